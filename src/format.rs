@@ -1,0 +1,126 @@
+//! The bytes of the vault, format v1: what every object says and what it is called.
+//!
+//! Pure. `spec.md` beside this file is the same as prose and the truth that users read; both change in one
+//! commit. Every encoding is deterministic: keys sorted, integers, UTC times with `Z`, no blanks. Fields that a
+//! reader does not know are tolerated everywhere; a format number or a required feature that it does not know
+//! is refused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion};
+
+pub mod journal;
+pub mod layout;
+pub mod ledger;
+pub mod manifest;
+pub mod page;
+pub mod record;
+pub mod vault_file;
+
+pub use journal::JournalHeader;
+pub use manifest::{Manifest, PageRef, Totals};
+pub use page::{Entry, EntryKind, LiveUse, Placement};
+pub use record::{Change, Record, Scope, Trigger};
+pub use vault_file::{LockMode, VaultFile};
+
+/// The format that this tool writes, and the newest that it reads.
+///
+/// 1: the first.
+pub const FORMAT: u32 = 1;
+
+/// The record features that this tool knows; a record that `requires` another one is refused.
+pub const KNOWN_FEATURES: &[&str] = &[];
+
+/// Points at one object of the vault. The digest decides: a reader asks for `version` and checks `sha256`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The lock generation in which the object was put or adopted.
+    #[serde(rename = "gen")]
+    pub generation: Generation,
+    /// The object's key below the vault's root.
+    pub key: ObjectKey,
+    /// SHA-256 of the whole object.
+    pub sha256: Digest,
+    /// Bytes of the whole object.
+    pub size: u64,
+    /// The object version that was written; absent where the store keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ObjectVersion>,
+}
+
+/// Bytes that are not what the format says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// Not JSON, or JSON of another shape.
+    #[error("{what} is malformed: {detail}")]
+    Malformed {
+        /// `vault.json`, `record`, `page`…
+        what: &'static str,
+        /// What the parser said, with its position.
+        detail: String,
+    },
+    /// Written by a newer tool.
+    #[error("{what} has format {found}, this tool reads up to {FORMAT}")]
+    NewerFormat {
+        /// Which object.
+        what: &'static str,
+        /// The format it names.
+        found: u32,
+    },
+    /// A record needs a reader that knows more.
+    #[error(
+        "the record requires {features:?}, which this tool does not know; it was written by {tool}"
+    )]
+    UnknownFeature {
+        /// The features that are not known.
+        features: Vec<String>,
+        /// The tool version that wrote it.
+        tool: String,
+    },
+    /// Larger than the format allows; nothing was parsed.
+    #[error("{what} has {size} bytes, more than the {limit} that the format allows")]
+    TooLarge {
+        /// Which object.
+        what: &'static str,
+        /// Bytes found.
+        size: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A rule between fields is broken.
+    #[error("{what} breaks a rule: {rule}")]
+    Invalid {
+        /// Which object.
+        what: &'static str,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+/// Encodes `value` as the one canonical JSON text: no blanks, keys in the order of their bytes.
+///
+/// # Errors
+/// [`FormatError::Malformed`] when the value cannot be JSON (a map with other keys than strings).
+pub fn encode_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, FormatError> {
+    let malformed = |error: serde_json::Error| FormatError::Malformed {
+        what,
+        detail: error.to_string(),
+    };
+    let mut tree = serde_json::to_value(value).map_err(malformed)?;
+    tree.sort_all_objects();
+    serde_json::to_vec(&tree).map_err(malformed)
+}
+
+/// Decodes JSON, tolerating unknown fields.
+///
+/// # Errors
+/// [`FormatError::Malformed`].
+pub fn decode_json<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|error| FormatError::Malformed {
+        what,
+        detail: error.to_string(),
+    })
+}

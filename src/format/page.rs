@@ -1,0 +1,163 @@
+//! Manifest pages: slices of a manifest, one entry a line, JSON lines under zstd, named by their SHA-256.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Reference;
+use crate::delta::DeletionVector;
+use crate::ids::{Digest, ETag, Location, ObjectVersion, Timestamp};
+
+/// Log files up to this many bytes are held inside their page.
+pub const INLINE_LIMIT: u64 = 64 * 1024;
+/// Files up to this many bytes are packed several to a blob.
+pub const PACKED_FILE_LIMIT: u64 = 1024 * 1024;
+/// A pack ends before it would grow past this many bytes.
+pub const PACK_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// What a file is for its table. The order is the order in which a restore puts kinds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryKind {
+    /// A Parquet file with rows.
+    Data,
+    /// A file of deletion vectors.
+    DeletionVector,
+    /// A file of the change data feed.
+    ChangeData,
+    /// A part of a V2 checkpoint, under `_delta_log/_sidecars/`.
+    Sidecar,
+    /// A checkpoint, a part of a multi-part one, or the top file of a V2 one.
+    Checkpoint,
+    /// A log compaction.
+    Compaction,
+    /// A version checksum, `N.crc`.
+    Checksum,
+    /// A file of the log that this tool does not know, with a version in its name.
+    Other,
+    /// One version's actions, `N.json`.
+    Commit,
+    /// The hint `_last_checkpoint`.
+    LastCheckpoint,
+}
+
+impl EntryKind {
+    /// Whether the file belongs to the transaction log.
+    pub fn is_log(self) -> bool {
+        match self {
+            Self::Data | Self::DeletionVector | Self::ChangeData => false,
+            Self::Sidecar
+            | Self::Checkpoint
+            | Self::Compaction
+            | Self::Checksum
+            | Self::Other
+            | Self::Commit
+            | Self::LastCheckpoint => true,
+        }
+    }
+
+    /// The kind as the format spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::DeletionVector => "deletion-vector",
+            Self::ChangeData => "change-data",
+            Self::Sidecar => "sidecar",
+            Self::Checkpoint => "checkpoint",
+            Self::Compaction => "compaction",
+            Self::Checksum => "checksum",
+            Self::Other => "other",
+            Self::Commit => "commit",
+            Self::LastCheckpoint => "last-checkpoint",
+        }
+    }
+}
+
+/// One file of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The source's tag of the content when it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<ETag>,
+    /// `{"key": …}` below the table's root, decoded, or `{"uri": …}` elsewhere.
+    pub file: Location,
+    /// What it is for the table.
+    pub kind: EntryKind,
+    /// When the source store took it, as first seen; absent for an absent file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<Timestamp>,
+    /// The logical files of V that this data file carries: one, rarely more; none when only history or the
+    /// change feed needs it. Empty for other kinds than data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveUse>,
+    /// The log's own `modificationTime` of a data file: milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification_time: Option<i64>,
+    /// The source's object version that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_version: Option<ObjectVersion>,
+    /// Where the bytes are.
+    pub placement: Placement,
+    /// Rows in the file by the log's statistics (`numRecords`), before deletion vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// SHA-256 of the file; absent for an absent file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// One logical file (path and deletion vector) that is live at V.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LiveUse {
+    /// Its deletion vector, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dv: Option<DeletionVector>,
+}
+
+/// Where the vault holds a file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// Not held: older versions name it, the source no longer has it. Only with scope `history`.
+    Absent {},
+    /// In a blob: all of it, or, in a pack, the entry's `size` bytes from `offset`.
+    Blob {
+        /// Where the file begins in a pack, bytes; absent when the blob is the file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+        /// The blob or pack.
+        reference: Reference,
+    },
+    /// An object that the store copied itself, or a file above 5 GiB.
+    Copy {
+        /// The copy.
+        reference: Reference,
+    },
+    /// In the page itself, base64.
+    Inline(#[serde(with = "base64_text")] Bytes),
+}
+
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Bytes,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Bytes, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        STANDARD
+            .decode(text.as_bytes())
+            .map(Bytes::from)
+            .map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,6 @@
+//! deltavault: an immutable backup vault for Delta Lake tables, one layer below Delta.
+
+pub mod delta;
+pub mod format;
+pub mod ids;
+pub mod store;

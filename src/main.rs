@@ -1,0 +1,3 @@
+//! The `deltavault` binary.
+
+fn main() {}

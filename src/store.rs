@@ -1,0 +1,295 @@
+//! The seam to object storage: what a vault or a table can be asked for, and nothing that its user may not do.
+//!
+//! Three walls, as types: [`ReadStore`] < [`WriteStore`] (the snapshotter: creates, extends locks) and
+//! [`RestoreStore`] (the restorer: also replaces and removes, each under a condition). Code that holds a
+//! `dyn WriteStore` has no way to overwrite or to delete.
+//!
+//! Everything a store returns is hostile until the caller has checked it: a digest decides, never a name,
+//! a size or an `ETag`.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
+
+pub mod local;
+pub mod memory;
+
+/// What a store says of one object, or of one version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// The key below the store's root.
+    pub key: ObjectKey,
+    /// Bytes.
+    pub size: u64,
+    /// When the store took it.
+    pub last_modified: Timestamp,
+    /// The store's tag of the content.
+    pub etag: ETag,
+    /// The id of this write, where the store keeps versions.
+    pub version: Option<ObjectVersion>,
+    /// The SHA-256 of the whole content, where the store itself computed or checked it.
+    pub sha256: Option<Digest>,
+    /// Until when the store refuses to delete it, as far as the store told.
+    pub locked_until: Option<Timestamp>,
+}
+
+/// One row of a listing of object versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedVersion {
+    /// Bytes that were put.
+    Object(Attributes),
+    /// A marker that hides what is below it.
+    DeleteMarker {
+        /// The key it hides.
+        key: ObjectKey,
+    },
+}
+
+/// An object that is being read: its attributes at once, its bytes as they come.
+pub struct ObjectReader {
+    /// What the store says of the object that the bytes belong to. `size` is that of the whole object.
+    pub attributes: Attributes,
+    /// The bytes asked for, in order.
+    pub body: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
+impl fmt::Debug for ObjectReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectReader")
+            .field("attributes", &self.attributes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes on their way into a store, with the digest and size that the store has to end up with.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// SHA-256 of all the bytes.
+    pub sha256: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// The bytes themselves.
+    pub data: PayloadData,
+}
+
+/// Where a payload's bytes are until they are sent. A retry sends them again; it never reads the source again.
+#[derive(Debug, Clone)]
+pub enum PayloadData {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a temporary file, removed when the last clone is dropped.
+    File(Arc<tempfile::TempPath>),
+}
+
+impl Payload {
+    /// Hashes `bytes` and makes them a payload.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            sha256: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            data: PayloadData::Bytes(bytes),
+        }
+    }
+}
+
+/// What a store says of a write that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The id of this write, where the store keeps versions.
+    pub version: Option<ObjectVersion>,
+    /// The store's tag of the content.
+    pub etag: ETag,
+}
+
+/// Reads and lists below one root.
+#[async_trait]
+pub trait ReadStore: fmt::Debug + Send + Sync {
+    /// The root as a normalised URI without a trailing slash: `file:///backup/vault`, `s3://bucket/prefix`.
+    fn uri(&self) -> &str;
+
+    /// Opens an object, or one version of it, for reading; `range` in bytes, end exclusive.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] when there is none, also when a delete marker is newest and no version was
+    /// named. A range that reaches past the end is [`StoreErrorKind::InvalidRange`].
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        range: Option<Range<u64>>,
+    ) -> Result<ObjectReader, StoreError>;
+
+    /// Asks for an object's attributes without its bytes.
+    ///
+    /// # Errors
+    /// As [`ReadStore::open`].
+    async fn attributes(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Attributes, StoreError>;
+
+    /// Lists the newest versions of the keys that begin with `prefix` and sort after `start_after`, in the byte
+    /// order of their keys. A prefix is a string, as on S3, not a folder. An absent root lists as empty.
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<Attributes, StoreError>>;
+
+    /// Lists every version of the keys that begin with `prefix` and sort after `start_after`: by key, and each
+    /// key's **oldest first**. A store without versions lists each object once.
+    fn list_versions<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<ListedVersion, StoreError>>;
+}
+
+/// Also creates objects under new names and extends their locks. Cannot overwrite, cannot delete.
+#[async_trait]
+pub trait WriteStore: ReadStore {
+    /// Creates an object whole or not at all, durably, and only where the key has none. `lock_until` is the
+    /// Object Lock's time where the store has locks.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::AlreadyExists`] when the key is taken; nothing was changed then.
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError>;
+
+    /// Makes sure that the object version exists and is locked until `until` or longer, where the store has
+    /// locks; elsewhere that it exists. Returns the time that was proven, `None` without locks.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] when it is gone.
+    async fn extend_lock(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        until: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// Also replaces and removes objects of a live table, each only while it is still what the caller saw.
+#[async_trait]
+pub trait RestoreStore: WriteStore {
+    /// Replaces an object whose tag is still `seen`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Changed`] when the tag is another one now or the object is gone; nothing was changed.
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        seen: &ETag,
+    ) -> Result<Written, StoreError>;
+
+    /// Removes an object whose tag is still `seen`.
+    ///
+    /// # Errors
+    /// As [`RestoreStore::replace`].
+    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError>;
+}
+
+/// A call to a store that failed: what was tried, on what, and the situation.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{action} {uri}")]
+pub struct StoreError {
+    /// Present-tense phrase: `read`, `list`, `create`.
+    pub action: &'static str,
+    /// The object, as a full URI.
+    pub uri: String,
+    /// The situation. Printed as the cause.
+    #[source]
+    pub kind: StoreErrorKind,
+}
+
+impl StoreError {
+    /// Whether trying again cannot help.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(
+            self.kind,
+            StoreErrorKind::Io { .. } | StoreErrorKind::Interrupted
+        )
+    }
+
+    /// Whether the object is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::NotFound)
+    }
+}
+
+/// The situations that a caller can act on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreErrorKind {
+    /// There is no such object, or not that version of it.
+    #[error("no such object")]
+    NotFound,
+    /// A put-if-absent found the key taken.
+    #[error("the object exists already")]
+    AlreadyExists,
+    /// The object is not what the caller saw before.
+    #[error("the object has changed since it was looked at")]
+    Changed,
+    /// The caller may not do this.
+    #[error("permission denied: {detail}")]
+    Denied {
+        /// What the store said.
+        detail: String,
+    },
+    /// The store is mounted or configured read-only.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// There is no room left.
+    #[error("no space left on the device")]
+    NoSpace,
+    /// The range asked for reaches past the object's end, or the object became shorter.
+    #[error("the object is shorter than the range asked for")]
+    InvalidRange,
+    /// The bytes sent or received do not have the digest they should have.
+    #[error("the bytes have SHA-256 {actual}, not {expected}")]
+    WrongDigest {
+        /// What they should have.
+        expected: Digest,
+        /// What they have.
+        actual: Digest,
+    },
+    /// This store cannot express that key (a folder and `..`, an object below another object).
+    #[error("the key cannot be used here: {reason}")]
+    InvalidKey {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The store lacks something that the vault cannot do without.
+    #[error("not possible here: {reason}")]
+    Unsupported {
+        /// What is lacking.
+        reason: String,
+    },
+    /// The answer was lost; whether the call took effect is not known.
+    #[error("interrupted before an answer came")]
+    Interrupted,
+    /// Anything else that the operating system reports.
+    #[error("{detail}")]
+    Io {
+        /// What it said.
+        detail: String,
+    },
+}
+
+/// Splits off where on this machine a `file://` root is; `None` for other schemes.
+pub fn local_path(uri: &str) -> Option<PathBuf> {
+    uri.strip_prefix("file://").map(PathBuf::from)
+}
