@@ -3,4 +3,5 @@
 pub mod delta;
 pub mod format;
 pub mod ids;
+pub mod sort;
 pub mod store;
