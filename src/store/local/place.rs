@@ -135,11 +135,14 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
         found => found?,
     };
     if found.is_symlink() {
-        root.resolve(place).map_err(|kind| match kind {
-            StoreErrorKind::NotFound => StoreErrorKind::InvalidKey {
-                reason: "there is a symbolic link that leads nowhere",
-            },
-            other => other,
+        root.resolve(place).map_err(|kind| {
+            if matches!(kind, StoreErrorKind::NotFound) {
+                StoreErrorKind::InvalidKey {
+                    reason: "there is a symbolic link that leads nowhere",
+                }
+            } else {
+                kind
+            }
         })?;
     }
     if found.is_dir() {
@@ -237,9 +240,10 @@ fn unchanged(place: &Path, seen: &ETag) -> Result<fs::Metadata, StoreErrorKind> 
 }
 
 fn gone_is_changed(kind: StoreErrorKind) -> StoreErrorKind {
-    match kind {
-        StoreErrorKind::NotFound => StoreErrorKind::Changed,
-        other => other,
+    if matches!(kind, StoreErrorKind::NotFound) {
+        StoreErrorKind::Changed
+    } else {
+        kind
     }
 }
 
