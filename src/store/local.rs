@@ -288,11 +288,8 @@ fn attributes_of(key: ObjectKey, metadata: &fs::Metadata) -> Result<Attributes, 
 
 fn object_attributes(root: &Root, key: &ObjectKey) -> Result<Attributes, StoreErrorKind> {
     let found = fs::symlink_metadata(root.real(key)?)?;
-    if found.is_file() {
-        attributes_of(key.clone(), &found)
-    } else {
-        Err(StoreErrorKind::NotFound)
-    }
+    place::refuse_non_file(found.file_type())?;
+    attributes_of(key.clone(), &found)
 }
 
 fn refuse_version(named: bool) -> Result<(), StoreErrorKind> {

@@ -117,16 +117,22 @@ pub(super) fn open_file(place: &Path) -> Result<File, StoreErrorKind> {
         .read(true)
         .custom_flags(flags.cast_signed())
         .open(place)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
-        return Err(StoreErrorKind::NotFound);
-    }
-    if !kind.is_file() {
-        return Err(StoreErrorKind::InvalidKey {
-            reason: "there is neither a file nor a folder",
-        });
-    }
+    refuse_non_file(file.metadata()?.file_type())?;
     Ok(file)
+}
+
+/// A folder is no object, as on S3; what is neither file nor folder is nothing that can be backed up.
+pub(super) fn refuse_non_file(kind: fs::FileType) -> Result<(), StoreErrorKind> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(if kind.is_dir() {
+        StoreErrorKind::NotFound
+    } else {
+        StoreErrorKind::InvalidKey {
+            reason: "there is neither a file nor a folder",
+        }
+    })
 }
 
 fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
@@ -158,11 +164,14 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
 /// Writes the payload under a reserved name in the folder of `place`. Dropping the result removes the file.
 fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreErrorKind> {
     let folder = place.parent().ok_or(StoreErrorKind::NotFound)?;
+    // The file is opened and written here and not through the temporary file's own methods, because their errors
+    // carry no errno, and a full disk has to be told from a broken one.
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{RESERVED}tmp-"))
         .rand_bytes(24)
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
+        .make_in(folder, |path| {
+            File::options().write(true).create_new(true).open(path)
+        })?;
     let spooled = |error: io::Error| StoreErrorKind::Io {
         detail: format!("read the spooled bytes: {error}"),
     };
@@ -183,7 +192,7 @@ fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreE
             break;
         }
         hasher.update(chunk);
-        file.write_all(chunk)?;
+        file.as_file_mut().write_all(chunk)?;
         size = size.saturating_add(chunk.len() as u64);
     }
     payload.check(Digest::from_hasher(hasher), size)?;
