@@ -169,7 +169,7 @@ pub(crate) struct DiffArgs {
 
 /// Flags of `restore`.
 #[derive(Debug, ClapArgs)]
-#[group(id = "which", multiple = false)]
+#[group(skip)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "one field a flag; the request made from them has enums"
