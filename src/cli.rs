@@ -1,0 +1,173 @@
+//! The edge: reads arguments, environment, configuration and the clock once, runs one command, and turns what
+//! came of it into text and an exit code.
+//!
+//! Ctrl-C drops the running future. Nothing needs undoing then: what is not published is not visible, and the
+//! next run takes up what this one has placed.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use deltavault::{Error, ExitCode};
+use jiff::tz::TimeZone;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Args, GlobalArgs};
+use self::config::{Config, read_config};
+use self::place::parse_place;
+use self::progress::Bar;
+use self::render::{Output, is_broken_pipe};
+use self::request::{Request, Surroundings};
+use self::run::{Clock, Context};
+
+mod args;
+mod config;
+mod place;
+mod progress;
+mod render;
+mod request;
+mod rows;
+mod run;
+mod when;
+
+/// How long an interrupted command may take to be dropped before the process ends anyway.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// How long the end of the process waits for blocking calls (a disk that hangs).
+const SHUTDOWN: Duration = Duration::from_millis(300);
+
+/// Runs the process.
+pub(crate) fn main() -> process::ExitCode {
+    let code = match Args::try_parse() {
+        Ok(args) => run_args(args),
+        Err(error) => refuse(&error),
+    };
+    process::ExitCode::from(code.number())
+}
+
+fn run_args(args: Args) -> ExitCode {
+    let Args { global, command } = args;
+    start_log(global.verbose);
+    let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
+    let outcome = prepare(&global, command, Arc::clone(&bar))
+        .and_then(|(request, context)| block_on(request, context));
+    bar.clear();
+    match outcome {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::Done,
+        Err(error) => {
+            let mut output = Output::to_stdout(global.json);
+            // Where the output is gone there is nobody to tell; the exit code still says it.
+            output.failed(&error).and_then(|()| output.finish()).ok();
+            error.exit_code()
+        }
+    }
+}
+
+fn prepare(
+    global: &GlobalArgs,
+    command: args::CommandArgs,
+    progress: Arc<Bar>,
+) -> Result<(Request, Context), Error> {
+    let folder = std::env::current_dir().map_err(|_| Error::InvalidUri {
+        uri: ".".to_owned(),
+        rule: "the working directory is gone",
+    })?;
+    let config = match &global.config {
+        Some(path) => read_config(path)?,
+        None => Config::default(),
+    };
+    let vault = match &global.vault {
+        Some(vault) => Some(parse_place(vault, &folder)?),
+        None => config.vault.clone(),
+    };
+    let around = Surroundings {
+        config: &config,
+        folder: &folder,
+        zone: &TimeZone::system(),
+    };
+    let request = Request::new(command, around)?;
+    let context = Context {
+        vault,
+        clock: global.now.map_or(Clock::System, Clock::Pinned),
+        output: Output::to_stdout(global.json),
+        progress,
+        can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
+        config,
+    };
+    Ok((request, context))
+}
+
+fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Error::Output)?;
+    let outcome = runtime.block_on(async {
+        let (interrupt, interrupted) = oneshot::channel();
+        // On another thread than the command, which may be deep in a computation when the signal comes.
+        let mut watch = JoinSet::new();
+        watch.spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                interrupt.send(()).ok();
+                tokio::time::sleep(GRACE).await;
+                process::exit(ExitCode::Interrupted.number().into());
+            }
+        });
+        tokio::select! {
+            outcome = run::run(request, &mut context) => outcome,
+            Ok(()) = interrupted => Err(Error::Interrupted),
+        }
+    });
+    runtime.shutdown_timeout(SHUTDOWN);
+    // What was found before a failure is part of the result.
+    let flushed = context.output.finish();
+    outcome.and_then(|code| flushed.map(|()| code))
+}
+
+/// Answers `--help` and `--version`, and refuses what clap could not read.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let code = if asked {
+        ExitCode::Done
+    } else {
+        ExitCode::Usage
+    };
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if json && !asked {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.trim_start_matches("error: ").to_owned();
+        let mut output = Output::to_stdout(true);
+        let hint = Some("deltavault --help".to_owned());
+        // As with any failure, a closed stdout leaves the exit code to say it.
+        output
+            .exit_error(code, message, hint)
+            .and_then(|()| output.finish())
+            .ok();
+        return code;
+    }
+    // A closed stdout or stderr leaves nobody to tell.
+    error.print().ok();
+    io::stdout().flush().ok();
+    code
+}
+
+fn start_log(verbose: u8) {
+    let filter = match verbose {
+        0 => "deltavault=warn,error",
+        1 => "deltavault=info,warn",
+        2 => "deltavault=debug,info",
+        _ => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .init();
+}

@@ -1,0 +1,414 @@
+//! The command line as clap reads it: names, help, defaults, and nothing that needs a second look.
+//!
+//! What is read here becomes a [`super::request::Request`] once; nothing else sees these types.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use deltavault::format::{Scope, Trigger};
+use deltavault::ids::Timestamp;
+
+/// Keep Delta Lake tables in an immutable vault, and put them back exactly
+#[derive(Debug, Parser)]
+#[command(
+    name = "deltavault",
+    version,
+    about,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Paths are local folders or file:// URIs. Start with: deltavault demo"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: CommandArgs,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GlobalArgs {
+    /// Use the vault at URI [the configuration's]
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "DELTAVAULT_VAULT",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) vault: Option<String>,
+    /// Read tables, classes and the vault from FILE [none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DELTAVAULT_CONFIG",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON lines, each with a `message_type` [text]
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Say more on stderr; twice for debugging, three times for everything [warnings]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// Pins the clock, so that tests can compare what is printed.
+    #[arg(long, env = "DELTAVAULT_NOW", hide = true, global = true)]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CommandArgs {
+    /// Make a vault, or adopt a folder as one
+    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes")]
+    Init(InitArgs),
+    /// Take a snapshot of tables [every table of the configuration]
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 5 some tables failed, \
+                           10 no vault, 11 another writer won, 12 damage, 130 interrupted"
+    )]
+    Snapshot(SnapshotArgs),
+    /// List the snapshots that are kept, and until when
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Snapshots(SnapshotsArgs),
+    /// Show everything one snapshot says of itself
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Show(OneSnapshotArgs),
+    /// List the files of a snapshot
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Ls(OneSnapshotArgs),
+    /// Compare two snapshots, or one with its live table
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Diff(DiffArgs),
+    /// Put a table back to a snapshot; without --yes, plan and ask
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, \
+                           10 no vault, 11 another restore is at work, 12 damage, 130 interrupted"
+    )]
+    Restore(RestoreArgs),
+    /// Check the vault against itself: chain, manifests, presence, sizes, bytes
+    #[command(
+        after_long_help = "Exit codes: 0 sound, 1 failed, 2 usage, 3 findings, 10 no vault, 12 damage, \
+                           130 interrupted"
+    )]
+    Verify(VerifyArgs),
+    /// Work on the local index
+    #[command(subcommand)]
+    Index(IndexArgs),
+    /// Destroy a small table and get it back, in a folder of its own
+    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
+    Demo(DemoArgs),
+    /// Print the completion script of a shell
+    #[command(after_long_help = "Exit codes: 0 done, 2 usage")]
+    Completions(CompletionsArgs),
+}
+
+const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several match, 10 no vault, 12 damage, 130 interrupted";
+
+/// Flags of `init`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InitArgs {
+    /// Accept that a folder cannot be immutable, without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Flags of `snapshot`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SnapshotArgs {
+    /// Tables: names from the configuration or the vault, paths or URIs
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Hold the pinned version, or also older ones still in the log [the table's setting, else live]
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<ScopeArg>,
+    /// Keep it as long as CLASS says [the table's class, else as the policy decides]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    /// Record why it was taken
+    #[arg(long, value_name = "TRIGGER", default_value = "manual")]
+    pub(crate) trigger: TriggerArg,
+    /// Print the plan and change nothing [take the snapshot]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Build on nothing from snapshot ID on; repeatable
+    #[arg(long, value_name = "ID")]
+    pub(crate) distrust: Vec<SnapshotPrefix>,
+}
+
+/// Flags of `snapshots`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SnapshotsArgs {
+    /// Table to list [all]
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+}
+
+/// Flags of `show` and `ls`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct OneSnapshotArgs {
+    /// Snapshot: the first 8 or more digits of its id
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshot: SnapshotPrefix,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// Snapshot to compare
+    #[arg(value_name = "A")]
+    pub(crate) before: SnapshotPrefix,
+    /// Snapshot to compare with, or `live` for the table as it is now
+    #[arg(value_name = "B|live")]
+    pub(crate) after: DiffSide,
+}
+
+/// Flags of `restore`.
+#[derive(Debug, ClapArgs)]
+#[group(skip)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one field a flag; the request made from them has enums"
+)]
+pub(crate) struct RestoreArgs {
+    /// Table: a name from the configuration or the vault, a path or a URI
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Put back snapshot ID
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) snapshot: Option<SnapshotPrefix>,
+    /// Put back Delta version N
+    #[arg(long, value_name = "N", group = "which")]
+    pub(crate) version: Option<u64>,
+    /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00)
+    #[arg(long, value_name = "TIME", group = "which")]
+    pub(crate) at: Option<String>,
+    /// Put back the newest snapshot
+    #[arg(long, group = "which")]
+    pub(crate) latest: bool,
+    /// Copy it whole to the empty folder URI; the table itself is not touched [in place]
+    #[arg(long, value_name = "URI", conflicts_with_all = ["heal", "rewind", "replace", "as_commit"])]
+    pub(crate) to: Option<String>,
+    /// Put back data files only, under a live table that is newer; its log is not touched
+    #[arg(long, conflicts_with_all = ["rewind", "replace", "as_commit"])]
+    pub(crate) heal: bool,
+    /// Also put back files that the log names outside the table's folder [refuse]
+    #[arg(long)]
+    pub(crate) outside: bool,
+    /// Take the log itself back; comes in a later version
+    #[arg(long, conflicts_with_all = ["replace", "as_commit"])]
+    pub(crate) rewind: bool,
+    /// Put it in the place of another table; comes in a later version
+    #[arg(long, conflicts_with = "as_commit")]
+    pub(crate) replace: bool,
+    /// Commit the old content as a new version; comes in a later version
+    #[arg(long)]
+    pub(crate) as_commit: bool,
+    /// Print the plan and change nothing [act on it]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Act on the plan without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Flags of `verify`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VerifyArgs {
+    /// Tables to check [all]
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Read file bytes again and hash them
+    #[arg(long, value_name = "HOW MUCH", default_value = "none")]
+    pub(crate) read: ReadArg,
+    /// Check the n-th of m parts, so that m nights check everything [1/1]
+    #[arg(long, value_name = "n/m")]
+    pub(crate) subset: Option<Subset>,
+}
+
+/// Commands under `index`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexArgs {
+    /// Make the local index anew from the vault
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 10 no vault, 12 damage, 130 interrupted"
+    )]
+    Rebuild,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// Work in DIR, which must be empty or not there [a temporary folder, kept]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Flags of `completions`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompletionsArgs {
+    /// Shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// The pinned version
+    Live,
+    /// Also older versions still in the log
+    History,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(arg: ScopeArg) -> Self {
+        match arg {
+            ScopeArg::Live => Self::Live,
+            ScopeArg::History => Self::History,
+        }
+    }
+}
+
+/// Why a snapshot is taken.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TriggerArg {
+    /// By a timer; opens the periods of retention classes
+    Scheduled,
+    /// By a person
+    Manual,
+    /// Before something destructive
+    Safety,
+}
+
+impl From<TriggerArg> for Trigger {
+    fn from(arg: TriggerArg) -> Self {
+        match arg {
+            TriggerArg::Scheduled => Self::Scheduled,
+            TriggerArg::Manual => Self::Manual,
+            TriggerArg::Safety => Self::Safety,
+        }
+    }
+}
+
+/// How many bytes `verify` reads again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadArg {
+    /// None: presence and sizes only
+    None,
+    /// A part of them
+    Sample,
+    /// All of them
+    All,
+}
+
+/// The first 8 to 64 hex digits of a snapshot id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SnapshotPrefix(String);
+
+impl SnapshotPrefix {
+    /// The digits, in lower case.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SnapshotPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.chars().all(|digit| digit.is_ascii_hexdigit());
+        if digits && (8..=64).contains(&text.len()) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("a snapshot is named by the first 8 or more hex digits of its id".into())
+        }
+    }
+}
+
+/// What a snapshot is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DiffSide {
+    /// The table as it is now.
+    Live,
+    /// Another snapshot.
+    Snapshot(SnapshotPrefix),
+}
+
+impl FromStr for DiffSide {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "live" {
+            return Ok(Self::Live);
+        }
+        text.parse()
+            .map(Self::Snapshot)
+            .map_err(|rule| format!("{rule}, or `live`"))
+    }
+}
+
+/// The n-th of m parts, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subset {
+    /// Which part, 1 to `of`.
+    pub(crate) part: u32,
+    /// How many parts.
+    pub(crate) of: u32,
+}
+
+impl FromStr for Subset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split_once('/')
+            .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)))
+            .filter(|(part, of)| (1..=*of).contains(part))
+            .map(|(part, of)| Self { part, of })
+            .ok_or_else(|| "write it like 2/7: the second of seven parts".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn snapshot_prefixes_are_8_to_64_hex_digits() {
+        let prefix = |text: &str| text.parse::<SnapshotPrefix>().ok();
+        assert_eq!(prefix("9F2C11AA").unwrap().as_str(), "9f2c11aa");
+        assert_eq!(prefix("9f2c11a"), None);
+        assert_eq!(prefix("9f2c11ag"), None);
+        assert_eq!(prefix(&"a".repeat(65)), None);
+    }
+
+    #[test]
+    fn subsets_count_from_1_to_their_number() {
+        assert_eq!("2/7".parse(), Ok(Subset { part: 2, of: 7 }));
+        for bad in ["0/7", "8/7", "7", "/", "1/0", "a/b", "-1/2"] {
+            assert!(bad.parse::<Subset>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_restore_chooses_by_one_thing_only() {
+        let parse = |flags: &[&str]| {
+            Args::try_parse_from(["deltavault", "restore", "t"].iter().chain(flags)).is_ok()
+        };
+        assert!(parse(&["--version", "3"]));
+        assert!(parse(&["--latest", "--to", "/x", "--yes"]));
+        assert!(!parse(&["--version", "3", "--latest"]));
+        assert!(!parse(&["--to", "/x", "--heal"]));
+    }
+}

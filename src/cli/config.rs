@@ -1,0 +1,368 @@
+//! The configuration file: where the vault is, which tables it holds, how long.
+//!
+//! TOML. A key that is not known is refused, because a misspelt `keep` would silently promise less than its
+//! owner believes. Relative paths in it are taken from the file's own folder, so that a timer and a person mean
+//! the same tables. Reading happens once, at the edge; the rest sees [`Config`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use deltavault::Error;
+use deltavault::format::Scope;
+use jiff::{Span, SpanRelativeTo};
+use serde::Deserialize;
+
+use super::place::parse_place;
+
+/// How long a snapshot is kept where no class says otherwise, days.
+const DEFAULT_KEEP_DAYS: i64 = 30;
+
+/// What the configuration says, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The vault's URI.
+    pub(crate) vault: Option<String>,
+    /// The tables, in the order of the file.
+    pub(crate) tables: Vec<ConfiguredTable>,
+    /// The retention classes, never none, in the order of their names.
+    pub(crate) classes: Vec<Class>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let class = Class {
+            name: "default".to_owned(),
+            keep: Span::new().days(DEFAULT_KEEP_DAYS),
+            period: None,
+        };
+        Self {
+            vault: None,
+            tables: Vec::new(),
+            classes: vec![class],
+        }
+    }
+}
+
+impl Config {
+    /// Finds a table by its configured name.
+    pub(crate) fn table(&self, name: &str) -> Option<&ConfiguredTable> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// Finds a class.
+    ///
+    /// # Errors
+    /// [`Error::UnknownClass`] with the classes that there are.
+    pub(crate) fn class(&self, name: &str) -> Result<&Class, Error> {
+        self.classes
+            .iter()
+            .find(|class| class.name == name)
+            .ok_or_else(|| Error::UnknownClass {
+                name: name.to_owned(),
+                known: self
+                    .classes
+                    .iter()
+                    .map(|class| class.name.clone())
+                    .collect(),
+            })
+    }
+}
+
+/// A table as the configuration lists it.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfiguredTable {
+    /// Its name, usable wherever a TABLE is.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) uri: String,
+    /// What its snapshots hold.
+    pub(crate) scope: Scope,
+    /// The class its snapshots get, instead of the one that the policy chooses.
+    pub(crate) class: Option<String>,
+    /// How old its newest snapshot may become.
+    pub(crate) rpo: Option<Span>,
+}
+
+/// A retention class.
+#[derive(Debug, Clone)]
+pub(crate) struct Class {
+    /// Its name.
+    pub(crate) name: String,
+    /// How long its snapshots are kept, at least a day.
+    pub(crate) keep: Span,
+    /// The calendar period that a scheduled snapshot opens to get this class; none: only by name.
+    pub(crate) period: Option<Period>,
+}
+
+/// A calendar period. The order is that of their lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Period {
+    /// From midnight UTC.
+    Day,
+    /// Seven days.
+    Week,
+    /// A calendar month.
+    Month,
+}
+
+/// Reads the configuration at `path`.
+///
+/// # Errors
+/// [`Error::ConfigUnreadable`], [`Error::ConfigInvalid`] with line and key.
+pub(crate) fn read_config(path: &Path) -> Result<Config, Error> {
+    let unreadable = |source| Error::ConfigUnreadable {
+        path: path.display().to_string(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    parse_config(&text, path, folder)
+}
+
+fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error> {
+    let invalid = |line, rule| Error::ConfigInvalid {
+        path: path.display().to_string(),
+        line,
+        rule,
+    };
+    let file: ConfigFile = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        invalid(line, error.message().to_owned())
+    })?;
+
+    let mut config = Config {
+        vault: file
+            .vault
+            .uri
+            .map(|uri| parse_place(&uri, folder))
+            .transpose()?,
+        ..Config::default()
+    };
+    if !file.classes.is_empty() {
+        config.classes = file
+            .classes
+            .into_iter()
+            .map(|(name, class)| check_class(name, &class))
+            .collect::<Result<_, _>>()
+            .map_err(|rule| invalid(None, rule))?;
+    }
+    let mut names = BTreeSet::new();
+    for table in file.tables {
+        let table = check_table(table, &config, folder, &invalid)?;
+        if !names.insert(table.name.clone()) {
+            return Err(invalid(
+                None,
+                format!("two tables are named {:?}", table.name),
+            ));
+        }
+        config.tables.push(table);
+    }
+    Ok(config)
+}
+
+fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
+    let keep = parse_span(&class.keep).map_err(|rule| format!("classes.{name}.keep: {rule}"))?;
+    if shorter_than_a_day(&keep) {
+        return Err(format!(
+            "classes.{name}.keep: {:?} is less than a day (a month is written 1mo)",
+            class.keep
+        ));
+    }
+    Ok(Class {
+        name,
+        keep,
+        period: class.period,
+    })
+}
+
+fn check_table(
+    table: TableFile,
+    config: &Config,
+    folder: &Path,
+    invalid: &impl Fn(Option<usize>, String) -> Error,
+) -> Result<ConfiguredTable, Error> {
+    let name = table.name;
+    // A name with a slash or a colon could be taken for a path or a URI.
+    if name.is_empty() || name.contains(|c: char| "/:\\".contains(c) || c.is_control()) {
+        let rule = format!("the table name {name:?} is empty or has a slash or a colon");
+        return Err(invalid(None, rule));
+    }
+    if let Some(class) = &table.class {
+        config.class(class).map_err(|error| {
+            let known = config.classes.iter().map(|class| class.name.as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            invalid(None, format!("table {name:?}: {error}, there is {known}"))
+        })?;
+    }
+    let rpo = table
+        .rpo
+        .map(|text| {
+            parse_span(&text).map_err(|rule| invalid(None, format!("table {name:?}: rpo: {rule}")))
+        })
+        .transpose()?;
+    Ok(ConfiguredTable {
+        uri: parse_place(&table.uri, folder)?,
+        scope: match table.scope {
+            ScopeFile::Live => Scope::Live,
+            ScopeFile::History => Scope::History,
+        },
+        class: table.class,
+        rpo,
+        name,
+    })
+}
+
+fn parse_span(text: &str) -> Result<Span, String> {
+    let span: Span = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no duration: write it like 24h, 14d, 8w or 12mo"))?;
+    if span.is_positive() {
+        Ok(span)
+    } else {
+        Err(format!("{text:?} is not longer than nothing"))
+    }
+}
+
+fn shorter_than_a_day(span: &Span) -> bool {
+    // Months have no length of their own; any date decides, none is shorter than a day.
+    let somewhere = SpanRelativeTo::from(jiff::civil::date(2000, 1, 1));
+    span.total((jiff::Unit::Day, somewhere))
+        .is_ok_and(|days| days < 1.0)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().matches('\n').count() + 1
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    #[serde(default)]
+    vault: VaultSection,
+    #[serde(default)]
+    tables: Vec<TableFile>,
+    #[serde(default)]
+    classes: BTreeMap<String, ClassFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VaultSection {
+    uri: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableFile {
+    name: String,
+    uri: String,
+    #[serde(default)]
+    scope: ScopeFile,
+    class: Option<String>,
+    rpo: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ScopeFile {
+    #[default]
+    Live,
+    History,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClassFile {
+    keep: String,
+    period: Option<Period>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Error> {
+        parse_config(text, Path::new("vault.toml"), Path::new("/etc/deltavault"))
+    }
+
+    fn refusal(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_configuration_is_read() {
+        let config = parse(
+            r#"
+            [vault]
+            uri = "/backup/vault/"
+
+            [[tables]]
+            name = "sales.orders"
+            uri = "../../lake/orders"
+            scope = "history"
+            class = "monthly"
+            rpo = "24h"
+
+            [classes.daily]
+            keep = "14d"
+            period = "day"
+            [classes.monthly]
+            keep = "12mo"
+            period = "month"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.vault.as_deref(), Some("file:///backup/vault"));
+        let table = config.table("sales.orders").unwrap();
+        assert!(table.uri.starts_with("file:///"), "{}", table.uri);
+        assert_eq!(table.scope, Scope::History);
+        assert_eq!(table.rpo.unwrap().get_hours(), 24);
+        assert_eq!(config.class("daily").unwrap().keep.get_days(), 14);
+        assert_eq!(config.class("monthly").unwrap().keep.get_months(), 12);
+        assert_eq!(config.class("monthly").unwrap().period, Some(Period::Month));
+        assert!(config.class("default").is_err());
+    }
+
+    #[test]
+    fn an_empty_configuration_keeps_30_days() {
+        let config = parse("").unwrap();
+        assert_eq!(config.class("default").unwrap().keep.get_days(), 30);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_name() {
+        let text = refusal("[classes.daily]\nkeep = \"14d\"\nkep = 1\n");
+        assert!(
+            text.contains("at line 3") && text.contains("`kep`"),
+            "{text}"
+        );
+        assert!(refusal("[vaults]\n").contains("`vaults`"));
+        assert!(refusal("[[tables]]\nname='a'\nuri='b'\nrop='1h'").contains("`rop`"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_the_key_named() {
+        for (text, named) in [
+            ("[classes.a]\nkeep='12m'", "classes.a.keep"),
+            ("[classes.a]\nkeep='soon'", "classes.a.keep"),
+            ("[classes.a]\nkeep='-3d'", "classes.a.keep"),
+            ("[classes.a]\nkeep='3d'\nperiod='year'", "year"),
+            ("[[tables]]\nname='a/b'\nuri='c'", "a/b"),
+            ("[[tables]]\nname='a'\nuri='c'\nclass='x'", "\"x\""),
+            ("[[tables]]\nname='a'\nuri='c'\nrpo='0h'", "rpo"),
+            (
+                "[[tables]]\nname='a'\nuri='c'\n[[tables]]\nname='a'\nuri='d'",
+                "\"a\"",
+            ),
+            ("[[tables]]\nname='a'", "uri"),
+        ] {
+            assert!(refusal(text).contains(named), "{text}: {}", refusal(text));
+        }
+        assert!(matches!(
+            parse("[vault]\nuri='s3://b/v'"),
+            Err(Error::UnsupportedScheme { .. })
+        ));
+    }
+}

@@ -1,0 +1,418 @@
+//! Every result of every command, as a JSON line or as text for people.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use deltavault::Error;
+use deltavault::format::LockMode;
+use deltavault::ids::{SnapshotId, Timestamp};
+use indicatif::{HumanBytes, HumanCount};
+
+use super::Output;
+use crate::cli::rows::{
+    DiffDone, DiffRow, Difference, FileRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
+    RestorePlanned, Severity, ShowRow, SnapshotDone, SnapshotPlanned, SnapshotRow, VerifyDone,
+};
+
+impl Output {
+    /// Prints what `init` did.
+    pub(crate) fn init_done(&mut self, row: &InitDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let made = if row.created {
+            "made the vault"
+        } else {
+            "the vault is there already:"
+        };
+        self.print(format_args!("{made} {}", row.vault))?;
+        match row.lock_mode {
+            LockMode::None => self.print(format_args!(
+                "no locks: a real backup, and no wall against who may delete the folder"
+            )),
+            LockMode::Governance | LockMode::Compliance => self.print(format_args!(
+                "objects are locked, mode {}",
+                lock(row.lock_mode)
+            )),
+        }
+    }
+
+    /// Prints what a snapshot would take.
+    pub(crate) fn snapshot_planned(&mut self, row: &SnapshotPlanned) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{} v{}: {} files, {}; to copy {} files, {}, about {} requests; class {}, kept until {}",
+            row.table,
+            row.version,
+            HumanCount(row.files),
+            HumanBytes(row.bytes),
+            HumanCount(row.new_files),
+            HumanBytes(row.new_bytes),
+            HumanCount(row.requests),
+            row.class,
+            minute(row.promise),
+        ))?;
+        self.findings(&row.findings)?;
+        self.print(format_args!("NOTHING CHANGED"))
+    }
+
+    /// Prints a published snapshot.
+    pub(crate) fn snapshot_done(&mut self, row: &SnapshotDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{} v{} is snapshot {} (#{}): {} files, {}; {} new, {}; {:.1} s; kept until {}",
+            row.table,
+            row.version,
+            row.snapshot.short(),
+            row.sequence,
+            HumanCount(row.files),
+            HumanBytes(row.bytes),
+            HumanCount(row.new_files),
+            HumanBytes(row.new_bytes),
+            row.seconds,
+            minute(row.promise),
+        ))?;
+        self.findings(&row.findings)
+    }
+
+    /// Prints the snapshots that are kept.
+    pub(crate) fn snapshots(&mut self, rows: &[SnapshotRow]) -> Result<(), Error> {
+        if self.json {
+            return rows.iter().try_for_each(|row| self.line(row));
+        }
+        let mut table = plain_table(&[
+            "SNAPSHOT",
+            "TABLE",
+            "VERSION",
+            "COMMITTED",
+            "KEPT UNTIL",
+            "LOCK",
+            "CLASS",
+            "FILES",
+            "SIZE",
+            "NEW",
+            "ROWS",
+            "OPERATION",
+        ]);
+        for column in [2, 7, 8, 9, 10] {
+            align_right(&mut table, column);
+        }
+        for row in rows {
+            table.add_row([
+                row.snapshot.short(),
+                row.table.clone(),
+                format!("v{}", row.version),
+                minute(row.commit_time),
+                minute(row.promise),
+                lock(row.lock_mode).to_owned(),
+                row.class.clone(),
+                HumanCount(row.files).to_string(),
+                HumanBytes(row.bytes).to_string(),
+                HumanBytes(row.new_bytes).to_string(),
+                row.rows.map_or_else(|| "?".to_owned(), signed),
+                operation(row),
+            ]);
+        }
+        self.table(&table)
+    }
+
+    /// Prints one snapshot.
+    pub(crate) fn show(&mut self, row: &ShowRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let snapshot = &row.snapshot;
+        let id = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let whole = row.whole_versions.iter().map(|(first, last)| {
+            if first == last {
+                format!("v{first}")
+            } else {
+                format!("v{first}-v{last}")
+            }
+        });
+        let whole = std::iter::once(format!("v{}", snapshot.version)).chain(whole);
+        let lines = [
+            ("snapshot", snapshot.snapshot.to_string()),
+            ("table", format!("{} at {}", snapshot.table, snapshot.uri)),
+            ("delta id", row.delta_id.clone()),
+            (
+                "version",
+                format!("v{} committed {}", snapshot.version, snapshot.commit_time),
+            ),
+            ("operation", operation(snapshot)),
+            (
+                "change",
+                format!(
+                    "{} versions, {} files came, {} went, rows {}",
+                    HumanCount(snapshot.versions),
+                    HumanCount(snapshot.files_added),
+                    HumanCount(snapshot.files_removed),
+                    snapshot.rows.map_or_else(|| "unknown".to_owned(), signed)
+                ),
+            ),
+            (
+                "holds",
+                format!(
+                    "{} files, {}; data {} files, {}; absent {}; rows {}",
+                    HumanCount(snapshot.files),
+                    HumanBytes(snapshot.bytes),
+                    HumanCount(row.data_files),
+                    HumanBytes(row.data_bytes),
+                    HumanCount(row.absent_files),
+                    row.live_rows
+                        .map_or_else(|| "unknown".to_owned(), |rows| HumanCount(rows).to_string())
+                ),
+            ),
+            ("whole", whole.collect::<Vec<_>>().join(", ")),
+            (
+                "new",
+                format!(
+                    "{} files, {}",
+                    HumanCount(snapshot.new_files),
+                    HumanBytes(snapshot.new_bytes)
+                ),
+            ),
+            ("protocol", row.protocol.clone()),
+            (
+                "kept until",
+                format!(
+                    "{} by class {}, lock {}",
+                    snapshot.promise,
+                    snapshot.class,
+                    lock(snapshot.lock_mode)
+                ),
+            ),
+            (
+                "taken",
+                format!(
+                    "{} by {} with {}",
+                    snapshot.taken_at, row.principal, row.tool
+                ),
+            ),
+            ("previous", id(row.previous)),
+            ("base", id(row.base)),
+            ("record", row.record.clone()),
+            ("manifest", row.manifest.clone()),
+        ];
+        for (label, text) in lines {
+            self.print(format_args!("{label:<11}{text}"))?;
+        }
+        self.findings(&row.findings)
+    }
+
+    /// Prints one file of a snapshot; listings are streamed, so columns have fixed widths.
+    pub(crate) fn file(&mut self, row: &FileRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let digest = row
+            .sha256
+            .map_or_else(|| "-".repeat(8), |digest| digest.short());
+        self.print(format_args!(
+            "{:<15} {:>12} {digest}  {}",
+            row.kind, row.size, row.path
+        ))
+    }
+
+    /// Prints one file that differs.
+    pub(crate) fn difference(&mut self, row: &DiffRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let sign = match row.difference {
+            Difference::Added => '+',
+            Difference::Removed => '-',
+            Difference::Changed => '~',
+        };
+        self.print(format_args!(
+            "{sign} {:<15} {:>12}  {}",
+            row.kind, row.size, row.path
+        ))
+    }
+
+    /// Prints the sums of a comparison.
+    pub(crate) fn diff_done(&mut self, row: &DiffDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{} v{} to {} v{}: {} added, {} removed, {} changed, {} the same",
+            row.before,
+            row.versions.0,
+            row.after,
+            row.versions.1,
+            HumanCount(row.added),
+            HumanCount(row.removed),
+            HumanCount(row.changed),
+            HumanCount(row.same),
+        ))
+    }
+
+    /// Prints what a restore found and would do.
+    pub(crate) fn restore_planned(&mut self, row: &RestorePlanned) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.plan_lines(&row.lines)?;
+        if row.choices.is_empty() {
+            return Ok(());
+        }
+        self.print(format_args!("NOTHING CHANGED. Choose:"))?;
+        let width = row
+            .choices
+            .iter()
+            .map(|choice| choice.command.len())
+            .max()
+            .unwrap_or(0);
+        row.choices.iter().try_for_each(|choice| {
+            self.print(format_args!(
+                "  {:<width$}  {}",
+                choice.command, choice.effect
+            ))
+        })
+    }
+
+    /// Prints a finished restore.
+    pub(crate) fn restore_done(&mut self, row: &RestoreDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{} v{} from snapshot {}: {} put back ({}), {} kept, {:.1} s",
+            row.table,
+            row.version,
+            row.snapshot.short(),
+            HumanCount(row.files_written),
+            HumanBytes(row.bytes_written),
+            HumanCount(row.files_kept),
+            row.seconds,
+        ))?;
+        self.plan_lines(&row.notes)
+    }
+
+    /// Prints one finding, with its remedy.
+    pub(crate) fn finding(&mut self, row: &FindingRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let severity = match row.severity {
+            Severity::Finding => "finding",
+            Severity::Damage => "DAMAGE",
+        };
+        let table = row
+            .table
+            .as_deref()
+            .map_or_else(String::new, |table| format!(" {table}"));
+        self.print(format_args!(
+            "{severity}{table}: {}: {}",
+            row.object, row.what
+        ))?;
+        if !row.snapshots.is_empty() {
+            let snapshots = row.snapshots.iter().map(SnapshotId::short);
+            let snapshots = snapshots.collect::<Vec<_>>().join(", ");
+            self.print(format_args!("  hurts: {snapshots}"))?;
+        }
+        self.print(format_args!("  remedy: {}", row.remedy))
+    }
+
+    /// Prints the sums of a verify.
+    pub(crate) fn verify_done(&mut self, row: &VerifyDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{} tables, {} snapshots, {} objects present; {} read again, {}; {:.1} s",
+            HumanCount(row.tables),
+            HumanCount(row.snapshots),
+            HumanCount(row.objects),
+            HumanCount(row.objects_read),
+            HumanBytes(row.bytes_read),
+            row.seconds,
+        ))?;
+        match (row.damaged, row.findings) {
+            (0, 0) => self.print(format_args!("everything is as it should be")),
+            (0, findings) => self.print(format_args!("{findings} findings, nothing damaged")),
+            (damaged, findings) => {
+                self.print(format_args!("{damaged} DAMAGED, {findings} other findings"))
+            }
+        }
+    }
+
+    /// Prints what `index rebuild` did.
+    pub(crate) fn index_done(&mut self, row: &IndexDone) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "{}: {} tables, {} snapshots",
+            row.path,
+            HumanCount(row.tables),
+            HumanCount(row.snapshots)
+        ))
+    }
+
+    fn findings(&mut self, findings: &[String]) -> Result<(), Error> {
+        findings
+            .iter()
+            .try_for_each(|finding| self.print(format_args!("  finding: {finding}")))
+    }
+
+    fn plan_lines(&mut self, lines: &[PlanLine]) -> Result<(), Error> {
+        lines
+            .iter()
+            .try_for_each(|line| self.print(format_args!("{:<7} {}", line.label, line.text)))
+    }
+
+    fn table(&mut self, table: &Table) -> Result<(), Error> {
+        let lines: Vec<String> = table.lines().collect();
+        lines
+            .iter()
+            .try_for_each(|line| self.print(format_args!("{}", line.trim_end())))
+    }
+}
+
+fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.iter().copied());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn align_right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// A time to the minute, which is what people compare.
+fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+fn lock(mode: LockMode) -> &'static str {
+    match mode {
+        LockMode::None => "none",
+        LockMode::Governance => "governance",
+        LockMode::Compliance => "compliance",
+    }
+}
+
+fn signed(change: i64) -> String {
+    let sign = if change < 0 { "-" } else { "+" };
+    format!("{sign}{}", HumanCount(change.unsigned_abs()))
+}
+
+fn operation(row: &SnapshotRow) -> String {
+    let operation = row.operation.as_deref().unwrap_or("?");
+    match &row.user {
+        Some(user) => format!("{operation} by {user}"),
+        None => operation.to_owned(),
+    }
+}

@@ -1,0 +1,404 @@
+//! What the caller asked for, validated once: names resolved against the configuration, places made URIs, times
+//! read. From here on nothing is parsed again and no combination is left that means nothing.
+
+use std::path::{Path, PathBuf};
+
+use clap_complete::Shell;
+use deltavault::Error;
+use deltavault::format::{Scope, Trigger};
+use deltavault::ids::Version;
+use jiff::tz::TimeZone;
+
+use super::args::{
+    CommandArgs, DiffSide, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs, SnapshotPrefix, Subset,
+};
+use super::config::{Config, ConfiguredTable};
+use super::place::parse_place;
+use super::when::When;
+
+/// One command, ready to be carried out.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// `init`
+    Init {
+        /// Whether the owner has accepted that a folder is no wall.
+        yes: bool,
+    },
+    /// `snapshot`
+    Snapshot(SnapshotRequest),
+    /// `snapshots`
+    Snapshots {
+        /// One table; all without.
+        table: Option<TableName>,
+    },
+    /// `show`
+    Show(SnapshotPrefix),
+    /// `ls`
+    Ls(SnapshotPrefix),
+    /// `diff`
+    Diff {
+        /// What is compared.
+        before: SnapshotPrefix,
+        /// With what.
+        after: DiffSide,
+    },
+    /// `restore`
+    Restore(RestoreRequest),
+    /// `verify`
+    Verify(VerifyRequest),
+    /// `index rebuild`
+    IndexRebuild,
+    /// `demo`
+    Demo {
+        /// Where; a temporary folder without.
+        dir: Option<PathBuf>,
+    },
+    /// `completions`
+    Completions(Shell),
+}
+
+/// What `snapshot` was asked for.
+#[derive(Debug)]
+pub(crate) struct SnapshotRequest {
+    /// The tables, never none.
+    pub(crate) tables: Vec<TableToTake>,
+    /// The class asked for; known to the configuration.
+    pub(crate) class: Option<String>,
+    /// Why.
+    pub(crate) trigger: Trigger,
+    /// Whether the plan is all that is wanted.
+    pub(crate) dry_run: bool,
+    /// Snapshots to build nothing on.
+    pub(crate) distrust: Vec<SnapshotPrefix>,
+}
+
+/// A table that a snapshot is taken of.
+#[derive(Debug, Clone)]
+pub(crate) struct TableToTake {
+    /// The table.
+    pub(crate) table: TableName,
+    /// What to hold.
+    pub(crate) scope: Scope,
+    /// The class that the configuration gives this table.
+    pub(crate) class: Option<String>,
+}
+
+/// A TABLE as it was typed, and all that it can mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableName {
+    /// As typed.
+    pub(crate) text: String,
+    /// The name in the configuration, when it is one; it then means nothing else.
+    pub(crate) configured: Option<String>,
+    /// Where it is by the configuration, else what it means as a path or URI. A word that the configuration
+    /// does not know may also be the name of a table in the vault: the vault decides which it is.
+    pub(crate) uri: String,
+}
+
+/// What `restore` was asked for.
+#[derive(Debug)]
+pub(crate) struct RestoreRequest {
+    /// The table.
+    pub(crate) table: TableName,
+    /// What to put back.
+    pub(crate) which: Which,
+    /// Where and how.
+    pub(crate) how: How,
+    /// Whether files outside the table's folder may be put back too.
+    pub(crate) outside: bool,
+    /// Whether the plan is all that is wanted.
+    pub(crate) dry_run: bool,
+    /// Whether the owner has said yes.
+    pub(crate) yes: bool,
+}
+
+/// Which state of a table is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Nothing was said: the plan shows what there is.
+    Unsaid,
+    /// The newest snapshot.
+    Latest,
+    /// A snapshot.
+    Snapshot(SnapshotPrefix),
+    /// A version.
+    Version(Version),
+    /// The newest version committed at or before a time.
+    At(When),
+}
+
+/// How a table is put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum How {
+    /// In place, as far as nothing is the owner's choice.
+    InPlace,
+    /// In place, data files only.
+    Heal,
+    /// A full copy elsewhere.
+    To(String),
+    /// In place, in a way that this version only plans; the flag that asked for it.
+    Later(&'static str),
+}
+
+/// What `verify` was asked for.
+#[derive(Debug)]
+pub(crate) struct VerifyRequest {
+    /// The tables; all without.
+    pub(crate) tables: Vec<TableName>,
+    /// How many bytes to read again.
+    pub(crate) read: ReadArg,
+    /// Which part of the vault.
+    pub(crate) subset: Option<Subset>,
+}
+
+/// What the edge knows and a request is read against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The configuration.
+    pub(crate) config: &'a Config,
+    /// The working directory.
+    pub(crate) folder: &'a Path,
+    /// The system's time zone.
+    pub(crate) zone: &'a TimeZone,
+}
+
+impl Request {
+    /// Validates what clap has read.
+    ///
+    /// # Errors
+    /// Usage errors: a place that cannot be reached, a time that is none, an unknown class, no table.
+    pub(crate) fn new(args: CommandArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+        let name = |text: String| TableName::new(text, around);
+        Ok(match args {
+            CommandArgs::Init(args) => Self::Init { yes: args.yes },
+            CommandArgs::Snapshot(args) => Self::Snapshot(SnapshotRequest::new(args, around)?),
+            CommandArgs::Snapshots(args) => Self::Snapshots {
+                table: args.table.map(name).transpose()?,
+            },
+            CommandArgs::Show(args) => Self::Show(args.snapshot),
+            CommandArgs::Ls(args) => Self::Ls(args.snapshot),
+            CommandArgs::Diff(args) => Self::Diff {
+                before: args.before,
+                after: args.after,
+            },
+            CommandArgs::Restore(args) => Self::Restore(RestoreRequest::new(args, around)?),
+            CommandArgs::Verify(args) => Self::Verify(VerifyRequest {
+                tables: args
+                    .tables
+                    .into_iter()
+                    .map(name)
+                    .collect::<Result<_, _>>()?,
+                read: args.read,
+                subset: args.subset,
+            }),
+            CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
+            CommandArgs::Demo(args) => Self::Demo { dir: args.dir },
+            CommandArgs::Completions(args) => Self::Completions(args.shell),
+        })
+    }
+}
+
+impl SnapshotRequest {
+    fn new(args: SnapshotArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+        let scope = args.scope.map(Scope::from);
+        let take = |table: TableName, configured: Option<&ConfiguredTable>| TableToTake {
+            table,
+            scope: scope
+                .or(configured.map(|table| table.scope))
+                .unwrap_or_default(),
+            class: configured.and_then(|table| table.class.clone()),
+        };
+        let mut tables: Vec<TableToTake> = Vec::new();
+        for text in args.tables {
+            let table = TableName::new(text, around)?;
+            // Naming a table twice would make a run race with itself.
+            if tables.iter().all(|other| other.table.uri != table.uri) {
+                let configured = around.config.table(&table.text);
+                tables.push(take(table, configured));
+            }
+        }
+        if tables.is_empty() {
+            let configured = around.config.tables.iter();
+            tables.extend(configured.map(|table| take(TableName::configured(table), Some(table))));
+        }
+        if tables.is_empty() {
+            return Err(Error::NoTableGiven);
+        }
+        if let Some(class) = &args.class {
+            around.config.class(class)?;
+        }
+        Ok(Self {
+            tables,
+            class: args.class,
+            trigger: args.trigger.into(),
+            dry_run: args.dry_run,
+            distrust: args.distrust,
+        })
+    }
+}
+
+impl TableName {
+    fn new(text: String, around: Surroundings<'_>) -> Result<Self, Error> {
+        if let Some(table) = around.config.table(&text) {
+            return Ok(Self::configured(table));
+        }
+        let uri = parse_place(&text, around.folder)?;
+        Ok(Self {
+            text,
+            configured: None,
+            uri,
+        })
+    }
+
+    fn configured(table: &ConfiguredTable) -> Self {
+        Self {
+            text: table.name.clone(),
+            configured: Some(table.name.clone()),
+            uri: table.uri.clone(),
+        }
+    }
+}
+
+impl RestoreRequest {
+    fn new(args: RestoreArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+        let which = if let Some(prefix) = args.snapshot {
+            Which::Snapshot(prefix)
+        } else if let Some(version) = args.version {
+            Which::Version(Version(version))
+        } else if let Some(text) = args.at {
+            Which::At(When::parse(&text, around.zone)?)
+        } else if args.latest {
+            Which::Latest
+        } else {
+            Which::Unsaid
+        };
+        let how = if let Some(to) = args.to {
+            How::To(parse_place(&to, around.folder)?)
+        } else if args.heal {
+            How::Heal
+        } else if args.rewind {
+            How::Later("--rewind")
+        } else if args.replace {
+            How::Later("--replace")
+        } else if args.as_commit {
+            How::Later("--as-commit")
+        } else {
+            How::InPlace
+        };
+        Ok(Self {
+            table: TableName::new(args.table, around)?,
+            which,
+            how,
+            outside: args.outside,
+            dry_run: args.dry_run,
+            yes: args.yes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::Args;
+    use super::*;
+
+    fn config() -> Config {
+        let table = |name: &str, scope| ConfiguredTable {
+            name: name.into(),
+            uri: format!("file:///lake/{name}"),
+            scope,
+            class: None,
+            rpo: None,
+        };
+        Config {
+            tables: vec![
+                table("orders", Scope::History),
+                table("people", Scope::Live),
+            ],
+            ..Config::default()
+        }
+    }
+
+    fn request(config: &Config, line: &str) -> Result<Request, Error> {
+        let args = Args::try_parse_from(["deltavault"].into_iter().chain(line.split(' '))).unwrap();
+        let around = Surroundings {
+            config,
+            folder: Path::new("/work"),
+            zone: &TimeZone::UTC,
+        };
+        Request::new(args.command, around)
+    }
+
+    fn snapshot(line: &str) -> Vec<(String, String, Scope)> {
+        let Request::Snapshot(request) = request(&config(), line).unwrap() else {
+            panic!("{line} is no snapshot");
+        };
+        let tables = request.tables.into_iter();
+        tables
+            .map(|take| (take.table.text, take.table.uri, take.scope))
+            .collect()
+    }
+
+    #[test]
+    fn without_tables_those_of_the_configuration_are_taken_as_it_says() {
+        let taken = snapshot("snapshot");
+        assert_eq!(
+            taken[0],
+            (
+                "orders".into(),
+                "file:///lake/orders".into(),
+                Scope::History
+            )
+        );
+        assert_eq!(taken[1].2, Scope::Live);
+        let none = request(&Config::default(), "snapshot");
+        assert!(matches!(none, Err(Error::NoTableGiven)));
+    }
+
+    #[test]
+    fn a_configured_name_wins_over_a_path_and_flags_win_over_the_configuration() {
+        let taken = snapshot("snapshot orders ./orders /lake/orders --scope live");
+        assert_eq!(taken.len(), 2, "named twice, taken once");
+        assert_eq!(
+            taken[0],
+            ("orders".into(), "file:///lake/orders".into(), Scope::Live)
+        );
+        assert_eq!(taken[1].1, "file:///work/orders");
+    }
+
+    #[test]
+    fn restore_says_which_state_and_how() {
+        let restore = |line: &str| {
+            let Request::Restore(request) = request(&config(), line).unwrap() else {
+                panic!("{line} is no restore");
+            };
+            (request.which, request.how)
+        };
+        assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));
+        assert_eq!(
+            restore("restore orders --version 7 --heal"),
+            (Which::Version(Version(7)), How::Heal)
+        );
+        let to = How::To("file:///work/back".into());
+        assert_eq!(
+            restore("restore orders --latest --to back"),
+            (Which::Latest, to)
+        );
+        assert_eq!(restore("restore orders --rewind").1, How::Later("--rewind"));
+        assert!(matches!(
+            restore("restore orders --at 2026-11-20T03:00Z").0,
+            Which::At(_)
+        ));
+    }
+
+    #[test]
+    fn an_unknown_class_is_a_usage_error() {
+        let refused = request(&config(), "snapshot --class monthly").unwrap_err();
+        assert_eq!(refused.exit_code().number(), 2);
+        assert_eq!(
+            refused.hint().unwrap(),
+            "use default, or add the class to the configuration under [classes]"
+        );
+    }
+}

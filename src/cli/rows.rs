@@ -1,0 +1,397 @@
+//! What commands have to say, as plain rows: the fields of a `--json` line, and the columns of a table.
+//!
+//! The names are an interface that scripts read: fields only ever get added. Sizes are bytes, times UTC.
+
+use deltavault::format::{LockMode, Scope, Trigger};
+use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
+use serde::Serialize;
+
+/// A row that can be a JSON line.
+pub(crate) trait Row: Serialize {
+    /// Its `message_type`.
+    const MESSAGE_TYPE: &'static str;
+}
+
+macro_rules! rows {
+    ($($row:ty => $message_type:literal),* $(,)?) => {
+        $(impl Row for $row {
+            const MESSAGE_TYPE: &'static str = $message_type;
+        })*
+    };
+}
+
+rows! {
+    InitDone => "vault",
+    SnapshotPlanned => "plan",
+    SnapshotDone => "snapshot",
+    SnapshotRow => "snapshot",
+    ShowRow => "show",
+    FileRow => "file",
+    DiffRow => "difference",
+    DiffDone => "summary",
+    RestorePlanned => "plan",
+    RestoreDone => "restored",
+    FindingRow => "finding",
+    VerifyDone => "summary",
+    IndexDone => "index",
+    ErrorRow => "error",
+    ExitError => "exit_error",
+}
+
+/// `init` is done.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct InitDone {
+    /// Where the vault is.
+    pub(crate) vault: String,
+    /// Its id.
+    pub(crate) id: String,
+    /// Whether it was made now, or was there already.
+    pub(crate) created: bool,
+    /// How its objects are locked.
+    pub(crate) lock_mode: LockMode,
+}
+
+/// What a snapshot would take.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotPlanned {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The version that was pinned.
+    pub(crate) version: Version,
+    /// Files that the snapshot would hold.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Files that the vault does not hold yet.
+    pub(crate) new_files: u64,
+    /// Their bytes.
+    pub(crate) new_bytes: u64,
+    /// Requests to the vault, about.
+    pub(crate) requests: u64,
+    /// The retention class it would get.
+    pub(crate) class: String,
+    /// Until when it would be promised.
+    pub(crate) promise: Timestamp,
+    /// What the owner should know.
+    pub(crate) findings: Vec<String>,
+}
+
+/// A snapshot is published.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotDone {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The version that it holds.
+    pub(crate) version: Version,
+    /// Its id.
+    pub(crate) snapshot: SnapshotId,
+    /// Its slot in the ledger.
+    pub(crate) sequence: u64,
+    /// Files that it holds.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Files that the vault had to take in.
+    pub(crate) new_files: u64,
+    /// Their bytes.
+    pub(crate) new_bytes: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Until when it is promised.
+    pub(crate) promise: Timestamp,
+    /// What the owner should know.
+    pub(crate) findings: Vec<String>,
+}
+
+/// A snapshot that is kept.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotRow {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The table's URI.
+    pub(crate) uri: String,
+    /// Its id.
+    pub(crate) snapshot: SnapshotId,
+    /// Its slot in the ledger.
+    pub(crate) sequence: u64,
+    /// The version that it holds.
+    pub(crate) version: Version,
+    /// When that version was committed.
+    pub(crate) commit_time: Timestamp,
+    /// When it was taken.
+    pub(crate) taken_at: Timestamp,
+    /// Until when it is promised.
+    pub(crate) promise: Timestamp,
+    /// By which lock.
+    pub(crate) lock_mode: LockMode,
+    /// Its retention class.
+    pub(crate) class: String,
+    /// What it holds.
+    pub(crate) scope: Scope,
+    /// Why it was taken.
+    pub(crate) trigger: Trigger,
+    /// Files that it holds.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Files that the vault had to take in for it.
+    pub(crate) new_files: u64,
+    /// Their bytes.
+    pub(crate) new_bytes: u64,
+    /// Versions since the snapshot before.
+    pub(crate) versions: u64,
+    /// The operation that made the version, by its commitInfo.
+    pub(crate) operation: Option<String>,
+    /// Who committed it.
+    pub(crate) user: Option<String>,
+    /// Files that became live since the snapshot before.
+    pub(crate) files_added: u64,
+    /// Files that are live no more.
+    pub(crate) files_removed: u64,
+    /// The change in rows since the snapshot before, where it is known.
+    pub(crate) rows: Option<i64>,
+}
+
+/// Everything that one snapshot says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShowRow {
+    /// What the list has.
+    #[serde(flatten)]
+    pub(crate) snapshot: SnapshotRow,
+    /// The table's Delta id.
+    pub(crate) delta_id: String,
+    /// Data, deletion-vector and change-data files.
+    pub(crate) data_files: u64,
+    /// Their bytes.
+    pub(crate) data_bytes: u64,
+    /// Rows live at the version, where they are known.
+    pub(crate) live_rows: Option<u64>,
+    /// Files that older versions name and nobody has any more.
+    pub(crate) absent_files: u64,
+    /// The table's protocol, with its features.
+    pub(crate) protocol: String,
+    /// The checkpoint that was planned from.
+    pub(crate) checkpoint: Option<Version>,
+    /// With scope `history`: older versions that are whole too, as inclusive ranges.
+    pub(crate) whole_versions: Vec<(Version, Version)>,
+    /// The snapshot before.
+    pub(crate) previous: Option<SnapshotId>,
+    /// The snapshot that entries were taken over from.
+    pub(crate) base: Option<SnapshotId>,
+    /// The manifest's key in the vault.
+    pub(crate) manifest: String,
+    /// The record's key in the vault.
+    pub(crate) record: String,
+    /// Who took it.
+    pub(crate) principal: String,
+    /// With which tool.
+    pub(crate) tool: String,
+    /// What the owner should know.
+    pub(crate) findings: Vec<String>,
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FileRow {
+    /// What it is for the table.
+    pub(crate) kind: &'static str,
+    /// Its path below the table, or its URI.
+    pub(crate) path: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Rows, where they are known.
+    pub(crate) rows: Option<u64>,
+    /// SHA-256; none for an absent file.
+    pub(crate) sha256: Option<Digest>,
+    /// Where its bytes are: `inline`, `absent`, or a key of the vault.
+    pub(crate) placement: String,
+}
+
+/// How a file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Difference {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Both have it, with other bytes.
+    Changed,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DiffRow {
+    /// How.
+    pub(crate) difference: Difference,
+    /// What it is for the table.
+    pub(crate) kind: &'static str,
+    /// Its path below the table, or its URI.
+    pub(crate) path: String,
+    /// Bytes, in the second where it is there.
+    pub(crate) size: u64,
+}
+
+/// The sums of a comparison.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DiffDone {
+    /// What was compared: a short id.
+    pub(crate) before: String,
+    /// With what: a short id, or `live`.
+    pub(crate) after: String,
+    /// The versions of both.
+    pub(crate) versions: (Version, Version),
+    /// Files only the second has.
+    pub(crate) added: u64,
+    /// Files only the first has.
+    pub(crate) removed: u64,
+    /// Files with other bytes.
+    pub(crate) changed: u64,
+    /// Files that are the same.
+    pub(crate) same: u64,
+}
+
+/// One labelled line of a plan, e.g. `TABLE` and the rest.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PlanLine {
+    /// Upper-case word; empty continues the line before.
+    pub(crate) label: &'static str,
+    /// The text.
+    pub(crate) text: String,
+}
+
+/// One thing the owner can choose.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Choice {
+    /// The flag or command.
+    pub(crate) command: String,
+    /// What it does and costs.
+    pub(crate) effect: String,
+}
+
+/// What a restore found and would do.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RestorePlanned {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The row of the table of situations, as a short word: `dropped`, `heal`, `newer`…
+    pub(crate) situation: String,
+    /// The snapshot it would use.
+    pub(crate) snapshot: Option<SnapshotId>,
+    /// The version it would put back.
+    pub(crate) version: Option<Version>,
+    /// Files to put back.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// What a person reads, at most 15 lines with the choices.
+    pub(crate) lines: Vec<PlanLine>,
+    /// What there is to choose; empty when the plan can simply be carried out.
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// A restore is done.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RestoreDone {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The snapshot that was used.
+    pub(crate) snapshot: SnapshotId,
+    /// The version that was put back.
+    pub(crate) version: Version,
+    /// `to`, `dropped`, `heal`…
+    pub(crate) mode: String,
+    /// Files that were put back.
+    pub(crate) files_written: u64,
+    /// Their bytes.
+    pub(crate) bytes_written: u64,
+    /// Files that were right already.
+    pub(crate) files_kept: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// What a person still has to know or to do, in order.
+    pub(crate) notes: Vec<PlanLine>,
+}
+
+/// How bad a finding is. Greater is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// Worth knowing; every promise holds.
+    Finding,
+    /// A promise is broken.
+    Damage,
+}
+
+/// Something that a verify has to say.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FindingRow {
+    /// How bad.
+    pub(crate) severity: Severity,
+    /// The table, where it is one's.
+    pub(crate) table: Option<String>,
+    /// The snapshots that suffer.
+    pub(crate) snapshots: Vec<SnapshotId>,
+    /// The object, as a key of the vault.
+    pub(crate) object: String,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+/// The sums of a verify.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VerifyDone {
+    /// Tables checked.
+    pub(crate) tables: u64,
+    /// Snapshots checked.
+    pub(crate) snapshots: u64,
+    /// Objects whose presence and size were checked.
+    pub(crate) objects: u64,
+    /// Objects whose bytes were read and hashed.
+    pub(crate) objects_read: u64,
+    /// Bytes that were read.
+    pub(crate) bytes_read: u64,
+    /// Findings that break no promise.
+    pub(crate) findings: u64,
+    /// Findings that do.
+    pub(crate) damaged: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+/// The index is made anew.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IndexDone {
+    /// Where it is.
+    pub(crate) path: String,
+    /// Tables in it.
+    pub(crate) tables: u64,
+    /// Snapshots in it.
+    pub(crate) snapshots: u64,
+}
+
+/// One table failed, and others go on.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ErrorRow {
+    /// The table.
+    pub(crate) table: String,
+    /// The exit code that it alone would give.
+    pub(crate) code: u8,
+    /// What failed, with its causes.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+}
+
+/// The command failed; the last line.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ExitError {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// What failed, with its causes.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+}

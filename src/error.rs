@@ -1,0 +1,433 @@
+//! The one public error: every way in which a command can fail, as a situation somebody can act on.
+//!
+//! Each has an [`ExitCode`] and, where there is something to do, a hint: the next command or setting. Errors of
+//! single modules are gathered here and keep their own text; what caused an error is its `source`, never part
+//! of its text.
+
+use std::io;
+
+use crate::format::FormatError;
+use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
+use crate::store::StoreError;
+
+mod hint;
+
+/// How a process ends. The order is the precedence: where several apply, the greatest wins, so
+/// `codes.max()` is the code of the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum ExitCode {
+    /// 0: done.
+    #[default]
+    Done,
+    /// 3: done, with findings, or an RPO was missed.
+    Findings,
+    /// 4: nothing was done; the owner must choose.
+    OwnerMustChoose,
+    /// 5: some tables failed or a budget ran out, the rest is done.
+    SomeFailed,
+    /// 11: another writer won.
+    AnotherWriterWon,
+    /// 13: objects are in archive storage and still thawing.
+    ThawPending,
+    /// 10: there is no vault there.
+    NoVault,
+    /// 1: failed.
+    Failed,
+    /// 12: something in the vault is damaged.
+    Damage,
+    /// 2: the command line or the configuration is wrong; nothing was tried.
+    Usage,
+    /// 130: interrupted.
+    Interrupted,
+}
+
+impl ExitCode {
+    /// The number that the process returns.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Findings => 3,
+            Self::OwnerMustChoose => 4,
+            Self::SomeFailed => 5,
+            Self::NoVault => 10,
+            Self::AnotherWriterWon => 11,
+            Self::Damage => 12,
+            Self::ThawPending => 13,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What a command can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call to a store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Bytes of the vault are not what the format says.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A string that should be an id is none.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+
+    /// No vault was named anywhere.
+    #[error("no vault was given")]
+    NoVaultGiven,
+    /// No table was named, and the configuration lists none.
+    #[error("no table was given")]
+    NoTableGiven,
+    /// There is no vault at that place.
+    #[error("there is no vault at {uri}")]
+    NoVault {
+        /// Where one was looked for.
+        uri: String,
+    },
+    /// There is a `vault.json`, and it is not one of ours.
+    #[error("{uri} is not a vault")]
+    NotAVault {
+        /// Where one was looked for.
+        uri: String,
+        /// What is wrong with its `vault.json`.
+        #[source]
+        source: FormatError,
+    },
+    /// The vault was made by a newer tool.
+    #[error("the vault {uri} has format {found}, newer than this tool knows")]
+    NewerVault {
+        /// The vault.
+        uri: String,
+        /// The format that it names.
+        found: u32,
+    },
+    /// A URI with a scheme that this build cannot reach.
+    #[error("{uri} cannot be reached: this build reads and writes local folders only")]
+    UnsupportedScheme {
+        /// The URI.
+        uri: String,
+    },
+    /// A URI or path that breaks a rule.
+    #[error("{uri:?} is not usable: {rule}")]
+    InvalidUri {
+        /// The URI.
+        uri: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A time that could not be understood.
+    #[error("the time {text:?} cannot be understood")]
+    TimeUnparseable {
+        /// The text.
+        text: String,
+    },
+    /// A local time that a zone has twice or never.
+    #[error("the time {text:?} happens twice or never in {zone}")]
+    TimeAmbiguous {
+        /// The text.
+        text: String,
+        /// The zone that it was read in.
+        zone: String,
+    },
+    /// The configuration file could not be read.
+    #[error("read the configuration {path}")]
+    ConfigUnreadable {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration file says something that it may not.
+    #[error("the configuration {path} is wrong{}: {rule}", at_line(*line))]
+    ConfigInvalid {
+        /// The file.
+        path: String,
+        /// The line, counted from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong, with the key named.
+        rule: String,
+    },
+    /// A retention class that is not configured.
+    #[error("there is no retention class {name:?}")]
+    UnknownClass {
+        /// The class.
+        name: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
+
+    /// No table of the vault has that name or URI.
+    #[error("the vault holds no table {name:?}")]
+    UnknownTable {
+        /// What was asked for.
+        name: String,
+        /// The tables that there are.
+        known: Vec<String>,
+    },
+    /// Several tables of the vault have that name.
+    #[error("{name:?} is the name of {} tables", candidates.len())]
+    AmbiguousTable {
+        /// What was asked for.
+        name: String,
+        /// The URIs that match.
+        candidates: Vec<String>,
+    },
+    /// No snapshot has an id that begins so.
+    #[error("there is no snapshot {prefix}")]
+    UnknownSnapshot {
+        /// What was asked for.
+        prefix: String,
+        /// Short ids of those that there are.
+        known: Vec<String>,
+    },
+    /// Several snapshots have an id that begins so.
+    #[error("{} snapshots begin with {prefix}", candidates.len())]
+    AmbiguousSnapshot {
+        /// What was asked for.
+        prefix: String,
+        /// Their ids.
+        candidates: Vec<SnapshotId>,
+    },
+    /// No snapshot holds that version.
+    #[error("no snapshot of {table} holds version {version}")]
+    VersionNotHeld {
+        /// The table.
+        table: String,
+        /// The version that was asked for.
+        version: Version,
+        /// The versions that are held.
+        held: Vec<Version>,
+    },
+    /// Every snapshot is of a version committed later.
+    #[error("no snapshot of {table} holds a version committed at or before {at}")]
+    NothingHeldAt {
+        /// The table.
+        table: String,
+        /// The time that was asked for.
+        at: Timestamp,
+        /// When the oldest version held was committed.
+        oldest: Option<Timestamp>,
+    },
+
+    /// There is no Delta table at that place.
+    #[error("{uri} is not a Delta table: it has no commit and no checkpoint under _delta_log/")]
+    NotATable {
+        /// Where one was looked for.
+        uri: String,
+    },
+    /// The version needs files that the source no longer has.
+    #[error(
+        "{table} version {version} is not whole: {} of its files {} gone, first {}",
+        files.len(),
+        if files.len() == 1 { "is" } else { "are" },
+        files.first().map_or("", String::as_str)
+    )]
+    SourceFileMissing {
+        /// The table.
+        table: String,
+        /// The version.
+        version: Version,
+        /// The files.
+        files: Vec<String>,
+    },
+    /// A source file does not have the size that the log gives it.
+    #[error("{file} has {actual} bytes, the log says {expected}")]
+    SourceFileSize {
+        /// The file.
+        file: String,
+        /// Bytes by the log.
+        expected: u64,
+        /// Bytes found.
+        actual: u64,
+    },
+
+    /// A restore may only go to a place where nothing is.
+    #[error("{uri} is not empty")]
+    TargetNotEmpty {
+        /// The target.
+        uri: String,
+    },
+    /// Another restore is at work on the table.
+    #[error("{table} is claimed by {by} until {until}")]
+    ClaimedByOther {
+        /// The table.
+        table: String,
+        /// Who.
+        by: String,
+        /// When the claim ends.
+        until: Timestamp,
+    },
+    /// Several things could be meant or done, and only the owner can know which.
+    #[error("{what}: the owner must choose")]
+    OwnerMustChoose {
+        /// What there is to choose about.
+        what: String,
+        /// Each choice, as a flag or command with what it does.
+        choices: Vec<String>,
+    },
+    /// The plan was printed; `--yes` is missing and there is no terminal to ask.
+    #[error("{what} needs a yes")]
+    Unconfirmed {
+        /// What would be done.
+        what: String,
+    },
+    /// Known, and not in this version of the tool.
+    #[error("{what} comes in a later version")]
+    ComesLater {
+        /// The flag or command.
+        what: String,
+        /// What to do until then.
+        instead: &'static str,
+    },
+
+    /// Some tables failed, the rest is done; each failure was told when it happened.
+    #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
+    SomeTablesFailed {
+        /// The tables.
+        failed: Vec<String>,
+        /// How many there were.
+        of: usize,
+        /// The exit code of each failure.
+        codes: Vec<ExitCode>,
+    },
+    /// A snapshot of the same or a newer version was published meanwhile.
+    #[error("another writer published version {version} of {table} first, as snapshot {}", snapshot.short())]
+    AnotherWriterWon {
+        /// The table.
+        table: String,
+        /// Its version.
+        version: Version,
+        /// Its snapshot.
+        snapshot: SnapshotId,
+    },
+    /// An object of the vault is not what its reference says.
+    #[error("{object} is damaged: {what}")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
+
+    /// The result could not be written.
+    #[error("write the result")]
+    Output(#[source] io::Error),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// How the process ends.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Format(error) => format_exit_code(error),
+            Self::NoVaultGiven
+            | Self::NoTableGiven
+            | Self::InvalidId(_)
+            | Self::UnsupportedScheme { .. }
+            | Self::InvalidUri { .. }
+            | Self::TimeUnparseable { .. }
+            | Self::TimeAmbiguous { .. }
+            | Self::ConfigUnreadable { .. }
+            | Self::ConfigInvalid { .. }
+            | Self::UnknownClass { .. } => ExitCode::Usage,
+            Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
+            Self::AmbiguousTable { .. }
+            | Self::AmbiguousSnapshot { .. }
+            | Self::OwnerMustChoose { .. }
+            | Self::Unconfirmed { .. }
+            | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
+            // That a single table failed is what 5 means; only what is worse for the vault or asks for another
+            // reaction than reading the list is told by its own code.
+            Self::SomeTablesFailed { codes, .. } => codes
+                .iter()
+                .copied()
+                .filter(|code| *code != ExitCode::Failed)
+                .fold(ExitCode::SomeFailed, ExitCode::max),
+            Self::ClaimedByOther { .. } | Self::AnotherWriterWon { .. } => {
+                ExitCode::AnotherWriterWon
+            }
+            Self::Damaged { .. } => ExitCode::Damage,
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::Store(_)
+            | Self::NewerVault { .. }
+            | Self::UnknownTable { .. }
+            | Self::UnknownSnapshot { .. }
+            | Self::VersionNotHeld { .. }
+            | Self::NothingHeldAt { .. }
+            | Self::NotATable { .. }
+            | Self::SourceFileMissing { .. }
+            | Self::SourceFileSize { .. }
+            | Self::TargetNotEmpty { .. }
+            | Self::Output(_) => ExitCode::Failed,
+        }
+    }
+}
+
+fn format_exit_code(error: &FormatError) -> ExitCode {
+    match error {
+        FormatError::NewerFormat { .. } | FormatError::UnknownFeature { .. } => ExitCode::Failed,
+        FormatError::Malformed { .. }
+        | FormatError::TooLarge { .. }
+        | FormatError::Invalid { .. } => ExitCode::Damage,
+    }
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(" at line {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_several_codes_apply_the_documented_one_wins() {
+        use ExitCode as E;
+        let documented = [
+            E::Damage,
+            E::Failed,
+            E::NoVault,
+            E::ThawPending,
+            E::AnotherWriterWon,
+            E::SomeFailed,
+            E::OwnerMustChoose,
+            E::Findings,
+        ];
+        for pair in documented.windows(2) {
+            assert_eq!(pair[0].max(pair[1]), pair[0]);
+        }
+        assert_eq!(documented.map(E::number), [12, 1, 10, 13, 11, 5, 4, 3]);
+    }
+
+    #[test]
+    fn a_failing_table_among_others_is_5_and_damage_stays_12() {
+        let code = |codes: &[ExitCode]| {
+            let failed = vec!["orders".into()];
+            let codes = codes.to_vec();
+            let error = Error::SomeTablesFailed {
+                failed,
+                of: 3,
+                codes,
+            };
+            error.exit_code().number()
+        };
+        assert_eq!(code(&[ExitCode::Failed]), 5);
+        assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
+        assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
+    }
+
+    #[test]
+    fn missing_source_files_are_counted_and_the_first_is_named() {
+        let error = Error::SourceFileMissing {
+            table: "orders".into(),
+            version: Version(7),
+            files: vec!["a.parquet".into(), "b.parquet".into()],
+        };
+        let text = "orders version 7 is not whole: 2 of its files are gone, first a.parquet";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -1,0 +1,173 @@
+//! What to do about an error: a hint names the next command or setting, never only the problem again.
+
+use std::fmt::Write as _;
+
+use super::Error;
+use crate::format::FormatError;
+use crate::store::StoreErrorKind;
+
+impl Error {
+    /// Something to do: the next command or setting.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Store(error) => store_hint(&error.kind).into(),
+            Self::Format(error) => format_hint(error),
+            Self::Output(_) | Self::Interrupted => return None,
+            Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
+            Self::NoVaultGiven => {
+                "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
+                    .into()
+            }
+            Self::NoTableGiven => {
+                "name a table, or list tables in the configuration under [[tables]]".into()
+            }
+            Self::NoVault { uri } => format!("make one with `deltavault --vault {uri} init`"),
+            Self::NotAVault { .. } => {
+                "check --vault; if this was a vault, bring its vault.json back from a replica".into()
+            }
+            Self::NewerVault { .. } => "use the deltavault version that wrote it, or a newer one".into(),
+            Self::UnsupportedScheme { .. } => {
+                "use a path or a file:// URI; s3:// comes in a later version".into()
+            }
+            Self::InvalidUri { .. } => "use a path, or a URI like file:///backup/vault".into(),
+            Self::TimeUnparseable { .. } => {
+                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
+                    .into()
+            }
+            Self::TimeAmbiguous { .. } => {
+                "write the offset to UTC, like 2026-10-25T02:30:00+01:00".into()
+            }
+            Self::ConfigUnreadable { .. } => "check --config and DELTAVAULT_CONFIG".into(),
+            Self::ConfigInvalid { path, .. } => format!("correct {path} and try again"),
+            Self::UnknownClass { known, .. } => format!(
+                "use {}, or add the class to the configuration under [classes]",
+                one_of(known)
+            ),
+            Self::UnknownTable { known, .. } if known.is_empty() => {
+                "the vault holds no table yet: take a first one with `deltavault snapshot PATH`".into()
+            }
+            Self::UnknownTable { known, .. } => format!("it holds {}", one_of(known)),
+            Self::AmbiguousTable { candidates, .. } => {
+                format!("name it by its URI: {}", one_of(candidates))
+            }
+            Self::UnknownSnapshot { known, .. } if known.is_empty() => {
+                "the vault holds no snapshot yet: take one with `deltavault snapshot PATH`".into()
+            }
+            Self::UnknownSnapshot { known, .. } => {
+                format!("there is {}; `deltavault snapshots` lists them", one_of(known))
+            }
+            Self::AmbiguousSnapshot { candidates, .. } => {
+                format!("type more digits of {}", one_of(candidates))
+            }
+            Self::VersionNotHeld { held, .. } => {
+                format!("choose {}, or list them with `deltavault snapshots`", one_of(held))
+            }
+            Self::NothingHeldAt { oldest: Some(oldest), .. } => {
+                format!("the oldest version held was committed at {oldest}")
+            }
+            Self::NothingHeldAt { oldest: None, .. } => {
+                "list what is held with `deltavault snapshots`".into()
+            }
+            Self::NotATable { .. } => {
+                "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore`"
+                    .into()
+            }
+            Self::SourceFileMissing { table, .. } => {
+                format!("`deltavault restore {table} --heal` puts back what the vault holds")
+            }
+            Self::SourceFileSize { .. } => {
+                "the file was damaged or overwritten: bring it back with `deltavault restore`, or commit a new \
+                 version without it"
+                    .into()
+            }
+            Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
+            Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
+            Self::OwnerMustChoose { choices, .. } => one_of(choices),
+            Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
+            Self::ComesLater { instead, .. } => (*instead).into(),
+            Self::SomeTablesFailed { .. } => {
+                "the errors are above; run the same command again, what is done is not done twice".into()
+            }
+            Self::AnotherWriterWon { snapshot, .. } => {
+                format!("nothing to do: look at it with `deltavault show {}`", snapshot.short())
+            }
+            Self::Damaged { .. } => {
+                "`deltavault verify --read all` names everything that is damaged".into()
+            }
+        };
+        Some(hint)
+    }
+}
+
+fn format_hint(error: &FormatError) -> String {
+    match error {
+        FormatError::NewerFormat { .. } => "use a newer deltavault".into(),
+        FormatError::UnknownFeature { tool, .. } => {
+            format!(
+                "use {tool} or newer; if the record is forged, build on with `snapshot --distrust ID`"
+            )
+        }
+        FormatError::Malformed { .. }
+        | FormatError::TooLarge { .. }
+        | FormatError::Invalid { .. } => {
+            "`deltavault verify --read all` names everything that is damaged".into()
+        }
+    }
+}
+
+fn store_hint(kind: &StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::NotFound => "check the path, and that its disk is mounted",
+        StoreErrorKind::AlreadyExists | StoreErrorKind::Changed => {
+            "something else writes there: run the same command again"
+        }
+        StoreErrorKind::Denied { .. } => {
+            "run it as a user who may do this, or change the permissions"
+        }
+        StoreErrorKind::ReadOnly => "mount it writable, or choose another place",
+        StoreErrorKind::NoSpace => {
+            "make room and run the same command again: what is already there is not copied twice"
+        }
+        StoreErrorKind::InvalidRange | StoreErrorKind::WrongDigest { .. } => {
+            "`deltavault verify --read all` names everything that is damaged"
+        }
+        StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",
+        StoreErrorKind::Unsupported { .. } => "choose another file system for this",
+        StoreErrorKind::Interrupted | StoreErrorKind::Io { .. } => {
+            "run the same command again: what is already done is not done twice"
+        }
+    }
+}
+
+/// Joins what there is to choose from; long lists end in how many more there are.
+fn one_of<T: ToString>(items: &[T]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = items
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if let Some(more) = items.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        // Writing to a string cannot fail.
+        write!(text, " and {more} more").ok();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_in_hints_are_cut_with_their_rest_counted() {
+        let known = (0..20).map(|n| format!("t{n}")).collect();
+        let hint = Error::UnknownTable {
+            name: "x".into(),
+            known,
+        }
+        .hint()
+        .unwrap();
+        assert_eq!(hint, "it holds t0, t1, t2, t3, t4, t5, t6, t7 and 12 more");
+    }
+}

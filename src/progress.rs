@@ -1,0 +1,77 @@
+//! Progress as events: the core says what it is about to do and what is done, and never knows a terminal.
+//!
+//! Several tables may report into one [`Progress`] at once; planned totals add up.
+
+use std::fmt;
+
+/// What a command is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Reading the transaction log.
+    ReadLog,
+    /// Deciding what to do.
+    Plan,
+    /// Copying files into the vault.
+    Copy,
+    /// Replaying the pinned version from the vault's own bytes.
+    Check,
+    /// Writing pages, manifest and record.
+    Publish,
+    /// Putting files back.
+    PutBack,
+    /// Comparing the vault with what it says of itself.
+    Verify,
+}
+
+impl Phase {
+    /// The phase as people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadLog => "reading the log",
+            Self::Plan => "planning",
+            Self::Copy => "copying",
+            Self::Check => "checking",
+            Self::Publish => "publishing",
+            Self::PutBack => "putting back",
+            Self::Verify => "verifying",
+        }
+    }
+}
+
+/// What a plan is going to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlannedWork {
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Takes the events of a command that is running.
+pub trait Progress: fmt::Debug + Send + Sync {
+    /// `table` has entered a phase.
+    fn phase(&self, table: &str, phase: Phase);
+
+    /// A plan is made, and this comes on top of what was planned before.
+    fn planned(&self, work: PlannedWork);
+
+    /// One planned file of that many bytes is done.
+    fn file_done(&self, bytes: u64);
+
+    /// Something a person who watches should know; nothing that a result depends on.
+    fn note(&self, text: &str);
+}
+
+/// Takes no notice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn phase(&self, _table: &str, _phase: Phase) {}
+
+    fn planned(&self, _work: PlannedWork) {}
+
+    fn file_done(&self, _bytes: u64) {}
+
+    fn note(&self, _text: &str) {}
+}
