@@ -14,7 +14,7 @@ pub mod codec;
 pub mod order;
 
 pub use codec::{ENTRIES_MAX, EncodedPage, PAGE_LIMIT, PageWriter, decode_page, encode_line};
-pub use order::{DataOrder, LogOrder, data_order, log_order};
+pub use order::{DataOrder, LogOrder, data_order, log_order, log_order_of};
 
 /// Log files up to this many bytes are held inside their page.
 pub const INLINE_LIMIT: u64 = 64 * 1024;
@@ -37,14 +37,14 @@ pub enum EntryKind {
     Sidecar,
     /// A checkpoint, a part of a multi-part one, or the top file of a V2 one.
     Checkpoint,
+    /// One version's actions, `N.json`.
+    Commit,
     /// A log compaction.
     Compaction,
     /// A version checksum, `N.crc`.
     Checksum,
     /// A file of the log that this tool does not know, with a version in its name.
     Other,
-    /// One version's actions, `N.json`.
-    Commit,
     /// The hint `_last_checkpoint`.
     LastCheckpoint,
 }

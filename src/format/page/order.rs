@@ -28,9 +28,21 @@ pub struct DataOrder<'a> {
 
 /// Returns the place of a log entry among log entries.
 pub fn log_order(entry: &Entry) -> LogOrder<'_> {
-    LogOrder {
-        version: version_in_name(entry.file.as_str()),
-        file: &entry.file,
+    log_order_of(&entry.file)
+}
+
+/// Returns the place that a log file has by its location alone.
+pub fn log_order_of(file: &Location) -> LogOrder<'_> {
+    LogOrder { version: version_in_name(file.as_str()), file }
+}
+
+impl LogOrder<'_> {
+    /// The version in the name; for a compaction the one it ends with.
+    pub fn version(&self) -> Option<Version> {
+        match self.version {
+            VersionInName::Some(version) => Some(version),
+            VersionInName::None => None,
+        }
     }
 }
 
