@@ -405,3 +405,27 @@ async fn collect(
     }
     Ok(bytes.freeze())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::{self, StreamExt};
+
+    use super::memory::MemoryStore;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_is_shorter_or_longer_than_promised_is_not_believed() {
+        let store = MemoryStore::new("s3://bucket/vault");
+        let key: ObjectKey = "a".parse().unwrap();
+        let body = |chunks| stream::iter(vec![Ok(Bytes::from("ab")); chunks]).boxed();
+        let exact = collect(&store, &key, body(2), 4).await.unwrap();
+        assert_eq!(exact, "abab");
+        let short = collect(&store, &key, body(1), 4).await.unwrap_err();
+        assert!(matches!(short.kind, StoreErrorKind::InvalidRange));
+        let long = collect(&store, &key, body(3), 4).await.unwrap_err();
+        assert!(matches!(
+            long.kind,
+            StoreErrorKind::TooLarge { size: 6, limit: 4 }
+        ));
+    }
+}

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use deltavault::store::local::LocalStore;
 use deltavault::store::{
@@ -368,6 +369,35 @@ async fn a_file_touched_by_others_has_another_tag() {
         StoreErrorKind::Changed
     );
     assert_eq!(content(&store, "a").await, "other");
+}
+
+#[tokio::test]
+async fn replace_and_remove_wait_for_who_holds_the_file_and_look_again() {
+    let (_folder, store) = store();
+    for is_removal in [false, true] {
+        let name = key(&format!("a-{is_removal}"));
+        put(&store, name.as_str(), "old").await;
+        let seen = store.attributes(&name, None).await.unwrap().etag;
+        let path = store.path().join(name.as_str());
+        let held = fs::File::open(&path).unwrap();
+        held.lock().unwrap();
+        let (waiting_store, waiting_name) = (store.clone(), name.clone());
+        let waiting = tokio::spawn(async move {
+            if is_removal {
+                return waiting_store.remove(&waiting_name, &seen).await;
+            }
+            let payload = Payload::from_bytes("late");
+            let replaced = waiting_store.replace(&waiting_name, &payload, &seen).await;
+            replaced.map(|_| ())
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!waiting.is_finished());
+        fs::write(store.path().join("new"), "first").unwrap();
+        fs::rename(store.path().join("new"), &path).unwrap();
+        drop(held);
+        assert_fails!(waiting.await.unwrap(), StoreErrorKind::Changed);
+        assert_eq!(content(&store, name.as_str()).await, "first");
+    }
 }
 
 #[tokio::test]
