@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
 use crate::store::StoreError;
@@ -72,6 +73,9 @@ pub enum Error {
     /// A string that should be an id is none.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// A step of the demo did not come out as it must.
+    #[error(transparent)]
+    Demo(Box<DemoError>),
 
     /// No vault was named anywhere.
     #[error("no vault was given")]
@@ -319,6 +323,12 @@ pub enum Error {
     Interrupted,
 }
 
+impl From<DemoError> for Error {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(Box::new(error))
+    }
+}
+
 impl Error {
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
@@ -353,6 +363,7 @@ impl Error {
             Self::Damaged { .. } => ExitCode::Damage,
             Self::Interrupted => ExitCode::Interrupted,
             Self::Store(_)
+            | Self::Demo(_)
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }
             | Self::UnknownSnapshot { .. }

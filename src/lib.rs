@@ -1,6 +1,7 @@
 //! deltavault: an immutable backup vault for Delta Lake tables, one layer below Delta.
 
 pub mod delta;
+pub mod demo;
 pub mod error;
 pub mod format;
 pub mod ids;

@@ -36,6 +36,7 @@ pub(crate) struct GlobalArgs {
         long,
         value_name = "URI",
         env = "DELTAVAULT_VAULT",
+        hide_env_values = true,
         global = true,
         help_heading = "Global options"
     )]
@@ -45,6 +46,7 @@ pub(crate) struct GlobalArgs {
         long,
         value_name = "FILE",
         env = "DELTAVAULT_CONFIG",
+        hide_env_values = true,
         global = true,
         help_heading = "Global options"
     )]
