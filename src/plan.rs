@@ -2,4 +2,5 @@
 //!
 //! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by [`crate::vault`].
 
+pub mod choose;
 pub mod retention;

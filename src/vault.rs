@@ -26,6 +26,7 @@ use crate::store::{
     ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all, read_range,
 };
 
+pub mod look;
 mod put;
 
 /// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.
