@@ -4,3 +4,4 @@
 
 pub mod choose;
 pub mod retention;
+pub mod verify;
