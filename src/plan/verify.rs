@@ -5,7 +5,7 @@
 
 use crate::error::ExitCode;
 use crate::format::layout::VaultKey;
-use crate::format::ledger::{self, LedgerFinding};
+use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
 use crate::format::{Entry, Manifest, PageRef, Placement, Record, Reference, Totals, VaultFile};
@@ -210,16 +210,37 @@ pub const DISTRUST: &str =
 /// What to do about what could not be read.
 pub const READ_AGAIN: &str = "make it readable and verify again: nothing is known about it";
 
-/// What a finding of the ledger is here; the snapshot is the one in its slot, if any.
-pub fn ledger_problem(finding: &LedgerFinding) -> Problem {
-    Problem {
+/// What a finding of the ledger is here, and the slot whose object it is about.
+pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
+    let mut problem = Problem {
         severity: match finding.severity() {
             ledger::Severity::Warning => Severity::Warning,
             ledger::Severity::Damage => Severity::Damage,
         },
         what: finding.to_string(),
         remedy: finding.remedy(),
-    }
+    };
+    let seq = match finding {
+        // The one that names is as it was written; the one that is named is not.
+        LedgerFinding::Broken { previous, .. } => previous.seq,
+        // For a reader of the ledger it is a scar, whoever is at fault. It may as well be the newest snapshot,
+        // put out of sight by a bit that flipped in the record below it.
+        LedgerFinding::Scar {
+            reason: ScarReason::PreviousMissing { previous },
+            ..
+        } => {
+            problem.severity = Severity::Damage;
+            problem.remedy = "compare both slots with a replica: when the lower one was changed, put it back and \
+                              both snapshots are there again; when the upper one is a forgery, nothing is lost";
+            *previous
+        }
+        LedgerFinding::Scar { .. }
+        | LedgerFinding::Planted { .. }
+        | LedgerFinding::BeyondGap { .. }
+        | LedgerFinding::OtherVersion { .. }
+        | LedgerFinding::Fork { .. } => finding.seq(),
+    };
+    (seq, problem)
 }
 
 /// Checks what a record says of itself and of the vault; `history` is the ledger that it is in.

@@ -138,9 +138,9 @@ impl Verify<'_, '_> {
             age.map(|age| first + age)
         };
         for finding in &history.findings {
-            let object = key_of(finding.seq()).to_string();
-            let problem = ledger_problem(finding);
-            match ordinal(finding.seq()) {
+            let (seq, problem) = ledger_problem(finding);
+            let object = key_of(seq).to_string();
+            match ordinal(seq) {
                 Some(user) => self.tell_users(&[user], &object, &problem.into())?,
                 None => self.tell_alone(Some(table), &object, problem)?,
             }
