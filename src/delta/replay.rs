@@ -1,0 +1,458 @@
+//! Reconciles actions into the live set of a version, without ever holding it.
+//!
+//! A logical file is named by its location and the id of its deletion vector; both must match for a removal to end
+//! it. Every add and remove becomes a row of an external sort by that name, version, and "removals before additions",
+//! because the order of lines inside a commit has no meaning. Reading the rows back, the fate of one logical file is
+//! a run of neighbours, so memory does not depend on the number of files.
+//!
+//! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. Readers that
+//! compare the raw strings see such a table differently; [`ReplayFindings`] says how often that happened.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Add, CommitInfo, DeletionVector, LogError, Metadata, Protocol, Spelling};
+use crate::ids::{Location, Version};
+use crate::sort::{Sorted, Sorter};
+
+/// How many locations a finding names as examples.
+const EXAMPLES: usize = 10;
+
+/// Takes actions in the order of their versions; see [`Replay::finish`].
+#[derive(Debug)]
+pub struct Replay {
+    state: TableState,
+    last: Option<Version>,
+    events: Sorter<Event>,
+}
+
+/// The table as a whole at the last version that was replayed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableState {
+    /// The protocol, if the log has one.
+    pub protocol: Option<Protocol>,
+    /// The metadata, if the log has any.
+    pub metadata: Option<Metadata>,
+    /// How far each application has written.
+    pub txns: BTreeMap<String, Option<i64>>,
+    /// The configuration of each domain.
+    pub domains: BTreeMap<String, String>,
+    /// The newest provenance, and the version it is of. A version that is only in a checkpoint has none.
+    pub commit_info: Option<(Version, CommitInfo)>,
+}
+
+impl TableState {
+    /// The protocol and the metadata, without which nothing can be said of a version.
+    ///
+    /// # Errors
+    /// [`LogError::NoProtocol`], [`LogError::NoMetadata`].
+    pub fn required(&self, version: Version) -> Result<(&Protocol, &Metadata), LogError> {
+        let protocol = self.protocol.as_ref();
+        let protocol = protocol.ok_or(LogError::NoProtocol { version })?;
+        let metadata = self.metadata.as_ref();
+        let metadata = metadata.ok_or(LogError::NoMetadata { version })?;
+        Ok((protocol, metadata))
+    }
+
+    fn apply(&mut self, version: Version, action: Action) {
+        match action {
+            Action::Protocol(protocol) => self.protocol = Some(protocol),
+            Action::Metadata(metadata) => self.metadata = Some(metadata),
+            Action::Txn { app_id, version } => {
+                self.txns.insert(app_id, version);
+            }
+            Action::Domain {
+                domain,
+                configuration: Some(configuration),
+            } => {
+                self.domains.insert(domain, configuration);
+            }
+            Action::Domain {
+                domain,
+                configuration: None,
+            } => {
+                self.domains.remove(&domain);
+            }
+            Action::CommitInfo(info) => self.commit_info = Some((version, info)),
+            Action::Add { .. }
+            | Action::Remove { .. }
+            | Action::Cdc { .. }
+            | Action::Sidecar { .. }
+            | Action::CheckpointMetadata { .. } => {}
+        }
+    }
+}
+
+/// A logical file, and the versions in which it is live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveFile {
+    /// The file, as the newest `add` has it.
+    pub add: Add,
+    /// The first version that has it; the start's version when it was there at the start.
+    pub from: Version,
+    /// The first version that has it no more; `None` while the last version replayed has it.
+    pub until: Option<Version>,
+}
+
+impl Replay {
+    /// Starts with an empty table. Rows that do not fit in memory go below `spill`.
+    ///
+    /// # Errors
+    /// [`LogError::Sort`] when the folder cannot be used.
+    pub fn new(spill: &Path) -> Result<Self, LogError> {
+        Ok(Self {
+            state: TableState::default(),
+            last: None,
+            events: Sorter::new(spill)?,
+        })
+    }
+
+    /// Takes an action of a checkpoint of `version`, or of another known state of it. Tombstones, which say what is
+    /// not live, change nothing.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfOrder`] after a newer version, [`LogError::Sort`].
+    pub fn start(&mut self, version: Version, action: Action) -> Result<(), LogError> {
+        match action {
+            Action::Remove { .. } => Ok(()),
+            action => self.commit(version, action),
+        }
+    }
+
+    /// Takes a file that is known to be live at the start, with the version since which it is.
+    ///
+    /// # Errors
+    /// [`LogError::Sort`].
+    pub fn start_file(&mut self, from: Version, add: Add) -> Result<(), LogError> {
+        self.add(from, add, None)
+    }
+
+    /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfOrder`], [`LogError::Sort`].
+    pub fn commit(&mut self, version: Version, action: Action) -> Result<(), LogError> {
+        match self.last {
+            Some(after) if version < after => return Err(LogError::OutOfOrder { version, after }),
+            _ => self.last = Some(version),
+        }
+        match action {
+            Action::Add { add, spelling } => self.add(version, add, spelling),
+            Action::Remove {
+                file,
+                dv_id,
+                spelling,
+            } => self.push(file, dv_id, version, spelling, None),
+            action => {
+                self.state.apply(version, action);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes from an action of the version's own commit only what no checkpoint has: its provenance. For a version
+    /// whose state came from a checkpoint.
+    pub fn tip(&mut self, version: Version, action: Action) {
+        if matches!(action, Action::CommitInfo(_)) {
+            self.state.apply(version, action);
+        }
+    }
+
+    /// Ends the replay. Returns the state of the table, and its live files in the order of location and vector id.
+    ///
+    /// # Errors
+    /// [`LogError::Sort`].
+    pub fn finish(self) -> Result<(TableState, LiveFiles), LogError> {
+        self.end(false)
+    }
+
+    /// As [`Replay::finish`], but with the files that were live in an older version and are no more: one [`LiveFile`]
+    /// for each span of versions, a file's spans ascending.
+    ///
+    /// # Errors
+    /// [`LogError::Sort`].
+    pub fn finish_with_history(self) -> Result<(TableState, LiveFiles), LogError> {
+        self.end(true)
+    }
+
+    fn end(self, history: bool) -> Result<(TableState, LiveFiles), LogError> {
+        let files = LiveFiles {
+            events: self.events.finish()?,
+            history,
+            open: None,
+            ready: VecDeque::new(),
+            last_live: None,
+            findings: ReplayFindings::default(),
+        };
+        Ok((self.state, files))
+    }
+
+    fn add(
+        &mut self,
+        version: Version,
+        add: Add,
+        spelling: Option<Spelling>,
+    ) -> Result<(), LogError> {
+        let body = AddBody {
+            size: add.size,
+            modification_time: add.modification_time,
+            rows: add.rows,
+            dv: add.dv.as_ref().map(|dv| VectorBody {
+                cardinality: dv.cardinality,
+                file: dv.file.clone(),
+                offset: dv.offset,
+                size: dv.size,
+            }),
+        };
+        let dv_id = add.dv.map(|dv| dv.id);
+        self.push(add.file, dv_id, version, spelling, Some(body))
+    }
+
+    fn push(
+        &mut self,
+        file: Location,
+        dv_id: Option<String>,
+        version: Version,
+        spelling: Option<Spelling>,
+        add: Option<AddBody>,
+    ) -> Result<(), LogError> {
+        let sequence = self.events.len();
+        Ok(self.events.push(Event {
+            file,
+            dv_id,
+            version,
+            sequence,
+            spelling,
+            add,
+        })?)
+    }
+}
+
+/// What was odd about a table while its live files were read. Not an error: the live set is certain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayFindings {
+    /// Logical files that the log spells in more than one way: readers that do not canonicalise paths may see others.
+    pub respelled: u64,
+    /// The first few of them.
+    pub respelled_examples: Vec<Location>,
+    /// Logical files that one commit both removes and adds.
+    pub contradicted: u64,
+    /// Data files that are live with more than one deletion vector at once.
+    pub live_twice: u64,
+}
+
+/// The live files of a [`Replay`], in order. Ends after the first error.
+#[derive(Debug)]
+pub struct LiveFiles {
+    events: Sorted<Event>,
+    history: bool,
+    open: Option<Fate>,
+    ready: VecDeque<LiveFile>,
+    last_live: Option<Location>,
+    findings: ReplayFindings,
+}
+
+/// What is known of the logical file whose events are being read.
+#[derive(Debug)]
+struct Fate {
+    file: Location,
+    dv_id: Option<String>,
+    spelling: Option<Spelling>,
+    respelled: bool,
+    removed_in: Option<Version>,
+    live: Option<(AddBody, Version)>,
+}
+
+impl LiveFiles {
+    /// What was odd; complete once the iterator has ended.
+    pub fn findings(&self) -> &ReplayFindings {
+        &self.findings
+    }
+
+    fn take(&mut self, event: Event) {
+        let mut fate = match self.open.take() {
+            Some(fate) if fate.file == event.file && fate.dv_id == event.dv_id => fate,
+            other => {
+                self.close(other);
+                Fate {
+                    file: event.file,
+                    dv_id: event.dv_id,
+                    spelling: event.spelling,
+                    respelled: false,
+                    removed_in: None,
+                    live: None,
+                }
+            }
+        };
+        match (fate.spelling, event.spelling) {
+            (Some(before), Some(now)) if before != now => fate.respelled = true,
+            (None, now) => fate.spelling = now,
+            _ => {}
+        }
+        match event.add {
+            None => {
+                fate.removed_in = Some(event.version);
+                if let Some((body, from)) = fate.live.take() {
+                    self.end_span(&fate, body, from, event.version);
+                }
+            }
+            Some(body) => {
+                if fate.removed_in == Some(event.version) {
+                    self.findings.contradicted += 1;
+                }
+                fate.live = Some(match fate.live.take() {
+                    // Written again, for its statistics or tags: the same file goes on.
+                    Some((before, from)) if before.is_same_file(&body) => (body, from),
+                    Some((before, from)) if from < event.version => {
+                        self.end_span(&fate, before, from, event.version);
+                        (body, event.version)
+                    }
+                    _ => (body, event.version),
+                });
+            }
+        }
+        self.open = Some(fate);
+    }
+
+    fn end_span(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
+        if self.history && from < until {
+            let add = body.into_add(fate.file.clone(), fate.dv_id.clone());
+            self.ready.push_back(LiveFile {
+                add,
+                from,
+                until: Some(until),
+            });
+        }
+    }
+
+    fn close(&mut self, fate: Option<Fate>) {
+        let Some(fate) = fate else { return };
+        if fate.respelled {
+            self.findings.respelled += 1;
+            if self.findings.respelled_examples.len() < EXAMPLES {
+                self.findings.respelled_examples.push(fate.file.clone());
+            }
+        }
+        if let Some((body, from)) = fate.live {
+            if self.last_live.as_ref() == Some(&fate.file) {
+                self.findings.live_twice += 1;
+            }
+            self.last_live = Some(fate.file.clone());
+            self.ready.push_back(LiveFile {
+                add: body.into_add(fate.file, fate.dv_id),
+                from,
+                until: None,
+            });
+        }
+    }
+}
+
+impl Iterator for LiveFiles {
+    type Item = Result<LiveFile, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(file) = self.ready.pop_front() {
+                return Some(Ok(file));
+            }
+            match self.events.next() {
+                Some(Ok(event)) => self.take(event),
+                Some(Err(error)) => {
+                    // What is open may have more to its fate than could be read.
+                    self.open = None;
+                    return Some(Err(error.into()));
+                }
+                None => {
+                    let fate = self.open.take()?;
+                    self.close(Some(fate));
+                }
+            }
+        }
+    }
+}
+
+/// One add or remove, as it is sorted. Its names are short because a million of them go to disk.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Event {
+    #[serde(rename = "f")]
+    file: Location,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    dv_id: Option<String>,
+    #[serde(rename = "v")]
+    version: Version,
+    /// When it was pushed: of two adds of one file in one commit, the later counts.
+    #[serde(rename = "q")]
+    sequence: u64,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    spelling: Option<Spelling>,
+    /// The file's facts; `None` for a removal.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    add: Option<AddBody>,
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn key(event: &Event) -> impl Ord + '_ {
+            let order = (event.version, event.add.is_some(), event.sequence);
+            (&event.file, &event.dv_id, order)
+        }
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// An [`Add`] without its name.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct AddBody {
+    #[serde(rename = "s")]
+    size: u64,
+    #[serde(rename = "m")]
+    modification_time: i64,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    dv: Option<VectorBody>,
+}
+
+/// A deletion vector without its id.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct VectorBody {
+    #[serde(rename = "c")]
+    cardinality: u64,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    file: Option<Location>,
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(rename = "s")]
+    size: u64,
+}
+
+impl AddBody {
+    fn is_same_file(&self, other: &Self) -> bool {
+        self.size == other.size && self.dv == other.dv
+    }
+
+    fn into_add(self, file: Location, dv_id: Option<String>) -> Add {
+        Add {
+            file,
+            size: self.size,
+            modification_time: self.modification_time,
+            rows: self.rows,
+            dv: self.dv.zip(dv_id).map(|(dv, id)| DeletionVector {
+                cardinality: dv.cardinality,
+                file: dv.file,
+                id,
+                offset: dv.offset,
+                size: dv.size,
+            }),
+        }
+    }
+}
