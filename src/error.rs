@@ -6,6 +6,8 @@
 
 use std::io;
 
+use crate::delta::LogError;
+use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
@@ -76,6 +78,12 @@ pub enum Error {
     /// A string that should be an id is none.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// A transaction log cannot be read with certainty.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A table's root, or a path in its log, points nowhere.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -415,6 +423,8 @@ impl Error {
             | Self::SourceMoving { .. }
             | Self::PathLeavesTarget { .. }
             | Self::Ledger(_)
+            | Self::Log(_)
+            | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
             | Self::TargetNotEmpty { .. }

@@ -2,4 +2,6 @@
 //!
 //! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by [`crate::vault`].
 
+pub mod restore;
 pub mod retention;
+pub mod snapshot;

@@ -156,7 +156,7 @@ pub(crate) async fn collect(
         uri: uri(),
         kind: StoreErrorKind::Io { detail },
     };
-    let spooling = |error: std::io::Error| failed(format!("temporary copy: {error}"));
+    let spooling = |error: io::Error| failed(format!("temporary copy: {error}"));
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
     let mut memory = BytesMut::new();

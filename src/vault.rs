@@ -27,6 +27,8 @@ use crate::store::{
 };
 
 mod put;
+pub mod restore;
+pub mod snapshot;
 
 /// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.
 const PAGES_AHEAD: usize = 4;

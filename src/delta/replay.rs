@@ -161,6 +161,11 @@ impl Replay {
         }
     }
 
+    /// The state of the table as replayed so far.
+    pub fn state(&self) -> &TableState {
+        &self.state
+    }
+
     /// Ends the replay. Returns the state of the table, and its live files in the order of location and vector id.
     ///
     /// # Errors

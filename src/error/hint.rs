@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Error;
+use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::SnapshotId;
@@ -14,6 +15,8 @@ impl Error {
         let hint = match self {
             Self::Store(error) => store_hint(&error.kind).into(),
             Self::Format(error) => format_hint(error),
+            Self::Log(error) => log_hint(error).into(),
+            Self::Path(_) => "name the table by a path or a file:// URI".into(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
             Self::Retention(_) => {
@@ -128,6 +131,27 @@ fn format_hint(error: &FormatError) -> String {
         | FormatError::TooLarge { .. }
         | FormatError::Invalid { .. } => {
             "`deltavault verify --read all` names everything that is damaged".into()
+        }
+    }
+}
+
+fn log_hint(error: &LogError) -> &'static str {
+    match error {
+        LogError::NoLog { .. } => {
+            "name the table's root folder, the one that holds _delta_log/; if it was dropped, `deltavault restore`"
+        }
+        LogError::NoSuchVersion { .. } => "choose a version that the log has",
+        LogError::FarFuture { .. } => {
+            "if somebody's mistake put it there, remove the stray files from _delta_log/ and run again"
+        }
+        LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => {
+            "use a deltavault that knows it: a copy made without understanding it could miss files"
+        }
+        LogError::Sort(_) | LogError::Read { .. } => {
+            "check the disk of the temporary folder, and run the same command again"
+        }
+        _ => {
+            "the table is damaged at its source: restore it from an earlier snapshot, or repair its log"
         }
     }
 }
