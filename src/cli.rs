@@ -78,13 +78,14 @@ fn prepare(
         uri: ".".to_owned(),
         rule: "the working directory is gone",
     })?;
+    // A variable that is set to nothing is how a shell script unsets one.
     let config = match &global.config {
-        Some(path) => read_config(path)?,
-        None => Config::default(),
+        Some(path) if !path.as_os_str().is_empty() => read_config(path)?,
+        _ => Config::default(),
     };
     let vault = match &global.vault {
-        Some(vault) => Some(parse_place(vault, &folder)?),
-        None => config.vault.clone(),
+        Some(vault) if !vault.is_empty() => Some(parse_place(vault, &folder)?),
+        _ => config.vault.clone(),
     };
     let around = Surroundings {
         config: &config,
@@ -141,7 +142,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && !asked {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
+        // What is wrong ends at the first empty line; usage and tips for a terminal follow.
+        let message = text.lines().take_while(|line| !line.is_empty());
+        let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
         let mut output = Output::to_stdout(true);
         let hint = Some("deltavault --help".to_owned());
