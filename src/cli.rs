@@ -13,6 +13,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use deltavault::{Error, ExitCode};
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -105,13 +106,18 @@ fn prepare(
 }
 
 fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Error::Output)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Error::Start)?;
     let outcome = runtime.block_on(async {
+        // Listened for from before the command's first step on.
+        let mut signals = signal(SignalKind::interrupt()).map_err(Error::Start)?;
         let (interrupt, interrupted) = oneshot::channel();
         // On another thread than the command, which may be deep in a computation when the signal comes.
         let mut watch = JoinSet::new();
-        watch.spawn(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
+        watch.spawn(async move {
+            if signals.recv().await.is_some() {
+                // Background tasks of libraries that lose their caller in the middle may panic (deltalake's
+                // uploads do); their backtraces would bury the one line that matters.
+                std::panic::set_hook(Box::new(|_| {}));
                 interrupt.send(()).ok();
                 tokio::time::sleep(GRACE).await;
                 process::exit(ExitCode::Interrupted.number().into());

@@ -315,6 +315,9 @@ pub enum Error {
         what: String,
     },
 
+    /// The system lacks what every command needs: threads, signals.
+    #[error("start to work")]
+    Start(#[source] io::Error),
     /// The result could not be written.
     #[error("write the result")]
     Output(#[source] io::Error),
@@ -373,6 +376,7 @@ impl Error {
             | Self::SourceFileMissing { .. }
             | Self::SourceFileSize { .. }
             | Self::TargetNotEmpty { .. }
+            | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }
     }

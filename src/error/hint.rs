@@ -13,7 +13,7 @@ impl Error {
             Self::Store(error) => store_hint(&error.kind).into(),
             Self::Format(error) => format_hint(error),
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
-            Self::Output(_) | Self::Interrupted => return None,
+            Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"

@@ -3,8 +3,10 @@
 //!
 //! `TRYCMD=overwrite` in the environment writes what is printed into the transcripts.
 
+use std::io::Read as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn transcripts_are_as_recorded() {
@@ -27,4 +29,38 @@ fn a_reader_that_has_gone_away_is_not_an_error() {
         .unwrap();
     assert!(output.status.success(), "{:?}", output.status);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn an_interrupted_command_ends_with_130_within_two_seconds_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args(["demo", "--dir"])
+        .arg(folder.path())
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its folder is made once it is at work.
+    while !folder.path().join("lake").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let start = Instant::now();
+    let process = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let status = demo.wait().unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(status.code(), Some(130));
+    let mut said = String::new();
+    demo.stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(said, "error: interrupted\n");
 }
