@@ -8,7 +8,10 @@ use std::io;
 
 use crate::demo::DemoError;
 use crate::format::FormatError;
+use crate::format::ledger::{LedgerError, PrefixError};
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
+use crate::plan::retention::RetentionError;
+use crate::sort::SortError;
 use crate::store::StoreError;
 
 mod hint;
@@ -73,6 +76,21 @@ pub enum Error {
     /// A string that should be an id is none.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// A ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A text names no snapshot, or several.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    /// A promise that the vault does not allow.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
+    /// Rows that were sorted outside memory could not be written or read back.
+    #[error(transparent)]
+    Sort(#[from] SortError),
+    /// The temporary folder cannot be used.
+    #[error("use the temporary folder")]
+    Scratch(#[source] io::Error),
     /// A step of the demo did not come out as it must.
     #[error(transparent)]
     Demo(Box<DemoError>),
@@ -247,6 +265,22 @@ pub enum Error {
         actual: u64,
     },
 
+    /// The table changes faster than it can be read.
+    #[error("{table} changed while it was read, again and again; last {file}")]
+    SourceMoving {
+        /// The table.
+        table: String,
+        /// The log file that was another one than was listed.
+        file: String,
+    },
+    /// A file of the snapshot would be put outside the target.
+    #[error("{file} would be put outside {target}")]
+    PathLeavesTarget {
+        /// The file.
+        file: String,
+        /// The target.
+        target: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -346,6 +380,7 @@ impl Error {
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }
             | Self::ConfigInvalid { .. }
+            | Self::Retention(_)
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::AmbiguousTable { .. }
@@ -364,6 +399,11 @@ impl Error {
                 ExitCode::AnotherWriterWon
             }
             Self::Damaged { .. } => ExitCode::Damage,
+            Self::Prefix(error) => match error {
+                PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
+                PrefixError::Unknown { .. } => ExitCode::Failed,
+                PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => ExitCode::Usage,
+            },
             Self::Interrupted => ExitCode::Interrupted,
             Self::Store(_)
             | Self::Demo(_)
@@ -375,6 +415,11 @@ impl Error {
             | Self::NotATable { .. }
             | Self::SourceFileMissing { .. }
             | Self::SourceFileSize { .. }
+            | Self::SourceMoving { .. }
+            | Self::PathLeavesTarget { .. }
+            | Self::Ledger(_)
+            | Self::Sort(_)
+            | Self::Scratch(_)
             | Self::TargetNotEmpty { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,

@@ -12,15 +12,24 @@ use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion};
 pub mod journal;
 pub mod layout;
 pub mod ledger;
+mod lines;
 pub mod manifest;
 pub mod page;
 pub mod record;
+#[cfg(test)]
+mod samples;
+pub mod table_key;
 pub mod vault_file;
 
-pub use journal::JournalHeader;
+pub use journal::{JournalHeader, decode_journal, encode_journal};
+pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};
-pub use page::{Entry, EntryKind, LiveUse, Placement};
+pub use page::{
+    EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order, decode_page,
+    encode_line, log_order,
+};
 pub use record::{Change, Record, Scope, Trigger};
+pub use table_key::{TableKey, TableUri};
 pub use vault_file::{LockMode, VaultFile};
 
 /// The format that this tool writes, and the newest that it reads.
@@ -123,4 +132,46 @@ pub fn decode_json<'a, T: Deserialize<'a>>(
         what,
         detail: error.to_string(),
     })
+}
+
+/// Refuses more bytes than the format allows, before anything is parsed.
+fn check_size(what: &'static str, size: u64, limit: u64) -> Result<(), FormatError> {
+    if size > limit {
+        return Err(FormatError::TooLarge { what, size, limit });
+    }
+    Ok(())
+}
+
+/// Refuses a format number that this tool does not know.
+fn check_format(what: &'static str, format: u32) -> Result<(), FormatError> {
+    if format > FORMAT {
+        return Err(FormatError::NewerFormat {
+            what,
+            found: format,
+        });
+    }
+    if format == 0 {
+        let rule = "format is 1 or more";
+        return Err(FormatError::Invalid { what, rule });
+    }
+    Ok(())
+}
+
+/// The one field that is looked at before all others, so that a newer object is named as such and not as
+/// malformed.
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// Decodes an object that begins with nothing but a format number.
+fn decode_versioned<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+    limit: u64,
+) -> Result<T, FormatError> {
+    check_size(what, bytes.len() as u64, limit)?;
+    let FormatOnly { format } = decode_json(what, bytes)?;
+    check_format(what, format)?;
+    decode_json(what, bytes)
 }

@@ -5,7 +5,12 @@ pub mod demo;
 pub mod error;
 pub mod format;
 pub mod ids;
+pub mod plan;
 pub mod progress;
+pub mod sort;
+pub mod source;
+pub mod spool;
 pub mod store;
+pub mod vault;
 
 pub use error::{Error, ExitCode};

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{BoxStream, TryStreamExt};
 
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
@@ -97,6 +97,22 @@ impl Payload {
             size: bytes.len() as u64,
             data: PayloadData::Bytes(bytes),
         }
+    }
+
+    /// Compares what came out of the bytes on their way with what they were announced as.
+    pub(crate) fn check(&self, actual: Digest, size: u64) -> Result<(), StoreErrorKind> {
+        if actual != self.sha256 {
+            return Err(StoreErrorKind::WrongDigest {
+                expected: self.sha256,
+                actual,
+            });
+        }
+        if size != self.size {
+            return Err(StoreErrorKind::Unsupported {
+                reason: format!("the payload has {size} bytes and says {}", self.size),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -217,6 +233,15 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A failure on `key` (or a prefix of keys) below the root `uri`.
+    pub(crate) fn below(action: &'static str, uri: &str, key: &str, kind: StoreErrorKind) -> Self {
+        Self {
+            action,
+            uri: format!("{uri}/{key}"),
+            kind,
+        }
+    }
+
     /// Whether trying again cannot help.
     pub fn is_permanent(&self) -> bool {
         !matches!(
@@ -258,6 +283,14 @@ pub enum StoreErrorKind {
     /// The range asked for reaches past the object's end, or the object became shorter.
     #[error("the object is shorter than the range asked for")]
     InvalidRange,
+    /// The object has more bytes than its reader is ready to take.
+    #[error("the object has {size} bytes, more than the {limit} expected at most")]
+    TooLarge {
+        /// What it has, in bytes, as far as it was read or as the store says.
+        size: u64,
+        /// What was expected at most, in bytes.
+        limit: u64,
+    },
     /// The bytes sent or received do not have the digest they should have.
     #[error("the bytes have SHA-256 {actual}, not {expected}")]
     WrongDigest {
@@ -292,4 +325,107 @@ pub enum StoreErrorKind {
 /// Splits off where on this machine a `file://` root is; `None` for other schemes.
 pub fn local_path(uri: &str) -> Option<PathBuf> {
     uri.strip_prefix("file://").map(PathBuf::from)
+}
+
+/// Reads an object, or one version of it, whole into memory.
+///
+/// # Errors
+/// [`StoreErrorKind::TooLarge`] above `limit` bytes, and nothing is read then.
+pub async fn read_all(
+    store: &dyn ReadStore,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    limit: u64,
+) -> Result<(Attributes, Bytes), StoreError> {
+    let reader = store.open(key, version, None).await?;
+    let size = reader.attributes.size;
+    if size > limit {
+        let kind = StoreErrorKind::TooLarge { size, limit };
+        return Err(StoreError::below("read", store.uri(), key.as_str(), kind));
+    }
+    let bytes = collect(store, key, reader.body, size).await?;
+    Ok((reader.attributes, bytes))
+}
+
+/// Reads an object, or one version of it, whole into memory and checks its digest.
+///
+/// # Errors
+/// As [`read_all`], and [`StoreErrorKind::WrongDigest`].
+pub async fn read_verified(
+    store: &dyn ReadStore,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    expected: Digest,
+    limit: u64,
+) -> Result<(Attributes, Bytes), StoreError> {
+    let (attributes, bytes) = read_all(store, key, version, limit).await?;
+    let actual = Digest::of(&bytes);
+    if actual == expected {
+        Ok((attributes, bytes))
+    } else {
+        let kind = StoreErrorKind::WrongDigest { expected, actual };
+        Err(StoreError::below("read", store.uri(), key.as_str(), kind))
+    }
+}
+
+/// Reads a part of an object, or of one version of it, into memory; `range` in bytes, end exclusive.
+///
+/// # Errors
+/// As [`ReadStore::open`].
+pub async fn read_range(
+    store: &dyn ReadStore,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    range: Range<u64>,
+) -> Result<Bytes, StoreError> {
+    let wanted = range.end.saturating_sub(range.start);
+    let reader = store.open(key, version, Some(range)).await?;
+    collect(store, key, reader.body, wanted).await
+}
+
+/// Takes exactly `wanted` bytes from a body: a store that sends fewer or more is not believed.
+async fn collect(
+    store: &dyn ReadStore,
+    key: &ObjectKey,
+    mut body: BoxStream<'static, Result<Bytes, StoreError>>,
+    wanted: u64,
+) -> Result<Bytes, StoreError> {
+    let failed = |kind| StoreError::below("read", store.uri(), key.as_str(), kind);
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = body.try_next().await? {
+        let size = (bytes.len() as u64).saturating_add(chunk.len() as u64);
+        if size > wanted {
+            let limit = wanted;
+            return Err(failed(StoreErrorKind::TooLarge { size, limit }));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if (bytes.len() as u64) < wanted {
+        return Err(failed(StoreErrorKind::InvalidRange));
+    }
+    Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::{self, StreamExt};
+
+    use super::memory::MemoryStore;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_is_shorter_or_longer_than_promised_is_not_believed() {
+        let store = MemoryStore::new("s3://bucket/vault");
+        let key: ObjectKey = "a".parse().unwrap();
+        let body = |chunks| stream::iter(vec![Ok(Bytes::from("ab")); chunks]).boxed();
+        let exact = collect(&store, &key, body(2), 4).await.unwrap();
+        assert_eq!(exact, "abab");
+        let short = collect(&store, &key, body(1), 4).await.unwrap_err();
+        assert!(matches!(short.kind, StoreErrorKind::InvalidRange));
+        let long = collect(&store, &key, body(3), 4).await.unwrap_err();
+        assert!(matches!(
+            long.kind,
+            StoreErrorKind::TooLarge { size: 6, limit: 4 }
+        ));
+    }
 }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::Error;
 use crate::format::FormatError;
+use crate::format::ledger::PrefixError;
+use crate::ids::SnapshotId;
 use crate::store::StoreErrorKind;
 
 impl Error {
@@ -12,6 +14,20 @@ impl Error {
         let hint = match self {
             Self::Store(error) => store_hint(&error.kind).into(),
             Self::Format(error) => format_hint(error),
+            Self::Ledger(error) => error.hint(),
+            Self::Prefix(error) => prefix_hint(error),
+            Self::Retention(_) => {
+                "choose another length for the class in the configuration under [classes]".into()
+            }
+            Self::Sort(_) | Self::Scratch(_) => {
+                "make room in the temporary folder, or choose another one with TMPDIR".into()
+            }
+            Self::SourceMoving { .. } => {
+                "run the same command again when fewer jobs write; what was copied is not copied twice".into()
+            }
+            Self::PathLeavesTarget { .. } => {
+                "restore in place, at the table's own path: its log names files by absolute paths".into()
+            }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
@@ -116,6 +132,24 @@ fn format_hint(error: &FormatError) -> String {
     }
 }
 
+fn prefix_hint(error: &PrefixError) -> String {
+    let ids = |ids: &[SnapshotId]| one_of(&ids.iter().map(SnapshotId::short).collect::<Vec<_>>());
+    match error {
+        PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => {
+            "copy at least 8 digits of an id from `deltavault snapshots`".into()
+        }
+        PrefixError::Unknown { known, .. } if known.is_empty() => {
+            "the vault holds no snapshot yet: take one with `deltavault snapshot PATH`".into()
+        }
+        PrefixError::Unknown { known, .. } => {
+            format!("there is {}; `deltavault snapshots` lists them", ids(known))
+        }
+        PrefixError::Ambiguous { candidates, .. } => {
+            format!("type more digits of {}", one_of(candidates))
+        }
+    }
+}
+
 fn store_hint(kind: &StoreErrorKind) -> &'static str {
     match kind {
         StoreErrorKind::NotFound => "check the path, and that its disk is mounted",
@@ -129,7 +163,9 @@ fn store_hint(kind: &StoreErrorKind) -> &'static str {
         StoreErrorKind::NoSpace => {
             "make room and run the same command again: what is already there is not copied twice"
         }
-        StoreErrorKind::InvalidRange | StoreErrorKind::WrongDigest { .. } => {
+        StoreErrorKind::InvalidRange
+        | StoreErrorKind::TooLarge { .. }
+        | StoreErrorKind::WrongDigest { .. } => {
             "`deltavault verify --read all` names everything that is damaged"
         }
         StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",

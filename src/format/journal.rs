@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::page::{ENTRIES_MAX, Entry, codec, encode_line};
+use super::{FormatError, FormatOnly, check_format, decode_json, encode_json, lines};
+
 /// The first line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalHeader {
@@ -12,4 +15,53 @@ pub struct JournalHeader {
     pub format: u32,
     /// Who wrote it.
     pub principal: String,
+}
+
+/// A journal may not be more bytes than this, packed or unpacked.
+pub const JOURNAL_LIMIT: u64 = lines::LINES_LIMIT;
+
+const WHAT: &str = "journal";
+
+/// Encodes a journal of up to 4,096 entries.
+///
+/// # Errors
+/// [`FormatError::Invalid`] for more entries or one that breaks a rule, [`FormatError::TooLarge`] past
+/// [`JOURNAL_LIMIT`]: whoever journals inlined files writes a journal every few megabytes of them.
+pub fn encode_journal(header: &JournalHeader, entries: &[Entry]) -> Result<Vec<u8>, FormatError> {
+    check_format(WHAT, header.format)?;
+    check_count(entries.len())?;
+    let mut unpacked = encode_json(WHAT, header)?;
+    unpacked.push(b'\n');
+    for entry in entries {
+        encode_line(&mut unpacked, entry)?;
+    }
+    lines::pack(WHAT, &unpacked)
+}
+
+/// Decodes a journal. Nothing names its digest: what it says counts only after the object versions that it
+/// names were proven to be there, and their content is what the next snapshot's check says it is.
+///
+/// # Errors
+/// Every variant of [`FormatError`] but [`FormatError::UnknownFeature`].
+pub fn decode_journal(bytes: &[u8]) -> Result<(JournalHeader, Vec<Entry>), FormatError> {
+    let unpacked = lines::unpack(WHAT, bytes)?;
+    let mut lines = lines::split(WHAT, &unpacked)?;
+    let first = lines.next().unwrap_or_default();
+    let FormatOnly { format } = decode_json(WHAT, first)?;
+    check_format(WHAT, format)?;
+    let header = decode_json(WHAT, first)?;
+    let mut entries = Vec::new();
+    for line in lines {
+        check_count(entries.len() + 1)?;
+        entries.push(codec::decode_line(line)?);
+    }
+    Ok((header, entries))
+}
+
+fn check_count(entries: usize) -> Result<(), FormatError> {
+    if entries > ENTRIES_MAX {
+        let rule = "at most 4096 entries";
+        return Err(FormatError::Invalid { what: WHAT, rule });
+    }
+    Ok(())
 }

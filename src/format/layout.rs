@@ -1,1 +1,385 @@
-//! layout
+//! The keys of the vault: each is spelled and parsed here and nowhere else.
+//!
+//! A key has one spelling. What parses prints again as the same text, so a name that only resembles one of the
+//! vault's (upper-case digits, a seq of 19 digits, a shard that is not the digest's) is a stranger.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::FormatError;
+use super::table_key::TableKey;
+use crate::ids::{Digest, Id128, InvalidId, ObjectKey, Timestamp};
+
+/// The prefix under which every table has its folder.
+pub const TABLES_PREFIX: &str = "tables/";
+/// The prefix of the sets.
+pub const SETS_PREFIX: &str = "sets/";
+/// The prefix of the prune plans.
+pub const PRUNE_PREFIX: &str = "prune/";
+
+/// The time in the name of a set, always UTC.
+const SET_TIME: &str = "%Y%m%dT%H%M%SZ";
+
+/// The objects that are named by the SHA-256 of their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// Files and packs.
+    Blobs,
+    /// Manifest pages.
+    Pages,
+    /// Manifests.
+    Manifests,
+}
+
+impl Area {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Blobs => "blobs",
+            Self::Pages => "pages",
+            Self::Manifests => "manifests",
+        }
+    }
+}
+
+/// Eight random hex digits that set a name apart from one that somebody else's bytes occupy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Suffix([u8; 4]);
+
+impl Suffix {
+    /// Makes a suffix from 4 bytes that the caller drew.
+    pub fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Suffix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+/// The key of one object of a vault.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VaultKey {
+    /// `vault.json`.
+    VaultFile,
+    /// `blobs/<2 hex>/<sha256>[.x]`, `pages/…`, `manifests/…`.
+    Content {
+        /// Which of the three.
+        area: Area,
+        /// The bytes' own SHA-256.
+        sha256: Digest,
+        /// Set where the plain name was occupied.
+        suffix: Option<Suffix>,
+    },
+    /// `copies/<2 hex>/<32 random hex>`.
+    Copy(Id128),
+    /// `tables/<table>/ledger/<20-digit seq>.json`.
+    Record {
+        /// The table.
+        table: TableKey,
+        /// The slot, from 1.
+        seq: u64,
+    },
+    /// `tables/<table>/events/<20-digit seq>.json`.
+    Event {
+        /// The table.
+        table: TableKey,
+        /// The slot, from 1.
+        seq: u64,
+    },
+    /// `runs/<32 hex of the table>/<20-digit next seq>/<run id>-<n>.jsonl.zst`.
+    Journal {
+        /// The identifying half of the table's key.
+        table: Id128,
+        /// The slot that the run meant to publish in.
+        next_seq: u64,
+        /// The run.
+        run: Id128,
+        /// Which of the run's journals; any number, each once.
+        n: u32,
+    },
+    /// `prune/<id>.json`.
+    PrunePlan(Id128),
+    /// `sets/<time>-<id>.json`.
+    Set {
+        /// When the run began; only whole seconds are kept.
+        taken_at: Timestamp,
+        /// The set.
+        id: Id128,
+    },
+}
+
+impl VaultKey {
+    /// A blob's key.
+    pub fn blob(sha256: Digest, suffix: Option<Suffix>) -> Self {
+        let area = Area::Blobs;
+        Self::Content {
+            area,
+            sha256,
+            suffix,
+        }
+    }
+
+    /// A page's key.
+    pub fn page(sha256: Digest, suffix: Option<Suffix>) -> Self {
+        let area = Area::Pages;
+        Self::Content {
+            area,
+            sha256,
+            suffix,
+        }
+    }
+
+    /// A manifest's key.
+    pub fn manifest(sha256: Digest, suffix: Option<Suffix>) -> Self {
+        let area = Area::Manifests;
+        Self::Content {
+            area,
+            sha256,
+            suffix,
+        }
+    }
+
+    /// The key as a store takes it.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`]; none of the spellings above can be too long or begin with a slash.
+    pub fn object_key(&self) -> Result<ObjectKey, FormatError> {
+        self.to_string()
+            .parse()
+            .map_err(|error: InvalidId| FormatError::Invalid {
+                what: "vault key",
+                rule: error.rule,
+            })
+    }
+
+    /// Parses a key from a listing; `None` for one that the vault does not have.
+    pub fn parse(text: &str) -> Option<Self> {
+        let segments: Vec<&str> = text.split('/').collect();
+        let key = match *segments.as_slice() {
+            ["vault.json"] => Self::VaultFile,
+            ["blobs", _, name] => parse_content(Area::Blobs, name)?,
+            ["pages", _, name] => parse_content(Area::Pages, name)?,
+            ["manifests", _, name] => parse_content(Area::Manifests, name)?,
+            ["copies", _, name] => Self::Copy(name.parse().ok()?),
+            ["tables", table, "ledger", name] => Self::Record {
+                table: table.parse().ok()?,
+                seq: parse_seq(name.strip_suffix(".json")?)?,
+            },
+            ["tables", table, "events", name] => Self::Event {
+                table: table.parse().ok()?,
+                seq: parse_seq(name.strip_suffix(".json")?)?,
+            },
+            ["runs", table, next_seq, name] => {
+                let (run, n) = name.strip_suffix(".jsonl.zst")?.rsplit_once('-')?;
+                Self::Journal {
+                    table: table.parse().ok()?,
+                    next_seq: parse_seq(next_seq)?,
+                    run: run.parse().ok()?,
+                    n: n.parse().ok()?,
+                }
+            }
+            ["prune", name] => Self::PrunePlan(name.strip_suffix(".json")?.parse().ok()?),
+            ["sets", name] => {
+                let (time, id) = name.strip_suffix(".json")?.rsplit_once('-')?;
+                let time = DateTime::strptime(SET_TIME, time).ok()?;
+                Self::Set {
+                    taken_at: time.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+                    id: id.parse().ok()?,
+                }
+            }
+            _ => return None,
+        };
+        // One spelling a key: covers the shard, leading zeros, signs and whatever the parsers forgive.
+        (key.to_string() == text).then_some(key)
+    }
+}
+
+fn parse_content(area: Area, name: &str) -> Option<VaultKey> {
+    let (sha256, suffix) = match name.split_once('.') {
+        Some((sha256, suffix)) => {
+            let bits = u32::from_str_radix(suffix, 16).ok()?;
+            (sha256, Some(Suffix(bits.to_be_bytes())))
+        }
+        None => (name, None),
+    };
+    Some(VaultKey::Content {
+        area,
+        sha256: sha256.parse().ok()?,
+        suffix,
+    })
+}
+
+fn parse_seq(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|seq| *seq > 0)
+}
+
+impl fmt::Display for VaultKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::VaultFile => f.write_str("vault.json"),
+            Self::Content {
+                area,
+                sha256,
+                suffix,
+            } => {
+                f.write_str(&content_prefix(*area, *sha256))?;
+                suffix.map_or(Ok(()), |suffix| write!(f, ".{suffix}"))
+            }
+            Self::Copy(id) => {
+                let name = id.to_string();
+                write!(f, "copies/{}/{name}", name.get(..2).unwrap_or_default())
+            }
+            Self::Record { table, seq } => write!(f, "{}{seq:020}.json", ledger_prefix(table)),
+            Self::Event { table, seq } => write!(f, "{}{seq:020}.json", events_prefix(table)),
+            Self::Journal {
+                table,
+                next_seq,
+                run,
+                n,
+            } => write!(f, "runs/{table}/{next_seq:020}/{run}-{n}.jsonl.zst"),
+            Self::PrunePlan(id) => write!(f, "{PRUNE_PREFIX}{id}.json"),
+            Self::Set { taken_at, id } => {
+                write!(f, "{SETS_PREFIX}{}-{id}.json", taken_at.strftime(SET_TIME))
+            }
+        }
+    }
+}
+
+/// What every key for bytes with that SHA-256 begins with, whatever its suffix.
+pub fn content_prefix(area: Area, sha256: Digest) -> String {
+    let [first, ..] = sha256.as_bytes();
+    format!("{}/{first:02x}/{sha256}", area.as_str())
+}
+
+/// The prefix of a table's records.
+pub fn ledger_prefix(table: &TableKey) -> String {
+    format!("{TABLES_PREFIX}{table}/ledger/")
+}
+
+/// The prefix of a table's events.
+pub fn events_prefix(table: &TableKey) -> String {
+    format!("{TABLES_PREFIX}{table}/events/")
+}
+
+/// The prefix of a table's journals.
+pub fn journals_prefix(table: &TableKey) -> String {
+    format!("runs/{}/", table.hash())
+}
+
+/// What to list a table's journals after so that only those at or above `seq` come.
+pub fn journals_start_after(table: &TableKey, seq: u64) -> String {
+    format!("runs/{}/{seq:020}", table.hash())
+}
+
+/// The table that a key below [`TABLES_PREFIX`] belongs to, whatever the rest of the key says.
+pub fn table_of(key: &str) -> Option<TableKey> {
+    let (table, _) = key.strip_prefix(TABLES_PREFIX)?.split_once('/')?;
+    TableKey::from_str(table).ok()
+}
+
+/// What to list tables after so that the rest of `table`'s objects are skipped. `0` is the byte after `/`.
+pub fn tables_start_after(table: &TableKey) -> String {
+    format!("{TABLES_PREFIX}{table}0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "1f8fb2bf7bda65c73ba5c9b6e2fca0b5";
+    const SHA: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+    #[test]
+    fn every_key_prints_as_it_was_parsed() {
+        for text in [
+            "vault.json".to_owned(),
+            format!("blobs/2c/{SHA}"),
+            format!("blobs/2c/{SHA}.00c0ffee"),
+            format!("pages/2c/{SHA}"),
+            format!("manifests/2c/{SHA}.ffffffff"),
+            format!("copies/1f/{HEX}"),
+            format!("tables/sales-orders-{HEX}/ledger/00000000000000000001.json"),
+            format!("tables/sales-orders-{HEX}/events/18446744073709551615.json"),
+            format!("runs/{HEX}/00000000000000000012/{HEX}-0.jsonl.zst"),
+            format!("runs/{HEX}/00000000000000000012/{HEX}-4294967295.jsonl.zst"),
+            format!("prune/{HEX}.json"),
+            format!("sets/20260131T235959Z-{HEX}.json"),
+        ] {
+            let key = VaultKey::parse(&text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(key.to_string(), text);
+            assert_eq!(key.object_key().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn names_that_only_resemble_keys_are_strangers() {
+        for text in [
+            String::new(),
+            "vault.json/".to_owned(),
+            format!("blobs/2d/{SHA}"),
+            format!("blobs/2C/{}", SHA.to_uppercase()),
+            format!("blobs/2c/{SHA}.c0ffee"),
+            format!("blobs/2c/{SHA}.00C0FFEE"),
+            format!("blobs/2c/{SHA}.+0c0ffee"),
+            format!("blobs/2c/{SHA}.00c0ffee.00c0ffee"),
+            format!("blobs/{SHA}"),
+            format!("copies/1e/{HEX}"),
+            format!("tables/x-{HEX}/ledger/00000000000000000000.json"),
+            format!("tables/x-{HEX}/ledger/0000000000000000001.json"),
+            format!("tables/x-{HEX}/ledger/+0000000000000000001.json"),
+            format!("tables/x-{HEX}/ledger/99999999999999999999.json"),
+            format!("tables/x-{HEX}/ledger/00000000000000000001.json.tmp"),
+            format!("tables/x-{HEX}/ledger/sub/00000000000000000001.json"),
+            format!("runs/{HEX}/00000000000000000012/{HEX}-01.jsonl.zst"),
+            format!("runs/{HEX}/00000000000000000012/{HEX}.jsonl.zst"),
+            format!("sets/20260231T235959Z-{HEX}.json"),
+            format!("sets/2026-01-31T23:59:59Z-{HEX}.json"),
+        ] {
+            assert_eq!(VaultKey::parse(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn journals_at_the_heads_own_seq_are_still_listed() {
+        let table: TableKey = format!("t-{HEX}").parse().unwrap();
+        let after = journals_start_after(&table, 7);
+        let journal = |next_seq| {
+            let run = table.hash();
+            VaultKey::Journal {
+                table: table.hash(),
+                next_seq,
+                run,
+                n: 0,
+            }
+            .to_string()
+        };
+        assert!(journal(6) < after && after < journal(7));
+        assert!(journal(7).starts_with(&journals_prefix(&table)));
+    }
+
+    #[test]
+    fn tables_are_found_one_listing_step_each() {
+        let table: TableKey = format!("t-{HEX}").parse().unwrap();
+        let key = VaultKey::Record {
+            table: table.clone(),
+            seq: 1,
+        }
+        .to_string();
+        assert_eq!(table_of(&key), Some(table.clone()));
+        assert!(key < tables_start_after(&table));
+        assert_eq!(table_of("tables/junk/x"), None);
+    }
+
+    #[test]
+    fn set_names_sort_by_time_and_drop_fractions() {
+        let id: Id128 = HEX.parse().unwrap();
+        let taken_at = "2026-01-31T23:59:59.75Z".parse().unwrap();
+        let key = VaultKey::Set { taken_at, id }.to_string();
+        assert_eq!(key, format!("sets/20260131T235959Z-{HEX}.json"));
+    }
+}

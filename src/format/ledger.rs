@@ -1,1 +1,161 @@
-//! ledger
+//! Reads a ledger: which of the objects that lie in its slots are the chain, and what has to be said about the
+//! rest. Nothing that lies there is believed before it links.
+//!
+//! Sans I/O: the functions are called with what a listing said ([`Slots`]) and with the bodies that have been
+//! read so far ([`Bodies`]), and answer with the next bodies to read or with the result ([`Step`]).
+//!
+//! A record **stands** in slot `k` when the oldest object version of the slot is a record with `seq` `k`, and
+//! what its `previous` names is there, is a record, and is either slot `k - 1` or the highest record that stands
+//! below `k`. The **head** is the highest record that stands. From the head down, a record is the object version
+//! that its successor names by SHA-256. Looking one link deep makes the head a matter of two reads however long
+//! the ledger is; a longer lie, built on a record that links to nothing, costs its writer no less than an honest
+//! append, hides nothing (reading goes on below it), and is a [`LedgerFinding`] of the full walk.
+//!
+//! It is not decided here what to do about a finding, and no bytes are fetched.
+
+mod chain;
+mod finding;
+mod head;
+mod slots;
+mod trust;
+
+pub use chain::{Chain, read_chain};
+pub use finding::{LedgerFinding, ScarReason, Severity};
+pub use head::{Head, find_head};
+pub use slots::{Bodies, SlotRow, Slots};
+pub use trust::{PrefixError, resolve_prefix, trusted};
+
+use std::sync::Arc;
+
+use super::FormatError;
+use super::record::{Preamble, Previous, Record};
+use crate::ids::{ObjectVersion, SnapshotId};
+
+/// What a reading of the ledger says when it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<T> {
+    /// Read these object versions, put them into the [`Bodies`], and call again. Never empty, never one that
+    /// the bodies hold already.
+    Read(Vec<SlotRow>),
+    /// Done.
+    Done(T),
+}
+
+/// One record of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its slot.
+    pub seq: u64,
+    /// The SHA-256 of its bytes.
+    pub id: SnapshotId,
+    /// The object version that has these bytes, where the store keeps versions.
+    pub version: Option<ObjectVersion>,
+    /// What it says.
+    pub body: LinkBody,
+}
+
+/// What a record says, as far as this tool can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkBody {
+    /// A record that this tool knows.
+    Record(Arc<Record>),
+    /// A record for which a newer tool is needed. It links, and it was distrusted by its id.
+    Newer(Arc<NewerRecord>),
+}
+
+/// A record of which only the four fields that never change can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewerRecord {
+    /// The four fields.
+    pub preamble: Preamble,
+    /// Why the rest cannot be read.
+    pub reason: FormatError,
+}
+
+impl Link {
+    /// The record, unless a newer tool is needed to read it.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.body {
+            LinkBody::Record(record) => Some(record),
+            LinkBody::Newer(_) => None,
+        }
+    }
+
+    /// The record that this one names as the one before it.
+    pub fn previous(&self) -> Option<Previous> {
+        self.body.previous()
+    }
+
+    /// What the next record names as the one before it when this is the head.
+    pub fn as_previous(&self) -> Previous {
+        Previous {
+            seq: self.seq,
+            sha256: self.id.0,
+        }
+    }
+
+    /// Refuses a newer record, unless it is distrusted.
+    fn check_readable(&self, distrusts: &[SnapshotId]) -> Result<(), LedgerError> {
+        match &self.body {
+            LinkBody::Newer(newer) if !distrusts.contains(&self.id) => {
+                Err(LedgerError::NewerRecord {
+                    seq: self.seq,
+                    id: self.id,
+                    tool: newer.preamble.tool.clone(),
+                    source: newer.reason.clone(),
+                })
+            }
+            LinkBody::Newer(_) | LinkBody::Record(_) => Ok(()),
+        }
+    }
+}
+
+impl LinkBody {
+    fn seq(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.seq,
+            Self::Newer(newer) => newer.preamble.seq,
+        }
+    }
+
+    fn previous(&self) -> Option<Previous> {
+        match self {
+            Self::Record(record) => record.previous,
+            Self::Newer(newer) => newer.preamble.previous,
+        }
+    }
+}
+
+/// A ledger that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A record belongs to the chain but needs a newer tool.
+    #[error("snapshot {} (record {seq}) was written by {tool} and cannot be read by this tool", id.short())]
+    NewerRecord {
+        /// Its slot.
+        seq: u64,
+        /// Its id.
+        id: SnapshotId,
+        /// The tool and version that wrote it, by its own account.
+        tool: String,
+        /// What this tool does not know.
+        #[source]
+        source: FormatError,
+    },
+}
+
+impl LedgerError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NewerRecord { id, tool, .. } => {
+                format!(
+                    "use {tool} or newer; if nobody wrote it in earnest, `snapshot --distrust {id}`"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,17 @@
 //! A manifest: the ordered pages of one snapshot's log entries and data entries, and their totals.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::Reference;
+use super::page::ENTRIES_MAX;
+use super::{FormatError, Reference, check_format, check_size, decode_versioned, encode_json};
 use crate::ids::Version;
+
+/// A manifest may not be more bytes than this: some 200,000 pages, or 250 million files.
+pub const MANIFEST_LIMIT: u64 = 64 * 1024 * 1024;
+
+const WHAT: &str = "manifest";
 
 /// The list of every file of one snapshot, as references to its pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +57,41 @@ pub struct Totals {
     /// Rows live at V, when every live file has statistics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+}
+
+impl Manifest {
+    /// Encodes the manifest; the SHA-256 of these bytes is its name.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when it breaks a rule, [`FormatError::TooLarge`] past [`MANIFEST_LIMIT`].
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        check_format(WHAT, self.format)?;
+        self.check()?;
+        let bytes = encode_json(WHAT, self)?;
+        check_size(WHAT, bytes.len() as u64, MANIFEST_LIMIT)?;
+        Ok(bytes)
+    }
+
+    /// Decodes a manifest. The caller has compared its SHA-256.
+    ///
+    /// # Errors
+    /// Every variant of [`FormatError`] but [`FormatError::UnknownFeature`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let manifest: Self = decode_versioned(WHAT, bytes, MANIFEST_LIMIT)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        let invalid = |rule| FormatError::Invalid { what: WHAT, rule };
+        let pages = || self.log_pages.iter().chain(&self.data_pages);
+        if !pages().all(|page| (1..=ENTRIES_MAX as u64).contains(&page.entries)) {
+            return Err(invalid("a page has 1 to 4096 entries"));
+        }
+        let mut seen = HashSet::new();
+        if !pages().all(|page| seen.insert(page.page.sha256)) {
+            return Err(invalid("no page is named twice"));
+        }
+        Ok(())
+    }
 }

@@ -1,11 +1,20 @@
 //! Manifest pages: slices of a manifest, one entry a line, JSON lines under zstd, named by their SHA-256.
+//!
+//! This file says what an entry is and which rules hold between its fields; [`codec`] cuts and packs pages and
+//! unpacks hostile ones, [`order`] says which entry comes first.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Reference;
+use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
 use crate::ids::{Digest, ETag, Location, ObjectVersion, Timestamp};
+
+pub mod codec;
+pub mod order;
+
+pub use codec::{ENTRIES_MAX, EncodedPage, PAGE_LIMIT, PageWriter, decode_page, encode_line};
+pub use order::{DataOrder, LogOrder, data_order, log_order, log_order_of};
 
 /// Log files up to this many bytes are held inside their page.
 pub const INLINE_LIMIT: u64 = 64 * 1024;
@@ -28,14 +37,14 @@ pub enum EntryKind {
     Sidecar,
     /// A checkpoint, a part of a multi-part one, or the top file of a V2 one.
     Checkpoint,
+    /// One version's actions, `N.json`.
+    Commit,
     /// A log compaction.
     Compaction,
     /// A version checksum, `N.crc`.
     Checksum,
     /// A file of the log that this tool does not know, with a version in its name.
     Other,
-    /// One version's actions, `N.json`.
-    Commit,
     /// The hint `_last_checkpoint`.
     LastCheckpoint,
 }
@@ -105,6 +114,55 @@ pub struct Entry {
     pub sha256: Option<Digest>,
     /// Bytes of the file.
     pub size: u64,
+}
+
+impl Entry {
+    /// Checks the rules between the fields: a file that is held has a SHA-256, and its placement holds `size`
+    /// bytes of it.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] with the rule.
+    pub fn check(&self) -> Result<(), FormatError> {
+        let invalid = |rule| FormatError::Invalid {
+            what: "entry",
+            rule,
+        };
+        let sha256 = match (&self.placement, self.sha256) {
+            (Placement::Absent {}, None) => return Ok(()),
+            (Placement::Absent {}, Some(_)) => {
+                return Err(invalid("an absent file has no SHA-256"));
+            }
+            (_, None) => return Err(invalid("a file that is held has a SHA-256")),
+            (_, Some(sha256)) => sha256,
+        };
+        match &self.placement {
+            Placement::Absent {} => Ok(()),
+            Placement::Inline(bytes) if bytes.len() as u64 != self.size => {
+                Err(invalid("inlined bytes are as many as the file's size"))
+            }
+            Placement::Inline(_) => Ok(()),
+            Placement::Blob {
+                offset: Some(offset),
+                reference,
+            } => match offset.checked_add(self.size) {
+                Some(end) if end <= reference.size => Ok(()),
+                _ => Err(invalid("a packed file ends inside its pack")),
+            },
+            Placement::Blob {
+                offset: None,
+                reference,
+            }
+            | Placement::Copy { reference } => {
+                if reference.size != self.size {
+                    Err(invalid("an object that is the file has the file's size"))
+                } else if reference.sha256 != sha256 {
+                    Err(invalid("an object that is the file has the file's SHA-256"))
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
 }
 
 /// One logical file (path and deletion vector) that is live at V.

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LockMode, Reference, Totals};
+use super::{
+    FORMAT, FormatError, KNOWN_FEATURES, LockMode, Reference, Totals, check_size, decode_json,
+    encode_json,
+};
 use crate::ids::{Digest, ETag, Generation, Id128, SnapshotId, Timestamp, Version};
 
 /// A record's bytes may not be more than this; a slot with more is a scar.
 pub const RECORD_LIMIT: u64 = 1024 * 1024;
+
+const WHAT: &str = "record";
 
 /// One snapshot of one table.
 ///
@@ -188,4 +193,122 @@ pub struct Change {
     pub user: Option<String>,
     /// Versions since the record before.
     pub versions: u64,
+}
+
+impl Record {
+    /// Encodes the record; the SHA-256 of these bytes is the snapshot's id.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when it breaks a rule, [`FormatError::TooLarge`] past [`RECORD_LIMIT`].
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        self.check()?;
+        let bytes = encode_json(WHAT, self)?;
+        check_size(WHAT, bytes.len() as u64, RECORD_LIMIT)?;
+        Ok(bytes)
+    }
+
+    /// Decodes a record. Its format and what it requires are looked at before anything else in it.
+    ///
+    /// # Errors
+    /// Every variant of [`FormatError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Preamble::decode(bytes)?.check_known()?;
+        let record: Self = decode_json(WHAT, bytes)?;
+        record.check()?;
+        Ok(record)
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        check_links(self.format, self.seq, self.previous)
+    }
+}
+
+/// The rules of the chain. There are no others, and none may be added: a record that one tool reads and another
+/// takes for a scar would tear the ledger in two.
+fn check_links(format: u32, seq: u64, previous: Option<Previous>) -> Result<(), FormatError> {
+    let invalid = |rule| FormatError::Invalid { what: WHAT, rule };
+    if format == 0 {
+        return Err(invalid("format is 1 or more"));
+    }
+    if seq == 0 {
+        return Err(invalid("seq is 1 or more"));
+    }
+    if previous.is_some_and(|previous| previous.seq == 0 || previous.seq >= seq) {
+        return Err(invalid("the previous record is in a lower slot, 1 or more"));
+    }
+    Ok(())
+}
+
+/// The four fields of a record that never change their meaning, and the name of the tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preamble {
+    /// The format of the record.
+    pub format: u32,
+    /// Features that a reader must know.
+    pub requires: Vec<String>,
+    /// The slot.
+    pub seq: u64,
+    /// The record before it.
+    pub previous: Option<Previous>,
+    /// The tool that wrote it, by its own account; `an unknown tool` when it does not say.
+    pub tool: String,
+}
+
+/// As [`Preamble`] stands in the bytes; `tool` may be anything in a later format.
+#[derive(Deserialize)]
+struct RawPreamble {
+    format: u32,
+    #[serde(default)]
+    requires: Vec<String>,
+    seq: u64,
+    #[serde(default)]
+    previous: Option<Previous>,
+    #[serde(default)]
+    tool: Option<serde_json::Value>,
+}
+
+impl Preamble {
+    /// Decodes the four fields, whatever else there is.
+    ///
+    /// # Errors
+    /// [`FormatError::TooLarge`], [`FormatError::Malformed`] and [`FormatError::Invalid`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        check_size(WHAT, bytes.len() as u64, RECORD_LIMIT)?;
+        let raw: RawPreamble = decode_json(WHAT, bytes)?;
+        check_links(raw.format, raw.seq, raw.previous)?;
+        let tool = raw.tool.as_ref().and_then(serde_json::Value::as_str);
+        Ok(Self {
+            format: raw.format,
+            requires: raw.requires,
+            seq: raw.seq,
+            previous: raw.previous,
+            tool: tool.unwrap_or("an unknown tool").to_owned(),
+        })
+    }
+
+    /// Checks that this tool knows the record's format and everything that it requires.
+    ///
+    /// # Errors
+    /// [`FormatError::NewerFormat`] and [`FormatError::UnknownFeature`].
+    pub fn check_known(&self) -> Result<(), FormatError> {
+        if self.format > FORMAT {
+            return Err(FormatError::NewerFormat {
+                what: WHAT,
+                found: self.format,
+            });
+        }
+        let features: Vec<String> = self
+            .requires
+            .iter()
+            .filter(|feature| !KNOWN_FEATURES.contains(&feature.as_str()))
+            .cloned()
+            .collect();
+        if features.is_empty() {
+            return Ok(());
+        }
+        Err(FormatError::UnknownFeature {
+            features,
+            tool: self.tool.clone(),
+        })
+    }
 }

@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{FormatError, check_format, decode_versioned, encode_json};
 use crate::ids::{Id128, Timestamp};
+
+/// `vault.json` may not be more bytes than this.
+pub const VAULT_FILE_LIMIT: u64 = 64 * 1024;
+
+/// No vault may promise less than this many days: `prune` and a run under way need the room.
+pub const SHORTEST_DAYS_MIN: u32 = 3;
+
+const WHAT: &str = "vault.json";
 
 /// How the vault's objects are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,4 +42,40 @@ pub struct VaultFile {
     pub longest_days: u32,
     /// The shortest promise allowed, days; 3 or more.
     pub shortest_days: u32,
+}
+
+impl VaultFile {
+    /// Encodes `vault.json`.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when it breaks a rule.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        check_format(WHAT, self.format)?;
+        self.check()?;
+        encode_json(WHAT, self)
+    }
+
+    /// Decodes `vault.json`.
+    ///
+    /// # Errors
+    /// Every variant of [`FormatError`] but [`FormatError::UnknownFeature`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let vault_file: Self = decode_versioned(WHAT, bytes, VAULT_FILE_LIMIT)?;
+        vault_file.check()?;
+        Ok(vault_file)
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        let invalid = |rule| FormatError::Invalid { what: WHAT, rule };
+        if self.generation_days == 0 {
+            return Err(invalid("generation_days is 1 or more"));
+        }
+        if self.shortest_days < SHORTEST_DAYS_MIN {
+            return Err(invalid("shortest_days is 3 or more"));
+        }
+        if self.longest_days < self.shortest_days {
+            return Err(invalid("longest_days is shortest_days or more"));
+        }
+        Ok(())
+    }
 }

@@ -1,1 +1,342 @@
-//! local
+//! A store in a folder: the same words as object storage, with what a file system has.
+//!
+//! An object is a file, its key the path below the root. Objects appear whole, durable and never in the place of
+//! another (see `place.rs`); which paths a key may become, and what becomes of symbolic links, is `root.rs`'s. There
+//! are no object versions (naming one finds nothing), no locks on objects and no attested SHA-256, and the tag is inode, size and
+//! time of writing. A folder that is a vault holds read-only files; that guards against slips, not against malice.
+//!
+//! What object storage can and a folder cannot: keys with empty, `.` or `..` segments, names above 255 bytes, an
+//! object below another object (`a` and `a/b`), and names that begin with `.deltavault-`. All of them are
+//! refused as [`StoreErrorKind::InvalidKey`].
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use self::place::{CHUNK, etag_of};
+use self::root::{RESERVED, Root};
+use self::walk::Walk;
+use super::{
+    Attributes, ListedVersion, ObjectReader, Payload, ReadStore, RestoreStore, StoreError,
+    StoreErrorKind, WriteStore, Written,
+};
+use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+
+mod place;
+mod root;
+mod situation;
+mod walk;
+
+/// A store in a folder. Clones are cheap and share it.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: Arc<Root>,
+    read_only_files: bool,
+}
+
+/// A lock on a whole local store, held until it is dropped or the process ends.
+#[derive(Debug)]
+#[must_use = "the lock ends when this is dropped"]
+pub struct StoreLock {
+    _file: File,
+}
+
+impl LocalStore {
+    /// Opens the store at `root` and makes nothing: an absent folder reads as empty and cannot be written to.
+    ///
+    /// # Errors
+    /// When the path cannot be resolved, is not UTF-8, or is no folder.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let found = Root::find(root).map_err(|kind| at_path("open", root, kind))?;
+        Ok(Self {
+            root: Arc::new(found),
+            read_only_files: false,
+        })
+    }
+
+    /// Opens the store at `root` and makes the folder, durably, where it is absent.
+    ///
+    /// # Errors
+    /// As [`LocalStore::open`], and when the folder cannot be made.
+    pub fn create(root: &Path) -> Result<Self, StoreError> {
+        let store = Self::open(root)?;
+        store
+            .root
+            .create()
+            .map_err(|kind| at_path("create", root, kind))?;
+        Ok(store)
+    }
+
+    /// Makes new files read-only, as those of a vault are.
+    #[must_use]
+    pub fn with_read_only_files(mut self) -> Self {
+        self.read_only_files = true;
+        self
+    }
+
+    /// The real path of the root folder.
+    pub fn path(&self) -> &Path {
+        &self.root.path
+    }
+
+    /// Locks the store together with others who share it (snapshots). `None`: somebody has it for himself.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made or the file system has no locks.
+    pub fn try_lock_shared(&self) -> Result<Option<StoreLock>, StoreError> {
+        self.try_lock(File::try_lock_shared)
+    }
+
+    /// Locks the store for one alone (prune). `None`: somebody has it.
+    ///
+    /// # Errors
+    /// As [`LocalStore::try_lock_shared`].
+    pub fn try_lock_exclusive(&self) -> Result<Option<StoreLock>, StoreError> {
+        self.try_lock(File::try_lock)
+    }
+
+    /// The lock is on a file of its own and not on the folder, because network file systems lock files only.
+    fn try_lock(
+        &self,
+        lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<StoreLock>, StoreError> {
+        let failed = |kind| at_path("lock", &self.root.path, kind);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.root.path.join(format!("{RESERVED}lock")))
+            .map_err(|error| failed(error.into()))?;
+        match lock(&file) {
+            Ok(()) => Ok(Some(StoreLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error.into())),
+        }
+    }
+
+    /// Runs file work off the runtime's threads and says in an error what was tried and on what.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        key: &ObjectKey,
+        work: impl FnOnce(&Root, &ObjectKey) -> Result<T, StoreErrorKind> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (root, owned_key) = (Arc::clone(&self.root), key.clone());
+        off_runtime(move || work(&root, &owned_key))
+            .await
+            .map_err(|kind| StoreError::below(action, self.uri(), key.as_str(), kind))
+    }
+}
+
+#[async_trait]
+impl ReadStore for LocalStore {
+    fn uri(&self) -> &str {
+        &self.root.uri
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        range: Option<Range<u64>>,
+    ) -> Result<ObjectReader, StoreError> {
+        let named = version.is_some();
+        let (attributes, file, range) = self
+            .blocking("read", key, move |root, key| {
+                refuse_version(named)?;
+                let mut file = place::open_file(&root.real(key)?)?;
+                let attributes = attributes_of(key.clone(), &file.metadata()?)?;
+                let range = range.unwrap_or(0..attributes.size);
+                if range.start > range.end || range.end > attributes.size {
+                    return Err(StoreErrorKind::InvalidRange);
+                }
+                file.seek(SeekFrom::Start(range.start))?;
+                Ok((attributes, file, range))
+            })
+            .await?;
+        let (uri, key) = (self.uri().to_owned(), key.clone());
+        let left = range.end.saturating_sub(range.start);
+        let body = stream::try_unfold((file, left), |(file, left)| {
+            off_runtime(move || read_chunk(file, left))
+        })
+        .map_err(move |kind| StoreError::below("read", &uri, key.as_str(), kind))
+        .boxed();
+        Ok(ObjectReader { attributes, body })
+    }
+
+    async fn attributes(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Attributes, StoreError> {
+        let named = version.is_some();
+        self.blocking("look at", key, move |root, key| {
+            refuse_version(named)?;
+            object_attributes(root, key)
+        })
+        .await
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<Attributes, StoreError>> {
+        let walk = Walk::new(Arc::clone(&self.root), prefix, start_after);
+        stream::try_unfold(walk, |mut walk| {
+            off_runtime(move || {
+                let batch = walk.next_batch()?;
+                Ok((!batch.is_empty()).then(|| (stream::iter(batch).map(Ok), walk)))
+            })
+        })
+        .try_flatten()
+        .map_err(|kind| StoreError::below("list", self.uri(), prefix, kind))
+        .boxed()
+    }
+
+    fn list_versions<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<ListedVersion, StoreError>> {
+        self.list(prefix, start_after)
+            .map_ok(ListedVersion::Object)
+            .boxed()
+    }
+}
+
+#[async_trait]
+impl WriteStore for LocalStore {
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        _lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let (payload, read_only) = (payload.clone(), self.read_only_files);
+        self.blocking("create", key, move |root, key| {
+            place::put_new(root, key, &payload, read_only)
+        })
+        .await
+    }
+
+    async fn extend_lock(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        _until: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let named = version.is_some();
+        self.blocking("lock", key, move |root, key| {
+            refuse_version(named)?;
+            object_attributes(root, key).map(|_| None)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl RestoreStore for LocalStore {
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        seen: &ETag,
+    ) -> Result<Written, StoreError> {
+        let (payload, seen) = (payload.clone(), seen.clone());
+        self.blocking("replace", key, move |root, key| {
+            place::replace(root, key, &payload, &seen)
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
+        let seen = seen.clone();
+        self.blocking("remove", key, move |root, key| {
+            place::remove(root, key, &seen)
+        })
+        .await
+    }
+}
+
+/// What a file's metadata says in the store's words.
+fn attributes_of(key: ObjectKey, metadata: &fs::Metadata) -> Result<Attributes, StoreErrorKind> {
+    let last_modified = i32::try_from(metadata.mtime_nsec())
+        .ok()
+        .and_then(|nanoseconds| Timestamp::new(metadata.mtime(), nanoseconds).ok())
+        .ok_or_else(|| StoreErrorKind::Unsupported {
+            reason: format!("{key} was last written at a time that cannot be told"),
+        })?;
+    Ok(Attributes {
+        key,
+        size: metadata.len(),
+        last_modified,
+        etag: etag_of(metadata),
+        version: None,
+        sha256: None,
+        locked_until: None,
+    })
+}
+
+fn object_attributes(root: &Root, key: &ObjectKey) -> Result<Attributes, StoreErrorKind> {
+    let found = fs::symlink_metadata(root.real(key)?)?;
+    place::refuse_non_file(found.file_type())?;
+    attributes_of(key.clone(), &found)
+}
+
+fn refuse_version(named: bool) -> Result<(), StoreErrorKind> {
+    if named {
+        Err(StoreErrorKind::NotFound)
+    } else {
+        Ok(())
+    }
+}
+
+/// One step of a body: a chunk and what is left to be read, or the end.
+#[expect(
+    clippy::type_complexity,
+    reason = "the item and the state of an unfold"
+)]
+fn read_chunk(mut file: File, left: u64) -> Result<Option<(Bytes, (File, u64))>, StoreErrorKind> {
+    if left == 0 {
+        return Ok(None);
+    }
+    let wanted = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+    let mut chunk = Vec::with_capacity(wanted);
+    (&mut file).take(wanted as u64).read_to_end(&mut chunk)?;
+    if chunk.len() < wanted {
+        return Err(StoreErrorKind::InvalidRange);
+    }
+    Ok(Some((
+        chunk.into(),
+        (file, left.saturating_sub(wanted as u64)),
+    )))
+}
+
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreErrorKind> + Send + 'static,
+) -> Result<T, StoreErrorKind> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(StoreErrorKind::Io {
+                detail: format!("the thread that did the work ended early: {error}"),
+            })
+        })
+}
+
+fn at_path(action: &'static str, path: &Path, kind: StoreErrorKind) -> StoreError {
+    StoreError {
+        action,
+        uri: format!("file://{}", path.display()),
+        kind,
+    }
+}

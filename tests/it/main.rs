@@ -1,3 +1,17 @@
 //! The one integration-test binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod cli;
+mod store_conformance;
+mod store_local;
+mod store_memory;
+mod support;

@@ -1,0 +1,183 @@
+//! Walks the whole chain, from the head down, and says everything there is to say about the ledger.
+
+use super::finding::LedgerFinding;
+use super::head::Standing;
+use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
+use super::{LedgerError, Link, Step};
+use crate::format::record::Previous;
+use crate::ids::SnapshotId;
+
+/// A table's records and what is to be said about its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The records, oldest first.
+    pub links: Vec<Link>,
+    /// The slot of the next record.
+    pub next_free: u64,
+    /// What is not as it should be.
+    pub findings: Vec<LedgerFinding>,
+}
+
+/// Walks the chain. Where it is broken, or leaves out records that stand, the walk goes on below: no record that
+/// was published is out of sight because of what was written after it.
+///
+/// `distrusts` names records that need not be readable; so do the records above them.
+///
+/// # Errors
+/// [`LedgerError::NewerRecord`] when a record needs a newer tool and nobody distrusts it.
+pub fn read_chain(
+    slots: &Slots,
+    bodies: &Bodies,
+    distrusts: &[SnapshotId],
+) -> Result<Step<Chain>, LedgerError> {
+    let view = View { slots, bodies };
+    let mut walk = Walk {
+        view,
+        standing: Standing::new(view),
+        links: Vec::new(),
+        findings: slots.findings(),
+    };
+    if let Err(Missing(rows)) = walk.run() {
+        return Ok(Step::Read(rows));
+    }
+    let mut distrusts = distrusts.to_vec();
+    for link in &walk.links {
+        link.check_readable(&distrusts)?;
+        if let Some(record) = link.record() {
+            distrusts.extend(&record.distrusts);
+        }
+    }
+    let Walk {
+        standing,
+        mut links,
+        mut findings,
+        ..
+    } = walk;
+    links.reverse();
+    let is_link = |seq: &u64| links.binary_search_by_key(seq, |link| link.seq).is_ok();
+    findings.extend(
+        standing
+            .scars_between(0, slots.next_free())
+            .into_iter()
+            .filter(|finding| !matches!(finding, LedgerFinding::Scar { seq, .. } if is_link(seq))),
+    );
+    findings.sort_by_key(LedgerFinding::seq);
+    Ok(Step::Done(Chain {
+        links,
+        next_free: slots.next_free(),
+        findings,
+    }))
+}
+
+struct Walk<'a> {
+    view: View<'a>,
+    standing: Standing<'a>,
+    /// Newest first.
+    links: Vec<Link>,
+    findings: Vec<LedgerFinding>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) -> Result<(), Missing> {
+        let mut from = self.view.slots.top();
+        while let Some(link) = self.standing.highest_link(from)? {
+            let lowest = self.follow(link)?;
+            from = lowest - 1;
+        }
+        Ok(())
+    }
+
+    /// Follows the chain down from `link` until it ends; returns the slot of the last record reached.
+    fn follow(&mut self, link: Link) -> Result<u64, Missing> {
+        let mut link = link;
+        loop {
+            let next = self.before(&link)?;
+            let seq = link.seq;
+            self.links.push(link);
+            match next {
+                Some(next) => link = next,
+                None => return Ok(seq),
+            }
+        }
+    }
+
+    /// The record before `link`, when it is there and `link` leaves out none that stands.
+    fn before(&mut self, link: &Link) -> Result<Option<Link>, Missing> {
+        let seq = link.seq;
+        let named = match link.previous() {
+            None => None,
+            Some(previous) => match self.named(previous)? {
+                None => {
+                    self.findings.push(LedgerFinding::Broken { seq, previous });
+                    return Ok(None);
+                }
+                Some(named) => Some(named),
+            },
+        };
+        // A standing record that the chain goes round, and what lies on top of one, is not replaced by what
+        // came later.
+        let passes = match &named {
+            Some(named) if named.is_oldest && named.link.seq + 1 == seq => None,
+            Some(named) if named.is_oldest => Some(named.link.seq + 1),
+            Some(named) => Some(named.link.seq),
+            None => Some(1),
+        };
+        if let Some(passes) = passes {
+            let highest = self.standing.highest(seq - 1)?;
+            if highest >= passes {
+                self.findings.push(LedgerFinding::Fork {
+                    seq,
+                    leaves_out: highest,
+                });
+                return Ok(None);
+            }
+        }
+        Ok(named.map(|named| {
+            if !named.is_oldest {
+                self.findings.push(LedgerFinding::OtherVersion {
+                    seq: named.link.seq,
+                });
+            }
+            named.link
+        }))
+    }
+
+    /// The object version that a record names as the one before it.
+    fn named(&self, previous: Previous) -> Result<Option<Named>, Missing> {
+        let Previous { seq, sha256 } = previous;
+        let found = |row: &SlotRow, body: &Body, is_oldest| match body {
+            Body::Link(id, body) if body.seq() == seq && id.0 == sha256 => Some(Named {
+                link: Link {
+                    seq,
+                    id: *id,
+                    version: row.version.clone(),
+                    body: body.clone(),
+                },
+                is_oldest,
+            }),
+            Body::Link(..) | Body::Scar(_) => None,
+        };
+        // A remembered body serves only where it cannot hide which of several versions the bytes are in.
+        if let [row] = self.view.slots.versions(seq)
+            && self.view.bodies.body(row).is_none()
+            && let Some(body) = self.view.bodies.remembered(sha256)
+        {
+            return Ok(found(row, body, true));
+        }
+        if let Some((row, body)) = self.view.oldest(seq)?
+            && let Some(named) = found(row, body, true)
+        {
+            return Ok(Some(named));
+        }
+        Ok(self
+            .view
+            .other(seq, sha256)?
+            .and_then(|(row, body)| found(row, body, false)))
+    }
+}
+
+/// A record that another one names.
+struct Named {
+    link: Link,
+    is_oldest: bool,
+}

@@ -1,0 +1,191 @@
+//! What a reading of the ledger has to say besides the chain, and what to do about it.
+
+use std::fmt;
+
+use super::super::record::Previous;
+
+/// How bad a finding is. The order is the order of concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Somebody put something where it does not belong; it was not read and nothing is lost.
+    Warning,
+    /// Something that was in the ledger is gone or was put out of reach.
+    Damage,
+}
+
+/// Something about a ledger that its owner should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerFinding {
+    /// A slot is occupied by no record of the chain. It is skipped and never read further.
+    Scar {
+        /// The slot.
+        seq: u64,
+        /// What is wrong with it.
+        reason: ScarReason,
+    },
+    /// Objects were put on top of a slot's first.
+    Planted {
+        /// The slot.
+        seq: u64,
+        /// How many.
+        versions: usize,
+    },
+    /// There are objects above an empty slot: a record was deleted, or somebody wrote ahead.
+    BeyondGap {
+        /// The empty slot.
+        empty: u64,
+        /// The lowest occupied slot above it.
+        lowest: u64,
+        /// How many occupied slots there are above it.
+        slots: u64,
+    },
+    /// A slot's oldest version is not the record that the chain names; a later version is, and serves.
+    OtherVersion {
+        /// The slot.
+        seq: u64,
+    },
+    /// A record of the chain names one before it that is not there.
+    Broken {
+        /// The record's slot.
+        seq: u64,
+        /// What it names.
+        previous: Previous,
+    },
+    /// A record that others build on leaves out a record that was there before it. Both sides were read.
+    Fork {
+        /// The record's slot.
+        seq: u64,
+        /// The highest slot that it leaves out.
+        leaves_out: u64,
+    },
+}
+
+/// Why what lies in a slot is no record of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScarReason {
+    /// More than a record may have.
+    #[error("it has more than 1 MiB")]
+    TooLarge,
+    /// Listed, but gone when it was read.
+    #[error("it was gone when it was to be read")]
+    Gone,
+    /// Not the bytes of a record.
+    #[error("it is not a record: {detail}")]
+    NotARecord {
+        /// What the parser said.
+        detail: String,
+    },
+    /// A record for another slot.
+    #[error("it is a record for slot {found}")]
+    WrongSeq {
+        /// The slot it says it is for.
+        found: u64,
+    },
+    /// It names bytes as its predecessor that are not there, or that are no record.
+    #[error("it names a record before it that is not there, slot {previous}")]
+    PreviousMissing {
+        /// The slot it names.
+        previous: u64,
+    },
+    /// It leaves out a record that was there before it.
+    #[error("it leaves out record {leaves_out}")]
+    LeavesOut {
+        /// The highest record that it leaves out.
+        leaves_out: u64,
+    },
+    /// What it names as its predecessor is itself no record of the chain.
+    #[error("it builds on slot {previous}, which is no record of the chain")]
+    BuildsOnScar {
+        /// The slot it names.
+        previous: u64,
+    },
+}
+
+impl LedgerFinding {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Scar { .. } | Self::Planted { .. } => Severity::Warning,
+            Self::BeyondGap { .. }
+            | Self::OtherVersion { .. }
+            | Self::Broken { .. }
+            | Self::Fork { .. } => Severity::Damage,
+        }
+    }
+
+    /// The slot that it is about.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Scar { seq, .. }
+            | Self::Planted { seq, .. }
+            | Self::OtherVersion { seq }
+            | Self::Broken { seq, .. }
+            | Self::Fork { seq, .. }
+            | Self::BeyondGap { empty: seq, .. } => *seq,
+        }
+    }
+
+    /// What the owner can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Scar { .. } => {
+                "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
+            }
+            Self::Planted { .. } => {
+                "the first version counts and nothing is lost; find out whose credentials wrote the others"
+            }
+            Self::BeyondGap { .. } => {
+                "look in the access log for a deletion of the empty slot; a record from a replica can be \
+                 put back into it as long as nothing else is there"
+            }
+            Self::OtherVersion { .. } => {
+                "the record is whole; find out in the access log who removed or replaced the slot's first \
+                 version"
+            }
+            Self::Broken { .. } => {
+                "take the missing record from a replica; snapshots on both sides can be restored as they \
+                 are; when the upper ones are a forgery, `snapshot --distrust` the lowest of them"
+            }
+            Self::Fork { .. } => {
+                "snapshots on both sides can be restored; when the record that leaves others out is a \
+                 forgery, `snapshot --distrust` it"
+            }
+        }
+    }
+}
+
+impl fmt::Display for LedgerFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scar { seq, reason } => {
+                write!(f, "slot {seq} is no record of the chain: {reason}")
+            }
+            Self::Planted { seq, versions } => {
+                write!(
+                    f,
+                    "slot {seq} has {versions} object version(s) on top of its first"
+                )
+            }
+            Self::BeyondGap {
+                empty,
+                lowest,
+                slots,
+            } => write!(
+                f,
+                "slot {empty} is empty, but {slots} slot(s) from {lowest} on are not"
+            ),
+            Self::OtherVersion { seq } => write!(
+                f,
+                "record {seq} is not the oldest version of its slot, but the one that the chain names"
+            ),
+            Self::Broken { seq, previous } => write!(
+                f,
+                "record {seq} names a record {} with SHA-256 {} that is not there",
+                previous.seq, previous.sha256
+            ),
+            Self::Fork { seq, leaves_out } => {
+                write!(f, "record {seq} leaves out record {leaves_out}")
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What is known of a ledger's slots: the listing, and the bodies that have been read so far.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::super::FormatError;
+use super::super::record::{Preamble, RECORD_LIMIT, Record};
+use super::finding::{LedgerFinding, ScarReason};
+use super::{LinkBody, NewerRecord};
+use crate::ids::{Digest, ObjectVersion, SnapshotId};
+
+/// Of a slot with many versions, this many of the oldest are looked at. Only one can be the record; without a
+/// limit, whoever may create objects could make every reading of the ledger as long as he likes.
+const VERSIONS_LOOKED_AT: usize = 32;
+
+/// One object version in a slot, as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SlotRow {
+    /// The slot.
+    pub seq: u64,
+    /// The object version, where the store keeps versions.
+    pub version: Option<ObjectVersion>,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The occupied slots of a ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// The run from slot 1: each slot's versions, oldest first, never none.
+    run: Vec<Vec<SlotRow>>,
+    /// The lowest slot above the first empty one, and how many there are.
+    beyond: Option<(u64, u64)>,
+}
+
+impl Slots {
+    /// Takes the rows of a listing of object versions: each slot's oldest first, delete markers left out.
+    pub fn from_listing(rows: impl IntoIterator<Item = SlotRow>) -> Self {
+        let mut by_seq: BTreeMap<u64, Vec<SlotRow>> = BTreeMap::new();
+        for row in rows {
+            by_seq.entry(row.seq).or_default().push(row);
+        }
+        let mut slots = Self::default();
+        for (seq, versions) in by_seq {
+            if seq == slots.next_free() {
+                slots.run.push(versions);
+            } else {
+                let (lowest, count) = slots.beyond.unwrap_or((seq, 0));
+                slots.beyond = Some((lowest, count + 1));
+            }
+        }
+        slots
+    }
+
+    /// The first empty slot: where the next record goes.
+    pub fn next_free(&self) -> u64 {
+        self.top() + 1
+    }
+
+    /// The highest slot of the run from 1; 0 when slot 1 is empty.
+    pub fn top(&self) -> u64 {
+        self.run.len() as u64
+    }
+
+    /// The versions in a slot of the run, oldest first.
+    pub fn versions(&self, seq: u64) -> &[SlotRow] {
+        seq.checked_sub(1)
+            .and_then(|index| usize::try_from(index).ok())
+            .and_then(|index| self.run.get(index))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The version of a slot that was there first: the one that was published, whatever was put on top.
+    pub fn oldest(&self, seq: u64) -> Option<&SlotRow> {
+        self.versions(seq).first()
+    }
+
+    /// What the listing alone gives away.
+    pub(super) fn findings(&self) -> Vec<LedgerFinding> {
+        let planted = self
+            .run
+            .iter()
+            .filter_map(|versions| match versions.as_slice() {
+                [oldest, planted @ ..] if !planted.is_empty() => Some(LedgerFinding::Planted {
+                    seq: oldest.seq,
+                    versions: planted.len(),
+                }),
+                _ => None,
+            });
+        let beyond = self.beyond.map(|(lowest, slots)| LedgerFinding::BeyondGap {
+            empty: self.next_free(),
+            lowest,
+            slots,
+        });
+        planted.chain(beyond).collect()
+    }
+}
+
+/// The bodies that have been read so far. Each is hashed and parsed once, when it comes.
+#[derive(Debug, Clone, Default)]
+pub struct Bodies {
+    read: HashMap<SlotRow, Body>,
+    remembered: HashMap<Digest, Body>,
+}
+
+/// What was found in one object version.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// A record by its four fields, and the SHA-256 of its bytes.
+    Link(SnapshotId, LinkBody),
+    /// Something else.
+    Scar(ScarReason),
+}
+
+impl Bodies {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the bytes of an object version that [`super::Step::Read`] asked for.
+    pub fn insert(&mut self, row: SlotRow, bytes: &[u8]) {
+        self.read.insert(row, Body::parse(bytes));
+    }
+
+    /// Takes note that an object version is gone since it was listed.
+    pub fn insert_gone(&mut self, row: SlotRow) {
+        self.read.insert(row, Body::Scar(ScarReason::Gone));
+    }
+
+    /// Takes the bytes of a record from a cache. They serve, in a full walk, where the chain names their SHA-256
+    /// and the slot has one version; a verification that is to see what the vault holds does without.
+    pub fn remember(&mut self, bytes: &[u8]) {
+        let body = Body::parse(bytes);
+        if let Body::Link(id, _) = &body {
+            self.remembered.insert(id.0, body);
+        }
+    }
+
+    pub(super) fn remembered(&self, sha256: Digest) -> Option<&Body> {
+        self.remembered.get(&sha256)
+    }
+
+    /// The body of one version of a slot; too large ones are scars without being read.
+    pub(super) fn body(&self, row: &SlotRow) -> Option<&Body> {
+        if row.size > RECORD_LIMIT {
+            return Some(&Body::Scar(ScarReason::TooLarge));
+        }
+        self.read.get(row)
+    }
+
+    /// How many slots to ask for at once: as many as were read already, so that a short search reads little and
+    /// a long walk takes few rounds.
+    fn batch(&self) -> u64 {
+        (self.read.len() as u64).clamp(2, 1000)
+    }
+}
+
+impl Body {
+    fn parse(bytes: &[u8]) -> Self {
+        // A listing may have lied about the size.
+        if bytes.len() as u64 > RECORD_LIMIT {
+            return Self::Scar(ScarReason::TooLarge);
+        }
+        let malformed = |error: FormatError| {
+            Self::Scar(ScarReason::NotARecord {
+                detail: error.to_string(),
+            })
+        };
+        let preamble = match Preamble::decode(bytes) {
+            Ok(preamble) => preamble,
+            Err(error) => return malformed(error),
+        };
+        let id = SnapshotId(Digest::of(bytes));
+        match preamble.check_known() {
+            Err(reason) => {
+                let newer = NewerRecord { preamble, reason };
+                Self::Link(id, LinkBody::Newer(Arc::new(newer)))
+            }
+            Ok(()) => match Record::decode(bytes) {
+                Ok(record) => Self::Link(id, LinkBody::Record(Arc::new(record))),
+                Err(error) => malformed(error),
+            },
+        }
+    }
+}
+
+/// Object versions that have to be read before a question can be answered.
+pub(super) struct Missing(pub(super) Vec<SlotRow>);
+
+/// A listing and bodies, looked at together.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) slots: &'a Slots,
+    pub(super) bodies: &'a Bodies,
+}
+
+impl<'a> View<'a> {
+    /// The oldest version of a slot. When it was not read yet, slots below are asked for along with it.
+    pub(super) fn oldest(self, seq: u64) -> Result<Option<(&'a SlotRow, &'a Body)>, Missing> {
+        let Some(row) = self.slots.oldest(seq) else {
+            return Ok(None);
+        };
+        match self.bodies.body(row) {
+            Some(body) => Ok(Some((row, body))),
+            None => Err(Missing(
+                (seq.saturating_sub(self.bodies.batch() - 1)..=seq)
+                    .rev()
+                    .filter_map(|seq| self.slots.oldest(seq))
+                    .filter(|row| self.bodies.body(row).is_none())
+                    .cloned()
+                    .collect(),
+            )),
+        }
+    }
+
+    /// A version of a slot, other than the oldest, with that SHA-256.
+    pub(super) fn other(
+        self,
+        seq: u64,
+        sha256: Digest,
+    ) -> Result<Option<(&'a SlotRow, &'a Body)>, Missing> {
+        let others = || {
+            let versions = self.slots.versions(seq).iter();
+            versions.skip(1).take(VERSIONS_LOOKED_AT)
+        };
+        let missing: Vec<SlotRow> = others()
+            .filter(|row| self.bodies.body(row).is_none())
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            return Err(Missing(missing));
+        }
+        Ok(others().find_map(|row| {
+            let body = self.bodies.body(row)?;
+            body.is_record(seq, sha256).then_some((row, body))
+        }))
+    }
+}
+
+impl Body {
+    /// Whether this is a record that says it belongs into that slot, with that SHA-256.
+    pub(super) fn is_record(&self, seq: u64, sha256: Digest) -> bool {
+        match self {
+            Self::Link(id, link) => id.0 == sha256 && link.seq() == seq,
+            Self::Scar(_) => false,
+        }
+    }
+}

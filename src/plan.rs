@@ -1,0 +1,5 @@
+//! Decisions, as values with a reason each.
+//!
+//! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by [`crate::vault`].
+
+pub mod retention;

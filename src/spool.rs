@@ -1,0 +1,288 @@
+//! Scratch space of one run: bytes between being read from a table and being placed in the vault.
+//!
+//! A [`Scratch`] is a folder that goes away with the run; nothing in it is ever needed again after a crash. A
+//! [`Spool`] is one file in it that holds many log files one after another, so that a log of 100,000 commits
+//! costs neither memory nor 100,000 temporary files.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::reader::{ChunkReader, Length};
+use futures::StreamExt;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use crate::ids::Digest;
+use crate::store::{ObjectReader, Payload, PayloadData, StoreError, StoreErrorKind};
+
+/// Files above this many bytes wait in a temporary file instead of in memory.
+///
+/// Bounds a run's memory together with the number of files in flight.
+pub const IN_MEMORY_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// A temporary folder that is removed when the run ends.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// Makes a new folder below `parent`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn create(parent: &Path) -> io::Result<Self> {
+        Ok(Self {
+            dir: tempfile::Builder::new()
+                .prefix("deltavault-")
+                .tempdir_in(parent)?,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// One file with many bodies in it.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    file: Arc<File>,
+    end: u64,
+}
+
+/// Where one body lies in a spool, and its digest.
+#[derive(Debug, Clone)]
+pub struct Spooled {
+    file: Arc<File>,
+    offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the body.
+    pub sha256: Digest,
+}
+
+impl Spool {
+    /// Opens a spool in `scratch`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn create(scratch: &Scratch) -> io::Result<Self> {
+        Ok(Self {
+            file: Arc::new(tempfile::tempfile_in(scratch.path())?),
+            end: 0,
+        })
+    }
+
+    /// Takes in a payload's bytes.
+    ///
+    /// # Errors
+    /// What the operating system says, a full disk above all.
+    pub fn append(&mut self, payload: &Payload) -> io::Result<Spooled> {
+        let offset = self.end;
+        match &payload.data {
+            PayloadData::Bytes(bytes) => self.file.write_all_at(bytes, offset)?,
+            PayloadData::File(path) => {
+                let mut at = offset;
+                let mut reader = BufReader::new(File::open(path.as_ref())?);
+                let mut buffer = vec![0; 1024 * 1024];
+                loop {
+                    let n = reader.read(&mut buffer)?;
+                    let Some(chunk) = buffer.get(..n).filter(|chunk| !chunk.is_empty()) else {
+                        break;
+                    };
+                    self.file.write_all_at(chunk, at)?;
+                    at += chunk.len() as u64;
+                }
+            }
+        }
+        self.end += payload.size;
+        Ok(Spooled {
+            file: Arc::clone(&self.file),
+            offset,
+            size: payload.size,
+            sha256: payload.sha256,
+        })
+    }
+}
+
+impl Spooled {
+    /// Reads the body as a stream.
+    pub fn reader(&self) -> impl Read + Send + use<> {
+        At {
+            file: Arc::clone(&self.file),
+            at: self.offset,
+            end: self.offset + self.size,
+        }
+    }
+
+    /// Makes the body a payload again: in memory up to `limit` bytes, else in a file of its own in `folder`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn payload(&self, limit: u64, folder: &Path) -> io::Result<Payload> {
+        let data = if self.size <= limit {
+            let mut bytes = Vec::new();
+            self.reader().read_to_end(&mut bytes)?;
+            PayloadData::Bytes(bytes.into())
+        } else {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            io::copy(&mut self.reader(), file.as_file_mut())?;
+            PayloadData::File(Arc::new(file.into_temp_path()))
+        };
+        Ok(Payload {
+            sha256: self.sha256,
+            size: self.size,
+            data,
+        })
+    }
+}
+
+/// Reads an object to its end, hashing it on the way: in memory when it is small, else into `folder`.
+pub(crate) async fn collect(
+    mut reader: ObjectReader,
+    folder: &Path,
+    uri: impl Fn() -> String,
+) -> Result<Payload, StoreError> {
+    let expected = reader.attributes.size;
+    let failed = |detail: String| StoreError {
+        action: "read",
+        uri: uri(),
+        kind: StoreErrorKind::Io { detail },
+    };
+    let spooling = |error: std::io::Error| failed(format!("temporary copy: {error}"));
+    let mut hasher = Sha256::new();
+    let mut size = 0_u64;
+    let mut memory = BytesMut::new();
+    let mut file = if expected > IN_MEMORY_LIMIT {
+        let (file, path) = tempfile::NamedTempFile::new_in(folder)
+            .map_err(spooling)?
+            .into_parts();
+        Some((tokio::fs::File::from_std(file), path))
+    } else {
+        None
+    };
+    while let Some(chunk) = reader.body.next().await {
+        let chunk = chunk?;
+        size += chunk.len() as u64;
+        if size > expected {
+            return Err(failed(format!(
+                "the object has {expected} bytes, but more were sent"
+            )));
+        }
+        hasher.update(&chunk);
+        match &mut file {
+            Some((file, _)) => file.write_all(&chunk).await.map_err(spooling)?,
+            None => memory.extend_from_slice(&chunk),
+        }
+    }
+    if size < expected {
+        return Err(failed(format!(
+            "the object has {expected} bytes, but only {size} were sent"
+        )));
+    }
+    let data = match file {
+        Some((mut file, path)) => {
+            file.flush().await.map_err(spooling)?;
+            PayloadData::File(Arc::new(path))
+        }
+        None => PayloadData::Bytes(memory.freeze()),
+    };
+    Ok(Payload {
+        sha256: Digest::from_hasher(hasher),
+        size,
+        data,
+    })
+}
+
+struct At {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let Some(part) = buffer.get_mut(..left) else {
+            return Ok(0);
+        };
+        let n = self.file.read_at(part, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Length for Spooled {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Spooled {
+    type T = BufReader<Box<dyn Read + Send>>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        if start > self.size {
+            return Err(ParquetError::EOF(format!(
+                "offset {start} is past the end, {}",
+                self.size
+            )));
+        }
+        let reader = At {
+            file: Arc::clone(&self.file),
+            at: self.offset + start,
+            end: self.offset + self.size,
+        };
+        Ok(BufReader::new(Box::new(reader)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let end = start
+            .checked_add(length as u64)
+            .filter(|end| *end <= self.size);
+        if end.is_none() {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} of {}",
+                self.size
+            )));
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, self.offset + start)?;
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_come_back_as_they_went_in() {
+        let scratch = Scratch::create(&std::env::temp_dir()).unwrap();
+        let mut spool = Spool::create(&scratch).unwrap();
+        let first = spool.append(&Payload::from_bytes("one")).unwrap();
+        let second = spool.append(&Payload::from_bytes("second")).unwrap();
+        let third = spool
+            .append(&second.payload(2, scratch.path()).unwrap())
+            .unwrap();
+        let mut text = String::new();
+        first.reader().read_to_string(&mut text).unwrap();
+        third.reader().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "onesecond");
+        assert_eq!(second.get_bytes(3, 3).unwrap(), "ond");
+        assert!(
+            second.get_bytes(4, 3).is_err(),
+            "must not read into the next body"
+        );
+        assert_eq!(second.sha256, third.sha256);
+    }
+}

@@ -1,0 +1,287 @@
+//! How bytes become a file, and how a file is replaced or goes away.
+//!
+//! A file is written under a reserved name in the folder where it will live, checked against its digest while it
+//! is written, synced, and only then given its final name by an operation that never replaces. The folder is
+//! synced before the caller hears of success. A killed run leaves a file under a reserved name and nothing else.
+//!
+//! **The window of replace and remove.** No file system offers "rename if still this file". The tag is checked
+//! under an exclusive `flock` on the file itself, so that of several processes of this program one wins; a writer
+//! that does not ask for the lock can still slip in between the check and the rename.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use tempfile::{NamedTempFile, TempPath};
+
+use super::root::{RESERVED, Root, sync_parent};
+use crate::ids::{Digest, ETag, ObjectKey};
+use crate::store::{Payload, PayloadData, StoreErrorKind, Written};
+
+/// How much is read or written at a time.
+pub(super) const CHUNK: usize = 1024 * 1024;
+
+/// Creates the object, whole or not at all.
+pub(super) fn put_new(
+    root: &Root,
+    key: &ObjectKey,
+    payload: &Payload,
+    read_only: bool,
+) -> Result<Written, StoreErrorKind> {
+    let place = root.make_place(key)?;
+    // Spares writing the bytes of what will be refused; the decision falls when the name is taken.
+    refuse_taken(root, &place)?;
+    let file = write_beside(&place, payload)?;
+    if read_only {
+        // What the umask takes away stays away: a vault must not be more open than its owner's other files.
+        let mode = file.as_file().metadata()?.mode() & 0o444;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
+    }
+    file.as_file().sync_all()?;
+    let etag = etag_of(&file.as_file().metadata()?);
+    match take_name(file.into_temp_path(), &place) {
+        Err(StoreErrorKind::AlreadyExists) => {
+            refuse_taken(root, &place)?;
+            // It vanished again just now: to the caller that is still a race lost.
+            Err(StoreErrorKind::AlreadyExists)
+        }
+        taken => {
+            taken?;
+            sync_parent(&place)?;
+            Ok(Written {
+                version: None,
+                etag,
+            })
+        }
+    }
+}
+
+/// Replaces the object whose tag is still `seen`; the new file gets the permissions of the old one.
+pub(super) fn replace(
+    root: &Root,
+    key: &ObjectKey,
+    payload: &Payload,
+    seen: &ETag,
+) -> Result<Written, StoreErrorKind> {
+    let place = root.real(key).map_err(gone_is_changed)?;
+    let old = unchanged(&place, seen)?;
+    let mut file = write_beside(&place, payload)?;
+    let mode = old.permissions().mode() & 0o7777;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    let etag = etag_of(&file.as_file().metadata()?);
+
+    let held = hold(&place)?;
+    unchanged(&place, seen)?;
+    fs::rename(file.path(), &place)?;
+    drop(held);
+    file.disable_cleanup(true);
+    sync_parent(&place)?;
+    Ok(Written {
+        version: None,
+        etag,
+    })
+}
+
+/// Removes the object whose tag is still `seen`. Its folders stay.
+pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), StoreErrorKind> {
+    let place = root.real(key).map_err(gone_is_changed)?;
+    let held = hold(&place)?;
+    unchanged(&place, seen)?;
+    fs::remove_file(&place)?;
+    drop(held);
+    sync_parent(&place)
+}
+
+/// The tag of a file: which inode, how long, when written.
+pub(super) fn etag_of(metadata: &fs::Metadata) -> ETag {
+    ETag(format!(
+        "{:x}-{:x}-{}.{:09}",
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec()
+    ))
+}
+
+/// Opens a file that is already resolved, without ever waiting for a writer of a pipe that took its place.
+pub(super) fn open_file(place: &Path) -> Result<File, StoreErrorKind> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(place)?;
+    refuse_non_file(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// A folder is no object, as on S3; what is neither file nor folder is nothing that can be backed up.
+pub(super) fn refuse_non_file(kind: fs::FileType) -> Result<(), StoreErrorKind> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(if kind.is_dir() {
+        StoreErrorKind::NotFound
+    } else {
+        StoreErrorKind::InvalidKey {
+            reason: "there is neither a file nor a folder",
+        }
+    })
+}
+
+fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
+    let found = match fs::symlink_metadata(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if found.is_symlink() {
+        root.resolve(place).map_err(|kind| {
+            if matches!(kind, StoreErrorKind::NotFound) {
+                StoreErrorKind::InvalidKey {
+                    reason: "there is a symbolic link that leads nowhere",
+                }
+            } else {
+                kind
+            }
+        })?;
+    }
+    if found.is_dir() {
+        return Err(StoreErrorKind::InvalidKey {
+            reason: "there is a folder of that name",
+        });
+    }
+    // Whoever hears that an object exists may build on it; its writer may not have synced the folder yet.
+    sync_parent(place)?;
+    Err(StoreErrorKind::AlreadyExists)
+}
+
+/// Writes the payload under a reserved name in the folder of `place`. Dropping the result removes the file.
+fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreErrorKind> {
+    let folder = place.parent().ok_or(StoreErrorKind::NotFound)?;
+    // The file is opened and written here and not through the temporary file's own methods, because their errors
+    // carry no errno, and a full disk has to be told from a broken one.
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!("{RESERVED}tmp-"))
+        .rand_bytes(24)
+        .make_in(folder, |path| {
+            File::options().write(true).create_new(true).open(path)
+        })?;
+    let spooled = |error: io::Error| StoreErrorKind::Io {
+        detail: format!("read the spooled bytes: {error}"),
+    };
+    let mut source: Box<dyn Read + '_> = match &payload.data {
+        PayloadData::Bytes(bytes) => Box::new(bytes.as_ref()),
+        PayloadData::File(path) => Box::new(File::open(path.as_ref()).map_err(spooled)?),
+    };
+    let mut buffer = vec![0; CHUNK];
+    let mut hasher = Sha256::new();
+    let mut size = 0_u64;
+    loop {
+        let read = match source.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(spooled)?,
+        };
+        let chunk = buffer.get(..read).unwrap_or_default();
+        if chunk.is_empty() {
+            break;
+        }
+        hasher.update(chunk);
+        file.as_file_mut().write_all(chunk)?;
+        size = size.saturating_add(chunk.len() as u64);
+    }
+    payload.check(Digest::from_hasher(hasher), size)?;
+    Ok(file)
+}
+
+/// Gives a finished file its name, and never takes the name from another.
+fn take_name(mut from: TempPath, to: &Path) -> Result<(), StoreErrorKind> {
+    match renameat_with(CWD, &*from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {
+            // Its old name is gone, and may be another's by now.
+            from.disable_cleanup(true);
+            Ok(())
+        }
+        // Older kernels and network file systems do not know the flag; a hard link never replaces either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => take_name_by_link(&from, to),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn take_name_by_link(from: &Path, to: &Path) -> Result<(), StoreErrorKind> {
+    match rustix::fs::link(from, to) {
+        Ok(()) => Ok(()),
+        // Over a network file system the answer to a link that succeeded can get lost, and the repeated request
+        // then finds the name taken: by ourselves.
+        Err(Errno::EXIST) if is_same_file(from, to) => Ok(()),
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK) => {
+            Err(StoreErrorKind::Unsupported {
+                reason: "this file system can neither link nor rename a file without replacing"
+                    .to_owned(),
+            })
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        fs::symlink_metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// The object's metadata, when it is still what the caller saw.
+fn unchanged(place: &Path, seen: &ETag) -> Result<fs::Metadata, StoreErrorKind> {
+    let found = fs::symlink_metadata(place).map_err(|error| gone_is_changed(error.into()))?;
+    if found.is_file() && etag_of(&found) == *seen {
+        Ok(found)
+    } else {
+        Err(StoreErrorKind::Changed)
+    }
+}
+
+fn gone_is_changed(kind: StoreErrorKind) -> StoreErrorKind {
+    if matches!(kind, StoreErrorKind::NotFound) {
+        StoreErrorKind::Changed
+    } else {
+        kind
+    }
+}
+
+/// Locks the file until the result is dropped. Best effort: where the file may not be read or the file system has
+/// no locks, the check of the tag alone has to do.
+fn hold(place: &Path) -> Result<Option<File>, StoreErrorKind> {
+    match open_file(place) {
+        Ok(file) => Ok(file.lock().ok().map(|()| file)),
+        Err(StoreErrorKind::Denied { .. }) => Ok(None),
+        Err(kind) => Err(gone_is_changed(kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_never_replaces_and_knows_its_own_lost_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let [mine, theirs, name] = ["mine", "theirs", "name"].map(|name| folder.path().join(name));
+        fs::write(&mine, "mine").unwrap();
+        fs::write(&theirs, "theirs").unwrap();
+        take_name_by_link(&mine, &name).unwrap();
+        take_name_by_link(&mine, &name).unwrap();
+        assert!(matches!(
+            take_name_by_link(&theirs, &name),
+            Err(StoreErrorKind::AlreadyExists)
+        ));
+        assert_eq!(fs::read(&name).unwrap(), b"mine");
+    }
+}

@@ -1,0 +1,213 @@
+//! The root folder of a local store: which path a key is, and which paths it may never become.
+//!
+//! **Symbolic links.** The root itself may be reached through links; it is made real once, on opening. Below it
+//! a link is followed when its real target lies below the root too, and refused otherwise, whether it is met by a
+//! read, a listing or a write. Paths are resolved just before they are used: somebody who may write into the root
+//! and swaps a folder for a link in between can still lead a call astray. A folder is no wall.
+//!
+//! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file).
+//! No key may use them and no listing shows them.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::Errno;
+
+use crate::ids::ObjectKey;
+use crate::store::StoreErrorKind;
+
+/// How the names begin that the store keeps to itself.
+pub(super) const RESERVED: &str = ".deltavault-";
+
+/// How many folders are remembered as durable before the memory starts anew: a few megabytes at most.
+const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
+
+/// A root folder, by its real path.
+#[derive(Debug)]
+pub(super) struct Root {
+    /// The real path.
+    pub(super) path: PathBuf,
+    /// `file://` and the real path.
+    pub(super) uri: String,
+    /// Folders whose names are known to be on disk, so that each is synced once and not once an object.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl Root {
+    /// Finds the real path of `path`, which may be absent.
+    pub(super) fn find(path: &Path) -> Result<Self, StoreErrorKind> {
+        let path = real_path(path)?;
+        let unusable = |reason: &str| StoreErrorKind::Unsupported {
+            reason: reason.to_owned(),
+        };
+        let text = path
+            .to_str()
+            .ok_or_else(|| unusable("the path of the folder is not UTF-8"))?;
+        if path.parent().is_none() {
+            return Err(unusable("the root of the file system cannot be a store"));
+        }
+        if path.exists() && !path.is_dir() {
+            return Err(unusable("there is a file where the folder should be"));
+        }
+        Ok(Self {
+            uri: format!("file://{text}"),
+            path,
+            durable: Mutex::default(),
+        })
+    }
+
+    /// Makes the root folder, and the folders above it, where they are absent.
+    pub(super) fn create(&self) -> Result<(), StoreErrorKind> {
+        let absent: Vec<&Path> = self
+            .path
+            .ancestors()
+            .take_while(|folder| !folder.exists())
+            .collect();
+        for folder in absent.into_iter().rev() {
+            make_folder(folder)?;
+        }
+        Ok(())
+    }
+
+    /// The real path of an existing file or folder that a key names.
+    pub(super) fn real(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
+        check_key(key)?;
+        self.resolve(&self.path.join(key.as_str()))
+    }
+
+    /// Follows links, and refuses to leave the root.
+    pub(super) fn resolve(&self, path: &Path) -> Result<PathBuf, StoreErrorKind> {
+        let real = path.canonicalize()?;
+        if real.starts_with(&self.path) {
+            Ok(real)
+        } else {
+            Err(StoreErrorKind::InvalidKey {
+                reason: "a symbolic link on its way leads out of the root",
+            })
+        }
+    }
+
+    /// Makes the folders that `key` needs, each durable before anything is put into it, and returns the path at
+    /// which the object has to appear.
+    pub(super) fn make_place(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
+        check_key(key)?;
+        // A root that vanished (an unmounted disk) must not come back as an empty folder on the disk below.
+        if !self.path.is_dir() {
+            return Err(StoreErrorKind::Unsupported {
+                reason: "the root folder does not exist".to_owned(),
+            });
+        }
+        let (folders, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        let mut folder = self.path.clone();
+        for segment in folders.split('/').filter(|segment| !segment.is_empty()) {
+            folder = self.enter_or_make(&folder.join(segment))?;
+        }
+        Ok(folder.join(name))
+    }
+
+    fn enter_or_make(&self, folder: &Path) -> Result<PathBuf, StoreErrorKind> {
+        let found = match fs::symlink_metadata(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(folder)?;
+                self.remember(folder);
+                return Ok(folder.to_owned());
+            }
+            found => found?,
+        };
+        let real = if found.is_symlink() {
+            self.resolve(folder)?
+        } else {
+            folder.to_owned()
+        };
+        if !real.is_dir() {
+            return Err(StoreErrorKind::InvalidKey {
+                reason: "there is an object where it needs a folder",
+            });
+        }
+        // Another process may have made the folder a moment ago and not have synced it yet.
+        if !self.lock().contains(&real) {
+            sync_parent(&real)?;
+            self.remember(&real);
+        }
+        Ok(real)
+    }
+
+    fn remember(&self, folder: &Path) {
+        let mut durable = self.lock();
+        if durable.len() >= DURABLE_FOLDERS_REMEMBERED {
+            durable.clear();
+        }
+        durable.insert(folder.to_owned());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a key, or a prefix's folder, can be a path below the root.
+pub(super) fn is_path(key: &str) -> bool {
+    key.split('/')
+        .all(|segment| !matches!(segment, "" | "." | "..") && !segment.starts_with(RESERVED))
+}
+
+fn check_key(key: &ObjectKey) -> Result<(), StoreErrorKind> {
+    if key.has_odd_segment() {
+        return Err(StoreErrorKind::InvalidKey {
+            reason: "a path has no empty segment, no `.` and no `..`",
+        });
+    }
+    if !is_path(key.as_str()) {
+        return Err(StoreErrorKind::InvalidKey {
+            reason: "names that begin with `.deltavault-` are reserved",
+        });
+    }
+    Ok(())
+}
+
+/// Makes one folder and its name durable. Another process may have been quicker.
+fn make_folder(folder: &Path) -> Result<(), StoreErrorKind> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
+    sync_parent(folder)
+}
+
+/// Brings the name of `path` to the disk by syncing the folder that holds it.
+pub(super) fn sync_parent(path: &Path) -> Result<(), StoreErrorKind> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    match File::open(parent)?.sync_all() {
+        // File systems that cannot sync a folder say so this way; they write names through.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
+        synced => Ok(synced?),
+    }
+}
+
+/// The real path of `path`, of which the last part may be absent.
+fn real_path(path: &Path) -> Result<PathBuf, StoreErrorKind> {
+    let path = std::path::absolute(path)?;
+    let mut absent = Vec::new();
+    for folder in path.ancestors() {
+        match folder.canonicalize() {
+            Ok(real) => return Ok(absent.iter().rev().fold(real, |real, name| real.join(name))),
+            // A link that leads nowhere is no folder to be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_symlink() => {}
+            Err(error) => return Err(error.into()),
+        }
+        match folder.components().next_back() {
+            Some(Component::Normal(name)) => absent.push(name.to_owned()),
+            _ => {
+                return Err(StoreErrorKind::InvalidKey {
+                    reason: "the path goes up from a folder that does not exist",
+                });
+            }
+        }
+    }
+    Err(StoreErrorKind::NotFound)
+}

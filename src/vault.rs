@@ -1,0 +1,510 @@
+//! A vault that is open for reading: its ledgers, manifests, pages and files, each checked before it is believed.
+//!
+//! Write order is law, and reading goes the other way round: record, manifest, pages, files. An object is read by
+//! the object version that its reference names; where that is not to be had, any version of the key with the right
+//! digest serves, then `blobs/` under the file's own SHA-256 with any suffix. The digest decides, always. So a
+//! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, TryStreamExt};
+
+use crate::error::Error;
+use crate::format::layout::{self, Area};
+use crate::format::ledger::{self, Bodies, Chain, Head, SlotRow, Slots, Step};
+use crate::format::record::RECORD_LIMIT;
+use crate::format::{
+    Entry, FORMAT, FormatError, LockMode, Manifest, PageRef, Placement, Record, Reference,
+    TableKey, VaultFile, VaultKey, decode_page,
+};
+use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
+use crate::spool;
+use crate::store::{
+    ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all, read_range,
+};
+
+mod put;
+
+/// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.
+const PAGES_AHEAD: usize = 4;
+
+/// Ledger slots read at a time.
+const SLOTS_AHEAD: usize = 16;
+
+/// An open vault.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    store: Arc<dyn ReadStore>,
+    file: VaultFile,
+    file_digest: Digest,
+}
+
+/// What `init` writes down for good.
+#[derive(Debug, Clone, Copy)]
+pub struct NewVault {
+    /// 128 random bits.
+    pub id: Id128,
+    /// When.
+    pub created: Timestamp,
+}
+
+/// Makes a vault without locks at the store's root.
+///
+/// # Errors
+/// [`StoreErrorKind::AlreadyExists`] when there is one.
+pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
+    let file = VaultFile {
+        created: new.created,
+        format: FORMAT,
+        generation_days: 10,
+        id: new.id,
+        lock_mode: LockMode::None,
+        longest_days: 3650,
+        shortest_days: 3,
+    };
+    let payload = Payload::from_bytes(file.encode()?);
+    store
+        .put_new(&VaultKey::VaultFile.object_key()?, &payload, None)
+        .await?;
+    Ok(file)
+}
+
+/// A table's ledger as far as its head.
+#[derive(Debug, Clone)]
+pub struct LedgerView {
+    /// The occupied slots.
+    pub slots: Slots,
+    /// The last valid record, and what was found on the way.
+    pub head: Head,
+}
+
+impl Vault {
+    /// Opens the vault at the store's root.
+    ///
+    /// # Errors
+    /// [`Error::NoVault`], [`Error::NotAVault`], [`Error::NewerVault`].
+    pub async fn open(store: Arc<dyn ReadStore>) -> Result<Self, Error> {
+        let uri = store.uri().to_owned();
+        let body = match read_all(
+            store.as_ref(),
+            &VaultKey::VaultFile.object_key()?,
+            None,
+            RECORD_LIMIT,
+        )
+        .await
+        {
+            Ok((_, body)) => body,
+            Err(error) if error.is_not_found() => return Err(Error::NoVault { uri }),
+            Err(error) => return Err(error.into()),
+        };
+        let file = VaultFile::decode(&body).map_err(|source| match source {
+            FormatError::NewerFormat { found, .. } => Error::NewerVault { uri, found },
+            FormatError::Malformed { .. }
+            | FormatError::UnknownFeature { .. }
+            | FormatError::TooLarge { .. }
+            | FormatError::Invalid { .. } => Error::NotAVault { uri, source },
+        })?;
+        Ok(Self {
+            store,
+            file,
+            file_digest: Digest::of(&body),
+        })
+    }
+
+    /// The store it lies in.
+    pub fn store(&self) -> &dyn ReadStore {
+        self.store.as_ref()
+    }
+
+    /// Its `vault.json`.
+    pub fn file(&self) -> &VaultFile {
+        &self.file
+    }
+
+    /// SHA-256 of its `vault.json`.
+    pub fn file_digest(&self) -> Digest {
+        self.file_digest
+    }
+
+    /// Its URI.
+    pub fn uri(&self) -> &str {
+        self.store.uri()
+    }
+
+    /// Lists the tables that have a ledger, by one listing call a table.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tables(&self) -> Result<Vec<TableKey>, Error> {
+        let mut tables: Vec<TableKey> = Vec::new();
+        let mut after = None;
+        loop {
+            let mut next = None;
+            let mut listing = self.store.list(layout::TABLES_PREFIX, after.as_deref());
+            while let Some(found) = listing.try_next().await? {
+                next = layout::table_of(found.key.as_str());
+                if next.is_some() {
+                    break;
+                }
+            }
+            drop(listing);
+            after = next.as_ref().map(layout::tables_start_after);
+            match next {
+                Some(table) => tables.push(table),
+                None => return Ok(tables),
+            }
+        }
+    }
+
+    /// Lists the slots of a table's ledger, each with its object versions, oldest first.
+    async fn slots(&self, table: &TableKey) -> Result<Slots, Error> {
+        let prefix = layout::ledger_prefix(table);
+        let mut rows = Vec::new();
+        let mut listing = self.store.list_versions(&prefix, None);
+        while let Some(found) = listing.try_next().await? {
+            if let ListedVersion::Object(object) = found
+                && let Some(VaultKey::Record { seq, .. }) = VaultKey::parse(object.key.as_str())
+            {
+                rows.push(SlotRow {
+                    seq,
+                    version: object.version,
+                    size: object.size,
+                });
+            }
+        }
+        Ok(Slots::from_listing(rows))
+    }
+
+    /// Finds the head of a table's ledger by a constant number of reads.
+    ///
+    /// # Errors
+    /// A linking record that this tool is too old for, unless `distrusted` names it.
+    pub async fn head(
+        &self,
+        table: &TableKey,
+        distrusted: &[SnapshotId],
+    ) -> Result<LedgerView, Error> {
+        let slots = self.slots(table).await?;
+        let mut bodies = Bodies::default();
+        loop {
+            match ledger::find_head(&slots, &bodies, distrusted)? {
+                Step::Done(head) => return Ok(LedgerView { slots, head }),
+                Step::Read(wanted) => self.read_slots(table, wanted, &mut bodies).await?,
+            }
+        }
+    }
+
+    /// Reads a table's whole ledger; `bodies` may hold what a cache has, the digests decide.
+    ///
+    /// # Errors
+    /// As [`Vault::head`].
+    pub async fn chain(
+        &self,
+        table: &TableKey,
+        mut bodies: Bodies,
+        distrusted: &[SnapshotId],
+    ) -> Result<Chain, Error> {
+        let slots = self.slots(table).await?;
+        loop {
+            match ledger::read_chain(&slots, &bodies, distrusted)? {
+                Step::Done(chain) => return Ok(chain),
+                Step::Read(wanted) => self.read_slots(table, wanted, &mut bodies).await?,
+            }
+        }
+    }
+
+    async fn read_slots(
+        &self,
+        table: &TableKey,
+        wanted: Vec<SlotRow>,
+        bodies: &mut Bodies,
+    ) -> Result<(), Error> {
+        let mut reads = stream::iter(wanted)
+            .map(|row| async move {
+                let key = VaultKey::Record {
+                    table: table.clone(),
+                    seq: row.seq,
+                }
+                .object_key()?;
+                let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
+                Ok::<_, Error>((row, read))
+            })
+            .buffered(SLOTS_AHEAD);
+        while let Some((row, read)) = reads.try_next().await? {
+            match read {
+                Ok((_, body)) => bodies.insert(row, &body),
+                Err(error) if error.is_not_found() => bodies.insert_gone(row),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the object that a reference points at, whatever version of its key has the right digest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when no version has it, naming what was found instead.
+    pub async fn read(&self, reference: &Reference) -> Result<Bytes, Error> {
+        let named = self
+            .read_version(reference, reference.version.as_ref())
+            .await?;
+        let what = match named {
+            Some(bytes) if Digest::of(&bytes) == reference.sha256 => return Ok(bytes),
+            Some(bytes) => format!("its bytes have SHA-256 {}", Digest::of(&bytes).short()),
+            None => "it is gone".to_owned(),
+        };
+        for version in self.other_versions(&reference.key, reference).await? {
+            if let Some(bytes) = self.read_version(reference, version.as_ref()).await?
+                && Digest::of(&bytes) == reference.sha256
+            {
+                return Ok(bytes);
+            }
+        }
+        Err(Error::Damaged {
+            object: reference.key.to_string(),
+            what,
+        })
+    }
+
+    /// Reads one version of a key whole; `None` when it is not there or has another size.
+    async fn read_version(
+        &self,
+        reference: &Reference,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Option<Bytes>, Error> {
+        match read_all(self.store(), &reference.key, version, reference.size).await {
+            Ok((_, bytes)) => Ok(Some(bytes)),
+            Err(StoreError {
+                kind: StoreErrorKind::NotFound | StoreErrorKind::InvalidRange,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The versions of a key that could serve in place of the one that a reference names.
+    async fn other_versions(
+        &self,
+        key: &ObjectKey,
+        reference: &Reference,
+    ) -> Result<Vec<Option<ObjectVersion>>, Error> {
+        let mut others = Vec::new();
+        let mut listing = self.store.list_versions(key.as_str(), None);
+        while let Some(found) = listing.try_next().await? {
+            if let ListedVersion::Object(object) = found
+                && object.key == *key
+                && object.size == reference.size
+                && (object.version != reference.version || object.version.is_none())
+            {
+                others.push(object.version);
+            }
+        }
+        Ok(others)
+    }
+
+    /// Reads a record's manifest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or a manifest that breaks the format.
+    pub async fn manifest(&self, record: &Record) -> Result<Manifest, Error> {
+        Ok(Manifest::decode(&self.read(&record.manifest).await?)?)
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// As [`Vault::manifest`].
+    pub async fn page(&self, page: &PageRef) -> Result<Vec<Entry>, Error> {
+        Ok(decode_page(&self.read(&page.page).await?)?)
+    }
+
+    /// Streams the entries of some pages in their order.
+    pub fn entries<'a>(&'a self, pages: &'a [PageRef]) -> BoxStream<'a, Result<Entry, Error>> {
+        stream::iter(pages)
+            .map(|page| self.page(page))
+            .buffered(PAGES_AHEAD)
+            .map_ok(|entries| stream::iter(entries).map(Ok))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// Reads the file that an entry describes, checked: in memory when it is small, else into `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the vault does not hold the bytes that the entry names.
+    pub async fn payload(&self, entry: &Entry, folder: &Path) -> Result<Payload, Error> {
+        let damaged = |what: String| Error::Damaged {
+            object: format!("the copy of {}", entry.file),
+            what,
+        };
+        let expected = entry
+            .sha256
+            .ok_or_else(|| damaged("its digest is missing".to_owned()))?;
+        let payload = match &entry.placement {
+            Placement::Inline(bytes) => Payload::from_bytes(bytes.clone()),
+            Placement::Absent {} => return Err(damaged("it was never held".to_owned())),
+            Placement::Copy { reference }
+            | Placement::Blob {
+                offset: None,
+                reference,
+            } => self.read_blob(reference, entry, expected, folder).await?,
+            Placement::Blob {
+                offset: Some(offset),
+                reference,
+            } => Payload::from_bytes(
+                self.read_from_pack(entry, *offset, reference, expected)
+                    .await?,
+            ),
+        };
+        if payload.sha256 != expected {
+            return Err(damaged(format!(
+                "its bytes have SHA-256 {}",
+                payload.sha256.short()
+            )));
+        }
+        if payload.size != entry.size {
+            return Err(damaged(format!(
+                "it has {} bytes, not {}",
+                payload.size, entry.size
+            )));
+        }
+        Ok(payload)
+    }
+
+    /// Reads a blob that is one file, whatever version of its key has the right digest.
+    async fn read_blob(
+        &self,
+        reference: &Reference,
+        entry: &Entry,
+        expected: Digest,
+        folder: &Path,
+    ) -> Result<Payload, Error> {
+        let key = &reference.key;
+        let mut what = "it is gone".to_owned();
+        let mut candidates = vec![(key.clone(), reference.version.clone())];
+        let mut looked_elsewhere = false;
+        while let Some((key, version)) = candidates.pop() {
+            match self.store.open(&key, version.as_ref(), None).await {
+                Ok(reader) => {
+                    let payload =
+                        spool::collect(reader, folder, || format!("{}/{key}", self.uri())).await?;
+                    if payload.sha256 == expected {
+                        return Ok(payload);
+                    }
+                    what = format!("its bytes have SHA-256 {}", payload.sha256.short());
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+            if candidates.is_empty() && !looked_elsewhere {
+                looked_elsewhere = true;
+                candidates = self.elsewhere(reference, expected, entry.size).await?;
+            }
+        }
+        Err(Error::Damaged {
+            object: key.to_string(),
+            what,
+        })
+    }
+
+    /// Where else the bytes of a file could be: other versions of its key, and `blobs/` under its own digest.
+    async fn elsewhere(
+        &self,
+        reference: &Reference,
+        sha256: Digest,
+        size: u64,
+    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
+        let mut found: Vec<_> = self
+            .other_versions(&reference.key, reference)
+            .await?
+            .into_iter()
+            .map(|version| (reference.key.clone(), version))
+            .collect();
+        found.extend(self.under_own_name(sha256, size).await?);
+        found.retain(|(key, version)| *key != reference.key || *version != reference.version);
+        Ok(found)
+    }
+
+    async fn read_from_pack(
+        &self,
+        entry: &Entry,
+        offset: u64,
+        pack: &Reference,
+        expected: Digest,
+    ) -> Result<Bytes, Error> {
+        let range = offset..offset.saturating_add(entry.size);
+        if range.end > pack.size {
+            let what = format!("{} would lie past its end", entry.file);
+            return Err(Error::Damaged {
+                object: pack.key.to_string(),
+                what,
+            });
+        }
+        let part = read_range(
+            self.store(),
+            &pack.key,
+            pack.version.as_ref(),
+            range.clone(),
+        )
+        .await;
+        match part {
+            Ok(bytes) if Digest::of(&bytes) == expected => return Ok(bytes),
+            Ok(_) => {}
+            Err(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::InvalidRange
+                ) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // The object version named is gone or wrong: another version of the pack, else the file by its own name.
+        for version in self.other_versions(&pack.key, pack).await? {
+            let part = read_range(self.store(), &pack.key, version.as_ref(), range.clone()).await?;
+            if Digest::of(&part) == expected {
+                return Ok(part);
+            }
+        }
+        self.read_by_name(expected, entry.size)
+            .await?
+            .ok_or_else(|| Error::Damaged {
+                object: pack.key.to_string(),
+                what: format!("{} is not in it", entry.file),
+            })
+    }
+
+    async fn read_by_name(&self, sha256: Digest, size: u64) -> Result<Option<Bytes>, Error> {
+        for (key, version) in self.under_own_name(sha256, size).await? {
+            let (_, bytes) = read_all(self.store(), &key, version.as_ref(), size).await?;
+            if Digest::of(&bytes) == sha256 {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lists `blobs/` under a file's own SHA-256, with any suffix: where a repair writes.
+    async fn under_own_name(
+        &self,
+        sha256: Digest,
+        size: u64,
+    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
+        let prefix = layout::content_prefix(Area::Blobs, sha256);
+        let mut listing = self.store.list_versions(&prefix, None);
+        let mut found = Vec::new();
+        while let Some(row) = listing.try_next().await? {
+            if let ListedVersion::Object(object) = row
+                && object.size == size
+            {
+                found.push((object.key, object.version));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A stream of entries as a trait object, for functions that merge several.
+pub(crate) type Entries<'a> =
+    std::pin::Pin<Box<dyn Stream<Item = Result<Entry, Error>> + Send + 'a>>;

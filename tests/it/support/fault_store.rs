@@ -1,0 +1,474 @@
+//! A store that dies on command: it counts the calls that reach another store, fails a chosen one, and lets a
+//! test slip something in before another.
+//!
+//! A call fails either before it takes effect or after (the answer is lost). From then on the process counts as
+//! dead: every later call fails without effect, and what is being read or listed ends in an error, until
+//! [`FaultStore::revive`]. Nothing is random, so call k is the same call in every run of the same work.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+use deltavault::store::{
+    Attributes, ListedVersion, ObjectReader, Payload, ReadStore, RestoreStore, StoreError,
+    StoreErrorKind, WriteStore, Written,
+};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+/// How many rows of a listing one call brings, as on S3.
+const PAGE: usize = 1000;
+
+/// Whether a failing call takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The call never reaches the store.
+    Before,
+    /// The store does what it was asked and the answer is lost.
+    After,
+}
+
+/// A call that reached the store, or was chosen to fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// The trait's method.
+    pub(crate) method: &'static str,
+    /// The key, or the prefix of a listing.
+    pub(crate) key: String,
+}
+
+/// Wraps a store. Clones share the log and the fate.
+#[derive(Clone)]
+pub(crate) struct FaultStore<S> {
+    inner: S,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<Call>,
+    /// How many calls from now the fault is, and which.
+    fault: Option<(usize, Fault)>,
+    dead: bool,
+    hooks: Vec<Hook>,
+}
+
+type Act = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
+/// Something to do before a matching call.
+struct Hook {
+    matches: Box<dyn Fn(&Call) -> bool + Send>,
+    /// How many matching calls from now.
+    left: usize,
+    act: Option<Act>,
+}
+
+impl<S: ReadStore> FaultStore<S> {
+    /// Wraps `inner`; nothing fails yet.
+    pub(crate) fn new(inner: S) -> Self {
+        Self {
+            inner,
+            state: Arc::default(),
+        }
+    }
+
+    /// The wrapped store, past all counting and failing.
+    pub(crate) fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Fails the `k`-th call from now on; 1 is the next.
+    pub(crate) fn fail_call(&self, k: usize, fault: Fault) {
+        self.state().fault = Some((k, fault));
+    }
+
+    /// Whether the chosen call has failed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
+    /// Lets calls through again, forgets a fault that did not come to pass, and empties the log.
+    pub(crate) fn revive(&self) {
+        let mut state = self.state();
+        state.dead = false;
+        state.fault = None;
+        state.calls.clear();
+    }
+
+    /// Runs `act` before the `n`-th call from now on that `matches`; 1 is the next. The call waits for it.
+    pub(crate) fn before_call(
+        &self,
+        n: usize,
+        matches: impl Fn(&Call) -> bool + Send + 'static,
+        act: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) {
+        self.state().hooks.push(Hook {
+            matches: Box::new(matches),
+            left: n,
+            act: Some(Box::new(act)),
+        });
+    }
+
+    /// The calls since the beginning or the last revival, in order.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// How many of them were of that method.
+    pub(crate) fn count(&self, method: &str) -> usize {
+        let state = self.state();
+        let calls = state.calls.iter();
+        calls.filter(|call| call.method == method).count()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interrupted(&self, key: &str) -> StoreError {
+        StoreError {
+            action: "reach",
+            uri: format!("{}/{key}", self.inner.uri()),
+            kind: StoreErrorKind::Interrupted,
+        }
+    }
+
+    /// Counts a call. An error: it does not take effect. [`Fault::After`]: it does, and its answer is lost.
+    async fn arrive(&self, method: &'static str, key: &str) -> Result<Option<Fault>, StoreError> {
+        let (acts, fault) = {
+            let mut state = self.state();
+            if state.dead {
+                return Err(self.interrupted(key));
+            }
+            let call = Call {
+                method,
+                key: key.to_owned(),
+            };
+            let acts: Vec<Act> = state
+                .hooks
+                .iter_mut()
+                .filter_map(|hook| hook.arrive(&call))
+                .collect();
+            state.hooks.retain(|hook| hook.act.is_some());
+            state.calls.push(call);
+            let fault = state.fault.take().and_then(|(left, fault)| {
+                if left <= 1 {
+                    state.dead = true;
+                    return Some(fault);
+                }
+                state.fault = Some((left - 1, fault));
+                None
+            });
+            (acts, fault)
+        };
+        for act in acts {
+            act().await;
+        }
+        match fault {
+            Some(Fault::Before) => Err(self.interrupted(key)),
+            other => Ok(other),
+        }
+    }
+
+    fn answer<T>(
+        &self,
+        fault: Option<Fault>,
+        key: &str,
+        answer: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match fault {
+            None => answer,
+            Some(_) => Err(self.interrupted(key)),
+        }
+    }
+
+    /// Counts a call for each page that is started. That a further page exists is only known once its first row
+    /// is there, so a hook before it runs just after the wrapped store has looked.
+    fn paged<'a, T: Send + 'a>(
+        &'a self,
+        method: &'static str,
+        prefix: &'a str,
+        rows: BoxStream<'a, Result<T, StoreError>>,
+    ) -> BoxStream<'a, Result<T, StoreError>> {
+        stream::try_unfold((rows, 0_usize), move |(mut rows, position)| async move {
+            let count = async || {
+                let fault = self.arrive(method, prefix).await?;
+                self.answer(fault, prefix, Ok(()))
+            };
+            if position == 0 {
+                count().await?;
+            }
+            let row = rows.try_next().await;
+            if position > 0 && position.is_multiple_of(PAGE) && !matches!(row, Ok(None)) {
+                count().await?;
+            }
+            if self.is_dead() {
+                return Err(self.interrupted(prefix));
+            }
+            Ok(row?.map(|row| (row, (rows, position + 1))))
+        })
+        .boxed()
+    }
+}
+
+impl Hook {
+    fn arrive(&mut self, call: &Call) -> Option<Act> {
+        if !(self.matches)(call) {
+            return None;
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.act.take()
+        } else {
+            None
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for FaultStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FaultStore").field(&self.inner).finish()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: ReadStore> ReadStore for FaultStore<S> {
+    fn uri(&self) -> &str {
+        self.inner.uri()
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        range: Option<Range<u64>>,
+    ) -> Result<ObjectReader, StoreError> {
+        let fault = self.arrive("open", key.as_str()).await?;
+        let answer = self.inner.open(key, version, range).await;
+        let mut reader = self.answer(fault, key.as_str(), answer)?;
+        let (state, lost) = (Arc::clone(&self.state), self.interrupted(key.as_str()));
+        reader.body = reader
+            .body
+            .map(move |chunk| {
+                let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.dead { Err(lost.clone()) } else { chunk }
+            })
+            .boxed();
+        Ok(reader)
+    }
+
+    async fn attributes(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Attributes, StoreError> {
+        let fault = self.arrive("attributes", key.as_str()).await?;
+        let answer = self.inner.attributes(key, version).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<Attributes, StoreError>> {
+        self.paged("list", prefix, self.inner.list(prefix, start_after))
+    }
+
+    fn list_versions<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxStream<'a, Result<ListedVersion, StoreError>> {
+        let rows = self.inner.list_versions(prefix, start_after);
+        self.paged("list_versions", prefix, rows)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: WriteStore> WriteStore for FaultStore<S> {
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let fault = self.arrive("put_new", key.as_str()).await?;
+        let answer = self.inner.put_new(key, payload, lock_until).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    async fn extend_lock(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        until: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let fault = self.arrive("extend_lock", key.as_str()).await?;
+        let answer = self.inner.extend_lock(key, version, until).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: RestoreStore> RestoreStore for FaultStore<S> {
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        seen: &ETag,
+    ) -> Result<Written, StoreError> {
+        let fault = self.arrive("replace", key.as_str()).await?;
+        let answer = self.inner.replace(key, payload, seen).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
+        let fault = self.arrive("remove", key.as_str()).await?;
+        let answer = self.inner.remove(key, seen).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltavault::store::memory::MemoryStore;
+    use deltavault::store::read_all;
+
+    use super::*;
+
+    fn key(text: &str) -> ObjectKey {
+        text.parse().unwrap()
+    }
+
+    fn store() -> FaultStore<MemoryStore> {
+        FaultStore::new(MemoryStore::new("s3://bucket/root"))
+    }
+
+    fn is_interrupted<T: fmt::Debug>(result: Result<T, StoreError>) -> bool {
+        matches!(result.unwrap_err().kind, StoreErrorKind::Interrupted)
+    }
+
+    #[tokio::test]
+    async fn a_fault_before_the_call_leaves_no_trace_and_one_after_leaves_the_object() {
+        for (fault, is_there) in [(Fault::Before, false), (Fault::After, true)] {
+            let store = store();
+            let payload = Payload::from_bytes("x");
+            store.put_new(&key("a"), &payload, None).await.unwrap();
+            store.fail_call(2, fault);
+            store.put_new(&key("b"), &payload, None).await.unwrap();
+            assert!(is_interrupted(
+                store.put_new(&key("c"), &payload, None).await
+            ));
+            let kept = store.inner().attributes(&key("c"), None).await;
+            assert_eq!(kept.is_ok(), is_there, "{fault:?}");
+
+            assert!(store.is_dead());
+            assert!(is_interrupted(
+                store.put_new(&key("d"), &payload, None).await
+            ));
+            assert!(is_interrupted(store.attributes(&key("a"), None).await));
+            let rows: Vec<_> = store.list("", None).collect().await;
+            assert!(is_interrupted(
+                rows.into_iter().collect::<Result<Vec<_>, _>>()
+            ));
+            assert_eq!(store.calls().len(), 3);
+            assert_eq!(store.calls()[2].key, "c");
+
+            store.revive();
+            store.put_new(&key("d"), &payload, None).await.unwrap();
+            assert_eq!(store.count("put_new"), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_method_can_be_the_one_that_fails() {
+        let store = store();
+        let now = Timestamp::UNIX_EPOCH;
+        let later: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        store.inner().set_now(now);
+        let written = store.inner().plant(&key("a"), "x");
+        let payload = Payload::from_bytes("y");
+        for method in 0..8 {
+            store.revive();
+            store.fail_call(1, Fault::Before);
+            let a = key("a");
+            let failed = match method {
+                0 => is_interrupted(store.open(&a, None, None).await),
+                1 => is_interrupted(store.attributes(&a, None).await),
+                2 => is_interrupted(store.list("", None).try_collect::<Vec<_>>().await),
+                3 => is_interrupted(store.list_versions("", None).try_collect::<Vec<_>>().await),
+                4 => is_interrupted(store.put_new(&key("b"), &payload, None).await),
+                5 => is_interrupted(store.extend_lock(&a, None, later).await),
+                6 => is_interrupted(store.replace(&a, &payload, &written.etag).await),
+                _ => is_interrupted(store.remove(&a, &written.etag).await),
+            };
+            assert!(failed, "method {method}");
+            assert_eq!(store.calls().len(), 1);
+        }
+        store.revive();
+        let left: Vec<_> = store.list("", None).try_collect().await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].locked_until, None);
+    }
+
+    #[tokio::test]
+    async fn a_listing_counts_one_call_for_every_started_thousand() {
+        for (objects, calls) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (2001, 3)] {
+            let store = store();
+            for number in 0..objects {
+                store.inner().plant(&key(&format!("p/{number:04}")), "");
+            }
+            let rows: Vec<_> = store.list("p/", None).try_collect().await.unwrap();
+            assert_eq!(rows.len(), objects);
+            assert_eq!(store.count("list"), calls, "{objects}");
+
+            store.revive();
+            store.fail_call(2, Fault::After);
+            let rows: Vec<_> = store.list_versions("p/", None).collect().await;
+            assert_eq!(rows.last().is_some_and(Result::is_err), calls > 1);
+            assert_eq!(
+                rows.iter().filter(|row| row.is_ok()).count(),
+                objects.min(1000)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_in_an_error_when_the_process_dies_meanwhile() {
+        let store = store();
+        store.inner().plant(&key("a"), vec![0; 3 << 20]);
+        let mut reader = store.open(&key("a"), None, None).await.unwrap();
+        reader.body.try_next().await.unwrap().unwrap();
+        store.fail_call(1, Fault::Before);
+        store.attributes(&key("a"), None).await.unwrap_err();
+        assert!(is_interrupted(reader.body.try_next().await));
+    }
+
+    #[tokio::test]
+    async fn a_hook_acts_before_the_nth_matching_call_and_only_once() {
+        let store = store();
+        let planter = store.inner().clone();
+        store.before_call(
+            2,
+            |call| call.method == "put_new",
+            move || {
+                Box::pin(async move {
+                    planter.plant(&key("b"), "first");
+                })
+            },
+        );
+        let payload = Payload::from_bytes("second");
+        store.put_new(&key("a"), &payload, None).await.unwrap();
+        let lost = store.put_new(&key("b"), &payload, None).await.unwrap_err();
+        assert!(matches!(lost.kind, StoreErrorKind::AlreadyExists));
+        store.put_new(&key("c"), &payload, None).await.unwrap();
+        let (_, bytes) = read_all(&store, &key("b"), None, 100).await.unwrap();
+        assert_eq!(bytes, "first");
+    }
+}
