@@ -13,6 +13,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use deltavault::{Error, ExitCode};
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -78,13 +79,14 @@ fn prepare(
         uri: ".".to_owned(),
         rule: "the working directory is gone",
     })?;
+    // A variable that is set to nothing is how a shell script unsets one.
     let config = match &global.config {
-        Some(path) => read_config(path)?,
-        None => Config::default(),
+        Some(path) if !path.as_os_str().is_empty() => read_config(path)?,
+        _ => Config::default(),
     };
     let vault = match &global.vault {
-        Some(vault) => Some(parse_place(vault, &folder)?),
-        None => config.vault.clone(),
+        Some(vault) if !vault.is_empty() => Some(parse_place(vault, &folder)?),
+        _ => config.vault.clone(),
     };
     let around = Surroundings {
         config: &config,
@@ -104,13 +106,18 @@ fn prepare(
 }
 
 fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Error::Output)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Error::Start)?;
     let outcome = runtime.block_on(async {
+        // Listened for from before the command's first step on.
+        let mut signals = signal(SignalKind::interrupt()).map_err(Error::Start)?;
         let (interrupt, interrupted) = oneshot::channel();
         // On another thread than the command, which may be deep in a computation when the signal comes.
         let mut watch = JoinSet::new();
-        watch.spawn(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
+        watch.spawn(async move {
+            if signals.recv().await.is_some() {
+                // Background tasks of libraries that lose their caller in the middle may panic (deltalake's
+                // uploads do); their backtraces would bury the one line that matters.
+                std::panic::set_hook(Box::new(|_| {}));
                 interrupt.send(()).ok();
                 tokio::time::sleep(GRACE).await;
                 process::exit(ExitCode::Interrupted.number().into());
@@ -141,7 +148,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && !asked {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
+        // What is wrong ends at the first empty line; usage and tips for a terminal follow.
+        let message = text.lines().take_while(|line| !line.is_empty());
+        let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
         let mut output = Output::to_stdout(true);
         let hint = Some("deltavault --help".to_owned());

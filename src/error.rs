@@ -357,6 +357,9 @@ pub enum Error {
         what: String,
     },
 
+    /// The system lacks what every command needs: threads, signals.
+    #[error("start to work")]
+    Start(#[source] io::Error),
     /// The result could not be written.
     #[error("write the result")]
     Output(#[source] io::Error),
@@ -428,6 +431,7 @@ impl Error {
             | Self::Sort(_)
             | Self::Scratch(_)
             | Self::TargetNotEmpty { .. }
+            | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }
     }

@@ -1,11 +1,14 @@
 //! Carries out requests: asks the core, and hands what it answers to the renderer. One function a command.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use deltavault::demo::{self, DemoError};
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
+use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
 
 use super::args::{Args, DiffSide, SnapshotPrefix};
@@ -37,6 +40,21 @@ impl Context {
     /// [`Error::NoVaultGiven`].
     pub(crate) fn vault(&self) -> Result<&str, Error> {
         self.vault.as_deref().ok_or(Error::NoVaultGiven)
+    }
+
+    /// The URI of a vault that is there.
+    ///
+    /// # Errors
+    /// [`Error::NoVaultGiven`], [`Error::NoVault`].
+    pub(crate) fn existing_vault(&self) -> Result<&str, Error> {
+        let uri = self.vault()?;
+        let there = local_path(uri).is_some_and(|folder| folder.join("vault.json").is_file());
+        if there {
+            return Ok(uri);
+        }
+        Err(Error::NoVault {
+            uri: uri.to_owned(),
+        })
     }
 }
 
@@ -78,7 +96,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Restore(request) => restore(request, context).await,
         Request::Verify(request) => verify(request, context).await,
         Request::IndexRebuild => index_rebuild(context).await,
-        Request::Demo { dir } => demo(dir, context).await,
+        Request::Demo { dir } => tell_demo(dir, context).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }
@@ -89,22 +107,22 @@ async fn init(_yes: bool, context: &mut Context) -> Result<ExitCode, Error> {
 }
 
 async fn snapshot(_request: SnapshotRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("snapshot"))
 }
 
 async fn snapshots(_table: Option<TableName>, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("snapshots"))
 }
 
 async fn show(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("show"))
 }
 
 async fn ls(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("ls"))
 }
 
@@ -113,27 +131,65 @@ async fn diff(
     _after: DiffSide,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("diff"))
 }
 
 async fn restore(_request: RestoreRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("restore"))
 }
 
 async fn verify(_request: VerifyRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("verify"))
 }
 
 async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("index rebuild"))
 }
 
-async fn demo(_dir: Option<std::path::PathBuf>, _context: &mut Context) -> Result<ExitCode, Error> {
-    Err(not_yet("demo"))
+async fn tell_demo(folder: Option<PathBuf>, context: &mut Context) -> Result<ExitCode, Error> {
+    let folder = match folder {
+        Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
+        None => temporary_folder()?,
+    };
+    demo::prepare(&folder)?;
+    let Context { output, .. } = context;
+    let snapshot = async || Err(not_yet("demo"));
+    let restore = async |_wish| Err(not_yet("demo"));
+    let mut say = |line: &str| output.text(line);
+    demo::tell(&folder, &program(), snapshot, restore, &mut say).await?;
+    Ok(ExitCode::Done)
+}
+
+/// A folder that stays after the demo, to look around in.
+fn temporary_folder() -> Result<PathBuf, Error> {
+    let made = tempfile::Builder::new()
+        .prefix("deltavault-demo-")
+        .tempdir();
+    made.map(tempfile::TempDir::keep).map_err(|source| {
+        let path = std::env::temp_dir().display().to_string();
+        let action = "make a folder in";
+        DemoError::Folder {
+            action,
+            path,
+            source,
+        }
+        .into()
+    })
+}
+
+/// How this program is called again: by its name where the shell finds it, else by its path.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let called = called.to_string_lossy();
+    if called.is_empty() {
+        "deltavault".to_owned()
+    } else {
+        called.into_owned()
+    }
 }
 
 fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {

@@ -32,7 +32,7 @@ impl Error {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
-            Self::Output(_) | Self::Interrupted => return None,
+            Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"

@@ -10,6 +10,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod cli;
 mod store_conformance;
 mod store_local;
 mod store_memory;

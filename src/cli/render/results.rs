@@ -416,3 +416,142 @@ fn operation(row: &SnapshotRow) -> String {
         None => operation.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use deltavault::Error;
+    use deltavault::format::{Scope, Trigger};
+    use deltavault::ids::{Digest, Version};
+
+    use super::*;
+    use crate::cli::rows::Choice;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printed(json: bool, print: impl FnOnce(&mut Output) -> Result<(), Error>) -> String {
+        let shared = Shared::default();
+        let out = Box::new(shared.clone());
+        print(&mut Output { json, out }).unwrap();
+        String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn row(version: u64, rows: Option<i64>) -> SnapshotRow {
+        let time = |text: &str| text.parse().unwrap();
+        SnapshotRow {
+            table: "orders".into(),
+            uri: "file:///lake/orders".into(),
+            snapshot: SnapshotId(Digest::of(&[0])),
+            sequence: 3,
+            version: Version(version),
+            commit_time: time("2026-11-20T01:58:07Z"),
+            taken_at: time("2026-11-20T02:00:00Z"),
+            promise: time("2026-12-20T02:00:00Z"),
+            lock_mode: LockMode::None,
+            class: "daily".into(),
+            scope: Scope::Live,
+            trigger: Trigger::Manual,
+            files: 41_880,
+            bytes: 1 << 30,
+            new_files: 12,
+            new_bytes: 4096,
+            versions: 1,
+            operation: Some("MERGE".into()),
+            user: Some("ann".into()),
+            files_added: 2,
+            files_removed: 1,
+            rows,
+        }
+    }
+
+    #[test]
+    fn snapshots_are_a_table_without_borders_or_trailing_blanks() {
+        let text = printed(false, |output| {
+            output.snapshots(&[row(8790, Some(-12)), row(7, None)])
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("SNAPSHOT  TABLE   VERSION"), "{text}");
+        assert!(
+            lines[1].contains("v8790  2026-11-20 01:58Z  2026-12-20 02:00Z  none  daily"),
+            "{text}"
+        );
+        assert!(
+            lines[1].ends_with("1.00 GiB  4.00 KiB   -12  MERGE by ann"),
+            "{text}"
+        );
+        assert!(lines[2].contains("     v7  "), "{text}");
+    }
+
+    #[test]
+    fn every_json_line_has_its_message_type_first_and_stays_flat() {
+        let text = printed(true, |output| output.snapshots(&[row(7, None)]));
+        assert!(
+            text.starts_with("{\"message_type\":\"snapshot\",\"table\":\"orders\","),
+            "{text}"
+        );
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["version"], 7);
+        assert_eq!(line["commit_time"], "2026-11-20T01:58:07Z");
+        assert_eq!(line["rows"], serde_json::Value::Null);
+        assert_eq!(line["lock_mode"], "none");
+    }
+
+    #[test]
+    fn a_choice_is_printed_with_its_flags_aligned_and_says_that_nothing_changed() {
+        let choice = |command: &str, effect: &str| Choice {
+            command: command.into(),
+            effect: effect.into(),
+        };
+        let text = printed(false, |output| {
+            output.restore_planned(&RestorePlanned {
+                table: "orders".into(),
+                situation: "newer".into(),
+                snapshot: None,
+                version: None,
+                files: 0,
+                bytes: 0,
+                lines: vec![
+                    PlanLine {
+                        label: "TABLE",
+                        text: "/lake/orders  live v8815".into(),
+                    },
+                    PlanLine {
+                        label: "",
+                        text: "healthy".into(),
+                    },
+                ],
+                choices: vec![
+                    choice("--heal", "v8790 readable again"),
+                    choice("--to URI", "full copy"),
+                ],
+            })
+        });
+        let wanted = "TABLE   /lake/orders  live v8815\n        healthy\nNOTHING CHANGED. Choose:\n  \
+                      --heal    v8790 readable again\n  --to URI  full copy\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn a_failing_table_tells_its_causes_in_one_json_line() {
+        let error = Error::Output(std::io::Error::other("disk on fire"));
+        let text = printed(true, |output| output.table_failed("orders", &error));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message_type"], "error");
+        assert_eq!(line["message"], "write the result: disk on fire");
+        assert_eq!(line["code"], 1);
+    }
+}
