@@ -44,7 +44,7 @@ mod prove;
 mod publish;
 mod record;
 
-pub use data::Budget;
+pub use data::{Budget, JournalPace};
 
 /// How often a version is pinned anew when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
@@ -120,6 +120,8 @@ pub struct Snapshotter {
     pub store: Arc<dyn WriteStore>,
     /// Files in flight, over all tables.
     pub budget: Budget,
+    /// When what was placed is written down.
+    pub journal: JournalPace,
     /// Where temporary files go.
     pub temp: std::path::PathBuf,
     /// Who is told.
@@ -495,7 +497,14 @@ impl Snapshotter {
             principal: request.principal.clone(),
         };
         let seq = view.head.next_free;
-        let mut journal = Journal::start(placer, header, request.key.hash(), seq, request.run);
+        let mut journal = Journal::start(
+            placer,
+            self.journal,
+            header,
+            request.key.hash(),
+            seq,
+            request.run,
+        );
         let copier = Copier {
             source,
             placer,

@@ -11,6 +11,7 @@
 )]
 
 mod cli;
+mod corpus_round_trip;
 mod store_conformance;
 mod store_local;
 mod store_memory;

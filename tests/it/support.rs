@@ -1,3 +1,5 @@
 //! What several tests need.
 
+pub(crate) mod corpus;
 pub(crate) mod fault_store;
+pub(crate) mod world;

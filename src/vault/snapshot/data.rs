@@ -20,10 +20,24 @@ use crate::progress::Progress;
 use crate::source::{Fetched, Source};
 use crate::store::{Payload, PayloadData};
 
-/// Placements are written down every so many files…
-const JOURNAL_FILES: usize = 1000;
-/// …or every so often: what a killed run may have to do twice.
-const JOURNAL_EVERY: Duration = Duration::from_secs(60);
+/// When placements are written down: what a killed run may have to do twice.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalPace {
+    /// After so many files…
+    pub files: usize,
+    /// …or after so long.
+    pub every: Duration,
+}
+
+impl Default for JournalPace {
+    fn default() -> Self {
+        Self {
+            files: 1000,
+            every: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Batches of one table in flight; each holds at most one pack in memory twice (its files and their sequence).
 const BATCHES: usize = 4;
 /// Files of one batch in flight.
@@ -226,6 +240,7 @@ fn entry_of(need: Need, fetched: &Fetched, placement: Placement) -> Entry {
 /// Writes down what a run has placed.
 pub(super) struct Journal<'a> {
     placer: Placer<'a>,
+    pace: JournalPace,
     header: JournalHeader,
     table: Id128,
     next_seq: u64,
@@ -238,6 +253,7 @@ pub(super) struct Journal<'a> {
 impl<'a> Journal<'a> {
     pub(super) fn start(
         placer: Placer<'a>,
+        pace: JournalPace,
         header: JournalHeader,
         table: Id128,
         next_seq: u64,
@@ -245,6 +261,7 @@ impl<'a> Journal<'a> {
     ) -> Self {
         Self {
             placer,
+            pace,
             header,
             table,
             next_seq,
@@ -260,7 +277,7 @@ impl<'a> Journal<'a> {
     }
 
     async fn flush_if_due(&mut self) -> Result<(), Error> {
-        if self.pending.len() >= JOURNAL_FILES || self.last.elapsed() >= JOURNAL_EVERY {
+        if self.pending.len() >= self.pace.files || self.last.elapsed() >= self.pace.every {
             self.flush().await?;
         }
         Ok(())
