@@ -41,6 +41,40 @@ pub enum Wants {
     StateAndTombstones,
 }
 
+/// Whether what was read of a checkpoint can tell which files are live: it has a column for them, or names sidecars.
+///
+/// A single part of a multi-part checkpoint may hold nothing but transactions, and then has no such column. A whole
+/// checkpoint without one is not an empty table, so the coverages of all its files are merged and checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "a checkpoint that cannot tell about files must not pass for an empty table"]
+pub struct Coverage {
+    files: bool,
+}
+
+impl Coverage {
+    /// That of JSON lines, which have no columns that could be missing.
+    pub const JSON: Self = Self { files: true };
+
+    /// That of both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            files: self.files || other.files,
+        }
+    }
+
+    /// Makes sure that the checkpoint, named for errors by one of its files, can tell about files.
+    ///
+    /// # Errors
+    /// [`LogError::MissingColumn`].
+    pub fn check(self, file: &str) -> Result<(), LogError> {
+        if self.files {
+            Ok(())
+        } else {
+            Err(missing(file, "add"))
+        }
+    }
+}
+
 /// The leaves of the state, as paths from the top; what lies below a path belongs to it.
 const STATE: &[&[&str]] = &[
     &["add", "path"],
@@ -82,19 +116,21 @@ const SIDECARS: &[&[&str]] = &[&["sidecar", "path"], &["sidecar", "sizeInBytes"]
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`] when it is not Parquet or its columns are not what they should be;
-/// [`LogError::MissingColumn`] when it has neither files nor sidecars, or files without path or size;
-/// [`LogError::MissingSize`], [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
+/// [`LogError::MissingColumn`] when it has files without path or size; [`LogError::MissingSize`],
+/// [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
 pub fn read_parquet(
     reader: impl ChunkReader + 'static,
     file: &str,
     root: &TableRoot,
     wants: Wants,
     sink: &mut Sink<'_>,
-) -> Result<(), LogError> {
+) -> Result<Coverage, LogError> {
     let builder = open(reader, file)?;
     let schema = builder.parquet_schema();
-    let has_adds = has(schema, &["add"]);
-    if has_adds {
+    let mut coverage = Coverage {
+        files: has(schema, &["add"]),
+    };
+    if coverage.files {
         for (path, column) in [(["add", "path"], "add.path"), (["add", "size"], "add.size")] {
             if !has(schema, &path) {
                 return Err(missing(file, column));
@@ -105,25 +141,20 @@ pub fn read_parquet(
         Wants::State => &[],
         Wants::StateAndTombstones => TOMBSTONES,
     };
-    let mut has_sidecars = false;
+    let origin = Origin { file, root };
     read(
         builder,
         file,
         &[STATE, tombstones, SIDECARS],
         &mut |batch| {
-            let origin = Origin { file, root };
             state(&Batch { batch, file }, origin, &mut *sink)?;
             sidecars(&Batch { batch, file }, origin, &mut |action| {
-                has_sidecars = true;
+                coverage.files = true;
                 sink(action)
             })
         },
     )?;
-    if has_adds || has_sidecars {
-        Ok(())
-    } else {
-        Err(missing(file, "add"))
-    }
+    Ok(coverage)
 }
 
 /// Reads which sidecars a checkpoint names, with their sizes where it says so, and nothing else of it.

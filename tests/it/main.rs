@@ -15,4 +15,5 @@ mod corpus_round_trip;
 mod store_conformance;
 mod store_local;
 mod store_memory;
+mod corpus_closure;
 mod support;
