@@ -203,3 +203,49 @@ fn ledger_parse_v1() {
     let expected: Vec<_> = sample.snapshots.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids, expected);
 }
+
+/// The fenced blocks of the specification: tag and text.
+fn spec_fences() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/spec.md");
+    let spec = fs::read_to_string(path).unwrap();
+    let mut fences = Vec::new();
+    let mut lines = spec.lines();
+    while let Some(line) = lines.next() {
+        if let Some(tag) = line.trim_start().strip_prefix("```") {
+            let text: Vec<&str> = lines
+                .by_ref()
+                .take_while(|line| !line.trim_start().starts_with("```"))
+                .collect();
+            fences.push((tag.to_owned(), text.join("\n")));
+        }
+    }
+    fences
+}
+
+#[test]
+fn samples_in_the_specification_are_golden_objects() {
+    let sample = SampleVault::build();
+    let mut golden: Vec<serde_json::Value> = sample
+        .objects
+        .values()
+        .filter_map(|bytes| serde_json::from_slice(bytes).ok())
+        .collect();
+    for entry in sample.pages.values().flatten() {
+        golden.push(serde_json::to_value(entry).unwrap());
+    }
+    golden.push(serde_json::to_value(&sample.journal.as_ref().unwrap().1).unwrap());
+    let fences = spec_fences();
+    assert!(fences.len() > 10);
+    for (tag, text) in &fences {
+        assert!(["json", "text", "sh"].contains(&tag.as_str()), "{text}");
+        if tag == "json" {
+            let value = serde_json::from_str(text).unwrap();
+            assert!(golden.contains(&value), "not a golden object: {text}");
+        }
+    }
+    let has_text = |wanted: &str| fences.iter().any(|(_, text)| text.contains(wanted));
+    let keys: Vec<&str> = sample.objects.keys().map(String::as_str).collect();
+    assert!(has_text(&keys.join("\n")));
+    let (id, _) = sample.snapshots[1];
+    assert!(has_text(&id.to_string()));
+}

@@ -10,6 +10,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -287,14 +288,12 @@ impl SampleVault {
             .iter()
             .find(|entry| entry.file.as_str() == commit_key)
             .unwrap();
-        let listed: String = log
-            .iter()
-            .map(|entry| {
-                let name = entry.file.as_str().rsplit('/').next().unwrap();
-                let etag = &entry.etag.as_ref().unwrap().0;
-                format!("{name}\t{}\t{etag}\n", entry.size)
-            })
-            .collect();
+        let mut listed = String::new();
+        for entry in log {
+            let name = entry.file.as_str().rsplit('/').next().unwrap();
+            let etag = &entry.etag.as_ref().unwrap().0;
+            let _ = writeln!(listed, "{name}\t{}\t{etag}", entry.size);
+        }
         let day = 2 + version;
         let promise = time(&format!("2026-02-{day:02}T01:00:00Z"));
         Record {
