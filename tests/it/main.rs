@@ -17,3 +17,6 @@ mod store_local;
 mod store_memory;
 mod corpus_closure;
 mod support;
+mod format_v1;
+mod restore_by_hand;
+mod sample_vault;
