@@ -15,11 +15,11 @@ use super::super::Vault;
 use super::Failure;
 use super::log::{Bodies, Body, read_listed};
 use super::pin::{Base, Pinned};
-use crate::delta::checkpoint::{Wants, read_parquet, read_sidecar_names};
+use crate::delta::checkpoint::{Coverage, Wants, read_parquet, read_sidecar_names};
 use crate::delta::commit::read_commit;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{LiveFile, LiveFiles, Replay, TableState};
-use crate::delta::segment::Segment;
+use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{
     Action, Add, CheckpointFormat, CommitInfo, LogError, LogFile, LogFileKind, Metadata, Protocol,
     Sink,
@@ -201,7 +201,7 @@ pub(super) async fn read_log(
     if let Some(file) = pinned.commit()
         && let Some(body) = read.bodies.get(&file.key)
     {
-        read_body(&file.key, body, root, &mut |action| {
+        read_commit_body(&file.key, body, root, &mut |action| {
             if let Action::CommitInfo(info) = action {
                 read.info = info;
             }
@@ -296,19 +296,53 @@ fn keep(
     Ok(())
 }
 
-/// Reads the actions of a log file that was spooled, whichever way it is written.
-fn read_body(
+/// Reads the actions of a commit that was spooled.
+fn read_commit_body(
     key: &ObjectKey,
     body: &Body,
     root: &TableRoot,
     sink: &mut Sink<'_>,
 ) -> Result<(), LogError> {
-    let name = key.as_str();
-    if name.ends_with(".json") {
-        read_commit(BufReader::new(body.spooled.reader()), name, root, sink)
-    } else {
-        read_parquet(body.spooled.clone(), name, root, Wants::State, sink)
+    read_commit(
+        BufReader::new(body.spooled.reader()),
+        key.as_str(),
+        root,
+        sink,
+    )
+}
+
+/// Reads the actions of a checkpoint's file that was spooled, whichever way it is written.
+fn read_body(
+    key: &ObjectKey,
+    body: &Body,
+    root: &TableRoot,
+    sink: &mut Sink<'_>,
+) -> Result<Coverage, LogError> {
+    if key.as_str().ends_with(".json") {
+        return read_commit_body(key, body, root, sink).map(|()| Coverage::JSON);
     }
+    read_parquet(body.spooled.clone(), key.as_str(), root, Wants::State, sink)
+}
+
+/// Replays a whole checkpoint.
+fn read_whole_checkpoint(
+    checkpoint: &CheckpointFiles,
+    log: &LogRead,
+    root: &TableRoot,
+    replay: &mut Replay,
+) -> Result<(), LogError> {
+    let mut coverage = Coverage::default();
+    let files = checkpoint.files.iter().map(|file| &file.key);
+    for key in files.clone().chain(&log.replayed_sidecars) {
+        if let Some(body) = log.bodies.get(key) {
+            coverage = coverage.and(read_body(key, body, root, &mut |action| {
+                replay.start(checkpoint.version, action)
+            })?);
+        }
+    }
+    files
+        .take(1)
+        .try_for_each(|key| coverage.check(key.as_str()))
 }
 
 /// A file of the change data feed that a commit names.
@@ -328,14 +362,7 @@ pub(super) async fn replay_version(
     match (&log.way, base) {
         (Way::Segment(segment), _) => {
             if let Some(checkpoint) = &segment.checkpoint {
-                let files = checkpoint.files.iter().map(|file| &file.key);
-                for key in files.chain(&log.replayed_sidecars) {
-                    if let Some(body) = log.bodies.get(key) {
-                        read_body(key, body, root, &mut |action| {
-                            replay.start(checkpoint.version, action)
-                        })?;
-                    }
-                }
+                read_whole_checkpoint(checkpoint, log, root, &mut replay)?;
             }
         }
         (Way::Base, Some(base)) => {
@@ -352,7 +379,7 @@ pub(super) async fn replay_version(
     }
     for file in commits {
         if let (Some(version), Some(body)) = (file.version, log.bodies.get(&file.key)) {
-            read_body(&file.key, body, root, &mut |action| match action {
+            read_commit_body(&file.key, body, root, &mut |action| match action {
                 Action::Cdc { file, size } => {
                     change_data.push((file, size));
                     Ok(())
