@@ -8,15 +8,16 @@
 //! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. Readers that
 //! compare the raw strings see such a table differently; [`ReplayFindings`] says how often that happened.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Action, Add, CommitInfo, DeletionVector, LogError, Metadata, Protocol, Spelling};
+use super::{Action, Add, CommitInfo, LogError, Metadata, Protocol, Spelling};
 use crate::ids::{Location, Version};
 use crate::sort::{Sorted, Sorter};
+
+mod event;
+
+use event::{AddBody, Event, VectorBody};
 
 /// How many locations a finding names as examples.
 const EXAMPLES: usize = 10;
@@ -377,89 +378,6 @@ impl Iterator for LiveFiles {
                     self.close(Some(fate));
                 }
             }
-        }
-    }
-}
-
-/// One add or remove, as it is sorted. Its names are short because a million of them go to disk.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Event {
-    #[serde(rename = "f")]
-    file: Location,
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    dv_id: Option<String>,
-    #[serde(rename = "v")]
-    version: Version,
-    /// When it was pushed: of two adds of one file in one commit, the later counts.
-    #[serde(rename = "q")]
-    sequence: u64,
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    spelling: Option<Spelling>,
-    /// The file's facts; `None` for a removal.
-    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    add: Option<AddBody>,
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> Ordering {
-        fn key(event: &Event) -> impl Ord + '_ {
-            let order = (event.version, event.add.is_some(), event.sequence);
-            (&event.file, &event.dv_id, order)
-        }
-        key(self).cmp(&key(other))
-    }
-}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// An [`Add`] without its name.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct AddBody {
-    #[serde(rename = "s")]
-    size: u64,
-    #[serde(rename = "m")]
-    modification_time: i64,
-    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    rows: Option<u64>,
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    dv: Option<VectorBody>,
-}
-
-/// A deletion vector without its id.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct VectorBody {
-    #[serde(rename = "c")]
-    cardinality: u64,
-    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
-    file: Option<Location>,
-    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
-    offset: Option<u64>,
-    #[serde(rename = "s")]
-    size: u64,
-}
-
-impl AddBody {
-    fn is_same_file(&self, other: &Self) -> bool {
-        self.size == other.size && self.dv == other.dv
-    }
-
-    fn into_add(self, file: Location, dv_id: Option<String>) -> Add {
-        Add {
-            file,
-            size: self.size,
-            modification_time: self.modification_time,
-            rows: self.rows,
-            dv: self.dv.zip(dv_id).map(|(dv, id)| DeletionVector {
-                cardinality: dv.cardinality,
-                file: dv.file,
-                id,
-                offset: dv.offset,
-                size: dv.size,
-            }),
         }
     }
 }
