@@ -1,6 +1,16 @@
 //! Every version of every table of the corpus, planned from its log: the closure must be what a second implementation
 //! found, and what that one refused must be refused here for the same reason.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "clippy knows only test functions as tests, not the functions that they share"
+)]
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
