@@ -26,6 +26,8 @@ use crate::store::{
     ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all, read_range,
 };
 
+pub mod diff;
+pub mod look;
 mod put;
 pub mod restore;
 pub mod snapshot;
