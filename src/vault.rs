@@ -27,6 +27,7 @@ use crate::store::{
 };
 
 pub mod diff;
+mod log_replay;
 pub mod look;
 mod put;
 pub mod restore;

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use self::closure::{Closure, Held};
 use self::pin::{Past, Pinned};
 use self::replayed::{ChangeData, Fingerprint, Replayed};
-use self::ways::{LogRead, Way};
+use self::ways::{LogRead, LogReader, Way};
 use super::put::Placer;
 use super::{LedgerView, Vault};
 use crate::delta::path::TableRoot;
@@ -337,12 +337,18 @@ impl Snapshotter {
         scratch: &Scratch,
         spool: &mut Spool,
     ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
-        let log = ways::read_log(source, pinned, way, root, scratch.path(), spool).await?;
-        let commits = log.commits(pinned)?;
+        let folder = scratch.path();
+        let mut reader = LogReader {
+            source,
+            pinned,
+            root,
+            folder,
+            spool,
+        };
+        let log = reader.read(way).await?;
         let base = pinned.base.as_ref();
         let (replay, change_data) =
-            replayed::replay_version(&self.vault, base, &log, &commits, root, scratch.path())
-                .await?;
+            replayed::replay_version(&self.vault, base, &log, root, folder).await?;
         Ok((log, replay, change_data))
     }
 
