@@ -26,6 +26,7 @@ use crate::store::{
     ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all, read_range,
 };
 
+pub mod diff;
 pub mod look;
 mod put;
 pub mod restore;

@@ -7,12 +7,7 @@
 
 use std::borrow::Cow;
 
-use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray as _, BooleanArray, Int64Array, RecordBatch, StringArray,
-};
-use deltalake::arrow::buffer::NullBuffer;
-use deltalake::arrow::compute::{CastOptions, cast_with_options};
-use deltalake::arrow::datatypes::{DataType, Int64Type};
+use deltalake::arrow::array::RecordBatch;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -24,10 +19,14 @@ use serde_json::Value;
 use super::path::TableRoot;
 use super::raw::{
     Object, Origin, RawAdd, RawCheckpointMetadata, RawDomain, RawMetadata, RawRemove, RawSidecar,
-    RawTxn, RawVector, Stats,
+    RawTxn, Stats,
 };
 use super::{Action, LogError, Protocol, Sink};
 use crate::ids::ObjectKey;
+
+mod columns;
+
+use columns::{Batch, VectorColumns};
 
 /// Rows decoded at a time. Statistics of a wide table are 10 KB a row, so a batch stays near 10 MB.
 const BATCH_ROWS: usize = 1024;
@@ -39,6 +38,40 @@ pub enum Wants {
     State,
     /// Tombstones too.
     StateAndTombstones,
+}
+
+/// Whether what was read of a checkpoint can tell which files are live: it has a column for them, or names sidecars.
+///
+/// A single part of a multi-part checkpoint may hold nothing but transactions, and then has no such column. A whole
+/// checkpoint without one is not an empty table, so the coverages of all its files are merged and checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "a checkpoint that cannot tell about files must not pass for an empty table"]
+pub struct Coverage {
+    files: bool,
+}
+
+impl Coverage {
+    /// That of JSON lines, which have no columns that could be missing.
+    pub const JSON: Self = Self { files: true };
+
+    /// That of both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            files: self.files || other.files,
+        }
+    }
+
+    /// Makes sure that the checkpoint, named for errors by one of its files, can tell about files.
+    ///
+    /// # Errors
+    /// [`LogError::MissingColumn`].
+    pub fn check(self, file: &str) -> Result<(), LogError> {
+        if self.files {
+            Ok(())
+        } else {
+            Err(missing(file, "add"))
+        }
+    }
 }
 
 /// The leaves of the state, as paths from the top; what lies below a path belongs to it.
@@ -82,19 +115,21 @@ const SIDECARS: &[&[&str]] = &[&["sidecar", "path"], &["sidecar", "sizeInBytes"]
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`] when it is not Parquet or its columns are not what they should be;
-/// [`LogError::MissingColumn`] when it has neither files nor sidecars, or files without path or size;
-/// [`LogError::MissingSize`], [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
+/// [`LogError::MissingColumn`] when it has files without path or size; [`LogError::MissingSize`],
+/// [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
 pub fn read_parquet(
     reader: impl ChunkReader + 'static,
     file: &str,
     root: &TableRoot,
     wants: Wants,
     sink: &mut Sink<'_>,
-) -> Result<(), LogError> {
+) -> Result<Coverage, LogError> {
     let builder = open(reader, file)?;
     let schema = builder.parquet_schema();
-    let has_adds = has(schema, &["add"]);
-    if has_adds {
+    let mut coverage = Coverage {
+        files: has(schema, &["add"]),
+    };
+    if coverage.files {
         for (path, column) in [(["add", "path"], "add.path"), (["add", "size"], "add.size")] {
             if !has(schema, &path) {
                 return Err(missing(file, column));
@@ -105,25 +140,20 @@ pub fn read_parquet(
         Wants::State => &[],
         Wants::StateAndTombstones => TOMBSTONES,
     };
-    let mut has_sidecars = false;
+    let origin = Origin { file, root };
     read(
         builder,
         file,
         &[STATE, tombstones, SIDECARS],
         &mut |batch| {
-            let origin = Origin { file, root };
             state(&Batch { batch, file }, origin, &mut *sink)?;
             sidecars(&Batch { batch, file }, origin, &mut |action| {
-                has_sidecars = true;
+                coverage.files = true;
                 sink(action)
             })
         },
     )?;
-    if has_adds || has_sidecars {
-        Ok(())
-    } else {
-        Err(missing(file, "add"))
-    }
+    Ok(coverage)
 }
 
 /// Reads which sidecars a checkpoint names, with their sizes where it says so, and nothing else of it.
@@ -306,192 +336,6 @@ fn sidecars(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Resul
     Ok(())
 }
 
-struct VectorColumns {
-    storage: Text,
-    path_or_inline: Text,
-    offset: Number,
-    size: Number,
-    cardinality: Number,
-}
-
-impl VectorColumns {
-    fn of(batch: &Batch<'_>, action: &str) -> Result<Self, LogError> {
-        let below = |field| [action, "deletionVector", field];
-        Ok(Self {
-            storage: batch.text(&below("storageType"))?,
-            path_or_inline: batch.text(&below("pathOrInlineDv"))?,
-            offset: batch.number(&below("offset"))?,
-            size: batch.number(&below("sizeInBytes"))?,
-            cardinality: batch.number(&below("cardinality"))?,
-        })
-    }
-
-    fn at(&self, row: usize, batch: &Batch<'_>) -> Result<Option<Object<RawVector<'_>>>, LogError> {
-        match (self.storage.at(row), self.path_or_inline.at(row)) {
-            (None, None) => Ok(None),
-            (Some(storage), Some(path_or_inline)) => Ok(Some(Object(RawVector {
-                storage_type: Cow::Borrowed(storage),
-                path_or_inline_dv: Cow::Borrowed(path_or_inline),
-                offset: self.offset.at(row),
-                size_in_bytes: self.size.at(row),
-                cardinality: self.cardinality.at(row),
-            }))),
-            _ => Err(unreadable(batch.file, &"half a deletion vector")),
-        }
-    }
-}
-
-/// A batch of rows, and ways to its columns by name. A column that is not there is one of nulls.
-struct Batch<'a> {
-    batch: &'a RecordBatch,
-    file: &'a str,
-}
-
-impl Batch<'_> {
-    fn text(&self, path: &[&str]) -> Result<Text, LogError> {
-        self.leaf(path, &DataType::Utf8, |array| {
-            array.as_string_opt::<i32>().cloned()
-        })
-    }
-
-    fn number(&self, path: &[&str]) -> Result<Number, LogError> {
-        self.leaf(path, &DataType::Int64, |array| {
-            array.as_primitive_opt::<Int64Type>().cloned()
-        })
-    }
-
-    fn flag(&self, path: &[&str]) -> Result<Flag, LogError> {
-        self.leaf(path, &DataType::Boolean, |array| {
-            array.as_boolean_opt().cloned()
-        })
-    }
-
-    fn list(&self, path: &[&str], row: usize) -> Result<Vec<String>, LogError> {
-        let Some((array, nulls)) = self.column(path)? else {
-            return Ok(Vec::new());
-        };
-        if is_null(nulls.as_ref(), row) {
-            return Ok(Vec::new());
-        }
-        let list = array.as_list_opt::<i32>().ok_or_else(|| self.odd(path))?;
-        let items = self.cast(&list.value(row), &DataType::Utf8)?;
-        let items = items.as_string_opt::<i32>().ok_or_else(|| self.odd(path))?;
-        Ok(items.iter().flatten().map(str::to_owned).collect())
-    }
-
-    fn map(
-        &self,
-        path: &[&str],
-        row: usize,
-    ) -> Result<impl Iterator<Item = (String, Option<String>)>, LogError> {
-        let mut entries = Vec::new();
-        if let Some((array, nulls)) = self.column(path)?
-            && !is_null(nulls.as_ref(), row)
-        {
-            let map = array.as_map_opt().ok_or_else(|| self.odd(path))?;
-            let value = map.value(row);
-            let [keys, values] = value.columns() else {
-                return Err(self.odd(path));
-            };
-            let keys = self.cast(keys, &DataType::Utf8)?;
-            let values = self.cast(values, &DataType::Utf8)?;
-            let keys = keys.as_string_opt::<i32>().ok_or_else(|| self.odd(path))?;
-            let values = values
-                .as_string_opt::<i32>()
-                .ok_or_else(|| self.odd(path))?;
-            for (key, value) in keys.iter().zip(values.iter()) {
-                let key = key.ok_or_else(|| self.odd(path))?;
-                entries.push((key.to_owned(), value.map(str::to_owned)));
-            }
-        }
-        Ok(entries.into_iter())
-    }
-
-    fn leaf<A>(
-        &self,
-        path: &[&str],
-        data_type: &DataType,
-        downcast: impl FnOnce(&ArrayRef) -> Option<A>,
-    ) -> Result<Leaf<A>, LogError> {
-        let Some((array, nulls)) = self.column(path)? else {
-            return Ok(Leaf(None));
-        };
-        let array = self.cast(&array, data_type)?;
-        let array = downcast(&array).ok_or_else(|| self.odd(path))?;
-        Ok(Leaf(Some((array, nulls))))
-    }
-
-    /// A column, however deep, with the rows that are null because it or a struct around it is.
-    fn column(&self, path: &[&str]) -> Result<Option<(ArrayRef, Option<NullBuffer>)>, LogError> {
-        let Some((top, below)) = path.split_first() else {
-            return Ok(None);
-        };
-        let Some(mut array) = self.batch.column_by_name(top).cloned() else {
-            return Ok(None);
-        };
-        let mut nulls = array.logical_nulls();
-        for name in below {
-            let fields = array.as_struct_opt().ok_or_else(|| self.odd(path))?;
-            let Some(field) = fields.column_by_name(name).cloned() else {
-                return Ok(None);
-            };
-            nulls = NullBuffer::union(nulls.as_ref(), field.logical_nulls().as_ref());
-            array = field;
-        }
-        Ok(Some((array, nulls)))
-    }
-
-    fn cast(&self, array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, LogError> {
-        // A cast that turned what does not fit into null would lose files.
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        cast_with_options(array, data_type, &options).map_err(|error| unreadable(self.file, &error))
-    }
-
-    fn odd(&self, path: &[&str]) -> LogError {
-        let detail = format!("column {} is of an unexpected type", path.join("."));
-        unreadable(self.file, &detail)
-    }
-}
-
-/// A column of a batch, or nothing where the file has no such column.
-struct Leaf<A>(Option<(A, Option<NullBuffer>)>);
-
-type Text = Leaf<StringArray>;
-type Number = Leaf<Int64Array>;
-type Flag = Leaf<BooleanArray>;
-
-impl<A> Leaf<A> {
-    fn array(&self, row: usize) -> Option<&A> {
-        let (array, nulls) = self.0.as_ref()?;
-        (!is_null(nulls.as_ref(), row)).then_some(array)
-    }
-}
-
-impl Text {
-    fn at(&self, row: usize) -> Option<&str> {
-        self.array(row).map(|array| array.value(row))
-    }
-}
-
-impl Number {
-    fn at(&self, row: usize) -> Option<i64> {
-        self.array(row).map(|array| array.value(row))
-    }
-}
-
-impl Flag {
-    fn at(&self, row: usize) -> Option<bool> {
-        self.array(row).map(|array| array.value(row))
-    }
-}
-
-fn is_null(nulls: Option<&NullBuffer>, row: usize) -> bool {
-    nulls.is_some_and(|nulls| nulls.is_null(row))
-}
-
 fn unreadable(file: &str, detail: &dyn std::fmt::Display) -> LogError {
     LogError::CheckpointUnreadable {
         file: file.to_owned(),
@@ -505,3 +349,6 @@ fn missing(file: &str, column: &'static str) -> LogError {
         column,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -270,9 +270,11 @@ mod tests {
 
     #[test]
     fn commit_info_takes_only_what_is_as_it_should_be() {
-        let info = |json: &str| match one(&format!(r#"{{"commitInfo":{json}}}"#)) {
-            Action::CommitInfo(info) => info,
-            other => panic!("{other:?}"),
+        let info = |json: &str| {
+            let Action::CommitInfo(info) = one(&format!(r#"{{"commitInfo":{json}}}"#)) else {
+                panic!("no commitInfo");
+            };
+            info
         };
         assert_eq!(
             info(r#"{"operation":{"a":1},"timestamp":"soon","userName":7}"#),

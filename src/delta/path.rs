@@ -129,8 +129,7 @@ impl TableRoot {
         for segment in path.split('/') {
             match segment {
                 "" | "." => {}
-                ".." if segments.pop().is_none() => climbs += 1,
-                ".." => {}
+                ".." => climbs += usize::from(segments.pop().is_none()),
                 segment => segments.push(segment),
             }
         }

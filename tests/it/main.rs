@@ -11,7 +11,12 @@
 )]
 
 mod cli;
+mod corpus_closure;
 mod corpus_round_trip;
+mod format_v1;
+mod killed;
+mod restore_by_hand;
+mod sample_vault;
 mod store_conformance;
 mod store_local;
 mod store_memory;

@@ -2,4 +2,5 @@
 
 pub(crate) mod corpus;
 pub(crate) mod fault_store;
+pub(crate) mod table;
 pub(crate) mod world;

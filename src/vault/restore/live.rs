@@ -11,7 +11,7 @@ use crate::delta::commit::read_commit;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
-use crate::delta::{Action, LogError, LogFile, LogFileKind, Sink};
+use crate::delta::{Action, LogError, LogFile, LogFileKind, Sink, is_json};
 use crate::error::Error;
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::LiveVersion;
@@ -102,12 +102,11 @@ impl Restorer {
                 .collect();
             while let Some(key) = names.pop() {
                 let body = self.spool_log_file(&key, &scratch, &mut spool).await?;
-                read_body(&key, &body, &root, &mut |action| match action {
-                    Action::Sidecar { key, .. } => {
-                        names.push(key);
-                        Ok(())
+                read_body(&key, &body, &root, &mut |action| {
+                    if let Action::Sidecar { key, .. } = &action {
+                        names.push(key.clone());
                     }
-                    action => replay.start(checkpoint.version, action),
+                    replay.start(checkpoint.version, action)
                 })?;
             }
         }
@@ -172,10 +171,11 @@ fn read_body(
     root: &TableRoot,
     sink: &mut Sink<'_>,
 ) -> Result<(), LogError> {
-    if key.as_str().ends_with(".json") {
+    if is_json(key) {
         read_commit(BufReader::new(body.reader()), key.as_str(), root, sink)
     } else {
-        read_parquet(body.clone(), key.as_str(), root, Wants::State, sink)
+        // Only what is there is told; a checkpoint that cannot tell about files shows as versions that are not whole.
+        read_parquet(body.clone(), key.as_str(), root, Wants::State, sink).map(|_| ())
     }
 }
 
@@ -214,7 +214,13 @@ fn describe(
                 found.files_removed += 1;
                 found.rows = None;
             }
-            _ => {}
+            Action::Cdc { .. }
+            | Action::Sidecar { .. }
+            | Action::Protocol(_)
+            | Action::Metadata(_)
+            | Action::Txn { .. }
+            | Action::Domain { .. }
+            | Action::CheckpointMetadata { .. } => {}
         }
         Ok(())
     })?;

@@ -2,9 +2,10 @@
 
 use futures::TryStreamExt;
 
-use super::closure::{self, Fingerprint, LogRead};
 use super::log::{Bodies, Body};
 use super::pin::Pinned;
+use super::replayed::{self, Fingerprint};
+use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
 use crate::error::Error;
@@ -41,9 +42,9 @@ impl Snapshotter {
         }
         let base = pinned.base.as_ref();
         let (replay, _) =
-            closure::replay_version(&self.vault, base, &proof, &commits, root, scratch.path())
+            replayed::replay_version(&self.vault, base, &proof, &commits, root, scratch.path())
                 .await?;
-        if closure::fingerprint(replay)? == planned {
+        if replayed::fingerprint(replay)? == planned {
             return Ok(());
         }
         Err(Failure::Error(Error::Damaged {

@@ -3,6 +3,15 @@
 //! It is too large for the repository: tests find it through `DELTAVAULT_CORPUS`, else beside the checkout, and say so
 //! when they are skipped for want of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "clippy knows only test functions as tests, not the functions that they share"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
