@@ -289,6 +289,12 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// Somebody has the vault to himself.
+    #[error("a prune is at work in {uri}")]
+    VaultInUse {
+        /// The vault.
+        uri: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -430,6 +436,7 @@ impl Error {
             | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
+            | Self::VaultInUse { .. }
             | Self::TargetNotEmpty { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,

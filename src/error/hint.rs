@@ -100,6 +100,7 @@ impl Error {
                  version without it"
                     .into()
             }
+            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
