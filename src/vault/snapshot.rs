@@ -22,6 +22,7 @@ use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
+use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{
     Entry, FORMAT, JournalHeader, LockMode, Manifest, PageRef, Placement, Record, Reference, Scope,
@@ -266,11 +267,11 @@ impl Snapshotter {
         let table = &request.table.name;
         self.progress.phase(table, Phase::ReadLog);
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let journalled = self.read_journals(request, view).await?;
         let mut pinned = pin::pin(&self.vault, source, request, view, scratch.path()).await?;
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
+        let journalled = self.read_journals(request, view).await?;
         let root = TableRoot::new(source.uri())?;
         let history = request.scope == Scope::History;
         let ways = closure::ways(&pinned, request.scope)?;
@@ -368,7 +369,12 @@ impl Snapshotter {
         if !request.distrust.is_empty() {
             return Ok(journals);
         }
-        let from = view.head.link.as_ref().map_or(0, |link| link.seq);
+        let head = view.head.link.as_ref();
+        let from = head.map_or(0, |link| link.seq);
+        let head = head.and_then(Link::record);
+        // What the head's own run placed, and what that run used, its manifest has.
+        let finished =
+            |run| head.is_some_and(|head| head.run == run || head.journals.contains(&run));
         let prefix = layout::journals_prefix(&request.key);
         let start = layout::journals_start_after(&request.key, from);
         let mut listing = self.vault.store().list(&prefix, Some(&start));
@@ -376,7 +382,7 @@ impl Snapshotter {
             let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
                 continue;
             };
-            if run == request.run {
+            if run == request.run || finished(run) {
                 continue;
             }
             let body = read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await;
