@@ -1,20 +1,44 @@
 //! The Delta transaction log, read for one purpose: which objects does version V need?
 //!
 //! Pure: names and bytes in, actions and live files out. A backup must not refuse what it can hold, so this reads
-//! only the fields that decide about files, never parses a schema, and never re-encodes a log file.
+//! only the fields that decide about files, never parses a schema, and never re-encodes a log file. What it cannot
+//! understand it refuses with a [`LogError`] that names the file; it never guesses and never skips a file that is
+//! live.
+//!
+//! The way of a version: [`segment::LogListing`] turns a listing into the ways to rebuild it, [`commit::read_commit`]
+//! and [`checkpoint::read_parquet`] turn the files of one way into [`Action`]s, [`replay::Replay`] turns those into
+//! the live set.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Location;
+use crate::ids::{Location, ObjectKey, Timestamp, Version};
+
+pub mod checkpoint;
+pub mod commit;
+mod error;
+mod name;
+pub mod path;
+mod protocol;
+mod raw;
+pub mod replay;
+pub mod segment;
+
+pub use error::LogError;
+pub use name::{CheckpointFormat, LogFile, LogFileKind};
+pub use protocol::{MAX_READER_VERSION, Protocol, READER_FEATURES, check_protocol};
 
 /// A data file as an `add` names it, reduced to what a backup needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Add {
     /// Where the file is.
     pub file: Location,
     /// Bytes.
     pub size: u64,
-    /// The log's `modificationTime`, milliseconds since 1970.
+    /// The log's `modificationTime`, milliseconds since 1970; 0 where the log has none.
     pub modification_time: i64,
     /// `numRecords` of the statistics, where there are any.
     pub rows: Option<u64>,
@@ -37,4 +61,121 @@ pub struct DeletionVector {
     pub offset: Option<u64>,
     /// Bytes of the vector.
     pub size: u64,
+}
+
+/// One action of the log. Actions and fields that are not here are skipped: they never decide about files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A logical file enters the table.
+    Add {
+        /// The file.
+        add: Add,
+        /// How the log spells its path; `None` where that is not known any more.
+        spelling: Option<Spelling>,
+    },
+    /// A logical file leaves the table.
+    Remove {
+        /// Where the file is.
+        file: Location,
+        /// The id of the deletion vector it had.
+        dv_id: Option<String>,
+        /// How the log spells its path.
+        spelling: Option<Spelling>,
+    },
+    /// A file of the change data feed; it belongs to the commit that names it.
+    Cdc {
+        /// Where the file is.
+        file: Location,
+        /// Bytes.
+        size: u64,
+    },
+    /// A part of a V2 checkpoint.
+    Sidecar {
+        /// Its key below the table's root, always under `_delta_log/_sidecars/`.
+        key: ObjectKey,
+        /// Bytes, where the checkpoint says so.
+        size: Option<u64>,
+    },
+    /// What a reader must understand.
+    Protocol(Protocol),
+    /// The table's metadata.
+    Metadata(Metadata),
+    /// How far an application has written.
+    Txn {
+        /// The application's id.
+        app_id: String,
+        /// Its own version.
+        version: Option<i64>,
+    },
+    /// Configuration of one feature.
+    Domain {
+        /// The domain's name.
+        domain: String,
+        /// Its configuration, opaque; `None` when the domain is removed.
+        configuration: Option<String>,
+    },
+    /// The first row of a V2 checkpoint.
+    CheckpointMetadata {
+        /// The checkpoint's version.
+        version: Option<Version>,
+    },
+    /// Who committed what, and when.
+    CommitInfo(CommitInfo),
+}
+
+/// The part of a `metaData` action that a backup shows or keeps. The schema is never looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The table's id, where there is one.
+    pub id: Option<String>,
+    /// The name that its owner gave it.
+    pub name: Option<String>,
+    /// The columns by which it is partitioned.
+    pub partition_columns: Vec<String>,
+    /// Its properties.
+    pub configuration: BTreeMap<String, String>,
+}
+
+/// Provenance of a commit. The log promises nothing about these, so every one may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// `WRITE`, `MERGE`, `DELETE`, …
+    pub operation: Option<String>,
+    /// `userName`, else `userId`.
+    pub user: Option<String>,
+    /// When the writer says it committed.
+    pub timestamp: Option<Timestamp>,
+    /// The in-commit timestamp: binding where the table has that feature.
+    pub in_commit_timestamp: Option<Timestamp>,
+}
+
+/// A fingerprint of a path as the log spells it. Two spellings of one object have different ones, which tells tables
+/// that readers without canonicalisation read differently. Never stored: it may change with the compiler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Spelling(u64);
+
+impl Spelling {
+    /// The fingerprint of `raw`.
+    pub fn of(raw: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        raw.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Whether a log file is JSON lines by its name; the rest of what holds actions is Parquet.
+pub(crate) fn is_json(key: &ObjectKey) -> bool {
+    key.as_str()
+        .rsplit_once('.')
+        .is_some_and(|(_, ending)| ending == "json")
+}
+
+/// Takes the actions of a file, one by one.
+pub type Sink<'a> = dyn FnMut(Action) -> Result<(), LogError> + 'a;
+
+/// The id of a deletion vector as reconciliation compares it.
+fn vector_id(storage: &str, path_or_inline: &str, offset: Option<i64>) -> String {
+    let offset = offset.map_or(Cow::Borrowed(""), |offset| Cow::Owned(format!("@{offset}")));
+    format!("{storage}{path_or_inline}{offset}")
 }

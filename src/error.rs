@@ -6,6 +6,8 @@
 
 use std::io;
 
+use crate::delta::LogError;
+use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
@@ -76,6 +78,12 @@ pub enum Error {
     /// A string that should be an id is none.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
+    /// A transaction log cannot be read with certainty.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A table's root, or a path in its log, points nowhere.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -281,6 +289,12 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// Somebody has the vault to himself.
+    #[error("a prune is at work in {uri}")]
+    VaultInUse {
+        /// The vault.
+        uri: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -349,6 +363,9 @@ pub enum Error {
         what: String,
     },
 
+    /// The system lacks what every command needs: threads, signals.
+    #[error("start to work")]
+    Start(#[source] io::Error),
     /// The result could not be written.
     #[error("write the result")]
     Output(#[source] io::Error),
@@ -415,9 +432,13 @@ impl Error {
             | Self::SourceMoving { .. }
             | Self::PathLeavesTarget { .. }
             | Self::Ledger(_)
+            | Self::Log(_)
+            | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
+            | Self::VaultInUse { .. }
             | Self::TargetNotEmpty { .. }
+            | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }
     }

@@ -28,8 +28,11 @@ use crate::store::{
 };
 
 pub mod diff;
+mod log_replay;
 pub mod look;
 mod put;
+pub mod restore;
+pub mod snapshot;
 pub mod verify;
 
 /// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.

@@ -324,7 +324,7 @@ mod tests {
         let args = Args::try_parse_from(["deltavault"].into_iter().chain(line.split(' '))).unwrap();
         let around = Surroundings {
             config,
-            folder: Path::new("/work"),
+            folder: Path::new("/home/ann"),
             zone: &TimeZone::UTC,
         };
         Request::new(args.command, around)
@@ -364,7 +364,7 @@ mod tests {
             taken[0],
             ("orders".into(), "file:///lake/orders".into(), Scope::Live)
         );
-        assert_eq!(taken[1].1, "file:///work/orders");
+        assert_eq!(taken[1].1, "file:///home/ann/orders");
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
             restore("restore orders --version 7 --heal"),
             (Which::Version(Version(7)), How::Heal)
         );
-        let to = How::To("file:///work/back".into());
+        let to = How::To("file:///home/ann/back".into());
         assert_eq!(
             restore("restore orders --latest --to back"),
             (Which::Latest, to)

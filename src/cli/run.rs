@@ -6,16 +6,26 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
+use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
 
+use super::again::Again;
 use super::args::{Args, DiffSide, SnapshotPrefix};
 use super::config::Config;
 use super::render::Output;
-use super::request::{Request, RestoreRequest, SnapshotRequest, TableName, VerifyRequest};
+use super::request::{Request, TableName, VerifyRequest};
+
+mod demo;
+mod restore;
+mod snapshot;
 
 /// What every command works with.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// How the next command is spelled.
+    pub(crate) again: Again,
+    /// Whether more is to be said.
+    pub(crate) verbose: bool,
     /// The vault that was named, by flag, environment or configuration.
     pub(crate) vault: Option<String>,
     /// The configuration.
@@ -37,6 +47,21 @@ impl Context {
     /// [`Error::NoVaultGiven`].
     pub(crate) fn vault(&self) -> Result<&str, Error> {
         self.vault.as_deref().ok_or(Error::NoVaultGiven)
+    }
+
+    /// The URI of a vault that is there.
+    ///
+    /// # Errors
+    /// [`Error::NoVaultGiven`], [`Error::NoVault`].
+    pub(crate) fn existing_vault(&self) -> Result<&str, Error> {
+        let uri = self.vault()?;
+        let there = local_path(uri).is_some_and(|folder| folder.join("vault.json").is_file());
+        if there {
+            return Ok(uri);
+        }
+        Err(Error::NoVault {
+            uri: uri.to_owned(),
+        })
     }
 }
 
@@ -70,15 +95,15 @@ impl Clock {
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
         Request::Init { yes } => init(yes, context).await,
-        Request::Snapshot(request) => snapshot(request, context).await,
+        Request::Snapshot(request) => snapshot::snapshot(request, context).await,
         Request::Snapshots { table } => snapshots(table, context).await,
         Request::Show(snapshot) => show(snapshot, context).await,
         Request::Ls(snapshot) => ls(snapshot, context).await,
         Request::Diff { before, after } => diff(before, after, context).await,
-        Request::Restore(request) => restore(request, context).await,
+        Request::Restore(request) => restore::restore(request, context).await,
         Request::Verify(request) => verify(request, context).await,
         Request::IndexRebuild => index_rebuild(context).await,
-        Request::Demo { dir } => demo(dir, context).await,
+        Request::Demo { dir } => demo::demo(dir, context).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }
@@ -88,23 +113,18 @@ async fn init(_yes: bool, context: &mut Context) -> Result<ExitCode, Error> {
     Err(not_yet("init"))
 }
 
-async fn snapshot(_request: SnapshotRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
-    Err(not_yet("snapshot"))
-}
-
 async fn snapshots(_table: Option<TableName>, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("snapshots"))
 }
 
 async fn show(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("show"))
 }
 
 async fn ls(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("ls"))
 }
 
@@ -113,27 +133,18 @@ async fn diff(
     _after: DiffSide,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("diff"))
 }
 
-async fn restore(_request: RestoreRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
-    Err(not_yet("restore"))
-}
-
 async fn verify(_request: VerifyRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("verify"))
 }
 
 async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
+    context.existing_vault()?;
     Err(not_yet("index rebuild"))
-}
-
-async fn demo(_dir: Option<std::path::PathBuf>, _context: &mut Context) -> Result<ExitCode, Error> {
-    Err(not_yet("demo"))
 }
 
 fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
@@ -162,7 +173,10 @@ pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), Error> {
     if !context.can_ask {
         return Err(unconfirmed());
     }
-    let answer = super::render::ask(&format!("{what}? [y/N] ")).map_err(Error::Output)?;
+    let answer = context
+        .output
+        .ask(&format!("{what}? [y/N] "))
+        .map_err(Error::Output)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(unconfirmed()),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Error;
+use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::SnapshotId;
@@ -14,6 +15,8 @@ impl Error {
         let hint = match self {
             Self::Store(error) => store_hint(&error.kind).into(),
             Self::Format(error) => format_hint(error),
+            Self::Log(error) => log_hint(error).into(),
+            Self::Path(_) => "name the table by a path or a file:// URI".into(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
             Self::Retention(_) => {
@@ -29,7 +32,7 @@ impl Error {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
-            Self::Output(_) | Self::Interrupted => return None,
+            Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
@@ -97,6 +100,7 @@ impl Error {
                  version without it"
                     .into()
             }
+            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
@@ -128,6 +132,40 @@ fn format_hint(error: &FormatError) -> String {
         | FormatError::TooLarge { .. }
         | FormatError::Invalid { .. } => {
             "`deltavault verify --read all` names everything that is damaged".into()
+        }
+    }
+}
+
+fn log_hint(error: &LogError) -> &'static str {
+    match error {
+        LogError::NoLog { .. } => {
+            "name the table's root folder, the one that holds _delta_log/; if it was dropped, `deltavault restore`"
+        }
+        LogError::NoSuchVersion { .. } => "choose a version that the log has",
+        LogError::FarFuture { .. } => {
+            "if somebody's mistake put it there, remove the stray files from _delta_log/ and run again"
+        }
+        LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => {
+            "use a deltavault that knows it: a copy made without understanding it could miss files"
+        }
+        LogError::Sort(_) | LogError::Read { .. } => {
+            "check the disk of the temporary folder, and run the same command again"
+        }
+        LogError::Gap { .. }
+        | LogError::TornCheckpoint { .. }
+        | LogError::NoProtocol { .. }
+        | LogError::NoMetadata { .. }
+        | LogError::BadJson { .. }
+        | LogError::NotUtf8 { .. }
+        | LogError::LineTooLong { .. }
+        | LogError::CheckpointUnreadable { .. }
+        | LogError::MissingColumn { .. }
+        | LogError::MissingSidecar { .. }
+        | LogError::MissingSize { .. }
+        | LogError::BadVector { .. }
+        | LogError::Path { .. }
+        | LogError::OutOfOrder { .. } => {
+            "the table is damaged at its source: restore it from an earlier snapshot, or repair its log"
         }
     }
 }

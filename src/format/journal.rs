@@ -65,3 +65,53 @@ fn check_count(entries: usize) -> Result<(), FormatError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::{data_entry, entries, journal_headers};
+    use super::*;
+
+    #[test]
+    fn newer_journal_is_named_as_such_even_when_nothing_else_fits() {
+        let bytes = lines::pack(WHAT, b"{\"format\":2}\n{}\n").unwrap();
+        let error = decode_journal(&bytes).unwrap_err();
+        assert_eq!(
+            error,
+            FormatError::NewerFormat {
+                what: WHAT,
+                found: 2
+            }
+        );
+    }
+
+    #[test]
+    fn more_entries_than_allowed_are_refused() {
+        let header = JournalHeader {
+            delta_id: String::new(),
+            format: 1,
+            principal: String::new(),
+        };
+        let entries = vec![data_entry("a", None); 4097];
+        assert!(encode_journal(&header, &entries).is_err());
+        assert!(encode_journal(&header, &entries[1..]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn journals_come_back(
+            header in journal_headers(),
+            entries in proptest::collection::vec(entries(), 0..5),
+        ) {
+            let bytes = encode_journal(&header, &entries).unwrap();
+            prop_assert_eq!(decode_journal(&bytes).unwrap(), (header, entries));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(decode_journal(&bytes).is_err());
+            prop_assert!(decode_journal(&lines::pack(WHAT, &bytes).unwrap()).is_err());
+        }
+    }
+}

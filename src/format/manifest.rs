@@ -95,3 +95,56 @@ impl Manifest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::manifests;
+    use super::*;
+
+    #[test]
+    fn newer_manifest_is_named_as_such_even_when_nothing_else_fits() {
+        let error = Manifest::decode(br#"{"format":2,"pages":"elsewhere"}"#).unwrap_err();
+        assert_eq!(
+            error,
+            FormatError::NewerFormat {
+                what: WHAT,
+                found: 2
+            }
+        );
+        assert!(Manifest::decode(br#"{"format":0}"#).is_err());
+    }
+
+    #[test]
+    fn size_is_looked_at_before_the_bytes() {
+        let bytes = vec![b' '; (64 << 20) + 1];
+        assert!(matches!(
+            Manifest::decode(&bytes),
+            Err(FormatError::TooLarge { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn manifests_come_back(manifest in manifests()) {
+            let bytes = manifest.encode().unwrap();
+            prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+        }
+
+        #[test]
+        fn page_named_twice_or_without_entries_is_refused(manifest in manifests()) {
+            let mut twice = manifest.clone();
+            twice.data_pages.extend(manifest.log_pages.first().cloned());
+            prop_assert_eq!(twice.encode().is_ok(), manifest.log_pages.is_empty());
+            let mut empty = manifest.clone();
+            empty.data_pages.iter_mut().for_each(|page| page.entries = 0);
+            prop_assert_eq!(empty.encode().is_ok(), manifest.data_pages.is_empty());
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Manifest::decode(&bytes).is_err());
+        }
+    }
+}

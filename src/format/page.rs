@@ -127,20 +127,22 @@ impl Entry {
             what: "entry",
             rule,
         };
-        let sha256 = match (&self.placement, self.sha256) {
-            (Placement::Absent {}, None) => return Ok(()),
-            (Placement::Absent {}, Some(_)) => {
-                return Err(invalid("an absent file has no SHA-256"));
-            }
-            (_, None) => return Err(invalid("a file that is held has a SHA-256")),
-            (_, Some(sha256)) => sha256,
+        let Some(sha256) = self.sha256 else {
+            return match self.placement {
+                Placement::Absent {} => Ok(()),
+                Placement::Blob { .. } | Placement::Copy { .. } | Placement::Inline(_) => {
+                    Err(invalid("a file that is held has a SHA-256"))
+                }
+            };
         };
         match &self.placement {
-            Placement::Absent {} => Ok(()),
-            Placement::Inline(bytes) if bytes.len() as u64 != self.size => {
-                Err(invalid("inlined bytes are as many as the file's size"))
+            Placement::Absent {} => Err(invalid("an absent file has no SHA-256")),
+            Placement::Inline(bytes) => {
+                if bytes.len() as u64 != self.size {
+                    return Err(invalid("inlined bytes are as many as the file's size"));
+                }
+                Ok(())
             }
-            Placement::Inline(_) => Ok(()),
             Placement::Blob {
                 offset: Some(offset),
                 reference,
@@ -154,12 +156,12 @@ impl Entry {
             }
             | Placement::Copy { reference } => {
                 if reference.size != self.size {
-                    Err(invalid("an object that is the file has the file's size"))
-                } else if reference.sha256 != sha256 {
-                    Err(invalid("an object that is the file has the file's SHA-256"))
-                } else {
-                    Ok(())
+                    return Err(invalid("an object that is the file has the file's size"));
                 }
+                if reference.sha256 != sha256 {
+                    return Err(invalid("an object that is the file has the file's SHA-256"));
+                }
+                Ok(())
             }
         }
     }

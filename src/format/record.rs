@@ -312,3 +312,85 @@ impl Preamble {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::{record, records};
+    use super::*;
+
+    #[test]
+    fn what_a_record_requires_is_looked_at_before_the_rest() {
+        let bytes = br#"{"format":1,"requires":["braids"],"seq":1,"tool":"deltavault 9.1.0"}"#;
+        let error = Record::decode(bytes).unwrap_err();
+        let (features, tool) = (vec!["braids".to_owned()], "deltavault 9.1.0".to_owned());
+        assert_eq!(error, FormatError::UnknownFeature { features, tool });
+        let error = Record::decode(br#"{"format":2,"requires":["braids"],"seq":1}"#).unwrap_err();
+        assert_eq!(
+            error,
+            FormatError::NewerFormat {
+                what: WHAT,
+                found: 2
+            }
+        );
+    }
+
+    #[test]
+    fn record_past_its_limit_is_neither_written_nor_read() {
+        let mut large = record();
+        large.findings = vec!["x".repeat(1 << 20)];
+        assert!(matches!(large.encode(), Err(FormatError::TooLarge { .. })));
+        let bytes = encode_json(WHAT, &large).unwrap();
+        assert!(matches!(
+            Record::decode(&bytes),
+            Err(FormatError::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn links_that_do_not_go_down_are_refused() {
+        let previous = |seq| {
+            Some(Previous {
+                seq,
+                sha256: Digest::of(b""),
+            })
+        };
+        for (seq, previous) in [
+            (0, None),
+            (1, previous(1)),
+            (5, previous(7)),
+            (5, previous(0)),
+        ] {
+            let bad = Record {
+                previous,
+                seq,
+                ..record()
+            };
+            assert!(bad.encode().is_err());
+            assert!(Record::decode(&encode_json(WHAT, &bad).unwrap()).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(record in records()) {
+            let bytes = record.encode().unwrap();
+            prop_assert_eq!(&Record::decode(&bytes).unwrap(), &record);
+            let preamble = Preamble::decode(&bytes).unwrap();
+            prop_assert_eq!((preamble.seq, preamble.previous), (record.seq, record.previous));
+        }
+
+        #[test]
+        fn unknown_fields_are_tolerated(record in records()) {
+            let text = String::from_utf8(record.encode().unwrap()).unwrap();
+            let text = text.replacen('{', r#"{"future":{"a":[1.5]},"#, 1);
+            prop_assert_eq!(Record::decode(text.as_bytes()).unwrap(), record);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Record::decode(&bytes).is_err());
+        }
+    }
+}

@@ -348,6 +348,10 @@ pub(super) fn journal_headers() -> impl Strategy<Value = JournalHeader> {
 }
 
 /// Any record that keeps the rules.
+#[allow(
+    clippy::too_many_lines,
+    reason = "a record has that many fields, each named once"
+)]
 pub(super) fn records() -> impl Strategy<Value = Record> {
     let chain = (
         1..=u64::MAX,

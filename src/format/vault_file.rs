@@ -79,3 +79,48 @@ impl VaultFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::vault_files;
+    use super::*;
+
+    #[test]
+    fn newer_vault_is_named_as_such_even_when_nothing_else_fits() {
+        let error = VaultFile::decode(br#"{"format":7}"#).unwrap_err();
+        assert_eq!(
+            error,
+            FormatError::NewerFormat {
+                what: WHAT,
+                found: 7
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn vault_files_come_back(vault_file in vault_files()) {
+            let bytes = vault_file.encode().unwrap();
+            prop_assert_eq!(VaultFile::decode(&bytes).unwrap(), vault_file);
+        }
+
+        #[test]
+        fn lengths_that_contradict_are_refused(vault_file in vault_files()) {
+            let short = VaultFile { shortest_days: 2, ..vault_file.clone() };
+            let crossed = VaultFile { longest_days: 2, ..vault_file.clone() };
+            let still = VaultFile { generation_days: 0, ..vault_file };
+            for bad in [short, crossed, still] {
+                prop_assert!(bad.encode().is_err());
+                let bytes = encode_json(WHAT, &bad).unwrap();
+                prop_assert!(VaultFile::decode(&bytes).is_err());
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(VaultFile::decode(&bytes).is_err());
+        }
+    }
+}

@@ -10,8 +10,16 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod cli;
+mod corpus_closure;
+mod corpus_round_trip;
+mod format_v1;
+mod killed;
+mod restore_by_hand;
+mod sample_vault;
 mod store_conformance;
 mod store_local;
 mod store_memory;
 mod support;
+mod unchanged;
 mod verify;

@@ -1,4 +1,7 @@
 //! What several tests need.
 
+pub(crate) mod corpus;
 pub(crate) mod fault_store;
+pub(crate) mod table;
 pub(crate) mod vault_builder;
+pub(crate) mod world;

@@ -10,6 +10,7 @@ use super::Output;
 use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
     RestorePlanned, Severity, ShowRow, SnapshotDone, SnapshotPlanned, SnapshotRow, VerifyDone,
+    VersionTime,
 };
 
 impl Output {
@@ -40,15 +41,26 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let base = row
+            .base
+            .map_or_else(|| "nothing".to_owned(), |base| base.short());
+        let copy = if row.unchanged {
+            format!(
+                "nothing changed since snapshot {base}, {} data files held",
+                HumanCount(row.known_files)
+            )
+        } else {
+            format!(
+                "{} data files to copy, {}; {} held already; builds on {base}",
+                HumanCount(row.new_files),
+                HumanBytes(row.new_bytes),
+                HumanCount(row.known_files)
+            )
+        };
         self.print(format_args!(
-            "{} v{}: {} files, {}; to copy {} files, {}, about {} requests; class {}, kept until {}",
+            "{} v{}: {copy}; class {}, would be kept until {}",
             row.table,
             row.version,
-            HumanCount(row.files),
-            HumanBytes(row.bytes),
-            HumanCount(row.new_files),
-            HumanBytes(row.new_bytes),
-            HumanCount(row.requests),
             row.class,
             minute(row.promise),
         ))?;
@@ -61,16 +73,23 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let new = if row.unchanged {
+            "nothing new".to_owned()
+        } else {
+            format!(
+                "{} new, {}",
+                HumanCount(row.new_files),
+                HumanBytes(row.new_bytes)
+            )
+        };
         self.print(format_args!(
-            "{} v{} is snapshot {} (#{}): {} files, {}; {} new, {}; {:.1} s; kept until {}",
+            "{} v{} is snapshot {} (#{}): {} files, {}; {new}; {:.1} s; kept until {}",
             row.table,
             row.version,
             row.snapshot.short(),
             row.sequence,
             HumanCount(row.files),
             HumanBytes(row.bytes),
-            HumanCount(row.new_files),
-            HumanBytes(row.new_bytes),
             row.seconds,
             minute(row.promise),
         ))?;
@@ -259,19 +278,31 @@ impl Output {
         if row.choices.is_empty() {
             return Ok(());
         }
-        self.print(format_args!("NOTHING CHANGED. Choose:"))?;
-        let width = row
-            .choices
-            .iter()
-            .map(|choice| choice.command.len())
-            .max()
-            .unwrap_or(0);
+        self.print(format_args!(
+            "NOTHING CHANGED. {}:",
+            if row.choices.len() == 1 {
+                "Next"
+            } else {
+                "Choose"
+            }
+        ))?;
         row.choices.iter().try_for_each(|choice| {
-            self.print(format_args!(
-                "  {:<width$}  {}",
-                choice.command, choice.effect
-            ))
+            self.print(format_args!("  {}:", choice.effect))?;
+            self.print(format_args!("    {}", choice.command))
         })
+    }
+
+    /// Prints when a version was committed.
+    pub(crate) fn version_time(&mut self, row: &VersionTime) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "v{:<8} committed {}  snapshot {}",
+            row.version,
+            row.commit_time,
+            row.snapshot.short()
+        ))
     }
 
     /// Prints a finished restore.
@@ -414,5 +445,147 @@ fn operation(row: &SnapshotRow) -> String {
     match &row.user {
         Some(user) => format!("{operation} by {user}"),
         None => operation.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use deltavault::Error;
+    use deltavault::format::{Scope, Trigger};
+    use deltavault::ids::{Digest, Version};
+    use indicatif::ProgressBar;
+
+    use super::*;
+    use crate::cli::rows::Choice;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printed(json: bool, print: impl FnOnce(&mut Output) -> Result<(), Error>) -> String {
+        let shared = Shared::default();
+        let out = Box::new(shared.clone());
+        let bar = ProgressBar::hidden();
+        print(&mut Output { json, out, bar }).unwrap();
+        String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn row(version: u64, rows: Option<i64>) -> SnapshotRow {
+        let time = |text: &str| text.parse().unwrap();
+        SnapshotRow {
+            table: "orders".into(),
+            uri: "file:///lake/orders".into(),
+            snapshot: SnapshotId(Digest::of(&[0])),
+            sequence: 3,
+            version: Version(version),
+            commit_time: time("2026-11-20T01:58:07Z"),
+            taken_at: time("2026-11-20T02:00:00Z"),
+            promise: time("2026-12-20T02:00:00Z"),
+            lock_mode: LockMode::None,
+            class: "daily".into(),
+            scope: Scope::Live,
+            trigger: Trigger::Manual,
+            files: 41_880,
+            bytes: 1 << 30,
+            new_files: 12,
+            new_bytes: 4096,
+            versions: 1,
+            operation: Some("MERGE".into()),
+            user: Some("ann".into()),
+            files_added: 2,
+            files_removed: 1,
+            rows,
+        }
+    }
+
+    #[test]
+    fn snapshots_are_a_table_without_borders_or_trailing_blanks() {
+        let text = printed(false, |output| {
+            output.snapshots(&[row(8790, Some(-12)), row(7, None)])
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("SNAPSHOT  TABLE   VERSION"), "{text}");
+        assert!(
+            lines[1].contains("v8790  2026-11-20 01:58Z  2026-12-20 02:00Z  none  daily"),
+            "{text}"
+        );
+        assert!(
+            lines[1].ends_with("1.00 GiB  4.00 KiB   -12  MERGE by ann"),
+            "{text}"
+        );
+        assert!(lines[2].contains("     v7  "), "{text}");
+    }
+
+    #[test]
+    fn every_json_line_has_its_message_type_first_and_stays_flat() {
+        let text = printed(true, |output| output.snapshots(&[row(7, None)]));
+        assert!(
+            text.starts_with("{\"message_type\":\"snapshot\",\"table\":\"orders\","),
+            "{text}"
+        );
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["version"], 7);
+        assert_eq!(line["commit_time"], "2026-11-20T01:58:07Z");
+        assert_eq!(line["rows"], serde_json::Value::Null);
+        assert_eq!(line["lock_mode"], "none");
+    }
+
+    #[test]
+    fn a_choice_is_printed_with_its_whole_command_and_says_that_nothing_changed() {
+        let choice = |command: &str, effect: &str| Choice {
+            command: command.into(),
+            effect: effect.into(),
+        };
+        let text = printed(false, |output| {
+            output.restore_planned(&RestorePlanned {
+                table: "orders".into(),
+                situation: "newer".into(),
+                snapshot: None,
+                version: None,
+                files: 0,
+                bytes: 0,
+                lines: vec![
+                    PlanLine {
+                        label: "TABLE",
+                        text: "/lake/orders  live v8815".into(),
+                    },
+                    PlanLine {
+                        label: "",
+                        text: "healthy".into(),
+                    },
+                ],
+                choices: vec![
+                    choice("deltavault restore orders --heal", "v8790 readable again"),
+                    choice("deltavault restore orders --to /copy", "full copy"),
+                ],
+            })
+        });
+        let wanted = "TABLE   /lake/orders  live v8815\n        healthy\nNOTHING CHANGED. Choose:\n  \
+                      v8790 readable again:\n    deltavault restore orders --heal\n  \
+                      full copy:\n    deltavault restore orders --to /copy\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn a_failing_table_tells_its_causes_in_one_json_line() {
+        let error = Error::Output(std::io::Error::other("disk on fire"));
+        let text = printed(true, |output| output.table_failed("orders", &error));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message_type"], "table_failed");
+        assert_eq!(line["message"], "write the result: disk on fire");
+        assert_eq!(line["code"], 1);
     }
 }

@@ -151,7 +151,7 @@ fn is_boundary(entry: &Entry) -> bool {
     }
     let digest = Digest::from_hasher(hasher);
     let [.., before_last, last] = digest.as_bytes();
-    *last == 0 && before_last & 0b11 == 0
+    *last == 0 && before_last.trailing_zeros() >= 2
 }
 
 /// Decodes a page. Unknown fields are tolerated; sizes, blank lines, files named twice and entries that break a
@@ -180,5 +180,241 @@ fn twice() -> FormatError {
     FormatError::Invalid {
         what: WHAT,
         rule: "no file is named twice",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::encode_json;
+    use super::super::super::samples::{data_entry, entries, log_entry};
+    use super::*;
+    use crate::format::VaultKey;
+    use crate::ids::Generation;
+
+    fn many(n: usize) -> Vec<Entry> {
+        (0..n)
+            .map(|i| data_entry(&format!("part-{i:08}.parquet"), None))
+            .collect()
+    }
+
+    fn pages<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<EncodedPage> {
+        let mut writer = PageWriter::new();
+        let mut pages = Vec::new();
+        for entry in entries {
+            pages.extend(writer.push(entry).unwrap());
+        }
+        pages.extend(writer.finish().unwrap());
+        pages
+    }
+
+    #[test]
+    fn pages_are_cut_where_an_entry_says_so() {
+        let entries = many(20_000);
+        let pages = pages(&entries);
+        assert_eq!(pages.iter().map(|page| page.entries).sum::<u64>(), 20_000);
+        let mut end = 0;
+        for page in &pages {
+            end += usize::try_from(page.entries).unwrap();
+            let is_last = end == entries.len();
+            assert!((256..=4096).contains(&page.entries) || is_last);
+            assert!(page.entries == 4096 || is_last || is_boundary(&entries[end - 1]));
+            assert_eq!(page.sha256, Digest::of(&page.bytes));
+        }
+        let read: Vec<Entry> = pages
+            .iter()
+            .flat_map(|page| decode_page(&page.bytes).unwrap())
+            .collect();
+        assert_eq!(read, entries);
+    }
+
+    #[test]
+    fn boundary_is_ten_zero_bits_of_the_spelled_out_hash() {
+        // By another implementation:
+        // printf 'data\n%s\n%s\n%s' KEY SIZE SHA256 | sha256sum: the last three digits are [048c]00.
+        let boundaries: Vec<String> = many(5_000)
+            .iter()
+            .filter(|entry| is_boundary(entry))
+            .map(|entry| entry.file.to_string())
+            .collect();
+        assert_eq!(boundaries, BOUNDARIES);
+        let absent = Entry {
+            sha256: None,
+            placement: Placement::Absent {},
+            ..data_entry("part-00000000.parquet", None)
+        };
+        assert!(!is_boundary(&absent));
+    }
+    const BOUNDARIES: &[&str] = &[
+        "part-00000280.parquet",
+        "part-00000499.parquet",
+        "part-00002349.parquet",
+        "part-00003249.parquet",
+    ];
+
+    #[test]
+    fn a_page_ends_at_4096_entries_and_at_eight_mebibytes_inlined() {
+        let quiet: Vec<Entry> = many(12_000)
+            .into_iter()
+            .filter(|entry| !is_boundary(entry))
+            .take(5_000)
+            .collect();
+        let counts = |pages: &[EncodedPage]| pages.iter().map(|p| p.entries).collect::<Vec<_>>();
+        assert_eq!(counts(&pages(&quiet)), [4096, 904]);
+
+        let large: Vec<Entry> = (0..300)
+            .map(|i| {
+                let mut entry = log_entry(&format!("_delta_log/{i:020}.json"));
+                let bytes = vec![b'x'; 64 * 1024];
+                entry.size = bytes.len() as u64;
+                entry.sha256 = Some(Digest::of(&bytes));
+                entry.placement = Placement::Inline(bytes.into());
+                entry
+            })
+            .collect();
+        assert_eq!(counts(&pages(&large)), [128, 128, 44]);
+        assert_eq!(decode_page(&pages(&large)[0].bytes).unwrap(), large[..128]);
+    }
+
+    #[test]
+    fn one_more_entry_changes_a_bounded_number_of_pages() {
+        let entries = many(20_000);
+        let before = pages(&entries);
+        for at in [0, 7_777, 20_000] {
+            let mut more = entries.clone();
+            more.insert(at, data_entry("one more", None));
+            let after = pages(&more);
+            let changed = after.iter().filter(|page| !before.contains(page)).count();
+            assert!(changed <= 4, "{changed} pages changed by one entry at {at}");
+        }
+    }
+
+    #[test]
+    fn no_entries_make_no_page() {
+        assert_eq!(pages(&[]), []);
+    }
+
+    #[test]
+    fn the_same_file_twice_is_refused_by_writer_and_reader() {
+        let entry = data_entry("a", None);
+        let mut writer = PageWriter::new();
+        writer.push(&entry).unwrap();
+        assert!(writer.push(&entry).is_err());
+        let mut line = Vec::new();
+        encode_line(&mut line, &entry).unwrap();
+        let page = lines::pack("page", &line.repeat(2)).unwrap();
+        assert_eq!(decode_page(&page), Err(twice()));
+    }
+
+    #[test]
+    fn too_many_lines_are_refused() {
+        let mut unpacked = Vec::new();
+        for entry in many(4097) {
+            encode_line(&mut unpacked, &entry).unwrap();
+        }
+        let page = lines::pack("page", &unpacked).unwrap();
+        assert!(matches!(
+            decode_page(&page),
+            Err(FormatError::Invalid { .. })
+        ));
+    }
+
+    #[test]
+    fn an_entry_whose_line_is_too_long_is_refused_and_not_taken() {
+        let mut entry = data_entry("a", None);
+        entry.etag = Some(crate::ids::ETag("x".repeat(17 << 20)));
+        let mut writer = PageWriter::new();
+        assert!(matches!(
+            writer.push(&entry),
+            Err(FormatError::TooLarge { .. })
+        ));
+        assert_eq!(writer.finish().unwrap(), None);
+    }
+
+    #[test]
+    fn unknown_fields_of_an_entry_are_tolerated() {
+        let entry = data_entry("a", Some("2026-01-01T00:00:00Z"));
+        let mut line = Vec::new();
+        encode_line(&mut line, &entry).unwrap();
+        let text = String::from_utf8(line)
+            .unwrap()
+            .replacen('{', r#"{"future":[{}],"#, 1);
+        let page = lines::pack("page", text.as_bytes()).unwrap();
+        assert_eq!(decode_page(&page).unwrap(), [entry]);
+    }
+
+    #[test]
+    fn entries_whose_placement_cannot_hold_them_are_refused() {
+        let good = data_entry("abc", None);
+        let Placement::Blob { reference, .. } = good.placement.clone() else {
+            panic!("in a blob");
+        };
+        let blob = |offset, size| Placement::Blob {
+            offset,
+            reference: super::super::Reference {
+                size,
+                ..reference.clone()
+            },
+        };
+        let other = super::super::Reference {
+            sha256: Digest::of(b"other"),
+            key: VaultKey::blob(Digest::of(b"other"), None)
+                .object_key()
+                .unwrap(),
+            generation: Generation(0),
+            ..reference.clone()
+        };
+        for placement in [
+            Placement::Absent {},
+            Placement::Inline("ab".into()),
+            blob(None, 4),
+            blob(Some(1), 3),
+            blob(Some(u64::MAX), 3),
+            Placement::Copy { reference: other },
+        ] {
+            let entry = Entry {
+                placement,
+                ..good.clone()
+            };
+            assert!(entry.check().is_err(), "{entry:?}");
+            assert!(encode_line(&mut Vec::new(), &entry).is_err());
+        }
+        let entry = Entry {
+            placement: blob(Some(1), 4),
+            ..good.clone()
+        };
+        entry.check().unwrap();
+        let entry = Entry {
+            sha256: None,
+            ..good
+        };
+        assert!(entry.check().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_the_canonical_json_and_come_back(entry in entries()) {
+            let mut line = Vec::new();
+            encode_line(&mut line, &entry).unwrap();
+            prop_assert_eq!(line.pop(), Some(b'\n'));
+            prop_assert_eq!(&line, &encode_json("entry", &entry).unwrap());
+            prop_assert_eq!(decode_line(&line).unwrap(), entry);
+        }
+
+        #[test]
+        fn random_bytes_are_never_a_page_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(decode_page(&bytes).is_err());
+            let packed = lines::pack("page", &bytes).unwrap();
+            prop_assert!(decode_page(&packed).is_err());
+        }
+
+        #[test]
+        fn damaged_pages_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = pages(&many(3))[0].bytes.to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            drop(decode_page(&bytes));
+        }
     }
 }

@@ -33,7 +33,10 @@ pub fn log_order(entry: &Entry) -> LogOrder<'_> {
 
 /// Returns the place that a log file has by its location alone.
 pub fn log_order_of(file: &Location) -> LogOrder<'_> {
-    LogOrder { version: version_in_name(file.as_str()), file }
+    LogOrder {
+        version: version_in_name(file.as_str()),
+        file,
+    }
 }
 
 impl LogOrder<'_> {

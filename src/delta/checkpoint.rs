@@ -1,0 +1,354 @@
+//! Reads checkpoints and sidecars written in Parquet.
+//!
+//! Only the leaves that decide about files are decoded, in small batches, so memory does not grow with the number of
+//! files. Types come from the Parquet schema alone, never from the Arrow schema that a writer may have embedded, and
+//! are widened to what the log's JSON has. A struct that is null, or whose fields are all null, as some writers put
+//! it, is no action. A column that is missing is an error where a table would silently lose files by it.
+
+use std::borrow::Cow;
+
+use deltalake::arrow::array::RecordBatch;
+use deltalake::parquet::arrow::ProjectionMask;
+use deltalake::parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use deltalake::parquet::file::reader::ChunkReader;
+use deltalake::parquet::schema::types::SchemaDescriptor;
+use serde_json::Value;
+
+use super::path::TableRoot;
+use super::raw::{
+    Object, Origin, RawAdd, RawCheckpointMetadata, RawDomain, RawMetadata, RawRemove, RawSidecar,
+    RawTxn, Stats,
+};
+use super::{Action, LogError, Protocol, Sink};
+use crate::ids::ObjectKey;
+
+mod columns;
+
+use columns::{Batch, VectorColumns};
+
+/// Rows decoded at a time. Statistics of a wide table are 10 KB a row, so a batch stays near 10 MB.
+const BATCH_ROWS: usize = 1024;
+
+/// What is wanted of a checkpoint. The rest is not even decompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Everything but tombstones: what the state of its version consists of.
+    State,
+    /// Tombstones too.
+    StateAndTombstones,
+}
+
+/// Whether what was read of a checkpoint can tell which files are live: it has a column for them, or names sidecars.
+///
+/// A single part of a multi-part checkpoint may hold nothing but transactions, and then has no such column. A whole
+/// checkpoint without one is not an empty table, so the coverages of all its files are merged and checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "a checkpoint that cannot tell about files must not pass for an empty table"]
+pub struct Coverage {
+    files: bool,
+}
+
+impl Coverage {
+    /// That of JSON lines, which have no columns that could be missing.
+    pub const JSON: Self = Self { files: true };
+
+    /// That of both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            files: self.files || other.files,
+        }
+    }
+
+    /// Makes sure that the checkpoint, named for errors by one of its files, can tell about files.
+    ///
+    /// # Errors
+    /// [`LogError::MissingColumn`].
+    pub fn check(self, file: &str) -> Result<(), LogError> {
+        if self.files {
+            Ok(())
+        } else {
+            Err(missing(file, "add"))
+        }
+    }
+}
+
+/// The leaves of the state, as paths from the top; what lies below a path belongs to it.
+const STATE: &[&[&str]] = &[
+    &["add", "path"],
+    &["add", "size"],
+    &["add", "modificationTime"],
+    &["add", "stats"],
+    &["add", "stats_parsed", "numRecords"],
+    &["add", "deletionVector", "storageType"],
+    &["add", "deletionVector", "pathOrInlineDv"],
+    &["add", "deletionVector", "offset"],
+    &["add", "deletionVector", "sizeInBytes"],
+    &["add", "deletionVector", "cardinality"],
+    &["protocol", "minReaderVersion"],
+    &["protocol", "minWriterVersion"],
+    &["protocol", "readerFeatures"],
+    &["protocol", "writerFeatures"],
+    &["metaData", "id"],
+    &["metaData", "name"],
+    &["metaData", "partitionColumns"],
+    &["metaData", "configuration"],
+    &["txn", "appId"],
+    &["txn", "version"],
+    &["domainMetadata", "domain"],
+    &["domainMetadata", "configuration"],
+    &["domainMetadata", "removed"],
+    &["checkpointMetadata", "version"],
+];
+
+const TOMBSTONES: &[&[&str]] = &[
+    &["remove", "path"],
+    &["remove", "deletionVector", "storageType"],
+    &["remove", "deletionVector", "pathOrInlineDv"],
+    &["remove", "deletionVector", "offset"],
+];
+
+const SIDECARS: &[&[&str]] = &[&["sidecar", "path"], &["sidecar", "sizeInBytes"]];
+
+/// Reads the actions of a checkpoint, a part of one, or a sidecar. `file` is its name for errors.
+///
+/// # Errors
+/// [`LogError::CheckpointUnreadable`] when it is not Parquet or its columns are not what they should be;
+/// [`LogError::MissingColumn`] when it has files without path or size; [`LogError::MissingSize`],
+/// [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
+pub fn read_parquet(
+    reader: impl ChunkReader + 'static,
+    file: &str,
+    root: &TableRoot,
+    wants: Wants,
+    sink: &mut Sink<'_>,
+) -> Result<Coverage, LogError> {
+    let builder = open(reader, file)?;
+    let schema = builder.parquet_schema();
+    let mut coverage = Coverage {
+        files: has(schema, &["add"]),
+    };
+    if coverage.files {
+        for (path, column) in [(["add", "path"], "add.path"), (["add", "size"], "add.size")] {
+            if !has(schema, &path) {
+                return Err(missing(file, column));
+            }
+        }
+    }
+    let tombstones = match wants {
+        Wants::State => &[],
+        Wants::StateAndTombstones => TOMBSTONES,
+    };
+    let origin = Origin { file, root };
+    read(
+        builder,
+        file,
+        &[STATE, tombstones, SIDECARS],
+        &mut |batch| {
+            state(&Batch { batch, file }, origin, &mut *sink)?;
+            sidecars(&Batch { batch, file }, origin, &mut |action| {
+                coverage.files = true;
+                sink(action)
+            })
+        },
+    )?;
+    Ok(coverage)
+}
+
+/// Reads which sidecars a checkpoint names, with their sizes where it says so, and nothing else of it.
+///
+/// # Errors
+/// As [`read_parquet`], apart from missing columns: a checkpoint without sidecars names none.
+pub fn read_sidecar_names(
+    reader: impl ChunkReader + 'static,
+    file: &str,
+    root: &TableRoot,
+) -> Result<Vec<(ObjectKey, Option<u64>)>, LogError> {
+    let builder = open(reader, file)?;
+    let mut names = Vec::new();
+    if !has(builder.parquet_schema(), &["sidecar", "path"]) {
+        return Ok(names);
+    }
+    read(builder, file, &[SIDECARS], &mut |batch| {
+        sidecars(
+            &Batch { batch, file },
+            Origin { file, root },
+            &mut |action| {
+                if let Action::Sidecar { key, size } = action {
+                    names.push((key, size));
+                }
+                Ok(())
+            },
+        )
+    })?;
+    Ok(names)
+}
+
+type Builder<R> = ParquetRecordBatchReaderBuilder<R>;
+
+fn open<R: ChunkReader + 'static>(reader: R, file: &str) -> Result<Builder<R>, LogError> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    Builder::try_new_with_options(reader, options).map_err(|error| unreadable(file, &error))
+}
+
+fn read<R: ChunkReader + 'static>(
+    builder: Builder<R>,
+    file: &str,
+    wanted: &[&[&[&str]]],
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let wanted: Vec<&[&str]> = wanted.iter().copied().flatten().copied().collect();
+    let schema = builder.parquet_schema();
+    let leaves = (0..schema.num_columns()).filter(|&leaf| {
+        let column = schema.column(leaf);
+        let parts = column.path().parts();
+        wanted.iter().any(|path| is_below(parts, path))
+    });
+    let mask = ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>());
+    let batches = builder
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(|error| unreadable(file, &error))?;
+    for batch in batches {
+        each(&batch.map_err(|error| unreadable(file, &error))?)?;
+    }
+    Ok(())
+}
+
+fn has(schema: &SchemaDescriptor, path: &[&str]) -> bool {
+    let mut columns = schema.columns().iter();
+    columns.any(|column| is_below(column.path().parts(), path))
+}
+
+fn is_below(parts: &[String], path: &[&str]) -> bool {
+    parts.len() >= path.len() && parts.iter().zip(path).all(|(part, name)| part == name)
+}
+
+fn state(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
+    let add_path = batch.text(&["add", "path"])?;
+    let size = batch.number(&["add", "size"])?;
+    let modification_time = batch.number(&["add", "modificationTime"])?;
+    let stats = batch.text(&["add", "stats"])?;
+    let parsed_rows = batch.number(&["add", "stats_parsed", "numRecords"])?;
+    let add_vector = VectorColumns::of(batch, "add")?;
+    let remove_path = batch.text(&["remove", "path"])?;
+    let remove_vector = VectorColumns::of(batch, "remove")?;
+    for row in 0..batch.batch.num_rows() {
+        if let Some(path) = remove_path.at(row) {
+            let remove = RawRemove {
+                path: Cow::Borrowed(path),
+                deletion_vector: remove_vector.at(row, batch)?,
+            };
+            sink(remove.into_action(origin)?)?;
+        }
+        if let Some(path) = add_path.at(row) {
+            let add = RawAdd {
+                path: Cow::Borrowed(path),
+                size: size.at(row),
+                modification_time: modification_time.at(row),
+                stats: stats.at(row).map(Cow::Borrowed),
+                stats_parsed: parsed_rows.at(row).map(|rows| {
+                    Object(Stats {
+                        num_records: Some(Value::from(rows)),
+                    })
+                }),
+                deletion_vector: add_vector.at(row, batch)?,
+            };
+            sink(add.into_action(origin)?)?;
+        }
+    }
+    table(batch, sink)
+}
+
+/// The actions that are about the table as a whole.
+fn table(batch: &Batch<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
+    let reader = batch.number(&["protocol", "minReaderVersion"])?;
+    let writer = batch.number(&["protocol", "minWriterVersion"])?;
+    let id = batch.text(&["metaData", "id"])?;
+    let name = batch.text(&["metaData", "name"])?;
+    let app_id = batch.text(&["txn", "appId"])?;
+    let app_version = batch.number(&["txn", "version"])?;
+    let domain = batch.text(&["domainMetadata", "domain"])?;
+    let configuration = batch.text(&["domainMetadata", "configuration"])?;
+    let removed = batch.flag(&["domainMetadata", "removed"])?;
+    let version = batch.number(&["checkpointMetadata", "version"])?;
+    for row in 0..batch.batch.num_rows() {
+        if let Some(reader) = reader.at(row) {
+            let number = |number: i64| {
+                let detail = "protocol version out of range";
+                u32::try_from(number).map_err(|_| unreadable(batch.file, &detail))
+            };
+            sink(Action::Protocol(Protocol {
+                min_reader_version: number(reader)?,
+                min_writer_version: number(writer.at(row).unwrap_or(0))?,
+                reader_features: batch.list(&["protocol", "readerFeatures"], row)?,
+                writer_features: batch.list(&["protocol", "writerFeatures"], row)?,
+            }))?;
+        }
+        if let Some(id) = id.at(row) {
+            let metadata = RawMetadata {
+                id: Some(id.to_owned()),
+                name: name.at(row).map(str::to_owned),
+                partition_columns: Some(batch.list(&["metaData", "partitionColumns"], row)?),
+                configuration: Some(batch.map(&["metaData", "configuration"], row)?.collect()),
+            };
+            sink(metadata.into_action())?;
+        }
+        if let Some(app_id) = app_id.at(row) {
+            let txn = RawTxn {
+                app_id: app_id.to_owned(),
+                version: app_version.at(row),
+            };
+            sink(txn.into_action())?;
+        }
+        if let Some(domain) = domain.at(row) {
+            let domain = RawDomain {
+                domain: domain.to_owned(),
+                configuration: configuration.at(row).map(str::to_owned),
+                removed: removed.at(row),
+            };
+            sink(domain.into_action())?;
+        }
+        if let Some(version) = version.at(row) {
+            let metadata = RawCheckpointMetadata {
+                version: u64::try_from(version).ok(),
+            };
+            sink(metadata.into_action())?;
+        }
+    }
+    Ok(())
+}
+
+fn sidecars(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
+    let path = batch.text(&["sidecar", "path"])?;
+    let size = batch.number(&["sidecar", "sizeInBytes"])?;
+    for row in 0..batch.batch.num_rows() {
+        if let Some(path) = path.at(row) {
+            let sidecar = RawSidecar {
+                path: Cow::Borrowed(path),
+                size_in_bytes: size.at(row),
+            };
+            sink(sidecar.into_action(origin)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(file: &str, detail: &dyn std::fmt::Display) -> LogError {
+    LogError::CheckpointUnreadable {
+        file: file.to_owned(),
+        detail: detail.to_string(),
+    }
+}
+
+fn missing(file: &str, column: &'static str) -> LogError {
+    LogError::MissingColumn {
+        file: file.to_owned(),
+        column,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! Tests of reading checkpoints: each writes the Parquet file that it needs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalake::arrow::array::{
+    Array as _, ArrayRef, Int32Array, Int64Array, LargeStringArray, ListArray, MapArray,
+    StringArray, StructArray, new_null_array,
+};
+use deltalake::arrow::buffer::{NullBuffer, OffsetBuffer};
+use deltalake::arrow::datatypes::{DataType, Field, Fields};
+use deltalake::parquet::arrow::ArrowWriter;
+
+use super::*;
+use crate::delta::{Add, Metadata};
+use crate::ids::{Location, Version};
+
+fn text<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn number<const N: usize>(values: [Option<i64>; N]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+/// A struct column; `valid` says in which rows the struct itself is there.
+fn fields(columns: Vec<(&str, ArrayRef)>, valid: Option<&[bool]>) -> ArrayRef {
+    let names = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), true));
+    let names: Fields = names.collect();
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    Arc::new(StructArray::new(names, arrays, valid.map(NullBuffer::from)))
+}
+
+fn parquet(columns: Vec<(&str, ArrayRef)>) -> Bytes {
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes.into()
+}
+
+fn root() -> TableRoot {
+    TableRoot::new("s3://lake/t").unwrap()
+}
+
+fn read_all(bytes: Bytes, wants: Wants) -> Result<(Coverage, Vec<Action>), LogError> {
+    let mut actions = Vec::new();
+    let coverage = read_parquet(bytes, "c.parquet", &root(), wants, &mut |action| {
+        actions.push(action);
+        Ok(())
+    })?;
+    Ok((coverage, actions))
+}
+
+fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
+    read_all(parquet(columns), Wants::State)
+        .unwrap_err()
+        .to_string()
+}
+
+fn adds(actions: Vec<Action>) -> Vec<Add> {
+    actions
+        .into_iter()
+        .filter_map(|action| {
+            let Action::Add { add, .. } = action else {
+                return None;
+            };
+            Some(add)
+        })
+        .collect()
+}
+
+/// A checkpoint with one action of every kind that is not about a data file.
+fn table_actions() -> Bytes {
+    let list = |item: &str| -> ArrayRef {
+        let field = Arc::new(Field::new("element", DataType::Utf8, true));
+        let offsets = OffsetBuffer::from_lengths([1]);
+        Arc::new(ListArray::new(field, offsets, text([Some(item)]), None))
+    };
+    let entries = StructArray::from(vec![
+        (
+            Arc::new(Field::new("key", DataType::Utf8, false)),
+            text([Some("k"), Some("l")]),
+        ),
+        (
+            Arc::new(Field::new("value", DataType::Utf8, true)),
+            text([Some("v"), None]),
+        ),
+    ]);
+    let field = Arc::new(Field::new("key_value", entries.data_type().clone(), false));
+    let map = MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false);
+    parquet(vec![
+        (
+            "add",
+            fields(vec![("path", text([None])), ("size", number([None]))], None),
+        ),
+        (
+            "protocol",
+            fields(
+                vec![
+                    (
+                        "minReaderVersion",
+                        Arc::new(Int32Array::from(vec![3])) as ArrayRef,
+                    ),
+                    ("minWriterVersion", Arc::new(Int32Array::from(vec![7]))),
+                    ("readerFeatures", list("v2Checkpoint")),
+                ],
+                None,
+            ),
+        ),
+        (
+            "metaData",
+            fields(
+                vec![
+                    ("id", text([Some("x")])),
+                    ("partitionColumns", list("p")),
+                    ("configuration", Arc::new(map) as ArrayRef),
+                ],
+                None,
+            ),
+        ),
+        (
+            "txn",
+            fields(
+                vec![
+                    ("appId", text([Some("app")])),
+                    ("version", number([Some(5)])),
+                ],
+                None,
+            ),
+        ),
+        (
+            "domainMetadata",
+            fields(
+                vec![
+                    ("domain", text([Some("d")])),
+                    ("configuration", text([Some("c")])),
+                ],
+                None,
+            ),
+        ),
+        (
+            "checkpointMetadata",
+            fields(vec![("version", number([Some(4)]))], None),
+        ),
+        (
+            "sidecar",
+            fields(
+                vec![
+                    ("path", text([Some("s%20.parquet")])),
+                    ("sizeInBytes", number([Some(6)])),
+                ],
+                None,
+            ),
+        ),
+    ])
+}
+
+#[test]
+fn structs_that_are_null_or_full_of_nulls_are_no_actions() {
+    let add = fields(
+        vec![
+            ("path", text([Some("a%20b"), Some("hidden"), None])),
+            ("size", number([Some(1), Some(2), None])),
+        ],
+        Some(&[true, false, true]),
+    );
+    let remove = fields(vec![("path", text([None, None, Some("gone")]))], None);
+    let txn = fields(
+        vec![("appId", text([None; 3])), ("version", number([None; 3]))],
+        None,
+    );
+    let bytes = parquet(vec![("add", add), ("remove", remove), ("txn", txn)]);
+    let (_, actions) = read_all(bytes.clone(), Wants::State).unwrap();
+    assert_eq!(actions.len(), 1, "{actions:?}");
+    let add = &adds(actions)[0];
+    assert_eq!(add.file, Location::Inside("a b".parse().unwrap()));
+    assert_eq!((add.size, add.rows), (1, None));
+    let (_, actions) = read_all(bytes, Wants::StateAndTombstones).unwrap();
+    assert_eq!(actions.len(), 2);
+    assert!(
+        matches!(&actions[1], Action::Remove { file, dv_id: None, .. } if file.as_str() == "gone")
+    );
+}
+
+#[test]
+fn types_of_other_writers_are_widened_and_statistics_taken_from_either_column() {
+    let add = fields(
+        vec![
+            (
+                "path",
+                Arc::new(LargeStringArray::from(vec!["a", "b", "c"])) as ArrayRef,
+            ),
+            ("size", Arc::new(Int32Array::from(vec![7, 8, 9]))),
+            (
+                "stats",
+                text([Some(r#"{"numRecords":3}"#), Some("broken"), None]),
+            ),
+            (
+                "stats_parsed",
+                fields(vec![("numRecords", number([Some(9), Some(4), None]))], None),
+            ),
+        ],
+        None,
+    );
+    let (_, actions) = read_all(parquet(vec![("add", add)]), Wants::State).unwrap();
+    let found: Vec<_> = adds(actions)
+        .iter()
+        .map(|add| (add.size, add.rows))
+        .collect();
+    assert_eq!(found, [(7, Some(3)), (8, Some(4)), (9, None)]);
+}
+
+#[test]
+fn vectors_are_read_whole_or_refused() {
+    let with = |path: Option<&'static str>| {
+        let vector = fields(
+            vec![
+                ("storageType", text([Some("i"), None])),
+                ("pathOrInlineDv", text([path, None])),
+                ("offset", new_null_array(&DataType::Int32, 2)),
+                ("sizeInBytes", number([Some(40), None])),
+                ("cardinality", number([Some(2), None])),
+            ],
+            None,
+        );
+        let add = vec![
+            ("path", text([Some("a"), Some("b")])),
+            ("size", number([Some(1), Some(2)])),
+            ("deletionVector", vector),
+        ];
+        read_all(parquet(vec![("add", fields(add, None))]), Wants::State)
+    };
+    let adds = adds(with(Some("bits")).unwrap().1);
+    let dv = adds[0].dv.as_ref().unwrap();
+    assert_eq!(
+        (dv.id.as_str(), dv.size, dv.cardinality, dv.offset),
+        ("ibits", 40, 2, None)
+    );
+    assert_eq!(adds[1].dv, None);
+    let error = with(None).unwrap_err().to_string();
+    assert!(error.contains("half a deletion vector"), "{error}");
+}
+
+#[test]
+fn actions_about_the_table_are_read() {
+    let bytes = table_actions();
+    let (_, actions) = read_all(bytes.clone(), Wants::State).unwrap();
+    let sidecar = "_delta_log/_sidecars/s .parquet"
+        .parse::<ObjectKey>()
+        .unwrap();
+    assert_eq!(
+        actions,
+        [
+            Action::Protocol(Protocol {
+                min_reader_version: 3,
+                min_writer_version: 7,
+                reader_features: vec!["v2Checkpoint".to_owned()],
+                writer_features: Vec::new(),
+            }),
+            Action::Metadata(Metadata {
+                id: Some("x".to_owned()),
+                name: None,
+                partition_columns: vec!["p".to_owned()],
+                configuration: [("k".to_owned(), "v".to_owned())].into(),
+            }),
+            Action::Txn {
+                app_id: "app".to_owned(),
+                version: Some(5)
+            },
+            Action::Domain {
+                domain: "d".to_owned(),
+                configuration: Some("c".to_owned())
+            },
+            Action::CheckpointMetadata {
+                version: Some(Version(4))
+            },
+            Action::Sidecar {
+                key: sidecar.clone(),
+                size: Some(6)
+            },
+        ]
+    );
+    let names = read_sidecar_names(bytes, "c.parquet", &root()).unwrap();
+    assert_eq!(names, [(sidecar, Some(6))]);
+}
+
+#[test]
+fn checkpoint_that_cannot_tell_about_files_is_refused_as_a_whole_but_not_in_part() {
+    let txn = || fields(vec![("appId", text([Some("a")]))], None);
+    let sidecar = |path| fields(vec![("path", text([path]))], None);
+    let add = fields(vec![("path", text([None])), ("size", number([None]))], None);
+    let coverage = |columns| read_all(parquet(columns), Wants::State).unwrap().0;
+    let without = coverage(vec![("txn", txn())]);
+    let error = without.check("c.parquet").unwrap_err();
+    assert_eq!(error.to_string(), "checkpoint c.parquet has no column add");
+    without
+        .and(coverage(vec![("add", add)]))
+        .check("c.parquet")
+        .unwrap();
+    coverage(vec![("sidecar", sidecar(Some("s")))])
+        .check("c.parquet")
+        .unwrap();
+    assert!(
+        coverage(vec![("sidecar", sidecar(None))])
+            .check("c.parquet")
+            .is_err()
+    );
+    let bytes = parquet(vec![("txn", txn())]);
+    assert!(
+        read_sidecar_names(bytes, "c.parquet", &root())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn files_without_path_or_size_are_refused() {
+    let path = || text([Some("a")]);
+    let add = |columns| vec![("add", fields(columns, None))];
+    assert_eq!(
+        refusal(add(vec![("size", number([Some(1)]))])),
+        "checkpoint c.parquet has no column add.path"
+    );
+    assert_eq!(
+        refusal(add(vec![("path", path())])),
+        "checkpoint c.parquet has no column add.size"
+    );
+    for size in [None, Some(-1)] {
+        assert_eq!(
+            refusal(add(vec![("path", path()), ("size", number([size]))])),
+            "c.parquet gives no size for a"
+        );
+    }
+}
+
+#[test]
+fn columns_of_the_wrong_shape_are_refused() {
+    let size = || number([Some(1)]);
+    for columns in [
+        vec![(
+            "add",
+            fields(
+                vec![("path", number([Some(1)])), ("size", text([Some("x")]))],
+                None,
+            ),
+        )],
+        vec![
+            (
+                "add",
+                fields(vec![("path", text([Some("a")])), ("size", size())], None),
+            ),
+            (
+                "protocol",
+                fields(vec![("minReaderVersion", number([Some(-1)]))], None),
+            ),
+        ],
+        vec![
+            (
+                "add",
+                fields(vec![("path", text([Some("a")])), ("size", size())], None),
+            ),
+            (
+                "metaData",
+                fields(
+                    vec![("id", text([Some("x")])), ("configuration", size())],
+                    None,
+                ),
+            ),
+        ],
+    ] {
+        let error = refusal(columns);
+        assert!(
+            error.starts_with("checkpoint c.parquet cannot be read: "),
+            "{error}"
+        );
+    }
+    // A column that should be a struct has none of the fields that are asked for.
+    assert_eq!(
+        refusal(vec![("add", size())]),
+        "checkpoint c.parquet has no column add.path"
+    );
+}
+
+#[test]
+fn file_that_is_no_parquet_or_is_cut_off_is_unreadable() {
+    let whole = parquet(vec![(
+        "txn",
+        fields(vec![("appId", text([Some("a")]))], None),
+    )]);
+    for bytes in [
+        Bytes::new(),
+        Bytes::from_static(b"PAR1"),
+        whole.slice(..whole.len() - 9),
+        whole.slice(9..),
+    ] {
+        let error = read_all(bytes, Wants::State).unwrap_err();
+        assert!(
+            matches!(error, LogError::CheckpointUnreadable { .. }),
+            "{error}"
+        );
+        assert!(error.is_about_content());
+    }
+}

@@ -1,0 +1,219 @@
+//! Everything that can be wrong with a transaction log, each with the values that its reader needs.
+
+use std::io;
+
+use super::path::PathError;
+use crate::ids::Version;
+use crate::sort::SortError;
+
+/// A log, or a version of it, that cannot be read with certainty.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// There is no table here: no `_delta_log/`, or neither a commit nor a complete checkpoint in it.
+    #[error(
+        "no Delta log here: {files} files in _delta_log/, none a commit or a complete checkpoint"
+    )]
+    NoLog {
+        /// Files found under `_delta_log/`, of whatever kind.
+        files: usize,
+    },
+    /// The version is newer than anything in the log.
+    #[error("version {version} does not exist, the newest is {newest}")]
+    NoSuchVersion {
+        /// The version asked for.
+        version: Version,
+        /// The newest in the log.
+        newest: Version,
+    },
+    /// A commit that the version needs is not there, and no complete checkpoint stands in for it.
+    #[error("version {version} cannot be rebuilt: commit {first_missing} is missing{}", after_checkpoint(*.checkpoint))]
+    Gap {
+        /// The version asked for.
+        version: Version,
+        /// The first commit that is missing.
+        first_missing: Version,
+        /// The newest complete checkpoint at or below the version, where there is one.
+        checkpoint: Option<Version>,
+    },
+    /// The newest version stands alone, far past the rest: somebody's mistake more likely than a version.
+    #[error("the newest version {version} stands alone, the one before it is {last_before}")]
+    FarFuture {
+        /// The newest version.
+        version: Version,
+        /// The newest version below it.
+        last_before: Version,
+    },
+    /// Only a multi-part checkpoint could rebuild the version, and parts of it are missing.
+    #[error(
+        "version {version} cannot be rebuilt: {present} of {parts} parts of checkpoint {checkpoint} are there"
+    )]
+    TornCheckpoint {
+        /// The version asked for.
+        version: Version,
+        /// The checkpoint's version.
+        checkpoint: Version,
+        /// How many parts are there.
+        present: usize,
+        /// How many there should be.
+        parts: u64,
+    },
+    /// The log up to the version has no `protocol` action.
+    #[error("no protocol action up to version {version}")]
+    NoProtocol {
+        /// The last version that was read.
+        version: Version,
+    },
+    /// The log up to the version has no `metaData` action.
+    #[error("no metaData action up to version {version}")]
+    NoMetadata {
+        /// The last version that was read.
+        version: Version,
+    },
+    /// The protocol names reader features that may change which files are live.
+    #[error("unknown reader features: {}", features.join(", "))]
+    UnknownReaderFeature {
+        /// Their names, sorted.
+        features: Vec<String>,
+    },
+    /// The protocol asks for a newer reader.
+    #[error("reader version {version} is needed, {newest_known} is the newest known")]
+    UnsupportedReaderVersion {
+        /// The version that the table asks for.
+        version: u32,
+        /// The newest that is understood.
+        newest_known: u32,
+    },
+    /// A line is not one JSON object of actions.
+    #[error("{file} line {line} is not an action: {detail}")]
+    BadJson {
+        /// The log file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What the parser said.
+        detail: String,
+    },
+    /// A line is not UTF-8.
+    #[error("{file} line {line} is not UTF-8")]
+    NotUtf8 {
+        /// The log file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// A line is longer than anything a writer writes, and is not read into memory.
+    #[error("{file} line {line} is longer than {limit} bytes")]
+    LineTooLong {
+        /// The log file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// The bytes of a log file could not be had.
+    #[error("read {file}")]
+    Read {
+        /// The log file.
+        file: String,
+        /// What the reader said.
+        #[source]
+        source: io::Error,
+    },
+    /// A checkpoint or sidecar is not the Parquet file that it should be.
+    #[error("checkpoint {file} cannot be read: {detail}")]
+    CheckpointUnreadable {
+        /// The checkpoint file or sidecar.
+        file: String,
+        /// What the decoder said.
+        detail: String,
+    },
+    /// A checkpoint lacks a column without which its files are not known.
+    #[error("checkpoint {file} has no column {column}")]
+    MissingColumn {
+        /// The checkpoint file or sidecar.
+        file: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// A checkpoint names a sidecar that is not there.
+    #[error("sidecar {file} is missing")]
+    MissingSidecar {
+        /// The sidecar.
+        file: String,
+    },
+    /// A file of the table has no size, or a negative one.
+    #[error("{file} gives no size for {path}")]
+    MissingSize {
+        /// The log file.
+        file: String,
+        /// The path as the log spells it.
+        path: String,
+    },
+    /// A deletion vector lacks a field, or has a negative number in it.
+    #[error("{file} gives no {field} for the deletion vector of {path}")]
+    BadVector {
+        /// The log file.
+        file: String,
+        /// The data file's path as the log spells it.
+        path: String,
+        /// The field, as Delta spells it.
+        field: &'static str,
+    },
+    /// A path names no object.
+    #[error("{file} names a file that cannot be found")]
+    Path {
+        /// The log file.
+        file: String,
+        /// What is wrong with the path.
+        #[source]
+        source: PathError,
+    },
+    /// The caller replays versions out of order.
+    #[error("version {version} is replayed after version {after}")]
+    OutOfOrder {
+        /// The version that came too late.
+        version: Version,
+        /// The one before it.
+        after: Version,
+    },
+    /// The live set could not be sorted.
+    #[error("sort the live files")]
+    Sort(#[from] SortError),
+}
+
+impl LogError {
+    /// Whether the content of a log file is to blame, so that another way to rebuild the version may do without it.
+    /// Everything else (the disk, the version itself, its protocol) stays as it is whichever way is tried.
+    pub fn is_about_content(&self) -> bool {
+        match self {
+            Self::BadJson { .. }
+            | Self::NotUtf8 { .. }
+            | Self::LineTooLong { .. }
+            | Self::CheckpointUnreadable { .. }
+            | Self::MissingColumn { .. }
+            | Self::MissingSidecar { .. }
+            | Self::MissingSize { .. }
+            | Self::BadVector { .. }
+            | Self::Path { .. } => true,
+            Self::NoLog { .. }
+            | Self::NoSuchVersion { .. }
+            | Self::Gap { .. }
+            | Self::FarFuture { .. }
+            | Self::TornCheckpoint { .. }
+            | Self::NoProtocol { .. }
+            | Self::NoMetadata { .. }
+            | Self::UnknownReaderFeature { .. }
+            | Self::UnsupportedReaderVersion { .. }
+            | Self::Read { .. }
+            | Self::OutOfOrder { .. }
+            | Self::Sort(_) => false,
+        }
+    }
+}
+
+fn after_checkpoint(checkpoint: Option<Version>) -> String {
+    checkpoint.map_or_else(String::new, |version| {
+        format!(" after checkpoint {version}")
+    })
+}

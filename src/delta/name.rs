@@ -1,0 +1,293 @@
+//! The names of the log: what a file under `_delta_log/` is, told from its key alone.
+
+use crate::ids::{ETag, ObjectKey, Timestamp, Version};
+use crate::store::Attributes;
+
+/// The folder of the log, below the table's root.
+const LOG_FOLDER: &str = "_delta_log/";
+
+/// Digits of a version in a name.
+const VERSION_DIGITS: usize = 20;
+
+/// The greatest version: Delta's versions are signed 64-bit numbers, and a name beyond is no version.
+const MAX_VERSION: u64 = i64::MAX.unsigned_abs();
+
+/// One file of a log as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// Its key below the table's root.
+    pub key: ObjectKey,
+    /// What it is.
+    pub kind: LogFileKind,
+    /// The version its name begins with; a compaction's last one, because it needs all commits up to that.
+    pub version: Option<Version>,
+    /// Bytes.
+    pub size: u64,
+    /// The store's tag of the content.
+    pub etag: ETag,
+    /// When the store took it.
+    pub last_modified: Timestamp,
+}
+
+/// What a file of the log is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogFileKind {
+    /// `N.json`: the actions of one version.
+    Commit,
+    /// `N.checkpoint.parquet`; may be a V2 checkpoint with sidecars all the same.
+    ClassicCheckpoint,
+    /// `N.checkpoint.P.Q.parquet`: worth something only with all its other parts.
+    CheckpointPart {
+        /// Which part, from 1.
+        part: u64,
+        /// How many there are.
+        parts: u64,
+    },
+    /// `N.checkpoint.UUID.json` or `.parquet`: the top file of a V2 checkpoint.
+    UuidCheckpoint(CheckpointFormat),
+    /// `N.M.compacted.json`: several versions in one file. Never needed, and no reader lets it fill a gap.
+    Compaction {
+        /// The first version in it.
+        start: Version,
+    },
+    /// `N.crc`: a version's checksum.
+    Checksum,
+    /// `_last_checkpoint`: a hint, never consulted.
+    LastCheckpoint,
+    /// A file under `_sidecars/`.
+    Sidecar,
+    /// A commit that may or may not come to be: `_staged_commits/`, `_commits/`, `.tmp/`, `_commit_*.json.tmp`. Evidence
+    /// only; whether it counts is known to a catalog or to another store.
+    Staged,
+    /// A name that begins with a dot, as Hadoop's checksums do.
+    Hidden,
+    /// Anything else.
+    Other,
+}
+
+/// How the top file of a checkpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckpointFormat {
+    /// JSON lines, read like a commit.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+impl LogFile {
+    /// Tells what a listed object is; `None` for one that is not in the log's folder.
+    pub fn parse(attributes: Attributes) -> Option<Self> {
+        let name = attributes.key.as_str().strip_prefix(LOG_FOLDER)?;
+        // Some tools make an empty object for a folder.
+        if name.is_empty() || name.ends_with('/') {
+            return None;
+        }
+        let (kind, version) = classify(name);
+        Some(Self {
+            kind,
+            version,
+            size: attributes.size,
+            etag: attributes.etag,
+            last_modified: attributes.last_modified,
+            key: attributes.key,
+        })
+    }
+
+    /// Its name without folders.
+    pub fn name(&self) -> &str {
+        self.key.as_str().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// How to read it, when it holds actions.
+    pub fn format(&self) -> Option<CheckpointFormat> {
+        match self.kind {
+            LogFileKind::Commit | LogFileKind::Compaction { .. } => Some(CheckpointFormat::Json),
+            LogFileKind::UuidCheckpoint(format) => Some(format),
+            LogFileKind::ClassicCheckpoint
+            | LogFileKind::CheckpointPart { .. }
+            | LogFileKind::Sidecar => Some(CheckpointFormat::Parquet),
+            LogFileKind::Checksum
+            | LogFileKind::LastCheckpoint
+            | LogFileKind::Staged
+            | LogFileKind::Hidden
+            | LogFileKind::Other => None,
+        }
+    }
+}
+
+/// What a name below the log's folder stands for.
+fn classify(name: &str) -> (LogFileKind, Option<Version>) {
+    if let Some((folder, file)) = name.split_once('/') {
+        let kind = match folder {
+            "_staged_commits" | "_commits" | ".tmp" => LogFileKind::Staged,
+            "_sidecars" if !file.contains('/') && !file.starts_with('.') => LogFileKind::Sidecar,
+            _ if folder.starts_with('.') || file.rsplit('/').next().is_some_and(is_hidden) => {
+                LogFileKind::Hidden
+            }
+            _ => LogFileKind::Other,
+        };
+        return (kind, None);
+    }
+    match name {
+        "_last_checkpoint" => return (LogFileKind::LastCheckpoint, None),
+        name if is_hidden(name) => return (LogFileKind::Hidden, None),
+        name if name.starts_with("_commit_") && name.ends_with(".json.tmp") => {
+            return (LogFileKind::Staged, None);
+        }
+        _ => {}
+    }
+    let Some((version, rest)) = split_version(name) else {
+        return (LogFileKind::Other, None);
+    };
+    let rest: Vec<&str> = rest.split('.').collect();
+    let kind = match rest.as_slice() {
+        ["json"] => LogFileKind::Commit,
+        ["crc"] => LogFileKind::Checksum,
+        ["checkpoint", "parquet"] => LogFileKind::ClassicCheckpoint,
+        ["checkpoint", uuid, "json"] if is_uuid(uuid) => {
+            LogFileKind::UuidCheckpoint(CheckpointFormat::Json)
+        }
+        ["checkpoint", uuid, "parquet"] if is_uuid(uuid) => {
+            LogFileKind::UuidCheckpoint(CheckpointFormat::Parquet)
+        }
+        ["checkpoint", part, parts, "parquet"] => match (digits(part, 10), digits(parts, 10)) {
+            (Some(part), Some(parts)) => LogFileKind::CheckpointPart { part, parts },
+            _ => LogFileKind::Other,
+        },
+        [end, "compacted", "json"] => match version_digits(end) {
+            Some(end) => return (LogFileKind::Compaction { start: version }, Some(end)),
+            None => LogFileKind::Other,
+        },
+        _ => LogFileKind::Other,
+    };
+    (kind, Some(version))
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+/// Splits `00000000000000000012.rest` into 12 and `rest`.
+fn split_version(name: &str) -> Option<(Version, &str)> {
+    let (version, rest) = name.split_once('.')?;
+    Some((version_digits(version)?, rest))
+}
+
+fn version_digits(text: &str) -> Option<Version> {
+    let version = digits(text, VERSION_DIGITS)?;
+    (version <= MAX_VERSION).then_some(Version(version))
+}
+
+/// A number of exactly so many digits: `u64`'s own parser would also take a sign.
+fn digits(text: &str, count: usize) -> Option<u64> {
+    let all_digits = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| text.parse().ok()).flatten()
+}
+
+/// As lenient as readers are: 36 letters, digits and hyphens, the first hyphen in its place.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            0..8 => byte.is_ascii_alphanumeric(),
+            8 => byte == b'-',
+            _ => byte.is_ascii_alphanumeric() || byte == b'-',
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_told_from_its_name() {
+        use LogFileKind::{
+            CheckpointPart, Checksum, ClassicCheckpoint, Commit, Compaction, Hidden,
+            LastCheckpoint, Other, Sidecar, Staged, UuidCheckpoint,
+        };
+        let uuid = "80a083e8-7026-4e79-81be-64bd76c43a11";
+        for (name, kind, version) in [
+            ("00000000000000000012.json", Commit, Some(12)),
+            ("00000000000000000012.crc", Checksum, Some(12)),
+            (
+                "00000000000000000012.checkpoint.parquet",
+                ClassicCheckpoint,
+                Some(12),
+            ),
+            (
+                "00000000000000000012.checkpoint.0000000002.0000000003.parquet",
+                CheckpointPart { part: 2, parts: 3 },
+                Some(12),
+            ),
+            (
+                &format!("00000000000000000012.checkpoint.{uuid}.json"),
+                UuidCheckpoint(CheckpointFormat::Json),
+                Some(12),
+            ),
+            (
+                &format!("00000000000000000012.checkpoint.{uuid}.parquet"),
+                UuidCheckpoint(CheckpointFormat::Parquet),
+                Some(12),
+            ),
+            (
+                "00000000000000000003.00000000000000000012.compacted.json",
+                Compaction { start: Version(3) },
+                Some(12),
+            ),
+            ("_last_checkpoint", LastCheckpoint, None),
+            ("_sidecars/a.parquet", Sidecar, None),
+            ("_sidecars/.a.parquet.crc", Hidden, None),
+            ("_staged_commits/00000000000000000003.x.json", Staged, None),
+            ("_commits/00000000000000000003.x.json", Staged, None),
+            (".tmp/00000000000000000003.json", Staged, None),
+            (&format!("_commit_{uuid}.json.tmp"), Staged, None),
+            (".00000000000000000012.json.crc", Hidden, None),
+            ("._last_checkpoint.crc", Hidden, None),
+            (
+                "00000000000000000012.checkpoint.new.parquet",
+                Other,
+                Some(12),
+            ),
+            (
+                "00000000000000000012.checkpoint.1.2.parquet",
+                Other,
+                Some(12),
+            ),
+            ("00000000000000000012.json.bak", Other, Some(12)),
+            ("00000000000000000012", Other, None),
+            ("12.json", Other, None),
+            ("+0000000000000000012.json", Other, None),
+            ("99999999999999999999.json", Other, None),
+            ("09223372036854775808.json", Other, None),
+            (
+                "09223372036854775807.json",
+                Commit,
+                Some(9_223_372_036_854_775_807),
+            ),
+            ("other/00000000000000000012.json", Other, None),
+        ] {
+            assert_eq!(classify(name), (kind, version.map(Version)), "{name}");
+        }
+    }
+
+    #[test]
+    fn objects_outside_the_log_and_folder_markers_are_no_log_files() {
+        for (key, is_log) in [
+            ("_delta_log/00000000000000000000.json", true),
+            ("_delta_log/", false),
+            ("_delta_log/_sidecars/", false),
+            ("part.parquet", false),
+            ("p=1/_delta_log/00000000000000000000.json", false),
+        ] {
+            let attributes = Attributes {
+                key: key.parse().unwrap(),
+                size: 1,
+                last_modified: Timestamp::UNIX_EPOCH,
+                etag: ETag(String::new()),
+                version: None,
+                sha256: None,
+                locked_until: None,
+            };
+            assert_eq!(LogFile::parse(attributes).is_some(), is_log, "{key}");
+        }
+    }
+}

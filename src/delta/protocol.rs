@@ -1,0 +1,138 @@
+//! The gate: which protocols leave the rule "live files are the reconciled adds plus their vectors" as it is.
+//!
+//! An allow-list by name. A feature that is not known may move the list of files elsewhere, and a backup made without
+//! knowing it would be a lie; writer features never change what a version consists of.
+
+use serde::{Deserialize, Serialize};
+
+use super::LogError;
+
+/// The newest reader version that is understood.
+pub const MAX_READER_VERSION: u32 = 3;
+
+/// Reader features under which the closure of a version is what this module computes.
+pub const READER_FEATURES: &[&str] = &[
+    "catalogManaged",
+    "catalogOwned",
+    "catalogOwned-preview",
+    "collations",
+    "collations-preview",
+    "columnMapping",
+    "deletionVectors",
+    "geoType",
+    "geospatial",
+    "geospatial-preview",
+    "materializePartitionColumns",
+    "timestampNtz",
+    "typeWidening",
+    "typeWidening-preview",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "variantShredding",
+    "variantShredding-preview",
+    "variantType",
+    "variantType-preview",
+];
+
+/// What the table asks of its readers and writers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    /// The version that a reader must implement.
+    pub min_reader_version: u32,
+    /// The version that a writer must implement.
+    #[serde(default)]
+    pub min_writer_version: u32,
+    /// Features that a reader must know.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub reader_features: Vec<String>,
+    /// Features that a writer must know.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub writer_features: Vec<String>,
+}
+
+/// Makes sure that every reader feature is one that leaves the closure as it is.
+///
+/// # Errors
+/// [`LogError::UnknownReaderFeature`] naming all that are unknown, [`LogError::UnsupportedReaderVersion`].
+pub fn check_protocol(protocol: &Protocol) -> Result<(), LogError> {
+    let mut features: Vec<_> = protocol
+        .reader_features
+        .iter()
+        .filter(|feature| !READER_FEATURES.contains(&feature.as_str()))
+        .cloned()
+        .collect();
+    if !features.is_empty() {
+        features.sort();
+        return Err(LogError::UnknownReaderFeature { features });
+    }
+    if protocol.min_reader_version > MAX_READER_VERSION {
+        return Err(LogError::UnsupportedReaderVersion {
+            version: protocol.min_reader_version,
+            newest_known: MAX_READER_VERSION,
+        });
+    }
+    Ok(())
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protocol(min_reader_version: u32, features: &[&str]) -> Protocol {
+        Protocol {
+            min_reader_version,
+            min_writer_version: 7,
+            reader_features: features.iter().map(ToString::to_string).collect(),
+            writer_features: vec!["invented".to_owned()],
+        }
+    }
+
+    #[test]
+    fn known_features_pass_and_unknown_writer_features_do_not_matter() {
+        check_protocol(&protocol(1, &[])).unwrap();
+        check_protocol(&protocol(3, READER_FEATURES)).unwrap();
+    }
+
+    #[test]
+    fn all_unknown_reader_features_are_named_in_order() {
+        let error = check_protocol(&protocol(
+            9,
+            &["zebra", "deletionVectors", "adaptiveMetadata"],
+        ))
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown reader features: adaptiveMetadata, zebra"
+        );
+    }
+
+    #[test]
+    fn reader_version_past_the_newest_is_refused() {
+        let error = check_protocol(&protocol(4, &[])).unwrap_err();
+        assert!(matches!(
+            error,
+            LogError::UnsupportedReaderVersion {
+                version: 4,
+                newest_known: 3
+            }
+        ));
+    }
+
+    #[test]
+    fn features_that_are_null_or_absent_are_none() {
+        for json in [
+            r#"{"minReaderVersion":1}"#,
+            r#"{"minReaderVersion":1,"readerFeatures":null}"#,
+        ] {
+            let protocol: Protocol = serde_json::from_str(json).unwrap();
+            assert!(protocol.reader_features.is_empty());
+        }
+    }
+}

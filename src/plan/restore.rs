@@ -1,0 +1,322 @@
+//! What a restore finds, and what it may do about it.
+//!
+//! Decides from a snapshot's entries and one listing of the target. Nothing that is right is touched; what is wrong is
+//! set aside before it is replaced; where something is the owner's choice, the plan says so and changes nothing.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::page::log_order;
+use crate::format::{Entry, EntryKind, Placement};
+use crate::ids::{ETag, SnapshotId, Timestamp, Version};
+use crate::store::Attributes;
+
+/// What stands at the target, in the order in which the cases are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Situation {
+    /// An empty place for a full copy, or one that an interrupted restore of the same snapshot has begun to fill.
+    EmptyTarget,
+    /// Another table lives there now: dropped and made anew.
+    AnotherTable {
+        /// Its Delta id.
+        delta_id: String,
+    },
+    /// Commits at or below V have other bytes.
+    CommitsDiffer {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// No log: a drop, or an interrupted delete.
+    NoLog,
+    /// Nothing above V: the table can be healed in place.
+    NothingAbove,
+    /// The live table is newer than V.
+    NewerLive {
+        /// Its newest version.
+        tip: Version,
+    },
+}
+
+/// What the live log tells about the target, for [`judge`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveLog {
+    /// The newest version that a commit or a checkpoint names, if any.
+    pub tip: Option<Version>,
+    /// Its Delta id, where it had to be read.
+    pub delta_id: Option<String>,
+    /// Commits at or below V that have other bytes than the snapshot's.
+    pub other_commits: Vec<String>,
+}
+
+/// Names the first situation that fits.
+pub fn judge(live: &LiveLog, delta_id: &str, version: Version) -> Situation {
+    match live.tip {
+        None => Situation::NoLog,
+        Some(tip) => match &live.delta_id {
+            Some(other) if other != delta_id => Situation::AnotherTable {
+                delta_id: other.clone(),
+            },
+            _ if !live.other_commits.is_empty() => Situation::CommitsDiffer {
+                files: live.other_commits.clone(),
+            },
+            _ if tip > version => Situation::NewerLive { tip },
+            _ => Situation::NothingAbove,
+        },
+    }
+}
+
+/// What a restore is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A full copy into an empty place.
+    To,
+    /// In place, whatever the situation allows without a choice.
+    InPlace,
+    /// In place, and under a newer live table put back V's data files only.
+    Heal,
+}
+
+/// What a restore may do in a situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Put back everything that is missing or wrong, log included.
+    Everything,
+    /// Put back data files only.
+    DataOnly,
+    /// Nothing until the owner has chosen.
+    OwnerMustChoose,
+}
+
+/// Decides what is allowed.
+pub fn permit(situation: &Situation, mode: Mode) -> Permission {
+    match (situation, mode) {
+        (Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove, _) => {
+            Permission::Everything
+        }
+        (Situation::NewerLive { .. }, Mode::Heal) => Permission::DataOnly,
+        (
+            Situation::NewerLive { .. }
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. },
+            _,
+        ) => Permission::OwnerMustChoose,
+    }
+}
+
+/// How a file of the snapshot stands at the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// It is there with the tag and size that were recorded.
+    Right,
+    /// It is there with the right size and another tag: its bytes must be read.
+    Unsure,
+    /// It is not there.
+    Missing,
+    /// It has another size.
+    Wrong,
+}
+
+/// Compares an entry with what the listing shows under its key.
+pub fn compare(entry: &Entry, listed: Option<&Attributes>) -> FileState {
+    match listed {
+        None => FileState::Missing,
+        Some(listed) if listed.size != entry.size => FileState::Wrong,
+        Some(listed) if entry.etag.as_ref() == Some(&listed.etag) => FileState::Right,
+        Some(_) => FileState::Unsure,
+    }
+}
+
+/// One thing that a restore has to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreStep {
+    /// The file to put.
+    pub entry: Entry,
+    /// The tag of the wrong file that stands there now: it is set aside first.
+    pub replaces: Option<ETag>,
+}
+
+// Data before log, the newest commit after all other commits, the hint last: `EntryKind` declares that order.
+impl Ord for RestoreStep {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |step: &Self| step.entry.kind;
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| log_order(&self.entry).cmp(&log_order(&other.entry)))
+            .then_with(|| self.entry.file.cmp(&other.entry.file))
+    }
+}
+
+impl PartialOrd for RestoreStep {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What to do about one entry, given how it stands and what is permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Leave it.
+    Keep,
+    /// Put it where nothing is.
+    Put,
+    /// Set aside what is there, then put it.
+    Replace,
+    /// Leave it, and say that it has other bytes: checkpoints and checksums are legitimately rewritten.
+    Report,
+}
+
+/// Decides one entry; `state` must not be [`FileState::Unsure`] any more.
+pub fn plan_entry(entry: &Entry, state: &FileState, permission: Permission) -> Action {
+    let in_scope = match permission {
+        Permission::Everything => true,
+        Permission::DataOnly | Permission::OwnerMustChoose => !entry.kind.is_log(),
+    };
+    if !in_scope || entry.placement == (Placement::Absent {}) {
+        return Action::Keep;
+    }
+    match (state, entry.kind) {
+        (FileState::Right | FileState::Unsure, _) => Action::Keep,
+        (FileState::Missing, _) => Action::Put,
+        (FileState::Wrong, EntryKind::Data | EntryKind::DeletionVector | EntryKind::ChangeData) => {
+            Action::Replace
+        }
+        (FileState::Wrong, _) => Action::Report,
+    }
+}
+
+/// What the live table would lose if its log went back to V, one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveVersion {
+    /// The version.
+    pub version: Version,
+    /// When, by its commit.
+    pub time: Option<Timestamp>,
+    /// The operation.
+    pub operation: Option<String>,
+    /// Who committed it.
+    pub user: Option<String>,
+    /// Rows added minus rows removed, when the statistics tell.
+    pub rows: Option<i64>,
+    /// Files added.
+    pub files_added: u64,
+    /// Files removed.
+    pub files_removed: u64,
+}
+
+/// Who restores what, beside the log of the table that is being restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who: user and host.
+    pub by: String,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// When the claim ends by itself.
+    pub until: Timestamp,
+}
+
+/// What to do about the newest claim on a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimVerdict {
+    /// Nobody else is at work: claim with the next number.
+    Take,
+    /// Somebody is.
+    Respect,
+}
+
+/// Judges the newest claim: an expired one is taken over, and so is one's own of the same snapshot, since every write
+/// of a restore is conditional and safe to repeat.
+pub fn judge_claim(found: Option<&Claim>, ours: &Claim, now: Timestamp) -> ClaimVerdict {
+    match found {
+        Some(found)
+            if found.until > now && (found.by != ours.by || found.snapshot != ours.snapshot) =>
+        {
+            ClaimVerdict::Respect
+        }
+        Some(_) | None => ClaimVerdict::Take,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Digest;
+
+    fn live(tip: Option<u64>, delta_id: Option<&str>, other: &[&str]) -> LiveLog {
+        LiveLog {
+            tip: tip.map(Version),
+            delta_id: delta_id.map(str::to_owned),
+            other_commits: other.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_first_row_that_fits_is_taken() {
+        let v = Version(5);
+        let cases = [
+            (live(None, None, &[]), Situation::NoLog),
+            (live(Some(5), None, &[]), Situation::NothingAbove),
+            (live(Some(3), None, &[]), Situation::NothingAbove),
+            (
+                live(Some(9), None, &[]),
+                Situation::NewerLive { tip: Version(9) },
+            ),
+            (
+                live(Some(9), Some("new"), &["0.json"]),
+                Situation::AnotherTable {
+                    delta_id: "new".into(),
+                },
+            ),
+            (
+                live(Some(9), Some("id"), &["3.json"]),
+                Situation::CommitsDiffer {
+                    files: vec!["3.json".into()],
+                },
+            ),
+        ];
+        for (live, expected) in cases {
+            assert_eq!(judge(&live, "id", v), expected, "{live:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_live_table_needs_a_choice_and_heal_touches_data_only() {
+        let newer = Situation::NewerLive { tip: Version(9) };
+        assert_eq!(permit(&newer, Mode::InPlace), Permission::OwnerMustChoose);
+        assert_eq!(permit(&newer, Mode::Heal), Permission::DataOnly);
+        assert_eq!(
+            permit(&Situation::NoLog, Mode::InPlace),
+            Permission::Everything
+        );
+        let other = Situation::AnotherTable {
+            delta_id: "x".into(),
+        };
+        assert_eq!(permit(&other, Mode::Heal), Permission::OwnerMustChoose);
+    }
+
+    #[test]
+    fn claims_of_others_are_respected_until_they_expire() {
+        let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-11-21T03:10:00Z".parse().unwrap();
+        let claim = |by: &str, snapshot: &[u8], until| Claim {
+            by: by.into(),
+            snapshot: SnapshotId(Digest::of(snapshot)),
+            until,
+        };
+        let ours = claim("ann", b"a", later);
+        let cases = [
+            (None, ClaimVerdict::Take),
+            (Some(claim("ann", b"a", later)), ClaimVerdict::Take),
+            (Some(claim("bob", b"a", later)), ClaimVerdict::Respect),
+            (Some(claim("ann", b"b", later)), ClaimVerdict::Respect),
+            (Some(claim("bob", b"b", now)), ClaimVerdict::Take),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(
+                judge_claim(found.as_ref(), &ours, now),
+                expected,
+                "{found:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! What a snapshot has to do: which record it may build on, which files are known, which must be copied.
+//!
+//! Invariant: a file counts as known only when a trusted base holds it under the same path with the size and the
+//! `modificationTime` that the log gives now. Everything else is read again.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::delta::LogFile;
+use crate::delta::replay::LiveFile;
+use crate::delta::segment::LogListing;
+use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
+use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope, Totals};
+use crate::ids::{Digest, Location, Version};
+use crate::source::LOG_PREFIX;
+
+/// How V's commit file looks now, beside what the base's record says of its own commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitState {
+    /// Same tag and size: the same file.
+    Same,
+    /// It is there with another tag or size; only its bytes can tell.
+    MustRead,
+    /// It is not there: cleaned up by the log's own retention, or never part of this table.
+    Gone,
+}
+
+/// Compares the base's commit file with the listing of the live log.
+pub fn compare_commit(record: &Record, listed: &LogListing) -> CommitState {
+    match (listed.commit(record.version), &record.commit) {
+        (Some(now), Some(then)) if now.etag == then.etag && now.size == then.size => {
+            CommitState::Same
+        }
+        (Some(_), _) => CommitState::MustRead,
+        (None, _) => CommitState::Gone,
+    }
+}
+
+/// What a record is good for as the base of a snapshot of version V.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseUse {
+    /// The table has not changed at all: the same manifest serves.
+    Unchanged,
+    /// The table went on from it: its live set and the new commits make V's live set.
+    Continue,
+    /// Its own commit was cleaned up: V is planned from a checkpoint, but files that it holds are known.
+    HeldOnly,
+    /// The table is not its continuation (rewound, or made anew).
+    Untrusted,
+}
+
+/// What the planner knows when it judges a base.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseEvidence {
+    /// The base's commit was found to be the same file as then; `None` when it is gone.
+    pub same_commit: Option<bool>,
+    /// The pinned version.
+    pub version: Version,
+    /// Whether every commit after the base up to V was listed.
+    pub commits_listed: bool,
+    /// The digest of the listed log, computed as the base's record computed its own.
+    pub log_digest: Digest,
+    /// What is to be held now.
+    pub scope: Scope,
+}
+
+/// Judges a base.
+pub fn judge_base(record: &Record, evidence: &BaseEvidence) -> BaseUse {
+    if evidence.version < record.version {
+        return BaseUse::Untrusted;
+    }
+    let unchanged = evidence.version == record.version
+        && evidence.log_digest == record.log_digest
+        && evidence.scope == record.scope;
+    match evidence.same_commit {
+        Some(false) => BaseUse::Untrusted,
+        _ if unchanged => BaseUse::Unchanged,
+        // History needs the spans of every file in the log, which a manifest does not keep.
+        Some(true) if evidence.commits_listed && evidence.scope == Scope::Live => BaseUse::Continue,
+        Some(true) | None => BaseUse::HeldOnly,
+    }
+}
+
+/// The digest of a listed log from checkpoint version `from` on: what decides that nothing has changed.
+///
+/// SHA-256 over one line a file, `key TAB size TAB etag LF`, in the byte order of the keys.
+pub fn log_digest(listed: &LogListing, from: Option<Version>) -> Digest {
+    let start = from
+        .map(|version| format!("{LOG_PREFIX}{:020}", version.0))
+        .unwrap_or_default();
+    let mut rows: Vec<_> = listed
+        .files()
+        .map(|file| (file.key.as_str(), file.size, &file.etag))
+        .collect();
+    rows.retain(|(key, ..)| *key >= start.as_str());
+    rows.sort_unstable();
+    let mut text = String::new();
+    for (key, size, etag) in rows {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "{key}\t{size}\t{}", etag.0);
+    }
+    Digest::of(text.as_bytes())
+}
+
+/// What to do with one name of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStep {
+    /// The base's entry serves.
+    Keep,
+    /// It must be read from the source.
+    Take,
+    /// The source's own clean-up removed it, and no rule keeps it.
+    Drop,
+}
+
+/// How far the listing of the log reached, for [`plan_log_file`].
+#[derive(Debug, Clone, Copy)]
+pub struct LogScope {
+    /// Whether the whole log was listed: so when a checkpoint entered, or without a base.
+    pub whole: bool,
+    /// The second newest complete checkpoint at or below V: from there on entries stay although the source
+    /// cleaned them up, so that V can be rebuilt in two ways.
+    pub keep_from: Option<Version>,
+}
+
+/// Decides one name of the log from what the base holds and what was listed under it.
+pub fn plan_log_file(
+    held: Option<(&Entry, Option<Version>)>,
+    listed: Option<&LogFile>,
+    scope: LogScope,
+) -> LogStep {
+    match (held, listed) {
+        (Some((entry, _)), Some(file)) => {
+            if entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size {
+                LogStep::Keep
+            } else {
+                LogStep::Take
+            }
+        }
+        (None, _) => LogStep::Take,
+        (Some((_, version)), None) => {
+            let kept = version.is_some() && version >= scope.keep_from;
+            if !scope.whole || (kept && scope.keep_from.is_some()) {
+                LogStep::Keep
+            } else {
+                LogStep::Drop
+            }
+        }
+    }
+}
+
+/// One object that V's closure needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Where it is.
+    pub file: Location,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes by the log; a file of deletion vectors has no size there.
+    pub size: Option<u64>,
+    /// `modificationTime` by the log, milliseconds since 1970.
+    pub modification_time: Option<i64>,
+    /// `numRecords` by the log.
+    pub rows: Option<u64>,
+    /// The logical files of V that it carries.
+    pub live: Vec<LiveUse>,
+    /// The logical files of older versions that it carries; only with scope `history`.
+    pub past: Vec<LiveUse>,
+    /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
+    pub required: bool,
+    /// The versions that need it, `until` exclusive.
+    pub spans: Vec<(Version, Option<Version>)>,
+}
+
+impl Need {
+    /// A file that the log names without its statistics.
+    pub fn plain(file: Location, kind: EntryKind, size: Option<u64>, required: bool) -> Self {
+        Self {
+            file,
+            kind,
+            size,
+            modification_time: None,
+            rows: None,
+            live: Vec::new(),
+            past: Vec::new(),
+            required,
+            spans: Vec::new(),
+        }
+    }
+}
+
+/// Entries in the order of a manifest's data pages, for the external sorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDataOrder(pub Entry);
+
+impl Ord for InDataOrder {
+    fn cmp(&self, other: &Self) -> Ordering {
+        data_order(&self.0).cmp(&data_order(&other.0))
+    }
+}
+
+impl PartialOrd for InDataOrder {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Rows that order by the file they are about, for the external sorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByFile<T> {
+    /// The file.
+    pub file: Location,
+    /// What is said about it.
+    pub row: T,
+}
+
+impl<T: Eq> Ord for ByFile<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.file.cmp(&other.file)
+    }
+}
+
+impl<T: Eq> PartialOrd for ByFile<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Gathers the logical files of each data file into one need; the files must come sorted by location.
+pub fn data_needs<E>(
+    files: impl Iterator<Item = Result<LiveFile, E>>,
+) -> impl Iterator<Item = Result<Need, E>> {
+    let mut files = files.peekable();
+    std::iter::from_fn(move || {
+        let first = match files.next()? {
+            Ok(first) => first,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut need = Need {
+            file: first.add.file.clone(),
+            kind: EntryKind::Data,
+            size: Some(first.add.size),
+            modification_time: Some(first.add.modification_time),
+            rows: first.add.rows,
+            live: Vec::new(),
+            past: Vec::new(),
+            required: false,
+            spans: Vec::new(),
+        };
+        take_in(&mut need, first);
+        while let Some(next) = files.next_if(|next| {
+            next.as_ref()
+                .map_or(true, |next| next.add.file == need.file)
+        }) {
+            match next {
+                Ok(next) => take_in(&mut need, next),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(need))
+    })
+}
+
+fn take_in(need: &mut Need, file: LiveFile) {
+    need.spans.push((file.from, file.until));
+    if file.until.is_none() {
+        // The live use describes the object now; an older one may have been rewritten under its name.
+        need.size = Some(file.add.size);
+        need.modification_time = Some(file.add.modification_time);
+        need.rows = file.add.rows;
+        need.required = true;
+        need.live.push(LiveUse { dv: file.add.dv });
+    } else {
+        need.past.push(LiveUse { dv: file.add.dv });
+    }
+}
+
+/// What a need turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matched {
+    /// The base or a journal holds it: its entry, brought up to V.
+    Known(Entry),
+    /// It must be copied.
+    Copy(Need),
+}
+
+/// Matches one need with what is held under the same file.
+pub fn match_need(need: Need, held: &[Entry]) -> Matched {
+    let found = held.iter().find(|entry| {
+        entry.kind == need.kind
+            && need.size.is_none_or(|size| size == entry.size)
+            && need
+                .modification_time
+                .is_none_or(|time| entry.modification_time == Some(time))
+            && !(need.required && entry.placement == Placement::Absent {})
+    });
+    match found {
+        Some(entry) => Matched::Known(Entry {
+            live: need.live,
+            rows: need.rows,
+            ..entry.clone()
+        }),
+        None => Matched::Copy(need),
+    }
+}
+
+/// Counts the logical files that came and went under one data file.
+pub fn count_change(change: &mut Change, now: &[LiveUse], then: &[LiveUse]) {
+    change.files_added += now.iter().filter(|file| !then.contains(file)).count() as u64;
+    change.files_removed += then.iter().filter(|file| !now.contains(file)).count() as u64;
+}
+
+/// Files that are carried out together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batch {
+    /// Small files, in this order, for one pack.
+    Pack(Vec<Need>),
+    /// One file with a blob of its own.
+    Single(Need),
+}
+
+/// A file of unknown size counts as this many bytes when packs are planned.
+const UNKNOWN_SIZE: u64 = 64 * 1024;
+
+/// Cuts a sequence of needs into batches: files up to 1 MiB together up to 16 MiB, larger ones alone.
+pub fn plan_batches<E>(
+    needs: impl Iterator<Item = Result<Need, E>>,
+) -> impl Iterator<Item = Result<Batch, E>> {
+    let mut needs = needs.peekable();
+    let mut single = None;
+    std::iter::from_fn(move || {
+        if let Some(need) = single.take() {
+            return Some(Ok(Batch::Single(need)));
+        }
+        let mut pack = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = needs.next_if(|next| {
+            next.as_ref().map_or(pack.is_empty(), |next| {
+                bytes + next.size.unwrap_or(UNKNOWN_SIZE) <= PACK_LIMIT || pack.is_empty()
+            })
+        }) {
+            let need = match next {
+                Ok(need) => need,
+                Err(error) => return Some(Err(error)),
+            };
+            if need.size.is_some_and(|size| size > PACKED_FILE_LIMIT) {
+                if pack.is_empty() {
+                    return Some(Ok(Batch::Single(need)));
+                }
+                single = Some(need);
+                break;
+            }
+            bytes += need.size.unwrap_or(UNKNOWN_SIZE);
+            pack.push(need);
+        }
+        (!pack.is_empty()).then_some(Ok(Batch::Pack(pack)))
+    })
+}
+
+/// Sums up a manifest as its entries go by.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    totals: Totals,
+    rows: i128,
+    rows_unknown: bool,
+}
+
+impl Tally {
+    /// Counts one entry.
+    pub fn add(&mut self, entry: &Entry) {
+        if entry.placement == (Placement::Absent {}) {
+            self.totals.absent_files += 1;
+            return;
+        }
+        self.totals.files += 1;
+        self.totals.bytes += entry.size;
+        if !entry.kind.is_log() {
+            self.totals.data_files += 1;
+            self.totals.data_bytes += entry.size;
+        }
+        self.totals.live_files += entry.live.len() as u64;
+        for file in &entry.live {
+            match entry.rows {
+                Some(rows) => {
+                    let deleted = file.dv.as_ref().map_or(0, |dv| dv.cardinality);
+                    self.rows += i128::from(rows) - i128::from(deleted);
+                }
+                None => self.rows_unknown = true,
+            }
+        }
+    }
+
+    /// The sums.
+    pub fn totals(&self) -> Totals {
+        let rows = if self.rows_unknown {
+            None
+        } else {
+            u64::try_from(self.rows).ok()
+        };
+        Totals {
+            rows,
+            ..self.totals
+        }
+    }
+}
+
+/// Which versions of `first..=last` no absent file spoils, as ascending inclusive ranges.
+pub fn whole_versions(
+    first: Version,
+    last: Version,
+    absent: &[(Version, Option<Version>)],
+) -> Vec<(Version, Version)> {
+    let mut holes: Vec<_> = absent
+        .iter()
+        .map(|(from, until)| (from.0, until.map_or(u64::MAX, |until| until.0)))
+        .collect();
+    holes.sort_unstable();
+    let mut whole = Vec::new();
+    let mut next = first.0;
+    for (from, until) in holes {
+        if from > next && next <= last.0 {
+            whole.push((Version(next), Version(last.0.min(from - 1))));
+        }
+        next = next.max(until);
+    }
+    if next <= last.0 {
+        whole.push((Version(next), last));
+    }
+    whole
+}

@@ -1,0 +1,438 @@
+//! Puts a table back from the vault: plans from one listing of the target, then carries the plan out.
+//!
+//! Restore never makes it worse: every write into the target is conditional, a wrong file is set aside before it is
+//! replaced, data goes before the log and the newest commit after all others. A restore that was killed is run again;
+//! what is right by then is not copied again.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::Vault;
+use crate::delta::{LogFile, LogFileKind};
+use crate::error::Error;
+use crate::format::{Entry, EntryKind, Manifest, Record};
+use crate::ids::{Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::restore::{
+    Action, FileState, LiveLog, LiveVersion, Mode, Permission, RestoreStep, Situation, compare,
+    judge, permit, plan_entry,
+};
+use crate::progress::{Phase, PlannedWork, Progress};
+use crate::sort::Sorter;
+use crate::source::{LOG_PREFIX, Source};
+use crate::spool::Scratch;
+use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
+
+mod carry;
+mod claim;
+mod live;
+mod older;
+
+/// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
+pub const OWN_PREFIX: &str = "_deltavault/";
+
+/// Files compared or put at a time. Each may take 8 MiB of memory.
+const FILES_IN_FLIGHT: usize = 16;
+
+/// Opens the store that holds a file outside the table's root, for putting it back there.
+pub type OpenOutsideForRestore =
+    Arc<dyn Fn(&str) -> Result<(Arc<dyn RestoreStore>, ObjectKey), StoreError> + Send + Sync>;
+
+/// What to put back, and how.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its record.
+    pub record: Arc<Record>,
+    /// The version to put back: the snapshot's own, or an older one that it is whole at.
+    pub version: Version,
+    /// Where to, and how far to go.
+    pub mode: Mode,
+    /// Whether files that the log names outside the table's folder may be put back at their places.
+    pub outside: bool,
+    /// The time of the run.
+    pub now: Timestamp,
+    /// Who restores.
+    pub by: String,
+}
+
+/// Everything a restore works with.
+pub struct Restorer {
+    /// The vault.
+    pub vault: Vault,
+    /// The place to put the table.
+    pub target: Arc<dyn RestoreStore>,
+    /// Opens what lies outside of it.
+    pub outside: OpenOutsideForRestore,
+    /// Where temporary files go.
+    pub temp: PathBuf,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+impl std::fmt::Debug for Restorer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Restorer")
+            .field("target", &self.target.uri())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a restore found and would do.
+#[derive(Debug)]
+pub struct RestorePlan {
+    /// What stands at the target.
+    pub situation: Situation,
+    /// What may be done about it.
+    pub permission: Permission,
+    /// Files to put where nothing is.
+    pub missing: PlannedWork,
+    /// Wrong files to set aside and replace.
+    pub wrong: PlannedWork,
+    /// Files of the snapshot that are right as they are.
+    pub kept: PlannedWork,
+    /// Log files with other bytes that are left as they are, first ones named.
+    pub left: Vec<String>,
+    /// Files that the log names outside the table's folder and that are not there.
+    pub outside_missing: Vec<String>,
+    /// Under a newer live table: each version above V.
+    pub lost: Vec<LiveVersion>,
+    /// Under a newer live table: the versions that are still whole, as ascending inclusive ranges.
+    pub whole_live: Vec<(Version, Version)>,
+    steps: Sorter<RestoreStep>,
+    // Holds what the steps were sorted in.
+    scratch: Scratch,
+}
+
+impl RestorePlan {
+    /// Whether there is nothing to put back.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// A restore that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoreDone {
+    /// Files put.
+    pub files_written: u64,
+    /// Their bytes.
+    pub bytes_written: u64,
+    /// Files that were right already.
+    pub files_kept: u64,
+}
+
+impl Restorer {
+    /// Looks at the target and plans; writes nothing.
+    ///
+    /// # Errors
+    /// A target that is not empty (with [`Mode::To`]), a path that would leave it, damage in the vault.
+    pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
+        self.progress.phase(&request.record.table.name, Phase::Plan);
+        let manifest = self.vault.manifest(&request.record).await?;
+        let log = self.list_log().await?;
+        let mut verdicts = HashMap::new();
+        let situation = match request.mode {
+            Mode::To => {
+                self.refuse_unless_empty(request).await?;
+                Situation::EmptyTarget
+            }
+            Mode::InPlace | Mode::Heal => {
+                self.situation(request, &manifest, &log, &mut verdicts)
+                    .await?
+            }
+        };
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut plan = RestorePlan {
+            permission: permit(&situation, request.mode),
+            situation,
+            missing: PlannedWork::default(),
+            wrong: PlannedWork::default(),
+            kept: PlannedWork::default(),
+            left: Vec::new(),
+            outside_missing: Vec::new(),
+            lost: Vec::new(),
+            whole_live: Vec::new(),
+            steps: Sorter::new(scratch.path())?,
+            scratch,
+        };
+        let another = matches!(
+            plan.situation,
+            Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
+        );
+        if !another {
+            self.plan_log(request, &manifest, &log, &verdicts, &mut plan)
+                .await?;
+            self.plan_data(request, &manifest, &mut plan).await?;
+        }
+        if let Situation::NewerLive { tip } = plan.situation {
+            let live = self.look_above(request.version, tip, &log).await?;
+            plan.lost = live.versions;
+            plan.whole_live = live.whole;
+        }
+        Ok(plan)
+    }
+
+    async fn list_log(&self) -> Result<HashMap<ObjectKey, Attributes>, Error> {
+        let listed = self.target.list(LOG_PREFIX, None);
+        Ok(listed
+            .map_ok(|file| (file.key.clone(), file))
+            .try_collect()
+            .await?)
+    }
+
+    /// A full copy goes into an empty place, or into one that an interrupted run of the same snapshot has claimed.
+    async fn refuse_unless_empty(&self, request: &RestoreRequest) -> Result<(), Error> {
+        let resumed = self
+            .newest_claim()
+            .await?
+            .is_some_and(|(_, _, claim)| claim.is_some_and(|claim| claim.snapshot == request.id));
+        let mut listing = self.target.list("", None);
+        while let Some(found) = listing.try_next().await? {
+            if !resumed && !found.key.as_str().starts_with(OWN_PREFIX) {
+                return Err(Error::TargetNotEmpty {
+                    uri: self.target.uri().to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what stands at the target, reading commits whose tags are not those that were recorded.
+    async fn situation(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        log: &HashMap<ObjectKey, Attributes>,
+        verdicts: &mut HashMap<ObjectKey, FileState>,
+    ) -> Result<Situation, Error> {
+        let files: Vec<LogFile> = log.values().cloned().filter_map(LogFile::parse).collect();
+        let tip = files
+            .iter()
+            .filter(|file| makes_a_version(file))
+            .filter_map(|file| file.version)
+            .max();
+        let mut live = LiveLog {
+            tip,
+            delta_id: None,
+            other_commits: Vec::new(),
+        };
+        let mut common = false;
+        if tip.is_some() {
+            let mut compared = self.log_entries(request, manifest).map_ok(|entry| async {
+                let listed = match &entry.file {
+                    Location::Inside(key) => log.get(key),
+                    Location::Outside(_) => None,
+                };
+                let state = self.settle(&entry, listed).await?;
+                Ok((entry, state))
+            });
+            let mut compared = std::pin::pin!(compared.by_ref().try_buffered(FILES_IN_FLIGHT));
+            while let Some((entry, state)) = compared.try_next().await? {
+                if entry.kind == EntryKind::Commit {
+                    common |= state == FileState::Right;
+                    if state == FileState::Wrong {
+                        live.other_commits.push(entry.file.to_string());
+                    }
+                }
+                if let Location::Inside(key) = entry.file {
+                    verdicts.insert(key, state);
+                }
+            }
+        }
+        if tip.is_some() && (!common || !live.other_commits.is_empty()) {
+            live.delta_id = self.live_delta_id(&files).await?;
+        }
+        Ok(judge(
+            &live,
+            &request.record.table.delta_id,
+            request.version,
+        ))
+    }
+
+    /// Compares an entry with the listing; where only its tag differs, the bytes decide.
+    async fn settle(&self, entry: &Entry, listed: Option<&Attributes>) -> Result<FileState, Error> {
+        match (compare(entry, listed), listed) {
+            (FileState::Unsure, Some(listed)) => {
+                let source = self.as_source();
+                let location = Location::Inside(listed.key.clone());
+                let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+                match source.fetch(&location, scratch.path()).await {
+                    Ok(found) if Some(found.payload.sha256) == entry.sha256 => Ok(FileState::Right),
+                    Ok(_) => Ok(FileState::Wrong),
+                    Err(error) if error.is_not_found() => Ok(FileState::Missing),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            (state, _) => Ok(state),
+        }
+    }
+
+    fn as_source(&self) -> Source {
+        let outside = Arc::clone(&self.outside);
+        let root: Arc<dyn ReadStore> = self.target.clone();
+        Source::new(
+            root,
+            Arc::new(move |uri| {
+                let (store, key) = outside(uri)?;
+                let store: Arc<dyn ReadStore> = store;
+                Ok((store, key))
+            }),
+        )
+    }
+
+    async fn plan_log(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        log: &HashMap<ObjectKey, Attributes>,
+        verdicts: &HashMap<ObjectKey, FileState>,
+        plan: &mut RestorePlan,
+    ) -> Result<(), Error> {
+        let mut entries = self.log_entries(request, manifest);
+        while let Some(entry) = entries.try_next().await? {
+            let Location::Inside(key) = &entry.file else {
+                continue;
+            };
+            let listed = log.get(key);
+            let state = match verdicts.get(key) {
+                Some(state) => state.clone(),
+                None => self.settle(&entry, listed).await?,
+            };
+            self.add_step(request, plan, entry, &state, listed)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the data entries with one listing of the table.
+    async fn plan_data(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        plan: &mut RestorePlan,
+    ) -> Result<(), Error> {
+        let wanted = self
+            .data_entries(request, manifest, plan.scratch.path())
+            .await?;
+        let wanted = wanted.finish()?;
+        let listing = self
+            .target
+            .list("", None)
+            .try_filter(|file| {
+                let name = file.key.as_str();
+                let data = !name.starts_with(LOG_PREFIX) && !name.starts_with(OWN_PREFIX);
+                futures::future::ready(data)
+            })
+            .peekable();
+        let pairs = stream::try_unfold(
+            (wanted, listing.boxed().peekable()),
+            |(mut wanted, mut listing)| async move {
+                let Some(entry) = wanted.next() else {
+                    return Ok::<_, Error>(None);
+                };
+                let entry = entry?.row;
+                let mut found = None;
+                if let Location::Inside(key) = &entry.file {
+                    let at_or_before = |file: &Result<Attributes, StoreError>| {
+                        file.as_ref().map_or(true, |file| file.key <= *key)
+                    };
+                    while let Some(file) =
+                        std::pin::Pin::new(&mut listing).next_if(at_or_before).await
+                    {
+                        found = Some(file?).filter(|file| file.key == *key);
+                    }
+                }
+                Ok(Some(((entry, found), (wanted, listing))))
+            },
+        );
+        let settled = pairs
+            .map_ok(|(entry, found)| async move {
+                let state = match &entry.file {
+                    Location::Inside(_) => self.settle(&entry, found.as_ref()).await?,
+                    Location::Outside(uri) => self.settle_outside(&entry, uri).await?,
+                };
+                Ok((entry, found, state))
+            })
+            .try_buffered(FILES_IN_FLIGHT);
+        let mut settled = std::pin::pin!(settled);
+        while let Some((entry, found, state)) = settled.try_next().await? {
+            self.add_step(request, plan, entry, &state, found.as_ref())?;
+        }
+        Ok(())
+    }
+
+    async fn settle_outside(&self, entry: &Entry, uri: &str) -> Result<FileState, Error> {
+        let (store, key) = (self.outside)(uri)?;
+        match store.attributes(&key, None).await {
+            Ok(found) => Ok(compare(entry, Some(&found))),
+            Err(error) if error.is_not_found() => Ok(FileState::Missing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn add_step(
+        &self,
+        request: &RestoreRequest,
+        plan: &mut RestorePlan,
+        entry: Entry,
+        state: &FileState,
+        listed: Option<&Attributes>,
+    ) -> Result<(), Error> {
+        let leaves = match &entry.file {
+            Location::Inside(key) => key.has_odd_segment(),
+            Location::Outside(_) => request.mode == Mode::To,
+        };
+        if leaves {
+            return Err(Error::PathLeavesTarget {
+                file: entry.file.to_string(),
+                target: self.target.uri().to_owned(),
+            });
+        }
+        let outside = matches!(entry.file, Location::Outside(_));
+        let action = plan_entry(&entry, state, plan.permission);
+        let work = match action {
+            Action::Keep => &mut plan.kept,
+            Action::Put => &mut plan.missing,
+            Action::Replace => &mut plan.wrong,
+            Action::Report => {
+                plan.left.push(entry.file.to_string());
+                return Ok(());
+            }
+        };
+        work.files += 1;
+        work.bytes += entry.size;
+        if action == Action::Keep {
+            return Ok(());
+        }
+        if outside && !request.outside {
+            plan.outside_missing.push(entry.file.to_string());
+            return Ok(());
+        }
+        let replaces = match action {
+            Action::Replace => listed.map(|file| file.etag.clone()),
+            Action::Keep | Action::Put | Action::Report => None,
+        };
+        plan.steps.push(RestoreStep { entry, replaces })?;
+        Ok(())
+    }
+}
+
+/// Whether a version exists by this file: readers take a commit or a checkpoint for one.
+fn makes_a_version(file: &LogFile) -> bool {
+    match file.kind {
+        LogFileKind::Commit
+        | LogFileKind::ClassicCheckpoint
+        | LogFileKind::CheckpointPart { .. }
+        | LogFileKind::UuidCheckpoint(_) => true,
+        LogFileKind::Compaction { .. }
+        | LogFileKind::Checksum
+        | LogFileKind::LastCheckpoint
+        | LogFileKind::Sidecar
+        | LogFileKind::Staged
+        | LogFileKind::Hidden
+        | LogFileKind::Other => false,
+    }
+}

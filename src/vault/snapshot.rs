@@ -1,0 +1,476 @@
+//! Takes snapshots: pin V, replay, copy what is missing, prove the result from the vault's own bytes, publish.
+//!
+//! The crash-consistency argument: nothing that this module writes is visible before the record is, the record is one
+//! put-if-absent, and every object it leads to was written and checked before. A kill at any call leaves
+//! unreferenced objects; journals let the next run reference them instead of copying again. The store's type has no
+//! overwrite and no delete, so no bug here can harm an earlier snapshot.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use self::closure::{Closure, Held};
+use self::pin::{Past, Pinned};
+use self::replayed::{ChangeData, Fingerprint, Replayed};
+use self::ways::{LogRead, LogReader, Way};
+use super::put::Placer;
+use super::{LedgerView, Vault};
+use crate::delta::path::TableRoot;
+use crate::delta::replay::Replay;
+use crate::delta::segment::LogListing;
+use crate::delta::{LogError, check_protocol};
+use crate::error::Error;
+use crate::format::ledger::Link;
+use crate::format::record::TableIdentity;
+use crate::format::{
+    Entry, LockMode, Placement, Record, Reference, Scope, TableKey, Trigger, VaultKey,
+    decode_journal, layout,
+};
+use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
+use crate::plan::snapshot::BaseUse;
+use crate::progress::{Phase, Progress};
+use crate::source::Source;
+use crate::spool::{Scratch, Spool};
+use crate::store::{WriteStore, read_all};
+
+mod carry;
+mod closure;
+mod data;
+mod log;
+mod pages;
+mod pin;
+mod prove;
+mod publish;
+mod record;
+mod replayed;
+mod ways;
+
+pub use data::{Budget, JournalPace};
+
+/// How often a version is pinned anew when files vanish under the copy.
+const PIN_ATTEMPTS: usize = 5;
+
+/// A journal's bytes may not be more than this: 1,000 entries take less than 1 MiB.
+const JOURNAL_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// What to take a snapshot of, and how.
+#[derive(Debug, Clone)]
+pub struct SnapshotRequest {
+    /// Name, source and URI of the table; its Delta id is found out.
+    pub table: TableIdentity,
+    /// The table's key in the vault.
+    pub key: TableKey,
+    /// What to hold.
+    pub scope: Scope,
+    /// Why.
+    pub trigger: Trigger,
+    /// The resolved retention class.
+    pub class: String,
+    /// Until when the snapshot is kept.
+    pub promise: Timestamp,
+    /// The time of the run.
+    pub now: Timestamp,
+    /// 128 random bits.
+    pub run: Id128,
+    /// The set that the snapshot belongs to.
+    pub set: Option<Id128>,
+    /// Who takes it.
+    pub principal: String,
+    /// The tool and its version.
+    pub tool: String,
+    /// Snapshots on which nothing may be built from now on.
+    pub distrust: Vec<SnapshotId>,
+}
+
+/// A snapshot that was published.
+#[derive(Debug, Clone)]
+pub struct SnapshotDone {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its record.
+    pub record: Record,
+    /// Whether it names the same manifest as the one before.
+    pub unchanged: bool,
+}
+
+/// What a snapshot would do.
+#[derive(Debug, Clone)]
+pub struct SnapshotPlan {
+    /// The version that was pinned.
+    pub version: Version,
+    /// The snapshot that it would build on.
+    pub base: Option<SnapshotId>,
+    /// Whether nothing has changed since the base.
+    pub unchanged: bool,
+    /// Data files to copy.
+    pub files: u64,
+    /// Their bytes, as far as the log says.
+    pub bytes: u64,
+    /// Data files that are held already.
+    pub known_files: u64,
+    /// What the owner should know.
+    pub findings: Vec<String>,
+}
+
+/// Everything a snapshot works with.
+#[derive(Debug)]
+pub struct Snapshotter {
+    /// The vault, for reading.
+    pub vault: Vault,
+    /// The vault, for writing.
+    pub store: Arc<dyn WriteStore>,
+    /// Files in flight, over all tables.
+    pub budget: Budget,
+    /// When what was placed is written down.
+    pub journal: JournalPace,
+    /// Where temporary files go.
+    pub temp: std::path::PathBuf,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// Why one attempt ended.
+#[derive(Debug)]
+enum Failure {
+    /// For good.
+    Error(Error),
+    /// A log file is another one than was listed, or gone: the version has to be pinned again.
+    Moved { file: String },
+    /// Data files of V are gone.
+    Vanished {
+        version: Version,
+        files: Vec<String>,
+    },
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// One attempt's plan: everything that is known before the first byte is written.
+struct Planned {
+    pinned: Pinned,
+    log: LogRead,
+    closure: Closure,
+    fingerprint: Fingerprint,
+    scratch: Scratch,
+    root: TableRoot,
+    journals: Vec<Id128>,
+}
+
+impl Snapshotter {
+    /// Plans a snapshot and says what it would do; writes nothing.
+    ///
+    /// # Errors
+    /// Everything that [`Snapshotter::take`] would find out before it copies.
+    pub async fn plan(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+    ) -> Result<SnapshotPlan, Error> {
+        let view = self.vault.head(&request.key, &request.distrust).await?;
+        let planned = self.attempt_plan(source, request, &view).await;
+        match planned.map_err(|failure| failure.into_error(request))? {
+            Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
+                version: pinned.version,
+                base: Some(past.id),
+                unchanged: true,
+                files: 0,
+                bytes: 0,
+                known_files: past.record.totals.data_files,
+                findings: pinned.findings,
+            }),
+            Attempt::Planned(planned) => Ok(SnapshotPlan {
+                version: planned.pinned.version,
+                base: planned.pinned.base.as_ref().map(|base| base.past.id),
+                unchanged: false,
+                files: planned.closure.copy.len(),
+                bytes: planned.closure.copy_bytes,
+                known_files: planned.closure.known.len(),
+                findings: planned.pinned.findings,
+            }),
+        }
+    }
+
+    /// Takes a snapshot and publishes it.
+    ///
+    /// # Errors
+    /// Every refusal of the log, a source file that is missing or has another size (both named), another writer's
+    /// newer snapshot, and what the stores say. Nothing is visible then, and nothing that was copied is lost.
+    pub async fn take(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+    ) -> Result<SnapshotDone, Error> {
+        let mut journals = 0;
+        let mut last = None;
+        for _ in 0..PIN_ATTEMPTS {
+            let view = self.vault.head(&request.key, &request.distrust).await?;
+            let attempt = self.attempt(source, request, &view, &mut journals).await;
+            let failure = match attempt {
+                Ok(done) => return Ok(done),
+                Err(failure) => failure,
+            };
+            match &failure {
+                Failure::Error(_) => return Err(failure.into_error(request)),
+                Failure::Moved { file } => {
+                    self.progress
+                        .note(&format!("{file} changed while it was read; pinning again"));
+                }
+                Failure::Vanished { version, files } => {
+                    if self.newest(source).await? <= *version {
+                        return Err(failure.into_error(request));
+                    }
+                    self.progress.note(&format!(
+                        "{} files of version {version} vanished; pinning a newer version",
+                        files.len()
+                    ));
+                }
+            }
+            last = Some(failure);
+        }
+        Err(last.map_or(Error::Interrupted, |failure| failure.into_error(request)))
+    }
+
+    async fn newest(&self, source: &Source) -> Result<Version, Error> {
+        let listing = LogListing::new(source.list_log(None).await?);
+        Ok(listing.newest()?)
+    }
+
+    async fn attempt(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        journals: &mut u32,
+    ) -> Result<SnapshotDone, Failure> {
+        match self.attempt_plan(source, request, view).await? {
+            Attempt::Unchanged(pinned, past) => {
+                self.publish_unchanged(source, request, view, &pinned, &past)
+                    .await
+            }
+            Attempt::Planned(planned) => {
+                self.carry_out(source, request, view, *planned, journals)
+                    .await
+            }
+        }
+    }
+
+    async fn attempt_plan(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+    ) -> Result<Attempt, Failure> {
+        let table = &request.table.name;
+        self.progress.phase(table, Phase::ReadLog);
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut pinned = pin::pin(&self.vault, source, request, view, scratch.path()).await?;
+        if let Some(past) = pinned.unchanged.take() {
+            return Ok(Attempt::Unchanged(Box::new(pinned), past));
+        }
+        let root = TableRoot::new(source.uri())?;
+        let history = request.scope == Scope::History;
+        let mut first_error = None;
+        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
+        for way in ways::ways(&pinned, request.scope)? {
+            let tried = self
+                .try_way(source, &pinned, way, &root, &scratch, &mut spool)
+                .await;
+            let (log, replay, change_data) = match tried {
+                Ok(tried) => tried,
+                Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
+                    pinned
+                        .findings
+                        .push(format!("another way to the version was taken: {error}"));
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            self.progress.phase(table, Phase::Plan);
+            let (protocol, metadata) = replay.state().required(pinned.version)?;
+            check_protocol(protocol)?;
+            let delta_id = metadata.id.clone().unwrap_or_default();
+            if let Some(base) = &pinned.base
+                && base.using == BaseUse::HeldOnly
+                && base.past.record.table.delta_id != delta_id
+            {
+                pinned.base = None;
+                pinned
+                    .findings
+                    .push("another table was made under the same name".to_owned());
+            }
+            let mut held = Held::new(scratch.path())?;
+            let journals = self
+                .take_journals(request, view, &delta_id, &mut held)
+                .await?;
+            let replayed = Replayed {
+                replay,
+                change_data,
+                history,
+            };
+            let (closure, fingerprint) =
+                closure::close(&self.vault, &pinned, replayed, held, scratch.path()).await?;
+            let planned = Planned {
+                pinned,
+                log,
+                closure,
+                fingerprint,
+                scratch,
+                root,
+                journals,
+            };
+            return Ok(Attempt::Planned(Box::new(planned)));
+        }
+        Err(first_error.unwrap_or(LogError::NoLog { files: 0 }).into())
+    }
+
+    /// Reads and replays one way to V.
+    async fn try_way(
+        &self,
+        source: &Source,
+        pinned: &Pinned,
+        way: Way,
+        root: &TableRoot,
+        scratch: &Scratch,
+        spool: &mut Spool,
+    ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
+        let folder = scratch.path();
+        let mut reader = LogReader {
+            source,
+            pinned,
+            root,
+            folder,
+            spool,
+        };
+        let log = reader.read(way).await?;
+        let base = pinned.base.as_ref();
+        let (replay, change_data) =
+            replayed::replay_version(&self.vault, base, &log, root, folder).await?;
+        Ok((log, replay, change_data))
+    }
+
+    /// Takes what unfinished runs of the same table have placed, as far as it is still there; returns those runs.
+    async fn take_journals(
+        &self,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        delta_id: &str,
+        held: &mut Held,
+    ) -> Result<Vec<Id128>, Failure> {
+        let mut runs = Vec::new();
+        if !request.distrust.is_empty() {
+            return Ok(runs);
+        }
+        let head = view.head.link.as_ref();
+        let from = head.map_or(0, |link| link.seq);
+        let head = head.and_then(Link::record);
+        // What the head's own run placed, and what that run used, its manifest has.
+        let finished =
+            |run| head.is_some_and(|head| head.run == run || head.journals.contains(&run));
+        let prefix = layout::journals_prefix(&request.key);
+        let start = layout::journals_start_after(&request.key, from);
+        let mut listing = self.vault.store().list(&prefix, Some(&start));
+        while let Some(found) = listing.try_next().await? {
+            let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
+                continue;
+            };
+            if finished(run) {
+                continue;
+            }
+            let body = read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await;
+            // A journal saves work; one that cannot be read or understood saves none.
+            let Ok((_, body)) = body else { continue };
+            let Ok((header, entries)) = decode_journal(&body) else {
+                continue;
+            };
+            if header.delta_id == delta_id {
+                runs.push(run);
+                for entry in self.still_there(request, entries).await? {
+                    held.push_journalled(entry)?;
+                }
+            }
+        }
+        runs.sort_unstable();
+        runs.dedup();
+        Ok(runs)
+    }
+
+    /// Keeps the entries whose object is there, its lock extended where there are locks.
+    async fn still_there(
+        &self,
+        request: &SnapshotRequest,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Entry>, Failure> {
+        let mut objects: Vec<Reference> =
+            entries.iter().filter_map(reference_of).cloned().collect();
+        objects.sort_by(|a, b| (&a.key, &a.version).cmp(&(&b.key, &b.version)));
+        objects.dedup();
+        let there: Vec<Option<Reference>> = stream::iter(objects)
+            .map(|object| async move {
+                let proven = self
+                    .store
+                    .extend_lock(&object.key, object.version.as_ref(), request.promise)
+                    .await;
+                match proven {
+                    Ok(_) => Ok(Some(object)),
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(Error::from(error)),
+                }
+            })
+            .buffered(16)
+            .try_collect()
+            .await?;
+        let there: Vec<_> = there.into_iter().flatten().collect();
+        Ok(entries
+            .into_iter()
+            .filter(|entry| reference_of(entry).is_some_and(|object| there.contains(object)))
+            .collect())
+    }
+
+    fn placer(&self, request: &SnapshotRequest) -> Placer<'_> {
+        let lock_until = match self.vault.file().lock_mode {
+            LockMode::None => None,
+            LockMode::Governance | LockMode::Compliance => Some(request.promise),
+        };
+        Placer {
+            store: self.store.as_ref(),
+            lock_until,
+            generation: Generation::default(),
+        }
+    }
+}
+
+/// What an attempt came to before anything was written.
+enum Attempt {
+    /// The head's manifest serves.
+    Unchanged(Box<Pinned>, Past),
+    /// There is something to do.
+    Planned(Box<Planned>),
+}
+
+impl Failure {
+    fn into_error(self, request: &SnapshotRequest) -> Error {
+        let table = request.table.name.clone();
+        match self {
+            Self::Error(error) => error,
+            Self::Moved { file } => Error::SourceMoving { table, file },
+            Self::Vanished { version, files } => Error::SourceFileMissing {
+                table,
+                version,
+                files,
+            },
+        }
+    }
+}
+
+/// The vault object that holds an entry's bytes.
+fn reference_of(entry: &Entry) -> Option<&Reference> {
+    match &entry.placement {
+        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
+        Placement::Inline(_) | Placement::Absent {} => None,
+    }
+}

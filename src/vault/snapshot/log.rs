@@ -1,0 +1,286 @@
+//! The log half of a manifest: what the base holds and what was listed, merged in log order and written as pages.
+//!
+//! Pages go out while the merge runs, so that a log of any length costs the memory of one page.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::pin::Pin;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::super::put::Placer;
+use super::super::{Entries, Vault};
+use super::Failure;
+use super::pages::Pages;
+use super::pin::Pinned;
+use crate::delta::segment::CheckpointFiles;
+use crate::delta::{LogFile, LogFileKind};
+use crate::error::Error;
+use crate::format::page::{INLINE_LIMIT, LogOrder, log_order, log_order_of};
+use crate::format::{Entry, EntryKind, PageRef, Placement};
+use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::snapshot::{LogScope, LogStep, Tally, plan_log_file};
+use crate::source::{Fetched, Source};
+use crate::spool::{IN_MEMORY_LIMIT, Spooled};
+use crate::store::{Attributes, PayloadData};
+
+/// Log files read at a time, in order.
+const LOG_FILES_AHEAD: usize = 16;
+
+/// A log file that was already read in this run.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    pub(super) attributes: Attributes,
+    pub(super) spooled: Spooled,
+}
+
+/// The log files of a run by key.
+pub(super) type Bodies = HashMap<ObjectKey, Body>;
+
+/// What is to be done for one name of the log, in log order.
+enum Step {
+    Keep(Box<Entry>),
+    Take(LogFile),
+}
+
+/// Writes the log pages of a snapshot.
+pub(super) struct LogWriter<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) source: &'a Source,
+    pub(super) placer: Placer<'a>,
+    pub(super) folder: &'a Path,
+    pub(super) bodies: &'a Bodies,
+    /// Sidecars that a checkpoint of this run names; others are held only when the base holds them.
+    pub(super) sidecars: &'a HashSet<ObjectKey>,
+}
+
+/// What writing the log brought.
+#[derive(Debug, Default)]
+pub(super) struct LogWritten {
+    pub(super) pages: Vec<PageRef>,
+    pub(super) new_files: u64,
+    pub(super) new_bytes: u64,
+}
+
+impl LogWriter<'_> {
+    /// Merges the base's log entries with the files to hold, reads what is new, and writes the pages.
+    pub(super) async fn write(
+        &self,
+        pinned: &Pinned,
+        hold: Vec<LogFile>,
+        scope: LogScope,
+        known_pages: &[PageRef],
+        tally: &mut Tally,
+    ) -> Result<LogWritten, Failure> {
+        let base: Entries<'_> = match &pinned.base {
+            Some(base) if base.reuse => self.vault.entries(&base.manifest.log_pages),
+            Some(_) | None => stream::empty().boxed(),
+        };
+        let steps = merge(base, sorted(hold), scope, self.sidecars);
+        let mut pages = Pages::new(self.placer, known_pages);
+        let mut written = LogWritten::default();
+        let entries = steps
+            .map(|step| async {
+                match step? {
+                    Step::Keep(entry) => Ok((*entry, false)),
+                    Step::Take(file) => self.take(&file).await.map(|entry| (entry, true)),
+                }
+            })
+            .buffered(LOG_FILES_AHEAD);
+        let mut entries = std::pin::pin!(entries);
+        while let Some((entry, new)) = entries.try_next().await? {
+            if new {
+                written.new_files += 1;
+                written.new_bytes += entry.size;
+            }
+            tally.add(&entry);
+            pages.push(&entry).await?;
+        }
+        written.pages = pages.finish().await?;
+        Ok(written)
+    }
+
+    /// Reads a log file, or takes it from the spool, and places it.
+    async fn take(&self, file: &LogFile) -> Result<Entry, Failure> {
+        let fetched = match self.bodies.get(&file.key) {
+            Some(body) => Fetched {
+                attributes: body.attributes.clone(),
+                payload: body
+                    .spooled
+                    .payload(IN_MEMORY_LIMIT, self.folder)
+                    .map_err(Error::Scratch)?,
+            },
+            None => read_listed(self.source, file, self.folder).await?,
+        };
+        let payload = fetched.payload;
+        let placement = match &payload.data {
+            PayloadData::Bytes(bytes) if payload.size <= INLINE_LIMIT => {
+                Placement::Inline(bytes.clone())
+            }
+            PayloadData::Bytes(_) | PayloadData::File(_) => Placement::Blob {
+                offset: None,
+                reference: self.placer.blob(&payload).await?,
+            },
+        };
+        Ok(Entry {
+            etag: Some(fetched.attributes.etag),
+            file: Location::Inside(file.key.clone()),
+            kind: kind_of(file.kind),
+            last_modified: Some(fetched.attributes.last_modified),
+            live: Vec::new(),
+            modification_time: None,
+            object_version: fetched.attributes.version,
+            placement,
+            rows: None,
+            sha256: Some(payload.sha256),
+            size: payload.size,
+        })
+    }
+}
+
+/// Reads a log file that was listed; when it is another one by now, the version has to be pinned again.
+pub(super) async fn read_listed(
+    source: &Source,
+    file: &LogFile,
+    folder: &Path,
+) -> Result<Fetched, Failure> {
+    let location = Location::Inside(file.key.clone());
+    match source.fetch(&location, folder).await {
+        Ok(fetched) if fetched.attributes.etag == file.etag => Ok(fetched),
+        Ok(_) => Err(Failure::Moved {
+            file: file.key.to_string(),
+        }),
+        Err(error) if error.is_not_found() => Err(Failure::Moved {
+            file: file.key.to_string(),
+        }),
+        Err(error) => Err(Failure::Error(error.into())),
+    }
+}
+
+fn sorted(files: Vec<LogFile>) -> VecDeque<(Location, LogFile)> {
+    let mut files: Vec<_> = files
+        .into_iter()
+        .map(|file| (Location::Inside(file.key.clone()), file))
+        .collect();
+    files.sort_by(|(a, _), (b, _)| log_order_of(a).cmp(&log_order_of(b)));
+    files.into()
+}
+
+/// Merges two sequences in log order and decides each name.
+fn merge<'a>(
+    base: Entries<'a>,
+    listed: VecDeque<(Location, LogFile)>,
+    scope: LogScope,
+    sidecars: &'a HashSet<ObjectKey>,
+) -> impl futures::Stream<Item = Result<Step, Failure>> + Send + 'a {
+    let state = (base.peekable(), listed);
+    stream::try_unfold(state, move |(mut base, mut listed)| async move {
+        loop {
+            if let Some(Err(_)) = Pin::new(&mut base).peek().await {
+                base.next().await.transpose()?;
+                continue;
+            }
+            let held = match Pin::new(&mut base).peek().await {
+                Some(Ok(entry)) => Some(log_order(entry)),
+                Some(Err(_)) | None => None,
+            };
+            let next = listed.front().map(|(location, _)| log_order_of(location));
+            let (take_held, take_listed) = match (held, next) {
+                (None, None) => return Ok(None),
+                (Some(held), Some(next)) => (held <= next, next <= held),
+                (held, next) => (held.is_some(), next.is_some()),
+            };
+            let version = held.as_ref().and_then(LogOrder::version);
+            let entry = if take_held {
+                base.next().await.transpose()?
+            } else {
+                None
+            };
+            let file = if take_listed {
+                listed.pop_front().map(|(_, file)| file)
+            } else {
+                None
+            };
+            let stray =
+                |file: &LogFile| file.kind == LogFileKind::Sidecar && !sidecars.contains(&file.key);
+            if entry.is_none() && file.as_ref().is_some_and(stray) {
+                continue;
+            }
+            let decided = plan_log_file(
+                entry.as_ref().map(|entry| (entry, version)),
+                file.as_ref(),
+                scope,
+            );
+            let step = match (decided, entry, file) {
+                (LogStep::Keep, Some(entry), _) => Step::Keep(Box::new(entry)),
+                (LogStep::Take, _, Some(file)) => Step::Take(file),
+                _ => continue,
+            };
+            return Ok(Some((step, (base, listed))));
+        }
+    })
+}
+
+fn kind_of(kind: LogFileKind) -> EntryKind {
+    match kind {
+        LogFileKind::Commit => EntryKind::Commit,
+        LogFileKind::ClassicCheckpoint
+        | LogFileKind::CheckpointPart { .. }
+        | LogFileKind::UuidCheckpoint(_) => EntryKind::Checkpoint,
+        LogFileKind::Compaction { .. } => EntryKind::Compaction,
+        LogFileKind::Checksum => EntryKind::Checksum,
+        LogFileKind::LastCheckpoint => EntryKind::LastCheckpoint,
+        LogFileKind::Sidecar => EntryKind::Sidecar,
+        LogFileKind::Staged | LogFileKind::Hidden | LogFileKind::Other => EntryKind::Other,
+    }
+}
+
+/// The files of the log to consider: all at or below V, every sidecar, and the hint when it is true.
+pub(super) fn files_to_hold(pinned: &Pinned, hint_is_true: bool) -> Vec<LogFile> {
+    let listing = &pinned.listing;
+    let sidecars = listing
+        .files()
+        .filter(|file| file.kind == LogFileKind::Sidecar);
+    let hint = listing.last_checkpoint().filter(|_| hint_is_true);
+    listing
+        .held(pinned.version)
+        .filter(|file| file.kind != LogFileKind::Sidecar)
+        .chain(sidecars)
+        .chain(hint)
+        .cloned()
+        .collect()
+}
+
+impl LogWriter<'_> {
+    /// Whether `_last_checkpoint` names a complete checkpoint at or below V; any other hint would make the restored
+    /// table unreadable for some readers.
+    pub(super) async fn hint_is_true(&self, pinned: &mut Pinned) -> Result<bool, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Hint {
+            version: Version,
+        }
+        let Some(file) = pinned.listing.last_checkpoint() else {
+            return Ok(false);
+        };
+        let fetched = read_listed(self.source, file, self.folder).await?;
+        let hint = match &fetched.payload.data {
+            PayloadData::Bytes(bytes) => serde_json::from_slice::<Hint>(bytes).ok(),
+            PayloadData::File(_) => None,
+        };
+        let named = |checkpoint: &CheckpointFiles| {
+            hint.as_ref()
+                .is_some_and(|hint| hint.version == checkpoint.version)
+        };
+        let is_true = hint
+            .as_ref()
+            .is_some_and(|hint| hint.version <= pinned.version)
+            && pinned.listing.checkpoints().iter().any(named);
+        if !is_true {
+            pinned.findings.push(
+                "_last_checkpoint names no complete checkpoint of this version and is not held"
+                    .to_owned(),
+            );
+        }
+        Ok(is_true)
+    }
+}

@@ -1,0 +1,280 @@
+//! Pins a version: one listing of the log, a version, and the newest record that the snapshot may build on.
+//!
+//! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
+//! V's commit once more before the record is published.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::{LedgerView, Vault};
+use super::{Failure, SnapshotRequest};
+use crate::delta::LogFile;
+use crate::delta::segment::LogListing;
+use crate::error::Error;
+use crate::format::ledger::{self, Bodies, Link, LinkBody};
+use crate::format::{Manifest, Record, Scope};
+use crate::ids::{Digest, SnapshotId, Version};
+use crate::plan::retention;
+use crate::plan::snapshot::{
+    BaseEvidence, BaseUse, CommitState, compare_commit, judge_base, log_digest,
+};
+use crate::source::Source;
+
+/// The version of one attempt, and what it builds on.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    /// The log as it was listed.
+    pub(super) listing: LogListing,
+    /// Whether the listing has the whole log.
+    pub(super) whole: bool,
+    /// V.
+    pub(super) version: Version,
+    /// The record whose manifest serves as it is: nothing has changed since.
+    pub(super) unchanged: Option<Past>,
+    /// The record to build on.
+    pub(super) base: Option<Base>,
+    /// What the owner should know.
+    pub(super) findings: Vec<String>,
+}
+
+/// A record of the ledger that this tool can read.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    pub(super) id: SnapshotId,
+    pub(super) record: Arc<Record>,
+}
+
+impl Past {
+    fn of(link: &Link) -> Option<Self> {
+        match &link.body {
+            LinkBody::Record(record) => Some(Self {
+                id: link.id,
+                record: Arc::clone(record),
+            }),
+            LinkBody::Newer(_) => None,
+        }
+    }
+}
+
+/// A record that was found to be of this table's past.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) past: Past,
+    pub(super) manifest: Manifest,
+    pub(super) using: BaseUse,
+    /// Whether its objects may be referenced again: always under locks, else while its promise lasts.
+    pub(super) reuse: bool,
+}
+
+impl Pinned {
+    /// V's commit file, unless the log's own clean-up has removed it.
+    pub(super) fn commit(&self) -> Option<&LogFile> {
+        self.listing.commit(self.version)
+    }
+}
+
+/// Lists the log, chooses V and judges the records that could be the base.
+pub(super) async fn pin(
+    vault: &Vault,
+    source: &Source,
+    request: &SnapshotRequest,
+    view: &LedgerView,
+    folder: &Path,
+) -> Result<Pinned, Failure> {
+    let head = view
+        .head
+        .link
+        .as_ref()
+        .filter(|_| request.distrust.is_empty());
+    if let Some(head) = head.and_then(Past::of)
+        && let Some(pinned) = pin_after(vault, source, request, &head, folder).await?
+    {
+        return Ok(pinned);
+    }
+    // Without a head to build on: the whole log, and the newest record of the ledger that is of this table's past.
+    let listing = LogListing::new(source.list_log(None).await?);
+    let version = listing.newest()?;
+    let mut pinned = Pinned {
+        listing,
+        whole: true,
+        version,
+        unchanged: None,
+        base: None,
+        findings: Vec::new(),
+    };
+    if view.head.link.is_some() {
+        pinned.base = older_base(vault, source, request, &pinned, folder).await?;
+        if pinned.base.is_none() {
+            pinned.findings.push(
+                "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(pinned)
+}
+
+/// Tries the head as base with a listing from its checkpoint on: the normal night.
+async fn pin_after(
+    vault: &Vault,
+    source: &Source,
+    request: &SnapshotRequest,
+    head: &Past,
+    folder: &Path,
+) -> Result<Option<Pinned>, Failure> {
+    let from = head.record.checkpoint;
+    let mut listing = LogListing::new(source.list_log(from).await?);
+    // Gone or cut short: the whole log tells, with its own errors.
+    let Ok(mut version) = listing.newest() else {
+        return Ok(None);
+    };
+    let mut whole = from.is_none();
+    if !whole && newest_checkpoint(&listing, version) > from {
+        // A checkpoint entered: time to see what the source has cleaned up.
+        listing = LogListing::new(source.list_log(None).await?);
+        version = listing.newest()?;
+        whole = true;
+    }
+    let judged = judge(source, request, head, &listing, version, folder).await?;
+    if judged == BaseUse::Untrusted || (judged == BaseUse::HeldOnly && !whole) {
+        return Ok(None);
+    }
+    let mut pinned = Pinned {
+        listing,
+        whole,
+        version,
+        unchanged: None,
+        base: None,
+        findings: Vec::new(),
+    };
+    if judged == BaseUse::Unchanged && may_reuse(vault, request, head) {
+        pinned.unchanged = Some(head.clone());
+        return Ok(Some(pinned));
+    }
+    pinned.base = open_base(vault, request, head.clone(), judged).await?;
+    Ok(pinned.base.is_some().then_some(pinned))
+}
+
+/// Walks the ledger down from its head to the first record that the live table continues.
+async fn older_base(
+    vault: &Vault,
+    source: &Source,
+    request: &SnapshotRequest,
+    pinned: &Pinned,
+    folder: &Path,
+) -> Result<Option<Base>, Failure> {
+    let chain = vault
+        .chain(&request.key, Bodies::new(), &request.distrust)
+        .await?;
+    let trusted = ledger::trusted(&chain.links, &request.distrust);
+    for past in trusted.into_iter().rev().filter_map(Past::of) {
+        let judged = judge(
+            source,
+            request,
+            &past,
+            &pinned.listing,
+            pinned.version,
+            folder,
+        )
+        .await?;
+        // A commit that is gone proves nothing this far back: another table may stand here by now.
+        let same = judged == BaseUse::Continue || judged == BaseUse::Unchanged;
+        let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
+        if (same || held)
+            && let Some(base) = open_base(vault, request, past, judged).await?
+        {
+            return Ok(Some(base));
+        }
+    }
+    Ok(None)
+}
+
+async fn judge(
+    source: &Source,
+    request: &SnapshotRequest,
+    past: &Past,
+    listing: &LogListing,
+    version: Version,
+    folder: &Path,
+) -> Result<BaseUse, Failure> {
+    let record = &past.record;
+    let same_commit = match compare_commit(record, listing) {
+        CommitState::Same => Some(true),
+        CommitState::Gone => None,
+        CommitState::MustRead => Some(
+            read_commit_digest(source, listing, record.version, folder).await?
+                == record.commit.as_ref().map(|commit| commit.sha256),
+        ),
+    };
+    let evidence = BaseEvidence {
+        same_commit,
+        version,
+        commits_listed: listing.commits(record.version, version).is_ok(),
+        log_digest: log_digest(listing, record.checkpoint),
+        scope: request.scope,
+    };
+    Ok(judge_base(record, &evidence))
+}
+
+async fn read_commit_digest(
+    source: &Source,
+    listing: &LogListing,
+    version: Version,
+    folder: &Path,
+) -> Result<Option<Digest>, Failure> {
+    let Some(file) = listing.commit(version) else {
+        return Ok(None);
+    };
+    let fetched = super::log::read_listed(source, file, folder).await?;
+    Ok(Some(fetched.payload.sha256))
+}
+
+fn may_reuse(vault: &Vault, request: &SnapshotRequest, past: &Past) -> bool {
+    retention::may_reuse(&past.record, vault.file().lock_mode, request.now)
+}
+
+/// Reads a base's manifest; a damaged one is no base, and the snapshot copies anew what it held.
+async fn open_base(
+    vault: &Vault,
+    request: &SnapshotRequest,
+    past: Past,
+    using: BaseUse,
+) -> Result<Option<Base>, Failure> {
+    let reuse = may_reuse(vault, request, &past);
+    let manifest = match vault.manifest(&past.record).await {
+        Ok(manifest) => manifest,
+        Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // Taken for its live set, an unchanged record is one that the table went on from by no commit.
+    let using = match (using, request.scope) {
+        (BaseUse::Unchanged, Scope::Live) => BaseUse::Continue,
+        (BaseUse::Unchanged, Scope::History) => BaseUse::HeldOnly,
+        (using, _) => using,
+    };
+    Ok(Some(Base {
+        past,
+        manifest,
+        using,
+        reuse,
+    }))
+}
+
+/// The newest complete checkpoint at or below a version.
+pub(super) fn newest_checkpoint(listing: &LogListing, version: Version) -> Option<Version> {
+    checkpoints(listing, version).next()
+}
+
+/// The newest complete checkpoint below the newest one.
+pub(super) fn second_newest_checkpoint(listing: &LogListing, version: Version) -> Option<Version> {
+    let newest = newest_checkpoint(listing, version)?;
+    checkpoints(listing, version).find(|checkpoint| *checkpoint < newest)
+}
+
+fn checkpoints(listing: &LogListing, version: Version) -> impl Iterator<Item = Version> + '_ {
+    let versions = listing
+        .checkpoints()
+        .iter()
+        .map(|checkpoint| checkpoint.version);
+    versions.filter(move |checkpoint| *checkpoint <= version)
+}

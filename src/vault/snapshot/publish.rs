@@ -1,0 +1,219 @@
+//! Publishes a record by one put-if-absent; the loser reads again and decides.
+
+use futures::TryStreamExt;
+
+use super::pin::{Past, Pinned};
+use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
+use crate::error::Error;
+use crate::format::ledger::{Bodies, Link};
+use crate::format::record::TableIdentity;
+use crate::format::{Change, Record, VaultKey, layout};
+use crate::ids::{Digest, Location, SnapshotId};
+use crate::source::Source;
+use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, read_all};
+use crate::vault::LedgerView;
+
+/// How often a run that lost a slot tries the next one.
+const PUBLISH_ATTEMPTS: usize = 16;
+
+impl Snapshotter {
+    /// Publishes a record for a table in which nothing has changed.
+    pub(super) async fn publish_unchanged(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        pinned: &Pinned,
+        unchanged: &Past,
+    ) -> Result<SnapshotDone, Failure> {
+        let then = &unchanged.record;
+        let record = Record {
+            base: Some(unchanged.id),
+            change: Change {
+                operation: then.change.operation.clone(),
+                user: then.change.user.clone(),
+                rows: then.totals.rows.map(|_| 0),
+                ..Change::default()
+            },
+            class: request.class.clone(),
+            distrusts: request.distrust.clone(),
+            journals: Vec::new(),
+            principal: request.principal.clone(),
+            promise: request.promise,
+            run: request.run,
+            scope: request.scope,
+            set: request.set,
+            table: TableIdentity {
+                delta_id: then.table.delta_id.clone(),
+                ..request.table.clone()
+            },
+            taken_at: request.now,
+            tool: request.tool.clone(),
+            trigger: request.trigger,
+            vault_file: self.vault.file_digest(),
+            ..Record::clone(then)
+        };
+        let done = self.publish(source, request, view, pinned, record).await?;
+        Ok(SnapshotDone {
+            unchanged: true,
+            ..done
+        })
+    }
+
+    /// Publishes `record` as the ledger's next, unless another writer was as far or further.
+    pub(super) async fn publish(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        pinned: &Pinned,
+        mut record: Record,
+    ) -> Result<SnapshotDone, Failure> {
+        let planned_on = view.head.link.as_ref().map_or(0, |link| link.seq);
+        let mut view = view.clone();
+        for _ in 0..PUBLISH_ATTEMPTS {
+            self.check_source(source, pinned).await?;
+            let head = view.head.link.as_ref();
+            record.seq = view.head.next_free;
+            record.previous = head.map(Link::as_previous);
+            count_since(&mut record, head.and_then(Link::record));
+            let body = record.encode()?;
+            let id = SnapshotId(Digest::of(&body));
+            if self.put_record(request, record.seq, body).await? {
+                return Ok(SnapshotDone {
+                    id,
+                    record,
+                    unchanged: false,
+                });
+            }
+            view = self.vault.head(&request.key, &request.distrust).await?;
+            self.yield_to_winner(request, &view, planned_on, &record)
+                .await?;
+        }
+        Err(Failure::Error(Error::Store(StoreError {
+            action: "publish",
+            uri: layout::ledger_prefix(&request.key),
+            kind: StoreErrorKind::AlreadyExists,
+        })))
+    }
+
+    /// Puts a record into its slot; whether ours is the slot's oldest version is looked up, never assumed.
+    async fn put_record(
+        &self,
+        request: &SnapshotRequest,
+        seq: u64,
+        body: Vec<u8>,
+    ) -> Result<bool, Failure> {
+        let key = VaultKey::Record {
+            table: request.key.clone(),
+            seq,
+        }
+        .object_key()?;
+        let payload = Payload::from_bytes(body);
+        let lock_until = self.placer(request).lock_until;
+        let written = match self.store.put_new(&key, &payload, lock_until).await {
+            Ok(written) => Some(written),
+            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => None,
+            // The answer may have been lost after the put took effect: the slot tells.
+            Err(error) if !error.is_permanent() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut listing = self.vault.store().list_versions(key.as_str(), None);
+        while let Some(found) = listing.try_next().await? {
+            if let ListedVersion::Object(oldest) = found
+                && oldest.key == key
+            {
+                if oldest.size != payload.size {
+                    return Ok(false);
+                }
+                if let Some(written) = &written
+                    && written.etag == oldest.etag
+                    && written.version == oldest.version
+                {
+                    return Ok(true);
+                }
+                let read = read_all(
+                    self.vault.store(),
+                    &key,
+                    oldest.version.as_ref(),
+                    oldest.size,
+                )
+                .await?;
+                return Ok(Digest::of(&read.1) == payload.sha256);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends the run when a record published since its plan is of the same table at V or above.
+    async fn yield_to_winner(
+        &self,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        planned_on: u64,
+        ours: &Record,
+    ) -> Result<(), Failure> {
+        let Some(head) = &view.head.link else {
+            return Ok(());
+        };
+        if head.seq <= planned_on {
+            return Ok(());
+        }
+        let chain = self
+            .vault
+            .chain(&request.key, Bodies::new(), &request.distrust)
+            .await?;
+        let winner = chain
+            .links
+            .iter()
+            .filter(|link| link.seq > planned_on)
+            .find_map(|link| {
+                let record = link.record()?;
+                let further =
+                    record.table.delta_id == ours.table.delta_id && record.version >= ours.version;
+                further.then_some((link.id, record.version))
+            });
+        match winner {
+            Some((snapshot, version)) => Err(Failure::Error(Error::AnotherWriterWon {
+                table: request.table.name.clone(),
+                version,
+                snapshot,
+            })),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks once more whether V's commit is the file that was read.
+    async fn check_source(&self, source: &Source, pinned: &Pinned) -> Result<(), Failure> {
+        let Some(file) = pinned.commit() else {
+            return Ok(());
+        };
+        match source.attributes(&Location::Inside(file.key.clone())).await {
+            Ok(now) if now.etag == file.etag => Ok(()),
+            Ok(_) => Err(Failure::Moved {
+                file: file.key.to_string(),
+            }),
+            Err(error) if error.is_not_found() => Err(Failure::Moved {
+                file: file.key.to_string(),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Fills in what a record brought since the one before it, when that is of the same table.
+fn count_since(record: &mut Record, previous: Option<&Record>) {
+    let previous = previous.filter(|previous| previous.table.delta_id == record.table.delta_id);
+    let first = previous.map_or(0, |previous| previous.version.0.saturating_add(1));
+    record.change.versions = record.version.0.saturating_add(1).saturating_sub(first);
+    record.change.rows = rows_change(record.totals.rows, previous);
+}
+
+fn rows_change(now: Option<u64>, previous: Option<&Record>) -> Option<i64> {
+    let now = i64::try_from(now?).ok()?;
+    let then = match previous {
+        Some(previous) => i64::try_from(previous.totals.rows?).ok()?,
+        None => 0,
+    };
+    Some(now - then)
+}

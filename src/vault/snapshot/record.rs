@@ -1,0 +1,112 @@
+//! Makes the record of a snapshot from what its run found out.
+
+use std::collections::BTreeMap;
+
+use super::pin::{Pinned, newest_checkpoint};
+use super::ways::LogRead;
+use super::{SnapshotRequest, Snapshotter};
+use crate::delta::Protocol;
+use crate::format::record::{CommitFile, ProtocolRecord, TableIdentity};
+use crate::format::{Change, FORMAT, Record, Reference, Totals};
+use crate::ids::{Id128, Timestamp, Version};
+use crate::plan::snapshot::log_digest;
+
+/// What was written and counted.
+pub(super) struct Facts {
+    pub(super) manifest: Reference,
+    pub(super) totals: Totals,
+    pub(super) change: Change,
+    pub(super) journals: Vec<Id128>,
+    pub(super) whole_versions: Vec<(Version, Version)>,
+    pub(super) findings: Vec<String>,
+}
+
+impl Snapshotter {
+    /// The record but for its place in the ledger, which publishing fills in.
+    pub(super) fn record(
+        &self,
+        request: &SnapshotRequest,
+        pinned: &mut Pinned,
+        log: &LogRead,
+        delta_id: String,
+        protocol: &Protocol,
+        facts: Facts,
+    ) -> Record {
+        let mut findings = std::mem::take(&mut pinned.findings);
+        findings.extend(facts.findings);
+        let commit = pinned.commit().and_then(|file| {
+            let body = log.bodies.get(&file.key)?;
+            let sha256 = body.spooled.sha256;
+            Some(CommitFile {
+                etag: file.etag.clone(),
+                sha256,
+                size: body.spooled.size,
+            })
+        });
+        let checkpoint = newest_checkpoint(&pinned.listing, pinned.version);
+        Record {
+            base: pinned.base.as_ref().map(|base| base.past.id),
+            change: facts.change,
+            checkpoint,
+            class: request.class.clone(),
+            commit_time: commit_time(request, pinned, log),
+            commit,
+            distrusts: request.distrust.clone(),
+            findings,
+            format: FORMAT,
+            journals: facts.journals,
+            lock_mode: self.vault.file().lock_mode,
+            locks: BTreeMap::new(),
+            log_digest: log_digest(&pinned.listing, checkpoint),
+            manifest: facts.manifest,
+            opened: BTreeMap::new(),
+            previous: None,
+            principal: request.principal.clone(),
+            promise: request.promise,
+            protocol: protocol_record(protocol),
+            requires: Vec::new(),
+            run: request.run,
+            scope: request.scope,
+            seq: 1,
+            set: request.set,
+            table: TableIdentity {
+                delta_id,
+                ..request.table.clone()
+            },
+            taken_at: request.now,
+            tool: request.tool.clone(),
+            totals: facts.totals,
+            trigger: request.trigger,
+            vault_file: self.vault.file_digest(),
+            version: pinned.version,
+            whole_versions: facts.whole_versions,
+        }
+    }
+}
+
+/// When V was committed: its in-commit timestamp, else when the store took its commit, else its checkpoint.
+fn commit_time(request: &SnapshotRequest, pinned: &Pinned, log: &LogRead) -> Timestamp {
+    let in_commit = log.info.in_commit_timestamp;
+    let taken = pinned.commit().map(|file| file.last_modified);
+    let newest = pinned
+        .listing
+        .files()
+        .filter(|file| file.version == Some(pinned.version));
+    in_commit
+        .or(taken)
+        .or_else(|| newest.map(|file| file.last_modified).max())
+        .unwrap_or(request.now)
+}
+
+fn protocol_record(protocol: &Protocol) -> ProtocolRecord {
+    let mut reader_features = protocol.reader_features.clone();
+    let mut writer_features = protocol.writer_features.clone();
+    reader_features.sort_unstable();
+    writer_features.sort_unstable();
+    ProtocolRecord {
+        reader: protocol.min_reader_version,
+        reader_features,
+        writer: protocol.min_writer_version,
+        writer_features,
+    }
+}

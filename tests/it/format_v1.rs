@@ -1,0 +1,251 @@
+//! The golden files of format 1: bytes that every later tool has to read as they were meant.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "clippy takes the functions that tests share for production code"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
+use deltavault::format::{
+    Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal, decode_page, encode_journal,
+    encode_line, layout,
+};
+
+use crate::sample_vault::{SampleVault, table, vault_file};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1")
+}
+
+fn read(key: &str) -> Vec<u8> {
+    let path = golden().join("vault").join(key);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn read_tree(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for child in fs::read_dir(folder).unwrap() {
+        let path = child.unwrap().path();
+        if path.is_dir() {
+            read_tree(&path, root, files);
+        } else {
+            let key = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            files.insert(key, fs::read(path).unwrap());
+        }
+    }
+}
+
+/// Run by hand when a new format begins; the files of a format that was released never change.
+#[test]
+#[ignore = "writes the golden files"]
+fn write_golden_files() {
+    let sample = SampleVault::build();
+    sample.write_to(&golden().join("vault"));
+    let (_, header, placed) = sample.journal.unwrap();
+    let mut lines = deltavault::format::encode_json("journal", &header).unwrap();
+    lines.push(b'\n');
+    for entry in &placed {
+        encode_line(&mut lines, entry).unwrap();
+    }
+    fs::write(golden().join("journal.jsonl"), lines).unwrap();
+    for (n, page) in sample.manifests[1]
+        .log_pages
+        .iter()
+        .chain(&sample.manifests[1].data_pages)
+        .enumerate()
+    {
+        let mut lines = Vec::new();
+        for entry in &sample.pages[page.page.key.as_str()] {
+            encode_line(&mut lines, entry).unwrap();
+        }
+        let name = ["log-page.jsonl", "data-page.jsonl"][n];
+        fs::write(golden().join(name), lines).unwrap();
+    }
+}
+
+#[test]
+fn every_golden_object_is_written_again_byte_for_byte() {
+    let root = golden().join("vault");
+    let mut files = BTreeMap::new();
+    read_tree(&root, &root, &mut files);
+    let sample = SampleVault::build();
+    assert_eq!(
+        files.keys().collect::<Vec<_>>(),
+        sample.objects.keys().collect::<Vec<_>>()
+    );
+    for (key, bytes) in &files {
+        assert_eq!(bytes, &sample.objects[key], "{key}");
+        assert!(VaultKey::parse(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn vault_file_parse_v1() {
+    let bytes = read("vault.json");
+    assert_eq!(VaultFile::decode(&bytes).unwrap(), vault_file());
+    assert_eq!(vault_file().encode().unwrap(), bytes);
+}
+
+#[test]
+fn record_parse_v1() {
+    let sample = SampleVault::build();
+    for record in sample.records {
+        let table = table();
+        let key = VaultKey::Record {
+            table,
+            seq: record.seq,
+        };
+        let bytes = read(&key.to_string());
+        assert_eq!(Record::decode(&bytes).unwrap(), record);
+        assert_eq!(record.encode().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn manifest_parse_v1() {
+    let sample = SampleVault::build();
+    for (record, manifest) in sample.records.iter().zip(sample.manifests) {
+        let bytes = read(record.manifest.key.as_str());
+        assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+        assert_eq!(manifest.encode().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn page_parse_v1() {
+    for (key, entries) in SampleVault::build().pages {
+        let bytes = read(&key);
+        assert_eq!(decode_page(&bytes).unwrap(), entries);
+        let mut writer = PageWriter::new();
+        for entry in &entries {
+            assert_eq!(writer.push(entry).unwrap(), None);
+        }
+        assert_eq!(writer.finish().unwrap().unwrap().bytes, bytes);
+    }
+}
+
+#[test]
+fn lines_of_pages_and_journals_are_the_golden_text() {
+    let sample = SampleVault::build();
+    let manifest = &sample.manifests[1];
+    for (name, page) in [
+        ("log-page.jsonl", &manifest.log_pages[0]),
+        ("data-page.jsonl", &manifest.data_pages[0]),
+    ] {
+        let text = fs::read(golden().join(name)).unwrap();
+        let unpacked = zstd::decode_all(&read(page.page.key.as_str())[..]).unwrap();
+        assert_eq!(String::from_utf8(unpacked), String::from_utf8(text));
+    }
+    let (key, ..) = sample.journal.unwrap();
+    let text = fs::read(golden().join("journal.jsonl")).unwrap();
+    let unpacked = zstd::decode_all(&read(&key)[..]).unwrap();
+    assert_eq!(String::from_utf8(unpacked), String::from_utf8(text));
+}
+
+#[test]
+fn journal_parse_v1() {
+    let (key, header, placed) = SampleVault::build().journal.unwrap();
+    let bytes = read(&key);
+    assert_eq!(
+        decode_journal(&bytes).unwrap(),
+        (header.clone(), placed.clone())
+    );
+    assert_eq!(encode_journal(&header, &placed).unwrap(), bytes);
+}
+
+#[test]
+fn ledger_parse_v1() {
+    let sample = SampleVault::build();
+    let prefix = layout::ledger_prefix(&table());
+    let rows: Vec<SlotRow> = sample
+        .objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .map(|(key, bytes)| match VaultKey::parse(key) {
+            Some(VaultKey::Record { seq, .. }) => SlotRow {
+                seq,
+                version: None,
+                size: bytes.len() as u64,
+            },
+            other => panic!("{key}: {other:?}"),
+        })
+        .collect();
+    let slots = Slots::from_listing(rows);
+    let mut bodies = Bodies::new();
+    let chain = loop {
+        match read_chain(&slots, &bodies, &[]).unwrap() {
+            Step::Done(chain) => break chain,
+            Step::Read(rows) => {
+                for row in rows {
+                    let table = table();
+                    let key = VaultKey::Record {
+                        table,
+                        seq: row.seq,
+                    };
+                    bodies.insert(row, &read(&key.to_string()));
+                }
+            }
+        }
+    };
+    assert_eq!(chain.findings, []);
+    let ids: Vec<_> = chain.links.iter().map(|link| link.id).collect();
+    let expected: Vec<_> = sample.snapshots.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, expected);
+}
+
+/// The fenced blocks of the specification: tag and text.
+fn spec_fences() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/spec.md");
+    let spec = fs::read_to_string(path).unwrap();
+    let mut fences = Vec::new();
+    let mut lines = spec.lines();
+    while let Some(line) = lines.next() {
+        if let Some(tag) = line.trim_start().strip_prefix("```") {
+            let text: Vec<&str> = lines
+                .by_ref()
+                .take_while(|line| !line.trim_start().starts_with("```"))
+                .collect();
+            fences.push((tag.to_owned(), text.join("\n")));
+        }
+    }
+    fences
+}
+
+#[test]
+fn samples_in_the_specification_are_golden_objects() {
+    let sample = SampleVault::build();
+    let mut golden: Vec<serde_json::Value> = sample
+        .objects
+        .values()
+        .filter_map(|bytes| serde_json::from_slice(bytes).ok())
+        .collect();
+    for entry in sample.pages.values().flatten() {
+        golden.push(serde_json::to_value(entry).unwrap());
+    }
+    golden.push(serde_json::to_value(&sample.journal.as_ref().unwrap().1).unwrap());
+    let fences = spec_fences();
+    assert!(fences.len() > 10);
+    for (tag, text) in &fences {
+        assert!(["json", "text", "sh"].contains(&tag.as_str()), "{text}");
+        if tag == "json" {
+            let value = serde_json::from_str(text).unwrap();
+            assert!(golden.contains(&value), "not a golden object: {text}");
+        }
+    }
+    let has_text = |wanted: &str| fences.iter().any(|(_, text)| text.contains(wanted));
+    let keys: Vec<&str> = sample.objects.keys().map(String::as_str).collect();
+    assert!(has_text(&keys.join("\n")));
+    let (id, _) = sample.snapshots[1];
+    assert!(has_text(&id.to_string()));
+}

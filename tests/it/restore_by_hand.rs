@@ -1,0 +1,308 @@
+//! `scripts/restore-by-hand.sh` against vault folders, whole and damaged: promise 10.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "clippy takes the functions that tests share for production code"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::sample_vault::{SampleVault, table};
+
+fn script(vault: &Path, table: &str, snapshot: &str, target: &Path) -> Output {
+    Command::new("bash")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/restore-by-hand.sh"))
+        .arg(vault)
+        .args([table, snapshot])
+        .arg(target)
+        .output()
+        .unwrap()
+}
+
+/// Whether the script's tools are on this machine; says so when they are not.
+fn has_tools() -> bool {
+    let missing = ["bash", "jq", "zstd", "sha256sum"]
+        .into_iter()
+        .find(|tool| {
+            let found = Command::new(tool).arg("--version").output();
+            !found.is_ok_and(|output| output.status.success())
+        });
+    if let Some(tool) = missing {
+        println!("skipped: {tool} is not installed");
+    }
+    missing.is_none()
+}
+
+fn read_tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for child in fs::read_dir(folder).unwrap() {
+            let path = child.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let key = path.strip_prefix(root).unwrap().to_str().unwrap();
+                files.insert(key.to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_snapshot_comes_back_byte_for_byte() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("the vault");
+    sample.write_to(&vault);
+    for (n, (id, files)) in sample.snapshots.iter().enumerate() {
+        let target = folder.path().join(format!("target {n}"));
+        let output = script(&vault, "sales-orders", &id.short(), &target);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(&read_tree(&target), files);
+    }
+    // By the table's whole key too.
+    let (id, files) = &sample.snapshots[1];
+    let target = folder.path().join("whole");
+    let output = script(&vault, &table().to_string(), &id.to_string(), &target);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(&read_tree(&target), files);
+}
+
+#[test]
+fn one_changed_byte_in_any_object_makes_it_fail() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let (id, _) = sample.snapshots[1];
+    let unused = {
+        // The first snapshot's pages and manifest, the journal: the second restores without them.
+        let first = &sample.manifests[0];
+        let pages = first.log_pages.iter().chain(&first.data_pages);
+        let mut keys: Vec<String> = pages.map(|page| page.page.key.to_string()).collect();
+        keys.push(sample.records[0].manifest.key.to_string());
+        keys.extend(sample.journal.iter().map(|(key, ..)| key.clone()));
+        keys
+    };
+    for (key, bytes) in &sample.objects {
+        if unused.contains(key) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let vault = folder.path().join("vault");
+        sample.write_to(&vault);
+        let mut bytes = bytes.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        // `vault.json` is bound by the records; the script only needs it to be a vault of format 1.
+        if key == "vault.json" {
+            bytes = b"{}".to_vec();
+        }
+        fs::write(vault.join(key), bytes).unwrap();
+        let target = folder.path().join("target");
+        let output = script(&vault, "sales-orders", &id.short(), &target);
+        assert!(
+            !output.status.success(),
+            "{key} was changed and nobody noticed"
+        );
+        assert!(
+            stderr(&output).contains("error: "),
+            "{key}: {}",
+            stderr(&output)
+        );
+        let has_log = target.join("_delta_log/00000000000000000001.json").exists();
+        assert!(!has_log, "{key}: a table that is not whole can be opened");
+    }
+}
+
+#[test]
+fn repaired_and_renamed_objects_serve() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let (id, files) = &sample.snapshots[1];
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    sample.write_to(&vault);
+    let suffixed = |key: &str| vault.join(format!("{key}.0badcafe"));
+    // Every object with content under another name, as a put beside an occupied one would leave it.
+    for key in sample.objects.keys() {
+        let is_content = ["blobs/", "pages/", "manifests/"]
+            .iter()
+            .any(|area| key.starts_with(area));
+        if is_content {
+            fs::rename(vault.join(key), suffixed(key)).unwrap();
+            fs::write(vault.join(key), b"occupied").unwrap();
+        }
+    }
+    // The copy, where a repair puts it.
+    let copied = &files["part-3.parquet"];
+    let sha256 = deltavault::ids::Digest::of(copied);
+    let repaired = deltavault::format::VaultKey::blob(sha256, None).to_string();
+    fs::create_dir_all(vault.join(&repaired).parent().unwrap()).unwrap();
+    fs::write(suffixed(&repaired), copied).unwrap();
+    fs::remove_dir_all(vault.join("copies")).unwrap();
+
+    let target = folder.path().join("target");
+    let output = script(&vault, "sales-orders", &id.short(), &target);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(&read_tree(&target), files);
+}
+
+#[test]
+fn files_of_a_lost_pack_serve_under_their_own_digest() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let (id, files) = &sample.snapshots[0];
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    sample.write_to(&vault);
+    fs::remove_dir_all(vault.join("blobs")).unwrap();
+    for bytes in files.values() {
+        let sha256 = deltavault::ids::Digest::of(bytes);
+        let path = vault.join(deltavault::format::VaultKey::blob(sha256, None).to_string());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let target = folder.path().join("target");
+    let output = script(&vault, "sales-orders", &id.short(), &target);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(&read_tree(&target), files);
+}
+
+#[test]
+fn scars_are_skipped_and_a_broken_chain_is_refused() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let (id, files) = &sample.snapshots[1];
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    sample.write_to(&vault);
+    let slot = |seq: u64| {
+        let table = table();
+        vault.join(deltavault::format::VaultKey::Record { table, seq }.to_string())
+    };
+    fs::write(slot(3), b"garbage").unwrap();
+    fs::write(slot(4), vec![b' '; (1 << 20) + 1]).unwrap();
+    let target = folder.path().join("scars");
+    let output = script(&vault, "sales-orders", &id.short(), &target);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("slot 3") && stderr(&output).contains("slot 4"));
+    assert_eq!(&read_tree(&target), files);
+
+    // The first record loses its bytes to a forgery that links as well.
+    let mut forged = sample.records[0].clone();
+    forged.principal = "mallory".to_owned();
+    fs::write(slot(1), forged.encode().unwrap()).unwrap();
+    let target = folder.path().join("broken");
+    let output = script(&vault, "sales-orders", &id.short(), &target);
+    assert!(!output.status.success());
+}
+
+#[test]
+fn targets_and_names_that_are_not_safe_are_refused() {
+    if !has_tools() {
+        return;
+    }
+    let sample = SampleVault::build();
+    let (id, _) = sample.snapshots[1];
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    sample.write_to(&vault);
+    let full = folder.path().join("full");
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join(".hidden"), b"").unwrap();
+    let empty = folder.path().join("empty");
+    for (vault, table, snapshot, target, says) in [
+        (&vault, "sales-orders", id.short(), &full, "not empty"),
+        (&vault, "sales", id.short(), &empty, "no table"),
+        (
+            &vault,
+            "sales-orders",
+            "1234567".to_owned(),
+            &empty,
+            "8 to 64 hex digits",
+        ),
+        (
+            &vault,
+            "sales-orders",
+            "00000000".to_owned(),
+            &empty,
+            "no snapshot",
+        ),
+        (&full, "sales-orders", id.short(), &empty, "not a vault"),
+    ] {
+        let output = script(vault, table, &snapshot, target);
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+    assert!(!empty.exists());
+}
+
+#[test]
+fn keys_that_would_leave_the_target_are_refused() {
+    if !has_tools() {
+        return;
+    }
+    for key in ["../escaped", "a/../../escaped", "a//b", "./a", "a/.."] {
+        let sample = SampleVault::build_with_data_key(key);
+        let (id, _) = sample.snapshots[0];
+        let folder = tempfile::tempdir().unwrap();
+        let vault = folder.path().join("vault");
+        sample.write_to(&vault);
+        let target = folder.path().join("target");
+        let output = script(&vault, "sales-orders", &id.short(), &target);
+        assert!(!output.status.success(), "{key}");
+        assert!(
+            stderr(&output).contains("would leave"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(!folder.path().join("escaped").exists());
+        assert!(!target.join("_delta_log").exists());
+    }
+}
+
+#[test]
+fn keys_with_any_character_that_a_folder_can_hold_come_back() {
+    if !has_tools() {
+        return;
+    }
+    for key in [
+        "-rf",
+        "a b\n c\n",
+        "$(touch x)`'\"\\\t*?",
+        "ü%41/😀=[x]",
+        "*",
+    ] {
+        let sample = SampleVault::build_with_data_key(key);
+        let (id, files) = &sample.snapshots[0];
+        let folder = tempfile::tempdir().unwrap();
+        let vault = folder.path().join("vault");
+        sample.write_to(&vault);
+        let target = folder.path().join("target");
+        let output = script(&vault, "sales-orders", &id.short(), &target);
+        assert!(output.status.success(), "{key:?}: {}", stderr(&output));
+        assert_eq!(&read_tree(&target), files);
+    }
+}
