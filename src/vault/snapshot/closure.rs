@@ -346,7 +346,12 @@ fn read_whole_checkpoint(
 }
 
 /// A file of the change data feed that a commit names.
-pub(super) type ChangeData = (Location, u64);
+#[derive(Debug)]
+pub(super) struct ChangeData {
+    file: Location,
+    absolute: bool,
+    size: u64,
+}
 
 /// Replays V over the commits, all taken from what was read; also returns the change data that the commits name.
 pub(super) async fn replay_version(
@@ -380,8 +385,16 @@ pub(super) async fn replay_version(
     for file in commits {
         if let (Some(version), Some(body)) = (file.version, log.bodies.get(&file.key)) {
             read_commit_body(&file.key, body, root, &mut |action| match action {
-                Action::Cdc { file, size } => {
-                    change_data.push((file, size));
+                Action::Cdc {
+                    file,
+                    absolute,
+                    size,
+                } => {
+                    change_data.push(ChangeData {
+                        file,
+                        absolute,
+                        size,
+                    });
                     Ok(())
                 }
                 action => replay.commit(version, action),
@@ -419,6 +432,7 @@ fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
 /// The logical files that a base's entry carries.
 fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     let Entry {
+        absolute,
         file,
         live,
         modification_time,
@@ -428,6 +442,7 @@ fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     } = entry;
     live.into_iter().map(move |used| Add {
         file: file.clone(),
+        absolute,
         size,
         modification_time: modification_time.unwrap_or_default(),
         rows,
@@ -487,8 +502,16 @@ pub(super) async fn close(
     closure.join(unique(vectors.finish()?), held.vectors.finish()?)?;
     let mut feed: Sorter<ByFile<Need>> = Sorter::new(folder)?;
     if history {
-        for (file, size) in change_data {
-            let need = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
+        for named in change_data {
+            let ChangeData {
+                file,
+                absolute,
+                size,
+            } = named;
+            let need = Need {
+                absolute,
+                ..Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false)
+            };
             feed.push(ByFile { file, row: need })?;
         }
     }
@@ -687,9 +710,11 @@ fn vector_needs(need: &Need) -> Vec<Need> {
     let used = |files: &[LiveUse], required| {
         let files = files
             .iter()
-            .filter_map(|used| used.dv.as_ref()?.file.clone());
+            .filter_map(|used| used.dv.as_ref())
+            .filter_map(|dv| Some((dv.file.clone()?, dv.is_absolute())));
         files
-            .map(|file| Need {
+            .map(|(file, absolute)| Need {
+                absolute,
                 spans: need.spans.clone(),
                 ..Need::plain(file, EntryKind::DeletionVector, None, required)
             })
@@ -710,6 +735,7 @@ fn unique(needs: Sorted<ByFile<Need>>) -> impl Iterator<Item = Result<Need, Erro
             needs.next_if(|next| next.as_ref().is_ok_and(|next| next.file == need.file))
         {
             need.required |= same.row.required;
+            need.absolute |= same.row.absolute;
             need.spans.extend(same.row.spans);
         }
         Some(Ok(need))
@@ -724,13 +750,15 @@ impl Fingerprinter {
     fn add(&mut self, file: &LiveFile) {
         let Add {
             file: location,
+            absolute,
             size,
             modification_time,
             rows,
             dv,
         } = &file.add;
         let dv = dv.as_ref().map_or("", |dv| dv.id.as_str());
-        let line = format!("{location:?}\t{size}\t{modification_time}\t{rows:?}\t{dv}\n");
+        let line =
+            format!("{location:?}\t{absolute}\t{size}\t{modification_time}\t{rows:?}\t{dv}\n");
         self.0.update(line.as_bytes());
     }
 
