@@ -158,6 +158,8 @@ pub struct Need {
     pub file: Location,
     /// What it is.
     pub kind: EntryKind,
+    /// Whether the log names it by an absolute path although it lies below the table's own root.
+    pub absolute: bool,
     /// Bytes by the log; a file of deletion vectors has no size there.
     pub size: Option<u64>,
     /// `modificationTime` by the log, milliseconds since 1970.
@@ -180,6 +182,7 @@ impl Need {
         Self {
             file,
             kind,
+            absolute: false,
             size,
             modification_time: None,
             rows: None,
@@ -241,6 +244,7 @@ pub fn data_needs<E>(
         let mut need = Need {
             file: first.add.file.clone(),
             kind: EntryKind::Data,
+            absolute: false,
             size: Some(first.add.size),
             modification_time: Some(first.add.modification_time),
             rows: first.add.rows,
@@ -265,6 +269,7 @@ pub fn data_needs<E>(
 
 fn take_in(need: &mut Need, file: LiveFile) {
     need.spans.push((file.from, file.until));
+    need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
@@ -298,6 +303,7 @@ pub fn match_need(need: Need, held: &[Entry]) -> Matched {
     });
     match found {
         Some(entry) => Matched::Known(Entry {
+            absolute: need.absolute,
             live: need.live,
             rows: need.rows,
             ..entry.clone()
