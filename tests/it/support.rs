@@ -2,5 +2,6 @@
 
 pub(crate) mod corpus;
 pub(crate) mod fault_store;
+pub(crate) mod scene;
 pub(crate) mod table;
 pub(crate) mod world;
