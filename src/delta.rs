@@ -176,6 +176,13 @@ impl Spelling {
     }
 }
 
+/// Whether a log file is JSON lines by its name; the rest of what holds actions is Parquet.
+pub(crate) fn is_json(key: &ObjectKey) -> bool {
+    key.as_str()
+        .rsplit_once('.')
+        .is_some_and(|(_, ending)| ending == "json")
+}
+
 /// Takes the actions of a file, one by one.
 pub type Sink<'a> = dyn FnMut(Action) -> Result<(), LogError> + 'a;
 

@@ -289,6 +289,12 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// Somebody has the vault to himself.
+    #[error("a prune is at work in {uri}")]
+    VaultInUse {
+        /// The vault.
+        uri: String,
+    },
     /// The log names a file of its own table by an absolute path: a copy elsewhere would read the original's file.
     #[error(
         "the log names {file} by its absolute path below {table}, and a copy elsewhere would read it there"
@@ -441,6 +447,7 @@ impl Error {
             | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
+            | Self::VaultInUse { .. }
             | Self::TargetNotEmpty { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,

@@ -7,6 +7,8 @@ pub mod format;
 pub mod ids;
 pub mod plan;
 pub mod progress;
+pub mod reader;
+pub mod shell;
 pub mod sort;
 pub mod source;
 pub mod spool;

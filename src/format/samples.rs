@@ -19,7 +19,7 @@ use crate::ids::{
 };
 
 /// A data file in a blob of its own.
-pub(super) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
+pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
     let content = Digest::of(key.as_bytes());
     Entry {
         absolute: false,
@@ -47,7 +47,7 @@ pub(super) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
 }
 
 /// A log file that is inlined; its content is its own key.
-pub(super) fn log_entry(key: &str) -> Entry {
+pub(crate) fn log_entry(key: &str) -> Entry {
     Entry {
         kind: EntryKind::Commit,
         live: Vec::new(),
@@ -59,7 +59,7 @@ pub(super) fn log_entry(key: &str) -> Entry {
 }
 
 /// The first record of a ledger.
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     let manifest = Digest::of(b"manifest");
     Record {
         base: None,

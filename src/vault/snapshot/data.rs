@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::put::Placer;
 use crate::error::Error;
-use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT};
+use crate::format::page::{ENTRIES_MAX, PACK_LIMIT, PACKED_FILE_LIMIT};
 use crate::format::{Entry, JournalHeader, Placement, VaultKey, encode_journal};
 use crate::ids::Id128;
 use crate::plan::snapshot::{Batch, Need, plan_batches};
@@ -33,7 +33,7 @@ impl Default for JournalPace {
     fn default() -> Self {
         Self {
             files: 1000,
-            every: Duration::from_secs(60),
+            every: Duration::from_mins(1),
         }
     }
 }
@@ -256,9 +256,8 @@ impl<'a> Journal<'a> {
         placer: Placer<'a>,
         pace: JournalPace,
         header: JournalHeader,
-        table: Id128,
-        next_seq: u64,
-        run: Id128,
+        (table, next_seq, run): (Id128, u64, Id128),
+        written: u32,
     ) -> Self {
         Self {
             placer,
@@ -267,10 +266,15 @@ impl<'a> Journal<'a> {
             table,
             next_seq,
             run,
-            written: 0,
+            written,
             pending: Vec::new(),
             last: Instant::now(),
         }
+    }
+
+    /// How many journals were written so far.
+    pub(super) fn written(&self) -> u32 {
+        self.written
     }
 
     fn note(&mut self, entry: &Entry) {
@@ -287,10 +291,16 @@ impl<'a> Journal<'a> {
     /// Writes down what is pending: also when a run is about to fail, so that the next one need not copy it again.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         self.last = Instant::now();
-        if self.pending.is_empty() {
-            return Ok(());
+        let pending = std::mem::take(&mut self.pending);
+        // A single pack may place more files than one journal may name.
+        for entries in pending.chunks(ENTRIES_MAX) {
+            self.write(entries).await?;
         }
-        let body = encode_journal(&self.header, &self.pending)?;
+        Ok(())
+    }
+
+    async fn write(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let body = encode_journal(&self.header, entries)?;
         self.written += 1;
         let Self {
             table,
@@ -310,7 +320,6 @@ impl<'a> Journal<'a> {
             .store
             .put_new(&key, &Payload::from_bytes(body), self.placer.lock_until)
             .await?;
-        self.pending.clear();
         Ok(())
     }
 }
