@@ -36,7 +36,8 @@ pub use protocol::{MAX_READER_VERSION, Protocol, READER_FEATURES, check_protocol
 pub struct Add {
     /// Where the file is.
     pub file: Location,
-    /// Whether the log names it by an absolute path although it lies below the table's own root.
+    /// Whether the log names it by an absolute path although it lies below the table's own root. Stays so until it
+    /// is removed, even when it is named relatively too.
     pub absolute: bool,
     /// Bytes.
     pub size: u64,

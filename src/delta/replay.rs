@@ -313,7 +313,11 @@ impl LiveFiles {
                     self.end_span(&fate, body, from, event.version);
                 }
             }
-            Some(body) => {
+            Some(mut body) => {
+                if let Some((before, _)) = &fate.live {
+                    // To readers that compare raw paths, one spelling does not end the other.
+                    body.absolute |= before.absolute;
+                }
                 if fate.removed_in == Some(event.version) {
                     self.findings.contradicted += 1;
                 }

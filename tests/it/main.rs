@@ -10,6 +10,9 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod bad_data;
+mod bad_paths;
+mod bad_source;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
