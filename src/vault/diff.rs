@@ -256,9 +256,9 @@ impl Vault {
             let other = if row.is_second {
                 None
             } else {
-                rows.next_if(|next| {
-                    matches!(next, Ok(next) if next.file == row.file && next.is_second)
-                })
+                rows.next_if(
+                    |next| matches!(next, Ok(next) if next.file == row.file && next.is_second),
+                )
                 .transpose()?
             };
             let difference = match other {
