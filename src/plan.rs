@@ -6,3 +6,4 @@ pub mod choose;
 pub mod restore;
 pub mod retention;
 pub mod snapshot;
+pub mod verify;

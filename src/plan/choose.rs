@@ -606,26 +606,26 @@ mod tests {
         };
         let mut links = links(vec![record(1, 4, 1, "4")]);
         links.push(newer(2));
-        let history = self::history(links.clone());
+        let before = history(links.clone());
         for wanted in [
             Wanted::Latest,
             Wanted::Version(Version(4)),
             Wanted::At(time(5)),
             Wanted::Snapshot(id(2).short()),
         ] {
-            let refused = chosen(&history, &wanted).unwrap_err();
+            let refused = chosen(&before, &wanted).unwrap_err();
             assert!(
                 refused.hint().unwrap().contains("deltavault 9"),
                 "{wanted:?}"
             );
         }
         let by_id = Wanted::Snapshot(id(1).short());
-        assert_eq!(chosen(&history, &by_id).unwrap(), (1, 4));
+        assert_eq!(chosen(&before, &by_id).unwrap(), (1, 4));
         // Once it is distrusted it is in nobody's way.
         let mut third = record(3, 5, 3, "5");
         third.distrusts = vec![id(2)];
         links.extend(self::links(vec![third]));
-        let distrusted = self::history(links);
+        let distrusted = history(links);
         assert_eq!(chosen(&distrusted, &Wanted::Latest).unwrap(), (3, 5));
     }
 }

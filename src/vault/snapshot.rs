@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use self::closure::{Closure, Held};
 use self::pin::{Past, Pinned};
 use self::replayed::{ChangeData, Fingerprint, Replayed};
-use self::ways::{LogRead, Way};
+use self::ways::{LogRead, LogReader, Way};
 use super::put::Placer;
 use super::{LedgerView, Vault};
 use crate::delta::path::TableRoot;
@@ -20,6 +20,7 @@ use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
+use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{
     Entry, LockMode, Placement, Record, Reference, Scope, TableKey, Trigger, VaultKey,
@@ -337,12 +338,18 @@ impl Snapshotter {
         scratch: &Scratch,
         spool: &mut Spool,
     ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
-        let log = ways::read_log(source, pinned, way, root, scratch.path(), spool).await?;
-        let commits = log.commits(pinned)?;
+        let folder = scratch.path();
+        let mut reader = LogReader {
+            source,
+            pinned,
+            root,
+            folder,
+            spool,
+        };
+        let log = reader.read(way).await?;
         let base = pinned.base.as_ref();
         let (replay, change_data) =
-            replayed::replay_version(&self.vault, base, &log, &commits, root, scratch.path())
-                .await?;
+            replayed::replay_version(&self.vault, base, &log, root, folder).await?;
         Ok((log, replay, change_data))
     }
 
@@ -358,7 +365,12 @@ impl Snapshotter {
         if !request.distrust.is_empty() {
             return Ok(runs);
         }
-        let from = view.head.link.as_ref().map_or(0, |link| link.seq);
+        let head = view.head.link.as_ref();
+        let from = head.map_or(0, |link| link.seq);
+        let head = head.and_then(Link::record);
+        // What the head's own run placed, and what that run used, its manifest has.
+        let finished =
+            |run| head.is_some_and(|head| head.run == run || head.journals.contains(&run));
         let prefix = layout::journals_prefix(&request.key);
         let start = layout::journals_start_after(&request.key, from);
         let mut listing = self.vault.store().list(&prefix, Some(&start));
@@ -366,6 +378,9 @@ impl Snapshotter {
             let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
                 continue;
             };
+            if finished(run) {
+                continue;
+            }
             let body = read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await;
             // A journal saves work; one that cannot be read or understood saves none.
             let Ok((_, body)) = body else { continue };

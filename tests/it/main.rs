@@ -21,3 +21,5 @@ mod store_conformance;
 mod store_local;
 mod store_memory;
 mod support;
+mod unchanged;
+mod verify;

@@ -3,4 +3,5 @@
 pub(crate) mod corpus;
 pub(crate) mod fault_store;
 pub(crate) mod table;
+pub(crate) mod vault_builder;
 pub(crate) mod world;

@@ -209,6 +209,7 @@ impl Work {
             request: restore::RestoreRequest {
                 id: chosen.id,
                 record: Arc::clone(&chosen.record),
+                version: chosen.version,
                 mode,
                 outside,
                 now,

@@ -90,10 +90,8 @@ impl Snapshotter {
             .await?;
 
         self.progress.phase(table, Phase::Publish);
-        let known = pinned
-            .base
-            .as_ref()
-            .map_or(&[][..], |base| &base.manifest.data_pages);
+        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let known = base.map_or(&[][..], |base| &base.manifest.data_pages);
         let manifest = Manifest {
             data_pages: write_data_pages(placer, known, entries, &mut tally).await?,
             delta_id: delta_id.clone(),
@@ -106,7 +104,7 @@ impl Snapshotter {
         change.user.clone_from(&read.info.user);
         let whole_versions = match (request.scope, pinned.version.0.checked_sub(1)) {
             (Scope::History, Some(last)) => {
-                whole_versions(read.first_version(), Version(last), &absent)
+                whole_versions(read.way.first_version(), Version(last), &absent)
             }
             (Scope::History, None) | (Scope::Live, _) => Vec::new(),
         };
@@ -147,10 +145,8 @@ impl Snapshotter {
         };
         let hint = writer.hint_is_true(pinned).await?;
         let hold = log::files_to_hold(pinned, hint);
-        let known = pinned
-            .base
-            .as_ref()
-            .map_or(&[][..], |base| &base.manifest.log_pages);
+        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
         writer.write(pinned, hold, scope, known, tally).await
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::put::Placer;
 use crate::error::Error;
-use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT};
+use crate::format::page::{ENTRIES_MAX, PACK_LIMIT, PACKED_FILE_LIMIT};
 use crate::format::{Entry, JournalHeader, Placement, VaultKey, encode_journal};
 use crate::ids::Id128;
 use crate::plan::snapshot::{Batch, Need, plan_batches};
@@ -290,10 +290,16 @@ impl<'a> Journal<'a> {
     /// Writes down what is pending: also when a run is about to fail, so that the next one need not copy it again.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         self.last = Instant::now();
-        if self.pending.is_empty() {
-            return Ok(());
+        let pending = std::mem::take(&mut self.pending);
+        // A single pack may place more files than one journal may name.
+        for entries in pending.chunks(ENTRIES_MAX) {
+            self.write(entries).await?;
         }
-        let body = encode_journal(&self.header, &self.pending)?;
+        Ok(())
+    }
+
+    async fn write(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let body = encode_journal(&self.header, entries)?;
         self.written += 1;
         let Self {
             table,
@@ -313,7 +319,6 @@ impl<'a> Journal<'a> {
             .store
             .put_new(&key, &Payload::from_bytes(body), self.placer.lock_until)
             .await?;
-        self.pending.clear();
         Ok(())
     }
 }

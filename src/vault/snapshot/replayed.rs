@@ -2,23 +2,19 @@
 //! published. The [`Fingerprint`]s of both live sets must be equal.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
 use std::path::Path;
 
 use futures::TryStreamExt;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Vault;
+use super::super::log_replay::replay_segment;
 use super::Failure;
-use super::log::Body;
 use super::pin::Base;
-use super::ways::{LogRead, Way};
-use crate::delta::checkpoint::{Coverage, Wants, read_parquet};
-use crate::delta::commit::read_commit;
+use super::ways::LogRead;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{LiveFile, LiveFiles, Replay};
-use crate::delta::segment::CheckpointFiles;
-use crate::delta::{Action, Add, LogError, LogFile, Metadata, Protocol, Sink, is_json};
+use crate::delta::{Action, Add, LogError, Metadata, Protocol};
 use crate::error::Error;
 use crate::format::{Entry, Record};
 use crate::ids::{Digest, Location, ObjectKey};
@@ -27,104 +23,41 @@ use crate::ids::{Digest, Location, ObjectKey};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint(Digest);
 
-/// Reads the actions of a commit that was spooled.
-pub(super) fn read_commit_body(
-    key: &ObjectKey,
-    body: &Body,
-    root: &TableRoot,
-    sink: &mut Sink<'_>,
-) -> Result<(), LogError> {
-    read_commit(
-        BufReader::new(body.spooled.reader()),
-        key.as_str(),
-        root,
-        sink,
-    )
-}
-
-/// Reads the actions of a checkpoint's file that was spooled, whichever way it is written.
-fn read_body(
-    key: &ObjectKey,
-    body: &Body,
-    root: &TableRoot,
-    sink: &mut Sink<'_>,
-) -> Result<Coverage, LogError> {
-    if is_json(key) {
-        return read_commit_body(key, body, root, sink).map(|()| Coverage::JSON);
-    }
-    read_parquet(body.spooled.clone(), key.as_str(), root, Wants::State, sink)
-}
-
-/// Replays a whole checkpoint.
-fn read_whole_checkpoint(
-    checkpoint: &CheckpointFiles,
-    log: &LogRead,
-    root: &TableRoot,
-    replay: &mut Replay,
-) -> Result<(), LogError> {
-    let mut coverage = Coverage::default();
-    let mut read = |key: &ObjectKey| match log.bodies.get(key) {
-        Some(body) => read_body(key, body, root, &mut |action| {
-            replay.start(checkpoint.version, action)
-        }),
-        None => Err(LogError::MissingSidecar {
-            file: key.to_string(),
-        }),
-    };
-    for file in &checkpoint.files {
-        coverage = coverage.and(read(&file.key)?);
-    }
-    if let Some(first) = checkpoint.files.first() {
-        coverage.check(first.key.as_str())?;
-    }
-    // Each sidecar is there for the files that it names; one that cannot tell of any is damaged.
-    log.replayed_sidecars
-        .iter()
-        .try_for_each(|key| read(key)?.check(key.as_str()))
-}
-
 /// A file of the change data feed that a commit names.
 pub(super) type ChangeData = (Location, u64);
 
-/// Replays V over the commits, all taken from what was read; also returns the change data that the commits name.
+/// Replays V, all from what was read; also returns the change data that the commits name.
 pub(super) async fn replay_version(
     vault: &Vault,
     base: Option<&Base>,
     log: &LogRead,
-    commits: &[LogFile],
     root: &TableRoot,
     folder: &Path,
 ) -> Result<(Replay, Vec<ChangeData>), Failure> {
     let mut replay = Replay::new(folder)?;
+    if let Some(base) = base.filter(|_| log.way.from_base) {
+        let record = &base.past.record;
+        start_from(&mut replay, record)?;
+        let mut entries = vault.entries(&base.manifest.data_pages);
+        while let Some(entry) = entries.try_next().await? {
+            for add in adds_of(entry) {
+                replay.start_file(record.version, add)?;
+            }
+        }
+    }
     let mut change_data = Vec::new();
-    match (&log.way, base) {
-        (Way::Segment(segment), _) => {
-            if let Some(checkpoint) = &segment.checkpoint {
-                read_whole_checkpoint(checkpoint, log, root, &mut replay)?;
+    let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
+    replay_segment(
+        &log.way.segment,
+        body_of,
+        root,
+        &mut replay,
+        &mut |action| {
+            if let Action::Cdc { file, size } = action {
+                change_data.push((file.clone(), *size));
             }
-        }
-        (Way::Base, Some(base)) => {
-            let record = &base.past.record;
-            start_from(&mut replay, record)?;
-            let mut entries = vault.entries(&base.manifest.data_pages);
-            while let Some(entry) = entries.try_next().await? {
-                for add in adds_of(entry) {
-                    replay.start_file(record.version, add)?;
-                }
-            }
-        }
-        (Way::Base, None) => {}
-    }
-    for file in commits {
-        if let (Some(version), Some(body)) = (file.version, log.bodies.get(&file.key)) {
-            read_commit_body(&file.key, body, root, &mut |action| {
-                if let Action::Cdc { file, size } = &action {
-                    change_data.push((file.clone(), *size));
-                }
-                replay.commit(version, action)
-            })?;
-        }
-    }
+        },
+    )?;
     Ok((replay, change_data))
 }
 
