@@ -13,6 +13,7 @@
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
+mod demo;
 mod format_v1;
 mod killed;
 mod restore_by_hand;

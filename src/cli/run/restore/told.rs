@@ -10,9 +10,9 @@ use deltavault::ids::{SnapshotId, Version};
 use deltavault::plan::restore::{LiveVersion, Permission, Situation};
 use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::RestorePlan;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 
-use self::phrase::line;
+use self::phrase::{files, line};
 use crate::cli::again::Again;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::PlanLine;
@@ -146,8 +146,8 @@ impl Case<'_> {
         }
         if !found.outside_missing.is_empty() {
             return Way::Choose(format!(
-                "{} files belong outside the table's folder",
-                found.outside_missing.len()
+                "{} to be put back outside the table's folder",
+                files(found.outside_missing.len() as u64)
             ));
         }
         if found.vanishing > 0 {
@@ -161,9 +161,13 @@ impl Case<'_> {
 
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
+        let verb = match self.how {
+            How::To(_) => "copy",
+            How::InPlace | How::Heal | How::Later(_) => "put back",
+        };
         format!(
-            "put back {} files ({}) into {}",
-            HumanCount(self.found.to_put.files),
+            "{verb} {} ({}) into {}",
+            files(self.found.to_put.files),
             HumanBytes(self.found.to_put.bytes),
             self.target.display()
         )

@@ -5,7 +5,7 @@ use deltavault::plan::restore::Situation;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Case;
-use super::phrase::{about, is_vacuum, line, ranges, second, signed, told_version};
+use super::phrase::{about, files, is_vacuum, line, range, ranges, second, signed, told_version};
 use crate::cli::request::{How, Which};
 use crate::cli::rows::PlanLine;
 
@@ -34,12 +34,12 @@ impl Case<'_> {
                     format!("its Delta id is {delta_id}, the snapshot's is {ours}"),
                 ));
             }
-            Situation::CommitsDiffer { files } => lines.push(line(
+            Situation::CommitsDiffer { files: other } => lines.push(line(
                 "",
                 format!(
                     "{} of its commits have other bytes, first {}",
-                    HumanCount(files.len() as u64),
-                    files.first().map_or("", String::as_str)
+                    HumanCount(other.len() as u64),
+                    other.first().map_or("", String::as_str)
                 ),
             )),
             Situation::EmptyTarget => lines.push(line(
@@ -91,8 +91,8 @@ impl Case<'_> {
             lines.push(line(
                 "OUTSIDE",
                 format!(
-                    "{} files lie outside the folder and are gone, first {first}",
-                    HumanCount(found.outside_missing.len() as u64)
+                    "gone, and not in the folder: {}, first {first}",
+                    files(found.outside_missing.len() as u64)
                 ),
             ));
         }
@@ -147,19 +147,17 @@ impl Case<'_> {
         let found = self.found;
         let record = self.record;
         let held = if self.version == record.version {
-            format!("snapshot {}", self.id.short())
+            let committed = second(record.commit_time);
+            format!("snapshot {}, committed {committed}", self.id.short())
         } else {
+            // When an older version was committed stands in its own commit, not in the record.
             format!(
                 "whole in history snapshot {} of v{}",
                 self.id.short(),
                 record.version
             )
         };
-        let what = format!(
-            "v{}, {held}, committed {}",
-            self.version,
-            second(record.commit_time)
-        );
+        let what = format!("v{}, {held}", self.version);
         let total = found.to_put.files + found.kept.files;
         match &found.situation {
             Situation::NewerLive { .. } | Situation::NothingAbove if found.to_put.files > 0 => {
@@ -202,8 +200,8 @@ impl Case<'_> {
             line(
                 "VAULT",
                 format!(
-                    "holds all {} ({})",
-                    HumanCount(work.files),
+                    "holds all of that: {}, {}",
+                    files(work.files),
                     HumanBytes(work.bytes)
                 ),
             )
@@ -225,9 +223,9 @@ impl Case<'_> {
             format!(", by {}", users.join(", "))
         };
         format!(
-            "going back to v{} (--rewind, in a later version) loses v{}-v{tip}{rows}{by}",
+            "going back to v{} (--rewind, in a later version) loses {}{rows}{by}",
             self.version,
-            self.version.next()
+            range(self.version.next(), tip)
         )
     }
 }

@@ -4,9 +4,8 @@ use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
 use deltavault::progress::PlannedWork;
 use deltavault::reader::Verdict;
-use indicatif::HumanCount;
 
-use super::phrase::{about, choice, identifier, line};
+use super::phrase::{about, choice, files as counted, identifier, line};
 use super::{Case, Way};
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{Choice, PlanLine};
@@ -54,7 +53,7 @@ impl Case<'_> {
                 self.as_asked(&["--outside"]),
             )],
             (Situation::EmptyTarget, _) => vec![choice(
-                format!("copy {} files, about {put}", HumanCount(found.to_put.files)),
+                format!("copy {}, about {put}", counted(found.to_put.files)),
                 self.as_asked(&[]),
             )],
             (Situation::NoLog, _) => vec![
@@ -65,10 +64,7 @@ impl Case<'_> {
                 self.full_copy("a full copy elsewhere"),
             ],
             _ => vec![choice(
-                format!(
-                    "put back {} files, about {put}",
-                    HumanCount(found.to_put.files)
-                ),
+                format!("put back {}, about {put}", counted(found.to_put.files)),
                 self.as_asked(&[]),
             )],
         }
@@ -80,10 +76,7 @@ impl Case<'_> {
         match verdict {
             Verdict::Opens { version, files } => notes.push(line(
                 "CHECKED",
-                format!(
-                    "v{version} opens with deltalake, {} files",
-                    HumanCount(*files)
-                ),
+                format!("v{version} opens with deltalake, {}", counted(*files)),
             )),
             Verdict::Refuses { reason } => {
                 notes.push(line(

@@ -43,14 +43,25 @@ pub(super) fn told_version(version: &LiveVersion) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
+/// `1 file`, `12 files`.
+pub(super) fn files(count: u64) -> String {
+    match count {
+        1 => "1 file".to_owned(),
+        count => format!("{} files", HumanCount(count)),
+    }
+}
+
+/// `v3`, `v3-v7`.
+pub(super) fn range(first: Version, last: Version) -> String {
+    if first == last {
+        format!("v{first}")
+    } else {
+        format!("v{first}-v{last}")
+    }
+}
+
 pub(super) fn ranges(ranges: &[(Version, Version)]) -> String {
-    let told = ranges.iter().map(|(first, last)| {
-        if first == last {
-            format!("v{first}")
-        } else {
-            format!("v{first}-v{last}")
-        }
-    });
+    let told = ranges.iter().map(|(first, last)| range(*first, *last));
     told.collect::<Vec<_>>().join(", ")
 }
 
