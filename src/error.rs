@@ -295,6 +295,16 @@ pub enum Error {
         /// The vault.
         uri: String,
     },
+    /// The log names a file of its own table by an absolute path: a copy elsewhere would read the original's file.
+    #[error(
+        "the log names {file} by its absolute path below {table}, and a copy elsewhere would read it there"
+    )]
+    AbsoluteIntoOwnRoot {
+        /// The file.
+        file: String,
+        /// The table's URI.
+        table: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -431,6 +441,7 @@ impl Error {
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }
             | Self::PathLeavesTarget { .. }
+            | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)
             | Self::Log(_)
             | Self::Path(_)

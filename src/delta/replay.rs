@@ -210,6 +210,7 @@ impl Replay {
         spelling: Option<Spelling>,
     ) -> Result<(), LogError> {
         let body = AddBody {
+            absolute: add.absolute,
             size: add.size,
             modification_time: add.modification_time,
             rows: add.rows,
@@ -547,6 +548,7 @@ mod tests {
         let known = Add {
             file: Location::Inside("c".parse().unwrap()),
             size: 1,
+            absolute: false,
             modification_time: 0,
             rows: None,
             dv: None,
