@@ -16,6 +16,7 @@ mod bad_source;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
+mod demo;
 mod format_v1;
 mod killed;
 mod restore_by_hand;
