@@ -316,6 +316,16 @@ pub enum Error {
         /// The vault.
         uri: String,
     },
+    /// The log names a file of its own table by an absolute path: a copy elsewhere would read the original's file.
+    #[error(
+        "the log names {file} by its absolute path below {table}, and a copy elsewhere would read it there"
+    )]
+    AbsoluteIntoOwnRoot {
+        /// The file.
+        file: String,
+        /// The table's URI.
+        table: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -452,6 +462,7 @@ impl Error {
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }
             | Self::PathLeavesTarget { .. }
+            | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)
             | Self::Log(_)
             | Self::Path(_)

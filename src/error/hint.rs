@@ -31,6 +31,9 @@ impl Error {
             Self::PathLeavesTarget { .. } => {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
+            Self::AbsoluteIntoOwnRoot { table, .. } => {
+                format!("restore in place, without --to: what is missing goes back to {table}")
+            }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),

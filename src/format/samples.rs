@@ -22,6 +22,7 @@ use crate::ids::{
 pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
     let content = Digest::of(key.as_bytes());
     Entry {
+        absolute: false,
         etag: Some(ETag("\"1b2c\"".to_owned())),
         file: Location::Inside(key.parse().unwrap()),
         kind: EntryKind::Data,
@@ -253,6 +254,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
                     }
                 };
                 Entry {
+                    absolute: false,
                     etag,
                     file,
                     kind,

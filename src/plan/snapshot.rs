@@ -158,6 +158,8 @@ pub struct Need {
     pub file: Location,
     /// What it is.
     pub kind: EntryKind,
+    /// Whether the log names it by an absolute path although it lies below the table's own root.
+    pub absolute: bool,
     /// Bytes by the log; a file of deletion vectors has no size there.
     pub size: Option<u64>,
     /// `modificationTime` by the log, milliseconds since 1970.
@@ -180,6 +182,7 @@ impl Need {
         Self {
             file,
             kind,
+            absolute: false,
             size,
             modification_time: None,
             rows: None,
@@ -241,6 +244,7 @@ pub fn data_needs<E>(
         let mut need = Need {
             file: first.add.file.clone(),
             kind: EntryKind::Data,
+            absolute: false,
             size: Some(first.add.size),
             modification_time: Some(first.add.modification_time),
             rows: first.add.rows,
@@ -265,6 +269,7 @@ pub fn data_needs<E>(
 
 fn take_in(need: &mut Need, file: LiveFile) {
     need.spans.push((file.from, file.until));
+    need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
@@ -294,10 +299,12 @@ pub fn match_need(need: Need, held: &[Entry]) -> Matched {
             && need
                 .modification_time
                 .is_none_or(|time| entry.modification_time == Some(time))
-            && !(need.required && entry.placement == Placement::Absent {})
+            // It may be there again; and if not, the versions that it spoils have to be counted again.
+            && entry.placement != Placement::Absent {}
     });
     match found {
         Some(entry) => Matched::Known(Entry {
+            absolute: need.absolute,
             live: need.live,
             rows: need.rows,
             ..entry.clone()
@@ -325,37 +332,31 @@ pub enum Batch {
 const UNKNOWN_SIZE: u64 = 64 * 1024;
 
 /// Cuts a sequence of needs into batches: files up to 1 MiB together up to 16 MiB, larger ones alone.
+///
+/// The same sequence gives the same packs, so a run that is repeated finds its packs in place.
 pub fn plan_batches<E>(
-    needs: impl Iterator<Item = Result<Need, E>>,
+    mut needs: impl Iterator<Item = Result<Need, E>>,
 ) -> impl Iterator<Item = Result<Batch, E>> {
-    let mut needs = needs.peekable();
-    let mut single = None;
+    let mut pack = Vec::new();
+    let mut bytes = 0;
     std::iter::from_fn(move || {
-        if let Some(need) = single.take() {
-            return Some(Ok(Batch::Single(need)));
-        }
-        let mut pack = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = needs.next_if(|next| {
-            next.as_ref().map_or(pack.is_empty(), |next| {
-                bytes + next.size.unwrap_or(UNKNOWN_SIZE) <= PACK_LIMIT || pack.is_empty()
-            })
-        }) {
-            let need = match next {
+        for need in needs.by_ref() {
+            let need = match need {
                 Ok(need) => need,
                 Err(error) => return Some(Err(error)),
             };
-            if need.size.is_some_and(|size| size > PACKED_FILE_LIMIT) {
-                if pack.is_empty() {
-                    return Some(Ok(Batch::Single(need)));
-                }
-                single = Some(need);
-                break;
+            let size = need.size.unwrap_or(UNKNOWN_SIZE);
+            if size > PACKED_FILE_LIMIT {
+                return Some(Ok(Batch::Single(need)));
             }
-            bytes += need.size.unwrap_or(UNKNOWN_SIZE);
+            if bytes + size > PACK_LIMIT {
+                bytes = size;
+                return Some(Ok(Batch::Pack(std::mem::replace(&mut pack, vec![need]))));
+            }
+            bytes += size;
             pack.push(need);
         }
-        (!pack.is_empty()).then_some(Ok(Batch::Pack(pack)))
+        (!pack.is_empty()).then(|| Ok(Batch::Pack(std::mem::take(&mut pack))))
     })
 }
 
@@ -430,3 +431,6 @@ pub fn whole_versions(
     }
     whole
 }
+
+#[cfg(test)]
+mod tests;

@@ -391,6 +391,12 @@ impl Restorer {
                 target: self.target.uri().to_owned(),
             });
         }
+        if entry.absolute && request.mode == Mode::To {
+            return Err(Error::AbsoluteIntoOwnRoot {
+                file: entry.file.to_string(),
+                table: request.record.table.uri.clone(),
+            });
+        }
         let outside = matches!(entry.file, Location::Outside(_));
         let action = plan_entry(&entry, state, plan.permission);
         let work = match action {

@@ -365,12 +365,12 @@ impl Snapshotter {
         if !request.distrust.is_empty() {
             return Ok(runs);
         }
-        let head = view.head.link.as_ref();
-        let from = head.map_or(0, |link| link.seq);
-        let head = head.and_then(Link::record);
+        let newest = view.head.link.as_ref();
+        let from = newest.map_or(0, |link| link.seq);
+        let newest = newest.and_then(Link::record);
         // What the head's own run placed, and what that run used, its manifest has.
         let finished =
-            |run| head.is_some_and(|head| head.run == run || head.journals.contains(&run));
+            |run| newest.is_some_and(|record| record.run == run || record.journals.contains(&run));
         let prefix = layout::journals_prefix(&request.key);
         let start = layout::journals_start_after(&request.key, from);
         let mut listing = self.vault.store().list(&prefix, Some(&start));

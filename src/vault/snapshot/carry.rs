@@ -242,6 +242,7 @@ impl Trouble {
 /// The entry of a file that only older versions name and the source no longer has.
 fn absent_entry(need: Need) -> Entry {
     Entry {
+        absolute: need.absolute,
         etag: None,
         file: need.file,
         kind: need.kind,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Vault;
 use super::Failure;
 use super::pin::Pinned;
-use super::replayed::{Fingerprint, Replayed, Watched};
+use super::replayed::{ChangeData, Fingerprint, Replayed, Watched};
 use crate::delta::replay::TableState;
 use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind, LiveUse};
@@ -79,8 +79,14 @@ pub(super) async fn close(
     closure.join(unique(vectors.finish()?), held.vectors.finish()?)?;
     let mut feed: Sorter<ByFile<Need>> = Sorter::new(folder)?;
     if history {
-        for (file, size) in change_data {
-            let need = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
+        for ChangeData {
+            file,
+            absolute,
+            size,
+        } in change_data
+        {
+            let plain = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
+            let need = Need { absolute, ..plain };
             feed.push(ByFile { file, row: need })?;
         }
     }
@@ -214,11 +220,11 @@ fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
 /// The files of deletion vectors that a data file's logical files use.
 fn vector_needs(need: &Need) -> Vec<Need> {
     let used = |files: &[LiveUse], required| {
-        let files = files
-            .iter()
-            .filter_map(|used| used.dv.as_ref()?.file.clone());
-        files
-            .map(|file| Need {
+        let vectors = files.iter().filter_map(|used| used.dv.as_ref());
+        let named = vectors.filter_map(|dv| Some((dv.file.clone()?, dv.is_absolute())));
+        named
+            .map(|(file, absolute)| Need {
+                absolute,
                 spans: need.spans.clone(),
                 ..Need::plain(file, EntryKind::DeletionVector, None, required)
             })
@@ -238,6 +244,7 @@ fn unique(needs: Sorted<ByFile<Need>>) -> impl Iterator<Item = Result<Need, Erro
         while let Some(Ok(same)) =
             needs.next_if(|next| next.as_ref().is_ok_and(|next| next.file == need.file))
         {
+            need.absolute |= same.row.absolute;
             need.required |= same.row.required;
             need.spans.extend(same.row.spans);
         }

@@ -223,6 +223,7 @@ impl Pack {
 
 fn entry_of(need: Need, fetched: &Fetched, placement: Placement) -> Entry {
     Entry {
+        absolute: need.absolute,
         etag: Some(fetched.attributes.etag.clone()),
         file: need.file,
         kind: need.kind,

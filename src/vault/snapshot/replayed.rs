@@ -24,7 +24,12 @@ use crate::ids::{Digest, Location, ObjectKey};
 pub(super) struct Fingerprint(Digest);
 
 /// A file of the change data feed that a commit names.
-pub(super) type ChangeData = (Location, u64);
+#[derive(Debug)]
+pub(super) struct ChangeData {
+    pub(super) file: Location,
+    pub(super) absolute: bool,
+    pub(super) size: u64,
+}
 
 /// Replays V, all from what was read; also returns the change data that the commits name.
 pub(super) async fn replay_version(
@@ -53,8 +58,18 @@ pub(super) async fn replay_version(
         root,
         &mut replay,
         &mut |action| {
-            if let Action::Cdc { file, size } = action {
-                change_data.push((file.clone(), *size));
+            if let Action::Cdc {
+                file,
+                absolute,
+                size,
+            } = action
+            {
+                let (absolute, size) = (*absolute, *size);
+                change_data.push(ChangeData {
+                    file: file.clone(),
+                    absolute,
+                    size,
+                });
             }
         },
     )?;
@@ -89,6 +104,7 @@ fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
 /// The logical files that a base's entry carries.
 fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     let Entry {
+        absolute,
         file,
         live,
         modification_time,
@@ -98,6 +114,7 @@ fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     } = entry;
     live.into_iter().map(move |used| Add {
         file: file.clone(),
+        absolute,
         size,
         modification_time: modification_time.unwrap_or_default(),
         rows,
@@ -184,13 +201,15 @@ impl Fingerprinter {
     fn add(&mut self, file: &LiveFile) {
         let Add {
             file: location,
+            absolute,
             size,
             modification_time,
             rows,
             dv,
         } = &file.add;
         let dv = dv.as_ref().map_or("", |dv| dv.id.as_str());
-        let line = format!("{location:?}\t{size}\t{modification_time}\t{rows:?}\t{dv}\n");
+        let line =
+            format!("{location:?}\t{absolute}\t{size}\t{modification_time}\t{rows:?}\t{dv}\n");
         self.0.update(line.as_bytes());
     }
 

@@ -20,7 +20,8 @@ pub(crate) struct Table {
     pub(crate) next: u64,
     /// Live files: name to `add` action.
     pub(crate) live: BTreeMap<String, Value>,
-    serial: u64,
+    /// How many files it has named.
+    pub(crate) serial: u64,
 }
 
 impl Table {
@@ -59,7 +60,8 @@ impl Table {
         ]
     }
 
-    async fn commit(&mut self, operation: &str, actions: Vec<Value>) {
+    /// Commits actions as they are given, after a commitInfo.
+    pub(crate) async fn commit(&mut self, operation: &str, actions: Vec<Value>) {
         let info = json!({"commitInfo": {"timestamp": 1_760_000_000_000_u64 + self.next * 1000,
             "operation": operation, "userName": "writer", "operationParameters": {}}});
         let mut text = String::new();

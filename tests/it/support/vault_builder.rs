@@ -145,6 +145,7 @@ impl<S: WriteStore> TableBuilder<S> {
 
     fn entry(&self, key: &str, bytes: &[u8], placement: Placement) -> Entry {
         Entry {
+            absolute: false,
             etag: Some(ETag(Digest::of(bytes).to_string()[..32].to_owned())),
             file: Location::Inside(key.parse().unwrap()),
             kind: EntryKind::Data,
