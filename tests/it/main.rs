@@ -19,6 +19,7 @@ mod corpus_round_trip;
 mod demo;
 mod format_v1;
 mod killed;
+mod look;
 mod restore_by_hand;
 mod sample_vault;
 mod store_conformance;
