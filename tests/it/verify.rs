@@ -549,6 +549,59 @@ async fn copy_of_a_vault_with_other_object_versions_is_read_by_digest() {
 }
 
 #[tokio::test]
+async fn other_bytes_of_the_same_size_do_not_stand_in_for_a_deleted_version() {
+    let store = MemoryStore::without_locks("s3://bucket/vault");
+    let (vault, orders, _) = two_tables(&store).await;
+    let (blob, _) = blob_and_pack(&orders, 1);
+    let object = store.attributes(&blob, None).await.unwrap();
+    let size = usize::try_from(object.size).unwrap();
+    store.plant(&blob, vec![b'x'; size]);
+    store
+        .delete_version(&blob, &object.version.unwrap())
+        .unwrap();
+    for plan in [NO_BYTES, ALL] {
+        let verified = verify(&vault, plan).await;
+        let finding = verified.about(&blob);
+        assert_eq!(finding.severity, Severity::Damage);
+        assert_eq!(finding.snapshots, ids(&orders, 1));
+    }
+}
+
+#[tokio::test]
+async fn snapshots_that_share_a_page_are_all_hurt_by_what_it_names() {
+    let store = MemoryStore::without_versions("s3://bucket/vault");
+    let vault = new_vault(&store).await;
+    let mut table = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 1).await;
+    for n in 1..4 {
+        table.inline(&format!("_delta_log/{n:020}.json"), "x");
+        table.publish().await;
+    }
+    // And one that names the very manifest of the one before.
+    table.publish().await;
+    let pages: BTreeSet<ObjectKey> = {
+        let mut pages = BTreeSet::new();
+        for index in 0..5 {
+            let manifest = table.manifest_of(index).await;
+            pages.insert(manifest.data_pages[0].page.key.clone());
+        }
+        pages
+    };
+    assert_eq!(pages.len(), 1);
+    let page = pages.first().unwrap();
+    let (blob, pack) = blob_and_pack(&table, 0);
+    for key in [&blob, &pack, page] {
+        store.flip_bit(key, None, 77).unwrap();
+        let verified = verify(&vault, ALL).await;
+        assert_eq!(verified.about(key).snapshots, ids(&table, 0), "{key}");
+        store.flip_bit(key, None, 77).unwrap();
+    }
+    let log = table.manifest_of(4).await.log_pages[0].page.key.clone();
+    store.flip_bit(&log, None, 77).unwrap();
+    let verified = verify(&vault, ALL).await;
+    assert_eq!(verified.about(&log).snapshots, ids(&table, 3));
+}
+
+#[tokio::test]
 async fn objects_that_nothing_names_are_counted_and_no_finding() {
     let store = MemoryStore::without_versions("s3://bucket/vault");
     let (vault, orders, people) = two_tables(&store).await;
