@@ -104,6 +104,16 @@ impl Error {
                  version without it"
                     .into()
             }
+            Self::AlreadyAVault { .. } => {
+                "take a snapshot into it, or name another folder with --vault".into()
+            }
+            Self::FolderNotEmpty { .. } => {
+                "name a folder that is empty or not there with --vault; it will be for nothing else".into()
+            }
+            Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
+            Self::Index(_) => {
+                "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
+            }
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
