@@ -12,7 +12,9 @@
 
 mod bad_data;
 mod bad_paths;
+mod bad_restore;
 mod bad_source;
+mod bad_vault;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
