@@ -142,7 +142,12 @@ impl FromStr for Id128 {
 serde_as_text!(Id128);
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    // One write for all digits: a first snapshot writes several digests a file, and formatting byte by byte shows.
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let text: String = digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect();
+    f.write_str(&text)
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

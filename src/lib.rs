@@ -5,6 +5,7 @@ pub mod demo;
 pub mod error;
 pub mod format;
 pub mod ids;
+pub mod index;
 pub mod plan;
 pub mod progress;
 pub mod reader;

@@ -299,7 +299,8 @@ pub fn match_need(need: Need, held: &[Entry]) -> Matched {
             && need
                 .modification_time
                 .is_none_or(|time| entry.modification_time == Some(time))
-            && !(need.required && entry.placement == Placement::Absent {})
+            // It may be there again; and if not, the versions that it spoils have to be counted again.
+            && entry.placement != Placement::Absent {}
     });
     match found {
         Some(entry) => Matched::Known(Entry {
@@ -331,37 +332,31 @@ pub enum Batch {
 const UNKNOWN_SIZE: u64 = 64 * 1024;
 
 /// Cuts a sequence of needs into batches: files up to 1 MiB together up to 16 MiB, larger ones alone.
+///
+/// The same sequence gives the same packs, so a run that is repeated finds its packs in place.
 pub fn plan_batches<E>(
-    needs: impl Iterator<Item = Result<Need, E>>,
+    mut needs: impl Iterator<Item = Result<Need, E>>,
 ) -> impl Iterator<Item = Result<Batch, E>> {
-    let mut needs = needs.peekable();
-    let mut single = None;
+    let mut pack = Vec::new();
+    let mut bytes = 0;
     std::iter::from_fn(move || {
-        if let Some(need) = single.take() {
-            return Some(Ok(Batch::Single(need)));
-        }
-        let mut pack = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = needs.next_if(|next| {
-            next.as_ref().map_or(pack.is_empty(), |next| {
-                bytes + next.size.unwrap_or(UNKNOWN_SIZE) <= PACK_LIMIT || pack.is_empty()
-            })
-        }) {
-            let need = match next {
+        for need in needs.by_ref() {
+            let need = match need {
                 Ok(need) => need,
                 Err(error) => return Some(Err(error)),
             };
-            if need.size.is_some_and(|size| size > PACKED_FILE_LIMIT) {
-                if pack.is_empty() {
-                    return Some(Ok(Batch::Single(need)));
-                }
-                single = Some(need);
-                break;
+            let size = need.size.unwrap_or(UNKNOWN_SIZE);
+            if size > PACKED_FILE_LIMIT {
+                return Some(Ok(Batch::Single(need)));
             }
-            bytes += need.size.unwrap_or(UNKNOWN_SIZE);
+            if bytes + size > PACK_LIMIT {
+                bytes = size;
+                return Some(Ok(Batch::Pack(std::mem::replace(&mut pack, vec![need]))));
+            }
+            bytes += size;
             pack.push(need);
         }
-        (!pack.is_empty()).then_some(Ok(Batch::Pack(pack)))
+        (!pack.is_empty()).then(|| Ok(Batch::Pack(std::mem::take(&mut pack))))
     })
 }
 
@@ -436,3 +431,6 @@ pub fn whole_versions(
     }
     whole
 }
+
+#[cfg(test)]
+mod tests;

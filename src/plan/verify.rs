@@ -384,7 +384,9 @@ impl PageSummary {
             problems.push(Problem::damage("its entries are not in their order"));
         }
         let mut sums = Sums::default();
-        entries.iter().for_each(|entry| sums.add(entry));
+        for entry in entries {
+            sums.add(entry);
+        }
         let summary = Self {
             entries: entries.len() as u64,
             is_log,

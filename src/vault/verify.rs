@@ -77,6 +77,7 @@ impl Vault {
             sampled: HashSet::new(),
             vault_files: Vec::new(),
             moved: BTreeMap::new(),
+            unproven: BTreeMap::new(),
             names_everything: tables.is_none(),
         };
         for table in tables.unwrap_or(&all) {
@@ -106,6 +107,8 @@ struct Verify<'a, 'f> {
     vault_files: Vec<(SnapshotId, Digest)>,
     /// By table: how many objects are held, but not in the object version that was recorded, and the first.
     moved: BTreeMap<usize, Several>,
+    /// As `moved`, where nobody read the other object version.
+    unproven: BTreeMap<usize, Several>,
     /// Whether everything that could name an object was read.
     names_everything: bool,
 }
@@ -229,17 +232,18 @@ impl Verify<'_, '_> {
 
     /// Takes note of an object that is held, but not where it was recorded.
     fn note_moved(&mut self, users: &[usize], object: &str) {
-        let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
-        let mut by_table: BTreeMap<usize, Vec<SnapshotId>> = BTreeMap::new();
-        for snapshot in snapshots {
-            by_table
-                .entry(snapshot.table)
-                .or_default()
-                .push(snapshot.id);
-        }
-        for (table, ids) in by_table {
+        for (table, ids) in self.by_table(users) {
             self.moved.entry(table).or_default().add(object, &ids);
         }
+    }
+
+    fn by_table(&self, users: &[usize]) -> BTreeMap<usize, Vec<SnapshotId>> {
+        let mut by_table: BTreeMap<usize, Vec<SnapshotId>> = BTreeMap::new();
+        for snapshot in users.iter().filter_map(|user| self.snapshots.get(*user)) {
+            let ids = by_table.entry(snapshot.table).or_default();
+            ids.push(snapshot.id);
+        }
+        by_table
     }
 
     /// Checks `vault.json` against what the records name, what the store attests and what lies on top of it.
@@ -366,7 +370,7 @@ impl Verify<'_, '_> {
         let mut done = pin!(done);
         while let Some(done) = done.try_next().await? {
             match done {
-                Done::Key(outcome) => self.outcome(outcome)?,
+                Done::Key(outcome) => self.outcome(&outcome)?,
                 Done::Unlistable(prefix, error) => {
                     self.names_everything = false;
                     self.tell_alone(None, prefix, unreadable(&error))?;
@@ -381,7 +385,7 @@ impl Verify<'_, '_> {
         Ok(self.report)
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Result<(), Error> {
+    fn outcome(&mut self, outcome: &Outcome) -> Result<(), Error> {
         self.report.objects += 1;
         self.report.objects_read += outcome.objects_read;
         self.report.bytes_read += outcome.bytes_read;
@@ -393,6 +397,12 @@ impl Verify<'_, '_> {
         if !outcome.moved.is_empty() {
             let users = self.units.users(&outcome.moved);
             self.note_moved(&users, key);
+        }
+        if !outcome.unproven.is_empty() {
+            let users = self.units.users(&outcome.unproven);
+            for (table, ids) in self.by_table(&users) {
+                self.unproven.entry(table).or_default().add(key, &ids);
+            }
         }
         Ok(())
     }
@@ -406,6 +416,15 @@ impl Verify<'_, '_> {
             );
             let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
             self.tell_several(table, moved, Problem::warning(what, remedy))?;
+        }
+        for (table, unproven) in std::mem::take(&mut self.unproven) {
+            let what = format!(
+                "{} object(s) are not in the object version that was recorded; another one of their key has their \
+                 size, and was not read",
+                unproven.count
+            );
+            let remedy = "`verify --read all` reads them";
+            self.tell_several(table, unproven, Problem::warning(what, remedy))?;
         }
         for table in 0..self.tables.len() {
             let Some(checked) = self.tables.get_mut(table) else {

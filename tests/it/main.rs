@@ -18,6 +18,7 @@ mod bad_vault;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
+mod demo;
 mod format_v1;
 mod killed;
 mod restore_by_hand;

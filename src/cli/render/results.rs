@@ -74,7 +74,7 @@ impl Output {
             return self.line(row);
         }
         let new = if row.unchanged {
-            "nothing new".to_owned()
+            "nothing changed since the one before".to_owned()
         } else {
             format!(
                 "{} new, {}",

@@ -2,13 +2,12 @@
 //!
 //! Planning makes nothing, not even the folder of a dropped table; that happens after the plan was accepted.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deltavault::format::Record;
-use deltavault::format::TableUri;
 use deltavault::format::ledger::Bodies;
+use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
@@ -18,15 +17,19 @@ use deltavault::store::ReadStore as _;
 use deltavault::store::local::LocalStore;
 use deltavault::vault::restore::{self, RestorePlan, Restorer};
 use deltavault::{Error, ExitCode};
+use futures::TryStreamExt as _;
 
 use self::told::{Case, Found, Way};
 use super::{Context, confirm};
 use crate::cli::request::{How, RestoreRequest, Which};
 use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
-use crate::cli::stores::{OpenVault, make_folder, open_folder, outside_for_restore, table_key};
+use crate::cli::stores::{OpenVault, make_folder, open_folder, outside_for_restore};
 use crate::cli::who;
 
 mod told;
+
+/// How long what is left of a dropped table is watched.
+const WATCHED: Duration = Duration::from_secs(1);
 
 /// What a restore needs to know of the vault: the table's history, and the state of it that was chosen.
 pub(super) struct Chosen {
@@ -63,7 +66,10 @@ pub(super) async fn restore(
         Arc::clone(&context.progress),
     )?;
     let plan = work.plan().await?;
-    let found = Found::new(&plan);
+    let mut found = Found::new(&plan);
+    if found.situation == Situation::NoLog && found.kept.files > 0 {
+        found.vanishing = work.vanishing().await?;
+    }
     let again = context.again.clone();
     let case = Case {
         name: name_again(&request, table.name()),
@@ -86,7 +92,7 @@ pub(super) async fn restore(
         version: Some(chosen.version),
         files: found.to_put.files,
         bytes: found.to_put.bytes,
-        lines: case.lines(),
+        lines: case.lines(may_act),
         choices: if may_act { Vec::new() } else { case.choices() },
     })?;
     match way {
@@ -152,7 +158,8 @@ pub(super) fn choose(history: &History, wanted: &Wanted) -> Result<Chosen, Error
     let chosen = history.choose(wanted)?;
     let snapshot = chosen.snapshot;
     let uri: TableUri = snapshot.record.table.uri.parse()?;
-    if table_key(&uri)?.hash() != history.table.hash() {
+    let key = TableKey::of(&snapshot.record.table.source, &uri)?;
+    if key.hash() != history.table.hash() {
         return Err(Error::Damaged {
             object: format!("snapshot {}", snapshot.id.short()),
             what: format!("it names another table, {uri}"),
@@ -175,14 +182,15 @@ impl Work {
         now: Timestamp,
         progress: Arc<dyn Progress>,
     ) -> Result<Self, Error> {
-        let home = open_folder(&chosen.record.table.uri)?;
+        let home = || open_folder(&chosen.record.table.uri);
         let (target, mode) = match how {
             How::To(place) => (open_folder(place)?, Mode::To),
-            How::Heal => (home.clone(), Mode::Heal),
-            How::InPlace | How::Later(_) => (home.clone(), Mode::InPlace),
+            How::Heal => (home()?, Mode::Heal),
+            How::InPlace | How::Later(_) => (home()?, Mode::InPlace),
         };
         open.refuse_overlap(&target)?;
-        if mode == Mode::To
+        // The place where the table was may be out of reach; a copy needs nothing of it.
+        if let (Mode::To, Ok(home)) = (mode, home())
             && (target.path().starts_with(home.path()) || home.path().starts_with(target.path()))
         {
             return Err(Error::InvalidUri {
@@ -216,15 +224,22 @@ impl Work {
         self.restorer.plan(&self.request).await
     }
 
+    /// Watches for a moment whether objects vanish: who deletes a table may not be done with it.
+    async fn vanishing(&self) -> Result<u64, Error> {
+        let before = self.count().await?;
+        tokio::time::sleep(WATCHED).await;
+        Ok(before.saturating_sub(self.count().await?))
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        let listing = self.target.list("", None);
+        Ok(listing.try_fold(0, async |count, _| Ok(count + 1)).await?)
+    }
+
     /// Makes the target's folder where it is gone, and does what the plan says.
     pub(super) async fn carry_out(&self, plan: RestorePlan) -> Result<restore::RestoreDone, Error> {
         make_folder(&self.target)?;
         self.restorer.carry_out(&self.request, plan).await
-    }
-
-    /// The folder that is written to.
-    pub(super) fn folder(&self) -> &Path {
-        self.target.path()
     }
 }
 

@@ -12,7 +12,9 @@ use super::{Told, lost, unreadable};
 use crate::error::Error;
 use crate::format::{Entry, Placement, Reference};
 use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
-use crate::plan::verify::{Listed, Presence, Problem, VerifyPlan, WHO_WROTE_IT, is_named_right};
+use crate::plan::verify::{
+    Listed, Presence, Problem, RESTORE_FROM_REPLICA, VerifyPlan, WHO_WROTE_IT, is_named_right,
+};
 use crate::progress::{PlannedWork, Progress};
 use crate::store::StoreError;
 use crate::vault::Vault;
@@ -142,6 +144,8 @@ pub(super) struct Outcome {
     pub(super) told: Vec<(Vec<usize>, Told)>,
     /// Units whose object is held in another object version than recorded.
     pub(super) moved: Vec<usize>,
+    /// Units whose object may be held in another object version, which was not read.
+    pub(super) unproven: Vec<usize>,
     pub(super) objects_read: u64,
     pub(super) bytes_read: u64,
 }
@@ -179,6 +183,7 @@ impl Checker<'_> {
             key,
             told: Vec::new(),
             moved: Vec::new(),
+            unproven: Vec::new(),
             objects_read: 0,
             bytes_read: 0,
         };
@@ -199,7 +204,7 @@ impl Checker<'_> {
         // Which of the versions on the key somebody needs.
         let mut used: BTreeSet<Option<ObjectVersion>> = BTreeSet::new();
         for want in &wants {
-            self.check_name(want, &mut outcome);
+            check_name(want, &mut outcome);
             let presence = self.presence(want, &listed, &outcome.key).await;
             match presence {
                 Ok(Presence::Gone) => {
@@ -228,21 +233,6 @@ impl Checker<'_> {
             outcome.told.push((units, problem.into()));
         }
         outcome
-    }
-
-    fn check_name(&self, want: &Want, outcome: &mut Outcome) {
-        let reference = Reference {
-            generation: Generation::default(),
-            key: outcome.key.clone(),
-            sha256: want.sha256,
-            size: want.size,
-            version: want.version.clone(),
-        };
-        if !is_named_right(&reference) {
-            let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
-            let problem = Problem::warning(what, WHO_WROTE_IT);
-            outcome.told.push((want.all_units(), problem.into()));
-        }
     }
 
     async fn presence(
@@ -291,12 +281,12 @@ impl Checker<'_> {
         };
         if bad.is_nothing() {
             let what = format!("{what}; every file in it that is used is whole");
-            let problem = Problem::warning(what, crate::plan::verify::RESTORE_FROM_REPLICA);
+            let problem = Problem::warning(what, RESTORE_FROM_REPLICA);
             outcome.told.push((want.all_units(), problem.into()));
             return Ok(());
         }
         let units = want.all_units();
-        let remedy = crate::plan::verify::RESTORE_FROM_REPLICA;
+        let remedy = RESTORE_FROM_REPLICA;
         match self.rescue(want, bad, listed, reads, outcome).await? {
             Rescue::Serves if is_gone => outcome.moved.extend(units),
             Rescue::Serves => {
@@ -305,6 +295,7 @@ impl Checker<'_> {
                     .told
                     .push((units, Problem::warning(what, remedy).into()));
             }
+            Rescue::Unproven if is_gone => outcome.unproven.extend(units),
             Rescue::Unproven => {
                 let what = format!("{what}; another object version has its size and was not read");
                 let remedy = "`verify --read all` reads it";
@@ -434,7 +425,9 @@ impl Checker<'_> {
             parts: Vec::new(),
         };
         for (key, version) in found {
-            if let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
+            // Its own key's versions were considered already.
+            if key != outcome.key
+                && let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
                 && hashed.sha256 == sha256
             {
                 return Ok(true);
@@ -469,6 +462,22 @@ impl Checker<'_> {
             sha256: Digest::from_hasher(hasher),
             wrong_parts: parts.finish(),
         })
+    }
+}
+
+/// A key that is not made as the vault makes keys was not written by a snapshotter.
+fn check_name(want: &Want, outcome: &mut Outcome) {
+    let reference = Reference {
+        generation: Generation::default(),
+        key: outcome.key.clone(),
+        sha256: want.sha256,
+        size: want.size,
+        version: want.version.clone(),
+    };
+    if !is_named_right(&reference) {
+        let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
+        let problem = Problem::warning(what, WHO_WROTE_IT);
+        outcome.told.push((want.all_units(), problem.into()));
     }
 }
 

@@ -376,12 +376,12 @@ async fn read_version(
 }
 
 fn not_read(error: &Error) -> Problem {
-    match error {
-        Error::Store(error) => unreadable(error),
-        error => Problem {
-            severity: Severity::Unchecked,
-            what: error.to_string(),
-            remedy: READ_AGAIN,
-        },
+    if let Error::Store(error) = error {
+        return unreadable(error);
+    }
+    Problem {
+        severity: Severity::Unchecked,
+        what: error.to_string(),
+        remedy: READ_AGAIN,
     }
 }

@@ -96,7 +96,7 @@ impl<S: WriteStore> TableBuilder<S> {
         let name = self.identity.name.clone();
         self.inline(
             &format!("_delta_log/{version:020}.json"),
-            format!("commit {version} of {name}").into(),
+            &format!("commit {version} of {name}"),
         );
         let big = format!("a large file of version {version} of {name}").repeat(20);
         let reference = self.put_content(VaultKey::blob, big.clone().into()).await;
@@ -126,9 +126,9 @@ impl<S: WriteStore> TableBuilder<S> {
     }
 
     /// Adds a file of the log that is inlined.
-    pub(crate) fn inline(&mut self, key: &str, bytes: Bytes) {
-        let placement = Placement::Inline(bytes.clone());
-        let entry = self.entry(key, &bytes, placement);
+    pub(crate) fn inline(&mut self, key: &str, text: &str) {
+        let placement = Placement::Inline(text.to_owned().into());
+        let entry = self.entry(key, text.as_bytes(), placement);
         self.entries.push(Entry {
             kind: EntryKind::Commit,
             live: Vec::new(),
@@ -183,9 +183,12 @@ impl<S: WriteStore> TableBuilder<S> {
 
     /// Puts the pages of some entries.
     pub(crate) async fn put_pages(&self, mut entries: Vec<Entry>) -> Vec<PageRef> {
-        entries.sort_by(|a, b| match a.kind.is_log() {
-            true => log_order(a).cmp(&log_order(b)),
-            false => data_order(a).cmp(&data_order(b)),
+        entries.sort_by(|a, b| {
+            if a.kind.is_log() {
+                log_order(a).cmp(&log_order(b))
+            } else {
+                data_order(a).cmp(&data_order(b))
+            }
         });
         let mut writer = PageWriter::new();
         let mut pages = Vec::new();
