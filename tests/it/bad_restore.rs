@@ -87,8 +87,8 @@ async fn another_table_in_its_place_is_the_owners_to_choose_about() {
         assert!(plan.is_empty());
         // Carried out all the same, it does nothing.
         let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
-        let carried_out = restorer.carry_out(&request, plan).await;
-        assert!(carried_out.map_or(true, |done| done.files_written == 0));
+        let error = restorer.carry_out(&request, plan).await.unwrap_err();
+        assert_says(&error, ExitCode::OwnerMustChoose, &["s3://lake/orders"]);
         assert_eq!(scene.source_files().await, before);
         scene.first_is_safe().await;
     }
@@ -140,8 +140,13 @@ async fn a_newer_live_table_is_told_about_and_only_healed_when_asked() {
         }
     );
     assert_eq!(plan.permission, Permission::OwnerMustChoose);
+    assert_eq!(plan.missing.files, 1);
     let versions: Vec<_> = plan.lost.iter().map(|lost| lost.version.0).collect();
     assert_eq!(versions, [4, 3]);
+    let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
+    let request = in_place(&scene, Mode::InPlace);
+    let error = restorer.carry_out(&request, plan).await.unwrap_err();
+    assert_says(&error, ExitCode::OwnerMustChoose, &["s3://lake/orders"]);
     assert_eq!(scene.source_files().await, before);
 
     let done = scene.restore(&in_place(&scene, Mode::Heal)).await.unwrap();

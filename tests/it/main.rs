@@ -11,6 +11,7 @@
 )]
 
 mod bad_data;
+mod bad_disk;
 mod bad_paths;
 mod bad_restore;
 mod bad_source;
