@@ -22,6 +22,7 @@ mod corpus_round_trip;
 mod demo;
 mod format_v1;
 mod killed;
+mod look;
 mod restore_by_hand;
 mod restore_plan;
 mod sample_vault;
