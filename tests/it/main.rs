@@ -11,8 +11,11 @@
 )]
 
 mod bad_data;
+mod bad_disk;
 mod bad_paths;
+mod bad_restore;
 mod bad_source;
+mod bad_vault;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;

@@ -8,9 +8,9 @@ use std::path::Path;
 use deltavault::ExitCode;
 use deltavault::format::layout::Suffix;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{Placement, TableKey, VaultKey};
-use deltavault::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
-use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan, VerifyReport};
+use deltavault::format::{Placement, VaultKey};
+use deltavault::ids::{Digest, ObjectKey, SnapshotId};
+use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan};
 use deltavault::progress::NoProgress;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
@@ -20,62 +20,7 @@ use futures::TryStreamExt;
 
 use crate::support::fault_store::FaultStore;
 use crate::support::vault_builder::{TableBuilder, new_vault, now, open};
-
-/// What a verification said.
-#[derive(Debug)]
-struct Verified {
-    report: VerifyReport,
-    findings: Vec<Finding>,
-}
-
-impl Verified {
-    fn code(&self) -> ExitCode {
-        self.report.exit_code()
-    }
-
-    /// The finding about an object.
-    fn about(&self, object: &(impl ToString + ?Sized)) -> &Finding {
-        let object = object.to_string();
-        let mut about = self.findings.iter().filter(|it| it.object == object);
-        let found = about.next();
-        found.unwrap_or_else(|| panic!("nothing about {object} in {:#?}", self.findings))
-    }
-
-    fn is_about(&self, object: &(impl ToString + ?Sized)) -> bool {
-        let object = object.to_string();
-        self.findings.iter().any(|it| it.object == object)
-    }
-}
-
-/// Reads everything, at a time when every promise holds.
-const ALL: VerifyPlan = VerifyPlan {
-    read: ReadBytes::All,
-    subset: None,
-    now: Timestamp::UNIX_EPOCH,
-};
-
-const NO_BYTES: VerifyPlan = VerifyPlan {
-    read: ReadBytes::None,
-    ..ALL
-};
-
-async fn verify(vault: &Vault, plan: VerifyPlan) -> Verified {
-    verify_tables(vault, None, plan).await
-}
-
-async fn verify_tables(vault: &Vault, tables: Option<&[TableKey]>, plan: VerifyPlan) -> Verified {
-    let spill = tempfile::tempdir().unwrap();
-    let mut findings = Vec::new();
-    let mut found = |finding| {
-        findings.push(finding);
-        Ok(())
-    };
-    let report = vault
-        .verify(tables, plan, spill.path(), &NoProgress, &mut found)
-        .await
-        .unwrap();
-    Verified { report, findings }
-}
+use crate::support::verified::{ALL, NO_BYTES, verify, verify_tables};
 
 /// A vault with two tables of three snapshots each.
 async fn two_tables<S: WriteStore + Clone + 'static>(
