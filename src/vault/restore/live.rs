@@ -31,12 +31,17 @@ pub(super) struct Above {
 
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
 fn trouble(error: Error) -> Result<String, Error> {
-    match error {
-        Error::Log(LogError::Sort(_) | LogError::Read { .. }) => Err(error),
-        Error::Log(error) => Ok(error.to_string()),
-        Error::Store(error) if error.is_not_found() => Ok(format!("{} is gone", error.uri)),
-        error => Err(error),
+    if let Error::Log(log) = &error
+        && !matches!(log, LogError::Sort(_) | LogError::Read { .. })
+    {
+        return Ok(log.to_string());
     }
+    if let Error::Store(store) = &error
+        && store.is_not_found()
+    {
+        return Ok(format!("{} is gone", store.uri));
+    }
+    Err(error)
 }
 
 impl Restorer {
