@@ -166,13 +166,16 @@ pub struct Need {
     pub rows: Option<u64>,
     /// The logical files of V that it carries.
     pub live: Vec<LiveUse>,
-    /// The logical files of older versions that it carries; only with scope `history`.
-    pub past: Vec<LiveUse>,
+    /// The files of deletion vectors that its logical files use, each with the versions that use it.
+    pub vectors: Vec<(Location, Span)>,
     /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
     pub required: bool,
-    /// The versions that need it, `until` exclusive.
-    pub spans: Vec<(Version, Option<Version>)>,
+    /// The versions that need it.
+    pub spans: Vec<Span>,
 }
+
+/// Versions from one on, up to another exclusive; `None`: V is among them.
+pub type Span = (Version, Option<Version>);
 
 impl Need {
     /// A file that the log names without its statistics.
@@ -184,7 +187,7 @@ impl Need {
             modification_time: None,
             rows: None,
             live: Vec::new(),
-            past: Vec::new(),
+            vectors: Vec::new(),
             required,
             spans: Vec::new(),
         }
@@ -245,7 +248,7 @@ pub fn data_needs<E>(
             modification_time: Some(first.add.modification_time),
             rows: first.add.rows,
             live: Vec::new(),
-            past: Vec::new(),
+            vectors: Vec::new(),
             required: false,
             spans: Vec::new(),
         };
@@ -264,7 +267,10 @@ pub fn data_needs<E>(
 }
 
 fn take_in(need: &mut Need, file: LiveFile) {
-    need.spans.push((file.from, file.until));
+    let span = (file.from, file.until);
+    need.spans.push(span);
+    let vector = file.add.dv.as_ref().and_then(|dv| dv.file.clone());
+    need.vectors.extend(vector.map(|vector| (vector, span)));
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
@@ -272,8 +278,6 @@ fn take_in(need: &mut Need, file: LiveFile) {
         need.rows = file.add.rows;
         need.required = true;
         need.live.push(LiveUse { dv: file.add.dv });
-    } else {
-        need.past.push(LiveUse { dv: file.add.dv });
     }
 }
 
@@ -282,26 +286,32 @@ fn take_in(need: &mut Need, file: LiveFile) {
 pub enum Matched {
     /// The base or a journal holds it: its entry, brought up to V.
     Known(Entry),
+    /// Only older versions need it, and the base found it gone: its entry, and the versions that lack it.
+    Absent(Entry, Vec<Span>),
     /// It must be copied.
     Copy(Need),
 }
 
 /// Matches one need with what is held under the same file.
 pub fn match_need(need: Need, held: &[Entry]) -> Matched {
-    let found = held.iter().find(|entry| {
+    let same = |entry: &&Entry| {
         entry.kind == need.kind
             && need.size.is_none_or(|size| size == entry.size)
             && need
                 .modification_time
                 .is_none_or(|time| entry.modification_time == Some(time))
-            && !(need.required && entry.placement == Placement::Absent {})
-    });
-    match found {
-        Some(entry) => Matched::Known(Entry {
+    };
+    let is_absent = |entry: &&Entry| entry.placement == Placement::Absent {};
+    let mut found = held.iter().filter(same);
+    if let Some(entry) = found.clone().find(|entry| !is_absent(entry)) {
+        return Matched::Known(Entry {
             live: need.live,
             rows: need.rows,
             ..entry.clone()
-        }),
+        });
+    }
+    match found.find(is_absent).filter(|_| !need.required) {
+        Some(entry) => Matched::Absent(entry.clone(), need.spans),
         None => Matched::Copy(need),
     }
 }
@@ -407,11 +417,7 @@ impl Tally {
 }
 
 /// Which versions of `first..=last` no absent file spoils, as ascending inclusive ranges.
-pub fn whole_versions(
-    first: Version,
-    last: Version,
-    absent: &[(Version, Option<Version>)],
-) -> Vec<(Version, Version)> {
+pub fn whole_versions(first: Version, last: Version, absent: &[Span]) -> Vec<(Version, Version)> {
     let mut holes: Vec<_> = absent
         .iter()
         .map(|(from, until)| (from.0, until.map_or(u64::MAX, |until| until.0)))

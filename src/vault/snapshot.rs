@@ -462,6 +462,7 @@ impl Snapshotter {
             findings,
             fingerprint,
             mut known,
+            mut absent,
             copy,
             copy_bytes,
             mut change,
@@ -519,7 +520,6 @@ impl Snapshotter {
             progress: self.progress.as_ref(),
         };
         let mut trouble = Trouble::default();
-        let mut absent = Vec::new();
         let needs = copy.finish()?.map(|need| Ok(need?.row));
         let copied = copier
             .copy_all(needs, &mut journal, |outcome| {

@@ -15,6 +15,7 @@ mod corpus_closure;
 mod corpus_round_trip;
 mod format_v1;
 mod killed;
+mod model;
 mod restore_by_hand;
 mod sample_vault;
 mod store_conformance;

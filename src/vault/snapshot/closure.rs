@@ -25,10 +25,10 @@ use crate::delta::{
     Sink,
 };
 use crate::error::Error;
-use crate::format::{Change, Entry, EntryKind, LiveUse, Record, Scope};
+use crate::format::{Change, Entry, EntryKind, Record, Scope};
 use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::snapshot::{
-    BaseUse, ByFile, InDataOrder, Matched, Need, count_change, data_needs, match_need,
+    BaseUse, ByFile, InDataOrder, Matched, Need, Span, count_change, data_needs, match_need,
 };
 use crate::sort::{SortError, Sorted, Sorter};
 use crate::source::{Fetched, Source};
@@ -110,6 +110,8 @@ pub(super) struct Closure {
     pub(super) fingerprint: Fingerprint,
     /// Entries that serve as they are, brought up to V.
     pub(super) known: Sorter<InDataOrder>,
+    /// The versions that lack a file which was gone already when the base was taken.
+    pub(super) absent: Vec<Span>,
     /// What must be copied.
     pub(super) copy: Sorter<ByFile<Need>>,
     pub(super) copy_bytes: u64,
@@ -169,10 +171,8 @@ pub(super) async fn read_log(
         read.sidecars.extend(read.replayed_sidecars.iter().cloned());
     }
     // Every checkpoint that enters now brings its sidecars; one that cannot be read is held as the bytes it is.
-    let known = pinned
-        .base
-        .as_ref()
-        .and_then(|base| base.past.record.checkpoint);
+    let base = pinned.base.as_ref().filter(|base| base.reuse);
+    let known = base.and_then(|base| base.past.record.checkpoint);
     for file in pinned.listing.held(pinned.version) {
         let may_name = matches!(
             file.kind,
@@ -458,6 +458,7 @@ pub(super) async fn close(
         findings: Vec::new(),
         fingerprint: Fingerprint(Digest::of(b"")),
         known: Sorter::new(folder)?,
+        absent: Vec::new(),
         copy: Sorter::new(folder)?,
         copy_bytes: 0,
         change: Change::default(),
@@ -651,6 +652,10 @@ impl Closure {
                 .collect();
             match match_need(need, &usable) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
+                Matched::Absent(entry, spans) => {
+                    self.absent.extend(spans);
+                    self.known.push(InDataOrder(entry))?;
+                }
                 Matched::Copy(need) => {
                     self.copy_bytes += need.size.unwrap_or_default();
                     self.copy.push(ByFile {
@@ -683,19 +688,16 @@ fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
 }
 
 /// The files of deletion vectors that a data file's logical files use.
-fn vector_needs(need: &Need) -> Vec<Need> {
-    let used = |files: &[LiveUse], required| {
-        let files = files
-            .iter()
-            .filter_map(|used| used.dv.as_ref()?.file.clone());
-        files
-            .map(|file| Need {
-                spans: need.spans.clone(),
-                ..Need::plain(file, EntryKind::DeletionVector, None, required)
-            })
-            .collect::<Vec<_>>()
-    };
-    [used(&need.live, true), used(&need.past, false)].concat()
+fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
+    need.vectors.iter().map(|(file, span)| Need {
+        spans: vec![*span],
+        ..Need::plain(
+            file.clone(),
+            EntryKind::DeletionVector,
+            None,
+            span.1.is_none(),
+        )
+    })
 }
 
 /// Merges repeated needs of one file; they come sorted.
