@@ -185,6 +185,11 @@ outside=$(jq -r 'select(.file.uri) | .file.uri' "$work/data_pages" "$work/log_pa
 [[ -z $outside ]] ||
   die "the table has files outside of its own folder: $outside" "restore it with deltavault, or place those by hand"
 
+absolute=$(jq -r 'select(.absolute) | .file.key' "$work/data_pages" | head -n 3 || true)
+[[ -z $absolute || ${ABSOLUTE_PATHS:-} == accept ]] ||
+  die "the log names files by absolute paths below $(jq -r .table.uri "$work/record"): $absolute" \
+    "the table can be read there only; set ABSOLUTE_PATHS=accept when that is where the target's files will be"
+
 # --- files
 
 files=0

@@ -4,6 +4,7 @@
 //! Ctrl-C drops the running future. Nothing needs undoing then: what is not published is not visible, and the
 //! next run takes up what this one has placed.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process;
 use std::sync::Arc;
@@ -11,13 +12,16 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
+use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
+use self::again::Again;
 use self::args::{Args, GlobalArgs};
 use self::config::{Config, read_config};
 use self::place::parse_place;
@@ -26,6 +30,7 @@ use self::render::{Output, is_broken_pipe};
 use self::request::{Request, Surroundings};
 use self::run::{Clock, Context};
 
+mod again;
 mod args;
 mod config;
 mod place;
@@ -34,7 +39,9 @@ mod render;
 mod request;
 mod rows;
 mod run;
+mod stores;
 mod when;
+mod who;
 
 /// How long an interrupted command may take to be dropped before the process ends anyway.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -62,7 +69,7 @@ fn run_args(args: Args) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::Done,
         Err(error) => {
-            let mut output = Output::to_stdout(global.json);
+            let mut output = Output::to_stdout(global.json, ProgressBar::hidden());
             // Where the output is gone there is nobody to tell; the exit code still says it.
             output.failed(&error).and_then(|()| output.finish()).ok();
             error.exit_code()
@@ -95,14 +102,36 @@ fn prepare(
     };
     let request = Request::new(command, around)?;
     let context = Context {
+        again: call_again(global, vault.as_deref()),
+        verbose: global.verbose > 0,
         vault,
         clock: global.now.map_or(Clock::System, Clock::Pinned),
-        output: Output::to_stdout(global.json),
+        output: Output::to_stdout(global.json, progress.shown()),
         progress,
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         config,
     };
     Ok((request, context))
+}
+
+/// What the next command has to say again because a flag said it to this one.
+fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
+    let by_flag = |given: Option<&OsStr>, variable| given != std::env::var_os(variable).as_deref();
+    let vault = vault
+        .and_then(local_path)
+        .filter(|_| global.vault.is_some())
+        .filter(|_| by_flag(global.vault.as_deref().map(OsStr::new), "DELTAVAULT_VAULT"));
+    let config = global
+        .config
+        .as_deref()
+        .filter(|config| by_flag(Some(config.as_os_str()), "DELTAVAULT_CONFIG"))
+        .and_then(|config| std::path::absolute(config).ok());
+    let program = std::env::args_os().next().unwrap_or_default();
+    Again::new(
+        &Again::program(&program),
+        vault.as_deref(),
+        config.as_deref(),
+    )
 }
 
 fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
@@ -152,7 +181,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let message = text.lines().take_while(|line| !line.is_empty());
         let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
-        let mut output = Output::to_stdout(true);
+        let mut output = Output::to_stdout(true, ProgressBar::hidden());
         let hint = Some("deltavault --help".to_owned());
         // As with any failure, a closed stdout leaves the exit code to say it.
         output

@@ -36,6 +36,9 @@ pub use protocol::{MAX_READER_VERSION, Protocol, READER_FEATURES, check_protocol
 pub struct Add {
     /// Where the file is.
     pub file: Location,
+    /// Whether the log names it by an absolute path although it lies below the table's own root. Stays so until it
+    /// is removed, even when it is named relatively too.
+    pub absolute: bool,
     /// Bytes.
     pub size: u64,
     /// The log's `modificationTime`, milliseconds since 1970; 0 where the log has none.
@@ -63,6 +66,13 @@ pub struct DeletionVector {
     pub size: u64,
 }
 
+impl DeletionVector {
+    /// Whether the log names the vector's file by an absolute path although it lies below the table's own root.
+    pub fn is_absolute(&self) -> bool {
+        self.id.starts_with('p') && matches!(self.file, Some(Location::Inside(_)))
+    }
+}
+
 /// One action of the log. Actions and fields that are not here are skipped: they never decide about files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -86,6 +96,8 @@ pub enum Action {
     Cdc {
         /// Where the file is.
         file: Location,
+        /// As [`Add::absolute`].
+        absolute: bool,
         /// Bytes.
         size: u64,
     },
@@ -162,6 +174,13 @@ impl Spelling {
         raw.hash(&mut hasher);
         Self(hasher.finish())
     }
+}
+
+/// Whether a log file is JSON lines by its name; the rest of what holds actions is Parquet.
+pub(crate) fn is_json(key: &ObjectKey) -> bool {
+    key.as_str()
+        .rsplit_once('.')
+        .is_some_and(|(_, ending)| ending == "json")
 }
 
 /// Takes the actions of a file, one by one.

@@ -14,6 +14,7 @@ use self::table::{
 };
 use crate::error::Error;
 use crate::ids::{SnapshotId, Version};
+use crate::shell;
 
 pub mod table;
 
@@ -297,12 +298,7 @@ fn told_restore(back: &PutBack) -> String {
 
 /// A path as a shell reads it.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    shell::quoted(&path.display().to_string())
 }
 
 fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {

@@ -289,6 +289,22 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// Somebody has the vault to himself.
+    #[error("a prune is at work in {uri}")]
+    VaultInUse {
+        /// The vault.
+        uri: String,
+    },
+    /// The log names a file of its own table by an absolute path: a copy elsewhere would read the original's file.
+    #[error(
+        "the log names {file} by its absolute path below {table}, and a copy elsewhere would read it there"
+    )]
+    AbsoluteIntoOwnRoot {
+        /// The file.
+        file: String,
+        /// The table's URI.
+        table: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -425,11 +441,13 @@ impl Error {
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }
             | Self::PathLeavesTarget { .. }
+            | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)
             | Self::Log(_)
             | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
+            | Self::VaultInUse { .. }
             | Self::TargetNotEmpty { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,

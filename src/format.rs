@@ -17,7 +17,7 @@ pub mod manifest;
 pub mod page;
 pub mod record;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod table_key;
 pub mod vault_file;
 

@@ -196,6 +196,7 @@ pub struct Version(pub u64);
 
 impl Version {
     /// The version after this one.
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

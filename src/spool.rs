@@ -117,7 +117,7 @@ impl Spooled {
     pub fn reader(&self) -> impl Read + Send + use<> {
         At {
             file: Arc::clone(&self.file),
-            at: self.offset,
+            next: self.offset,
             end: self.offset + self.size,
         }
     }
@@ -203,20 +203,20 @@ pub(crate) async fn collect(
 
 struct At {
     file: Arc<File>,
-    at: u64,
+    next: u64,
     end: u64,
 }
 
 impl Read for At {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at)
+        let left = usize::try_from(self.end - self.next)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let Some(part) = buffer.get_mut(..left) else {
             return Ok(0);
         };
-        let n = self.file.read_at(part, self.at)?;
-        self.at += n as u64;
+        let n = self.file.read_at(part, self.next)?;
+        self.next += n as u64;
         Ok(n)
     }
 }
@@ -239,7 +239,7 @@ impl ChunkReader for Spooled {
         }
         let reader = At {
             file: Arc::clone(&self.file),
-            at: self.offset + start,
+            next: self.offset + start,
             end: self.offset + self.size,
         };
         Ok(BufReader::new(Box::new(reader)))

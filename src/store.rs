@@ -52,6 +52,16 @@ pub enum ListedVersion {
     },
 }
 
+impl ListedVersion {
+    /// The key that the row is about.
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Object(object) => &object.key,
+            Self::DeleteMarker { key } => key,
+        }
+    }
+}
+
 /// An object that is being read: its attributes at once, its bytes as they come.
 pub struct ObjectReader {
     /// What the store says of the object that the bytes belong to. `size` is that of the whole object.

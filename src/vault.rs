@@ -23,12 +23,17 @@ use crate::format::{
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::spool;
 use crate::store::{
-    ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all, read_range,
+    Attributes, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore,
+    read_all, read_range,
 };
 
+pub mod diff;
+mod log_replay;
+pub mod look;
 mod put;
 pub mod restore;
 pub mod snapshot;
+pub mod verify;
 
 /// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.
 const PAGES_AHEAD: usize = 4;
@@ -90,16 +95,13 @@ impl Vault {
     /// [`Error::NoVault`], [`Error::NotAVault`], [`Error::NewerVault`].
     pub async fn open(store: Arc<dyn ReadStore>) -> Result<Self, Error> {
         let uri = store.uri().to_owned();
-        let body = match read_all(
-            store.as_ref(),
-            &VaultKey::VaultFile.object_key()?,
-            None,
-            RECORD_LIMIT,
-        )
-        .await
-        {
+        let no_vault = || Error::NoVault { uri: uri.clone() };
+        let key = VaultKey::VaultFile.object_key()?;
+        let oldest = oldest_version(store.as_ref(), &key).await?;
+        let version = oldest.ok_or_else(no_vault)?.version;
+        let body = match read_all(store.as_ref(), &key, version.as_ref(), RECORD_LIMIT).await {
             Ok((_, body)) => body,
-            Err(error) if error.is_not_found() => return Err(Error::NoVault { uri }),
+            Err(error) if error.is_not_found() => return Err(no_vault()),
             Err(error) => return Err(error.into()),
         };
         let file = VaultFile::decode(&body).map_err(|source| match source {
@@ -145,9 +147,12 @@ impl Vault {
         let mut after = None;
         loop {
             let mut next = None;
-            let mut listing = self.store.list(layout::TABLES_PREFIX, after.as_deref());
+            // Object versions, because a delete marker on every record must not make a table disappear.
+            let mut listing = self
+                .store
+                .list_versions(layout::TABLES_PREFIX, after.as_deref());
             while let Some(found) = listing.try_next().await? {
-                next = layout::table_of(found.key.as_str());
+                next = layout::table_of(found.key().as_str());
                 if next.is_some() {
                     break;
                 }
@@ -505,6 +510,21 @@ impl Vault {
         }
         Ok(found)
     }
+}
+
+/// The version of a key that was there first, whatever was put on top of it; `None` when there is none.
+async fn oldest_version(
+    store: &dyn ReadStore,
+    key: &ObjectKey,
+) -> Result<Option<Attributes>, StoreError> {
+    let mut listing = store.list_versions(key.as_str(), None);
+    while let Some(found) = listing.try_next().await? {
+        match found {
+            ListedVersion::Object(object) if object.key == *key => return Ok(Some(object)),
+            ListedVersion::Object(_) | ListedVersion::DeleteMarker { .. } => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A stream of entries as a trait object, for functions that merge several.

@@ -40,6 +40,11 @@ impl Bar {
         }
     }
 
+    /// The bar itself, for who prints beside it.
+    pub(crate) fn shown(&self) -> ProgressBar {
+        self.shown.clone()
+    }
+
     /// Takes the bar off the terminal.
     pub(crate) fn clear(&self) {
         self.shown.finish_and_clear();

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use deltavault::{Error, ExitCode};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::rows::{ErrorRow, ExitError, Row};
@@ -17,6 +18,8 @@ mod results;
 pub(crate) struct Output {
     json: bool,
     out: Box<dyn Write>,
+    // Taken off the terminal while a line is printed, so that neither falls into the other.
+    bar: ProgressBar,
 }
 
 impl fmt::Debug for Output {
@@ -28,15 +31,15 @@ impl fmt::Debug for Output {
 }
 
 impl Output {
-    /// Writes to stdout.
-    pub(crate) fn to_stdout(json: bool) -> Self {
+    /// Writes to stdout, beside a progress bar.
+    pub(crate) fn to_stdout(json: bool, bar: ProgressBar) -> Self {
         // Without a terminal nobody waits for a line: a listing of a million files goes out in large pieces.
         let out: Box<dyn Write> = if io::stdout().is_terminal() {
             Box::new(io::stdout())
         } else {
             Box::new(io::BufWriter::new(io::stdout()))
         };
-        Self { json, out }
+        Self { json, out, bar }
     }
 
     /// Whether results are JSON lines.
@@ -65,7 +68,7 @@ impl Output {
     /// Tells that one table failed while others go on.
     pub(crate) fn table_failed(&mut self, table: &str, error: &Error) -> Result<(), Error> {
         if !self.json {
-            print_error(Some(table), error);
+            self.bar.suspend(|| print_error(Some(table), error));
             return Ok(());
         }
         self.line(&ErrorRow {
@@ -79,7 +82,7 @@ impl Output {
     /// Tells that the command failed; the last that is printed.
     pub(crate) fn failed(&mut self, error: &Error) -> Result<(), Error> {
         if !self.json {
-            print_error(None, error);
+            self.bar.suspend(|| print_error(None, error));
             return Ok(());
         }
         self.exit_error(error.exit_code(), with_causes(error), error.hint())
@@ -100,8 +103,15 @@ impl Output {
         })
     }
 
+    /// Asks a question on stderr and reads the answer's line.
+    pub(crate) fn ask(&self, question: &str) -> io::Result<String> {
+        self.bar.suspend(|| ask(question))
+    }
+
     fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Error> {
-        writeln!(self.out, "{text}").map_err(Error::Output)
+        let Self { out, bar, .. } = self;
+        let written = bar.suspend(|| writeln!(out, "{text}"));
+        written.map_err(Error::Output)
     }
 
     fn line<R: Row>(&mut self, row: &R) -> Result<(), Error> {
@@ -151,8 +161,7 @@ fn causes(error: &Error) -> impl Iterator<Item = String> {
     std::iter::successors(first, |error| error.source()).map(ToString::to_string)
 }
 
-/// Asks a question on stderr and reads the answer's line.
-pub(crate) fn ask(question: &str) -> io::Result<String> {
+fn ask(question: &str) -> io::Result<String> {
     let mut err = io::stderr().lock();
     write!(err, "{question}")?;
     err.flush()?;

@@ -31,10 +31,11 @@ rows! {
     DiffDone => "summary",
     RestorePlanned => "plan",
     RestoreDone => "restored",
+    VersionTime => "version_time",
     FindingRow => "finding",
     VerifyDone => "summary",
     IndexDone => "index",
-    ErrorRow => "error",
+    ErrorRow => "table_failed",
     ExitError => "exit_error",
 }
 
@@ -58,16 +59,16 @@ pub(crate) struct SnapshotPlanned {
     pub(crate) table: String,
     /// The version that was pinned.
     pub(crate) version: Version,
-    /// Files that the snapshot would hold.
-    pub(crate) files: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Files that the vault does not hold yet.
+    /// The snapshot that it would build on.
+    pub(crate) base: Option<SnapshotId>,
+    /// Whether nothing has changed since that.
+    pub(crate) unchanged: bool,
+    /// Data files that the vault does not hold yet.
     pub(crate) new_files: u64,
-    /// Their bytes.
+    /// Their bytes, as the log gives them.
     pub(crate) new_bytes: u64,
-    /// Requests to the vault, about.
-    pub(crate) requests: u64,
+    /// Data files that it holds already.
+    pub(crate) known_files: u64,
     /// The retention class it would get.
     pub(crate) class: String,
     /// Until when it would be promised.
@@ -95,8 +96,12 @@ pub(crate) struct SnapshotDone {
     pub(crate) new_files: u64,
     /// Their bytes.
     pub(crate) new_bytes: u64,
+    /// Whether the table is as it was in the snapshot before.
+    pub(crate) unchanged: bool,
     /// How long it took.
     pub(crate) seconds: f64,
+    /// The retention class.
+    pub(crate) class: String,
     /// Until when it is promised.
     pub(crate) promise: Timestamp,
     /// What the owner should know.
@@ -263,10 +268,10 @@ pub(crate) struct PlanLine {
 /// One thing the owner can choose.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Choice {
-    /// The flag or command.
-    pub(crate) command: String,
     /// What it does and costs.
     pub(crate) effect: String,
+    /// The command, whole, or the statement for another engine.
+    pub(crate) command: String,
 }
 
 /// What a restore found and would do.
@@ -274,7 +279,8 @@ pub(crate) struct Choice {
 pub(crate) struct RestorePlanned {
     /// The table's name.
     pub(crate) table: String,
-    /// The row of the table of situations, as a short word: `dropped`, `heal`, `newer`…
+    /// What stands at the target, as a short word: `empty`, `another-table`, `other-commits`, `dropped`,
+    /// `nothing-above`, `newer`.
     pub(crate) situation: String,
     /// The snapshot it would use.
     pub(crate) snapshot: Option<SnapshotId>,
@@ -290,6 +296,19 @@ pub(crate) struct RestorePlanned {
     pub(crate) choices: Vec<Choice>,
 }
 
+/// When a version was committed, as the vault kept it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VersionTime {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The version.
+    pub(crate) version: Version,
+    /// When it was committed.
+    pub(crate) commit_time: Timestamp,
+    /// The snapshot that says so.
+    pub(crate) snapshot: SnapshotId,
+}
+
 /// A restore is done.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RestoreDone {
@@ -299,7 +318,7 @@ pub(crate) struct RestoreDone {
     pub(crate) snapshot: SnapshotId,
     /// The version that was put back.
     pub(crate) version: Version,
-    /// `to`, `dropped`, `heal`…
+    /// `to`, `dropped` or `heal`.
     pub(crate) mode: String,
     /// Files that were put back.
     pub(crate) files_written: u64,
@@ -307,6 +326,10 @@ pub(crate) struct RestoreDone {
     pub(crate) bytes_written: u64,
     /// Files that were right already.
     pub(crate) files_kept: u64,
+    /// Live files of the version, where `deltalake` opens it.
+    pub(crate) opens_with_files: Option<u64>,
+    /// Why `deltalake` does not open it, where it does not.
+    pub(crate) refused_because: Option<String>,
     /// How long it took.
     pub(crate) seconds: f64,
     /// What a person still has to know or to do, in order.

@@ -1,24 +1,31 @@
 //! Carries out requests: asks the core, and hands what it answers to the renderer. One function a command.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use deltavault::demo::{self, DemoError};
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
 use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
 
+use super::again::Again;
 use super::args::{Args, DiffSide, SnapshotPrefix};
 use super::config::Config;
 use super::render::Output;
-use super::request::{Request, RestoreRequest, SnapshotRequest, TableName, VerifyRequest};
+use super::request::{Request, TableName, VerifyRequest};
+
+mod demo;
+mod restore;
+mod snapshot;
 
 /// What every command works with.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// How the next command is spelled.
+    pub(crate) again: Again,
+    /// Whether more is to be said.
+    pub(crate) verbose: bool,
     /// The vault that was named, by flag, environment or configuration.
     pub(crate) vault: Option<String>,
     /// The configuration.
@@ -88,15 +95,15 @@ impl Clock {
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
         Request::Init { yes } => init(yes, context).await,
-        Request::Snapshot(request) => snapshot(request, context).await,
+        Request::Snapshot(request) => snapshot::snapshot(request, context).await,
         Request::Snapshots { table } => snapshots(table, context).await,
         Request::Show(snapshot) => show(snapshot, context).await,
         Request::Ls(snapshot) => ls(snapshot, context).await,
         Request::Diff { before, after } => diff(before, after, context).await,
-        Request::Restore(request) => restore(request, context).await,
+        Request::Restore(request) => restore::restore(request, context).await,
         Request::Verify(request) => verify(request, context).await,
         Request::IndexRebuild => index_rebuild(context).await,
-        Request::Demo { dir } => tell_demo(dir, context).await,
+        Request::Demo { dir } => demo::demo(dir, context).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }
@@ -104,11 +111,6 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
 async fn init(_yes: bool, context: &mut Context) -> Result<ExitCode, Error> {
     context.vault()?;
     Err(not_yet("init"))
-}
-
-async fn snapshot(_request: SnapshotRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("snapshot"))
 }
 
 async fn snapshots(_table: Option<TableName>, context: &mut Context) -> Result<ExitCode, Error> {
@@ -135,11 +137,6 @@ async fn diff(
     Err(not_yet("diff"))
 }
 
-async fn restore(_request: RestoreRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("restore"))
-}
-
 async fn verify(_request: VerifyRequest, context: &mut Context) -> Result<ExitCode, Error> {
     context.existing_vault()?;
     Err(not_yet("verify"))
@@ -148,48 +145,6 @@ async fn verify(_request: VerifyRequest, context: &mut Context) -> Result<ExitCo
 async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
     context.existing_vault()?;
     Err(not_yet("index rebuild"))
-}
-
-async fn tell_demo(folder: Option<PathBuf>, context: &mut Context) -> Result<ExitCode, Error> {
-    let folder = match folder {
-        Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
-        None => temporary_folder()?,
-    };
-    demo::prepare(&folder)?;
-    let Context { output, .. } = context;
-    let snapshot = async || Err(not_yet("demo"));
-    let restore = async |_wish| Err(not_yet("demo"));
-    let mut say = |line: &str| output.text(line);
-    demo::tell(&folder, &program(), snapshot, restore, &mut say).await?;
-    Ok(ExitCode::Done)
-}
-
-/// A folder that stays after the demo, to look around in.
-fn temporary_folder() -> Result<PathBuf, Error> {
-    let made = tempfile::Builder::new()
-        .prefix("deltavault-demo-")
-        .tempdir();
-    made.map(tempfile::TempDir::keep).map_err(|source| {
-        let path = std::env::temp_dir().display().to_string();
-        let action = "make a folder in";
-        DemoError::Folder {
-            action,
-            path,
-            source,
-        }
-        .into()
-    })
-}
-
-/// How this program is called again: by its name where the shell finds it, else by its path.
-fn program() -> String {
-    let called = std::env::args_os().next().unwrap_or_default();
-    let called = called.to_string_lossy();
-    if called.is_empty() {
-        "deltavault".to_owned()
-    } else {
-        called.into_owned()
-    }
 }
 
 fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
@@ -218,7 +173,10 @@ pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), Error> {
     if !context.can_ask {
         return Err(unconfirmed());
     }
-    let answer = super::render::ask(&format!("{what}? [y/N] ")).map_err(Error::Output)?;
+    let answer = context
+        .output
+        .ask(&format!("{what}? [y/N] "))
+        .map_err(Error::Output)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(unconfirmed()),

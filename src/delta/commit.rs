@@ -185,6 +185,7 @@ mod tests {
                 add: Add {
                     file: inside("a b"),
                     size: 7,
+                    absolute: false,
                     modification_time: 5,
                     rows: Some(3),
                     dv: None
@@ -218,6 +219,7 @@ mod tests {
             one(r#"{"cdc":{"path":"_change_data/c","size":9}}"#),
             Action::Cdc {
                 file: inside("_change_data/c"),
+                absolute: false,
                 size: 9
             }
         );

@@ -58,6 +58,11 @@ pub enum PathError {
     },
 }
 
+/// Whether a path of the log is absolute: readers go where it says, wherever the log itself lies.
+pub fn is_absolute(raw: &str) -> bool {
+    Uri::split(raw).is_some()
+}
+
 /// The root of a table, against which the paths of its log are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableRoot(Uri<'static>);

@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::path::{PathError, TableRoot};
+use super::path::{PathError, TableRoot, is_absolute};
 use super::{Action, Add, CommitInfo, DeletionVector, LogError, Metadata, Spelling, vector_id};
 use crate::ids::{Location, Timestamp};
 
@@ -26,6 +26,13 @@ pub(super) struct Origin<'a> {
 impl Origin<'_> {
     fn resolve(&self, raw: &str) -> Result<Location, LogError> {
         self.root.resolve(raw).map_err(|source| self.path(source))
+    }
+
+    /// Resolves a path; also says whether it is an absolute one into the table's own root.
+    fn resolve_spelled(&self, raw: &str) -> Result<(Location, bool), LogError> {
+        let file = self.resolve(raw)?;
+        let absolute = matches!(file, Location::Inside(_)) && is_absolute(raw);
+        Ok((file, absolute))
     }
 
     fn path(&self, source: PathError) -> LogError {
@@ -73,9 +80,11 @@ impl RawAdd<'_> {
             .deletion_vector
             .map(|Object(dv)| dv.into_vector(path, origin))
             .transpose()?;
+        let (file, absolute) = origin.resolve_spelled(path)?;
         Ok(Action::Add {
             add: Add {
-                file: origin.resolve(path)?,
+                file,
+                absolute,
                 size: origin.size(self.size, path)?,
                 modification_time: self.modification_time.unwrap_or(0),
                 rows,
@@ -169,8 +178,10 @@ pub(super) struct RawCdc<'a> {
 
 impl RawCdc<'_> {
     pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
+        let (file, absolute) = origin.resolve_spelled(&self.path)?;
         Ok(Action::Cdc {
-            file: origin.resolve(&self.path)?,
+            file,
+            absolute,
             size: origin.size(self.size, &self.path)?,
         })
     }

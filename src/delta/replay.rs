@@ -210,6 +210,7 @@ impl Replay {
         spelling: Option<Spelling>,
     ) -> Result<(), LogError> {
         let body = AddBody {
+            absolute: add.absolute,
             size: add.size,
             modification_time: add.modification_time,
             rows: add.rows,
@@ -312,7 +313,11 @@ impl LiveFiles {
                     self.end_span(&fate, body, from, event.version);
                 }
             }
-            Some(body) => {
+            Some(mut body) => {
+                if let Some((before, _)) = &fate.live {
+                    // To readers that compare raw paths, one spelling does not end the other.
+                    body.absolute |= before.absolute;
+                }
                 if fate.removed_in == Some(event.version) {
                     self.findings.contradicted += 1;
                 }
@@ -547,6 +552,7 @@ mod tests {
         let known = Add {
             file: Location::Inside("c".parse().unwrap()),
             size: 1,
+            absolute: false,
             modification_time: 0,
             rows: None,
             dv: None,

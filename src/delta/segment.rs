@@ -249,6 +249,12 @@ impl LogListing {
         &self.checkpoints
     }
 
+    /// The multi-part checkpoints of which parts are missing: version, parts that are there, parts there should be.
+    pub fn torn(&self) -> impl Iterator<Item = (Version, usize, u64)> + '_ {
+        let torn = self.torn.iter();
+        torn.map(|torn| (torn.version, torn.files.len(), torn.parts))
+    }
+
     /// A sidecar by its key.
     pub fn sidecar(&self, key: &ObjectKey) -> Option<&LogFile> {
         self.sidecars.get(key)

@@ -24,6 +24,7 @@ use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::Version;
+use crate::reader::{ReaderError, open};
 
 /// The partitions of the table.
 pub const REGIONS: [&str; 3] = ["north", "south", "west"];
@@ -34,12 +35,9 @@ pub const ROWS_PER_REGION: i64 = 1000;
 /// A table could not be made, changed or read.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// There is no such folder.
-    #[error("there is no folder {folder}")]
-    NoFolder {
-        /// The folder.
-        folder: String,
-    },
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] ReaderError),
     /// The `deltalake` crate failed.
     #[error("{action}")]
     Delta {
@@ -262,23 +260,6 @@ struct LiveFile {
     remove: deltalake::kernel::Remove,
 }
 
-async fn open(folder: &Path, version: Option<Version>) -> Result<DeltaTable, TableError> {
-    // deltalake makes the folder of a local table that is not there.
-    if !folder.is_dir() {
-        return Err(TableError::NoFolder {
-            folder: folder.display().to_string(),
-        });
-    }
-    let failed = failed_to("open the table");
-    let uri = ensure_table_uri(folder.to_string_lossy()).map_err(failed)?;
-    let builder = DeltaTableBuilder::from_url(uri).map_err(failed)?;
-    let builder = match version {
-        Some(Version(version)) => builder.with_version(version),
-        None => builder,
-    };
-    builder.load().await.map_err(failed)
-}
-
 async fn live_files(table: &DeltaTable) -> Result<Vec<LiveFile>, TableError> {
     table
         .get_active_add_actions_by_partitions(&[])
@@ -471,7 +452,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("orders");
         let refused = read_rows(&table, None).await.unwrap_err();
-        assert!(matches!(refused, TableError::NoFolder { .. }));
+        assert!(matches!(
+            refused,
+            TableError::Open(ReaderError::NoFolder { .. })
+        ));
         assert!(!table.exists());
     }
 }

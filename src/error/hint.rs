@@ -31,6 +31,9 @@ impl Error {
             Self::PathLeavesTarget { .. } => {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
+            Self::AbsoluteIntoOwnRoot { table, .. } => {
+                format!("restore in place, without --to: what is missing goes back to {table}")
+            }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
             Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
@@ -100,6 +103,7 @@ impl Error {
                  version without it"
                     .into()
             }
+            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
@@ -150,7 +154,20 @@ fn log_hint(error: &LogError) -> &'static str {
         LogError::Sort(_) | LogError::Read { .. } => {
             "check the disk of the temporary folder, and run the same command again"
         }
-        _ => {
+        LogError::Gap { .. }
+        | LogError::TornCheckpoint { .. }
+        | LogError::NoProtocol { .. }
+        | LogError::NoMetadata { .. }
+        | LogError::BadJson { .. }
+        | LogError::NotUtf8 { .. }
+        | LogError::LineTooLong { .. }
+        | LogError::CheckpointUnreadable { .. }
+        | LogError::MissingColumn { .. }
+        | LogError::MissingSidecar { .. }
+        | LogError::MissingSize { .. }
+        | LogError::BadVector { .. }
+        | LogError::Path { .. }
+        | LogError::OutOfOrder { .. } => {
             "the table is damaged at its source: restore it from an earlier snapshot, or repair its log"
         }
     }

@@ -20,6 +20,9 @@ pub const SETS_PREFIX: &str = "sets/";
 /// The prefix of the prune plans.
 pub const PRUNE_PREFIX: &str = "prune/";
 
+/// What manifests, pages and files lie under, in the order of their keys.
+pub const OBJECT_PREFIXES: [&str; 4] = ["blobs/", "copies/", "manifests/", "pages/"];
+
 /// The time in the name of a set, always UTC.
 const SET_TIME: &str = "%Y%m%dT%H%M%SZ";
 

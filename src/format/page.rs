@@ -84,6 +84,10 @@ impl EntryKind {
 /// One file of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Whether V's log names the file by an absolute path although it lies below the table's own root: a copy of the
+    /// table elsewhere would read the original's file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absolute: bool,
     /// The source's tag of the content when it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,

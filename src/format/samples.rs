@@ -19,9 +19,10 @@ use crate::ids::{
 };
 
 /// A data file in a blob of its own.
-pub(super) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
+pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
     let content = Digest::of(key.as_bytes());
     Entry {
+        absolute: false,
         etag: Some(ETag("\"1b2c\"".to_owned())),
         file: Location::Inside(key.parse().unwrap()),
         kind: EntryKind::Data,
@@ -46,7 +47,7 @@ pub(super) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
 }
 
 /// A log file that is inlined; its content is its own key.
-pub(super) fn log_entry(key: &str) -> Entry {
+pub(crate) fn log_entry(key: &str) -> Entry {
     Entry {
         kind: EntryKind::Commit,
         live: Vec::new(),
@@ -58,7 +59,7 @@ pub(super) fn log_entry(key: &str) -> Entry {
 }
 
 /// The first record of a ledger.
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     let manifest = Digest::of(b"manifest");
     Record {
         base: None,
@@ -253,6 +254,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
                     }
                 };
                 Entry {
+                    absolute: false,
                     etag,
                     file,
                     kind,

@@ -146,6 +146,13 @@ impl TableKey {
         })
     }
 
+    /// Whether this is the key of the table at `uri` in the source `source_id`, as a record names them.
+    pub fn is_made_from(&self, source_id: &str, uri: &str) -> bool {
+        let uri = uri.parse::<TableUri>();
+        uri.and_then(|uri| Self::of(source_id, &uri))
+            .is_ok_and(|key| key.hash == self.hash)
+    }
+
     /// The readable half.
     pub fn slug(&self) -> &str {
         &self.slug

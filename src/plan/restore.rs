@@ -91,7 +91,7 @@ pub enum Permission {
 /// Decides what is allowed.
 pub fn permit(situation: &Situation, mode: Mode) -> Permission {
     match (situation, mode) {
-        (Situation::EmptyTarget, _) | (Situation::NoLog | Situation::NothingAbove, _) => {
+        (Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove, _) => {
             Permission::Everything
         }
         (Situation::NewerLive { .. }, Mode::Heal) => Permission::DataOnly,

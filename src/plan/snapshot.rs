@@ -158,6 +158,8 @@ pub struct Need {
     pub file: Location,
     /// What it is.
     pub kind: EntryKind,
+    /// Whether the log names it by an absolute path although it lies below the table's own root.
+    pub absolute: bool,
     /// Bytes by the log; a file of deletion vectors has no size there.
     pub size: Option<u64>,
     /// `modificationTime` by the log, milliseconds since 1970.
@@ -166,8 +168,8 @@ pub struct Need {
     pub rows: Option<u64>,
     /// The logical files of V that it carries.
     pub live: Vec<LiveUse>,
-    /// The files of deletion vectors that its logical files use, each with the versions that use it.
-    pub vectors: Vec<(Location, Span)>,
+    /// The files of deletion vectors that its logical files use.
+    pub vectors: Vec<VectorUse>,
     /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
     pub required: bool,
     /// The versions that need it.
@@ -177,12 +179,24 @@ pub struct Need {
 /// Versions from one on, up to another exclusive; `None`: V is among them.
 pub type Span = (Version, Option<Version>);
 
+/// A file of deletion vectors that a logical file uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorUse {
+    /// Where it is.
+    pub file: Location,
+    /// Whether the log names it by an absolute path.
+    pub absolute: bool,
+    /// The versions in which the logical file is live.
+    pub span: Span,
+}
+
 impl Need {
     /// A file that the log names without its statistics.
     pub fn plain(file: Location, kind: EntryKind, size: Option<u64>, required: bool) -> Self {
         Self {
             file,
             kind,
+            absolute: false,
             size,
             modification_time: None,
             rows: None,
@@ -244,6 +258,7 @@ pub fn data_needs<E>(
         let mut need = Need {
             file: first.add.file.clone(),
             kind: EntryKind::Data,
+            absolute: false,
             size: Some(first.add.size),
             modification_time: Some(first.add.modification_time),
             rows: first.add.rows,
@@ -269,8 +284,16 @@ pub fn data_needs<E>(
 fn take_in(need: &mut Need, file: LiveFile) {
     let span = (file.from, file.until);
     need.spans.push(span);
-    let vector = file.add.dv.as_ref().and_then(|dv| dv.file.clone());
-    need.vectors.extend(vector.map(|vector| (vector, span)));
+    if let Some(dv) = &file.add.dv
+        && let Some(vector) = &dv.file
+    {
+        need.vectors.push(VectorUse {
+            file: vector.clone(),
+            absolute: dv.is_absolute(),
+            span,
+        });
+    }
+    need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
@@ -286,32 +309,28 @@ fn take_in(need: &mut Need, file: LiveFile) {
 pub enum Matched {
     /// The base or a journal holds it: its entry, brought up to V.
     Known(Entry),
-    /// Only older versions need it, and the base found it gone: its entry, and the versions that lack it.
-    Absent(Entry, Vec<Span>),
     /// It must be copied.
     Copy(Need),
 }
 
 /// Matches one need with what is held under the same file.
 pub fn match_need(need: Need, held: &[Entry]) -> Matched {
-    let same = |entry: &&Entry| {
+    let found = held.iter().find(|entry| {
         entry.kind == need.kind
             && need.size.is_none_or(|size| size == entry.size)
             && need
                 .modification_time
                 .is_none_or(|time| entry.modification_time == Some(time))
-    };
-    let is_absent = |entry: &&Entry| entry.placement == Placement::Absent {};
-    let mut found = held.iter().filter(same);
-    if let Some(entry) = found.clone().find(|entry| !is_absent(entry)) {
-        return Matched::Known(Entry {
+            // It may be there again; and if not, the versions that it spoils have to be counted again.
+            && entry.placement != Placement::Absent {}
+    });
+    match found {
+        Some(entry) => Matched::Known(Entry {
+            absolute: need.absolute,
             live: need.live,
             rows: need.rows,
             ..entry.clone()
-        });
-    }
-    match found.find(is_absent).filter(|_| !need.required) {
-        Some(entry) => Matched::Absent(entry.clone(), need.spans),
+        }),
         None => Matched::Copy(need),
     }
 }
@@ -335,37 +354,31 @@ pub enum Batch {
 const UNKNOWN_SIZE: u64 = 64 * 1024;
 
 /// Cuts a sequence of needs into batches: files up to 1 MiB together up to 16 MiB, larger ones alone.
+///
+/// The same sequence gives the same packs, so a run that is repeated finds its packs in place.
 pub fn plan_batches<E>(
-    needs: impl Iterator<Item = Result<Need, E>>,
+    mut needs: impl Iterator<Item = Result<Need, E>>,
 ) -> impl Iterator<Item = Result<Batch, E>> {
-    let mut needs = needs.peekable();
-    let mut single = None;
+    let mut pack = Vec::new();
+    let mut bytes = 0;
     std::iter::from_fn(move || {
-        if let Some(need) = single.take() {
-            return Some(Ok(Batch::Single(need)));
-        }
-        let mut pack = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = needs.next_if(|next| {
-            next.as_ref().map_or(pack.is_empty(), |next| {
-                bytes + next.size.unwrap_or(UNKNOWN_SIZE) <= PACK_LIMIT || pack.is_empty()
-            })
-        }) {
-            let need = match next {
+        for need in needs.by_ref() {
+            let need = match need {
                 Ok(need) => need,
                 Err(error) => return Some(Err(error)),
             };
-            if need.size.is_some_and(|size| size > PACKED_FILE_LIMIT) {
-                if pack.is_empty() {
-                    return Some(Ok(Batch::Single(need)));
-                }
-                single = Some(need);
-                break;
+            let size = need.size.unwrap_or(UNKNOWN_SIZE);
+            if size > PACKED_FILE_LIMIT {
+                return Some(Ok(Batch::Single(need)));
             }
-            bytes += need.size.unwrap_or(UNKNOWN_SIZE);
+            if bytes + size > PACK_LIMIT {
+                bytes = size;
+                return Some(Ok(Batch::Pack(std::mem::replace(&mut pack, vec![need]))));
+            }
+            bytes += size;
             pack.push(need);
         }
-        (!pack.is_empty()).then_some(Ok(Batch::Pack(pack)))
+        (!pack.is_empty()).then(|| Ok(Batch::Pack(std::mem::take(&mut pack))))
     })
 }
 
@@ -436,3 +449,6 @@ pub fn whole_versions(first: Version, last: Version, absent: &[Span]) -> Vec<(Ve
     }
     whole
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,12 +75,11 @@ impl Placer<'_> {
             .attributes(key, oldest.version.as_ref())
             .await?
             .sha256;
-        let actual = match attested {
-            Some(digest) => digest,
-            None => {
-                let read = read_all(self.store, key, oldest.version.as_ref(), payload.size).await?;
-                Digest::of(&read.1)
-            }
+        let actual = if let Some(digest) = attested {
+            digest
+        } else {
+            let read = read_all(self.store, key, oldest.version.as_ref(), payload.size).await?;
+            Digest::of(&read.1)
         };
         if actual != payload.sha256 {
             return Ok(None);

@@ -19,7 +19,6 @@ use crate::plan::restore::{
     Action, FileState, LiveLog, LiveVersion, Mode, Permission, RestoreStep, Situation, compare,
     judge, permit, plan_entry,
 };
-use crate::plan::snapshot::ByFile;
 use crate::progress::{Phase, PlannedWork, Progress};
 use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
@@ -29,6 +28,7 @@ use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 mod carry;
 mod claim;
 mod live;
+mod older;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
 pub const OWN_PREFIX: &str = "_deltavault/";
@@ -47,6 +47,8 @@ pub struct RestoreRequest {
     pub id: SnapshotId,
     /// Its record.
     pub record: Arc<Record>,
+    /// The version to put back: the snapshot's own, or an older one that it is whole at.
+    pub version: Version,
     /// Where to, and how far to go.
     pub mode: Mode,
     /// Whether files that the log names outside the table's folder may be put back at their places.
@@ -167,7 +169,7 @@ impl Restorer {
             self.plan_data(request, &manifest, &mut plan).await?;
         }
         if let Situation::NewerLive { tip } = plan.situation {
-            let live = self.look_above(request.record.version, tip, &log).await?;
+            let live = self.look_above(request.version, tip, &log).await?;
             plan.lost = live.versions;
             plan.whole_live = live.whole;
         }
@@ -220,17 +222,14 @@ impl Restorer {
         };
         let mut common = false;
         if tip.is_some() {
-            let mut compared = self
-                .vault
-                .entries(&manifest.log_pages)
-                .map_ok(|entry| async {
-                    let listed = match &entry.file {
-                        Location::Inside(key) => log.get(key),
-                        Location::Outside(_) => None,
-                    };
-                    let state = self.settle(&entry, listed).await?;
-                    Ok((entry, state))
-                });
+            let mut compared = self.log_entries(request, manifest).map_ok(|entry| async {
+                let listed = match &entry.file {
+                    Location::Inside(key) => log.get(key),
+                    Location::Outside(_) => None,
+                };
+                let state = self.settle(&entry, listed).await?;
+                Ok((entry, state))
+            });
             let mut compared = std::pin::pin!(compared.by_ref().try_buffered(FILES_IN_FLIGHT));
             while let Some((entry, state)) = compared.try_next().await? {
                 if entry.kind == EntryKind::Commit {
@@ -250,7 +249,7 @@ impl Restorer {
         Ok(judge(
             &live,
             &request.record.table.delta_id,
-            request.record.version,
+            request.version,
         ))
     }
 
@@ -293,7 +292,7 @@ impl Restorer {
         verdicts: &HashMap<ObjectKey, FileState>,
         plan: &mut RestorePlan,
     ) -> Result<(), Error> {
-        let mut entries = self.vault.entries(&manifest.log_pages);
+        let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
             let Location::Inside(key) = &entry.file else {
                 continue;
@@ -315,14 +314,9 @@ impl Restorer {
         manifest: &Manifest,
         plan: &mut RestorePlan,
     ) -> Result<(), Error> {
-        let mut wanted: Sorter<ByFile<Entry>> = Sorter::new(plan.scratch.path())?;
-        let mut entries = self.vault.entries(&manifest.data_pages);
-        while let Some(entry) = entries.try_next().await? {
-            wanted.push(ByFile {
-                file: entry.file.clone(),
-                row: entry,
-            })?;
-        }
+        let wanted = self
+            .data_entries(request, manifest, plan.scratch.path())
+            .await?;
         let wanted = wanted.finish()?;
         let listing = self
             .target
@@ -395,6 +389,12 @@ impl Restorer {
             return Err(Error::PathLeavesTarget {
                 file: entry.file.to_string(),
                 target: self.target.uri().to_owned(),
+            });
+        }
+        if entry.absolute && request.mode == Mode::To {
+            return Err(Error::AbsoluteIntoOwnRoot {
+                file: entry.file.to_string(),
+                table: request.record.table.uri.clone(),
             });
         }
         let outside = matches!(entry.file, Location::Outside(_));

@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use self::closure::{ChangeData, Closure, Held, LogRead, Replayed, Way};
-use self::data::{Copier, Journal, Outcome};
-use self::log::LogWriter;
-use self::pages::Pages;
+use self::closure::{Closure, Held};
 use self::pin::{Past, Pinned};
-use self::record::Facts;
+use self::replayed::{ChangeData, Fingerprint, Replayed};
+use self::ways::{LogRead, LogReader, Way};
 use super::put::Placer;
 use super::{LedgerView, Vault};
 use crate::delta::path::TableRoot;
@@ -25,17 +23,17 @@ use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{
-    Entry, FORMAT, JournalHeader, LockMode, Manifest, PageRef, Placement, Record, Reference, Scope,
-    TableKey, Trigger, VaultKey, decode_journal, layout,
+    Entry, LockMode, Placement, Record, Reference, Scope, TableKey, Trigger, VaultKey,
+    decode_journal, layout,
 };
 use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
-use crate::plan::snapshot::{BaseUse, InDataOrder, LogScope, Need, Tally, whole_versions};
-use crate::progress::{Phase, PlannedWork, Progress};
-use crate::sort::Sorter;
+use crate::plan::snapshot::BaseUse;
+use crate::progress::{Phase, Progress};
 use crate::source::Source;
 use crate::spool::{Scratch, Spool};
-use crate::store::{Payload, WriteStore, read_all};
+use crate::store::{WriteStore, read_all};
 
+mod carry;
 mod closure;
 mod data;
 mod log;
@@ -44,6 +42,8 @@ mod pin;
 mod prove;
 mod publish;
 mod record;
+mod replayed;
+mod ways;
 
 pub use data::{Budget, JournalPace};
 
@@ -154,6 +154,7 @@ struct Planned {
     pinned: Pinned,
     log: LogRead,
     closure: Closure,
+    fingerprint: Fingerprint,
     scratch: Scratch,
     root: TableRoot,
     journals: Vec<Id128>,
@@ -170,7 +171,7 @@ impl Snapshotter {
         request: &SnapshotRequest,
     ) -> Result<SnapshotPlan, Error> {
         let view = self.vault.head(&request.key, &request.distrust).await?;
-        let planned = self.attempt_plan(source, request, &view, &[]).await;
+        let planned = self.attempt_plan(source, request, &view).await;
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
                 version: pinned.version,
@@ -203,11 +204,11 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
     ) -> Result<SnapshotDone, Error> {
-        let mut placed: Vec<Entry> = Vec::new();
+        let mut journals = 0;
         let mut last = None;
         for _ in 0..PIN_ATTEMPTS {
             let view = self.vault.head(&request.key, &request.distrust).await?;
-            let attempt = self.attempt(source, request, &view, &mut placed).await;
+            let attempt = self.attempt(source, request, &view, &mut journals).await;
             let failure = match attempt {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
@@ -243,15 +244,15 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
-        placed: &mut Vec<Entry>,
+        journals: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
-        match self.attempt_plan(source, request, view, placed).await? {
+        match self.attempt_plan(source, request, view).await? {
             Attempt::Unchanged(pinned, past) => {
                 self.publish_unchanged(source, request, view, &pinned, &past)
                     .await
             }
             Attempt::Planned(planned) => {
-                self.carry_out(source, request, view, *planned, placed)
+                self.carry_out(source, request, view, *planned, journals)
                     .await
             }
         }
@@ -262,7 +263,6 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
-        placed: &[Entry],
     ) -> Result<Attempt, Failure> {
         let table = &request.table.name;
         self.progress.phase(table, Phase::ReadLog);
@@ -271,13 +271,11 @@ impl Snapshotter {
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
-        let journalled = self.read_journals(request, view).await?;
         let root = TableRoot::new(source.uri())?;
         let history = request.scope == Scope::History;
-        let ways = closure::ways(&pinned, request.scope)?;
         let mut first_error = None;
         let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        for way in ways {
+        for way in ways::ways(&pinned, request.scope)? {
             let tried = self
                 .try_way(source, &pinned, way, &root, &scratch, &mut spool)
                 .await;
@@ -306,31 +304,21 @@ impl Snapshotter {
                     .push("another table was made under the same name".to_owned());
             }
             let mut held = Held::new(scratch.path())?;
-            let mut journals = Vec::new();
-            for (run, header, entries) in journalled {
-                if header.delta_id == delta_id {
-                    journals.push(run);
-                    for entry in entries {
-                        held.push_journalled(entry)?;
-                    }
-                }
-            }
-            for entry in placed {
-                held.push_journalled(entry.clone())?;
-            }
+            let journals = self
+                .take_journals(request, view, &delta_id, &mut held)
+                .await?;
             let replayed = Replayed {
                 replay,
                 change_data,
                 history,
             };
-            let closure =
+            let (closure, fingerprint) =
                 closure::close(&self.vault, &pinned, replayed, held, scratch.path()).await?;
-            journals.sort_unstable();
-            journals.dedup();
             let planned = Planned {
                 pinned,
                 log,
                 closure,
+                fingerprint,
                 scratch,
                 root,
                 journals,
@@ -350,31 +338,40 @@ impl Snapshotter {
         scratch: &Scratch,
         spool: &mut Spool,
     ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
-        let log = closure::read_log(source, pinned, way, root, scratch.path(), spool).await?;
-        let commits = log.commits(pinned)?;
+        let folder = scratch.path();
+        let mut reader = LogReader {
+            vault: &self.vault,
+            source,
+            pinned,
+            root,
+            folder,
+            spool,
+        };
+        let log = reader.read(way).await?;
         let base = pinned.base.as_ref();
         let (replay, change_data) =
-            closure::replay_version(&self.vault, base, &log, &commits, root, scratch.path())
-                .await?;
+            replayed::replay_version(&self.vault, base, &log, root, folder).await?;
         Ok((log, replay, change_data))
     }
 
-    /// Reads the journals of runs that did not publish, as far as what they placed is still there.
-    async fn read_journals(
+    /// Takes what unfinished runs of the same table have placed, as far as it is still there; returns those runs.
+    async fn take_journals(
         &self,
         request: &SnapshotRequest,
         view: &LedgerView,
-    ) -> Result<Vec<(Id128, JournalHeader, Vec<Entry>)>, Failure> {
-        let mut journals = Vec::new();
+        delta_id: &str,
+        held: &mut Held,
+    ) -> Result<Vec<Id128>, Failure> {
+        let mut runs = Vec::new();
         if !request.distrust.is_empty() {
-            return Ok(journals);
+            return Ok(runs);
         }
-        let head = view.head.link.as_ref();
-        let from = head.map_or(0, |link| link.seq);
-        let head = head.and_then(Link::record);
+        let newest = view.head.link.as_ref();
+        let from = newest.map_or(0, |link| link.seq);
+        let newest = newest.and_then(Link::record);
         // What the head's own run placed, and what that run used, its manifest has.
         let finished =
-            |run| head.is_some_and(|head| head.run == run || head.journals.contains(&run));
+            |run| newest.is_some_and(|record| record.run == run || record.journals.contains(&run));
         let prefix = layout::journals_prefix(&request.key);
         let start = layout::journals_start_after(&request.key, from);
         let mut listing = self.vault.store().list(&prefix, Some(&start));
@@ -382,7 +379,7 @@ impl Snapshotter {
             let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
                 continue;
             };
-            if run == request.run || finished(run) {
+            if finished(run) {
                 continue;
             }
             let body = read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await;
@@ -391,9 +388,16 @@ impl Snapshotter {
             let Ok((header, entries)) = decode_journal(&body) else {
                 continue;
             };
-            journals.push((run, header, self.still_there(request, entries).await?));
+            if header.delta_id == delta_id {
+                runs.push(run);
+                for entry in self.still_there(request, entries).await? {
+                    held.push_journalled(entry)?;
+                }
+            }
         }
-        Ok(journals)
+        runs.sort_unstable();
+        runs.dedup();
+        Ok(runs)
     }
 
     /// Keeps the entries whose object is there, its lock extended where there are locks.
@@ -439,178 +443,6 @@ impl Snapshotter {
             generation: Generation::default(),
         }
     }
-
-    /// Copies, proves and publishes what was planned.
-    async fn carry_out(
-        &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        planned: Planned,
-        placed: &mut Vec<Entry>,
-    ) -> Result<SnapshotDone, Failure> {
-        let Planned {
-            mut pinned,
-            log,
-            closure,
-            scratch,
-            root,
-            journals,
-        } = planned;
-        let Closure {
-            state,
-            findings,
-            fingerprint,
-            mut known,
-            mut absent,
-            copy,
-            copy_bytes,
-            mut change,
-        } = closure;
-        let (protocol, metadata) = state.required(pinned.version)?;
-        let delta_id = metadata.id.clone().unwrap_or_default();
-        let placer = self.placer(request);
-        let table = &request.table.name;
-        let mut tally = Tally::default();
-
-        let writer = LogWriter {
-            vault: &self.vault,
-            source,
-            placer,
-            folder: scratch.path(),
-            bodies: &log.bodies,
-            sidecars: &log.sidecars,
-        };
-        let scope = LogScope {
-            whole: pinned.whole,
-            keep_from: pin::second_newest_checkpoint(&pinned.listing, pinned.version),
-        };
-        let hint = writer.hint_is_true(&mut pinned).await?;
-        let hold = log::files_to_hold(&pinned, hint);
-        let base_pages = pinned.base.as_ref().map(|base| &base.manifest);
-        let known_log = base_pages.map_or(&[][..], |manifest| &manifest.log_pages);
-        let log_written = writer
-            .write(&pinned, hold, scope, known_log, &mut tally)
-            .await?;
-
-        self.progress.phase(table, Phase::Copy);
-        self.progress.planned(PlannedWork {
-            files: copy.len(),
-            bytes: copy_bytes,
-        });
-        let header = JournalHeader {
-            delta_id: delta_id.clone(),
-            format: FORMAT,
-            principal: request.principal.clone(),
-        };
-        let seq = view.head.next_free;
-        let mut journal = Journal::start(
-            placer,
-            self.journal,
-            header,
-            request.key.hash(),
-            seq,
-            request.run,
-        );
-        let copier = Copier {
-            source,
-            placer,
-            folder: scratch.path(),
-            budget: &self.budget,
-            progress: self.progress.as_ref(),
-        };
-        let mut trouble = Trouble::default();
-        let needs = copy.finish()?.map(|need| Ok(need?.row));
-        let copied = copier
-            .copy_all(needs, &mut journal, |outcome| {
-                match outcome {
-                    Outcome::Placed(entry) => {
-                        change.new_files += 1;
-                        change.new_bytes += entry.size;
-                        known.push(InDataOrder(*entry))?;
-                    }
-                    Outcome::Missing(need) if need.required => {
-                        trouble.missing.push(need.file.to_string());
-                    }
-                    Outcome::Missing(need) => {
-                        absent.extend(need.spans.iter().copied());
-                        known.push(InDataOrder(absent_entry(*need)))?;
-                    }
-                    Outcome::WrongSize {
-                        file,
-                        expected,
-                        actual,
-                    } => {
-                        trouble.wrong_size.get_or_insert(Error::SourceFileSize {
-                            file,
-                            expected,
-                            actual,
-                        });
-                    }
-                }
-                Ok(())
-            })
-            .await;
-        if copied.is_err() || !trouble.is_none() {
-            journal.flush().await?;
-            copied?;
-            // What was placed need not be copied again when a newer version is pinned.
-            for entry in known.finish()? {
-                placed.push(entry?.0);
-            }
-            return Err(trouble.into_failure(pinned.version));
-        }
-        change.new_files += log_written.new_files;
-        change.new_bytes += log_written.new_bytes;
-
-        self.progress.phase(table, Phase::Check);
-        self.prove(
-            &pinned,
-            &log,
-            &log_written.pages,
-            &root,
-            fingerprint,
-            &scratch,
-        )
-        .await?;
-
-        self.progress.phase(table, Phase::Publish);
-        let known_data = base_pages.map_or(&[][..], |manifest| &manifest.data_pages);
-        let data_pages = write_data_pages(placer, known_data, known, &mut tally).await?;
-        let contents = Manifest {
-            data_pages,
-            delta_id: delta_id.clone(),
-            format: FORMAT,
-            log_pages: log_written.pages,
-            totals: tally.totals(),
-            version: pinned.version,
-        };
-        let body = contents.encode()?;
-        let reference = placer.manifest(&Payload::from_bytes(body)).await?;
-
-        change.operation = log.info.operation.clone();
-        change.user = log.info.user.clone();
-        let whole_versions = match (request.scope, pinned.version.0.checked_sub(1)) {
-            (Scope::History, Some(last)) => {
-                whole_versions(log.first_version(), Version(last), &absent)
-            }
-            (Scope::History, None) | (Scope::Live, _) => Vec::new(),
-        };
-        let facts = Facts {
-            manifest: reference,
-            totals: contents.totals,
-            change,
-            journals,
-            whole_versions,
-            findings,
-        };
-        let record = self.record(request, &mut pinned, &log, delta_id, protocol, facts);
-        let done = self.publish(source, request, view, &pinned, record).await?;
-        Ok(SnapshotDone {
-            unchanged: false,
-            ..done
-        })
-    }
 }
 
 /// What an attempt came to before anything was written.
@@ -619,29 +451,6 @@ enum Attempt {
     Unchanged(Box<Pinned>, Past),
     /// There is something to do.
     Planned(Box<Planned>),
-}
-
-/// Files that stand in the way of a snapshot; the copy goes on, so that all of them are named and the rest is journalled.
-#[derive(Debug, Default)]
-struct Trouble {
-    missing: Vec<String>,
-    wrong_size: Option<Error>,
-}
-
-impl Trouble {
-    fn is_none(&self) -> bool {
-        self.missing.is_empty() && self.wrong_size.is_none()
-    }
-
-    fn into_failure(self, version: Version) -> Failure {
-        match self.wrong_size {
-            Some(error) => Failure::Error(error),
-            None => Failure::Vanished {
-                version,
-                files: self.missing,
-            },
-        }
-    }
 }
 
 impl Failure {
@@ -659,43 +468,10 @@ impl Failure {
     }
 }
 
-/// The entry of a file that only older versions name and the source no longer has.
-fn absent_entry(need: Need) -> Entry {
-    Entry {
-        etag: None,
-        file: need.file,
-        kind: need.kind,
-        last_modified: None,
-        live: Vec::new(),
-        modification_time: need.modification_time,
-        object_version: None,
-        placement: Placement::Absent {},
-        rows: need.rows,
-        sha256: None,
-        size: need.size.unwrap_or_default(),
-    }
-}
-
 /// The vault object that holds an entry's bytes.
 fn reference_of(entry: &Entry) -> Option<&Reference> {
     match &entry.placement {
         Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
         Placement::Inline(_) | Placement::Absent {} => None,
     }
-}
-
-/// Writes the data pages from the entries in their order.
-async fn write_data_pages(
-    placer: Placer<'_>,
-    known_pages: &[PageRef],
-    entries: Sorter<InDataOrder>,
-    tally: &mut Tally,
-) -> Result<Vec<PageRef>, Failure> {
-    let mut pages = Pages::new(placer, known_pages);
-    for entry in entries.finish()? {
-        let InDataOrder(entry) = entry?;
-        tally.add(&entry);
-        pages.push(&entry).await?;
-    }
-    Ok(pages.finish().await?)
 }

@@ -432,7 +432,7 @@ fn plan(
     for file in &segment.commits {
         let version = file.version.unwrap();
         let _: Coverage = read_actions(table, file, &root, &mut |action| match action {
-            Action::Cdc { file, size } => {
+            Action::Cdc { file, size, .. } => {
                 cdc.push((version, file, size));
                 Ok(())
             }
@@ -441,7 +441,7 @@ fn plan(
     }
     if let Some(tip) = segment.tip.iter().find(|_| segment.commits.is_empty()) {
         let _: Coverage = read_actions(table, tip, &root, &mut |action| {
-            if let Action::Cdc { file, size } = action {
+            if let Action::Cdc { file, size, .. } = action {
                 cdc.push((segment.version, file, size));
             } else {
                 replay.tip(segment.version, action);

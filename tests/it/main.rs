@@ -10,9 +10,13 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod bad_data;
+mod bad_paths;
+mod bad_source;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
+mod demo;
 mod format_v1;
 mod killed;
 mod model;
@@ -23,3 +27,4 @@ mod store_local;
 mod store_memory;
 mod support;
 mod unchanged;
+mod verify;

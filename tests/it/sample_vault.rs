@@ -365,6 +365,7 @@ fn data_entry(key: &str, bytes: &[u8], modified: &str, rows: u64, placement: Pla
     let sha256 = Digest::of(bytes);
     let last_modified = time(modified);
     Entry {
+        absolute: false,
         etag: Some(ETag(format!("\"{}\"", sha256.short()))),
         file: Location::Inside(key.parse().unwrap()),
         kind: EntryKind::Data,

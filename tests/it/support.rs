@@ -2,5 +2,7 @@
 
 pub(crate) mod corpus;
 pub(crate) mod fault_store;
+pub(crate) mod scene;
 pub(crate) mod table;
+pub(crate) mod vault_builder;
 pub(crate) mod world;

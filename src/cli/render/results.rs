@@ -10,6 +10,7 @@ use super::Output;
 use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
     RestorePlanned, Severity, ShowRow, SnapshotDone, SnapshotPlanned, SnapshotRow, VerifyDone,
+    VersionTime,
 };
 
 impl Output {
@@ -40,15 +41,26 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let base = row
+            .base
+            .map_or_else(|| "nothing".to_owned(), |base| base.short());
+        let copy = if row.unchanged {
+            format!(
+                "nothing changed since snapshot {base}, {} data files held",
+                HumanCount(row.known_files)
+            )
+        } else {
+            format!(
+                "{} data files to copy, {}; {} held already; builds on {base}",
+                HumanCount(row.new_files),
+                HumanBytes(row.new_bytes),
+                HumanCount(row.known_files)
+            )
+        };
         self.print(format_args!(
-            "{} v{}: {} files, {}; to copy {} files, {}, about {} requests; class {}, kept until {}",
+            "{} v{}: {copy}; class {}, would be kept until {}",
             row.table,
             row.version,
-            HumanCount(row.files),
-            HumanBytes(row.bytes),
-            HumanCount(row.new_files),
-            HumanBytes(row.new_bytes),
-            HumanCount(row.requests),
             row.class,
             minute(row.promise),
         ))?;
@@ -61,16 +73,23 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let new = if row.unchanged {
+            "nothing changed since the one before".to_owned()
+        } else {
+            format!(
+                "{} new, {}",
+                HumanCount(row.new_files),
+                HumanBytes(row.new_bytes)
+            )
+        };
         self.print(format_args!(
-            "{} v{} is snapshot {} (#{}): {} files, {}; {} new, {}; {:.1} s; kept until {}",
+            "{} v{} is snapshot {} (#{}): {} files, {}; {new}; {:.1} s; kept until {}",
             row.table,
             row.version,
             row.snapshot.short(),
             row.sequence,
             HumanCount(row.files),
             HumanBytes(row.bytes),
-            HumanCount(row.new_files),
-            HumanBytes(row.new_bytes),
             row.seconds,
             minute(row.promise),
         ))?;
@@ -259,19 +278,31 @@ impl Output {
         if row.choices.is_empty() {
             return Ok(());
         }
-        self.print(format_args!("NOTHING CHANGED. Choose:"))?;
-        let width = row
-            .choices
-            .iter()
-            .map(|choice| choice.command.len())
-            .max()
-            .unwrap_or(0);
+        self.print(format_args!(
+            "NOTHING CHANGED. {}:",
+            if row.choices.len() == 1 {
+                "Next"
+            } else {
+                "Choose"
+            }
+        ))?;
         row.choices.iter().try_for_each(|choice| {
-            self.print(format_args!(
-                "  {:<width$}  {}",
-                choice.command, choice.effect
-            ))
+            self.print(format_args!("  {}:", choice.effect))?;
+            self.print(format_args!("    {}", choice.command))
         })
+    }
+
+    /// Prints when a version was committed.
+    pub(crate) fn version_time(&mut self, row: &VersionTime) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "v{:<8} committed {}  snapshot {}",
+            row.version,
+            row.commit_time,
+            row.snapshot.short()
+        ))
     }
 
     /// Prints a finished restore.
@@ -425,6 +456,7 @@ mod tests {
     use deltavault::Error;
     use deltavault::format::{Scope, Trigger};
     use deltavault::ids::{Digest, Version};
+    use indicatif::ProgressBar;
 
     use super::*;
     use crate::cli::rows::Choice;
@@ -445,7 +477,8 @@ mod tests {
     fn printed(json: bool, print: impl FnOnce(&mut Output) -> Result<(), Error>) -> String {
         let shared = Shared::default();
         let out = Box::new(shared.clone());
-        print(&mut Output { json, out }).unwrap();
+        let bar = ProgressBar::hidden();
+        print(&mut Output { json, out, bar }).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -511,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_printed_with_its_flags_aligned_and_says_that_nothing_changed() {
+    fn a_choice_is_printed_with_its_whole_command_and_says_that_nothing_changed() {
         let choice = |command: &str, effect: &str| Choice {
             command: command.into(),
             effect: effect.into(),
@@ -535,13 +568,14 @@ mod tests {
                     },
                 ],
                 choices: vec![
-                    choice("--heal", "v8790 readable again"),
-                    choice("--to URI", "full copy"),
+                    choice("deltavault restore orders --heal", "v8790 readable again"),
+                    choice("deltavault restore orders --to /copy", "full copy"),
                 ],
             })
         });
         let wanted = "TABLE   /lake/orders  live v8815\n        healthy\nNOTHING CHANGED. Choose:\n  \
-                      --heal    v8790 readable again\n  --to URI  full copy\n";
+                      v8790 readable again:\n    deltavault restore orders --heal\n  \
+                      full copy:\n    deltavault restore orders --to /copy\n";
         assert_eq!(text, wanted);
     }
 
@@ -550,7 +584,7 @@ mod tests {
         let error = Error::Output(std::io::Error::other("disk on fire"));
         let text = printed(true, |output| output.table_failed("orders", &error));
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["message_type"], "error");
+        assert_eq!(line["message_type"], "table_failed");
         assert_eq!(line["message"], "write the result: disk on fire");
         assert_eq!(line["code"], 1);
     }

@@ -45,6 +45,8 @@ impl PartialOrd for Event {
 /// An [`Add`] without its name.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AddBody {
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) absolute: bool,
     #[serde(rename = "s")]
     pub(super) size: u64,
     #[serde(rename = "m")]
@@ -76,6 +78,7 @@ impl AddBody {
     pub(super) fn into_add(self, file: Location, dv_id: Option<String>) -> Add {
         Add {
             file,
+            absolute: self.absolute,
             size: self.size,
             modification_time: self.modification_time,
             rows: self.rows,

@@ -82,7 +82,7 @@ impl Restorer {
         match &step.replaces {
             Some(seen) => {
                 self.replace(store.as_ref(), &key, &payload, seen, folder)
-                    .await?
+                    .await?;
             }
             None => match store.put_new(&key, &payload, None).await {
                 Ok(_) => {}

@@ -1,17 +1,14 @@
 //! Looks at the live table above V: what a rewind would lose, and which of its versions are still whole.
 
 use std::collections::HashMap;
-use std::io::BufReader;
 
 use futures::TryStreamExt;
 
 use super::{Restorer, makes_a_version};
-use crate::delta::checkpoint::{Wants, read_parquet};
-use crate::delta::commit::read_commit;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
-use crate::delta::{Action, LogError, LogFile, LogFileKind, Sink};
+use crate::delta::{Action, LogFile, LogFileKind};
 use crate::error::Error;
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::LiveVersion;
@@ -19,6 +16,7 @@ use crate::plan::snapshot::{ByFile, whole_versions};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::store::Attributes;
+use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
 /// What stands above V.
 #[derive(Debug, Default)]
@@ -38,7 +36,7 @@ impl Restorer {
         for file in newest_first {
             let body = self.spool_log_file(&file.key, &scratch, &mut spool).await?;
             let mut found = None;
-            let read = read_body(&file.key, &body, &root, &mut |action| {
+            let read = read_actions(&file.key, &body, &root, &mut |action| {
                 if let Action::Metadata(metadata) = action {
                     found = metadata.id;
                 }
@@ -91,34 +89,23 @@ impl Restorer {
         let Some(way) = listing.candidates(tip).ok().and_then(Iterator::last) else {
             return Ok(above);
         };
+        let mut bodies: HashMap<ObjectKey, Spooled> = HashMap::new();
+        let mut names: Vec<ObjectKey> = way.files().map(|file| file.key.clone()).collect();
+        while let Some(key) = names.pop() {
+            let body = self.spool_log_file(&key, &scratch, &mut spool).await?;
+            let listed = listing.checkpoints().iter().flat_map(|found| &found.files);
+            if listed.map(|file| &file.key).any(|found| *found == key) {
+                names.extend(read_sidecars(&key, &body, &root)?);
+            }
+            bodies.insert(key, body);
+        }
+        let first = way
+            .checkpoint
+            .as_ref()
+            .map_or(Version(0), |checkpoint| checkpoint.version);
         let mut replay = Replay::new(scratch.path())?;
-        let mut first = Version(0);
-        if let Some(checkpoint) = &way.checkpoint {
-            first = checkpoint.version;
-            let mut names: Vec<ObjectKey> = checkpoint
-                .files
-                .iter()
-                .map(|file| file.key.clone())
-                .collect();
-            while let Some(key) = names.pop() {
-                let body = self.spool_log_file(&key, &scratch, &mut spool).await?;
-                read_body(&key, &body, &root, &mut |action| match action {
-                    Action::Sidecar { key, .. } => {
-                        names.push(key);
-                        Ok(())
-                    }
-                    action => replay.start(checkpoint.version, action),
-                })?;
-            }
-        }
-        for file in &way.commits {
-            if let Some(number) = file.version {
-                let body = self.spool_log_file(&file.key, &scratch, &mut spool).await?;
-                read_body(&file.key, &body, &root, &mut |action| {
-                    replay.commit(number, action)
-                })?;
-            }
-        }
+        let body_of = |key: &ObjectKey| bodies.get(key).cloned();
+        replay_segment(&way, body_of, &root, &mut replay, &mut |_| {})?;
         let (_, files) = replay.finish_with_history()?;
         let mut spans: Sorter<ByFile<(Version, Option<Version>)>> = Sorter::new(scratch.path())?;
         for file in files {
@@ -166,20 +153,6 @@ impl Restorer {
     }
 }
 
-fn read_body(
-    key: &ObjectKey,
-    body: &Spooled,
-    root: &TableRoot,
-    sink: &mut Sink<'_>,
-) -> Result<(), LogError> {
-    if key.as_str().ends_with(".json") {
-        read_commit(BufReader::new(body.reader()), key.as_str(), root, sink)
-    } else {
-        // Only what is there is told; a checkpoint that cannot tell about files shows as versions that are not whole.
-        read_parquet(body.clone(), key.as_str(), root, Wants::State, sink).map(|_| ())
-    }
-}
-
 /// Sums up one commit of the live table.
 fn describe(
     version: Version,
@@ -196,7 +169,7 @@ fn describe(
         files_added: 0,
         files_removed: 0,
     };
-    read_body(&file.key, body, root, &mut |action| {
+    read_actions(&file.key, body, root, &mut |action| {
         match action {
             Action::CommitInfo(info) => {
                 found.operation = info.operation;
@@ -215,9 +188,16 @@ fn describe(
                 found.files_removed += 1;
                 found.rows = None;
             }
-            _ => {}
+            Action::Cdc { .. }
+            | Action::Sidecar { .. }
+            | Action::Protocol(_)
+            | Action::Metadata(_)
+            | Action::Txn { .. }
+            | Action::Domain { .. }
+            | Action::CheckpointMetadata { .. } => {}
         }
         Ok(())
-    })?;
+    })
+    .map(drop)?;
     Ok(found)
 }

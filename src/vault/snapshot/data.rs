@@ -33,7 +33,7 @@ impl Default for JournalPace {
     fn default() -> Self {
         Self {
             files: 1000,
-            every: Duration::from_secs(60),
+            every: Duration::from_mins(1),
         }
     }
 }
@@ -223,6 +223,7 @@ impl Pack {
 
 fn entry_of(need: Need, fetched: &Fetched, placement: Placement) -> Entry {
     Entry {
+        absolute: need.absolute,
         etag: Some(fetched.attributes.etag.clone()),
         file: need.file,
         kind: need.kind,
@@ -255,9 +256,8 @@ impl<'a> Journal<'a> {
         placer: Placer<'a>,
         pace: JournalPace,
         header: JournalHeader,
-        table: Id128,
-        next_seq: u64,
-        run: Id128,
+        (table, next_seq, run): (Id128, u64, Id128),
+        written: u32,
     ) -> Self {
         Self {
             placer,
@@ -266,10 +266,15 @@ impl<'a> Journal<'a> {
             table,
             next_seq,
             run,
-            written: 0,
+            written,
             pending: Vec::new(),
             last: Instant::now(),
         }
+    }
+
+    /// How many journals were written so far.
+    pub(super) fn written(&self) -> u32 {
+        self.written
     }
 
     fn note(&mut self, entry: &Entry) {

@@ -123,6 +123,7 @@ impl LogWriter<'_> {
             },
         };
         Ok(Entry {
+            absolute: false,
             etag: Some(fetched.attributes.etag),
             file: Location::Inside(file.key.clone()),
             kind: kind_of(file.kind),

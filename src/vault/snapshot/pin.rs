@@ -81,6 +81,28 @@ pub(super) async fn pin(
     view: &LedgerView,
     folder: &Path,
 ) -> Result<Pinned, Failure> {
+    let mut pinned = choose(vault, source, request, view, folder).await?;
+    let known = pinned.base.as_ref().map(|base| base.past.record.version);
+    let torn = pinned.listing.torn();
+    let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
+    let findings: Vec<_> = entered
+        .map(|(version, present, parts)| {
+            format!(
+                "checkpoint {version} is torn and not used: {present} of {parts} parts are there"
+            )
+        })
+        .collect();
+    pinned.findings.extend(findings);
+    Ok(pinned)
+}
+
+async fn choose(
+    vault: &Vault,
+    source: &Source,
+    request: &SnapshotRequest,
+    view: &LedgerView,
+    folder: &Path,
+) -> Result<Pinned, Failure> {
     let head = view
         .head
         .link
@@ -103,13 +125,24 @@ pub(super) async fn pin(
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
-        pinned.base = older_base(vault, source, request, &pinned, folder).await?;
-        if pinned.base.is_none() {
-            pinned.findings.push(
+        let older = older_base(vault, source, request, &pinned, folder).await?;
+        match &older.base {
+            None => pinned.findings.push(
                 "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
                     .to_owned(),
-            );
+            ),
+            Some(base) => pinned.findings.extend(older.untrusted.map(|left| {
+                format!(
+                    "the table does not go on from snapshot {} of version {}: it was rewound, and \
+                     this snapshot builds on {}",
+                    left.id.short(),
+                    left.record.version,
+                    base.past.id.short()
+                )
+            })),
         }
+        pinned.base = older.base;
+        pinned.findings.extend(older.findings);
     }
     Ok(pinned)
 }
@@ -157,6 +190,15 @@ async fn pin_after(
     Ok(pinned.base.is_some().then_some(pinned))
 }
 
+/// What the walk down the ledger found.
+#[derive(Debug, Default)]
+struct Older {
+    base: Option<Base>,
+    /// The newest record that the live table does not continue.
+    untrusted: Option<Past>,
+    findings: Vec<String>,
+}
+
 /// Walks the ledger down from its head to the first record that the live table continues.
 async fn older_base(
     vault: &Vault,
@@ -164,7 +206,8 @@ async fn older_base(
     request: &SnapshotRequest,
     pinned: &Pinned,
     folder: &Path,
-) -> Result<Option<Base>, Failure> {
+) -> Result<Older, Failure> {
+    let mut older = Older::default();
     let chain = vault
         .chain(&request.key, Bodies::new(), &request.distrust)
         .await?;
@@ -182,13 +225,21 @@ async fn older_base(
         // A commit that is gone proves nothing this far back: another table may stand here by now.
         let same = judged == BaseUse::Continue || judged == BaseUse::Unchanged;
         let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
-        if (same || held)
-            && let Some(base) = open_base(vault, request, past, judged).await?
-        {
-            return Ok(Some(base));
+        if same || held {
+            let id = past.id;
+            older.base = open_base(vault, request, past, judged).await?;
+            if older.base.is_some() {
+                return Ok(older);
+            }
+            older.findings.push(format!(
+                "the manifest of snapshot {} is damaged: what it held is copied anew",
+                id.short()
+            ));
+        } else if judged == BaseUse::Untrusted {
+            older.untrusted.get_or_insert(past);
         }
     }
-    Ok(None)
+    Ok(older)
 }
 
 async fn judge(

@@ -2,9 +2,10 @@
 
 use futures::TryStreamExt;
 
-use super::closure::{self, Fingerprint, LogRead};
 use super::log::{Bodies, Body};
 use super::pin::Pinned;
+use super::replayed::{self, Fingerprint};
+use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
 use crate::error::Error;
@@ -24,7 +25,6 @@ impl Snapshotter {
         scratch: &Scratch,
     ) -> Result<(), Failure> {
         let mut held = self.bodies_in_vault(log, log_pages, scratch).await?;
-        let commits = log.commits(pinned)?;
         let mut proof = LogRead {
             way: log.way.clone(),
             bodies: Bodies::new(),
@@ -32,18 +32,17 @@ impl Snapshotter {
             sidecars: log.sidecars.clone(),
             info: log.info.clone(),
         };
-        for key in log.replayed_files(&commits) {
-            let body = held.remove(&key).ok_or_else(|| Error::Damaged {
+        for key in log.replayed_files() {
+            let body = held.remove(key).ok_or_else(|| Error::Damaged {
                 object: key.to_string(),
                 what: "it was read for the plan, but the vault does not hold it".to_owned(),
             })?;
-            proof.bodies.insert(key, body);
+            proof.bodies.insert(key.clone(), body);
         }
         let base = pinned.base.as_ref();
         let (replay, _) =
-            closure::replay_version(&self.vault, base, &proof, &commits, root, scratch.path())
-                .await?;
-        if closure::fingerprint(replay)? == planned {
+            replayed::replay_version(&self.vault, base, &proof, root, scratch.path()).await?;
+        if replayed::fingerprint(replay)? == planned {
             return Ok(());
         }
         Err(Failure::Error(Error::Damaged {

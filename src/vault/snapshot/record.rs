@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::closure::LogRead;
 use super::pin::{Pinned, newest_checkpoint};
+use super::ways::LogRead;
 use super::{SnapshotRequest, Snapshotter};
 use crate::delta::Protocol;
 use crate::format::record::{CommitFile, ProtocolRecord, TableIdentity};

@@ -30,7 +30,10 @@ pub(crate) struct Table {
     pub(crate) change_data: BTreeMap<u64, Vec<String>>,
     /// The sidecars that the checkpoint of a version names.
     sidecars: BTreeMap<u64, Vec<String>>,
-    serial: u64,
+    /// How many commits, vectors and files of change data it has named.
+    named: u64,
+    /// How many files it has named.
+    pub(crate) serial: u64,
 }
 
 /// How a checkpoint is written.
@@ -63,6 +66,7 @@ impl Table {
             states: BTreeMap::new(),
             change_data: BTreeMap::new(),
             sidecars: BTreeMap::new(),
+            named: 0,
             serial: 0,
         }
     }
@@ -80,12 +84,13 @@ impl Table {
         ]
     }
 
-    async fn commit(&mut self, operation: &str, actions: Vec<Value>) {
+    /// Commits actions as they are given, after a commitInfo.
+    pub(crate) async fn commit(&mut self, operation: &str, actions: Vec<Value>) {
         // No two commits have the same bytes, as no two of a real writer have.
-        self.serial += 1;
+        self.named += 1;
         let info = json!({"commitInfo": {"timestamp": 1_760_000_000_000_u64 + self.next * 1000,
             "operation": operation, "userName": "writer", "operationParameters": {},
-            "txnId": format!("{}-{}", self.id, self.serial)}});
+            "txnId": format!("{}-{}", self.id, self.named)}});
         let mut text = String::new();
         for action in std::iter::once(info).chain(actions) {
             writeln!(text, "{action}").unwrap();
@@ -171,8 +176,8 @@ impl Table {
     /// Commits a row deleted from each of the `count` first live files: their vectors all lie in one new file, and
     /// replace those that the files had.
     pub(crate) async fn delete_rows(&mut self, count: usize) {
-        self.serial += 1;
-        let uuid = Digest::of(format!("{} {}", self.id, self.serial).as_bytes()).to_string();
+        self.named += 1;
+        let uuid = Digest::of(format!("{} {}", self.id, self.named).as_bytes()).to_string();
         let uuid = Uuid::parse_str(&uuid[..32]).unwrap();
         let file = vector_file(uuid);
         let bytes: Vec<u8> = file.bytes().cycle().take(1 + 40 * count).collect();
@@ -186,10 +191,10 @@ impl Table {
 
     /// Commits a row deleted from each of the `count` first live files, by vectors that the log itself holds.
     pub(crate) async fn delete_rows_inline(&mut self, count: usize) {
-        self.serial += 1;
-        let serial = self.serial;
+        self.named += 1;
+        let named = self.named;
         self.replace_vectors(count, |position| {
-            json!({"storageType": "i", "pathOrInlineDv": format!("{serial:010}{position:010}"),
+            json!({"storageType": "i", "pathOrInlineDv": format!("{named:010}{position:010}"),
                 "sizeInBytes": 40, "cardinality": 2})
         })
         .await;
@@ -213,8 +218,8 @@ impl Table {
         let mut actions = self.write_files(1, size).await;
         let mut names = Vec::new();
         for _ in 0..count {
-            self.serial += 1;
-            let name = format!("_change_data/cdc-{}-{}.parquet", self.id, self.serial);
+            self.named += 1;
+            let name = format!("_change_data/cdc-{}-{}.parquet", self.id, self.named);
             self.put(&name, vec![b'c'; size]).await;
             actions.push(
                 json!({"cdc": {"path": name, "size": size, "partitionValues": {},

@@ -144,6 +144,7 @@ pub(crate) fn restore_request(done: &SnapshotDone, mode: Mode, hours: i64) -> Re
     RestoreRequest {
         id: done.id,
         record: Arc::new(done.record.clone()),
+        version: done.record.version,
         mode,
         outside: false,
         now: hours_later(hours),

@@ -1,0 +1,70 @@
+//! How this tool is called again: the beginning of every command that is printed to be pasted.
+
+use std::path::Path;
+
+use deltavault::shell::quoted;
+
+/// The program as it was called, and the flags that say which vault and which configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Again {
+    start: String,
+}
+
+impl Again {
+    /// `program` is how it was called; `vault` and `config` only where a flag named them, because what the
+    /// environment says it will say again.
+    pub(crate) fn new(program: &str, vault: Option<&Path>, config: Option<&Path>) -> Self {
+        let mut start = vec![quoted(program)];
+        for (flag, path) in [("--vault", vault), ("--config", config)] {
+            if let Some(path) = path {
+                start.extend([flag.to_owned(), quoted(&path.display().to_string())]);
+            }
+        }
+        let start = start.join(" ");
+        Self { start }
+    }
+
+    /// Spells the program, as it was called, so that it means the same from any folder.
+    pub(crate) fn program(called: &std::ffi::OsStr) -> String {
+        let called = called.to_string_lossy();
+        if called.is_empty() {
+            return "deltavault".to_owned();
+        }
+        // A relative path would be another file in another folder; a bare name is found by the shell.
+        if called.contains('/')
+            && let Ok(path) = std::path::absolute(called.as_ref())
+        {
+            return path.display().to_string();
+        }
+        called.into_owned()
+    }
+
+    /// A whole command line.
+    pub(crate) fn command(&self, words: &[&str]) -> String {
+        let words = words.iter().map(|word| quoted(word));
+        std::iter::once(self.start.clone())
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_repeats_what_was_named_by_flag_and_quotes_every_word() {
+        let bare = Again::new("deltavault", None, None);
+        assert_eq!(
+            bare.command(&["restore", "a b", "--heal"]),
+            "deltavault restore 'a b' --heal"
+        );
+        let vault = Path::new("/backup/my vault");
+        let flagged = Again::new("/opt/dv", Some(vault), Some(Path::new("/etc/dv.toml")));
+        assert_eq!(
+            flagged.command(&["verify"]),
+            "/opt/dv --vault '/backup/my vault' --config /etc/dv.toml verify"
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! `restore`: chooses a snapshot, plans, tells what was found, and acts only where nothing is left to choose.
+//!
+//! Planning makes nothing, not even the folder of a dropped table; that happens after the plan was accepted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deltavault::format::Record;
+use deltavault::format::ledger::Bodies;
+use deltavault::format::{TableKey, TableUri};
+use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::choose::{History, Wanted};
+use deltavault::plan::restore::{Mode, Situation};
+use deltavault::progress::Progress;
+use deltavault::reader::{self, Verdict};
+use deltavault::store::ReadStore as _;
+use deltavault::store::local::LocalStore;
+use deltavault::vault::restore::{self, RestorePlan, Restorer};
+use deltavault::{Error, ExitCode};
+use futures::TryStreamExt as _;
+
+use self::told::{Case, Found, Way};
+use super::{Context, confirm};
+use crate::cli::request::{How, RestoreRequest, Which};
+use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
+use crate::cli::stores::{OpenVault, make_folder, open_folder, outside_for_restore};
+use crate::cli::who;
+
+mod told;
+
+/// How long what is left of a dropped table is watched.
+const WATCHED: Duration = Duration::from_secs(1);
+
+/// What a restore needs to know of the vault: the table's history, and the state of it that was chosen.
+pub(super) struct Chosen {
+    /// The snapshot.
+    pub(super) id: SnapshotId,
+    /// What its record says.
+    pub(super) record: Arc<Record>,
+    /// The version that is wanted: the snapshot's own, or an older one that it holds whole.
+    pub(super) version: Version,
+}
+
+/// A restore that is about to be planned or carried out.
+pub(super) struct Work {
+    restorer: Restorer,
+    request: restore::RestoreRequest,
+    target: LocalStore,
+}
+
+/// Puts a table back, or says what that would be.
+pub(super) async fn restore(
+    request: RestoreRequest,
+    context: &mut Context,
+) -> Result<ExitCode, Error> {
+    let open = OpenVault::open(context.vault()?).await?;
+    let table = open.find_table(&request.table).await?;
+    let history = open.vault.history(&table.key, Bodies::default()).await?;
+    let chosen = choose(&history, &wanted(&request.which))?;
+    let work = Work::new(
+        &open,
+        &chosen,
+        &request.how,
+        request.outside,
+        context.clock.now(),
+        Arc::clone(&context.progress),
+    )?;
+    let plan = work.plan().await?;
+    let mut found = Found::new(&plan);
+    if found.situation == Situation::NoLog && found.kept.files > 0 {
+        found.vanishing = work.vanishing().await?;
+    }
+    let again = context.again.clone();
+    let case = Case {
+        name: name_again(&request, table.name()),
+        record: &chosen.record,
+        id: chosen.id,
+        version: chosen.version,
+        target: work.target.path(),
+        which: &request.which,
+        how: &request.how,
+        outside: request.outside,
+        found: &found,
+        again: &again,
+    };
+    let way = case.way();
+    let may_act = way == Way::Ready && !request.dry_run && (request.yes || context.can_ask);
+    context.output.restore_planned(&RestorePlanned {
+        table: chosen.record.table.name.clone(),
+        situation: told::situation_word(&found.situation).to_owned(),
+        snapshot: Some(chosen.id),
+        version: Some(chosen.version),
+        files: found.to_put.files,
+        bytes: found.to_put.bytes,
+        lines: case.lines(may_act),
+        choices: if may_act { Vec::new() } else { case.choices() },
+    })?;
+    match way {
+        Way::Nothing => {
+            if context.output.is_json() && request.which != Which::Unsaid {
+                let kept = restore::RestoreDone {
+                    files_kept: found.kept.files,
+                    ..restore::RestoreDone::default()
+                };
+                let row = done_row(&case, kept, 0.0, None);
+                context.output.restore_done(&row)?;
+            }
+            return Ok(code(&found));
+        }
+        Way::Choose(what) => return owner_must_choose(what, &case, context),
+        Way::Later(flag) => {
+            return Err(Error::ComesLater {
+                what: format!("restore {flag}"),
+                instead: "copy it elsewhere with --to, or bring its files back with --heal and let the engine's RESTORE commit them",
+            });
+        }
+        Way::Ready if request.dry_run => return Ok(ExitCode::Done),
+        Way::Ready => {}
+    }
+    if !request.yes {
+        confirm(&case.question(), context)?;
+    }
+    let start = Instant::now();
+    let done = work.carry_out(plan).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    let verdict = reader::judge(work.target.path(), chosen.version).await;
+    if context.verbose || context.output.is_json() {
+        for row in version_times(&history, &chosen) {
+            context.output.version_time(&row)?;
+        }
+    }
+    let row = done_row(&case, done, seconds, Some(verdict));
+    context.output.restore_done(&row)?;
+    Ok(code(&found))
+}
+
+/// What was left as it was found is for the owner to know.
+fn code(found: &Found) -> ExitCode {
+    if found.left.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Findings
+    }
+}
+
+fn wanted(which: &Which) -> Wanted {
+    match which {
+        Which::Unsaid | Which::Latest => Wanted::Latest,
+        Which::Snapshot(prefix) => Wanted::Snapshot(prefix.as_str().to_owned()),
+        Which::Version(version) => Wanted::Version(*version),
+        Which::At(when) => Wanted::At(when.time),
+    }
+}
+
+/// Chooses a snapshot, and refuses one that names another table than the ledger it stands in: it would be put
+/// where its forger wants it.
+pub(super) fn choose(history: &History, wanted: &Wanted) -> Result<Chosen, Error> {
+    let chosen = history.choose(wanted)?;
+    let snapshot = chosen.snapshot;
+    let uri: TableUri = snapshot.record.table.uri.parse()?;
+    let key = TableKey::of(&snapshot.record.table.source, &uri)?;
+    if key.hash() != history.table.hash() {
+        return Err(Error::Damaged {
+            object: format!("snapshot {}", snapshot.id.short()),
+            what: format!("it names another table, {uri}"),
+        });
+    }
+    Ok(Chosen {
+        id: snapshot.id,
+        record: Arc::clone(&snapshot.record),
+        version: chosen.version,
+    })
+}
+
+impl Work {
+    /// Makes a restore ready; nothing is read or written yet.
+    pub(super) fn new(
+        open: &OpenVault,
+        chosen: &Chosen,
+        how: &How,
+        outside: bool,
+        now: Timestamp,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self, Error> {
+        let home = || open_folder(&chosen.record.table.uri);
+        let (target, mode) = match how {
+            How::To(place) => (open_folder(place)?, Mode::To),
+            How::Heal => (home()?, Mode::Heal),
+            How::InPlace | How::Later(_) => (home()?, Mode::InPlace),
+        };
+        open.refuse_overlap(&target)?;
+        // The place where the table was may be out of reach; a copy needs nothing of it.
+        if let (Mode::To, Ok(home)) = (mode, home())
+            && (target.path().starts_with(home.path()) || home.path().starts_with(target.path()))
+        {
+            return Err(Error::InvalidUri {
+                uri: target.uri().to_owned(),
+                rule: "a copy goes to a folder of its own, not above, below or in the place of the table",
+            });
+        }
+        Ok(Self {
+            restorer: Restorer {
+                vault: open.vault.clone(),
+                target: Arc::new(target.clone()),
+                outside: outside_for_restore(),
+                temp: std::env::temp_dir(),
+                progress,
+            },
+            request: restore::RestoreRequest {
+                id: chosen.id,
+                record: Arc::clone(&chosen.record),
+                version: chosen.version,
+                mode,
+                outside,
+                now,
+                by: who::principal(),
+            },
+            target,
+        })
+    }
+
+    /// Plans it.
+    pub(super) async fn plan(&self) -> Result<RestorePlan, Error> {
+        self.restorer.plan(&self.request).await
+    }
+
+    /// Watches for a moment whether objects vanish: who deletes a table may not be done with it.
+    async fn vanishing(&self) -> Result<u64, Error> {
+        let before = self.count().await?;
+        tokio::time::sleep(WATCHED).await;
+        Ok(before.saturating_sub(self.count().await?))
+    }
+
+    async fn count(&self) -> Result<u64, Error> {
+        let listing = self.target.list("", None);
+        Ok(listing.try_fold(0, async |count, _| Ok(count + 1)).await?)
+    }
+
+    /// Makes the target's folder where it is gone, and does what the plan says.
+    pub(super) async fn carry_out(&self, plan: RestorePlan) -> Result<restore::RestoreDone, Error> {
+        make_folder(&self.target)?;
+        self.restorer.carry_out(&self.request, plan).await
+    }
+}
+
+/// How the table is named in the next command: as it was, or by its path where that was a path.
+fn name_again(request: &RestoreRequest, known: &str) -> String {
+    let typed = &request.table;
+    if typed.configured.is_some() || typed.text == known {
+        return typed.text.clone();
+    }
+    typed
+        .uri
+        .strip_prefix("file://")
+        .filter(|_| typed.text.contains('/'))
+        .map_or_else(|| typed.text.clone(), str::to_owned)
+}
+
+/// With `--json` every failure ends in a line of its own; people have read the plan and its choices.
+fn owner_must_choose(what: String, case: &Case<'_>, context: &Context) -> Result<ExitCode, Error> {
+    if context.output.is_json() {
+        let choices = case.choices().into_iter();
+        return Err(Error::OwnerMustChoose {
+            what,
+            choices: choices.map(|choice| choice.command).collect(),
+        });
+    }
+    Ok(ExitCode::OwnerMustChoose)
+}
+
+fn done_row(
+    case: &Case<'_>,
+    done: restore::RestoreDone,
+    seconds: f64,
+    verdict: Option<Verdict>,
+) -> RestoreDone {
+    let (opens_with_files, refused_because) = match &verdict {
+        Some(Verdict::Opens { files, .. }) => (Some(*files), None),
+        Some(Verdict::Refuses { reason }) => (None, Some(reason.clone())),
+        None => (None, None),
+    };
+    RestoreDone {
+        table: case.record.table.name.clone(),
+        snapshot: case.id,
+        version: case.version,
+        mode: mode_word(&case.found.situation).to_owned(),
+        files_written: done.files_written,
+        bytes_written: done.bytes_written,
+        files_kept: done.files_kept,
+        notes: verdict.map_or_else(Vec::new, |verdict| case.notes(&verdict)),
+        opens_with_files,
+        refused_because,
+        seconds,
+    }
+}
+
+fn mode_word(situation: &Situation) -> &'static str {
+    match situation {
+        Situation::EmptyTarget => "to",
+        Situation::NoLog => "dropped",
+        Situation::NothingAbove
+        | Situation::NewerLive { .. }
+        | Situation::AnotherTable { .. }
+        | Situation::CommitsDiffer { .. } => "heal",
+    }
+}
+
+/// When the versions up to the restored one were committed: what readers can no longer tell from the files.
+fn version_times(history: &History, chosen: &Chosen) -> Vec<VersionTime> {
+    let of_this_table = history.snapshots.iter().filter(|it| {
+        !it.is_distrusted
+            && it.record.table.delta_id == chosen.record.table.delta_id
+            && it.record.version <= chosen.record.version
+    });
+    let mut rows: Vec<VersionTime> = of_this_table
+        .map(|it| VersionTime {
+            table: it.record.table.name.clone(),
+            version: it.record.version,
+            commit_time: it.record.commit_time,
+            snapshot: it.id,
+        })
+        .collect();
+    rows.sort_by_key(|row| row.version);
+    rows.dedup_by_key(|row| row.version);
+    rows
+}

@@ -1,0 +1,423 @@
+//! What a tired person reads before and after a restore: what is there, what is gone and why, what the vault
+//! holds, what would be lost, and the next commands, whole. Never more than 15 lines before the choice.
+//!
+//! Pure: everything is decided from what the plan found.
+
+use std::path::Path;
+
+use deltavault::format::Record;
+use deltavault::ids::{SnapshotId, Version};
+use deltavault::plan::restore::{LiveVersion, Permission, Situation};
+use deltavault::progress::PlannedWork;
+use deltavault::vault::restore::RestorePlan;
+use indicatif::HumanBytes;
+
+use self::phrase::{files, line};
+use crate::cli::again::Again;
+use crate::cli::request::{How, Which};
+use crate::cli::rows::PlanLine;
+
+mod found;
+mod next;
+mod phrase;
+
+/// What a plan found, without its steps.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) situation: Situation,
+    pub(super) permission: Permission,
+    /// What is missing or wrong.
+    pub(super) to_put: PlannedWork,
+    pub(super) wrong: u64,
+    pub(super) kept: PlannedWork,
+    pub(super) left: Vec<String>,
+    pub(super) outside_missing: Vec<String>,
+    pub(super) lost: Vec<LiveVersion>,
+    pub(super) whole_live: Vec<(Version, Version)>,
+    pub(super) nothing_to_do: bool,
+    /// Objects that vanished from a dropped table while it was looked at.
+    pub(super) vanishing: u64,
+}
+
+/// What may happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Everything is as it should be.
+    Nothing,
+    /// The plan can be carried out.
+    Ready,
+    /// Only the owner can say how to go on; what there is to choose about.
+    Choose(String),
+    /// A flag was given that this version only plans.
+    Later(&'static str),
+}
+
+/// A restore as it is told.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    /// How the table is named in the next command.
+    pub(super) name: String,
+    pub(super) record: &'a Record,
+    pub(super) id: SnapshotId,
+    pub(super) version: Version,
+    /// Where files are put.
+    pub(super) target: &'a Path,
+    pub(super) which: &'a Which,
+    pub(super) how: &'a How,
+    pub(super) outside: bool,
+    pub(super) found: &'a Found,
+    pub(super) again: &'a Again,
+}
+
+impl Found {
+    pub(super) fn new(plan: &RestorePlan) -> Self {
+        Self {
+            situation: plan.situation.clone(),
+            permission: plan.permission,
+            to_put: PlannedWork {
+                files: plan.missing.files + plan.wrong.files,
+                bytes: plan.missing.bytes + plan.wrong.bytes,
+            },
+            wrong: plan.wrong.files,
+            kept: plan.kept,
+            left: plan.left.clone(),
+            outside_missing: plan.outside_missing.clone(),
+            lost: plan.lost.clone(),
+            whole_live: plan.whole_live.clone(),
+            nothing_to_do: plan.is_empty() && plan.outside_missing.is_empty(),
+            vanishing: 0,
+        }
+    }
+
+    fn is_whole(&self, version: Version) -> bool {
+        let mut ranges = self.whole_live.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&version))
+    }
+
+    /// The newest live version that has all its files.
+    fn newest_whole(&self) -> Option<Version> {
+        self.whole_live.iter().map(|(_, last)| *last).max()
+    }
+}
+
+/// The situation in one word.
+pub(super) fn situation_word(situation: &Situation) -> &'static str {
+    match situation {
+        Situation::EmptyTarget => "empty",
+        Situation::AnotherTable { .. } => "another-table",
+        Situation::CommitsDiffer { .. } => "other-commits",
+        Situation::NoLog => "dropped",
+        Situation::NothingAbove => "nothing-above",
+        Situation::NewerLive { .. } => "newer",
+    }
+}
+
+impl Case<'_> {
+    /// Decides how to go on.
+    pub(super) fn way(&self) -> Way {
+        let found = self.found;
+        if let How::Later(flag) = self.how {
+            return Way::Later(flag);
+        }
+        match &found.situation {
+            Situation::AnotherTable { .. } => {
+                return Way::Choose("another table lives there now".to_owned());
+            }
+            Situation::CommitsDiffer { .. } => {
+                return Way::Choose("the table has another history than the snapshot".to_owned());
+            }
+            Situation::NewerLive { tip } if found.permission == Permission::OwnerMustChoose => {
+                let healthy = found.nothing_to_do && found.is_whole(*tip);
+                if healthy && *self.which == Which::Unsaid {
+                    return Way::Nothing;
+                }
+                return Way::Choose(format!(
+                    "the live table is at version {tip}, newer than {}",
+                    self.version
+                ));
+            }
+            Situation::EmptyTarget
+            | Situation::NoLog
+            | Situation::NothingAbove
+            | Situation::NewerLive { .. } => {}
+        }
+        if found.nothing_to_do {
+            return Way::Nothing;
+        }
+        if !found.outside_missing.is_empty() {
+            return Way::Choose(format!(
+                "{} to be put back outside the table's folder",
+                files(found.outside_missing.len() as u64)
+            ));
+        }
+        if found.vanishing > 0 {
+            return Way::Choose("something is still deleting the table".to_owned());
+        }
+        if *self.which == Which::Unsaid {
+            return Way::Choose("which snapshot to put back was not said".to_owned());
+        }
+        Way::Ready
+    }
+
+    /// What is asked before acting.
+    pub(super) fn question(&self) -> String {
+        let verb = match self.how {
+            How::To(_) => "copy",
+            How::InPlace | How::Heal | How::Later(_) => "put back",
+        };
+        format!(
+            "{verb} {} ({}) into {}",
+            files(self.found.to_put.files),
+            HumanBytes(self.found.to_put.bytes),
+            self.target.display()
+        )
+    }
+
+    /// Nothing is broken and nothing was said: the listing of what there is is the answer.
+    fn is_question(&self) -> bool {
+        matches!(self.found.situation, Situation::NewerLive { .. })
+            && *self.which == Which::Unsaid
+            && self.way() == Way::Nothing
+    }
+
+    fn is_another(&self) -> bool {
+        matches!(
+            self.found.situation,
+            Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
+        )
+    }
+
+    fn told_left(&self) -> Option<PlanLine> {
+        let first = self.found.left.first()?;
+        let more = match self.found.left.len() {
+            1 => String::new(),
+            several => format!(" and {} more", several - 1),
+        };
+        Some(line(
+            "LEFT",
+            format!(
+                "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltavault::ids::Timestamp;
+
+    use super::*;
+
+    const RECORD: &[u8] = include_bytes!(
+        "../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
+    );
+
+    fn work(files: u64) -> PlannedWork {
+        PlannedWork {
+            files,
+            bytes: files * 1024 * 1024,
+        }
+    }
+
+    fn found(situation: Situation, permission: Permission, missing: u64) -> Found {
+        Found {
+            situation,
+            permission,
+            to_put: work(missing),
+            wrong: 0,
+            kept: work(40 - missing),
+            left: Vec::new(),
+            outside_missing: Vec::new(),
+            lost: Vec::new(),
+            whole_live: Vec::new(),
+            nothing_to_do: missing == 0,
+            vanishing: 0,
+        }
+    }
+
+    fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
+        let version = |version, operation: &str, rows| LiveVersion {
+            version: Version(version),
+            time: Some("2026-11-20T02:11:00Z".parse::<Timestamp>().unwrap()),
+            operation: Some(operation.into()),
+            user: Some("etl-prod".into()),
+            rows,
+            files_added: 0,
+            files_removed: 0,
+        };
+        let situation = Situation::NewerLive { tip: Version(15) };
+        let whole = whole.iter();
+        Found {
+            lost: vec![
+                version(15, "MERGE", Some(12_000)),
+                version(14, "VACUUM END", Some(0)),
+                version(13, "WRITE", None),
+            ],
+            whole_live: whole
+                .map(|(first, last)| (Version(*first), Version(*last)))
+                .collect(),
+            ..found(situation, Permission::OwnerMustChoose, missing)
+        }
+    }
+
+    /// Tells it as the renderer does, and makes sure that it stays short.
+    fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
+        let record = Record::decode(RECORD).unwrap();
+        let again = Again::new("deltavault", Some(Path::new("/backup/vault")), None);
+        let target = match how {
+            How::To(uri) => uri.trim_start_matches("file://"),
+            How::InPlace | How::Heal | How::Later(_) => "/lake/sales/orders",
+        };
+        let mut record = record;
+        record.version = Version(7);
+        record.table.uri = "file:///lake/sales/orders".into();
+        record.table.name = "sales.orders".into();
+        let case = Case {
+            name: "sales.orders".into(),
+            version: record.version,
+            id: SnapshotId(deltavault::ids::Digest::of(b"snapshot")),
+            record: &record,
+            target: Path::new(target),
+            which,
+            how,
+            outside: false,
+            found,
+            again: &again,
+        };
+        let mut text = String::new();
+        for line in case.lines(false) {
+            text += &format!("{:<7} {}\n", line.label, line.text);
+        }
+        for choice in case.choices() {
+            text += &format!("  {}:\n    {}\n", choice.effect, choice.command);
+        }
+        assert!(text.lines().count() < 15, "{text}");
+        (case.way(), text)
+    }
+
+    fn all_of(text: &str, wanted: &[&str]) {
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn under_a_newer_table_the_cause_the_loss_and_every_choice_are_told() {
+        let which = Which::Version(Version(7));
+        let (way, text) = told(&newer(4, &[(9, 15)]), &which, &How::InPlace);
+        assert!(matches!(way, Way::Choose(_)));
+        all_of(
+            &text,
+            &[
+                "live v15 healthy",
+                "4 of 40 files gone",
+                "CAUSE   v14  2026-11-20 02:11:00Z  VACUUM END  etl-prod",
+                "VAULT   holds all 4 (4.00 MiB)",
+                "WHOLE   still readable at its place: v9-v15",
+                "loses v8-v15, by etl-prod",
+                "deltavault --vault /backup/vault restore sales.orders --version 7 --heal --yes",
+                "--to /lake/sales/orders-v7 --yes",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_live_table_with_holes_is_not_called_healthy_and_the_newest_whole_version_is_named() {
+        let which = Which::Latest;
+        let (_, text) = told(&newer(0, &[(6, 12)]), &which, &How::InPlace);
+        all_of(
+            &text,
+            &[
+                "live v15 NOT WHOLE",
+                "v7 is whole",
+                "RESTORE TABLE delta.`/lake/sales/orders` TO VERSION AS OF 7;",
+                "RESTORE TABLE delta.`/lake/sales/orders` TO VERSION AS OF 12;",
+            ],
+        );
+        assert!(!text.contains("CAUSE"), "{text}");
+    }
+
+    #[test]
+    fn a_healthy_table_is_left_alone_and_what_there_is_is_listed() {
+        let (way, text) = told(&newer(0, &[(6, 15)]), &Which::Unsaid, &How::InPlace);
+        assert_eq!(way, Way::Nothing);
+        all_of(
+            &text,
+            &["nothing missing. Restore what?", "v13  2026-11-20"],
+        );
+        let situation = Situation::NothingAbove;
+        let whole = found(situation, Permission::Everything, 0);
+        let (way, text) = told(&whole, &Which::Latest, &How::InPlace);
+        assert_eq!(way, Way::Nothing);
+        all_of(&text, &["live v7 healthy, nothing missing"]);
+    }
+
+    #[test]
+    fn a_dropped_table_comes_back_when_a_snapshot_is_named_and_nothing_deletes_it_any_more() {
+        let mut dropped = found(Situation::NoLog, Permission::Everything, 12);
+        let (way, text) = told(&dropped, &Which::Unsaid, &How::InPlace);
+        assert!(matches!(way, Way::Choose(_)));
+        all_of(
+            &text,
+            &[
+                "DROPPED: no _delta_log",
+                "28 of 40 files remain",
+                "later commits are not held",
+                " --yes",
+            ],
+        );
+        assert_eq!(told(&dropped, &Which::Latest, &How::InPlace).0, Way::Ready);
+        dropped.vanishing = 212;
+        let (way, text) = told(&dropped, &Which::Latest, &How::InPlace);
+        assert!(matches!(way, Way::Choose(_)));
+        all_of(&text, &["WARNING 212 objects vanished"]);
+    }
+
+    #[test]
+    fn another_table_or_history_is_never_written_into() {
+        for situation in [
+            Situation::AnotherTable {
+                delta_id: "other".into(),
+            },
+            Situation::CommitsDiffer {
+                files: vec!["_delta_log/3.json".into()],
+            },
+        ] {
+            let found = found(situation, Permission::OwnerMustChoose, 0);
+            for how in [How::InPlace, How::Heal] {
+                let (way, text) = told(&found, &Which::Latest, &how);
+                assert!(matches!(way, Way::Choose(_)), "{text}");
+                all_of(&text, &["ANOTHER", "--to /lake/sales/orders-v7 --yes"]);
+            }
+        }
+    }
+
+    #[test]
+    fn files_outside_the_folder_wait_for_a_word() {
+        let mut outside = found(Situation::NoLog, Permission::Everything, 2);
+        outside.outside_missing = vec!["file:/elsewhere/a.parquet".into()];
+        let (way, text) = told(&outside, &Which::Latest, &How::InPlace);
+        assert!(matches!(way, Way::Choose(_)));
+        all_of(
+            &text,
+            &["first file:/elsewhere/a.parquet", "--outside --yes"],
+        );
+    }
+
+    #[test]
+    fn the_next_command_repeats_where_the_copy_goes() {
+        let empty = found(Situation::EmptyTarget, Permission::Everything, 40);
+        let how = How::To("file:///copy of it".into());
+        let (way, text) = told(&empty, &Which::Version(Version(7)), &how);
+        assert_eq!(way, Way::Ready);
+        all_of(&text, &["--version 7 --to '/copy of it' --yes"]);
+    }
+
+    #[test]
+    fn a_way_back_that_comes_later_is_planned_and_named() {
+        let later = How::Later("--rewind");
+        let (way, text) = told(&newer(4, &[(9, 15)]), &Which::Latest, &later);
+        assert_eq!(way, Way::Later("--rewind"));
+        all_of(&text, &["LOSES", "--heal --yes"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! Before a restore: what stands there, what is wanted, what is gone and why, what the vault holds.
+
+use deltavault::ids::Version;
+use deltavault::plan::restore::Situation;
+use indicatif::{HumanBytes, HumanCount};
+
+use super::Case;
+use super::phrase::{about, files, is_vacuum, line, range, ranges, second, signed, told_version};
+use crate::cli::request::{How, Which};
+use crate::cli::rows::PlanLine;
+
+/// Live versions that are listed one by one.
+const VERSIONS_SHOWN: usize = 4;
+
+impl Case<'_> {
+    /// What was found. How long it takes is part of every choice, and told here only to who has made it.
+    pub(crate) fn lines(&self, acting: bool) -> Vec<PlanLine> {
+        let mut lines = vec![line("TABLE", self.told_table())];
+        let found = self.found;
+        let total = found.to_put.files + found.kept.files;
+        match &found.situation {
+            Situation::NoLog if found.kept.files > 0 => lines.push(line(
+                "",
+                format!(
+                    "{} of {} files remain",
+                    HumanCount(found.kept.files),
+                    HumanCount(total)
+                ),
+            )),
+            Situation::AnotherTable { delta_id } => {
+                let ours = &self.record.table.delta_id;
+                lines.push(line(
+                    "",
+                    format!("its Delta id is {delta_id}, the snapshot's is {ours}"),
+                ));
+            }
+            Situation::CommitsDiffer { files: other } => lines.push(line(
+                "",
+                format!(
+                    "{} of its commits have other bytes, first {}",
+                    HumanCount(other.len() as u64),
+                    other.first().map_or("", String::as_str)
+                ),
+            )),
+            Situation::EmptyTarget => lines.push(line(
+                "TARGET",
+                format!("file://{}  takes the copy", self.target.display()),
+            )),
+            Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
+        }
+        if found.vanishing > 0 {
+            lines.push(line(
+                "WARNING",
+                format!(
+                    "{} objects vanished just now: something is still deleting. Stop it first",
+                    HumanCount(found.vanishing)
+                ),
+            ));
+        }
+        if self.is_question() {
+            self.list_live(&mut lines);
+        }
+        lines.push(line("WANTED", self.told_wanted()));
+        if let Which::At(when) = self.which {
+            let committed = when.same_zone(self.record.commit_time);
+            lines.push(line(
+                "",
+                format!("asked for {when}, the newest held is of {committed}"),
+            ));
+        }
+        if found.to_put.files > 0
+            && let Some(vacuum) = found.lost.iter().find(|version| is_vacuum(version))
+        {
+            lines.push(line("CAUSE", told_version(vacuum)));
+        }
+        if !self.is_another() {
+            lines.extend(self.told_vault());
+        }
+        if let Situation::NewerLive { tip } = found.situation {
+            if !found.whole_live.is_empty() {
+                lines.push(line(
+                    "WHOLE",
+                    format!("still readable at its place: {}", ranges(&found.whole_live)),
+                ));
+            }
+            if !found.lost.is_empty() && *self.how != How::Heal {
+                lines.push(line("LOSES", self.told_lost(tip)));
+            }
+        }
+        if let Some(first) = found.outside_missing.first() {
+            lines.push(line(
+                "OUTSIDE",
+                format!(
+                    "gone, and not in the folder: {}, first {first}",
+                    files(found.outside_missing.len() as u64)
+                ),
+            ));
+        }
+        lines.extend(self.told_left());
+        if acting && found.to_put.files > 0 {
+            lines.push(line(
+                "TIME",
+                format!("about {}, an estimate", about(found.to_put)),
+            ));
+        }
+        lines
+    }
+
+    fn told_table(&self) -> String {
+        let uri = &self.record.table.uri;
+        let version = self.version;
+        let found = self.found;
+        let state = match &found.situation {
+            Situation::EmptyTarget => "is not touched".to_owned(),
+            Situation::AnotherTable { .. } => "ANOTHER TABLE lives there now".to_owned(),
+            Situation::CommitsDiffer { .. } => {
+                "ANOTHER HISTORY: its log was written anew".to_owned()
+            }
+            Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
+            Situation::NothingAbove if found.nothing_to_do => {
+                format!("live v{version} healthy, nothing missing")
+            }
+            Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
+            Situation::NewerLive { tip } if found.is_whole(*tip) => {
+                let rest = if self.is_question() {
+                    ", nothing missing. Restore what?"
+                } else {
+                    ""
+                };
+                format!("live v{tip} healthy{rest}")
+            }
+            Situation::NewerLive { tip } => format!("live v{tip} NOT WHOLE: files of it are gone"),
+        };
+        format!("{uri}  {state}")
+    }
+
+    fn list_live(&self, lines: &mut Vec<PlanLine>) {
+        let shown = self.found.lost.iter().take(VERSIONS_SHOWN);
+        lines.extend(shown.map(|version| line("", told_version(version))));
+        let more = self.found.lost.len().saturating_sub(VERSIONS_SHOWN);
+        if more > 0 {
+            lines.push(line("", format!("and {} more", HumanCount(more as u64))));
+        }
+    }
+
+    fn told_wanted(&self) -> String {
+        let found = self.found;
+        let record = self.record;
+        let held = if self.version == record.version {
+            let committed = second(record.commit_time);
+            format!("snapshot {}, committed {committed}", self.id.short())
+        } else {
+            // When an older version was committed stands in its own commit, not in the record.
+            format!(
+                "whole in history snapshot {} of v{}",
+                self.id.short(),
+                record.version
+            )
+        };
+        let what = format!("v{}, {held}", self.version);
+        let total = found.to_put.files + found.kept.files;
+        match &found.situation {
+            Situation::NewerLive { .. } | Situation::NothingAbove if found.to_put.files > 0 => {
+                let gone = found.to_put.files.saturating_sub(found.wrong);
+                let wrong = match found.wrong {
+                    0 => String::new(),
+                    wrong => format!(", {} have other bytes", HumanCount(wrong)),
+                };
+                format!(
+                    "{what}: {} of {} files gone{wrong}",
+                    HumanCount(gone),
+                    HumanCount(total)
+                )
+            }
+            Situation::NewerLive { .. } => format!("{what}: nothing missing"),
+            Situation::EmptyTarget
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. }
+            | Situation::NoLog
+            | Situation::NothingAbove => what,
+        }
+    }
+
+    fn told_vault(&self) -> Option<PlanLine> {
+        let work = self.found.to_put;
+        if self.found.situation == Situation::NoLog
+            && matches!(self.which, Which::Unsaid | Which::Latest)
+        {
+            return Some(line(
+                "VAULT",
+                format!(
+                    "newest {}, v{}, taken {}; later commits are not held",
+                    self.id.short(),
+                    self.record.version,
+                    second(self.record.taken_at)
+                ),
+            ));
+        }
+        (work.files > 0).then(|| {
+            line(
+                "VAULT",
+                format!(
+                    "holds all of that: {}, {}",
+                    files(work.files),
+                    HumanBytes(work.bytes)
+                ),
+            )
+        })
+    }
+
+    fn told_lost(&self, tip: Version) -> String {
+        let lost = &self.found.lost;
+        let rows = lost.iter().map(|version| version.rows);
+        let rows = rows
+            .sum::<Option<i64>>()
+            .map_or_else(String::new, |rows| format!(", {} rows", signed(rows)));
+        let mut users: Vec<&str> = lost.iter().filter_map(|it| it.user.as_deref()).collect();
+        users.sort_unstable();
+        users.dedup();
+        let by = if users.is_empty() {
+            String::new()
+        } else {
+            format!(", by {}", users.join(", "))
+        };
+        format!(
+            "going back to v{} (--rewind, in a later version) loses {}{rows}{by}",
+            self.version,
+            range(self.version.next(), tip)
+        )
+    }
+}

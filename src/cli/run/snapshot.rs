@@ -1,0 +1,340 @@
+//! `snapshot`: takes tables side by side; one that fails does not stop the others, and is told when it happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltavault::delta::LogError;
+use deltavault::format::ledger::{Bodies, resolve_prefix};
+use deltavault::format::record::TableIdentity;
+use deltavault::format::{TableKey, TableUri, Trigger};
+use deltavault::ids::{Id128, SnapshotId, Timestamp};
+use deltavault::plan::retention::{self, promise};
+use deltavault::progress::Progress;
+use deltavault::source::Source;
+use deltavault::store::ReadStore as _;
+use deltavault::store::local::LocalStore;
+use deltavault::vault::snapshot::{self, Budget, JournalPace, SnapshotPlan, Snapshotter};
+use deltavault::{Error, ExitCode};
+use futures::stream::{self, StreamExt};
+
+use super::Context;
+use crate::cli::args::SnapshotPrefix;
+use crate::cli::config::Config;
+use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
+use crate::cli::rows::{SnapshotDone, SnapshotPlanned};
+use crate::cli::stores::{LOCAL_SOURCE, OpenVault, open_folder, source, table_key};
+use crate::cli::who;
+
+/// Tables taken at a time. Their files share one budget, so more would only hold more logs in memory.
+const TABLES_AT_A_TIME: usize = 4;
+
+/// Everything that taking snapshots needs.
+pub(super) struct Taker {
+    open: OpenVault,
+    snapshotter: Snapshotter,
+}
+
+/// One table, ready to be taken.
+#[derive(Debug)]
+pub(super) struct Job {
+    source: Source,
+    request: snapshot::SnapshotRequest,
+}
+
+/// What is the same for every table of one run.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    /// Why.
+    pub(super) trigger: Trigger,
+    /// The class that was asked for.
+    pub(super) class: Option<String>,
+    /// The time of the run.
+    pub(super) now: Timestamp,
+    /// The set, where several tables are taken.
+    pub(super) set: Option<Id128>,
+    /// Snapshots to build nothing on, by table.
+    pub(super) distrust: BTreeMap<TableKey, Vec<SnapshotId>>,
+}
+
+/// Takes the snapshots, or says what they would be.
+pub(super) async fn snapshot(
+    request: SnapshotRequest,
+    context: &mut Context,
+) -> Result<ExitCode, Error> {
+    let open = OpenVault::open(context.vault()?).await?;
+    // A dry run writes nothing, not even the file that a lock needs.
+    let _lock = if request.dry_run {
+        None
+    } else {
+        Some(open.share()?)
+    };
+    let taker = Taker::new(open, Arc::clone(&context.progress));
+    let run = Run {
+        trigger: request.trigger,
+        class: request.class.clone(),
+        now: context.clock.now(),
+        set: (request.tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
+        distrust: taker.distrusted(&request).await?,
+    };
+    let Context { config, output, .. } = context;
+    let config = &*config;
+    let of = request.tables.len();
+    let dry_run = request.dry_run;
+    let mut outcomes = stream::iter(&request.tables)
+        .map(|table| async {
+            let outcome = async {
+                let job = taker.job(table, &run, config).await?;
+                if dry_run {
+                    taker.plan(&job).await.map(Outcome::Planned)
+                } else {
+                    taker.take(&job).await.map(Outcome::Done)
+                }
+            };
+            (&table.table.text, outcome.await)
+        })
+        .buffer_unordered(TABLES_AT_A_TIME);
+    let mut code = ExitCode::Done;
+    let mut failed = Vec::new();
+    let mut codes = Vec::new();
+    while let Some((name, outcome)) = outcomes.next().await {
+        match outcome {
+            Ok(outcome) => {
+                let findings = match &outcome {
+                    Outcome::Planned(row) => {
+                        output.snapshot_planned(row)?;
+                        &row.findings
+                    }
+                    Outcome::Done(row) => {
+                        output.snapshot_done(row)?;
+                        &row.findings
+                    }
+                };
+                if !findings.is_empty() {
+                    code = ExitCode::Findings;
+                }
+            }
+            Err(error) if of == 1 => return Err(error),
+            Err(error) => {
+                output.table_failed(name, &error)?;
+                failed.push(name.clone());
+                codes.push(error.exit_code());
+            }
+        }
+        // What is done is told even when the next table takes an hour.
+        output.finish()?;
+    }
+    if failed.is_empty() {
+        return Ok(code);
+    }
+    Err(Error::SomeTablesFailed { failed, of, codes })
+}
+
+enum Outcome {
+    Planned(SnapshotPlanned),
+    Done(SnapshotDone),
+}
+
+impl Taker {
+    /// Takes snapshots into a vault.
+    pub(super) fn new(open: OpenVault, progress: Arc<dyn Progress>) -> Self {
+        Self {
+            snapshotter: Snapshotter {
+                vault: open.vault.clone(),
+                store: Arc::new(open.store.clone()),
+                budget: Budget::default(),
+                journal: JournalPace::default(),
+                temp: std::env::temp_dir(),
+                progress,
+            },
+            open,
+        }
+    }
+
+    /// Finds out where a table is, what it is called and how long its snapshot is kept.
+    pub(super) async fn job(
+        &self,
+        take: &TableToTake,
+        run: &Run,
+        config: &Config,
+    ) -> Result<Job, Error> {
+        let (root, name) = self.locate(&take.table, config).await?;
+        self.open.refuse_overlap(&root)?;
+        let uri: TableUri = root.uri().parse()?;
+        let key = table_key(&uri)?;
+        let class = class_of(take, run, config, &self.open)?;
+        let until = promise(&class, self.open.vault.file(), run.now)?;
+        let request = snapshot::SnapshotRequest {
+            table: TableIdentity {
+                delta_id: String::new(),
+                name,
+                source: LOCAL_SOURCE.to_owned(),
+                uri: uri.to_string(),
+            },
+            distrust: run.distrust.get(&key).cloned().unwrap_or_default(),
+            key,
+            scope: take.scope,
+            trigger: run.trigger,
+            class: class.name,
+            promise: until,
+            now: run.now,
+            run: Id128::from_bytes(rand::random()),
+            set: run.set,
+            principal: who::principal(),
+            tool: who::tool(),
+        };
+        let source = source(root);
+        Ok(Job { source, request })
+    }
+
+    /// The folder of a table and its name: a word that is no folder may be the name of a table in the vault.
+    async fn locate(
+        &self,
+        name: &TableName,
+        config: &Config,
+    ) -> Result<(LocalStore, String), Error> {
+        let mut root = open_folder(&name.uri)?;
+        if let Some(configured) = &name.configured {
+            return Ok((root, configured.clone()));
+        }
+        let is_word = !name.text.contains('/');
+        if is_word {
+            match self.open.find_table(name).await {
+                Ok(table) => root = open_folder(&table.uri())?,
+                // A folder that the vault does not know yet.
+                Err(Error::UnknownTable { .. }) if root.path().is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let uri: TableUri = root.uri().parse()?;
+        for table in &config.tables {
+            if open_folder(&table.uri).is_ok_and(|folder| folder.uri() == root.uri()) {
+                return Ok((root, table.name.clone()));
+            }
+        }
+        // A table keeps the name that the vault knows it by.
+        let head = self.open.vault.head(&table_key(&uri)?, &[]).await;
+        let known = head.ok().and_then(|view| view.head.link);
+        let known = known.and_then(|link| link.record().map(|record| record.table.name.clone()));
+        Ok((root, known.unwrap_or_else(|| uri.slug())))
+    }
+
+    /// Finds the distrusted snapshots among those of the tables that are taken.
+    async fn distrusted(
+        &self,
+        request: &SnapshotRequest,
+    ) -> Result<BTreeMap<TableKey, Vec<SnapshotId>>, Error> {
+        let mut ids: Vec<(TableKey, SnapshotId)> = Vec::new();
+        if request.distrust.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        for take in &request.tables {
+            let table = self.open.find_table(&take.table).await?.key;
+            let history = self.open.vault.history(&table, Bodies::default()).await?;
+            ids.extend(history.ids().map(|id| (table.clone(), id)));
+        }
+        let mut found: BTreeMap<TableKey, Vec<SnapshotId>> = BTreeMap::new();
+        for prefix in request.distrust.iter().map(SnapshotPrefix::as_str) {
+            let id = resolve_prefix(ids.iter().map(|(_, id)| *id), prefix)?;
+            for (table, _) in ids.iter().filter(|(_, known)| *known == id) {
+                found.entry(table.clone()).or_default().push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes one snapshot.
+    pub(super) async fn take(&self, job: &Job) -> Result<SnapshotDone, Error> {
+        let start = Instant::now();
+        let done = self.snapshotter.take(&job.source, &job.request).await;
+        let done = done.map_err(|error| named(error, job))?;
+        let record = done.record;
+        Ok(SnapshotDone {
+            table: record.table.name,
+            version: record.version,
+            snapshot: done.id,
+            sequence: record.seq,
+            files: record.totals.files,
+            bytes: record.totals.bytes,
+            new_files: if done.unchanged {
+                0
+            } else {
+                record.change.new_files
+            },
+            new_bytes: if done.unchanged {
+                0
+            } else {
+                record.change.new_bytes
+            },
+            unchanged: done.unchanged,
+            seconds: start.elapsed().as_secs_f64(),
+            class: record.class,
+            promise: record.promise,
+            findings: record.findings,
+        })
+    }
+
+    async fn plan(&self, job: &Job) -> Result<SnapshotPlanned, Error> {
+        let plan = self.snapshotter.plan(&job.source, &job.request).await;
+        let SnapshotPlan {
+            version,
+            base,
+            unchanged,
+            files,
+            bytes,
+            known_files,
+            findings,
+        } = plan.map_err(|error| named(error, job))?;
+        Ok(SnapshotPlanned {
+            table: job.request.table.name.clone(),
+            version,
+            base,
+            unchanged,
+            new_files: files,
+            new_bytes: bytes,
+            known_files,
+            class: job.request.class.clone(),
+            promise: job.request.promise,
+            findings,
+        })
+    }
+}
+
+/// Says which folder is no table.
+fn named(error: Error, job: &Job) -> Error {
+    if matches!(error, Error::Log(LogError::NoLog { .. })) {
+        return Error::NotATable {
+            uri: job.request.table.uri.clone(),
+        };
+    }
+    error
+}
+
+/// The class that was asked for, else the table's, else the shortest that there is: what nobody asked to be kept
+/// long is not.
+fn class_of(
+    take: &TableToTake,
+    run: &Run,
+    config: &Config,
+    open: &OpenVault,
+) -> Result<retention::Class, Error> {
+    if let Some(name) = run.class.as_ref().or(take.class.as_ref()) {
+        let class = config.class(name)?;
+        return Ok(retention::Class {
+            name: class.name.clone(),
+            keep: class.keep,
+        });
+    }
+    let mut shortest: Option<(Timestamp, retention::Class)> = None;
+    for class in &config.classes {
+        let class = retention::Class {
+            name: class.name.clone(),
+            keep: class.keep,
+        };
+        let until = promise(&class, open.vault.file(), run.now)?;
+        if shortest.as_ref().is_none_or(|(other, _)| until < *other) {
+            shortest = Some((until, class));
+        }
+    }
+    Ok(shortest.map_or_else(retention::Class::default, |(_, class)| class))
+}

@@ -1,0 +1,611 @@
+//! The local index: a cache of ledger records in SQLite, so that a look into a vault does not read every record
+//! again. All SQL is here.
+//!
+//! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
+//! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes. It may be
+//! deleted at any moment; a file that is no index, or a damaged one, is moved aside and made anew. Several
+//! processes may use it at once.
+//!
+//! Synchronous: callers hold it between awaits, not across them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
+
+use crate::format::TableKey;
+use crate::format::ledger::Bodies;
+use crate::format::record::RECORD_LIMIT;
+use crate::ids::{Digest, Id128};
+use crate::plan::choose::History;
+
+/// Marks the file as ours, in the header that SQLite keeps for that: `dvlt`.
+/// <https://www.sqlite.org/pragma.html#pragma_application_id>
+const APPLICATION_ID: i32 = 0x6476_6c74;
+
+/// How the schema came to be; `user_version` counts how many of these were applied.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE record (
+        vault_id TEXT NOT NULL,
+        table_key TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (vault_id, table_key, seq, sha256)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The columns of a record, in the order in which they are read and written.
+const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
+
+/// How long another process is waited for. It never holds a lock longer than one transaction.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// An index that cannot be used. Nothing but the index is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The file or its folder cannot be made, moved or removed.
+    #[error("use the index {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite refused.
+    #[error("use the index {}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file belongs to another program.
+    #[error("{} is no index of deltavault", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer tool has made it.
+    #[error("the index {} was made by a newer deltavault", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl IndexError {
+    /// Whether the file can only be made anew.
+    fn is_beyond_use(&self) -> bool {
+        match self {
+            // A statement that does not fit is a table of another shape; a folder cannot even be opened.
+            Self::Sqlite { source, path } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+                ) || matches!(
+                    source,
+                    rusqlite::Error::SqlInputError { .. } | rusqlite::Error::InvalidColumnType(..)
+                ) || path.is_dir()
+            }
+            Self::Foreign { .. } => true,
+            Self::File { .. } | Self::Newer { .. } => false,
+        }
+    }
+}
+
+/// A record in the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct IndexedRecord {
+    vault_id: String,
+    table_key: String,
+    seq: i64,
+    sha256: String,
+    body: Vec<u8>,
+}
+
+impl TryFrom<&Row<'_>> for IndexedRecord {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            vault_id: row.get(0)?,
+            table_key: row.get(1)?,
+            seq: row.get(2)?,
+            sha256: row.get(3)?,
+            body: row.get(4)?,
+        })
+    }
+}
+
+impl IndexedRecord {
+    /// The records of a history that this tool would write as they are. One with fields that it does not know is
+    /// left out: what the vault holds cannot be made from it.
+    fn of(vault: Id128, history: &History) -> Vec<Self> {
+        let records = history.snapshots.iter();
+        records
+            .filter_map(|snapshot| {
+                let body = snapshot.record.encode().ok()?;
+                (Digest::of(&body) == snapshot.id.0).then_some(Self {
+                    vault_id: vault.to_string(),
+                    table_key: history.table.to_string(),
+                    seq: i64::try_from(snapshot.seq).ok()?,
+                    sha256: snapshot.id.to_string(),
+                    body,
+                })
+            })
+            .collect()
+    }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    records: impl IntoIterator<Item = IndexedRecord>,
+) -> Result<(), rusqlite::Error> {
+    let mut statement = transaction.prepare(&format!(
+        "INSERT OR REPLACE INTO record ({RECORD_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"
+    ))?;
+    for record in records {
+        statement.execute(params![
+            record.vault_id,
+            record.table_key,
+            record.seq,
+            record.sha256,
+            record.body
+        ])?;
+    }
+    Ok(())
+}
+
+/// The index of one vault.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    vault: Id128,
+    connection: Connection,
+}
+
+/// An index that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The index.
+    pub index: Index,
+    /// Where a file went that was there and could not be used.
+    pub moved_aside: Option<PathBuf>,
+}
+
+impl Index {
+    /// Opens the index of a vault at `path`, and makes it, with its folder, where it is absent. What is there
+    /// and is no index is moved aside.
+    ///
+    /// # Errors
+    /// When there can be none: the folder cannot be written, or a newer tool has made the file.
+    pub fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|source| IndexError::File {
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        match Self::open_file(path, vault) {
+            Err(error) if error.is_beyond_use() => {
+                let aside = move_aside(path)?;
+                let index = Self::open_file(path, vault)?;
+                let moved_aside = Some(aside);
+                Ok(Opened { index, moved_aside })
+            }
+            opened => opened.map(|index| Opened {
+                index,
+                moved_aside: None,
+            }),
+        }
+    }
+
+    fn open_file(path: &Path, vault: Id128) -> Result<Self, IndexError> {
+        let failed = |source| IndexError::Sqlite {
+            path: path.to_owned(),
+            source,
+        };
+        let mut connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        let applied = check_owner(&connection).map_err(failed)?;
+        let applied = applied.ok_or_else(|| IndexError::Foreign {
+            path: path.to_owned(),
+        })?;
+        if applied > MIGRATIONS.len() {
+            return Err(IndexError::Newer {
+                path: path.to_owned(),
+            });
+        }
+        set_up(&mut connection).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            vault,
+            connection,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds of a table's ledger, to be remembered by a reading of it.
+    ///
+    /// # Errors
+    /// What SQLite says; [`Index::renew`] makes it usable again.
+    pub fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
+        let mut bodies = Bodies::new();
+        let mut read = || -> Result<(), rusqlite::Error> {
+            let mut statement = self.connection.prepare(&format!(
+                "SELECT {RECORD_COLUMNS} FROM record
+                 WHERE vault_id = ?1 AND table_key = ?2 AND length(body) <= ?3"
+            ))?;
+            let limit = i64::try_from(RECORD_LIMIT).unwrap_or(i64::MAX);
+            let parameters = params![self.vault.to_string(), table.to_string(), limit];
+            let mut rows = statement.query(parameters)?;
+            while let Some(row) = rows.next()? {
+                bodies.remember(&IndexedRecord::try_from(row)?.body);
+            }
+            Ok(())
+        };
+        read().map_err(|source| self.failed(source))?;
+        Ok(bodies)
+    }
+
+    /// Takes in the records of a table that are new to it, and drops those that its ledger does not have.
+    ///
+    /// # Errors
+    /// As [`Index::records`].
+    pub fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
+        let vault = self.vault;
+        self.write(|transaction| {
+            let known = known(transaction, vault, &history.table)?;
+            let records = IndexedRecord::of(vault, history);
+            let current: HashSet<(i64, String)> = records
+                .iter()
+                .map(|record| (record.seq, record.sha256.clone()))
+                .collect();
+            for (seq, sha256) in known.difference(&current) {
+                transaction.execute(
+                    "DELETE FROM record
+                     WHERE vault_id = ?1 AND table_key = ?2 AND seq = ?3 AND sha256 = ?4",
+                    params![vault.to_string(), history.table.to_string(), seq, sha256],
+                )?;
+            }
+            let is_new =
+                |record: &IndexedRecord| !known.contains(&(record.seq, record.sha256.clone()));
+            insert(transaction, records.into_iter().filter(is_new))
+        })
+    }
+
+    /// Drops everything and takes in what the vault holds.
+    ///
+    /// # Errors
+    /// As [`Index::records`].
+    pub fn rebuild(&mut self, histories: &[History]) -> Result<(), IndexError> {
+        let vault = self.vault;
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM record", [])?;
+            let histories = histories.iter();
+            insert(
+                transaction,
+                histories.flat_map(|history| IndexedRecord::of(vault, history)),
+            )
+        })
+    }
+
+    /// Moves the file aside and begins a new one, when an error says that it is beyond use.
+    ///
+    /// # Errors
+    /// The error itself when it says something else, and as [`Index::open`].
+    pub fn renew(self, error: IndexError) -> Result<Opened, IndexError> {
+        if !error.is_beyond_use() {
+            return Err(error);
+        }
+        let Self { path, vault, .. } = self;
+        let moved_aside = Some(move_aside(&path)?);
+        let Opened { index, .. } = Self::open(&path, vault)?;
+        Ok(Opened { index, moved_aside })
+    }
+
+    fn write(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), IndexError> {
+        let path = self.path.clone();
+        let written = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                work(&transaction)?;
+                transaction.commit()
+            });
+        written.map_err(|source| IndexError::Sqlite { path, source })
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> IndexError {
+        let path = self.path.clone();
+        IndexError::Sqlite { path, source }
+    }
+}
+
+/// Which records of a table the index holds.
+fn known(
+    transaction: &Transaction<'_>,
+    vault: Id128,
+    table: &TableKey,
+) -> Result<HashSet<(i64, String)>, rusqlite::Error> {
+    transaction
+        .prepare("SELECT seq, sha256 FROM record WHERE vault_id = ?1 AND table_key = ?2")?
+        .query_map(params![vault.to_string(), table.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect()
+}
+
+/// How many migrations were applied; `None` when the file is another program's.
+fn check_owner(connection: &Connection) -> Result<Option<usize>, rusqlite::Error> {
+    let owner: i32 = pragma(connection, "application_id")?;
+    let applied: i64 = pragma(connection, "user_version")?;
+    let first: Option<String> = connection
+        .query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let is_new = owner == 0 && applied == 0 && first.is_none();
+    let is_ours = is_new || owner == APPLICATION_ID;
+    Ok(usize::try_from(applied).ok().filter(|_| is_ours))
+}
+
+/// Brings a file that is new or ours to the schema of today.
+fn set_up(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    // Readers and a writer at once. A file system without shared memory keeps the mode it has, which also serves.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Again, because another process may have been here since.
+    let applied: i64 = pragma(&transaction, "user_version")?;
+    let applied = usize::try_from(applied).unwrap_or(MIGRATIONS.len());
+    for migration in MIGRATIONS.iter().skip(applied) {
+        transaction.execute_batch(migration)?;
+    }
+    if applied < MIGRATIONS.len() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        let applied = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        transaction.pragma_update(None, "user_version", applied)?;
+    }
+    transaction
+        .prepare(&format!("SELECT {RECORD_COLUMNS} FROM record"))
+        .map(drop)?;
+    transaction.commit()
+}
+
+fn pragma<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> Result<T, rusqlite::Error> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+/// Moves a file aside, with what SQLite keeps beside it: an old log must not be applied to a new file.
+fn move_aside(path: &Path) -> Result<PathBuf, IndexError> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let failed = |source| IndexError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let aside = beside(".aside");
+    // Only the last one is kept.
+    if aside.is_dir() {
+        fs::remove_dir_all(&aside).map_err(failed)?;
+    } else if aside.exists() {
+        fs::remove_file(&aside).map_err(failed)?;
+    }
+    match fs::rename(path, &aside) {
+        // Another process was quicker.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        moved => moved.map_err(failed)?,
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::samples;
+    use crate::ids::SnapshotId;
+    use crate::plan::choose::Snapshot;
+
+    fn open(path: &Path) -> Result<Opened, IndexError> {
+        Index::open(path, Id128::from_bytes([1; 16]))
+    }
+
+    fn history(table: &str, count: u64) -> History {
+        let table: TableKey = format!("{table}-1f8fb2bf7bda65c73ba5c9b6e2fca0b5")
+            .parse()
+            .unwrap();
+        let snapshots = (1..=count).map(|seq| {
+            let mut record = samples::record();
+            record.seq = seq;
+            Snapshot {
+                table: table.clone(),
+                id: SnapshotId(Digest::of(&record.encode().unwrap())),
+                seq,
+                record_version: None,
+                record: Arc::new(record),
+                is_distrusted: false,
+            }
+        });
+        History {
+            snapshots: snapshots.collect(),
+            table,
+            newer: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn held(index: &Index) -> Vec<(String, i64)> {
+        let mut statement = index
+            .connection
+            .prepare(&format!("SELECT {RECORD_COLUMNS} FROM record"))
+            .unwrap();
+        let rows = statement
+            .query_map([], |row| IndexedRecord::try_from(row))
+            .unwrap();
+        rows.map(|row| {
+            row.map(|row| (row.table_key[..1].to_owned(), row.seq))
+                .unwrap()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn records_are_kept_by_table_and_follow_the_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/on the way/index.db");
+        let mut index = open(&path).unwrap().index;
+        index.put_records(&history("a", 2)).unwrap();
+        index.put_records(&history("b", 1)).unwrap();
+        index.put_records(&history("a", 3)).unwrap();
+        let all = [("a", 1), ("a", 2), ("a", 3), ("b", 1)];
+        assert_eq!(
+            held(&index),
+            all.map(|(table, seq)| (table.to_owned(), seq))
+        );
+        // What the ledger does not have goes.
+        let mut shorter = history("a", 1);
+        shorter.snapshots[0].id = SnapshotId(Digest::of(b"not what the record is"));
+        index.put_records(&shorter).unwrap();
+        assert_eq!(held(&index), [("b".to_owned(), 1)]);
+        drop(index);
+        let mut index = open(&path).unwrap().index;
+        assert_eq!(held(&index).len(), 1);
+        index.rebuild(&[history("c", 2)]).unwrap();
+        assert_eq!(held(&index).len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_index_is_moved_aside_and_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let foreign = || {
+            let other = Connection::open(&path).unwrap();
+            other.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        };
+        let garbage = || fs::write(&path, "no database at all".repeat(100)).unwrap();
+        let is_folder = || fs::create_dir(&path).unwrap();
+        let other_shape = || {
+            open(&path).unwrap();
+            let ours = Connection::open(&path).unwrap();
+            ours.execute_batch("DROP TABLE record; CREATE TABLE record (x)")
+                .unwrap();
+        };
+        let makers: [&dyn Fn(); 4] = [&foreign, &garbage, &is_folder, &other_shape];
+        for make in makers {
+            make();
+            let Opened {
+                mut index,
+                moved_aside,
+            } = open(&path).unwrap();
+            assert!(moved_aside.unwrap().exists());
+            index.put_records(&history("a", 2)).unwrap();
+            assert_eq!(held(&index).len(), 2);
+            drop(index);
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn file_that_rots_or_goes_while_it_is_open_harms_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let mut index = open(&path).unwrap().index;
+        index.put_records(&history("a", 400)).unwrap();
+        drop(index);
+        // Everything after the header.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096..].fill(0xff);
+        fs::write(&path, &bytes).unwrap();
+        let index = match open(&path) {
+            Ok(Opened {
+                index,
+                moved_aside: None,
+            }) => index,
+            other => panic!("{other:?}"),
+        };
+        let error = index.records(&history("a", 0).table).unwrap_err();
+        let Opened {
+            mut index,
+            moved_aside,
+        } = index.renew(error).unwrap();
+        assert!(moved_aside.is_some());
+        index.put_records(&history("a", 2)).unwrap();
+        fs::remove_file(&path).unwrap();
+        index.put_records(&history("a", 3)).ok();
+        let again = open(&path).unwrap().index;
+        assert!(held(&again).len() <= 3);
+    }
+
+    #[test]
+    fn index_of_a_newer_tool_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let index = open(&path).unwrap().index;
+        index
+            .connection
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        drop(index);
+        let refused = open(&path).unwrap_err();
+        assert!(matches!(refused, IndexError::Newer { .. }));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn processes_that_open_and_write_at_once_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let path = &path;
+                scope.spawn(move || {
+                    for count in 1..20 {
+                        let mut index = open(path).unwrap().index;
+                        index.put_records(&history(name, count)).unwrap();
+                    }
+                });
+            }
+        });
+        let index = open(&path).unwrap().index;
+        assert_eq!(held(&index).len(), 4 * 19);
+    }
+
+    #[test]
+    fn folder_that_cannot_be_written_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file");
+        fs::write(&file, "").unwrap();
+        let refused = open(&file.join("index.db")).unwrap_err();
+        assert!(refused.to_string().contains("a file/index.db"), "{refused}");
+    }
+}

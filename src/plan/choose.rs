@@ -1,0 +1,631 @@
+//! Which snapshot of a table is meant: by id, by version, by time, or the newest.
+//!
+//! Refuses rather than guesses. Where two snapshots answer the question with different content (a table that was
+//! rewound, or dropped and made anew) the owner chooses by id. A distrusted snapshot is only ever chosen by its
+//! id. A record that needs a newer tool may be the very snapshot that is asked for, so it stands in the way of
+//! every choice but the one by id.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::format::ledger::{
+    Chain, LedgerError, LedgerFinding, Link, LinkBody, resolve_prefix, trusted,
+};
+use crate::format::{Record, TableKey};
+use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
+
+/// One snapshot of a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its table.
+    pub table: TableKey,
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its slot in the ledger.
+    pub seq: u64,
+    /// The object version that its record is, where the store keeps versions.
+    pub record_version: Option<ObjectVersion>,
+    /// What its record says.
+    pub record: Arc<Record>,
+    /// Whether nothing may be built on it, because it or one below it is distrusted.
+    pub is_distrusted: bool,
+}
+
+/// What a table's ledger holds, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The table.
+    pub table: TableKey,
+    /// The snapshots that this tool can read, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// The records that need a newer tool, oldest first.
+    pub newer: Vec<NewerSnapshot>,
+    /// What is to be said about the ledger.
+    pub findings: Vec<LedgerFinding>,
+}
+
+/// A snapshot that only a newer tool can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewerSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its slot in the ledger.
+    pub seq: u64,
+    /// Which tool it needs.
+    pub error: LedgerError,
+    /// Whether a later record distrusts it.
+    pub is_distrusted: bool,
+}
+
+/// Which state of a table is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest snapshot.
+    Latest,
+    /// The snapshot whose id begins so.
+    Snapshot(String),
+    /// A version.
+    Version(Version),
+    /// The newest version committed at or before a time.
+    At(Timestamp),
+}
+
+/// The snapshot that was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The version to put back: the snapshot's own, or an older one that it is whole at.
+    pub version: Version,
+}
+
+impl History {
+    /// Takes what a full walk of the ledger found.
+    pub fn new(table: TableKey, chain: Chain) -> Self {
+        let trusted = trusted(&chain.links, &[]);
+        let is_trusted = |link: &Link| {
+            trusted
+                .binary_search_by_key(&link.seq, |link| link.seq)
+                .is_ok()
+        };
+        // What trusted records take back: everything between the lowest that one names and itself.
+        let taken_back: Vec<(u64, u64)> = trusted
+            .iter()
+            .filter_map(|link| {
+                let distrusts = &link.record()?.distrusts;
+                let named = chain
+                    .links
+                    .iter()
+                    .filter(|link| distrusts.contains(&link.id));
+                Some((named.map(|link| link.seq).min()?, link.seq))
+            })
+            .collect();
+        let mut snapshots = Vec::new();
+        let mut newer = Vec::new();
+        for link in &chain.links {
+            match &link.body {
+                LinkBody::Record(record) => snapshots.push(Snapshot {
+                    table: table.clone(),
+                    id: link.id,
+                    seq: link.seq,
+                    record_version: link.version.clone(),
+                    record: Arc::clone(record),
+                    is_distrusted: !is_trusted(link),
+                }),
+                LinkBody::Newer(body) => newer.push(NewerSnapshot {
+                    id: link.id,
+                    seq: link.seq,
+                    error: LedgerError::NewerRecord {
+                        seq: link.seq,
+                        id: link.id,
+                        tool: body.preamble.tool.clone(),
+                        source: body.reason.clone(),
+                    },
+                    is_distrusted: taken_back
+                        .iter()
+                        .any(|(from, below)| (*from..*below).contains(&link.seq)),
+                }),
+            }
+        }
+        Self {
+            table,
+            snapshots,
+            newer,
+            findings: chain.findings,
+        }
+    }
+
+    /// The table's name as its newest snapshot records it, else the readable half of its key.
+    pub fn name(&self) -> &str {
+        self.newest_trusted()
+            .or(self.snapshots.last())
+            .map_or(self.table.slug(), |snapshot| &snapshot.record.table.name)
+    }
+
+    /// The newest snapshot that is not distrusted.
+    pub fn newest_trusted(&self) -> Option<&Snapshot> {
+        self.trusted().next_back()
+    }
+
+    /// Every id, newest first; those of records that need a newer tool come last.
+    pub fn ids(&self) -> impl Iterator<Item = SnapshotId> {
+        let newer = self.newer.iter().map(|newer| newer.id);
+        let snapshots = self.snapshots.iter().rev().map(|snapshot| snapshot.id);
+        snapshots.chain(newer)
+    }
+
+    /// Finds a snapshot by its id.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] when it needs a newer tool. `None`: the ledger does not have it.
+    pub fn find(&self, id: SnapshotId) -> Result<Option<&Snapshot>, Error> {
+        if let Some(newer) = self.newer.iter().find(|newer| newer.id == id) {
+            return Err(newer.error.clone().into());
+        }
+        Ok(self.snapshots.iter().find(|snapshot| snapshot.id == id))
+    }
+
+    /// Chooses the snapshot that is meant.
+    ///
+    /// # Errors
+    /// [`Error::Prefix`], [`Error::VersionNotHeld`], [`Error::NothingHeldAt`]; [`Error::OwnerMustChoose`] where
+    /// different content answers; [`Error::Ledger`] where a record that needs a newer tool could.
+    pub fn choose(&self, wanted: &Wanted) -> Result<Chosen<'_>, Error> {
+        if let Wanted::Snapshot(prefix) = wanted {
+            return self.by_id(prefix);
+        }
+        if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
+            return Err(newer.error.clone().into());
+        }
+        match wanted {
+            Wanted::Latest => self.latest(),
+            Wanted::Version(version) => self.by_version(*version),
+            Wanted::At(time) => self.by_time(*time),
+            Wanted::Snapshot(prefix) => self.by_id(prefix),
+        }
+    }
+
+    fn trusted(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
+        self.snapshots
+            .iter()
+            .filter(|snapshot| !snapshot.is_distrusted)
+    }
+
+    fn by_id(&self, prefix: &str) -> Result<Chosen<'_>, Error> {
+        let id = resolve_prefix(self.ids(), prefix)?;
+        self.find(id)?
+            .map(Chosen::whole)
+            .ok_or_else(|| Error::UnknownSnapshot {
+                prefix: prefix.to_owned(),
+                known: self.ids().map(|id| id.short()).collect(),
+            })
+    }
+
+    fn latest(&self) -> Result<Chosen<'_>, Error> {
+        let chosen = self.newest_trusted().map(Chosen::whole);
+        chosen.ok_or_else(|| {
+            self.only_distrusted("the newest snapshot", |_| true)
+                .unwrap_or_else(|| Error::UnknownSnapshot {
+                    prefix: format!("of {}", self.name()),
+                    known: Vec::new(),
+                })
+        })
+    }
+
+    fn by_version(&self, version: Version) -> Result<Chosen<'_>, Error> {
+        let own = self.trusted().filter(|it| it.record.version == version);
+        let own = newest_of_each(own, Snapshot::has_content_of);
+        let older = self.trusted().filter(|it| it.is_whole_at(version));
+        let candidates = if own.is_empty() {
+            newest_of_each(older, |a, b| self.is_built_on(a, b))
+        } else {
+            own
+        };
+        match candidates.as_slice() {
+            [snapshot] => Ok(Chosen { snapshot, version }),
+            [] => {
+                let what = format!("version {version}");
+                let holds = |it: &Snapshot| it.record.version == version || it.is_whole_at(version);
+                Err(self
+                    .only_distrusted(&what, holds)
+                    .unwrap_or_else(|| self.version_not_held(version)))
+            }
+            several => Err(owner_must_choose(
+                format!(
+                    "version {version} of {} was committed more than once",
+                    self.name()
+                ),
+                several,
+            )),
+        }
+    }
+
+    fn by_time(&self, at: Timestamp) -> Result<Chosen<'_>, Error> {
+        let committed = || self.trusted().filter(|it| it.record.commit_time <= at);
+        let newest = committed().next_back();
+        let latest_commit = committed().max_by_key(|it| (it.record.commit_time, it.seq));
+        match (newest, latest_commit) {
+            (Some(newest), Some(latest)) if newest.went_back_behind(latest) => {
+                Err(owner_must_choose(
+                    format!(
+                        "{} went back from version {} to {}, at a time that the vault does not know",
+                        self.name(),
+                        latest.record.version,
+                        newest.record.version
+                    ),
+                    &[newest, latest],
+                ))
+            }
+            (Some(newest), _) => Ok(Chosen::whole(newest)),
+            (None, _) => {
+                let what = format!("a version committed at or before {at}");
+                Err(self
+                    .only_distrusted(&what, |it| it.record.commit_time <= at)
+                    .unwrap_or_else(|| Error::NothingHeldAt {
+                        table: self.name().to_owned(),
+                        at,
+                        oldest: self.trusted().map(|it| it.record.commit_time).min(),
+                    }))
+            }
+        }
+    }
+
+    fn version_not_held(&self, version: Version) -> Error {
+        let mut held: Vec<Version> = self.trusted().map(|it| it.record.version).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held.dedup();
+        Error::VersionNotHeld {
+            table: self.name().to_owned(),
+            version,
+            held,
+        }
+    }
+
+    /// What to answer when only distrusted snapshots fit: they are named, and never taken by themselves.
+    fn only_distrusted(&self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Option<Error> {
+        let fitting: Vec<&Snapshot> = self.snapshots.iter().rev().filter(|it| fits(it)).collect();
+        (!fitting.is_empty()).then(|| {
+            owner_must_choose(
+                format!("only distrusted snapshots of {} hold {what}", self.name()),
+                &fitting,
+            )
+        })
+    }
+
+    /// Whether `newer` took entries over from `older`, directly or through others: both are of one history then,
+    /// because a base counts only while its commit is still the table's.
+    fn is_built_on(&self, newer: &Snapshot, older: &Snapshot) -> bool {
+        let mut at = newer;
+        while at.id != older.id {
+            let Some(base) = at
+                .record
+                .base
+                .and_then(|base| self.snapshots.iter().find(|it| it.id == base))
+                // A record never builds on a later one; a forged one that does would send this in circles.
+                .filter(|base| base.seq < at.seq)
+            else {
+                return false;
+            };
+            at = base;
+        }
+        true
+    }
+}
+
+impl Snapshot {
+    /// Whether both hold the same state of the same table: the same manifest, or the same commit.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        let commit = |it: &Self| it.record.commit.as_ref().map(|commit| commit.sha256);
+        let same_commit = match (commit(self), commit(other)) {
+            (Some(one), Some(another)) => {
+                one == another && self.record.table.delta_id == other.record.table.delta_id
+            }
+            _ => false,
+        };
+        same_commit || self.manifest() == other.manifest()
+    }
+
+    /// Whether it holds an older version whole.
+    pub fn is_whole_at(&self, version: Version) -> bool {
+        let mut ranges = self.record.whole_versions.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&version))
+    }
+
+    fn manifest(&self) -> Digest {
+        self.record.manifest.sha256
+    }
+
+    /// Whether the table was at a lower version, or another table, after `latest` had been committed.
+    fn went_back_behind(&self, latest: &Self) -> bool {
+        let (newest, latest) = (&self.record, &latest.record);
+        newest.version < latest.version || newest.table.delta_id != latest.table.delta_id
+    }
+}
+
+impl<'a> Chosen<'a> {
+    fn whole(snapshot: &'a Snapshot) -> Self {
+        let version = snapshot.record.version;
+        Self { snapshot, version }
+    }
+}
+
+/// Keeps the newest of those that are alike; `alike` is asked with the newer one first.
+fn newest_of_each<'a>(
+    snapshots: impl DoubleEndedIterator<Item = &'a Snapshot>,
+    alike: impl Fn(&Snapshot, &Snapshot) -> bool,
+) -> Vec<&'a Snapshot> {
+    let mut kept: Vec<&Snapshot> = Vec::new();
+    for snapshot in snapshots.rev() {
+        if !kept.iter().any(|newer| alike(newer, snapshot)) {
+            kept.push(snapshot);
+        }
+    }
+    kept
+}
+
+fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> Error {
+    let choices = snapshots.iter().map(|snapshot| {
+        let record = &snapshot.record;
+        let distrusted = if snapshot.is_distrusted {
+            ", distrusted"
+        } else {
+            ""
+        };
+        format!(
+            "--snapshot {} (version {}, committed {}, taken {}{distrusted})",
+            snapshot.id.short(),
+            record.version,
+            record.commit_time,
+            record.taken_at
+        )
+    });
+    Error::OwnerMustChoose {
+        what,
+        choices: choices.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ledger::NewerRecord;
+    use crate::format::record::{CommitFile, Preamble};
+    use crate::format::{FormatError, samples};
+    use crate::ids::ETag;
+
+    /// One record: the version it holds, the minute of its commit, what its commit's bytes are.
+    fn record(seq: u64, version: u64, minute: u8, commit: &str) -> Record {
+        let mut record = samples::record();
+        record.seq = seq;
+        record.version = Version(version);
+        record.commit_time = time(minute);
+        record.manifest.sha256 = Digest::of(format!("manifest {seq}").as_bytes());
+        record.commit = Some(CommitFile {
+            etag: ETag("1".to_owned()),
+            sha256: Digest::of(commit.as_bytes()),
+            size: 1,
+        });
+        record
+    }
+
+    fn time(minute: u8) -> Timestamp {
+        format!("2026-01-01T00:{minute:02}:00Z").parse().unwrap()
+    }
+
+    fn id(seq: u64) -> SnapshotId {
+        SnapshotId(Digest::of(&seq.to_be_bytes()))
+    }
+
+    fn link(seq: u64, body: LinkBody) -> Link {
+        Link {
+            seq,
+            id: id(seq),
+            version: None,
+            body,
+        }
+    }
+
+    fn links(records: Vec<Record>) -> Vec<Link> {
+        let records = records.into_iter();
+        records
+            .map(|record| link(record.seq, LinkBody::Record(Arc::new(record))))
+            .collect()
+    }
+
+    fn history(links: Vec<Link>) -> History {
+        let key = "t-1f8fb2bf7bda65c73ba5c9b6e2fca0b5".parse().unwrap();
+        History::new(
+            key,
+            Chain {
+                next_free: links.len() as u64 + 1,
+                links,
+                findings: Vec::new(),
+            },
+        )
+    }
+
+    fn chosen(history: &History, wanted: &Wanted) -> Result<(u64, u64), Error> {
+        let chosen = history.choose(wanted)?;
+        Ok((chosen.snapshot.seq, chosen.version.0))
+    }
+
+    fn choices(history: &History, wanted: &Wanted) -> Vec<String> {
+        match chosen(history, wanted) {
+            Err(Error::OwnerMustChoose { choices, .. }) => choices,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn version_is_taken_from_its_newest_snapshot() {
+        let history = history(links(vec![
+            record(1, 4, 1, "4"),
+            record(2, 5, 2, "5"),
+            record(3, 5, 2, "5"),
+            record(4, 6, 3, "6"),
+        ]));
+        let choose = |version| chosen(&history, &Wanted::Version(Version(version)));
+        assert_eq!(choose(5).unwrap(), (3, 5));
+        assert!(matches!(
+            choose(9),
+            Err(Error::VersionNotHeld { held, .. }) if held == [6, 5, 4].map(Version)
+        ));
+        assert_eq!(chosen(&history, &Wanted::Latest).unwrap(), (4, 6));
+        let by_id = Wanted::Snapshot(id(1).short());
+        assert_eq!(chosen(&history, &by_id).unwrap(), (1, 4));
+    }
+
+    #[test]
+    fn version_that_was_committed_twice_is_the_owners_choice() {
+        let mut again = record(3, 5, 9, "5 again");
+        let rewound = vec![record(1, 5, 1, "5"), record(2, 6, 2, "6"), again.clone()];
+        let wanted = Wanted::Version(Version(5));
+        let offered = choices(&history(links(rewound)), &wanted);
+        assert_eq!(offered.len(), 2);
+        assert!(offered[0].contains(&id(3).short()), "{offered:?}");
+        assert!(offered[1].contains(&id(1).short()), "{offered:?}");
+        // The same bytes in another table are not the same commit.
+        again.commit = record(1, 5, 1, "5").commit;
+        again.table.delta_id = "another".to_owned();
+        let remade = vec![record(1, 5, 1, "5"), again.clone()];
+        assert_eq!(choices(&history(links(remade)), &wanted).len(), 2);
+        // A commit that the log has cleaned up since is the same where the manifest is.
+        again.commit = None;
+        again.table.delta_id = record(1, 5, 1, "5").table.delta_id;
+        again.manifest = record(1, 5, 1, "5").manifest;
+        let same = vec![record(1, 5, 1, "5"), again];
+        assert_eq!(chosen(&history(links(same)), &wanted).unwrap(), (3, 5));
+    }
+
+    #[test]
+    fn older_version_comes_from_a_history_snapshot_of_one_line() {
+        let mut first = record(1, 5, 1, "5");
+        first.whole_versions = vec![(Version(2), Version(4))];
+        let mut second = record(2, 6, 2, "6");
+        second.whole_versions = vec![(Version(3), Version(5))];
+        let wanted = Wanted::Version(Version(3));
+        let unrelated = history(links(vec![first.clone(), second.clone()]));
+        assert_eq!(choices(&unrelated, &wanted).len(), 2);
+        second.base = Some(id(1));
+        let related = history(links(vec![first, second]));
+        assert_eq!(chosen(&related, &wanted).unwrap(), (2, 3));
+        assert_eq!(
+            chosen(&related, &Wanted::Version(Version(2))).unwrap(),
+            (1, 2)
+        );
+        // The snapshot of the version itself comes before a newer one that has it as history.
+        assert_eq!(
+            chosen(&related, &Wanted::Version(Version(5))).unwrap(),
+            (1, 5)
+        );
+    }
+
+    #[test]
+    fn records_that_name_each_other_as_base_do_not_go_in_circles() {
+        let mut records = vec![record(1, 5, 1, "5"), record(2, 6, 2, "6")];
+        for (record, base) in records.iter_mut().zip([2, 1]) {
+            record.base = Some(id(base));
+            record.whole_versions = vec![(Version(3), Version(3))];
+        }
+        let history = history(links(records));
+        assert_eq!(
+            chosen(&history, &Wanted::Version(Version(3))).unwrap(),
+            (2, 3)
+        );
+    }
+
+    #[test]
+    fn time_means_the_newest_snapshot_committed_until_then() {
+        let history = history(links(vec![record(1, 4, 10, "4"), record(2, 5, 20, "5")]));
+        let choose = |minute| chosen(&history, &Wanted::At(time(minute)));
+        assert_eq!(choose(10).unwrap(), (1, 4));
+        assert_eq!(choose(19).unwrap(), (1, 4));
+        assert_eq!(choose(20).unwrap(), (2, 5));
+        assert!(matches!(
+            choose(9),
+            Err(Error::NothingHeldAt { oldest: Some(oldest), .. }) if oldest == time(10)
+        ));
+    }
+
+    #[test]
+    fn time_after_a_rewind_is_the_owners_choice() {
+        let history = history(links(vec![
+            record(1, 4, 10, "4"),
+            record(2, 5, 20, "5"),
+            record(3, 4, 10, "4"),
+        ]));
+        let choose = |minute| chosen(&history, &Wanted::At(time(minute)));
+        assert_eq!(choose(15).unwrap(), (3, 4));
+        assert_eq!(choices(&history, &Wanted::At(time(30))).len(), 2);
+        // Clocks that run apart do not make a rewind.
+        let skewed = self::history(links(vec![record(1, 4, 20, "4"), record(2, 5, 10, "5")]));
+        assert_eq!(chosen(&skewed, &Wanted::At(time(30))).unwrap(), (2, 5));
+    }
+
+    #[test]
+    fn distrusted_snapshots_are_chosen_by_id_only() {
+        let mut third = record(3, 6, 3, "6");
+        third.distrusts = vec![id(2)];
+        let history = history(links(vec![
+            record(1, 4, 1, "4"),
+            record(2, 5, 2, "5"),
+            third,
+        ]));
+        let marks: Vec<bool> = history
+            .snapshots
+            .iter()
+            .map(|it| it.is_distrusted)
+            .collect();
+        assert_eq!(marks, [false, true, false]);
+        let by_id = Wanted::Snapshot(id(2).short());
+        assert_eq!(chosen(&history, &by_id).unwrap(), (2, 5));
+        let offered = choices(&history, &Wanted::Version(Version(5)));
+        assert!(offered[0].contains("distrusted"), "{offered:?}");
+        assert_eq!(chosen(&history, &Wanted::At(time(2))).unwrap(), (1, 4));
+    }
+
+    #[test]
+    fn record_for_a_newer_tool_refuses_every_choice_but_by_id() {
+        let newer = |seq| {
+            link(
+                seq,
+                LinkBody::Newer(Arc::new(NewerRecord {
+                    preamble: Preamble {
+                        format: 1,
+                        requires: vec!["x".to_owned()],
+                        seq,
+                        previous: None,
+                        tool: "deltavault 9".to_owned(),
+                    },
+                    reason: FormatError::UnknownFeature {
+                        features: vec!["x".to_owned()],
+                        tool: "deltavault 9".to_owned(),
+                    },
+                })),
+            )
+        };
+        let mut links = links(vec![record(1, 4, 1, "4")]);
+        links.push(newer(2));
+        let before = history(links.clone());
+        for wanted in [
+            Wanted::Latest,
+            Wanted::Version(Version(4)),
+            Wanted::At(time(5)),
+            Wanted::Snapshot(id(2).short()),
+        ] {
+            let refused = chosen(&before, &wanted).unwrap_err();
+            assert!(
+                refused.hint().unwrap().contains("deltavault 9"),
+                "{wanted:?}"
+            );
+        }
+        let by_id = Wanted::Snapshot(id(1).short());
+        assert_eq!(chosen(&before, &by_id).unwrap(), (1, 4));
+        // Once it is distrusted it is in nobody's way.
+        let mut third = record(3, 5, 3, "5");
+        third.distrusts = vec![id(2)];
+        links.extend(self::links(vec![third]));
+        let distrusted = history(links);
+        assert_eq!(chosen(&distrusted, &Wanted::Latest).unwrap(), (3, 5));
+    }
+}

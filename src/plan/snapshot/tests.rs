@@ -1,0 +1,376 @@
+use std::convert::Infallible;
+
+use super::*;
+use crate::delta::{Add, DeletionVector};
+use crate::format::samples;
+use crate::ids::ETag;
+use crate::store::Attributes;
+
+const V5: Version = Version(5);
+
+fn evidence(version: u64, same_commit: Option<bool>) -> BaseEvidence {
+    BaseEvidence {
+        same_commit,
+        version: Version(version),
+        commits_listed: true,
+        log_digest: Digest::of(b"now"),
+        scope: Scope::Live,
+    }
+}
+
+#[test]
+fn a_base_is_judged_by_its_own_commit() {
+    let record = Record {
+        version: V5,
+        scope: Scope::Live,
+        log_digest: Digest::of(b"then"),
+        ..samples::record()
+    };
+    let same_log = Record {
+        log_digest: Digest::of(b"now"),
+        ..record.clone()
+    };
+    let history = BaseEvidence {
+        scope: Scope::History,
+        ..evidence(7, Some(true))
+    };
+    let hole = BaseEvidence {
+        commits_listed: false,
+        ..evidence(7, Some(true))
+    };
+    let cases = [
+        (
+            "the table went on",
+            &record,
+            evidence(7, Some(true)),
+            BaseUse::Continue,
+        ),
+        (
+            "a log file entered, no commit",
+            &record,
+            evidence(5, Some(true)),
+            BaseUse::Continue,
+        ),
+        (
+            "nothing changed",
+            &same_log,
+            evidence(5, Some(true)),
+            BaseUse::Unchanged,
+        ),
+        (
+            "nothing changed, the commit was gone before",
+            &same_log,
+            evidence(5, None),
+            BaseUse::Unchanged,
+        ),
+        (
+            "rewound below the base",
+            &record,
+            evidence(4, Some(true)),
+            BaseUse::Untrusted,
+        ),
+        (
+            "rewound, and further again",
+            &record,
+            evidence(9, Some(false)),
+            BaseUse::Untrusted,
+        ),
+        (
+            "its commit was cleaned up",
+            &record,
+            evidence(9, None),
+            BaseUse::HeldOnly,
+        ),
+        (
+            "commits since were cleaned up",
+            &record,
+            hole,
+            BaseUse::HeldOnly,
+        ),
+        (
+            "history is planned from the log",
+            &record,
+            history,
+            BaseUse::HeldOnly,
+        ),
+    ];
+    for (name, record, evidence, expected) in cases {
+        assert_eq!(judge_base(record, &evidence), expected, "{name}");
+    }
+    let other_bytes = evidence(5, Some(false));
+    assert_eq!(
+        judge_base(&same_log, &other_bytes),
+        BaseUse::Untrusted,
+        "other bytes under one listing"
+    );
+}
+
+fn listed(name: &str, size: u64, etag: &str) -> Attributes {
+    Attributes {
+        key: format!("{LOG_PREFIX}{name}").parse().unwrap(),
+        size,
+        last_modified: "2026-11-21T03:00:00Z".parse().unwrap(),
+        etag: ETag(etag.to_owned()),
+        version: None,
+        sha256: None,
+        locked_until: None,
+    }
+}
+
+#[test]
+fn the_digest_of_the_log_sees_names_sizes_tags_and_nothing_below_the_checkpoint() {
+    let commit = |n: u64| format!("{n:020}.json");
+    let files = |tag: &str| {
+        LogListing::new([
+            listed(&commit(9), 10, "old"),
+            listed(&commit(10), 10, "a"),
+            listed(&commit(11), 10, tag),
+            listed("_last_checkpoint", 5, "hint"),
+        ])
+    };
+    let from = Some(Version(10));
+    let without_old = LogListing::new([
+        listed("_last_checkpoint", 5, "hint"),
+        listed(&commit(11), 10, "b"),
+        listed(&commit(10), 10, "a"),
+    ]);
+    assert_eq!(
+        log_digest(&files("b"), from),
+        log_digest(&without_old, from)
+    );
+    assert_ne!(
+        log_digest(&files("b"), None),
+        log_digest(&without_old, None)
+    );
+    assert_ne!(log_digest(&files("b"), from), log_digest(&files("c"), from));
+}
+
+#[test]
+fn log_files_stay_change_and_go_by_listing_and_clean_up() {
+    let commit = |n: u64| format!("{:020}.json", n);
+    let entry = Entry {
+        etag: Some(ETag("a".into())),
+        size: 10,
+        ..samples::log_entry(&format!("{LOG_PREFIX}{}", commit(7)))
+    };
+    let file = |etag: &str, size| LogFile::parse(listed(&commit(7), size, etag)).unwrap();
+    let held = Some((&entry, Some(Version(7))));
+    let part = LogScope {
+        whole: false,
+        keep_from: Some(Version(8)),
+    };
+    let whole = |keep_from| LogScope {
+        whole: true,
+        keep_from,
+    };
+    let same = file("a", 10);
+    let other_tag = file("b", 10);
+    let other_size = file("a", 11);
+    let cases = [
+        (held, Some(&same), part, LogStep::Keep),
+        (held, Some(&other_tag), part, LogStep::Take),
+        (held, Some(&other_size), part, LogStep::Take),
+        (None, Some(&same), part, LogStep::Take),
+        // Not listed because the listing began above it.
+        (held, None, part, LogStep::Keep),
+        // Cleaned up at the source: kept from the second newest checkpoint on.
+        (held, None, whole(Some(Version(7))), LogStep::Keep),
+        (held, None, whole(Some(Version(8))), LogStep::Drop),
+        (held, None, whole(None), LogStep::Drop),
+    ];
+    for (held, listed, scope, expected) in cases {
+        assert_eq!(
+            plan_log_file(held, listed, scope),
+            expected,
+            "{listed:?} {scope:?}"
+        );
+    }
+}
+
+fn location(name: &str) -> Location {
+    Location::Inside(name.parse().unwrap())
+}
+
+fn live(name: &str, dv: Option<&str>, until: Option<u64>) -> LiveFile {
+    let dv = dv.map(|id| DeletionVector {
+        cardinality: 2,
+        file: Some(location("vectors.bin")),
+        id: id.to_owned(),
+        offset: Some(1),
+        size: 34,
+    });
+    LiveFile {
+        add: Add {
+            file: location(name),
+            absolute: false,
+            size: 100,
+            modification_time: 1,
+            rows: Some(10),
+            dv,
+        },
+        from: Version(0),
+        until: until.map(Version),
+    }
+}
+
+#[test]
+fn logical_files_of_one_object_are_one_need() {
+    let files = [
+        live("a", Some("u1"), Some(3)),
+        live("a", Some("u2"), None),
+        live("b", None, Some(2)),
+    ];
+    let needs: Vec<Need> = data_needs(files.into_iter().map(Ok::<_, Infallible>))
+        .map(Result::unwrap)
+        .collect();
+    let [a, b] = needs.as_slice() else {
+        panic!("{needs:?}")
+    };
+    assert_eq!((a.live.len(), a.required), (1, true));
+    assert_eq!(
+        a.spans,
+        [(Version(0), Some(Version(3))), (Version(0), None)]
+    );
+    assert_eq!((b.live.len(), b.required), (0, false));
+    // A vector that is gone spoils the versions that use it, not those before and after.
+    let vectors: Vec<_> = a.vectors.iter().map(|used| used.span).collect();
+    assert_eq!(vectors, a.spans);
+}
+
+#[test]
+fn an_error_among_the_live_files_ends_no_need_silently() {
+    let files = vec![
+        Ok(live("a", None, None)),
+        Err("disk"),
+        Ok(live("b", None, None)),
+    ];
+    let needs: Vec<_> = data_needs(files.into_iter()).collect();
+    assert!(needs.contains(&Err("disk")), "{needs:?}");
+}
+
+#[test]
+fn a_file_is_known_only_with_the_same_path_size_and_time() {
+    let need = Need {
+        modification_time: Some(1),
+        ..Need::plain(location("a"), EntryKind::Data, Some(100), true)
+    };
+    let entry = Entry {
+        size: 100,
+        modification_time: Some(1),
+        ..samples::data_entry("a", None)
+    };
+    let known = |entry: Entry| matches!(match_need(need.clone(), &[entry]), Matched::Known(_));
+    assert!(known(entry.clone()));
+    assert!(!known(Entry {
+        size: 101,
+        ..entry.clone()
+    }));
+    assert!(!known(Entry {
+        modification_time: Some(2),
+        ..entry.clone()
+    }));
+    assert!(!known(Entry {
+        modification_time: None,
+        ..entry.clone()
+    }));
+    assert!(!known(Entry {
+        kind: EntryKind::ChangeData,
+        ..entry.clone()
+    }));
+    assert!(!known(Entry {
+        placement: Placement::Absent {},
+        ..entry
+    }));
+}
+
+#[test]
+fn small_files_share_packs_and_large_ones_go_alone() {
+    const MIB: u64 = 1024 * 1024;
+    let sizes = [MIB, 10, MIB + 1, 20, 5 * MIB];
+    let needs = sizes.iter().enumerate().map(|(n, size)| {
+        Need::plain(
+            location(&format!("f{n}")),
+            EntryKind::Data,
+            Some(*size),
+            true,
+        )
+    });
+    let batches: Vec<_> = plan_batches(needs.map(Ok::<_, Infallible>))
+        .map(Result::unwrap)
+        .collect();
+    let shape: Vec<_> = batches
+        .iter()
+        .map(|batch| match batch {
+            Batch::Pack(files) => files.len(),
+            Batch::Single(_) => 0,
+        })
+        .collect();
+    assert_eq!(shape, [0, 0, 3], "large ones do not end a pack");
+
+    let many =
+        (0..40).map(|n| Need::plain(location(&format!("f{n}")), EntryKind::Data, Some(MIB), true));
+    let packs: Vec<_> = plan_batches(many.map(Ok::<_, Infallible>))
+        .map(Result::unwrap)
+        .collect();
+    let bytes = |batch: &Batch| match batch {
+        Batch::Pack(files) => files.iter().filter_map(|file| file.size).sum(),
+        Batch::Single(file) => file.size.unwrap(),
+    };
+    assert_eq!(
+        packs.iter().map(bytes).collect::<Vec<u64>>(),
+        [16 * MIB, 16 * MIB, 8 * MIB]
+    );
+}
+
+#[test]
+fn rows_are_known_only_when_all_are_and_vectors_are_taken_off() {
+    let with = |rows, cardinality| Entry {
+        rows,
+        live: vec![LiveUse {
+            dv: Some(DeletionVector {
+                cardinality,
+                file: None,
+                id: "i".into(),
+                offset: None,
+                size: 1,
+            }),
+        }],
+        ..samples::data_entry("a", None)
+    };
+    let mut tally = Tally::default();
+    tally.add(&with(Some(10), 3));
+    tally.add(&with(Some(5), 0));
+    assert_eq!(
+        (tally.totals().rows, tally.totals().live_files),
+        (Some(12), 2)
+    );
+    tally.add(&with(None, 0));
+    assert_eq!(tally.totals().rows, None);
+}
+
+#[test]
+fn absent_files_spoil_the_versions_that_need_them() {
+    let v = Version;
+    let cases: [(&[(u64, Option<u64>)], &[(u64, u64)]); 6] = [
+        (&[], &[(0, 9)]),
+        (&[(0, Some(3))], &[(3, 9)]),
+        (&[(4, Some(6))], &[(0, 3), (6, 9)]),
+        (
+            &[(4, Some(6)), (5, Some(8)), (0, Some(1))],
+            &[(1, 3), (8, 9)],
+        ),
+        (&[(7, None)], &[(0, 6)]),
+        (&[(0, None)], &[]),
+    ];
+    for (absent, whole) in cases {
+        let absent: Vec<_> = absent
+            .iter()
+            .map(|(from, until)| (v(*from), until.map(v)))
+            .collect();
+        let whole: Vec<_> = whole
+            .iter()
+            .map(|(first, last)| (v(*first), v(*last)))
+            .collect();
+        assert_eq!(whole_versions(v(0), v(9), &absent), whole, "{absent:?}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Looks into a vault: which tables and snapshots there are, what is in one, and how two differ.
+//!
+//! Only reads, and believes nothing that does not link or hash. What is damaged in one snapshot does not hide
+//! the others.
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::Vault;
+use crate::error::Error;
+use crate::format::ledger::{self, Bodies, LedgerError, Step, resolve_prefix};
+use crate::format::record::TableIdentity;
+use crate::format::{Entry, Manifest, TableKey, TableUri};
+use crate::plan::choose::{History, Snapshot};
+
+/// Tables looked at side by side: each is two or three small requests one after the other.
+const TABLES_AHEAD: usize = 16;
+
+/// A table of the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    /// Its key.
+    pub key: TableKey,
+    /// What its newest record calls it; `None` where no record can be read, or where the newest is of another
+    /// table than its key says.
+    pub identity: Option<TableIdentity>,
+}
+
+impl TableRef {
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        self.identity
+            .as_ref()
+            .map_or(self.key.slug(), |identity| &identity.name)
+    }
+
+    /// Its URI, else its key.
+    pub fn uri(&self) -> String {
+        self.identity
+            .as_ref()
+            .map_or_else(|| self.key.to_string(), |identity| identity.uri.clone())
+    }
+
+    fn is_called(&self, text: &str) -> bool {
+        self.key.slug() == text
+            || self
+                .identity
+                .as_ref()
+                .is_some_and(|identity| identity.name == text)
+    }
+
+    fn is_at(&self, uri: &TableUri) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.uri == uri.as_str())
+    }
+}
+
+impl Vault {
+    /// Lists the tables with their names.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn table_refs(&self) -> Result<Vec<TableRef>, Error> {
+        let tables = self.tables().await?;
+        stream::iter(tables)
+            .map(|table| self.table_ref(table))
+            .buffered(TABLES_AHEAD)
+            .try_collect()
+            .await
+    }
+
+    async fn table_ref(&self, key: TableKey) -> Result<TableRef, Error> {
+        let link = match self.head(&key, &[]).await {
+            Ok(view) => view.head.link,
+            // Its key still names it, and whoever looks inside is told which tool it needs.
+            Err(Error::Ledger(LedgerError::NewerRecord { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        let identity = link
+            .as_ref()
+            .and_then(ledger::Link::record)
+            .map(|record| record.table.clone())
+            // A record put into the ledger of another table must not lend it its name.
+            .filter(|identity| key.is_made_from(&identity.source, &identity.uri));
+        Ok(TableRef { key, identity })
+    }
+
+    /// Finds a table by its recorded name, its URI, its key or the readable half of it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`].
+    pub async fn find_table(&self, text: &str) -> Result<TableRef, Error> {
+        self.find_table_or_place(text, None).await
+    }
+
+    /// As [`Vault::find_table`], for a text that is also a place: `place` is what it means as a path.
+    ///
+    /// # Errors
+    /// As [`Vault::find_table`]; a text that names one table and, as a path, another one is ambiguous.
+    pub async fn find_table_or_place(
+        &self,
+        text: &str,
+        place: Option<&TableUri>,
+    ) -> Result<TableRef, Error> {
+        let tables = self.table_refs().await?;
+        let by_key = tables.iter().find(|table| table.key.to_string() == text);
+        if let Some(table) = by_key {
+            return Ok(table.clone());
+        }
+        let typed_uri: Option<TableUri> = text.parse().ok();
+        let uris: Vec<&TableUri> = typed_uri.iter().chain(place).collect();
+        let matches: Vec<&TableRef> = tables
+            .iter()
+            .filter(|table| table.is_called(text) || uris.iter().any(|uri| table.is_at(uri)))
+            .collect();
+        match matches.as_slice() {
+            [table] => Ok((*table).clone()),
+            [] => self.no_such_table(text, &uris, &tables).await,
+            several => Err(Error::AmbiguousTable {
+                name: text.to_owned(),
+                candidates: several.iter().map(|table| table.uri()).collect(),
+            }),
+        }
+    }
+
+    /// A table whose newest record cannot be read may be the one: then the reason is the answer.
+    async fn no_such_table(
+        &self,
+        text: &str,
+        uris: &[&TableUri],
+        tables: &[TableRef],
+    ) -> Result<TableRef, Error> {
+        let nameless = tables
+            .iter()
+            .filter(|table| table.identity.is_none())
+            .filter(|table| {
+                uris.is_empty() || uris.iter().any(|uri| uri.slug() == table.key.slug())
+            });
+        for table in nameless {
+            self.head(&table.key, &[]).await?;
+        }
+        Err(Error::UnknownTable {
+            name: text.to_owned(),
+            known: tables.iter().map(|table| table.name().to_owned()).collect(),
+        })
+    }
+
+    /// Reads everything that a table's ledger holds. `bodies` may hold what a cache has; the digests decide.
+    ///
+    /// Records that need a newer tool are told apart and do not hide the others.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn history(&self, table: &TableKey, mut bodies: Bodies) -> Result<History, Error> {
+        let slots = self.slots(table).await?;
+        let mut newer = Vec::new();
+        loop {
+            match ledger::read_chain(&slots, &bodies, &newer) {
+                Ok(Step::Done(chain)) => return Ok(History::new(table.clone(), chain)),
+                Ok(Step::Read(wanted)) => self.read_slots(table, wanted, &mut bodies).await?,
+                Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
+            }
+        }
+    }
+
+    /// Reads the histories of all tables; `remembered` is what a cache has of each.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn histories(
+        &self,
+        remembered: impl Fn(&TableKey) -> Bodies,
+    ) -> Result<Vec<History>, Error> {
+        let tables = self.tables().await?;
+        let tables: Vec<(TableKey, Bodies)> = tables
+            .into_iter()
+            .map(|table| {
+                let bodies = remembered(&table);
+                (table, bodies)
+            })
+            .collect();
+        stream::iter(tables)
+            .map(|(table, bodies)| async move { self.history(&table, bodies).await })
+            .buffered(TABLES_AHEAD)
+            .try_collect()
+            .await
+    }
+
+    /// Streams every entry of a manifest: the log's files in their order, then the others.
+    pub fn files<'a>(&'a self, manifest: &'a Manifest) -> BoxStream<'a, Result<Entry, Error>> {
+        self.entries(&manifest.log_pages)
+            .chain(self.entries(&manifest.data_pages))
+            .boxed()
+    }
+}
+
+/// Finds the one snapshot, of whatever table, whose id begins with `prefix`.
+///
+/// # Errors
+/// [`Error::Prefix`], saying which there are; [`Error::Ledger`] when it needs a newer tool.
+pub fn find_snapshot<'a>(
+    histories: &'a [History],
+    prefix: &str,
+) -> Result<(&'a History, &'a Snapshot), Error> {
+    let id = resolve_prefix(histories.iter().flat_map(History::ids), prefix)?;
+    for history in histories {
+        if let Some(snapshot) = history.find(id)? {
+            return Ok((history, snapshot));
+        }
+    }
+    Err(Error::UnknownSnapshot {
+        prefix: prefix.to_owned(),
+        known: Vec::new(),
+    })
+}

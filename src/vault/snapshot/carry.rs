@@ -1,0 +1,274 @@
+//! Carries out a plan: log, data, proof, pages, manifest, record, in this order.
+
+use super::closure::Closure;
+use super::data::{Copier, Journal, Outcome};
+use super::log::{self, LogWriter, LogWritten};
+use super::pages::Pages;
+use super::pin;
+use super::record::Facts;
+use super::{Failure, Planned, SnapshotDone, SnapshotRequest, Snapshotter};
+use crate::error::Error;
+use crate::format::{Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Scope};
+use crate::ids::Version;
+use crate::plan::snapshot::{InDataOrder, LogScope, Need, Tally, whole_versions};
+use crate::progress::{Phase, PlannedWork};
+use crate::sort::Sorter;
+use crate::source::Source;
+use crate::store::Payload;
+use crate::vault::LedgerView;
+use crate::vault::put::Placer;
+
+/// The data half of a snapshot, all of it in the vault.
+struct Copied {
+    entries: Sorter<InDataOrder>,
+    /// The versions that absent files spoil.
+    absent: Vec<(Version, Option<Version>)>,
+    change: Change,
+}
+
+impl Snapshotter {
+    /// Copies, proves and publishes what was planned.
+    pub(super) async fn carry_out(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        mut planned: Planned,
+        journals_written: &mut u32,
+    ) -> Result<SnapshotDone, Failure> {
+        let placer = self.placer(request);
+        let table = &request.table.name;
+        let mut tally = Tally::default();
+        let log = self
+            .write_log(source, placer, &mut planned, &mut tally)
+            .await?;
+
+        let Planned {
+            mut pinned,
+            log: read,
+            closure,
+            fingerprint,
+            scratch,
+            root,
+            journals,
+        } = planned;
+        let state = closure.state.clone();
+        let findings = closure.findings.clone();
+        let (protocol, metadata) = state.required(pinned.version)?;
+        let delta_id = metadata.id.clone().unwrap_or_default();
+        let mut journal = Journal::start(
+            placer,
+            self.journal,
+            JournalHeader {
+                delta_id: delta_id.clone(),
+                format: FORMAT,
+                principal: request.principal.clone(),
+            },
+            (request.key.hash(), view.head.next_free, request.run),
+            *journals_written,
+        );
+        let copier = Copier {
+            source,
+            placer,
+            folder: scratch.path(),
+            budget: &self.budget,
+            progress: self.progress.as_ref(),
+        };
+        self.progress.phase(table, Phase::Copy);
+        let data = copy(&copier, closure, &mut journal, pinned.version).await;
+        *journals_written = journal.written();
+        let Copied {
+            entries,
+            absent,
+            mut change,
+        } = data?;
+        change.new_files += log.new_files;
+        change.new_bytes += log.new_bytes;
+
+        self.progress.phase(table, Phase::Check);
+        self.prove(&pinned, &read, &log.pages, &root, fingerprint, &scratch)
+            .await?;
+
+        self.progress.phase(table, Phase::Publish);
+        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let known = base.map_or(&[][..], |base| &base.manifest.data_pages);
+        let manifest = Manifest {
+            data_pages: write_data_pages(placer, known, entries, &mut tally).await?,
+            delta_id: delta_id.clone(),
+            format: FORMAT,
+            log_pages: log.pages,
+            totals: tally.totals(),
+            version: pinned.version,
+        };
+        change.operation.clone_from(&read.info.operation);
+        change.user.clone_from(&read.info.user);
+        let whole_versions = match (request.scope, pinned.version.0.checked_sub(1)) {
+            (Scope::History, Some(last)) => {
+                whole_versions(read.way.first_version(), Version(last), &absent)
+            }
+            (Scope::History, None) | (Scope::Live, _) => Vec::new(),
+        };
+        let facts = Facts {
+            manifest: placer
+                .manifest(&Payload::from_bytes(manifest.encode()?))
+                .await?,
+            totals: manifest.totals,
+            change,
+            journals,
+            whole_versions,
+            findings,
+        };
+        let record = self.record(request, &mut pinned, &read, delta_id, protocol, facts);
+        self.publish(source, request, view, &pinned, record).await
+    }
+
+    /// Writes the log pages, and with them every log file that the base does not hold.
+    async fn write_log(
+        &self,
+        source: &Source,
+        placer: Placer<'_>,
+        planned: &mut Planned,
+        tally: &mut Tally,
+    ) -> Result<LogWritten, Failure> {
+        let writer = LogWriter {
+            vault: &self.vault,
+            source,
+            placer,
+            folder: planned.scratch.path(),
+            bodies: &planned.log.bodies,
+            sidecars: &planned.log.sidecars,
+        };
+        let pinned = &mut planned.pinned;
+        let scope = LogScope {
+            whole: pinned.whole,
+            keep_from: pin::second_newest_checkpoint(&pinned.listing, pinned.version),
+        };
+        let hint = writer.hint_is_true(pinned).await?;
+        let hold = log::files_to_hold(pinned, hint);
+        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
+        writer.write(pinned, hold, scope, known, tally).await
+    }
+}
+
+/// Copies what the closure misses. Everything is tried before a file that is missing fails the snapshot, so that all of
+/// them are named, and what was placed is journalled.
+async fn copy(
+    copier: &Copier<'_>,
+    closure: Closure,
+    journal: &mut Journal<'_>,
+    version: Version,
+) -> Result<Copied, Failure> {
+    let Closure {
+        known: mut entries,
+        copy,
+        copy_bytes,
+        mut change,
+        ..
+    } = closure;
+    copier.progress.planned(PlannedWork {
+        files: copy.len(),
+        bytes: copy_bytes,
+    });
+    let mut trouble = Trouble::default();
+    let mut absent = Vec::new();
+    let needs = copy.finish()?.map(|need| Ok(need?.row));
+    let result = copier
+        .copy_all(needs, journal, |outcome| {
+            match outcome {
+                Outcome::Placed(entry) => {
+                    change.new_files += 1;
+                    change.new_bytes += entry.size;
+                    entries.push(InDataOrder(*entry))?;
+                }
+                Outcome::Missing(need) if need.required => {
+                    trouble.missing.push(need.file.to_string());
+                }
+                Outcome::Missing(need) => {
+                    absent.extend(need.spans.iter().copied());
+                    entries.push(InDataOrder(absent_entry(*need)))?;
+                }
+                Outcome::WrongSize {
+                    file,
+                    expected,
+                    actual,
+                } => {
+                    trouble.wrong_size.get_or_insert(Error::SourceFileSize {
+                        file,
+                        expected,
+                        actual,
+                    });
+                }
+            }
+            Ok(())
+        })
+        .await;
+    if result.is_err() || !trouble.is_none() {
+        journal.flush().await?;
+    }
+    result?;
+    trouble.into_result(version)?;
+    Ok(Copied {
+        entries,
+        absent,
+        change,
+    })
+}
+
+/// Files that stand in the way of a snapshot; the copy goes on, so that all of them are named and the rest is journalled.
+#[derive(Debug, Default)]
+struct Trouble {
+    missing: Vec<String>,
+    wrong_size: Option<Error>,
+}
+
+impl Trouble {
+    fn is_none(&self) -> bool {
+        self.missing.is_empty() && self.wrong_size.is_none()
+    }
+
+    fn into_result(self, version: Version) -> Result<(), Failure> {
+        match self.wrong_size {
+            Some(error) => Err(Failure::Error(error)),
+            None if self.missing.is_empty() => Ok(()),
+            None => Err(Failure::Vanished {
+                version,
+                files: self.missing,
+            }),
+        }
+    }
+}
+
+/// The entry of a file that only older versions name and the source no longer has.
+fn absent_entry(need: Need) -> Entry {
+    Entry {
+        absolute: need.absolute,
+        etag: None,
+        file: need.file,
+        kind: need.kind,
+        last_modified: None,
+        live: Vec::new(),
+        modification_time: need.modification_time,
+        object_version: None,
+        placement: Placement::Absent {},
+        rows: need.rows,
+        sha256: None,
+        size: need.size.unwrap_or_default(),
+    }
+}
+
+/// Writes the data pages from the entries in their order.
+async fn write_data_pages(
+    placer: Placer<'_>,
+    known_pages: &[PageRef],
+    entries: Sorter<InDataOrder>,
+    tally: &mut Tally,
+) -> Result<Vec<PageRef>, Failure> {
+    let mut pages = Pages::new(placer, known_pages);
+    for entry in entries.finish()? {
+        let InDataOrder(entry) = entry?;
+        tally.add(&entry);
+        pages.push(&entry).await?;
+    }
+    Ok(pages.finish().await?)
+}

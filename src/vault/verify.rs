@@ -1,0 +1,507 @@
+//! Verifies a vault: what every record promises is there, whole and as it was written.
+//!
+//! In three steps. Each table's ledger is walked, and every manifest and page that a record names is read once
+//! and checked against the rules of [`crate::plan::verify`]. What the pages refer to goes through an external
+//! sort and is merged with one listing of the vault's objects. What the plan chooses is read again and hashed as
+//! it streams by. Memory holds something for each page, never for each file.
+//!
+//! Nothing that is damaged or unreadable stops the rest. Nothing but the vault is asked: no index, no
+//! configuration. What nothing else vouches for cannot be verified: the bytes of the newest record are only
+//! compared with what the store attests, until another record names them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::pin::pin;
+
+use futures::{TryStreamExt, stream};
+
+use self::merge::{Merge, Merged};
+use self::objects::{Checker, Outcome, Use};
+use self::units::Units;
+use super::{Vault, oldest_version};
+use crate::error::Error;
+use crate::format::{TableKey, VaultKey};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId};
+use crate::plan::verify::{
+    DISTRUST, Finding, Listed, Problem, READ_AGAIN, Severity, VaultFileProblem, VerifyPlan,
+    VerifyReport, vault_file_problem,
+};
+use crate::progress::Progress;
+use crate::sort::Sorter;
+use crate::store::{ListedVersion, StoreError, StoreErrorKind};
+
+mod merge;
+mod objects;
+mod parts;
+mod table;
+mod units;
+
+/// Objects that are checked side by side: enough to keep a disk or a connection busy while others are hashed.
+const OBJECTS_AHEAD: usize = 8;
+
+/// Up to this many uses, a verification of single tables asks for each object alone: that costs no more than the
+/// listing of a vault with a million objects, which comes a thousand keys at a time.
+const ASKED_FOR_ALONE: u64 = 1000;
+
+/// Takes findings as they are made; what it returns ends the verification.
+pub type Found<'a> = dyn FnMut(Finding) -> Result<(), Error> + Send + 'a;
+
+impl Vault {
+    /// Verifies `tables`, or all of them; each finding goes to `found`. Rows that are sorted wait in `spill`.
+    ///
+    /// # Errors
+    /// Only what leaves nothing to go on with: `spill` fails, the tables cannot be listed, `found` refuses.
+    pub async fn verify(
+        &self,
+        tables: Option<&[TableKey]>,
+        plan: VerifyPlan,
+        spill: &Path,
+        progress: &dyn Progress,
+        found: &mut Found<'_>,
+    ) -> Result<VerifyReport, Error> {
+        let all = match tables {
+            Some(_) => Vec::new(),
+            None => self.tables().await?,
+        };
+        let mut verify = Verify {
+            vault: self,
+            plan,
+            progress,
+            found,
+            report: VerifyReport::default(),
+            tables: Vec::new(),
+            snapshots: Vec::new(),
+            units: Units::default(),
+            spill,
+            uses: Sorter::new(spill)?,
+            sampled: HashSet::new(),
+            vault_files: Vec::new(),
+            moved: BTreeMap::new(),
+            unproven: BTreeMap::new(),
+            names_everything: tables.is_none(),
+        };
+        for table in tables.unwrap_or(&all) {
+            verify.table(table).await?;
+        }
+        verify.vault_file().await?;
+        verify.objects(tables.is_none()).await
+    }
+}
+
+/// One verification under way.
+struct Verify<'a, 'f> {
+    vault: &'a Vault,
+    plan: VerifyPlan,
+    progress: &'a dyn Progress,
+    found: &'a mut Found<'f>,
+    report: VerifyReport,
+    tables: Vec<CheckedTable>,
+    /// By ordinal; those of a table follow each other, newest first.
+    snapshots: Vec<CheckedSnapshot>,
+    units: Units,
+    spill: &'a Path,
+    uses: Sorter<Use>,
+    /// Objects of each table's newest snapshot that a sample reads whatever their digest.
+    sampled: HashSet<Digest>,
+    /// What each record names as the SHA-256 of `vault.json`.
+    vault_files: Vec<(SnapshotId, Digest)>,
+    /// By table: how many objects are held, but not in the object version that was recorded, and the first.
+    moved: BTreeMap<usize, Several>,
+    /// As `moved`, where nobody read the other object version.
+    unproven: BTreeMap<usize, Several>,
+    /// Whether everything that could name an object was read.
+    names_everything: bool,
+}
+
+/// A table that was verified.
+struct CheckedTable {
+    name: String,
+    /// Objects that only snapshots use whose promise is over, and that are gone.
+    over: Several,
+}
+
+/// Objects of which only the first is named.
+#[derive(Default)]
+struct Several {
+    count: u64,
+    first: Option<String>,
+    snapshots: Vec<SnapshotId>,
+}
+
+impl Several {
+    fn add(&mut self, object: &str, snapshots: &[SnapshotId]) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| object.to_owned());
+        for id in snapshots {
+            if !self.snapshots.contains(id) {
+                self.snapshots.push(*id);
+            }
+        }
+    }
+}
+
+/// A snapshot that was verified.
+#[derive(Debug, Clone, Copy)]
+struct CheckedSnapshot {
+    table: usize,
+    id: SnapshotId,
+    is_distrusted: bool,
+    is_over: bool,
+}
+
+/// Something to tell of an object.
+#[derive(Debug)]
+struct Told {
+    problem: Problem,
+    /// Whether the object is simply not there.
+    is_gone: bool,
+}
+
+impl From<Problem> for Told {
+    fn from(problem: Problem) -> Self {
+        let is_gone = false;
+        Self { problem, is_gone }
+    }
+}
+
+impl Verify<'_, '_> {
+    fn tell(&mut self, finding: Finding) -> Result<(), Error> {
+        self.report.count(finding.severity);
+        (self.found)(finding)
+    }
+
+    /// Tells of an object that belongs to no snapshot.
+    fn tell_alone(
+        &mut self,
+        table: Option<usize>,
+        object: &str,
+        problem: Problem,
+    ) -> Result<(), Error> {
+        let table = table.and_then(|table| self.tables.get(table));
+        let finding = Finding {
+            severity: problem.severity,
+            table: table.map(|table| table.name.clone()),
+            snapshots: Vec::new(),
+            object: object.to_owned(),
+            what: problem.what,
+            remedy: problem.remedy.to_owned(),
+        };
+        self.tell(finding)
+    }
+
+    /// Tells of an object that snapshots use, once for each table.
+    fn tell_users(&mut self, users: &[usize], object: &str, told: &Told) -> Result<(), Error> {
+        let mut by_table: BTreeMap<usize, Vec<CheckedSnapshot>> = BTreeMap::new();
+        for user in users {
+            if let Some(snapshot) = self.snapshots.get(*user) {
+                by_table.entry(snapshot.table).or_default().push(*snapshot);
+            }
+        }
+        if by_table.is_empty() {
+            return self.tell_alone(None, object, told.problem.clone());
+        }
+        for (table, snapshots) in by_table {
+            let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+            let Some(checked) = self.tables.get_mut(table) else {
+                continue;
+            };
+            if told.is_gone && snapshots.iter().all(|snapshot| snapshot.is_over) {
+                checked.over.add(object, &ids);
+                continue;
+            }
+            let mut severity = told.problem.severity;
+            let mut what = told.problem.what.clone();
+            if severity == Severity::Damage
+                && snapshots.iter().all(|snapshot| snapshot.is_distrusted)
+            {
+                severity = Severity::Warning;
+                what.push_str("; only distrusted snapshots use it");
+            }
+            let finding = Finding {
+                severity,
+                table: Some(checked.name.clone()),
+                snapshots: ids,
+                object: object.to_owned(),
+                what,
+                remedy: told.problem.remedy.to_owned(),
+            };
+            self.tell(finding)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of an object that is held, but not where it was recorded.
+    fn note_moved(&mut self, users: &[usize], object: &str) {
+        for (table, ids) in self.by_table(users) {
+            self.moved.entry(table).or_default().add(object, &ids);
+        }
+    }
+
+    fn by_table(&self, users: &[usize]) -> BTreeMap<usize, Vec<SnapshotId>> {
+        let mut by_table: BTreeMap<usize, Vec<SnapshotId>> = BTreeMap::new();
+        for snapshot in users.iter().filter_map(|user| self.snapshots.get(*user)) {
+            let ids = by_table.entry(snapshot.table).or_default();
+            ids.push(snapshot.id);
+        }
+        by_table
+    }
+
+    /// Checks `vault.json` against what the records name, what the store attests and what lies on top of it.
+    async fn vault_file(&mut self) -> Result<(), Error> {
+        let key = VaultKey::VaultFile.object_key()?;
+        let actual = self.vault.file_digest();
+        let named = std::mem::take(&mut self.vault_files);
+        match vault_file_problem(actual, named) {
+            None => {}
+            Some(VaultFileProblem::Changed) => {
+                let users: Vec<usize> = (0..self.snapshots.len()).collect();
+                let what = "it is not the one that every record names by its SHA-256";
+                self.tell_users(&users, key.as_str(), &Problem::damage(what).into())?;
+            }
+            Some(VaultFileProblem::Records(ids)) => {
+                for id in ids {
+                    let users: Vec<usize> = (0..self.snapshots.len())
+                        .filter(|user| self.snapshots.get(*user).is_some_and(|it| it.id == id))
+                        .collect();
+                    let what = format!("record {} names another vault.json", id.short());
+                    let problem = Problem::warning(what, DISTRUST);
+                    self.tell_users(&users, key.as_str(), &problem.into())?;
+                }
+            }
+        }
+        match oldest_version(self.vault.store(), &key).await {
+            Ok(oldest) => {
+                let version = oldest.and_then(|oldest| oldest.version);
+                self.attested(None, &key, version.as_ref(), actual).await?;
+            }
+            Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
+        }
+        self.on_top(None, key.as_str(), true).await
+    }
+
+    /// Compares the digest of bytes that were read with the one that the store attests.
+    async fn attested(
+        &mut self,
+        user: Option<usize>,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        actual: Digest,
+    ) -> Result<(), Error> {
+        let problem = match self.vault.store().attributes(key, version).await {
+            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => {
+                Problem::damage("its bytes are not those that the store once took")
+            }
+            Ok(_) => return Ok(()),
+            // Hidden by a delete marker, which is told as such.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => unreadable(&error),
+        };
+        let users: Vec<usize> = user.into_iter().collect();
+        self.tell_users(&users, key.as_str(), &problem.into())
+    }
+
+    /// Tells of delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
+    async fn on_top(
+        &mut self,
+        table: Option<usize>,
+        prefix: &str,
+        objects: bool,
+    ) -> Result<(), Error> {
+        let mut on_top: BTreeMap<ObjectKey, (u64, u64)> = BTreeMap::new();
+        let mut listing = self.vault.store().list_versions(prefix, None);
+        let mut first: Option<ObjectKey> = None;
+        loop {
+            match listing.try_next().await {
+                Ok(None) => break,
+                Ok(Some(ListedVersion::DeleteMarker { key })) => {
+                    on_top.entry(key).or_default().1 += 1;
+                }
+                Ok(Some(ListedVersion::Object(object))) => {
+                    let is_first = first.as_ref() != Some(&object.key);
+                    if objects && !is_first {
+                        on_top.entry(object.key.clone()).or_default().0 += 1;
+                    }
+                    first = Some(object.key);
+                }
+                Err(error) => {
+                    drop(listing);
+                    return self.tell_alone(table, prefix, unreadable(&error));
+                }
+            }
+        }
+        drop(listing);
+        for (key, (objects, markers)) in on_top {
+            let listed = Listed {
+                objects: Vec::new(),
+                count: objects,
+                markers,
+            };
+            if let Some(problem) = listed.planted(0) {
+                self.tell_alone(table, key.as_str(), problem)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges what the pages refer to with the listing, and reads again what the plan chooses.
+    async fn objects(mut self, is_whole_vault: bool) -> Result<VerifyReport, Error> {
+        let uses = std::mem::replace(&mut self.uses, Sorter::new(self.spill)?);
+        let lists = is_whole_vault || uses.len() > ASKED_FOR_ALONE;
+        let sampled = std::mem::take(&mut self.sampled);
+        let checker = Checker {
+            vault: self.vault,
+            plan: self.plan,
+            sampled: &sampled,
+            progress: self.progress,
+        };
+        let merge = Merge::new(uses.finish()?, self.vault.store(), lists);
+        let done = stream::try_unfold(merge, |mut merge| async move {
+            let next = merge.next().await?;
+            Ok::<_, Error>(next.map(|next| (next, merge)))
+        })
+        .map_ok(|merged| async {
+            Ok::<_, Error>(match merged {
+                Merged::Key(job) => Done::Key(checker.check(job).await),
+                Merged::Unlistable(prefix, error) => Done::Unlistable(prefix, error),
+                Merged::Unreferenced(objects, bytes) => Done::Unreferenced(objects, bytes),
+            })
+        })
+        .try_buffered(OBJECTS_AHEAD);
+        let mut done = pin!(done);
+        while let Some(done) = done.try_next().await? {
+            match done {
+                Done::Key(outcome) => self.outcome(&outcome)?,
+                Done::Unlistable(prefix, error) => {
+                    self.names_everything = false;
+                    self.tell_alone(None, prefix, unreadable(&error))?;
+                }
+                Done::Unreferenced(objects, bytes) => {
+                    let is_known = is_whole_vault && self.names_everything;
+                    self.report.unreferenced = is_known.then_some((objects, bytes));
+                }
+            }
+        }
+        self.sums()?;
+        Ok(self.report)
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        self.report.objects += 1;
+        self.report.objects_read += outcome.objects_read;
+        self.report.bytes_read += outcome.bytes_read;
+        let key = outcome.key.as_str();
+        for (units, told) in &outcome.told {
+            let users = self.units.users(units);
+            self.tell_users(&users, key, told)?;
+        }
+        if !outcome.moved.is_empty() {
+            let users = self.units.users(&outcome.moved);
+            self.note_moved(&users, key);
+        }
+        if !outcome.unproven.is_empty() {
+            let users = self.units.users(&outcome.unproven);
+            for (table, ids) in self.by_table(&users) {
+                self.unproven.entry(table).or_default().add(key, &ids);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what is told once a table, however many objects it is about.
+    fn sums(&mut self) -> Result<(), Error> {
+        for (table, moved) in std::mem::take(&mut self.moved) {
+            let what = format!(
+                "{} object(s) are not in the object version that was recorded, but in another one of their key",
+                moved.count
+            );
+            let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
+            self.tell_several(table, moved, Problem::warning(what, remedy))?;
+        }
+        for (table, unproven) in std::mem::take(&mut self.unproven) {
+            let what = format!(
+                "{} object(s) are not in the object version that was recorded; another one of their key has their \
+                 size, and was not read",
+                unproven.count
+            );
+            let remedy = "`verify --read all` reads them";
+            self.tell_several(table, unproven, Problem::warning(what, remedy))?;
+        }
+        for table in 0..self.tables.len() {
+            let Some(checked) = self.tables.get_mut(table) else {
+                continue;
+            };
+            let over = std::mem::take(&mut checked.over);
+            if over.count == 0 {
+                continue;
+            }
+            let problem = Problem {
+                severity: Severity::Info,
+                what: format!(
+                    "{} object(s) are gone that only snapshots use whose promise is over",
+                    over.count
+                ),
+                remedy: "nothing has to be done: no promise covers them",
+            };
+            self.tell_several(table, over, problem)?;
+        }
+        Ok(())
+    }
+
+    fn tell_several(
+        &mut self,
+        table: usize,
+        several: Several,
+        problem: Problem,
+    ) -> Result<(), Error> {
+        let finding = Finding {
+            severity: problem.severity,
+            table: self.tables.get(table).map(|table| table.name.clone()),
+            snapshots: several.snapshots,
+            object: several.first.unwrap_or_default(),
+            what: problem.what,
+            remedy: problem.remedy.to_owned(),
+        };
+        self.tell(finding)
+    }
+}
+
+/// A step of the merge that was carried out.
+enum Done {
+    Key(Outcome),
+    Unlistable(&'static str, StoreError),
+    Unreferenced(u64, u64),
+}
+
+/// What is said of something that the store could not bring.
+fn unreadable(error: &StoreError) -> Problem {
+    Problem {
+        severity: Severity::Unchecked,
+        what: format!("it could not be checked: {error}: {}", error.kind),
+        remedy: READ_AGAIN,
+    }
+}
+
+/// What a failed read says of an object that should have `size` bytes; `None` when it says nothing of it.
+fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
+    match kind {
+        StoreErrorKind::NotFound => Some("it is gone".to_owned()),
+        StoreErrorKind::InvalidRange => Some(format!("it has fewer than {size} bytes")),
+        StoreErrorKind::TooLarge { size: found, .. } => {
+            Some(format!("it has {found} bytes, not {size}"))
+        }
+        StoreErrorKind::WrongDigest { actual, .. } => {
+            Some(format!("its bytes have SHA-256 {actual}"))
+        }
+        StoreErrorKind::InvalidKey { reason } => {
+            Some(format!("there is something else in its place: {reason}"))
+        }
+        StoreErrorKind::AlreadyExists
+        | StoreErrorKind::Changed
+        | StoreErrorKind::Denied { .. }
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::NoSpace
+        | StoreErrorKind::Unsupported { .. }
+        | StoreErrorKind::Interrupted
+        | StoreErrorKind::Io { .. } => None,
+    }
+}

@@ -1,0 +1,505 @@
+//! Checks one object that the pages refer to: its presence, and its bytes when the plan chooses it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::merge::{Job, list_alone};
+use super::parts::PartHasher;
+use super::{Told, lost, unreadable};
+use crate::error::Error;
+use crate::format::{Entry, Placement, Reference};
+use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
+use crate::plan::verify::{
+    Listed, Presence, Problem, RESTORE_FROM_REPLICA, VerifyPlan, WHO_WROTE_IT, is_named_right,
+};
+use crate::progress::{PlannedWork, Progress};
+use crate::store::StoreError;
+use crate::vault::Vault;
+
+/// That a manifest or page refers to an object. The order brings together what refers to the same bytes, and the
+/// files of a pack by their offsets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Use {
+    // Fields in the order in which they are compared.
+    pub(super) key: ObjectKey,
+    pub(super) version: Option<ObjectVersion>,
+    pub(super) sha256: Digest,
+    pub(super) size: u64,
+    /// Whether it is a manifest or a page, whose bytes were checked when it was read.
+    pub(super) is_structure: bool,
+    pub(super) part: Option<PartOf>,
+    /// The manifest or page that says so; for a manifest, itself.
+    pub(super) unit: usize,
+}
+
+/// One file in a pack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct PartOf {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) sha256: Digest,
+    pub(super) file: Location,
+}
+
+impl Use {
+    /// The use of an object as a whole.
+    pub(super) fn whole(reference: &Reference, is_structure: bool, unit: usize) -> Self {
+        Self {
+            key: reference.key.clone(),
+            version: reference.version.clone(),
+            sha256: reference.sha256,
+            size: reference.size,
+            is_structure,
+            part: None,
+            unit,
+        }
+    }
+
+    /// The use that an entry makes of an object, if it does.
+    pub(super) fn of_entry(entry: &Entry, unit: usize) -> Option<Self> {
+        match &entry.placement {
+            Placement::Absent {} | Placement::Inline(_) => None,
+            Placement::Copy { reference }
+            | Placement::Blob {
+                offset: None,
+                reference,
+            } => Some(Self::whole(reference, false, unit)),
+            Placement::Blob {
+                offset: Some(offset),
+                reference,
+            } => Some(Self {
+                part: Some(PartOf {
+                    offset: *offset,
+                    size: entry.size,
+                    sha256: entry.sha256?,
+                    file: entry.file.clone(),
+                }),
+                ..Self::whole(reference, false, unit)
+            }),
+        }
+    }
+}
+
+/// Bytes that are referred to, and by whom.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) version: Option<ObjectVersion>,
+    pub(super) sha256: Digest,
+    pub(super) size: u64,
+    pub(super) is_structure: bool,
+    /// Who refers to the object as a whole.
+    pub(super) units: Vec<usize>,
+    /// The files in it that are referred to, by their offsets.
+    pub(super) parts: Vec<Part>,
+}
+
+/// One file in a pack, and the pages that name it there.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) sha256: Digest,
+    pub(super) file: Location,
+    pub(super) units: Vec<usize>,
+}
+
+impl Want {
+    fn all_units(&self) -> Vec<usize> {
+        let parts = self.parts.iter().flat_map(|part| &part.units);
+        let units: BTreeSet<usize> = self.units.iter().chain(parts).copied().collect();
+        units.into_iter().collect()
+    }
+
+    fn everything(&self) -> Bad {
+        Bad {
+            whole: !self.units.is_empty(),
+            parts: (0..self.parts.len()).collect(),
+        }
+    }
+}
+
+/// What of an object is not as it should be.
+#[derive(Debug)]
+struct Bad {
+    /// The object, and somebody uses it as a whole.
+    whole: bool,
+    /// Files in it.
+    parts: Vec<usize>,
+}
+
+impl Bad {
+    fn is_nothing(&self) -> bool {
+        !self.whole && self.parts.is_empty()
+    }
+}
+
+/// What came of one key.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) key: ObjectKey,
+    /// What to tell, and which units are concerned.
+    pub(super) told: Vec<(Vec<usize>, Told)>,
+    /// Units whose object is held in another object version than recorded.
+    pub(super) moved: Vec<usize>,
+    /// Units whose object may be held in another object version, which was not read.
+    pub(super) unproven: Vec<usize>,
+    pub(super) objects_read: u64,
+    pub(super) bytes_read: u64,
+}
+
+/// Checks keys.
+#[derive(Debug)]
+pub(super) struct Checker<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) plan: VerifyPlan,
+    pub(super) sampled: &'a HashSet<Digest>,
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// Bytes that were read once.
+struct Hashed {
+    sha256: Digest,
+    wrong_parts: Vec<usize>,
+}
+
+/// Whether something else serves in place of what is bad.
+enum Rescue {
+    /// Another version of the same key, or the file under its own name.
+    Serves,
+    /// Another version of the same key has the right size; its bytes were not read.
+    Unproven,
+    /// Nothing serves for these.
+    Lost(Bad),
+}
+
+impl Checker<'_> {
+    /// Checks a key and everything that refers to it.
+    pub(super) async fn check(&self, job: Job) -> Outcome {
+        let Job { key, wants, listed } = job;
+        let mut outcome = Outcome {
+            key,
+            told: Vec::new(),
+            moved: Vec::new(),
+            unproven: Vec::new(),
+            objects_read: 0,
+            bytes_read: 0,
+        };
+        let listed = match listed {
+            Some(listed) => Ok(listed),
+            None => list_alone(self.vault.store(), &outcome.key).await,
+        };
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                for want in &wants {
+                    let told = unreadable(&error).into();
+                    outcome.told.push((want.all_units(), told));
+                }
+                return outcome;
+            }
+        };
+        // Which of the versions on the key somebody needs.
+        let mut used: BTreeSet<Option<ObjectVersion>> = BTreeSet::new();
+        for want in &wants {
+            check_name(want, &mut outcome);
+            let presence = self.presence(want, &listed, &outcome.key).await;
+            match presence {
+                Ok(Presence::Gone) => {
+                    let serving = listed.others(want.version.as_ref(), want.size).next();
+                    used.extend(serving.map(Option::<&ObjectVersion>::cloned));
+                }
+                Ok(_) => {
+                    used.insert(want.version.clone());
+                }
+                Err(_) => {}
+            }
+            if want.is_structure {
+                continue;
+            }
+            let checked = match presence {
+                Ok(presence) => self.want(want, presence, &listed, &mut outcome).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = checked {
+                let told = unreadable(&error).into();
+                outcome.told.push((want.all_units(), told));
+            }
+        }
+        if let Some(problem) = listed.planted(used.len() as u64) {
+            let units = wants.iter().flat_map(Want::all_units).collect();
+            outcome.told.push((units, problem.into()));
+        }
+        outcome
+    }
+
+    async fn presence(
+        &self,
+        want: &Want,
+        listed: &Listed,
+        key: &ObjectKey,
+    ) -> Result<Presence, StoreError> {
+        let presence = listed.presence(want.version.as_ref(), want.size);
+        let kept_all = listed.count == listed.objects.len() as u64;
+        if presence != Presence::Gone || kept_all {
+            return Ok(presence);
+        }
+        // So many versions lie on the key that not all were remembered.
+        let store = self.vault.store();
+        match store.attributes(key, want.version.as_ref()).await {
+            Ok(found) if found.size == want.size => Ok(Presence::AsNamed),
+            Ok(found) => Ok(Presence::OtherSize(found.size)),
+            Err(error) if error.is_not_found() => Ok(Presence::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks one object version; an error is what the store could not do.
+    async fn want(
+        &self,
+        want: &Want,
+        presence: Presence,
+        listed: &Listed,
+        outcome: &mut Outcome,
+    ) -> Result<(), StoreError> {
+        let is_sampled = self.sampled.contains(&want.sha256);
+        let reads = self.plan.reads(want.sha256, is_sampled);
+        let is_gone = presence == Presence::Gone;
+        let (bad, what) = match presence {
+            Presence::Gone => (want.everything(), "it is gone".to_owned()),
+            Presence::OtherSize(size) => (
+                want.everything(),
+                format!("it has {size} bytes, not {}", want.size),
+            ),
+            Presence::AsNamed if !reads => return Ok(()),
+            Presence::AsNamed => match self.read(want, outcome).await? {
+                None => return Ok(()),
+                Some(found) => found,
+            },
+        };
+        if bad.is_nothing() {
+            let what = format!("{what}; every file in it that is used is whole");
+            let problem = Problem::warning(what, RESTORE_FROM_REPLICA);
+            outcome.told.push((want.all_units(), problem.into()));
+            return Ok(());
+        }
+        let units = want.all_units();
+        let remedy = RESTORE_FROM_REPLICA;
+        match self.rescue(want, bad, listed, reads, outcome).await? {
+            Rescue::Serves if is_gone => outcome.moved.extend(units),
+            Rescue::Serves => {
+                let what = format!("{what}; another copy in the vault serves");
+                outcome
+                    .told
+                    .push((units, Problem::warning(what, remedy).into()));
+            }
+            Rescue::Unproven if is_gone => outcome.unproven.extend(units),
+            Rescue::Unproven => {
+                let what = format!("{what}; another object version has its size and was not read");
+                let remedy = "`verify --read all` reads it";
+                outcome
+                    .told
+                    .push((units, Problem::warning(what, remedy).into()));
+            }
+            Rescue::Lost(bad) => outcome.told.push(lose(want, &bad, what, is_gone)),
+        }
+        Ok(())
+    }
+
+    /// Reads the object version that is named; `None` when everything is as it should be.
+    async fn read(
+        &self,
+        want: &Want,
+        outcome: &mut Outcome,
+    ) -> Result<Option<(Bad, String)>, StoreError> {
+        let bytes = want.size;
+        self.progress.planned(PlannedWork { files: 1, bytes });
+        outcome.objects_read += 1;
+        let key = outcome.key.clone();
+        let hashed = self.hash(&key, want.version.as_ref(), want, outcome).await;
+        self.progress.file_done(bytes);
+        let hashed = match hashed {
+            Ok(hashed) => hashed,
+            Err(error) => {
+                let what = lost(&error.kind, want.size).ok_or(error)?;
+                return Ok(Some((want.everything(), what)));
+            }
+        };
+        let is_whole = hashed.sha256 == want.sha256;
+        let what = if is_whole && hashed.wrong_parts.is_empty() {
+            return Ok(None);
+        } else if is_whole {
+            "it is whole, but does not hold every file that is said to be in it".to_owned()
+        } else {
+            format!("its bytes have SHA-256 {}", hashed.sha256)
+        };
+        let bad = Bad {
+            whole: !is_whole && !want.units.is_empty(),
+            parts: hashed.wrong_parts,
+        };
+        Ok(Some((bad, what)))
+    }
+
+    /// Looks for what could serve in place of what is bad. Without `reads`, what the store attests has to do.
+    async fn rescue(
+        &self,
+        want: &Want,
+        mut bad: Bad,
+        listed: &Listed,
+        reads: bool,
+        outcome: &mut Outcome,
+    ) -> Result<Rescue, StoreError> {
+        let key = outcome.key.clone();
+        let store = self.vault.store();
+        let mut is_unproven = false;
+        for version in listed.others(want.version.as_ref(), want.size) {
+            let attested = match store.attributes(&key, version).await {
+                Ok(attributes) => attributes.sha256,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            match attested {
+                Some(sha256) if sha256 != want.sha256 => continue,
+                Some(_) if !reads => return Ok(Rescue::Serves),
+                None if !reads => {
+                    is_unproven = true;
+                    continue;
+                }
+                Some(_) | None => {}
+            }
+            if let Ok(hashed) = self.hash(&key, version, want, outcome).await {
+                bad.whole &= hashed.sha256 != want.sha256;
+                bad.parts.retain(|part| hashed.wrong_parts.contains(part));
+            }
+            if bad.is_nothing() {
+                return Ok(Rescue::Serves);
+            }
+        }
+        if bad.whole {
+            bad.whole = !self
+                .is_under_own_name(want.sha256, want.size, outcome)
+                .await?;
+        }
+        let mut still_bad = Vec::new();
+        for index in std::mem::take(&mut bad.parts) {
+            let Some(part) = want.parts.get(index) else {
+                continue;
+            };
+            if !self
+                .is_under_own_name(part.sha256, part.size, outcome)
+                .await?
+            {
+                still_bad.push(index);
+            }
+        }
+        bad.parts = still_bad;
+        Ok(if bad.is_nothing() {
+            Rescue::Serves
+        } else if is_unproven {
+            Rescue::Unproven
+        } else {
+            Rescue::Lost(bad)
+        })
+    }
+
+    /// Whether a file's bytes lie under their own name, where a repair puts them.
+    async fn is_under_own_name(
+        &self,
+        sha256: Digest,
+        size: u64,
+        outcome: &mut Outcome,
+    ) -> Result<bool, StoreError> {
+        let found = match self.vault.under_own_name(sha256, size).await {
+            Ok(found) => found,
+            Err(Error::Store(error)) => return Err(error),
+            Err(_) => return Ok(false),
+        };
+        let whole = Want {
+            version: None,
+            sha256,
+            size,
+            is_structure: false,
+            units: Vec::new(),
+            parts: Vec::new(),
+        };
+        for (key, version) in found {
+            // Its own key's versions were considered already.
+            if key != outcome.key
+                && let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
+                && hashed.sha256 == sha256
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Hashes an object, and the files in it, as it streams by.
+    async fn hash(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        want: &Want,
+        outcome: &mut Outcome,
+    ) -> Result<Hashed, StoreError> {
+        let mut reader = self.vault.store().open(key, version, None).await?;
+        let mut hasher = Sha256::new();
+        let mut parts = PartHasher::new(&want.parts);
+        let mut size = 0_u64;
+        while let Some(chunk) = reader.body.try_next().await? {
+            size = size.saturating_add(chunk.len() as u64);
+            outcome.bytes_read = outcome.bytes_read.saturating_add(chunk.len() as u64);
+            hasher.update(&chunk);
+            parts.update(&chunk);
+            if size > want.size {
+                // Longer than it was recorded: whatever follows, it is not the object.
+                break;
+            }
+        }
+        Ok(Hashed {
+            sha256: Digest::from_hasher(hasher),
+            wrong_parts: parts.finish(),
+        })
+    }
+}
+
+/// A key that is not made as the vault makes keys was not written by a snapshotter.
+fn check_name(want: &Want, outcome: &mut Outcome) {
+    let reference = Reference {
+        generation: Generation::default(),
+        key: outcome.key.clone(),
+        sha256: want.sha256,
+        size: want.size,
+        version: want.version.clone(),
+    };
+    if !is_named_right(&reference) {
+        let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
+        let problem = Problem::warning(what, WHO_WROTE_IT);
+        outcome.told.push((want.all_units(), problem.into()));
+    }
+}
+
+/// What to tell of bytes that nothing serves for, and whom.
+fn lose(want: &Want, bad: &Bad, mut what: String, is_gone: bool) -> (Vec<usize>, Told) {
+    let parts: Vec<&Part> = bad
+        .parts
+        .iter()
+        .filter_map(|index| want.parts.get(*index))
+        .collect();
+    if let Some(first) = parts.first() {
+        what = format!(
+            "{what}; {} of {} files in it are lost, first {}",
+            parts.len(),
+            want.parts.len(),
+            first.file
+        );
+    }
+    let mut units: BTreeSet<usize> = parts.iter().flat_map(|part| &part.units).copied().collect();
+    if bad.whole {
+        units.extend(&want.units);
+    }
+    let problem = Problem::damage(what);
+    (units.into_iter().collect(), Told { problem, is_gone })
+}

@@ -1,0 +1,387 @@
+//! Checks one table: its ledger, the rules of its records, and each of its manifests and pages once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+
+use super::objects::Use;
+use super::{CheckedSnapshot, CheckedTable, Several, Told, Verify, lost, unreadable};
+use crate::error::Error;
+use crate::format::ledger::Bodies;
+use crate::format::manifest::MANIFEST_LIMIT;
+use crate::format::page::PAGE_LIMIT;
+use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::plan::choose::{History, Snapshot};
+use crate::plan::verify::{
+    PageSummary, Problem, READ_AGAIN, RESTORE_FROM_REPLICA, SAMPLE_OF_NEWEST, Severity,
+    check_inlined, is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
+};
+use crate::progress::Phase;
+use crate::store::{StoreError, read_all};
+use crate::vault::{PAGES_AHEAD, Vault};
+
+/// An object as a reference names it.
+type Place = (ObjectKey, Option<ObjectVersion>, Digest, u64);
+
+fn place(reference: &Reference) -> Place {
+    (
+        reference.key.clone(),
+        reference.version.clone(),
+        reference.sha256,
+        reference.size,
+    )
+}
+
+/// The pages of one table that were read, and what is to be told of them once it is known who uses them.
+#[derive(Default)]
+struct Pages {
+    known: HashMap<Place, KnownPage>,
+    told: Vec<(usize, ObjectKey, Told)>,
+    moved: Vec<(usize, ObjectKey)>,
+}
+
+struct KnownPage {
+    unit: usize,
+    /// `None`: it could not be read.
+    summary: Option<PageSummary>,
+}
+
+/// What came of reading a manifest or a page.
+enum Reading {
+    /// The bytes, and perhaps something to tell.
+    Bytes(Bytes, Option<Told>),
+    /// The bytes, in another object version than was recorded.
+    Moved(Bytes),
+    /// None.
+    Lost(Told),
+}
+
+impl Verify<'_, '_> {
+    /// Checks one table.
+    pub(super) async fn table(&mut self, key: &TableKey) -> Result<(), Error> {
+        self.report.tables += 1;
+        let table = self.tables.len();
+        let history = self.vault.history(key, Bodies::new()).await;
+        let name = history
+            .as_ref()
+            .map_or(key.slug(), |history| history.name());
+        self.progress.phase(name, Phase::Verify);
+        self.tables.push(CheckedTable {
+            name: name.to_owned(),
+            over: Several::default(),
+        });
+        let ledger = layout::ledger_prefix(key);
+        let history = match history {
+            Ok(history) => history,
+            Err(error) => {
+                self.names_everything = false;
+                return self.tell_alone(Some(table), &ledger, not_read(&error));
+            }
+        };
+        let first = self.snapshots.len();
+        let newest_first: Vec<&Snapshot> = history.snapshots.iter().rev().collect();
+        for snapshot in &newest_first {
+            self.snapshots.push(CheckedSnapshot {
+                table,
+                id: snapshot.id,
+                is_distrusted: snapshot.is_distrusted,
+                is_over: is_over(snapshot, &history, self.plan.now),
+            });
+            let named = snapshot.record.vault_file;
+            self.vault_files.push((snapshot.id, named));
+        }
+        self.report.records += newest_first.len() as u64;
+        self.ledger(table, first, &history).await?;
+        self.on_top(Some(table), &ledger, false).await?;
+
+        let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();
+        let mut known: HashMap<Place, usize> = HashMap::new();
+        for (age, snapshot) in newest_first.iter().enumerate() {
+            let manifest = &snapshot.record.manifest;
+            let index = *known.entry(place(manifest)).or_insert(manifests.len());
+            match manifests.get_mut(index) {
+                Some((_, users)) => users.push(first + age),
+                None => manifests.push((manifest, vec![first + age])),
+            }
+        }
+        let mut pages = Pages::default();
+        for (index, (reference, users)) in manifests.into_iter().enumerate() {
+            let named_by = users
+                .iter()
+                .filter_map(|user| Some((*user, *newest_first.get(user - first)?)))
+                .collect::<Vec<_>>();
+            self.manifest(reference, &named_by, index == 0, &mut pages)
+                .await?;
+        }
+        for (unit, object, told) in pages.told {
+            let users = self.units.users(&[unit]);
+            self.tell_users(&users, object.as_str(), &told)?;
+        }
+        for (unit, object) in pages.moved {
+            let users = self.units.users(&[unit]);
+            self.note_moved(&users, object.as_str());
+        }
+        Ok(())
+    }
+
+    /// Tells what there is to say about the ledger and its records.
+    async fn ledger(&mut self, table: usize, first: usize, history: &History) -> Result<(), Error> {
+        let key_of = |seq| {
+            let table = history.table.clone();
+            VaultKey::Record { table, seq }
+        };
+        let ordinal = |seq| {
+            let mut newest_first = history.snapshots.iter().rev();
+            let age = newest_first.position(|snapshot| snapshot.seq == seq);
+            age.map(|age| first + age)
+        };
+        for finding in &history.findings {
+            let (seq, problem) = ledger_problem(finding);
+            let object = key_of(seq).to_string();
+            match ordinal(seq) {
+                Some(user) => self.tell_users(&[user], &object, &problem.into())?,
+                None => self.tell_alone(Some(table), &object, problem)?,
+            }
+        }
+        for newer in &history.newer {
+            self.names_everything = false;
+            let problem = Problem {
+                severity: if newer.is_distrusted {
+                    Severity::Info
+                } else {
+                    Severity::Unchecked
+                },
+                what: newer.error.to_string(),
+                remedy: "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
+                         `snapshot --distrust`",
+            };
+            self.tell_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
+        }
+        for snapshot in &history.snapshots {
+            let object = key_of(snapshot.seq).to_string();
+            for problem in record_problems(snapshot, history, self.vault.file()) {
+                let users: Vec<usize> = ordinal(snapshot.seq).into_iter().collect();
+                self.tell_users(&users, &object, &problem.into())?;
+            }
+        }
+        // The bytes of every other record are vouched for by the one after it.
+        if let Some(head) = history.snapshots.last() {
+            let version = head.record_version.as_ref();
+            let key = key_of(head.seq).object_key()?;
+            self.attested(ordinal(head.seq), &key, version, head.id.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a manifest, those of its pages that are new, and what both say together.
+    async fn manifest(
+        &mut self,
+        reference: &Reference,
+        named_by: &[(usize, &Snapshot)],
+        is_newest: bool,
+        pages: &mut Pages,
+    ) -> Result<(), Error> {
+        let users: Vec<usize> = named_by.iter().map(|(user, _)| *user).collect();
+        let object = reference.key.as_str();
+        let unit = self.units.add();
+        self.units.used_by(unit, &users);
+        self.uses.push(Use::whole(reference, true, unit))?;
+        let bytes = match read_structure(self.vault, reference, MANIFEST_LIMIT).await {
+            Reading::Bytes(bytes, told) => {
+                if let Some(told) = told {
+                    self.tell_users(&users, object, &told)?;
+                }
+                bytes
+            }
+            Reading::Moved(bytes) => {
+                self.note_moved(&users, object);
+                bytes
+            }
+            Reading::Lost(told) => {
+                self.names_everything = false;
+                return self.tell_users(&users, object, &told);
+            }
+        };
+        self.report.manifests += 1;
+        self.report.bytes_read += bytes.len() as u64;
+        let manifest = match Manifest::decode(&bytes) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.names_everything = false;
+                let told = Problem::damage(error.to_string()).into();
+                return self.tell_users(&users, object, &told);
+            }
+        };
+        drop(bytes);
+        for (user, snapshot) in named_by {
+            let (table, seq) = (snapshot.table.clone(), snapshot.seq);
+            let record = VaultKey::Record { table, seq }.to_string();
+            for problem in manifest_problems(&snapshot.record, &manifest) {
+                self.tell_users(&[*user], &record, &problem.into())?;
+            }
+        }
+        self.pages(&manifest, &users, is_newest, pages).await?;
+        let summary = |page: &PageRef| pages.known.get(&place(&page.page))?.summary.as_ref();
+        for problem in pages_problems(&manifest, summary) {
+            self.tell_users(&users, object, &problem.into())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the pages of a manifest that were not read yet, and takes note of who uses all of them.
+    async fn pages(
+        &mut self,
+        manifest: &Manifest,
+        users: &[usize],
+        is_newest: bool,
+        pages: &mut Pages,
+    ) -> Result<(), Error> {
+        let named = || manifest.log_pages.iter().chain(&manifest.data_pages);
+        let mut fresh = Vec::new();
+        for page in named() {
+            let known = pages.known.entry(place(&page.page)).or_insert_with(|| {
+                fresh.push(page);
+                KnownPage {
+                    unit: self.units.add(),
+                    summary: None,
+                }
+            });
+            self.units.used_by(known.unit, users);
+        }
+        let vault = self.vault;
+        let mut reads = stream::iter(fresh)
+            .map(|page| async move { (page, read_structure(vault, &page.page, PAGE_LIMIT).await) })
+            .buffered(PAGES_AHEAD);
+        let mut of_newest = BTreeSet::new();
+        while let Some((page, reading)) = reads.next().await {
+            let Some(known) = pages.known.get_mut(&place(&page.page)) else {
+                continue;
+            };
+            let (unit, key) = (known.unit, &page.page.key);
+            self.uses.push(Use::whole(&page.page, true, unit))?;
+            let bytes = match reading {
+                Reading::Bytes(bytes, told) => {
+                    let told = told.map(|told| (unit, key.clone(), told));
+                    pages.told.extend(told);
+                    bytes
+                }
+                Reading::Moved(bytes) => {
+                    pages.moved.push((unit, key.clone()));
+                    bytes
+                }
+                Reading::Lost(told) => {
+                    self.names_everything = false;
+                    pages.told.push((unit, key.clone(), told));
+                    continue;
+                }
+            };
+            self.report.pages += 1;
+            self.report.bytes_read += bytes.len() as u64;
+            let entries = match decode_page(&bytes) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.names_everything = false;
+                    let told = Problem::damage(error.to_string()).into();
+                    pages.told.push((unit, key.clone(), told));
+                    continue;
+                }
+            };
+            let (summary, mut problems) = PageSummary::of(&entries);
+            known.summary = summary;
+            let (inlined, wrong) = check_inlined(&entries);
+            self.report.inlined += inlined;
+            problems.extend(wrong);
+            let told = problems.into_iter().map(Told::from);
+            pages
+                .told
+                .extend(told.map(|told| (unit, key.clone(), told)));
+            self.entries(&entries, unit, is_newest.then_some(&mut of_newest))?;
+        }
+        self.sampled.extend(of_newest);
+        Ok(())
+    }
+
+    /// Takes note of what entries refer to, and of the few that a sample reads in any case.
+    fn entries(
+        &mut self,
+        entries: &[Entry],
+        unit: usize,
+        mut of_newest: Option<&mut BTreeSet<Digest>>,
+    ) -> Result<(), Error> {
+        for entry in entries {
+            let Some(of_entry) = Use::of_entry(entry, unit) else {
+                continue;
+            };
+            if let Some(of_newest) = &mut of_newest {
+                of_newest.insert(of_entry.sha256);
+                if of_newest.len() > SAMPLE_OF_NEWEST {
+                    of_newest.pop_last();
+                }
+            }
+            self.uses.push(of_entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a manifest or a page whole, from whatever version of its key has the right digest.
+async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Reading {
+    let size = reference.size;
+    if size > limit {
+        let what = format!("it is said to have {size} bytes, more than the format allows");
+        return Reading::Lost(Problem::damage(what).into());
+    }
+    let (what, is_gone) = match read_version(vault, reference, reference.version.as_ref()).await {
+        Ok(bytes) if Digest::of(&bytes) == reference.sha256 => return Reading::Bytes(bytes, None),
+        Ok(bytes) => (
+            format!("its bytes have SHA-256 {}", Digest::of(&bytes)),
+            false,
+        ),
+        Err(error) => match lost(&error.kind, size) {
+            Some(what) => (what, error.is_not_found()),
+            None => return Reading::Lost(unreadable(&error).into()),
+        },
+    };
+    let others = match vault.other_versions(&reference.key, reference).await {
+        Ok(others) => others,
+        Err(error) => return Reading::Lost(not_read(&error).into()),
+    };
+    for version in others {
+        if let Ok(bytes) = read_version(vault, reference, version.as_ref()).await
+            && Digest::of(&bytes) == reference.sha256
+        {
+            if is_gone {
+                return Reading::Moved(bytes);
+            }
+            let what = format!("{what}; another version of its key serves");
+            let told = Problem::warning(what, RESTORE_FROM_REPLICA).into();
+            return Reading::Bytes(bytes, Some(told));
+        }
+    }
+    let problem = Problem::damage(what);
+    Reading::Lost(Told { problem, is_gone })
+}
+
+async fn read_version(
+    vault: &Vault,
+    reference: &Reference,
+    version: Option<&ObjectVersion>,
+) -> Result<Bytes, StoreError> {
+    read_all(vault.store(), &reference.key, version, reference.size)
+        .await
+        .map(|(_, bytes)| bytes)
+}
+
+fn not_read(error: &Error) -> Problem {
+    if let Error::Store(error) = error {
+        return unreadable(error);
+    }
+    Problem {
+        severity: Severity::Unchecked,
+        what: error.to_string(),
+        remedy: READ_AGAIN,
+    }
+}
