@@ -23,6 +23,7 @@ mod demo;
 mod format_v1;
 mod killed;
 mod look;
+mod model;
 mod restore_by_hand;
 mod restore_plan;
 mod sample_vault;
