@@ -18,6 +18,7 @@ mod corpus_closure;
 mod corpus_round_trip;
 mod demo;
 mod format_v1;
+mod history;
 mod killed;
 mod model;
 mod restore_by_hand;
