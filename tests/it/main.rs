@@ -21,6 +21,7 @@ mod corpus_closure;
 mod corpus_round_trip;
 mod demo;
 mod format_v1;
+mod history;
 mod killed;
 mod look;
 mod model;

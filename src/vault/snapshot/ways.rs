@@ -30,6 +30,9 @@ pub(super) struct Way {
     pub(super) from_base: bool,
     /// What is replayed then.
     pub(super) segment: Segment,
+    /// With scope `history`, the commit of the checkpoint that it starts from: nothing of it is replayed, but its change
+    /// data is held.
+    pub(super) first_commit: Option<LogFile>,
 }
 
 impl Way {
@@ -90,12 +93,18 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
         return Ok(vec![Way {
             from_base: true,
             segment,
+            first_commit: None,
         }]);
     }
     let candidates = listing.candidates(pinned.version)?;
     let mut ways: Vec<_> = candidates
         .map(|segment| Way {
             from_base: false,
+            first_commit: segment
+                .checkpoint
+                .as_ref()
+                .filter(|_| scope == Scope::History)
+                .and_then(|checkpoint| listing.commit(checkpoint.version).cloned()),
             segment,
         })
         .collect();
@@ -226,8 +235,9 @@ impl LogReader<'_> {
         let mut wanted = read.way.segment.commits.clone();
         // A checkpoint does not keep V's commitInfo: its commit is read although nothing is replayed from it.
         wanted.extend(self.pinned.commit().cloned());
-        wanted.dedup();
-        wanted.retain(|file| !read.bodies.contains_key(&file.key));
+        wanted.extend(read.way.first_commit.clone());
+        let mut seen = HashSet::new();
+        wanted.retain(|file| !read.bodies.contains_key(&file.key) && seen.insert(file.key.clone()));
         let (source, folder) = (self.source, self.folder);
         let mut fetched = stream::iter(&wanted)
             .map(|file| async move { (file, read_listed(source, file, folder).await) })
