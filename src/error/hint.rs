@@ -11,6 +11,7 @@ use crate::store::StoreErrorKind;
 
 impl Error {
     /// Something to do: the next command or setting.
+    #[expect(clippy::too_many_lines, reason = "one arm a situation")]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(error) => store_hint(&error.kind).into(),

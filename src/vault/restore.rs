@@ -102,6 +102,11 @@ pub struct RestorePlan {
     pub lost: Vec<LiveVersion>,
     /// Under a newer live table: the versions that are still whole, as ascending inclusive ranges.
     pub whole_live: Vec<(Version, Version)>,
+    /// Under a newer live table: the oldest version that its log can still rebuild. What is below can be healed and
+    /// not be read.
+    pub readable_from: Option<Version>,
+    /// Under a newer live table: what is wrong with its log.
+    pub live_trouble: Option<String>,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -156,6 +161,8 @@ impl Restorer {
             outside_missing: Vec::new(),
             lost: Vec::new(),
             whole_live: Vec::new(),
+            readable_from: None,
+            live_trouble: None,
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -172,6 +179,8 @@ impl Restorer {
             let live = self.look_above(request.version, tip, &log).await?;
             plan.lost = live.versions;
             plan.whole_live = live.whole;
+            plan.readable_from = live.readable_from;
+            plan.live_trouble = live.trouble;
         }
         Ok(plan)
     }

@@ -147,14 +147,13 @@ fn the_digest_of_the_log_sees_names_sizes_tags_and_nothing_below_the_checkpoint(
 
 #[test]
 fn log_files_stay_change_and_go_by_listing_and_clean_up() {
-    let commit = |n: u64| format!("{:020}.json", n);
+    let commit = |n: u64| format!("{n:020}.json");
     let entry = Entry {
         etag: Some(ETag("a".into())),
         size: 10,
         ..samples::log_entry(&format!("{LOG_PREFIX}{}", commit(7)))
     };
-    let file =
-        |etag: &str, size| crate::delta::LogFile::parse(listed(&commit(7), size, etag)).unwrap();
+    let file = |etag: &str, size| LogFile::parse(listed(&commit(7), size, etag)).unwrap();
     let held = Some((&entry, Some(Version(7))));
     let part = LogScope {
         whole: false,
@@ -227,12 +226,15 @@ fn logical_files_of_one_object_are_one_need() {
     let [a, b] = needs.as_slice() else {
         panic!("{needs:?}")
     };
-    assert_eq!((a.live.len(), a.past.len(), a.required), (1, 1, true));
+    assert_eq!((a.live.len(), a.required), (1, true));
     assert_eq!(
         a.spans,
         [(Version(0), Some(Version(3))), (Version(0), None)]
     );
-    assert_eq!((b.live.len(), b.past.len(), b.required), (0, 1, false));
+    assert_eq!((b.live.len(), b.required), (0, false));
+    // A vector that is gone spoils the versions that use it, not those before and after.
+    let vectors: Vec<_> = a.vectors.iter().map(|used| used.span).collect();
+    assert_eq!(vectors, a.spans);
 }
 
 #[test]
@@ -346,10 +348,13 @@ fn rows_are_known_only_when_all_are_and_vectors_are_taken_off() {
     assert_eq!(tally.totals().rows, None);
 }
 
+/// Spans of absent files, and the ranges of versions that stay whole.
+type Spoiled = (&'static [(u64, Option<u64>)], &'static [(u64, u64)]);
+
 #[test]
 fn absent_files_spoil_the_versions_that_need_them() {
     let v = Version;
-    let cases: [(&[(u64, Option<u64>)], &[(u64, u64)]); 6] = [
+    let cases: [Spoiled; 6] = [
         (&[], &[(0, 9)]),
         (&[(0, Some(3))], &[(3, 9)]),
         (&[(4, Some(6))], &[(0, 3), (6, 9)]),
