@@ -168,12 +168,26 @@ pub struct Need {
     pub rows: Option<u64>,
     /// The logical files of V that it carries.
     pub live: Vec<LiveUse>,
-    /// The logical files of older versions that it carries; only with scope `history`.
-    pub past: Vec<LiveUse>,
+    /// The files of deletion vectors that its logical files use.
+    pub vectors: Vec<VectorUse>,
     /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
     pub required: bool,
-    /// The versions that need it, `until` exclusive.
-    pub spans: Vec<(Version, Option<Version>)>,
+    /// The versions that need it.
+    pub spans: Vec<Span>,
+}
+
+/// Versions from one on, up to another exclusive; `None`: V is among them.
+pub type Span = (Version, Option<Version>);
+
+/// A file of deletion vectors that a logical file uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorUse {
+    /// Where it is.
+    pub file: Location,
+    /// Whether the log names it by an absolute path.
+    pub absolute: bool,
+    /// The versions in which the logical file is live.
+    pub span: Span,
 }
 
 impl Need {
@@ -187,7 +201,7 @@ impl Need {
             modification_time: None,
             rows: None,
             live: Vec::new(),
-            past: Vec::new(),
+            vectors: Vec::new(),
             required,
             spans: Vec::new(),
         }
@@ -249,7 +263,7 @@ pub fn data_needs<E>(
             modification_time: Some(first.add.modification_time),
             rows: first.add.rows,
             live: Vec::new(),
-            past: Vec::new(),
+            vectors: Vec::new(),
             required: false,
             spans: Vec::new(),
         };
@@ -268,7 +282,17 @@ pub fn data_needs<E>(
 }
 
 fn take_in(need: &mut Need, file: LiveFile) {
-    need.spans.push((file.from, file.until));
+    let span = (file.from, file.until);
+    need.spans.push(span);
+    if let Some(dv) = &file.add.dv
+        && let Some(vector) = &dv.file
+    {
+        need.vectors.push(VectorUse {
+            file: vector.clone(),
+            absolute: dv.is_absolute(),
+            span,
+        });
+    }
     need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
@@ -277,8 +301,6 @@ fn take_in(need: &mut Need, file: LiveFile) {
         need.rows = file.add.rows;
         need.required = true;
         need.live.push(LiveUse { dv: file.add.dv });
-    } else {
-        need.past.push(LiveUse { dv: file.add.dv });
     }
 }
 
@@ -408,11 +430,7 @@ impl Tally {
 }
 
 /// Which versions of `first..=last` no absent file spoils, as ascending inclusive ranges.
-pub fn whole_versions(
-    first: Version,
-    last: Version,
-    absent: &[(Version, Option<Version>)],
-) -> Vec<(Version, Version)> {
+pub fn whole_versions(first: Version, last: Version, absent: &[Span]) -> Vec<(Version, Version)> {
     let mut holes: Vec<_> = absent
         .iter()
         .map(|(from, until)| (from.0, until.map_or(u64::MAX, |until| until.0)))

@@ -352,6 +352,7 @@ impl Snapshotter {
     ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
         let folder = scratch.path();
         let mut reader = LogReader {
+            vault: &self.vault,
             source,
             pinned,
             root,

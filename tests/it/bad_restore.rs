@@ -134,7 +134,7 @@ async fn a_newer_live_table_is_told_about_and_only_healed_when_asked() {
 
     let plan = scene.plan(&in_place(&scene, Mode::InPlace)).await.unwrap();
     assert_eq!(
-        plan.situation.to_owned(),
+        plan.situation,
         Situation::NewerLive {
             tip: deltavault::ids::Version(4)
         }
@@ -336,7 +336,7 @@ async fn rewritten_checkpoints_are_reported_and_left() {
     let before = scene.source_files().await;
     let request = restore_request(&done, Mode::InPlace, 25);
     let plan = scene.plan(&request).await.unwrap();
-    assert_eq!(plan.left, [checkpoint.clone()]);
+    assert_eq!(plan.left, std::slice::from_ref(checkpoint));
     assert!(plan.is_empty());
     scene.restore(&request).await.unwrap();
     assert_holds(&scene.source_files().await, &before);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use deltavault::Error;
 use deltavault::error::ExitCode;
 use deltavault::format::VaultKey;
-use deltavault::format::ledger::{LedgerFinding, ScarReason};
+use deltavault::format::ledger::{Bodies, LedgerFinding, ScarReason};
 use deltavault::ids::{ObjectKey, SnapshotId};
 use deltavault::plan::restore::Mode;
 use deltavault::store::memory::MemoryStore;
@@ -47,7 +47,7 @@ impl Scene {
     async fn ledger_findings(&self) -> Vec<LedgerFinding> {
         let vault = self.open().await.unwrap();
         let key = request(self.live_uri(), 0).key;
-        let chain = vault.chain(&key, Default::default(), &[]).await.unwrap();
+        let chain = vault.chain(&key, Bodies::new(), &[]).await.unwrap();
         chain.findings
     }
 
@@ -459,7 +459,7 @@ async fn right_or_nothing(scene: &Scene, done: &SnapshotDone, held: &Files) -> R
     let target = MemoryStore::new("s3://copy/orders");
     let restorer = scene.restorer(Arc::new(target.clone())).await;
     let request = restore_request(done, Mode::To, 1);
-    let restored = async {
+    let outcome = async {
         let plan = restorer.plan(&request).await?;
         restorer.carry_out(&request, plan).await
     }
@@ -478,10 +478,10 @@ async fn right_or_nothing(scene: &Scene, done: &SnapshotDone, held: &Files) -> R
             assert!(found.contains_key(name), "the log came before {name}");
         }
     }
-    if restored.is_ok() {
+    if outcome.is_ok() {
         assert_holds(&found, held);
     }
-    restored.map(|_| ())
+    outcome.map(|_| ())
 }
 
 #[tokio::test]
@@ -507,7 +507,7 @@ async fn a_flipped_bit_anywhere_never_becomes_a_wrong_byte() {
                 Ok(opened) if name.contains("/ledger/") => {
                     // The id leads to these bytes or to nothing; what else is shown leads to right bytes or nothing.
                     let table = request(scene.live_uri(), 0).key;
-                    if let Ok(chain) = opened.chain(&table, Default::default(), &[]).await {
+                    if let Ok(chain) = opened.chain(&table, Bodies::new(), &[]).await {
                         let flipped = name == slot(&scene, 2).as_str();
                         let id = if flipped { second.id } else { scene.first.id };
                         assert!(

@@ -226,12 +226,15 @@ fn logical_files_of_one_object_are_one_need() {
     let [a, b] = needs.as_slice() else {
         panic!("{needs:?}")
     };
-    assert_eq!((a.live.len(), a.past.len(), a.required), (1, 1, true));
+    assert_eq!((a.live.len(), a.required), (1, true));
     assert_eq!(
         a.spans,
         [(Version(0), Some(Version(3))), (Version(0), None)]
     );
-    assert_eq!((b.live.len(), b.past.len(), b.required), (0, 1, false));
+    assert_eq!((b.live.len(), b.required), (0, false));
+    // A vector that is gone spoils the versions that use it, not those before and after.
+    let vectors: Vec<_> = a.vectors.iter().map(|used| used.span).collect();
+    assert_eq!(vectors, a.spans);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::pin::Pinned;
 use super::replayed::{ChangeData, Fingerprint, Replayed, Watched};
 use crate::delta::replay::TableState;
 use crate::error::Error;
-use crate::format::{Change, Entry, EntryKind, LiveUse};
+use crate::format::{Change, Entry, EntryKind};
 use crate::ids::Location;
 use crate::plan::snapshot::{
     ByFile, InDataOrder, Matched, Need, count_change, data_needs, match_need,
@@ -218,19 +218,17 @@ fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
 }
 
 /// The files of deletion vectors that a data file's logical files use.
-fn vector_needs(need: &Need) -> Vec<Need> {
-    let used = |files: &[LiveUse], required| {
-        let vectors = files.iter().filter_map(|used| used.dv.as_ref());
-        let named = vectors.filter_map(|dv| Some((dv.file.clone()?, dv.is_absolute())));
-        named
-            .map(|(file, absolute)| Need {
-                absolute,
-                spans: need.spans.clone(),
-                ..Need::plain(file, EntryKind::DeletionVector, None, required)
-            })
-            .collect::<Vec<_>>()
-    };
-    [used(&need.live, true), used(&need.past, false)].concat()
+fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
+    need.vectors.iter().map(|used| Need {
+        absolute: used.absolute,
+        spans: vec![used.span],
+        ..Need::plain(
+            used.file.clone(),
+            EntryKind::DeletionVector,
+            None,
+            used.span.1.is_none(),
+        )
+    })
 }
 
 /// Merges repeated needs of one file; they come sorted.

@@ -159,7 +159,9 @@ async fn pin_after(
     damaged: &[String],
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
-    let from = head.record.checkpoint;
+    // Where the base's entries may not be used again, the log must be held anew, and all of it.
+    let reuse = may_reuse(vault, request, head);
+    let from = head.record.checkpoint.filter(|_| reuse);
     let mut listing = LogListing::new(source.list_log(from).await?);
     // Gone or cut short: the whole log tells, with its own errors.
     let Ok(mut version) = listing.newest() else {
@@ -184,7 +186,7 @@ async fn pin_after(
         base: None,
         findings: Vec::new(),
     };
-    if judged == BaseUse::Unchanged && may_reuse(vault, request, head) {
+    if judged == BaseUse::Unchanged && reuse {
         pinned.unchanged = Some(head.clone());
         return Ok(Some(pinned));
     }

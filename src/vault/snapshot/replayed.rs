@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Vault;
-use super::super::log_replay::replay_segment;
+use super::super::log_replay::{read_actions, replay_segment};
 use super::Failure;
 use super::pin::Base;
 use super::ways::LogRead;
@@ -51,28 +51,32 @@ pub(super) async fn replay_version(
         }
     }
     let mut change_data = Vec::new();
-    let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
-    replay_segment(
-        &log.way.segment,
-        body_of,
-        root,
-        &mut replay,
-        &mut |action| {
-            if let Action::Cdc {
-                file,
+    let mut note = |action: &Action| {
+        if let Action::Cdc {
+            file,
+            absolute,
+            size,
+        } = action
+        {
+            let (absolute, size) = (*absolute, *size);
+            change_data.push(ChangeData {
+                file: file.clone(),
                 absolute,
                 size,
-            } = action
-            {
-                let (absolute, size) = (*absolute, *size);
-                change_data.push(ChangeData {
-                    file: file.clone(),
-                    absolute,
-                    size,
-                });
-            }
-        },
-    )?;
+            });
+        }
+    };
+    let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
+    if let Some(file) = &log.way.first_commit
+        && let Some(body) = body_of(&file.key)
+    {
+        let sink = &mut |action| {
+            note(&action);
+            Ok(())
+        };
+        read_actions(&file.key, &body, root, sink).map(drop)?;
+    }
+    replay_segment(&log.way.segment, body_of, root, &mut replay, &mut note)?;
     Ok((replay, change_data))
 }
 

@@ -1,10 +1,11 @@
 //! The ways to rebuild V, and reading the log files of one of them: each once, spooled, with the digest it had.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
+use super::super::Vault;
 use super::super::log_replay::{read_actions, read_sidecars};
 use super::Failure;
 use super::log::{Bodies, Body, read_listed};
@@ -13,8 +14,8 @@ use crate::delta::path::TableRoot;
 use crate::delta::segment::Segment;
 use crate::delta::{Action, CommitInfo, LogError, LogFile, LogFileKind};
 use crate::error::Error;
-use crate::format::Scope;
-use crate::ids::{Location, ObjectKey, Version};
+use crate::format::{EntryKind, Scope};
+use crate::ids::{ETag, Location, ObjectKey, Version};
 use crate::plan::snapshot::BaseUse;
 use crate::source::{Fetched, Source};
 use crate::spool::Spool;
@@ -29,6 +30,9 @@ pub(super) struct Way {
     pub(super) from_base: bool,
     /// What is replayed then.
     pub(super) segment: Segment,
+    /// With scope `history`, the commit of the checkpoint that it starts from: nothing of it is replayed, but its change
+    /// data is held.
+    pub(super) first_commit: Option<LogFile>,
 }
 
 impl Way {
@@ -89,12 +93,18 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
         return Ok(vec![Way {
             from_base: true,
             segment,
+            first_commit: None,
         }]);
     }
     let candidates = listing.candidates(pinned.version)?;
     let mut ways: Vec<_> = candidates
         .map(|segment| Way {
             from_base: false,
+            first_commit: segment
+                .checkpoint
+                .as_ref()
+                .filter(|_| scope == Scope::History)
+                .and_then(|checkpoint| listing.commit(checkpoint.version).cloned()),
             segment,
         })
         .collect();
@@ -107,6 +117,7 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
 
 /// Reads log files of one table into a spool.
 pub(super) struct LogReader<'a> {
+    pub(super) vault: &'a Vault,
     pub(super) source: &'a Source,
     pub(super) pinned: &'a Pinned,
     pub(super) root: &'a TableRoot,
@@ -178,18 +189,20 @@ impl LogReader<'_> {
     /// Reads every checkpoint that enters now, for the sidecars that it brings; one that cannot be understood is held as
     /// the bytes it is.
     async fn read_entering(&mut self, read: &mut LogRead) -> Result<(), Failure> {
-        let pinned = self.pinned;
-        let known = pinned
-            .base
-            .as_ref()
-            .and_then(|base| base.past.record.checkpoint);
-        let entering = pinned.listing.held(pinned.version).filter(|file| {
-            let kind = file.kind;
+        let listing = &self.pinned.listing;
+        if !listing
+            .files()
+            .any(|file| file.kind == LogFileKind::Sidecar)
+        {
+            return Ok(());
+        }
+        let held = self.held_checkpoints().await?;
+        let entering = listing.held(self.pinned.version).filter(|file| {
             let may_name = matches!(
-                kind,
+                file.kind,
                 LogFileKind::UuidCheckpoint(_) | LogFileKind::ClassicCheckpoint
             );
-            may_name && file.version > known
+            may_name && held.get(&file.key) != Some(&(Some(file.etag.clone()), file.size))
         });
         for file in entering {
             match self.sidecars_of(file, &mut read.bodies).await {
@@ -201,12 +214,30 @@ impl LogReader<'_> {
         Ok(())
     }
 
+    /// The checkpoints whose entries, and whose sidecars' entries, are taken over from the base: tag and size of each.
+    ///
+    /// A version does not tell, since a checkpoint may enter late: beside another of its version, or in its place.
+    async fn held_checkpoints(&self) -> Result<HashMap<ObjectKey, (Option<ETag>, u64)>, Failure> {
+        let mut held = HashMap::new();
+        let Some(base) = self.pinned.base.as_ref().filter(|base| base.reuse) else {
+            return Ok(held);
+        };
+        let mut entries = self.vault.entries(&base.manifest.log_pages);
+        while let Some(entry) = entries.try_next().await? {
+            if let (EntryKind::Checkpoint, Location::Inside(key)) = (entry.kind, entry.file) {
+                held.insert(key, (entry.etag, entry.size));
+            }
+        }
+        Ok(held)
+    }
+
     async fn read_commits(&mut self, read: &mut LogRead) -> Result<(), Failure> {
         let mut wanted = read.way.segment.commits.clone();
         // A checkpoint does not keep V's commitInfo: its commit is read although nothing is replayed from it.
         wanted.extend(self.pinned.commit().cloned());
-        wanted.dedup();
-        wanted.retain(|file| !read.bodies.contains_key(&file.key));
+        wanted.extend(read.way.first_commit.clone());
+        let mut seen = HashSet::new();
+        wanted.retain(|file| !read.bodies.contains_key(&file.key) && seen.insert(file.key.clone()));
         let (source, folder) = (self.source, self.folder);
         let mut fetched = stream::iter(&wanted)
             .map(|file| async move { (file, read_listed(source, file, folder).await) })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::error::ExitCode;
+use deltavault::format::ledger::Bodies;
 use deltavault::ids::{ObjectKey, SnapshotId};
 use deltavault::plan::restore::Mode;
 use deltavault::source::{OpenOutside, Source};
@@ -82,7 +83,7 @@ impl Scene {
         let readable: Arc<dyn ReadStore> = Arc::new(self.vault.clone());
         let vault = Vault::open(readable).await.unwrap();
         let key = request(self.live.uri(), 0).key;
-        let chain = vault.chain(&key, Default::default(), &[]).await.unwrap();
+        let chain = vault.chain(&key, Bodies::new(), &[]).await.unwrap();
         chain.links.iter().map(|link| link.id).collect()
     }
 
