@@ -30,6 +30,20 @@ impl Restorer {
                 choices: vec!["restore elsewhere with --to".to_owned()],
             });
         }
+        let number = self.claim(request).await?;
+        let done = self.put_all(request, plan).await;
+        let released = self.release(number).await;
+        // A restore that failed leaves nobody locked out; what it failed with is what its owner has to know.
+        let done = done?;
+        released?;
+        Ok(done)
+    }
+
+    async fn put_all(
+        &self,
+        request: &RestoreRequest,
+        plan: RestorePlan,
+    ) -> Result<RestoreDone, Error> {
         let RestorePlan {
             missing,
             wrong,
@@ -42,7 +56,6 @@ impl Restorer {
             files_kept: kept.files,
             ..RestoreDone::default()
         };
-        self.claim(request).await?;
         self.progress
             .phase(&request.record.table.name, Phase::PutBack);
         self.progress.planned(PlannedWork {
@@ -76,7 +89,6 @@ impl Restorer {
         if let Some(Err(error)) = steps.next() {
             return Err(error.into());
         }
-        self.release().await?;
         Ok(done)
     }
 
