@@ -19,6 +19,7 @@ mod corpus_round_trip;
 mod demo;
 mod format_v1;
 mod history;
+mod incremental;
 mod killed;
 mod model;
 mod restore_by_hand;
