@@ -32,6 +32,7 @@ use self::run::{Clock, Context};
 
 mod again;
 mod args;
+mod cache;
 mod config;
 mod place;
 mod progress;

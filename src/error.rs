@@ -11,7 +11,8 @@ use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
-use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
+use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
+use crate::index::IndexError;
 use crate::plan::retention::RetentionError;
 use crate::sort::SortError;
 use crate::store::StoreError;
@@ -96,6 +97,12 @@ pub enum Error {
     /// Rows that were sorted outside memory could not be written or read back.
     #[error(transparent)]
     Sort(#[from] SortError),
+    /// There is no place for the local index.
+    #[error("there is no folder for the local index")]
+    NoCacheFolder,
+    /// The local index cannot be made.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The temporary folder cannot be used.
     #[error("use the temporary folder")]
     Scratch(#[source] io::Error),
@@ -123,6 +130,20 @@ pub enum Error {
         /// What is wrong with its `vault.json`.
         #[source]
         source: FormatError,
+    },
+    /// A vault is to be made where one is.
+    #[error("{uri} is a vault already, with the id {id}")]
+    AlreadyAVault {
+        /// Where.
+        uri: String,
+        /// Its id.
+        id: Id128,
+    },
+    /// A vault is to be made in a folder that holds something else.
+    #[error("{uri} is no vault, and it is not empty")]
+    FolderNotEmpty {
+        /// Where.
+        uri: String,
     },
     /// The vault was made by a newer tool.
     #[error("the vault {uri} has format {found}, newer than this tool knows")]
@@ -448,6 +469,10 @@ impl Error {
             | Self::Sort(_)
             | Self::Scratch(_)
             | Self::VaultInUse { .. }
+            | Self::AlreadyAVault { .. }
+            | Self::FolderNotEmpty { .. }
+            | Self::Index(_)
+            | Self::NoCacheFolder
             | Self::TargetNotEmpty { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,

@@ -1,4 +1,4 @@
-//! The local index: a cache of ledger records in SQLite, so that a look into a vault does not read every record
+//! The local index: a cache of ledger records in `SQLite`, so that a look into a vault does not read every record
 //! again. All SQL is here.
 //!
 //! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
@@ -24,7 +24,7 @@ use crate::format::record::RECORD_LIMIT;
 use crate::ids::{Digest, Id128};
 use crate::plan::choose::History;
 
-/// Marks the file as ours, in the header that SQLite keeps for that: `dvlt`.
+/// Marks the file as ours, in the header that `SQLite` keeps for that: `dvlt`.
 /// <https://www.sqlite.org/pragma.html#pragma_application_id>
 const APPLICATION_ID: i32 = 0x6476_6c74;
 
@@ -58,12 +58,12 @@ pub enum IndexError {
         #[source]
         source: io::Error,
     },
-    /// SQLite refused.
+    /// `SQLite` refused.
     #[error("use the index {}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// What `SQLite` said.
         #[source]
         source: rusqlite::Error,
     },
@@ -240,7 +240,7 @@ impl Index {
     /// What it holds of a table's ledger, to be remembered by a reading of it.
     ///
     /// # Errors
-    /// What SQLite says; [`Index::renew`] makes it usable again.
+    /// What `SQLite` says; [`Index::renew`] makes it usable again.
     pub fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
         let mut bodies = Bodies::new();
         let mut read = || -> Result<(), rusqlite::Error> {
@@ -395,7 +395,7 @@ fn pragma<T: rusqlite::types::FromSql>(
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
-/// Moves a file aside, with what SQLite keeps beside it: an old log must not be applied to a new file.
+/// Moves a file aside, with what `SQLite` keeps beside it: an old log must not be applied to a new file.
 fn move_aside(path: &Path) -> Result<PathBuf, IndexError> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

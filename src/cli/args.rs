@@ -65,7 +65,7 @@ pub(crate) struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CommandArgs {
-    /// Make a vault, or adopt a folder as one
+    /// Make a vault in a folder that is empty or not there yet
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes")]
     Init(InitArgs),
     /// Take a snapshot of tables [every table of the configuration]

@@ -17,7 +17,7 @@ mod results;
 /// Where results go, and in which of the two forms.
 pub(crate) struct Output {
     json: bool,
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
     // Taken off the terminal while a line is printed, so that neither falls into the other.
     bar: ProgressBar,
 }
@@ -34,7 +34,7 @@ impl Output {
     /// Writes to stdout, beside a progress bar.
     pub(crate) fn to_stdout(json: bool, bar: ProgressBar) -> Self {
         // Without a terminal nobody waits for a line: a listing of a million files goes out in large pieces.
-        let out: Box<dyn Write> = if io::stdout().is_terminal() {
+        let out: Box<dyn Write + Send> = if io::stdout().is_terminal() {
             Box::new(io::stdout())
         } else {
             Box::new(io::BufWriter::new(io::stdout()))

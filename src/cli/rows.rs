@@ -155,6 +155,8 @@ pub(crate) struct SnapshotRow {
     pub(crate) files_removed: u64,
     /// The change in rows since the snapshot before, where it is known.
     pub(crate) rows: Option<i64>,
+    /// Whether it is distrusted, and chosen by its id only.
+    pub(crate) distrusted: bool,
 }
 
 /// Everything that one snapshot says of itself.
@@ -165,6 +167,8 @@ pub(crate) struct ShowRow {
     pub(crate) snapshot: SnapshotRow,
     /// The table's Delta id.
     pub(crate) delta_id: String,
+    /// What it holds, by kind; none when a page of it cannot be read.
+    pub(crate) kinds: Option<Vec<KindRow>>,
     /// Data, deletion-vector and change-data files.
     pub(crate) data_files: u64,
     /// Their bytes.
@@ -195,6 +199,19 @@ pub(crate) struct ShowRow {
     pub(crate) findings: Vec<String>,
 }
 
+/// Files of one kind.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct KindRow {
+    /// What they are for the table.
+    pub(crate) kind: &'static str,
+    /// Files that are held.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Files that are only named.
+    pub(crate) absent: u64,
+}
+
 /// A file of a snapshot.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FileRow {
@@ -222,6 +239,8 @@ pub(crate) enum Difference {
     Removed,
     /// Both have it, with other bytes.
     Changed,
+    /// The live table has it with the same size and another tag; its bytes were not read.
+    Unsure,
 }
 
 /// A file that differs.
@@ -229,12 +248,14 @@ pub(crate) enum Difference {
 pub(crate) struct DiffRow {
     /// How.
     pub(crate) difference: Difference,
-    /// What it is for the table.
+    /// What it is for the table; `newer-log` and `extra` for what only the live table has.
     pub(crate) kind: &'static str,
     /// Its path below the table, or its URI.
     pub(crate) path: String,
     /// Bytes, in the second where it is there.
     pub(crate) size: u64,
+    /// Bytes in the first, where it is there.
+    pub(crate) size_before: Option<u64>,
 }
 
 /// The sums of a comparison.
@@ -244,8 +265,8 @@ pub(crate) struct DiffDone {
     pub(crate) before: String,
     /// With what: a short id, or `live`.
     pub(crate) after: String,
-    /// The versions of both.
-    pub(crate) versions: (Version, Version),
+    /// The versions of both; for a live table the newest that its log shows.
+    pub(crate) versions: (Version, Option<Version>),
     /// Files only the second has.
     pub(crate) added: u64,
     /// Files only the first has.
@@ -254,6 +275,16 @@ pub(crate) struct DiffDone {
     pub(crate) changed: u64,
     /// Files that are the same.
     pub(crate) same: u64,
+    /// Files of the live table with the same size and another tag, not read.
+    pub(crate) unsure: u64,
+    /// Files outside the table's folder, not looked at in a live table.
+    pub(crate) outside: u64,
+    /// Of those that were added, bytes.
+    pub(crate) bytes_added: u64,
+    /// Of those that were removed, bytes.
+    pub(crate) bytes_removed: u64,
+    /// How many of the added, removed and changed files are the log's.
+    pub(crate) of_the_log: u64,
 }
 
 /// One labelled line of a plan, e.g. `TABLE` and the rest.
@@ -340,8 +371,12 @@ pub(crate) struct RestoreDone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Worth knowing; every promise holds.
+    /// Worth knowing, nothing to do.
+    Info,
+    /// Somebody should look; every promise holds.
     Finding,
+    /// It could not be read: nothing is known about it.
+    Unchecked,
     /// A promise is broken.
     Damage,
 }
@@ -376,8 +411,20 @@ pub(crate) struct VerifyDone {
     pub(crate) objects_read: u64,
     /// Bytes that were read.
     pub(crate) bytes_read: u64,
+    /// How many bytes were to be read again: `none`, `sample` or `all`.
+    pub(crate) read: &'static str,
+    /// Which part of them, as n/m.
+    pub(crate) subset: Option<String>,
+    /// Objects that no record names; none when not everything that could name them was read.
+    pub(crate) unreferenced: Option<u64>,
+    /// Their bytes.
+    pub(crate) unreferenced_bytes: Option<u64>,
+    /// What is worth knowing.
+    pub(crate) infos: u64,
     /// Findings that break no promise.
     pub(crate) findings: u64,
+    /// Findings of what could not be read.
+    pub(crate) unchecked: u64,
     /// Findings that do.
     pub(crate) damaged: u64,
     /// How long it took.

@@ -6,18 +6,20 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
-use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
 
 use super::again::Again;
-use super::args::{Args, DiffSide, SnapshotPrefix};
+use super::args::Args;
 use super::config::Config;
 use super::render::Output;
-use super::request::{Request, TableName, VerifyRequest};
+use super::request::Request;
 
 mod demo;
+mod init;
+mod look;
 mod restore;
 mod snapshot;
+mod verify;
 
 /// What every command works with.
 #[derive(Debug)]
@@ -47,21 +49,6 @@ impl Context {
     /// [`Error::NoVaultGiven`].
     pub(crate) fn vault(&self) -> Result<&str, Error> {
         self.vault.as_deref().ok_or(Error::NoVaultGiven)
-    }
-
-    /// The URI of a vault that is there.
-    ///
-    /// # Errors
-    /// [`Error::NoVaultGiven`], [`Error::NoVault`].
-    pub(crate) fn existing_vault(&self) -> Result<&str, Error> {
-        let uri = self.vault()?;
-        let there = local_path(uri).is_some_and(|folder| folder.join("vault.json").is_file());
-        if there {
-            return Ok(uri);
-        }
-        Err(Error::NoVault {
-            uri: uri.to_owned(),
-        })
     }
 }
 
@@ -94,57 +81,18 @@ impl Clock {
 /// Whatever the core cannot do; what it did with something to say is an exit code.
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
-        Request::Init { yes } => init(yes, context).await,
+        Request::Init { yes } => init::init(yes, context).await,
         Request::Snapshot(request) => snapshot::snapshot(request, context).await,
-        Request::Snapshots { table } => snapshots(table, context).await,
-        Request::Show(snapshot) => show(snapshot, context).await,
-        Request::Ls(snapshot) => ls(snapshot, context).await,
-        Request::Diff { before, after } => diff(before, after, context).await,
+        Request::Snapshots { table } => look::snapshots(table, context).await,
+        Request::Show(snapshot) => look::show(snapshot, context).await,
+        Request::Ls(snapshot) => look::ls(snapshot, context).await,
+        Request::Diff { before, after } => look::diff(before, after, context).await,
         Request::Restore(request) => restore::restore(request, context).await,
-        Request::Verify(request) => verify(request, context).await,
-        Request::IndexRebuild => index_rebuild(context).await,
+        Request::Verify(request) => verify::verify(request, context).await,
+        Request::IndexRebuild => look::index_rebuild(context).await,
         Request::Demo { dir } => demo::demo(dir, context).await,
         Request::Completions(shell) => completions(shell, context),
     }
-}
-
-async fn init(_yes: bool, context: &mut Context) -> Result<ExitCode, Error> {
-    context.vault()?;
-    Err(not_yet("init"))
-}
-
-async fn snapshots(_table: Option<TableName>, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("snapshots"))
-}
-
-async fn show(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("show"))
-}
-
-async fn ls(_snapshot: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("ls"))
-}
-
-async fn diff(
-    _before: SnapshotPrefix,
-    _after: DiffSide,
-    context: &mut Context,
-) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("diff"))
-}
-
-async fn verify(_request: VerifyRequest, context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("verify"))
-}
-
-async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
-    context.existing_vault()?;
-    Err(not_yet("index rebuild"))
 }
 
 fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
@@ -152,13 +100,6 @@ fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
     clap_complete::generate(shell, &mut Args::command(), "deltavault", &mut script);
     context.output.raw(&script)?;
     Ok(ExitCode::Done)
-}
-
-fn not_yet(what: &str) -> Error {
-    Error::ComesLater {
-        what: what.to_owned(),
-        instead: "use a newer deltavault",
-    }
 }
 
 /// Asks the owner on the terminal whether to go on.

@@ -11,6 +11,7 @@ use crate::store::StoreErrorKind;
 
 impl Error {
     /// Something to do: the next command or setting.
+    #[expect(clippy::too_many_lines, reason = "one arm a situation")]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(error) => store_hint(&error.kind).into(),
@@ -102,6 +103,16 @@ impl Error {
                 "the file was damaged or overwritten: bring it back with `deltavault restore`, or commit a new \
                  version without it"
                     .into()
+            }
+            Self::AlreadyAVault { .. } => {
+                "take a snapshot into it, or name another folder with --vault".into()
+            }
+            Self::FolderNotEmpty { .. } => {
+                "name a folder that is empty or not there with --vault; it will be for nothing else".into()
+            }
+            Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
+            Self::Index(_) => {
+                "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
             }
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),

@@ -171,6 +171,8 @@ pub struct LiveTotals {
     pub extra: Sum,
     /// Files outside the table's root, which the listing does not show.
     pub outside: u64,
+    /// How many of the differing files are the log's.
+    pub of_the_log: u64,
     /// The newest version whose commit the listing shows.
     pub newest: Option<Version>,
 }
@@ -309,8 +311,9 @@ impl Vault {
             }
         }
         drop(entries);
-        let mut tell = |kind, file, change| {
+        let mut tell = |kind: Option<EntryKind>, file: Location, change| {
             totals.add(change);
+            totals.of_the_log += u64::from(file.as_str().starts_with(LOG_PREFIX));
             found(LiveDifference { kind, file, change })
         };
         let (mut same, mut newest) = (0, None);

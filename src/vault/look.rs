@@ -3,13 +3,15 @@
 //! Only reads, and believes nothing that does not link or hash. What is damaged in one snapshot does not hide
 //! the others.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::Vault;
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, LedgerError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
-use crate::format::{Entry, Manifest, TableKey, TableUri};
+use crate::format::{Entry, EntryKind, Manifest, Placement, TableKey, TableUri};
 use crate::plan::choose::{History, Snapshot};
 
 /// Tables looked at side by side: each is two or three small requests one after the other.
@@ -53,6 +55,17 @@ impl TableRef {
             .as_ref()
             .is_some_and(|identity| identity.uri == uri.as_str())
     }
+}
+
+/// Files of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KindCount {
+    /// Files that are held.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that are only named.
+    pub absent: u64,
 }
 
 impl Vault {
@@ -169,7 +182,7 @@ impl Vault {
     /// What the store says.
     pub async fn histories(
         &self,
-        remembered: impl Fn(&TableKey) -> Bodies,
+        mut remembered: impl FnMut(&TableKey) -> Bodies,
     ) -> Result<Vec<History>, Error> {
         let tables = self.tables().await?;
         let tables: Vec<(TableKey, Bodies)> = tables
@@ -184,6 +197,28 @@ impl Vault {
             .buffered(TABLES_AHEAD)
             .try_collect()
             .await
+    }
+
+    /// Counts what a manifest names, by kind. Reads every page.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a page cannot be read.
+    pub async fn count_kinds(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<BTreeMap<EntryKind, KindCount>, Error> {
+        let mut kinds: BTreeMap<EntryKind, KindCount> = BTreeMap::new();
+        let mut entries = self.files(manifest);
+        while let Some(entry) = entries.try_next().await? {
+            let count = kinds.entry(entry.kind).or_default();
+            if matches!(entry.placement, Placement::Absent {}) {
+                count.absent += 1;
+            } else {
+                count.files += 1;
+                count.bytes = count.bytes.saturating_add(entry.size);
+            }
+        }
+        Ok(kinds)
     }
 
     /// Streams every entry of a manifest: the log's files in their order, then the others.

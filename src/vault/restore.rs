@@ -90,6 +90,8 @@ pub struct RestorePlan {
     pub permission: Permission,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
+    /// How many of them are commits: their file times will be new.
+    pub missing_commits: u64,
     /// Wrong files to set aside and replace.
     pub wrong: PlannedWork,
     /// Files of the snapshot that are right as they are.
@@ -102,6 +104,11 @@ pub struct RestorePlan {
     pub lost: Vec<LiveVersion>,
     /// Under a newer live table: the versions that are still whole, as ascending inclusive ranges.
     pub whole_live: Vec<(Version, Version)>,
+    /// Under a newer live table: the oldest version that its log can still rebuild. What is below can be healed and
+    /// not be read.
+    pub readable_from: Option<Version>,
+    /// Under a newer live table: what is wrong with its log.
+    pub live_trouble: Option<String>,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -150,12 +157,15 @@ impl Restorer {
             permission: permit(&situation, request.mode),
             situation,
             missing: PlannedWork::default(),
+            missing_commits: 0,
             wrong: PlannedWork::default(),
             kept: PlannedWork::default(),
             left: Vec::new(),
             outside_missing: Vec::new(),
             lost: Vec::new(),
             whole_live: Vec::new(),
+            readable_from: None,
+            live_trouble: None,
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -172,6 +182,8 @@ impl Restorer {
             let live = self.look_above(request.version, tip, &log).await?;
             plan.lost = live.versions;
             plan.whole_live = live.whole;
+            plan.readable_from = live.readable_from;
+            plan.live_trouble = live.trouble;
         }
         Ok(plan)
     }
@@ -410,6 +422,9 @@ impl Restorer {
         };
         work.files += 1;
         work.bytes += entry.size;
+        if action == Action::Put && entry.kind == EntryKind::Commit {
+            plan.missing_commits += 1;
+        }
         if action == Action::Keep {
             return Ok(());
         }

@@ -171,7 +171,7 @@ impl Snapshotter {
         request: &SnapshotRequest,
     ) -> Result<SnapshotPlan, Error> {
         let view = self.vault.head(&request.key, &request.distrust).await?;
-        let planned = self.attempt_plan(source, request, &view).await;
+        let planned = self.attempt_plan(source, request, &view, &[]).await;
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
                 version: pinned.version,
@@ -206,14 +206,23 @@ impl Snapshotter {
     ) -> Result<SnapshotDone, Error> {
         let mut journals = 0;
         let mut last = None;
+        let mut damaged = Vec::new();
         for _ in 0..PIN_ATTEMPTS {
             let view = self.vault.head(&request.key, &request.distrust).await?;
-            let attempt = self.attempt(source, request, &view, &mut journals).await;
+            let attempt = self
+                .attempt(source, request, &view, &damaged, &mut journals)
+                .await;
             let failure = match attempt {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
             match &failure {
+                // A page of the base, most likely: without that base the snapshot can still be taken.
+                Failure::Error(Error::Damaged { object, .. }) if !damaged.contains(object) => {
+                    self.progress
+                        .note(&format!("{object} is damaged; building on something else"));
+                    damaged.push(object.clone());
+                }
                 Failure::Error(_) => return Err(failure.into_error(request)),
                 Failure::Moved { file } => {
                     self.progress
@@ -244,9 +253,10 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
+        damaged: &[String],
         journals: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
-        match self.attempt_plan(source, request, view).await? {
+        match self.attempt_plan(source, request, view, damaged).await? {
             Attempt::Unchanged(pinned, past) => {
                 self.publish_unchanged(source, request, view, &pinned, &past)
                     .await
@@ -263,11 +273,13 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
+        damaged: &[String],
     ) -> Result<Attempt, Failure> {
         let table = &request.table.name;
         self.progress.phase(table, Phase::ReadLog);
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut pinned = pin::pin(&self.vault, source, request, view, scratch.path()).await?;
+        let mut pinned =
+            pin::pin(&self.vault, source, request, view, damaged, scratch.path()).await?;
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }

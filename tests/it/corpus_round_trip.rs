@@ -11,9 +11,11 @@ use deltavault::Error;
 use deltavault::plan::restore::Mode;
 use deltavault::store::WriteStore;
 use deltavault::store::local::LocalStore;
+use deltavault::vault::Vault;
 use serde_json::Value;
 
 use super::support::corpus::{self, CorpusTable};
+use super::support::verified::{ALL, verify};
 use super::support::world::{copy_folder, files, init, restore, take};
 
 /// Tables whose truth is ok, and that are refused all the same: a version alone, thousands past the rest.
@@ -41,6 +43,11 @@ async fn every_restorable_table_comes_back_byte_for_byte() {
         }
     }
     wrong.push_str(&compare_closures(&restored, folder.path()));
+    let verified = verify(&Vault::open(vault).await.unwrap(), ALL).await;
+    assert_eq!(verified.findings, []);
+    assert_eq!(verified.report.tables, restored.len() as u64);
+    // What the refused ones had placed before the missing file was reached is named by nobody.
+    assert!(verified.report.unreferenced.is_some());
     println!(
         "{} tables restored, {refused} refused as they must be",
         restored.len()

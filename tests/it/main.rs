@@ -11,8 +11,11 @@
 )]
 
 mod bad_data;
+mod bad_disk;
 mod bad_paths;
+mod bad_restore;
 mod bad_source;
+mod bad_vault;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
@@ -21,8 +24,10 @@ mod format_v1;
 mod history;
 mod incremental;
 mod killed;
+mod look;
 mod model;
 mod restore_by_hand;
+mod restore_plan;
 mod sample_vault;
 mod store_conformance;
 mod store_local;

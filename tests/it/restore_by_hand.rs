@@ -10,10 +10,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+
+use deltavault::format::Placement;
+use deltavault::plan::restore::Mode;
+use deltavault::store::local::LocalStore;
+use deltavault::store::{RestoreStore, WriteStore};
+use deltavault::vault::Vault;
+use deltavault::vault::snapshot::SnapshotDone;
+use futures::TryStreamExt as _;
+use serde_json::json;
 
 use crate::sample_vault::{SampleVault, table};
+use crate::support::scene::LARGE;
+use crate::support::table::Table;
+use crate::support::world::{init, restore, take};
 
 fn script(vault: &Path, table: &str, snapshot: &str, target: &Path) -> Output {
     Command::new("bash")
@@ -305,4 +318,156 @@ fn keys_with_any_character_that_a_folder_can_hold_come_back() {
         assert!(output.status.success(), "{key:?}: {}", stderr(&output));
         assert_eq!(&read_tree(&target), files);
     }
+}
+
+/// A real vault folder with two snapshots of one table: log files inlined and as blobs, packs, large files, odd names.
+async fn real_vault(folder: &Path) -> (PathBuf, Vec<SnapshotDone>) {
+    let vault = folder.join("vault");
+    let store: Arc<dyn WriteStore> = Arc::new(LocalStore::create(&vault).unwrap());
+    init(store.as_ref()).await;
+    let path = folder.join("lake/orders");
+    let live: Arc<dyn RestoreStore> = Arc::new(LocalStore::create(&path).unwrap());
+    let mut table = Table::create(live, "orders").await;
+    table.append(5, 300).await;
+    table.append(1, LARGE).await;
+    let add = |path: &str, size: usize| {
+        json!({"path": path, "partitionValues": {}, "size": size, "modificationTime": 1_760_000_000_000_u64,
+            "dataChange": true})
+    };
+    let mut adds = Vec::new();
+    for (spelled, name) in [
+        (
+            "day=2026-11-21%2003%253A00/a%20b.parquet",
+            "day=2026-11-21 03%3A00/a b.parquet",
+        ),
+        (
+            "stra%C3%9Fe=%F0%9F%98%80/%E4%BD%A0.parquet",
+            "straße=😀/你.parquet",
+        ),
+        ("-rf/'$(x)'.parquet", "-rf/'$(x)'.parquet"),
+    ] {
+        table.put(name, name.repeat(20).into_bytes()).await;
+        adds.push(json!({"add": add(spelled, name.len() * 20)}));
+    }
+    table.commit("WRITE", adds).await;
+    let first = take(store.clone(), &path, 0).await.unwrap();
+
+    let vectors = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin";
+    table.put(vectors, vec![7; 900]).await;
+    table.put("part=0/with vector.parquet", vec![8; 400]).await;
+    let mut with_vector = add("part=0/with%20vector.parquet", 400);
+    with_vector["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
+        "offset": 1, "sizeInBytes": 40, "cardinality": 3});
+    let large = json!({"commitInfo": {"operation": "MERGE", "comment": "x".repeat(100_000)}});
+    table
+        .commit("MERGE", vec![json!({"add": with_vector}), large])
+        .await;
+    table.checkpoint().await;
+    table.delete(2).await;
+    let second = take(store.clone(), &path, 24).await.unwrap();
+    for (n, done) in [&first, &second].into_iter().enumerate() {
+        let target = folder.join(format!("tool {n}"));
+        restore(store.clone(), done, &target, Mode::To)
+            .await
+            .unwrap();
+    }
+    (vault, vec![first, second])
+}
+
+#[tokio::test]
+async fn what_the_tool_snapshots_comes_back_by_hand_as_it_does_by_the_tool() {
+    if !has_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (vault, snapshots) = real_vault(folder.path()).await;
+    for (n, done) in snapshots.iter().enumerate() {
+        let target = folder.path().join(format!("by hand {n}"));
+        let output = script(&vault, "lake-orders", &done.id.short(), &target);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let by_tool = read_tree(&folder.path().join(format!("tool {n}")));
+        assert!(by_tool.contains_key("straße=😀/你.parquet"));
+        assert_eq!(read_tree(&target), by_tool);
+    }
+    let second = read_tree(&folder.path().join("tool 1"));
+    let log = "_delta_log/00000000000000000004.json";
+    assert!(
+        second[log].len() > 64 * 1024,
+        "a log file that is not inlined"
+    );
+    assert!(second.contains_key("ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"));
+}
+
+#[tokio::test]
+async fn a_changed_byte_in_a_real_pack_makes_it_fail() {
+    if !has_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (vault, snapshots) = real_vault(folder.path()).await;
+    let opened = Vault::open(Arc::new(LocalStore::open(&vault).unwrap()))
+        .await
+        .unwrap();
+    let manifest = opened.manifest(&snapshots[1].record).await.unwrap();
+    let entries: Vec<_> = opened
+        .entries(&manifest.data_pages)
+        .try_collect()
+        .await
+        .unwrap();
+    let packed = entries.iter().find_map(|entry| match &entry.placement {
+        Placement::Blob {
+            offset: Some(offset),
+            reference,
+        } => Some((entry, vault.join(reference.key.as_str()), *offset)),
+        Placement::Blob { offset: None, .. }
+        | Placement::Copy { .. }
+        | Placement::Inline(_)
+        | Placement::Absent {} => None,
+    });
+    let (entry, pack, offset) = packed.unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 1;
+    fs::remove_file(&pack).unwrap();
+    fs::write(&pack, bytes).unwrap();
+    let target = folder.path().join("target");
+    let output = script(&vault, "lake-orders", &snapshots[1].id.short(), &target);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(
+        said.contains(&entry.file.to_string()) && said.contains("damaged"),
+        "{said}"
+    );
+    assert!(
+        !target.join("_delta_log").exists(),
+        "a table that is not whole can be opened"
+    );
+}
+
+#[tokio::test]
+async fn a_table_whose_log_is_absolute_is_refused_by_hand() {
+    if !has_tools() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    let store: Arc<dyn WriteStore> = Arc::new(LocalStore::create(&vault).unwrap());
+    init(store.as_ref()).await;
+    let path = folder.path().join("lake/orders");
+    let live: Arc<dyn RestoreStore> = Arc::new(LocalStore::create(&path).unwrap());
+    let uri = live.uri().to_owned();
+    let mut table = Table::create(live, "orders").await;
+    table.put("a.parquet", b"abc".to_vec()).await;
+    let add = json!({"add": {"path": format!("{uri}/a.parquet"), "partitionValues": {}, "size": 3,
+        "modificationTime": 1_760_000_000_000_u64, "dataChange": true}});
+    table.commit("WRITE", vec![add]).await;
+    let done = take(store.clone(), &path, 0).await.unwrap();
+    let target = folder.path().join("target");
+    let output = script(&vault, "lake-orders", &done.id.short(), &target);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(
+        said.contains("absolute paths") && said.contains(&uri),
+        "{said}"
+    );
+    assert!(!target.exists());
 }

@@ -5,4 +5,5 @@ pub(crate) mod fault_store;
 pub(crate) mod scene;
 pub(crate) mod table;
 pub(crate) mod vault_builder;
+pub(crate) mod verified;
 pub(crate) mod world;

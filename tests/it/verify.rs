@@ -8,9 +8,9 @@ use std::path::Path;
 use deltavault::ExitCode;
 use deltavault::format::layout::Suffix;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{Placement, TableKey, VaultKey};
-use deltavault::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
-use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan, VerifyReport};
+use deltavault::format::{Placement, VaultKey};
+use deltavault::ids::{Digest, ObjectKey, SnapshotId};
+use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan};
 use deltavault::progress::NoProgress;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
@@ -20,62 +20,7 @@ use futures::TryStreamExt;
 
 use crate::support::fault_store::FaultStore;
 use crate::support::vault_builder::{TableBuilder, new_vault, now, open};
-
-/// What a verification said.
-#[derive(Debug)]
-struct Verified {
-    report: VerifyReport,
-    findings: Vec<Finding>,
-}
-
-impl Verified {
-    fn code(&self) -> ExitCode {
-        self.report.exit_code()
-    }
-
-    /// The finding about an object.
-    fn about(&self, object: &(impl ToString + ?Sized)) -> &Finding {
-        let object = object.to_string();
-        let mut about = self.findings.iter().filter(|it| it.object == object);
-        let found = about.next();
-        found.unwrap_or_else(|| panic!("nothing about {object} in {:#?}", self.findings))
-    }
-
-    fn is_about(&self, object: &(impl ToString + ?Sized)) -> bool {
-        let object = object.to_string();
-        self.findings.iter().any(|it| it.object == object)
-    }
-}
-
-/// Reads everything, at a time when every promise holds.
-const ALL: VerifyPlan = VerifyPlan {
-    read: ReadBytes::All,
-    subset: None,
-    now: Timestamp::UNIX_EPOCH,
-};
-
-const NO_BYTES: VerifyPlan = VerifyPlan {
-    read: ReadBytes::None,
-    ..ALL
-};
-
-async fn verify(vault: &Vault, plan: VerifyPlan) -> Verified {
-    verify_tables(vault, None, plan).await
-}
-
-async fn verify_tables(vault: &Vault, tables: Option<&[TableKey]>, plan: VerifyPlan) -> Verified {
-    let spill = tempfile::tempdir().unwrap();
-    let mut findings = Vec::new();
-    let mut found = |finding| {
-        findings.push(finding);
-        Ok(())
-    };
-    let report = vault
-        .verify(tables, plan, spill.path(), &NoProgress, &mut found)
-        .await
-        .unwrap();
-    Verified { report, findings }
-}
+use crate::support::verified::{ALL, NO_BYTES, verify, verify_tables};
 
 /// A vault with two tables of three snapshots each.
 async fn two_tables<S: WriteStore + Clone + 'static>(
@@ -601,6 +546,59 @@ async fn copy_of_a_vault_with_other_object_versions_is_read_by_digest() {
     assert_eq!(none.report.bytes_read, sound.report.bytes_read);
     let all = verify(&open(&copy).await, ALL).await;
     assert_eq!(all.findings.len(), 2, "{all:#?}");
+}
+
+#[tokio::test]
+async fn other_bytes_of_the_same_size_do_not_stand_in_for_a_deleted_version() {
+    let store = MemoryStore::without_locks("s3://bucket/vault");
+    let (vault, orders, _) = two_tables(&store).await;
+    let (blob, _) = blob_and_pack(&orders, 1);
+    let object = store.attributes(&blob, None).await.unwrap();
+    let size = usize::try_from(object.size).unwrap();
+    store.plant(&blob, vec![b'x'; size]);
+    store
+        .delete_version(&blob, &object.version.unwrap())
+        .unwrap();
+    for plan in [NO_BYTES, ALL] {
+        let verified = verify(&vault, plan).await;
+        let finding = verified.about(&blob);
+        assert_eq!(finding.severity, Severity::Damage);
+        assert_eq!(finding.snapshots, ids(&orders, 1));
+    }
+}
+
+#[tokio::test]
+async fn snapshots_that_share_a_page_are_all_hurt_by_what_it_names() {
+    let store = MemoryStore::without_versions("s3://bucket/vault");
+    let vault = new_vault(&store).await;
+    let mut table = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 1).await;
+    for n in 1..4 {
+        table.inline(&format!("_delta_log/{n:020}.json"), "x");
+        table.publish().await;
+    }
+    // And one that names the very manifest of the one before.
+    table.publish().await;
+    let pages: BTreeSet<ObjectKey> = {
+        let mut pages = BTreeSet::new();
+        for index in 0..5 {
+            let manifest = table.manifest_of(index).await;
+            pages.insert(manifest.data_pages[0].page.key.clone());
+        }
+        pages
+    };
+    assert_eq!(pages.len(), 1);
+    let page = pages.first().unwrap();
+    let (blob, pack) = blob_and_pack(&table, 0);
+    for key in [&blob, &pack, page] {
+        store.flip_bit(key, None, 77).unwrap();
+        let verified = verify(&vault, ALL).await;
+        assert_eq!(verified.about(key).snapshots, ids(&table, 0), "{key}");
+        store.flip_bit(key, None, 77).unwrap();
+    }
+    let log = table.manifest_of(4).await.log_pages[0].page.key.clone();
+    store.flip_bit(&log, None, 77).unwrap();
+    let verified = verify(&vault, ALL).await;
+    assert_eq!(verified.about(&log).snapshots, ids(&table, 3));
 }
 
 #[tokio::test]

@@ -218,6 +218,18 @@ impl Output {
         for (label, text) in lines {
             self.print(format_args!("{label:<11}{text}"))?;
         }
+        for kind in row.kinds.iter().flatten() {
+            let absent = match kind.absent {
+                0 => String::new(),
+                absent => format!(", {} only named", HumanCount(absent)),
+            };
+            self.print(format_args!(
+                "  {:<15} {:>9} files  {:>11}{absent}",
+                kind.kind,
+                HumanCount(kind.files).to_string(),
+                HumanBytes(kind.bytes).to_string()
+            ))?;
+        }
         self.findings(&row.findings)
     }
 
@@ -244,6 +256,7 @@ impl Output {
             Difference::Added => '+',
             Difference::Removed => '-',
             Difference::Changed => '~',
+            Difference::Unsure => '?',
         };
         self.print(format_args!(
             "{sign} {:<15} {:>12}  {}",
@@ -256,17 +269,36 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let after = row
+            .versions
+            .1
+            .map_or_else(|| "without a commit".to_owned(), |v| format!("v{v}"));
         self.print(format_args!(
-            "{} v{} to {} v{}: {} added, {} removed, {} changed, {} the same",
+            "{} v{} to {} {after}: {} added ({}), {} removed ({}), {} changed, {} the same; {} of them the log's",
             row.before,
             row.versions.0,
             row.after,
-            row.versions.1,
             HumanCount(row.added),
+            HumanBytes(row.bytes_added),
             HumanCount(row.removed),
+            HumanBytes(row.bytes_removed),
             HumanCount(row.changed),
             HumanCount(row.same),
-        ))
+            HumanCount(row.of_the_log),
+        ))?;
+        if row.unsure > 0 {
+            self.print(format_args!(
+                "{} have the same size and another tag: perhaps the same bytes put again, they were not read",
+                HumanCount(row.unsure)
+            ))?;
+        }
+        if row.outside > 0 {
+            self.print(format_args!(
+                "{} lie outside the table's folder and were not looked at",
+                HumanCount(row.outside)
+            ))?;
+        }
+        Ok(())
     }
 
     /// Prints what a restore found and would do.
@@ -329,7 +361,9 @@ impl Output {
             return self.line(row);
         }
         let severity = match row.severity {
+            Severity::Info => "info",
             Severity::Finding => "finding",
+            Severity::Unchecked => "UNCHECKED",
             Severity::Damage => "DAMAGE",
         };
         let table = row
@@ -343,7 +377,11 @@ impl Output {
         if !row.snapshots.is_empty() {
             let snapshots = row.snapshots.iter().map(SnapshotId::short);
             let snapshots = snapshots.collect::<Vec<_>>().join(", ");
-            self.print(format_args!("  hurts: {snapshots}"))?;
+            let word = match row.severity {
+                Severity::Damage | Severity::Unchecked => "hurts",
+                Severity::Info | Severity::Finding => "snapshots",
+            };
+            self.print(format_args!("  {word}: {snapshots}"))?;
         }
         self.print(format_args!("  remedy: {}", row.remedy))
     }
@@ -362,12 +400,30 @@ impl Output {
             HumanBytes(row.bytes_read),
             row.seconds,
         ))?;
-        match (row.damaged, row.findings) {
-            (0, 0) => self.print(format_args!("everything is as it should be")),
-            (0, findings) => self.print(format_args!("{findings} findings, nothing damaged")),
-            (damaged, findings) => {
-                self.print(format_args!("{damaged} DAMAGED, {findings} other findings"))
-            }
+        if row.read == "sample" {
+            self.print(format_args!(
+                "a sample was read: the same one in 64 by digest every time, and some of every newest snapshot"
+            ))?;
+        }
+        if let Some(subset) = &row.subset {
+            self.print(format_args!("of the bytes, part {subset} was read"))?;
+        }
+        if let (Some(objects @ 1..), Some(bytes)) = (row.unreferenced, row.unreferenced_bytes) {
+            self.print(format_args!(
+                "{} objects, {}, belong to no snapshot: what unfinished runs left, or what somebody put there",
+                HumanCount(objects),
+                HumanBytes(bytes)
+            ))?;
+        }
+        match (row.damaged, row.unchecked, row.findings) {
+            (0, 0, 0) => self.print(format_args!("everything is as it should be")),
+            (0, 0, findings) => self.print(format_args!("{findings} findings, nothing damaged")),
+            (0, unchecked, findings) => self.print(format_args!(
+                "{unchecked} UNCHECKED, {findings} other findings, no damage found"
+            )),
+            (damaged, unchecked, findings) => self.print(format_args!(
+                "{damaged} DAMAGED, {unchecked} unchecked, {findings} other findings"
+            )),
         }
     }
 
@@ -442,9 +498,10 @@ fn signed(change: i64) -> String {
 
 fn operation(row: &SnapshotRow) -> String {
     let operation = row.operation.as_deref().unwrap_or("?");
+    let distrusted = if row.distrusted { "  DISTRUSTED" } else { "" };
     match &row.user {
-        Some(user) => format!("{operation} by {user}"),
-        None => operation.to_owned(),
+        Some(user) => format!("{operation} by {user}{distrusted}"),
+        None => format!("{operation}{distrusted}"),
     }
 }
 
@@ -507,6 +564,7 @@ mod tests {
             files_added: 2,
             files_removed: 1,
             rows,
+            distrusted: false,
         }
     }
 

@@ -147,7 +147,7 @@ fn the_digest_of_the_log_sees_names_sizes_tags_and_nothing_below_the_checkpoint(
 
 #[test]
 fn log_files_stay_change_and_go_by_listing_and_clean_up() {
-    let commit = |n: u64| format!("{:020}.json", n);
+    let commit = |n: u64| format!("{n:020}.json");
     let entry = Entry {
         etag: Some(ETag("a".into())),
         size: 10,
@@ -348,10 +348,13 @@ fn rows_are_known_only_when_all_are_and_vectors_are_taken_off() {
     assert_eq!(tally.totals().rows, None);
 }
 
+/// Spans of absent files, and the ranges of versions that stay whole.
+type Spoiled = (&'static [(u64, Option<u64>)], &'static [(u64, u64)]);
+
 #[test]
 fn absent_files_spoil_the_versions_that_need_them() {
     let v = Version;
-    let cases: [(&[(u64, Option<u64>)], &[(u64, u64)]); 6] = [
+    let cases: [Spoiled; 6] = [
         (&[], &[(0, 9)]),
         (&[(0, Some(3))], &[(3, 9)]),
         (&[(4, Some(6))], &[(0, 3), (6, 9)]),

@@ -9,7 +9,7 @@ use super::{FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreReques
 use crate::error::Error;
 use crate::format::EntryKind;
 use crate::ids::{ETag, Location, ObjectKey};
-use crate::plan::restore::RestoreStep;
+use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::store::{Payload, RestoreStore, StoreErrorKind};
 
@@ -17,13 +17,19 @@ impl Restorer {
     /// Does what the plan says.
     ///
     /// # Errors
-    /// Another restore's claim, a target that changed since it was listed, damage in the vault. Run it again: what is
+    /// [`Error::OwnerMustChoose`] for a plan without permission; another restore's claim, a target that changed since it was listed, damage in the vault. Run it again: what is
     /// right by then is kept.
     pub async fn carry_out(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
     ) -> Result<RestoreDone, Error> {
+        if plan.permission == Permission::OwnerMustChoose {
+            return Err(Error::OwnerMustChoose {
+                what: format!("what stands at {}", self.target.uri()),
+                choices: vec!["restore elsewhere with --to".to_owned()],
+            });
+        }
         let RestorePlan {
             missing,
             wrong,

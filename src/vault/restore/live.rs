@@ -8,7 +8,7 @@ use super::{Restorer, makes_a_version};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
-use crate::delta::{Action, LogFile, LogFileKind};
+use crate::delta::{Action, LogError, LogFile, LogFileKind};
 use crate::error::Error;
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::LiveVersion;
@@ -23,6 +23,25 @@ use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 pub(super) struct Above {
     pub(super) versions: Vec<LiveVersion>,
     pub(super) whole: Vec<(Version, Version)>,
+    /// The oldest version that the live log can still rebuild, where it can be told.
+    pub(super) readable_from: Option<Version>,
+    /// What is wrong with the live log: often why somebody restores, so it must not stop them.
+    pub(super) trouble: Option<String>,
+}
+
+/// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
+fn trouble(error: Error) -> Result<String, Error> {
+    if let Error::Log(log) = &error
+        && !matches!(log, LogError::Sort(_) | LogError::Read { .. })
+    {
+        return Ok(log.to_string());
+    }
+    if let Error::Store(store) = &error
+        && store.is_not_found()
+    {
+        return Ok(format!("{} is gone", store.uri));
+    }
+    Err(error)
 }
 
 impl Restorer {
@@ -79,23 +98,53 @@ impl Restorer {
                 && number > version
             {
                 let body = self.spool_log_file(&file.key, &scratch, &mut spool).await?;
-                above.versions.push(describe(number, file, &body, &root)?);
+                let mut found = unread(number, file);
+                if let Err(error) = describe(&mut found, &file.key, &body, &root) {
+                    found.rows = None;
+                    above.trouble.get_or_insert(trouble(error)?);
+                }
+                above.versions.push(found);
             }
         }
         above
             .versions
             .sort_by_key(|found| std::cmp::Reverse(found.version));
+        match self
+            .whole_live(&listing, tip, &root, &scratch, &mut spool)
+            .await
+        {
+            Ok(Some((first, whole))) => {
+                above.readable_from = Some(first);
+                above.whole = whole;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                above.trouble.get_or_insert(trouble(error)?);
+            }
+        }
+        Ok(above)
+    }
+
+    /// Replays the live log from the oldest version that it can rebuild: that version, and which are whole.
+    async fn whole_live(
+        &self,
+        listing: &LogListing,
+        tip: Version,
+        root: &TableRoot,
+        scratch: &Scratch,
+        spool: &mut Spool,
+    ) -> Result<Option<(Version, Vec<(Version, Version)>)>, Error> {
         // The oldest way sees the most versions.
         let Some(way) = listing.candidates(tip).ok().and_then(Iterator::last) else {
-            return Ok(above);
+            return Ok(None);
         };
         let mut bodies: HashMap<ObjectKey, Spooled> = HashMap::new();
         let mut names: Vec<ObjectKey> = way.files().map(|file| file.key.clone()).collect();
         while let Some(key) = names.pop() {
-            let body = self.spool_log_file(&key, &scratch, &mut spool).await?;
+            let body = self.spool_log_file(&key, scratch, spool).await?;
             let listed = listing.checkpoints().iter().flat_map(|found| &found.files);
             if listed.map(|file| &file.key).any(|found| *found == key) {
-                names.extend(read_sidecars(&key, &body, &root)?);
+                names.extend(read_sidecars(&key, &body, root)?);
             }
             bodies.insert(key, body);
         }
@@ -105,7 +154,7 @@ impl Restorer {
             .map_or(Version(0), |checkpoint| checkpoint.version);
         let mut replay = Replay::new(scratch.path())?;
         let body_of = |key: &ObjectKey| bodies.get(key).cloned();
-        replay_segment(&way, body_of, &root, &mut replay, &mut |_| {})?;
+        replay_segment(&way, body_of, root, &mut replay, &mut |_| {})?;
         let (_, files) = replay.finish_with_history()?;
         let mut spans: Sorter<ByFile<(Version, Option<Version>)>> = Sorter::new(scratch.path())?;
         for file in files {
@@ -122,8 +171,8 @@ impl Restorer {
                 row: span,
             })?;
         }
-        above.whole = whole_versions(first, tip, &self.missing_spans(spans).await?);
-        Ok(above)
+        let whole = whole_versions(first, tip, &self.missing_spans(spans).await?);
+        Ok(Some((first, whole)))
     }
 
     /// The spans of the files that one listing of the table does not show.
@@ -153,14 +202,9 @@ impl Restorer {
     }
 }
 
-/// Sums up one commit of the live table.
-fn describe(
-    version: Version,
-    file: &LogFile,
-    body: &Spooled,
-    root: &TableRoot,
-) -> Result<LiveVersion, Error> {
-    let mut found = LiveVersion {
+/// What is known of a commit before it is read.
+fn unread(version: Version, file: &LogFile) -> LiveVersion {
+    LiveVersion {
         version,
         time: Some(file.last_modified),
         operation: None,
@@ -168,8 +212,17 @@ fn describe(
         rows: Some(0),
         files_added: 0,
         files_removed: 0,
-    };
-    read_actions(&file.key, body, root, &mut |action| {
+    }
+}
+
+/// Sums up one commit of the live table.
+fn describe(
+    found: &mut LiveVersion,
+    key: &ObjectKey,
+    body: &Spooled,
+    root: &TableRoot,
+) -> Result<(), Error> {
+    read_actions(key, body, root, &mut |action| {
         match action {
             Action::CommitInfo(info) => {
                 found.operation = info.operation;
@@ -199,5 +252,5 @@ fn describe(
         Ok(())
     })
     .map(drop)?;
-    Ok(found)
+    Ok(())
 }

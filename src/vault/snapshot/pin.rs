@@ -73,15 +73,17 @@ impl Pinned {
     }
 }
 
-/// Lists the log, chooses V and judges the records that could be the base.
+/// Lists the log, chooses V and judges the records that could be the base. `damaged` names objects that an earlier
+/// attempt could not read.
 pub(super) async fn pin(
     vault: &Vault,
     source: &Source,
     request: &SnapshotRequest,
     view: &LedgerView,
+    damaged: &[String],
     folder: &Path,
 ) -> Result<Pinned, Failure> {
-    let mut pinned = choose(vault, source, request, view, folder).await?;
+    let mut pinned = choose(vault, source, request, view, damaged, folder).await?;
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
@@ -101,6 +103,7 @@ async fn choose(
     source: &Source,
     request: &SnapshotRequest,
     view: &LedgerView,
+    damaged: &[String],
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let head = view
@@ -109,7 +112,7 @@ async fn choose(
         .as_ref()
         .filter(|_| request.distrust.is_empty());
     if let Some(head) = head.and_then(Past::of)
-        && let Some(pinned) = pin_after(vault, source, request, &head, folder).await?
+        && let Some(pinned) = pin_after(vault, source, request, &head, damaged, folder).await?
     {
         return Ok(pinned);
     }
@@ -125,7 +128,7 @@ async fn choose(
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
-        let older = older_base(vault, source, request, &pinned, folder).await?;
+        let older = older_base(vault, source, request, &pinned, damaged, folder).await?;
         match &older.base {
             None => pinned.findings.push(
                 "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
@@ -153,6 +156,7 @@ async fn pin_after(
     source: &Source,
     request: &SnapshotRequest,
     head: &Past,
+    damaged: &[String],
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
     // Where the base's entries may not be used again, the log must be held anew, and all of it.
@@ -186,7 +190,7 @@ async fn pin_after(
         pinned.unchanged = Some(head.clone());
         return Ok(Some(pinned));
     }
-    pinned.base = open_base(vault, request, head.clone(), judged).await?;
+    pinned.base = open_base(vault, request, head.clone(), judged, damaged).await?;
     Ok(pinned.base.is_some().then_some(pinned))
 }
 
@@ -205,6 +209,7 @@ async fn older_base(
     source: &Source,
     request: &SnapshotRequest,
     pinned: &Pinned,
+    damaged: &[String],
     folder: &Path,
 ) -> Result<Older, Failure> {
     let mut older = Older::default();
@@ -227,12 +232,12 @@ async fn older_base(
         let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
         if same || held {
             let id = past.id;
-            older.base = open_base(vault, request, past, judged).await?;
+            older.base = open_base(vault, request, past, judged, damaged).await?;
             if older.base.is_some() {
                 return Ok(older);
             }
             older.findings.push(format!(
-                "the manifest of snapshot {} is damaged: what it held is copied anew",
+                "the manifest of snapshot {}, or a page of it, is damaged: what it held is copied anew",
                 id.short()
             ));
         } else if judged == BaseUse::Untrusted {
@@ -286,12 +291,14 @@ fn may_reuse(vault: &Vault, request: &SnapshotRequest, past: &Past) -> bool {
     retention::may_reuse(&past.record, vault.file().lock_mode, request.now)
 }
 
-/// Reads a base's manifest; a damaged one is no base, and the snapshot copies anew what it held.
+/// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies anew
+/// what they held.
 async fn open_base(
     vault: &Vault,
     request: &SnapshotRequest,
     past: Past,
     using: BaseUse,
+    damaged: &[String],
 ) -> Result<Option<Base>, Failure> {
     let reuse = may_reuse(vault, request, &past);
     let manifest = match vault.manifest(&past.record).await {
@@ -299,6 +306,14 @@ async fn open_base(
         Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    let mut pages = manifest.log_pages.iter().chain(&manifest.data_pages);
+    if pages.any(|page| {
+        damaged
+            .iter()
+            .any(|object| *object == *page.page.key.as_str())
+    }) {
+        return Ok(None);
+    }
     // Taken for its live set, an unchanged record is one that the table went on from by no commit.
     let using = match (using, request.scope) {
         (BaseUse::Unchanged, Scope::Live) => BaseUse::Continue,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::error::ExitCode;
+use deltavault::format::ledger::Bodies;
 use deltavault::ids::{ObjectKey, SnapshotId};
 use deltavault::plan::restore::Mode;
 use deltavault::source::{OpenOutside, Source};
@@ -13,6 +14,8 @@ use deltavault::vault::Vault;
 use deltavault::vault::restore::{RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use deltavault::vault::snapshot::SnapshotDone;
 use deltavault::{Error, vault::snapshot::SnapshotRequest};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::fault_store::FaultStore;
 use super::table::Table;
@@ -80,7 +83,7 @@ impl Scene {
         let readable: Arc<dyn ReadStore> = Arc::new(self.vault.clone());
         let vault = Vault::open(readable).await.unwrap();
         let key = request(self.live.uri(), 0).key;
-        let chain = vault.chain(&key, Default::default(), &[]).await.unwrap();
+        let chain = vault.chain(&key, Bodies::new(), &[]).await.unwrap();
         chain.links.iter().map(|link| link.id).collect()
     }
 
@@ -159,6 +162,20 @@ pub(crate) async fn take_from(
     hours: i64,
 ) -> Result<SnapshotDone, Error> {
     take_as(live, vault, elsewhere, &request(live.uri(), hours)).await
+}
+
+/// Takes a snapshot of the table in `live` on a thread of its own, beside whatever else goes on.
+pub(crate) fn take_beside(
+    live: &Store,
+    vault: &Store,
+    elsewhere: &MemoryStore,
+    hours: i64,
+) -> JoinHandle<Result<SnapshotDone, Error>> {
+    let (live, vault, elsewhere) = (live.clone(), vault.clone(), elsewhere.clone());
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        runtime.block_on(take_from(&live, &vault, &elsewhere, hours))
+    })
 }
 
 /// Takes a snapshot of the table in `live` with a request of one's own.

@@ -11,12 +11,11 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
-use deltavault::plan::retention::{Class, promise};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
-use deltavault::vault::restore::{RestoreDone, RestorePlan, RestoreRequest, Restorer};
+use deltavault::vault::restore::{RestoreDone, RestoreRequest, Restorer};
 use deltavault::vault::snapshot::{
     Budget, JournalPace, SnapshotDone, SnapshotRequest, Snapshotter,
 };
@@ -179,17 +178,6 @@ pub(crate) async fn restore(
     restorer.carry_out(&request, plan).await
 }
 
-/// Plans a restore into the folder at `path`.
-pub(crate) async fn plan_restore(
-    vault: Arc<dyn ReadStore>,
-    done: &SnapshotDone,
-    path: &Path,
-    mode: Mode,
-) -> Result<RestorePlan, Error> {
-    let restorer = restorer(vault, Arc::new(LocalStore::open(path)?)).await?;
-    restorer.plan(&restore_request(done, mode, 1)).await
-}
-
 /// Every file below a folder, by its path from there, with its bytes.
 pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -223,9 +211,4 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-}
-
-/// The promise of the default class.
-pub(crate) fn default_promise(vault: &Vault, now: Timestamp) -> Timestamp {
-    promise(&Class::default(), vault.file(), now).unwrap()
 }

@@ -28,12 +28,18 @@ pub(super) struct Found {
     pub(super) permission: Permission,
     /// What is missing or wrong.
     pub(super) to_put: PlannedWork,
+    /// Commits among them.
+    pub(super) commits: u64,
     pub(super) wrong: u64,
     pub(super) kept: PlannedWork,
     pub(super) left: Vec<String>,
     pub(super) outside_missing: Vec<String>,
     pub(super) lost: Vec<LiveVersion>,
     pub(super) whole_live: Vec<(Version, Version)>,
+    /// The oldest version that the live log can rebuild.
+    pub(super) readable_from: Option<Version>,
+    /// What is wrong with the live log.
+    pub(super) live_trouble: Option<String>,
     pub(super) nothing_to_do: bool,
     /// Objects that vanished from a dropped table while it was looked at.
     pub(super) vanishing: u64,
@@ -78,15 +84,24 @@ impl Found {
                 files: plan.missing.files + plan.wrong.files,
                 bytes: plan.missing.bytes + plan.wrong.bytes,
             },
+            commits: plan.missing_commits,
             wrong: plan.wrong.files,
             kept: plan.kept,
             left: plan.left.clone(),
             outside_missing: plan.outside_missing.clone(),
             lost: plan.lost.clone(),
             whole_live: plan.whole_live.clone(),
+            readable_from: plan.readable_from,
+            live_trouble: plan.live_trouble.clone(),
             nothing_to_do: plan.is_empty() && plan.outside_missing.is_empty(),
             vanishing: 0,
         }
+    }
+
+    /// Whether time travel reads a version once its files are back; where the log does not tell, nothing is
+    /// promised.
+    fn can_be_read(&self, version: Version) -> bool {
+        self.readable_from.is_some_and(|oldest| oldest <= version)
     }
 
     fn is_whole(&self, version: Version) -> bool {
@@ -204,6 +219,8 @@ impl Case<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use deltavault::ids::Timestamp;
 
     use super::*;
@@ -224,12 +241,15 @@ mod tests {
             situation,
             permission,
             to_put: work(missing),
+            commits: 0,
             wrong: 0,
             kept: work(40 - missing),
             left: Vec::new(),
             outside_missing: Vec::new(),
             lost: Vec::new(),
             whole_live: Vec::new(),
+            readable_from: None,
+            live_trouble: None,
             nothing_to_do: missing == 0,
             vanishing: 0,
         }
@@ -248,6 +268,7 @@ mod tests {
         let situation = Situation::NewerLive { tip: Version(15) };
         let whole = whole.iter();
         Found {
+            readable_from: Some(Version(5)),
             lost: vec![
                 version(15, "MERGE", Some(12_000)),
                 version(14, "VACUUM END", Some(0)),
@@ -262,13 +283,12 @@ mod tests {
 
     /// Tells it as the renderer does, and makes sure that it stays short.
     fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
-        let record = Record::decode(RECORD).unwrap();
+        let mut record = Record::decode(RECORD).unwrap();
         let again = Again::new("deltavault", Some(Path::new("/backup/vault")), None);
         let target = match how {
             How::To(uri) => uri.trim_start_matches("file://"),
             How::InPlace | How::Heal | How::Later(_) => "/lake/sales/orders",
         };
-        let mut record = record;
         record.version = Version(7);
         record.table.uri = "file:///lake/sales/orders".into();
         record.table.name = "sales.orders".into();
@@ -286,10 +306,10 @@ mod tests {
         };
         let mut text = String::new();
         for line in case.lines(false) {
-            text += &format!("{:<7} {}\n", line.label, line.text);
+            writeln!(text, "{:<7} {}", line.label, line.text).unwrap();
         }
         for choice in case.choices() {
-            text += &format!("  {}:\n    {}\n", choice.effect, choice.command);
+            writeln!(text, "  {}:\n    {}", choice.effect, choice.command).unwrap();
         }
         assert!(text.lines().count() < 15, "{text}");
         (case.way(), text)
@@ -312,7 +332,7 @@ mod tests {
                 "live v15 healthy",
                 "4 of 40 files gone",
                 "CAUSE   v14  2026-11-20 02:11:00Z  VACUUM END  etl-prod",
-                "VAULT   holds all 4 (4.00 MiB)",
+                "VAULT   holds all of that: 4 files, 4.00 MiB",
                 "WHOLE   still readable at its place: v9-v15",
                 "loses v8-v15, by etl-prod",
                 "deltavault --vault /backup/vault restore sales.orders --version 7 --heal --yes",
@@ -335,6 +355,31 @@ mod tests {
             ],
         );
         assert!(!text.contains("CAUSE"), "{text}");
+    }
+
+    #[test]
+    fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
+        let mut cleaned = newer(4, &[(9, 15)]);
+        cleaned.readable_from = Some(Version(9));
+        let (_, text) = told(&cleaned, &Which::Latest, &How::InPlace);
+        all_of(
+            &text,
+            &["v7 was cleaned out of it", "--to /lake/sales/orders-v7"],
+        );
+        assert!(!text.contains("--heal"), "{text}");
+    }
+
+    #[test]
+    fn a_live_log_that_cannot_be_read_is_what_comes_first() {
+        let mut broken = newer(4, &[]);
+        broken.readable_from = None;
+        broken.live_trouble = Some("_delta_log/15.json line 1 is not an action".into());
+        let (way, text) = told(&broken, &Which::Unsaid, &How::InPlace);
+        assert!(matches!(way, Way::Choose(_)));
+        all_of(
+            &text,
+            &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
+        );
     }
 
     #[test]

@@ -77,6 +77,17 @@ impl Case<'_> {
             lines.extend(self.told_vault());
         }
         if let Situation::NewerLive { tip } = found.situation {
+            if let Some(trouble) = &found.live_trouble {
+                lines.push(line("LOG", trouble.clone()));
+            } else if !found.can_be_read(self.version) {
+                lines.push(line(
+                    "LOG",
+                    format!(
+                        "v{} was cleaned out of it: files put back under it cannot be read",
+                        self.version
+                    ),
+                ));
+            }
             if !found.whole_live.is_empty() {
                 lines.push(line(
                     "WHOLE",
@@ -128,6 +139,9 @@ impl Case<'_> {
                     ""
                 };
                 format!("live v{tip} healthy{rest}")
+            }
+            Situation::NewerLive { tip } if found.live_trouble.is_some() => {
+                format!("live v{tip} BROKEN: its log cannot be read")
             }
             Situation::NewerLive { tip } => format!("live v{tip} NOT WHOLE: files of it are gone"),
         };

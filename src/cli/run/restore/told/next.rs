@@ -23,7 +23,7 @@ impl Case<'_> {
             }
             (Situation::NewerLive { tip }, _) if *self.how != How::Heal => {
                 let mut choices = Vec::new();
-                if found.to_put.files > 0 {
+                if found.to_put.files > 0 && found.can_be_read(version) {
                     choices.push(choice(
                         format!(
                             "v{version} readable again under live v{tip}, about {put}; the next VACUUM \
@@ -31,7 +31,7 @@ impl Case<'_> {
                         ),
                         self.restore(&["--heal", "--yes"]),
                     ));
-                } else {
+                } else if found.is_whole(version) {
                     choices.push(choice(
                         format!("v{version} is whole: a new commit brings it back and loses nothing (Spark)"),
                         self.restore_statement(version),
@@ -92,8 +92,7 @@ impl Case<'_> {
             }
         }
         notes.extend(self.told_left());
-        let healed = matches!(self.found.situation, Situation::NewerLive { .. });
-        if !healed && !self.has_in_commit_timestamps() {
+        if self.found.commits > 0 && !self.has_in_commit_timestamps() {
             notes.push(line(
                 "WARNING",
                 "time travel by timestamp is wrong for the restored versions: their commits have new file \
@@ -109,7 +108,7 @@ impl Case<'_> {
                 ));
                 notes.push(line("NEXT", self.create_statement()));
             }
-            Situation::NewerLive { .. } => {
+            Situation::NewerLive { .. } if self.found.can_be_read(self.version) => {
                 let statement = self.restore_statement(self.version);
                 notes.push(line(
                     "NEXT",
@@ -117,6 +116,7 @@ impl Case<'_> {
                 ));
             }
             Situation::NothingAbove
+            | Situation::NewerLive { .. }
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. } => {}
         }

@@ -1,0 +1,90 @@
+//! The local index as commands use it: where it is, and going on without it when it cannot be used.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use deltavault::format::TableKey;
+use deltavault::format::ledger::Bodies;
+use deltavault::ids::Id128;
+use deltavault::index::{Index, IndexError, Opened};
+use deltavault::plan::choose::History;
+use deltavault::progress::Progress;
+
+/// The index of a vault, or nothing.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    index: Option<Index>,
+    progress: Arc<dyn Progress>,
+}
+
+impl Cache {
+    /// Opens the index of a vault where there can be one.
+    pub(crate) fn open(vault: Id128, progress: Arc<dyn Progress>) -> Self {
+        let mut cache = Self {
+            index: None,
+            progress,
+        };
+        // No folder for it is as good a state as any.
+        if let Some(path) = index_path(vault) {
+            let opened = Index::open(&path, vault);
+            cache.take(opened);
+        }
+        cache
+    }
+
+    /// What it holds of a table's ledger.
+    pub(crate) fn records(&mut self, table: &TableKey) -> Bodies {
+        let read = self.index.as_ref().map(|index| index.records(table));
+        match read {
+            None => Bodies::new(),
+            Some(Ok(bodies)) => bodies,
+            Some(Err(error)) => {
+                self.renew(error);
+                Bodies::new()
+            }
+        }
+    }
+
+    /// Takes in what was read.
+    pub(crate) fn put(&mut self, histories: &[History]) {
+        for history in histories {
+            let put = self.index.as_mut().map(|index| index.put_records(history));
+            if let Some(Err(error)) = put {
+                self.renew(error);
+            }
+        }
+    }
+
+    fn renew(&mut self, error: IndexError) {
+        if let Some(index) = self.index.take() {
+            let opened = index.renew(error);
+            self.take(opened);
+        }
+    }
+
+    fn take(&mut self, opened: Result<Opened, IndexError>) {
+        match opened {
+            Ok(Opened { index, moved_aside }) => {
+                if let Some(aside) = moved_aside {
+                    self.progress.note(&format!(
+                        "the local index could not be used and is made anew; the old file is {}",
+                        aside.display()
+                    ));
+                }
+                self.index = Some(index);
+            }
+            Err(error) => tracing::info!(%error, "going on without the local index"),
+        }
+    }
+}
+
+/// Where the index of a vault is: `$XDG_CACHE_HOME/deltavault/<vault id>.db`, else below `~/.cache`.
+pub(crate) fn index_path(vault: Id128) -> Option<PathBuf> {
+    // A relative path there is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
+    let folder = |variable, below: &str| {
+        let path = PathBuf::from(std::env::var_os(variable)?);
+        path.is_absolute().then(|| path.join(below))
+    };
+    let cache = folder("XDG_CACHE_HOME", "").or_else(|| folder("HOME", ".cache"))?;
+    Some(cache.join("deltavault").join(format!("{vault}.db")))
+}

@@ -1,0 +1,353 @@
+//! `snapshots`, `show`, `ls`, `diff` and `index rebuild`: what is in a vault.
+
+use std::sync::Arc;
+
+use deltavault::format::ledger::{Bodies, Severity};
+use deltavault::format::{Entry, Placement, VaultKey};
+use deltavault::ids::SnapshotId;
+use deltavault::index::Index;
+use deltavault::plan::choose::{History, Snapshot};
+use deltavault::vault::diff::{
+    Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
+};
+use deltavault::vault::look::find_snapshot;
+use deltavault::{Error, ExitCode};
+use futures::TryStreamExt;
+
+use super::Context;
+use crate::cli::args::{DiffSide, SnapshotPrefix};
+use crate::cli::cache::{Cache, index_path};
+use crate::cli::request::TableName;
+use crate::cli::rows::{
+    DiffDone, DiffRow, Difference, FileRow, IndexDone, KindRow, ShowRow, SnapshotRow,
+};
+use crate::cli::stores::{OpenVault, open_folder};
+
+/// `snapshots`
+pub(super) async fn snapshots(
+    table: Option<TableName>,
+    context: &mut Context,
+) -> Result<ExitCode, Error> {
+    let open = OpenVault::open(context.vault()?).await?;
+    let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
+    let histories = match table {
+        None => {
+            let histories = open.vault.histories(|table| cache.records(table));
+            histories.await?
+        }
+        Some(table) => {
+            let found = open.find_table(&table).await?;
+            let bodies = cache.records(&found.key);
+            vec![open.vault.history(&found.key, bodies).await?]
+        }
+    };
+    cache.put(&histories);
+    let rows = histories.iter().flat_map(|history| &history.snapshots);
+    let rows: Vec<SnapshotRow> = rows.map(snapshot_row).collect();
+    context.output.snapshots(&rows)?;
+    let mut code = ExitCode::Done;
+    for history in &histories {
+        for newer in history.newer.iter().filter(|newer| !newer.is_distrusted) {
+            let error = Error::from(newer.error.clone());
+            context.output.table_failed(history.name(), &error)?;
+            code = code.max(error.exit_code());
+        }
+        for finding in &history.findings {
+            let name = history.name();
+            context.progress.note(&format!("{name}: {finding}"));
+            if finding.severity() == Severity::Damage {
+                code = code.max(ExitCode::Damage);
+            }
+        }
+    }
+    if code == ExitCode::Damage {
+        context
+            .progress
+            .note("the ledger is damaged: `deltavault verify` says what to do");
+    }
+    Ok(code)
+}
+
+/// `show`
+pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
+    let looked = Looked::new(context).await?;
+    let (_, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
+    let vault = &looked.open.vault;
+    let kinds = async {
+        let manifest = vault.manifest(&snapshot.record).await?;
+        vault.count_kinds(&manifest).await
+    };
+    // The record can be shown whatever became of its pages.
+    let (kinds, damage) = match kinds.await {
+        Ok(kinds) => (Some(kinds), None),
+        Err(error) => (None, Some(error)),
+    };
+    let kinds = kinds.map(|kinds| {
+        let kinds = kinds.into_iter().map(|(kind, count)| KindRow {
+            kind: kind.as_str(),
+            files: count.files,
+            bytes: count.bytes,
+            absent: count.absent,
+        });
+        kinds.collect()
+    });
+    context.output.show(&show_row(snapshot, kinds))?;
+    damage.map_or(Ok(ExitCode::Done), Err)
+}
+
+/// `ls`
+pub(super) async fn ls(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
+    let looked = Looked::new(context).await?;
+    let (_, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
+    let vault = &looked.open.vault;
+    let manifest = vault.manifest(&snapshot.record).await?;
+    let mut files = vault.files(&manifest);
+    while let Some(entry) = files.try_next().await? {
+        context.output.file(&file_row(&entry))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+/// `diff`
+pub(super) async fn diff(
+    before: SnapshotPrefix,
+    after: DiffSide,
+    context: &mut Context,
+) -> Result<ExitCode, Error> {
+    let looked = Looked::new(context).await?;
+    let vault = &looked.open.vault;
+    let (_, before) = find_snapshot(&looked.histories, before.as_str())?;
+    let manifest = vault.manifest(&before.record).await?;
+    let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let mut rows = Rows(context);
+    let done = match after {
+        DiffSide::Live => {
+            let live = open_folder(&before.record.table.uri)?;
+            let totals = vault
+                .diff_live(&manifest, &live, spill.path(), &mut |found| {
+                    rows.live(&found)
+                })
+                .await?;
+            live_done(before, &totals)
+        }
+        DiffSide::Snapshot(after) => {
+            let (_, after) = find_snapshot(&looked.histories, after.as_str())?;
+            let other = vault.manifest(&after.record).await?;
+            let totals = vault
+                .diff(&manifest, &other, spill.path(), &mut |found| {
+                    rows.snapshots(&found)
+                })
+                .await?;
+            diff_done(before, after, &totals)
+        }
+    };
+    context.output.diff_done(&done)?;
+    Ok(ExitCode::Done)
+}
+
+/// `index rebuild`
+pub(super) async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
+    let open = OpenVault::open(context.vault()?).await?;
+    let histories = open.vault.histories(|_| Bodies::default()).await?;
+    let id = open.vault.file().id;
+    let path = index_path(id).ok_or(Error::NoCacheFolder)?;
+    let mut opened = Index::open(&path, id)?;
+    if let Err(error) = opened.index.rebuild(&histories) {
+        opened = opened.index.renew(error)?;
+        opened.index.rebuild(&histories)?;
+    }
+    context.output.index_done(&IndexDone {
+        path: path.display().to_string(),
+        tables: histories.len() as u64,
+        snapshots: histories
+            .iter()
+            .map(|history| history.snapshots.len() as u64)
+            .sum(),
+    })?;
+    Ok(ExitCode::Done)
+}
+
+/// A vault that is open, and everything that its ledgers say.
+struct Looked {
+    open: OpenVault,
+    histories: Vec<History>,
+}
+
+impl Looked {
+    async fn new(context: &Context) -> Result<Self, Error> {
+        let open = OpenVault::open(context.vault()?).await?;
+        let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
+        let histories = open.vault.histories(|table| cache.records(table)).await?;
+        cache.put(&histories);
+        Ok(Self { open, histories })
+    }
+}
+
+/// Prints differences as they are found.
+struct Rows<'a>(&'a mut Context);
+
+impl Rows<'_> {
+    fn snapshots(&mut self, found: &Differs) -> Result<(), Error> {
+        let (difference, size, size_before) = match found.change {
+            Change::Added { size } => (Difference::Added, size, None),
+            Change::Removed { size } => (Difference::Removed, size, Some(size)),
+            Change::Changed { before, after } => (Difference::Changed, after, Some(before)),
+        };
+        self.0.output.difference(&DiffRow {
+            difference,
+            kind: found.kind.as_str(),
+            path: found.file.to_string(),
+            size,
+            size_before,
+        })
+    }
+
+    fn live(&mut self, found: &LiveDifference) -> Result<(), Error> {
+        let (difference, size, size_before) = match found.change {
+            LiveChange::Missing { size } => (Difference::Removed, size, Some(size)),
+            LiveChange::OtherSize { held, live } => (Difference::Changed, live, Some(held)),
+            LiveChange::Unsure { size } => (Difference::Unsure, size, Some(size)),
+            LiveChange::NewerLog { size } | LiveChange::Extra { size } => {
+                (Difference::Added, size, None)
+            }
+        };
+        let kind = match (found.kind, found.change) {
+            (Some(kind), _) => kind.as_str(),
+            (None, LiveChange::NewerLog { .. }) => "newer-log",
+            (None, _) => "extra",
+        };
+        self.0.output.difference(&DiffRow {
+            difference,
+            kind,
+            path: found.file.to_string(),
+            size,
+            size_before,
+        })
+    }
+}
+
+fn diff_done(before: &Snapshot, after: &Snapshot, totals: &DiffTotals) -> DiffDone {
+    let DiffTotals { log, data } = totals;
+    let differing = |sums: &DiffSums| sums.added.files + sums.removed.files + sums.changed.files;
+    DiffDone {
+        before: before.id.short(),
+        after: after.id.short(),
+        versions: (before.record.version, Some(after.record.version)),
+        added: log.added.files + data.added.files,
+        removed: log.removed.files + data.removed.files,
+        changed: log.changed.files + data.changed.files,
+        same: log.same + data.same,
+        unsure: 0,
+        outside: 0,
+        bytes_added: log.added.bytes.saturating_add(data.added.bytes),
+        bytes_removed: log.removed.bytes.saturating_add(data.removed.bytes),
+        of_the_log: differing(log),
+    }
+}
+
+fn live_done(before: &Snapshot, totals: &LiveTotals) -> DiffDone {
+    DiffDone {
+        before: before.id.short(),
+        after: "live".to_owned(),
+        versions: (before.record.version, totals.newest),
+        added: totals.newer_log.files + totals.extra.files,
+        removed: totals.missing.files,
+        changed: totals.other_size.files,
+        same: totals.same,
+        unsure: totals.unsure.files,
+        outside: totals.outside,
+        bytes_added: totals.newer_log.bytes.saturating_add(totals.extra.bytes),
+        bytes_removed: totals.missing.bytes,
+        of_the_log: totals.of_the_log,
+    }
+}
+
+fn snapshot_row(snapshot: &Snapshot) -> SnapshotRow {
+    let record = snapshot.record.as_ref();
+    let change = &record.change;
+    SnapshotRow {
+        table: record.table.name.clone(),
+        uri: record.table.uri.clone(),
+        snapshot: snapshot.id,
+        sequence: snapshot.seq,
+        version: record.version,
+        commit_time: record.commit_time,
+        taken_at: record.taken_at,
+        promise: record.promise,
+        lock_mode: record.lock_mode,
+        class: record.class.clone(),
+        scope: record.scope,
+        trigger: record.trigger,
+        files: record.totals.files,
+        bytes: record.totals.bytes,
+        new_files: change.new_files,
+        new_bytes: change.new_bytes,
+        versions: change.versions,
+        operation: change.operation.clone(),
+        user: change.user.clone(),
+        files_added: change.files_added,
+        files_removed: change.files_removed,
+        rows: change.rows,
+        distrusted: snapshot.is_distrusted,
+    }
+}
+
+fn show_row(snapshot: &Snapshot, kinds: Option<Vec<KindRow>>) -> ShowRow {
+    let record = snapshot.record.as_ref();
+    let protocol = &record.protocol;
+    let features = protocol
+        .reader_features
+        .iter()
+        .chain(&protocol.writer_features);
+    let mut features: Vec<&str> = features.map(String::as_str).collect();
+    features.sort_unstable();
+    features.dedup();
+    let mut text = format!("reader {}, writer {}", protocol.reader, protocol.writer);
+    if !features.is_empty() {
+        text = format!("{text}: {}", features.join(", "));
+    }
+    let (table, seq) = (snapshot.table.clone(), snapshot.seq);
+    ShowRow {
+        snapshot: snapshot_row(snapshot),
+        delta_id: record.table.delta_id.clone(),
+        kinds,
+        data_files: record.totals.data_files,
+        data_bytes: record.totals.data_bytes,
+        live_rows: record.totals.rows,
+        absent_files: record.totals.absent_files,
+        protocol: text,
+        checkpoint: record.checkpoint,
+        whole_versions: record.whole_versions.clone(),
+        previous: record.previous.map(|previous| SnapshotId(previous.sha256)),
+        base: record.base,
+        manifest: record.manifest.key.to_string(),
+        record: VaultKey::Record { table, seq }.to_string(),
+        principal: record.principal.clone(),
+        tool: record.tool.clone(),
+        findings: record.findings.clone(),
+    }
+}
+
+fn file_row(entry: &Entry) -> FileRow {
+    let placement = match &entry.placement {
+        Placement::Absent {} => "absent".to_owned(),
+        Placement::Inline(_) => "inline".to_owned(),
+        Placement::Copy { reference }
+        | Placement::Blob {
+            offset: None,
+            reference,
+        } => reference.key.to_string(),
+        Placement::Blob {
+            offset: Some(offset),
+            reference,
+        } => format!("{}@{offset}", reference.key),
+    };
+    FileRow {
+        kind: entry.kind.as_str(),
+        path: entry.file.to_string(),
+        size: entry.size,
+        rows: entry.rows,
+        sha256: entry.sha256,
+        placement,
+    }
+}

@@ -1,0 +1,85 @@
+//! What a restore says of the live table above the version that is wanted.
+
+use std::sync::Arc;
+
+use deltavault::ids::Version;
+use deltavault::plan::restore::{Mode, Situation};
+use deltavault::store::memory::MemoryStore;
+use deltavault::vault::restore::RestorePlan;
+use deltavault::vault::snapshot::SnapshotDone;
+
+use super::support::table::Table;
+use super::support::world::{init, request, restore_request, restorer, snapshotter, source};
+
+struct Scene {
+    table: Table,
+    live: MemoryStore,
+    vault: MemoryStore,
+    first: SnapshotDone,
+}
+
+/// A table at version 2, and a snapshot of it.
+async fn scene() -> Scene {
+    let live = MemoryStore::new("s3://lake/orders");
+    let vault = MemoryStore::without_locks("s3://vault");
+    init(&vault).await;
+    let mut table = Table::create(Arc::new(live.clone()), "orders").await;
+    table.append(2, 100).await;
+    table.append(2, 100).await;
+    let taking = snapshotter(Arc::new(vault.clone())).await.unwrap();
+    let table_source = source(Arc::new(live.clone()));
+    let first = taking
+        .take(&table_source, &request("s3://lake/orders", 0))
+        .await
+        .unwrap();
+    Scene {
+        table,
+        live,
+        vault,
+        first,
+    }
+}
+
+async fn plan(scene: &Scene) -> RestorePlan {
+    let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
+    let request = restore_request(&scene.first, Mode::InPlace, 1);
+    restorer.await.unwrap().plan(&request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_newer_commit_that_cannot_be_read_is_told_and_does_not_stop_the_plan() {
+    let mut scene = scene().await;
+    scene.table.append(1, 100).await;
+    let torn = format!("_delta_log/{:020}.json", 4);
+    scene
+        .table
+        .put(&torn, b"{\"add\": {\"path\"".to_vec())
+        .await;
+    let gone = scene.table.names("part").await.remove(0);
+    scene.table.remove(&gone).await;
+
+    let plan = plan(&scene).await;
+    assert_eq!(plan.situation, Situation::NewerLive { tip: Version(4) });
+    assert_eq!(plan.missing.files, 1);
+    assert!(plan.live_trouble.unwrap().contains(&torn));
+    let told: Vec<_> = plan.lost.iter().map(|it| it.operation.as_deref()).collect();
+    assert_eq!(told, [None, Some("WRITE")], "newest first");
+    assert_eq!(plan.whole_live, []);
+}
+
+#[tokio::test]
+async fn the_oldest_version_that_the_live_log_can_rebuild_is_told() {
+    let mut scene = scene().await;
+    assert_eq!(plan(&scene).await.readable_from, None, "nothing is above");
+    scene.table.append(1, 100).await;
+    assert_eq!(plan(&scene).await.readable_from, Some(Version(0)));
+    scene.table.checkpoint().await;
+    for version in 0..3 {
+        let cleaned = format!("_delta_log/{version:020}.json");
+        scene.table.remove(&cleaned).await;
+    }
+    let plan = plan(&scene).await;
+    assert_eq!(plan.readable_from, Some(Version(3)));
+    assert_eq!(plan.live_trouble, None);
+    assert_eq!(plan.whole_live, [(Version(3), Version(3))]);
+}

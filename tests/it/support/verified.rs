@@ -1,0 +1,71 @@
+//! Verifications and what they said.
+
+use deltavault::ExitCode;
+use deltavault::format::TableKey;
+use deltavault::ids::Timestamp;
+use deltavault::plan::verify::{Finding, ReadBytes, VerifyPlan, VerifyReport};
+use deltavault::progress::NoProgress;
+use deltavault::vault::Vault;
+
+/// What a verification said.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) report: VerifyReport,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Verified {
+    /// How the process would end.
+    pub(crate) fn code(&self) -> ExitCode {
+        self.report.exit_code()
+    }
+
+    /// The finding about an object.
+    pub(crate) fn about(&self, object: &(impl ToString + ?Sized)) -> &Finding {
+        let object = object.to_string();
+        let mut about = self.findings.iter().filter(|it| it.object == object);
+        let found = about.next();
+        found.unwrap_or_else(|| panic!("nothing about {object} in {:#?}", self.findings))
+    }
+
+    /// Whether there is a finding about an object.
+    pub(crate) fn is_about(&self, object: &(impl ToString + ?Sized)) -> bool {
+        let object = object.to_string();
+        self.findings.iter().any(|it| it.object == object)
+    }
+}
+
+/// Reads everything, at a time when every promise holds.
+pub(crate) const ALL: VerifyPlan = VerifyPlan {
+    read: ReadBytes::All,
+    subset: None,
+    now: Timestamp::UNIX_EPOCH,
+};
+
+/// Reads nothing but records, manifests and pages.
+pub(crate) const NO_BYTES: VerifyPlan = VerifyPlan {
+    read: ReadBytes::None,
+    ..ALL
+};
+
+pub(crate) async fn verify(vault: &Vault, plan: VerifyPlan) -> Verified {
+    verify_tables(vault, None, plan).await
+}
+
+pub(crate) async fn verify_tables(
+    vault: &Vault,
+    tables: Option<&[TableKey]>,
+    plan: VerifyPlan,
+) -> Verified {
+    let spill = tempfile::tempdir().unwrap();
+    let mut findings = Vec::new();
+    let mut found = |finding| {
+        findings.push(finding);
+        Ok(())
+    };
+    let report = vault
+        .verify(tables, plan, spill.path(), &NoProgress, &mut found)
+        .await
+        .unwrap();
+    Verified { report, findings }
+}
