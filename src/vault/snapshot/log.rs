@@ -212,6 +212,18 @@ fn merge<'a>(
                 file.as_ref(),
                 scope,
             );
+            // A sidecar has no version of its own: it stays as long as a checkpoint that names it.
+            let decided = match (&entry, &file) {
+                (
+                    Some(Entry {
+                        kind: EntryKind::Sidecar,
+                        file: Location::Inside(key),
+                        ..
+                    }),
+                    None,
+                ) if sidecars.contains(key) => LogStep::Keep,
+                _ => decided,
+            };
             let step = match (decided, entry, file) {
                 (LogStep::Keep, Some(entry), _) => Step::Keep(Box::new(entry)),
                 (LogStep::Take, _, Some(file)) => Step::Take(file),
