@@ -276,12 +276,11 @@ async fn the_hint_is_held_while_it_is_true() {
     ] {
         scene.table.overwrite(HINT, wrong.as_bytes().to_vec()).await;
         scene.table.append(1, 100).await;
-        let done = scene.take(&scene.vault).await;
-        scene.nights += 1;
-        let (log, _) = entries(&scene.vault, &done).await;
-        // The old one still names a checkpoint that is held.
-        let held = log.get(HINT).map(|entry| entry.size);
-        assert!(held.is_none_or(|size| size == 22), "{wrong}: {held:?}");
+        let done = scene.night().await;
+        assert!(
+            !scene.log(&done).await.contains(&HINT.to_owned()),
+            "{wrong}"
+        );
     }
     scene.table.checkpoint().await;
     let done = scene.night().await;
@@ -354,4 +353,19 @@ async fn compactions_are_held_and_never_needed() {
     scene.table.append(1, 100).await;
     let done = scene.night().await;
     assert!(scene.log(&done).await.contains(&name));
+}
+
+#[tokio::test]
+async fn a_base_whose_promise_ends_lends_nothing_and_the_whole_log_is_held_anew() {
+    let mut scene = Scene::set().await;
+    scene.table.append(4, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Sidecars(2)).await;
+    scene.night().await;
+    scene.table.append(1, 100).await;
+    for unchanged in [false, true] {
+        scene.nights += 28;
+        let done = scene.night().await;
+        assert_eq!(done.record.change.new_files, 3 + 2 + 2 + 5, "{unchanged}");
+        assert_eq!(change(&done).2, Some(if unchanged { 0 } else { 10 }));
+    }
 }

@@ -212,16 +212,8 @@ fn merge<'a>(
                 file.as_ref(),
                 scope,
             );
-            // A sidecar has no version of its own: it stays as long as a checkpoint that names it.
             let decided = match (&entry, &file) {
-                (
-                    Some(Entry {
-                        kind: EntryKind::Sidecar,
-                        file: Location::Inside(key),
-                        ..
-                    }),
-                    None,
-                ) if sidecars.contains(key) => LogStep::Keep,
+                (Some(entry), None) => unlisted(entry, sidecars).unwrap_or(decided),
                 _ => decided,
             };
             let step = match (decided, entry, file) {
@@ -232,6 +224,19 @@ fn merge<'a>(
             return Ok(Some((step, (base, listed))));
         }
     })
+}
+
+/// What becomes of held entries that name no version and are not listed any more, whatever their place in the log.
+fn unlisted(entry: &Entry, sidecars: &HashSet<ObjectKey>) -> Option<LogStep> {
+    match (entry.kind, &entry.file) {
+        // It stays as long as a checkpoint that names it.
+        (EntryKind::Sidecar, Location::Inside(key)) if sidecars.contains(key) => {
+            Some(LogStep::Keep)
+        }
+        // Every listing reaches it, so it is gone, or no longer true.
+        (EntryKind::LastCheckpoint, _) => Some(LogStep::Drop),
+        _ => None,
+    }
 }
 
 fn kind_of(kind: LogFileKind) -> EntryKind {
