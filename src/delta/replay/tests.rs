@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::delta::commit::read_commit;
 use crate::delta::path::TableRoot;
