@@ -26,6 +26,7 @@ mod incremental;
 mod killed;
 mod look;
 mod model;
+mod proof;
 mod restore_by_hand;
 mod restore_plan;
 mod sample_vault;
