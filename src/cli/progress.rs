@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use deltavault::progress::{Phase, PlannedWork, Progress};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+/// Before anything is planned there are no totals to measure against.
+const PHASE_ONLY: &str = "{spinner} {msg}";
+
 const TEMPLATE: &str = "{msg} {wide_bar} {prefix} files  {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  ETA {eta}";
 
 /// A progress bar on stderr.
@@ -28,10 +31,7 @@ impl Bar {
         } else {
             ProgressBar::new(0)
         };
-        // A template that cannot be parsed would only cost the looks.
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        set_style(&bar, PHASE_ONLY);
         Self {
             shown: bar,
             notes: !quiet,
@@ -58,6 +58,13 @@ impl Bar {
     }
 }
 
+/// A template that cannot be parsed would only cost the looks.
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+}
+
 impl Progress for Bar {
     fn phase(&self, table: &str, phase: Phase) {
         self.shown
@@ -65,6 +72,7 @@ impl Progress for Bar {
     }
 
     fn planned(&self, work: PlannedWork) {
+        set_style(&self.shown, TEMPLATE);
         self.planned.fetch_add(work.files, Ordering::Relaxed);
         self.shown.inc_length(work.bytes);
         self.show_files();

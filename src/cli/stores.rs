@@ -146,7 +146,8 @@ pub(crate) fn outside_for_restore() -> OpenOutsideForRestore {
     })
 }
 
-/// Opens the folder of a file that a log names by a canonical URI, `file:/folder/name`.
+/// Opens the place of a file that a log names by a canonical URI, `file:/folder/name`: below the deepest folder
+/// that is there, because the file's own may be gone and has to come back with it.
 fn open_outside(uri: &str) -> Result<(LocalStore, ObjectKey), StoreError> {
     let refused = |reason: &str| StoreError {
         action: "open",
@@ -159,13 +160,16 @@ fn open_outside(uri: &str) -> Result<(LocalStore, ObjectKey), StoreError> {
         .strip_prefix("file:")
         .map(Path::new)
         .ok_or_else(|| refused("the log names a file that is in no folder of this machine"))?;
-    let (folder, name) = path
-        .parent()
-        .zip(path.file_name().and_then(|name| name.to_str()))
-        .ok_or_else(|| refused("the log names a file by the path of a folder"))?;
-    let key = name
-        .parse()
-        .map_err(|_| refused("its name cannot be used"))?;
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.is_dir())
+        .ok_or_else(|| refused("the log names a file by a path that begins nowhere"))?;
+    let key = path
+        .strip_prefix(folder)
+        .ok()
+        .and_then(|rest| rest.to_str()?.parse().ok())
+        .ok_or_else(|| refused("its name cannot be used"))?;
     Ok((LocalStore::open(folder)?, key))
 }
 
@@ -180,12 +184,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_elsewhere_is_opened_by_its_folder_and_name() {
+    fn a_file_elsewhere_is_opened_below_the_deepest_folder_that_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
         let uri = format!("file:{}/a b.parquet", real.display());
         let (store, key) = open_outside(&uri).unwrap();
         assert_eq!((store.path(), key.as_str()), (&*real, "a b.parquet"));
+        let uri = format!("file:{}/gone/too/a b.parquet", real.display());
+        let (store, key) = open_outside(&uri).unwrap();
+        assert_eq!(
+            (store.path(), key.as_str()),
+            (&*real, "gone/too/a b.parquet")
+        );
     }
 
     #[test]

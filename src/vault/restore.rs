@@ -90,6 +90,8 @@ pub struct RestorePlan {
     pub permission: Permission,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
+    /// How many of them are commits: their file times will be new.
+    pub missing_commits: u64,
     /// Wrong files to set aside and replace.
     pub wrong: PlannedWork,
     /// Files of the snapshot that are right as they are.
@@ -155,6 +157,7 @@ impl Restorer {
             permission: permit(&situation, request.mode),
             situation,
             missing: PlannedWork::default(),
+            missing_commits: 0,
             wrong: PlannedWork::default(),
             kept: PlannedWork::default(),
             left: Vec::new(),
@@ -419,6 +422,9 @@ impl Restorer {
         };
         work.files += 1;
         work.bytes += entry.size;
+        if action == Action::Put && entry.kind == EntryKind::Commit {
+            plan.missing_commits += 1;
+        }
         if action == Action::Keep {
             return Ok(());
         }

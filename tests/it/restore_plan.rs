@@ -1,4 +1,4 @@
-//! What a restore says of the live table above the version that is wanted.
+//! What a restore says of the live table above the version that is wanted, and what it leaves when it fails.
 
 use std::sync::Arc;
 
@@ -82,4 +82,38 @@ async fn the_oldest_version_that_the_live_log_can_rebuild_is_told() {
     assert_eq!(plan.readable_from, Some(Version(3)));
     assert_eq!(plan.live_trouble, None);
     assert_eq!(plan.whole_live, [(Version(3), Version(3))]);
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_leaves_no_claim_and_one_that_succeeds_takes_expired_ones_along() {
+    let scene = scene().await;
+    let gone = scene.table.names("part").await.remove(0);
+    scene.table.remove(&gone).await;
+    let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
+    let restorer = restorer.await.unwrap();
+    let request = restore_request(&scene.first, Mode::InPlace, 1);
+
+    let plan = restorer.plan(&request).await.unwrap();
+    scene
+        .table
+        .put(&gone, b"somebody was quicker".to_vec())
+        .await;
+    restorer.carry_out(&request, plan).await.unwrap_err();
+    assert_eq!(
+        scene.table.names("_deltavault/claim-").await,
+        [] as [String; 0]
+    );
+
+    scene.table.remove(&gone).await;
+    let expired = br#"{"by":"bob@host","snapshot":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","until":"2026-11-20T00:00:00Z"}"#;
+    scene
+        .table
+        .put("_deltavault/claim-1", expired.to_vec())
+        .await;
+    let plan = restorer.plan(&request).await.unwrap();
+    restorer.carry_out(&request, plan).await.unwrap();
+    assert_eq!(
+        scene.table.names("_deltavault/claim-").await,
+        [] as [String; 0]
+    );
 }

@@ -91,7 +91,7 @@ pub(super) async fn demo(
             clock.now(),
             Arc::clone(progress),
         )?;
-        let done = work.carry_out(work.plan().await?).await?;
+        let done = work.carry_out(work.plan().await?, clock.now()).await?;
         Ok(PutBack {
             version: chosen.version,
             files_written: done.files_written,

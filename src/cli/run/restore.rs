@@ -121,7 +121,7 @@ pub(super) async fn restore(
         confirm(&case.question(), context)?;
     }
     let start = Instant::now();
-    let done = work.carry_out(plan).await?;
+    let done = work.carry_out(plan, context.clock.now()).await?;
     let seconds = start.elapsed().as_secs_f64();
     let verdict = reader::judge(work.target.path(), chosen.version).await;
     if context.verbose || context.output.is_json() {
@@ -237,9 +237,18 @@ impl Work {
     }
 
     /// Makes the target's folder where it is gone, and does what the plan says.
-    pub(super) async fn carry_out(&self, plan: RestorePlan) -> Result<restore::RestoreDone, Error> {
+    /// The claim counts from `now`: whoever was asked may have taken an hour to answer.
+    pub(super) async fn carry_out(
+        &self,
+        plan: RestorePlan,
+        now: Timestamp,
+    ) -> Result<restore::RestoreDone, Error> {
         make_folder(&self.target)?;
-        self.restorer.carry_out(&self.request, plan).await
+        let request = restore::RestoreRequest {
+            now,
+            ..self.request.clone()
+        };
+        self.restorer.carry_out(&request, plan).await
     }
 }
 

@@ -77,10 +77,22 @@ pub(super) async fn snapshot(
         set: (request.tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
         distrust: taker.distrusted(&request).await?,
     };
-    let Context { config, output, .. } = context;
+    let Context {
+        config,
+        output,
+        progress,
+        ..
+    } = context;
     let config = &*config;
     let of = request.tables.len();
     let dry_run = request.dry_run;
+    let by_period = run.trigger == Trigger::Scheduled && run.class.is_none();
+    if by_period && config.classes.iter().any(|class| class.period.is_some()) {
+        progress.note(
+            "the periods of classes count from a later version on; a table without a class of its own takes the \
+             shortest, or name one with --class",
+        );
+    }
     let mut outcomes = stream::iter(&request.tables)
         .map(|table| async {
             let outcome = async {

@@ -47,8 +47,8 @@ impl Restorer {
         Ok(Some((number, (key, etag), claim)))
     }
 
-    /// Claims the table for this restore.
-    pub(super) async fn claim(&self, request: &RestoreRequest) -> Result<(), Error> {
+    /// Claims the table for this restore; returns the number of the claim.
+    pub(super) async fn claim(&self, request: &RestoreRequest) -> Result<u64, Error> {
         let until = request.now.checked_add(CLAIM_LENGTH).unwrap_or(request.now);
         let ours = Claim {
             by: request.by.clone(),
@@ -71,7 +71,7 @@ impl Restorer {
         let key: ObjectKey = format!("{OWN_PREFIX}claim-{number}").parse()?;
         let payload = Payload::from_bytes(encode_json("claim", &ours)?);
         match self.target.put_new(&key, &payload, None).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(number),
             Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
                 let other = self.newest_claim().await?.and_then(|(_, _, claim)| claim);
                 Err(other.map_or(error.into(), |claim| respected(&claim)))
@@ -80,11 +80,16 @@ impl Restorer {
         }
     }
 
-    /// Takes every claim away again, one's own and the expired ones that it superseded.
-    pub(super) async fn release(&self) -> Result<(), Error> {
+    /// Takes one's own claim away again, and those that it superseded; who has taken it over since keeps theirs.
+    pub(super) async fn release(&self, number: u64) -> Result<(), Error> {
         let prefix = format!("{OWN_PREFIX}claim-");
         let claims: Vec<_> = self.target.list(&prefix, None).try_collect().await?;
         for claim in claims {
+            let found = claim.key.as_str().strip_prefix(&prefix);
+            let found: Option<u64> = found.and_then(|found| found.parse().ok());
+            if found.is_none_or(|found| found > number) {
+                continue;
+            }
             match self.target.remove(&claim.key, &claim.etag).await {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => {}

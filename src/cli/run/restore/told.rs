@@ -28,6 +28,8 @@ pub(super) struct Found {
     pub(super) permission: Permission,
     /// What is missing or wrong.
     pub(super) to_put: PlannedWork,
+    /// Commits among them.
+    pub(super) commits: u64,
     pub(super) wrong: u64,
     pub(super) kept: PlannedWork,
     pub(super) left: Vec<String>,
@@ -82,6 +84,7 @@ impl Found {
                 files: plan.missing.files + plan.wrong.files,
                 bytes: plan.missing.bytes + plan.wrong.bytes,
             },
+            commits: plan.missing_commits,
             wrong: plan.wrong.files,
             kept: plan.kept,
             left: plan.left.clone(),
@@ -238,6 +241,7 @@ mod tests {
             situation,
             permission,
             to_put: work(missing),
+            commits: 0,
             wrong: 0,
             kept: work(40 - missing),
             left: Vec::new(),

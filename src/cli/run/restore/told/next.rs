@@ -92,8 +92,7 @@ impl Case<'_> {
             }
         }
         notes.extend(self.told_left());
-        let healed = matches!(self.found.situation, Situation::NewerLive { .. });
-        if !healed && !self.has_in_commit_timestamps() {
+        if self.found.commits > 0 && !self.has_in_commit_timestamps() {
             notes.push(line(
                 "WARNING",
                 "time travel by timestamp is wrong for the restored versions: their commits have new file \
