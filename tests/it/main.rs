@@ -36,3 +36,4 @@ mod store_memory;
 mod support;
 mod unchanged;
 mod verify;
+mod verify_rules;

@@ -1,0 +1,415 @@
+//! The rules between records, manifests and pages.
+
+use super::{DISTRUST, Problem, Severity};
+use crate::format::ledger::{self, LedgerFinding, ScarReason};
+use crate::format::page::log_order_of;
+use crate::format::record::Scope;
+use crate::format::{Entry, Manifest, PageRef, Placement, Record, Totals, VaultFile};
+use crate::ids::{Digest, Location, SnapshotId, Timestamp};
+use crate::plan::choose::{History, Snapshot};
+
+/// What a finding of the ledger is here, and the slot whose object it is about.
+pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
+    let mut problem = Problem {
+        severity: match finding.severity() {
+            ledger::Severity::Warning => Severity::Warning,
+            ledger::Severity::Damage => Severity::Damage,
+        },
+        what: finding.to_string(),
+        remedy: finding.remedy(),
+    };
+    let seq = match finding {
+        // The one that names is as it was written; the one that is named is not.
+        LedgerFinding::Broken { previous, .. } => previous.seq,
+        // For a reader of the ledger it is a scar, whoever is at fault. It may as well be the newest snapshot,
+        // put out of sight by a bit that flipped in the record below it.
+        LedgerFinding::Scar {
+            reason: ScarReason::PreviousMissing { previous },
+            ..
+        } => {
+            problem.severity = Severity::Damage;
+            problem.remedy = "compare both slots with a replica: when the lower one was changed, put it back and \
+                              both snapshots are there again; when the upper one is a forgery, nothing is lost";
+            *previous
+        }
+        LedgerFinding::Scar { .. }
+        | LedgerFinding::Planted { .. }
+        | LedgerFinding::BeyondGap { .. }
+        | LedgerFinding::OtherVersion { .. }
+        | LedgerFinding::Fork { .. } => finding.seq(),
+    };
+    (seq, problem)
+}
+
+/// Checks what a record says of itself and of the vault; `history` is the ledger that it is in.
+///
+/// That it names the right `vault.json` is checked by [`vault_file_problem`].
+pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile) -> Vec<Problem> {
+    let record = snapshot.record.as_ref();
+    let mut problems = Vec::new();
+    let mut warn = |is_broken: bool, what: &str| {
+        if is_broken {
+            problems.push(Problem::warning(what, DISTRUST));
+        }
+    };
+    warn(
+        !snapshot
+            .table
+            .is_made_from(&record.table.source, &record.table.uri),
+        "it is about another table than the ledger that it is in",
+    );
+    let below = |id: SnapshotId| {
+        let snapshots = history.snapshots.iter().map(|it| (it.id, it.seq));
+        let newer = history.newer.iter().map(|it| (it.id, it.seq));
+        snapshots
+            .chain(newer)
+            .any(|(known, seq)| known == id && seq < snapshot.seq)
+    };
+    warn(
+        record.base.is_some_and(|base| !below(base)),
+        "the snapshot that it took entries over from is not below it in the chain",
+    );
+    warn(
+        record.distrusts.iter().any(|id| !below(*id)),
+        "it distrusts a snapshot that is not below it in the chain",
+    );
+    warn(
+        record.lock_mode != vault.lock_mode,
+        "its lock mode is not the vault's",
+    );
+    warn(
+        !are_whole_versions(record),
+        "its ranges of whole versions break the rules",
+    );
+    warn(
+        record
+            .checkpoint
+            .is_some_and(|checkpoint| checkpoint > record.version),
+        "its checkpoint is above its version",
+    );
+    problems
+}
+
+fn are_whole_versions(record: &Record) -> bool {
+    let ranges = &record.whole_versions;
+    (record.scope == Scope::History || ranges.is_empty())
+        && ranges
+            .iter()
+            .all(|(first, last)| first <= last && *last < record.version)
+        && ranges
+            .iter()
+            .zip(ranges.iter().skip(1))
+            .all(|((_, last), (first, _))| last < first)
+}
+
+/// What the records say of `vault.json`: when none of them knows it as it is, it was changed; a single record
+/// that does not is itself suspect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VaultFileProblem {
+    /// Every record names other bytes.
+    Changed,
+    /// These do, others do not.
+    Records(Vec<SnapshotId>),
+}
+
+/// Compares the SHA-256 of `vault.json` with what each record names.
+pub fn vault_file_problem(
+    actual: Digest,
+    named: impl IntoIterator<Item = (SnapshotId, Digest)>,
+) -> Option<VaultFileProblem> {
+    let (right, wrong): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|(_, named)| *named == actual);
+    if wrong.is_empty() {
+        None
+    } else if right.is_empty() {
+        Some(VaultFileProblem::Changed)
+    } else {
+        let ids = wrong.into_iter().map(|(id, _)| id);
+        Some(VaultFileProblem::Records(ids.collect()))
+    }
+}
+
+/// What has to be remembered of a page to check the manifests that it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageSummary {
+    entries: u64,
+    is_log: bool,
+    totals: Totals,
+    first: Place,
+    last: Place,
+}
+
+/// What the order of entries looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    last_modified: Option<Timestamp>,
+    file: Location,
+}
+
+impl Place {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            last_modified: entry.last_modified,
+            file: entry.file.clone(),
+        }
+    }
+
+    fn is_before(&self, other: &Self, is_log: bool) -> bool {
+        if is_log {
+            log_order_of(&self.file) < log_order_of(&other.file)
+        } else {
+            (self.last_modified, &self.file) < (other.last_modified, &other.file)
+        }
+    }
+}
+
+impl PageSummary {
+    /// Sums a page up, and says what is wrong inside it.
+    pub fn of(entries: &[Entry]) -> (Option<Self>, Vec<Problem>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return (None, vec![Problem::damage("it has no entries")]);
+        };
+        let is_log = first.kind.is_log();
+        let mut problems = Vec::new();
+        if entries.iter().any(|entry| entry.kind.is_log() != is_log) {
+            problems.push(Problem::damage("it has files of the log and others"));
+        }
+        let pairs = entries.iter().zip(entries.iter().skip(1));
+        if pairs
+            .map(|(one, next)| (Place::of(one), Place::of(next)))
+            .any(|(one, next)| !one.is_before(&next, is_log))
+        {
+            problems.push(Problem::damage("its entries are not in their order"));
+        }
+        let mut sums = Sums::default();
+        for entry in entries {
+            sums.add(entry);
+        }
+        let summary = Self {
+            entries: entries.len() as u64,
+            is_log,
+            totals: sums.into_totals(),
+            first: Place::of(first),
+            last: Place::of(last),
+        };
+        (Some(summary), problems)
+    }
+}
+
+/// Sums over entries as a manifest has them.
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    totals: Totals,
+    rows: Option<u64>,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            totals: Totals::default(),
+            rows: Some(0),
+        }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, entry: &Entry) {
+        let totals = &mut self.totals;
+        for live in &entry.live {
+            let deleted = live.dv.as_ref().map_or(0, |dv| dv.cardinality);
+            let rows = entry.rows.and_then(|rows| rows.checked_sub(deleted));
+            self.rows = plus(self.rows, rows);
+            totals.live_files = totals.live_files.saturating_add(1);
+        }
+        if matches!(entry.placement, Placement::Absent {}) {
+            totals.absent_files = totals.absent_files.saturating_add(1);
+            return;
+        }
+        totals.files = totals.files.saturating_add(1);
+        totals.bytes = totals.bytes.saturating_add(entry.size);
+        if !entry.kind.is_log() {
+            totals.data_files = totals.data_files.saturating_add(1);
+            totals.data_bytes = totals.data_bytes.saturating_add(entry.size);
+        }
+    }
+
+    fn add_page(&mut self, page: &Totals) {
+        let totals = &mut self.totals;
+        for (sum, part) in [
+            (&mut totals.absent_files, page.absent_files),
+            (&mut totals.bytes, page.bytes),
+            (&mut totals.data_bytes, page.data_bytes),
+            (&mut totals.data_files, page.data_files),
+            (&mut totals.files, page.files),
+            (&mut totals.live_files, page.live_files),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        self.rows = plus(self.rows, page.rows);
+    }
+
+    fn into_totals(self) -> Totals {
+        Totals {
+            rows: self.rows,
+            ..self.totals
+        }
+    }
+}
+
+fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one?.checked_add(other?)
+}
+
+/// Compares a manifest with a record that names it.
+pub fn manifest_problems(record: &Record, manifest: &Manifest) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if manifest.version != record.version {
+        problems.push(Problem::damage(format!(
+            "its manifest is of version {}, the record of version {}",
+            manifest.version, record.version
+        )));
+    }
+    if manifest.delta_id != record.table.delta_id {
+        problems.push(Problem::damage(
+            "its manifest is of another Delta id than the record",
+        ));
+    }
+    if manifest.totals != record.totals {
+        problems.push(Problem::damage("its totals are not those of its manifest"));
+    }
+    problems
+}
+
+/// Checks a manifest against its pages: their kinds, their order, their counts and the sums over all of them.
+/// `page` is `None` for a page that could not be read, which was said already.
+pub fn pages_problems<'a>(
+    manifest: &Manifest,
+    page: impl Fn(&PageRef) -> Option<&'a PageSummary>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut sums = Sums::default();
+    let mut is_complete = true;
+    for (pages, is_log) in [(&manifest.log_pages, true), (&manifest.data_pages, false)] {
+        let mut before: Option<&PageSummary> = None;
+        for named in pages {
+            let Some(summary) = page(named) else {
+                is_complete = false;
+                before = None;
+                continue;
+            };
+            let mut damage = |what: &str| {
+                problems.push(Problem::damage(format!("{what}: {}", named.page.key)));
+            };
+            if summary.entries != named.entries {
+                damage("a page has another number of entries than it says");
+            }
+            if summary.is_log != is_log {
+                damage("a page of the log is among the data pages, or the other way round");
+            } else if before.is_some_and(|before| !before.last.is_before(&summary.first, is_log)) {
+                damage("a page is not in its order");
+            }
+            sums.add_page(&summary.totals);
+            before = Some(summary);
+        }
+    }
+    let sums = sums.into_totals();
+    if is_complete && sums != manifest.totals {
+        problems.push(Problem::damage(format!(
+            "its totals are not the sums of its entries: {:?}, not {sums:?}",
+            manifest.totals
+        )));
+    }
+    problems
+}
+
+/// Checks the bytes that are inlined in a page; returns how many there are.
+pub fn check_inlined(entries: &[Entry]) -> (u64, Option<Problem>) {
+    let mut inlined = 0;
+    let mut wrong = Vec::new();
+    for entry in entries {
+        if let Placement::Inline(bytes) = &entry.placement {
+            inlined += 1;
+            if entry.sha256 != Some(Digest::of(bytes)) {
+                wrong.push(entry.file.as_str());
+            }
+        }
+    }
+    let problem = wrong.first().map(|first| {
+        Problem::damage(format!(
+            "{} file(s) inlined in it do not have their SHA-256, first {first}",
+            wrong.len()
+        ))
+    });
+    (inlined, problem)
+}
+
+/// Whether nothing promises a snapshot any more: it may have been pruned, the newest ones never are.
+pub fn is_over(snapshot: &Snapshot, history: &History, now: Timestamp) -> bool {
+    let is = |newest: Option<&Snapshot>| newest.is_some_and(|newest| newest.id == snapshot.id);
+    let is_newest = is(history.snapshots.last()) || is(history.newest_trusted());
+    snapshot.record.promise < now && !is_newest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::samples::{data_entry, log_entry};
+
+    #[test]
+    fn one_record_that_names_another_vault_file_is_suspect_and_all_of_them_are_not() {
+        let id = |n: u8| SnapshotId(Digest::of(&[n]));
+        let (here, other) = (Digest::of(b"here"), Digest::of(b"other"));
+        let problem = |named: &[(u8, Digest)]| {
+            vault_file_problem(here, named.iter().map(|(n, digest)| (id(*n), *digest)))
+        };
+        assert_eq!(problem(&[]), None);
+        assert_eq!(problem(&[(1, here), (2, here)]), None);
+        assert_eq!(
+            problem(&[(1, other), (2, other)]),
+            Some(VaultFileProblem::Changed)
+        );
+        assert_eq!(
+            problem(&[(1, here), (2, other)]),
+            Some(VaultFileProblem::Records(vec![id(2)]))
+        );
+    }
+
+    #[test]
+    fn pages_are_of_one_kind_and_in_order() {
+        let time = |second: u8| format!("2026-01-01T00:00:0{second}Z");
+        let data = |name: &str, second| data_entry(name, Some(&time(second)));
+        let log = |version: u64| log_entry(&format!("_delta_log/{version:020}.json"));
+        let problems = |entries: &[Entry]| {
+            let (_, problems) = PageSummary::of(entries);
+            problems.into_iter().map(|it| it.what).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&[]), ["it has no entries"]);
+        for sound in [
+            vec![data("b", 1), data("a", 2)],
+            vec![log(1), log(2), log(10)],
+        ] {
+            assert!(problems(&sound).is_empty(), "{sound:?}");
+        }
+        for unsorted in [vec![data("b", 1), data("a", 1)], vec![log(10), log(2)]] {
+            assert_eq!(problems(&unsorted), ["its entries are not in their order"]);
+        }
+        let mixed = problems(&[log(1), data("a", 1)]);
+        assert!(
+            mixed.contains(&"it has files of the log and others".to_owned()),
+            "{mixed:?}"
+        );
+    }
+
+    #[test]
+    fn rows_are_known_when_every_live_file_has_them() {
+        let mut one = data_entry("one", None);
+        let mut other = data_entry("other", None);
+        one.rows = Some(7);
+        let rows = |entries: &[Entry]| PageSummary::of(entries).0.unwrap().totals.rows;
+        assert_eq!(rows(&[one.clone(), other.clone()]), Some(17));
+        other.rows = None;
+        assert_eq!(rows(&[one.clone(), other.clone()]), None);
+        other.live.clear();
+        assert_eq!(rows(&[one, other]), Some(7));
+    }
+}
