@@ -114,7 +114,7 @@ const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several 
 /// Flags of `init`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InitArgs {
-    /// Accept that a folder cannot be immutable, without being asked [ask]
+    /// Ask nothing; a folder leaves nothing to ask
     #[arg(long)]
     pub(crate) yes: bool,
 }

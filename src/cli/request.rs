@@ -20,10 +20,7 @@ use super::when::When;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// `init`
-    Init {
-        /// Whether the owner has accepted that a folder is no wall.
-        yes: bool,
-    },
+    Init,
     /// `snapshot`
     Snapshot(SnapshotRequest),
     /// `snapshots`
@@ -170,7 +167,7 @@ impl Request {
     pub(crate) fn new(args: CommandArgs, around: Surroundings<'_>) -> Result<Self, Error> {
         let name = |text: String| TableName::new(text, around);
         Ok(match args {
-            CommandArgs::Init(args) => Self::Init { yes: args.yes },
+            CommandArgs::Init(_) => Self::Init,
             CommandArgs::Snapshot(args) => Self::Snapshot(SnapshotRequest::new(args, around)?),
             CommandArgs::Snapshots(args) => Self::Snapshots {
                 table: args.table.map(name).transpose()?,

@@ -81,7 +81,7 @@ impl Clock {
 /// Whatever the core cannot do; what it did with something to say is an exit code.
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
-        Request::Init { yes } => init::init(yes, context).await,
+        Request::Init => init::init(context).await,
         Request::Snapshot(request) => snapshot::snapshot(request, context).await,
         Request::Snapshots { table } => look::snapshots(table, context).await,
         Request::Show(snapshot) => look::show(snapshot, context).await,

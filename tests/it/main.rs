@@ -22,6 +22,7 @@ mod corpus_round_trip;
 mod demo;
 mod format_v1;
 mod history;
+mod incremental;
 mod killed;
 mod look;
 mod model;

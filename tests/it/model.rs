@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::format::ledger::Bodies;
 use deltavault::format::{Placement, Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::restore::{Mode, Permission};
@@ -28,6 +29,21 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// One thing that happens. Numbers choose among what there is at that time.
 #[derive(Debug, Clone)]
 enum Op {
+    Write(Write),
+    Snapshot { scope: Scope, kill: Option<Kill> },
+    Wait { days: i64 },
+    Prune,
+    Plant(usize),
+    DeleteMarker(usize),
+    Flip(usize),
+    DeleteStray(usize),
+    RestoreInPlace { damage: usize },
+    Heal { snapshot: usize, damage: usize },
+}
+
+/// What a writer of the table does, or somebody who should not.
+#[derive(Debug, Clone)]
+enum Write {
     Append { files: usize, size: usize },
     Delete(usize),
     Update,
@@ -41,15 +57,6 @@ enum Op {
     Drop,
     MakeAnew,
     Rewind(usize),
-    Snapshot { scope: Scope, kill: Option<Kill> },
-    Wait { days: i64 },
-    Prune,
-    Plant(usize),
-    DeleteMarker(usize),
-    Flip(usize),
-    DeleteStray(usize),
-    RestoreInPlace { damage: usize },
-    Heal { snapshot: usize, damage: usize },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,19 +84,19 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         (1..4_usize).prop_map(CheckpointForm::Sidecars),
     ];
     let of_table = prop_oneof![
-        6 => (1..4_usize, size).prop_map(|(files, size)| Op::Append { files, size }),
-        3 => (1..3_usize).prop_map(Op::Delete),
-        2 => Just(Op::Update),
-        3 => (1..4_usize).prop_map(Op::DeleteRows),
-        1 => (1..3_usize).prop_map(Op::DeleteRowsInline),
-        1 => Just(Op::ChangeData),
-        1 => any::<usize>().prop_map(Op::AddAgain),
-        4 => form.prop_map(Op::Checkpoint),
-        2 => Just(Op::CleanUpLog),
-        2 => Just(Op::Vacuum),
-        1 => Just(Op::Drop),
-        1 => Just(Op::MakeAnew),
-        1 => (1..4_usize).prop_map(Op::Rewind),
+        6 => (1..4_usize, size).prop_map(|(files, size)| Write::Append { files, size }),
+        3 => (1..3_usize).prop_map(Write::Delete),
+        2 => Just(Write::Update),
+        3 => (1..4_usize).prop_map(Write::DeleteRows),
+        1 => (1..3_usize).prop_map(Write::DeleteRowsInline),
+        1 => Just(Write::ChangeData),
+        1 => any::<usize>().prop_map(Write::AddAgain),
+        4 => form.prop_map(Write::Checkpoint),
+        2 => Just(Write::CleanUpLog),
+        2 => Just(Write::Vacuum),
+        1 => Just(Write::Drop),
+        1 => Just(Write::MakeAnew),
+        1 => (1..4_usize).prop_map(Write::Rewind),
     ];
     let of_vault = prop_oneof![
         20 => (scope, kill).prop_map(|(scope, kill)| Op::Snapshot { scope, kill }),
@@ -102,7 +109,10 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => any::<usize>().prop_map(|damage| Op::RestoreInPlace { damage }),
         2 => any::<(usize, usize)>().prop_map(|(snapshot, damage)| Op::Heal { snapshot, damage }),
     ];
-    prop::collection::vec(prop_oneof![3 => of_table, 2 => of_vault], 1..30)
+    prop::collection::vec(
+        prop_oneof![3 => of_table.prop_map(Op::Write), 2 => of_vault],
+        1..30,
+    )
 }
 
 /// A published snapshot, and what it has to bring back.
@@ -178,23 +188,26 @@ impl World {
             Op::DeleteStray(pick) => return self.delete_stray(*pick).await,
             Op::RestoreInPlace { damage } => self.restore_in_place(*damage).await,
             Op::Heal { snapshot, damage } => self.heal(*snapshot, *damage).await,
-            Op::MakeAnew if self.table.is_none() => self.make_anew().await,
-            op => self.write(op).await,
+            Op::Write(write) => self.write(write).await,
         }
         self.remember().await;
     }
 
-    /// What a writer of the table does.
-    async fn write(&mut self, op: &Op) {
-        let Some(table) = &mut self.table else { return };
-        match op {
-            Op::Append { files, size } => table.append(*files, *size).await,
-            Op::Delete(count) => table.delete(*count).await,
-            Op::Update => table.update(700).await,
-            Op::DeleteRows(count) => table.delete_rows(*count).await,
-            Op::DeleteRowsInline(count) => table.delete_rows_inline(*count).await,
-            Op::ChangeData => table.append_with_change_data(2, 300).await,
-            Op::AddAgain(pick) => {
+    async fn write(&mut self, write: &Write) {
+        let Some(table) = &mut self.table else {
+            if matches!(write, Write::MakeAnew) {
+                self.make_anew().await;
+            }
+            return;
+        };
+        match write {
+            Write::Append { files, size } => table.append(*files, *size).await,
+            Write::Delete(count) => table.delete(*count).await,
+            Write::Update => table.update(700).await,
+            Write::DeleteRows(count) => table.delete_rows(*count).await,
+            Write::DeleteRowsInline(count) => table.delete_rows_inline(*count).await,
+            Write::ChangeData => table.append_with_change_data(2, 300).await,
+            Write::AddAgain(pick) => {
                 let mut gone = Vec::new();
                 for name in self.ever.keys().filter(|name| name.starts_with("part")) {
                     let known = table.states.values().any(|state| state.contains_key(name));
@@ -206,16 +219,16 @@ impl World {
                     table.add_again(name).await;
                 }
             }
-            Op::Checkpoint(form) => table.checkpoint_as(*form).await,
-            Op::CleanUpLog => table.clean_up_log().await,
-            Op::Vacuum => {
+            Write::Checkpoint(form) => table.checkpoint_as(*form).await,
+            Write::CleanUpLog => table.clean_up_log().await,
+            Write::Vacuum => {
                 table.vacuum().await;
             }
-            Op::Drop => {
+            Write::Drop => {
                 table.drop_all().await;
                 self.table = None;
             }
-            Op::Rewind(back) => {
+            Write::Rewind(back) => {
                 let to = table.version().saturating_sub(*back as u64);
                 if to == table.version() || to < table.oldest_version().await {
                     return;
@@ -231,7 +244,7 @@ impl World {
                     !of_log || version_of(name) <= to
                 });
             }
-            _ => {}
+            Write::MakeAnew => {}
         }
     }
 
@@ -285,18 +298,18 @@ impl World {
             self.live.revive();
             self.vault.revive();
             if !died {
-                self.judge(scope, killed).await;
+                self.judge(scope, killed);
             }
             self.look(scope).await;
         }
         let taken = self.take(scope).await;
-        self.judge(scope, taken).await;
+        self.judge(scope, taken);
         self.look(scope).await;
         self.check().await;
     }
 
     /// Whether a snapshot could be taken or not for a reason.
-    async fn judge(&self, scope: Scope, taken: Result<SnapshotDone, Error>) {
+    fn judge(&self, scope: Scope, taken: Result<SnapshotDone, Error>) {
         match (&self.table, taken) {
             (None, Ok(done)) => panic!("there is no table, and yet {done:?}"),
             (None, Err(_)) => {}
@@ -327,7 +340,7 @@ impl World {
         let vault = self.open().await;
         let table_key = request(self.live.uri(), 0).key;
         let chain = vault
-            .chain(&table_key, Default::default(), &[])
+            .chain(&table_key, Bodies::default(), &[])
             .await
             .unwrap();
         assert!(

@@ -498,3 +498,23 @@ async fn a_full_disk_and_a_read_only_one_are_told_apart_and_leave_nothing() {
     );
     assert_eq!(content(&store, "small").await, "kept");
 }
+
+#[tokio::test]
+async fn a_folder_goes_with_the_last_object_that_it_was_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::create(&folder.path().join("table")).unwrap();
+    put(&store, "a/b/one", "1").await;
+    put(&store, "a/two", "2").await;
+    for (name, left) in [("a/b/one", "a"), ("a/two", "")] {
+        let found = store.attributes(&key(name), None).await.unwrap();
+        store.remove(&key(name), &found.etag).await.unwrap();
+        let names: Vec<_> = fs::read_dir(store.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(names.join(" "), left);
+    }
+    assert!(!store.path().join("a").exists());
+    put(&store, "a/b/one", "again").await;
+    assert_eq!(fs::read(store.path().join("a/b/one")).unwrap(), b"again");
+}

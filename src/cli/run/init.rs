@@ -9,19 +9,15 @@ use deltavault::vault::{self, NewVault, Vault};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt;
 
-use super::{Context, confirm};
+use super::Context;
 use crate::cli::rows::InitDone;
 use crate::cli::stores::{make_folder, open_folder};
 
 /// `init`
-pub(super) async fn init(yes: bool, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn init(context: &mut Context) -> Result<ExitCode, Error> {
     let uri = context.vault()?.to_owned();
     let store = open_folder(&uri)?.with_read_only_files();
     refuse_what_is_there(&store).await?;
-    if !yes {
-        let what = "make a vault in a folder, which can be deleted by whoever may write to it";
-        confirm(what, context)?;
-    }
     make_folder(&store)?;
     let new = NewVault {
         id: Id128::from_bytes(rand::random()),

@@ -96,7 +96,23 @@ pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), St
     unchanged(&place, seen)?;
     fs::remove_file(&place)?;
     drop(held);
-    sync_parent(&place)
+    sync_parent(&place)?;
+    remove_empty_folders(root, &place);
+    Ok(())
+}
+
+/// An object store has no folders: those that this object alone kept go with it. One that is not empty, or that somebody
+/// is just using, stays.
+fn remove_empty_folders(root: &Root, place: &Path) {
+    let above = place.ancestors().skip(1);
+    for folder in
+        above.take_while(|folder| folder.starts_with(&root.path) && *folder != root.path.as_path())
+    {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+        root.forget(folder);
+    }
 }
 
 /// The tag of a file: which inode, how long, when written.

@@ -90,6 +90,11 @@ impl Root {
         }
     }
 
+    /// Takes note that a folder is gone: should it come back, its name is on disk only after another sync.
+    pub(super) fn forget(&self, folder: &Path) {
+        self.lock().remove(folder);
+    }
+
     /// Makes the folders that `key` needs, each durable before anything is put into it, and returns the path at
     /// which the object has to appear.
     pub(super) fn make_place(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {

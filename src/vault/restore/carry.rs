@@ -9,7 +9,7 @@ use super::{FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreReques
 use crate::error::Error;
 use crate::format::EntryKind;
 use crate::ids::{ETag, Location, ObjectKey};
-use crate::plan::restore::{Permission, RestoreStep};
+use crate::plan::restore::{Mode, Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::store::{Payload, RestoreStore, StoreErrorKind};
 
@@ -17,8 +17,8 @@ impl Restorer {
     /// Does what the plan says.
     ///
     /// # Errors
-    /// [`Error::OwnerMustChoose`] for a plan without permission; another restore's claim, a target that changed since it was listed, damage in the vault. Run it again: what is
-    /// right by then is kept.
+    /// [`Error::OwnerMustChoose`] for a plan without permission; another restore's claim, a target that changed since it
+    /// was listed, damage in the vault. Run it again: what is right by then is kept.
     pub async fn carry_out(
         &self,
         request: &RestoreRequest,
@@ -32,6 +32,10 @@ impl Restorer {
         }
         let number = self.claim(request).await?;
         let done = self.put_all(request, plan).await;
+        if done.is_err() && request.mode == Mode::To {
+            // Only the claim tells a half-filled place of ours, where the next run goes on, from somebody's folder.
+            return done;
+        }
         let released = self.release(number).await;
         // A restore that failed leaves nobody locked out; what it failed with is what its owner has to know.
         let done = done?;

@@ -10,7 +10,7 @@ use super::{Failure, Planned, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::{Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Scope};
 use crate::ids::Version;
-use crate::plan::snapshot::{InDataOrder, LogScope, Need, Tally, whole_versions};
+use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::Sorter;
 use crate::source::Source;
@@ -139,10 +139,7 @@ impl Snapshotter {
             sidecars: &planned.log.sidecars,
         };
         let pinned = &mut planned.pinned;
-        let scope = LogScope {
-            whole: pinned.whole,
-            keep_from: pin::second_newest_checkpoint(&pinned.listing, pinned.version),
-        };
+        let scope = pin::log_scope(pinned);
         let hint = writer.hint_is_true(pinned).await?;
         let hold = log::files_to_hold(pinned, hint);
         let base = pinned.base.as_ref().filter(|base| base.reuse);

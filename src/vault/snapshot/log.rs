@@ -212,6 +212,10 @@ fn merge<'a>(
                 file.as_ref(),
                 scope,
             );
+            let decided = match (&entry, &file) {
+                (Some(entry), None) => unlisted(entry, sidecars).unwrap_or(decided),
+                _ => decided,
+            };
             let step = match (decided, entry, file) {
                 (LogStep::Keep, Some(entry), _) => Step::Keep(Box::new(entry)),
                 (LogStep::Take, _, Some(file)) => Step::Take(file),
@@ -220,6 +224,19 @@ fn merge<'a>(
             return Ok(Some((step, (base, listed))));
         }
     })
+}
+
+/// What becomes of held entries that name no version and are not listed any more, whatever their place in the log.
+fn unlisted(entry: &Entry, sidecars: &HashSet<ObjectKey>) -> Option<LogStep> {
+    match (entry.kind, &entry.file) {
+        // It stays as long as a checkpoint that names it.
+        (EntryKind::Sidecar, Location::Inside(key)) if sidecars.contains(key) => {
+            Some(LogStep::Keep)
+        }
+        // Every listing reaches it, so it is gone, or no longer true.
+        (EntryKind::LastCheckpoint, _) => Some(LogStep::Drop),
+        _ => None,
+    }
 }
 
 fn kind_of(kind: LogFileKind) -> EntryKind {

@@ -16,7 +16,7 @@ use crate::format::{Manifest, Record, Scope};
 use crate::ids::{Digest, SnapshotId, Version};
 use crate::plan::retention;
 use crate::plan::snapshot::{
-    BaseEvidence, BaseUse, CommitState, compare_commit, judge_base, log_digest,
+    BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
 };
 use crate::source::Source;
 
@@ -333,10 +333,29 @@ pub(super) fn newest_checkpoint(listing: &LogListing, version: Version) -> Optio
     checkpoints(listing, version).next()
 }
 
-/// The newest complete checkpoint below the newest one.
-pub(super) fn second_newest_checkpoint(listing: &LogListing, version: Version) -> Option<Version> {
-    let newest = newest_checkpoint(listing, version)?;
-    checkpoints(listing, version).find(|checkpoint| *checkpoint < newest)
+/// How far the log entries that the source has cleaned up leave the manifest.
+///
+/// Only of a base whose commit still stands are they of this table's past: of any other one, what is not listed may be
+/// of a past that was rewound.
+pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
+    let listing = &pinned.listing;
+    let continued = |base: &&Base| {
+        base.reuse && compare_commit(&base.past.record, listing) == CommitState::Same
+    };
+    let Some(base) = pinned.base.as_ref().filter(continued) else {
+        return LogScope {
+            whole: pinned.whole,
+            keep_from: None,
+        };
+    };
+    let newest = newest_checkpoint(listing, pinned.version);
+    let held = base.past.record.checkpoint;
+    let second = checkpoints(listing, pinned.version).find(|found| Some(*found) < newest);
+    LogScope {
+        // Until another checkpoint enters, nothing leaves.
+        whole: pinned.whole && newest > held,
+        keep_from: second.max(held.filter(|held| Some(*held) < newest)),
+    }
 }
 
 fn checkpoints(listing: &LogListing, version: Version) -> impl Iterator<Item = Version> + '_ {

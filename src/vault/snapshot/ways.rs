@@ -9,14 +9,15 @@ use super::super::Vault;
 use super::super::log_replay::{read_actions, read_sidecars};
 use super::Failure;
 use super::log::{Bodies, Body, read_listed};
-use super::pin::Pinned;
+use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::Segment;
 use crate::delta::{Action, CommitInfo, LogError, LogFile, LogFileKind};
 use crate::error::Error;
-use crate::format::{EntryKind, Scope};
-use crate::ids::{ETag, Location, ObjectKey, Version};
-use crate::plan::snapshot::BaseUse;
+use crate::format::page::log_order;
+use crate::format::{Entry, EntryKind, Scope};
+use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::snapshot::{BaseUse, LogScope, LogStep, plan_log_file};
 use crate::source::{Fetched, Source};
 use crate::spool::Spool;
 
@@ -190,19 +191,23 @@ impl LogReader<'_> {
     /// the bytes it is.
     async fn read_entering(&mut self, read: &mut LogRead) -> Result<(), Failure> {
         let listing = &self.pinned.listing;
-        if !listing
+        let scope = pin::log_scope(self.pinned);
+        let lists_sidecars = listing
             .files()
-            .any(|file| file.kind == LogFileKind::Sidecar)
-        {
+            .any(|file| file.kind == LogFileKind::Sidecar);
+        if !lists_sidecars && !scope.whole {
             return Ok(());
         }
         let held = self.held_checkpoints().await?;
+        self.read_kept(&held, scope, read).await?;
         let entering = listing.held(self.pinned.version).filter(|file| {
             let may_name = matches!(
                 file.kind,
                 LogFileKind::UuidCheckpoint(_) | LogFileKind::ClassicCheckpoint
             );
-            may_name && held.get(&file.key) != Some(&(Some(file.etag.clone()), file.size))
+            let same =
+                |entry: &Entry| entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size;
+            may_name && !held.get(&file.key).is_some_and(same)
         });
         for file in entering {
             match self.sidecars_of(file, &mut read.bodies).await {
@@ -214,18 +219,42 @@ impl LogReader<'_> {
         Ok(())
     }
 
-    /// The checkpoints whose entries, and whose sidecars' entries, are taken over from the base: tag and size of each.
+    /// Reads the checkpoints that stay although the source has cleaned them up, for the sidecars that stay with them.
+    async fn read_kept(
+        &mut self,
+        held: &HashMap<ObjectKey, Entry>,
+        scope: LogScope,
+        read: &mut LogRead,
+    ) -> Result<(), Failure> {
+        let listing = &self.pinned.listing;
+        let listed: HashSet<_> = listing.files().map(|file| &file.key).collect();
+        let gone = held.iter().filter(|(key, _)| !listed.contains(key));
+        for (key, entry) in gone {
+            let held = Some((entry, log_order(entry).version()));
+            if plan_log_file(held, None, scope) == LogStep::Drop {
+                continue;
+            }
+            let payload = self.vault.payload(entry, self.folder).await?;
+            let spooled = self.spool.append(&payload).map_err(Error::Scratch)?;
+            if let Ok(named) = read_sidecars(key, &spooled, self.root) {
+                read.sidecars.extend(named);
+            }
+        }
+        Ok(())
+    }
+
+    /// The checkpoints whose entries, and whose sidecars' entries, are taken over from the base.
     ///
     /// A version does not tell, since a checkpoint may enter late: beside another of its version, or in its place.
-    async fn held_checkpoints(&self) -> Result<HashMap<ObjectKey, (Option<ETag>, u64)>, Failure> {
+    async fn held_checkpoints(&self) -> Result<HashMap<ObjectKey, Entry>, Failure> {
         let mut held = HashMap::new();
         let Some(base) = self.pinned.base.as_ref().filter(|base| base.reuse) else {
             return Ok(held);
         };
         let mut entries = self.vault.entries(&base.manifest.log_pages);
         while let Some(entry) = entries.try_next().await? {
-            if let (EntryKind::Checkpoint, Location::Inside(key)) = (entry.kind, entry.file) {
-                held.insert(key, (entry.etag, entry.size));
+            if let (EntryKind::Checkpoint, Location::Inside(key)) = (entry.kind, &entry.file) {
+                held.insert(key.clone(), entry);
             }
         }
         Ok(held)

@@ -348,10 +348,11 @@ impl Table {
         let mut oldest = self.version();
         let mut version = self.version();
         loop {
-            if version == 0 || has(version, "checkpoint.") {
+            let own_commit = has(version, "json");
+            if has(version, "checkpoint.") || (version == 0 && own_commit) {
                 oldest = version;
             }
-            if version == 0 || !has(version, "json") {
+            if version == 0 || !own_commit {
                 return oldest;
             }
             version -= 1;
