@@ -99,7 +99,20 @@ impl OpenVault {
 /// # Errors
 /// [`Error::UnsupportedScheme`], and what the store refuses.
 pub(crate) fn open_folder(uri: &str) -> Result<LocalStore, Error> {
-    Ok(LocalStore::open(&path_of(uri)?)?)
+    let path = path_of(uri)?;
+    let unusable = |rule| Error::InvalidUri {
+        uri: uri.to_owned(),
+        rule,
+    };
+    if path.is_file() {
+        return Err(unusable("it is a file, not a folder"));
+    }
+    LocalStore::open(&path).map_err(|error| {
+        if let StoreErrorKind::InvalidKey { reason } = error.kind {
+            return unusable(reason);
+        }
+        error.into()
+    })
 }
 
 /// Makes the folder of a store that was opened before it was there.
