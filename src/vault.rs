@@ -15,6 +15,8 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use crate::error::Error;
 use crate::format::layout::{self, Area};
 use crate::format::ledger::{self, Bodies, Chain, Head, SlotRow, Slots, Step};
+use crate::format::manifest::MANIFEST_LIMIT;
+use crate::format::page::PAGE_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
     Entry, FORMAT, FormatError, LockMode, Manifest, PageRef, Placement, Record, Reference,
@@ -250,11 +252,21 @@ impl Vault {
         Ok(())
     }
 
-    /// Reads the object that a reference points at, whatever version of its key has the right digest.
+    /// Reads the object that a reference points at, whatever version of its key has the right digest; nothing that is
+    /// larger than its kind may be.
     ///
     /// # Errors
     /// [`Error::Damaged`] when no version has it, naming what was found instead.
-    pub async fn read(&self, reference: &Reference) -> Result<Bytes, Error> {
+    async fn read(&self, reference: &Reference, limit: u64) -> Result<Bytes, Error> {
+        if reference.size > limit {
+            return Err(Error::Damaged {
+                object: reference.key.to_string(),
+                what: format!(
+                    "it is said to have {} bytes, of {limit} allowed",
+                    reference.size
+                ),
+            });
+        }
         let named = self
             .read_version(reference, reference.version.as_ref())
             .await?;
@@ -317,7 +329,9 @@ impl Vault {
     /// # Errors
     /// [`Error::Damaged`], or a manifest that breaks the format.
     pub async fn manifest(&self, record: &Record) -> Result<Manifest, Error> {
-        Ok(Manifest::decode(&self.read(&record.manifest).await?)?)
+        Ok(Manifest::decode(
+            &self.read(&record.manifest, MANIFEST_LIMIT).await?,
+        )?)
     }
 
     /// Reads one page.
@@ -325,7 +339,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::manifest`].
     pub async fn page(&self, page: &PageRef) -> Result<Vec<Entry>, Error> {
-        Ok(decode_page(&self.read(&page.page).await?)?)
+        Ok(decode_page(&self.read(&page.page, PAGE_LIMIT).await?)?)
     }
 
     /// Streams the entries of some pages in their order.
