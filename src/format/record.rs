@@ -52,7 +52,8 @@ pub struct Record {
     /// The earliest lock that was proven, by generation; empty without locks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub locks: BTreeMap<Generation, Timestamp>,
-    /// SHA-256 over the log files from the checkpoint on: `name TAB size TAB etag LF`, in the order of names.
+    /// SHA-256 over the objects under `_delta_log/` from the checkpoint's 20 digits on: `key TAB size TAB etag LF`, in the
+    /// byte order of the keys.
     pub log_digest: Digest,
     /// The manifest.
     pub manifest: Reference,

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::format::ledger::NewerRecord;
 use crate::format::record::{CommitFile, Preamble};
