@@ -20,6 +20,7 @@ use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
 pub mod memory;
+pub mod s3;
 
 /// What a store says of one object, or of one version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,11 +136,51 @@ pub struct Written {
     pub etag: ETag,
 }
 
+/// Where an object is, for a store that could copy it without its bytes passing through this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyAddress {
+    /// The service that holds it: an endpoint, or what stands for the provider's own.
+    pub service: String,
+    /// The bucket there.
+    pub bucket: String,
+    /// The whole key in that bucket.
+    pub key: String,
+}
+
+/// One object as it was seen, to be copied only while it is still that one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    /// Where it is.
+    pub address: CopyAddress,
+    /// The version that was seen, where the source keeps versions.
+    pub version: Option<ObjectVersion>,
+    /// Its tag.
+    pub etag: ETag,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// What a store says of a copy that it made itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The object that came into being.
+    pub written: Written,
+    /// The SHA-256 of its whole content as the store attests it; never a digest of digests.
+    pub sha256: Option<Digest>,
+    /// Its bytes.
+    pub size: u64,
+}
+
 /// Reads and lists below one root.
 #[async_trait]
 pub trait ReadStore: fmt::Debug + Send + Sync {
     /// The root as a normalised URI without a trailing slash: `file:///backup/vault`, `s3://bucket/prefix`.
     fn uri(&self) -> &str;
+
+    /// Where an object is for a store that may be able to copy it itself; `None` where only bytes can be had.
+    fn copy_address(&self, _key: &ObjectKey) -> Option<CopyAddress> {
+        None
+    }
 
     /// Opens an object, or one version of it, for reading; `range` in bytes, end exclusive.
     ///
@@ -194,6 +235,52 @@ pub trait WriteStore: ReadStore {
         payload: &Payload,
         lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError>;
+
+    /// The most bytes that one object can be put with, in one call of [`WriteStore::put_new`] or of
+    /// [`WriteStore::copy_new`]; larger ones need [`WriteStore::put_parts`].
+    fn largest_put(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Whether [`WriteStore::copy_new`] may work from there: the same service, as far as can be told without a call.
+    fn can_copy_from(&self, _source: &CopyAddress) -> bool {
+        false
+    }
+
+    /// Lets the store copy an object itself, to a key that was never used before: the store may not look whether it
+    /// is taken. Sent once: where the answer is lost, [`StoreErrorKind::Interrupted`], and the key is given up.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Changed`] when the source is another object than the one seen, [`StoreErrorKind::NotFound`]
+    /// when it is gone, [`StoreErrorKind::Denied`] and [`StoreErrorKind::Unsupported`] when this pair of places cannot
+    /// do it.
+    async fn copy_new(
+        &self,
+        key: &ObjectKey,
+        _source: &CopySource,
+        _lock_until: Option<Timestamp>,
+    ) -> Result<Copied, StoreError> {
+        let reason = "this store makes no copies by itself".to_owned();
+        let kind = StoreErrorKind::Unsupported { reason };
+        Err(StoreError::below("copy to", self.uri(), key.as_str(), kind))
+    }
+
+    /// Creates an object from parts that come in order, each but the last of one size of at least 5 MiB, under a key
+    /// that was never used before. Whoever calls it hashes the parts on their way.
+    ///
+    /// # Errors
+    /// What a part fails with; [`StoreErrorKind::AlreadyExists`]; [`StoreErrorKind::Unsupported`] where objects of any
+    /// size are put whole.
+    async fn put_parts(
+        &self,
+        key: &ObjectKey,
+        _parts: BoxStream<'_, Result<Bytes, StoreError>>,
+        _lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let reason = "this store takes objects whole".to_owned();
+        let kind = StoreErrorKind::Unsupported { reason };
+        Err(StoreError::below("create", self.uri(), key.as_str(), kind))
+    }
 
     /// Makes sure that the object version exists and is locked until `until` or longer, where the store has
     /// locks; elsewhere that it exists. Returns the time that was proven, `None` without locks.
