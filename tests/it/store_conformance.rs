@@ -18,6 +18,8 @@ use futures::stream::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use super::support::s3::{self, Bucket};
+
 /// A store under test, and what it promises beyond the traits.
 struct Subject {
     store: Arc<dyn RestoreStore>,
@@ -76,6 +78,26 @@ fn local_subject(folder: TempDir, store: LocalStore) -> Subject {
     }
 }
 
+async fn s3_locked() -> Option<Subject> {
+    s3_subject(Bucket::Locked).await
+}
+
+async fn s3_plain() -> Option<Subject> {
+    s3_subject(Bucket::Plain).await
+}
+
+async fn s3_subject(kind: Bucket) -> Option<Subject> {
+    let store = s3::server()?.store(kind).await;
+    let soon = Timestamp::now() + jiff::SignedDuration::from_hours(3 * 24);
+    Some(Subject {
+        store: Arc::new(store),
+        versions: kind != Bucket::Plain,
+        locks: kind == Bucket::Locked,
+        later: Timestamp::from_second(soon.as_second()).unwrap(),
+        _folder: None,
+    })
+}
+
 /// Runs all cases on each factory's stores, as one module of tests a factory.
 macro_rules! conformance {
     ($($factory:ident),+ $(,)?) => {
@@ -122,6 +144,8 @@ conformance!(
     memory_without_versions,
     local,
     local_vault,
+    s3_locked,
+    s3_plain,
 );
 
 /// Asserts in which situation a call failed.
