@@ -27,6 +27,8 @@ struct Subject {
     locks: bool,
     /// A time that the store takes as the future.
     later: Timestamp,
+    /// Whether it is a server, which refuses some prefixes and takes its time.
+    remote: bool,
     _folder: Option<TempDir>,
 }
 
@@ -36,6 +38,7 @@ fn memory_subject(store: MemoryStore, versions: bool, locks: bool) -> Subject {
         versions,
         locks,
         later: "2100-01-01T00:00:00Z".parse().unwrap(),
+        remote: false,
         _folder: None,
     }
 }
@@ -74,6 +77,7 @@ fn local_subject(folder: TempDir, store: LocalStore) -> Subject {
         versions: false,
         locks: false,
         later: "2100-01-01T00:00:00Z".parse().unwrap(),
+        remote: false,
         _folder: Some(folder),
     }
 }
@@ -94,6 +98,7 @@ async fn s3_subject(kind: Bucket) -> Option<Subject> {
         versions: kind != Bucket::Plain,
         locks: kind == Bucket::Locked,
         later: Timestamp::from_second(soon.as_second()).unwrap(),
+        remote: true,
         _folder: None,
     })
 }
@@ -453,14 +458,23 @@ async fn a_listing_is_in_byte_order_and_prefixes_are_strings(subject: &Subject) 
         "a//", "a/./", "../", "/", ".",
     ];
     let afters = ["", "a", "a/", "a/c", "a/c/", "a/c/e/", "a/cz", "a0", "zz"];
-    for prefix in prefixes {
+    // MinIO has no such keys, and says so even where they are only a prefix.
+    let odd = |prefix: &str| {
+        format!("/{prefix}").contains("//") || prefix.split('/').any(|it| it.ends_with('.'))
+    };
+    for (position, prefix) in prefixes.into_iter().enumerate() {
+        if subject.remote && odd(prefix) {
+            continue;
+        }
         let expected = keys.iter().filter(|key| key.starts_with(prefix));
         assert_eq!(
             names(store, prefix, None).await,
             expected.copied().collect::<Vec<_>>(),
             "prefix {prefix:?}"
         );
-        for after in afters.into_iter().chain(keys) {
+        let step = if subject.remote { 5 } else { 1 };
+        let afters = afters.into_iter().chain(keys).skip(position % step);
+        for after in afters.step_by(step) {
             let wanted = |key: &&&str| key.starts_with(prefix) && ***key > *after;
             let expected: Vec<_> = keys.iter().filter(wanted).copied().collect();
             assert_eq!(
