@@ -15,7 +15,7 @@ use crate::progress::{Phase, PlannedWork};
 use crate::sort::Sorter;
 use crate::source::Source;
 use crate::store::Payload;
-use crate::vault::LedgerView;
+use crate::vault::{LedgerView, Vault};
 use crate::vault::put::Placer;
 
 /// The data half of a snapshot, all of it in the vault.
@@ -93,7 +93,7 @@ impl Snapshotter {
         let base = pinned.base.as_ref().filter(|base| base.reuse);
         let known = base.map_or(&[][..], |base| &base.manifest.data_pages);
         let manifest = Manifest {
-            data_pages: write_data_pages(placer, known, entries, &mut tally).await?,
+            data_pages: write_data_pages(&self.vault, placer, known, entries, &mut tally).await?,
             delta_id: delta_id.clone(),
             format: FORMAT,
             log_pages: log.pages,
@@ -256,12 +256,13 @@ fn absent_entry(need: Need) -> Entry {
 
 /// Writes the data pages from the entries in their order.
 async fn write_data_pages(
+    vault: &Vault,
     placer: Placer<'_>,
     known_pages: &[PageRef],
     entries: Sorter<InDataOrder>,
     tally: &mut Tally,
 ) -> Result<Vec<PageRef>, Failure> {
-    let mut pages = Pages::new(placer, known_pages);
+    let mut pages = Pages::new(vault, placer, known_pages);
     for entry in entries.finish()? {
         let InDataOrder(entry) = entry?;
         tally.add(&entry);
