@@ -18,8 +18,8 @@ use crate::format::ledger::{self, Bodies, Chain, Head, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FORMAT, FormatError, LockMode, Manifest, Placement, Record, Reference,
-    TableKey, VaultFile, VaultKey,
+    Entry, FORMAT, FormatError, LockMode, Manifest, Placement, Record, Reference, TableKey,
+    VaultFile, VaultKey,
 };
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::spool;

@@ -65,8 +65,8 @@ where
             match next {
                 Poll::Ready(Some((weight, work))) => {
                     let bytes = this.bytes.saturating_add(weight);
-                    let is_full = bytes > this.bounds.bytes
-                        || this.flying.len() >= this.bounds.count.max(1);
+                    let is_full =
+                        bytes > this.bounds.bytes || this.flying.len() >= this.bounds.count.max(1);
                     if is_full && !this.flying.is_empty() {
                         this.waiting = Some((weight, work));
                         break false;

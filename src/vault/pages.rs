@@ -30,6 +30,15 @@ impl Vault {
         self
     }
 
+    /// The same vault, asked for its pages itself: what a proof needs that is about the vault's own bytes.
+    #[must_use]
+    pub(super) fn without_pages(&self) -> Self {
+        Self {
+            pages: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Keeps a page on this machine, where there is a place for it.
     pub(super) fn keep_page(&self, sha256: Digest, bytes: &[u8]) {
         self.pages.iter().any(|cache| cache.keep(sha256, bytes));
