@@ -181,8 +181,13 @@ impl ReadStore for S3Store {
                 .set_request_payer(self.payer())
                 .send()
         };
-        let head = self.client.call(call).await;
-        let head = head.map_err(|kind| self.failed("look at", key.as_str(), kind))?;
+        let head = match self.client.call(call).await {
+            Ok(head) => head,
+            Err(kind) => {
+                let kind = body::reason(self, key, version, kind).await;
+                return Err(self.failed("look at", key.as_str(), kind));
+            }
+        };
         answer::head(key, &head).map_err(|kind| self.failed("look at", key.as_str(), kind))
     }
 

@@ -66,13 +66,10 @@ pub(super) fn size(length: Option<i64>) -> Result<u64, StoreErrorKind> {
         .ok_or_else(|| missing("the size"))
 }
 
-/// A time.
+/// A time, to the second: a listing may know fractions that a HEAD does not.
 pub(super) fn time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
-    time.and_then(|time| {
-        let nanos = i32::try_from(time.subsec_nanos()).ok()?;
-        Timestamp::new(time.secs(), nanos).ok()
-    })
-    .ok_or_else(|| missing("the time of last change"))
+    time.and_then(|time| Timestamp::new(time.secs(), 0).ok())
+        .ok_or_else(|| missing("the time of last change"))
 }
 
 /// The tag, as the server writes it.

@@ -8,6 +8,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::failure::NO_REASON;
 use super::retry::wait;
 use super::{S3Store, answer};
 use crate::ids::{ETag, ObjectKey, ObjectVersion};
@@ -48,6 +49,32 @@ pub(super) async fn open(
     };
     let body = stream::try_unfold(reading, Reading::next).boxed();
     Ok(ObjectReader { attributes, body })
+}
+
+/// Finds out why a HEAD was refused: its answer has no body, that to a GET of the first byte has.
+pub(super) async fn reason(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    kind: StoreErrorKind,
+) -> StoreErrorKind {
+    let (StoreErrorKind::Denied { detail } | StoreErrorKind::Unsupported { reason: detail }) =
+        &kind
+    else {
+        return kind;
+    };
+    if !detail.starts_with(NO_REASON) {
+        return kind;
+    }
+    let wanted = Wanted {
+        store: store.clone(),
+        key: key.clone(),
+        version: version.cloned(),
+    };
+    match wanted.get(Some(&(0..1)), None).await {
+        Err(StoreErrorKind::InvalidRange) | Ok(_) => kind,
+        Err(kind) => kind,
+    }
 }
 
 /// What is being read.

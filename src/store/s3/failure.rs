@@ -8,6 +8,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::store::StoreErrorKind;
 
+/// How the detail of an answer begins that has no body: that to a HEAD.
+pub(super) const NO_REASON: &str = "refused without a reason, HTTP";
+
 /// One attempt that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -102,7 +105,7 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             ..
         } = said;
         let what = match (code.is_empty(), message.is_empty()) {
-            (true, _) => format!("HTTP {status}, no reason given"),
+            (true, _) => format!("{NO_REASON} {status}"),
             (false, true) => format!("{code} (HTTP {status})"),
             (false, false) => format!("{code}: {}", message.trim_end_matches('.')),
         };
@@ -123,6 +126,10 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
     match (said.code, said.status) {
         ("NoSuchBucket", _) => never(StoreErrorKind::NoBucket),
         ("NoSuchKey" | "NoSuchVersion" | "NotFound" | "NoSuchUpload", _) | (_, 404 | 405) => {
+            never(StoreErrorKind::NotFound)
+        }
+        // An id that is none of this server's names no version.
+        ("InvalidArgument", _) if said.message.contains("version id") => {
             never(StoreErrorKind::NotFound)
         }
         ("InvalidRange", _) | (_, 416) => never(StoreErrorKind::InvalidRange),

@@ -17,19 +17,41 @@ enum Next<M> {
     Ended,
 }
 
+/// Where a listing begins.
+enum Start {
+    At(Option<String>),
+    /// No key with the prefix sorts after what was asked for.
+    PastAll,
+}
+
+/// Some servers take no start that does not have the prefix; before the prefix none is needed, behind it nothing comes.
+fn start(store: &S3Store, prefix: &str, after: Option<&str>) -> Start {
+    match after {
+        Some(after) if after.starts_with(prefix) => {
+            Start::At(Some(format!("{}{after}", store.prefix)))
+        }
+        Some(after) if after > prefix => Start::PastAll,
+        Some(_) | None => Start::At(None),
+    }
+}
+
 /// The newest versions below a prefix.
 pub(super) fn objects<'a>(
     store: &'a S3Store,
     prefix: &'a str,
     start_after: Option<&'a str>,
 ) -> BoxStream<'a, Result<Attributes, StoreError>> {
-    let pages = stream::try_unfold(Next::From(None), move |next| async move {
+    let start = match start(store, prefix, start_after) {
+        Start::At(start) => start,
+        Start::PastAll => return stream::empty().boxed(),
+    };
+    let first = (Next::From(None), start);
+    let pages = stream::try_unfold(first, move |(next, start)| async move {
         let Next::From(token) = next else {
             return Ok(None);
         };
-        objects_page(store, prefix, start_after, token)
-            .await
-            .map(Some)
+        let page = objects_page(store, prefix, start.as_deref(), token).await;
+        page.map(|(rows, next)| Some((rows, (next, start))))
     });
     pages
         .map_ok(|rows| stream::iter(rows).map(Ok))
@@ -40,14 +62,12 @@ pub(super) fn objects<'a>(
 async fn objects_page(
     store: &S3Store,
     prefix: &str,
-    start_after: Option<&str>,
+    start: Option<&str>,
     token: Option<String>,
 ) -> Result<(Vec<Attributes>, Next<Option<String>>), StoreError> {
     let failed = |kind| store.failed("list", prefix, kind);
     // A token knows where it goes on.
-    let start = start_after
-        .filter(|_| token.is_none())
-        .map(|start| format!("{}{start}", store.prefix));
+    let start = start.filter(|_| token.is_none());
     let call = || {
         store
             .client
@@ -55,7 +75,7 @@ async fn objects_page(
             .list_objects_v2()
             .bucket(&*store.bucket)
             .prefix(format!("{}{prefix}", store.prefix))
-            .set_start_after(start.clone())
+            .set_start_after(start.map(str::to_owned))
             .set_continuation_token(token.clone())
             .encoding_type(EncodingType::Url)
             .set_request_payer(store.payer())
@@ -92,7 +112,8 @@ fn listed(key: ObjectKey, object: &Object) -> Result<Attributes, StoreErrorKind>
 /// Where a listing of versions goes on: after a key and one of its versions.
 type Markers = (Option<String>, Option<String>);
 
-/// The versions of one key so far, newest first as S3 gives them.
+/// The versions of one key so far, newest first as S3 gives them. Markers come in a list of their own; only whether one
+/// is the newest of its key can be told for sure.
 struct Group {
     key: ObjectKey,
     rows: Vec<ListedVersion>,
@@ -112,7 +133,10 @@ pub(super) fn versions<'a>(
     prefix: &'a str,
     start_after: Option<&'a str>,
 ) -> BoxStream<'a, Result<ListedVersion, StoreError>> {
-    let start = start_after.map(|start| format!("{}{start}", store.prefix));
+    let start = match start(store, prefix, start_after) {
+        Start::At(start) => start,
+        Start::PastAll => return stream::empty().boxed(),
+    };
     let listing = Versions {
         store,
         prefix,
@@ -157,17 +181,20 @@ impl Versions<'_> {
         let page = store.client.call(call).await.map_err(failed)?;
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let mut rows = Vec::with_capacity(page.versions().len() + page.delete_markers().len());
+        let markers = page.delete_markers();
+        let newest = |marker: &&DeleteMarkerEntry| marker.is_latest() == Some(true);
+        for marker in markers.iter().filter(newest) {
+            rows.extend(marker_row(store, marker, encoded).map_err(failed)?);
+        }
         for row in page.versions() {
             if let Some(key) = key_of(store, row.key(), encoded).map_err(failed)? {
                 rows.push(version_row(key, row).map_err(failed)?);
             }
         }
-        for marker in page.delete_markers() {
-            if let Some(key) = key_of(store, marker_key(marker), encoded).map_err(failed)? {
-                rows.push(ListedVersion::DeleteMarker { key });
-            }
+        for marker in markers.iter().filter(|marker| !newest(marker)) {
+            rows.extend(marker_row(store, marker, encoded).map_err(failed)?);
         }
-        // Two lists come, each in order; among the rows of one key, only that of the objects matters.
+        // Stable: each key's rows stay as they were put together above.
         rows.sort_by(|a, b| a.key().cmp(b.key()));
         if page.is_truncated() == Some(true) {
             let key = page.next_key_marker().map(|key| decoded(key, encoded));
@@ -221,8 +248,13 @@ fn version_row(key: ObjectKey, row: &Row) -> Result<ListedVersion, StoreErrorKin
     }))
 }
 
-fn marker_key(marker: &DeleteMarkerEntry) -> Option<&str> {
-    marker.key()
+fn marker_row(
+    store: &S3Store,
+    marker: &DeleteMarkerEntry,
+    encoded: bool,
+) -> Result<Option<ListedVersion>, StoreErrorKind> {
+    let key = key_of(store, marker.key(), encoded)?;
+    Ok(key.map(|key| ListedVersion::DeleteMarker { key }))
 }
 
 /// A key below the store's root; `None` for what no key of ours can be (the placeholder of a folder at the root itself).
