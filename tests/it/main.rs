@@ -29,6 +29,7 @@ mod model;
 mod proof;
 mod restore_by_hand;
 mod restore_plan;
+mod s3_faults;
 mod sample_vault;
 mod store_conformance;
 mod store_local;
