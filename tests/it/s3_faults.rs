@@ -8,18 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use deltavault::Error;
 use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::plan::restore::Mode;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::s3::{S3Client, S3Settings, S3Store};
-use deltavault::store::{ReadStore, RestoreStore};
+use deltavault::store::{
+    CopySource, ListedVersion, Payload, ReadStore, RestoreStore, StoreError, StoreErrorKind,
+    WriteStore, read_all,
+};
 use deltavault::vault::Vault;
 use deltavault::vault::restore::RestoreDone;
 use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use super::store_conformance::assert_fails;
 use super::support::proxy::{Fault, Proxy, S3Call};
 use super::support::s3::{self, Bucket, Server};
 use super::support::table::Table;
@@ -30,7 +35,7 @@ use super::support::world::{init, request, restore_request, restorer, snapshotte
 const LARGE: usize = 1024 * 1024 + 1;
 
 /// How long a client waits for an answer where none will come.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many trials run side by side: they mostly wait.
 const TRIALS: usize = 4;
@@ -222,7 +227,11 @@ fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
         Fault::CorruptedAnswering => *operation == "GetObject" && place.starts_with("orders"),
         Fault::ErrorDocument(_) | Fault::Refused(409, _) => writes,
         // The answer to a HEAD has no body that could name the reason.
-        Fault::Refused(301 | 400, _) => *operation != "HeadObject",
+        Fault::Refused(301 | 400, _) | Fault::Refused(403, "RequestTimeTooSkewed") => {
+            *operation != "HeadObject"
+        }
+        // A claim that is said to be gone stays, and its time runs out.
+        Fault::Refused(404, _) => !place.ends_with("/_deltavault"),
         Fault::Refused(..)
         | Fault::DoneButRefused(..)
         | Fault::AnswerLost
@@ -350,4 +359,203 @@ async fn a_restore_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_r
         }
     };
     run_trials(trials(&calm.proxy.calls()), trial).await;
+}
+
+/// The places of a vault where two must never be one: by the folder of the key.
+const PLACES: [&str; 6] = [
+    "blobs",
+    "pages",
+    "manifests",
+    "ledger",
+    "runs",
+    "vault.json",
+];
+
+#[tokio::test]
+async fn a_put_whose_answer_was_lost_is_settled_by_looking_and_never_done_twice() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let mut settled = BTreeSet::new();
+    for place in PLACES {
+        for fault in [
+            Fault::AnswerLost,
+            Fault::DoneButRefused(500, "InternalError"),
+        ] {
+            let what = format!("{fault:?} at {place}");
+            let way = scene.way().await;
+            let vault = scene.place("vault");
+            let at = format!("/{place}");
+            way.proxy
+                .nth(1, move |call| call.is("PutObject", &at), fault);
+            init(&S3Store::open(&way.client, &vault).unwrap()).await;
+            let done = scene.snapshot(&way.client, &vault).await.unwrap();
+            assert_eq!(way.proxy.faults(), 1, "{what}");
+            let calls = way.proxy.calls();
+            let first = calls
+                .iter()
+                .position(|it| it.is("PutObject", &format!("/{place}")));
+            let key = &calls[first.unwrap()].key;
+            let asked: Vec<_> = calls.iter().filter(|it| it.key == *key).collect();
+            let puts = asked.iter().filter(|it| it.operation == "PutObject");
+            assert_eq!(puts.count(), 2, "{what}: sent again");
+            let again = asked.iter().rposition(|it| it.operation == "PutObject");
+            let looked = asked
+                .get(again.unwrap() + 1)
+                .is_some_and(|it| it.operation == "HeadObject");
+            assert!(looked, "{what}: looked at");
+            settled.insert(place);
+            let store = scene.store(&vault);
+            let rows: Vec<_> = store.list_versions("", None).try_collect().await.unwrap();
+            let keys: BTreeSet<_> = rows.iter().map(ListedVersion::key).collect();
+            assert_eq!(keys.len(), rows.len(), "{what}: written once");
+            assert_eq!(scene.wrong_in(&vault, &done).await, None, "{what}");
+        }
+    }
+    assert_eq!(settled.len(), PLACES.len());
+}
+
+#[tokio::test]
+async fn what_another_one_put_is_not_taken_for_ours_after_a_lost_answer() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let key = "tables/orders/ledger/1.json".parse().unwrap();
+    let theirs = Payload::from_bytes("theirs");
+    direct.put_new(&key, &theirs, None).await.unwrap();
+    for ours in ["ours!!", "ours, longer"] {
+        let proxy = server.proxy();
+        let store = server.by_way_of(&proxy, &direct).await;
+        proxy.nth(1, |call| call.operation == "PutObject", Fault::AnswerLost);
+        let ours = Payload::from_bytes(ours);
+        assert_fails!(
+            store.put_new(&key, &ours, None).await,
+            StoreErrorKind::AlreadyExists
+        );
+        assert_eq!(proxy.faults(), 1);
+    }
+}
+
+/// Parts as a source gives them.
+fn parts(last: u8) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    let sizes = [5 << 20, 1000];
+    let parts = sizes.map(|size| Ok(Bytes::from(vec![last; size])));
+    stream::iter(parts).boxed()
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_survives_what_a_put_survives() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let operations = [
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+    ];
+    for (number, (fault, _)) in faults()
+        .iter()
+        .filter(|(_, word)| word.is_none())
+        .enumerate()
+    {
+        for operation in operations {
+            if !can_meet(fault, &(operation, String::new())) {
+                continue;
+            }
+            let what = format!("{fault:?} at {operation}");
+            let proxy = server.proxy();
+            let store = server.by_way_of(&proxy, &direct).await;
+            proxy.nth(1, move |call| call.operation == operation, fault.clone());
+            let key = format!("copies/{operation}-{number}").parse().unwrap();
+            let written = store.put_parts(&key, parts(7), None).await;
+            let written = written.unwrap_or_else(|error| panic!("{what}: {:?}", error.kind));
+            assert_eq!(proxy.faults(), 1, "{what}");
+            let found = read_all(&direct, &key, written.version.as_ref(), u64::MAX).await;
+            let (attributes, bytes) = found.unwrap();
+            assert_eq!(bytes.len(), (5 << 20) + 1000, "{what}");
+            assert_eq!(attributes.etag, written.etag, "{what}");
+        }
+    }
+    let taken = "copies/UploadPart-0".parse().unwrap();
+    let refused = direct.put_parts(&taken, parts(8), None).await;
+    assert_fails!(refused, StoreErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let payload = Payload::from_bytes(vec![1; LARGE]);
+    let from = "live/a%20b/part 1.parquet".parse().unwrap();
+    let written = direct.put_new(&from, &payload, None).await.unwrap();
+    let lost = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Interrupted);
+    let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
+    let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
+    let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
+    type Outcome = Option<fn(&StoreErrorKind) -> bool>;
+    let outcomes: [(Fault, Outcome, usize); 10] = [
+        (Fault::Refused(503, "SlowDown"), None, 2),
+        (Fault::ErrorDocument("SlowDown"), None, 2),
+        (Fault::Refused(500, "InternalError"), Some(lost), 1),
+        (Fault::ErrorDocument("InternalError"), Some(lost), 1),
+        (Fault::DoneButRefused(500, "InternalError"), Some(lost), 1),
+        (Fault::AnswerLost, Some(lost), 1),
+        (Fault::Silence, Some(lost), 1),
+        (Fault::Refused(403, "AccessDenied"), Some(denied), 1),
+        (Fault::Refused(404, "NoSuchKey"), Some(gone), 1),
+        (Fault::Refused(412, "PreconditionFailed"), Some(changed), 1),
+    ];
+    for (number, (fault, outcome, calls)) in outcomes.into_iter().enumerate() {
+        let what = format!("{fault:?}");
+        let proxy = server.proxy();
+        let store = server.by_way_of(&proxy, &direct).await;
+        proxy.nth(1, |call| call.operation == "CopyObject", fault);
+        let key = format!("copies/{number}").parse().unwrap();
+        let source = CopySource {
+            address: store.copy_address(&from).unwrap(),
+            version: written.version.clone(),
+            etag: written.etag.clone(),
+            size: payload.size,
+        };
+        let copied = store.copy_new(&key, &source, None).await;
+        match (copied, outcome) {
+            (Ok(copied), None) => {
+                let version = copied.written.version.as_ref();
+                let there = direct.attributes(&key, version).await.unwrap();
+                assert_eq!(there.sha256, Some(payload.sha256), "{what}");
+            }
+            (Err(error), Some(expected)) => assert!(expected(&error.kind), "{what}: {error:?}"),
+            (copied, _) => panic!("{what}: {copied:?}"),
+        }
+        let made = proxy.calls();
+        let made = made.iter().filter(|call| call.operation == "CopyObject");
+        assert_eq!(made.count(), calls, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_expire_in_mid_run_and_a_wrong_clock_stop_it_with_a_word() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let lasting = [
+        (Fault::Refused(400, "ExpiredToken"), "the credentials"),
+        (Fault::Refused(403, "RequestTimeTooSkewed"), "the clock"),
+        (Fault::Refused(301, "PermanentRedirect"), "region"),
+    ];
+    for (fault, word) in lasting {
+        for after in [0, 4, 12] {
+            let way = scene.way().await;
+            let vault = scene.new_vault().await;
+            let count = AtomicUsize::new(0);
+            way.proxy.every(
+                move |_| count.fetch_add(1, Ordering::Relaxed) >= after,
+                fault.clone(),
+            );
+            let first = scene.snapshot(&way.client, &vault).await;
+            assert_eq!(
+                judge(first, Some(word)).map(|done| done.is_none()),
+                Ok(true)
+            );
+            assert_eq!(scene.visible(&vault).await, 0);
+            let done = scene.snapshot(&scene.direct, &vault).await.unwrap();
+            assert_eq!(scene.wrong_in(&vault, &done).await, None);
+        }
+    }
 }
