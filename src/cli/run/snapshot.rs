@@ -14,7 +14,7 @@ use deltavault::progress::Progress;
 use deltavault::source::Source;
 use deltavault::store::ReadStore as _;
 use deltavault::store::local::LocalStore;
-use deltavault::vault::snapshot::{self, Budget, JournalPace, SnapshotPlan, Snapshotter};
+use deltavault::vault::snapshot::{self, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
@@ -152,12 +152,12 @@ impl Taker {
     pub(super) fn new(open: OpenVault, progress: Arc<dyn Progress>) -> Self {
         Self {
             snapshotter: Snapshotter {
-                vault: open.vault.clone(),
-                store: Arc::new(open.store.clone()),
-                budget: Budget::default(),
-                journal: JournalPace::default(),
-                temp: std::env::temp_dir(),
                 progress,
+                ..Snapshotter::new(
+                    open.vault.clone(),
+                    Arc::new(open.store.clone()),
+                    std::env::temp_dir(),
+                )
             },
             open,
         }

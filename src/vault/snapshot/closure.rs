@@ -221,6 +221,7 @@ fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
 fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
     need.vectors.iter().map(|used| Need {
         absolute: used.absolute,
+        at_least: used.end,
         spans: vec![used.span],
         ..Need::plain(
             used.file.clone(),
@@ -244,6 +245,7 @@ fn unique(needs: Sorted<ByFile<Need>>) -> impl Iterator<Item = Result<Need, Erro
         {
             need.absolute |= same.row.absolute;
             need.required |= same.row.required;
+            need.at_least = need.at_least.max(same.row.at_least);
             need.spans.extend(same.row.spans);
         }
         Some(Ok(need))
