@@ -25,8 +25,8 @@ pub use journal::{JournalHeader, decode_journal, encode_journal};
 pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};
 pub use page::{
-    EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order, decode_page,
-    encode_line, log_order,
+    CutPage, EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order,
+    decode_page, encode_line, log_order,
 };
 pub use record::{Change, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};

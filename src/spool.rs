@@ -5,7 +5,8 @@
 //! costs neither memory nor 100,000 temporary files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use bytes::{Bytes, BytesMut};
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
 use futures::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
@@ -141,6 +144,63 @@ impl Spooled {
             size: self.size,
             data,
         })
+    }
+}
+
+/// Rows that wait on disk and come back as they went in.
+#[derive(Debug)]
+pub struct Rows<T> {
+    file: BufWriter<File>,
+    pushed: u64,
+    row: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Rows<T> {
+    /// Opens a file for them in `scratch`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn create(scratch: &Scratch) -> io::Result<Self> {
+        Ok(Self {
+            file: BufWriter::new(tempfile::tempfile_in(scratch.path())?),
+            pushed: 0,
+            row: PhantomData,
+        })
+    }
+
+    /// Takes in a row.
+    ///
+    /// # Errors
+    /// What the operating system says, a full disk above all.
+    pub fn push(&mut self, row: &T) -> io::Result<()> {
+        serde_json::to_writer(&mut self.file, row)?;
+        self.pushed += 1;
+        self.file.write_all(b"\n")
+    }
+
+    /// Reads the rows, exactly as many as were pushed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn read(self) -> io::Result<impl Iterator<Item = io::Result<T>>> {
+        let mut file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        let mut left = self.pushed;
+        let mut rows = serde_json::Deserializer::from_reader(BufReader::new(file)).into_iter();
+        Ok(std::iter::from_fn(move || match rows.next() {
+            Some(row) => {
+                left = left.saturating_sub(1);
+                Some(row.map_err(io::Error::from))
+            }
+            None if left > 0 => {
+                left = 0;
+                Some(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            None => None,
+        }))
     }
 }
 
@@ -326,5 +386,23 @@ mod tests {
             "must not read into the next body"
         );
         assert_eq!(second.sha256, third.sha256);
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went_in_and_a_lost_one_is_an_error() {
+        let scratch = Scratch::create(&std::env::temp_dir()).unwrap();
+        let rows = |count: u64| {
+            let mut rows = Rows::create(&scratch).unwrap();
+            (0..count).for_each(|row| rows.push(&(row, "text".to_owned())).unwrap());
+            rows
+        };
+        let read: io::Result<Vec<_>> = rows(1000).read().unwrap().collect();
+        assert_eq!(read.unwrap().last(), Some(&(999, "text".to_owned())));
+        let mut cut = rows(3);
+        cut.file.flush().unwrap();
+        cut.file.get_ref().set_len(11).unwrap();
+        let read: Vec<_> = cut.read().unwrap().collect();
+        assert_eq!(read.len(), 2);
+        assert!(read[1].is_err());
     }
 }

@@ -9,18 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream};
+use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::error::Error;
 use crate::format::layout::{self, Area};
 use crate::format::ledger::{self, Bodies, Chain, Head, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
-use crate::format::page::PAGE_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FORMAT, FormatError, LockMode, Manifest, PageRef, Placement, Record, Reference,
-    TableKey, VaultFile, VaultKey, decode_page,
+    Entry, FORMAT, FormatError, LockMode, Manifest, Placement, Record, Reference, TableKey,
+    VaultFile, VaultKey,
 };
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::spool::{self, IN_MEMORY_LIMIT};
@@ -29,16 +28,18 @@ use crate::store::{
     read_all, read_range,
 };
 
+mod ahead;
 pub mod diff;
 mod log_replay;
 pub mod look;
+mod page_cache;
+mod pages;
 mod put;
 pub mod restore;
 pub mod snapshot;
 pub mod verify;
 
-/// Pages read ahead of the one that is being worked on. A page has at most 8 MiB of inlined bytes, typically 1.
-const PAGES_AHEAD: usize = 4;
+pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
 
 /// Ledger slots read at a time.
 const SLOTS_AHEAD: usize = 16;
@@ -49,6 +50,8 @@ pub struct Vault {
     store: Arc<dyn ReadStore>,
     file: VaultFile,
     file_digest: Digest,
+    /// Where pages are looked for before the store is asked; the first that can keep a page keeps it.
+    pages: Vec<PageCache>,
 }
 
 /// What `init` writes down for good.
@@ -117,6 +120,7 @@ impl Vault {
             store,
             file,
             file_digest: Digest::of(&body),
+            pages: Vec::new(),
         })
     }
 
@@ -334,24 +338,6 @@ impl Vault {
         )?)
     }
 
-    /// Reads one page.
-    ///
-    /// # Errors
-    /// As [`Vault::manifest`].
-    pub async fn page(&self, page: &PageRef) -> Result<Vec<Entry>, Error> {
-        Ok(decode_page(&self.read(&page.page, PAGE_LIMIT).await?)?)
-    }
-
-    /// Streams the entries of some pages in their order.
-    pub fn entries<'a>(&'a self, pages: &'a [PageRef]) -> BoxStream<'a, Result<Entry, Error>> {
-        stream::iter(pages)
-            .map(|page| self.page(page))
-            .buffered(PAGES_AHEAD)
-            .map_ok(|entries| stream::iter(entries).map(Ok))
-            .try_flatten()
-            .boxed()
-    }
-
     /// Reads the file that an entry describes, checked: in memory when it is small, else into `folder`.
     ///
     /// # Errors
@@ -539,6 +525,20 @@ async fn oldest_version(
         }
     }
     Ok(None)
+}
+
+/// Runs work that keeps a processor busy, or waits for a disk, beside the thread that serves all connections.
+pub(crate) async fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is ending gives up such work.
+            Err(_) => Err(Error::Interrupted),
+        },
+    }
 }
 
 /// A stream of entries as a trait object, for functions that merge several.

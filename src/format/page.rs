@@ -13,7 +13,9 @@ use crate::ids::{Digest, ETag, Location, ObjectVersion, Timestamp};
 pub mod codec;
 pub mod order;
 
-pub use codec::{ENTRIES_MAX, EncodedPage, PAGE_LIMIT, PageWriter, decode_page, encode_line};
+pub use codec::{
+    CutPage, ENTRIES_MAX, EncodedPage, PAGE_LIMIT, PageWriter, decode_page, encode_line,
+};
 pub use order::{DataOrder, LogOrder, data_order, log_order, log_order_of};
 
 /// Log files up to this many bytes are held inside their page.

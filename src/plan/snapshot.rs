@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::LogFile;
 use crate::delta::replay::LiveFile;
 use crate::delta::segment::LogListing;
+use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
 use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope, Totals};
 use crate::ids::{Digest, Location, Version};
@@ -195,6 +195,20 @@ pub struct VectorUse {
     pub span: Span,
 }
 
+impl VectorUse {
+    /// The use of a vector that lies in a file.
+    pub fn of(dv: &DeletionVector, span: Span) -> Option<Self> {
+        // Before a vector stands its size, after it its checksum, of four bytes each.
+        let end = dv.offset.unwrap_or(1).saturating_add(dv.size);
+        Some(Self {
+            file: dv.file.clone()?,
+            absolute: dv.is_absolute(),
+            end: end.saturating_add(8),
+            span,
+        })
+    }
+}
+
 impl Need {
     /// A file that the log names without its statistics.
     pub fn plain(file: Location, kind: EntryKind, size: Option<u64>, required: bool) -> Self {
@@ -296,21 +310,9 @@ pub fn data_needs<E>(
 fn take_in(need: &mut Need, file: LiveFile) {
     let span = (file.from, file.until);
     need.spans.push(span);
-    if let Some(dv) = &file.add.dv
-        && let Some(vector) = &dv.file
-    {
-        need.vectors.push(VectorUse {
-            file: vector.clone(),
-            absolute: dv.is_absolute(),
-            // Around a vector stand its size and its checksum, of four bytes each.
-            end: dv
-                .offset
-                .unwrap_or(1)
-                .saturating_add(dv.size)
-                .saturating_add(8),
-            span,
-        });
-    }
+    let vector = file.add.dv.as_ref();
+    need.vectors
+        .extend(vector.and_then(|dv| VectorUse::of(dv, span)));
     need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.

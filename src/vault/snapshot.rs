@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
-use self::closure::{Closure, Held};
+use self::closure::{Closure, Expected, Held, Matching};
 use self::pin::{Past, Pinned};
-use self::replayed::{ChangeData, Fingerprint, Replayed};
+use self::replayed::Replayed;
 use self::ways::{LogRead, LogReader, Way};
 use super::put::Placer;
-use super::{LedgerView, Vault};
+use super::{LedgerView, PageCache, Vault};
 use crate::delta::path::TableRoot;
-use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
@@ -109,7 +108,7 @@ pub struct SnapshotPlan {
 }
 
 /// Everything a snapshot works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshotter {
     /// The vault, for reading.
     pub vault: Vault,
@@ -169,7 +168,7 @@ struct Planned {
     pinned: Pinned,
     log: LogRead,
     closure: Closure,
-    fingerprint: Fingerprint,
+    expected: Expected,
     scratch: Scratch,
     root: TableRoot,
     journals: Vec<Id128>,
@@ -201,8 +200,9 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
     ) -> Result<SnapshotPlan, Error> {
-        let view = self.vault.head(&request.key, &request.distrust).await?;
-        let planned = self.attempt_plan(source, request, &view, &[]).await;
+        let (this, _pages) = self.for_one_run()?;
+        let view = this.vault.head(&request.key, &request.distrust).await?;
+        let planned = this.attempt_plan(source, request, &view, &[]).await;
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
                 version: pinned.version,
@@ -219,7 +219,7 @@ impl Snapshotter {
                 unchanged: false,
                 files: planned.closure.copy.len(),
                 bytes: planned.closure.copy_bytes,
-                known_files: planned.closure.known.len(),
+                known_files: planned.closure.kept + planned.closure.known.len(),
                 findings: planned.pinned.findings,
             }),
         }
@@ -235,12 +235,13 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
     ) -> Result<SnapshotDone, Error> {
+        let (this, _pages) = self.for_one_run()?;
         let mut journals = 0;
         let mut last = None;
         let mut damaged = Vec::new();
         for _ in 0..PIN_ATTEMPTS {
-            let view = self.vault.head(&request.key, &request.distrust).await?;
-            let attempt = self
+            let view = this.vault.head(&request.key, &request.distrust).await?;
+            let attempt = this
                 .attempt(source, request, &view, &damaged, &mut journals)
                 .await;
             let failure = match attempt {
@@ -274,6 +275,18 @@ impl Snapshotter {
             last = Some(failure);
         }
         Err(last.map_or(Error::Interrupted, |failure| failure.into_error(request)))
+    }
+
+    /// Itself, with a place where the pages that this run reads wait for being read again: each is asked for once.
+    fn for_one_run(&self) -> Result<(Self, Scratch), Error> {
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let cache = PageCache::new(scratch.path().to_owned());
+        let vault = self.vault.clone().with_pages(cache);
+        let this = Self {
+            vault,
+            ..self.clone()
+        };
+        Ok((this, scratch))
     }
 
     async fn newest(&self, source: &Source) -> Result<Version, Error> {
@@ -324,7 +337,7 @@ impl Snapshotter {
             let tried = self
                 .try_way(source, &pinned, way, &root, &scratch, &mut spool)
                 .await;
-            let (log, replay, change_data) = match tried {
+            let (log, replayed) = match tried {
                 Ok(tried) => tried,
                 Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
                     pinned
@@ -336,7 +349,7 @@ impl Snapshotter {
                 Err(failure) => return Err(failure),
             };
             self.progress.phase(table, Phase::Plan);
-            let (protocol, metadata) = replay.state().required(pinned.version)?;
+            let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
             check_protocol(protocol)?;
             let delta_id = metadata.id.clone().unwrap_or_default();
             if let Some(base) = &pinned.base
@@ -352,18 +365,19 @@ impl Snapshotter {
             let journals = self
                 .take_journals(request, view, &delta_id, &mut held)
                 .await?;
-            let replayed = Replayed {
-                replay,
-                change_data,
+            let matching = Matching {
+                pinned: &pinned,
+                from_base: log.way.from_base,
                 history,
+                held,
             };
-            let (closure, fingerprint) =
-                closure::close(&self.vault, &pinned, replayed, held, scratch.path()).await?;
+            let (closure, expected) =
+                closure::close(&self.vault, replayed, matching, &scratch).await?;
             let planned = Planned {
                 pinned,
                 log,
                 closure,
-                fingerprint,
+                expected,
                 scratch,
                 root,
                 journals,
@@ -382,7 +396,7 @@ impl Snapshotter {
         root: &TableRoot,
         scratch: &Scratch,
         spool: &mut Spool,
-    ) -> Result<(LogRead, Replay, Vec<ChangeData>), Failure> {
+    ) -> Result<(LogRead, Replayed), Failure> {
         let folder = scratch.path();
         let mut reader = LogReader {
             vault: &self.vault,
@@ -394,9 +408,8 @@ impl Snapshotter {
         };
         let log = reader.read(way).await?;
         let base = pinned.base.as_ref();
-        let (replay, change_data) =
-            replayed::replay_version(&self.vault, base, &log, root, folder).await?;
-        Ok((log, replay, change_data))
+        let replayed = replayed::replay_log(base, &log, root, folder)?;
+        Ok((log, replayed))
     }
 
     fn placer(&self, request: &SnapshotRequest) -> Placer<'_> {

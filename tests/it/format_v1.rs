@@ -131,9 +131,9 @@ fn page_parse_v1() {
         assert_eq!(decode_page(&bytes).unwrap(), entries);
         let mut writer = PageWriter::new();
         for entry in &entries {
-            assert_eq!(writer.push(entry).unwrap(), None);
+            assert!(writer.push(entry).unwrap().is_none());
         }
-        assert_eq!(writer.finish().unwrap().unwrap().bytes, bytes);
+        assert_eq!(writer.finish().unwrap().pack().unwrap().bytes, bytes);
     }
 }
 

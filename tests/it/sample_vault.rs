@@ -207,10 +207,10 @@ impl SampleVault {
         for entry in entries {
             pages.extend(writer.push(entry).unwrap());
         }
-        pages.extend(writer.finish().unwrap());
+        pages.extend(writer.finish());
+        let pages = pages.into_iter().map(|page| page.pack().unwrap());
         let mut rest = entries;
         pages
-            .into_iter()
             .map(|page| {
                 let key = VaultKey::page(page.sha256, None);
                 let (own, after) = rest.split_at(usize::try_from(page.entries).unwrap());

@@ -60,6 +60,33 @@ pub(in crate::format) fn decode_line(line: &[u8]) -> Result<Entry, FormatError> 
     Ok(entry)
 }
 
+/// A page that is complete and not packed yet: packing takes most of the time, and may be done elsewhere.
+#[derive(Debug)]
+pub struct CutPage {
+    lines: Vec<u8>,
+    entries: u64,
+}
+
+impl CutPage {
+    /// Bytes of its lines.
+    pub fn size(&self) -> u64 {
+        self.lines.len() as u64
+    }
+
+    /// Packs it.
+    ///
+    /// # Errors
+    /// [`FormatError::Malformed`] when packing fails.
+    pub fn pack(self) -> Result<EncodedPage, FormatError> {
+        let bytes = lines::pack(WHAT, &self.lines)?;
+        Ok(EncodedPage {
+            sha256: Digest::of(&bytes),
+            bytes: bytes.into(),
+            entries: self.entries,
+        })
+    }
+}
+
 /// A finished page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedPage {
@@ -92,7 +119,7 @@ impl PageWriter {
     /// # Errors
     /// As [`encode_line`], and [`FormatError::Invalid`] when the page has that file already; the entry was not
     /// taken then.
-    pub fn push(&mut self, entry: &Entry) -> Result<Option<EncodedPage>, FormatError> {
+    pub fn push(&mut self, entry: &Entry) -> Result<Option<CutPage>, FormatError> {
         if self.files.contains(&entry.file) {
             return Err(twice());
         }
@@ -106,34 +133,22 @@ impl PageWriter {
             || self.inlined >= INLINED_MAX
             || self.lines.len() >= LINES_MAX
             || (entries >= ENTRIES_MIN && is_boundary(entry));
-        if is_full {
-            return self.take_page();
-        }
-        Ok(None)
+        Ok(if is_full { self.take_page() } else { None })
     }
 
     /// Returns what is left as the last page; `None` when nothing is.
-    ///
-    /// # Errors
-    /// [`FormatError::Malformed`] when packing fails.
-    pub fn finish(mut self) -> Result<Option<EncodedPage>, FormatError> {
+    pub fn finish(mut self) -> Option<CutPage> {
         self.take_page()
     }
 
-    fn take_page(&mut self) -> Result<Option<EncodedPage>, FormatError> {
-        if self.lines.is_empty() {
-            return Ok(None);
-        }
-        let bytes = lines::pack(WHAT, &self.lines)?;
-        let page = EncodedPage {
-            sha256: Digest::of(&bytes),
-            bytes: bytes.into(),
+    fn take_page(&mut self) -> Option<CutPage> {
+        let page = CutPage {
+            lines: std::mem::take(&mut self.lines),
             entries: self.files.len() as u64,
         };
-        self.lines.clear();
         self.files.clear();
         self.inlined = 0;
-        Ok(Some(page))
+        (page.entries > 0).then_some(page)
     }
 }
 
@@ -203,9 +218,9 @@ mod tests {
         let mut writer = PageWriter::new();
         let mut pages = Vec::new();
         for entry in entries {
-            pages.extend(writer.push(entry).unwrap());
+            pages.extend(writer.push(entry).unwrap().map(|page| page.pack().unwrap()));
         }
-        pages.extend(writer.finish().unwrap());
+        pages.extend(writer.finish().map(|page| page.pack().unwrap()));
         pages
     }
 
@@ -329,7 +344,7 @@ mod tests {
             writer.push(&entry),
             Err(FormatError::TooLarge { .. })
         ));
-        assert_eq!(writer.finish().unwrap(), None);
+        assert!(writer.finish().is_none());
     }
 
     #[test]

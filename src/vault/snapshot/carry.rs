@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
+
 use super::closure::Closure;
 use super::data::{Copier, Ended, Outcome};
 use super::journal::Journal;
@@ -9,17 +11,20 @@ use super::log::{self, LogWriter, LogWritten};
 use super::pages::Pages;
 use super::pin;
 use super::record::Facts;
+use super::replayed::Touched;
 use super::{Failure, Planned, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
-use crate::format::{Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Scope};
+use crate::format::{
+    Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Scope, data_order,
+};
 use crate::ids::Version;
 use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
 use crate::progress::{Phase, PlannedWork};
-use crate::sort::Sorter;
+use crate::sort::{SortError, Sorter};
 use crate::source::Source;
 use crate::store::Payload;
-use crate::vault::LedgerView;
 use crate::vault::put::Placer;
+use crate::vault::{LedgerView, Vault};
 
 /// The data half of a snapshot, all of it in the vault.
 struct Copied {
@@ -49,14 +54,15 @@ impl Snapshotter {
         let Planned {
             mut pinned,
             log: read,
-            closure,
-            fingerprint,
+            mut closure,
+            expected,
             scratch,
             root,
             journals,
         } = planned;
         let state = closure.state.clone();
-        let findings = closure.findings.clone();
+        let findings = std::mem::take(&mut closure.findings);
+        let touched = std::mem::replace(&mut closure.touched, Touched::all());
         let (protocol, metadata) = state.required(pinned.version)?;
         let delta_id = metadata.id.clone().unwrap_or_default();
         let mut journal = Journal::start(
@@ -94,14 +100,17 @@ impl Snapshotter {
         change.new_bytes += log.new_bytes;
 
         self.progress.phase(table, Phase::Check);
-        self.prove(&pinned, &read, &log.pages, &root, fingerprint, &scratch)
+        self.prove(&pinned, &read, &log.pages, &root, expected, &scratch)
             .await?;
 
         self.progress.phase(table, Phase::Publish);
         let base = pinned.base.as_ref().filter(|base| base.reuse);
-        let known = base.map_or(&[][..], |base| &base.manifest.data_pages);
+        let base = DataOfBase {
+            pages: base.map_or(&[][..], |base| &base.manifest.data_pages),
+            touched,
+        };
         let manifest = Manifest {
-            data_pages: write_data_pages(placer, known, entries, &mut tally).await?,
+            data_pages: write_data_pages(&self.vault, placer, &base, entries, &mut tally).await?,
             delta_id: delta_id.clone(),
             format: FORMAT,
             log_pages: log.pages,
@@ -165,6 +174,7 @@ async fn copy(
     version: Version,
 ) -> Result<Copied, Failure> {
     let Closure {
+        kept,
         known: mut entries,
         copy,
         copy_bytes,
@@ -175,7 +185,7 @@ async fn copy(
         files: copy.len(),
         bytes: copy_bytes,
     };
-    let known = entries.len();
+    let known = kept + entries.len();
     copier.progress.planned(planned);
     let mut trouble = Trouble::default();
     let mut absent = Vec::new();
@@ -210,10 +220,13 @@ async fn copy(
             Ok(())
         })
         .await;
+    let mut ended = Ended::Whole;
     if !matches!(result, Ok(Ended::Whole)) || !trouble.is_none() {
-        journal.flush().await?;
+        let flushed = journal.flush().await;
+        // What stopped the copy stops the journal too, and is what its owner has to know.
+        ended = result?;
+        flushed?;
     }
-    let ended = result?;
     trouble.into_result(version)?;
     if let Ended::At(limit) = ended {
         return Err(Failure::Limit {
@@ -276,15 +289,40 @@ fn absent_entry(need: Need) -> Entry {
     }
 }
 
-/// Writes the data pages from the entries in their order.
+/// What the new data pages take over from the base's.
+struct DataOfBase<'a> {
+    pages: &'a [PageRef],
+    touched: Touched,
+}
+
+/// Writes the data pages: the base's entries that stay as they are, and the others, merged in their order.
 async fn write_data_pages(
+    vault: &Vault,
     placer: Placer<'_>,
-    known_pages: &[PageRef],
+    base: &DataOfBase<'_>,
     entries: Sorter<InDataOrder>,
     tally: &mut Tally,
 ) -> Result<Vec<PageRef>, Failure> {
-    let mut pages = Pages::new(placer, known_pages);
-    for entry in entries.finish()? {
+    let mut pages = Pages::new(vault, placer, base.pages);
+    let mut entries = entries.finish()?.peekable();
+    let mut of_base = vault.read_pages(base.pages);
+    while let Some(page) = of_base.try_next().await? {
+        for kept in page.iter().filter(|entry| base.touched.spares(entry)) {
+            let comes_first = |entry: &Result<InDataOrder, SortError>| {
+                entry
+                    .as_ref()
+                    .map_or(true, |entry| data_order(&entry.0) < data_order(kept))
+            };
+            while let Some(entry) = entries.next_if(comes_first) {
+                let InDataOrder(entry) = entry?;
+                tally.add(&entry);
+                pages.push(&entry).await?;
+            }
+            tally.add(kept);
+            pages.push(kept).await?;
+        }
+    }
+    for entry in entries {
         let InDataOrder(entry) = entry?;
         tally.add(&entry);
         pages.push(&entry).await?;

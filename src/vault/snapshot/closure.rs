@@ -8,22 +8,27 @@ use serde::{Deserialize, Serialize};
 use super::super::Vault;
 use super::Failure;
 use super::pin::Pinned;
-use super::replayed::{ChangeData, Fingerprint, Replayed, Watched};
+use super::replayed::{ChangeData, Fingerprint, Replayed, Touched, Watched, adds_of};
 use crate::delta::replay::TableState;
 use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
-use crate::ids::Location;
+use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::snapshot::{
-    ByFile, InDataOrder, Matched, Need, count_change, data_needs, match_need,
+    ByFile, InDataOrder, Matched, Need, VectorUse, count_change, data_needs, match_need,
 };
 use crate::sort::{SortError, Sorted, Sorter};
+use crate::spool::{Rows, Scratch};
 
 /// Everything that the plan found out about V.
 pub(super) struct Closure {
     pub(super) state: TableState,
+    /// Which of the base's entries are V's as they are, in the order of its pages.
+    pub(super) touched: Touched,
     /// What was odd about the live files.
     pub(super) findings: Vec<String>,
-    /// Entries that serve as they are, brought up to V.
+    /// How many that are.
+    pub(super) kept: u64,
+    /// Other entries that serve, brought up to V.
     pub(super) known: Sorter<InDataOrder>,
     /// What must be copied.
     pub(super) copy: Sorter<ByFile<Need>>,
@@ -31,19 +36,67 @@ pub(super) struct Closure {
     pub(super) change: Change,
 }
 
+/// What the proof needs of the plan: what it must come to, and the base's entries that take part in it.
+pub(super) struct Expected {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) base: Rows<Entry>,
+}
+
+/// What V's needs are matched with, beside the replay.
+pub(super) struct Matching<'a> {
+    pub(super) pinned: &'a Pinned,
+    /// Whether the replay goes on from the base.
+    pub(super) from_base: bool,
+    pub(super) history: bool,
+    /// What unfinished runs have placed.
+    pub(super) held: Held,
+}
+
 /// Matches V's needs with what is held and sorts the rest for copying.
 pub(super) async fn close(
     vault: &Vault,
-    pinned: &Pinned,
     replayed: Replayed,
-    mut held: Held,
-    folder: &Path,
-) -> Result<(Closure, Fingerprint), Failure> {
+    matching: Matching<'_>,
+    scratch: &Scratch,
+) -> Result<(Closure, Expected), Failure> {
+    let folder = scratch.path();
     let Replayed {
-        replay,
+        mut replay,
         change_data,
-        history,
+        touched,
     } = replayed;
+    let Matching {
+        pinned,
+        from_base,
+        history,
+        mut held,
+    } = matching;
+    let mut taken = Taken::new(scratch)?;
+    let touched = match &pinned.base {
+        Some(base) if base.reuse && from_base => touched,
+        Some(_) | None => Touched::all(),
+    };
+    if let Some(base) = &pinned.base {
+        let record = &base.past.record;
+        let mut pages = vault.read_pages(&base.manifest.data_pages);
+        let mut refs = base.manifest.data_pages.iter();
+        while let Some(page) = pages.try_next().await? {
+            let of = refs.next().map(|page| &page.page.key);
+            for entry in page {
+                if touched.spares(&entry) {
+                    taken.keep(record.version, &entry, of)?;
+                    continue;
+                }
+                if from_base {
+                    taken.rows.push(&entry).map_err(Error::Scratch)?;
+                    for add in adds_of(entry.clone()) {
+                        replay.start_file(record.version, add)?;
+                    }
+                }
+                held.push(entry, base.reuse)?;
+            }
+        }
+    }
     let (state, files) = if history {
         replay.finish_with_history()?
     } else {
@@ -51,20 +104,16 @@ pub(super) async fn close(
     };
     let mut closure = Closure {
         state,
+        touched,
         findings: Vec::new(),
+        kept: taken.count,
         known: Sorter::new(folder)?,
         copy: Sorter::new(folder)?,
         copy_bytes: 0,
         change: Change::default(),
     };
-    if let Some(base) = &pinned.base {
-        let mut entries = vault.entries(&base.manifest.data_pages);
-        while let Some(entry) = entries.try_next().await? {
-            held.push(entry, base.reuse)?;
-        }
-    }
     let mut live = Watched::new(files);
-    let mut vectors: Sorter<ByFile<Need>> = Sorter::new(folder)?;
+    let mut vectors = taken.vectors;
     let needs = data_needs(&mut live).map(|need| {
         let need = need?;
         for vector in vector_needs(&need) {
@@ -91,8 +140,64 @@ pub(super) async fn close(
         }
     }
     closure.join(unique(feed.finish()?), held.feed.finish()?)?;
-    closure.findings = live.findings();
-    Ok((closure, live.into_fingerprint()))
+    closure.findings = live.findings(taken.live_twice);
+    let expected = Expected {
+        fingerprint: live.into_fingerprint(&closure.touched),
+        base: taken.rows,
+    };
+    Ok((closure, expected))
+}
+
+/// What the base's pages brought.
+struct Taken {
+    /// Entries that are V's as they are.
+    count: u64,
+    live_twice: u64,
+    /// The files of deletion vectors that these use.
+    vectors: Sorter<ByFile<Need>>,
+    last: Option<(Option<Timestamp>, Location)>,
+    /// The other entries.
+    rows: Rows<Entry>,
+}
+
+impl Taken {
+    fn new(scratch: &Scratch) -> Result<Self, Failure> {
+        Ok(Self {
+            count: 0,
+            live_twice: 0,
+            vectors: Sorter::new(scratch.path())?,
+            last: None,
+            rows: Rows::create(scratch).map_err(Error::Scratch)?,
+        })
+    }
+
+    /// Counts an entry that stays as it is; it is read again when the pages are written.
+    fn keep(
+        &mut self,
+        version: Version,
+        entry: &Entry,
+        page: Option<&ObjectKey>,
+    ) -> Result<(), Failure> {
+        let place = (entry.last_modified, &entry.file);
+        if let Some((time, file)) = &self.last
+            && place <= (*time, file)
+        {
+            let object = page.map_or_else(String::new, ToString::to_string);
+            let what = format!("{} is not where its time and name belong", entry.file);
+            return Err(Failure::Error(Error::Damaged { object, what }));
+        }
+        self.last = Some((entry.last_modified, entry.file.clone()));
+        self.count += 1;
+        self.live_twice += entry.live.len().saturating_sub(1) as u64;
+        for dv in entry.live.iter().filter_map(|used| used.dv.as_ref()) {
+            if let Some(used) = VectorUse::of(dv, (version, None)) {
+                let row = vector_need(&used);
+                let file = used.file;
+                self.vectors.push(ByFile { file, row })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Entries that a base or a journal holds, by what they are.
@@ -219,7 +324,11 @@ fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
 
 /// The files of deletion vectors that a data file's logical files use.
 fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
-    need.vectors.iter().map(|used| Need {
+    need.vectors.iter().map(vector_need)
+}
+
+fn vector_need(used: &VectorUse) -> Need {
+    Need {
         absolute: used.absolute,
         at_least: used.end,
         spans: vec![used.span],
@@ -229,7 +338,7 @@ fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
             None,
             used.span.1.is_none(),
         )
-    })
+    }
 }
 
 /// Merges repeated needs of one file; they come sorted.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::super::ahead::{Bounds, ahead};
 use super::super::put::Placer;
 use super::super::{Entries, Vault};
 use super::Failure;
@@ -24,8 +25,11 @@ use crate::source::{Fetched, Source};
 use crate::spool::{IN_MEMORY_LIMIT, Spooled};
 use crate::store::{Attributes, PayloadData};
 
-/// Log files read at a time, in order.
-const LOG_FILES_AHEAD: usize = 16;
+/// Log files read at a time, in order. Commits are small and many, and each is a request of its own.
+pub(super) const LOG_FILES_AHEAD: Bounds = Bounds {
+    count: 256,
+    bytes: 32 * 1024 * 1024,
+};
 
 /// A log file that was already read in this run.
 #[derive(Debug, Clone)]
@@ -41,6 +45,16 @@ pub(super) type Bodies = HashMap<ObjectKey, Body>;
 enum Step {
     Keep(Box<Entry>),
     Take(LogFile),
+}
+
+impl Step {
+    /// The bytes that its entry holds, or that making it takes.
+    fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Keep(entry) => entry.size.min(INLINE_LIMIT),
+            Self::Take(file) => file.size.min(IN_MEMORY_LIMIT),
+        }
+    }
 }
 
 /// Writes the log pages of a snapshot.
@@ -77,17 +91,19 @@ impl LogWriter<'_> {
             Some(_) | None => stream::empty().boxed(),
         };
         let steps = merge(base, sorted(hold), scope, self.sidecars);
-        let mut pages = Pages::new(self.placer, known_pages);
+        let mut pages = Pages::new(self.vault, self.placer, known_pages);
         let mut written = LogWritten::default();
-        let entries = steps
-            .map(|step| async {
+        let work = steps.map(|step| {
+            let weight = step.as_ref().map_or(0, Step::held_bytes);
+            let entry = async move {
                 match step? {
                     Step::Keep(entry) => Ok((*entry, false)),
                     Step::Take(file) => self.take(&file).await.map(|entry| (entry, true)),
                 }
-            })
-            .buffered(LOG_FILES_AHEAD);
-        let mut entries = std::pin::pin!(entries);
+            };
+            (weight, entry)
+        });
+        let mut entries = ahead(Box::pin(work), LOG_FILES_AHEAD);
         while let Some((entry, new)) = entries.try_next().await? {
             if new {
                 written.new_files += 1;

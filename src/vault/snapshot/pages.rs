@@ -1,58 +1,122 @@
 //! Writes a sequence of entries as pages; a page that the base's manifest has already is not put again.
+//!
+//! Several pages are packed and put at a time, while the caller goes on with the next; their order is kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::super::put::Placer;
+use super::super::{Vault, offload};
 use crate::error::Error;
-use crate::format::page::{EncodedPage, PageWriter};
+use crate::format::page::{CutPage, PageWriter};
 use crate::format::{Entry, PageRef};
 use crate::ids::Digest;
-use crate::store::Payload;
+use crate::store::{Payload, PayloadData};
+
+/// Pages on their way into the vault at a time: enough to hide the latency of an object store.
+const PAGES_IN_FLIGHT: usize = 16;
+
+/// The bytes of their lines, together.
+const BYTES_IN_FLIGHT: u64 = 32 * 1024 * 1024;
 
 pub(super) struct Pages<'a> {
+    vault: &'a Vault,
     placer: Placer<'a>,
-    known: HashMap<Digest, PageRef>,
+    known: Arc<HashMap<Digest, PageRef>>,
     writer: PageWriter,
+    flying: FuturesOrdered<BoxFuture<'a, Result<PageRef, Error>>>,
+    sizes: VecDeque<u64>,
     written: Vec<PageRef>,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(placer: Placer<'a>, known: &[PageRef]) -> Self {
+    pub(super) fn new(vault: &'a Vault, placer: Placer<'a>, known: &[PageRef]) -> Self {
         let known = known
             .iter()
             .map(|page| (page.page.sha256, page.clone()))
             .collect();
         Self {
+            vault,
             placer,
-            known,
+            known: Arc::new(known),
             writer: PageWriter::default(),
+            flying: FuturesOrdered::new(),
+            sizes: VecDeque::new(),
             written: Vec::new(),
         }
     }
 
     pub(super) async fn push(&mut self, entry: &Entry) -> Result<(), Error> {
         match self.writer.push(entry)? {
-            Some(page) => self.put(page).await,
+            Some(page) => self.send(page).await,
             None => Ok(()),
         }
     }
 
     pub(super) async fn finish(mut self) -> Result<Vec<PageRef>, Error> {
-        if let Some(page) = std::mem::take(&mut self.writer).finish()? {
-            self.put(page).await?;
+        if let Some(page) = std::mem::take(&mut self.writer).finish() {
+            self.send(page).await?;
+        }
+        while let Some(page) = self.flying.next().await {
+            self.written.push(page?);
         }
         Ok(self.written)
     }
 
-    async fn put(&mut self, page: EncodedPage) -> Result<(), Error> {
-        let written = match self.known.get(&page.sha256) {
-            Some(known) => known.clone(),
-            None => PageRef {
-                entries: page.entries,
-                page: self.placer.page(&Payload::from_bytes(page.bytes)).await?,
-            },
-        };
-        self.written.push(written);
+    /// Sends a page on its way, once there is room for it.
+    async fn send(&mut self, page: CutPage) -> Result<(), Error> {
+        let size = page.size();
+        while !self.flying.is_empty()
+            && (self.flying.len() >= PAGES_IN_FLIGHT
+                || self.sizes.iter().sum::<u64>() + size > BYTES_IN_FLIGHT)
+        {
+            let landed = self.flying.next().await;
+            self.land(landed)?;
+        }
+        let (vault, placer, known) = (self.vault, self.placer, Arc::clone(&self.known));
+        self.sizes.push_back(size);
+        self.flying
+            .push_back(put(vault, placer, known, page).boxed());
+        // Futures rest unless somebody asks for them.
+        while let Some(Some(landed)) = self.flying.next().now_or_never() {
+            self.land(Some(landed))?;
+        }
         Ok(())
     }
+
+    fn land(&mut self, page: Option<Result<PageRef, Error>>) -> Result<(), Error> {
+        self.sizes.pop_front();
+        self.written.extend(page.transpose()?);
+        Ok(())
+    }
+}
+
+async fn put(
+    vault: &Vault,
+    placer: Placer<'_>,
+    known: Arc<HashMap<Digest, PageRef>>,
+    page: CutPage,
+) -> Result<PageRef, Error> {
+    let keeper = vault.clone();
+    let page = offload(move || {
+        let page = page.pack()?;
+        keeper.keep_page(page.sha256, &page.bytes);
+        Ok::<_, Error>(page)
+    });
+    let page = page.await??;
+    if let Some(known) = known.get(&page.sha256) {
+        return Ok(known.clone());
+    }
+    let payload = Payload {
+        sha256: page.sha256,
+        size: page.bytes.len() as u64,
+        data: PayloadData::Bytes(page.bytes),
+    };
+    Ok(PageRef {
+        entries: page.entries,
+        page: placer.page(&payload).await?,
+    })
 }

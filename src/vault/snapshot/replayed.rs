@@ -1,13 +1,15 @@
 //! Replays V from spooled log files: over the source's for the plan, over the vault's own bytes before anything is
 //! published. The [`Fingerprint`]s of both live sets must be equal.
+//!
+//! Where a base is continued, only its files that the new commits touch take part: what a night costs follows what
+//! changed, not the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
-use futures::TryStreamExt;
 use sha2::{Digest as _, Sha256};
 
-use super::super::Vault;
 use super::super::log_replay::{read_actions, replay_segment};
 use super::Failure;
 use super::pin::Base;
@@ -16,10 +18,11 @@ use crate::delta::path::TableRoot;
 use crate::delta::replay::{LiveFile, LiveFiles, Replay};
 use crate::delta::{Action, Add, LogError, Metadata, Protocol};
 use crate::error::Error;
-use crate::format::{Entry, Record};
+use crate::format::{Entry, EntryKind, Placement, Record};
 use crate::ids::{Digest, Location, ObjectKey};
 
-/// What identifies a live set: SHA-256 over its logical files in order, with everything a manifest keeps of them.
+/// What identifies a live set: SHA-256 over its logical files in order, with everything a manifest keeps of them. Where a
+/// base is continued, over those that the commits since then touch, and over which these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint(Digest);
 
@@ -31,27 +34,89 @@ pub(super) struct ChangeData {
     pub(super) size: u64,
 }
 
-/// Replays V, all from what was read; also returns the change data that the commits name.
-pub(super) async fn replay_version(
-    vault: &Vault,
+/// A replay of everything that was read of the log; where it goes on from a base, the base's files that it touches are
+/// still to be added.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    pub(super) replay: Replay,
+    /// The change data that the commits name.
+    pub(super) change_data: Vec<ChangeData>,
+    pub(super) touched: Touched,
+}
+
+/// The files that the commits after a base name.
+///
+/// Only hashes, so that millions fit in memory. Two files with one hash are no harm: what is taken for touched is looked
+/// at closely and found to be as it was.
+#[derive(Debug)]
+pub(super) struct Touched {
+    hashes: HashSet<u64>,
+    all: bool,
+}
+
+impl Touched {
+    /// Every file of the base has to be looked at.
+    pub(super) fn all() -> Self {
+        Self {
+            hashes: HashSet::new(),
+            all: true,
+        }
+    }
+
+    /// Whether a base's entry is for sure V's entry too, as it is: live, held, and named by no commit since.
+    pub(super) fn spares(&self, entry: &Entry) -> bool {
+        !self.all
+            && entry.kind == EntryKind::Data
+            && !entry.live.is_empty()
+            && entry.modification_time.is_some()
+            && entry.placement != (Placement::Absent {})
+            && !self.hashes.contains(&hash(&entry.file))
+    }
+
+    fn see(&mut self, action: &Action) {
+        match action {
+            Action::Add { add, .. } => {
+                self.hashes.insert(hash(&add.file));
+            }
+            Action::Remove { file, .. } => {
+                self.hashes.insert(hash(file));
+            }
+            Action::Cdc { .. }
+            | Action::Sidecar { .. }
+            | Action::Protocol(_)
+            | Action::Metadata(_)
+            | Action::Txn { .. }
+            | Action::Domain { .. }
+            | Action::CheckpointMetadata { .. }
+            | Action::CommitInfo(_) => {}
+        }
+    }
+}
+
+fn hash(file: &Location) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    file.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Replays V from the log files that were read.
+pub(super) fn replay_log(
     base: Option<&Base>,
     log: &LogRead,
     root: &TableRoot,
     folder: &Path,
-) -> Result<(Replay, Vec<ChangeData>), Failure> {
+) -> Result<Replayed, Failure> {
     let mut replay = Replay::new(folder)?;
+    let mut touched = Touched::all();
     if let Some(base) = base.filter(|_| log.way.from_base) {
-        let record = &base.past.record;
-        start_from(&mut replay, record)?;
-        let mut entries = vault.entries(&base.manifest.data_pages);
-        while let Some(entry) = entries.try_next().await? {
-            for add in adds_of(entry) {
-                replay.start_file(record.version, add)?;
-            }
-        }
+        start_from(&mut replay, &base.past.record)?;
+        touched.all = false;
     }
     let mut change_data = Vec::new();
     let mut note = |action: &Action| {
+        if !touched.all {
+            touched.see(action);
+        }
         if let Action::Cdc {
             file,
             absolute,
@@ -77,14 +142,11 @@ pub(super) async fn replay_version(
         read_actions(&file.key, &body, root, sink).map(drop)?;
     }
     replay_segment(&log.way.segment, body_of, root, &mut replay, &mut note)?;
-    Ok((replay, change_data))
-}
-
-/// What a replay has to be closed with.
-pub(super) struct Replayed {
-    pub(super) replay: Replay,
-    pub(super) change_data: Vec<ChangeData>,
-    pub(super) history: bool,
+    Ok(Replayed {
+        replay,
+        change_data,
+        touched,
+    })
 }
 
 /// Gives a replay the base's table state.
@@ -106,7 +168,7 @@ fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
 }
 
 /// The logical files that a base's entry carries.
-fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
+pub(super) fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     let Entry {
         absolute,
         file,
@@ -126,14 +188,14 @@ fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
     })
 }
 
-/// The fingerprint of V's live set alone: what the proof compares.
-pub(super) fn fingerprint(replay: Replay) -> Result<Fingerprint, Failure> {
+/// The fingerprint of V alone: what the proof compares.
+pub(super) fn fingerprint(replay: Replay, touched: &Touched) -> Result<Fingerprint, Failure> {
     let (_, files) = replay.finish()?;
     let mut live = Watched::new(files);
     for file in &mut live {
         file?;
     }
-    Ok(live.into_fingerprint())
+    Ok(live.into_fingerprint(touched))
 }
 
 /// Live files on their way, hashed as they go by.
@@ -157,9 +219,9 @@ impl Iterator for Watched {
 }
 
 impl Watched {
-    /// The fingerprint of all that went by.
-    pub(super) fn into_fingerprint(self) -> Fingerprint {
-        self.fingerprint.finish()
+    /// The fingerprint of all that went by, and of what was not touched.
+    pub(super) fn into_fingerprint(self, touched: &Touched) -> Fingerprint {
+        self.fingerprint.finish(touched)
     }
 
     pub(super) fn new(files: LiveFiles) -> Self {
@@ -169,9 +231,11 @@ impl Watched {
         }
     }
 
-    /// What the owner should know of the files; complete once they have all gone by.
-    pub(super) fn findings(&self) -> Vec<String> {
+    /// What the owner should know of the files; complete once they have all gone by. `live_twice` counts such files
+    /// among those that were not touched.
+    pub(super) fn findings(&self, live_twice: u64) -> Vec<String> {
         let odd = self.files.findings();
+        let live_twice = odd.live_twice + live_twice;
         let mut findings = Vec::new();
         if odd.respelled > 0 {
             let example = odd.respelled_examples.first().map(ToString::to_string);
@@ -187,10 +251,9 @@ impl Watched {
                 odd.contradicted
             ));
         }
-        if odd.live_twice > 0 {
+        if live_twice > 0 {
             findings.push(format!(
-                "{} files are live with several deletion vectors",
-                odd.live_twice
+                "{live_twice} files are live with several deletion vectors"
             ));
         }
         findings
@@ -217,7 +280,13 @@ impl Fingerprinter {
         self.0.update(line.as_bytes());
     }
 
-    fn finish(self) -> Fingerprint {
+    /// What no commit touched is as the base's pages have it; so it is the same when the same is touched.
+    fn finish(mut self, touched: &Touched) -> Fingerprint {
+        let mut hashes: Vec<_> = touched.hashes.iter().collect();
+        hashes.sort_unstable();
+        for hash in hashes {
+            self.0.update(hash.to_le_bytes());
+        }
         Fingerprint(Digest::from_hasher(self.0))
     }
 }

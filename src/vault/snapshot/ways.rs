@@ -6,9 +6,10 @@ use std::path::Path;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::super::Vault;
+use super::super::ahead::ahead;
 use super::super::log_replay::{read_actions, read_sidecars};
 use super::Failure;
-use super::log::{Bodies, Body, read_listed};
+use super::log::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::Segment;
@@ -19,10 +20,10 @@ use crate::format::{Entry, EntryKind, Scope};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::{BaseUse, LogScope, LogStep, plan_log_file};
 use crate::source::{Fetched, Source};
-use crate::spool::Spool;
+use crate::spool::{IN_MEMORY_LIMIT, Spool};
 
-/// Commits read at a time, in order.
-const COMMITS_AHEAD: usize = 16;
+/// Sidecars read at a time; their sizes are not known before.
+const CHECKPOINT_FILES_AHEAD: usize = 8;
 
 /// A way to rebuild V.
 #[derive(Debug, Clone)]
@@ -164,17 +165,26 @@ impl LogReader<'_> {
         files: &[LogFile],
         bodies: &mut Bodies,
     ) -> Result<Vec<ObjectKey>, Failure> {
+        self.read_all(files, bodies).await?;
         let mut sidecars = Vec::new();
         for file in files {
             sidecars.extend(self.sidecars_of(file, bodies).await?);
         }
-        for key in &sidecars {
-            if bodies.contains_key(key) {
-                continue;
-            }
-            let location = Location::Inside(key.clone());
-            match self.source.fetch(&location, self.folder).await {
-                Ok(fetched) => self.keep(bodies, key, fetched)?,
+        let (source, folder) = (self.source, self.folder);
+        let wanted: Vec<_> = sidecars
+            .iter()
+            .filter(|key| !bodies.contains_key(*key))
+            .cloned()
+            .collect();
+        let mut fetched = stream::iter(wanted)
+            .map(|key| async move {
+                let location = Location::Inside(key.clone());
+                (key, source.fetch(&location, folder).await)
+            })
+            .buffered(CHECKPOINT_FILES_AHEAD);
+        while let Some((key, fetched)) = fetched.next().await {
+            match fetched {
+                Ok(fetched) => self.keep(bodies, &key, fetched)?,
                 Err(error) if error.is_not_found() => {
                     return Err(LogError::MissingSidecar {
                         file: key.to_string(),
@@ -267,12 +277,23 @@ impl LogReader<'_> {
         wanted.extend(read.way.first_commit.clone());
         let mut seen = HashSet::new();
         wanted.retain(|file| !read.bodies.contains_key(&file.key) && seen.insert(file.key.clone()));
+        self.read_all(&wanted, &mut read.bodies).await
+    }
+
+    /// Reads log files as they were listed.
+    async fn read_all(&mut self, files: &[LogFile], bodies: &mut Bodies) -> Result<(), Failure> {
         let (source, folder) = (self.source, self.folder);
-        let mut fetched = stream::iter(&wanted)
-            .map(|file| async move { (file, read_listed(source, file, folder).await) })
-            .buffered(COMMITS_AHEAD);
+        let reads: Vec<_> = files
+            .iter()
+            .filter(|file| !bodies.contains_key(&file.key))
+            .collect();
+        let reads = stream::iter(reads).map(|file| {
+            let read = async move { (file, read_listed(source, file, folder).await) };
+            (file.size.min(IN_MEMORY_LIMIT), read)
+        });
+        let mut fetched = ahead(reads, LOG_FILES_AHEAD);
         while let Some((file, fetched)) = fetched.next().await {
-            self.keep(&mut read.bodies, &file.key, fetched?)?;
+            self.keep(bodies, &file.key, fetched?)?;
         }
         Ok(())
     }

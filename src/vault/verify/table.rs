@@ -20,7 +20,10 @@ use crate::plan::verify::{
 };
 use crate::progress::Phase;
 use crate::store::{StoreError, read_all};
-use crate::vault::{PAGES_AHEAD, Vault};
+use crate::vault::Vault;
+
+/// Pages read ahead of the one that is being looked at.
+const PAGES_AHEAD: usize = 4;
 
 /// An object as a reference names it.
 type Place = (ObjectKey, Option<ObjectVersion>, Digest, u64);

@@ -195,7 +195,8 @@ impl<S: WriteStore> TableBuilder<S> {
         for entry in &entries {
             pages.extend(writer.push(entry).unwrap());
         }
-        pages.extend(writer.finish().unwrap());
+        pages.extend(writer.finish());
+        let pages = pages.into_iter().map(|page| page.pack().unwrap());
         let mut references = Vec::new();
         for page in pages {
             references.push(PageRef {

@@ -216,11 +216,22 @@ fn failed_copy(error: StoreError, first: bool) -> Result<Attempt, Error> {
         StoreErrorKind::Changed | StoreErrorKind::NotFound | StoreErrorKind::AlreadyExists => {
             Ok(Attempt::Again)
         }
-        StoreErrorKind::Denied { .. } | StoreErrorKind::Unsupported { .. } if first => {
+        StoreErrorKind::Denied { .. }
+        | StoreErrorKind::Unsupported { .. }
+        | StoreErrorKind::WrongRegion { .. }
+            if first =>
+        {
             Ok(Attempt::Refused(error.kind.to_string()))
         }
-        StoreErrorKind::Denied { .. } | StoreErrorKind::Unsupported { .. } => Ok(Attempt::Stream),
+        // What the copy may not read, a read may: and if not, its error is the one to tell.
+        StoreErrorKind::Denied { .. }
+        | StoreErrorKind::Unsupported { .. }
+        | StoreErrorKind::WrongRegion { .. }
+        | StoreErrorKind::Archived => Ok(Attempt::Stream),
         StoreErrorKind::ReadOnly
+        | StoreErrorKind::NoBucket
+        | StoreErrorKind::ClockSkew
+        | StoreErrorKind::Credentials { .. }
         | StoreErrorKind::NoSpace
         | StoreErrorKind::InvalidRange
         | StoreErrorKind::TooLarge { .. }
