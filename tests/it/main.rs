@@ -37,3 +37,4 @@ mod support;
 mod unchanged;
 mod verify;
 mod verify_rules;
+mod ways;

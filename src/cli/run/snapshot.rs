@@ -12,7 +12,7 @@ use deltavault::ids::{Id128, SnapshotId, Timestamp};
 use deltavault::plan::retention::{self, promise};
 use deltavault::progress::Progress;
 use deltavault::source::Source;
-use deltavault::vault::snapshot::{self, Budget, JournalPace, SnapshotPlan, Snapshotter};
+use deltavault::vault::snapshot::{self, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
@@ -146,12 +146,12 @@ impl Taker {
     pub(super) fn new(open: OpenVault, progress: Arc<dyn Progress>) -> Self {
         Self {
             snapshotter: Snapshotter {
-                vault: open.vault.clone(),
-                store: open.place.write(),
-                budget: Budget::default(),
-                journal: JournalPace::default(),
-                temp: std::env::temp_dir(),
                 progress,
+                ..Snapshotter::new(
+                    open.vault.clone(),
+                    open.place.write(),
+                    std::env::temp_dir(),
+                )
             },
             open,
         }
