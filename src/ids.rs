@@ -73,6 +73,11 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// Takes 32 bytes for a digest that was computed elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

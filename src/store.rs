@@ -365,6 +365,27 @@ pub enum StoreErrorKind {
     /// The object is not what the caller saw before.
     #[error("the object has changed since it was looked at")]
     Changed,
+    /// There is no such bucket.
+    #[error("there is no such bucket")]
+    NoBucket,
+    /// The object is in archive storage and has to be thawed before it can be read.
+    #[error("the object is in archive storage and cannot be read until it is restored from there")]
+    Archived,
+    /// The bucket is in another region than the calls were made for.
+    #[error("the bucket is in another region{}", of_region(region.as_deref()))]
+    WrongRegion {
+        /// The right one, where the server said it.
+        region: Option<String>,
+    },
+    /// The store's clock and this machine's are too far apart for a signature to count.
+    #[error("the clock of this machine and that of the store differ too much")]
+    ClockSkew,
+    /// There are no credentials, or they count no more.
+    #[error("the credentials do not serve: {detail}")]
+    Credentials {
+        /// What is wrong with them.
+        detail: String,
+    },
     /// The caller may not do this.
     #[error("permission denied: {detail}")]
     Denied {
@@ -417,6 +438,10 @@ pub enum StoreErrorKind {
         /// What it said.
         detail: String,
     },
+}
+
+fn of_region(region: Option<&str>) -> String {
+    region.map_or_else(String::new, |region| format!(": {region}"))
 }
 
 /// Splits off where on this machine a `file://` root is; `None` for other schemes.

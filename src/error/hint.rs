@@ -211,6 +211,22 @@ fn store_hint(kind: &StoreErrorKind) -> &'static str {
         StoreErrorKind::Denied { .. } => {
             "run it as a user who may do this, or change the permissions"
         }
+        StoreErrorKind::NoBucket => {
+            "check the bucket's name, the endpoint and the region; `deltavault init` makes a vault's bucket"
+        }
+        StoreErrorKind::Archived => {
+            "thaw the files at the source (`aws s3api restore-object`) and run the same command again"
+        }
+        StoreErrorKind::WrongRegion { .. } => {
+            "set `region` under [source] or [vault] in the configuration, or AWS_REGION"
+        }
+        StoreErrorKind::ClockSkew => {
+            "set the clock of this machine (NTP) and run the same command again"
+        }
+        StoreErrorKind::Credentials { .. } => {
+            "set AWS_PROFILE, or `profile` under [source] or [vault] in the configuration, or log in again; what was \
+             done is not done twice"
+        }
         StoreErrorKind::ReadOnly => "mount it writable, or choose another place",
         StoreErrorKind::NoSpace => {
             "make room and run the same command again: what is already there is not copied twice"

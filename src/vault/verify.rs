@@ -496,6 +496,11 @@ fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
             Some(format!("there is something else in its place: {reason}"))
         }
         StoreErrorKind::AlreadyExists
+        | StoreErrorKind::NoBucket
+        | StoreErrorKind::Archived
+        | StoreErrorKind::WrongRegion { .. }
+        | StoreErrorKind::ClockSkew
+        | StoreErrorKind::Credentials { .. }
         | StoreErrorKind::Changed
         | StoreErrorKind::Denied { .. }
         | StoreErrorKind::ReadOnly

@@ -11,12 +11,14 @@ use deltavault::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{
-    ListedVersion, Payload, PayloadData, ReadStore, RestoreStore, StoreErrorKind, WriteStore,
-    read_all, read_range, read_verified,
+    Attributes, ListedVersion, Payload, PayloadData, ReadStore, RestoreStore, StoreErrorKind,
+    WriteStore, read_all, read_range, read_verified,
 };
 use futures::stream::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+
+use super::support::s3::{self, Bucket};
 
 /// A store under test, and what it promises beyond the traits.
 struct Subject {
@@ -25,6 +27,8 @@ struct Subject {
     locks: bool,
     /// A time that the store takes as the future.
     later: Timestamp,
+    /// Whether it is a server, which refuses some prefixes and takes its time.
+    remote: bool,
     _folder: Option<TempDir>,
 }
 
@@ -34,6 +38,7 @@ fn memory_subject(store: MemoryStore, versions: bool, locks: bool) -> Subject {
         versions,
         locks,
         later: "2100-01-01T00:00:00Z".parse().unwrap(),
+        remote: false,
         _folder: None,
     }
 }
@@ -72,8 +77,30 @@ fn local_subject(folder: TempDir, store: LocalStore) -> Subject {
         versions: false,
         locks: false,
         later: "2100-01-01T00:00:00Z".parse().unwrap(),
+        remote: false,
         _folder: Some(folder),
     }
+}
+
+async fn s3_locked() -> Option<Subject> {
+    s3_subject(Bucket::Locked).await
+}
+
+async fn s3_plain() -> Option<Subject> {
+    s3_subject(Bucket::Plain).await
+}
+
+async fn s3_subject(kind: Bucket) -> Option<Subject> {
+    let store = s3::server()?.store(kind).await;
+    let soon = Timestamp::now() + jiff::SignedDuration::from_hours(3 * 24);
+    Some(Subject {
+        store: Arc::new(store),
+        versions: kind != Bucket::Plain,
+        locks: kind == Bucket::Locked,
+        later: Timestamp::from_second(soon.as_second()).unwrap(),
+        remote: true,
+        _folder: None,
+    })
 }
 
 /// Runs all cases on each factory's stores, as one module of tests a factory.
@@ -122,6 +149,8 @@ conformance!(
     memory_without_versions,
     local,
     local_vault,
+    s3_locked,
+    s3_plain,
 );
 
 /// Asserts in which situation a call failed.
@@ -195,7 +224,9 @@ async fn attributes_tell_what_was_put(subject: &Subject) {
     assert_eq!(written.version.is_some(), subject.versions);
     assert!(attributes.sha256.is_none_or(|it| it == payload.sha256));
     let opened = store.open(&a, None, None).await.unwrap().attributes;
-    assert_eq!(opened, attributes);
+    assert!(opened.sha256.is_none_or(|it| it == payload.sha256));
+    let sha256 = attributes.sha256;
+    assert_eq!(Attributes { sha256, ..opened }, attributes);
     let listed: Vec<_> = store.list("", None).try_collect().await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].etag, written.etag);
@@ -427,14 +458,23 @@ async fn a_listing_is_in_byte_order_and_prefixes_are_strings(subject: &Subject) 
         "a//", "a/./", "../", "/", ".",
     ];
     let afters = ["", "a", "a/", "a/c", "a/c/", "a/c/e/", "a/cz", "a0", "zz"];
-    for prefix in prefixes {
+    // MinIO has no such keys, and says so even where they are only a prefix.
+    let odd = |prefix: &str| {
+        format!("/{prefix}").contains("//") || prefix.split('/').any(|it| it.ends_with('.'))
+    };
+    for (position, prefix) in prefixes.into_iter().enumerate() {
+        if subject.remote && odd(prefix) {
+            continue;
+        }
         let expected = keys.iter().filter(|key| key.starts_with(prefix));
         assert_eq!(
             names(store, prefix, None).await,
             expected.copied().collect::<Vec<_>>(),
             "prefix {prefix:?}"
         );
-        for after in afters.into_iter().chain(keys) {
+        let step = if subject.remote { 5 } else { 1 };
+        let afters = afters.into_iter().chain(keys).skip(position % step);
+        for after in afters.step_by(step) {
             let wanted = |key: &&&str| key.starts_with(prefix) && ***key > *after;
             let expected: Vec<_> = keys.iter().filter(wanted).copied().collect();
             assert_eq!(

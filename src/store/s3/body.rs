@@ -1,0 +1,158 @@
+//! Reading an object: a body that breaks off is read on from where it broke, as long as the object is the same.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+
+use super::failure::NO_REASON;
+use super::retry::wait;
+use super::{S3Store, answer};
+use crate::ids::{ETag, ObjectKey, ObjectVersion};
+use crate::store::{ObjectReader, StoreError, StoreErrorKind};
+
+/// A body that sends nothing for so long is broken.
+const STALLED: Duration = Duration::from_secs(30);
+/// How often a body may break without a byte in between.
+const BREAKS: u32 = 5;
+
+/// Opens an object; `range` is not empty.
+pub(super) async fn open(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    range: Option<Range<u64>>,
+) -> Result<ObjectReader, StoreError> {
+    let failed = |kind| store.failed("read", key.as_str(), kind);
+    let wanted = Wanted {
+        store: store.clone(),
+        key: key.clone(),
+        version: version.cloned(),
+    };
+    let got = wanted.get(range.as_ref(), None).await.map_err(failed)?;
+    let size = answer::whole_size(&got).map_err(failed)?;
+    // A server may send what there is of a range that reaches past the end.
+    let range = range.unwrap_or(0..size);
+    if range.end > size {
+        return Err(failed(StoreErrorKind::InvalidRange));
+    }
+    let attributes = answer::get(key, &got, size).map_err(failed)?;
+    let reading = Reading {
+        etag: attributes.etag.clone(),
+        wanted,
+        body: got.body,
+        left: range,
+        breaks: 0,
+    };
+    let body = stream::try_unfold(reading, Reading::next).boxed();
+    Ok(ObjectReader { attributes, body })
+}
+
+/// Finds out why a HEAD was refused: its answer has no body, that to a GET of the first byte has.
+pub(super) async fn reason(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    kind: StoreErrorKind,
+) -> StoreErrorKind {
+    let (StoreErrorKind::Denied { detail } | StoreErrorKind::Unsupported { reason: detail }) =
+        &kind
+    else {
+        return kind;
+    };
+    if !detail.starts_with(NO_REASON) {
+        return kind;
+    }
+    let wanted = Wanted {
+        store: store.clone(),
+        key: key.clone(),
+        version: version.cloned(),
+    };
+    match wanted.get(Some(&(0..1)), None).await {
+        Err(StoreErrorKind::InvalidRange) | Ok(_) => kind,
+        Err(kind) => kind,
+    }
+}
+
+/// What is being read.
+struct Wanted {
+    store: S3Store,
+    key: ObjectKey,
+    version: Option<ObjectVersion>,
+}
+
+impl Wanted {
+    async fn get(
+        &self,
+        range: Option<&Range<u64>>,
+        etag: Option<&ETag>,
+    ) -> Result<GetObjectOutput, StoreErrorKind> {
+        let store = &self.store;
+        let full = store.full(&self.key);
+        // HTTP counts the last byte in.
+        let range =
+            range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let call = || {
+            store
+                .client
+                .s3()
+                .get_object()
+                .bucket(&*store.bucket)
+                .key(&full)
+                .set_version_id(self.version.as_ref().map(|version| version.0.clone()))
+                .set_range(range.clone())
+                .set_if_match(etag.map(|etag| etag.0.clone()))
+                .set_request_payer(store.payer())
+                .send()
+        };
+        store.client.call(call).await
+    }
+
+    fn failed(&self, kind: StoreErrorKind) -> StoreError {
+        self.store.failed("read", self.key.as_str(), kind)
+    }
+}
+
+/// An object on its way here.
+struct Reading {
+    wanted: Wanted,
+    etag: ETag,
+    body: ByteStream,
+    /// The bytes still to come.
+    left: Range<u64>,
+    breaks: u32,
+}
+
+impl Reading {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
+        loop {
+            let broke = match tokio::time::timeout(STALLED, self.body.next()).await {
+                Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
+                Ok(Some(Ok(chunk))) => {
+                    self.left.start += chunk.len() as u64;
+                    self.breaks = 0;
+                    // More than was asked for is the reader's to refuse.
+                    return Ok(Some((chunk, self)));
+                }
+                Ok(None) if self.left.start >= self.left.end => return Ok(None),
+                Ok(None) => "the body ends early".to_owned(),
+                Ok(Some(Err(error))) => error.to_string(),
+                Err(_) => format!("nothing came for {} s", STALLED.as_secs()),
+            };
+            if self.left.start >= self.left.end {
+                return Ok(None);
+            }
+            self.breaks += 1;
+            if self.breaks > BREAKS {
+                let kind = StoreErrorKind::Io { detail: broke };
+                return Err(self.wanted.failed(kind));
+            }
+            tokio::time::sleep(wait(self.breaks)).await;
+            let again = self.wanted.get(Some(&self.left), Some(&self.etag)).await;
+            self.body = again.map_err(|kind| self.wanted.failed(kind))?.body;
+        }
+    }
+}

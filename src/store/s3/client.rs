@@ -1,0 +1,323 @@
+//! A connection to one service under one identity: credentials, region, endpoint, and one pace for all calls.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sdk_s3::config::{
+    RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
+    StalledStreamProtectionConfig, retry::RetryConfig,
+};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
+
+use super::retry::Pace;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// The service that holds an object where no endpoint is named.
+const AWS: &str = "aws";
+/// A server that is not AWS takes any region; this is the usual one.
+const ANY_REGION: &str = "us-east-1";
+/// A file of PEM certificates to trust besides the system's, as the AWS CLI has it.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until an answer begins. A write's body is sent before, so large ones get more.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Connections that wait for work, a little more than calls in flight.
+const IDLE_CONNECTIONS: usize = 300;
+
+/// How to reach a bucket. What is not said comes from the SDK's own environment variables and profile files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct S3Settings {
+    /// A profile of the SDK's configuration files.
+    pub profile: Option<String>,
+    /// A role to assume, by ARN.
+    pub role: Option<String>,
+    /// The external id that the role's trust policy asks for.
+    pub external_id: Option<String>,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// The endpoint of another server than AWS.
+    pub endpoint: Option<String>,
+    /// Whether buckets are named in the path; by itself for addresses and localhost.
+    pub path_style: Option<bool>,
+    /// Whether the caller pays for requests (`x-amz-request-payer`).
+    pub requester_pays: bool,
+    /// The storage class of new objects; the bucket's own where it is not said.
+    pub storage_class: Option<String>,
+    /// An access key and its secret, instead of what the SDK finds: for programs that hold their keys themselves.
+    pub keys: Option<Keys>,
+}
+
+/// An access key with its secret, which is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key's id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection to one service under one identity. Clones are cheap and share connections and pace.
+#[derive(Clone)]
+pub struct S3Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    s3: aws_sdk_s3::Client,
+    service: String,
+    region: String,
+    requester_pays: bool,
+    credentials: Option<SharedCredentialsProvider>,
+    pace: Pace,
+}
+
+impl fmt::Debug for S3Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Client")
+            .field("service", &self.inner.service)
+            .field("region", &self.inner.region)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Client {
+    /// Finds out credentials and region and makes a client; S3 is not called yet.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unsupported`] for settings that cannot be meant.
+    pub async fn connect(settings: &S3Settings) -> Result<Self, StoreError> {
+        let unsupported = |reason: String| StoreError {
+            action: "connect to",
+            uri: settings.endpoint.clone().unwrap_or_else(|| "S3".to_owned()),
+            kind: StoreErrorKind::Unsupported { reason },
+        };
+        let http = http_client().map_err(unsupported)?;
+        let sdk = load(settings, &http).await;
+        let endpoint = endpoint_of(&sdk);
+        let region = match (&endpoint, sdk.region()) {
+            (_, Some(region)) => region.to_string(),
+            (Some(_) | None, None) => ANY_REGION.to_owned(),
+        };
+        let path_style = settings
+            .path_style
+            .unwrap_or_else(|| endpoint.as_deref().is_some_and(is_an_address));
+        let mut config = aws_sdk_s3::config::Builder::from(&sdk)
+            .force_path_style(path_style)
+            .region(Region::new(region.clone()))
+            // The digest is known before the call and sent as a header; what is read is hashed by its reader.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let mut credentials = sdk.credentials_provider();
+        if let Some(role) = &settings.role {
+            let provider = SharedCredentialsProvider::new(assume(role, settings, &sdk).await);
+            config = config.credentials_provider(provider.clone());
+            credentials = Some(provider);
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                s3: aws_sdk_s3::Client::from_conf(config.build()),
+                service: endpoint.unwrap_or_else(|| AWS.to_owned()),
+                region,
+                requester_pays: settings.requester_pays,
+                credentials,
+                pace: Pace::default(),
+            }),
+        })
+    }
+
+    /// What holds the objects: the endpoint without a trailing slash, else `aws`.
+    pub fn service(&self) -> &str {
+        &self.inner.service
+    }
+
+    /// The region that calls are signed for.
+    pub fn region(&self) -> &str {
+        &self.inner.region
+    }
+
+    /// The access key that calls are made with, where it can be told.
+    pub async fn access_key(&self) -> Option<String> {
+        let provider = self.inner.credentials.as_ref()?;
+        let credentials = provider.provide_credentials().await.ok()?;
+        Some(credentials.access_key_id().to_owned())
+    }
+
+    /// Whether the server is another one than AWS.
+    pub fn has_own_endpoint(&self) -> bool {
+        self.inner.service != AWS
+    }
+
+    pub(super) fn s3(&self) -> &aws_sdk_s3::Client {
+        &self.inner.s3
+    }
+
+    pub(super) fn requester_pays(&self) -> bool {
+        self.inner.requester_pays
+    }
+
+    pub(super) fn pace(&self) -> &Pace {
+        &self.inner.pace
+    }
+}
+
+async fn load(settings: &S3Settings, http: &SharedHttpClient) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http.clone())
+        // Tried again by our own rules: a put whose answer was lost must be looked at, not sent blindly.
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(ANSWER_TIMEOUT)
+                .build(),
+        );
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(keys) = &settings.keys {
+        let given = Credentials::new(&keys.id, &keys.secret, None, None, "given");
+        loader = loader.credentials_provider(given);
+    }
+    loader.load().await
+}
+
+async fn assume(role: &str, settings: &S3Settings, sdk: &SdkConfig) -> AssumeRoleProvider {
+    let mut builder = AssumeRoleProvider::builder(role)
+        .session_name("deltavault")
+        .configure(sdk);
+    if let Some(id) = &settings.external_id {
+        builder = builder.external_id(id);
+    }
+    builder.build().await
+}
+
+/// The endpoint that S3 calls go to, found as the SDK finds it: settings, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`,
+/// the profile.
+fn endpoint_of(sdk: &SdkConfig) -> Option<String> {
+    let of_s3 = || {
+        let key = aws_types::service_config::ServiceConfigKey::builder()
+            .service_id("s3")
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build()
+            .ok()?;
+        sdk.service_config()?.load_config(key)
+    };
+    let endpoint = if sdk.get_origin("endpoint_url").is_client_config() {
+        sdk.endpoint_url().map(str::to_owned)
+    } else {
+        of_s3().or_else(|| sdk.endpoint_url().map(str::to_owned))
+    };
+    endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned())
+}
+
+/// Whether buckets cannot be named as hosts below an endpoint.
+fn is_an_address(endpoint: &str) -> bool {
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(six) => six.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok()
+}
+
+/// A client that knows proxies (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and `AWS_CA_BUNDLE`.
+fn http_client() -> Result<SharedHttpClient, String> {
+    let mut trusted = TrustStore::default().with_native_roots(true);
+    if let Some(path) = std::env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()) {
+        let pem = std::fs::read(&path)
+            .map_err(|error| format!("{CA_BUNDLE}={}: {error}", path.display()))?;
+        trusted = trusted.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder()
+        .with_trust_store(trusted)
+        .build()
+        .map_err(|error| format!("{CA_BUNDLE}: {error}"))?;
+    Ok(
+        Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder()
+                .enable_tcp_nodelay(true)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .proxy_config(ProxyConfig::from_env());
+            if let Some(settings) = settings {
+                connector = connector.connector_settings(settings.clone());
+            }
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+            connector
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context.clone())
+                .build()
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_room_for_a_bucket_in_its_name() {
+        for address in [
+            "http://127.0.0.1:9000",
+            "http://localhost:9000/",
+            "https://[::1]:9000",
+            "10.0.0.1",
+        ] {
+            assert!(is_an_address(address), "{address}");
+        }
+        for name in [
+            "https://s3.example.com",
+            "https://minio:9000",
+            "https://127.example.com",
+        ] {
+            assert!(!is_an_address(name), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_named_is_the_service() {
+        let settings = S3Settings {
+            endpoint: Some("http://127.0.0.1:9/".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            keys: Some(Keys {
+                id: "id".to_owned(),
+                secret: "secret".to_owned(),
+            }),
+            ..S3Settings::default()
+        };
+        let client = S3Client::connect(&settings).await.unwrap();
+        assert_eq!(client.service(), "http://127.0.0.1:9");
+        assert_eq!(client.region(), "eu-west-1");
+        assert_eq!(client.access_key().await.as_deref(), Some("id"));
+        assert!(!format!("{settings:?}").contains("secret\""));
+    }
+}

@@ -1,0 +1,185 @@
+//! A real S3 server, which `scripts/s3-server` starts and `DELTAVAULT_TEST_S3` names. Every test has buckets of its own.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Once;
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use deltavault::format::LockMode;
+use deltavault::store::s3::{Keys, S3Client, S3Settings, S3Store};
+
+use super::proxy::Proxy;
+
+/// The server that the tests run against.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
+    pub(crate) keys: Keys,
+}
+
+/// What a bucket can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bucket {
+    /// Versions and Object Lock.
+    Locked,
+    /// Versions.
+    Versioned,
+    /// Neither.
+    Plain,
+}
+
+/// The server; `None`, and a word about it, when there is none.
+pub(crate) fn server() -> Option<Server> {
+    static SAID: Once = Once::new();
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let Some(endpoint) = set("DELTAVAULT_TEST_S3") else {
+        SAID.call_once(|| {
+            println!(
+                "SKIPPED: no S3 server; scripts/test starts one, or: \
+                 scripts/s3-server start && eval \"$(scripts/s3-server env)\""
+            );
+        });
+        return None;
+    };
+    let needed = |name: &'static str| set(name).unwrap_or_else(|| panic!("set {name} as well"));
+    Some(Server {
+        endpoint,
+        keys: Keys {
+            id: needed("AWS_ACCESS_KEY_ID"),
+            secret: needed("AWS_SECRET_ACCESS_KEY"),
+        },
+    })
+}
+
+impl Server {
+    /// A proxy before the server.
+    pub(crate) fn proxy(&self) -> Proxy {
+        Proxy::start(&self.endpoint)
+    }
+
+    /// The same server under another address, or for another user.
+    pub(crate) fn settings(&self, endpoint: &str, keys: Keys) -> S3Settings {
+        S3Settings {
+            endpoint: Some(endpoint.to_owned()),
+            region: Some("us-east-1".to_owned()),
+            keys: Some(keys),
+            ..S3Settings::default()
+        }
+    }
+
+    /// A connection with all rights.
+    pub(crate) async fn client(&self) -> S3Client {
+        self.client_at(&self.endpoint).await
+    }
+
+    /// A connection with all rights by way of a proxy.
+    pub(crate) async fn client_at(&self, endpoint: &str) -> S3Client {
+        let settings = self.settings(endpoint, self.keys.clone());
+        S3Client::connect(&settings).await.unwrap()
+    }
+
+    /// The SDK itself, for what no store does.
+    pub(crate) fn raw(&self) -> aws_sdk_s3::Client {
+        let keys = Credentials::new(&self.keys.id, &self.keys.secret, None, None, "test");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&self.endpoint)
+            .region(Region::new("us-east-1"))
+            .force_path_style(true)
+            .credentials_provider(keys)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    /// Makes an empty bucket and returns its name.
+    pub(crate) async fn bucket(&self, kind: Bucket) -> String {
+        let name = format!("dv-{:016x}", rand::random::<u64>());
+        let raw = self.raw();
+        raw.create_bucket()
+            .bucket(&name)
+            .object_lock_enabled_for_bucket(kind == Bucket::Locked)
+            .send()
+            .await
+            .unwrap();
+        if kind != Bucket::Plain {
+            let enabled = VersioningConfiguration::builder()
+                .status(BucketVersioningStatus::Enabled)
+                .build();
+            raw.put_bucket_versioning()
+                .bucket(&name)
+                .versioning_configuration(enabled)
+                .send()
+                .await
+                .unwrap();
+        }
+        name
+    }
+
+    /// A store in an empty bucket, with locks where the bucket has them.
+    pub(crate) async fn store(&self, kind: Bucket) -> S3Store {
+        let bucket = self.bucket(kind).await;
+        open(
+            &self.client().await,
+            &format!("s3://{bucket}/some/place"),
+            kind,
+        )
+    }
+
+    /// The same place as `store`, by way of a proxy.
+    pub(crate) async fn by_way_of(&self, proxy: &Proxy, store: &S3Store, kind: Bucket) -> S3Store {
+        use deltavault::store::ReadStore as _;
+        open(&self.client_at(proxy.url()).await, store.uri(), kind)
+    }
+
+    /// Makes a user with one policy; `None` where there is no `mc` that could.
+    pub(crate) fn user(&self, name: &str, policy: &str) -> Option<Keys> {
+        let mc = std::env::var("DELTAVAULT_TEST_MC").ok()?;
+        let host = self.endpoint.strip_prefix("http://").unwrap();
+        let alias = format!("http://{}:{}@{host}", self.keys.id, self.keys.secret);
+        let run = |words: &[&str], input: &str| {
+            let mut child = Command::new(&mc)
+                .args(["--quiet", "--json"])
+                .args(words)
+                .env("MC_HOST_test", &alias)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(input.as_bytes()).unwrap();
+            drop(stdin);
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "mc {words:?}: {said}");
+        };
+        let keys = Keys {
+            id: format!("{name}-{:08x}", rand::random::<u32>()),
+            secret: format!("{:032x}", rand::random::<u128>()),
+        };
+        run(
+            &["admin", "user", "add", "test", &keys.id, &keys.secret],
+            "",
+        );
+        run(
+            &["admin", "policy", "create", "test", &keys.id, "/dev/stdin"],
+            policy,
+        );
+        run(
+            &[
+                "admin", "policy", "attach", "test", &keys.id, "--user", &keys.id,
+            ],
+            "",
+        );
+        Some(keys)
+    }
+}
+
+fn open(client: &S3Client, uri: &str, kind: Bucket) -> S3Store {
+    let store = S3Store::open(client, uri).unwrap();
+    match kind {
+        Bucket::Locked => store.with_lock_mode(LockMode::Compliance),
+        Bucket::Versioned | Bucket::Plain => store,
+    }
+}
