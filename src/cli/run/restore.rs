@@ -21,6 +21,7 @@ use futures::TryStreamExt as _;
 
 use self::told::{Case, Found, Way};
 use super::{Context, confirm};
+use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
 use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
 use crate::cli::stores::{OpenVault, make_folder, open_folder, outside_for_restore};
@@ -200,7 +201,7 @@ impl Work {
         }
         Ok(Self {
             restorer: Restorer {
-                vault: open.vault.clone(),
+                vault: cache::with_pages(open.vault.clone()),
                 target: Arc::new(target.clone()),
                 outside: outside_for_restore(),
                 temp: std::env::temp_dir(),

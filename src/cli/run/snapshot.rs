@@ -20,6 +20,7 @@ use futures::stream::{self, StreamExt};
 
 use super::Context;
 use crate::cli::args::SnapshotPrefix;
+use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{SnapshotDone, SnapshotPlanned};
@@ -152,7 +153,7 @@ impl Taker {
     pub(super) fn new(open: OpenVault, progress: Arc<dyn Progress>) -> Self {
         Self {
             snapshotter: Snapshotter {
-                vault: open.vault.clone(),
+                vault: cache::with_pages(open.vault.clone()),
                 store: Arc::new(open.store.clone()),
                 budget: Budget::default(),
                 journal: JournalPace::default(),
@@ -260,6 +261,11 @@ impl Taker {
         let start = Instant::now();
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
+        if !done.unchanged
+            && let Some(pages) = cache::page_cache(self.open.vault.file().id)
+        {
+            pages.trim();
+        }
         let record = done.record;
         Ok(SnapshotDone {
             table: record.table.name,
