@@ -27,6 +27,7 @@ mod killed;
 mod look;
 mod model;
 mod proof;
+mod requests;
 mod restore_by_hand;
 mod restore_plan;
 mod sample_vault;
