@@ -434,6 +434,9 @@ async fn what_another_one_put_is_not_taken_for_ours_after_a_lost_answer() {
     }
 }
 
+/// What a copy comes to: a failure of some kind, or none.
+type Outcome = Option<fn(&StoreErrorKind) -> bool>;
+
 /// Parts as a source gives them.
 fn parts(last: u8) -> BoxStream<'static, Result<Bytes, StoreError>> {
     let sizes = [5 << 20, 1000];
@@ -489,7 +492,6 @@ async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
     let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
     let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
     let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
-    type Outcome = Option<fn(&StoreErrorKind) -> bool>;
     let outcomes: [(Fault, Outcome, usize); 10] = [
         (Fault::Refused(503, "SlowDown"), None, 2),
         (Fault::ErrorDocument("SlowDown"), None, 2),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use deltavault::format::LockMode;
+use deltavault::ids::Timestamp;
 use deltavault::store::ReadStore as _;
 use deltavault::store::s3::{Keys, S3Client, S3Settings, S3Store};
 
@@ -52,6 +53,12 @@ pub(crate) fn server() -> Option<Server> {
             secret: needed("AWS_SECRET_ACCESS_KEY"),
         },
     })
+}
+
+/// The time by which the server judges locks.
+#[allow(clippy::disallowed_methods, reason = "a server has no pinned time")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 impl Server {
