@@ -30,6 +30,7 @@ mod proof;
 mod requests;
 mod restore_by_hand;
 mod restore_plan;
+mod s3_faults;
 mod sample_vault;
 mod store_conformance;
 mod store_local;
