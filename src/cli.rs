@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use deltavault::store::local_path;
 use deltavault::{Error, ExitCode};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
@@ -29,6 +28,7 @@ use self::progress::Bar;
 use self::render::{Output, is_broken_pipe};
 use self::request::{Request, Surroundings};
 use self::run::{Clock, Context};
+use self::stores::Stores;
 
 mod again;
 mod args;
@@ -105,6 +105,7 @@ fn prepare(
     let context = Context {
         again: call_again(global, vault.as_deref()),
         verbose: global.verbose > 0,
+        stores: Stores::new(config.s3.clone()),
         vault,
         clock: global.now.map_or(Clock::System, Clock::Pinned),
         output: Output::to_stdout(global.json, progress.shown()),
@@ -119,7 +120,6 @@ fn prepare(
 fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
     let by_flag = |given: Option<&OsStr>, variable| given != std::env::var_os(variable).as_deref();
     let vault = vault
-        .and_then(local_path)
         .filter(|_| global.vault.is_some())
         .filter(|_| by_flag(global.vault.as_deref().map(OsStr::new), "DELTAVAULT_VAULT"));
     let config = global
@@ -128,11 +128,7 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
         .filter(|config| by_flag(Some(config.as_os_str()), "DELTAVAULT_CONFIG"))
         .and_then(|config| std::path::absolute(config).ok());
     let program = std::env::args_os().next().unwrap_or_default();
-    Again::new(
-        &Again::program(&program),
-        vault.as_deref(),
-        config.as_deref(),
-    )
+    Again::new(&Again::program(&program), vault, config.as_deref())
 }
 
 fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {

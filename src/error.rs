@@ -155,7 +155,7 @@ pub enum Error {
         found: u32,
     },
     /// A URI with a scheme that this build cannot reach.
-    #[error("{uri} cannot be reached: this build reads and writes local folders only")]
+    #[error("{uri} cannot be reached: this tool reads and writes folders and S3")]
     UnsupportedScheme {
         /// The URI.
         uri: String,
@@ -331,6 +331,16 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// A table's URI leads to another place than when its snapshot was taken.
+    #[error("{uri} was in the source {recorded:?}, and now means a place in {today:?}")]
+    AnotherSource {
+        /// The table.
+        uri: String,
+        /// The source that the record names.
+        recorded: String,
+        /// The source that the same URI leads to today.
+        today: String,
+    },
     /// Somebody has the vault to himself.
     #[error("a prune is at work in {uri}")]
     VaultInUse {
@@ -447,6 +457,7 @@ impl Error {
             | Self::ConfigUnreadable { .. }
             | Self::ConfigInvalid { .. }
             | Self::Retention(_)
+            | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::AmbiguousTable { .. }

@@ -1,14 +1,77 @@
-//! The independent reader: a local table opened by the `deltalake` crate, which shares no code with the vault's own
+//! The independent reader: a table opened by the `deltalake` crate, which shares no code with the vault's own
 //! reading of the log. What it opens is proven by somebody else; what it refuses may still be a good table, because
 //! it does not know every feature.
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
 use futures::{FutureExt as _, TryStreamExt as _};
 
+use self::lent::Lent;
 use crate::ids::Version;
+use crate::store::{ReadStore, RestoreStore};
+
+mod lent;
+
+/// What `deltalake` calls the place of a table that is reached through one of our stores.
+const LENT_ROOT: &str = "memory:///";
+
+/// Where `deltalake` finds a table.
+#[derive(Debug, Clone)]
+pub enum Lake {
+    /// In a folder, which it opens itself.
+    Folder(PathBuf),
+    /// At the root of a store that is lent to it for reading.
+    Store(Arc<dyn ReadStore>),
+    /// At the root of a store that it may also write to.
+    Writable(Arc<dyn RestoreStore>),
+}
+
+impl From<&Lake> for Lake {
+    fn from(lake: &Lake) -> Self {
+        lake.clone()
+    }
+}
+
+impl From<&Path> for Lake {
+    fn from(folder: &Path) -> Self {
+        Self::Folder(folder.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Lake {
+    fn from(folder: &PathBuf) -> Self {
+        Self::Folder(folder.clone())
+    }
+}
+
+impl Lake {
+    fn builder(&self) -> Result<DeltaTableBuilder, ReaderError> {
+        let refused = |error| ReaderError::Refused(Box::new(error));
+        let lent = match self {
+            Self::Folder(folder) => {
+                let uri = ensure_table_uri(folder.to_string_lossy()).map_err(refused)?;
+                return DeltaTableBuilder::from_url(uri).map_err(refused);
+            }
+            Self::Store(store) => Lent::to_read(Arc::clone(store)),
+            Self::Writable(store) => Lent::to_write(Arc::clone(store)),
+        };
+        let uri = ensure_table_uri(LENT_ROOT).map_err(refused)?;
+        let builder = DeltaTableBuilder::from_url(uri.clone()).map_err(refused)?;
+        Ok(builder.with_storage_backend(Arc::new(lent), uri))
+    }
+
+    /// A table that is still to be made there.
+    ///
+    /// # Errors
+    /// [`ReaderError`].
+    pub(crate) fn build(&self) -> Result<DeltaTable, ReaderError> {
+        let refused = |error| ReaderError::Refused(Box::new(error));
+        self.builder()?.build().map_err(refused)
+    }
+}
 
 /// A table that `deltalake` did not open.
 #[derive(Debug, thiserror::Error)]
@@ -41,34 +104,32 @@ pub enum Verdict {
     },
 }
 
-/// Opens the table at `folder`, at a version or the newest.
+/// Opens the table at `lake`, at a version or the newest.
 ///
 /// # Errors
 /// [`ReaderError`].
-pub(crate) async fn open(
-    folder: &Path,
-    version: Option<Version>,
-) -> Result<DeltaTable, ReaderError> {
+pub(crate) async fn open(lake: &Lake, version: Option<Version>) -> Result<DeltaTable, ReaderError> {
     // deltalake makes the folder of a local table that is not there.
-    if !folder.is_dir() {
+    if let Lake::Folder(folder) = lake
+        && !folder.is_dir()
+    {
         return Err(ReaderError::NoFolder {
             folder: folder.display().to_string(),
         });
     }
     let refused = |error| ReaderError::Refused(Box::new(error));
-    let uri = ensure_table_uri(folder.to_string_lossy()).map_err(refused)?;
-    let builder = DeltaTableBuilder::from_url(uri).map_err(refused)?;
     let builder = match version {
-        Some(Version(version)) => builder.with_version(version),
-        None => builder,
+        Some(Version(version)) => lake.builder()?.with_version(version),
+        None => lake.builder()?,
     };
     builder.load().await.map_err(refused)
 }
 
-/// Lets `deltalake` open the table at `folder` at a version, and list the files of it.
-pub async fn judge(folder: &Path, version: Version) -> Verdict {
+/// Lets `deltalake` open the table at `lake` at a version, and list the files of it.
+pub async fn judge(lake: impl Into<Lake>, version: Version) -> Verdict {
+    let lake = &lake.into();
     // It panics on some tables that it does not know; that says nothing about the table.
-    let opened = AssertUnwindSafe(count_files(folder, version)).catch_unwind();
+    let opened = AssertUnwindSafe(count_files(lake, version)).catch_unwind();
     match opened.await {
         Ok(Ok((version, files))) => Verdict::Opens { version, files },
         Ok(Err(error)) => Verdict::Refuses {
@@ -80,9 +141,9 @@ pub async fn judge(folder: &Path, version: Version) -> Verdict {
     }
 }
 
-async fn count_files(folder: &Path, version: Version) -> Result<(Version, u64), ReaderError> {
+async fn count_files(lake: &Lake, version: Version) -> Result<(Version, u64), ReaderError> {
     let refused = |error| ReaderError::Refused(Box::new(error));
-    let table = open(folder, Some(version)).await?;
+    let table = open(lake, Some(version)).await?;
     let files = table
         .get_active_add_actions_by_partitions(&[])
         .try_fold(0, async |files, _| Ok(files + 1));

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use deltavault::shell::quoted;
 
+use super::place::typed;
+
 /// The program as it was called, and the flags that say which vault and which configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
@@ -13,11 +15,13 @@ pub(crate) struct Again {
 impl Again {
     /// `program` is how it was called; `vault` and `config` only where a flag named them, because what the
     /// environment says it will say again.
-    pub(crate) fn new(program: &str, vault: Option<&Path>, config: Option<&Path>) -> Self {
+    pub(crate) fn new(program: &str, vault: Option<&str>, config: Option<&Path>) -> Self {
         let mut start = vec![quoted(program)];
-        for (flag, path) in [("--vault", vault), ("--config", config)] {
-            if let Some(path) = path {
-                start.extend([flag.to_owned(), quoted(&path.display().to_string())]);
+        let vault = vault.map(|uri| typed(uri).to_owned());
+        let config = config.map(|path| path.display().to_string());
+        for (flag, value) in [("--vault", vault), ("--config", config)] {
+            if let Some(value) = value {
+                start.extend([flag.to_owned(), quoted(&value)]);
             }
         }
         let start = start.join(" ");
@@ -60,7 +64,7 @@ mod tests {
             bare.command(&["restore", "a b", "--heal"]),
             "deltavault restore 'a b' --heal"
         );
-        let vault = Path::new("/backup/my vault");
+        let vault = "file:///backup/my vault";
         let flagged = Again::new("/opt/dv", Some(vault), Some(Path::new("/etc/dv.toml")));
         assert_eq!(
             flagged.command(&["verify"]),

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use deltavault::Error;
 use deltavault::format::Scope;
+use deltavault::store::s3::S3Settings;
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
@@ -22,6 +23,8 @@ const DEFAULT_KEEP_DAYS: i64 = 30;
 pub(crate) struct Config {
     /// The vault's URI.
     pub(crate) vault: Option<String>,
+    /// How S3 is reached, where the vault and where tables are there.
+    pub(crate) s3: S3Config,
     /// The tables, in the order of the file.
     pub(crate) tables: Vec<ConfiguredTable>,
     /// The retention classes, never none, in the order of their names.
@@ -37,6 +40,7 @@ impl Default for Config {
         };
         Self {
             vault: None,
+            s3: S3Config::default(),
             tables: Vec::new(),
             classes: vec![class],
         }
@@ -66,6 +70,23 @@ impl Config {
                     .collect(),
             })
     }
+}
+
+/// How the two sides reach S3. What is not said comes from the SDK's own environment variables, for both.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct S3Config {
+    /// The name of the source in the tables' keys, instead of its endpoint.
+    pub(crate) source_name: Option<String>,
+    /// Where tables are.
+    pub(crate) source: S3Settings,
+    /// Where the vault is.
+    pub(crate) vault: S3Settings,
+    /// The profile that takes the safety snapshot before a rewind.
+    #[allow(
+        dead_code,
+        reason = "checked now, so that a configuration stays good for the commands that will use it"
+    )]
+    pub(crate) snapshot_profile: Option<String>,
 }
 
 /// A table as the configuration lists it.
@@ -136,12 +157,10 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error>
         invalid(line, error.message().to_owned())
     })?;
 
+    let uri = file.vault.uri.as_ref();
     let mut config = Config {
-        vault: file
-            .vault
-            .uri
-            .map(|uri| parse_place(&uri, folder))
-            .transpose()?,
+        vault: uri.map(|uri| parse_place(uri, folder)).transpose()?,
+        s3: check_s3(file.source, file.vault).map_err(|rule| invalid(None, rule))?,
         ..Config::default()
     };
     if !file.classes.is_empty() {
@@ -164,6 +183,89 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error>
         config.tables.push(table);
     }
     Ok(config)
+}
+
+fn check_s3(source: SourceSection, vault: VaultSection) -> Result<S3Config, String> {
+    let class = vault.storage_class.as_deref();
+    if let Some(class @ ("GLACIER" | "DEEP_ARCHIVE")) = class {
+        return Err(format!(
+            "vault.storage_class: what is in {class} cannot be read at once, and a snapshot is proven by reading"
+        ));
+    }
+    let config = S3Config {
+        source: S3Settings {
+            profile: source.profile,
+            role: source.role,
+            external_id: source.external_id,
+            region: source.region,
+            endpoint: source.endpoint,
+            path_style: source.path_style,
+            requester_pays: source.requester_pays,
+            ..S3Settings::default()
+        },
+        vault: S3Settings {
+            profile: vault.profile,
+            role: vault.role,
+            external_id: vault.external_id,
+            region: vault.region,
+            endpoint: vault.endpoint,
+            path_style: vault.path_style,
+            storage_class: vault.storage_class,
+            ..S3Settings::default()
+        },
+        source_name: source.name,
+        snapshot_profile: vault.snapshot_profile,
+    };
+    for (section, settings) in [("source", &config.source), ("vault", &config.vault)] {
+        let texts = [
+            ("profile", &settings.profile),
+            ("role", &settings.role),
+            ("external_id", &settings.external_id),
+            ("region", &settings.region),
+            ("endpoint", &settings.endpoint),
+            ("storage_class", &settings.storage_class),
+        ];
+        for (key, text) in texts {
+            check_word(text.as_deref()).map_err(|rule| format!("{section}.{key}: {rule}"))?;
+        }
+        let endpoint = settings.endpoint.as_deref().unwrap_or("https://");
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            return Err(format!(
+                "{section}.endpoint: {endpoint:?} has to begin with https:// or http://"
+            ));
+        }
+        if settings
+            .role
+            .as_ref()
+            .is_some_and(|role| !role.starts_with("arn:"))
+        {
+            return Err(format!(
+                "{section}.role: a role is named by its ARN, arn:aws:iam::…:role/…"
+            ));
+        }
+        if settings.external_id.is_some() && settings.role.is_none() {
+            return Err(format!(
+                "{section}.external_id: it goes with a role, and there is none"
+            ));
+        }
+    }
+    let names = [
+        ("source.name", &config.source_name),
+        ("vault.snapshot_profile", &config.snapshot_profile),
+    ];
+    for (key, text) in names {
+        check_word(text.as_deref()).map_err(|rule| format!("{key}: {rule}"))?;
+    }
+    Ok(config)
+}
+
+/// A text that is set to nothing would be a default that nobody sees.
+fn check_word(text: Option<&str>) -> Result<(), &'static str> {
+    match text {
+        Some("") => Err("it is empty"),
+        Some(text) if text.contains(char::is_control) => Err("it contains a control character"),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
@@ -244,6 +346,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     #[serde(default)]
+    source: SourceSection,
+    #[serde(default)]
     vault: VaultSection,
     #[serde(default)]
     tables: Vec<TableFile>,
@@ -253,8 +357,30 @@ struct ConfigFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct SourceSection {
+    name: Option<String>,
+    profile: Option<String>,
+    role: Option<String>,
+    external_id: Option<String>,
+    region: Option<String>,
+    endpoint: Option<String>,
+    path_style: Option<bool>,
+    #[serde(default)]
+    requester_pays: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct VaultSection {
     uri: Option<String>,
+    profile: Option<String>,
+    role: Option<String>,
+    external_id: Option<String>,
+    region: Option<String>,
+    endpoint: Option<String>,
+    path_style: Option<bool>,
+    storage_class: Option<String>,
+    snapshot_profile: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -330,6 +456,49 @@ mod tests {
     }
 
     #[test]
+    fn source_and_vault_each_have_their_own_way_to_s3() {
+        let config = parse(
+            r#"
+            [source]
+            name = "lake"
+            profile = "lake-reader"
+            region = "eu-central-1"
+            requester_pays = true
+
+            [vault]
+            uri = "s3a://company-vault/lake/"
+            role = "arn:aws:iam::123456789012:role/deltavault-snapshotter"
+            external_id = "deltavault"
+            endpoint = "https://s3.example.org"
+            path_style = true
+            storage_class = "STANDARD_IA"
+            snapshot_profile = "snapshotter"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.vault.as_deref(), Some("s3://company-vault/lake"));
+        let source = S3Settings {
+            profile: Some("lake-reader".into()),
+            region: Some("eu-central-1".into()),
+            requester_pays: true,
+            ..S3Settings::default()
+        };
+        let vault = S3Settings {
+            role: Some("arn:aws:iam::123456789012:role/deltavault-snapshotter".into()),
+            external_id: Some("deltavault".into()),
+            endpoint: Some("https://s3.example.org".into()),
+            path_style: Some(true),
+            storage_class: Some("STANDARD_IA".into()),
+            ..S3Settings::default()
+        };
+        assert_eq!((config.s3.source, config.s3.vault), (source, vault));
+        assert_eq!(config.s3.source_name.as_deref(), Some("lake"));
+        let nothing = parse("").unwrap().s3;
+        assert_eq!(nothing.source, S3Settings::default());
+        assert_eq!(nothing.vault, S3Settings::default());
+    }
+
+    #[test]
     fn an_empty_configuration_keeps_30_days() {
         let config = parse("").unwrap();
         assert_eq!(config.class("default").unwrap().keep.get_days(), 30);
@@ -361,11 +530,19 @@ mod tests {
                 "\"a\"",
             ),
             ("[[tables]]\nname='a'", "uri"),
+            ("[source]\nendpoint='minio:9000'", "source.endpoint"),
+            ("[vault]\nrole='backup'", "vault.role"),
+            ("[vault]\nexternal_id='x'", "vault.external_id"),
+            ("[source]\nregion=''", "source.region"),
+            ("[source]\nname=\"a\\nb\"", "source.name"),
+            ("[vault]\nstorage_class='DEEP_ARCHIVE'", "DEEP_ARCHIVE"),
+            ("[source]\nstorage_class='STANDARD_IA'", "storage_class"),
+            ("[vault]\nrequester_pays=true", "requester_pays"),
         ] {
             assert!(refusal(text).contains(named), "{text}: {}", refusal(text));
         }
         assert!(matches!(
-            parse("[vault]\nuri='s3://b/v'"),
+            parse("[vault]\nuri='gs://b/v'"),
             Err(Error::UnsupportedScheme { .. })
         ));
     }

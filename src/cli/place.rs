@@ -1,15 +1,22 @@
 //! Paths and URIs as people type them, made into the one spelling that the rest uses.
 //!
 //! A local place becomes `file://` and an absolute path without a trailing slash. Links are not followed here:
-//! what a path leads to is the store's business.
+//! what a path leads to is the store's business. A place on S3 becomes `s3://bucket` or `s3://bucket/prefix`, its
+//! key taken literally.
 
 use std::path::Path;
 
 use deltavault::Error;
 
+/// How a place on S3 is spelled.
+const S3_FORM: &str = "a place on S3 is spelled s3://bucket/prefix";
+
+/// A key has at most 1,024 bytes, and the vault's own names below a prefix take up to 200 of them.
+const LONGEST_PREFIX: usize = 800;
+
 /// Makes `text` a URI. A relative path is taken from `base`.
 ///
-/// A `file:` URI is taken literally, never percent-decoded: it is what the vault records and prints.
+/// A URI is taken literally, never percent-decoded: it is what the vault records and prints.
 ///
 /// # Errors
 /// [`Error::UnsupportedScheme`] for another scheme, [`Error::InvalidUri`] for what cannot be a folder.
@@ -21,7 +28,12 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
     if text.is_empty() {
         return Err(invalid("it is empty"));
     }
-    let path = match split_scheme(text) {
+    let scheme = split_scheme(text).map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    let path = match scheme
+        .as_ref()
+        .map(|(scheme, rest)| (scheme.as_str(), *rest))
+    {
+        None if text.starts_with("s3:") => return Err(invalid(S3_FORM)),
         None => base.join(text),
         Some(("file", rest)) => {
             // `file:/a` and `file:///a` name the same folder, and so does `file://localhost/a`.
@@ -32,6 +44,7 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
                 .ok_or_else(|| invalid("a file:// URI needs an absolute path and no host"))?;
             Path::new("/").join(path)
         }
+        Some(("s3" | "s3a" | "s3n", rest)) => return bucket_place(rest).map_err(invalid),
         Some(_) => {
             return Err(Error::UnsupportedScheme {
                 uri: text.to_owned(),
@@ -47,6 +60,47 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
     match path.trim_matches('/') {
         "" => Err(invalid("the root of the file system is no place for this")),
         path => Ok(format!("file:///{path}")),
+    }
+}
+
+/// A URI as people type it: a folder by its path.
+pub(crate) fn typed(uri: &str) -> &str {
+    uri.strip_prefix("file://").unwrap_or(uri)
+}
+
+/// Makes the one spelling of what stands behind `s3:`.
+fn bucket_place(rest: &str) -> Result<String, &'static str> {
+    let place = rest.strip_prefix("//").ok_or(S3_FORM)?;
+    let place = place.trim_end_matches('/');
+    let (bucket, prefix) = match place.split_once('/') {
+        Some((bucket, prefix)) => (bucket, Some(prefix)),
+        None => (place, None),
+    };
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; underscores are of older days.
+    if bucket.is_empty() {
+        return Err(S3_FORM);
+    }
+    if !bucket.chars().all(allowed) {
+        return Err("a bucket's name has lower-case letters, digits, dots and hyphens only");
+    }
+    if !(3..=63).contains(&bucket.len()) {
+        return Err("a bucket's name has 3 to 63 characters");
+    }
+    let at_edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !bucket.starts_with(at_edge) || !bucket.ends_with(at_edge) || bucket.contains("..") {
+        return Err(
+            "a bucket's name begins and ends with a letter or digit, and has no two dots in a row",
+        );
+    }
+    match prefix {
+        Some(prefix) if prefix.contains(['\n', '\r', '\0']) => {
+            Err("it contains a control character")
+        }
+        Some(prefix) if prefix.len() > LONGEST_PREFIX => {
+            Err("its prefix leaves no room for the keys below it")
+        }
+        Some(_) | None => Ok(format!("s3://{place}")),
     }
 }
 
@@ -93,8 +147,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_local_folder_is_refused() {
-        for bad in ["s3://bucket/x", "abfss://c@a/x", "http://h/x"] {
+    fn every_spelling_of_a_place_on_s3_becomes_one_and_its_key_stays_literal() {
+        for (given, place_of_it) in [
+            ("s3://lake", "s3://lake"),
+            ("s3://lake/", "s3://lake"),
+            ("S3A://lake/sales/orders//", "s3://lake/sales/orders"),
+            ("s3n://my.lake-1/a//b", "s3://my.lake-1/a//b"),
+            ("s3://lake/a%20b/ü ?#/.", "s3://lake/a%20b/ü ?#/."),
+        ] {
+            assert_eq!(place(given).unwrap(), place_of_it, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_bucket_is_refused_with_the_rule() {
+        for (bad, rule) in [
+            ("s3:/lake/x", "s3://bucket/prefix"),
+            ("s3:lake/x", "s3://bucket/prefix"),
+            ("s3://", "s3://bucket/prefix"),
+            ("s3:///x", "s3://bucket/prefix"),
+            ("s3://Lake/x", "lower-case"),
+            ("s3://la+ke/x", "lower-case"),
+            ("s3://lake:9000/x", "lower-case"),
+            ("s3://ab/x", "3 to 63"),
+            ("s3://-lake/x", "begins and ends"),
+            ("s3://la..ke/x", "two dots"),
+            ("s3://lake/a\nb", "control"),
+        ] {
+            let refused = place(bad).unwrap_err();
+            assert!(matches!(refused, Error::InvalidUri { .. }), "{bad}");
+            assert!(refused.to_string().contains(rule), "{bad}: {refused}");
+        }
+        let long = format!("s3://lake/{}", "x".repeat(LONGEST_PREFIX + 1));
+        assert!(place(&long).is_err());
+    }
+
+    #[test]
+    fn what_is_neither_a_folder_nor_on_s3_is_refused() {
+        for bad in ["gs://bucket/x", "abfss://c@a/x", "http://h/x"] {
             assert!(
                 matches!(place(bad), Err(Error::UnsupportedScheme { .. })),
                 "{bad}"

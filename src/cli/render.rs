@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::rows::{ErrorRow, ExitError, Row};
 
+mod look;
 mod results;
 
 /// Where results go, and in which of the two forms.

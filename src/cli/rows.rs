@@ -48,8 +48,21 @@ pub(crate) struct InitDone {
     pub(crate) id: String,
     /// Whether it was made now, or was there already.
     pub(crate) created: bool,
+    /// What became of the bucket; none for a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<BucketRow>,
     /// How its objects are locked.
     pub(crate) lock_mode: LockMode,
+}
+
+/// What `init` did about the bucket.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BucketRow {
+    /// It was made, with versioning and Object Lock.
+    Created,
+    /// It was there and is as it was.
+    Adopted,
 }
 
 /// What a snapshot would take.

@@ -13,6 +13,7 @@ use super::args::Args;
 use super::config::Config;
 use super::render::Output;
 use super::request::Request;
+use super::stores::{OpenVault, Stores};
 
 mod demo;
 mod init;
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) again: Again,
     /// Whether more is to be said.
     pub(crate) verbose: bool,
+    /// The connections to where vault and tables are.
+    pub(crate) stores: Stores,
     /// The vault that was named, by flag, environment or configuration.
     pub(crate) vault: Option<String>,
     /// The configuration.
@@ -49,6 +52,14 @@ impl Context {
     /// [`Error::NoVaultGiven`].
     pub(crate) fn vault(&self) -> Result<&str, Error> {
         self.vault.as_deref().ok_or(Error::NoVaultGiven)
+    }
+
+    /// Opens the vault.
+    ///
+    /// # Errors
+    /// [`Error::NoVaultGiven`], and as [`OpenVault::open`].
+    pub(crate) async fn open_vault(&self) -> Result<OpenVault, Error> {
+        OpenVault::open(&self.stores, self.vault()?).await
     }
 }
 
@@ -87,10 +98,10 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Show(snapshot) => look::show(snapshot, context).await,
         Request::Ls(snapshot) => look::ls(snapshot, context).await,
         Request::Diff { before, after } => look::diff(before, after, context).await,
-        Request::Restore(request) => restore::restore(request, context).await,
+        Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
-        Request::Demo { dir } => demo::demo(dir, context).await,
+        Request::Demo { dir } => Box::pin(demo::demo(dir, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }

@@ -1,4 +1,7 @@
-//! The stores behind places on this machine: the vault's, a table's, and those of files that a log names elsewhere.
+//! The stores behind places: the vault's, a table's, and those of files that a log names elsewhere.
+//!
+//! A place is a folder of this machine or a prefix of a bucket. There is one connection to S3 for tables and one for
+//! the vault, each made when it is first needed: what lies in folders alone never looks for credentials.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,23 +11,188 @@ use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::ObjectKey;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::{LocalStore, StoreLock};
-use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, local_path};
+use deltavault::store::s3::{S3Client, S3Settings, S3Store};
+use deltavault::store::{ReadStore as _, StoreError, StoreErrorKind, local_path};
 use deltavault::vault::Vault;
 use deltavault::vault::look::TableRef;
 use deltavault::vault::restore::OpenOutsideForRestore;
+use tokio::sync::OnceCell;
 
+pub(crate) use self::open::Place;
+use super::config::S3Config;
 use super::request::TableName;
 
-/// Where the tables of folders come from, in their keys.
-pub(crate) const LOCAL_SOURCE: &str = "local";
+mod open;
 
-/// A vault that is open, and its store.
+/// The connections of one run. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Stores(Arc<Sides>);
+
+#[derive(Debug)]
+struct Sides {
+    source_name: Option<String>,
+    source: Side,
+    vault: Side,
+}
+
+/// One way to S3.
+#[derive(Debug)]
+struct Side {
+    settings: S3Settings,
+    client: OnceCell<S3Client>,
+}
+
+impl Side {
+    fn new(settings: S3Settings) -> Self {
+        Self {
+            settings,
+            client: OnceCell::new(),
+        }
+    }
+
+    async fn client(&self) -> Result<&S3Client, StoreError> {
+        let connect = || S3Client::connect(&self.settings);
+        self.client.get_or_try_init(connect).await
+    }
+}
+
+impl Stores {
+    /// Connects to nothing yet.
+    pub(crate) fn new(config: S3Config) -> Self {
+        Self(Arc::new(Sides {
+            source_name: config.source_name,
+            source: Side::new(config.source),
+            vault: Side::new(config.vault),
+        }))
+    }
+
+    /// Opens the place of a vault; nothing need be there yet.
+    ///
+    /// # Errors
+    /// What cannot be a vault's place, and what stands in the way of reaching it.
+    pub(crate) async fn vault(&self, uri: &str) -> Result<Place, Error> {
+        if is_on_s3(uri) {
+            let side = &self.0.vault;
+            return Ok(Place::Bucket(S3Store::open(side.client().await?, uri)?));
+        }
+        Ok(Place::Folder(open_folder(uri)?.with_read_only_files()))
+    }
+
+    /// Opens the place of a table; nothing need be there.
+    ///
+    /// # Errors
+    /// As [`Stores::vault`].
+    pub(crate) async fn table(&self, uri: &str) -> Result<Place, Error> {
+        if is_on_s3(uri) {
+            let side = &self.0.source;
+            return Ok(Place::Bucket(S3Store::open(side.client().await?, uri)?));
+        }
+        Ok(Place::Folder(open_folder(uri)?))
+    }
+
+    /// Opens the place where a table of the vault was, as its record names it.
+    ///
+    /// # Errors
+    /// As [`Stores::table`], and [`Error::AnotherSource`] where the same URI means another place today.
+    pub(crate) async fn home(&self, source: &str, uri: &str) -> Result<Place, Error> {
+        let place = self.table(uri).await?;
+        let today = self.source_id(&place);
+        // Without the configuration that gave a source its name, there is nothing to compare it with.
+        let was_named = is_on_s3(uri) && source != AWS && !source.contains("://");
+        if today == source || (was_named && self.0.source_name.is_none()) {
+            return Ok(place);
+        }
+        Err(Error::AnotherSource {
+            uri: uri.to_owned(),
+            recorded: source.to_owned(),
+            today,
+        })
+    }
+
+    /// Opens the place where a table was that was found in the vault.
+    ///
+    /// # Errors
+    /// As [`Stores::home`].
+    pub(crate) async fn home_of(&self, table: &TableRef) -> Result<Place, Error> {
+        match &table.identity {
+            Some(identity) => self.home(&identity.source, &identity.uri).await,
+            None => self.table(&table.uri()).await,
+        }
+    }
+
+    /// Which source the tables of a place belong to, in their keys.
+    pub(crate) fn source_id(&self, place: &Place) -> String {
+        let named = self.0.source_name.as_ref();
+        match place {
+            Place::Folder(_) => LOCAL_SOURCE.to_owned(),
+            Place::Bucket(store) => named.cloned().unwrap_or_else(|| open::service(store)),
+        }
+    }
+
+    /// The key of the table at a place.
+    ///
+    /// # Errors
+    /// Never for a place that was opened.
+    pub(crate) fn table_key(&self, place: &Place) -> Result<TableKey, Error> {
+        let uri: TableUri = place.uri().parse()?;
+        Ok(TableKey::of(&self.source_id(place), &uri)?)
+    }
+
+    /// The table that lives in a place.
+    pub(crate) fn source(&self, root: &Place) -> Source {
+        let stores = self.clone();
+        let outside: OpenOutside = Arc::new(move |uri| {
+            let (place, key) = stores.outside(uri)?;
+            Ok((place.read(), key))
+        });
+        Source::new(root.read(), outside)
+    }
+
+    /// Opens files outside a table's place, for putting them back.
+    pub(crate) fn outside_for_restore(&self) -> OpenOutsideForRestore {
+        let stores = self.clone();
+        Arc::new(move |uri| {
+            let (place, key) = stores.outside(uri)?;
+            Ok((place.restore(), key))
+        })
+    }
+
+    /// Opens the place of a file that a log names by a canonical URI.
+    fn outside(&self, uri: &str) -> Result<(Place, ObjectKey), StoreError> {
+        if let Some(place) = uri.strip_prefix("s3://") {
+            // A table on S3 was reached through it before anything of its log was read.
+            let client = self.0.source.client.get();
+            let client = client
+                .ok_or_else(|| refused(uri, "the log of a table in a folder names a file on S3"))?;
+            let (bucket, key) = place
+                .split_once('/')
+                .ok_or_else(|| refused(uri, "the log names a bucket where a file should be"))?;
+            let key = key
+                .parse()
+                .map_err(|_| refused(uri, "its name cannot be used"))?;
+            let store = S3Store::open(client, &format!("s3://{bucket}"))?;
+            return Ok((Place::Bucket(store), key));
+        }
+        let (store, key) = open_outside(uri)?;
+        Ok((Place::Folder(store), key))
+    }
+}
+
+/// Where the tables of folders come from, in their keys.
+const LOCAL_SOURCE: &str = "local";
+
+/// What stands for Amazon's own S3 in the keys of tables.
+const AWS: &str = "aws";
+
+/// A vault that is open, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenVault {
     /// The vault.
     pub(crate) vault: Vault,
-    /// Its store.
-    pub(crate) store: LocalStore,
+    /// Its place.
+    pub(crate) place: Place,
+    /// The connections that it was opened by.
+    pub(crate) stores: Stores,
 }
 
 impl OpenVault {
@@ -32,27 +200,35 @@ impl OpenVault {
     ///
     /// # Errors
     /// [`Error::NoVault`], and what [`Vault::open`] refuses.
-    pub(crate) async fn open(uri: &str) -> Result<Self, Error> {
-        let path = path_of(uri)?;
+    pub(crate) async fn open(stores: &Stores, uri: &str) -> Result<Self, Error> {
         // A file is as little a vault as an empty folder.
-        if path.is_file() {
+        if local_path(uri).is_some_and(|path| path.is_file()) {
             let uri = uri.to_owned();
             return Err(Error::NoVault { uri });
         }
-        let store = LocalStore::open(&path)?.with_read_only_files();
-        let vault = Vault::open(Arc::new(store.clone())).await?;
-        Ok(Self { vault, store })
+        let place = stores.vault(uri).await?;
+        let vault = Vault::open(place.read()).await?;
+        let stores = stores.clone();
+        Ok(Self {
+            vault,
+            place,
+            stores,
+        })
     }
 
-    /// Keeps a prune away while a snapshot is being taken.
+    /// Keeps a prune away while a snapshot is being taken. In a bucket its role and the objects' age do that.
     ///
     /// # Errors
     /// [`Error::VaultInUse`].
-    pub(crate) fn share(&self) -> Result<StoreLock, Error> {
-        let lock = self.store.try_lock_shared()?;
-        lock.ok_or_else(|| Error::VaultInUse {
-            uri: self.store.uri().to_owned(),
-        })
+    pub(crate) fn share(&self) -> Result<Option<StoreLock>, Error> {
+        let Place::Folder(store) = &self.place else {
+            return Ok(None);
+        };
+        let lock = store.try_lock_shared()?;
+        let lock = lock.ok_or_else(|| Error::VaultInUse {
+            uri: store.uri().to_owned(),
+        })?;
+        Ok(Some(lock))
     }
 
     /// Finds the table that was named, among those that the vault holds.
@@ -75,31 +251,45 @@ impl OpenVault {
         }
     }
 
-    /// Refuses a folder that holds the vault or lies in it: what cleans up a table would clean up the vault.
+    /// Refuses a place that holds the vault or lies in it: what cleans up a table would clean up the vault.
     ///
     /// # Errors
     /// [`Error::InvalidUri`].
-    pub(crate) fn refuse_overlap(&self, folder: &LocalStore) -> Result<(), Error> {
-        let rule = if self.store.path().starts_with(folder.path()) {
+    pub(crate) fn refuse_overlap(&self, place: &Place) -> Result<(), Error> {
+        let rule = if place.contains(&self.place) {
             "the vault lies in it, where a VACUUM or a DROP would take the vault along"
-        } else if folder.path().starts_with(self.store.path()) {
+        } else if self.place.contains(place) {
             "it lies in the vault, which is for nothing else"
         } else {
             return Ok(());
         };
         Err(Error::InvalidUri {
-            uri: folder.uri().to_owned(),
+            uri: place.uri().to_owned(),
             rule,
         })
     }
 }
 
-/// Opens the folder of a table, which may be absent, by its real path.
+/// The table's URI in the vault: that of its place, for a folder by its real path.
 ///
 /// # Errors
-/// [`Error::UnsupportedScheme`], and what the store refuses.
-pub(crate) fn open_folder(uri: &str) -> Result<LocalStore, Error> {
-    let path = path_of(uri)?;
+/// What cannot be a table's place.
+pub(crate) fn table_uri(uri: &str) -> Result<TableUri, Error> {
+    if is_on_s3(uri) {
+        return Ok(uri.parse()?);
+    }
+    Ok(open_folder(uri)?.uri().parse()?)
+}
+
+fn is_on_s3(uri: &str) -> bool {
+    uri.starts_with("s3://")
+}
+
+/// Opens a folder, which may be absent, by its real path.
+fn open_folder(uri: &str) -> Result<LocalStore, Error> {
+    let path = local_path(uri).ok_or_else(|| Error::UnsupportedScheme {
+        uri: uri.to_owned(),
+    })?;
     let unusable = |rule| Error::InvalidUri {
         uri: uri.to_owned(),
         rule,
@@ -115,81 +305,36 @@ pub(crate) fn open_folder(uri: &str) -> Result<LocalStore, Error> {
     })
 }
 
-/// Makes the folder of a store that was opened before it was there.
-///
-/// # Errors
-/// What the store says.
-pub(crate) fn make_folder(store: &LocalStore) -> Result<(), Error> {
-    LocalStore::create(store.path())?;
-    Ok(())
-}
-
-/// The table's URI in the vault: `file://` and the real path.
-///
-/// # Errors
-/// As [`open_folder`].
-pub(crate) fn table_uri(uri: &str) -> Result<TableUri, Error> {
-    Ok(open_folder(uri)?.uri().parse()?)
-}
-
-/// The key of the table at `uri`.
-///
-/// # Errors
-/// Never for a URI that [`table_uri`] made.
-pub(crate) fn table_key(uri: &TableUri) -> Result<TableKey, Error> {
-    Ok(TableKey::of(LOCAL_SOURCE, uri)?)
-}
-
-/// The table that lives in a folder.
-pub(crate) fn source(root: LocalStore) -> Source {
-    let outside: OpenOutside = Arc::new(|uri| {
-        let (store, key) = open_outside(uri)?;
-        let store: Arc<dyn ReadStore> = Arc::new(store);
-        Ok((store, key))
-    });
-    Source::new(Arc::new(root), outside)
-}
-
-/// Opens files outside a table's folder, for putting them back.
-pub(crate) fn outside_for_restore() -> OpenOutsideForRestore {
-    Arc::new(|uri| {
-        let (store, key) = open_outside(uri)?;
-        let store: Arc<dyn RestoreStore> = Arc::new(store);
-        Ok((store, key))
-    })
-}
-
-/// Opens the place of a file that a log names by a canonical URI, `file:/folder/name`: below the deepest folder
-/// that is there, because the file's own may be gone and has to come back with it.
+/// Opens the folder of a file that a log names by a canonical URI, `file:/folder/name`: the deepest that is there,
+/// because the file's own may be gone and has to come back with it.
 fn open_outside(uri: &str) -> Result<(LocalStore, ObjectKey), StoreError> {
-    let refused = |reason: &str| StoreError {
+    let path = uri.strip_prefix("file:").map(Path::new).ok_or_else(|| {
+        refused(
+            uri,
+            "the log names a file that is neither in a folder of this machine nor on S3",
+        )
+    })?;
+    let folder = path
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.is_dir())
+        .ok_or_else(|| refused(uri, "the log names a file by a path that begins nowhere"))?;
+    let key = path
+        .strip_prefix(folder)
+        .ok()
+        .and_then(|rest| rest.to_str()?.parse().ok())
+        .ok_or_else(|| refused(uri, "its name cannot be used"))?;
+    Ok((LocalStore::open(folder)?, key))
+}
+
+fn refused(uri: &str, reason: &str) -> StoreError {
+    StoreError {
         action: "open",
         uri: uri.to_owned(),
         kind: StoreErrorKind::Unsupported {
             reason: reason.to_owned(),
         },
-    };
-    let path = uri
-        .strip_prefix("file:")
-        .map(Path::new)
-        .ok_or_else(|| refused("the log names a file that is in no folder of this machine"))?;
-    let folder = path
-        .ancestors()
-        .skip(1)
-        .find(|folder| folder.is_dir())
-        .ok_or_else(|| refused("the log names a file by a path that begins nowhere"))?;
-    let key = path
-        .strip_prefix(folder)
-        .ok()
-        .and_then(|rest| rest.to_str()?.parse().ok())
-        .ok_or_else(|| refused("its name cannot be used"))?;
-    Ok((LocalStore::open(folder)?, key))
-}
-
-fn path_of(uri: &str) -> Result<std::path::PathBuf, Error> {
-    local_path(uri).ok_or_else(|| Error::UnsupportedScheme {
-        uri: uri.to_owned(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -213,9 +358,12 @@ mod tests {
 
     #[test]
     fn a_file_in_another_scheme_is_refused_with_its_uri() {
-        let refused = open_outside("s3://bucket/key").unwrap_err();
-        assert!(matches!(refused.kind, StoreErrorKind::Unsupported { .. }));
-        assert_eq!(refused.uri, "s3://bucket/key");
+        let stores = Stores::new(S3Config::default());
+        for uri in ["abfss://box@account/key", "s3://bucket/key"] {
+            let refused = stores.outside(uri).unwrap_err();
+            assert!(matches!(refused.kind, StoreErrorKind::Unsupported { .. }));
+            assert_eq!(refused.uri, uri);
+        }
     }
 
     #[test]
@@ -226,5 +374,9 @@ mod tests {
         let uri = format!("file://{}/link/dropped/orders", real.display());
         let expected = format!("file://{}/dropped/orders", real.display());
         assert_eq!(table_uri(&uri).unwrap().as_str(), expected);
+        assert_eq!(
+            table_uri("s3://lake/a%20b").unwrap().as_str(),
+            "s3://lake/a%20b"
+        );
     }
 }

@@ -3,7 +3,6 @@
 //!
 //! The rows are the same on every machine; file names and times are not.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -17,14 +16,12 @@ use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::protocol::DeltaOperation;
 use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
-use deltalake::{
-    DeltaTable, DeltaTableBuilder, DeltaTableError, ObjectStoreError, ensure_table_uri,
-};
+use deltalake::{DeltaTable, DeltaTableError, ObjectStoreError};
 use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::Version;
-use crate::reader::{ReaderError, open};
+use crate::reader::{Lake, ReaderError, open};
 
 /// The partitions of the table.
 pub const REGIONS: [&str; 3] = ["north", "south", "west"];
@@ -92,13 +89,10 @@ pub struct Vacuumed {
 ///
 /// # Errors
 /// [`TableError`], also when there is a table already.
-pub async fn make_table(folder: &Path) -> Result<Version, TableError> {
+pub async fn make_table(lake: impl Into<Lake>) -> Result<Version, TableError> {
+    let lake = &lake.into();
     let failed = failed_to("create the table");
-    let uri = ensure_table_uri(folder.to_string_lossy()).map_err(failed)?;
-    let table = DeltaTableBuilder::from_url(uri)
-        .and_then(DeltaTableBuilder::build)
-        .map_err(failed)?;
-    table
+    lake.build()?
         .create()
         .with_table_name("orders")
         .with_columns([
@@ -112,10 +106,10 @@ pub async fn make_table(folder: &Path) -> Result<Version, TableError> {
         .await
         .map_err(failed)?;
     for night in 1..=3 {
-        append_night(folder, night).await?;
+        append_night(lake, night).await?;
     }
-    let version = update_region(folder, "north").await?;
-    checkpoint_now(folder).await?;
+    let version = update_region(lake, "north").await?;
+    checkpoint_now(lake).await?;
     Ok(version)
 }
 
@@ -123,9 +117,10 @@ pub async fn make_table(folder: &Path) -> Result<Version, TableError> {
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn append_night(folder: &Path, night: u32) -> Result<Version, TableError> {
+pub async fn append_night(lake: impl Into<Lake>, night: u32) -> Result<Version, TableError> {
+    let lake = &lake.into();
     let failed = failed_to("append orders");
-    let mut table = open(folder, None).await?;
+    let mut table = open(lake, None).await?;
     let mut writer = RecordBatchWriter::for_table(&table)
         .map_err(failed)?
         .with_commit_properties(properties());
@@ -138,9 +133,10 @@ pub async fn append_night(folder: &Path, night: u32) -> Result<Version, TableErr
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn update_region(folder: &Path, region: &str) -> Result<Version, TableError> {
+pub async fn update_region(lake: impl Into<Lake>, region: &str) -> Result<Version, TableError> {
+    let lake = &lake.into();
     let failed = failed_to("update orders");
-    let table = open(folder, None).await?;
+    let table = open(lake, None).await?;
     let mut writer = RecordBatchWriter::for_table(&table).map_err(failed)?;
     let mut actions = Vec::new();
     for file in live_files(&table).await? {
@@ -178,8 +174,9 @@ pub async fn update_region(folder: &Path, region: &str) -> Result<Version, Table
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn checkpoint_now(folder: &Path) -> Result<(), TableError> {
-    let table = open(folder, None).await?;
+pub async fn checkpoint_now(lake: impl Into<Lake>) -> Result<(), TableError> {
+    let lake = &lake.into();
+    let table = open(lake, None).await?;
     deltalake::checkpoints::create_checkpoint(&table, None)
         .await
         .map_err(failed_to("write a checkpoint"))
@@ -193,9 +190,10 @@ pub async fn checkpoint_now(folder: &Path) -> Result<(), TableError> {
     clippy::default_trait_access,
     reason = "the type is of a crate that only deltalake names"
 )]
-pub async fn vacuum_now(folder: &Path) -> Result<Vacuumed, TableError> {
+pub async fn vacuum_now(lake: impl Into<Lake>) -> Result<Vacuumed, TableError> {
+    let lake = &lake.into();
     let failed = failed_to("vacuum the table");
-    let table = open(folder, None).await?;
+    let table = open(lake, None).await?;
     let (table, metrics) = table
         .vacuum()
         .with_retention_period(Default::default())
@@ -218,8 +216,12 @@ pub async fn vacuum_now(folder: &Path) -> Result<Vacuumed, TableError> {
 ///
 /// # Errors
 /// [`TableError`], also when any file of the version is gone.
-pub async fn read_rows(folder: &Path, version: Option<Version>) -> Result<Rows, TableError> {
-    let table = open(folder, version).await?;
+pub async fn read_rows(
+    lake: impl Into<Lake>,
+    version: Option<Version>,
+) -> Result<Rows, TableError> {
+    let lake = &lake.into();
+    let table = open(lake, version).await?;
     let mut count = 0;
     // The sum makes it independent of the order of rows and files; a hash that rows can collide in pairs, as
     // with an exclusive or, would not see a row that came back twice.

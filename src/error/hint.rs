@@ -51,9 +51,11 @@ impl Error {
             }
             Self::NewerVault { .. } => "use the deltavault version that wrote it, or a newer one".into(),
             Self::UnsupportedScheme { .. } => {
-                "use a path or a file:// URI; s3:// comes in a later version".into()
+                "use a path, or a URI like s3://bucket/prefix".into()
             }
-            Self::InvalidUri { .. } => "use a path, or a URI like file:///backup/vault".into(),
+            Self::InvalidUri { .. } => {
+                "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
+            },
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
                     .into()
@@ -117,6 +119,9 @@ impl Error {
             Self::Index(_) => {
                 "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
             }
+            Self::AnotherSource { recorded, .. } => format!(
+                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
+            ),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),

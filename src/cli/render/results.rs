@@ -1,6 +1,5 @@
-//! Every result of every command, as a JSON line or as text for people.
+//! What the commands that do something have done, as a JSON line or as text for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use deltavault::Error;
 use deltavault::format::LockMode;
 use deltavault::ids::{SnapshotId, Timestamp};
@@ -8,9 +7,8 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
 use crate::cli::rows::{
-    DiffDone, DiffRow, Difference, FileRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
-    RestorePlanned, Severity, ShowRow, SnapshotDone, SnapshotPlanned, SnapshotRow, VerifyDone,
-    VersionTime,
+    BucketRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone, RestorePlanned, Severity,
+    SnapshotDone, SnapshotPlanned, VerifyDone, VersionTime,
 };
 
 impl Output {
@@ -25,7 +23,19 @@ impl Output {
             "the vault is there already:"
         };
         self.print(format_args!("{made} {}", row.vault))?;
+        match row.bucket {
+            Some(BucketRow::Created) => self.print(format_args!(
+                "made the bucket, with versioning and Object Lock"
+            ))?,
+            Some(BucketRow::Adopted) => self.print(format_args!(
+                "the bucket was there and is as it was: nothing was changed, nothing about it is checked yet"
+            ))?,
+            None => {}
+        }
         match row.lock_mode {
+            LockMode::None if row.bucket.is_some() => self.print(format_args!(
+                "no locks yet: a real backup, and no wall yet against who may delete in the bucket"
+            )),
             LockMode::None => self.print(format_args!(
                 "no locks: a real backup, and no wall against who may delete the folder"
             )),
@@ -94,211 +104,6 @@ impl Output {
             minute(row.promise),
         ))?;
         self.findings(&row.findings)
-    }
-
-    /// Prints the snapshots that are kept.
-    pub(crate) fn snapshots(&mut self, rows: &[SnapshotRow]) -> Result<(), Error> {
-        if self.json {
-            return rows.iter().try_for_each(|row| self.line(row));
-        }
-        let mut table = plain_table(&[
-            "SNAPSHOT",
-            "TABLE",
-            "VERSION",
-            "COMMITTED",
-            "KEPT UNTIL",
-            "LOCK",
-            "CLASS",
-            "FILES",
-            "SIZE",
-            "NEW",
-            "ROWS",
-            "OPERATION",
-        ]);
-        for column in [2, 7, 8, 9, 10] {
-            align_right(&mut table, column);
-        }
-        for row in rows {
-            table.add_row([
-                row.snapshot.short(),
-                row.table.clone(),
-                format!("v{}", row.version),
-                minute(row.commit_time),
-                minute(row.promise),
-                lock(row.lock_mode).to_owned(),
-                row.class.clone(),
-                HumanCount(row.files).to_string(),
-                HumanBytes(row.bytes).to_string(),
-                HumanBytes(row.new_bytes).to_string(),
-                row.rows.map_or_else(|| "?".to_owned(), signed),
-                operation(row),
-            ]);
-        }
-        self.table(&table)
-    }
-
-    /// Prints one snapshot.
-    pub(crate) fn show(&mut self, row: &ShowRow) -> Result<(), Error> {
-        if self.json {
-            return self.line(row);
-        }
-        let snapshot = &row.snapshot;
-        let id = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        let whole = row.whole_versions.iter().map(|(first, last)| {
-            if first == last {
-                format!("v{first}")
-            } else {
-                format!("v{first}-v{last}")
-            }
-        });
-        let whole = std::iter::once(format!("v{}", snapshot.version)).chain(whole);
-        let lines = [
-            ("snapshot", snapshot.snapshot.to_string()),
-            ("table", format!("{} at {}", snapshot.table, snapshot.uri)),
-            ("delta id", row.delta_id.clone()),
-            (
-                "version",
-                format!("v{} committed {}", snapshot.version, snapshot.commit_time),
-            ),
-            ("operation", operation(snapshot)),
-            (
-                "change",
-                format!(
-                    "{} versions, {} files came, {} went, rows {}",
-                    HumanCount(snapshot.versions),
-                    HumanCount(snapshot.files_added),
-                    HumanCount(snapshot.files_removed),
-                    snapshot.rows.map_or_else(|| "unknown".to_owned(), signed)
-                ),
-            ),
-            (
-                "holds",
-                format!(
-                    "{} files, {}; data {} files, {}; absent {}; rows {}",
-                    HumanCount(snapshot.files),
-                    HumanBytes(snapshot.bytes),
-                    HumanCount(row.data_files),
-                    HumanBytes(row.data_bytes),
-                    HumanCount(row.absent_files),
-                    row.live_rows
-                        .map_or_else(|| "unknown".to_owned(), |rows| HumanCount(rows).to_string())
-                ),
-            ),
-            ("whole", whole.collect::<Vec<_>>().join(", ")),
-            (
-                "new",
-                format!(
-                    "{} files, {}",
-                    HumanCount(snapshot.new_files),
-                    HumanBytes(snapshot.new_bytes)
-                ),
-            ),
-            ("protocol", row.protocol.clone()),
-            (
-                "kept until",
-                format!(
-                    "{} by class {}, lock {}",
-                    snapshot.promise,
-                    snapshot.class,
-                    lock(snapshot.lock_mode)
-                ),
-            ),
-            (
-                "taken",
-                format!(
-                    "{} by {} with {}",
-                    snapshot.taken_at, row.principal, row.tool
-                ),
-            ),
-            ("previous", id(row.previous)),
-            ("base", id(row.base)),
-            ("record", row.record.clone()),
-            ("manifest", row.manifest.clone()),
-        ];
-        for (label, text) in lines {
-            self.print(format_args!("{label:<11}{text}"))?;
-        }
-        for kind in row.kinds.iter().flatten() {
-            let absent = match kind.absent {
-                0 => String::new(),
-                absent => format!(", {} only named", HumanCount(absent)),
-            };
-            self.print(format_args!(
-                "  {:<15} {:>9} files  {:>11}{absent}",
-                kind.kind,
-                HumanCount(kind.files).to_string(),
-                HumanBytes(kind.bytes).to_string()
-            ))?;
-        }
-        self.findings(&row.findings)
-    }
-
-    /// Prints one file of a snapshot; listings are streamed, so columns have fixed widths.
-    pub(crate) fn file(&mut self, row: &FileRow) -> Result<(), Error> {
-        if self.json {
-            return self.line(row);
-        }
-        let digest = row
-            .sha256
-            .map_or_else(|| "-".repeat(8), |digest| digest.short());
-        self.print(format_args!(
-            "{:<15} {:>12} {digest}  {}",
-            row.kind, row.size, row.path
-        ))
-    }
-
-    /// Prints one file that differs.
-    pub(crate) fn difference(&mut self, row: &DiffRow) -> Result<(), Error> {
-        if self.json {
-            return self.line(row);
-        }
-        let sign = match row.difference {
-            Difference::Added => '+',
-            Difference::Removed => '-',
-            Difference::Changed => '~',
-            Difference::Unsure => '?',
-        };
-        self.print(format_args!(
-            "{sign} {:<15} {:>12}  {}",
-            row.kind, row.size, row.path
-        ))
-    }
-
-    /// Prints the sums of a comparison.
-    pub(crate) fn diff_done(&mut self, row: &DiffDone) -> Result<(), Error> {
-        if self.json {
-            return self.line(row);
-        }
-        let after = row
-            .versions
-            .1
-            .map_or_else(|| "without a commit".to_owned(), |v| format!("v{v}"));
-        self.print(format_args!(
-            "{} v{} to {} {after}: {} added ({}), {} removed ({}), {} changed, {} the same; {} of them the log's",
-            row.before,
-            row.versions.0,
-            row.after,
-            HumanCount(row.added),
-            HumanBytes(row.bytes_added),
-            HumanCount(row.removed),
-            HumanBytes(row.bytes_removed),
-            HumanCount(row.changed),
-            HumanCount(row.same),
-            HumanCount(row.of_the_log),
-        ))?;
-        if row.unsure > 0 {
-            self.print(format_args!(
-                "{} have the same size and another tag: perhaps the same bytes put again, they were not read",
-                HumanCount(row.unsure)
-            ))?;
-        }
-        if row.outside > 0 {
-            self.print(format_args!(
-                "{} lie outside the table's folder and were not looked at",
-                HumanCount(row.outside)
-            ))?;
-        }
-        Ok(())
     }
 
     /// Prints what a restore found and would do.
@@ -440,7 +245,7 @@ impl Output {
         ))
     }
 
-    fn findings(&mut self, findings: &[String]) -> Result<(), Error> {
+    pub(super) fn findings(&mut self, findings: &[String]) -> Result<(), Error> {
         findings
             .iter()
             .try_for_each(|finding| self.print(format_args!("  finding: {finding}")))
@@ -451,57 +256,18 @@ impl Output {
             .iter()
             .try_for_each(|line| self.print(format_args!("{:<7} {}", line.label, line.text)))
     }
-
-    fn table(&mut self, table: &Table) -> Result<(), Error> {
-        let lines: Vec<String> = table.lines().collect();
-        lines
-            .iter()
-            .try_for_each(|line| self.print(format_args!("{}", line.trim_end())))
-    }
-}
-
-fn plain_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().copied());
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-fn align_right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
 }
 
 /// A time to the minute, which is what people compare.
-fn minute(time: Timestamp) -> String {
+pub(super) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
-fn lock(mode: LockMode) -> &'static str {
+pub(super) fn lock(mode: LockMode) -> &'static str {
     match mode {
         LockMode::None => "none",
         LockMode::Governance => "governance",
         LockMode::Compliance => "compliance",
-    }
-}
-
-fn signed(change: i64) -> String {
-    let sign = if change < 0 { "-" } else { "+" };
-    format!("{sign}{}", HumanCount(change.unsigned_abs()))
-}
-
-fn operation(row: &SnapshotRow) -> String {
-    let operation = row.operation.as_deref().unwrap_or("?");
-    let distrusted = if row.distrusted { "  DISTRUSTED" } else { "" };
-    match &row.user {
-        Some(user) => format!("{operation} by {user}{distrusted}"),
-        None => format!("{operation}{distrusted}"),
     }
 }
 
@@ -516,7 +282,7 @@ mod tests {
     use indicatif::ProgressBar;
 
     use super::*;
-    use crate::cli::rows::Choice;
+    use crate::cli::rows::{Choice, SnapshotRow};
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);

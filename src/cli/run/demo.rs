@@ -37,7 +37,7 @@ pub(super) async fn demo(
         created: context.clock.now(),
     };
     vault::init(&store, new).await?;
-    let open = OpenVault::open(&uri(&demo::vault_folder(&folder))).await?;
+    let open = OpenVault::open(&context.stores, &uri(&demo::vault_folder(&folder))).await?;
     let Context {
         output,
         clock,
@@ -90,7 +90,8 @@ pub(super) async fn demo(
             false,
             clock.now(),
             Arc::clone(progress),
-        )?;
+        )
+        .await?;
         let done = work.carry_out(work.plan().await?, clock.now()).await?;
         Ok(PutBack {
             version: chosen.version,
@@ -101,7 +102,7 @@ pub(super) async fn demo(
     };
     let program = Again::program(&std::env::args_os().next().unwrap_or_default());
     let mut say = |line: &str| output.text(line);
-    demo::tell(&folder, &program, snapshot, restore, &mut say).await?;
+    Box::pin(demo::tell(&folder, &program, snapshot, restore, &mut say)).await?;
     Ok(ExitCode::Done)
 }
 

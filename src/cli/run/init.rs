@@ -1,48 +1,51 @@
-//! `init`: makes a vault.
-
-use std::sync::Arc;
+//! `init`: makes a vault, and its bucket where there is none.
 
 use deltavault::ids::Id128;
-use deltavault::store::local::LocalStore;
-use deltavault::store::{ReadStore as _, StoreErrorKind};
+use deltavault::store::StoreErrorKind;
 use deltavault::vault::{self, NewVault, Vault};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt;
 
 use super::Context;
-use crate::cli::rows::InitDone;
-use crate::cli::stores::{make_folder, open_folder};
+use crate::cli::rows::{BucketRow, InitDone};
+use crate::cli::stores::Place;
 
 /// `init`
 pub(super) async fn init(context: &mut Context) -> Result<ExitCode, Error> {
     let uri = context.vault()?.to_owned();
-    let store = open_folder(&uri)?.with_read_only_files();
-    refuse_what_is_there(&store).await?;
-    make_folder(&store)?;
+    let place = context.stores.vault(&uri).await?;
+    let bucket = match &place {
+        Place::Folder(_) => None,
+        Place::Bucket(store) if store.create_bucket().await? => Some(BucketRow::Created),
+        Place::Bucket(_) => Some(BucketRow::Adopted),
+    };
+    refuse_what_is_there(&place).await?;
+    place.make()?;
     let new = NewVault {
         id: Id128::from_bytes(rand::random()),
         created: context.clock.now(),
     };
-    let file = match vault::init(&store, new).await {
+    let file = match vault::init(place.write().as_ref(), new).await {
         Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
             // Another process was quicker.
-            refuse_what_is_there(&store).await?;
+            refuse_what_is_there(&place).await?;
             return Err(error.into());
         }
         made => made?,
     };
     context.output.init_done(&InitDone {
-        vault: store.uri().to_owned(),
+        vault: place.uri().to_owned(),
         id: file.id.to_string(),
         created: true,
+        bucket,
         lock_mode: file.lock_mode,
     })?;
     Ok(ExitCode::Done)
 }
 
-async fn refuse_what_is_there(store: &LocalStore) -> Result<(), Error> {
-    let uri = store.uri().to_owned();
-    match Vault::open(Arc::new(store.clone())).await {
+async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {
+    let uri = place.uri().to_owned();
+    match Vault::open(place.read()).await {
         Ok(vault) => {
             let id = vault.file().id;
             return Err(Error::AlreadyAVault { uri, id });
@@ -50,11 +53,10 @@ async fn refuse_what_is_there(store: &LocalStore) -> Result<(), Error> {
         Err(Error::NoVault { .. }) => {}
         Err(error) => return Err(error),
     }
-    // The store shows neither an empty folder nor what it cannot name, and both may be somebody's.
-    let has_object = store.list("", None).try_next().await?.is_some();
-    let has_entry =
-        std::fs::read_dir(store.path()).is_ok_and(|mut entries| entries.next().is_some());
-    if has_object || has_entry {
+    // The oldest version of a key is what a vault reads, so what a delete marker hides counts, too.
+    let store = place.read();
+    let has_object = store.list_versions("", None).try_next().await?.is_some();
+    if has_object || place.has_entry() {
         return Err(Error::FolderNotEmpty { uri });
     }
     Ok(())

@@ -21,14 +21,14 @@ use crate::cli::request::TableName;
 use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, IndexDone, KindRow, ShowRow, SnapshotRow,
 };
-use crate::cli::stores::{OpenVault, open_folder};
+use crate::cli::stores::OpenVault;
 
 /// `snapshots`
 pub(super) async fn snapshots(
     table: Option<TableName>,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
-    let open = OpenVault::open(context.vault()?).await?;
+    let open = context.open_vault().await?;
     let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
     let histories = match table {
         None => {
@@ -122,11 +122,15 @@ pub(super) async fn diff(
     let mut rows = Rows(context);
     let done = match after {
         DiffSide::Live => {
-            let live = open_folder(&before.record.table.uri)?;
+            let table = &before.record.table;
+            let live = looked.open.stores.home(&table.source, &table.uri).await?;
             let totals = vault
-                .diff_live(&manifest, &live, spill.path(), &mut |found| {
-                    rows.live(&found)
-                })
+                .diff_live(
+                    &manifest,
+                    live.read().as_ref(),
+                    spill.path(),
+                    &mut |found| rows.live(&found),
+                )
                 .await?;
             live_done(before, &totals)
         }
@@ -147,7 +151,7 @@ pub(super) async fn diff(
 
 /// `index rebuild`
 pub(super) async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
-    let open = OpenVault::open(context.vault()?).await?;
+    let open = context.open_vault().await?;
     let histories = open.vault.histories(|_| Bodies::default()).await?;
     let id = open.vault.file().id;
     let path = index_path(id).ok_or(Error::NoCacheFolder)?;
@@ -175,7 +179,7 @@ struct Looked {
 
 impl Looked {
     async fn new(context: &Context) -> Result<Self, Error> {
-        let open = OpenVault::open(context.vault()?).await?;
+        let open = context.open_vault().await?;
         let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
         let histories = open.vault.histories(|table| cache.records(table)).await?;
         cache.put(&histories);

@@ -13,8 +13,6 @@ use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::progress::Progress;
 use deltavault::reader::{self, Verdict};
-use deltavault::store::ReadStore as _;
-use deltavault::store::local::LocalStore;
 use deltavault::vault::restore::{self, RestorePlan, Restorer};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
@@ -23,7 +21,7 @@ use self::told::{Case, Found, Way};
 use super::{Context, confirm};
 use crate::cli::request::{How, RestoreRequest, Which};
 use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
-use crate::cli::stores::{OpenVault, make_folder, open_folder, outside_for_restore};
+use crate::cli::stores::{OpenVault, Place};
 use crate::cli::who;
 
 mod told;
@@ -45,7 +43,7 @@ pub(super) struct Chosen {
 pub(super) struct Work {
     restorer: Restorer,
     request: restore::RestoreRequest,
-    target: LocalStore,
+    target: Place,
 }
 
 /// Puts a table back, or says what that would be.
@@ -53,7 +51,7 @@ pub(super) async fn restore(
     request: RestoreRequest,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
-    let open = OpenVault::open(context.vault()?).await?;
+    let open = context.open_vault().await?;
     let table = open.find_table(&request.table).await?;
     let history = open.vault.history(&table.key, Bodies::default()).await?;
     let chosen = choose(&history, &wanted(&request.which))?;
@@ -64,7 +62,8 @@ pub(super) async fn restore(
         request.outside,
         context.clock.now(),
         Arc::clone(&context.progress),
-    )?;
+    )
+    .await?;
     let plan = work.plan().await?;
     let mut found = Found::new(&plan);
     if found.situation == Situation::NoLog && found.kept.files > 0 {
@@ -76,7 +75,7 @@ pub(super) async fn restore(
         record: &chosen.record,
         id: chosen.id,
         version: chosen.version,
-        target: work.target.path(),
+        target: work.target.uri(),
         which: &request.which,
         how: &request.how,
         outside: request.outside,
@@ -123,7 +122,7 @@ pub(super) async fn restore(
     let start = Instant::now();
     let done = work.carry_out(plan, context.clock.now()).await?;
     let seconds = start.elapsed().as_secs_f64();
-    let verdict = reader::judge(work.target.path(), chosen.version).await;
+    let verdict = reader::judge(&work.target.lake(), chosen.version).await;
     if context.verbose || context.output.is_json() {
         for row in version_times(&history, &chosen) {
             context.output.version_time(&row)?;
@@ -174,7 +173,7 @@ pub(super) fn choose(history: &History, wanted: &Wanted) -> Result<Chosen, Error
 
 impl Work {
     /// Makes a restore ready; nothing is read or written yet.
-    pub(super) fn new(
+    pub(super) async fn new(
         open: &OpenVault,
         chosen: &Chosen,
         how: &How,
@@ -182,27 +181,30 @@ impl Work {
         now: Timestamp,
         progress: Arc<dyn Progress>,
     ) -> Result<Self, Error> {
-        let home = || open_folder(&chosen.record.table.uri);
+        let stores = &open.stores;
+        let table = &chosen.record.table;
+        let home = stores.home(&table.source, &table.uri).await;
         let (target, mode) = match how {
-            How::To(place) => (open_folder(place)?, Mode::To),
-            How::Heal => (home()?, Mode::Heal),
-            How::InPlace | How::Later(_) => (home()?, Mode::InPlace),
+            How::To(place) => {
+                let target = stores.table(place).await?;
+                // The place where the table was may be out of reach; a copy needs nothing of it.
+                if home.is_ok_and(|home| target.contains(&home) || home.contains(&target)) {
+                    return Err(Error::InvalidUri {
+                        uri: target.uri().to_owned(),
+                        rule: "a copy goes to a place of its own, not above, below or in that of the table",
+                    });
+                }
+                (target, Mode::To)
+            }
+            How::Heal => (home?, Mode::Heal),
+            How::InPlace | How::Later(_) => (home?, Mode::InPlace),
         };
         open.refuse_overlap(&target)?;
-        // The place where the table was may be out of reach; a copy needs nothing of it.
-        if let (Mode::To, Ok(home)) = (mode, home())
-            && (target.path().starts_with(home.path()) || home.path().starts_with(target.path()))
-        {
-            return Err(Error::InvalidUri {
-                uri: target.uri().to_owned(),
-                rule: "a copy goes to a folder of its own, not above, below or in the place of the table",
-            });
-        }
         Ok(Self {
             restorer: Restorer {
                 vault: open.vault.clone(),
-                target: Arc::new(target.clone()),
-                outside: outside_for_restore(),
+                target: target.restore(),
+                outside: stores.outside_for_restore(),
                 temp: std::env::temp_dir(),
                 progress,
             },
@@ -232,7 +234,8 @@ impl Work {
     }
 
     async fn count(&self) -> Result<u64, Error> {
-        let listing = self.target.list("", None);
+        let store = self.target.read();
+        let listing = store.list("", None);
         Ok(listing.try_fold(0, async |count, _| Ok(count + 1)).await?)
     }
 
@@ -243,7 +246,7 @@ impl Work {
         plan: RestorePlan,
         now: Timestamp,
     ) -> Result<restore::RestoreDone, Error> {
-        make_folder(&self.target)?;
+        self.target.make()?;
         let request = restore::RestoreRequest {
             now,
             ..self.request.clone()

@@ -12,8 +12,6 @@ use deltavault::ids::{Id128, SnapshotId, Timestamp};
 use deltavault::plan::retention::{self, promise};
 use deltavault::progress::Progress;
 use deltavault::source::Source;
-use deltavault::store::ReadStore as _;
-use deltavault::store::local::LocalStore;
 use deltavault::vault::snapshot::{self, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
@@ -23,7 +21,7 @@ use crate::cli::args::SnapshotPrefix;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{SnapshotDone, SnapshotPlanned};
-use crate::cli::stores::{LOCAL_SOURCE, OpenVault, open_folder, source, table_key};
+use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::who;
 
 /// Tables taken at a time. Their files share one budget, so more would only hold more logs in memory.
@@ -62,13 +60,9 @@ pub(super) async fn snapshot(
     request: SnapshotRequest,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
-    let open = OpenVault::open(context.vault()?).await?;
+    let open = context.open_vault().await?;
     // A dry run writes nothing, not even the file that a lock needs.
-    let _lock = if request.dry_run {
-        None
-    } else {
-        Some(open.share()?)
-    };
+    let _lock = if request.dry_run { None } else { open.share()? };
     let taker = Taker::new(open, Arc::clone(&context.progress));
     let run = Run {
         trigger: request.trigger,
@@ -155,7 +149,7 @@ impl Taker {
                 progress,
                 ..Snapshotter::new(
                     open.vault.clone(),
-                    Arc::new(open.store.clone()),
+                    open.place.write(),
                     std::env::temp_dir(),
                 )
             },
@@ -172,16 +166,16 @@ impl Taker {
     ) -> Result<Job, Error> {
         let (root, name) = self.locate(&take.table, config).await?;
         self.open.refuse_overlap(&root)?;
-        let uri: TableUri = root.uri().parse()?;
-        let key = table_key(&uri)?;
+        let stores = &self.open.stores;
+        let key = stores.table_key(&root)?;
         let class = class_of(take, run, config, &self.open)?;
         let until = promise(&class, self.open.vault.file(), run.now)?;
         let request = snapshot::SnapshotRequest {
             table: TableIdentity {
                 delta_id: String::new(),
                 name,
-                source: LOCAL_SOURCE.to_owned(),
-                uri: uri.to_string(),
+                source: stores.source_id(&root),
+                uri: root.uri().to_owned(),
             },
             distrust: run.distrust.get(&key).cloned().unwrap_or_default(),
             key,
@@ -195,37 +189,34 @@ impl Taker {
             principal: who::principal(),
             tool: who::tool(),
         };
-        let source = source(root);
+        let source = stores.source(&root);
         Ok(Job { source, request })
     }
 
-    /// The folder of a table and its name: a word that is no folder may be the name of a table in the vault.
-    async fn locate(
-        &self,
-        name: &TableName,
-        config: &Config,
-    ) -> Result<(LocalStore, String), Error> {
-        let mut root = open_folder(&name.uri)?;
+    /// The place of a table and its name: a word that is no folder may be the name of a table in the vault.
+    async fn locate(&self, name: &TableName, config: &Config) -> Result<(Place, String), Error> {
+        let stores = &self.open.stores;
+        let mut root = stores.table(&name.uri).await?;
         if let Some(configured) = &name.configured {
             return Ok((root, configured.clone()));
         }
         let is_word = !name.text.contains('/');
         if is_word {
             match self.open.find_table(name).await {
-                Ok(table) => root = open_folder(&table.uri())?,
+                Ok(table) => root = stores.home_of(&table).await?,
                 // A folder that the vault does not know yet.
-                Err(Error::UnknownTable { .. }) if root.path().is_dir() => {}
+                Err(Error::UnknownTable { .. }) if root.is_there() => {}
                 Err(error) => return Err(error),
             }
         }
         let uri: TableUri = root.uri().parse()?;
         for table in &config.tables {
-            if open_folder(&table.uri).is_ok_and(|folder| folder.uri() == root.uri()) {
+            if table_uri(&table.uri).is_ok_and(|configured| configured == uri) {
                 return Ok((root, table.name.clone()));
             }
         }
         // A table keeps the name that the vault knows it by.
-        let head = self.open.vault.head(&table_key(&uri)?, &[]).await;
+        let head = self.open.vault.head(&stores.table_key(&root)?, &[]).await;
         let known = head.ok().and_then(|view| view.head.link);
         let known = known.and_then(|link| link.record().map(|record| record.table.name.clone()));
         Ok((root, known.unwrap_or_else(|| uri.slug())))

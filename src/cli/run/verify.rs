@@ -9,7 +9,6 @@ use super::Context;
 use crate::cli::args::ReadArg;
 use crate::cli::request::VerifyRequest;
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
-use crate::cli::stores::OpenVault;
 
 /// `verify`
 pub(super) async fn verify(
@@ -17,7 +16,7 @@ pub(super) async fn verify(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let start = Instant::now();
-    let open = OpenVault::open(context.vault()?).await?;
+    let open = context.open_vault().await?;
     let mut tables = Vec::new();
     for name in &request.tables {
         let table = open.find_table(name).await?.key;

@@ -3,8 +3,6 @@
 //!
 //! Pure: everything is decided from what the plan found.
 
-use std::path::Path;
-
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Version};
 use deltavault::plan::restore::{LiveVersion, Permission, Situation};
@@ -14,6 +12,7 @@ use indicatif::HumanBytes;
 
 use self::phrase::{files, line};
 use crate::cli::again::Again;
+use crate::cli::place::typed;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::PlanLine;
 
@@ -66,8 +65,8 @@ pub(super) struct Case<'a> {
     pub(super) record: &'a Record,
     pub(super) id: SnapshotId,
     pub(super) version: Version,
-    /// Where files are put.
-    pub(super) target: &'a Path,
+    /// The URI of the place where files are put.
+    pub(super) target: &'a str,
     pub(super) which: &'a Which,
     pub(super) how: &'a How,
     pub(super) outside: bool,
@@ -184,7 +183,7 @@ impl Case<'_> {
             "{verb} {} ({}) into {}",
             files(self.found.to_put.files),
             HumanBytes(self.found.to_put.bytes),
-            self.target.display()
+            typed(self.target)
         )
     }
 
@@ -284,10 +283,10 @@ mod tests {
     /// Tells it as the renderer does, and makes sure that it stays short.
     fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
         let mut record = Record::decode(RECORD).unwrap();
-        let again = Again::new("deltavault", Some(Path::new("/backup/vault")), None);
+        let again = Again::new("deltavault", Some("file:///backup/vault"), None);
         let target = match how {
-            How::To(uri) => uri.trim_start_matches("file://"),
-            How::InPlace | How::Heal | How::Later(_) => "/lake/sales/orders",
+            How::To(uri) => uri,
+            How::InPlace | How::Heal | How::Later(_) => "file:///lake/sales/orders",
         };
         record.version = Version(7);
         record.table.uri = "file:///lake/sales/orders".into();
@@ -297,7 +296,7 @@ mod tests {
             version: record.version,
             id: SnapshotId(deltavault::ids::Digest::of(b"snapshot")),
             record: &record,
-            target: Path::new(target),
+            target,
             which,
             how,
             outside: false,

@@ -42,10 +42,9 @@ impl Case<'_> {
                     other.first().map_or("", String::as_str)
                 ),
             )),
-            Situation::EmptyTarget => lines.push(line(
-                "TARGET",
-                format!("file://{}  takes the copy", self.target.display()),
-            )),
+            Situation::EmptyTarget => {
+                lines.push(line("TARGET", format!("{}  takes the copy", self.target)));
+            }
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
         if found.vanishing > 0 {

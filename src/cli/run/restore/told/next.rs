@@ -7,6 +7,7 @@ use deltavault::reader::Verdict;
 
 use super::phrase::{about, choice, files as counted, identifier, line};
 use super::{Case, Way};
+use crate::cli::place::typed;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{Choice, PlanLine};
 
@@ -151,7 +152,7 @@ impl Case<'_> {
         let place;
         match self.how {
             How::To(uri) => {
-                place = uri.trim_start_matches("file://").to_owned();
+                place = typed(uri).to_owned();
                 flags.extend(["--to", &place]);
             }
             How::Heal => flags.push("--heal"),
@@ -166,7 +167,7 @@ impl Case<'_> {
     }
 
     fn full_copy(&self, effect: &str) -> Choice {
-        let home = self.record.table.uri.trim_start_matches("file://");
+        let home = typed(&self.record.table.uri);
         let place = format!("{home}-v{}", self.version);
         let all = PlannedWork {
             files: self.record.totals.files,
@@ -179,15 +180,15 @@ impl Case<'_> {
     }
 
     fn restore_statement(&self, version: Version) -> String {
-        let home = self.record.table.uri.trim_start_matches("file://");
+        let home = typed(&self.record.table.uri);
         format!("RESTORE TABLE delta.`{home}` TO VERSION AS OF {version};")
     }
 
     fn create_statement(&self) -> String {
         format!(
-            "CREATE TABLE {} USING DELTA LOCATION 'file://{}';",
+            "CREATE TABLE {} USING DELTA LOCATION '{}';",
             identifier(&self.record.table.name),
-            self.target.display().to_string().replace('\'', "\\'")
+            self.target.replace('\'', "\\'")
         )
     }
 }

@@ -1,0 +1,100 @@
+//! A place that is open: a folder of this machine, or a prefix of a bucket.
+
+use std::sync::Arc;
+
+use deltavault::Error;
+use deltavault::reader::Lake;
+use deltavault::store::local::LocalStore;
+use deltavault::store::s3::S3Store;
+use deltavault::store::{ReadStore, RestoreStore, WriteStore};
+
+/// A folder or a prefix, with the store behind it.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// A folder of this machine.
+    Folder(LocalStore),
+    /// A bucket, or what is below a prefix of it.
+    Bucket(S3Store),
+}
+
+impl Place {
+    /// Its URI.
+    pub(crate) fn uri(&self) -> &str {
+        match self {
+            Self::Folder(store) => store.uri(),
+            Self::Bucket(store) => store.uri(),
+        }
+    }
+
+    /// For reading.
+    pub(crate) fn read(&self) -> Arc<dyn ReadStore> {
+        self.restore()
+    }
+
+    /// For creating.
+    pub(crate) fn write(&self) -> Arc<dyn WriteStore> {
+        self.restore()
+    }
+
+    /// For putting back.
+    pub(crate) fn restore(&self) -> Arc<dyn RestoreStore> {
+        match self {
+            Self::Folder(store) => Arc::new(store.clone()),
+            Self::Bucket(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// For the independent reader.
+    pub(crate) fn lake(&self) -> Lake {
+        match self {
+            Self::Folder(store) => Lake::Folder(store.path().to_owned()),
+            Self::Bucket(store) => Lake::Store(Arc::new(store.clone())),
+        }
+    }
+
+    /// Makes the folder of a place that was opened before it was there. A bucket is not made in passing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn make(&self) -> Result<(), Error> {
+        if let Self::Folder(store) = self {
+            LocalStore::create(store.path())?;
+        }
+        Ok(())
+    }
+
+    /// Whether a folder holds anything: its store shows neither an empty folder nor what it cannot name, and both may
+    /// be somebody's.
+    pub(crate) fn has_entry(&self) -> bool {
+        let Self::Folder(store) = self else {
+            return false;
+        };
+        std::fs::read_dir(store.path()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Whether something could be there; of a bucket only a call would tell.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            Self::Folder(store) => store.path().is_dir(),
+            Self::Bucket(_) => true,
+        }
+    }
+
+    /// Whether the other place is this one or lies in it.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(outer), Self::Folder(inner)) => inner.path().starts_with(outer.path()),
+            (Self::Bucket(outer), Self::Bucket(inner)) => {
+                service(outer) == service(inner)
+                    && outer.bucket() == inner.bucket()
+                    && inner.prefix().starts_with(outer.prefix())
+            }
+            (Self::Folder(_), Self::Bucket(_)) | (Self::Bucket(_), Self::Folder(_)) => false,
+        }
+    }
+}
+
+/// The service that a bucket is reached at: its endpoint, or `aws`.
+pub(super) fn service(store: &S3Store) -> String {
+    store.client().service().to_owned()
+}
