@@ -343,7 +343,9 @@ impl StoreError {
     pub fn is_permanent(&self) -> bool {
         !matches!(
             self.kind,
-            StoreErrorKind::Io { .. } | StoreErrorKind::Interrupted
+            StoreErrorKind::Io { .. }
+                | StoreErrorKind::Unreachable { .. }
+                | StoreErrorKind::Interrupted
         )
     }
 
@@ -380,6 +382,14 @@ pub enum StoreErrorKind {
     /// The store's clock and this machine's are too far apart for a signature to count.
     #[error("the clock of this machine and that of the store differ too much")]
     ClockSkew,
+    /// The service did not answer at all.
+    #[error("{service} cannot be reached: {detail}")]
+    Unreachable {
+        /// Its endpoint.
+        service: String,
+        /// What the operating system said.
+        detail: String,
+    },
     /// There are no credentials, or they count no more.
     #[error("the credentials do not serve: {detail}")]
     Credentials {

@@ -30,8 +30,10 @@ use crate::store::{
 
 mod ahead;
 pub mod diff;
+mod listing;
 mod log_replay;
 pub mod look;
+mod packs;
 mod page_cache;
 mod pages;
 mod put;

@@ -207,7 +207,13 @@ impl OpenVault {
             return Err(Error::NoVault { uri });
         }
         let place = stores.vault(uri).await?;
-        let vault = Vault::open(place.read()).await?;
+        let vault = match Vault::open(place.read()).await {
+            Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {
+                let uri = uri.to_owned();
+                return Err(Error::NoVault { uri });
+            }
+            opened => opened?,
+        };
         let stores = stores.clone();
         Ok(Self {
             vault,

@@ -7,14 +7,14 @@ use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::SnapshotId;
-use crate::store::StoreErrorKind;
+use crate::store::{StoreError, StoreErrorKind};
 
 impl Error {
     /// Something to do: the next command or setting.
     #[expect(clippy::too_many_lines, reason = "one arm a situation")]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Store(error) => store_hint(&error.kind).into(),
+            Self::Store(error) => store_hint(error).into(),
             Self::Format(error) => format_hint(error),
             Self::Log(error) => log_hint(error).into(),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
@@ -110,10 +110,10 @@ impl Error {
                     .into()
             }
             Self::AlreadyAVault { .. } => {
-                "take a snapshot into it, or name another folder with --vault".into()
+                "take a snapshot into it, or name another place with --vault".into()
             }
             Self::FolderNotEmpty { .. } => {
-                "name a folder that is empty or not there with --vault; it will be for nothing else".into()
+                "name a place that is empty or not there with --vault; it will be for nothing else".into()
             }
             Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
             Self::Index(_) => {
@@ -123,7 +123,7 @@ impl Error {
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
             ),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
-            Self::TargetNotEmpty { .. } => "name a folder that is empty or not there with --to".into(),
+            Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
             Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
@@ -210,11 +210,17 @@ fn prefix_hint(error: &PrefixError) -> String {
     }
 }
 
-fn store_hint(kind: &StoreErrorKind) -> &'static str {
-    match kind {
-        StoreErrorKind::NotFound => "check the path, and that its disk is mounted",
+fn store_hint(error: &StoreError) -> &'static str {
+    let in_folder = error.uri.starts_with("file:");
+    match &error.kind {
+        StoreErrorKind::NotFound if in_folder => "check the path, and that its disk is mounted",
+        StoreErrorKind::NotFound => "check the URI and the endpoint",
         StoreErrorKind::AlreadyExists | StoreErrorKind::Changed => {
             "something else writes there: run the same command again"
+        }
+        StoreErrorKind::Denied { .. } if !in_folder => {
+            "let the policies of this access key and of the bucket allow it, or use another identity: AWS_PROFILE, or \
+             `profile` under [source] or [vault] in the configuration"
         }
         StoreErrorKind::Denied { .. } => {
             "run it as a user who may do this, or change the permissions"
@@ -228,12 +234,16 @@ fn store_hint(kind: &StoreErrorKind) -> &'static str {
         StoreErrorKind::WrongRegion { .. } => {
             "set `region` under [source] or [vault] in the configuration, or AWS_REGION"
         }
+        StoreErrorKind::Unreachable { .. } => {
+            "check the network and HTTPS_PROXY, and the endpoint: AWS_ENDPOINT_URL, or `endpoint` under [source] or \
+             [vault] in the configuration"
+        }
         StoreErrorKind::ClockSkew => {
             "set the clock of this machine (NTP) and run the same command again"
         }
         StoreErrorKind::Credentials { .. } => {
-            "set AWS_PROFILE, or `profile` under [source] or [vault] in the configuration, or log in again; what was \
-             done is not done twice"
+            "check AWS_ACCESS_KEY_ID and its secret, AWS_PROFILE, or `profile` under [source] or [vault] in the \
+             configuration, or log in again; what was done is not done twice"
         }
         StoreErrorKind::ReadOnly => "mount it writable, or choose another place",
         StoreErrorKind::NoSpace => {
@@ -245,7 +255,10 @@ fn store_hint(kind: &StoreErrorKind) -> &'static str {
             "`deltavault verify --read all` names everything that is damaged"
         }
         StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",
-        StoreErrorKind::Unsupported { .. } => "choose another file system for this",
+        StoreErrorKind::Unsupported { .. } if in_folder => "choose another file system for this",
+        StoreErrorKind::Unsupported { .. } => {
+            "check the endpoint, and the settings under [source] and [vault] in the configuration"
+        }
         StoreErrorKind::Interrupted | StoreErrorKind::Io { .. } => {
             "run the same command again: what is already done is not done twice"
         }

@@ -500,6 +500,7 @@ fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
         | StoreErrorKind::Archived
         | StoreErrorKind::WrongRegion { .. }
         | StoreErrorKind::ClockSkew
+        | StoreErrorKind::Unreachable { .. }
         | StoreErrorKind::Credentials { .. }
         | StoreErrorKind::Changed
         | StoreErrorKind::Denied { .. }

@@ -28,6 +28,7 @@ mod limits;
 mod look;
 mod model;
 mod proof;
+mod requests;
 mod restore_by_hand;
 mod restore_plan;
 mod sample_vault;

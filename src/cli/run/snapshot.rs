@@ -20,6 +20,7 @@ use futures::stream::{self, StreamExt};
 
 use super::Context;
 use crate::cli::args::SnapshotPrefix;
+use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{SnapshotDone, SnapshotPlanned, WayRow};
@@ -171,7 +172,11 @@ impl Taker {
             snapshotter: Snapshotter {
                 progress,
                 bulk: open.bulk(),
-                ..Snapshotter::new(open.vault.clone(), open.place.write(), std::env::temp_dir())
+                ..Snapshotter::new(
+                    cache::with_pages(open.vault.clone()),
+                    open.place.write(),
+                    std::env::temp_dir(),
+                )
             },
             open,
         }
@@ -271,6 +276,11 @@ impl Taker {
         let start = Instant::now();
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
+        if !done.unchanged
+            && let Some(pages) = cache::page_cache(self.open.vault.file().id)
+        {
+            pages.trim();
+        }
         let record = done.record;
         Ok(SnapshotDone {
             table: record.table.name,

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -149,6 +151,14 @@ impl S3Client {
         &self.inner.service
     }
 
+    /// The service as an error tells it.
+    pub(super) fn told(&self) -> &str {
+        match self.service() {
+            AWS => "Amazon S3",
+            endpoint => endpoint,
+        }
+    }
+
     /// The region that calls are signed for.
     pub fn region(&self) -> &str {
         &self.inner.region
@@ -204,7 +214,21 @@ async fn load(settings: &S3Settings, http: &SharedHttpClient) -> SdkConfig {
         let given = Credentials::new(&keys.id, &keys.secret, None, None, "given");
         loader = loader.credentials_provider(given);
     }
-    loader.load().await
+    let sdk = loader.load().await;
+    let (Some(profile), None) = (&settings.profile, &settings.keys) else {
+        return sdk;
+    };
+    // Whoever names a profile means its keys, whatever keys the environment has for others.
+    let around = ProviderConfig::without_region()
+        .with_region(sdk.region().cloned())
+        .with_http_client(http.clone());
+    let named = ProfileFileCredentialsProvider::builder()
+        .configure(&around)
+        .profile_name(profile)
+        .build();
+    sdk.into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(named))
+        .build()
 }
 
 async fn assume(role: &str, settings: &S3Settings, sdk: &SdkConfig) -> AssumeRoleProvider {

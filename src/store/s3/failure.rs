@@ -3,6 +3,7 @@
 //! Codes and statuses as in "Error responses" of the Amazon S3 API Reference; where other servers say it otherwise,
 //! theirs too.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -41,8 +42,8 @@ pub(super) struct Said<'a> {
     pub(super) region: Option<&'a str>,
 }
 
-/// Judges an error of the SDK.
-pub(super) fn judge<E>(error: &SdkError<E, HttpResponse>) -> Failure
+/// Judges an error of the SDK in a call to `service`.
+pub(super) fn judge<E>(error: &SdkError<E, HttpResponse>, service: &str) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -58,24 +59,19 @@ where
                 region: raw.headers().get("x-amz-bucket-region"),
             })
         }
-        SdkError::ConstructionFailure(_) => Failure {
-            kind: credentials_or(told()),
-            again: Again::Never,
-        },
-        SdkError::DispatchFailure(failure) => {
-            if failure.is_user() {
-                return Failure {
-                    kind: credentials_or(told()),
-                    again: Again::Never,
-                };
-            }
+        SdkError::DispatchFailure(failure) if !failure.is_user() && unsent(error).is_none() => {
             Failure {
-                kind: StoreErrorKind::Io {
+                kind: StoreErrorKind::Unreachable {
+                    service: service.to_owned(),
                     detail: innermost(error),
                 },
                 again: Again::Unknown,
             }
         }
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => Failure {
+            kind: unsent(error).unwrap_or_else(|| StoreErrorKind::Unsupported { reason: told() }),
+            again: Again::Never,
+        },
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
             let detail = format!("the answer (HTTP {status}) breaks off or cannot be understood");
@@ -144,7 +140,8 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             | "TokenRefreshRequired"
             | "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
-            | "InvalidClientTokenId",
+            | "InvalidClientTokenId"
+            | "InvalidTokenId",
             _,
         ) => never(StoreErrorKind::Credentials { detail: detail() }),
         ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect", _)
@@ -196,26 +193,40 @@ fn is_worm(message: &str) -> bool {
 }
 
 /// What keeps a request from being made is nearly always that there are no credentials.
-fn credentials_or(told: String) -> StoreErrorKind {
-    if told.to_lowercase().contains("credential") {
-        let detail = if told.contains("no providers in chain") || told.contains("not loaded") {
+fn unsent(error: &(dyn std::error::Error + 'static)) -> Option<StoreErrorKind> {
+    let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    let told: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
+    let told = told.join(": ");
+    let detail = match credentials {
+        CredentialsError::CredentialsNotLoaded(_) if told.is_empty() || told.contains("chain") => {
             "none were found in the environment, the profile or the machine's role".to_owned()
-        } else {
-            told
-        };
-        StoreErrorKind::Credentials { detail }
-    } else {
-        StoreErrorKind::Unsupported { reason: told }
-    }
+        }
+        // The instance's own metadata service is asked last.
+        _ if told.contains("IMDS") => {
+            format!(
+                "none were found in the environment or the profile, and none from the machine: {told}"
+            )
+        }
+        _ => told,
+    };
+    Some(StoreErrorKind::Credentials { detail })
+}
+
+fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_end_matches(['.', ':']).to_owned()
 }
 
 /// The last cause of an error: what the operating system or the other side said.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
+    causes(error).last().unwrap_or(error).to_string()
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl S3Client {
                 }
                 Err(error) => error,
             };
-            let failure = judge(&error);
+            let failure = judge(&error, self.told());
             let most = match failure.again {
                 Again::Never => break failure.kind,
                 Again::Soon => ATTEMPTS,

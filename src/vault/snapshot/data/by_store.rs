@@ -238,6 +238,7 @@ fn failed_copy(error: StoreError, first: bool) -> Result<Attempt, Error> {
         | StoreErrorKind::WrongDigest { .. }
         | StoreErrorKind::InvalidKey { .. }
         | StoreErrorKind::Interrupted
+        | StoreErrorKind::Unreachable { .. }
         | StoreErrorKind::Io { .. } => Err(error.into()),
     }
 }
