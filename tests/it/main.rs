@@ -24,6 +24,7 @@ mod format_v1;
 mod history;
 mod incremental;
 mod killed;
+mod limits;
 mod look;
 mod model;
 mod proof;
