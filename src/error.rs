@@ -14,6 +14,7 @@ use crate::format::ledger::{LedgerError, PrefixError};
 use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
 use crate::plan::retention::RetentionError;
+use crate::progress::PlannedWork;
 use crate::sort::SortError;
 use crate::store::StoreError;
 
@@ -283,6 +284,26 @@ pub enum Error {
         /// The files.
         files: Vec<String>,
     },
+    /// The run was to end before everything was copied.
+    #[error(
+        "{table} version {version} is not whole yet: {limit} is reached, {} of {} new files and {} of {} bytes are \
+         placed, {known} files were held before",
+        placed.files, planned.files, placed.bytes, planned.bytes
+    )]
+    LimitReached {
+        /// The table.
+        table: String,
+        /// The version.
+        version: Version,
+        /// The limit, as a flag.
+        limit: &'static str,
+        /// What this run has placed.
+        placed: PlannedWork,
+        /// What it would have placed without the limit.
+        planned: PlannedWork,
+        /// Data files that earlier runs have placed.
+        known: u64,
+    },
     /// A source file does not have the size that the log gives it.
     #[error("{file} has {actual} bytes, the log says {expected}")]
     SourceFileSize {
@@ -446,6 +467,7 @@ impl Error {
             | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
             // That a single table failed is what 5 means; only what is worse for the vault or asks for another
             // reaction than reading the list is told by its own code.
+            Self::LimitReached { .. } => ExitCode::SomeFailed,
             Self::SomeTablesFailed { codes, .. } => codes
                 .iter()
                 .copied()

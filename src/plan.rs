@@ -3,6 +3,8 @@
 //! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by [`crate::vault`].
 
 pub mod choose;
+pub mod hold;
+pub mod price;
 pub mod restore;
 pub mod retention;
 pub mod snapshot;

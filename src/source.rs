@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 
 use crate::ids::{Location, ObjectKey, Version};
-use crate::spool;
-use crate::store::{Attributes, Payload, ReadStore, StoreError};
+use crate::spool::{self, IN_MEMORY_LIMIT};
+use crate::store::{Attributes, ObjectReader, Payload, ReadStore, StoreError};
 
 /// The folder of a table's log.
 pub const LOG_PREFIX: &str = "_delta_log/";
@@ -69,18 +69,25 @@ impl Source {
             .await
     }
 
+    /// Finds the store and the key of a file.
+    ///
+    /// # Errors
+    /// A file outside the root that cannot be reached.
+    pub fn locate(&self, file: &Location) -> Result<(Arc<dyn ReadStore>, ObjectKey), StoreError> {
+        match file {
+            Location::Inside(key) => Ok((Arc::clone(&self.root), key.clone())),
+            Location::Outside(uri) => (self.outside)(uri),
+        }
+    }
+
     /// Reads one file whole: in memory when it is small, else into `folder`.
     ///
     /// # Errors
     /// What the store says; a body that ends early or runs on is an error, too.
     pub async fn fetch(&self, file: &Location, folder: &Path) -> Result<Fetched, StoreError> {
-        match file {
-            Location::Inside(key) => fetch(self.root.as_ref(), key, folder).await,
-            Location::Outside(uri) => {
-                let (store, key) = (self.outside)(uri)?;
-                fetch(store.as_ref(), &key, folder).await
-            }
-        }
+        let (store, key) = self.locate(file)?;
+        let reader = store.open(&key, None, None).await?;
+        collect(store.as_ref(), reader, IN_MEMORY_LIMIT, folder).await
     }
 
     /// Asks for one file's attributes.
@@ -88,24 +95,21 @@ impl Source {
     /// # Errors
     /// What the store says.
     pub async fn attributes(&self, file: &Location) -> Result<Attributes, StoreError> {
-        match file {
-            Location::Inside(key) => self.root.attributes(key, None).await,
-            Location::Outside(uri) => {
-                let (store, key) = (self.outside)(uri)?;
-                store.attributes(&key, None).await
-            }
-        }
+        let (store, key) = self.locate(file)?;
+        store.attributes(&key, None).await
     }
 }
 
-async fn fetch(
+/// Reads an opened file to its end: in memory up to `limit` bytes, else into `folder`.
+pub(crate) async fn collect(
     store: &dyn ReadStore,
-    key: &ObjectKey,
+    reader: ObjectReader,
+    limit: u64,
     folder: &Path,
 ) -> Result<Fetched, StoreError> {
-    let reader = store.open(key, None, None).await?;
     let attributes = reader.attributes.clone();
-    let payload = spool::collect(reader, folder, || format!("{}/{key}", store.uri())).await?;
+    let uri = || format!("{}/{}", store.uri(), attributes.key);
+    let payload = spool::collect(reader, limit, folder, uri).await?;
     Ok(Fetched {
         attributes,
         payload,

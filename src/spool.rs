@@ -204,9 +204,10 @@ impl<T: Serialize + DeserializeOwned> Rows<T> {
     }
 }
 
-/// Reads an object to its end, hashing it on the way: in memory when it is small, else into `folder`.
+/// Reads an object to its end, hashing it on the way: in memory up to `limit` bytes, else into `folder`.
 pub(crate) async fn collect(
     mut reader: ObjectReader,
+    limit: u64,
     folder: &Path,
     uri: impl Fn() -> String,
 ) -> Result<Payload, StoreError> {
@@ -219,8 +220,8 @@ pub(crate) async fn collect(
     let spooling = |error: io::Error| failed(format!("temporary copy: {error}"));
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
-    let mut memory = BytesMut::new();
-    let mut file = if expected > IN_MEMORY_LIMIT {
+    let mut memory = Memory::new(expected.min(limit));
+    let mut file = if expected > limit {
         let (file, path) = tempfile::NamedTempFile::new_in(folder)
             .map_err(spooling)?
             .into_parts();
@@ -239,7 +240,7 @@ pub(crate) async fn collect(
         hasher.update(&chunk);
         match &mut file {
             Some((file, _)) => file.write_all(&chunk).await.map_err(spooling)?,
-            None => memory.extend_from_slice(&chunk),
+            None => memory.push(chunk),
         }
     }
     if size < expected {
@@ -252,13 +253,54 @@ pub(crate) async fn collect(
             file.flush().await.map_err(spooling)?;
             PayloadData::File(Arc::new(path))
         }
-        None => PayloadData::Bytes(memory.freeze()),
+        None => PayloadData::Bytes(memory.into_bytes()),
     };
     Ok(Payload {
         sha256: Digest::from_hasher(hasher),
         size,
         data,
     })
+}
+
+/// A body in memory; one that comes in a single chunk is not copied.
+enum Memory {
+    Empty { capacity: usize },
+    One { chunk: Bytes, capacity: usize },
+    Many(BytesMut),
+}
+
+impl Memory {
+    fn new(expected: u64) -> Self {
+        let capacity = usize::try_from(expected).unwrap_or_default();
+        Self::Empty { capacity }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        *self = match std::mem::replace(self, Self::Empty { capacity: 0 }) {
+            Self::Empty { capacity } => Self::One { chunk, capacity },
+            Self::One {
+                chunk: first,
+                capacity,
+            } => {
+                let mut whole = BytesMut::with_capacity(capacity);
+                whole.extend_from_slice(&first);
+                whole.extend_from_slice(&chunk);
+                Self::Many(whole)
+            }
+            Self::Many(mut whole) => {
+                whole.extend_from_slice(&chunk);
+                Self::Many(whole)
+            }
+        };
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Empty { .. } => Bytes::new(),
+            Self::One { chunk, .. } => chunk,
+            Self::Many(whole) => whole.freeze(),
+        }
+    }
 }
 
 struct At {

@@ -22,7 +22,7 @@ use crate::format::{
     VaultFile, VaultKey,
 };
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
-use crate::spool;
+use crate::spool::{self, IN_MEMORY_LIMIT};
 use crate::store::{
     Attributes, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore,
     read_all, read_range,
@@ -30,8 +30,10 @@ use crate::store::{
 
 mod ahead;
 pub mod diff;
+mod listing;
 mod log_replay;
 pub mod look;
+mod packs;
 mod page_cache;
 mod pages;
 mod put;
@@ -396,8 +398,8 @@ impl Vault {
         while let Some((key, version)) = candidates.pop() {
             match self.store.open(&key, version.as_ref(), None).await {
                 Ok(reader) => {
-                    let payload =
-                        spool::collect(reader, folder, || format!("{}/{key}", self.uri())).await?;
+                    let uri = || format!("{}/{key}", self.uri());
+                    let payload = spool::collect(reader, IN_MEMORY_LIMIT, folder, uri).await?;
                     if payload.sha256 == expected {
                         return Ok(payload);
                     }

@@ -1,4 +1,5 @@
-//! The local index as commands use it: where it is, and going on without it when it cannot be used.
+//! The local index and the pages beside it as commands use them: where they are, and going on without them when they
+//! cannot be used.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use deltavault::ids::Id128;
 use deltavault::index::{Index, IndexError, Opened};
 use deltavault::plan::choose::History;
 use deltavault::progress::Progress;
+use deltavault::vault::{PageCache, Vault};
 
 /// The index of a vault, or nothing.
 #[derive(Debug)]
@@ -76,6 +78,19 @@ impl Cache {
             Err(error) => tracing::info!(%error, "going on without the local index"),
         }
     }
+}
+
+/// The vault with its pages kept on this machine, beside its index, where there can be a folder for them.
+pub(crate) fn with_pages(vault: Vault) -> Vault {
+    match page_cache(vault.file().id) {
+        Some(cache) => vault.with_pages(cache),
+        None => vault,
+    }
+}
+
+/// The pages of a vault that are kept on this machine: `$XDG_CACHE_HOME/deltavault/<vault id>.pages`.
+pub(crate) fn page_cache(vault: Id128) -> Option<PageCache> {
+    index_path(vault).map(|path| PageCache::new(path.with_extension("pages")))
 }
 
 /// Where the index of a vault is: `$XDG_CACHE_HOME/deltavault/<vault id>.db`, else below `~/.cache`.

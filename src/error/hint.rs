@@ -101,6 +101,9 @@ impl Error {
             Self::SourceFileMissing { table, .. } => {
                 format!("`deltavault restore {table} --heal` puts back what the vault holds")
             }
+            Self::LimitReached { .. } => {
+                "run the same command again: it goes on where this one ended, at the newest version by then".into()
+            }
             Self::SourceFileSize { .. } => {
                 "the file was damaged or overwritten: bring it back with `deltavault restore`, or commit a new \
                  version without it"

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Placement};
-use crate::ids::{ETag, SnapshotId, Timestamp, Version};
+use crate::ids::{ETag, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::store::Attributes;
 
 /// What stands at the target, in the order in which the cases are looked for.
@@ -136,14 +136,31 @@ pub struct RestoreStep {
     pub replaces: Option<ETag>,
 }
 
-// Data before log, the newest commit after all other commits, the hint last: `EntryKind` declares that order.
+// Data before log, the newest commit after all other commits, the hint last: `EntryKind` declares that order. What lies
+// in packs comes as it lies there, so that neighbours can be read together.
 impl Ord for RestoreStep {
     fn cmp(&self, other: &Self) -> Ordering {
-        let key = |step: &Self| step.entry.kind;
+        fn key(step: &RestoreStep) -> impl Ord + '_ {
+            (step.entry.kind, in_pack(&step.entry))
+        }
         key(self)
             .cmp(&key(other))
             .then_with(|| log_order(&self.entry).cmp(&log_order(&other.entry)))
             .then_with(|| self.entry.file.cmp(&other.entry.file))
+    }
+}
+
+/// Where a file lies in a pack; the files of the log have an order of their own.
+fn in_pack(entry: &Entry) -> Option<(&ObjectKey, u64)> {
+    match &entry.placement {
+        Placement::Blob {
+            offset: Some(offset),
+            reference,
+        } if !entry.kind.is_log() => Some((&reference.key, *offset)),
+        Placement::Blob { .. }
+        | Placement::Copy { .. }
+        | Placement::Inline(_)
+        | Placement::Absent {} => None,
     }
 }
 

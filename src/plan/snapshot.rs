@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::LogFile;
 use crate::delta::replay::LiveFile;
 use crate::delta::segment::LogListing;
+use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
 use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope, Totals};
 use crate::ids::{Digest, Location, Version};
+use crate::plan::hold::{PACK_FILES, UNKNOWN_SIZE};
 use crate::source::LOG_PREFIX;
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
@@ -170,6 +171,8 @@ pub struct Need {
     pub live: Vec<LiveUse>,
     /// The files of deletion vectors that its logical files use.
     pub vectors: Vec<VectorUse>,
+    /// Bytes that it has at least, where the log gives no size.
+    pub at_least: u64,
     /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
     pub required: bool,
     /// The versions that need it.
@@ -186,8 +189,24 @@ pub struct VectorUse {
     pub file: Location,
     /// Whether the log names it by an absolute path.
     pub absolute: bool,
+    /// Where the vector ends in it.
+    pub end: u64,
     /// The versions in which the logical file is live.
     pub span: Span,
+}
+
+impl VectorUse {
+    /// The use of a vector that lies in a file.
+    pub fn of(dv: &DeletionVector, span: Span) -> Option<Self> {
+        // Before a vector stands its size, after it its checksum, of four bytes each.
+        let end = dv.offset.unwrap_or(1).saturating_add(dv.size);
+        Some(Self {
+            file: dv.file.clone()?,
+            absolute: dv.is_absolute(),
+            end: end.saturating_add(8),
+            span,
+        })
+    }
 }
 
 impl Need {
@@ -202,9 +221,15 @@ impl Need {
             rows: None,
             live: Vec::new(),
             vectors: Vec::new(),
+            at_least: 0,
             required,
             spans: Vec::new(),
         }
+    }
+
+    /// Bytes to count it with before it is read.
+    pub fn likely_size(&self) -> u64 {
+        self.size.unwrap_or(self.at_least.max(UNKNOWN_SIZE))
     }
 }
 
@@ -264,6 +289,7 @@ pub fn data_needs<E>(
             rows: first.add.rows,
             live: Vec::new(),
             vectors: Vec::new(),
+            at_least: 0,
             required: false,
             spans: Vec::new(),
         };
@@ -284,15 +310,9 @@ pub fn data_needs<E>(
 fn take_in(need: &mut Need, file: LiveFile) {
     let span = (file.from, file.until);
     need.spans.push(span);
-    if let Some(dv) = &file.add.dv
-        && let Some(vector) = &dv.file
-    {
-        need.vectors.push(VectorUse {
-            file: vector.clone(),
-            absolute: dv.is_absolute(),
-            span,
-        });
-    }
+    let vector = file.add.dv.as_ref();
+    need.vectors
+        .extend(vector.and_then(|dv| VectorUse::of(dv, span)));
     need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
@@ -350,10 +370,7 @@ pub enum Batch {
     Single(Need),
 }
 
-/// A file of unknown size counts as this many bytes when packs are planned.
-const UNKNOWN_SIZE: u64 = 64 * 1024;
-
-/// Cuts a sequence of needs into batches: files up to 1 MiB together up to 16 MiB, larger ones alone.
+/// Cuts a sequence of needs into batches: files up to 1 MiB together, up to 16 MiB or 4,096 files; larger ones alone.
 ///
 /// The same sequence gives the same packs, so a run that is repeated finds its packs in place.
 pub fn plan_batches<E>(
@@ -367,11 +384,11 @@ pub fn plan_batches<E>(
                 Ok(need) => need,
                 Err(error) => return Some(Err(error)),
             };
-            let size = need.size.unwrap_or(UNKNOWN_SIZE);
+            let size = need.likely_size();
             if size > PACKED_FILE_LIMIT {
                 return Some(Ok(Batch::Single(need)));
             }
-            if bytes + size > PACK_LIMIT {
+            if bytes + size > PACK_LIMIT || pack.len() == PACK_FILES {
                 bytes = size;
                 return Some(Ok(Batch::Pack(std::mem::replace(&mut pack, vec![need]))));
             }

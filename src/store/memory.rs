@@ -4,7 +4,7 @@
 //! deleted versions, flipped bits, short objects. What S3 decides, it decides alike: put-if-absent looks at the
 //! newest version only and takes a delete marker for absence; a lock only ever grows; a locked version cannot be
 //! deleted; version ids say nothing about age; equal bytes have equal tags; a damaged object keeps its attested
-//! SHA-256. Its clock stands still until it is set.
+//! SHA-256. Its clock stands still until it is set. Buckets of one [`MemoryService`] copy from each other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,11 +15,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+pub use self::copies::{CopyMode, MemoryService};
 use super::{
-    Attributes, ListedVersion, ObjectReader, Payload, PayloadData, ReadStore, RestoreStore,
-    StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, PayloadData,
+    ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
+
+mod copies;
+mod damage;
 
 /// How many keys one page of a listing holds; what changes between pages is seen, as on S3.
 const PAGE: usize = 1000;
@@ -33,6 +37,7 @@ pub struct MemoryStore {
     uri: Arc<str>,
     versions: bool,
     locks: bool,
+    service: Option<MemoryService>,
     state: Arc<Mutex<State>>,
 }
 
@@ -40,6 +45,10 @@ pub struct MemoryStore {
 struct State {
     now: Timestamp,
     attests_sha256: bool,
+    copy_mode: CopyMode,
+    /// How many copies from now on take effect without an answer.
+    lost_copies: usize,
+    largest_put: u64,
     /// How many versions were ever made.
     made: u64,
     /// Each key's versions, oldest first; never an empty list.
@@ -61,6 +70,7 @@ struct Object {
     etag: ETag,
     /// Of the bytes as they were put, whatever became of them.
     sha256: Digest,
+    attested: bool,
     last_modified: Timestamp,
     locked_until: Option<Timestamp>,
 }
@@ -73,9 +83,13 @@ impl MemoryStore {
             uri: uri.trim_end_matches('/').into(),
             versions: true,
             locks: true,
+            service: None,
             state: Arc::new(Mutex::new(State {
                 now: Timestamp::UNIX_EPOCH,
                 attests_sha256: true,
+                copy_mode: CopyMode::default(),
+                lost_copies: 0,
+                largest_put: u64::MAX,
                 made: 0,
                 objects: BTreeMap::new(),
             })),
@@ -162,56 +176,6 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Flips one bit of what is kept of a version (`None`: the newest), counted from the first byte's lowest.
-    /// Tag and attested SHA-256 stay as they were, as when a disk rots.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it has no such bit.
-    pub fn flip_bit(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        bit: usize,
-    ) -> Result<(), StoreError> {
-        self.damage(key, version, |bytes| {
-            let byte = bytes.get_mut(bit / 8)?;
-            *byte ^= 1 << (bit % 8);
-            Some(())
-        })
-    }
-
-    /// Cuts what is kept of a version (`None`: the newest) down to its first `size` bytes.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it is not longer than that.
-    pub fn truncate(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        size: usize,
-    ) -> Result<(), StoreError> {
-        self.damage(key, version, |bytes| {
-            let longer = size < bytes.len();
-            bytes.truncate(size);
-            longer.then_some(())
-        })
-    }
-
-    fn damage(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        how: impl FnOnce(&mut Vec<u8>) -> Option<()>,
-    ) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let object = find_mut(&mut state, key, version)
-            .ok_or_else(|| self.failed("damage", key, StoreErrorKind::NotFound))?;
-        let mut bytes = object.bytes.to_vec();
-        how(&mut bytes).ok_or_else(|| self.failed("damage", key, StoreErrorKind::InvalidRange))?;
-        object.bytes = bytes.into();
-        Ok(())
-    }
-
     fn add(
         &self,
         state: &mut State,
@@ -226,6 +190,7 @@ impl MemoryStore {
             bytes,
             etag: etag.clone(),
             sha256,
+            attested: true,
             last_modified: state.now,
             locked_until,
         };
@@ -242,6 +207,26 @@ impl MemoryStore {
             version: self.versions.then_some(version),
             etag,
         }
+    }
+
+    /// Adds an object under a key that has none.
+    fn create(
+        &self,
+        state: &mut State,
+        key: &ObjectKey,
+        bytes: Bytes,
+        sha256: Digest,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let failed = |kind| self.failed("create", key, kind);
+        if newest(state, key).is_some() {
+            return Err(failed(StoreErrorKind::AlreadyExists));
+        }
+        let lock_until = lock_until.filter(|_| self.locks);
+        if let Some(until) = lock_until {
+            state.check_lock(until).map_err(failed)?;
+        }
+        Ok(self.add(state, key, bytes, sha256, lock_until))
     }
 
     fn hide(&self, state: &mut State, key: &ObjectKey) -> Option<ObjectVersion> {
@@ -270,7 +255,7 @@ impl MemoryStore {
             last_modified: object.last_modified,
             etag: object.etag.clone(),
             version: self.versions.then(|| kept.version.clone()),
-            sha256: state.attests_sha256.then_some(object.sha256),
+            sha256: (state.attests_sha256 && object.attested).then_some(object.sha256),
             locked_until: object.locked_until,
         })
     }
@@ -418,6 +403,10 @@ impl ReadStore for MemoryStore {
         &self.uri
     }
 
+    fn copy_address(&self, key: &ObjectKey) -> Option<CopyAddress> {
+        self.address_of(key)
+    }
+
     async fn open(
         &self,
         key: &ObjectKey,
@@ -487,14 +476,37 @@ impl WriteStore for MemoryStore {
         let failed = |kind| self.failed("create", key, kind);
         let bytes = load(payload).map_err(failed)?;
         let mut state = self.state();
-        if newest(&state, key).is_some() {
-            return Err(failed(StoreErrorKind::AlreadyExists));
+        if payload.size > state.largest_put {
+            let reason = format!("one put takes {} bytes at most", state.largest_put);
+            return Err(failed(StoreErrorKind::Unsupported { reason }));
         }
-        let lock_until = lock_until.filter(|_| self.locks);
-        if let Some(until) = lock_until {
-            state.check_lock(until).map_err(failed)?;
-        }
-        Ok(self.add(&mut state, key, bytes, payload.sha256, lock_until))
+        self.create(&mut state, key, bytes, payload.sha256, lock_until)
+    }
+
+    fn largest_put(&self) -> u64 {
+        self.state().largest_put
+    }
+
+    fn can_copy_from(&self, source: &CopyAddress) -> bool {
+        self.is_beside(source)
+    }
+
+    async fn copy_new(
+        &self,
+        key: &ObjectKey,
+        source: &CopySource,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Copied, StoreError> {
+        self.copy(key, source, lock_until)
+    }
+
+    async fn put_parts(
+        &self,
+        key: &ObjectKey,
+        parts: BoxStream<'_, Result<Bytes, StoreError>>,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        self.join_parts(key, parts, lock_until).await
     }
 
     async fn extend_lock(

@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::Vault;
+use super::listing::{KnownKeys, list_all};
 use crate::error::Error;
 use crate::format::page::log_order_of;
 use crate::format::{Entry, EntryKind, Manifest, PageRef, Placement};
@@ -301,13 +302,17 @@ impl Vault {
     ) -> Result<LiveTotals, Error> {
         let mut totals = LiveTotals::default();
         let mut rows: Sorter<Held> = Sorter::new(spill)?;
+        let mut known = KnownKeys::default();
         let mut entries = self.files(manifest);
         while let Some(entry) = entries.try_next().await? {
             match (&entry.placement, &entry.file) {
                 // Named by older versions only, and gone before the snapshot was taken.
                 (Placement::Absent {}, _) => {}
                 (_, Location::Outside(_)) => totals.outside += 1,
-                (_, Location::Inside(_)) => rows.push(Held::new(entry, false))?,
+                (_, Location::Inside(key)) => {
+                    known.see(key);
+                    rows.push(Held::new(entry, false))?;
+                }
             }
         }
         drop(entries);
@@ -318,7 +323,8 @@ impl Vault {
         };
         let (mut same, mut newest) = (0, None);
         let mut held = rows.finish()?.peekable();
-        let mut listing = live.list("", None);
+        let ends = known.range_ends(live);
+        let mut listing = list_all(live, &ends);
         while let Some(object) = listing.try_next().await? {
             if object.key.as_str().starts_with(OWN_PREFIX) {
                 continue;

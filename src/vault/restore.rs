@@ -11,6 +11,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Vault;
+use super::ahead::Bounds;
+use super::listing::list_all;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
@@ -33,8 +35,14 @@ mod older;
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
 pub const OWN_PREFIX: &str = "_deltavault/";
 
-/// Files compared or put at a time. Each may take 8 MiB of memory.
-const FILES_IN_FLIGHT: usize = 16;
+/// Files put at a time: hundreds of small ones, few large ones.
+const FILES_IN_FLIGHT: Bounds = Bounds {
+    count: 256,
+    bytes: 64 * 1024 * 1024,
+};
+
+/// Files compared at a time. Each may take 8 MiB of memory.
+const FILES_COMPARED: usize = 16;
 
 /// Opens the store that holds a file outside the table's root, for putting it back there.
 pub type OpenOutsideForRestore =
@@ -242,7 +250,7 @@ impl Restorer {
                 let state = self.settle(&entry, listed).await?;
                 Ok((entry, state))
             });
-            let mut compared = std::pin::pin!(compared.by_ref().try_buffered(FILES_IN_FLIGHT));
+            let mut compared = std::pin::pin!(compared.by_ref().try_buffered(FILES_COMPARED));
             while let Some((entry, state)) = compared.try_next().await? {
                 if entry.kind == EntryKind::Commit {
                     common |= state == FileState::Right;
@@ -326,13 +334,12 @@ impl Restorer {
         manifest: &Manifest,
         plan: &mut RestorePlan,
     ) -> Result<(), Error> {
-        let wanted = self
+        let (wanted, known) = self
             .data_entries(request, manifest, plan.scratch.path())
             .await?;
         let wanted = wanted.finish()?;
-        let listing = self
-            .target
-            .list("", None)
+        let ends = known.range_ends(self.target.as_ref());
+        let listing = list_all(self.target.as_ref(), &ends)
             .try_filter(|file| {
                 let name = file.key.as_str();
                 let data = !name.starts_with(LOG_PREFIX) && !name.starts_with(OWN_PREFIX);
@@ -368,7 +375,7 @@ impl Restorer {
                 };
                 Ok((entry, found, state))
             })
-            .try_buffered(FILES_IN_FLIGHT);
+            .try_buffered(FILES_COMPARED);
         let mut settled = std::pin::pin!(settled);
         while let Some((entry, found, state)) = settled.try_next().await? {
             self.add_step(request, plan, entry, &state, found.as_ref())?;

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
-
 use self::closure::{Closure, Expected, Held, Matching};
 use self::pin::{Past, Pinned};
 use self::replayed::Replayed;
@@ -19,24 +17,23 @@ use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
-use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
-use crate::format::{
-    Entry, LockMode, Placement, Record, Reference, Scope, TableKey, Trigger, VaultKey,
-    decode_journal, layout,
-};
+use crate::format::{LockMode, Record, Scope, TableKey, Trigger};
 use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
 use crate::plan::snapshot::BaseUse;
-use crate::progress::{Phase, Progress};
+use crate::progress::{NoProgress, Phase, PlannedWork, Progress};
 use crate::source::Source;
 use crate::spool::{Scratch, Spool};
-use crate::store::{WriteStore, read_all};
+use crate::store::WriteStore;
 
+mod budget;
 mod carry;
 mod closure;
 mod data;
+mod journal;
 mod log;
 mod pages;
+mod pairs;
 mod pin;
 mod prove;
 mod publish;
@@ -44,13 +41,12 @@ mod record;
 mod replayed;
 mod ways;
 
-pub use data::{Budget, JournalPace};
+pub use budget::{Budget, Interrupt, Limit, Limits, MaxPrice};
+pub use journal::JournalPace;
+pub use pairs::Pairs;
 
 /// How often a version is pinned anew when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
-
-/// A journal's bytes may not be more than this: 1,000 entries take less than 1 MiB.
-const JOURNAL_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// What to take a snapshot of, and how.
 #[derive(Debug, Clone)]
@@ -118,8 +114,17 @@ pub struct Snapshotter {
     pub vault: Vault,
     /// The vault, for writing.
     pub store: Arc<dyn WriteStore>,
-    /// Files in flight, over all tables.
+    /// The same place, where blobs and copies get a storage class of their own. What has to be read on every night
+    /// goes through `store`.
+    pub bulk: Arc<dyn WriteStore>,
+    /// What may be in flight, over all tables.
     pub budget: Budget,
+    /// Where the run ends early.
+    pub limits: Limits,
+    /// What the run has learnt about copies that the store makes itself.
+    pub pairs: Pairs,
+    /// Ends the run.
+    pub interrupt: Interrupt,
     /// When what was placed is written down.
     pub journal: JournalPace,
     /// Where temporary files go.
@@ -139,6 +144,16 @@ enum Failure {
     Vanished {
         version: Version,
         files: Vec<String>,
+    },
+    /// The run's owner wants it to end here.
+    Limit {
+        version: Version,
+        limit: Limit,
+        /// What this run has placed of what was planned.
+        placed: PlannedWork,
+        planned: PlannedWork,
+        /// Data files that were held before.
+        known: u64,
     },
 }
 
@@ -160,6 +175,22 @@ struct Planned {
 }
 
 impl Snapshotter {
+    /// Takes snapshots into `store`, the place of `vault`, without limits; temporary files go below `temp`.
+    pub fn new(vault: Vault, store: Arc<dyn WriteStore>, temp: std::path::PathBuf) -> Self {
+        Self {
+            vault,
+            bulk: Arc::clone(&store),
+            store,
+            budget: Budget::default(),
+            limits: Limits::default(),
+            pairs: Pairs::default(),
+            interrupt: Interrupt::default(),
+            journal: JournalPace::default(),
+            temp,
+            progress: Arc::new(NoProgress),
+        }
+    }
+
     /// Plans a snapshot and says what it would do; writes nothing.
     ///
     /// # Errors
@@ -224,7 +255,9 @@ impl Snapshotter {
                         .note(&format!("{object} is damaged; building on something else"));
                     damaged.push(object.clone());
                 }
-                Failure::Error(_) => return Err(failure.into_error(request)),
+                Failure::Error(_) | Failure::Limit { .. } => {
+                    return Err(failure.into_error(request));
+                }
                 Failure::Moved { file } => {
                     self.progress
                         .note(&format!("{file} changed while it was read; pinning again"));
@@ -379,84 +412,6 @@ impl Snapshotter {
         Ok((log, replayed))
     }
 
-    /// Takes what unfinished runs of the same table have placed, as far as it is still there; returns those runs.
-    async fn take_journals(
-        &self,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        delta_id: &str,
-        held: &mut Held,
-    ) -> Result<Vec<Id128>, Failure> {
-        let mut runs = Vec::new();
-        if !request.distrust.is_empty() {
-            return Ok(runs);
-        }
-        let newest = view.head.link.as_ref();
-        let from = newest.map_or(0, |link| link.seq);
-        let newest = newest.and_then(Link::record);
-        // What the head's own run placed, and what that run used, its manifest has.
-        let finished =
-            |run| newest.is_some_and(|record| record.run == run || record.journals.contains(&run));
-        let prefix = layout::journals_prefix(&request.key);
-        let start = layout::journals_start_after(&request.key, from);
-        let mut listing = self.vault.store().list(&prefix, Some(&start));
-        while let Some(found) = listing.try_next().await? {
-            let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
-                continue;
-            };
-            if finished(run) {
-                continue;
-            }
-            let body = read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await;
-            // A journal saves work; one that cannot be read or understood saves none.
-            let Ok((_, body)) = body else { continue };
-            let Ok((header, entries)) = decode_journal(&body) else {
-                continue;
-            };
-            if header.delta_id == delta_id {
-                runs.push(run);
-                for entry in self.still_there(request, entries).await? {
-                    held.push_journalled(entry)?;
-                }
-            }
-        }
-        runs.sort_unstable();
-        runs.dedup();
-        Ok(runs)
-    }
-
-    /// Keeps the entries whose object is there, its lock extended where there are locks.
-    async fn still_there(
-        &self,
-        request: &SnapshotRequest,
-        entries: Vec<Entry>,
-    ) -> Result<Vec<Entry>, Failure> {
-        let mut objects: Vec<Reference> =
-            entries.iter().filter_map(reference_of).cloned().collect();
-        objects.sort_by(|a, b| (&a.key, &a.version).cmp(&(&b.key, &b.version)));
-        objects.dedup();
-        let there: Vec<Option<Reference>> = stream::iter(objects)
-            .map(|object| async move {
-                let proven = self
-                    .store
-                    .extend_lock(&object.key, object.version.as_ref(), request.promise)
-                    .await;
-                match proven {
-                    Ok(_) => Ok(Some(object)),
-                    Err(error) if error.is_not_found() => Ok(None),
-                    Err(error) => Err(Error::from(error)),
-                }
-            })
-            .buffered(16)
-            .try_collect()
-            .await?;
-        let there: Vec<_> = there.into_iter().flatten().collect();
-        Ok(entries
-            .into_iter()
-            .filter(|entry| reference_of(entry).is_some_and(|object| there.contains(object)))
-            .collect())
-    }
-
     fn placer(&self, request: &SnapshotRequest) -> Placer<'_> {
         let lock_until = match self.vault.file().lock_mode {
             LockMode::None => None,
@@ -489,14 +444,20 @@ impl Failure {
                 version,
                 files,
             },
+            Self::Limit {
+                version,
+                limit,
+                placed,
+                planned,
+                known,
+            } => Error::LimitReached {
+                table,
+                version,
+                limit: limit.as_str(),
+                placed,
+                planned,
+                known,
+            },
         }
-    }
-}
-
-/// The vault object that holds an entry's bytes.
-fn reference_of(entry: &Entry) -> Option<&Reference> {
-    match &entry.placement {
-        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
-        Placement::Inline(_) | Placement::Absent {} => None,
     }
 }

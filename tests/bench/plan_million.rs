@@ -27,11 +27,10 @@ use deltavault::delta::path::TableRoot;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, Timestamp};
-use deltavault::progress::NoProgress;
 use deltavault::source::Source;
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind};
-use deltavault::vault::snapshot::{Budget, JournalPace, SnapshotRequest, Snapshotter};
+use deltavault::vault::snapshot::{SnapshotRequest, Snapshotter};
 use deltavault::vault::{NewVault, Vault, init};
 
 /// Rows written at a time, also the size of a row group.
@@ -112,14 +111,11 @@ async fn plan(folder: &Path) {
     let store = Arc::new(vault);
     let table = LocalStore::open(folder).unwrap();
     let uri: TableUri = table.uri().parse().unwrap();
-    let snapshotter = Snapshotter {
-        vault: Vault::open(store.clone()).await.unwrap(),
+    let snapshotter = Snapshotter::new(
+        Vault::open(store.clone()).await.unwrap(),
         store,
-        budget: Budget::default(),
-        journal: JournalPace::default(),
-        temp: std::env::temp_dir(),
-        progress: Arc::new(NoProgress),
-    };
+        std::env::temp_dir(),
+    );
     let request = SnapshotRequest {
         key: TableKey::of("local", &uri).unwrap(),
         table: TableIdentity {

@@ -26,7 +26,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        let live = MemoryStore::new("s3://lake/orders");
+        let live = MemoryStore::without_versions("s3://lake/orders");
         let vault = MemoryStore::without_locks("s3://vault");
         init(&vault).await;
         Self {

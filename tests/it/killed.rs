@@ -10,7 +10,7 @@ use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, RestoreStore};
 use deltavault::vault::Vault;
 use deltavault::vault::restore::{RestoreDone, Restorer};
-use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
+use deltavault::vault::snapshot::{Budget, JournalPace, SnapshotDone};
 
 use super::support::fault_store::{Fault, FaultStore};
 use super::support::table::Table;
@@ -31,7 +31,7 @@ const LARGE: usize = 1024 * 1024 + 1;
 
 impl Scene {
     async fn set() -> Self {
-        let live = FaultStore::new(MemoryStore::new("s3://lake/orders"));
+        let live = FaultStore::new(MemoryStore::without_versions("s3://lake/orders"));
         let vault = FaultStore::new(MemoryStore::without_locks("s3://vault"));
         init(&vault).await;
         let mut table = Table::create(Arc::new(live.inner().clone()), "orders").await;
@@ -54,6 +54,7 @@ impl Scene {
 
 async fn snapshot(live: &Store, vault: &Store, hours: i64) -> Result<SnapshotDone, Error> {
     let mut snapshotter = snapshotter(Arc::new(vault.clone())).await?;
+    snapshotter.budget = Budget::new(1 << 30, IN_FLIGHT);
     snapshotter.journal = JournalPace {
         files: 1,
         ..JournalPace::default()

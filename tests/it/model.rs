@@ -149,7 +149,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let live = FaultStore::new(MemoryStore::new("s3://lake/orders"));
+        let live = FaultStore::new(MemoryStore::without_versions("s3://lake/orders"));
         let vault = FaultStore::new(MemoryStore::without_locks("s3://vault"));
         init(&vault).await;
         let mut world = Self {

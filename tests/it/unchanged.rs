@@ -86,7 +86,7 @@ fn spelt(calls: &[Call]) -> Vec<String> {
 
 #[tokio::test]
 async fn an_unchanged_table_costs_the_same_handful_of_calls_at_any_size() {
-    for files in [100, 100_000] {
+    for files in [100, 20_000] {
         let scene = Scene::of(files).await;
         let (first, ..) = scene.night(0).await;
         assert_eq!(first.record.totals.live_files, files as u64);

@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 
 use super::Context;
 use crate::cli::args::{DiffSide, SnapshotPrefix};
-use crate::cli::cache::{Cache, index_path};
+use crate::cli::cache::{self, Cache, index_path};
 use crate::cli::request::TableName;
 use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, IndexDone, KindRow, ShowRow, SnapshotRow,
@@ -183,6 +183,8 @@ impl Looked {
         let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
         let histories = open.vault.histories(|table| cache.records(table)).await?;
         cache.put(&histories);
+        let vault = cache::with_pages(open.vault.clone());
+        let open = OpenVault { vault, ..open };
         Ok(Self { open, histories })
     }
 }

@@ -19,6 +19,7 @@ use futures::TryStreamExt as _;
 
 use self::told::{Case, Found, Way};
 use super::{Context, confirm};
+use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
 use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
 use crate::cli::stores::{OpenVault, Place};
@@ -202,7 +203,7 @@ impl Work {
         open.refuse_overlap(&target)?;
         Ok(Self {
             restorer: Restorer {
-                vault: open.vault.clone(),
+                vault: cache::with_pages(open.vault.clone()),
                 target: target.restore(),
                 outside: stores.outside_for_restore(),
                 temp: std::env::temp_dir(),

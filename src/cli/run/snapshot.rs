@@ -12,12 +12,13 @@ use deltavault::ids::{Id128, SnapshotId, Timestamp};
 use deltavault::plan::retention::{self, promise};
 use deltavault::progress::Progress;
 use deltavault::source::Source;
-use deltavault::vault::snapshot::{self, Budget, JournalPace, SnapshotPlan, Snapshotter};
+use deltavault::vault::snapshot::{self, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
 use super::Context;
 use crate::cli::args::SnapshotPrefix;
+use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{SnapshotDone, SnapshotPlanned};
@@ -146,12 +147,12 @@ impl Taker {
     pub(super) fn new(open: OpenVault, progress: Arc<dyn Progress>) -> Self {
         Self {
             snapshotter: Snapshotter {
-                vault: open.vault.clone(),
-                store: open.place.write(),
-                budget: Budget::default(),
-                journal: JournalPace::default(),
-                temp: std::env::temp_dir(),
                 progress,
+                ..Snapshotter::new(
+                    cache::with_pages(open.vault.clone()),
+                    open.place.write(),
+                    std::env::temp_dir(),
+                )
             },
             open,
         }
@@ -251,6 +252,11 @@ impl Taker {
         let start = Instant::now();
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
+        if !done.unchanged
+            && let Some(pages) = cache::page_cache(self.open.vault.file().id)
+        {
+            pages.trim();
+        }
         let record = done.record;
         Ok(SnapshotDone {
             table: record.table.name,

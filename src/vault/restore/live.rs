@@ -16,6 +16,7 @@ use crate::plan::snapshot::{ByFile, whole_versions};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::store::Attributes;
+use crate::vault::listing::{KnownKeys, list_all};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
 /// What stands above V.
@@ -157,8 +158,12 @@ impl Restorer {
         replay_segment(&way, body_of, root, &mut replay, &mut |_| {})?;
         let (_, files) = replay.finish_with_history()?;
         let mut spans: Sorter<ByFile<(Version, Option<Version>)>> = Sorter::new(scratch.path())?;
+        let mut known = KnownKeys::default();
         for file in files {
             let file = file?;
+            if let Location::Inside(key) = &file.add.file {
+                known.see(key);
+            }
             let span = (file.from, file.until);
             if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
                 spans.push(ByFile {
@@ -171,7 +176,7 @@ impl Restorer {
                 row: span,
             })?;
         }
-        let whole = whole_versions(first, tip, &self.missing_spans(spans).await?);
+        let whole = whole_versions(first, tip, &self.missing_spans(spans, known).await?);
         Ok(Some((first, whole)))
     }
 
@@ -179,8 +184,10 @@ impl Restorer {
     async fn missing_spans(
         &self,
         spans: Sorter<ByFile<(Version, Option<Version>)>>,
+        known: KnownKeys,
     ) -> Result<Vec<(Version, Option<Version>)>, Error> {
-        let mut listing = self.target.list("", None);
+        let ends = known.range_ends(self.target.as_ref());
+        let mut listing = list_all(self.target.as_ref(), &ends);
         let mut next = listing.try_next().await?;
         let mut missing = Vec::new();
         for row in spans.finish()? {

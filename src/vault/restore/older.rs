@@ -19,6 +19,7 @@ use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::store::Attributes;
 use crate::vault::Entries;
+use crate::vault::listing::KnownKeys;
 use crate::vault::log_replay::replay_segment;
 
 impl Restorer {
@@ -38,13 +39,14 @@ impl Restorer {
             .boxed()
     }
 
-    /// The data entries that the version needs.
+    /// The data entries that the version needs, and which keys the table is known to have.
     pub(super) async fn data_entries(
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
         folder: &Path,
-    ) -> Result<Sorter<ByFile<Entry>>, Error> {
+    ) -> Result<(Sorter<ByFile<Entry>>, KnownKeys), Error> {
+        let mut known = KnownKeys::default();
         let older = request.version != request.record.version;
         let mut needed = if older {
             let files = self.files_of(request, manifest, folder).await?;
@@ -55,13 +57,16 @@ impl Restorer {
         let mut all: Sorter<ByFile<Entry>> = Sorter::new(folder)?;
         let mut entries = self.vault.entries(&manifest.data_pages);
         while let Some(entry) = entries.try_next().await? {
+            if let Location::Inside(key) = &entry.file {
+                known.see(key);
+            }
             all.push(ByFile {
                 file: entry.file.clone(),
                 row: entry,
             })?;
         }
         let Some(needed) = &mut needed else {
-            return Ok(all);
+            return Ok((all, known));
         };
         let mut wanted: Sorter<ByFile<Entry>> = Sorter::new(folder)?;
         for row in all.finish()? {
@@ -80,7 +85,7 @@ impl Restorer {
                 Some(Ok(_)) | None => {}
             }
         }
-        Ok(wanted)
+        Ok((wanted, known))
     }
 
     /// The data files and vectors that are live at the older version, by a replay of the log that the vault holds.

@@ -1,9 +1,12 @@
 //! Carries out a plan: log, data, proof, pages, manifest, record, in this order.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 
 use super::closure::Closure;
-use super::data::{Copier, Journal, Outcome};
+use super::data::{Copier, Ended, Outcome};
+use super::journal::Journal;
 use super::log::{self, LogWriter, LogWritten};
 use super::pages::Pages;
 use super::pin;
@@ -73,13 +76,18 @@ impl Snapshotter {
             (request.key.hash(), view.head.next_free, request.run),
             *journals_written,
         );
-        let copier = Copier {
-            source,
-            placer,
-            folder: scratch.path(),
-            budget: &self.budget,
-            progress: self.progress.as_ref(),
-        };
+        let copier = Arc::new(Copier {
+            source: source.clone(),
+            store: Arc::clone(&self.bulk),
+            lock_until: placer.lock_until,
+            generation: placer.generation,
+            folder: scratch.path().to_owned(),
+            budget: self.budget.clone(),
+            limits: self.limits.clone(),
+            pairs: self.pairs.clone(),
+            interrupt: self.interrupt.clone(),
+            progress: Arc::clone(&self.progress),
+        });
         self.progress.phase(table, Phase::Copy);
         let data = copy(&copier, closure, &mut journal, pinned.version).await;
         *journals_written = journal.written();
@@ -160,22 +168,25 @@ impl Snapshotter {
 /// Copies what the closure misses. Everything is tried before a file that is missing fails the snapshot, so that all of
 /// them are named, and what was placed is journalled.
 async fn copy(
-    copier: &Copier<'_>,
+    copier: &Arc<Copier>,
     closure: Closure,
     journal: &mut Journal<'_>,
     version: Version,
 ) -> Result<Copied, Failure> {
     let Closure {
+        kept,
         known: mut entries,
         copy,
         copy_bytes,
         mut change,
         ..
     } = closure;
-    copier.progress.planned(PlannedWork {
+    let planned = PlannedWork {
         files: copy.len(),
         bytes: copy_bytes,
-    });
+    };
+    let known = kept + entries.len();
+    copier.progress.planned(planned);
     let mut trouble = Trouble::default();
     let mut absent = Vec::new();
     let needs = copy.finish()?.map(|need| Ok(need?.row));
@@ -209,13 +220,26 @@ async fn copy(
             Ok(())
         })
         .await;
-    if result.is_err() || !trouble.is_none() {
+    let mut ended = Ended::Whole;
+    if !matches!(result, Ok(Ended::Whole)) || !trouble.is_none() {
         let flushed = journal.flush().await;
         // What stopped the copy stops the journal too, and is what its owner has to know.
-        result?;
+        ended = result?;
         flushed?;
     }
     trouble.into_result(version)?;
+    if let Ended::At(limit) = ended {
+        return Err(Failure::Limit {
+            version,
+            limit,
+            placed: PlannedWork {
+                files: change.new_files,
+                bytes: change.new_bytes,
+            },
+            planned,
+            known,
+        });
+    }
     Ok(Copied {
         entries,
         absent,

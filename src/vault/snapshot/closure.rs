@@ -190,13 +190,9 @@ impl Taken {
         self.count += 1;
         self.live_twice += entry.live.len().saturating_sub(1) as u64;
         for dv in entry.live.iter().filter_map(|used| used.dv.as_ref()) {
-            if let Some(file) = &dv.file {
-                let row = vector_need(&VectorUse {
-                    file: file.clone(),
-                    absolute: dv.is_absolute(),
-                    span: (version, None),
-                });
-                let file = file.clone();
+            if let Some(used) = VectorUse::of(dv, (version, None)) {
+                let row = vector_need(&used);
+                let file = used.file;
                 self.vectors.push(ByFile { file, row })?;
             }
         }
@@ -334,6 +330,7 @@ fn vector_needs(need: &Need) -> impl Iterator<Item = Need> {
 fn vector_need(used: &VectorUse) -> Need {
     Need {
         absolute: used.absolute,
+        at_least: used.end,
         spans: vec![used.span],
         ..Need::plain(
             used.file.clone(),
@@ -357,6 +354,7 @@ fn unique(needs: Sorted<ByFile<Need>>) -> impl Iterator<Item = Result<Need, Erro
         {
             need.absolute |= same.row.absolute;
             need.required |= same.row.required;
+            need.at_least = need.at_least.max(same.row.at_least);
             need.spans.extend(same.row.spans);
         }
         Some(Ok(need))

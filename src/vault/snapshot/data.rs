@@ -1,62 +1,45 @@
-//! Copies the files that no base holds: small ones together in packs, larger ones alone, each read once and hashed
-//! on the way, and journalled when it is placed.
+//! Carries the files that no base holds into the vault: small ones together in packs, larger ones alone, each by the
+//! way that the plan chose, and journalled when it is placed.
+//!
+//! Memory is bounded before anything is read: a pack, or a body, waits until the budget has room for all of it, and
+//! takes room only once, so that nothing waits for what it holds itself. Each batch runs as a task of its own: what
+//! hashes and what waits for the network share all cores, and the next pack fills while the last one is being put.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use bytes::BytesMut;
+use futures::stream::{self, StreamExt};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 
-use super::super::put::Placer;
+use super::budget::{Budget, Interrupt, Limit, Limits, Room};
+use super::journal::Journal;
+use super::pairs::{Pairs, Turn};
 use crate::error::Error;
-use crate::format::page::{ENTRIES_MAX, PACK_LIMIT, PACKED_FILE_LIMIT};
-use crate::format::{Entry, JournalHeader, Placement, VaultKey, encode_journal};
-use crate::ids::Id128;
+use crate::format::page::PACK_LIMIT;
+use crate::format::{Entry, Placement};
+use crate::ids::{Digest, Generation, Timestamp};
+use crate::plan::hold::{Pair, Way, choose_way};
+use crate::plan::price::Requests;
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
-use crate::source::{Fetched, Source};
-use crate::store::{Payload, PayloadData};
+use crate::source::{Fetched, Source, collect};
+use crate::store::{Attributes, Payload, PayloadData, StoreError, WriteStore};
+use crate::vault::put::Placer;
 
-/// When placements are written down: what a killed run may have to do twice.
-#[derive(Debug, Clone, Copy)]
-pub struct JournalPace {
-    /// After so many files…
-    pub files: usize,
-    /// …or after so long.
-    pub every: Duration,
-}
+mod by_store;
+mod lost;
 
-impl Default for JournalPace {
-    fn default() -> Self {
-        Self {
-            files: 1000,
-            every: Duration::from_mins(1),
-        }
-    }
-}
+/// Batches of one table that have begun: packs wait for memory before they do, and large files in turn.
+const BATCHES: usize = 64;
 
-/// Batches of one table in flight; each holds at most one pack in memory twice (its files and their sequence).
-const BATCHES: usize = 4;
-/// Files of one batch in flight.
-const FILES_PER_BATCH: usize = 16;
+/// Bodies above this many bytes wait on disk.
+const BODY_IN_MEMORY: u64 = PACK_LIMIT;
 
-/// Files being read at a time, over all tables of a run.
-#[derive(Debug, Clone)]
-pub struct Budget {
-    files: Arc<Semaphore>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        // Enough to hide the latency of small reads; with the in-memory limit it bounds a run's memory at 256 MiB.
-        Self {
-            files: Arc::new(Semaphore::new(32)),
-        }
-    }
-}
+/// What a body that waits on disk takes of the memory: chunks on their way.
+const CHUNKS: u64 = 1024 * 1024;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -74,83 +57,190 @@ pub(super) enum Outcome {
 }
 
 /// Copies files of one table into the vault.
-pub(super) struct Copier<'a> {
-    pub(super) source: &'a Source,
-    pub(super) placer: Placer<'a>,
-    pub(super) folder: &'a Path,
-    pub(super) budget: &'a Budget,
-    pub(super) progress: &'a dyn Progress,
+pub(super) struct Copier {
+    pub(super) source: Source,
+    pub(super) store: Arc<dyn WriteStore>,
+    pub(super) lock_until: Option<Timestamp>,
+    pub(super) generation: Generation,
+    pub(super) folder: PathBuf,
+    pub(super) budget: Budget,
+    pub(super) limits: Limits,
+    pub(super) pairs: Pairs,
+    pub(super) interrupt: Interrupt,
+    pub(super) progress: Arc<dyn Progress>,
 }
 
-impl Copier<'_> {
+/// How a copy ended that met no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Everything was tried.
+    Whole,
+    /// A limit was reached; what had begun was finished.
+    At(Limit),
+}
+
+/// A file that was opened and read, or what stands in the way.
+type Read = Result<Fetched, Outcome>;
+
+impl Copier {
     /// Copies everything in `needs` and hands each outcome to `sink`, journalling what was placed.
     pub(super) async fn copy_all(
-        &self,
+        self: &Arc<Self>,
         needs: impl Iterator<Item = Result<Need, Error>> + Send,
         journal: &mut Journal<'_>,
         mut sink: impl FnMut(Outcome) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut batches = stream::iter(plan_batches(needs))
-            .map(|batch| async { self.carry_out(batch?).await })
-            .buffer_unordered(BATCHES);
-        while let Some(outcomes) = batches.try_next().await? {
-            for outcome in outcomes {
-                if let Outcome::Placed(entry) = &outcome {
-                    self.progress.file_done(entry.size);
-                    journal.note(entry);
-                }
-                sink(outcome)?;
+    ) -> Result<Ended, Error> {
+        let mut ended = Ended::Whole;
+        let batches = plan_batches(needs).map_while(|batch| {
+            if let Ok(batch) = &batch
+                && let Some(limit) = self.spend(batch)
+            {
+                ended = Ended::At(limit);
+                return None;
             }
-            journal.flush_if_due().await?;
+            Some(batch)
+        });
+        let outcomes = stream::iter(batches)
+            .then(|batch| async {
+                Ok::<_, Error>((self.room_for(batch.as_ref().ok()).await, batch?))
+            })
+            .map(|begun| async {
+                let (room, batch) = begun?;
+                apart(Arc::clone(self).carry_out(batch, room)).await
+            })
+            .buffer_unordered(BATCHES);
+        let mut outcomes = Box::pin(outcomes);
+        loop {
+            let due = journal.due();
+            tokio::select! {
+                biased;
+                () = self.interrupt.fired() => return Err(Error::Interrupted),
+                done = outcomes.next() => {
+                    let Some(done) = done else { break };
+                    for outcome in done? {
+                        if let Outcome::Placed(entry) = &outcome {
+                            self.progress.file_done(entry.size);
+                            journal.note(entry);
+                        }
+                        sink(outcome)?;
+                    }
+                    journal.flush_if_due().await?;
+                }
+                () = wait_until(due) => journal.flush().await?,
+            }
         }
-        Ok(())
+        drop(outcomes);
+        Ok(ended)
     }
 
-    async fn carry_out(&self, batch: Batch) -> Result<Vec<Outcome>, Error> {
-        match batch {
-            Batch::Single(need) => {
-                let outcome = match self.read(&need).await? {
-                    Ok(fetched) => self.place_alone(need, fetched).await?,
-                    Err(outcome) => outcome,
+    /// Counts a batch before it begins.
+    fn spend(&self, batch: &Batch) -> Option<Limit> {
+        let (requests, bytes) = match batch {
+            Batch::Pack(needs) => {
+                let requests = Requests {
+                    reads: needs.len() as u64,
+                    writes: 1,
                 };
-                Ok(vec![outcome])
+                (requests, likely_size(needs))
             }
-            Batch::Pack(needs) => self.carry_out_pack(needs).await,
+            Batch::Single(need) => {
+                let requests = Requests {
+                    reads: 2,
+                    writes: 1,
+                };
+                (requests, need.likely_size())
+            }
+        };
+        self.limits.spend(requests, bytes)
+    }
+
+    /// A pack waits here for memory, so that its files are not even listed before it has it.
+    async fn room_for(&self, batch: Option<&Batch>) -> Option<Room> {
+        match batch? {
+            Batch::Pack(needs) => Some(self.budget.memory(likely_size(needs)).await),
+            Batch::Single(_) => None,
+        }
+    }
+
+    async fn carry_out(
+        self: Arc<Self>,
+        batch: Batch,
+        room: Option<Room>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let outcomes = match batch {
+            Batch::Single(need) => vec![self.carry_out_single(need).await?],
+            Batch::Pack(needs) => self.carry_out_pack(needs).await?,
+        };
+        // Only now: the store may send a body again until it has answered.
+        drop(room);
+        Ok(outcomes)
+    }
+
+    async fn carry_out_single(&self, need: Need) -> Result<Outcome, Error> {
+        // What cannot be located says so when it is read.
+        let located = self.source.locate(&need.file).ok();
+        let address = located
+            .and_then(|(store, key)| store.copy_address(&key))
+            .filter(|address| self.store.can_copy_from(address));
+        let size = need.likely_size();
+        let largest = self.store.largest_put();
+        let pair = if address.is_some() {
+            Pair::Unknown
+        } else {
+            Pair::Apart
+        };
+        match (choose_way(size, &pair, largest).0, address) {
+            (Way::Parts, _) => self.carry_out_parts(need).await,
+            (Way::Copy, Some(address)) => match self.pairs.turn(&address).await {
+                Turn::First(learning) => self.copy_by_store(need, address, Some(learning)).await,
+                Turn::Known(pair) => match choose_way(size, &pair, largest).0 {
+                    Way::Copy => self.copy_by_store(need, address, None).await,
+                    Way::Pack | Way::Stream | Way::Parts => self.stream(need).await,
+                },
+            },
+            (Way::Pack | Way::Stream | Way::Copy, _) => self.stream(need).await,
+        }
+    }
+
+    /// Reads one file and puts it alone.
+    async fn stream(&self, need: Need) -> Result<Outcome, Error> {
+        let size = need.likely_size();
+        let (_disk, in_memory) = if size > BODY_IN_MEMORY {
+            (Some(self.budget.disk(size).await), CHUNKS)
+        } else {
+            (None, size)
+        };
+        let _room = self.budget.memory(in_memory).await;
+        match self.read(&need, in_memory).await? {
+            Ok(fetched) => self.place_alone(need, fetched).await,
+            Err(outcome) => Ok(outcome),
         }
     }
 
     async fn carry_out_pack(&self, needs: Vec<Need>) -> Result<Vec<Outcome>, Error> {
-        let mut outcomes = Vec::new();
-        let mut pack = Pack::default();
+        let mut outcomes = Vec::with_capacity(needs.len());
+        let mut pack = Pack::new(&needs);
         // In the order of the plan, so that a second run makes the same packs.
         let mut reads = stream::iter(needs)
             .map(|need| async move {
-                let read = self.read(&need).await;
+                let read = self.read(&need, need.likely_size()).await;
                 (need, read)
             })
-            .buffered(FILES_PER_BATCH);
+            .buffered(self.budget.at_once());
         while let Some((need, read)) = reads.next().await {
-            let fetched = match read? {
-                Ok(fetched) => fetched,
-                Err(outcome) => {
-                    outcomes.push(outcome);
-                    continue;
-                }
-            };
-            match &fetched.payload.data {
-                PayloadData::Bytes(bytes) if fetched.payload.size <= PACKED_FILE_LIMIT => {
-                    if pack.bytes.len() as u64 + fetched.payload.size > PACK_LIMIT {
-                        self.put_pack(std::mem::take(&mut pack), &mut outcomes)
-                            .await?;
+            match read? {
+                Ok(fetched) => match &fetched.payload.data {
+                    PayloadData::Bytes(bytes) => {
+                        let bytes = bytes.clone();
+                        pack.add(need, fetched, &bytes);
                     }
-                    let bytes = bytes.clone();
-                    pack.add(need, fetched, &bytes);
-                }
-                PayloadData::Bytes(_) | PayloadData::File(_) => {
-                    outcomes.push(self.place_alone(need, fetched).await?);
-                }
+                    // Larger than anybody could know: it has taken no memory.
+                    PayloadData::File(_) => outcomes.push(self.place_alone(need, fetched).await?),
+                },
+                Err(outcome) => outcomes.push(outcome),
             }
         }
+        drop(reads);
         self.put_pack(pack, &mut outcomes).await?;
         Ok(outcomes)
     }
@@ -160,166 +250,169 @@ impl Copier<'_> {
             return Ok(());
         }
         let alone = pack.files.len() == 1;
-        let payload = Payload::from_bytes(pack.bytes.freeze());
-        let reference = self.placer.blob(&payload).await?;
-        outcomes.extend(pack.files.into_iter().map(|(need, fetched, offset)| {
-            let offset = (!alone).then_some(offset);
+        let (payload, files) = pack.into_payload();
+        let reference = self.placer().blob(&payload).await?;
+        drop(payload);
+        outcomes.extend(files.into_iter().map(|(need, read, offset)| {
             let placement = Placement::Blob {
-                offset,
+                offset: (!alone).then_some(offset),
                 reference: reference.clone(),
             };
-            Outcome::Placed(Box::new(entry_of(need, &fetched, placement)))
+            placed(need, read, placement)
         }));
         Ok(())
     }
 
     async fn place_alone(&self, need: Need, fetched: Fetched) -> Result<Outcome, Error> {
-        let reference = self.placer.blob(&fetched.payload).await?;
         let placement = Placement::Blob {
             offset: None,
-            reference,
+            reference: self.placer().blob(&fetched.payload).await?,
         };
-        Ok(Outcome::Placed(Box::new(entry_of(
-            need, &fetched, placement,
-        ))))
+        Ok(placed(need, fetched.into(), placement))
     }
 
-    async fn read(&self, need: &Need) -> Result<Result<Fetched, Outcome>, Error> {
-        let _permit = self.budget.files.acquire().await;
-        let fetched = match self.source.fetch(&need.file, self.folder).await {
-            Ok(fetched) => fetched,
+    /// Reads a file whole: in memory up to `in_memory` bytes, else onto disk.
+    async fn read(&self, need: &Need, in_memory: u64) -> Result<Read, Error> {
+        let _turn = self.budget.request().await;
+        let located = self.source.locate(&need.file);
+        if is_not_found(&located) {
+            return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
+        }
+        let (store, key) = located?;
+        let mut opened = store.open(&key, None, None).await;
+        if is_not_found(&opened)
+            && let Some(lost) = lost::find(store.as_ref(), &key, need.size).await?
+        {
+            opened = store.open(&key, lost.version.as_ref(), None).await;
+        }
+        let reader = match opened {
+            Ok(reader) => reader,
             Err(error) if error.is_not_found() => {
                 return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
             }
             Err(error) => return Err(error.into()),
         };
-        match need.size {
-            Some(expected) if expected != fetched.payload.size => Ok(Err(Outcome::WrongSize {
-                file: need.file.to_string(),
-                expected,
-                actual: fetched.payload.size,
-            })),
-            Some(_) | None => Ok(Ok(fetched)),
+        // Before its body, whose room was measured by what the log says.
+        if let Some(outcome) = wrong_size(need, reader.attributes.size) {
+            return Ok(Err(outcome));
+        }
+        Ok(Ok(
+            collect(store.as_ref(), reader, in_memory, &self.folder).await?
+        ))
+    }
+
+    fn placer(&self) -> Placer<'_> {
+        Placer {
+            store: self.store.as_ref(),
+            lock_until: self.lock_until,
+            generation: self.generation,
         }
     }
+}
+
+/// Runs a future as a task of its own, which ends with whoever waits for it.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Some(Err(_)) | None => Err(Error::Interrupted),
+    }
+}
+
+async fn wait_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_not_found<T>(result: &Result<T, StoreError>) -> bool {
+    result.as_ref().is_err_and(StoreError::is_not_found)
+}
+
+fn likely_size(needs: &[Need]) -> u64 {
+    needs.iter().map(Need::likely_size).sum()
+}
+
+fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
+    let expected = need.size.filter(|expected| *expected != actual)?;
+    Some(Outcome::WrongSize {
+        file: need.file.to_string(),
+        expected,
+        actual,
+    })
 }
 
 /// Small files on their way into one blob.
-#[derive(Default)]
 struct Pack {
     bytes: BytesMut,
-    files: Vec<(Need, Fetched, u64)>,
+    hasher: Sha256,
+    files: Vec<(Need, ReadFile, u64)>,
 }
 
 impl Pack {
-    fn add(&mut self, need: Need, mut fetched: Fetched, bytes: &Bytes) {
+    fn new(needs: &[Need]) -> Self {
+        let size = usize::try_from(likely_size(needs)).unwrap_or_default();
+        Self {
+            bytes: BytesMut::with_capacity(size),
+            hasher: Sha256::new(),
+            files: Vec::with_capacity(needs.len()),
+        }
+    }
+
+    fn add(&mut self, need: Need, fetched: Fetched, bytes: &[u8]) {
         let offset = self.bytes.len() as u64;
         self.bytes.extend_from_slice(bytes);
-        // The pack holds the bytes now.
-        fetched.payload.data = PayloadData::Bytes(Bytes::new());
-        self.files.push((need, fetched, offset));
+        // File by file, so that no thread is kept busy by a whole pack at once.
+        self.hasher.update(bytes);
+        self.files.push((need, fetched.into(), offset));
+    }
+
+    fn into_payload(self) -> (Payload, Vec<(Need, ReadFile, u64)>) {
+        let payload = Payload {
+            sha256: Digest::from_hasher(self.hasher),
+            size: self.bytes.len() as u64,
+            data: PayloadData::Bytes(self.bytes.freeze()),
+        };
+        (payload, self.files)
     }
 }
 
-fn entry_of(need: Need, fetched: &Fetched, placement: Placement) -> Entry {
-    Entry {
+/// A file whose bytes are elsewhere by now.
+#[derive(Debug)]
+struct ReadFile {
+    attributes: Attributes,
+    sha256: Digest,
+    size: u64,
+}
+
+impl From<Fetched> for ReadFile {
+    fn from(fetched: Fetched) -> Self {
+        Self {
+            attributes: fetched.attributes,
+            sha256: fetched.payload.sha256,
+            size: fetched.payload.size,
+        }
+    }
+}
+
+fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
+    Outcome::Placed(Box::new(Entry {
         absolute: need.absolute,
-        etag: Some(fetched.attributes.etag.clone()),
+        etag: Some(read.attributes.etag),
         file: need.file,
         kind: need.kind,
-        last_modified: Some(fetched.attributes.last_modified),
+        last_modified: Some(read.attributes.last_modified),
         live: need.live,
         modification_time: need.modification_time,
-        object_version: fetched.attributes.version.clone(),
+        object_version: read.attributes.version,
         placement,
         rows: need.rows,
-        sha256: Some(fetched.payload.sha256),
-        size: fetched.payload.size,
-    }
-}
-
-/// Writes down what a run has placed.
-pub(super) struct Journal<'a> {
-    placer: Placer<'a>,
-    pace: JournalPace,
-    header: JournalHeader,
-    table: Id128,
-    next_seq: u64,
-    run: Id128,
-    written: u32,
-    pending: Vec<Entry>,
-    last: Instant,
-}
-
-impl<'a> Journal<'a> {
-    pub(super) fn start(
-        placer: Placer<'a>,
-        pace: JournalPace,
-        header: JournalHeader,
-        (table, next_seq, run): (Id128, u64, Id128),
-        written: u32,
-    ) -> Self {
-        Self {
-            placer,
-            pace,
-            header,
-            table,
-            next_seq,
-            run,
-            written,
-            pending: Vec::new(),
-            last: Instant::now(),
-        }
-    }
-
-    /// How many journals were written so far.
-    pub(super) fn written(&self) -> u32 {
-        self.written
-    }
-
-    fn note(&mut self, entry: &Entry) {
-        self.pending.push(entry.clone());
-    }
-
-    async fn flush_if_due(&mut self) -> Result<(), Error> {
-        if self.pending.len() >= self.pace.files || self.last.elapsed() >= self.pace.every {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes down what is pending: also when a run is about to fail, so that the next one need not copy it again.
-    pub(super) async fn flush(&mut self) -> Result<(), Error> {
-        self.last = Instant::now();
-        let pending = std::mem::take(&mut self.pending);
-        // A single pack may place more files than one journal may name.
-        for entries in pending.chunks(ENTRIES_MAX) {
-            self.write(entries).await?;
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        let body = encode_journal(&self.header, entries)?;
-        self.written += 1;
-        let Self {
-            table,
-            next_seq,
-            run,
-            written: n,
-            ..
-        } = *self;
-        let key = VaultKey::Journal {
-            table,
-            next_seq,
-            run,
-            n,
-        }
-        .object_key()?;
-        self.placer
-            .store
-            .put_new(&key, &Payload::from_bytes(body), self.placer.lock_until)
-            .await?;
-        Ok(())
-    }
+        sha256: Some(read.sha256),
+        size: read.size,
+    }))
 }

@@ -8,12 +8,14 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::{
-    Attributes, ListedVersion, ObjectReader, Payload, ReadStore, RestoreStore, StoreError,
-    StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, ReadStore,
+    RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -52,6 +54,7 @@ struct State {
     /// How many calls from now the fault is, and which.
     fault: Option<(usize, Fault)>,
     dead: bool,
+    latency: Duration,
     hooks: Vec<Hook>,
 }
 
@@ -97,6 +100,11 @@ impl<S: ReadStore> FaultStore<S> {
         state.calls.clear();
     }
 
+    /// Lets every call take so long, as a network does.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
     /// Runs `act` before the `n`-th call from now on that `matches`; 1 is the next. The call waits for it.
     pub(crate) fn before_call(
         &self,
@@ -137,6 +145,10 @@ impl<S: ReadStore> FaultStore<S> {
 
     /// Counts a call. An error: it does not take effect. [`Fault::After`]: it does, and its answer is lost.
     async fn arrive(&self, method: &'static str, key: &str) -> Result<Option<Fault>, StoreError> {
+        let latency = self.state().latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let (acts, fault) = {
             let mut state = self.state();
             if state.dead {
@@ -240,6 +252,10 @@ impl<S: ReadStore> ReadStore for FaultStore<S> {
         self.inner.uri()
     }
 
+    fn copy_address(&self, key: &ObjectKey) -> Option<CopyAddress> {
+        self.inner.copy_address(key)
+    }
+
     async fn open(
         &self,
         key: &ObjectKey,
@@ -299,6 +315,36 @@ impl<S: WriteStore> WriteStore for FaultStore<S> {
     ) -> Result<Written, StoreError> {
         let fault = self.arrive("put_new", key.as_str()).await?;
         let answer = self.inner.put_new(key, payload, lock_until).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    fn largest_put(&self) -> u64 {
+        self.inner.largest_put()
+    }
+
+    fn can_copy_from(&self, source: &CopyAddress) -> bool {
+        self.inner.can_copy_from(source)
+    }
+
+    async fn copy_new(
+        &self,
+        key: &ObjectKey,
+        source: &CopySource,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Copied, StoreError> {
+        let fault = self.arrive("copy_new", key.as_str()).await?;
+        let answer = self.inner.copy_new(key, source, lock_until).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    async fn put_parts(
+        &self,
+        key: &ObjectKey,
+        parts: BoxStream<'_, Result<Bytes, StoreError>>,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let fault = self.arrive("put_parts", key.as_str()).await?;
+        let answer = self.inner.put_parts(key, parts, lock_until).await;
         self.answer(fault, key.as_str(), answer)
     }
 

@@ -49,13 +49,23 @@ impl Scene {
 
     /// As [`Scene::set`], with the vault in a store of one's choice.
     pub(crate) async fn set_in(vault: MemoryStore) -> Self {
-        let live = FaultStore::new(MemoryStore::new("s3://lake/orders"));
+        // Without versions: what is removed is gone.
+        let live = MemoryStore::without_versions("s3://lake/orders");
+        Self::set_of(live, vault, MemoryStore::new("s3://elsewhere")).await
+    }
+
+    /// As [`Scene::set`], with everything in stores of one's choice.
+    pub(crate) async fn set_of(
+        live: MemoryStore,
+        vault: MemoryStore,
+        elsewhere: MemoryStore,
+    ) -> Self {
+        let live = FaultStore::new(live);
         let vault = FaultStore::new(vault);
         init(&vault).await;
         let mut table = Table::create(Arc::new(live.inner().clone()), "orders").await;
         table.append(2, LARGE).await;
         table.append(3, 100).await;
-        let elsewhere = MemoryStore::new("s3://elsewhere");
         let first = take_from(&live, &vault, &elsewhere, 0).await.unwrap();
         let held = table.closure().await;
         Self {

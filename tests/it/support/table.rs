@@ -163,6 +163,13 @@ impl Table {
         self.commit("UPDATE", actions).await;
     }
 
+    /// Commits `count` new files of `size` bytes each in the place of the live files `gone`; their objects stay.
+    pub(crate) async fn overwrite_files(&mut self, gone: &[String], count: usize, size: usize) {
+        let mut actions: Vec<_> = gone.iter().map(|name| self.retire(name)).collect();
+        actions.extend(self.write_files(count, size).await);
+        self.commit("OVERWRITE", actions).await;
+    }
+
     fn retire(&mut self, name: &str) -> Value {
         let add = self.live.remove(name).unwrap();
         let mut remove = json!({"path": name, "deletionTimestamp": 1_760_000_000_000_u64,

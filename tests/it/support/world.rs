@@ -16,9 +16,7 @@ use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
 use deltavault::vault::restore::{RestoreDone, RestoreRequest, Restorer};
-use deltavault::vault::snapshot::{
-    Budget, JournalPace, SnapshotDone, SnapshotRequest, Snapshotter,
-};
+use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
 use deltavault::vault::{self, NewVault, Vault};
 
 /// When the tests take place, unless they say otherwise.
@@ -114,14 +112,11 @@ pub(crate) fn request(uri: &str, hours: i64) -> SnapshotRequest {
 /// Something that takes snapshots into `store`.
 pub(crate) async fn snapshotter(store: Arc<dyn WriteStore>) -> Result<Snapshotter, Error> {
     let readable: Arc<dyn ReadStore> = store.clone();
-    Ok(Snapshotter {
-        vault: Vault::open(readable).await?,
+    Ok(Snapshotter::new(
+        Vault::open(readable).await?,
         store,
-        budget: Budget::default(),
-        journal: JournalPace::default(),
-        temp: std::env::temp_dir(),
-        progress: Arc::new(NoProgress),
-    })
+        std::env::temp_dir(),
+    ))
 }
 
 /// Takes a snapshot of the table at `path`.

@@ -1,0 +1,162 @@
+//! How a file gets into the vault: packed, streamed, copied by the store itself, or in parts, each with the reason.
+//!
+//! Small files are packed whatever the store can do: an object of its own costs a PUT, a lock and an archive minimum
+//! each. What a store makes of the offer to copy is learnt from its first real answer in a run; this file only says
+//! what follows from it.
+
+use std::fmt;
+
+use crate::format::page::PACKED_FILE_LIMIT;
+
+/// A file of unknown size counts as at least this many bytes when packs are planned.
+pub const UNKNOWN_SIZE: u64 = 64 * 1024;
+
+/// Files of one pack at most: as many as one journal may name.
+pub const PACK_FILES: usize = 4096;
+
+/// How a file gets into the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// Read, and put together with other small files.
+    Pack,
+    /// Read, and put alone.
+    Stream,
+    /// Copied by the store itself, under a random name.
+    Copy,
+    /// Read, and put in parts, under a random name.
+    Parts,
+}
+
+/// What a run knows of the way from one place into the vault without bytes passing through it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pair {
+    /// Another service, or one that makes no copies.
+    Apart,
+    /// Nothing was asked yet.
+    Unknown,
+    /// The store copies, and attests the SHA-256 of the whole.
+    Copies,
+    /// It does not, or does not say the SHA-256; why.
+    Refused(String),
+}
+
+/// Why a file goes its way. Its text ends a sentence that begins with the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It is small.
+    Small,
+    /// It is larger than one put or one copy may be.
+    TooLargeForOnePut,
+    /// Its bytes need not pass through this machine.
+    StoreCopies,
+    /// The store may be able to copy; its first answer tells.
+    StoreMayCopy,
+    /// It lies where the vault's store cannot copy from.
+    Apart,
+    /// The store makes no copies that prove themselves.
+    Refused(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Small => f.write_str("it is small"),
+            Self::TooLargeForOnePut => f.write_str("it is larger than one put may be"),
+            Self::StoreCopies => f.write_str("the store copies it and attests its SHA-256"),
+            Self::StoreMayCopy => f.write_str("the store may copy it: its first answer tells"),
+            Self::Apart => f.write_str("it lies where the vault's store cannot copy from"),
+            Self::Refused(why) => write!(f, "the store makes no copy that proves itself: {why}"),
+        }
+    }
+}
+
+/// Chooses the way of a file of `size` bytes.
+pub fn choose_way(size: u64, pair: &Pair, largest_put: u64) -> (Way, Reason) {
+    if size <= PACKED_FILE_LIMIT {
+        return (Way::Pack, Reason::Small);
+    }
+    if size > largest_put {
+        return (Way::Parts, Reason::TooLargeForOnePut);
+    }
+    match pair {
+        Pair::Copies => (Way::Copy, Reason::StoreCopies),
+        Pair::Unknown => (Way::Copy, Reason::StoreMayCopy),
+        Pair::Apart => (Way::Stream, Reason::Apart),
+        Pair::Refused(why) => (Way::Stream, Reason::Refused(why.clone())),
+    }
+}
+
+/// Parts of a large object have at least this many bytes: fewer requests, and two of them fit the byte budget.
+const PART_SIZE: u64 = 64 * 1024 * 1024;
+
+/// An object has at most this many parts; <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
+const PARTS_MAX: u64 = 10_000;
+
+/// How large the parts of an object of `size` bytes are: all but the last alike, in whole mebibytes.
+pub fn part_size(size: u64) -> u64 {
+    const MIB: u64 = 1024 * 1024;
+    PART_SIZE.max(size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+    const GIB: u64 = 1024 * MIB;
+
+    #[test]
+    fn the_way_follows_from_size_and_pair() {
+        let refused = || Pair::Refused("no".to_owned());
+        let cases = [
+            (MIB, Pair::Copies, Way::Pack, "it is small"),
+            (UNKNOWN_SIZE, Pair::Copies, Way::Pack, "it is small"),
+            (
+                MIB + 1,
+                Pair::Copies,
+                Way::Copy,
+                "the store copies it and attests its SHA-256",
+            ),
+            (
+                MIB + 1,
+                Pair::Unknown,
+                Way::Copy,
+                "the store may copy it: its first answer tells",
+            ),
+            (
+                MIB + 1,
+                Pair::Apart,
+                Way::Stream,
+                "it lies where the vault's store cannot copy from",
+            ),
+            (
+                5 * GIB,
+                refused(),
+                Way::Stream,
+                "the store makes no copy that proves itself: no",
+            ),
+            (
+                5 * GIB + 1,
+                Pair::Copies,
+                Way::Parts,
+                "it is larger than one put may be",
+            ),
+        ];
+        for (size, pair, way, reason) in cases {
+            let (chosen, why) = choose_way(size, &pair, 5 * GIB);
+            assert_eq!((chosen, why.to_string().as_str()), (way, reason), "{size}");
+        }
+    }
+
+    #[test]
+    fn parts_are_large_enough_for_ten_thousand_of_them() {
+        assert_eq!(part_size(6 * GIB), 64 * MIB);
+        assert_eq!(part_size(625 * GIB), 64 * MIB);
+        let largest = 5 * 1024 * GIB;
+        let part = part_size(largest);
+        assert!(
+            largest.div_ceil(part) <= 10_000 && part.is_multiple_of(MIB),
+            "{part}"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! What a snapshot costs by the list: requests, and storage for as long as it is promised.
+//!
+//! List prices of us-east-1 in US dollars, <https://aws.amazon.com/s3/pricing/>, as of November 2026. An estimate: no
+//! volume discounts, no tax, no transfer between regions.
+
+use std::fmt;
+
+/// Money in billionths of a dollar: one GET of S3 Standard costs 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct NanoUsd(pub u64);
+
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whole cents, rounded up: nobody is told that something is free.
+        let cents = self.0.div_ceil(10_000_000);
+        write!(f, "{}.{:02}", cents / 100, cents % 100)
+    }
+}
+
+impl NanoUsd {
+    /// Dollars with up to nine decimals: `12`, `0.05`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || decimals.len() > 9 || !digits(whole) || !digits(decimals) {
+            return None;
+        }
+        let nanos: u64 = format!("{decimals:0<9}").parse().ok()?;
+        let whole: u64 = whole.parse().ok()?;
+        Some(Self(whole.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+    }
+}
+
+/// Requests by what they cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// GET, HEAD and the like.
+    pub reads: u64,
+    /// PUT, COPY, POST, LIST.
+    pub writes: u64,
+}
+
+/// The list prices that a snapshot meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prices {
+    read: u64,
+    write: u64,
+    /// One GiB for a month of 30 days.
+    month: u64,
+}
+
+impl Prices {
+    /// The prices of a storage class; of S3 Standard where none is said or it is not known.
+    pub fn of(class: Option<&str>) -> Self {
+        let (write, month) = match class {
+            Some("STANDARD_IA") => (10_000, 12_500_000),
+            Some("ONEZONE_IA") => (10_000, 10_000_000),
+            Some("GLACIER_IR") => (20_000, 4_000_000),
+            Some("GLACIER") => (30_000, 3_600_000),
+            Some("DEEP_ARCHIVE") => (50_000, 990_000),
+            Some(_) | None => (5_000, 23_000_000),
+        };
+        // Sources are read from S3 Standard.
+        Self {
+            read: 400,
+            write,
+            month,
+        }
+    }
+
+    /// The price of some requests, and of `bytes` kept for so many days.
+    pub fn estimate(&self, requests: Requests, bytes: u64, days: u64) -> NanoUsd {
+        const GIB_DAYS: u128 = 30 * 1024 * 1024 * 1024;
+        let times = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let calls = times(requests.reads, self.read) + times(requests.writes, self.write);
+        let kept = times(bytes, days).saturating_mul(u128::from(self.month)) / GIB_DAYS;
+        NanoUsd(u64::try_from(calls + kept).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terabyte_for_a_year_and_a_million_requests_cost_what_the_list_says() {
+        const TIB: u64 = 1 << 40;
+        let standard = Prices::of(None);
+        let month = standard.estimate(Requests::default(), TIB, 30);
+        assert_eq!(month.to_string(), "23.56", "1,024 GiB at 0.023, rounded up");
+        let requests = Requests {
+            reads: 1_000_000,
+            writes: 1_000_000,
+        };
+        assert_eq!(standard.estimate(requests, 0, 0).to_string(), "5.40");
+        let deep = Prices::of(Some("DEEP_ARCHIVE"));
+        assert_eq!(deep.estimate(requests, TIB, 360).to_string(), "62.57");
+        assert_eq!(NanoUsd(1).to_string(), "0.01");
+        assert_eq!(
+            standard.estimate(requests, u64::MAX, u64::MAX).0,
+            u64::MAX,
+            "no overflow"
+        );
+    }
+
+    #[test]
+    fn dollars_are_read_exactly() {
+        assert_eq!(NanoUsd::parse("12"), Some(NanoUsd(12_000_000_000)));
+        assert_eq!(NanoUsd::parse("0.05"), Some(NanoUsd(50_000_000)));
+        for wrong in [
+            "",
+            ".5",
+            "-1",
+            "1e3",
+            "1.0000000001",
+            "$5",
+            "99999999999999",
+        ] {
+            assert_eq!(NanoUsd::parse(wrong), None, "{wrong}");
+        }
+    }
+}

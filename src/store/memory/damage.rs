@@ -1,0 +1,57 @@
+//! What happens to bytes on a disk.
+
+use super::{MemoryStore, find_mut};
+use crate::ids::{ObjectKey, ObjectVersion};
+use crate::store::{StoreError, StoreErrorKind};
+
+impl MemoryStore {
+    /// Flips one bit of what is kept of a version (`None`: the newest), counted from the first byte's lowest.
+    /// Tag and attested SHA-256 stay as they were, as when a disk rots.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it has no such bit.
+    pub fn flip_bit(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        bit: usize,
+    ) -> Result<(), StoreError> {
+        self.damage(key, version, |bytes| {
+            let byte = bytes.get_mut(bit / 8)?;
+            *byte ^= 1 << (bit % 8);
+            Some(())
+        })
+    }
+
+    /// Cuts what is kept of a version (`None`: the newest) down to its first `size` bytes.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it is not longer than that.
+    pub fn truncate(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        size: usize,
+    ) -> Result<(), StoreError> {
+        self.damage(key, version, |bytes| {
+            let longer = size < bytes.len();
+            bytes.truncate(size);
+            longer.then_some(())
+        })
+    }
+
+    fn damage(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        how: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let object = find_mut(&mut state, key, version)
+            .ok_or_else(|| self.failed("damage", key, StoreErrorKind::NotFound))?;
+        let mut bytes = object.bytes.to_vec();
+        how(&mut bytes).ok_or_else(|| self.failed("damage", key, StoreErrorKind::InvalidRange))?;
+        object.bytes = bytes.into();
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Journals: what a run has placed is written down while it goes on, and taken up by the next run, on whatever machine.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::Instant;
+
+use super::closure::Held;
+use super::{Failure, SnapshotRequest, Snapshotter};
+use crate::error::Error;
+use crate::format::journal::JOURNAL_LIMIT;
+use crate::format::ledger::Link;
+use crate::format::page::ENTRIES_MAX;
+use crate::format::{
+    Entry, JournalHeader, Placement, Reference, VaultKey, decode_journal, encode_journal, layout,
+};
+use crate::ids::{Id128, ObjectKey, ObjectVersion};
+use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
+use crate::vault::LedgerView;
+use crate::vault::put::Placer;
+
+/// Objects of a journal that are looked at, or locked for longer, at a time.
+const OBJECTS_AT_ONCE: usize = 64;
+
+/// When placements are written down: what a killed run may have to do twice.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalPace {
+    /// After so many files…
+    pub files: usize,
+    /// …or after so long.
+    pub every: Duration,
+}
+
+impl Default for JournalPace {
+    fn default() -> Self {
+        Self {
+            files: 1000,
+            every: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Snapshotter {
+    /// Takes what unfinished runs of the same table have placed, as far as it is still there; returns those runs.
+    pub(super) async fn take_journals(
+        &self,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        delta_id: &str,
+        held: &mut Held,
+    ) -> Result<Vec<Id128>, Failure> {
+        let mut runs = Vec::new();
+        if !request.distrust.is_empty() {
+            return Ok(runs);
+        }
+        let newest = view.head.link.as_ref();
+        let from = newest.map_or(0, |link| link.seq);
+        let newest = newest.and_then(Link::record);
+        // What the head's own run placed, and what that run used, its manifest has.
+        let finished =
+            |run| newest.is_some_and(|record| record.run == run || record.journals.contains(&run));
+        let prefix = layout::journals_prefix(&request.key);
+        let start = layout::journals_start_after(&request.key, from);
+        let mut listing = self.vault.store().list(&prefix, Some(&start));
+        while let Some(found) = listing.try_next().await? {
+            let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
+                continue;
+            };
+            if finished(run) {
+                continue;
+            }
+            let body = match read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await {
+                Ok((_, body)) => body,
+                // A journal saves work; one that is gone or is none saves none. What may come back is waited for: to
+                // copy everything again because of one lost answer would cost more than another run.
+                Err(StoreError {
+                    kind: StoreErrorKind::NotFound | StoreErrorKind::TooLarge { .. },
+                    ..
+                }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Ok((header, entries)) = decode_journal(&body) else {
+                continue;
+            };
+            if header.delta_id == delta_id {
+                runs.push(run);
+                for entry in self.still_there(request, entries).await? {
+                    held.push_journalled(entry)?;
+                }
+            }
+        }
+        runs.sort_unstable();
+        runs.dedup();
+        Ok(runs)
+    }
+
+    /// Keeps the entries whose object is there, its lock extended where there are locks.
+    async fn still_there(
+        &self,
+        request: &SnapshotRequest,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Entry>, Failure> {
+        let mut objects: Vec<Reference> =
+            entries.iter().filter_map(reference_of).cloned().collect();
+        objects.sort_by(|a, b| (&a.key, &a.version).cmp(&(&b.key, &b.version)));
+        objects.dedup();
+        let there: Vec<Option<(ObjectKey, Option<ObjectVersion>)>> = stream::iter(objects)
+            .map(|object| async move {
+                let proven = self
+                    .store
+                    .extend_lock(&object.key, object.version.as_ref(), request.promise)
+                    .await;
+                match proven {
+                    Ok(_) => Ok(Some((object.key, object.version))),
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(Error::from(error)),
+                }
+            })
+            .buffer_unordered(OBJECTS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let there: HashSet<_> = there.into_iter().flatten().collect();
+        let place = |object: &Reference| (object.key.clone(), object.version.clone());
+        Ok(entries
+            .into_iter()
+            .filter(|entry| {
+                reference_of(entry).is_some_and(|object| there.contains(&place(object)))
+            })
+            .collect())
+    }
+}
+
+/// The vault object that holds an entry's bytes.
+fn reference_of(entry: &Entry) -> Option<&Reference> {
+    match &entry.placement {
+        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
+        Placement::Inline(_) | Placement::Absent {} => None,
+    }
+}
+
+/// Writes down what a run has placed.
+pub(super) struct Journal<'a> {
+    placer: Placer<'a>,
+    pace: JournalPace,
+    header: JournalHeader,
+    table: Id128,
+    next_seq: u64,
+    run: Id128,
+    written: u32,
+    pending: Vec<Entry>,
+    /// Since when the oldest of them waits.
+    last: Instant,
+}
+
+impl<'a> Journal<'a> {
+    pub(super) fn start(
+        placer: Placer<'a>,
+        pace: JournalPace,
+        header: JournalHeader,
+        (table, next_seq, run): (Id128, u64, Id128),
+        written: u32,
+    ) -> Self {
+        Self {
+            placer,
+            pace,
+            header,
+            table,
+            next_seq,
+            run,
+            written,
+            pending: Vec::new(),
+            last: Instant::now(),
+        }
+    }
+
+    /// How many journals were written so far.
+    pub(super) fn written(&self) -> u32 {
+        self.written
+    }
+
+    pub(super) fn note(&mut self, entry: &Entry) {
+        if self.pending.is_empty() {
+            self.last = Instant::now();
+        }
+        self.pending.push(entry.clone());
+    }
+
+    /// When what is pending has to be written down although nothing more comes.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.pending.is_empty()).then_some(self.last + self.pace.every)
+    }
+
+    pub(super) async fn flush_if_due(&mut self) -> Result<(), Error> {
+        if self.pending.len() >= self.pace.files || self.last.elapsed() >= self.pace.every {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is pending: also when a run is about to fail, so that the next one need not copy it again.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        self.last = Instant::now();
+        let pending = std::mem::take(&mut self.pending);
+        // A single pack may place more files than one journal may name.
+        for entries in pending.chunks(ENTRIES_MAX) {
+            self.write(entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let body = encode_journal(&self.header, entries)?;
+        self.written += 1;
+        let Self {
+            table,
+            next_seq,
+            run,
+            written: n,
+            ..
+        } = *self;
+        let key = VaultKey::Journal {
+            table,
+            next_seq,
+            run,
+            n,
+        }
+        .object_key()?;
+        self.placer
+            .store
+            .put_new(&key, &Payload::from_bytes(body), self.placer.lock_until)
+            .await?;
+        Ok(())
+    }
+}
