@@ -19,6 +19,7 @@ mod bad_vault;
 mod cli;
 mod corpus_closure;
 mod corpus_round_trip;
+mod corpus_s3;
 mod demo;
 mod format_v1;
 mod history;
