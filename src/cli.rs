@@ -1,8 +1,8 @@
 //! The edge: reads arguments, environment, configuration and the clock once, runs one command, and turns what
 //! came of it into text and an exit code.
 //!
-//! Ctrl-C drops the running future. Nothing needs undoing then: what is not published is not visible, and the
-//! next run takes up what this one has placed.
+//! Ctrl-C drops the running future, after a moment for writing down what was placed. Nothing needs undoing then: what is
+//! not published is not visible, and the next run takes up what this one has placed.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
@@ -46,6 +47,9 @@ mod who;
 
 /// How long an interrupted command may take to be dropped before the process ends anyway.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// How long a command that listens for interrupts may take for its last words; within [`GRACE`].
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for blocking calls (a disk that hangs).
 const SHUTDOWN: Duration = Duration::from_millis(300);
@@ -98,6 +102,7 @@ fn prepare(
     };
     let around = Surroundings {
         config: &config,
+        vault: vault.as_deref().filter(|_| is_vault_by_flag(global)),
         folder: &folder,
         zone: &TimeZone::system(),
     };
@@ -110,22 +115,30 @@ fn prepare(
         clock: global.now.map_or(Clock::System, Clock::Pinned),
         output: Output::to_stdout(global.json, progress.shown()),
         progress,
+        interrupt: Interrupt::default(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         config,
     };
     Ok((request, context))
 }
 
+/// Whether a flag named the vault, and not the environment.
+fn is_vault_by_flag(global: &GlobalArgs) -> bool {
+    let given = global.vault.as_deref().map(OsStr::new);
+    given.is_some_and(|given| by_flag(given, "DELTAVAULT_VAULT"))
+}
+
+fn by_flag(given: &OsStr, variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|set| set != given)
+}
+
 /// What the next command has to say again because a flag said it to this one.
 fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
-    let by_flag = |given: Option<&OsStr>, variable| given != std::env::var_os(variable).as_deref();
-    let vault = vault
-        .filter(|_| global.vault.is_some())
-        .filter(|_| by_flag(global.vault.as_deref().map(OsStr::new), "DELTAVAULT_VAULT"));
+    let vault = vault.filter(|_| is_vault_by_flag(global));
     let config = global
         .config
         .as_deref()
-        .filter(|config| by_flag(Some(config.as_os_str()), "DELTAVAULT_CONFIG"))
+        .filter(|config| by_flag(config.as_os_str(), "DELTAVAULT_CONFIG"))
         .and_then(|config| std::path::absolute(config).ok());
     let program = std::env::args_os().next().unwrap_or_default();
     Again::new(&Again::program(&program), vault, config.as_deref())
@@ -149,9 +162,16 @@ fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
                 process::exit(ExitCode::Interrupted.number().into());
             }
         });
+        let ending = context.interrupt.clone();
+        let mut command = std::pin::pin!(run::run(request, &mut context));
         tokio::select! {
-            outcome = run::run(request, &mut context) => outcome,
-            Ok(()) = interrupted => Err(Error::Interrupted),
+            outcome = &mut command => outcome,
+            Ok(()) = interrupted => {
+                if ending.fire() {
+                    tokio::time::timeout(LAST_WORDS, command).await.ok();
+                }
+                Err(Error::Interrupted)
+            }
         }
     });
     runtime.shutdown_timeout(SHUTDOWN);

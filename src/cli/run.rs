@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
+use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 
 use super::again::Again;
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// Where progress goes.
     pub(crate) progress: Arc<dyn Progress>,
+    /// Fired by Ctrl-C.
+    pub(crate) interrupt: Interrupt,
     /// Whether somebody can be asked: stdin and stderr are a terminal, and the output is for people.
     pub(crate) can_ask: bool,
 }
@@ -101,7 +104,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
-        Request::Demo { dir } => Box::pin(demo::demo(dir, context)).await,
+        Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }
