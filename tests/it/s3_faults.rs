@@ -346,12 +346,13 @@ async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
     let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
     let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
     let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
-    let outcomes: [(Fault, Outcome, usize); 10] = [
+    let outcomes: [(Fault, Outcome, usize); 11] = [
         (Fault::Refused(503, "SlowDown"), None, 2),
         (Fault::ErrorDocument("SlowDown"), None, 2),
         (Fault::Refused(500, "InternalError"), Some(lost), 1),
         (Fault::ErrorDocument("InternalError"), Some(lost), 1),
         (Fault::DoneButRefused(500, "InternalError"), Some(lost), 1),
+        (Fault::DoneButRefused(503, "Unavailable"), Some(lost), 1),
         (Fault::AnswerLost, Some(lost), 1),
         (Fault::Silence, Some(lost), 1),
         (Fault::Refused(403, "AccessDenied"), Some(denied), 1),

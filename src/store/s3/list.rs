@@ -122,6 +122,7 @@ struct Group {
 struct Versions<'a> {
     store: &'a S3Store,
     prefix: &'a str,
+    start_after: Option<&'a str>,
     next: Next<Markers>,
     ready: VecDeque<ListedVersion>,
     open: Option<Group>,
@@ -140,6 +141,7 @@ pub(super) fn versions<'a>(
     let listing = Versions {
         store,
         prefix,
+        start_after,
         next: Next::From((start, None)),
         ready: VecDeque::new(),
         open: None,
