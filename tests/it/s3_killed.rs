@@ -152,7 +152,8 @@ async fn a_restore_killed_at_a_call_shows_no_table_without_its_files_and_goes_on
                     data.find(|name| name.starts_with("part") && !between.contains_key(*name));
                 assert_eq!(lacks, None, "call {n}, {fault:?}: the log came first");
             }
-            if died {
+            // When even the claim is gone, nothing is left to be done.
+            if died && between != scene.closure {
                 run(&scene, &words);
             }
             assert_eq!(wrong(&scene, &target).await, None, "call {n}, {fault:?}");
@@ -171,7 +172,9 @@ async fn contents(scene: &Scene, target: &str) -> BTreeMap<String, Vec<u8>> {
 
 /// What is wrong with a restored table.
 async fn wrong(scene: &Scene, target: &str) -> Option<String> {
-    let found = contents(scene, target).await;
+    let mut found = contents(scene, target).await;
+    // Of a run that was killed when all was done, a claim may be left until its time is over.
+    found.retain(|name, _| !name.starts_with("_deltavault/claim-"));
     let store = scene.store(target);
     (found != scene.closure).then(|| format!("{} has {:?}", store.uri(), found.keys()))
 }
