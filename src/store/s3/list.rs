@@ -196,6 +196,10 @@ impl Versions<'_> {
         for marker in markers.iter().filter(|marker| !newest(marker)) {
             rows.extend(marker_row(store, marker, encoded).map_err(failed)?);
         }
+        if let Some(start) = self.start_after {
+            // VersityGW begins with the key that was to be passed.
+            rows.retain(|row| row.key().as_str() > start);
+        }
         // Stable: each key's rows stay as they were put together above.
         rows.sort_by(|a, b| a.key().cmp(b.key()));
         if page.is_truncated() == Some(true) {
