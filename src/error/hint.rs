@@ -101,6 +101,11 @@ impl Error {
             Self::SourceFileMissing { table, .. } => {
                 format!("`deltavault restore {table} --heal` puts back what the vault holds")
             }
+            Self::SourceArchived { .. } => {
+                "thaw them at the source (`aws s3api restore-object`) and run the same command again: what could be \
+                 read is not copied twice"
+                    .into()
+            }
             Self::LimitReached { .. } => {
                 "run the same command again: it goes on where this one ended, at the newest version by then".into()
             }

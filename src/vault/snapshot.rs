@@ -155,6 +155,11 @@ enum Failure {
         version: Version,
         files: Vec<String>,
     },
+    /// Data files of V are in archive storage.
+    Archived {
+        version: Version,
+        files: Vec<String>,
+    },
     /// The run's owner wants it to end here.
     Limit {
         version: Version,
@@ -281,7 +286,7 @@ impl Snapshotter {
                         .note(&format!("{object} is damaged; building on something else"));
                     damaged.push(object.clone());
                 }
-                Failure::Error(_) | Failure::Limit { .. } => {
+                Failure::Error(_) | Failure::Archived { .. } | Failure::Limit { .. } => {
                     return Err(failure.into_error(request));
                 }
                 Failure::Moved { file } => {
@@ -466,6 +471,11 @@ impl Failure {
             Self::Error(error) => error,
             Self::Moved { file } => Error::SourceMoving { table, file },
             Self::Vanished { version, files } => Error::SourceFileMissing {
+                table,
+                version,
+                files,
+            },
+            Self::Archived { version, files } => Error::SourceArchived {
                 table,
                 version,
                 files,

@@ -22,6 +22,8 @@ use wire::{Body, Head, Meddle, Relayed, Wire};
 pub(crate) enum Fault {
     /// The server never sees it; the answer is an error with this status and code.
     Refused(u16, &'static str),
+    /// As [`Fault::Refused`], with a message.
+    RefusedSaying(u16, &'static str, &'static str),
     /// The server does it, and the answer is an error with this status and code.
     DoneButRefused(u16, &'static str),
     /// The server never sees it, and the answer is a success whose body is an error with this code.
@@ -45,6 +47,9 @@ pub(crate) enum Fault {
     /// The server does it, and the answer waits for as long as the test wants.
     HeldAfter,
 }
+
+/// What an answer of the proxy says.
+const SAID: &str = "Said by the proxy.";
 
 type Matches = Box<dyn Fn(&S3Call) -> bool + Send>;
 
@@ -276,12 +281,17 @@ async fn exchange(
     match &fault {
         Some(Fault::Refused(status, code)) => {
             client.discard(sending).await?;
-            client.answer(*status, code, without_body).await?;
+            client.answer(*status, code, SAID, without_body).await?;
+            return Ok(true);
+        }
+        Some(Fault::RefusedSaying(status, code, message)) => {
+            client.discard(sending).await?;
+            client.answer(*status, code, message, without_body).await?;
             return Ok(true);
         }
         Some(Fault::ErrorDocument(code)) => {
             client.discard(sending).await?;
-            client.answer(200, code, without_body).await?;
+            client.answer(200, code, SAID, without_body).await?;
             return Ok(true);
         }
         Some(Fault::Silence) => {
@@ -313,7 +323,7 @@ async fn exchange(
     let meddle = match &fault {
         Some(Fault::DoneButRefused(status, code)) => {
             server.discard(answering).await?;
-            client.answer(*status, code, without_body).await?;
+            client.answer(*status, code, SAID, without_body).await?;
             return Ok(true);
         }
         Some(Fault::AnswerLost) => {
