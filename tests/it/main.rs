@@ -33,6 +33,7 @@ mod requests;
 mod restore_by_hand;
 mod restore_plan;
 mod s3_faults;
+mod s3_killed;
 mod sample_vault;
 mod store_conformance;
 mod store_local;

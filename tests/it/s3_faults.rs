@@ -3,58 +3,26 @@
 //!
 //! A calm run tells which kinds of calls there are. Then each kind meets each fault, in a place of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use deltavault::Error;
-use deltavault::ExitCode;
-use deltavault::format::ledger::Bodies;
-use deltavault::plan::restore::Mode;
-use deltavault::store::memory::MemoryStore;
-use deltavault::store::s3::{S3Client, S3Settings, S3Store};
+use deltavault::store::s3::S3Store;
 use deltavault::store::{
-    CopySource, ListedVersion, Payload, ReadStore, RestoreStore, StoreError, StoreErrorKind,
-    WriteStore, read_all,
+    CopySource, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all,
 };
-use deltavault::vault::Vault;
-use deltavault::vault::restore::RestoreDone;
-use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::store_conformance::assert_fails;
-use super::support::proxy::{Fault, Proxy, S3Call};
-use super::support::s3::{self, Bucket, Server};
-use super::support::table::Table;
-use super::support::verified::{ALL, verify};
-use super::support::world::{init, request, restore_request, restorer, snapshotter, source};
-
-/// More than a pack may take.
-const LARGE: usize = 1024 * 1024 + 1;
-
-/// How long a client waits for an answer where none will come.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::support::proxy::{Fault, S3Call};
+use super::support::s3::{self, Bucket};
+use super::support::s3_scene::{LARGE, Scene, everything};
+use super::support::world::init;
 
 /// How many trials run side by side: they mostly wait.
 const TRIALS: usize = 4;
-
-/// A table in a bucket, and a bucket for vaults and restored tables.
-struct Scene {
-    server: Server,
-    closure: BTreeMap<String, Vec<u8>>,
-    direct: S3Client,
-    live: String,
-    bucket: String,
-    next: AtomicUsize,
-}
-
-/// A way to the server that things happen on.
-struct Way {
-    proxy: Proxy,
-    client: S3Client,
-}
 
 /// What kind of call it is: the operation, and the folder that it is about.
 type Kind = (&'static str, String);
@@ -69,120 +37,6 @@ fn kind_of(call: &S3Call) -> Kind {
     let folder = folder.split('=').next().unwrap_or_default();
     let place = place.trim_end_matches(|it: char| it.is_ascii_digit());
     (call.operation, format!("{place}/{folder}"))
-}
-
-impl Scene {
-    async fn set(server: Server) -> Self {
-        let direct = server.client().await;
-        let live = format!("s3://{}/orders", server.bucket(Bucket::Versioned).await);
-        let store: Arc<dyn RestoreStore> = Arc::new(S3Store::open(&direct, &live).unwrap());
-        let mut table = Table::create(store, "orders").await;
-        table.append(2, LARGE).await;
-        table.append(2, 100).await;
-        table.checkpoint().await;
-        table.append(1, 200).await;
-        Self {
-            closure: table.closure().await,
-            direct,
-            live,
-            bucket: server.bucket(Bucket::Versioned).await,
-            next: AtomicUsize::new(0),
-            server,
-        }
-    }
-
-    async fn way(&self) -> Way {
-        let proxy = self.server.proxy();
-        let settings = S3Settings {
-            patience: Some(PATIENCE),
-            ..self.server.settings(proxy.url(), self.server.keys.clone())
-        };
-        let client = S3Client::connect(&settings).await.unwrap();
-        Way { proxy, client }
-    }
-
-    /// A place in the bucket that nothing was put to yet.
-    fn place(&self, name: &str) -> String {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("s3://{}/{name}{number}", self.bucket)
-    }
-
-    fn store(&self, uri: &str) -> S3Store {
-        S3Store::open(&self.direct, uri).unwrap()
-    }
-
-    async fn new_vault(&self) -> String {
-        let uri = self.place("vault");
-        init(&self.store(&uri)).await;
-        uri
-    }
-
-    async fn snapshot(&self, client: &S3Client, vault: &str) -> Result<SnapshotDone, Error> {
-        let store = S3Store::open(client, vault).unwrap();
-        let live = S3Store::open(client, &self.live).unwrap();
-        let mut snapshotter = snapshotter(Arc::new(store)).await?;
-        snapshotter.journal = JournalPace {
-            files: 1,
-            ..JournalPace::default()
-        };
-        let request = request(&self.live, 0);
-        snapshotter.take(&source(Arc::new(live)), &request).await
-    }
-
-    async fn restore(
-        &self,
-        client: &S3Client,
-        vault: &str,
-        done: &SnapshotDone,
-        target: &str,
-    ) -> Result<RestoreDone, Error> {
-        let vault = S3Store::open(client, vault).unwrap();
-        let target = S3Store::open(client, target).unwrap();
-        let restorer = restorer(Arc::new(vault), Arc::new(target)).await?;
-        let request = restore_request(done, Mode::To, 1);
-        let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await
-    }
-
-    /// How many snapshots can be seen.
-    async fn visible(&self, vault: &str) -> usize {
-        let store: Arc<dyn ReadStore> = Arc::new(self.store(vault));
-        let vault = Vault::open(store).await.unwrap();
-        let key = request(&self.live, 0).key;
-        let chain = vault.chain(&key, Bodies::default(), &[]).await.unwrap();
-        assert_eq!(
-            chain.findings,
-            [],
-            "a fault must leave nothing to remark on"
-        );
-        chain.links.len()
-    }
-
-    /// What is wrong with the vault, or with what it holds of the table.
-    async fn wrong_in(&self, vault: &str, done: &SnapshotDone) -> Option<String> {
-        let store: Arc<dyn ReadStore> = Arc::new(self.store(vault));
-        let opened = Vault::open(Arc::clone(&store)).await.unwrap();
-        let verified = verify(&opened, ALL).await;
-        if verified.code() != ExitCode::Done {
-            return Some(format!("{:#?}", verified.findings));
-        }
-        let target = MemoryStore::new("s3://elsewhere/orders");
-        let restorer = restorer(store, Arc::new(target.clone())).await.unwrap();
-        let request = restore_request(done, Mode::To, 1);
-        let plan = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan).await.unwrap();
-        let found = everything(Arc::new(target)).await;
-        (found != self.closure).then(|| "other bytes come back".to_owned())
-    }
-}
-
-async fn everything(store: Arc<dyn RestoreStore>) -> BTreeMap<String, Vec<u8>> {
-    let table = Table::open(store);
-    let mut found = BTreeMap::new();
-    for name in table.names("").await {
-        found.insert(name.clone(), table.read(&name).await);
-    }
-    found
 }
 
 /// Every fault, and what a run that it fails says; nothing where it must not fail.
@@ -492,12 +346,13 @@ async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
     let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
     let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
     let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
-    let outcomes: [(Fault, Outcome, usize); 10] = [
+    let outcomes: [(Fault, Outcome, usize); 11] = [
         (Fault::Refused(503, "SlowDown"), None, 2),
         (Fault::ErrorDocument("SlowDown"), None, 2),
         (Fault::Refused(500, "InternalError"), Some(lost), 1),
         (Fault::ErrorDocument("InternalError"), Some(lost), 1),
         (Fault::DoneButRefused(500, "InternalError"), Some(lost), 1),
+        (Fault::DoneButRefused(503, "Unavailable"), Some(lost), 1),
         (Fault::AnswerLost, Some(lost), 1),
         (Fault::Silence, Some(lost), 1),
         (Fault::Refused(403, "AccessDenied"), Some(denied), 1),

@@ -26,8 +26,10 @@ pub(super) enum Again {
     Never,
     /// The call was refused for the moment and did nothing.
     Soon,
-    /// The server, or what stands before it, asks for fewer calls.
+    /// The server asks for fewer calls; it did nothing.
     Slower,
+    /// What stands before the server asks for fewer calls; the server may have done what it should.
+    SlowerUnknown,
     /// The answer is lost: the call may have done what it should.
     Unknown,
 }
@@ -164,12 +166,11 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             | "TooManyRequests"
             | "Throttling"
             | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "ServiceUnavailable"
-            | "Busy",
+            | "RequestLimitExceeded",
             _,
         )
-        | (_, 429 | 503) => passing(Again::Slower),
+        | (_, 429) => passing(Again::Slower),
+        (_, 503) => passing(Again::SlowerUnknown),
         ("NotImplemented", _) | (_, 501) => never(StoreErrorKind::Unsupported { reason: detail() }),
         ("XMinioStorageFull" | "QuotaExceeded", _) | (_, 507) => never(StoreErrorKind::NoSpace),
         (_, 403) => never(StoreErrorKind::Denied { detail: detail() }),
@@ -247,6 +248,8 @@ mod tests {
         for (status, code, again) in [
             (503, "SlowDown", Again::Slower),
             (429, "", Again::Slower),
+            (503, "ServiceUnavailable", Again::SlowerUnknown),
+            (503, "", Again::SlowerUnknown),
             (500, "InternalError", Again::Unknown),
             (200, "InternalError", Again::Unknown),
             (200, "SlowDown", Again::Slower),

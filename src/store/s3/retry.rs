@@ -179,9 +179,12 @@ impl S3Client {
                 Again::Soon => ATTEMPTS,
                 Again::Slower => {
                     self.pace().slow_down();
-                    // Of S3 itself it says that nothing was done; a gateway says it of a server that it lost.
-                    perhaps_done = true;
                     ATTEMPTS_WHEN_SLOWED
+                }
+                Again::SlowerUnknown => {
+                    self.pace().slow_down();
+                    perhaps_done = true;
+                    if lost == 1 { 1 } else { ATTEMPTS_WHEN_SLOWED }
                 }
                 Again::Unknown => {
                     perhaps_done = true;
@@ -190,7 +193,7 @@ impl S3Client {
             };
             if made >= most {
                 break match (failure.again, lost) {
-                    (Again::Unknown, 1) => StoreErrorKind::Interrupted,
+                    (Again::Unknown | Again::SlowerUnknown, 1) => StoreErrorKind::Interrupted,
                     _ => failure.kind,
                 };
             }
