@@ -1,8 +1,8 @@
 //! The edge: reads arguments, environment, configuration and the clock once, runs one command, and turns what
 //! came of it into text and an exit code.
 //!
-//! Ctrl-C drops the running future. Nothing needs undoing then: what is not published is not visible, and the
-//! next run takes up what this one has placed.
+//! Ctrl-C drops the running future, after a moment for writing down what was placed. Nothing needs undoing then: what is
+//! not published is not visible, and the next run takes up what this one has placed.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
@@ -46,6 +47,9 @@ mod who;
 
 /// How long an interrupted command may take to be dropped before the process ends anyway.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// How long a command that listens for interrupts may take for its last words; within [`GRACE`].
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for blocking calls (a disk that hangs).
 const SHUTDOWN: Duration = Duration::from_millis(300);
@@ -111,6 +115,7 @@ fn prepare(
         clock: global.now.map_or(Clock::System, Clock::Pinned),
         output: Output::to_stdout(global.json, progress.shown()),
         progress,
+        interrupt: Interrupt::default(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         config,
     };
@@ -157,9 +162,16 @@ fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
                 process::exit(ExitCode::Interrupted.number().into());
             }
         });
+        let ending = context.interrupt.clone();
+        let mut command = std::pin::pin!(run::run(request, &mut context));
         tokio::select! {
-            outcome = run::run(request, &mut context) => outcome,
-            Ok(()) = interrupted => Err(Error::Interrupted),
+            outcome = &mut command => outcome,
+            Ok(()) = interrupted => {
+                if ending.fire() {
+                    tokio::time::timeout(LAST_WORDS, command).await.ok();
+                }
+                Err(Error::Interrupted)
+            }
         }
     });
     runtime.shutdown_timeout(SHUTDOWN);

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::Timestamp;
+use deltavault::plan::price::NanoUsd;
 
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
@@ -137,9 +138,47 @@ pub(crate) struct SnapshotArgs {
     /// Print the plan and change nothing [take the snapshot]
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Begin no file after TIME, or after a duration like 6h; the next run goes on [never]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Copy no more than N bytes, like 500GB or 2TiB; the next run goes on [all]
+    #[arg(long, value_name = "N", value_parser = parse_bytes)]
+    pub(crate) max_bytes: Option<u64>,
+    /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
+    #[arg(long, value_name = "X", value_parser = parse_usd)]
+    pub(crate) max_usd: Option<NanoUsd>,
     /// Build on nothing from snapshot ID on; repeatable
     #[arg(long, value_name = "ID")]
     pub(crate) distrust: Vec<SnapshotPrefix>,
+}
+
+/// Reads a number of bytes: a whole number, with a unit of thousands or of 1,024s.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let power = |base: u64, exponent| Ok(base.pow(exponent));
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Ok(1),
+        "kb" => power(1000, 1),
+        "mb" => power(1000, 2),
+        "gb" => power(1000, 3),
+        "tb" => power(1000, 4),
+        "kib" => power(1024, 1),
+        "mib" => power(1024, 2),
+        "gib" => power(1024, 3),
+        "tib" => power(1024, 4),
+        other => Err(format!("{other:?} is no unit of bytes")),
+    }?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write it like 500GB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "it is more than can be counted".to_owned())
+}
+
+fn parse_usd(text: &str) -> Result<NanoUsd, String> {
+    NanoUsd::parse(text).ok_or_else(|| "write it like 12 or 0.50".to_owned())
 }
 
 /// Flags of `snapshots`.

@@ -2,11 +2,14 @@
 //! read. From here on nothing is parsed again and no combination is left that means nothing.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap_complete::Shell;
 use deltavault::Error;
 use deltavault::format::{Scope, Trigger};
-use deltavault::ids::Version;
+use deltavault::ids::{Timestamp, Version};
+use deltavault::plan::price::NanoUsd;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::args::{
@@ -77,8 +80,41 @@ pub(crate) struct SnapshotRequest {
     pub(crate) trigger: Trigger,
     /// Whether the plan is all that is wanted.
     pub(crate) dry_run: bool,
+    /// When to begin no more files.
+    pub(crate) until: Option<Until>,
+    /// The most bytes to copy.
+    pub(crate) max_bytes: Option<u64>,
+    /// The most money to spend.
+    pub(crate) max_usd: Option<NanoUsd>,
     /// Snapshots to build nothing on.
     pub(crate) distrust: Vec<SnapshotPrefix>,
+}
+
+/// When a run begins no more files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// At a time.
+    Time(When),
+    /// So long after it began.
+    After(SignedDuration),
+}
+
+impl Until {
+    fn parse(text: &str, zone: &TimeZone) -> Result<Self, Error> {
+        match text.parse::<SignedDuration>() {
+            Ok(after) if after.is_positive() => Ok(Self::After(after)),
+            Ok(_) | Err(_) => When::parse(text, zone).map(Self::Time),
+        }
+    }
+
+    /// How long after `now`; nothing for what is past.
+    pub(crate) fn after(&self, now: Timestamp) -> Duration {
+        let after = match self {
+            Self::Time(when) => when.time.duration_since(now),
+            Self::After(after) => *after,
+        };
+        Duration::try_from(after).unwrap_or_default()
+    }
 }
 
 /// A table that a snapshot is taken of.
@@ -274,6 +310,12 @@ impl SnapshotRequest {
             class: args.class,
             trigger: args.trigger.into(),
             dry_run: args.dry_run,
+            until: args
+                .until
+                .map(|text| Until::parse(&text, around.zone))
+                .transpose()?,
+            max_bytes: args.max_bytes,
+            max_usd: args.max_usd,
             distrust: args.distrust,
         })
     }

@@ -80,6 +80,14 @@ pub(crate) struct SnapshotPlanned {
     pub(crate) new_files: u64,
     /// Their bytes, as the log gives them.
     pub(crate) new_bytes: u64,
+    /// How they would go into the vault.
+    pub(crate) ways: Vec<WayRow>,
+    /// GET, HEAD and the like that it would take, estimated.
+    pub(crate) read_requests: u64,
+    /// PUT, COPY, POST and LIST that it would take, estimated.
+    pub(crate) write_requests: u64,
+    /// What requests, and storage until the promise ends, cost by the list in US dollars, estimated; of a vault on S3.
+    pub(crate) usd: Option<String>,
     /// Data files that it holds already.
     pub(crate) known_files: u64,
     /// The retention class it would get.
@@ -88,6 +96,19 @@ pub(crate) struct SnapshotPlanned {
     pub(crate) promise: Timestamp,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
+}
+
+/// New files that go one way into the vault.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WayRow {
+    /// `pack`, `stream`, `copy` or `parts`.
+    pub(crate) way: &'static str,
+    /// Why.
+    pub(crate) reason: String,
+    /// Files.
+    pub(crate) files: u64,
+    /// Their bytes, as the log gives them.
+    pub(crate) bytes: u64,
 }
 
 /// A snapshot is published.

@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
+use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 
 use super::again::Again;
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// Where progress goes.
     pub(crate) progress: Arc<dyn Progress>,
+    /// Fired by Ctrl-C.
+    pub(crate) interrupt: Interrupt,
     /// Whether somebody can be asked: stdin and stderr are a terminal, and the output is for people.
     pub(crate) can_ask: bool,
 }

@@ -12,7 +12,7 @@ use deltavault::ids::ObjectKey;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::{LocalStore, StoreLock};
 use deltavault::store::s3::{S3Client, S3Settings, S3Store};
-use deltavault::store::{ReadStore as _, StoreError, StoreErrorKind, local_path};
+use deltavault::store::{ReadStore as _, StoreError, StoreErrorKind, WriteStore, local_path};
 use deltavault::vault::Vault;
 use deltavault::vault::look::TableRef;
 use deltavault::vault::restore::OpenOutsideForRestore;
@@ -220,6 +220,26 @@ impl OpenVault {
             place,
             stores,
         })
+    }
+
+    /// Whether requests and storage are paid for.
+    pub(crate) fn is_on_s3(&self) -> bool {
+        matches!(self.place, Place::Bucket(_))
+    }
+
+    /// The storage class of blobs and copies, where the configuration says one.
+    pub(crate) fn storage_class(&self) -> Option<&str> {
+        self.stores.0.vault.settings.storage_class.as_deref()
+    }
+
+    /// The vault's place for blobs and copies.
+    pub(crate) fn bulk(&self) -> Arc<dyn WriteStore> {
+        match (&self.place, self.storage_class()) {
+            (Place::Bucket(store), Some(class)) => {
+                Arc::new(store.clone().with_storage_class(class))
+            }
+            (place, _) => place.write(),
+        }
     }
 
     /// Keeps a prune away while a snapshot is being taken. In a bucket its role and the objects' age do that.

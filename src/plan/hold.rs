@@ -27,6 +27,18 @@ pub enum Way {
     Parts,
 }
 
+impl Way {
+    /// The way as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pack => "pack",
+            Self::Stream => "stream",
+            Self::Copy => "copy",
+            Self::Parts => "parts",
+        }
+    }
+}
+
 /// What a run knows of the way from one place into the vault without bytes passing through it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pair {

@@ -14,7 +14,8 @@ use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
 use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope, Totals};
 use crate::ids::{Digest, Location, Version};
-use crate::plan::hold::{PACK_FILES, UNKNOWN_SIZE};
+use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way, part_size};
+use crate::plan::price::Requests;
 use crate::source::LOG_PREFIX;
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
@@ -397,6 +398,99 @@ pub fn plan_batches<E>(
         }
         (!pack.is_empty()).then(|| Ok(Batch::Pack(std::mem::take(&mut pack))))
     })
+}
+
+impl Batch {
+    /// Its files.
+    pub fn needs(&self) -> &[Need] {
+        match self {
+            Self::Pack(needs) => needs,
+            Self::Single(need) => std::slice::from_ref(need),
+        }
+    }
+
+    /// Its bytes, as far as can be known before they are read.
+    pub fn likely_size(&self) -> u64 {
+        self.needs().iter().map(Need::likely_size).sum()
+    }
+
+    /// The requests that it takes on the way that it goes.
+    pub fn requests(&self, way: Way) -> Requests {
+        let (reads, writes) = match (self, way) {
+            (Self::Pack(needs), _) => (needs.len() as u64, 1),
+            (Self::Single(_), Way::Pack | Way::Stream) => (1, 1),
+            // A look before, and one after where the answer has no digest.
+            (Self::Single(_), Way::Copy) => (2, 1),
+            (Self::Single(need), Way::Parts) => {
+                let size = need.likely_size();
+                (2, 2 + size.div_ceil(part_size(size)))
+            }
+        };
+        Requests { reads, writes }
+    }
+}
+
+/// What goes one way into the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Going {
+    /// The way.
+    pub way: Way,
+    /// Why.
+    pub reason: Reason,
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// How a snapshot's new files would go into the vault, way by way, and the requests that this takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// The ways.
+    pub going: Vec<Going>,
+    /// The requests, log and manifest included.
+    pub requests: Requests,
+}
+
+/// What publishing takes whatever is new: `vault.json`, ledger, head, journals, log, hint; page, manifest, record.
+const ALWAYS: Requests = Requests {
+    reads: 10,
+    writes: 4,
+};
+
+impl Outlook {
+    /// Nothing to copy, all the same a record to publish.
+    pub fn new() -> Self {
+        Self {
+            going: Vec::new(),
+            requests: ALWAYS,
+        }
+    }
+
+    /// Adds a batch that goes a way.
+    pub fn add(&mut self, batch: &Batch, (way, reason): (Way, Reason)) {
+        let before = self.requests;
+        let requests = batch.requests(way);
+        self.requests.reads += requests.reads;
+        self.requests.writes += requests.writes;
+        let files = batch.needs().len() as u64;
+        // A journal and a page for about every thousand files.
+        let all = |requests: &Requests| requests.reads / 1000;
+        self.requests.writes += 2 * (all(&self.requests) - all(&before));
+        let bytes = batch.likely_size();
+        match self.going.iter_mut().find(|going| going.way == way) {
+            Some(going) => {
+                going.files += files;
+                going.bytes += bytes;
+            }
+            None => self.going.push(Going {
+                way,
+                reason,
+                files,
+                bytes,
+            }),
+        }
+    }
 }
 
 /// Sums up a manifest as its entries go by.

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::format::record::TableIdentity;
 use crate::format::{LockMode, Record, Scope, TableKey, Trigger};
 use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
-use crate::plan::snapshot::BaseUse;
+use crate::plan::snapshot::{BaseUse, Outlook, plan_batches};
 use crate::progress::{NoProgress, Phase, PlannedWork, Progress};
 use crate::source::Source;
 use crate::spool::{Scratch, Spool};
@@ -77,6 +77,14 @@ pub struct SnapshotRequest {
     pub distrust: Vec<SnapshotId>,
 }
 
+impl SnapshotRequest {
+    /// For how many days what is placed now is paid for.
+    pub fn days(&self) -> u64 {
+        let hours = self.promise.duration_since(self.now).as_hours();
+        u64::try_from(hours).unwrap_or_default().div_ceil(24)
+    }
+}
+
 /// A snapshot that was published.
 #[derive(Debug, Clone)]
 pub struct SnapshotDone {
@@ -101,6 +109,8 @@ pub struct SnapshotPlan {
     pub files: u64,
     /// Their bytes, as far as the log says.
     pub bytes: u64,
+    /// How they would go into the vault.
+    pub outlook: Outlook,
     /// Data files that are held already.
     pub known_files: u64,
     /// What the owner should know.
@@ -210,18 +220,34 @@ impl Snapshotter {
                 unchanged: true,
                 files: 0,
                 bytes: 0,
+                outlook: Outlook::new(),
                 known_files: past.record.totals.data_files,
                 findings: pinned.findings,
             }),
-            Attempt::Planned(planned) => Ok(SnapshotPlan {
-                version: planned.pinned.version,
-                base: planned.pinned.base.as_ref().map(|base| base.past.id),
-                unchanged: false,
-                files: planned.closure.copy.len(),
-                bytes: planned.closure.copy_bytes,
-                known_files: planned.closure.kept + planned.closure.known.len(),
-                findings: planned.pinned.findings,
-            }),
+            Attempt::Planned(planned) => {
+                let Planned {
+                    pinned, closure, ..
+                } = *planned;
+                let (files, bytes) = (closure.copy.len(), closure.copy_bytes);
+                let known_files = closure.kept + closure.known.len();
+                let needs = closure.copy.finish()?;
+                let mut outlook = Outlook::new();
+                for batch in plan_batches(needs.map(|need| Ok::<_, Error>(need?.row))) {
+                    let batch = batch?;
+                    let way = data::outlook(&batch, source, self.bulk.as_ref());
+                    outlook.add(&batch, way);
+                }
+                Ok(SnapshotPlan {
+                    version: pinned.version,
+                    base: pinned.base.as_ref().map(|base| base.past.id),
+                    unchanged: false,
+                    files,
+                    bytes,
+                    outlook,
+                    known_files,
+                    findings: pinned.findings,
+                })
+            }
         }
     }
 

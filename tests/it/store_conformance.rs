@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deltavault::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::local::LocalStore;
-use deltavault::store::memory::MemoryStore;
+use deltavault::store::memory::{CopyMode, MemoryService, MemoryStore};
 use deltavault::store::{
     Attributes, ListedVersion, Payload, PayloadData, ReadStore, RestoreStore, StoreErrorKind,
     WriteStore, read_all, read_range, read_verified,
@@ -19,6 +19,14 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::support::s3::{self, Bucket};
+
+use self::copies::{
+    a_copy_is_the_object_it_was_made_from, a_copy_of_a_named_version_is_of_that_version,
+    a_copy_of_another_object_than_was_seen_is_refused, a_part_that_fails_leaves_no_object,
+    parts_make_one_object,
+};
+
+mod copies;
 
 /// A store under test, and what it promises beyond the traits.
 struct Subject {
@@ -45,6 +53,13 @@ fn memory_subject(store: MemoryStore, versions: bool, locks: bool) -> Subject {
 
 async fn memory() -> Option<Subject> {
     let store = MemoryStore::new("s3://bucket/vault");
+    Some(memory_subject(store, true, true))
+}
+
+async fn memory_in_a_service() -> Option<Subject> {
+    let service = MemoryService::new("memory");
+    let store = MemoryStore::new("s3://bucket/vault").in_service(&service);
+    store.set_copy_mode(CopyMode::AttestsWhenAsked);
     Some(memory_subject(store, true, true))
 }
 
@@ -92,7 +107,7 @@ async fn s3_plain() -> Option<Subject> {
 
 async fn s3_subject(kind: Bucket) -> Option<Subject> {
     let store = s3::server()?.store(kind).await;
-    let soon = Timestamp::now() + jiff::SignedDuration::from_hours(3 * 24);
+    let soon = s3::now() + jiff::SignedDuration::from_hours(3 * 24);
     Some(Subject {
         store: Arc::new(store),
         versions: kind != Bucket::Plain,
@@ -127,6 +142,11 @@ macro_rules! conformance {
                 remove_needs_the_tag_that_was_seen,
                 a_lock_is_proven_where_there_are_locks,
                 a_lock_on_what_is_gone_is_not_found,
+                a_copy_is_the_object_it_was_made_from,
+                a_copy_of_another_object_than_was_seen_is_refused,
+                a_copy_of_a_named_version_is_of_that_version,
+                parts_make_one_object,
+                a_part_that_fails_leaves_no_object,
             );
         })+
     };
@@ -145,6 +165,7 @@ macro_rules! cases {
 
 conformance!(
     memory,
+    memory_in_a_service,
     memory_without_attested_sha256,
     memory_without_versions,
     local,

@@ -74,6 +74,22 @@ impl Output {
             row.class,
             minute(row.promise),
         ))?;
+        for way in &row.ways {
+            self.print(format_args!(
+                "  {}: {} files, {}, because {}",
+                way.way,
+                HumanCount(way.files),
+                HumanBytes(way.bytes),
+                way.reason
+            ))?;
+        }
+        if let Some(usd) = &row.usd {
+            self.print(format_args!(
+                "  about {} reading and {} writing requests; about {usd} USD by S3 list prices, storage until then included",
+                HumanCount(row.read_requests),
+                HumanCount(row.write_requests),
+            ))?;
+        }
         self.findings(&row.findings)?;
         self.print(format_args!("NOTHING CHANGED"))
     }

@@ -9,10 +9,12 @@ use deltavault::format::ledger::{Bodies, resolve_prefix};
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Timestamp};
+use deltavault::plan::price::Prices;
 use deltavault::plan::retention::{self, promise};
+use deltavault::plan::snapshot::Going;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
-use deltavault::vault::snapshot::{self, SnapshotPlan, Snapshotter};
+use deltavault::vault::snapshot::{self, Limits, MaxPrice, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
@@ -21,7 +23,7 @@ use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
-use crate::cli::rows::{SnapshotDone, SnapshotPlanned};
+use crate::cli::rows::{SnapshotDone, SnapshotPlanned, WayRow};
 use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::who;
 
@@ -64,7 +66,9 @@ pub(super) async fn snapshot(
     let open = context.open_vault().await?;
     // A dry run writes nothing, not even the file that a lock needs.
     let _lock = if request.dry_run { None } else { open.share()? };
-    let taker = Taker::new(open, Arc::clone(&context.progress));
+    let mut taker = Taker::new(open, Arc::clone(&context.progress));
+    taker.snapshotter.interrupt = context.interrupt.clone();
+    taker.snapshotter.limits = limits(&request, &taker.open, context.clock.now());
     let run = Run {
         trigger: request.trigger,
         class: request.class.clone(),
@@ -102,6 +106,7 @@ pub(super) async fn snapshot(
         })
         .buffer_unordered(TABLES_AT_A_TIME);
     let mut code = ExitCode::Done;
+    let mut interrupted = false;
     let mut failed = Vec::new();
     let mut codes = Vec::new();
     while let Some((name, outcome)) = outcomes.next().await {
@@ -121,6 +126,8 @@ pub(super) async fn snapshot(
                     code = ExitCode::Findings;
                 }
             }
+            // Those tables that go on write down what they have placed before they end, too.
+            Err(Error::Interrupted) => interrupted = true,
             Err(error) if of == 1 => return Err(error),
             Err(error) => {
                 output.table_failed(name, &error)?;
@@ -131,10 +138,26 @@ pub(super) async fn snapshot(
         // What is done is told even when the next table takes an hour.
         output.finish()?;
     }
+    if interrupted {
+        return Err(Error::Interrupted);
+    }
     if failed.is_empty() {
         return Ok(code);
     }
     Err(Error::SomeTablesFailed { failed, of, codes })
+}
+
+/// Where the run ends early.
+fn limits(request: &SnapshotRequest, open: &OpenVault, now: Timestamp) -> Limits {
+    let until = request.until.as_ref();
+    Limits::new(
+        until.map(|until| tokio::time::Instant::now() + until.after(now)),
+        request.max_bytes,
+        request.max_usd.map(|amount| MaxPrice {
+            amount,
+            prices: Prices::of(open.storage_class()),
+        }),
+    )
 }
 
 enum Outcome {
@@ -148,6 +171,7 @@ impl Taker {
         Self {
             snapshotter: Snapshotter {
                 progress,
+                bulk: open.bulk(),
                 ..Snapshotter::new(
                     cache::with_pages(open.vault.clone()),
                     open.place.write(),
@@ -291,6 +315,7 @@ impl Taker {
             unchanged,
             files,
             bytes,
+            outlook,
             known_files,
             findings,
         } = plan.map_err(|error| named(error, job))?;
@@ -301,11 +326,28 @@ impl Taker {
             unchanged,
             new_files: files,
             new_bytes: bytes,
+            read_requests: outlook.requests.reads,
+            write_requests: outlook.requests.writes,
+            usd: self.open.is_on_s3().then(|| {
+                Prices::of(self.open.storage_class())
+                    .estimate(outlook.requests, bytes, job.request.days())
+                    .to_string()
+            }),
+            ways: outlook.going.into_iter().map(way_row).collect(),
             known_files,
             class: job.request.class.clone(),
             promise: job.request.promise,
             findings,
         })
+    }
+}
+
+fn way_row(going: Going) -> WayRow {
+    WayRow {
+        way: going.way.as_str(),
+        reason: going.reason.to_string(),
+        files: going.files,
+        bytes: going.bytes,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) enum Again {
     Never,
     /// The call was refused for the moment and did nothing.
     Soon,
-    /// The server asks for fewer calls; it did nothing.
+    /// The server, or what stands before it, asks for fewer calls.
     Slower,
     /// The answer is lost: the call may have done what it should.
     Unknown,
@@ -176,7 +176,8 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
         ("InvalidRequest", _) if is_worm(said.message) => {
             never(StoreErrorKind::Denied { detail: detail() })
         }
-        (_, 500..) => passing(Again::Unknown),
+        // Said with a 200 too: S3 begins to answer a copy before it is done.
+        ("InternalError", _) | (_, 500..) => passing(Again::Unknown),
         _ => never(StoreErrorKind::Unsupported { reason: detail() }),
     }
 }
@@ -218,7 +219,7 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The last cause of an error: what the operating system or the other side said.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }
 
@@ -246,6 +247,8 @@ mod tests {
             (503, "SlowDown", Again::Slower),
             (429, "", Again::Slower),
             (500, "InternalError", Again::Unknown),
+            (200, "InternalError", Again::Unknown),
+            (200, "SlowDown", Again::Slower),
             (502, "", Again::Unknown),
             (400, "RequestTimeout", Again::Unknown),
             (409, "ConditionalRequestConflict", Again::Soon),

@@ -179,6 +179,8 @@ impl S3Client {
                 Again::Soon => ATTEMPTS,
                 Again::Slower => {
                     self.pace().slow_down();
+                    // Of S3 itself it says that nothing was done; a gateway says it of a server that it lost.
+                    perhaps_done = true;
                     ATTEMPTS_WHEN_SLOWED
                 }
                 Again::Unknown => {

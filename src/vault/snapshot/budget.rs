@@ -136,8 +136,6 @@ pub struct MaxPrice {
     pub amount: NanoUsd,
     /// By which prices.
     pub prices: Prices,
-    /// For how many days bytes are kept.
-    pub days: u64,
 }
 
 #[derive(Debug, Default)]
@@ -183,9 +181,9 @@ impl Limits {
         }
     }
 
-    /// Spends `bytes` and `requests`, or says which limit is in the way. The first spending of a run is always
+    /// Spends `bytes`, to be kept for so many days, and `requests`, or says which limit is in the way. The first spending of a run is always
     /// allowed: a limit below the size of one file would else stop every night at the same file.
-    pub(super) fn spend(&self, requests: Requests, bytes: u64) -> Option<Limit> {
+    pub(super) fn spend(&self, requests: Requests, bytes: u64, days: u64) -> Option<Limit> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
             return Some(Limit::Until);
         }
@@ -197,7 +195,7 @@ impl Limits {
             return Some(Limit::MaxBytes);
         }
         if let Some(max) = self.max_price {
-            let price = max.prices.estimate(requests, bytes, max.days).0;
+            let price = max.prices.estimate(requests, bytes, days).0;
             let before = self.spent.nano_usd.load(Ordering::Relaxed);
             if before > 0 && before.saturating_add(price) > max.amount.0 {
                 return Some(Limit::MaxUsd);
@@ -224,9 +222,10 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// Interrupts everything that listens, now and later.
-    pub fn fire(&self) {
+    /// Interrupts everything that listens, now and later; tells whether anything does now.
+    pub fn fire(&self) -> bool {
         self.sender.send_replace(true);
+        self.sender.receiver_count() > 0
     }
 
     /// Waits until it is fired.
@@ -268,12 +267,16 @@ mod tests {
     fn a_limit_lets_the_first_file_through_and_stops_before_the_one_that_exceeds_it() {
         let reads = Requests::default();
         let limits = Limits::new(None, Some(100), None);
-        assert_eq!(limits.spend(reads, 500), None, "else it would never end");
-        assert_eq!(limits.clone().spend(reads, 1), Some(Limit::MaxBytes));
+        assert_eq!(
+            limits.spend(reads, 500, 30),
+            None,
+            "else it would never end"
+        );
+        assert_eq!(limits.clone().spend(reads, 1, 30), Some(Limit::MaxBytes));
         let limits = Limits::new(None, Some(100), None);
-        assert_eq!(limits.spend(reads, 60), None);
-        assert_eq!(limits.spend(reads, 41), Some(Limit::MaxBytes));
-        assert_eq!(limits.spend(reads, 40), None);
+        assert_eq!(limits.spend(reads, 60, 30), None);
+        assert_eq!(limits.spend(reads, 41, 30), Some(Limit::MaxBytes));
+        assert_eq!(limits.spend(reads, 40, 30), None);
 
         let limits = Limits::new(
             None,
@@ -281,15 +284,14 @@ mod tests {
             Some(MaxPrice {
                 amount: NanoUsd(10_000),
                 prices: Prices::of(None),
-                days: 30,
             }),
         );
         let put = Requests {
             reads: 0,
             writes: 1,
         };
-        assert_eq!(limits.spend(put, 0), None);
-        assert_eq!(limits.spend(put, 0), None);
-        assert_eq!(limits.spend(put, 0), Some(Limit::MaxUsd));
+        assert_eq!(limits.spend(put, 0, 30), None);
+        assert_eq!(limits.spend(put, 0, 30), None);
+        assert_eq!(limits.spend(put, 0, 30), Some(Limit::MaxUsd));
     }
 }

@@ -84,6 +84,7 @@ impl Snapshotter {
             folder: scratch.path().to_owned(),
             budget: self.budget.clone(),
             limits: self.limits.clone(),
+            days: request.days(),
             pairs: self.pairs.clone(),
             interrupt: self.interrupt.clone(),
             progress: Arc::clone(&self.progress),

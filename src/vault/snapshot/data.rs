@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures::FutureExt as _;
 use futures::stream::{self, StreamExt};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
@@ -21,12 +22,11 @@ use crate::error::Error;
 use crate::format::page::PACK_LIMIT;
 use crate::format::{Entry, Placement};
 use crate::ids::{Digest, Generation, Timestamp};
-use crate::plan::hold::{Pair, Way, choose_way};
-use crate::plan::price::Requests;
+use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
-use crate::store::{Attributes, Payload, PayloadData, StoreError, WriteStore};
+use crate::store::{Attributes, CopyAddress, Payload, PayloadData, StoreError, WriteStore};
 use crate::vault::put::Placer;
 
 mod by_store;
@@ -65,6 +65,8 @@ pub(super) struct Copier {
     pub(super) folder: PathBuf,
     pub(super) budget: Budget,
     pub(super) limits: Limits,
+    /// For how long bytes are paid for.
+    pub(super) days: u64,
     pub(super) pairs: Pairs,
     pub(super) interrupt: Interrupt,
     pub(super) progress: Arc<dyn Progress>,
@@ -114,13 +116,20 @@ impl Copier {
             let due = journal.due();
             tokio::select! {
                 biased;
-                () = self.interrupt.fired() => return Err(Error::Interrupted),
+                () = self.interrupt.fired() => {
+                    // What has just ended is placed, too.
+                    while let Some(Some(Ok(done))) = outcomes.next().now_or_never() {
+                        note_all(journal, &done);
+                    }
+                    return Err(Error::Interrupted);
+                }
                 done = outcomes.next() => {
                     let Some(done) = done else { break };
-                    for outcome in done? {
+                    let done = done?;
+                    note_all(journal, &done);
+                    for outcome in done {
                         if let Outcome::Placed(entry) = &outcome {
                             self.progress.file_done(entry.size);
-                            journal.note(entry);
                         }
                         sink(outcome)?;
                     }
@@ -135,29 +144,19 @@ impl Copier {
 
     /// Counts a batch before it begins.
     fn spend(&self, batch: &Batch) -> Option<Limit> {
-        let (requests, bytes) = match batch {
-            Batch::Pack(needs) => {
-                let requests = Requests {
-                    reads: needs.len() as u64,
-                    writes: 1,
-                };
-                (requests, likely_size(needs))
-            }
-            Batch::Single(need) => {
-                let requests = Requests {
-                    reads: 2,
-                    writes: 1,
-                };
-                (requests, need.likely_size())
-            }
-        };
-        self.limits.spend(requests, bytes)
+        let (way, _) = self.outlook(batch);
+        self.limits
+            .spend(batch.requests(way), batch.likely_size(), self.days)
+    }
+
+    fn outlook(&self, batch: &Batch) -> (Way, Reason) {
+        outlook(batch, &self.source, self.store.as_ref())
     }
 
     /// A pack waits here for memory, so that its files are not even listed before it has it.
     async fn room_for(&self, batch: Option<&Batch>) -> Option<Room> {
         match batch? {
-            Batch::Pack(needs) => Some(self.budget.memory(likely_size(needs)).await),
+            batch @ Batch::Pack(_) => Some(self.budget.memory(batch.likely_size()).await),
             Batch::Single(_) => None,
         }
     }
@@ -177,11 +176,7 @@ impl Copier {
     }
 
     async fn carry_out_single(&self, need: Need) -> Result<Outcome, Error> {
-        // What cannot be located says so when it is read.
-        let located = self.source.locate(&need.file).ok();
-        let address = located
-            .and_then(|(store, key)| store.copy_address(&key))
-            .filter(|address| self.store.can_copy_from(address));
+        let address = address_of(&need, &self.source, self.store.as_ref());
         let size = need.likely_size();
         let largest = self.store.largest_put();
         let pair = if address.is_some() {
@@ -308,6 +303,36 @@ impl Copier {
             generation: self.generation,
         }
     }
+}
+
+fn note_all(journal: &mut Journal<'_>, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        if let Outcome::Placed(entry) = outcome {
+            journal.note(entry);
+        }
+    }
+}
+
+/// The way that a batch would go, as far as can be known before the store was asked.
+pub(super) fn outlook(batch: &Batch, source: &Source, store: &dyn WriteStore) -> (Way, Reason) {
+    match batch {
+        Batch::Pack(_) => (Way::Pack, Reason::Small),
+        Batch::Single(need) => {
+            let pair = match address_of(need, source, store) {
+                Some(_) => Pair::Unknown,
+                None => Pair::Apart,
+            };
+            choose_way(need.likely_size(), &pair, store.largest_put())
+        }
+    }
+}
+
+/// Where a file is, when the store could copy from there.
+fn address_of(need: &Need, source: &Source, store: &dyn WriteStore) -> Option<CopyAddress> {
+    // What cannot be located says so when it is read.
+    let (place, key) = source.locate(&need.file).ok()?;
+    let address = place.copy_address(&key)?;
+    store.can_copy_from(&address).then_some(address)
 }
 
 /// Runs a future as a task of its own, which ends with whoever waits for it.
