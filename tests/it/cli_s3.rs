@@ -1,8 +1,10 @@
 //! The command line with vaults and tables on a real S3 server: the wiring, and what a tired person reads when
 //! something on the way there is wrong.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use deltavault::demo::table::{append_night, make_table, read_rows};
@@ -476,6 +478,50 @@ async fn the_demo_plays_on_s3_and_its_last_commands_work() {
     let again = session.run(&["--vault", &vault, "demo"]);
     assert_eq!(again.code, 1);
     all_of(&again.talk, &["is not empty"]);
+}
+
+/// The endpoint that a command asks a proxy for, with some variables set.
+fn asked_for(set: &[(&str, &str)]) -> String {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args(["--vault", "s3://vault-bucket/v", "snapshots"])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("HTTPS_PROXY", url)
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .envs(set.iter().copied())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (asked, _) = proxy.accept().unwrap();
+    let mut line = String::new();
+    BufReader::new(asked).read_line(&mut line).unwrap();
+    command.kill().unwrap();
+    command.wait().unwrap();
+    line
+}
+
+#[test]
+fn the_proxy_and_the_switches_for_fips_and_dual_stack_are_those_of_the_sdk() {
+    let fips = ("AWS_USE_FIPS_ENDPOINT", "true");
+    let dual_stack = ("AWS_USE_DUALSTACK_ENDPOINT", "true");
+    for (set, host) in [
+        (&[][..], "s3.eu-west-1.amazonaws.com"),
+        (&[fips], "s3-fips.eu-west-1.amazonaws.com"),
+        (&[dual_stack], "s3.dualstack.eu-west-1.amazonaws.com"),
+        (
+            &[fips, dual_stack],
+            "s3-fips.dualstack.eu-west-1.amazonaws.com",
+        ),
+    ] {
+        let asked = asked_for(set);
+        let wanted = format!("CONNECT vault-bucket.{host}:443 ");
+        assert!(asked.starts_with(&wanted), "{set:?}: {asked}");
+    }
 }
 
 #[test]
