@@ -309,7 +309,7 @@ pub enum Error {
         "{table} version {version} cannot be read: {} of its files {} in archive storage: {}",
         files.len(),
         if files.len() == 1 { "is" } else { "are" },
-        listed(files)
+        hint::listed(files)
     )]
     SourceArchived {
         /// The table.
@@ -498,8 +498,8 @@ impl Error {
                 PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => ExitCode::Usage,
             },
             Self::Interrupted => ExitCode::Interrupted,
-            Self::SourceArchived { .. } => ExitCode::ThawPending,
-            Self::Store(StoreError {
+            Self::SourceArchived { .. }
+            | Self::Store(StoreError {
                 kind: StoreErrorKind::Archived,
                 ..
             }) => ExitCode::ThawPending,
@@ -540,22 +540,6 @@ fn format_exit_code(error: &FormatError) -> ExitCode {
         | FormatError::TooLarge { .. }
         | FormatError::Invalid { .. } => ExitCode::Damage,
     }
-}
-
-/// How many files an error names; nobody reads more.
-const FILES_NAMED: usize = 100;
-
-fn listed(files: &[String]) -> String {
-    let mut text = files
-        .iter()
-        .take(FILES_NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if files.len() > FILES_NAMED {
-        text.push_str(", …");
-    }
-    text
 }
 
 fn at_line(line: Option<usize>) -> String {

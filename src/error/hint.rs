@@ -197,6 +197,22 @@ fn log_hint(error: &LogError) -> &'static str {
     }
 }
 
+/// How many files an error names; nobody reads more.
+const FILES_NAMED: usize = 100;
+
+pub(super) fn listed(files: &[String]) -> String {
+    let mut text = files
+        .iter()
+        .take(FILES_NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if files.len() > FILES_NAMED {
+        text.push_str(", …");
+    }
+    text
+}
+
 fn prefix_hint(error: &PrefixError) -> String {
     let ids = |ids: &[SnapshotId]| one_of(&ids.iter().map(SnapshotId::short).collect::<Vec<_>>());
     match error {
@@ -240,8 +256,8 @@ fn store_hint(error: &StoreError) -> &'static str {
             "set `region` under [source] or [vault] in the configuration, or AWS_REGION"
         }
         StoreErrorKind::Unreachable { .. } => {
-            "check the network and HTTPS_PROXY, and the endpoint: AWS_ENDPOINT_URL, or `endpoint` under [source] or \
-             [vault] in the configuration"
+            "check the network and HTTPS_PROXY, the endpoint (AWS_ENDPOINT_URL, or `endpoint` under [source] or [vault] in \
+             the configuration), and AWS_CA_BUNDLE where its certificate is your own"
         }
         StoreErrorKind::ClockSkew => {
             "set the clock of this machine (NTP) and run the same command again"

@@ -272,10 +272,9 @@ impl Snapshotter {
         let mut damaged = Vec::new();
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
-            let attempt = this
-                .attempt(source, request, &view, &damaged, &mut journals)
-                .await;
-            let failure = match attempt {
+            let attempt = this.attempt(source, request, &view, &damaged, &mut journals);
+            // All of a run is in it: too much for the stack of whoever waits.
+            let failure = match Box::pin(attempt).await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };

@@ -274,14 +274,7 @@ async fn snapshot(
     if let Some(cache) = cache {
         vault = vault.with_pages(PageCache::new(cache.path().to_owned()));
     }
-    let snapshotter = Snapshotter {
-        vault,
-        store,
-        budget: Budget::default(),
-        journal: JournalPace::default(),
-        temp: std::env::temp_dir(),
-        progress: Arc::new(NoProgress),
-    };
+    let snapshotter = Snapshotter::new(vault, store, std::env::temp_dir());
     let request = SnapshotRequest {
         key: TableKey::of("local", &uri).unwrap(),
         table: TableIdentity {

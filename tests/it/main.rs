@@ -17,6 +17,7 @@ mod bad_restore;
 mod bad_source;
 mod bad_vault;
 mod cli;
+mod cli_s3;
 mod corpus_closure;
 mod corpus_round_trip;
 mod corpus_s3;

@@ -22,44 +22,17 @@ use crate::cli::stores::OpenVault;
 
 /// Destroys a small table and gets it back.
 pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<ExitCode, Error> {
-    let stores = context.stores.clone();
-    let program = Again::program(&std::env::args_os().next().unwrap_or_default());
-    let (stage, vault, table, program) = match place {
-        DemoPlace::Folder(folder) => {
-            let folder = match folder {
-                Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
-                None => temporary_folder()?,
-            };
-            let stage = Stage::in_folder(&folder)?;
-            let vault = format!("file://{}", stage.vault());
-            let table = format!("file://{}", stage.table());
-            (stage, vault, table, program)
-        }
-        DemoPlace::Bucket { vault, table } => {
-            let (inner, outer) = (stores.table(&table).await?, stores.vault(&vault).await?);
-            if inner.contains(&outer) || outer.contains(&inner) {
-                return Err(Error::InvalidUri {
-                    uri: table,
-                    rule: "the table of the demo needs a place of its own beside the vault",
-                });
-            }
-            let stage = match Stage::in_store(inner.restore(), &vault).await {
-                // Often it is that of the vault, which makes it.
-                Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => None,
-                looked => Some(looked?),
-            };
-            make_vault(&outer, context.clock.now()).await?;
-            let stage = match stage {
-                Some(stage) => stage,
-                None => Stage::in_store(inner.restore(), &vault).await?,
-            };
-            (stage, vault, table, context.again.command(&[]))
-        }
+    let set = match place {
+        DemoPlace::Folder(folder) => in_folder(folder, context).await?,
+        DemoPlace::Bucket { vault, table } => in_bucket(vault, table, context).await?,
     };
-    if !vault.starts_with("s3://") {
-        make_vault(&stores.vault(&vault).await?, context.clock.now()).await?;
-    }
-    let open = OpenVault::open(&stores, &vault).await?;
+    let Set {
+        stage,
+        vault,
+        table,
+        program,
+    } = set;
+    let open = OpenVault::open(&context.stores, &vault).await?;
     let Context {
         output,
         clock,
@@ -125,6 +98,60 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
     let mut say = |line: &str| output.text(line);
     Box::pin(demo::tell(&stage, &program, snapshot, restore, &mut say)).await?;
     Ok(ExitCode::Done)
+}
+
+/// The stage with its vault made, and how its parts are named.
+struct Set {
+    stage: Stage,
+    /// The vault's URI.
+    vault: String,
+    /// The table's.
+    table: String,
+    /// How the tool is called in the commands that the story ends with.
+    program: String,
+}
+
+async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, Error> {
+    let folder = match folder {
+        Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
+        None => temporary_folder()?,
+    };
+    let stage = Stage::in_folder(&folder)?;
+    let vault = format!("file://{}", stage.vault());
+    make_vault(&context.stores.vault(&vault).await?, context.clock.now()).await?;
+    Ok(Set {
+        vault,
+        table: format!("file://{}", stage.table()),
+        program: Again::program(&std::env::args_os().next().unwrap_or_default()),
+        stage,
+    })
+}
+
+async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Set, Error> {
+    let inner = context.stores.table(&table).await?;
+    let outer = context.stores.vault(&vault).await?;
+    if inner.contains(&outer) || outer.contains(&inner) {
+        return Err(Error::InvalidUri {
+            uri: table,
+            rule: "the table of the demo needs a place of its own beside the vault",
+        });
+    }
+    let looked = match Stage::in_store(inner.restore(), &vault).await {
+        // Often it is that of the vault, which makes it.
+        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => None,
+        looked => Some(looked?),
+    };
+    make_vault(&outer, context.clock.now()).await?;
+    let stage = match looked {
+        Some(stage) => stage,
+        None => Stage::in_store(inner.restore(), &vault).await?,
+    };
+    Ok(Set {
+        stage,
+        vault,
+        table,
+        program: context.again.command(&[]),
+    })
 }
 
 /// A folder that stays after the demo, to look around in.

@@ -213,17 +213,16 @@ fn unsent(error: &(dyn std::error::Error + 'static)) -> Option<StoreErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
     let told: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
     let told = told.join(": ");
-    let detail = match credentials {
-        CredentialsError::CredentialsNotLoaded(_) if told.is_empty() || told.contains("chain") => {
-            "none were found in the environment, the profile or the machine's role".to_owned()
-        }
-        // The instance's own metadata service is asked last.
-        _ if told.contains("IMDS") => {
-            format!(
-                "none were found in the environment or the profile, and none from the machine: {told}"
-            )
-        }
-        _ => told,
+    let not_loaded = matches!(credentials, CredentialsError::CredentialsNotLoaded(_));
+    let detail = if not_loaded && (told.is_empty() || told.contains("chain")) {
+        "none were found in the environment, the profile or the machine's role".to_owned()
+    } else if told.contains("IMDS") {
+        // The machine's own metadata service is asked last.
+        format!(
+            "none were found in the environment or the profile, and none from the machine: {told}"
+        )
+    } else {
+        told
     };
     Some(StoreErrorKind::Credentials { detail })
 }

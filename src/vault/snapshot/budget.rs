@@ -8,19 +8,25 @@ use tokio::time::Instant;
 
 use crate::plan::price::{NanoUsd, Prices, Requests};
 
-/// Bytes of bodies that wait in memory, in KiB: six packs. With connections, sorting and the program itself a run
+/// Bytes of bodies that wait in memory, in KiB: four packs. With connections, sorting and the program itself a run
 /// stays under 300 MiB.
-const MEMORY_KIB: u64 = 96 * 1024;
+const MEMORY_KIB: u64 = 64 * 1024;
 /// Bytes of bodies that wait on disk, in KiB; a larger file waits alone.
 const DISK_KIB: u64 = 4 * 1024 * 1024;
 /// Files being read, or copied by the store, at a time: enough to hide 20 ms of latency at 5,000 small files a second.
 const REQUESTS: usize = 128;
+
+/// Bytes between a connection or a file and their place in memory, in KiB.
+const TRANSIT_KIB: u64 = 32 * 1024;
+/// The most bytes that one body has on its way: what stores hand out at a time.
+const CHUNK: u64 = 1024 * 1024;
 
 /// Bodies and requests in flight. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Budget {
     memory: Arc<Share>,
     disk: Arc<Share>,
+    transit: Arc<Share>,
     requests: Arc<Semaphore>,
     at_once: usize,
 }
@@ -76,6 +82,7 @@ impl Budget {
         Self {
             memory: Share::new(bytes.div_ceil(1024)),
             disk: Share::new(DISK_KIB),
+            transit: Share::new(TRANSIT_KIB),
             requests: Arc::new(Semaphore::new(at_once)),
             at_once,
         }
@@ -96,11 +103,21 @@ impl Budget {
         room(&self.disk, bytes).await
     }
 
-    /// Waits for the turn of one more request, which lasts until its body is read.
-    pub(super) async fn request(&self) -> Option<SemaphorePermit<'_>> {
-        self.requests.acquire().await.ok()
+    /// Waits for the turn of one more request with a body of so many bytes. It lasts until the body is read.
+    pub(super) async fn request(&self, bytes: u64) -> Turn<'_> {
+        // In this order: who has a place in transit waits for nobody.
+        let request = self.requests.acquire().await.ok();
+        let transit = self.transit.take(bytes.min(CHUNK)).await;
+        Turn(request, transit)
     }
 }
+
+/// The right to one request, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(
+    #[expect(dead_code, reason = "held, not looked at")] Option<SemaphorePermit<'a>>,
+    #[expect(dead_code, reason = "held, not looked at")] Option<SemaphorePermit<'a>>,
+);
 
 async fn room(share: &Arc<Share>, bytes: u64) -> Room {
     let permits = match share.take(bytes).await {

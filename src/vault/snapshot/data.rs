@@ -8,10 +8,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -27,12 +25,13 @@ use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
 use crate::store::{
-    Attributes, CopyAddress, Payload, PayloadData, StoreError, StoreErrorKind, WriteStore,
+    Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
 };
 use crate::vault::put::Placer;
 
 mod by_store;
 mod lost;
+mod pack;
 
 /// Batches of one table that have begun: packs wait for memory before they do, and large files in turn.
 const BATCHES: usize = 64;
@@ -87,6 +86,9 @@ pub(super) enum Ended {
 
 /// A file that was opened and read, or what stands in the way.
 type Read = Result<Fetched, Outcome>;
+
+/// A file that was opened, or what stands in the way.
+type Opened = Result<(Arc<dyn ReadStore>, ObjectReader), Outcome>;
 
 impl Copier {
     /// Copies everything in `needs` and hands each outcome to `sink`, journalling what was placed.
@@ -216,52 +218,6 @@ impl Copier {
         }
     }
 
-    async fn carry_out_pack(&self, needs: Vec<Need>) -> Result<Vec<Outcome>, Error> {
-        let mut outcomes = Vec::with_capacity(needs.len());
-        let mut pack = Pack::new(&needs);
-        // In the order of the plan, so that a second run makes the same packs.
-        let mut reads = stream::iter(needs)
-            .map(|need| async move {
-                let read = self.read(&need, need.likely_size()).await;
-                (need, read)
-            })
-            .buffered(self.budget.at_once());
-        while let Some((need, read)) = reads.next().await {
-            match read? {
-                Ok(fetched) => match &fetched.payload.data {
-                    PayloadData::Bytes(bytes) => {
-                        let bytes = bytes.clone();
-                        pack.add(need, fetched, &bytes);
-                    }
-                    // Larger than anybody could know: it has taken no memory.
-                    PayloadData::File(_) => outcomes.push(self.place_alone(need, fetched).await?),
-                },
-                Err(outcome) => outcomes.push(outcome),
-            }
-        }
-        drop(reads);
-        self.put_pack(pack, &mut outcomes).await?;
-        Ok(outcomes)
-    }
-
-    async fn put_pack(&self, pack: Pack, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
-        if pack.files.is_empty() {
-            return Ok(());
-        }
-        let alone = pack.files.len() == 1;
-        let (payload, files) = pack.into_payload();
-        let reference = self.placer().blob(&payload).await?;
-        drop(payload);
-        outcomes.extend(files.into_iter().map(|(need, read, offset)| {
-            let placement = Placement::Blob {
-                offset: (!alone).then_some(offset),
-                reference: reference.clone(),
-            };
-            placed(need, read, placement)
-        }));
-        Ok(())
-    }
-
     async fn place_alone(&self, need: Need, fetched: Fetched) -> Result<Outcome, Error> {
         let placement = Placement::Blob {
             offset: None,
@@ -272,7 +228,17 @@ impl Copier {
 
     /// Reads a file whole: in memory up to `in_memory` bytes, else onto disk.
     async fn read(&self, need: &Need, in_memory: u64) -> Result<Read, Error> {
-        let _turn = self.budget.request().await;
+        let _turn = self.budget.request(need.likely_size()).await;
+        match self.open(need).await? {
+            Ok((store, reader)) => Ok(Ok(
+                collect(store.as_ref(), reader, in_memory, &self.folder).await?
+            )),
+            Err(outcome) => Ok(Err(outcome)),
+        }
+    }
+
+    /// Opens a file that has the size that the log says.
+    async fn open(&self, need: &Need) -> Result<Opened, Error> {
         let located = self.source.locate(&need.file);
         if is_not_found(&located) {
             return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
@@ -292,12 +258,10 @@ impl Copier {
             Err(error) => return Ok(Err(archived(need, error)?)),
         };
         // Before its body, whose room was measured by what the log says.
-        if let Some(outcome) = wrong_size(need, reader.attributes.size) {
-            return Ok(Err(outcome));
-        }
-        Ok(Ok(
-            collect(store.as_ref(), reader, in_memory, &self.folder).await?
-        ))
+        Ok(match wrong_size(need, reader.attributes.size) {
+            Some(outcome) => Err(outcome),
+            None => Ok((store, reader)),
+        })
     }
 
     fn placer(&self) -> Placer<'_> {
@@ -372,10 +336,6 @@ fn archived(need: &Need, error: StoreError) -> Result<Outcome, Error> {
     Err(error.into())
 }
 
-fn likely_size(needs: &[Need]) -> u64 {
-    needs.iter().map(Need::likely_size).sum()
-}
-
 fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
     let expected = need.size.filter(|expected| *expected != actual)?;
     Some(Outcome::WrongSize {
@@ -383,41 +343,6 @@ fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
         expected,
         actual,
     })
-}
-
-/// Small files on their way into one blob.
-struct Pack {
-    bytes: BytesMut,
-    hasher: Sha256,
-    files: Vec<(Need, ReadFile, u64)>,
-}
-
-impl Pack {
-    fn new(needs: &[Need]) -> Self {
-        let size = usize::try_from(likely_size(needs)).unwrap_or_default();
-        Self {
-            bytes: BytesMut::with_capacity(size),
-            hasher: Sha256::new(),
-            files: Vec::with_capacity(needs.len()),
-        }
-    }
-
-    fn add(&mut self, need: Need, fetched: Fetched, bytes: &[u8]) {
-        let offset = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(bytes);
-        // File by file, so that no thread is kept busy by a whole pack at once.
-        self.hasher.update(bytes);
-        self.files.push((need, fetched.into(), offset));
-    }
-
-    fn into_payload(self) -> (Payload, Vec<(Need, ReadFile, u64)>) {
-        let payload = Payload {
-            sha256: Digest::from_hasher(self.hasher),
-            size: self.bytes.len() as u64,
-            data: PayloadData::Bytes(self.bytes.freeze()),
-        };
-        (payload, self.files)
-    }
 }
 
 /// A file whose bytes are elsewhere by now.

@@ -180,20 +180,12 @@ impl Proxy {
         });
     }
 
-    /// Forgets all rules and all calls.
-    pub(crate) fn calm(&self) {
-        let mut state = lock(&self.state);
-        state.rules.clear();
-        state.calls.clear();
-        state.faults = 0;
-    }
-
-    /// The calls since the beginning or the last [`Proxy::calm`], in the order of their arrival.
+    /// The calls so far, in the order of their arrival.
     pub(crate) fn calls(&self) -> Vec<S3Call> {
         lock(&self.state).calls.clone()
     }
 
-    /// How many faults came to pass since then.
+    /// How many faults came to pass.
     pub(crate) fn faults(&self) -> usize {
         lock(&self.state).faults
     }
@@ -300,11 +292,7 @@ async fn exchange(
             client.closed().await;
             return Ok(false);
         }
-        Some(Fault::HeldBefore) => {
-            if !may_go_on(client, &holder).await {
-                return Ok(false);
-            }
-        }
+        Some(Fault::HeldBefore) if !may_go_on(client, &holder).await => return Ok(false),
         _ => {}
     }
     let meddle = match fault {

@@ -46,7 +46,7 @@ impl Copier {
         mut learning: Option<Learning>,
     ) -> Result<Outcome, Error> {
         for _ in 0..ATTEMPTS {
-            let turn = self.budget.request().await;
+            let turn = self.budget.request(0).await;
             let Some(seen) = self.look_at(&need).await? else {
                 return Ok(Outcome::Missing(Box::new(need)));
             };
@@ -164,7 +164,7 @@ impl Copier {
         need: &Need,
         part: u64,
     ) -> Result<Result<(ReadFile, Placement), Outcome>, Error> {
-        let _turn = self.budget.request().await;
+        let _turn = self.budget.request(need.likely_size()).await;
         let Some(seen) = self.look_at(need).await? else {
             return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
         };
