@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 fn step() -> usize {
     match std::env::var_os("DELTAVAULT_TEST_LONG") {
         Some(_) => 1,
-        None => 6,
+        None => 10,
     }
 }
 
