@@ -16,7 +16,7 @@ use crate::index::IndexError;
 use crate::plan::retention::RetentionError;
 use crate::progress::PlannedWork;
 use crate::sort::SortError;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 mod hint;
 
@@ -304,6 +304,21 @@ pub enum Error {
         /// Data files that earlier runs have placed.
         known: u64,
     },
+    /// The version needs files that the source keeps in archive storage.
+    #[error(
+        "{table} version {version} cannot be read: {} of its files {} in archive storage: {}",
+        files.len(),
+        if files.len() == 1 { "is" } else { "are" },
+        hint::listed(files)
+    )]
+    SourceArchived {
+        /// The table.
+        table: String,
+        /// The version.
+        version: Version,
+        /// The files.
+        files: Vec<String>,
+    },
     /// A source file does not have the size that the log gives it.
     #[error("{file} has {actual} bytes, the log says {expected}")]
     SourceFileSize {
@@ -483,6 +498,11 @@ impl Error {
                 PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => ExitCode::Usage,
             },
             Self::Interrupted => ExitCode::Interrupted,
+            Self::SourceArchived { .. }
+            | Self::Store(StoreError {
+                kind: StoreErrorKind::Archived,
+                ..
+            }) => ExitCode::ThawPending,
             Self::Store(_)
             | Self::Demo(_)
             | Self::NewerVault { .. }

@@ -101,6 +101,11 @@ impl Error {
             Self::SourceFileMissing { table, .. } => {
                 format!("`deltavault restore {table} --heal` puts back what the vault holds")
             }
+            Self::SourceArchived { .. } => {
+                "thaw them at the source (`aws s3api restore-object`) and run the same command again: what could be \
+                 read is not copied twice"
+                    .into()
+            }
             Self::LimitReached { .. } => {
                 "run the same command again: it goes on where this one ended, at the newest version by then".into()
             }
@@ -190,6 +195,22 @@ fn log_hint(error: &LogError) -> &'static str {
             "the table is damaged at its source: restore it from an earlier snapshot, or repair its log"
         }
     }
+}
+
+/// How many files an error names; nobody reads more.
+const FILES_NAMED: usize = 100;
+
+pub(super) fn listed(files: &[String]) -> String {
+    let mut text = files
+        .iter()
+        .take(FILES_NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if files.len() > FILES_NAMED {
+        text.push_str(", …");
+    }
+    text
 }
 
 fn prefix_hint(error: &PrefixError) -> String {

@@ -159,6 +159,11 @@ enum Failure {
         version: Version,
         files: Vec<String>,
     },
+    /// Data files of V are in archive storage.
+    Archived {
+        version: Version,
+        files: Vec<String>,
+    },
     /// The run's owner wants it to end here.
     Limit {
         version: Version,
@@ -277,10 +282,9 @@ impl Snapshotter {
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
             request = named(request, &view);
-            let attempt = this
-                .attempt(source, &request, &view, &damaged, &mut journals)
-                .await;
-            let failure = match attempt {
+            let attempt = this.attempt(source, &request, &view, &damaged, &mut journals);
+            // All of a run is in it: too much for the stack of whoever waits.
+            let failure = match Box::pin(attempt).await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
@@ -291,7 +295,7 @@ impl Snapshotter {
                         .note(&format!("{object} is damaged; building on something else"));
                     damaged.push(object.clone());
                 }
-                Failure::Error(_) | Failure::Limit { .. } => {
+                Failure::Error(_) | Failure::Archived { .. } | Failure::Limit { .. } => {
                     return Err(failure.into_error(&request));
                 }
                 Failure::Moved { file } => {
@@ -488,6 +492,11 @@ impl Failure {
             Self::Error(error) => error,
             Self::Moved { file } => Error::SourceMoving { table, file },
             Self::Vanished { version, files } => Error::SourceFileMissing {
+                table,
+                version,
+                files,
+            },
+            Self::Archived { version, files } => Error::SourceArchived {
                 table,
                 version,
                 files,

@@ -35,6 +35,7 @@ mod restore_by_hand;
 mod restore_plan;
 mod s3_faults;
 mod s3_killed;
+mod s3_sources;
 mod sample_vault;
 mod store_conformance;
 mod store_local;

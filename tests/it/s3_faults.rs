@@ -87,6 +87,7 @@ fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
         // A claim that is said to be gone stays, and its time runs out.
         Fault::Refused(404, _) => !place.ends_with("/_deltavault"),
         Fault::Refused(..)
+        | Fault::RefusedSaying(..)
         | Fault::DoneButRefused(..)
         | Fault::AnswerLost
         | Fault::Silence

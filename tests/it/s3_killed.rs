@@ -20,7 +20,7 @@ use super::support::s3_scene::{Scene, everything};
 const SOURCE: &str = "lake";
 
 /// A call that is not answered by then will not come.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Every `n`-th call is one to be killed at; all of them when `DELTAVAULT_TEST_LONG` is set.
 fn step() -> usize {

@@ -171,6 +171,14 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
         )
         | (_, 429) => passing(Again::Slower),
         (_, 503) => passing(Again::SlowerUnknown),
+        ("InvalidRequest", _) if is_sse_c(said.message) => never(StoreErrorKind::Unsupported {
+            reason: format!(
+                "it is encrypted with a key that only its writer has and that S3 never keeps (SSE-C): {}",
+                detail()
+            ),
+        }),
+        // The key is disabled, deleted, of another account: as far from the bytes as without a right.
+        (code, _) if code.starts_with("KMS.") => never(StoreErrorKind::Denied { detail: detail() }),
         ("NotImplemented", _) | (_, 501) => never(StoreErrorKind::Unsupported { reason: detail() }),
         ("XMinioStorageFull" | "QuotaExceeded", _) | (_, 507) => never(StoreErrorKind::NoSpace),
         (_, 403) => never(StoreErrorKind::Denied { detail: detail() }),
@@ -187,6 +195,12 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
 fn expected_region(message: &str) -> Option<String> {
     let (_, after) = message.split_once("expecting '")?;
     after.split_once('\'').map(|(region, _)| region.to_owned())
+}
+
+/// `The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve
+/// the object.`
+fn is_sse_c(message: &str) -> bool {
+    message.contains("stored using a form of Server Side Encryption")
 }
 
 /// `MinIO` refuses to delete what is locked with a code that says nothing.

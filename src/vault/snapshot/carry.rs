@@ -206,6 +206,7 @@ async fn copy(
                     absent.extend(need.spans.iter().copied());
                     entries.push(InDataOrder(absent_entry(*need)))?;
                 }
+                Outcome::Archived { file } => trouble.archived.push(file),
                 Outcome::WrongSize {
                     file,
                     expected,
@@ -252,18 +253,24 @@ async fn copy(
 #[derive(Debug, Default)]
 struct Trouble {
     missing: Vec<String>,
+    archived: Vec<String>,
     wrong_size: Option<Error>,
 }
 
 impl Trouble {
     fn is_none(&self) -> bool {
-        self.missing.is_empty() && self.wrong_size.is_none()
+        self.missing.is_empty() && self.archived.is_empty() && self.wrong_size.is_none()
     }
 
     fn into_result(self, version: Version) -> Result<(), Failure> {
         match self.wrong_size {
             Some(error) => Err(Failure::Error(error)),
-            None if self.missing.is_empty() => Ok(()),
+            None if self.missing.is_empty() && self.archived.is_empty() => Ok(()),
+            // A newer version may do without them; what is missing may be of one that is over.
+            None if self.missing.is_empty() => Err(Failure::Archived {
+                version,
+                files: self.archived,
+            }),
             None => Err(Failure::Vanished {
                 version,
                 files: self.missing,

@@ -24,7 +24,9 @@ use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
-use crate::store::{Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, WriteStore};
+use crate::store::{
+    Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
+};
 use crate::vault::put::Placer;
 
 mod by_store;
@@ -47,6 +49,8 @@ pub(super) enum Outcome {
     Placed(Box<Entry>),
     /// The source no longer has it.
     Missing(Box<Need>),
+    /// The source has it where nothing can be read at once.
+    Archived { file: String },
     /// It has another size than the log says.
     WrongSize {
         file: String,
@@ -251,7 +255,7 @@ impl Copier {
             Err(error) if error.is_not_found() => {
                 return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Ok(Err(archived(need, error)?)),
         };
         // Before its body, whose room was measured by what the log says.
         Ok(match wrong_size(need, reader.attributes.size) {
@@ -321,6 +325,15 @@ async fn wait_until(due: Option<tokio::time::Instant>) {
 
 fn is_not_found<T>(result: &Result<T, StoreError>) -> bool {
     result.as_ref().is_err_and(StoreError::is_not_found)
+}
+
+/// What a file in archive storage comes to; any other error stays one.
+fn archived(need: &Need, error: StoreError) -> Result<Outcome, Error> {
+    if matches!(error.kind, StoreErrorKind::Archived) {
+        let file = need.file.to_string();
+        return Ok(Outcome::Archived { file });
+    }
+    Err(error.into())
 }
 
 fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {

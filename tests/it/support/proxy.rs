@@ -22,6 +22,8 @@ use wire::{Body, Head, Meddle, Relayed, Wire};
 pub(crate) enum Fault {
     /// The server never sees it; the answer is an error with this status and code.
     Refused(u16, &'static str),
+    /// As [`Fault::Refused`], with a message.
+    RefusedSaying(u16, &'static str, &'static str),
     /// The server does it, and the answer is an error with this status and code.
     DoneButRefused(u16, &'static str),
     /// The server never sees it, and the answer is a success whose body is an error with this code.
@@ -45,6 +47,9 @@ pub(crate) enum Fault {
     /// The server does it, and the answer waits for as long as the test wants.
     HeldAfter,
 }
+
+/// What an answer of the proxy says.
+const SAID: &str = "Said by the proxy.";
 
 type Matches = Box<dyn Fn(&S3Call) -> bool + Send>;
 
@@ -175,20 +180,12 @@ impl Proxy {
         });
     }
 
-    /// Forgets all rules and all calls.
-    pub(crate) fn calm(&self) {
-        let mut state = lock(&self.state);
-        state.rules.clear();
-        state.calls.clear();
-        state.faults = 0;
-    }
-
-    /// The calls since the beginning or the last [`Proxy::calm`], in the order of their arrival.
+    /// The calls so far, in the order of their arrival.
     pub(crate) fn calls(&self) -> Vec<S3Call> {
         lock(&self.state).calls.clone()
     }
 
-    /// How many faults came to pass since then.
+    /// How many faults came to pass.
     pub(crate) fn faults(&self) -> usize {
         lock(&self.state).faults
     }
@@ -276,12 +273,17 @@ async fn exchange(
     match &fault {
         Some(Fault::Refused(status, code)) => {
             client.discard(sending).await?;
-            client.answer(*status, code, without_body).await?;
+            client.answer(*status, code, SAID, without_body).await?;
+            return Ok(true);
+        }
+        Some(Fault::RefusedSaying(status, code, message)) => {
+            client.discard(sending).await?;
+            client.answer(*status, code, message, without_body).await?;
             return Ok(true);
         }
         Some(Fault::ErrorDocument(code)) => {
             client.discard(sending).await?;
-            client.answer(200, code, without_body).await?;
+            client.answer(200, code, SAID, without_body).await?;
             return Ok(true);
         }
         Some(Fault::Silence) => {
@@ -290,11 +292,7 @@ async fn exchange(
             client.closed().await;
             return Ok(false);
         }
-        Some(Fault::HeldBefore) => {
-            if !may_go_on(client, &holder).await {
-                return Ok(false);
-            }
-        }
+        Some(Fault::HeldBefore) if !may_go_on(client, &holder).await => return Ok(false),
         _ => {}
     }
     let meddle = match fault {
@@ -313,7 +311,7 @@ async fn exchange(
     let meddle = match &fault {
         Some(Fault::DoneButRefused(status, code)) => {
             server.discard(answering).await?;
-            client.answer(*status, code, without_body).await?;
+            client.answer(*status, code, SAID, without_body).await?;
             return Ok(true);
         }
         Some(Fault::AnswerLost) => {

@@ -19,6 +19,7 @@ use super::proxy::Proxy;
 pub(crate) struct Server {
     pub(crate) endpoint: String,
     pub(crate) keys: Keys,
+    region: String,
 }
 
 /// What a bucket can do.
@@ -35,8 +36,7 @@ pub(crate) enum Bucket {
 /// The server; `None`, and a word about it, when there is none.
 pub(crate) fn server() -> Option<Server> {
     static SAID: Once = Once::new();
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let Some(endpoint) = set("DELTAVAULT_TEST_S3") else {
+    let Some(endpoint) = variable("DELTAVAULT_TEST_S3") else {
         SAID.call_once(|| {
             println!(
                 "SKIPPED: no S3 server; scripts/test starts one, or: \
@@ -45,14 +45,20 @@ pub(crate) fn server() -> Option<Server> {
         });
         return None;
     };
-    let needed = |name: &'static str| set(name).unwrap_or_else(|| panic!("set {name} as well"));
+    let needed = |name| variable(name).unwrap_or_else(|| panic!("set {name} as well"));
     Some(Server {
         endpoint,
         keys: Keys {
             id: needed("AWS_ACCESS_KEY_ID"),
             secret: needed("AWS_SECRET_ACCESS_KEY"),
         },
+        region: variable("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
     })
+}
+
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.into_string().ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 /// The time by which the server judges locks.
@@ -71,7 +77,7 @@ impl Server {
     pub(crate) fn settings(&self, endpoint: &str, keys: Keys) -> S3Settings {
         S3Settings {
             endpoint: Some(endpoint.to_owned()),
-            region: Some("us-east-1".to_owned()),
+            region: Some(self.region.clone()),
             keys: Some(keys),
             ..S3Settings::default()
         }
@@ -95,7 +101,7 @@ impl Server {
             .behavior_version(BehaviorVersion::latest())
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(&self.endpoint)
-            .region(Region::new("us-east-1"))
+            .region(Region::new(self.region.clone()))
             .force_path_style(true)
             .credentials_provider(keys)
             .build();
@@ -148,7 +154,7 @@ impl Server {
 
     /// Makes a user with one policy; `None` where there is no `mc` that could.
     pub(crate) fn user(&self, name: &str, policy: &str) -> Option<Keys> {
-        let mc = std::env::var("DELTAVAULT_TEST_MC").ok()?;
+        let mc = variable("DELTAVAULT_TEST_MC")?;
         let host = self.endpoint.strip_prefix("http://").unwrap();
         let alias = format!("http://{}:{}@{host}", self.keys.id, self.keys.secret);
         let run = |words: &[&str], input: &str| {

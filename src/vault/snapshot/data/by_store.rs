@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sha2::{Digest as _, Sha256};
 
 use super::super::pairs::Learning;
-use super::{Copier, Outcome, ReadFile, is_not_found, lost, placed, wrong_size};
+use super::{Copier, Outcome, ReadFile, archived, is_not_found, lost, placed, wrong_size};
 use crate::error::Error;
 use crate::format::{Placement, Reference, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion};
@@ -172,7 +172,10 @@ impl Copier {
             return Ok(Err(outcome));
         }
         let (store, key) = self.source.locate(&need.file)?;
-        let reader = store.open(&key, seen.version.as_ref(), None).await?;
+        let reader = match store.open(&key, seen.version.as_ref(), None).await {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(archived(need, error)?)),
+        };
         let attributes = reader.attributes.clone();
         let hasher = Arc::new(Mutex::new(Sha256::new()));
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));

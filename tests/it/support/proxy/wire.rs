@@ -181,10 +181,16 @@ impl Wire {
     }
 
     /// Answers as S3 does, with a code in a document; to a HEAD without it.
-    pub(super) async fn answer(&mut self, status: u16, code: &str, head: bool) -> io::Result<()> {
+    pub(super) async fn answer(
+        &mut self,
+        status: u16,
+        code: &str,
+        message: &str,
+        head: bool,
+    ) -> io::Result<()> {
         let document = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
-             <Message>Said by the proxy.</Message><RequestId>PROXY</RequestId></Error>"
+             <Message>{message}</Message><RequestId>PROXY</RequestId></Error>"
         );
         let length = document.len();
         let mut text = format!(
