@@ -212,7 +212,7 @@ impl Snapshotter {
     ) -> Result<SnapshotPlan, Error> {
         let (this, _pages) = self.for_one_run()?;
         let view = this.vault.head(&request.key, &request.distrust).await?;
-        let planned = this.attempt_plan(source, request, &view, &[]).await;
+        let planned = Box::pin(this.attempt_plan(source, request, &view, &[])).await;
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
                 version: pinned.version,
@@ -267,9 +267,8 @@ impl Snapshotter {
         let mut damaged = Vec::new();
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
-            let attempt = this
-                .attempt(source, request, &view, &damaged, &mut journals)
-                .await;
+            let attempt = this.attempt(source, request, &view, &damaged, &mut journals);
+            let attempt = Box::pin(attempt).await;
             let failure = match attempt {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,

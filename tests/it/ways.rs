@@ -300,6 +300,19 @@ async fn a_noncurrent_version_of_another_size_is_not_taken_for_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_the_source_lost_is_taken_from_the_vault_where_no_base_may_be_built_on() {
+    let scene = Scene::set().await;
+    let closure = scene.table.closure().await;
+    for name in scene.table.live.keys() {
+        scene.table.remove(name).await;
+    }
+    // The promise of the first snapshot is nearly over: what it holds may go away, but has not.
+    let done = scene.take(29 * 24).await.unwrap();
+    assert_ne!(done.record.manifest, scene.first.record.manifest);
+    assert_eq!(scene.contents(&done).await.unwrap(), closure);
+}
+
+#[tokio::test]
 async fn a_run_killed_far_in_and_begun_elsewhere_copies_nothing_twice() {
     for copying in [true, false] {
         let mut scene = beside(MemoryStore::without_versions).await;

@@ -36,14 +36,14 @@ pub(super) async fn a_copy_is_the_object_it_was_made_from(subject: &Subject) {
         };
         let to = key(&format!("copies/of/{name}"));
         let locked = subject.locks.then_some(subject.later);
-        let copied = store.copy_new(&to, &source, locked).await.unwrap();
-        assert_eq!(copied.size, bytes.len() as u64);
-        let version = copied.written.version.as_ref();
+        let made = store.copy_new(&to, &source, locked).await.unwrap();
+        assert_eq!(made.size, bytes.len() as u64);
+        let version = made.written.version.as_ref();
         let (found, read) = read_all(store, &to, version, u64::MAX).await.unwrap();
         assert!(read == bytes, "{name}: other bytes");
-        assert_eq!(found.etag, copied.written.etag);
-        let looked = store.attributes(&to, version).await.unwrap();
-        for attested in [copied.sha256, looked.sha256].into_iter().flatten() {
+        assert_eq!(found.etag, made.written.etag);
+        let told = store.attributes(&to, version).await.unwrap();
+        for attested in [made.sha256, told.sha256].into_iter().flatten() {
             assert_eq!(attested, Digest::of(&bytes), "of the whole, or not at all");
         }
         if subject.locks {
