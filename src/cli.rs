@@ -102,6 +102,7 @@ fn prepare(
     };
     let around = Surroundings {
         config: &config,
+        vault: vault.as_deref().filter(|_| is_vault_by_flag(global)),
         folder: &folder,
         zone: &TimeZone::system(),
     };
@@ -121,16 +122,23 @@ fn prepare(
     Ok((request, context))
 }
 
+/// Whether a flag named the vault, and not the environment.
+fn is_vault_by_flag(global: &GlobalArgs) -> bool {
+    let given = global.vault.as_deref().map(OsStr::new);
+    given.is_some_and(|given| by_flag(given, "DELTAVAULT_VAULT"))
+}
+
+fn by_flag(given: &OsStr, variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|set| set != given)
+}
+
 /// What the next command has to say again because a flag said it to this one.
 fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
-    let by_flag = |given: Option<&OsStr>, variable| given != std::env::var_os(variable).as_deref();
-    let vault = vault
-        .filter(|_| global.vault.is_some())
-        .filter(|_| by_flag(global.vault.as_deref().map(OsStr::new), "DELTAVAULT_VAULT"));
+    let vault = vault.filter(|_| is_vault_by_flag(global));
     let config = global
         .config
         .as_deref()
-        .filter(|config| by_flag(Some(config.as_os_str()), "DELTAVAULT_CONFIG"))
+        .filter(|config| by_flag(config.as_os_str(), "DELTAVAULT_CONFIG"))
         .and_then(|config| std::path::absolute(config).ok());
     let program = std::env::args_os().next().unwrap_or_default();
     Again::new(&Again::program(&program), vault, config.as_deref())

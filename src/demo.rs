@@ -4,18 +4,19 @@
 //! The story is told here; what takes snapshots and restores is passed in, so that it is the same code that the
 //! commands run. Nothing is printed: the story goes to `say`, line by line.
 
-use std::path::{Path, PathBuf};
-
 use deltalake::{DeltaTableError, ObjectStoreError};
 use indicatif::{HumanBytes, HumanCount};
 
+pub use self::stage::Stage;
 use self::table::{
     Rows, TableError, append_night, make_table, read_rows, update_region, vacuum_now,
 };
 use crate::error::Error;
 use crate::ids::{SnapshotId, Version};
-use crate::shell;
+use crate::reader::Lake;
+use crate::shell::quoted;
 
+mod stage;
 pub mod table;
 
 /// A snapshot, as the story tells it.
@@ -93,33 +94,7 @@ pub enum DemoError {
     },
 }
 
-/// Where the demo keeps its table.
-pub fn table_folder(folder: &Path) -> PathBuf {
-    folder.join("lake").join("orders")
-}
-
-/// Where the demo keeps its vault.
-pub fn vault_folder(folder: &Path) -> PathBuf {
-    folder.join("vault")
-}
-
-/// Makes the demo's folder, or takes an empty one.
-///
-/// # Errors
-/// [`Error::TargetNotEmpty`] when something is in it.
-pub fn prepare(folder: &Path) -> Result<(), Error> {
-    let failed = |action| move |source| folder_error(action, folder, source);
-    std::fs::create_dir_all(folder).map_err(failed("create"))?;
-    let mut entries = std::fs::read_dir(folder).map_err(failed("read"))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(Error::TargetNotEmpty {
-            uri: folder.display().to_string(),
-        }),
-    }
-}
-
-/// Tells the story in `folder`, which [`prepare`] has made, with a vault that stands at [`vault_folder`].
+/// Tells the story on `stage`, with a vault that stands there.
 ///
 /// `snapshot` takes one of the demo's table, `restore` puts it back; `program` is how the tool is called in the
 /// commands that the story ends with.
@@ -127,7 +102,7 @@ pub fn prepare(folder: &Path) -> Result<(), Error> {
 /// # Errors
 /// Whatever fails, and [`DemoError`] when a step does not prove what it should.
 pub async fn tell<S, R>(
-    folder: &Path,
+    stage: &Stage,
     program: &str,
     snapshot: S,
     restore: R,
@@ -137,15 +112,15 @@ where
     S: AsyncFn() -> Result<Taken, Error>,
     R: AsyncFn(Wish) -> Result<PutBack, Error>,
 {
-    let table = table_folder(folder);
-    let vault = vault_folder(folder);
-    say(&format!("A table and its vault, in {}", folder.display()))?;
+    let table = stage.lake();
+    let name = stage.name();
+    say(stage.set_out())?;
 
     say("\nThree nights")?;
     make_table(&table).await.map_err(DemoError::from)?;
     let first_rows = rows(&table, None).await?;
     say(&format!(
-        "  lake/orders is made by deltalake: partitioned by region, an UPDATE, a checkpoint: {}",
+        "  {name} is made by deltalake: partitioned by region, an UPDATE, a checkpoint: {}",
         told(&first_rows)
     ))?;
     let first = snapshot().await?;
@@ -197,8 +172,8 @@ where
     say(&format!("  the live table is untouched: {}", told(&live)))?;
 
     say("\nDROP TABLE")?;
-    std::fs::remove_dir_all(&table).map_err(|source| folder_error("delete", &table, source))?;
-    say("  lake/orders is deleted: data, log and all")?;
+    stage.drop_table().await?;
+    say(&format!("  {name} is deleted: data, log and all"))?;
     let restored = restore(Wish::Newest).await?;
     say(&format!(
         "  restore --latest: v{}, {}",
@@ -215,7 +190,9 @@ where
     say("\nLook around")?;
     let first = first.snapshot.short();
     let third = third.snapshot.short();
-    say(&format!("  export DELTAVAULT_VAULT={}", quoted(&vault)))?;
+    if let Some(export) = stage.export() {
+        say(&format!("  {export}"))?;
+    }
     for command in [
         "snapshots".to_owned(),
         format!("show {third}"),
@@ -224,22 +201,22 @@ where
         "verify --read all".to_owned(),
         format!(
             "restore {} --version {} --to {}",
-            quoted(&table),
+            quoted(&stage.table()),
             second.version,
-            quoted(&folder.join("copy"))
+            quoted(&stage.copy())
         ),
     ] {
         say(&format!("  {program} {command}"))?;
     }
-    say(&format!("When you are done: rm -r {}", quoted(folder)))
+    say(&format!("When you are done: {}", stage.clean_up()))
 }
 
-async fn rows(table: &Path, version: Option<Version>) -> Result<Rows, Error> {
+async fn rows(table: &Lake, version: Option<Version>) -> Result<Rows, Error> {
     Ok(read_rows(table, version).await.map_err(DemoError::from)?)
 }
 
 /// Makes sure that a version cannot be read, and returns why not.
-async fn unreadable(table: &Path, version: Version) -> Result<String, Error> {
+async fn unreadable(table: &Lake, version: Version) -> Result<String, Error> {
     match read_rows(table, Some(version)).await {
         Ok(_) => Err(DemoError::StillReadable { version }.into()),
         Err(TableError::Delta { source, .. }) if is_file_gone(&source) => {
@@ -296,23 +273,9 @@ fn told_restore(back: &PutBack) -> String {
     )
 }
 
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    shell::quoted(&path.display().to_string())
-}
-
-fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    let path = path.display().to_string();
-    DemoError::Folder {
-        action,
-        path,
-        source,
-    }
-    .into()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
     use std::sync::Mutex;
 
     use super::*;
@@ -374,14 +337,14 @@ mod tests {
 
     async fn story(breaks: bool) -> (Result<(), Error>, String) {
         let folder = tempfile::tempdir().unwrap();
-        prepare(folder.path()).unwrap();
+        let stage = Stage::in_folder(folder.path()).unwrap();
         let copies = Copies {
-            table: table_folder(folder.path()),
+            table: stage.table().into(),
             kept: Mutex::default(),
         };
         let mut text = String::new();
         let outcome = tell(
-            folder.path(),
+            &stage,
             "deltavault",
             async || Ok(copies.take().await),
             async |wish| {
@@ -431,9 +394,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("mine"), "x").unwrap();
         assert!(matches!(
-            prepare(folder.path()),
+            Stage::in_folder(folder.path()),
             Err(Error::TargetNotEmpty { .. })
         ));
-        assert!(prepare(&folder.path().join("new/one")).is_ok());
+        assert!(Stage::in_folder(&folder.path().join("new/one")).is_ok());
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws random numbers; callers bring the bytes.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -44,11 +45,25 @@ macro_rules! serde_as_text {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(AsText(PhantomData))
             }
         }
     };
+}
+
+/// Parses a text where it stands: pages are full of digests and keys, and a copy of each would show.
+struct AsText<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidId>> serde::de::Visitor<'_> for AsText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 /// The SHA-256 of some bytes.
@@ -147,12 +162,15 @@ impl FromStr for Id128 {
 serde_as_text!(Id128);
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    // One write for all digits: a first snapshot writes several digests a file, and formatting byte by byte shows.
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let text: String = digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect();
-    f.write_str(&text)
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // One write for all digits, from the stack: a page is full of digests, and formatting byte by byte shows.
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    let text = text.get(..2 * bytes.len()).ok_or(fmt::Error)?;
+    f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -15,6 +15,10 @@ use crate::store::{ReadStore, RestoreStore};
 
 mod lent;
 
+/// Live files are counted up to this many: opening a version reads little more than its protocol and schema, counting
+/// reads every add of every checkpoint.
+const COUNTED_AT_MOST: u64 = 20_000;
+
 /// What `deltalake` calls the place of a table that is reached through one of our stores.
 const LENT_ROOT: &str = "memory:///";
 
@@ -94,8 +98,8 @@ pub enum Verdict {
     Opens {
         /// The version.
         version: Version,
-        /// Live files.
-        files: u64,
+        /// Live files, where they were counted.
+        files: Option<u64>,
     },
     /// It did not, and says why.
     Refuses {
@@ -125,11 +129,12 @@ pub(crate) async fn open(lake: &Lake, version: Option<Version>) -> Result<DeltaT
     builder.load().await.map_err(refused)
 }
 
-/// Lets `deltalake` open the table at `lake` at a version, and list the files of it.
-pub async fn judge(lake: impl Into<Lake>, version: Version) -> Verdict {
+/// Lets `deltalake` open the table at `lake` at a version, which has about so many live files, and count them where
+/// that does not take long.
+pub async fn judge(lake: impl Into<Lake>, version: Version, about: u64) -> Verdict {
     let lake = &lake.into();
     // It panics on some tables that it does not know; that says nothing about the table.
-    let opened = AssertUnwindSafe(count_files(lake, version)).catch_unwind();
+    let opened = AssertUnwindSafe(count_files(lake, version, about)).catch_unwind();
     match opened.await {
         Ok(Ok((version, files))) => Verdict::Opens { version, files },
         Ok(Err(error)) => Verdict::Refuses {
@@ -141,13 +146,20 @@ pub async fn judge(lake: impl Into<Lake>, version: Version) -> Verdict {
     }
 }
 
-async fn count_files(lake: &Lake, version: Version) -> Result<(Version, u64), ReaderError> {
+async fn count_files(
+    lake: &Lake,
+    version: Version,
+    about: u64,
+) -> Result<(Version, Option<u64>), ReaderError> {
     let refused = |error| ReaderError::Refused(Box::new(error));
     let table = open(lake, Some(version)).await?;
-    let files = table
-        .get_active_add_actions_by_partitions(&[])
-        .try_fold(0, async |files, _| Ok(files + 1));
-    let files = files.await.map_err(refused)?;
+    let files = if about > COUNTED_AT_MOST {
+        None
+    } else {
+        let files = table.get_active_add_actions_by_partitions(&[]);
+        let count = files.try_fold(0, async |files, _| Ok(files + 1));
+        Some(count.await.map_err(refused)?)
+    };
     let opened = table.version().ok_or(DeltaTableError::NotInitialized);
     Ok((Version(opened.map_err(refused)?), files))
 }
@@ -175,11 +187,12 @@ mod tests {
     async fn a_version_that_is_there_opens_and_one_that_is_not_is_refused_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let newest = make_table(folder.path()).await.unwrap();
-        let opens = judge(folder.path(), newest).await;
-        let files = 7;
         let version = newest;
-        assert_eq!(opens, Verdict::Opens { version, files });
-        let Verdict::Refuses { reason } = judge(folder.path(), newest.next()).await else {
+        for (about, files) in [(7, Some(7)), (COUNTED_AT_MOST + 1, None)] {
+            let opens = judge(folder.path(), newest, about).await;
+            assert_eq!(opens, Verdict::Opens { version, files });
+        }
+        let Verdict::Refuses { reason } = judge(folder.path(), newest.next(), 7).await else {
             panic!("a version that does not exist was opened");
         };
         assert!(!reason.is_empty() && !reason.contains('\n'), "{reason}");
@@ -189,7 +202,7 @@ mod tests {
     async fn a_folder_that_is_not_there_is_refused_and_not_made() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("orders");
-        let verdict = judge(&absent, Version(0)).await;
+        let verdict = judge(&absent, Version(0), 0).await;
         assert!(
             matches!(verdict, Verdict::Refuses { .. }) && !absent.exists(),
             "{verdict:?}"

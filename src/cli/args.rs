@@ -287,6 +287,9 @@ pub(crate) struct DemoArgs {
     /// Work in DIR, which must be empty or not there [a temporary folder, kept]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Make the table there, with --vault s3://... [the vault's URI and -orders]
+    #[arg(long, value_name = "URI", conflicts_with = "dir")]
+    pub(crate) table: Option<String>,
 }
 
 /// Flags of `completions`.

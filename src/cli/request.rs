@@ -13,7 +13,8 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::args::{
-    CommandArgs, DiffSide, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs, SnapshotPrefix, Subset,
+    CommandArgs, DemoArgs, DiffSide, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs, SnapshotPrefix,
+    Subset,
 };
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
@@ -49,12 +50,23 @@ pub(crate) enum Request {
     /// `index rebuild`
     IndexRebuild,
     /// `demo`
-    Demo {
-        /// Where; a temporary folder without.
-        dir: Option<PathBuf>,
-    },
+    Demo(DemoPlace),
     /// `completions`
     Completions(Shell),
+}
+
+/// Where the demo plays.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DemoPlace {
+    /// In a folder; a temporary one without.
+    Folder(Option<PathBuf>),
+    /// On S3.
+    Bucket {
+        /// The vault that it makes.
+        vault: String,
+        /// The table that it makes.
+        table: String,
+    },
 }
 
 /// What `snapshot` was asked for.
@@ -189,6 +201,8 @@ pub(crate) struct VerifyRequest {
 pub(crate) struct Surroundings<'a> {
     /// The configuration.
     pub(crate) config: &'a Config,
+    /// The vault, where a flag of this command named it.
+    pub(crate) vault: Option<&'a str>,
     /// The working directory.
     pub(crate) folder: &'a Path,
     /// The system's time zone.
@@ -225,10 +239,41 @@ impl Request {
                 subset: args.subset,
             }),
             CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
-            CommandArgs::Demo(args) => Self::Demo { dir: args.dir },
+            CommandArgs::Demo(args) => Self::Demo(demo_place(args, around)?),
             CommandArgs::Completions(args) => Self::Completions(args.shell),
         })
     }
+}
+
+/// A demo makes a vault, so only a flag leads it to S3, never what is set up for real work.
+fn demo_place(args: DemoArgs, around: Surroundings<'_>) -> Result<DemoPlace, Error> {
+    let on_s3 = around.vault.filter(|vault| vault.starts_with("s3://"));
+    let unusable = |uri: &str, rule| Error::InvalidUri {
+        uri: uri.to_owned(),
+        rule,
+    };
+    let Some(vault) = on_s3 else {
+        return match args.table {
+            Some(table) => Err(unusable(
+                &table,
+                "a demo on S3 needs --vault s3://bucket/prefix",
+            )),
+            None => Ok(DemoPlace::Folder(args.dir)),
+        };
+    };
+    let table = match args.table {
+        Some(table) => parse_place(&table, around.folder)?,
+        None if vault.matches('/').count() > 2 => format!("{vault}-orders"),
+        None => {
+            let rule = "a vault that has its bucket for itself leaves no place for a table: name one with --table";
+            return Err(unusable(vault, rule));
+        }
+    };
+    if !table.starts_with("s3://") {
+        return Err(unusable(&table, "the table of a demo on S3 is on S3"));
+    }
+    let vault = vault.to_owned();
+    Ok(DemoPlace::Bucket { vault, table })
 }
 
 impl SnapshotRequest {
@@ -363,6 +408,7 @@ mod tests {
         let args = Args::try_parse_from(["deltavault"].into_iter().chain(line.split(' '))).unwrap();
         let around = Surroundings {
             config,
+            vault: None,
             folder: Path::new("/home/ann"),
             zone: &TimeZone::UTC,
         };

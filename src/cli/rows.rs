@@ -391,7 +391,7 @@ pub(crate) struct RestoreDone {
     pub(crate) bytes_written: u64,
     /// Files that were right already.
     pub(crate) files_kept: u64,
-    /// Live files of the version, where `deltalake` opens it.
+    /// Live files of the version, where `deltalake` opens it and they are few enough to be counted.
     pub(crate) opens_with_files: Option<u64>,
     /// Why `deltalake` does not open it, where it does not.
     pub(crate) refused_because: Option<String>,

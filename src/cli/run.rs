@@ -104,7 +104,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
-        Request::Demo { dir } => Box::pin(demo::demo(dir, context)).await,
+        Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }
 }

@@ -235,8 +235,8 @@ fn store_hint(error: &StoreError) -> &'static str {
             "set `region` under [source] or [vault] in the configuration, or AWS_REGION"
         }
         StoreErrorKind::Unreachable { .. } => {
-            "check the network and HTTPS_PROXY, and the endpoint: AWS_ENDPOINT_URL, or `endpoint` under [source] or \
-             [vault] in the configuration"
+            "check the network and HTTPS_PROXY, the endpoint (AWS_ENDPOINT_URL, or `endpoint` under [source] or [vault] in \
+             the configuration), and AWS_CA_BUNDLE where its certificate is your own"
         }
         StoreErrorKind::ClockSkew => {
             "set the clock of this machine (NTP) and run the same command again"

@@ -105,9 +105,9 @@ pub(super) fn list_all<'a>(
 }
 
 /// Lists a range as far as its objects may wait in memory, and returns all of it.
-async fn begin<'a>(
-    mut listing: BoxStream<'a, Result<Attributes, StoreError>>,
-) -> Result<BoxStream<'a, Result<Attributes, StoreError>>, StoreError> {
+async fn begin(
+    mut listing: BoxStream<'_, Result<Attributes, StoreError>>,
+) -> Result<BoxStream<'_, Result<Attributes, StoreError>>, StoreError> {
     let mut rows = Vec::new();
     while rows.len() < RANGE_ROWS {
         match listing.try_next().await? {

@@ -107,7 +107,7 @@ async fn s3_plain() -> Option<Subject> {
 
 async fn s3_subject(kind: Bucket) -> Option<Subject> {
     let store = s3::server()?.store(kind).await;
-    let soon = Timestamp::now() + jiff::SignedDuration::from_hours(3 * 24);
+    let soon = s3::now() + jiff::SignedDuration::from_hours(3 * 24);
     Some(Subject {
         store: Arc::new(store),
         versions: kind != Bucket::Plain,

@@ -4,6 +4,7 @@ pub(crate) mod corpus;
 pub(crate) mod fault_store;
 pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod s3_scene;
 pub(crate) mod scene;
 pub(crate) mod table;
 pub(crate) mod vault_builder;

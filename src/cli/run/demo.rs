@@ -1,43 +1,38 @@
 //! `demo`: the story of [`deltavault::demo`], told by the same code that `snapshot` and `restore` run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use deltavault::demo::{self, DemoError, PutBack, Taken, Wish};
+use deltavault::demo::{self, DemoError, PutBack, Stage, Taken, Wish};
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Scope, Trigger};
-use deltavault::ids::Id128;
 use deltavault::plan::choose::Wanted;
-use deltavault::store::local::LocalStore;
-use deltavault::vault::{self, NewVault};
+use deltavault::store::StoreErrorKind;
 use deltavault::{Error, ExitCode};
 
 use super::Context;
+use super::init::make_vault;
 use super::restore::{Work, choose};
 use super::snapshot::{Run, Taker};
 use crate::cli::again::Again;
 use crate::cli::config::Config;
-use crate::cli::request::{How, TableName, TableToTake};
+use crate::cli::request::{DemoPlace, How, TableName, TableToTake};
 use crate::cli::stores::OpenVault;
 
 /// Destroys a small table and gets it back.
-pub(super) async fn demo(
-    folder: Option<PathBuf>,
-    context: &mut Context,
-) -> Result<ExitCode, Error> {
-    let folder = match folder {
-        Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
-        None => temporary_folder()?,
+pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<ExitCode, Error> {
+    let set = match place {
+        DemoPlace::Folder(folder) => in_folder(folder, context).await?,
+        DemoPlace::Bucket { vault, table } => in_bucket(vault, table, context).await?,
     };
-    demo::prepare(&folder)?;
-    let store = LocalStore::create(&demo::vault_folder(&folder))?.with_read_only_files();
-    let new = NewVault {
-        id: Id128::from_bytes(rand::random()),
-        created: context.clock.now(),
-    };
-    vault::init(&store, new).await?;
-    let open = OpenVault::open(&context.stores, &uri(&demo::vault_folder(&folder))).await?;
+    let Set {
+        stage,
+        vault,
+        table,
+        program,
+    } = set;
+    let open = OpenVault::open(&context.stores, &vault).await?;
     let Context {
         output,
         clock,
@@ -47,9 +42,9 @@ pub(super) async fn demo(
 
     let taker = Taker::new(open.clone(), Arc::clone(progress));
     let table = TableName {
-        text: demo::table_folder(&folder).display().to_string(),
+        text: stage.table(),
         configured: None,
-        uri: uri(&demo::table_folder(&folder)),
+        uri: table,
     };
     let take = TableToTake {
         table: table.clone(),
@@ -100,14 +95,63 @@ pub(super) async fn demo(
             files_kept: done.files_kept,
         })
     };
-    let program = Again::program(&std::env::args_os().next().unwrap_or_default());
     let mut say = |line: &str| output.text(line);
-    Box::pin(demo::tell(&folder, &program, snapshot, restore, &mut say)).await?;
+    Box::pin(demo::tell(&stage, &program, snapshot, restore, &mut say)).await?;
     Ok(ExitCode::Done)
 }
 
-fn uri(folder: &Path) -> String {
-    format!("file://{}", folder.display())
+/// The stage with its vault made, and how its parts are named.
+struct Set {
+    stage: Stage,
+    /// The vault's URI.
+    vault: String,
+    /// The table's.
+    table: String,
+    /// How the tool is called in the commands that the story ends with.
+    program: String,
+}
+
+async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, Error> {
+    let folder = match folder {
+        Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
+        None => temporary_folder()?,
+    };
+    let stage = Stage::in_folder(&folder)?;
+    let vault = format!("file://{}", stage.vault());
+    make_vault(&context.stores.vault(&vault).await?, context.clock.now()).await?;
+    Ok(Set {
+        vault,
+        table: format!("file://{}", stage.table()),
+        program: Again::program(&std::env::args_os().next().unwrap_or_default()),
+        stage,
+    })
+}
+
+async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Set, Error> {
+    let inner = context.stores.table(&table).await?;
+    let outer = context.stores.vault(&vault).await?;
+    if inner.contains(&outer) || outer.contains(&inner) {
+        return Err(Error::InvalidUri {
+            uri: table,
+            rule: "the table of the demo needs a place of its own beside the vault",
+        });
+    }
+    let looked = match Stage::in_store(inner.restore(), &vault).await {
+        // Often it is that of the vault, which makes it.
+        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => None,
+        looked => Some(looked?),
+    };
+    make_vault(&outer, context.clock.now()).await?;
+    let stage = match looked {
+        Some(stage) => stage,
+        None => Stage::in_store(inner.restore(), &vault).await?,
+    };
+    Ok(Set {
+        stage,
+        vault,
+        table,
+        program: context.again.command(&[]),
+    })
 }
 
 /// A folder that stays after the demo, to look around in.

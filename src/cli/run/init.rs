@@ -1,6 +1,6 @@
 //! `init`: makes a vault, and its bucket where there is none.
 
-use deltavault::ids::Id128;
+use deltavault::ids::{Id128, Timestamp};
 use deltavault::store::StoreErrorKind;
 use deltavault::vault::{self, NewVault, Vault};
 use deltavault::{Error, ExitCode};
@@ -14,33 +14,55 @@ use crate::cli::stores::Place;
 pub(super) async fn init(context: &mut Context) -> Result<ExitCode, Error> {
     let uri = context.vault()?.to_owned();
     let place = context.stores.vault(&uri).await?;
-    let bucket = match &place {
-        Place::Folder(_) => None,
-        Place::Bucket(store) if store.create_bucket().await? => Some(BucketRow::Created),
-        Place::Bucket(_) => Some(BucketRow::Adopted),
+    let done = make_vault(&place, context.clock.now()).await?;
+    context.output.init_done(&done)?;
+    Ok(ExitCode::Done)
+}
+
+/// Makes a vault where nothing is, and its bucket where that is missing.
+pub(super) async fn make_vault(place: &Place, now: Timestamp) -> Result<InitDone, Error> {
+    let bucket = match (place, refuse_what_is_there(place).await) {
+        (Place::Bucket(store), Err(Error::Store(error)))
+            if matches!(error.kind, StoreErrorKind::NoBucket) =>
+        {
+            let created = store.create_bucket().await?;
+            // Somebody else may have been quicker, also with a vault.
+            refuse_what_is_there(place).await?;
+            Some(if created {
+                BucketRow::Created
+            } else {
+                BucketRow::Adopted
+            })
+        }
+        (Place::Bucket(_), checked) => {
+            checked?;
+            Some(BucketRow::Adopted)
+        }
+        (Place::Folder(_), checked) => {
+            checked?;
+            place.make()?;
+            None
+        }
     };
-    refuse_what_is_there(&place).await?;
-    place.make()?;
     let new = NewVault {
         id: Id128::from_bytes(rand::random()),
-        created: context.clock.now(),
+        created: now,
     };
     let file = match vault::init(place.write().as_ref(), new).await {
         Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
             // Another process was quicker.
-            refuse_what_is_there(&place).await?;
+            refuse_what_is_there(place).await?;
             return Err(error.into());
         }
         made => made?,
     };
-    context.output.init_done(&InitDone {
+    Ok(InitDone {
         vault: place.uri().to_owned(),
         id: file.id.to_string(),
         created: true,
         bucket,
         lock_mode: file.lock_mode,
-    })?;
-    Ok(ExitCode::Done)
+    })
 }
 
 async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {

@@ -123,7 +123,8 @@ pub(super) async fn restore(
     let start = Instant::now();
     let done = work.carry_out(plan, context.clock.now()).await?;
     let seconds = start.elapsed().as_secs_f64();
-    let verdict = reader::judge(&work.target.lake(), chosen.version).await;
+    let about = chosen.record.totals.data_files;
+    let verdict = reader::judge(&work.target.lake(), chosen.version, about).await;
     if context.verbose || context.output.is_json() {
         for row in version_times(&history, &chosen) {
             context.output.version_time(&row)?;
@@ -288,7 +289,7 @@ fn done_row(
     verdict: Option<Verdict>,
 ) -> RestoreDone {
     let (opens_with_files, refused_because) = match &verdict {
-        Some(Verdict::Opens { files, .. }) => (Some(*files), None),
+        Some(Verdict::Opens { files, .. }) => (*files, None),
         Some(Verdict::Refuses { reason }) => (None, Some(reason.clone())),
         None => (None, None),
     };

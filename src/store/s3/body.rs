@@ -1,14 +1,18 @@
 //! Reading an object: a body that breaks off is read on from where it broke, as long as the object is the same.
+//!
+//! Where the server attests a checksum of the whole object, a body that was read in one piece is checked against it at
+//! its end. The files of a table have no other digest before they are in the vault.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use super::failure::NO_REASON;
+use super::failure::{NO_REASON, innermost};
 use super::retry::wait;
 use super::{S3Store, answer};
 use crate::ids::{ETag, ObjectKey, ObjectVersion};
@@ -95,6 +99,7 @@ impl Wanted {
         // HTTP counts the last byte in.
         let range =
             range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let checked = range.is_none() && !store.reader_checks;
         let call = || {
             store
                 .client
@@ -104,6 +109,7 @@ impl Wanted {
                 .key(&full)
                 .set_version_id(self.version.as_ref().map(|version| version.0.clone()))
                 .set_range(range.clone())
+                .set_checksum_mode(checked.then_some(ChecksumMode::Enabled))
                 .set_if_match(etag.map(|etag| etag.0.clone()))
                 .set_request_payer(store.payer())
                 .send()
@@ -138,6 +144,11 @@ impl Reading {
                     return Ok(Some((chunk, self)));
                 }
                 Ok(None) if self.left.start >= self.left.end => return Ok(None),
+                // All is there, and is not what the server says it is.
+                Ok(Some(Err(error))) if self.left.start >= self.left.end => {
+                    let detail = innermost(&error);
+                    return Err(self.wanted.failed(StoreErrorKind::Io { detail }));
+                }
                 Ok(None) => "the body ends early".to_owned(),
                 Ok(Some(Err(error))) => error.to_string(),
                 Err(_) => format!("nothing came for {} s", STALLED.as_secs()),

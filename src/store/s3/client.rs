@@ -33,7 +33,7 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until an answer begins. A write's body is sent before, so large ones get more.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Connections that wait for work, a little more than calls in flight.
 const IDLE_CONNECTIONS: usize = 300;
 
@@ -58,6 +58,8 @@ pub struct S3Settings {
     pub storage_class: Option<String>,
     /// An access key and its secret, instead of what the SDK finds: for programs that hold their keys themselves.
     pub keys: Option<Keys>,
+    /// How long to wait for an answer to begin; a minute where it is not said.
+    pub patience: Option<Duration>,
 }
 
 /// An access key with its secret, which is never shown.
@@ -88,6 +90,7 @@ struct Inner {
     service: String,
     region: String,
     requester_pays: bool,
+    patience: Duration,
     credentials: Option<SharedCredentialsProvider>,
     pace: Pace,
 }
@@ -140,6 +143,7 @@ impl S3Client {
                 service: endpoint.unwrap_or_else(|| AWS.to_owned()),
                 region,
                 requester_pays: settings.requester_pays,
+                patience: settings.patience.unwrap_or(PATIENCE),
                 credentials,
                 pace: Pace::default(),
             }),
@@ -184,6 +188,10 @@ impl S3Client {
         self.inner.requester_pays
     }
 
+    pub(super) fn patience(&self) -> Duration {
+        self.inner.patience
+    }
+
     pub(super) fn pace(&self) -> &Pace {
         &self.inner.pace
     }
@@ -198,7 +206,7 @@ async fn load(settings: &S3Settings, http: &SharedHttpClient) -> SdkConfig {
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(ANSWER_TIMEOUT)
+                .read_timeout(settings.patience.unwrap_or(PATIENCE))
                 .build(),
         );
     if let Some(profile) = &settings.profile {

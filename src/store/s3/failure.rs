@@ -28,6 +28,8 @@ pub(super) enum Again {
     Soon,
     /// The server asks for fewer calls; it did nothing.
     Slower,
+    /// What stands before the server asks for fewer calls; the server may have done what it should.
+    SlowerUnknown,
     /// The answer is lost: the call may have done what it should.
     Unknown,
 }
@@ -164,19 +166,19 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             | "TooManyRequests"
             | "Throttling"
             | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "ServiceUnavailable"
-            | "Busy",
+            | "RequestLimitExceeded",
             _,
         )
-        | (_, 429 | 503) => passing(Again::Slower),
+        | (_, 429) => passing(Again::Slower),
+        (_, 503) => passing(Again::SlowerUnknown),
         ("NotImplemented", _) | (_, 501) => never(StoreErrorKind::Unsupported { reason: detail() }),
         ("XMinioStorageFull" | "QuotaExceeded", _) | (_, 507) => never(StoreErrorKind::NoSpace),
         (_, 403) => never(StoreErrorKind::Denied { detail: detail() }),
         ("InvalidRequest", _) if is_worm(said.message) => {
             never(StoreErrorKind::Denied { detail: detail() })
         }
-        (_, 500..) => passing(Again::Unknown),
+        // Said with a 200 too: S3 begins to answer a copy before it is done.
+        ("InternalError", _) | (_, 500..) => passing(Again::Unknown),
         _ => never(StoreErrorKind::Unsupported { reason: detail() }),
     }
 }
@@ -197,17 +199,16 @@ fn unsent(error: &(dyn std::error::Error + 'static)) -> Option<StoreErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
     let told: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
     let told = told.join(": ");
-    let detail = match credentials {
-        CredentialsError::CredentialsNotLoaded(_) if told.is_empty() || told.contains("chain") => {
-            "none were found in the environment, the profile or the machine's role".to_owned()
-        }
-        // The instance's own metadata service is asked last.
-        _ if told.contains("IMDS") => {
-            format!(
-                "none were found in the environment or the profile, and none from the machine: {told}"
-            )
-        }
-        _ => told,
+    let not_loaded = matches!(credentials, CredentialsError::CredentialsNotLoaded(_));
+    let detail = if not_loaded && (told.is_empty() || told.contains("chain")) {
+        "none were found in the environment, the profile or the machine's role".to_owned()
+    } else if told.contains("IMDS") {
+        // The machine's own metadata service is asked last.
+        format!(
+            "none were found in the environment or the profile, and none from the machine: {told}"
+        )
+    } else {
+        told
     };
     Some(StoreErrorKind::Credentials { detail })
 }
@@ -219,7 +220,7 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The last cause of an error: what the operating system or the other side said.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }
 
@@ -246,7 +247,11 @@ mod tests {
         for (status, code, again) in [
             (503, "SlowDown", Again::Slower),
             (429, "", Again::Slower),
+            (503, "ServiceUnavailable", Again::SlowerUnknown),
+            (503, "", Again::SlowerUnknown),
             (500, "InternalError", Again::Unknown),
+            (200, "InternalError", Again::Unknown),
+            (200, "SlowDown", Again::Slower),
             (502, "", Again::Unknown),
             (400, "RequestTimeout", Again::Unknown),
             (409, "ConditionalRequestConflict", Again::Soon),

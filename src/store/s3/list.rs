@@ -122,6 +122,7 @@ struct Group {
 struct Versions<'a> {
     store: &'a S3Store,
     prefix: &'a str,
+    start_after: Option<&'a str>,
     next: Next<Markers>,
     ready: VecDeque<ListedVersion>,
     open: Option<Group>,
@@ -140,6 +141,7 @@ pub(super) fn versions<'a>(
     let listing = Versions {
         store,
         prefix,
+        start_after,
         next: Next::From((start, None)),
         ready: VecDeque::new(),
         open: None,
@@ -193,6 +195,10 @@ impl Versions<'_> {
         }
         for marker in markers.iter().filter(|marker| !newest(marker)) {
             rows.extend(marker_row(store, marker, encoded).map_err(failed)?);
+        }
+        if let Some(start) = self.start_after {
+            // VersityGW begins with the key that was to be passed.
+            rows.retain(|row| row.key().as_str() > start);
         }
         // Stable: each key's rows stay as they were put together above.
         rows.sort_by(|a, b| a.key().cmp(b.key()));

@@ -181,6 +181,11 @@ impl S3Client {
                     self.pace().slow_down();
                     ATTEMPTS_WHEN_SLOWED
                 }
+                Again::SlowerUnknown => {
+                    self.pace().slow_down();
+                    perhaps_done = true;
+                    if lost == 1 { 1 } else { ATTEMPTS_WHEN_SLOWED }
+                }
                 Again::Unknown => {
                     perhaps_done = true;
                     lost
@@ -188,7 +193,7 @@ impl S3Client {
             };
             if made >= most {
                 break match (failure.again, lost) {
-                    (Again::Unknown, 1) => StoreErrorKind::Interrupted,
+                    (Again::Unknown | Again::SlowerUnknown, 1) => StoreErrorKind::Interrupted,
                     _ => failure.kind,
                 };
             }

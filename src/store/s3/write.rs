@@ -20,7 +20,6 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::AsyncReadExt as _;
 
-use super::client::ANSWER_TIMEOUT;
 use super::{S3Store, answer};
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 use crate::store::{
@@ -124,7 +123,7 @@ pub(super) async fn put(
                 .object_lock_retain_until_date(date(*until));
         }
         let mut put = put.customize().disable_payload_signing();
-        if let Some(timeout) = timeout(payload.size) {
+        if let Some(timeout) = timeout(store, payload.size) {
             put = put.config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeout));
         }
         put.send().await
@@ -231,11 +230,11 @@ fn written(put: &PutObjectOutput) -> Result<Written, StoreErrorKind> {
 }
 
 /// The SDK counts the time to an answer from the first byte sent.
-fn timeout(size: u64) -> Option<TimeoutConfig> {
+fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
     let sending = Duration::from_secs(size / SLOWEST);
     (sending > Duration::from_secs(10)).then(|| {
         TimeoutConfig::builder()
-            .read_timeout(ANSWER_TIMEOUT + sending)
+            .read_timeout(store.client.patience() + sending)
             .build()
     })
 }
@@ -390,7 +389,7 @@ impl Upload<'_> {
                 .set_request_payer(store.payer())
                 .customize()
                 .disable_payload_signing();
-            if let Some(timeout) = timeout(size) {
+            if let Some(timeout) = timeout(store, size) {
                 send = send
                     .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeout));
             }
@@ -506,7 +505,7 @@ pub(super) async fn copy(
     let full = store.full(key);
     let lock = lock_until.and_then(|until| Some((store.lock_mode.clone()?, until)));
     // A copy of 5 GiB may take its time before the answer begins.
-    let patience = timeout(source.size.max(LARGEST_PUT / 8));
+    let patience = timeout(store, source.size);
     let call = || {
         let mut copy = store
             .client

@@ -46,10 +46,7 @@ pub(super) async fn a_copy_is_the_object_it_was_made_from(subject: &Subject) {
         for attested in [made.sha256, told.sha256].into_iter().flatten() {
             assert_eq!(attested, Digest::of(&bytes), "of the whole, or not at all");
         }
-        if subject.locks {
-            let kept = store.extend_lock(&to, version, subject.later).await;
-            assert_eq!(kept.unwrap(), Some(subject.later));
-        }
+        assert_eq!(looked.locked_until, locked, "locked from the beginning");
     }
 }
 
@@ -129,11 +126,9 @@ pub(super) async fn parts_make_one_object(subject: &Subject) {
     assert_eq!(bytes.len(), 10 * MIB + 3);
     assert_eq!((bytes[0], bytes[5 * MIB], bytes[10 * MIB]), (1, 2, 3));
     assert_eq!(found.etag, written.etag);
-    if subject.locks {
-        let version = written.version.as_ref();
-        let kept = store.extend_lock(&to, version, subject.later).await;
-        assert_eq!(kept.unwrap(), Some(subject.later));
-    }
+    let looked = store.attributes(&to, written.version.as_ref()).await;
+    let locked = subject.locks.then_some(subject.later);
+    assert_eq!(looked.unwrap().locked_until, locked);
     let again = put_in_parts(subject, &to, vec![part(4, 3)]).await.unwrap();
     assert_fails!(again, StoreErrorKind::AlreadyExists);
     let kept = read_all(store, &to, None, u64::MAX).await.unwrap().1;

@@ -266,7 +266,7 @@ async fn exchange(
     server: &mut Wire,
     head: &Head,
     fault: Option<Fault>,
-    held: Holder,
+    holder: Holder,
 ) -> std::io::Result<bool> {
     let without_body = head.method() == "HEAD";
     let sending = head.request_body();
@@ -291,7 +291,7 @@ async fn exchange(
             return Ok(false);
         }
         Some(Fault::HeldBefore) => {
-            if !may_go_on(client, &held).await {
+            if !may_go_on(client, &holder).await {
                 return Ok(false);
             }
         }
@@ -321,7 +321,7 @@ async fn exchange(
             return Ok(false);
         }
         Some(Fault::HeldAfter) => {
-            if !may_go_on(client, &held).await {
+            if !may_go_on(client, &holder).await {
                 return Ok(false);
             }
             Meddle::Not
@@ -342,10 +342,10 @@ async fn exchange(
 }
 
 /// Tells the test that a call is held, and waits; whether the test let go before the client went away.
-async fn may_go_on(client: &mut Wire, held: &Holder) -> bool {
+async fn may_go_on(client: &mut Wire, holder: &Holder) -> bool {
     let (release, released) = oneshot::channel();
-    if let Some(held) = held {
-        held.send(release).ok();
+    if let Some(holder) = holder {
+        holder.send(release).ok();
     }
     tokio::select! {
         _ = released => true,

@@ -20,7 +20,7 @@ pub(super) enum Meddle {
     Not,
     /// They end half-way.
     Stop,
-    /// The one in the middle becomes another.
+    /// The one in the half becomes another.
     Flip,
 }
 
@@ -249,14 +249,14 @@ impl Wire {
         meddle: Meddle,
         to: &mut Option<&mut Self>,
     ) -> io::Result<Relayed> {
-        let middle = length / 2;
+        let half = length / 2;
         let mut passed = 0;
         while passed < length {
-            if meddle == Meddle::Stop && passed == middle {
+            if meddle == Meddle::Stop && passed == half {
                 return Ok(Relayed::Stopped);
             }
             let most = match meddle {
-                Meddle::Stop => middle - passed,
+                Meddle::Stop => half - passed,
                 Meddle::Not | Meddle::Flip => length - passed,
             };
             let mut bytes = self.take(most).await?;
@@ -267,8 +267,8 @@ impl Wire {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let after = passed + bytes.len() as u64;
-            if meddle == Meddle::Flip && (passed..after).contains(&middle) {
-                let position = usize::try_from(middle - passed).unwrap_or_default();
+            if meddle == Meddle::Flip && (passed..after).contains(&half) {
+                let position = usize::try_from(half - passed).unwrap_or_default();
                 bytes[position] ^= 1;
             }
             put(to, &bytes).await?;

@@ -75,10 +75,13 @@ impl Case<'_> {
     pub(crate) fn notes(&self, verdict: &Verdict) -> Vec<PlanLine> {
         let mut notes = Vec::new();
         match verdict {
-            Verdict::Opens { version, files } => notes.push(line(
-                "CHECKED",
-                format!("v{version} opens with deltalake, {}", counted(*files)),
-            )),
+            Verdict::Opens { version, files } => {
+                let files = files.map_or_else(String::new, |files| format!(", {}", counted(files)));
+                notes.push(line(
+                    "CHECKED",
+                    format!("v{version} opens with deltalake{files}"),
+                ));
+            }
             Verdict::Refuses { reason } => {
                 notes.push(line(
                     "CHECKED",

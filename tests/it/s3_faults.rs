@@ -1,0 +1,418 @@
+//! What networks and servers do to single calls, on a real server: a command finishes right or fails and says why,
+//! nothing wrong is ever published, and a second run finishes.
+//!
+//! A calm run tells which kinds of calls there are. Then each kind meets each fault, in a place of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use deltavault::Error;
+use deltavault::store::s3::S3Store;
+use deltavault::store::{
+    CopySource, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all,
+};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::store_conformance::assert_fails;
+use super::support::proxy::{Fault, S3Call};
+use super::support::s3::{self, Bucket};
+use super::support::s3_scene::{LARGE, Scene, everything};
+use super::support::world::init;
+
+/// How many trials run side by side: they mostly wait.
+const TRIALS: usize = 4;
+
+/// What kind of call it is: the operation, and the folder that it is about.
+type Kind = (&'static str, String);
+
+fn kind_of(call: &S3Call) -> Kind {
+    let mut parts = call.key.split('/');
+    let place = parts.next().unwrap_or_default();
+    let mut folder = parts.next().unwrap_or_default();
+    if folder == "tables" {
+        folder = parts.nth(1).unwrap_or_default();
+    }
+    let folder = folder.split('=').next().unwrap_or_default();
+    let place = place.trim_end_matches(|it: char| it.is_ascii_digit());
+    (call.operation, format!("{place}/{folder}"))
+}
+
+/// Every fault, and what a run that it fails says; nothing where it must not fail.
+fn faults() -> Vec<(Fault, Option<&'static str>)> {
+    let passing = [
+        Fault::Refused(500, "InternalError"),
+        Fault::Refused(503, "SlowDown"),
+        Fault::Refused(409, "ConditionalRequestConflict"),
+        Fault::DoneButRefused(500, "InternalError"),
+        Fault::DoneButRefused(503, "ServiceUnavailable"),
+        Fault::AnswerLost,
+        Fault::Silence,
+        Fault::ResetSending,
+        Fault::ResetAnswering,
+        Fault::Truncated,
+        Fault::CorruptedSending,
+        Fault::ErrorDocument("InternalError"),
+    ];
+    let lasting = [
+        (Fault::Refused(403, "AccessDenied"), "access key"),
+        (Fault::Refused(404, "NoSuchKey"), ""),
+        (Fault::Refused(403, "RequestTimeTooSkewed"), "the clock"),
+        (Fault::Refused(400, "ExpiredToken"), "the credentials"),
+        (Fault::Refused(301, "PermanentRedirect"), "region"),
+        (Fault::CorruptedAnswering, "hecksum"),
+    ];
+    let passing = passing.into_iter().map(|fault| (fault, None));
+    let lasting = lasting.map(|(fault, word)| (fault, Some(word)));
+    passing.chain(lasting).collect()
+}
+
+/// Whether such a thing can happen to such a call.
+fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
+    let puts = matches!(*operation, "PutObject" | "UploadPart");
+    let writes = puts || matches!(*operation, "CopyObject" | "CompleteMultipartUpload");
+    let answers = *operation == "GetObject" || operation.starts_with("List");
+    match fault {
+        // Without bytes to send it is a lost answer.
+        Fault::ResetSending | Fault::CorruptedSending => puts,
+        Fault::ResetAnswering | Fault::Truncated => answers,
+        // A listing has no checksum, and what is in the vault has its digest.
+        Fault::CorruptedAnswering => *operation == "GetObject" && place.starts_with("orders"),
+        Fault::ErrorDocument(_) | Fault::Refused(409, _) => writes,
+        // The answer to a HEAD has no body that could name the reason.
+        Fault::Refused(301 | 400, _) | Fault::Refused(403, "RequestTimeTooSkewed") => {
+            *operation != "HeadObject"
+        }
+        // A claim that is said to be gone stays, and its time runs out.
+        Fault::Refused(404, _) => !place.ends_with("/_deltavault"),
+        Fault::Refused(..)
+        | Fault::DoneButRefused(..)
+        | Fault::AnswerLost
+        | Fault::Silence
+        | Fault::HeldBefore
+        | Fault::HeldAfter => true,
+    }
+}
+
+/// A fault, the kind of call that meets it first, and what a run says that it fails.
+type Trial = (Kind, Fault, Option<&'static str>);
+
+/// Every fault at every kind of call that can meet it; unless `DELTAVAULT_TEST_LONG` is set a fourth of them, in which
+/// each fault and each kind is.
+fn trials(calls: &[S3Call]) -> Vec<Trial> {
+    let all = std::env::var_os("DELTAVAULT_TEST_LONG").is_some();
+    let kinds: BTreeSet<Kind> = calls.iter().map(kind_of).collect();
+    let mut trials = Vec::new();
+    for (row, kind) in kinds.iter().enumerate() {
+        for (column, (fault, word)) in faults().into_iter().enumerate() {
+            if can_meet(&fault, kind) && (all || (row + column).is_multiple_of(4)) {
+                trials.push((kind.clone(), fault, word));
+            }
+        }
+    }
+    println!("{} trials at {} kinds of calls", trials.len(), kinds.len());
+    trials
+}
+
+/// Runs trials side by side; what is wrong with each comes to nothing.
+async fn run_trials<F>(trials: Vec<Trial>, trial: impl Fn(Trial) -> F)
+where
+    F: Future<Output = Result<(), String>>,
+{
+    let results = stream::iter(trials).map(|it| {
+        let what = format!("{:?} at {:?}", it.1, it.0);
+        let running = trial(it);
+        async move { running.await.map_err(|wrong| format!("{what}: {wrong}")) }
+    });
+    let results: Vec<_> = results.buffer_unordered(TRIALS).collect().await;
+    let wrong: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A run that fails must have the right to, and say why.
+fn judge<T>(result: Result<T, Error>, word: Option<&str>) -> Result<Option<T>, String> {
+    let error = match result {
+        Ok(done) => return Ok(Some(done)),
+        Err(error) => error,
+    };
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        said = format!("{said}: {next}");
+        cause = next.source();
+    }
+    match word {
+        Some(word) if said.contains(word) => Ok(None),
+        Some(_) | None => Err(said),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_right() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let calm = scene.way().await;
+    let vault = scene.new_vault().await;
+    scene.snapshot(&calm.client, &vault).await.unwrap();
+    let trial = async |(kind, fault, word): Trial| {
+        let way = scene.way().await;
+        let vault = scene.new_vault().await;
+        way.proxy.nth(1, move |call| kind_of(call) == kind, fault);
+        let first = scene.snapshot(&way.client, &vault).await;
+        if way.proxy.faults() != 1 {
+            return Err("did not come to pass".to_owned());
+        }
+        let done = match judge(first, word)? {
+            Some(done) => done,
+            None if scene.visible(&vault).await > 0 => return Err("published".to_owned()),
+            None => scene.snapshot(&scene.direct, &vault).await.unwrap(),
+        };
+        if scene.visible(&vault).await != 1 {
+            return Err("not published once".to_owned());
+        }
+        let wrong = scene.wrong_in(&vault, &done).await;
+        wrong.map_or(Ok(()), Err)
+    };
+    run_trials(trials(&calm.proxy.calls()), trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_right() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let calm = scene.way().await;
+    let vault = &scene.new_vault().await;
+    let done = &scene.snapshot(&scene.direct, vault).await.unwrap();
+    let target = scene.place("restored");
+    let restored = scene.restore(&calm.client, vault, done, &target).await;
+    restored.unwrap();
+    let trial = async |(kind, fault, word): Trial| {
+        let way = scene.way().await;
+        let target = scene.place("restored");
+        way.proxy.nth(1, move |call| kind_of(call) == kind, fault);
+        let first = scene.restore(&way.client, vault, done, &target).await;
+        if way.proxy.faults() != 1 {
+            return Err("did not come to pass".to_owned());
+        }
+        if judge(first, word)?.is_none() {
+            let found = everything(Arc::new(scene.store(&target))).await;
+            for (name, bytes) in found {
+                if !name.starts_with("_deltavault/") && scene.closure.get(&name) != Some(&bytes) {
+                    return Err(format!("{name} is wrong"));
+                }
+            }
+            let again = scene.restore(&scene.direct, vault, done, &target).await;
+            judge(again, None)?;
+        }
+        let found = everything(Arc::new(scene.store(&target))).await;
+        if found == scene.closure {
+            Ok(())
+        } else {
+            Err(format!("it has {:?}", found.keys()))
+        }
+    };
+    run_trials(trials(&calm.proxy.calls()), trial).await;
+}
+
+/// The places of a vault where two must never be one: by the folder of the key.
+const PLACES: [&str; 6] = [
+    "blobs",
+    "pages",
+    "manifests",
+    "ledger",
+    "runs",
+    "vault.json",
+];
+
+#[tokio::test]
+async fn a_put_whose_answer_was_lost_is_settled_by_looking_and_never_done_twice() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let mut settled = BTreeSet::new();
+    for place in PLACES {
+        for fault in [
+            Fault::AnswerLost,
+            Fault::DoneButRefused(500, "InternalError"),
+        ] {
+            let what = format!("{fault:?} at {place}");
+            let way = scene.way().await;
+            let vault = scene.place("vault");
+            let at = format!("/{place}");
+            way.proxy
+                .nth(1, move |call| call.is("PutObject", &at), fault);
+            init(&S3Store::open(&way.client, &vault).unwrap()).await;
+            let done = scene.snapshot(&way.client, &vault).await.unwrap();
+            assert_eq!(way.proxy.faults(), 1, "{what}");
+            let calls = way.proxy.calls();
+            let first = calls
+                .iter()
+                .position(|it| it.is("PutObject", &format!("/{place}")));
+            let key = &calls[first.unwrap()].key;
+            let asked: Vec<_> = calls.iter().filter(|it| it.key == *key).collect();
+            let puts = asked.iter().filter(|it| it.operation == "PutObject");
+            assert_eq!(puts.count(), 2, "{what}: sent again");
+            let again = asked.iter().rposition(|it| it.operation == "PutObject");
+            let looked = asked
+                .get(again.unwrap() + 1)
+                .is_some_and(|it| it.operation == "HeadObject");
+            assert!(looked, "{what}: looked at");
+            settled.insert(place);
+            let store = scene.store(&vault);
+            let rows: Vec<_> = store.list_versions("", None).try_collect().await.unwrap();
+            let keys: BTreeSet<_> = rows.iter().map(ListedVersion::key).collect();
+            assert_eq!(keys.len(), rows.len(), "{what}: written once");
+            assert_eq!(scene.wrong_in(&vault, &done).await, None, "{what}");
+        }
+    }
+    assert_eq!(settled.len(), PLACES.len());
+}
+
+#[tokio::test]
+async fn what_another_one_put_is_not_taken_for_ours_after_a_lost_answer() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let key = "tables/orders/ledger/1.json".parse().unwrap();
+    let theirs = Payload::from_bytes("theirs");
+    direct.put_new(&key, &theirs, None).await.unwrap();
+    for ours in ["ours!!", "ours, longer"] {
+        let proxy = server.proxy();
+        let store = server.by_way_of(&proxy, &direct).await;
+        proxy.nth(1, |call| call.operation == "PutObject", Fault::AnswerLost);
+        let ours = Payload::from_bytes(ours);
+        assert_fails!(
+            store.put_new(&key, &ours, None).await,
+            StoreErrorKind::AlreadyExists
+        );
+        assert_eq!(proxy.faults(), 1);
+    }
+}
+
+/// What a copy comes to: a failure of some kind, or none.
+type Outcome = Option<fn(&StoreErrorKind) -> bool>;
+
+/// Parts as a source gives them.
+fn parts(last: u8) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    let sizes = [5 << 20, 1000];
+    let parts = sizes.map(|size| Ok(Bytes::from(vec![last; size])));
+    stream::iter(parts).boxed()
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_survives_what_a_put_survives() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let operations = [
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+    ];
+    for (number, (fault, _)) in faults()
+        .iter()
+        .filter(|(_, word)| word.is_none())
+        .enumerate()
+    {
+        for operation in operations {
+            if !can_meet(fault, &(operation, String::new())) {
+                continue;
+            }
+            let what = format!("{fault:?} at {operation}");
+            let proxy = server.proxy();
+            let store = server.by_way_of(&proxy, &direct).await;
+            proxy.nth(1, move |call| call.operation == operation, fault.clone());
+            let key = format!("copies/{operation}-{number}").parse().unwrap();
+            let written = store.put_parts(&key, parts(7), None).await;
+            let written = written.unwrap_or_else(|error| panic!("{what}: {:?}", error.kind));
+            assert_eq!(proxy.faults(), 1, "{what}");
+            let found = read_all(&direct, &key, written.version.as_ref(), u64::MAX).await;
+            let (attributes, bytes) = found.unwrap();
+            assert_eq!(bytes.len(), (5 << 20) + 1000, "{what}");
+            assert_eq!(attributes.etag, written.etag, "{what}");
+        }
+    }
+    let taken = "copies/UploadPart-0".parse().unwrap();
+    let refused = direct.put_parts(&taken, parts(8), None).await;
+    assert_fails!(refused, StoreErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
+    let Some(server) = s3::server() else { return };
+    let direct = server.store(Bucket::Versioned).await;
+    let payload = Payload::from_bytes(vec![1; LARGE]);
+    let from = "live/a%20b/part 1.parquet".parse().unwrap();
+    let written = direct.put_new(&from, &payload, None).await.unwrap();
+    let lost = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Interrupted);
+    let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
+    let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
+    let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
+    let outcomes: [(Fault, Outcome, usize); 11] = [
+        (Fault::Refused(503, "SlowDown"), None, 2),
+        (Fault::ErrorDocument("SlowDown"), None, 2),
+        (Fault::Refused(500, "InternalError"), Some(lost), 1),
+        (Fault::ErrorDocument("InternalError"), Some(lost), 1),
+        (Fault::DoneButRefused(500, "InternalError"), Some(lost), 1),
+        (Fault::DoneButRefused(503, "Unavailable"), Some(lost), 1),
+        (Fault::AnswerLost, Some(lost), 1),
+        (Fault::Silence, Some(lost), 1),
+        (Fault::Refused(403, "AccessDenied"), Some(denied), 1),
+        (Fault::Refused(404, "NoSuchKey"), Some(gone), 1),
+        (Fault::Refused(412, "PreconditionFailed"), Some(changed), 1),
+    ];
+    for (number, (fault, outcome, calls)) in outcomes.into_iter().enumerate() {
+        let what = format!("{fault:?}");
+        let proxy = server.proxy();
+        let store = server.by_way_of(&proxy, &direct).await;
+        proxy.nth(1, |call| call.operation == "CopyObject", fault);
+        let key = format!("copies/{number}").parse().unwrap();
+        let source = CopySource {
+            address: store.copy_address(&from).unwrap(),
+            version: written.version.clone(),
+            etag: written.etag.clone(),
+            size: payload.size,
+        };
+        let copied = store.copy_new(&key, &source, None).await;
+        match (copied, outcome) {
+            (Ok(copied), None) => {
+                let version = copied.written.version.as_ref();
+                let there = direct.attributes(&key, version).await.unwrap();
+                assert_eq!(there.sha256, Some(payload.sha256), "{what}");
+            }
+            (Err(error), Some(expected)) => assert!(expected(&error.kind), "{what}: {error:?}"),
+            (copied, _) => panic!("{what}: {copied:?}"),
+        }
+        let made = proxy.calls();
+        let made = made.iter().filter(|call| call.operation == "CopyObject");
+        assert_eq!(made.count(), calls, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_expire_in_mid_run_and_a_wrong_clock_stop_it_with_a_word() {
+    let Some(server) = s3::server() else { return };
+    let scene = &Scene::set(server).await;
+    let lasting = [
+        (Fault::Refused(400, "ExpiredToken"), "the credentials"),
+        (Fault::Refused(403, "RequestTimeTooSkewed"), "the clock"),
+        (Fault::Refused(301, "PermanentRedirect"), "region"),
+    ];
+    for (fault, word) in lasting {
+        for after in [0, 4, 12] {
+            let way = scene.way().await;
+            let vault = scene.new_vault().await;
+            let count = AtomicUsize::new(0);
+            way.proxy.every(
+                move |_| count.fetch_add(1, Ordering::Relaxed) >= after,
+                fault.clone(),
+            );
+            let first = scene.snapshot(&way.client, &vault).await;
+            assert_eq!(
+                judge(first, Some(word)).map(|done| done.is_none()),
+                Ok(true)
+            );
+            assert_eq!(scene.visible(&vault).await, 0);
+            let done = scene.snapshot(&scene.direct, &vault).await.unwrap();
+            assert_eq!(scene.wrong_in(&vault, &done).await, None);
+        }
+    }
+}
