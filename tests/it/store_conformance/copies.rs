@@ -46,7 +46,7 @@ pub(super) async fn a_copy_is_the_object_it_was_made_from(subject: &Subject) {
         for attested in [made.sha256, told.sha256].into_iter().flatten() {
             assert_eq!(attested, Digest::of(&bytes), "of the whole, or not at all");
         }
-        assert_eq!(looked.locked_until, locked, "locked from the beginning");
+        assert_eq!(told.locked_until, locked, "locked from the beginning");
     }
 }
 
