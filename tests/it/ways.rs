@@ -392,11 +392,8 @@ async fn a_journal_that_cannot_be_read_just_now_is_not_paid_for_with_a_second_co
     take_with(&scene, &taker, 24).await.unwrap_err();
     scene.live.revive();
     scene.vault.revive();
-    let lost = |call: &Call| call.method == "open" && call.key.starts_with("runs/");
-    let vault = scene.vault.clone();
-    scene.vault.before_call(1, lost, move || {
-        async move { vault.fail_call(1, Fault::Before) }.boxed()
-    });
+    let is_journal = |call: &Call| call.method == "open" && call.key.starts_with("runs/");
+    scene.vault.stumble_at(is_journal);
     take_with(&scene, &taker, 25).await.unwrap_err();
     assert_eq!(reads(&scene), 0, "nothing is copied on a doubt");
     scene.live.revive();
