@@ -331,7 +331,7 @@ impl Taker {
                     .estimate(outlook.requests, bytes, job.request.days())
                     .to_string()
             }),
-            ways: outlook.going.into_iter().map(way_row).collect(),
+            ways: outlook.going.iter().map(way_row).collect(),
             known_files,
             class: job.request.class.clone(),
             promise: job.request.promise,
@@ -340,7 +340,7 @@ impl Taker {
     }
 }
 
-fn way_row(going: Going) -> WayRow {
+fn way_row(going: &Going) -> WayRow {
     WayRow {
         way: going.way.as_str(),
         reason: going.reason.to_string(),
