@@ -221,13 +221,9 @@ impl Snapshotter {
     ) -> Result<SnapshotPlan, Error> {
         let (this, _pages) = self.for_one_run()?;
         let view = this.vault.head(&request.key, &request.distrust).await?;
-<<<<<<< HEAD
         let request = &named(request.clone(), &view);
         let table = request.table.name.clone();
         let planned = this.attempt_plan(source, request, &view, &[]).await;
-=======
-        let planned = Box::pin(this.attempt_plan(source, request, &view, &[])).await;
->>>>>>> wt-eng
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
                 table,
@@ -285,16 +281,10 @@ impl Snapshotter {
         let mut request = request.clone();
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
-<<<<<<< HEAD
             request = named(request, &view);
             let attempt = this.attempt(source, &request, &view, &damaged, &mut journals);
             // All of a run is in it: too much for the stack of whoever waits.
             let failure = match Box::pin(attempt).await {
-=======
-            let attempt = this.attempt(source, request, &view, &damaged, &mut journals);
-            let attempt = Box::pin(attempt).await;
-            let failure = match attempt {
->>>>>>> wt-eng
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
