@@ -24,15 +24,11 @@ use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
-<<<<<<< HEAD
+use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{
     Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
 };
-=======
-use crate::spool::IN_MEMORY_LIMIT;
-use crate::store::{Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, WriteStore};
 use crate::vault::Vault;
->>>>>>> wt-eng
 use crate::vault::put::Placer;
 
 mod by_store;
