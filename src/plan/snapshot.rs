@@ -174,6 +174,8 @@ pub struct Need {
     pub vectors: Vec<VectorUse>,
     /// Bytes that it has at least, where the log gives no size.
     pub at_least: u64,
+    /// The entry of a snapshot that may not be built on any more, which the vault may still hold.
+    pub held: Option<Box<Entry>>,
     /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
     pub required: bool,
     /// The versions that need it.
@@ -223,9 +225,21 @@ impl Need {
             live: Vec::new(),
             vectors: Vec::new(),
             at_least: 0,
+            held: None,
             required,
             spans: Vec::new(),
         }
+    }
+
+    /// Whether an entry under the same name is this file.
+    pub fn is_held_by(&self, entry: &Entry) -> bool {
+        entry.kind == self.kind
+            && self.size.is_none_or(|size| size == entry.size)
+            && self
+                .modification_time
+                .is_none_or(|time| entry.modification_time == Some(time))
+            // It may be there again; and if not, the versions that it spoils have to be counted again.
+            && entry.placement != Placement::Absent {}
     }
 
     /// Bytes to count it with before it is read.
@@ -291,6 +305,7 @@ pub fn data_needs<E>(
             live: Vec::new(),
             vectors: Vec::new(),
             at_least: 0,
+            held: None,
             required: false,
             spans: Vec::new(),
         };
@@ -336,15 +351,7 @@ pub enum Matched {
 
 /// Matches one need with what is held under the same file.
 pub fn match_need(need: Need, held: &[Entry]) -> Matched {
-    let found = held.iter().find(|entry| {
-        entry.kind == need.kind
-            && need.size.is_none_or(|size| size == entry.size)
-            && need
-                .modification_time
-                .is_none_or(|time| entry.modification_time == Some(time))
-            // It may be there again; and if not, the versions that it spoils have to be counted again.
-            && entry.placement != Placement::Absent {}
-    });
+    let found = held.iter().find(|entry| need.is_held_by(entry));
     match found {
         Some(entry) => Matched::Known(Entry {
             absolute: need.absolute,

@@ -300,6 +300,19 @@ async fn a_noncurrent_version_of_another_size_is_not_taken_for_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_the_source_lost_is_taken_from_the_vault_where_no_base_may_be_built_on() {
+    let scene = Scene::set().await;
+    let closure = scene.table.closure().await;
+    for name in scene.table.live.keys() {
+        scene.table.remove(name).await;
+    }
+    // The promise of the first snapshot is nearly over: what it holds may go away, but has not.
+    let done = scene.take(29 * 24).await.unwrap();
+    assert_ne!(done.record.manifest, scene.first.record.manifest);
+    assert_eq!(scene.contents(&done).await.unwrap(), closure);
+}
+
+#[tokio::test]
 async fn a_run_killed_far_in_and_begun_elsewhere_copies_nothing_twice() {
     for copying in [true, false] {
         let mut scene = beside(MemoryStore::without_versions).await;
@@ -379,11 +392,8 @@ async fn a_journal_that_cannot_be_read_just_now_is_not_paid_for_with_a_second_co
     take_with(&scene, &taker, 24).await.unwrap_err();
     scene.live.revive();
     scene.vault.revive();
-    let lost = |call: &Call| call.method == "open" && call.key.starts_with("runs/");
-    let vault = scene.vault.clone();
-    scene.vault.before_call(1, lost, move || {
-        async move { vault.fail_call(1, Fault::Before) }.boxed()
-    });
+    let is_journal = |call: &Call| call.method == "open" && call.key.starts_with("runs/");
+    scene.vault.stumble_at(is_journal);
     take_with(&scene, &taker, 25).await.unwrap_err();
     assert_eq!(reads(&scene), 0, "nothing is copied on a doubt");
     scene.live.revive();

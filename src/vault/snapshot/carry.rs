@@ -77,6 +77,7 @@ impl Snapshotter {
             *journals_written,
         );
         let copier = Arc::new(Copier {
+            vault: self.vault.clone(),
             source: source.clone(),
             store: Arc::clone(&self.bulk),
             lock_until: placer.lock_until,

@@ -284,14 +284,16 @@ impl Closure {
                 .flat_map(|held| held.entry.live.iter().cloned())
                 .collect();
             count_change(&mut self.change, &need.live, &then);
-            let usable: Vec<_> = same
-                .into_iter()
-                .filter(|held| held.reuse)
-                .map(|held| held.entry)
-                .collect();
+            let (usable, told): (Vec<_>, Vec<_>) = same.into_iter().partition(|held| held.reuse);
+            let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
+            let usable: Vec<_> = entries(usable).collect();
             match match_need(need, &usable) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
-                Matched::Copy(need) => {
+                Matched::Copy(mut need) => {
+                    // Not to be referenced again, but there: should the source lose the file, its bytes serve.
+                    need.held = entries(told)
+                        .find(|entry| need.is_held_by(entry))
+                        .map(Box::new);
                     self.copy_bytes += need.size.unwrap_or_default();
                     self.copy.push(ByFile {
                         file: need.file.clone(),

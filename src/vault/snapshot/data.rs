@@ -24,9 +24,11 @@ use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
+use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{
     Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
 };
+use crate::vault::Vault;
 use crate::vault::put::Placer;
 
 mod by_store;
@@ -61,6 +63,7 @@ pub(super) enum Outcome {
 
 /// Copies files of one table into the vault.
 pub(super) struct Copier {
+    pub(super) vault: Vault,
     pub(super) source: Source,
     pub(super) store: Arc<dyn WriteStore>,
     pub(super) lock_until: Option<Timestamp>,
@@ -172,13 +175,45 @@ impl Copier {
         batch: Batch,
         room: Option<Room>,
     ) -> Result<Vec<Outcome>, Error> {
-        let outcomes = match batch {
+        let mut outcomes = match batch {
             Batch::Single(need) => vec![self.carry_out_single(need).await?],
             Batch::Pack(needs) => self.carry_out_pack(needs).await?,
         };
         // Only now: the store may send a body again until it has answered.
         drop(room);
+        for outcome in &mut outcomes {
+            if let Outcome::Missing(need) = outcome
+                && let Some(found) = self.take_from_vault(need).await?
+            {
+                *outcome = found;
+            }
+        }
         Ok(outcomes)
+    }
+
+    /// Takes a file that the source has lost from what the vault still holds of an earlier snapshot.
+    async fn take_from_vault(&self, need: &Need) -> Result<Option<Outcome>, Error> {
+        let Some(entry) = &need.held else {
+            return Ok(None);
+        };
+        let _room = self.budget.memory(entry.size.min(IN_MEMORY_LIMIT)).await;
+        let payload = match self.vault.payload(entry, &self.folder).await {
+            Ok(payload) => payload,
+            // Gone from there as well.
+            Err(Error::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let placement = Placement::Blob {
+            offset: None,
+            reference: self.placer().blob(&payload).await?,
+        };
+        Ok(Some(Outcome::Placed(Box::new(Entry {
+            absolute: need.absolute,
+            live: need.live.clone(),
+            rows: need.rows,
+            placement,
+            ..Entry::clone(entry)
+        }))))
     }
 
     async fn carry_out_single(&self, need: Need) -> Result<Outcome, Error> {

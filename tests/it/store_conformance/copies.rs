@@ -36,17 +36,17 @@ pub(super) async fn a_copy_is_the_object_it_was_made_from(subject: &Subject) {
         };
         let to = key(&format!("copies/of/{name}"));
         let locked = subject.locks.then_some(subject.later);
-        let copied = store.copy_new(&to, &source, locked).await.unwrap();
-        assert_eq!(copied.size, bytes.len() as u64);
-        let version = copied.written.version.as_ref();
+        let made = store.copy_new(&to, &source, locked).await.unwrap();
+        assert_eq!(made.size, bytes.len() as u64);
+        let version = made.written.version.as_ref();
         let (found, read) = read_all(store, &to, version, u64::MAX).await.unwrap();
         assert!(read == bytes, "{name}: other bytes");
-        assert_eq!(found.etag, copied.written.etag);
-        let there = store.attributes(&to, version).await.unwrap();
-        for attested in [copied.sha256, there.sha256].into_iter().flatten() {
+        assert_eq!(found.etag, made.written.etag);
+        let told = store.attributes(&to, version).await.unwrap();
+        for attested in [made.sha256, told.sha256].into_iter().flatten() {
             assert_eq!(attested, Digest::of(&bytes), "of the whole, or not at all");
         }
-        assert_eq!(there.locked_until, locked, "locked from the beginning");
+        assert_eq!(told.locked_until, locked, "locked from the beginning");
     }
 }
 
@@ -126,9 +126,9 @@ pub(super) async fn parts_make_one_object(subject: &Subject) {
     assert_eq!(bytes.len(), 10 * MIB + 3);
     assert_eq!((bytes[0], bytes[5 * MIB], bytes[10 * MIB]), (1, 2, 3));
     assert_eq!(found.etag, written.etag);
-    let there = store.attributes(&to, written.version.as_ref()).await;
+    let looked = store.attributes(&to, written.version.as_ref()).await;
     let locked = subject.locks.then_some(subject.later);
-    assert_eq!(there.unwrap().locked_until, locked);
+    assert_eq!(looked.unwrap().locked_until, locked);
     let again = put_in_parts(subject, &to, vec![part(4, 3)]).await.unwrap();
     assert_fails!(again, StoreErrorKind::AlreadyExists);
     let kept = read_all(store, &to, None, u64::MAX).await.unwrap().1;

@@ -55,14 +55,18 @@ struct State {
     fault: Option<(usize, Fault)>,
     dead: bool,
     latency: Duration,
+    /// Calls to fail once each, without dying of it.
+    stumbles: Vec<Matches>,
     hooks: Vec<Hook>,
 }
+
+type Matches = Box<dyn Fn(&Call) -> bool + Send>;
 
 type Act = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
 /// Something to do before a matching call.
 struct Hook {
-    matches: Box<dyn Fn(&Call) -> bool + Send>,
+    matches: Matches,
     /// How many matching calls from now.
     left: usize,
     act: Option<Act>,
@@ -98,6 +102,11 @@ impl<S: ReadStore> FaultStore<S> {
         state.dead = false;
         state.fault = None;
         state.calls.clear();
+    }
+
+    /// Fails the next call that `matches`, before it takes effect; the process lives on.
+    pub(crate) fn stumble_at(&self, matches: impl Fn(&Call) -> bool + Send + 'static) {
+        self.state().stumbles.push(Box::new(matches));
     }
 
     /// Lets every call take so long, as a network does.
@@ -158,6 +167,10 @@ impl<S: ReadStore> FaultStore<S> {
                 method,
                 key: key.to_owned(),
             };
+            if let Some(at) = state.stumbles.iter().position(|matches| matches(&call)) {
+                drop(state.stumbles.remove(at));
+                return Err(self.interrupted(key));
+            }
             let acts: Vec<Act> = state
                 .hooks
                 .iter_mut()
