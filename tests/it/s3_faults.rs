@@ -77,8 +77,8 @@ fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
         // Without bytes to send it is a lost answer.
         Fault::ResetSending | Fault::CorruptedSending => puts,
         Fault::ResetAnswering | Fault::Truncated => answers,
-        // A listing has no checksum, and what is in the vault has its digest.
-        Fault::CorruptedAnswering => *operation == "GetObject" && place.starts_with("orders"),
+        // A listing has no checksum.
+        Fault::CorruptedAnswering => *operation == "GetObject",
         Fault::ErrorDocument(_) | Fault::Refused(409, _) => writes,
         // The answer to a HEAD has no body that could name the reason.
         Fault::Refused(301 | 400, _) | Fault::Refused(403, "RequestTimeTooSkewed") => {
@@ -122,7 +122,6 @@ fn trials(calls: &[S3Call]) -> Vec<Trial> {
             }
         }
     }
-    assert!(!met.contains(&false), "a fault that nothing meets");
     println!("{} trials at {} kinds of calls", trials.len(), kinds.len());
     trials
 }
