@@ -99,10 +99,10 @@ fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
 /// A fault, the kind of call that meets it first, and what a run says that it fails.
 type Trial = (Kind, Fault, Option<&'static str>);
 
-/// Every fault at every kind of call that can meet it; unless `DELTAVAULT_TEST_LONG` is set a part of them, in which
+/// Every fault at every kind of call that can meet it; unless `DELTAVAULT_TEST_ALL` is set a part of them, in which
 /// each fault and each kind is.
 fn trials(calls: &[S3Call]) -> Vec<Trial> {
-    let all = std::env::var_os("DELTAVAULT_TEST_LONG").is_some();
+    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
     let kinds: BTreeSet<Kind> = calls.iter().map(kind_of).collect();
     let mut trials: Vec<Trial> = Vec::new();
     let mut met = vec![false; faults().len()];

@@ -22,9 +22,9 @@ const SOURCE: &str = "lake";
 /// A call that is not answered by then will not come.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Every `n`-th call is one to be killed at; all of them when `DELTAVAULT_TEST_LONG` is set.
+/// Every `n`-th call is one to be killed at; all of them when `DELTAVAULT_TEST_ALL` is set.
 fn step() -> usize {
-    match std::env::var_os("DELTAVAULT_TEST_LONG") {
+    match std::env::var_os("DELTAVAULT_TEST_ALL") {
         Some(_) => 1,
         None => 10,
     }
