@@ -17,6 +17,7 @@ use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
+use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{LockMode, Record, Scope, TableKey, Trigger};
 use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
@@ -51,7 +52,8 @@ const PIN_ATTEMPTS: usize = 5;
 /// What to take a snapshot of, and how.
 #[derive(Debug, Clone)]
 pub struct SnapshotRequest {
-    /// Name, source and URI of the table; its Delta id is found out.
+    /// Name, source and URI of the table; its Delta id is found out. An empty name is that by which the ledger knows
+    /// the table, else made of its URI.
     pub table: TableIdentity,
     /// The table's key in the vault.
     pub key: TableKey,
@@ -99,6 +101,8 @@ pub struct SnapshotDone {
 /// What a snapshot would do.
 #[derive(Debug, Clone)]
 pub struct SnapshotPlan {
+    /// The table's name.
+    pub table: String,
     /// The version that was pinned.
     pub version: Version,
     /// The snapshot that it would build on.
@@ -212,9 +216,12 @@ impl Snapshotter {
     ) -> Result<SnapshotPlan, Error> {
         let (this, _pages) = self.for_one_run()?;
         let view = this.vault.head(&request.key, &request.distrust).await?;
+        let request = &named(request.clone(), &view);
+        let table = request.table.name.clone();
         let planned = Box::pin(this.attempt_plan(source, request, &view, &[])).await;
         match planned.map_err(|failure| failure.into_error(request))? {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
+                table,
                 version: pinned.version,
                 base: Some(past.id),
                 unchanged: true,
@@ -238,6 +245,7 @@ impl Snapshotter {
                     outlook.add(&batch, way);
                 }
                 Ok(SnapshotPlan {
+                    table,
                     version: pinned.version,
                     base: pinned.base.as_ref().map(|base| base.past.id),
                     unchanged: false,
@@ -265,9 +273,11 @@ impl Snapshotter {
         let mut journals = 0;
         let mut last = None;
         let mut damaged = Vec::new();
+        let mut request = request.clone();
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
-            let attempt = this.attempt(source, request, &view, &damaged, &mut journals);
+            request = named(request, &view);
+            let attempt = this.attempt(source, &request, &view, &damaged, &mut journals);
             let attempt = Box::pin(attempt).await;
             let failure = match attempt {
                 Ok(done) => return Ok(done),
@@ -281,7 +291,7 @@ impl Snapshotter {
                     damaged.push(object.clone());
                 }
                 Failure::Error(_) | Failure::Limit { .. } => {
-                    return Err(failure.into_error(request));
+                    return Err(failure.into_error(&request));
                 }
                 Failure::Moved { file } => {
                     self.progress
@@ -289,7 +299,7 @@ impl Snapshotter {
                 }
                 Failure::Vanished { version, files } => {
                     if self.newest(source).await? <= *version {
-                        return Err(failure.into_error(request));
+                        return Err(failure.into_error(&request));
                     }
                     self.progress.note(&format!(
                         "{} files of version {version} vanished; pinning a newer version",
@@ -299,7 +309,7 @@ impl Snapshotter {
             }
             last = Some(failure);
         }
-        Err(last.map_or(Error::Interrupted, |failure| failure.into_error(request)))
+        Err(last.map_or(Error::Interrupted, |failure| failure.into_error(&request)))
     }
 
     /// Itself, with a place where the pages that this run reads wait for being read again: each is asked for once.
@@ -448,6 +458,18 @@ impl Snapshotter {
             generation: Generation::default(),
         }
     }
+}
+
+/// Gives a request whose table has no name the one that the ledger knows it by.
+fn named(mut request: SnapshotRequest, view: &LedgerView) -> SnapshotRequest {
+    if request.table.name.is_empty() {
+        let record = view.head.link.as_ref().and_then(Link::record);
+        request.table.name = record.map_or_else(
+            || request.key.slug().to_owned(),
+            |record| record.table.name.clone(),
+        );
+    }
+    request
 }
 
 /// What an attempt came to before anything was written.

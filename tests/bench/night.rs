@@ -25,13 +25,10 @@ use deltavault::delta::replay::Replay;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Entry, PageWriter, Scope, TableKey, TableUri, Trigger, decode_page};
 use deltavault::ids::{Digest, Id128, ObjectKey, Timestamp, Version};
-use deltavault::progress::NoProgress;
 use deltavault::source::Source;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind, read_all};
-use deltavault::vault::snapshot::{
-    Budget, JournalPace, SnapshotDone, SnapshotRequest, Snapshotter,
-};
+use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
 use deltavault::vault::{NewVault, PageCache, Vault, init};
 use futures::TryStreamExt;
 use serde::de::IgnoredAny;

@@ -218,7 +218,7 @@ impl Taker {
         Ok(Job { source, request })
     }
 
-    /// The place of a table and its name: a word that is no folder may be the name of a table in the vault.
+    /// The place of a table and its name, empty where nothing here gives it one: a word that is no folder may be the name of a table in the vault.
     async fn locate(&self, name: &TableName, config: &Config) -> Result<(Place, String), Error> {
         let stores = &self.open.stores;
         let mut root = stores.table(&name.uri).await?;
@@ -241,10 +241,7 @@ impl Taker {
             }
         }
         // A table keeps the name that the vault knows it by.
-        let head = self.open.vault.head(&stores.table_key(&root)?, &[]).await;
-        let known = head.ok().and_then(|view| view.head.link);
-        let known = known.and_then(|link| link.record().map(|record| record.table.name.clone()));
-        Ok((root, known.unwrap_or_else(|| uri.slug())))
+        Ok((root, String::new()))
     }
 
     /// Finds the distrusted snapshots among those of the tables that are taken.
@@ -310,6 +307,7 @@ impl Taker {
     async fn plan(&self, job: &Job) -> Result<SnapshotPlanned, Error> {
         let plan = self.snapshotter.plan(&job.source, &job.request).await;
         let SnapshotPlan {
+            table,
             version,
             base,
             unchanged,
@@ -320,7 +318,7 @@ impl Taker {
             findings,
         } = plan.map_err(|error| named(error, job))?;
         Ok(SnapshotPlanned {
-            table: job.request.table.name.clone(),
+            table,
             version,
             base,
             unchanged,

@@ -126,9 +126,9 @@ pub(super) async fn parts_make_one_object(subject: &Subject) {
     assert_eq!(bytes.len(), 10 * MIB + 3);
     assert_eq!((bytes[0], bytes[5 * MIB], bytes[10 * MIB]), (1, 2, 3));
     assert_eq!(found.etag, written.etag);
-    let looked = store.attributes(&to, written.version.as_ref()).await;
+    let told = store.attributes(&to, written.version.as_ref()).await;
     let locked = subject.locks.then_some(subject.later);
-    assert_eq!(looked.unwrap().locked_until, locked);
+    assert_eq!(told.unwrap().locked_until, locked);
     let again = put_in_parts(subject, &to, vec![part(4, 3)]).await.unwrap();
     assert_fails!(again, StoreErrorKind::AlreadyExists);
     let kept = read_all(store, &to, None, u64::MAX).await.unwrap().1;
