@@ -1,7 +1,7 @@
 //! What a snapshot costs by the list: requests, and storage for as long as it is promised.
 //!
-//! List prices of us-east-1 in US dollars, <https://aws.amazon.com/s3/pricing/>, as of November 2026. An estimate: no
-//! volume discounts, no tax, no transfer between regions.
+//! List prices of us-east-1 in US dollars as they have stood for years; <https://aws.amazon.com/s3/pricing/> has
+//! today's. An estimate: no volume discounts, no tax, no transfer between regions.
 
 use std::fmt;
 

@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// A name that no other test has.
-    fn bucket(&self) -> String {
+    fn bucket() -> String {
         format!("dv-cli-{:012x}", rand::random::<u64>() >> 16)
     }
 }
@@ -121,7 +121,7 @@ async fn a_table_on_s3_is_kept_dropped_and_comes_back_in_place_and_elsewhere() {
     let Some(session) = Session::new() else {
         return;
     };
-    let bucket = session.bucket();
+    let bucket = Session::bucket();
     let vault = format!("s3://{bucket}/backup/vault");
     let made = session.done(&["--vault", &vault, "init", "--yes"]);
     all_of(
@@ -272,7 +272,7 @@ async fn what_stands_between_here_and_s3_is_told_with_what_to_set() {
     };
     let bucket = session.server.bucket(Bucket::Versioned).await;
     let vault = format!("s3://{bucket}/vault");
-    let absent = format!("s3://{}/x", session.bucket());
+    let absent = format!("s3://{}/x", Session::bucket());
     let none = session.run(&["--vault", &vault, "snapshots"]);
     assert_eq!(none.code, 10);
     all_of(
@@ -356,7 +356,7 @@ async fn a_refusal_names_the_request_and_the_access_key() {
         ],
     );
     // Whoever may not make buckets can be given one.
-    let refused = session.run(&["--vault", &format!("s3://{}/v", session.bucket()), "init"]);
+    let refused = session.run(&["--vault", &format!("s3://{}/v", Session::bucket()), "init"]);
     all_of(&refused.talk, &["create s3://dv-cli-", "AccessDenied"]);
 }
 
@@ -445,7 +445,7 @@ async fn the_demo_plays_on_s3_and_its_last_commands_work() {
     let Some(session) = Session::new() else {
         return;
     };
-    let bucket = session.bucket();
+    let bucket = Session::bucket();
     let vault = format!("s3://{bucket}/demo");
     let story = session.done(&["--vault", &vault, "demo"]);
     all_of(

@@ -136,7 +136,7 @@ async fn an_interrupted_run_writes_down_what_it_has_placed_and_the_next_one_goes
         budget: Budget::new(1 << 30, 1),
         journal: JournalPace {
             files: 1000,
-            every: Duration::from_secs(3600),
+            every: Duration::from_hours(1),
         },
         ..taker(&scene, Limits::default()).await
     };
@@ -145,7 +145,7 @@ async fn an_interrupted_run_writes_down_what_it_has_placed_and_the_next_one_goes
     scene.live.before_call(5, is_read_of_data, move || {
         async move {
             assert!(interrupt.fire(), "nobody listens");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         .boxed()
     });

@@ -46,7 +46,7 @@ impl Spent {
     /// Which calls of the vault there were, but for those that there are thousands of.
     fn told(&self) -> Vec<String> {
         let calls = self.vault.iter().chain(&self.live);
-        let few = calls.filter(|call| !call.key.starts_with("p"));
+        let few = calls.filter(|call| !call.key.starts_with('p'));
         few.map(|call| format!("{} {}", call.method, call.key))
             .collect()
     }
