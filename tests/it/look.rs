@@ -623,6 +623,6 @@ async fn vault_is_made_once_and_only_where_nothing_is() {
     let refused = occupied.run(&["init", "--yes"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("hint: name a folder"), "{said}");
+    assert!(said.contains("hint: name a place"), "{said}");
     assert_eq!(fs::read_dir(&occupied.vault).unwrap().count(), 1);
 }

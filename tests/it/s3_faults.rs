@@ -15,6 +15,7 @@ use deltavault::store::{
 };
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use super::s3_killed::deltavault;
 use super::store_conformance::assert_fails;
 use super::support::proxy::{Fault, S3Call};
 use super::support::s3::{self, Bucket};
@@ -302,6 +303,9 @@ async fn what_another_one_put_is_not_taken_for_ours_after_a_lost_answer() {
 /// What a copy comes to: a failure of some kind, or none.
 type Outcome = Option<fn(&StoreErrorKind) -> bool>;
 
+/// Which calls a fault is for.
+type Meets = fn(&S3Call) -> bool;
+
 /// Parts as a source gives them.
 fn parts(last: u8) -> BoxStream<'static, Result<Bytes, StoreError>> {
     let sizes = [5 << 20, 1000];
@@ -423,6 +427,77 @@ async fn credentials_that_expire_in_mid_run_and_a_wrong_clock_stop_it_with_a_wor
             assert_eq!(scene.visible(&vault).await, 0);
             let done = scene.snapshot(&scene.direct, &vault).await.unwrap();
             assert_eq!(scene.wrong_in(&vault, &done).await, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_says_what_failed_and_why_and_what_to_do() {
+    let Some(server) = s3::server() else { return };
+    let scene = Scene::set(server).await;
+    let any: Meets = |_| true;
+    let puts: Meets = |call| call.is("PutObject", "/blobs/");
+    let data: Meets = |call| call.operation == "CopyObject" || call.is("GetObject", "/part");
+    let said: [(Meets, Fault, i32, [&str; 3]); 5] = [
+        (
+            puts,
+            Fault::Refused(403, "AccessDenied"),
+            1,
+            [
+                "error: create s3://",
+                "asked with access key",
+                "hint: let the policies",
+            ],
+        ),
+        (
+            data,
+            Fault::Refused(403, "InvalidObjectState"),
+            13,
+            [
+                "5 of its files are in archive storage",
+                "part-00005-orders.parquet",
+                "hint: thaw them",
+            ],
+        ),
+        (
+            any,
+            Fault::Refused(400, "ExpiredToken"),
+            1,
+            ["error: ", "the credentials do not serve", "hint: "],
+        ),
+        (
+            any,
+            Fault::Refused(403, "RequestTimeTooSkewed"),
+            1,
+            [
+                "error: ",
+                "the clock of this machine",
+                "hint: set the clock",
+            ],
+        ),
+        (
+            any,
+            Fault::Refused(301, "PermanentRedirect"),
+            1,
+            [
+                "error: ",
+                "the bucket is in another region",
+                "hint: set `region`",
+            ],
+        ),
+    ];
+    for (meets, fault, code, words) in said {
+        let vault = scene.new_vault().await;
+        let machine = tempfile::tempdir().unwrap();
+        let proxy = scene.server.proxy();
+        proxy.every(meets, fault);
+        let snapshot = ["--vault", &vault, "snapshot", &scene.live];
+        let mut program = deltavault(&scene, proxy.url(), machine.path(), &snapshot);
+        let output = program.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in:\n{text}");
         }
     }
 }

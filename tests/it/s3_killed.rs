@@ -31,7 +31,7 @@ fn step() -> usize {
 }
 
 /// The program on a machine that was never used, with `server` for its S3.
-fn deltavault(scene: &Scene, server: &str, machine: &Path, words: &[&str]) -> Command {
+pub(crate) fn deltavault(scene: &Scene, server: &str, machine: &Path, words: &[&str]) -> Command {
     let config = machine.join("deltavault.toml");
     std::fs::write(&config, format!("[source]\nname = \"{SOURCE}\"\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_deltavault"));
