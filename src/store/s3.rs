@@ -43,7 +43,6 @@ pub struct S3Store {
     prefix: Arc<str>,
     storage_class: Option<StorageClass>,
     lock_mode: Option<ObjectLockMode>,
-    reader_checks: bool,
 }
 
 impl S3Store {
@@ -81,7 +80,6 @@ impl S3Store {
             prefix: prefix.into(),
             storage_class: None,
             lock_mode: None,
-            reader_checks: false,
         })
     }
 
@@ -100,14 +98,6 @@ impl S3Store {
             LockMode::Governance => Some(ObjectLockMode::Governance),
             LockMode::Compliance => Some(ObjectLockMode::Compliance),
         };
-        self
-    }
-
-    /// The same place, whose readers know every digest beforehand: bodies are not also checked against the server's
-    /// checksum of them, which for objects of a vault is the same SHA-256 once more.
-    #[must_use]
-    pub fn with_checking_readers(mut self) -> Self {
-        self.reader_checks = true;
         self
     }
 

@@ -99,7 +99,7 @@ impl Wanted {
         // HTTP counts the last byte in.
         let range =
             range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let checked = range.is_none() && !store.reader_checks;
+        let checked = range.is_none();
         let call = || {
             store
                 .client
