@@ -182,6 +182,11 @@ pub trait ReadStore: fmt::Debug + Send + Sync {
         None
     }
 
+    /// How many listings of different ranges of keys are quicker side by side than one after the other.
+    fn listings_at_once(&self) -> usize {
+        1
+    }
+
     /// Opens an object, or one version of it, for reading; `range` in bytes, end exclusive.
     ///
     /// # Errors

@@ -399,6 +399,10 @@ fn load(payload: &Payload) -> Result<Bytes, StoreErrorKind> {
 
 #[async_trait]
 impl ReadStore for MemoryStore {
+    fn listings_at_once(&self) -> usize {
+        usize::MAX
+    }
+
     fn uri(&self) -> &str {
         &self.uri
     }

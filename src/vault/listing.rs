@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::ahead::{Bounds, ahead};
 use crate::ids::ObjectKey;
-use crate::store::{Attributes, ReadStore, StoreError, local_path};
+use crate::store::{Attributes, ReadStore, StoreError};
 
 /// Ranges listed at a time, the one whose objects are being taken among them.
 const RANGES_AHEAD: Bounds = Bounds {
@@ -62,12 +62,8 @@ impl KnownKeys {
 
     /// The keys at which the ranges of a listing of `store` best end.
     pub(super) fn range_ends(self, store: &dyn ReadStore) -> Vec<ObjectKey> {
-        if local_path(store.uri()).is_some() {
-            // A folder is read as a whole, whatever part of it is asked for.
-            return Vec::new();
-        }
         let range = (self.seen / RANGES).clamp(RANGE_MIN, RANGE_MAX);
-        let ranges = self.seen / range;
+        let ranges = (self.seen / range).min(store.listings_at_once());
         let mut keys: Vec<_> = self.keys.into_iter().map(|(_, key)| key).collect();
         keys.sort_unstable();
         keys.dedup();

@@ -265,6 +265,10 @@ impl<S: ReadStore> ReadStore for FaultStore<S> {
         self.inner.uri()
     }
 
+    fn listings_at_once(&self) -> usize {
+        self.inner.listings_at_once()
+    }
+
     fn copy_address(&self, key: &ObjectKey) -> Option<CopyAddress> {
         self.inner.copy_address(key)
     }
