@@ -28,6 +28,7 @@ mod bucket;
 mod client;
 mod failure;
 mod list;
+mod parts;
 mod retry;
 mod write;
 
@@ -252,7 +253,7 @@ impl WriteStore for S3Store {
         parts: BoxStream<'_, Result<Bytes, StoreError>>,
         lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        write::parts(self, key, parts, lock_until, &write::Condition::Absent).await
+        parts::parts(self, key, parts, lock_until, &write::Condition::Absent).await
     }
 
     async fn extend_lock(

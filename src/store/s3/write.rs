@@ -1,4 +1,4 @@
-//! Writing: put when absent or unchanged, copies by the store, uploads in parts, locks.
+//! Writing: put when absent or unchanged, copies by the store, locks.
 //!
 //! Every put carries its SHA-256 as a header that was known before the call, so that the store proves what it took. The
 //! payload is not signed a second time. A put whose answer was lost is sent again under the same condition; when it is
@@ -10,16 +10,15 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, MetadataDirective,
-    ObjectLockRetention, ObjectLockRetentionMode, TaggingDirective,
+    ChecksumAlgorithm, MetadataDirective, ObjectLockRetention, ObjectLockRetentionMode,
+    TaggingDirective,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::io::AsyncReadExt as _;
 
+use super::parts::put_in_parts;
 use super::{S3Store, answer};
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 use crate::store::{
@@ -28,10 +27,6 @@ use crate::store::{
 
 /// The most that one PUT or one copy may carry ("Amazon S3 multipart upload limits", S3 User Guide).
 pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
-/// The parts that a payload above it is sent in; 10,000 of them are allowed, and 5 TiB an object.
-const PART: u64 = 512 * 1024 * 1024;
-/// Parts of one object on their way at a time.
-const PARTS_IN_FLIGHT: usize = 3;
 /// How fast a body may be sent at the slowest, bytes a second; below, the call counts as lost.
 const SLOWEST: u64 = 256 * 1024;
 /// What a file is read in.
@@ -54,11 +49,11 @@ pub(super) enum Condition<'a> {
 }
 
 impl Condition<'_> {
-    fn if_none_match(&self) -> Option<String> {
+    pub(super) fn if_none_match(&self) -> Option<String> {
         matches!(self, Self::Absent).then(|| "*".to_owned())
     }
 
-    fn if_match(&self) -> Option<String> {
+    pub(super) fn if_match(&self) -> Option<String> {
         match self {
             Self::Absent => None,
             Self::Seen(etag) => Some(etag.0.clone()),
@@ -66,14 +61,14 @@ impl Condition<'_> {
     }
 
     /// What it means that the condition was not met.
-    fn broken(&self) -> StoreErrorKind {
+    pub(super) fn broken(&self) -> StoreErrorKind {
         match self {
             Self::Absent => StoreErrorKind::AlreadyExists,
             Self::Seen(_) => StoreErrorKind::Changed,
         }
     }
 
-    fn action(&self) -> &'static str {
+    pub(super) fn action(&self) -> &'static str {
         match self {
             Self::Absent => "create",
             Self::Seen(_) => "replace",
@@ -230,7 +225,7 @@ fn written(put: &PutObjectOutput) -> Result<Written, StoreErrorKind> {
 }
 
 /// The SDK counts the time to an answer from the first byte sent.
-fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
+pub(super) fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
     let sending = Duration::from_secs(size / SLOWEST);
     (sending > Duration::from_secs(10)).then(|| {
         TimeoutConfig::builder()
@@ -239,252 +234,21 @@ fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
     })
 }
 
-fn base64(digest: Digest) -> String {
+pub(super) fn base64(digest: Digest) -> String {
     STANDARD.encode(digest.as_bytes())
 }
 
-fn date(time: Timestamp) -> DateTime {
+pub(super) fn date(time: Timestamp) -> DateTime {
     // A lock is to the second; a fraction is rounded up, never cut off.
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     DateTime::from_secs(seconds)
 }
 
-fn too_large(size: u64) -> StoreErrorKind {
+pub(super) fn too_large(size: u64) -> StoreErrorKind {
     StoreErrorKind::TooLarge {
         size,
         limit: LARGEST_PUT,
     }
-}
-
-/// Sends a payload above one PUT's limit in parts.
-async fn put_in_parts(
-    store: &S3Store,
-    key: &ObjectKey,
-    payload: &Payload,
-    lock_until: Option<Timestamp>,
-    condition: &Condition<'_>,
-) -> Result<Written, StoreError> {
-    let failed = |detail: String| {
-        store.failed(
-            condition.action(),
-            key.as_str(),
-            StoreErrorKind::Io { detail },
-        )
-    };
-    let cut: BoxStream<'_, Result<Bytes, StoreError>> = match &payload.data {
-        PayloadData::Bytes(bytes) => {
-            let part = usize::try_from(PART).unwrap_or(usize::MAX);
-            let parts: Vec<_> = bytes
-                .chunks(part)
-                .map(|part| Ok(bytes.slice_ref(part)))
-                .collect();
-            stream::iter(parts).boxed()
-        }
-        PayloadData::File(path) => {
-            let file = tokio::fs::File::open(path.as_ref()).await;
-            let file = file.map_err(|error| failed(format!("temporary copy: {error}")))?;
-            stream::try_unfold(file, move |mut file| async move {
-                let mut part = BytesMut::new();
-                let mut taken = (&mut file).take(PART);
-                while taken
-                    .read_buf(&mut part)
-                    .await
-                    .map_err(|error| failed(format!("temporary copy: {error}")))?
-                    > 0
-                {}
-                Ok((!part.is_empty()).then(|| (part.freeze(), file)))
-            })
-            .boxed()
-        }
-    };
-    parts(store, key, cut, lock_until, condition).await
-}
-
-/// Creates an object from parts. An upload that fails is left for the bucket's lifecycle rule: nobody who writes may
-/// abort.
-pub(super) async fn parts(
-    store: &S3Store,
-    key: &ObjectKey,
-    parts: BoxStream<'_, Result<Bytes, StoreError>>,
-    lock_until: Option<Timestamp>,
-    condition: &Condition<'_>,
-) -> Result<Written, StoreError> {
-    let failed = |kind| store.failed(condition.action(), key.as_str(), kind);
-    let full = store.full(key);
-    let upload = &Upload {
-        store,
-        key,
-        id: begin(store, &full, lock_until).await.map_err(failed)?,
-        full,
-    };
-    let mut sent: Vec<CompletedPart> = parts
-        .enumerate()
-        .map(|(index, part)| async move {
-            let number = i32::try_from(index + 1).map_err(|_| failed(too_large(u64::MAX)))?;
-            upload.send(number, part?).await.map_err(failed)
-        })
-        .buffer_unordered(PARTS_IN_FLIGHT)
-        .try_collect()
-        .await?;
-    sent.sort_by_key(CompletedPart::part_number);
-    upload.complete(sent, condition).await
-}
-
-async fn begin(
-    store: &S3Store,
-    full: &str,
-    lock_until: Option<Timestamp>,
-) -> Result<String, StoreErrorKind> {
-    let lock = lock_until.and_then(|until| Some((store.lock_mode.clone()?, until)));
-    let call = || {
-        let mut create = store
-            .client
-            .s3()
-            .create_multipart_upload()
-            .bucket(&*store.bucket)
-            .key(full)
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .set_storage_class(store.storage_class.clone())
-            .set_request_payer(store.payer());
-        if let Some((mode, until)) = &lock {
-            create = create
-                .object_lock_mode(mode.clone())
-                .object_lock_retain_until_date(date(*until));
-        }
-        create.send()
-    };
-    let created = store.client.call(call).await?;
-    created
-        .upload_id()
-        .map(str::to_owned)
-        .ok_or_else(|| StoreErrorKind::Unsupported {
-            reason: "the server began an upload and did not name it".to_owned(),
-        })
-}
-
-/// An object on its way in parts.
-struct Upload<'a> {
-    store: &'a S3Store,
-    key: &'a ObjectKey,
-    full: String,
-    id: String,
-}
-
-impl Upload<'_> {
-    async fn send(&self, number: i32, part: Bytes) -> Result<CompletedPart, StoreErrorKind> {
-        let store = self.store;
-        let checksum = base64(Digest::of(&part));
-        let size = part.len() as u64;
-        let call = || {
-            let mut send = store
-                .client
-                .s3()
-                .upload_part()
-                .bucket(&*store.bucket)
-                .key(&self.full)
-                .upload_id(&self.id)
-                .part_number(number)
-                .checksum_sha256(&checksum)
-                .body(ByteStream::from(part.clone()))
-                .set_request_payer(store.payer())
-                .customize()
-                .disable_payload_signing();
-            if let Some(timeout) = timeout(store, size) {
-                send = send
-                    .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeout));
-            }
-            send.send()
-        };
-        let sent = store.client.call(call).await?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .e_tag(answer::etag(sent.e_tag())?.0)
-            .checksum_sha256(&checksum)
-            .build())
-    }
-
-    async fn complete(
-        &self,
-        parts: Vec<CompletedPart>,
-        condition: &Condition<'_>,
-    ) -> Result<Written, StoreError> {
-        let store = self.store;
-        let failed = |kind| store.failed(condition.action(), self.key.as_str(), kind);
-        let whole = CompletedMultipartUpload::builder()
-            .set_parts(Some(parts))
-            .build();
-        let call = || {
-            store
-                .client
-                .s3()
-                .complete_multipart_upload()
-                .bucket(&*store.bucket)
-                .key(&self.full)
-                .upload_id(&self.id)
-                .multipart_upload(whole.clone())
-                .set_if_none_match(condition.if_none_match())
-                .set_if_match(condition.if_match())
-                .set_request_payer(store.payer())
-                .send()
-        };
-        let attempted = store.client.call_noting(call).await;
-        match attempted.result {
-            Ok(done) => Ok(Written {
-                version: answer::version(done.version_id()),
-                etag: answer::etag(done.e_tag()).map_err(failed)?,
-            }),
-            Err(StoreErrorKind::Changed) if !attempted.perhaps_done => {
-                Err(failed(condition.broken()))
-            }
-            Err(StoreErrorKind::Changed | StoreErrorKind::NotFound) if attempted.perhaps_done => {
-                self.settled(&whole)
-                    .await?
-                    .ok_or_else(|| failed(condition.broken()))
-            }
-            Err(kind) => Err(failed(kind)),
-        }
-    }
-
-    /// After a lost answer the upload is over: ours is there when it has the digest of our parts' digests.
-    async fn settled(
-        &self,
-        whole: &CompletedMultipartUpload,
-    ) -> Result<Option<Written>, StoreError> {
-        let store = self.store;
-        let call = || {
-            store
-                .client
-                .s3()
-                .head_object()
-                .bucket(&*store.bucket)
-                .key(&self.full)
-                .checksum_mode(ChecksumMode::Enabled)
-                .set_request_payer(store.payer())
-                .send()
-        };
-        let failed = |kind| store.failed("look at", self.key.as_str(), kind);
-        let there = match store.client.call(call).await {
-            Ok(there) => there,
-            Err(StoreErrorKind::NotFound) => return Ok(None),
-            Err(kind) => return Err(failed(kind)),
-        };
-        let ours = there.checksum_sha256() == Some(composite(whole.parts()).as_str());
-        Ok(ours.then_some(Written {
-            version: answer::version(there.version_id()),
-            etag: answer::etag(there.e_tag()).map_err(failed)?,
-        }))
-    }
-}
-
-/// The checksum that S3 gives to an upload in parts: the SHA-256 of the parts' SHA-256, and how many they are
-/// ("Checking object integrity", S3 User Guide).
-fn composite(parts: &[CompletedPart]) -> String {
-    let digests: Vec<u8> = parts
-        .iter()
-        .filter_map(|part| STANDARD.decode(part.checksum_sha256()?).ok())
-        .flatten()
-        .collect();
-    format!("{}-{}", base64(Digest::of(&digests)), parts.len())
 }
 
 /// Lets S3 copy an object under a key that was never used.
