@@ -8,15 +8,12 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt as _;
 
-use super::write::{Condition, base64, date, timeout, too_large};
+use super::write::{Condition, base64, lock, timeout, too_large};
 use super::{S3Store, answer};
 use crate::ids::{Digest, ObjectKey, Timestamp};
+use crate::plan::hold::part_size;
 use crate::store::{Payload, PayloadData, StoreError, StoreErrorKind, Written};
 
-/// The parts that a payload is sent in.
-const PART: u64 = 64 * 1024 * 1024;
-/// Parts of one object at most ("Amazon S3 multipart upload limits", S3 User Guide).
-const PARTS_MAX: u64 = 10_000;
 /// Parts of one object on their way at a time, each in memory.
 const PARTS_IN_FLIGHT: usize = 2;
 
@@ -35,7 +32,7 @@ pub(super) async fn put_in_parts(
             StoreErrorKind::Io { detail },
         )
     };
-    let part_size = PART.max(payload.size.div_ceil(PARTS_MAX));
+    let part_size = part_size(payload.size);
     let cut: BoxStream<'_, Result<Bytes, StoreError>> = match &payload.data {
         PayloadData::Bytes(bytes) => {
             let part = usize::try_from(part_size).unwrap_or(usize::MAX);
@@ -100,23 +97,20 @@ async fn begin(
     full: &str,
     lock_until: Option<Timestamp>,
 ) -> Result<String, StoreErrorKind> {
-    let lock = lock_until.and_then(|until| Some((store.lock_mode.clone()?, until)));
+    let (mode, until) = lock(store, lock_until);
     let call = || {
-        let mut create = store
+        store
             .client
             .s3()
             .create_multipart_upload()
             .bucket(&*store.bucket)
             .key(full)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .set_object_lock_mode(mode.clone())
+            .set_object_lock_retain_until_date(until)
             .set_storage_class(store.storage_class.clone())
-            .set_request_payer(store.payer());
-        if let Some((mode, until)) = &lock {
-            create = create
-                .object_lock_mode(mode.clone())
-                .object_lock_retain_until_date(date(*until));
-        }
-        create.send()
+            .set_request_payer(store.payer())
+            .send()
     };
     let created = store.client.call(call).await?;
     created

@@ -10,8 +10,8 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, MetadataDirective, ObjectLockRetention, ObjectLockRetentionMode,
-    TaggingDirective,
+    ChecksumAlgorithm, MetadataDirective, ObjectLockMode, ObjectLockRetention,
+    ObjectLockRetentionMode, TaggingDirective,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -90,7 +90,7 @@ pub(super) async fn put(
     let failed = |kind| store.failed(condition.action(), key.as_str(), kind);
     let full = store.full(key);
     let checksum = base64(payload.sha256);
-    let lock = lock_until.and_then(|until| Some((store.lock_mode.clone()?, until)));
+    let (mode, until) = lock(store, lock_until);
     let size = i64::try_from(payload.size).map_err(|_| failed(too_large(payload.size)))?;
     let call = || async {
         let body = match body(payload).await {
@@ -99,7 +99,7 @@ pub(super) async fn put(
                 return Err(aws_sdk_s3::error::SdkError::construction_failure(detail));
             }
         };
-        let mut put = store
+        let put = store
             .client
             .s3()
             .put_object()
@@ -110,13 +110,10 @@ pub(super) async fn put(
             .checksum_sha256(&checksum)
             .set_if_none_match(condition.if_none_match())
             .set_if_match(condition.if_match())
+            .set_object_lock_mode(mode.clone())
+            .set_object_lock_retain_until_date(until)
             .set_storage_class(store.storage_class.clone())
             .set_request_payer(store.payer());
-        if let Some((mode, until)) = &lock {
-            put = put
-                .object_lock_mode(mode.clone())
-                .object_lock_retain_until_date(date(*until));
-        }
         let mut put = put.customize().disable_payload_signing();
         if let Some(timeout) = timeout(store, payload.size) {
             put = put.config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeout));
@@ -238,7 +235,18 @@ pub(super) fn base64(digest: Digest) -> String {
     STANDARD.encode(digest.as_bytes())
 }
 
-pub(super) fn date(time: Timestamp) -> DateTime {
+/// The headers of a lock, where one is wanted and the store has a mode for it.
+pub(super) fn lock(
+    store: &S3Store,
+    until: Option<Timestamp>,
+) -> (Option<ObjectLockMode>, Option<DateTime>) {
+    match (&store.lock_mode, until) {
+        (Some(mode), Some(until)) => (Some(mode.clone()), Some(date(until))),
+        (None, _) | (_, None) => (None, None),
+    }
+}
+
+fn date(time: Timestamp) -> DateTime {
     // A lock is to the second; a fraction is rounded up, never cut off.
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     DateTime::from_secs(seconds)
@@ -267,11 +275,11 @@ pub(super) async fn copy(
         from.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
     }
     let full = store.full(key);
-    let lock = lock_until.and_then(|until| Some((store.lock_mode.clone()?, until)));
+    let (mode, until) = lock(store, lock_until);
     // A copy of 5 GiB may take its time before the answer begins.
     let patience = timeout(store, source.size);
     let call = || {
-        let mut copy = store
+        let copy = store
             .client
             .s3()
             .copy_object()
@@ -282,13 +290,10 @@ pub(super) async fn copy(
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .metadata_directive(MetadataDirective::Replace)
             .tagging_directive(TaggingDirective::Replace)
+            .set_object_lock_mode(mode.clone())
+            .set_object_lock_retain_until_date(until)
             .set_storage_class(store.storage_class.clone())
             .set_request_payer(store.payer());
-        if let Some((mode, until)) = &lock {
-            copy = copy
-                .object_lock_mode(mode.clone())
-                .object_lock_retain_until_date(date(*until));
-        }
         let mut copy = copy.customize();
         if let Some(patience) = &patience {
             let config = aws_sdk_s3::config::Builder::new().timeout_config(patience.clone());
