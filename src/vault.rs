@@ -63,9 +63,31 @@ pub struct NewVault {
     pub id: Id128,
     /// When.
     pub created: Timestamp,
+    /// How its objects are locked.
+    pub lock_mode: LockMode,
+    /// Length of a lock generation, days.
+    pub generation_days: u32,
+    /// The shortest promise allowed, days; 3 or more.
+    pub shortest_days: u32,
+    /// The longest promise allowed, days.
+    pub longest_days: u32,
 }
 
-/// Makes a vault without locks at the store's root.
+impl NewVault {
+    /// A vault without locks that allows what is usual.
+    pub fn new(id: Id128, created: Timestamp) -> Self {
+        Self {
+            id,
+            created,
+            lock_mode: LockMode::None,
+            generation_days: 10,
+            shortest_days: 3,
+            longest_days: 3650,
+        }
+    }
+}
+
+/// Makes a vault at the store's root.
 ///
 /// # Errors
 /// [`StoreErrorKind::AlreadyExists`] when there is one.
@@ -73,11 +95,11 @@ pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Er
     let file = VaultFile {
         created: new.created,
         format: FORMAT,
-        generation_days: 10,
+        generation_days: new.generation_days,
         id: new.id,
-        lock_mode: LockMode::None,
-        longest_days: 3650,
-        shortest_days: 3,
+        lock_mode: new.lock_mode,
+        longest_days: new.longest_days,
+        shortest_days: new.shortest_days,
     };
     let payload = Payload::from_bytes(file.encode()?);
     store

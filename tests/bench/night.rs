@@ -260,9 +260,7 @@ async fn snapshot(
     let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
     let id = Id128::from_bytes([7; 16]);
     if hours == 0 {
-        init(store.as_ref(), NewVault { id, created: now })
-            .await
-            .unwrap();
+        init(store.as_ref(), NewVault::new(id, now)).await.unwrap();
     }
     let uri: TableUri = live.uri().parse().unwrap();
     let now = now + jiff::SignedDuration::from_hours(hours);

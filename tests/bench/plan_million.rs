@@ -101,10 +101,7 @@ fn decode(folder: &Path) {
 async fn plan(folder: &Path) {
     let vault = LocalStore::create(&folder.join("vault")).unwrap();
     let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
-    let new = NewVault {
-        id: Id128::from_bytes([7; 16]),
-        created: now,
-    };
+    let new = NewVault::new(Id128::from_bytes([7; 16]), now);
     if let Err(error) = init(&vault, new).await {
         assert!(error.to_string().contains("create"), "{error}");
     }

@@ -44,10 +44,7 @@ pub(super) async fn make_vault(place: &Place, now: Timestamp) -> Result<InitDone
             None
         }
     };
-    let new = NewVault {
-        id: Id128::from_bytes(rand::random()),
-        created: now,
-    };
+    let new = NewVault::new(Id128::from_bytes(rand::random()), now);
     let file = match vault::init(place.write().as_ref(), new).await {
         Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
             // Another process was quicker.

@@ -33,10 +33,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A new, empty vault.
 pub(crate) async fn new_vault<S: WriteStore + Clone + 'static>(store: &S) -> Vault {
-    let new = NewVault {
-        id: Id128::from_bytes([1; 16]),
-        created: time(0),
-    };
+    let new = NewVault::new(Id128::from_bytes([1; 16]), time(0));
     vault::init(store, new).await.unwrap();
     open(store).await
 }

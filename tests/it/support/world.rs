@@ -30,10 +30,7 @@ pub(crate) fn hours_later(hours: i64) -> Timestamp {
 
 /// Makes a vault in `store`.
 pub(crate) async fn init(store: &dyn WriteStore) {
-    let new = NewVault {
-        id: Id128::from_bytes([7; 16]),
-        created: NOW.parse().unwrap(),
-    };
+    let new = NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap());
     vault::init(store, new).await.unwrap();
 }
 
