@@ -17,6 +17,7 @@ use super::request::Request;
 use super::stores::{OpenVault, Stores};
 
 mod demo;
+mod iam;
 mod init;
 mod look;
 mod restore;
@@ -104,6 +105,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
+        Request::IamRender(request) => iam::render(*request, context).await,
         Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }
