@@ -24,6 +24,8 @@ mod corpus_s3;
 mod demo;
 mod format_v1;
 mod history;
+mod iam_minio;
+mod iam_walls;
 mod incremental;
 mod killed;
 mod limits;

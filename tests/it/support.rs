@@ -1,6 +1,8 @@
 //! What several tests need.
 
+pub(crate) mod attempts;
 pub(crate) mod corpus;
+pub(crate) mod evaluate;
 pub(crate) mod fault_store;
 pub(crate) mod proxy;
 pub(crate) mod s3;
