@@ -25,6 +25,7 @@ mod demo;
 mod format_v1;
 mod history;
 mod iam_minio;
+mod iam_roles;
 mod iam_walls;
 mod incremental;
 mod killed;
