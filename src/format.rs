@@ -16,6 +16,7 @@ pub mod ledger;
 mod lines;
 pub mod manifest;
 pub mod page;
+pub mod prune_plan;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -30,6 +31,7 @@ pub use page::{
     CutPage, EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order,
     decode_page, encode_line, log_order,
 };
+pub use prune_plan::{Garbage, PlanRow, PrunePlan};
 pub use record::{Change, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use vault_file::{LockMode, VaultFile};

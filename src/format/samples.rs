@@ -11,7 +11,9 @@ use super::page::{Entry, EntryKind, LiveUse, Placement};
 use super::record::{
     Change, CommitFile, Previous, ProtocolRecord, Record, Scope, TableIdentity, Trigger,
 };
-use super::{Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile};
+use super::{
+    Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
+};
 use crate::delta::DeletionVector;
 use crate::ids::{
     Digest, ETag, Generation, Id128, Location, ObjectKey, ObjectVersion, SnapshotId, Timestamp,
