@@ -87,6 +87,15 @@ pub struct VerifyPlan {
 }
 
 impl VerifyPlan {
+    /// Whether the lock of a referenced object is looked at: that of all that is read, and of a sample where nothing is.
+    pub fn looks_at_lock(&self, sha256: Digest, is_always_sampled: bool) -> bool {
+        let read = match self.read {
+            ReadBytes::None | ReadBytes::Sample => ReadBytes::Sample,
+            ReadBytes::All => ReadBytes::All,
+        };
+        Self { read, ..*self }.reads(sha256, is_always_sampled)
+    }
+
     /// Whether a referenced object is read again.
     pub fn reads(&self, sha256: Digest, is_always_sampled: bool) -> bool {
         let [first, second, ..] = words(sha256);
@@ -101,6 +110,26 @@ impl VerifyPlan {
                 ReadBytes::Sample => is_always_sampled || second % SAMPLE_ONE_IN == 0,
                 ReadBytes::All => true,
             }
+    }
+}
+
+/// Whether a lock ends before a promise. Locks are to the second.
+pub fn is_locked_short(until: Option<Timestamp>, promise: Timestamp) -> bool {
+    until.is_none_or(|until| until < promise)
+}
+
+/// What is said of `count` objects that are locked for less than is promised, the first of them until `first`.
+pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
+    let what = match first {
+        Some(until) => format!(
+            "{count} object(s) are locked for less than is promised, this one until {until}"
+        ),
+        None => format!("{count} object(s) have no lock that can be seen, and are promised"),
+    };
+    Problem {
+        severity: Severity::Damage,
+        what,
+        remedy: RELOCK,
     }
 }
 
@@ -210,6 +239,9 @@ pub const WHO_WROTE_IT: &str =
 /// What to do about a record that lies.
 pub const DISTRUST: &str =
     "find out who wrote the record; when it is a forgery, `snapshot --distrust` it";
+/// What to do about locks that are too short.
+pub const RELOCK: &str = "find out who shortened them, and whether this role may see locks (s3:GetObjectRetention); \
+                          `hold` keeps the snapshot until that is known";
 /// What to do about what could not be read.
 pub const READ_AGAIN: &str = "make it readable and verify again: nothing is known about it";
 
