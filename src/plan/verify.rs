@@ -3,9 +3,11 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. [`crate::vault::verify`] brings the bytes.
 
+use jiff::SignedDuration;
+
 use crate::error::ExitCode;
-use crate::format::Reference;
 use crate::format::layout::VaultKey;
+use crate::format::{Reference, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
 
 mod rules;
@@ -133,6 +135,21 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
     }
 }
 
+/// Whether a lock ends later than any that a snapshot taken at `taken_at` may have set: the longest promise, rounded up to
+/// a generation, and a day.
+pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) -> bool {
+    let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;
+    until.duration_since(taken_at) > SignedDuration::from_hours(24 * days)
+}
+
+/// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
+pub fn overlocked(count: u64, first: Timestamp) -> Problem {
+    let what = format!(
+        "{count} object(s) are locked for longer than this vault ever does, this one until {first}"
+    );
+    Problem::warning(what, OVERLOCKED)
+}
+
 /// A digest as four numbers.
 fn words(digest: Digest) -> [u64; 4] {
     let mut words = [0; 4];
@@ -242,6 +259,9 @@ pub const DISTRUST: &str =
 /// What to do about locks that are too short.
 pub const RELOCK: &str = "find out who shortened them, and whether this role may see locks (s3:GetObjectRetention); \
                           `hold` keeps the snapshot until that is known";
+/// What to do about locks that are too long.
+pub const OVERLOCKED: &str = "nothing is lost, and their storage is paid for until then; find out whose credentials did it, \
+                              and apply the bucket policy that `iam render` prints";
 /// What to do about what could not be read.
 pub const READ_AGAIN: &str = "make it readable and verify again: nothing is known about it";
 

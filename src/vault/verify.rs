@@ -126,6 +126,7 @@ struct CheckedSnapshot {
     is_distrusted: bool,
     is_over: bool,
     promise: Timestamp,
+    taken_at: Timestamp,
 }
 
 /// Something to tell of an object.

@@ -123,3 +123,24 @@ async fn lock_may_end_when_the_promise_does() {
     let found = locked.verify(ReadBytes::All, over).await;
     assert_eq!(found.findings, []);
 }
+
+#[tokio::test]
+async fn lock_of_a_hundred_years_is_told_and_no_damage() {
+    let locked = Locked::set().await;
+    let vault = Vault::open(Arc::new(locked.store.clone())).await.unwrap();
+    let days = i64::from(vault.file().longest_days + vault.file().generation_days + 1);
+    let longest = locked.done.record.taken_at + SignedDuration::from_hours(24 * days);
+    locked.lock("blobs/", Some(longest)).await;
+    let sound = locked.verify(ReadBytes::All, hours_later(1)).await;
+    assert_eq!(sound.findings, []);
+
+    let century = hours_later(100 * 365 * 24);
+    locked.lock("blobs/", Some(century)).await;
+    let found = locked.verify(ReadBytes::All, hours_later(1)).await;
+    let objects = locked.objects("blobs/").await;
+    let finding = found.about(&objects[0].0);
+    assert_eq!(finding.severity, Severity::Warning);
+    let says = format!("{} object(s) are locked for longer", objects.len());
+    assert!(finding.what.starts_with(&says), "{finding:?}");
+    assert_eq!(found.code(), ExitCode::Findings);
+}

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::Verify;
 use crate::error::Error;
 use crate::ids::{SnapshotId, Timestamp};
-use crate::plan::verify::{Finding, Problem, Severity, is_locked_short, unlocked};
+use crate::plan::verify::{
+    Finding, Problem, Severity, is_locked_long, is_locked_short, overlocked, unlocked,
+};
 
 /// Objects of which only the first is named.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub(super) struct Sums {
     unproven: BTreeMap<usize, Several>,
     /// Locked for less than a snapshot promises, or not that anybody could see; and until when the first is.
     unlocked: BTreeMap<usize, (Several, Option<Timestamp>)>,
+    /// Locked for longer than the vault ever does; and until when the first is.
+    overlocked: BTreeMap<usize, (Several, Timestamp)>,
 }
 
 impl Verify<'_, '_> {
@@ -54,7 +58,7 @@ impl Verify<'_, '_> {
         }
     }
 
-    /// Takes note of an object whose lock ends before a promise that counts still.
+    /// Takes note of an object whose lock ends before a promise that counts still, or later than any may.
     pub(super) fn note_lock(&mut self, users: &[usize], object: &str, until: Option<Timestamp>) {
         let short = users.iter().copied().filter(|user| {
             let snapshot = self.snapshots.get(*user);
@@ -66,6 +70,18 @@ impl Verify<'_, '_> {
             let unlocked = self.sums.unlocked.entry(table);
             let (several, _) = unlocked.or_insert_with(|| (Several::default(), until));
             several.add(object, &ids);
+        }
+        let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
+        let newest = snapshots.map(|snapshot| snapshot.taken_at).max();
+        let Some((until, newest)) = until.zip(newest) else {
+            return;
+        };
+        if is_locked_long(until, newest, self.vault.file()) {
+            for (table, ids) in self.by_table(users) {
+                let overlocked = self.sums.overlocked.entry(table);
+                let (several, _) = overlocked.or_insert_with(|| (Several::default(), until));
+                several.add(object, &ids);
+            }
         }
     }
 
@@ -100,6 +116,10 @@ impl Verify<'_, '_> {
         }
         for (table, (several, first)) in sums.unlocked {
             let problem = unlocked(several.count, first);
+            self.tell_several(table, several, problem)?;
+        }
+        for (table, (several, first)) in sums.overlocked {
+            let problem = overlocked(several.count, first);
             self.tell_several(table, several, problem)?;
         }
         for table in 0..self.tables.len() {

@@ -92,6 +92,7 @@ impl Verify<'_, '_> {
                 is_distrusted: snapshot.is_distrusted,
                 is_over: is_over(snapshot, &history, self.plan.now),
                 promise: snapshot.record.promise,
+                taken_at: snapshot.record.taken_at,
             });
             let named = snapshot.record.vault_file;
             self.vault_files.push((snapshot.id, named));
