@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion};
 
+pub mod event;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
@@ -21,6 +22,7 @@ pub(crate) mod samples;
 pub mod table_key;
 pub mod vault_file;
 
+pub use event::{Deed, Event};
 pub use journal::{JournalHeader, decode_journal, encode_journal};
 pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};

@@ -172,6 +172,7 @@ impl Vault {
                 Ok(Step::Done(chain)) => return Ok(History::new(table.clone(), chain)),
                 Ok(Step::Read(wanted)) => self.read_slots(table, wanted, &mut bodies).await?,
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
+                Err(error @ LedgerError::NewerEvent { .. }) => return Err(error.into()),
             }
         }
     }
