@@ -471,9 +471,15 @@ impl Error {
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }
             | Self::ConfigInvalid { .. }
-            | Self::Retention(_)
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
+            Self::Retention(error) => match error {
+                RetentionError::OutOfBounds { .. }
+                | RetentionError::UntilOutOfBounds { .. }
+                | RetentionError::PastCalendar { .. }
+                | RetentionError::UnknownClass { .. } => ExitCode::Usage,
+                RetentionError::ClockSkew { .. } => ExitCode::Failed,
+            },
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::AmbiguousTable { .. }
             | Self::AmbiguousSnapshot { .. }

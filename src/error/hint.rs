@@ -7,6 +7,7 @@ use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::SnapshotId;
+use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
 
 impl Error {
@@ -20,9 +21,7 @@ impl Error {
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
-            Self::Retention(_) => {
-                "choose another length for the class in the configuration under [classes]".into()
-            }
+            Self::Retention(error) => retention_hint(error).into(),
             Self::Sort(_) | Self::Scratch(_) => {
                 "make room in the temporary folder, or choose another one with TMPDIR".into()
             }
@@ -211,6 +210,23 @@ pub(super) fn listed(files: &[String]) -> String {
         text.push_str(", …");
     }
     text
+}
+
+fn retention_hint(error: &RetentionError) -> &'static str {
+    match error {
+        RetentionError::OutOfBounds { .. } | RetentionError::PastCalendar { .. } => {
+            "choose another length for the class in the configuration under [classes]"
+        }
+        RetentionError::UntilOutOfBounds { .. } => {
+            "name another time with --retain-until, or a class with --class"
+        }
+        RetentionError::UnknownClass { .. } => {
+            "name a class of the configuration, or add it under [classes]"
+        }
+        RetentionError::ClockSkew { .. } => {
+            "set this machine's clock right, with NTP: promises and locks are counted from now"
+        }
+    }
 }
 
 fn prefix_hint(error: &PrefixError) -> String {

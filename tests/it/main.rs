@@ -43,5 +43,6 @@ mod store_memory;
 mod support;
 mod unchanged;
 mod verify;
+mod verify_locks;
 mod verify_rules;
 mod ways;
