@@ -6,7 +6,7 @@ use super::Error;
 use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
-use crate::ids::SnapshotId;
+use crate::ids::{SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -141,9 +141,31 @@ impl Error {
             Self::Damaged { .. } => {
                 "`deltavault verify --read all` names everything that is damaged".into()
             }
+            Self::PruneRefused { .. } => {
+                "`deltavault verify` says what is damaged and what to do about it; until then nothing is deleted"
+                    .into()
+            }
+            Self::Pruned { nearest, .. } => pruned_hint(nearest),
         };
         Some(hint)
     }
+}
+
+fn pruned_hint(nearest: &[(SnapshotId, Version, Timestamp)]) -> String {
+    let named: Vec<String> = nearest
+        .iter()
+        .map(|(id, version, time)| {
+            format!(
+                "--snapshot {} (version {version}, committed {time})",
+                id.short()
+            )
+        })
+        .collect();
+    if named.is_empty() {
+        return "no snapshot of this table is kept; `deltavault snapshots` lists its records"
+            .into();
+    }
+    format!("the nearest that are kept: {}", named.join(", "))
 }
 
 fn format_hint(error: &FormatError) -> String {
