@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::rows::{ErrorRow, ExitError, Row};
 
 mod look;
+mod prune;
 mod results;
 
 /// Where results go, and in which of the two forms.

@@ -6,6 +6,10 @@ use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
 
+pub(crate) use self::prune::*;
+
+mod prune;
+
 /// A row that can be a JSON line.
 pub(crate) trait Row: Serialize {
     /// Its `message_type`.

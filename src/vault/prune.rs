@@ -29,11 +29,11 @@ use jiff::SignedDuration;
 
 use super::Vault;
 use crate::error::Error;
-use crate::format::{Garbage, LockMode, TableKey};
+use crate::format::{Garbage, LockMode, PlanRow, TableKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::keep::Decision;
 use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
-use crate::sort::Sorter;
+use crate::sort::{Sorted, Sorter};
 use crate::store::PruneStore;
 
 mod facts;
@@ -155,6 +155,32 @@ pub struct Survey {
     ripe: Vec<Id128>,
     /// What it counted.
     pub sums: Sums,
+}
+
+/// What is to be done with an object version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Deleted.
+    Delete,
+    /// Written down in a plan.
+    Mark,
+}
+
+impl Survey {
+    /// Everything that carrying it out would do, deletions first.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn into_rows(
+        self,
+    ) -> Result<impl Iterator<Item = Result<(Action, PlanRow), Error>>, Error> {
+        let of = |action, rows: Sorted<survey::Ranked>| {
+            rows.map(move |ranked| Ok((action, ranked?.row)))
+        };
+        let delete = of(Action::Delete, self.delete.finish()?);
+        let mark = of(Action::Mark, self.mark.finish()?);
+        Ok(delete.chain(mark))
+    }
 }
 
 /// What a survey counted.

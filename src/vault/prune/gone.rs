@@ -2,59 +2,44 @@
 
 use super::survey::decide;
 use crate::error::Error;
-use crate::format::Manifest;
 use crate::ids::Timestamp;
 use crate::plan::choose::{History, Snapshot};
-use crate::vault::{Vault, oldest_version};
+use crate::vault::Vault;
 
 impl Vault {
-    /// Reads a snapshot's manifest.
-    ///
-    /// # Errors
-    /// [`Error::Pruned`], naming the nearest snapshots that are kept, when its promise is over and it is gone; else as
-    /// [`Vault::manifest`].
-    pub async fn manifest_of(
+    /// What to say when a snapshot cannot be read: that it was pruned, naming the nearest that are kept, when nothing
+    /// keeps it any more; else the error as it was.
+    pub async fn why_unreadable(
         &self,
+        error: Error,
         snapshot: &Snapshot,
         history: &History,
         now: Timestamp,
-    ) -> Result<Manifest, Error> {
-        let read = self.manifest(&snapshot.record).await;
-        let Err(error @ Error::Damaged { .. }) = read else {
-            return read;
+    ) -> Error {
+        if !matches!(error, Error::Damaged { .. }) || snapshot.record.promise > now {
+            return error;
+        }
+        let Ok(events) = self.events(&snapshot.table).await else {
+            return error;
         };
-        if snapshot.record.promise > now {
-            return Err(error);
-        }
-        let there = oldest_version(self.store(), &snapshot.record.manifest.key).await?;
-        if there.is_some() {
-            return Err(error);
-        }
-        self.pruned(snapshot, history, now).await
-    }
-
-    async fn pruned<T>(
-        &self,
-        snapshot: &Snapshot,
-        history: &History,
-        now: Timestamp,
-    ) -> Result<T, Error> {
-        let events = self.events(&snapshot.table).await?;
         let decisions = decide(history, &events, now);
-        let kept = || {
-            let both = history.snapshots.iter().zip(&decisions);
-            both.filter(|(_, decision)| decision.reason.keeps())
-                .map(|(kept, _)| kept)
+        let is_kept = |seq| {
+            let mut decisions = decisions.iter();
+            decisions.any(|decision| decision.seq == seq && decision.reason.keeps())
         };
+        if is_kept(snapshot.seq) {
+            return error;
+        }
+        let kept = || history.snapshots.iter().filter(|it| is_kept(it.seq));
         let before = kept().rfind(|kept| kept.seq < snapshot.seq);
         let after = kept().find(|kept| kept.seq > snapshot.seq);
         let nearest = [before, after].into_iter().flatten();
-        Err(Error::Pruned {
+        Error::Pruned {
             snapshot: snapshot.id,
             promise: snapshot.record.promise,
             nearest: nearest
                 .map(|kept| (kept.id, kept.record.version, kept.record.commit_time))
                 .collect(),
-        })
+        }
     }
 }
