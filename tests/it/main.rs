@@ -30,6 +30,7 @@ mod limits;
 mod look;
 mod model;
 mod proof;
+mod prune;
 mod requests;
 mod restore_by_hand;
 mod restore_plan;
