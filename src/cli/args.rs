@@ -12,6 +12,10 @@ use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
 use jiff::SignedDuration;
 
+mod iam;
+
+pub(crate) use self::iam::{IamArgs, IamRenderArgs};
+
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
 #[command(
@@ -121,6 +125,9 @@ pub(crate) enum CommandArgs {
     /// Work on the local index
     #[command(subcommand)]
     Index(IndexArgs),
+    /// Write the policies that wall a vault in
+    #[command(subcommand)]
+    Iam(IamArgs),
     /// Destroy a small table and get it back, in a folder of its own
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),

@@ -13,12 +13,16 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::args::{
-    CommandArgs, DemoArgs, DiffSide, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs, SnapshotPrefix,
-    Subset,
+    CommandArgs, DemoArgs, DiffSide, IamArgs, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs,
+    SnapshotPrefix, Subset,
 };
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
 use super::when::When;
+
+mod iam;
+
+pub(crate) use self::iam::IamRenderRequest;
 
 /// One command, ready to be carried out.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub(crate) enum Request {
     Retire(RetireRequest),
     /// `index rebuild`
     IndexRebuild,
+    /// `iam render`
+    IamRender(Box<IamRenderRequest>),
     /// `demo`
     Demo(DemoPlace),
     /// `completions`
@@ -287,6 +293,9 @@ impl Request {
                 yes: args.yes,
             }),
             CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
+            CommandArgs::Iam(IamArgs::Render(args)) => {
+                Self::IamRender(Box::new(IamRenderRequest::new(args, around)?))
+            }
             CommandArgs::Demo(args) => Self::Demo(demo_place(args, around)?),
             CommandArgs::Completions(args) => Self::Completions(args.shell),
         })

@@ -17,6 +17,7 @@ use super::request::Request;
 use super::stores::{OpenVault, Stores};
 
 mod demo;
+mod iam;
 mod init;
 mod look;
 mod prune;
@@ -108,6 +109,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Hold { snapshot, on } => prune::hold(snapshot, on, context).await,
         Request::Retire(request) => prune::retire(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
+        Request::IamRender(request) => iam::render(*request, context).await,
         Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }

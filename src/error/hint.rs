@@ -19,6 +19,7 @@ impl Error {
             Self::Format(error) => format_hint(error),
             Self::Log(error) => log_hint(error).into(),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
+            Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
