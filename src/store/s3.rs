@@ -23,12 +23,14 @@ use crate::format::LockMode;
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
 mod answer;
+mod ask;
 mod body;
 mod bucket;
 mod client;
 mod failure;
 mod list;
 mod parts;
+pub mod prober;
 mod retry;
 mod write;
 
