@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::format::LockMode;
 use deltavault::reader::Lake;
 use deltavault::store::local::LocalStore;
 use deltavault::store::s3::S3Store;
@@ -23,6 +24,15 @@ impl Place {
         match self {
             Self::Folder(store) => store.uri(),
             Self::Bucket(store) => store.uri(),
+        }
+    }
+
+    /// The same place, where new objects of a bucket get locks of a mode.
+    #[must_use]
+    pub(crate) fn with_lock_mode(self, mode: LockMode) -> Self {
+        match self {
+            Self::Bucket(store) => Self::Bucket(store.with_lock_mode(mode)),
+            folder @ Self::Folder(_) => folder,
         }
     }
 
