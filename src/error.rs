@@ -172,6 +172,14 @@ pub enum Error {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A flag that does not go with the others, or with the place.
+    #[error("{flag} is not usable: {rule}")]
+    UnusableFlag {
+        /// The flag.
+        flag: &'static str,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
     /// A time that could not be understood.
     #[error("the time {text:?} cannot be understood")]
     TimeUnparseable {
@@ -499,6 +507,7 @@ impl Error {
             | Self::InvalidId(_)
             | Self::UnsupportedScheme { .. }
             | Self::InvalidUri { .. }
+            | Self::UnusableFlag { .. }
             | Self::TimeUnparseable { .. }
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }

@@ -56,6 +56,7 @@ impl Error {
             Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
             },
+            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
                     .into()
