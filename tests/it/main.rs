@@ -24,6 +24,7 @@ mod corpus_s3;
 mod demo;
 mod format_v1;
 mod history;
+mod hostile_day;
 mod incremental;
 mod init;
 mod killed;
