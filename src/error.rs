@@ -11,6 +11,7 @@ use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
+use crate::iam::IamError;
 use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
 use crate::plan::retention::RetentionError;
@@ -86,6 +87,9 @@ pub enum Error {
     /// A table's root, or a path in its log, points nowhere.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// A policy cannot be written.
+    #[error(transparent)]
+    Iam(#[from] IamError),
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -165,6 +169,14 @@ pub enum Error {
     InvalidUri {
         /// The URI.
         uri: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A flag that does not go with the others, or with the place.
+    #[error("{flag} is not usable: {rule}")]
+    UnusableFlag {
+        /// The flag.
+        flag: &'static str,
         /// The rule that it breaks.
         rule: &'static str,
     },
@@ -491,9 +503,11 @@ impl Error {
             Self::Format(error) => format_exit_code(error),
             Self::NoVaultGiven
             | Self::NoTableGiven
+            | Self::Iam(_)
             | Self::InvalidId(_)
             | Self::UnsupportedScheme { .. }
             | Self::InvalidUri { .. }
+            | Self::UnusableFlag { .. }
             | Self::TimeUnparseable { .. }
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }

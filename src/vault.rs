@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use crate::error::Error;
 use crate::format::layout::{self, Area};
@@ -92,6 +93,8 @@ impl NewVault {
 
 /// Makes a vault at the store's root.
 ///
+/// Where it has locks, its `vault.json` is locked for the shortest promise and a day.
+///
 /// # Errors
 /// [`StoreErrorKind::AlreadyExists`] when there is one.
 pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
@@ -105,8 +108,16 @@ pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Er
         shortest_days: new.shortest_days,
     };
     let payload = Payload::from_bytes(file.encode()?);
+    let lock_until = match new.lock_mode {
+        LockMode::None => None,
+        LockMode::Governance | LockMode::Compliance => {
+            let days = i64::from(new.shortest_days).saturating_add(1);
+            let lock = SignedDuration::from_hours(days.saturating_mul(24));
+            new.created.saturating_add(lock).ok()
+        }
+    };
     store
-        .put_new(&VaultKey::VaultFile.object_key()?, &payload, None)
+        .put_new(&VaultKey::VaultFile.object_key()?, &payload, lock_until)
         .await?;
     Ok(file)
 }

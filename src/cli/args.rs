@@ -12,6 +12,10 @@ use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
 use jiff::SignedDuration;
 
+mod iam;
+
+pub(crate) use self::iam::{IamArgs, IamRenderArgs};
+
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
 #[command(
@@ -67,8 +71,11 @@ pub(crate) struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CommandArgs {
-    /// Make a vault in a folder that is empty or not there yet
-    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes")]
+    /// Make a vault in a folder or under a prefix where nothing is yet, and its bucket
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must \
+                           choose or needs --yes, 130 interrupted"
+    )]
     Init(InitArgs),
     /// Take a snapshot of tables [every table of the configuration]
     #[command(
@@ -121,6 +128,9 @@ pub(crate) enum CommandArgs {
     /// Work on the local index
     #[command(subcommand)]
     Index(IndexArgs),
+    /// Write the policies that wall a vault in
+    #[command(subcommand)]
+    Iam(IamArgs),
     /// Destroy a small table and get it back, in a folder of its own
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),
@@ -134,9 +144,33 @@ const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several 
 /// Flags of `init`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InitArgs {
-    /// Ask nothing; a folder leaves nothing to ask
+    /// Lock objects in MODE: compliance is ended early by nobody, governance by who may bypass it [on S3, governance]
+    #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
+    pub(crate) mode: Option<ModeArg>,
+    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) shortest: u32,
+    /// Promise no snapshot for more than DAYS
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) longest: u32,
+    /// Extend locks by DAYS at a time
+    #[arg(long, value_name = "DAYS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) generation: u32,
+    /// Make a vault without locks: a backup, and no wall against who may delete in its bucket
+    #[arg(long)]
+    pub(crate) no_lock: bool,
+    /// Ask nothing: what was chosen by flags is meant
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// A lock mode, as a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Nobody ends a lock early but who has the right to bypass it
+    Governance,
+    /// Nobody ends a lock early
+    Compliance,
 }
 
 /// Flags of `snapshot`.

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::rows::{ErrorRow, ExitError, Row};
 
+mod iam;
 mod look;
 mod prune;
 mod results;

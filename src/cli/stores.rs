@@ -214,6 +214,7 @@ impl OpenVault {
             }
             opened => opened?,
         };
+        let place = place.with_lock_mode(vault.file().lock_mode);
         let stores = stores.clone();
         Ok(Self {
             vault,

@@ -19,6 +19,7 @@ impl Error {
             Self::Format(error) => format_hint(error),
             Self::Log(error) => log_hint(error).into(),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
+            Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
@@ -55,6 +56,7 @@ impl Error {
             Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
             },
+            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
                     .into()

@@ -17,7 +17,9 @@ pub use generation::{
     slice_of, slices, window,
 };
 pub use period::{MonthDay, Period, Weekday};
-pub use policy::{Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, choose, upcoming};
+pub use policy::{
+    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, check_lengths, choose, upcoming,
+};
 
 /// A promise that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

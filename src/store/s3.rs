@@ -24,12 +24,14 @@ use crate::format::LockMode;
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
 mod answer;
+mod ask;
 mod body;
 mod bucket;
 mod client;
 mod failure;
 mod list;
 mod parts;
+pub mod prober;
 mod prune;
 mod retry;
 mod write;

@@ -25,6 +25,7 @@ mod demo;
 mod format_v1;
 mod history;
 mod incremental;
+mod init;
 mod killed;
 mod limits;
 mod look;

@@ -27,6 +27,15 @@ impl Place {
         }
     }
 
+    /// The same place, where new objects of a bucket get locks of a mode.
+    #[must_use]
+    pub(crate) fn with_lock_mode(self, mode: LockMode) -> Self {
+        match self {
+            Self::Bucket(store) => Self::Bucket(store.with_lock_mode(mode)),
+            folder @ Self::Folder(_) => folder,
+        }
+    }
+
     /// For reading.
     pub(crate) fn read(&self) -> Arc<dyn ReadStore> {
         self.restore()

@@ -6,7 +6,7 @@
 //! cut into *slices*, each with boundaries of its own in between, and before a long class opens, slice after slice is
 //! extended ahead of need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
@@ -175,8 +175,9 @@ pub fn extension(
 
 /// Which generations are extended on a night that makes `promise`, and until when.
 ///
-/// `upcoming` are the longer promises that the table will make, and when. What is extended anyway is extended for them
-/// at once when they come within a generation's length; the others are taken ahead of them, slice after slice.
+/// `upcoming` are the longer promises that the table will make, and when. Those that come within a generation's length
+/// count: the slices that they will need are spread over the nights until then, but for the first, which small tables
+/// have alone and which waits for its night. What is extended is extended for them at once, never twice.
 pub fn plan_extensions(
     locks: &BTreeMap<Generation, Timestamp>,
     promise: Timestamp,
@@ -185,25 +186,37 @@ pub fn plan_extensions(
     of: (&TableKey, &VaultFile),
 ) -> BTreeMap<Generation, Need> {
     let (table, vault) = of;
-    let length = i64::from(vault.generation_days.max(1)).saturating_mul(DAY);
     let ceiling = lock_ceiling(now, vault);
+    let length = i64::from(vault.generation_days.max(1)).saturating_mul(DAY);
+    let seconds = |opens: Timestamp| opens.duration_since(now).as_secs();
+    let soon: Vec<_> = upcoming
+        .iter()
+        .filter(|(opens, _)| (0..length).contains(&seconds(*opens)))
+        .filter(|(_, later)| *later <= ceiling)
+        .collect();
+    // The slices whose turn it is.
+    let mut turn = BTreeSet::new();
+    for (opens, later) in &soon {
+        let waiting = locks.iter().filter(|(_, lock)| **lock < *later);
+        let mut waiting: BTreeSet<_> = waiting.map(|(number, _)| slice_in(*number)).collect();
+        waiting.remove(&Slice::default());
+        // Tonight, and that night itself, and those in between.
+        let nights = usize::try_from(seconds(*opens) / DAY + 2).unwrap_or(2);
+        let tonight = (waiting.len() + nights / 2) / nights;
+        turn.extend(waiting.into_iter().rev().take(tonight));
+    }
     let plan = |(generation, lock): (&Generation, &Timestamp)| {
         let slice = slice_in(*generation);
         let must = *lock < promise;
         let mut need = must.then(|| extension(*generation, promise, of));
-        let lead = if must {
-            length
-        } else {
-            length / 256 * i64::from(slice.0)
-        };
-        for (opens, later) in upcoming {
-            let ahead = opens.duration_since(now).as_secs();
-            let until = Boundaries::of(table, vault, slice)
-                .at_or_after(*later)
-                .min(ceiling);
-            let soon = (0..lead).contains(&ahead) && until >= *later && *lock < *later;
-            if soon && need.is_none_or(|need| need.until < until) {
-                need = Some(Need { until, now: must });
+        if must || turn.contains(&slice) {
+            for (_, later) in soon.iter().filter(|(_, later)| *lock < *later) {
+                let until = Boundaries::of(table, vault, slice)
+                    .at_or_after(*later)
+                    .min(ceiling);
+                if need.is_none_or(|need| need.until < until) {
+                    need = Some(Need { until, now: must });
+                }
             }
         }
         Some((*generation, need?))

@@ -223,8 +223,7 @@ pub fn upcoming(
     let next = policy.classes.iter().filter_map(|class| {
         let opens = starts.next(class.period?, now)?;
         let late = opens.checked_add(SignedDuration::from_hours(24)).ok()?;
-        check_length(class, vault, now).ok()?;
-        Some((opens, end(class, late).ok()?))
+        Some((opens, check_length(class, vault, late).ok()?))
     });
     next.collect()
 }
@@ -245,10 +244,9 @@ fn chosen(
     vault: &VaultFile,
     now: Timestamp,
 ) -> Result<Chosen, RetentionError> {
-    check_length(class, vault, now)?;
     Ok(Chosen {
         class: class.name.clone(),
-        promise: end(class, now)?,
+        promise: check_length(class, vault, now)?,
         opened,
         reason,
     })
@@ -275,33 +273,44 @@ fn end(class: &Class, now: Timestamp) -> Result<Timestamp, RetentionError> {
     Ok(until.map_err(past)?.timestamp())
 }
 
-/// Checks a class's length on every date at once: a class of months that the vault allows today must not fail the night
-/// that comes before a leap day.
-fn check_length(class: &Class, vault: &VaultFile, now: Timestamp) -> Result<(), RetentionError> {
-    let (shortest, longest) = (vault.shortest_days, vault.longest_days);
-    let refused = |days| RetentionError::OutOfBounds {
-        class: class.name.clone(),
-        days,
-        shortest,
-        longest,
-    };
-    let length = |from: Timestamp| Ok(end(class, from)?.duration_since(from));
-    let mut lengths = vec![length(now)?];
-    if class.keep.get_months() != 0 || class.keep.get_years() != 0 {
-        // A whole cycle of leap years, each month from its first day and from its last.
-        for month in (2001..2005).flat_map(|year| (1..=12).map(move |month| date(year, month, 1))) {
-            for day in [month, month.last_of_month()] {
-                let from = day.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
-                lengths.extend(from.ok().map(length).transpose()?);
+/// Checks the lengths of all classes, on every date at once: a class of months that the vault allows today must not fail
+/// the night that comes before a leap day, nor a class that has a period the night that opens it.
+///
+/// # Errors
+/// [`RetentionError`] of the first that the vault does not allow.
+pub fn check_lengths(policy: &Policy, vault: &VaultFile) -> Result<(), RetentionError> {
+    // A whole cycle of leap years, each month from its first day and from its last.
+    let months = (2001..2005).flat_map(|year| (1..=12).map(move |month| date(year, month, 1)));
+    let days: Vec<_> = months.flat_map(|day| [day, day.last_of_month()]).collect();
+    for class in &policy.classes {
+        let varies = class.keep.get_months() != 0 || class.keep.get_years() != 0;
+        let count = if varies { days.len() } else { 1 };
+        for day in days.iter().take(count) {
+            if let Ok(from) = day.to_zoned(TimeZone::UTC) {
+                check_length(class, vault, from.timestamp())?;
             }
         }
     }
-    for found in lengths {
-        if found < days(shortest) || found > days(longest) {
-            return Err(refused(found.as_hours() / 24));
-        }
-    }
     Ok(())
+}
+
+fn check_length(
+    class: &Class,
+    vault: &VaultFile,
+    from: Timestamp,
+) -> Result<Timestamp, RetentionError> {
+    let (shortest, longest) = (vault.shortest_days, vault.longest_days);
+    let until = end(class, from)?;
+    let length = until.duration_since(from);
+    if length < days(shortest) || length > days(longest) {
+        return Err(RetentionError::OutOfBounds {
+            class: class.name.clone(),
+            days: length.as_hours() / 24,
+            shortest,
+            longest,
+        });
+    }
+    Ok(until)
 }
 
 fn check_until(until: Timestamp, vault: &VaultFile, now: Timestamp) -> Result<(), RetentionError> {

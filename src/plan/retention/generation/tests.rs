@@ -172,12 +172,12 @@ fn before_a_long_class_opens_slice_after_slice_is_extended() {
             .collect();
         (kinds, covers)
     };
+    // Two slices wait besides the first.
     let cases = [
-        ("2028-02-11T00:00:00Z", vec![]),
-        ("2028-02-11T20:00:00Z", vec![(LAST, false)]),
-        ("2028-02-15T23:59:59Z", vec![(LAST, false)]),
-        ("2028-02-16T00:00:01Z", vec![(HALF, false), (LAST, false)]),
-        ("2028-02-20T23:59:59Z", vec![(HALF, false), (LAST, false)]),
+        ("2028-02-11T00:00:01Z", vec![]),
+        ("2028-02-17T00:00:01Z", vec![]),
+        ("2028-02-18T00:00:01Z", vec![(LAST, false)]),
+        ("2028-02-20T20:00:00Z", vec![(LAST, false)]),
     ];
     for (now, kinds) in cases {
         assert_eq!(planned(now, "2028-03-05T00:00:00Z"), (kinds, true), "{now}");
