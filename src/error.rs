@@ -172,6 +172,14 @@ pub enum Error {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A flag that does not go with the others, or with the place.
+    #[error("{flag} is not usable: {rule}")]
+    UnusableFlag {
+        /// The flag.
+        flag: &'static str,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
     /// A time that could not be understood.
     #[error("the time {text:?} cannot be understood")]
     TimeUnparseable {
@@ -443,6 +451,24 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A snapshot that was collected after its promise had ended; its record stays.
+    #[error("snapshot {} was kept until {promise} and has been pruned", snapshot.short())]
+    Pruned {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// When its promise ended.
+        promise: Timestamp,
+        /// The nearest ones of its table that are kept: id, version, time of its commit.
+        nearest: Vec<(SnapshotId, Version, Timestamp)>,
+    },
+    /// Something that says what has to be kept is damaged or cannot be read: nothing was deleted.
+    #[error("nothing was pruned: {}", of_obstacles(obstacles, *count))]
+    PruneRefused {
+        /// What stands in the way, the first of it.
+        obstacles: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
 
     /// The system lacks what every command needs: threads, signals.
     #[error("start to work")]
@@ -453,6 +479,15 @@ pub enum Error {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn of_obstacles(obstacles: &[String], count: usize) -> String {
+    let more = count.saturating_sub(obstacles.len());
+    let named = obstacles.join("; ");
+    if more == 0 {
+        return named;
+    }
+    format!("{named}; and {more} more")
 }
 
 impl From<DemoError> for Error {
@@ -472,13 +507,20 @@ impl Error {
             | Self::InvalidId(_)
             | Self::UnsupportedScheme { .. }
             | Self::InvalidUri { .. }
+            | Self::UnusableFlag { .. }
             | Self::TimeUnparseable { .. }
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }
             | Self::ConfigInvalid { .. }
-            | Self::Retention(_)
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
+            Self::Retention(error) => match error {
+                RetentionError::OutOfBounds { .. }
+                | RetentionError::UntilOutOfBounds { .. }
+                | RetentionError::PastCalendar { .. }
+                | RetentionError::UnknownClass { .. } => ExitCode::Usage,
+                RetentionError::ClockSkew { .. } => ExitCode::Failed,
+            },
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::AmbiguousTable { .. }
             | Self::AmbiguousSnapshot { .. }
@@ -496,7 +538,8 @@ impl Error {
             Self::ClaimedByOther { .. } | Self::AnotherWriterWon { .. } => {
                 ExitCode::AnotherWriterWon
             }
-            Self::Damaged { .. } => ExitCode::Damage,
+            Self::Damaged { .. } | Self::PruneRefused { .. } => ExitCode::Damage,
+            Self::Pruned { .. } => ExitCode::Failed,
             Self::Prefix(error) => match error {
                 PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
                 PrefixError::Unknown { .. } => ExitCode::Failed,

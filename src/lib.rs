@@ -16,5 +16,6 @@ pub mod source;
 pub mod spool;
 pub mod store;
 pub mod vault;
+pub mod wall;
 
 pub use error::{Error, ExitCode};
