@@ -136,6 +136,11 @@ impl Id128 {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
+
+    /// The id as one number, its first hex digit the highest.
+    pub fn as_u128(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
 }
 
 impl fmt::Display for Id128 {

@@ -4,6 +4,7 @@ pub mod delta;
 pub mod demo;
 pub mod error;
 pub mod format;
+pub mod iam;
 pub mod ids;
 pub mod index;
 pub mod plan;

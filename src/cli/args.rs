@@ -10,6 +10,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
+use jiff::SignedDuration;
+
+mod iam;
+
+pub(crate) use self::iam::{IamArgs, IamRenderArgs};
 
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
@@ -102,9 +107,30 @@ pub(crate) enum CommandArgs {
                            130 interrupted"
     )]
     Verify(VerifyArgs),
+    /// Delete what no snapshot needs that is kept, in two runs with days in between
+    #[command(
+        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked and is of no use \
+                           still.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
+                           vault, 12 damage: nothing was deleted, 130 interrupted"
+    )]
+    Prune(PruneArgs),
+    /// Keep a snapshot beyond its promise, until it is released
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Hold(OneSnapshotArgs),
+    /// Take back the hold on a snapshot; promise and locks stay
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Release(OneSnapshotArgs),
+    /// Give a table up: its newest snapshot is kept no longer than its promise
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes, 10 no vault, 12 damage, 130 interrupted"
+    )]
+    Retire(RetireArgs),
     /// Work on the local index
     #[command(subcommand)]
     Index(IndexArgs),
+    /// Write the policies that wall a vault in
+    #[command(subcommand)]
+    Iam(IamArgs),
     /// Destroy a small table and get it back, in a folder of its own
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),
@@ -296,6 +322,45 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m")]
     pub(crate) subset: Option<Subset>,
+}
+
+/// Flags of `prune`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PruneArgs {
+    /// Leave alone what is younger than TIME, and wait as long before deleting what was marked
+    #[arg(long, value_name = "TIME", default_value = "3d", value_parser = parse_grace)]
+    pub(crate) grace: SignedDuration,
+    /// Print the plan with its reasons and change nothing [mark and delete]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Reads days and hours: `3d`, `12h`.
+fn parse_grace(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || format!("{text:?} is no time to wait: write it like 3d or 12h");
+    let hours = if let Some(days) = text.strip_suffix('d') {
+        days.parse::<u16>().map(|days| i64::from(days) * 24)
+    } else {
+        text.strip_suffix('h')
+            .unwrap_or("?")
+            .parse::<u16>()
+            .map(i64::from)
+    };
+    hours.map(SignedDuration::from_hours).map_err(|_| wrong())
+}
+
+/// Flags of `retire`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RetireArgs {
+    /// Table: a name from the configuration or the vault, a path or a URI
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Do it without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// Commands under `index`.

@@ -9,17 +9,16 @@ use std::path::Path;
 
 use deltavault::Error;
 use deltavault::format::Scope;
+use deltavault::plan::price::NanoUsd;
+use deltavault::plan::retention::{Class, MonthDay, Period, Policy, Weekday};
 use deltavault::store::s3::S3Settings;
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
 use super::place::parse_place;
 
-/// How long a snapshot is kept where no class says otherwise, days.
-const DEFAULT_KEEP_DAYS: i64 = 30;
-
 /// What the configuration says, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     /// The vault's URI.
     pub(crate) vault: Option<String>,
@@ -27,24 +26,10 @@ pub(crate) struct Config {
     pub(crate) s3: S3Config,
     /// The tables, in the order of the file.
     pub(crate) tables: Vec<ConfiguredTable>,
-    /// The retention classes, never none, in the order of their names.
-    pub(crate) classes: Vec<Class>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let class = Class {
-            name: "default".to_owned(),
-            keep: Span::new().days(DEFAULT_KEEP_DAYS),
-            period: None,
-        };
-        Self {
-            vault: None,
-            s3: S3Config::default(),
-            tables: Vec::new(),
-            classes: vec![class],
-        }
-    }
+    /// The retention classes, in the order of their names, and the days that their periods begin on.
+    pub(crate) policy: Policy,
+    /// What a run may newly commit to for one table.
+    pub(crate) max_commit_usd: Option<NanoUsd>,
 }
 
 impl Config {
@@ -58,16 +43,13 @@ impl Config {
     /// # Errors
     /// [`Error::UnknownClass`] with the classes that there are.
     pub(crate) fn class(&self, name: &str) -> Result<&Class, Error> {
-        self.classes
+        let classes = &self.policy.classes;
+        classes
             .iter()
             .find(|class| class.name == name)
             .ok_or_else(|| Error::UnknownClass {
                 name: name.to_owned(),
-                known: self
-                    .classes
-                    .iter()
-                    .map(|class| class.name.clone())
-                    .collect(),
+                known: classes.iter().map(|class| class.name.clone()).collect(),
             })
     }
 }
@@ -108,29 +90,6 @@ pub(crate) struct ConfiguredTable {
     pub(crate) rpo: Option<Span>,
 }
 
-/// A retention class.
-#[derive(Debug, Clone)]
-pub(crate) struct Class {
-    /// Its name.
-    pub(crate) name: String,
-    /// How long its snapshots are kept, at least a day.
-    pub(crate) keep: Span,
-    /// The calendar period that a scheduled snapshot opens to get this class; none: only by name.
-    pub(crate) period: Option<Period>,
-}
-
-/// A calendar period. The order is that of their lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Period {
-    /// From midnight UTC.
-    Day,
-    /// Seven days.
-    Week,
-    /// A calendar month.
-    Month,
-}
-
 /// Reads the configuration at `path`.
 ///
 /// # Errors
@@ -164,13 +123,22 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error>
         ..Config::default()
     };
     if !file.classes.is_empty() {
-        config.classes = file
+        config.policy.classes = file
             .classes
             .into_iter()
             .map(|(name, class)| check_class(name, &class))
             .collect::<Result<_, _>>()
             .map_err(|rule| invalid(None, rule))?;
     }
+    let RetentionSection {
+        week_starts,
+        month_starts,
+        max_commit_usd,
+    } = file.retention;
+    config.policy.week_starts = week_starts.map(Weekday::from);
+    config.policy.month_starts =
+        check_month_day(month_starts).map_err(|rule| invalid(None, rule))?;
+    config.max_commit_usd = check_amount(max_commit_usd).map_err(|rule| invalid(None, rule))?;
     let mut names = BTreeSet::new();
     for table in file.tables {
         let table = check_table(table, &config, folder, &invalid)?;
@@ -279,8 +247,28 @@ fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
     Ok(Class {
         name,
         keep,
-        period: class.period,
+        period: class.period.map(Period::from),
     })
+}
+
+fn check_month_day(day: Option<i8>) -> Result<Option<MonthDay>, String> {
+    let Some(day) = day else { return Ok(None) };
+    match MonthDay::new(day) {
+        Some(day) => Ok(Some(day)),
+        None => Err(format!(
+            "retention.month_starts: {day} is no day of every month: 1 to 28 are"
+        )),
+    }
+}
+
+fn check_amount(amount: Option<String>) -> Result<Option<NanoUsd>, String> {
+    let Some(text) = amount else { return Ok(None) };
+    match NanoUsd::parse(&text) {
+        Some(amount) => Ok(Some(amount)),
+        None => Err(format!(
+            "retention.max_commit_usd: {text:?} is no amount: write dollars like \"12\" or \"0.50\""
+        )),
+    }
 }
 
 fn check_table(
@@ -297,7 +285,8 @@ fn check_table(
     }
     if let Some(class) = &table.class {
         config.class(class).map_err(|error| {
-            let known = config.classes.iter().map(|class| class.name.as_str());
+            let known = config.policy.classes.iter();
+            let known = known.map(|class| class.name.as_str());
             let known = known.collect::<Vec<_>>().join(", ");
             invalid(None, format!("table {name:?}: {error}, there is {known}"))
         })?;
@@ -353,6 +342,8 @@ struct ConfigFile {
     tables: Vec<TableFile>,
     #[serde(default)]
     classes: BTreeMap<String, ClassFile>,
+    #[serde(default)]
+    retention: RetentionSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -406,7 +397,59 @@ enum ScopeFile {
 #[serde(deny_unknown_fields)]
 struct ClassFile {
     keep: String,
-    period: Option<Period>,
+    period: Option<PeriodFile>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PeriodFile {
+    Day,
+    Week,
+    Month,
+}
+
+impl From<PeriodFile> for Period {
+    fn from(period: PeriodFile) -> Self {
+        match period {
+            PeriodFile::Day => Self::Day,
+            PeriodFile::Week => Self::Week,
+            PeriodFile::Month => Self::Month,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionSection {
+    week_starts: Option<WeekdayFile>,
+    month_starts: Option<i8>,
+    max_commit_usd: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WeekdayFile {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+impl From<WeekdayFile> for Weekday {
+    fn from(day: WeekdayFile) -> Self {
+        match day {
+            WeekdayFile::Monday => Self::Monday,
+            WeekdayFile::Tuesday => Self::Tuesday,
+            WeekdayFile::Wednesday => Self::Wednesday,
+            WeekdayFile::Thursday => Self::Thursday,
+            WeekdayFile::Friday => Self::Friday,
+            WeekdayFile::Saturday => Self::Saturday,
+            WeekdayFile::Sunday => Self::Sunday,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -453,6 +496,22 @@ mod tests {
         assert_eq!(config.class("monthly").unwrap().keep.get_months(), 12);
         assert_eq!(config.class("monthly").unwrap().period, Some(Period::Month));
         assert!(config.class("default").is_err());
+        assert_eq!(
+            (config.policy.week_starts, config.max_commit_usd),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_days_that_periods_begin_on_can_be_fixed() {
+        let config = parse(
+            "[retention]\nweek_starts = 'sunday'\nmonth_starts = 28\nmax_commit_usd = '2.50'\n",
+        )
+        .unwrap();
+        assert_eq!(config.policy.week_starts, Some(Weekday::Sunday));
+        assert_eq!(config.policy.month_starts, MonthDay::new(28));
+        assert_eq!(config.max_commit_usd, NanoUsd::parse("2.5"));
+        assert_eq!(config.class("default").unwrap().keep.get_days(), 30);
     }
 
     #[test]
@@ -522,6 +581,13 @@ mod tests {
             ("[classes.a]\nkeep='soon'", "classes.a.keep"),
             ("[classes.a]\nkeep='-3d'", "classes.a.keep"),
             ("[classes.a]\nkeep='3d'\nperiod='year'", "year"),
+            ("[retention]\nmonth_starts=29", "retention.month_starts"),
+            ("[retention]\nmonth_starts=0", "retention.month_starts"),
+            ("[retention]\nweek_starts='someday'", "someday"),
+            (
+                "[retention]\nmax_commit_usd='$5'",
+                "retention.max_commit_usd",
+            ),
             ("[[tables]]\nname='a/b'\nuri='c'", "a/b"),
             ("[[tables]]\nname='a'\nuri='c'\nclass='x'", "\"x\""),
             ("[[tables]]\nname='a'\nuri='c'\nrpo='0h'", "rpo"),

@@ -13,12 +13,16 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::args::{
-    CommandArgs, DemoArgs, DiffSide, IndexArgs, InitArgs, ModeArg, ReadArg, RestoreArgs,
+    CommandArgs, DemoArgs, DiffSide, IamArgs, IndexArgs, InitArgs, ModeArg, ReadArg, RestoreArgs,
     SnapshotArgs, SnapshotPrefix, Subset,
 };
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
 use super::when::When;
+
+mod iam;
+
+pub(crate) use self::iam::IamRenderRequest;
 
 /// One command, ready to be carried out.
 #[derive(Debug)]
@@ -47,8 +51,21 @@ pub(crate) enum Request {
     Restore(RestoreRequest),
     /// `verify`
     Verify(VerifyRequest),
+    /// `prune`
+    Prune(PruneRequest),
+    /// `hold` and `release`
+    Hold {
+        /// The snapshot.
+        snapshot: SnapshotPrefix,
+        /// Whether it is to be held.
+        on: bool,
+    },
+    /// `retire`
+    Retire(RetireRequest),
     /// `index rebuild`
     IndexRebuild,
+    /// `iam render`
+    IamRender(Box<IamRenderRequest>),
     /// `demo`
     Demo(DemoPlace),
     /// `completions`
@@ -244,6 +261,26 @@ pub(crate) struct VerifyRequest {
     pub(crate) subset: Option<Subset>,
 }
 
+/// What `prune` was asked for.
+#[derive(Debug)]
+pub(crate) struct PruneRequest {
+    /// How long what nothing needs stays.
+    pub(crate) grace: SignedDuration,
+    /// Whether to change nothing.
+    pub(crate) dry_run: bool,
+    /// Whether to delete without being asked.
+    pub(crate) yes: bool,
+}
+
+/// What `retire` was asked for.
+#[derive(Debug)]
+pub(crate) struct RetireRequest {
+    /// The table.
+    pub(crate) table: TableName,
+    /// Whether to do it without being asked.
+    pub(crate) yes: bool,
+}
+
 /// What the edge knows and a request is read against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
@@ -286,7 +323,27 @@ impl Request {
                 read: args.read,
                 subset: args.subset,
             }),
+            CommandArgs::Prune(args) => Self::Prune(PruneRequest {
+                grace: args.grace,
+                dry_run: args.dry_run,
+                yes: args.yes,
+            }),
+            CommandArgs::Hold(args) => Self::Hold {
+                snapshot: args.snapshot,
+                on: true,
+            },
+            CommandArgs::Release(args) => Self::Hold {
+                snapshot: args.snapshot,
+                on: false,
+            },
+            CommandArgs::Retire(args) => Self::Retire(RetireRequest {
+                table: name(args.table)?,
+                yes: args.yes,
+            }),
             CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
+            CommandArgs::Iam(IamArgs::Render(args)) => {
+                Self::IamRender(Box::new(IamRenderRequest::new(args, around)?))
+            }
             CommandArgs::Demo(args) => Self::Demo(demo_place(args, around)?),
             CommandArgs::Completions(args) => Self::Completions(args.shell),
         })

@@ -3,8 +3,13 @@
 //! The names are an interface that scripts read: fields only ever get added. Sizes are bytes, times UTC.
 
 use deltavault::format::{LockMode, Scope, Trigger};
+use deltavault::iam::Policy;
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
+
+pub(crate) use self::prune::*;
+
+mod prune;
 
 /// A row that can be a JSON line.
 pub(crate) trait Row: Serialize {
@@ -36,8 +41,29 @@ rows! {
     FindingRow => "finding",
     VerifyDone => "summary",
     IndexDone => "index",
+    IamPolicy<'_> => "policy",
+    IamNotEnforced => "not_enforced",
     ErrorRow => "table_failed",
     ExitError => "exit_error",
+}
+
+/// A policy that was rendered.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IamPolicy<'a> {
+    /// What it is.
+    pub(crate) document: String,
+    /// The document.
+    pub(crate) policy: &'a Policy,
+}
+
+/// A wall that a policy leaves open where it is meant for.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IamNotEnforced {
+    /// The statement of the bucket policy that is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) statement: Option<String>,
+    /// Why, and what is therefore possible.
+    pub(crate) reason: String,
 }
 
 /// `init` is done.

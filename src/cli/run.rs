@@ -18,8 +18,10 @@ use super::request::Request;
 use super::stores::{OpenVault, Stores};
 
 mod demo;
+mod iam;
 mod init;
 mod look;
+mod prune;
 mod restore;
 mod snapshot;
 mod verify;
@@ -104,7 +106,11 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Diff { before, after } => look::diff(before, after, context).await,
         Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
+        Request::Prune(request) => Box::pin(prune::prune(request, context)).await,
+        Request::Hold { snapshot, on } => prune::hold(snapshot, on, context).await,
+        Request::Retire(request) => prune::retire(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
+        Request::IamRender(request) => iam::render(*request, context).await,
         Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }

@@ -258,6 +258,21 @@ impl OpenVault {
         Ok(Some(lock))
     }
 
+    /// Keeps snapshots and other prunes away while a folder is pruned. In a bucket locks and the objects' age do that.
+    ///
+    /// # Errors
+    /// [`Error::VaultInUse`].
+    pub(crate) fn alone(&self) -> Result<Option<StoreLock>, Error> {
+        let Place::Folder(store) = &self.place else {
+            return Ok(None);
+        };
+        let lock = store.try_lock_exclusive()?;
+        let lock = lock.ok_or_else(|| Error::VaultInUse {
+            uri: store.uri().to_owned(),
+        })?;
+        Ok(Some(lock))
+    }
+
     /// Finds the table that was named, among those that the vault holds.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use super::Error;
 use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
-use crate::ids::SnapshotId;
+use crate::ids::{SnapshotId, Timestamp, Version};
+use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
 
 impl Error {
@@ -18,11 +19,10 @@ impl Error {
             Self::Format(error) => format_hint(error),
             Self::Log(error) => log_hint(error).into(),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
+            Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
-            Self::Retention(_) => {
-                "choose another length for the class in the configuration under [classes]".into()
-            }
+            Self::Retention(error) => retention_hint(error).into(),
             Self::Sort(_) | Self::Scratch(_) => {
                 "make room in the temporary folder, or choose another one with TMPDIR".into()
             }
@@ -143,9 +143,31 @@ impl Error {
             Self::Damaged { .. } => {
                 "`deltavault verify --read all` names everything that is damaged".into()
             }
+            Self::PruneRefused { .. } => {
+                "`deltavault verify` says what is damaged and what to do about it; until then nothing is deleted"
+                    .into()
+            }
+            Self::Pruned { nearest, .. } => pruned_hint(nearest),
         };
         Some(hint)
     }
+}
+
+fn pruned_hint(nearest: &[(SnapshotId, Version, Timestamp)]) -> String {
+    let named: Vec<String> = nearest
+        .iter()
+        .map(|(id, version, time)| {
+            format!(
+                "--snapshot {} (version {version}, committed {time})",
+                id.short()
+            )
+        })
+        .collect();
+    if named.is_empty() {
+        return "no snapshot of this table is kept; `deltavault snapshots` lists its records"
+            .into();
+    }
+    format!("the nearest that are kept: {}", named.join(", "))
 }
 
 fn format_hint(error: &FormatError) -> String {
@@ -212,6 +234,23 @@ pub(super) fn listed(files: &[String]) -> String {
         text.push_str(", …");
     }
     text
+}
+
+fn retention_hint(error: &RetentionError) -> &'static str {
+    match error {
+        RetentionError::OutOfBounds { .. } | RetentionError::PastCalendar { .. } => {
+            "choose another length for the class in the configuration under [classes]"
+        }
+        RetentionError::UntilOutOfBounds { .. } => {
+            "name another time with --retain-until, or a class with --class"
+        }
+        RetentionError::UnknownClass { .. } => {
+            "name a class of the configuration, or add it under [classes]"
+        }
+        RetentionError::ClockSkew { .. } => {
+            "set this machine's clock right, with NTP: promises and locks are counted from now"
+        }
+    }
 }
 
 fn prefix_hint(error: &PrefixError) -> String {

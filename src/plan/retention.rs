@@ -1,32 +1,27 @@
-//! How long a snapshot is promised to be kept.
+//! How long a snapshot is promised to be kept, and until when the objects that it references are locked.
 //!
-//! Pure: `now` comes in as an argument.
+//! Pure: `now` comes in as an argument, and every decision says why. What no rule here does is shorten a promise that
+//! was made: a promise stands in its record, and classes are only looked at when a new record is made.
 
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, ToSpan};
+mod generation;
+mod period;
+mod policy;
 
-use crate::format::{LockMode, Record, VaultFile};
+use jiff::SignedDuration;
+
+use crate::format::{LockMode, Record};
 use crate::ids::Timestamp;
 
-/// A retention class.
-#[derive(Debug, Clone)]
-pub struct Class {
-    /// Its name.
-    pub name: String,
-    /// How long its snapshots are kept.
-    pub keep: Span,
-}
+pub use generation::{
+    Need, Placing, Slice, extension, is_short, lock_ceiling, lock_until, place, plan_extensions,
+    slice_of, slices, window,
+};
+pub use period::{MonthDay, Period, Weekday};
+pub use policy::{
+    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, check_lengths, choose, upcoming,
+};
 
-impl Default for Class {
-    fn default() -> Self {
-        Self {
-            name: "default".to_owned(),
-            keep: 30.days(),
-        }
-    }
-}
-
-/// A class whose length cannot be promised.
+/// A promise that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetentionError {
     /// Outside what the vault allows.
@@ -34,8 +29,20 @@ pub enum RetentionError {
     OutOfBounds {
         /// The class.
         class: String,
-        /// Its length, whole days.
+        /// Its length in whole days: of months, the one that breaks the rule.
         days: i64,
+        /// The shortest allowed, days.
+        shortest: u32,
+        /// The longest allowed, days.
+        longest: u32,
+    },
+    /// A time that was asked for is outside what the vault allows.
+    #[error(
+        "{until} is not {shortest} to {longest} days ahead, which is what this vault allows to promise"
+    )]
+    UntilOutOfBounds {
+        /// What was asked for.
+        until: Timestamp,
         /// The shortest allowed, days.
         shortest: u32,
         /// The longest allowed, days.
@@ -47,35 +54,34 @@ pub enum RetentionError {
         /// The class.
         class: String,
     },
+    /// There is no such class.
+    #[error("there is no retention class {name:?}")]
+    UnknownClass {
+        /// What was asked for.
+        name: String,
+    },
+    /// This machine's clock or the store's is wrong: every promise and every lock is counted from now.
+    #[error("the clock of this machine says {ours}, that of the store {stores}")]
+    ClockSkew {
+        /// This machine's.
+        ours: Timestamp,
+        /// The store's.
+        stores: Timestamp,
+    },
 }
 
-/// Until when a snapshot taken `now` in `class` is kept: calendar arithmetic in UTC.
+/// How far this machine's clock and the store's may be apart.
+const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Compares this machine's clock with the store's, both read at one time.
 ///
 /// # Errors
-/// [`RetentionError`] when the vault does not allow that length.
-pub fn promise(
-    class: &Class,
-    vault: &VaultFile,
-    now: Timestamp,
-) -> Result<Timestamp, RetentionError> {
-    let past = || RetentionError::PastCalendar {
-        class: class.name.clone(),
-    };
-    let until = now
-        .to_zoned(TimeZone::UTC)
-        .checked_add(class.keep)
-        .map_err(|_| past())?
-        .timestamp();
-    let days = until.duration_since(now).as_hours() / 24;
-    if days < i64::from(vault.shortest_days) || days > i64::from(vault.longest_days) {
-        return Err(RetentionError::OutOfBounds {
-            class: class.name.clone(),
-            days,
-            shortest: vault.shortest_days,
-            longest: vault.longest_days,
-        });
+/// [`RetentionError::ClockSkew`] when they are more than five minutes apart.
+pub fn check_clock(ours: Timestamp, stores: Timestamp) -> Result<(), RetentionError> {
+    if ours.duration_since(stores).abs() > SKEW {
+        return Err(RetentionError::ClockSkew { ours, stores });
     }
-    Ok(until)
+    Ok(())
 }
 
 /// How much longer a base's promise must last for its objects to be referenced again where nothing locks them.
@@ -95,49 +101,21 @@ pub fn may_reuse(base: &Record, lock_mode: LockMode, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Id128;
-
-    fn vault() -> VaultFile {
-        VaultFile {
-            created: Timestamp::UNIX_EPOCH,
-            format: 1,
-            generation_days: 10,
-            id: Id128::from_bytes([0; 16]),
-            lock_mode: LockMode::None,
-            longest_days: 3650,
-            shortest_days: 3,
-        }
-    }
 
     #[test]
-    fn promises_follow_the_calendar() {
-        let cases = [
-            ("2026-11-21T03:00:00Z", 30.days(), "2026-12-21T03:00:00Z"),
-            ("2028-01-31T00:00:00Z", 1.month(), "2028-02-29T00:00:00Z"),
-            ("2026-11-21T03:00:00Z", 8.weeks(), "2027-01-16T03:00:00Z"),
-        ];
-        for (now, keep, until) in cases {
-            let class = Class {
-                name: "c".into(),
-                keep,
-            };
-            let got = promise(&class, &vault(), now.parse().unwrap()).unwrap();
-            assert_eq!(got.to_string(), until);
-        }
-    }
-
-    #[test]
-    fn lengths_outside_the_vault_s_bounds_are_refused() {
-        for keep in [2.days(), 11.years()] {
-            let class = Class {
-                name: "c".into(),
-                keep,
-            };
-            let refused = promise(&class, &vault(), "2026-11-21T03:00:00Z".parse().unwrap());
-            assert!(
-                matches!(refused, Err(RetentionError::OutOfBounds { .. })),
-                "{refused:?}"
-            );
+    fn clocks_may_be_five_minutes_apart_either_way() {
+        let ours: Timestamp = "2028-02-29T00:02:00Z".parse().unwrap();
+        for (stores, fits) in [
+            ("2028-02-29T00:02:00Z", true),
+            ("2028-02-28T23:57:00Z", true),
+            ("2028-02-29T00:07:00Z", true),
+            ("2028-02-28T23:56:59.999Z", false),
+            ("2028-02-29T00:07:00.001Z", false),
+            ("9999-01-01T00:00:00Z", false),
+            ("1970-01-01T00:00:00Z", false),
+        ] {
+            let checked = check_clock(ours, stores.parse().unwrap());
+            assert_eq!(checked.is_ok(), fits, "{stores}");
         }
     }
 }

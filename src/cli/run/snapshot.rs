@@ -10,7 +10,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Timestamp};
 use deltavault::plan::price::Prices;
-use deltavault::plan::retention::{self, promise};
+use deltavault::plan::retention::{Ask, Night, choose};
 use deltavault::plan::snapshot::Going;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
@@ -87,7 +87,13 @@ pub(super) async fn snapshot(
     let of = request.tables.len();
     let dry_run = request.dry_run;
     let by_period = run.trigger == Trigger::Scheduled && run.class.is_none();
-    if by_period && config.classes.iter().any(|class| class.period.is_some()) {
+    if by_period
+        && config
+            .policy
+            .classes
+            .iter()
+            .any(|class| class.period.is_some())
+    {
         progress.note(
             "the periods of classes count from a later version on; a table without a class of its own takes the \
              shortest, or name one with --class",
@@ -194,8 +200,20 @@ impl Taker {
         self.open.refuse_overlap(&root)?;
         let stores = &self.open.stores;
         let key = stores.table_key(&root)?;
-        let class = class_of(take, run, config, &self.open)?;
-        let until = promise(&class, self.open.vault.file(), run.now)?;
+        let ask = Ask {
+            class: run.class.clone().or_else(|| take.class.clone()),
+            until: None,
+        };
+        if let Some(name) = &ask.class {
+            config.class(name)?;
+        }
+        let night = Night {
+            table: &key,
+            trigger: run.trigger,
+            opened: None,
+            now: run.now,
+        };
+        let chosen = choose(&config.policy, &ask, &night, self.open.vault.file())?;
         let request = snapshot::SnapshotRequest {
             table: TableIdentity {
                 delta_id: String::new(),
@@ -207,8 +225,8 @@ impl Taker {
             key,
             scope: take.scope,
             trigger: run.trigger,
-            class: class.name,
-            promise: until,
+            class: chosen.class,
+            promise: chosen.promise,
             now: run.now,
             run: Id128::from_bytes(rand::random()),
             set: run.set,
@@ -358,33 +376,4 @@ fn named(error: Error, job: &Job) -> Error {
         };
     }
     error
-}
-
-/// The class that was asked for, else the table's, else the shortest that there is: what nobody asked to be kept
-/// long is not.
-fn class_of(
-    take: &TableToTake,
-    run: &Run,
-    config: &Config,
-    open: &OpenVault,
-) -> Result<retention::Class, Error> {
-    if let Some(name) = run.class.as_ref().or(take.class.as_ref()) {
-        let class = config.class(name)?;
-        return Ok(retention::Class {
-            name: class.name.clone(),
-            keep: class.keep,
-        });
-    }
-    let mut shortest: Option<(Timestamp, retention::Class)> = None;
-    for class in &config.classes {
-        let class = retention::Class {
-            name: class.name.clone(),
-            keep: class.keep,
-        };
-        let until = promise(&class, open.vault.file(), run.now)?;
-        if shortest.as_ref().is_none_or(|(other, _)| until < *other) {
-            shortest = Some((until, class));
-        }
-    }
-    Ok(shortest.map_or_else(retention::Class::default, |(_, class)| class))
 }

@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::{
-    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, ReadStore,
-    RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, Deletion, Doomed, HoldStore, ListedVersion,
+    ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
+    WriteStore, Written,
 };
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -395,6 +396,42 @@ impl<S: RestoreStore> RestoreStore for FaultStore<S> {
         let fault = self.arrive("remove", key.as_str()).await?;
         let answer = self.inner.remove(key, seen).await;
         self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: WriteStore + HoldStore> HoldStore for FaultStore<S> {
+    async fn set_hold(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        held: bool,
+    ) -> Result<(), StoreError> {
+        let fault = self.arrive("set_hold", key.as_str()).await?;
+        let answer = self.inner.set_hold(key, version, held).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        let fault = self.arrive("is_held", key.as_str()).await?;
+        let answer = self.inner.is_held(key, version).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: WriteStore + PruneStore> PruneStore for FaultStore<S> {
+    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+        let first = objects.first().map_or("", |(key, _)| key.as_str());
+        let fault = self.arrive("delete_versions", first).await?;
+        let answer = self.inner.delete_versions(objects).await;
+        self.answer(fault, first, answer)
     }
 }
 

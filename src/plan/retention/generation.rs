@@ -1,0 +1,228 @@
+//! Until when objects are locked, and which of them have to be locked for longer.
+//!
+//! A table's locks end on boundaries that lie one generation's length apart, so that most nights extend nothing although
+//! every night promises a day more. Where the boundaries lie follows from the table's key, so that a fleet does not
+//! extend in one night. A table of many objects would still fill its one night alone: what is put in large numbers is
+//! cut into *slices*, each with boundaries of its own in between, and before a long class opens, slice after slice is
+//! extended ahead of need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+
+use crate::format::{TableKey, VaultFile};
+use crate::ids::{Generation, Timestamp};
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Objects up to which a run puts all in one slice; twice as many take two.
+///
+/// Each slice costs a line in every record and one more night on which pages are read, so small tables have one.
+const SLICE_OBJECTS: u64 = 128;
+
+/// Slices that a run makes at most: a generation of ten days has no use for more.
+const SLICES_MAX: u64 = 16;
+
+/// A share of a table's objects whose boundaries lie this many 256ths of a generation after the table's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Slice(u8);
+
+/// How many slices a run makes that puts so many objects: a power of two.
+pub fn slices(objects: u64) -> u64 {
+    let wanted = objects.div_ceil(SLICE_OBJECTS).max(1);
+    wanted
+        .checked_next_power_of_two()
+        .unwrap_or(SLICES_MAX)
+        .min(SLICES_MAX)
+}
+
+/// The slice of an object, from a byte of its name that is as good as random.
+pub fn slice_of(byte: u8, slices: u64) -> Slice {
+    let slices = slices.clamp(1, SLICES_MAX);
+    let step = 256 / slices;
+    Slice(u8::try_from(u64::from(byte) % slices * step).unwrap_or_default())
+}
+
+/// The slice that is part of a generation's number.
+fn slice_in(generation: Generation) -> Slice {
+    Slice(u8::try_from(generation.0 & 0xff).unwrap_or_default())
+}
+
+/// The boundaries of one slice of one table.
+#[derive(Debug, Clone, Copy)]
+struct Boundaries {
+    length: i64,
+    offset: i64,
+}
+
+impl Boundaries {
+    fn of(table: &TableKey, vault: &VaultFile, slice: Slice) -> Self {
+        let length = i64::from(vault.generation_days.max(1)).saturating_mul(DAY);
+        let modulus = u128::from(length.unsigned_abs());
+        let offset = i64::try_from(table.hash().as_u128() % modulus).unwrap_or_default();
+        Self {
+            length,
+            offset: offset + length / 256 * i64::from(slice.0),
+        }
+    }
+
+    /// How many boundaries lie at or before `second`, counted from the one at the offset.
+    fn before(self, second: i64) -> i64 {
+        second.saturating_sub(self.offset).div_euclid(self.length)
+    }
+
+    /// The first boundary at or after `time`; the calendar's end where that comes first.
+    fn at_or_after(self, time: Timestamp) -> Timestamp {
+        // A second that has begun counts whole.
+        let floor = time.duration_since(Timestamp::UNIX_EPOCH).as_secs();
+        let rest = time.subsec_nanosecond() != 0;
+        let second = floor.saturating_add(i64::from(rest));
+        let steps = self.before(second.saturating_sub(1)).saturating_add(1);
+        let boundary = steps
+            .saturating_mul(self.length)
+            .saturating_add(self.offset);
+        Timestamp::from_second(boundary)
+            .unwrap_or(Timestamp::MAX)
+            .max(time)
+    }
+}
+
+/// When a lock ends that covers `promise`: at the table's first boundary from then on.
+pub fn lock_until(promise: Timestamp, table: &TableKey, vault: &VaultFile) -> Timestamp {
+    Boundaries::of(table, vault, Slice::default()).at_or_after(promise)
+}
+
+/// The latest that any lock may end which is set now: what a bucket's policy allows.
+pub fn lock_ceiling(now: Timestamp, vault: &VaultFile) -> Timestamp {
+    let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;
+    now.checked_add(SignedDuration::from_secs(days.saturating_mul(DAY)))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// The window that `now` lies in: the time between two boundaries of the table.
+pub fn window(now: Timestamp, table: &TableKey, vault: &VaultFile) -> u64 {
+    let second = now.as_second();
+    let window = Boundaries::of(table, vault, Slice::default()).before(second);
+    u64::try_from(window).unwrap_or_default()
+}
+
+/// With which lock and as part of which generation objects are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placing {
+    /// The lock's end.
+    pub lock_until: Timestamp,
+    /// The generation.
+    pub generation: Generation,
+}
+
+/// Says how objects of a slice are put `now` for a promise, where `locks` is what the head has proven.
+///
+/// What is put in one window with one lock is one generation. Where that generation's lock is known to be another, since
+/// it was extended, the next serial number is taken: else what is new would make all of it short again.
+pub fn place(
+    now: Timestamp,
+    promise: Timestamp,
+    slice: Slice,
+    locks: &BTreeMap<Generation, Timestamp>,
+    (table, vault): (&TableKey, &VaultFile),
+) -> Placing {
+    let lock_until = Boundaries::of(table, vault, slice).at_or_after(promise);
+    let window = window(now, table, vault);
+    let reach = Boundaries::of(table, vault, Slice::default())
+        .before(lock_until.as_second())
+        .saturating_sub(i64::try_from(window).unwrap_or(i64::MAX));
+    let reach = u64::try_from(reach.clamp(0, 0xfff)).unwrap_or_default();
+    let number = |serial: u64| {
+        Generation(window << 24 | reach << 12 | serial.min(0xf) << 8 | u64::from(slice.0))
+    };
+    let free = (0..0xf).map(number).find(|generation| {
+        let known = locks.get(generation);
+        known.is_none_or(|known| *known == lock_until)
+    });
+    Placing {
+        lock_until,
+        generation: free.unwrap_or_else(|| number(0xf)),
+    }
+}
+
+/// Whether a generation's objects have to be locked for longer before a snapshot with `promise` may be published.
+pub fn is_short(
+    locks: &BTreeMap<Generation, Timestamp>,
+    generation: Generation,
+    promise: Timestamp,
+) -> bool {
+    locks.get(&generation).is_none_or(|lock| *lock < promise)
+}
+
+/// What has to become of a generation's locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Until when its objects have to be locked.
+    pub until: Timestamp,
+    /// Whether the snapshot needs it; else it is done ahead of a night that would have too much to do.
+    pub now: bool,
+}
+
+/// The lock that a generation which is short gets.
+pub fn extension(
+    generation: Generation,
+    promise: Timestamp,
+    (table, vault): (&TableKey, &VaultFile),
+) -> Need {
+    let until = Boundaries::of(table, vault, slice_in(generation)).at_or_after(promise);
+    Need { until, now: true }
+}
+
+/// Which generations are extended on a night that makes `promise`, and until when.
+///
+/// `upcoming` are the longer promises that the table will make, and when. Those that come within a generation's length
+/// count: the slices that they will need are spread over the nights until then, but for the first, which small tables
+/// have alone and which waits for its night. What is extended is extended for them at once, never twice.
+pub fn plan_extensions(
+    locks: &BTreeMap<Generation, Timestamp>,
+    promise: Timestamp,
+    upcoming: &[(Timestamp, Timestamp)],
+    now: Timestamp,
+    of: (&TableKey, &VaultFile),
+) -> BTreeMap<Generation, Need> {
+    let (table, vault) = of;
+    let ceiling = lock_ceiling(now, vault);
+    let length = i64::from(vault.generation_days.max(1)).saturating_mul(DAY);
+    let seconds = |opens: Timestamp| opens.duration_since(now).as_secs();
+    let soon: Vec<_> = upcoming
+        .iter()
+        .filter(|(opens, _)| (0..length).contains(&seconds(*opens)))
+        .filter(|(_, later)| *later <= ceiling)
+        .collect();
+    // The slices whose turn it is.
+    let mut turn = BTreeSet::new();
+    for (opens, later) in &soon {
+        let waiting = locks.iter().filter(|(_, lock)| **lock < *later);
+        let mut waiting: BTreeSet<_> = waiting.map(|(number, _)| slice_in(*number)).collect();
+        waiting.remove(&Slice::default());
+        // Tonight, and that night itself, and those in between.
+        let nights = usize::try_from(seconds(*opens) / DAY + 2).unwrap_or(2);
+        let tonight = (waiting.len() + nights / 2) / nights;
+        turn.extend(waiting.into_iter().rev().take(tonight));
+    }
+    let plan = |(generation, lock): (&Generation, &Timestamp)| {
+        let slice = slice_in(*generation);
+        let must = *lock < promise;
+        let mut need = must.then(|| extension(*generation, promise, of));
+        if must || turn.contains(&slice) {
+            for (_, later) in soon.iter().filter(|(_, later)| *lock < *later) {
+                let until = Boundaries::of(table, vault, slice)
+                    .at_or_after(*later)
+                    .min(ceiling);
+                if need.is_none_or(|need| need.until < until) {
+                    need = Some(Need { until, now: must });
+                }
+            }
+        }
+        Some((*generation, need?))
+    };
+    locks.iter().filter_map(plan).collect()
+}
+
+#[cfg(test)]
+mod tests;
