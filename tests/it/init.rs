@@ -96,6 +96,22 @@ async fn governance_that_can_be_shortened_is_the_owner_s_choice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bucket_that_a_first_try_set_up_for_governance_is_compliance_when_that_is_chosen() {
+    let Some(server) = server() else { return };
+    let bucket = new_bucket();
+    let vault = format!("s3://{bucket}/v");
+    assert_eq!(run(&server, &["--vault", &vault, "init"]).code, 4);
+    let words = ["--vault", &vault, "init", "--mode", "compliance", "--yes"];
+    let made = run(&server, &words);
+    assert_eq!(made.code, 0, "{}{}", made.out, made.talk);
+    let raw = server.raw();
+    let config = raw.get_object_lock_configuration().bucket(&bucket).send();
+    let config = config.await.unwrap().object_lock_configuration.unwrap();
+    let default = config.rule.unwrap().default_retention.unwrap();
+    assert_eq!(default.mode, Some(ObjectLockRetentionMode::Compliance));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn compliance_asks_for_a_yes_and_locks_every_object_of_a_snapshot() {
     let Some(server) = server() else { return };
     let bucket = new_bucket();

@@ -17,8 +17,8 @@ use crate::wall::state::{Asked, BucketState};
 const UPLOAD_DAYS: i32 = 7;
 
 impl S3Store {
-    /// Adds what a bucket of a vault should have and this one has not: a default retention of the floor's length, a public
-    /// access block, a rule for unfinished uploads. What is set stays as it is.
+    /// Adds what a bucket of a vault should have and this one has not: a default retention of the floor's length, in the
+    /// vault's mode, a public access block, a rule for unfinished uploads. What is as strong as that stays as it is.
     ///
     /// What the server refuses is left to be found: afterwards the bucket is asked again.
     ///
@@ -36,8 +36,11 @@ impl S3Store {
             kind,
         };
         if let Asked::Known(lock) = &state.object_lock
-            && lock.default.is_none()
             && mode != LockMode::None
+            && lock.default.is_none_or(|default| {
+                default.days < floor
+                    || (mode == LockMode::Compliance && default.mode != LockMode::Compliance)
+            })
         {
             self.set_default_retention(mode, floor)
                 .await
