@@ -11,6 +11,7 @@ use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
+use crate::iam::IamError;
 use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
 use crate::plan::price::{NanoUsd, TerabyteMonths};
@@ -87,6 +88,9 @@ pub enum Error {
     /// A table's root, or a path in its log, points nowhere.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// A policy cannot be written.
+    #[error(transparent)]
+    Iam(#[from] IamError),
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -166,6 +170,14 @@ pub enum Error {
     InvalidUri {
         /// The URI.
         uri: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A flag that does not go with the others, or with the place.
+    #[error("{flag} is not usable: {rule}")]
+    UnusableFlag {
+        /// The flag.
+        flag: &'static str,
         /// The rule that it breaks.
         rule: &'static str,
     },
@@ -440,6 +452,24 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A snapshot that was collected after its promise had ended; its record stays.
+    #[error("snapshot {} was kept until {promise} and has been pruned", snapshot.short())]
+    Pruned {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// When its promise ended.
+        promise: Timestamp,
+        /// The nearest ones of its table that are kept: id, version, time of its commit.
+        nearest: Vec<(SnapshotId, Version, Timestamp)>,
+    },
+    /// Something that says what has to be kept is damaged or cannot be read: nothing was deleted.
+    #[error("nothing was pruned: {}", of_obstacles(obstacles, *count))]
+    PruneRefused {
+        /// What stands in the way, the first of it.
+        obstacles: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
 
     /// An object could not be locked for as long as a snapshot promises; the snapshot was not published.
     #[error("lock {object} until {until}")]
@@ -478,6 +508,15 @@ pub enum Error {
     Interrupted,
 }
 
+fn of_obstacles(obstacles: &[String], count: usize) -> String {
+    let more = count.saturating_sub(obstacles.len());
+    let named = obstacles.join("; ");
+    if more == 0 {
+        return named;
+    }
+    format!("{named}; and {more} more")
+}
+
 impl From<DemoError> for Error {
     fn from(error: DemoError) -> Self {
         Self::Demo(Box::new(error))
@@ -491,9 +530,11 @@ impl Error {
             Self::Format(error) => format_exit_code(error),
             Self::NoVaultGiven
             | Self::NoTableGiven
+            | Self::Iam(_)
             | Self::InvalidId(_)
             | Self::UnsupportedScheme { .. }
             | Self::InvalidUri { .. }
+            | Self::UnusableFlag { .. }
             | Self::TimeUnparseable { .. }
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }
@@ -524,7 +565,8 @@ impl Error {
             Self::ClaimedByOther { .. } | Self::AnotherWriterWon { .. } => {
                 ExitCode::AnotherWriterWon
             }
-            Self::Damaged { .. } => ExitCode::Damage,
+            Self::Damaged { .. } | Self::PruneRefused { .. } => ExitCode::Damage,
+            Self::Pruned { .. } => ExitCode::Failed,
             Self::Prefix(error) => match error {
                 PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
                 PrefixError::Unknown { .. } => ExitCode::Failed,

@@ -9,18 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion};
 
+pub mod event;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
 mod lines;
 pub mod manifest;
 pub mod page;
+pub mod prune_plan;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod table_key;
 pub mod vault_file;
 
+pub use event::{Deed, Event};
 pub use journal::{JournalHeader, decode_journal, encode_journal};
 pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};
@@ -28,6 +31,7 @@ pub use page::{
     CutPage, EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order,
     decode_page, encode_line, log_order,
 };
+pub use prune_plan::{Garbage, PlanRow, PrunePlan};
 pub use record::{Change, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use vault_file::{LockMode, VaultFile};

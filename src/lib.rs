@@ -4,6 +4,7 @@ pub mod delta;
 pub mod demo;
 pub mod error;
 pub mod format;
+pub mod iam;
 pub mod ids;
 pub mod index;
 pub mod plan;
@@ -15,5 +16,6 @@ pub mod source;
 pub mod spool;
 pub mod store;
 pub mod vault;
+pub mod wall;
 
 pub use error::{Error, ExitCode};

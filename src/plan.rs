@@ -4,7 +4,9 @@
 
 pub mod choose;
 pub mod hold;
+pub mod keep;
 pub mod price;
+pub mod prune;
 pub mod restore;
 pub mod retention;
 pub mod snapshot;

@@ -1,8 +1,8 @@
 //! The seam to object storage: what a vault or a table can be asked for, and nothing that its user may not do.
 //!
-//! Three walls, as types: [`ReadStore`] < [`WriteStore`] (the snapshotter: creates, extends locks) and
+//! Walls, as types: [`ReadStore`] < [`WriteStore`] (the snapshotter: creates, extends locks) and
 //! [`RestoreStore`] (the restorer: also replaces and removes, each under a condition). Code that holds a
-//! `dyn WriteStore` has no way to overwrite or to delete.
+//! `dyn WriteStore` has no way to overwrite or to delete. Who holds and who prunes has walls of his own: `prune.rs`.
 //!
 //! Everything a store returns is hostile until the caller has checked it: a digest decides, never a name,
 //! a size or an `ETag`.
@@ -16,10 +16,12 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
+pub use self::prune::{Deletion, Doomed, HoldStore, NoteStore, PruneStore};
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
 pub mod memory;
+pub mod prune;
 pub mod s3;
 
 /// What a store says of one object, or of one version of it.

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use crate::error::Error;
 use crate::format::layout::{self, Area};
-use crate::format::ledger::{self, Bodies, Chain, Head, SlotRow, Slots, Step};
+use crate::format::ledger::{self, Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
@@ -30,12 +31,15 @@ use crate::store::{
 
 mod ahead;
 pub mod diff;
+pub mod events;
+pub mod hold;
 mod listing;
 mod log_replay;
 pub mod look;
 mod packs;
 mod page_cache;
 mod pages;
+pub mod prune;
 mod put;
 pub mod restore;
 pub mod snapshot;
@@ -89,6 +93,8 @@ impl NewVault {
 
 /// Makes a vault at the store's root.
 ///
+/// Where it has locks, its `vault.json` is locked for the shortest promise and a day.
+///
 /// # Errors
 /// [`StoreErrorKind::AlreadyExists`] when there is one.
 pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
@@ -102,8 +108,16 @@ pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Er
         shortest_days: new.shortest_days,
     };
     let payload = Payload::from_bytes(file.encode()?);
+    let lock_until = match new.lock_mode {
+        LockMode::None => None,
+        LockMode::Governance | LockMode::Compliance => {
+            let days = i64::from(new.shortest_days).saturating_add(1);
+            let lock = SignedDuration::from_hours(days.saturating_mul(24));
+            new.created.saturating_add(lock).ok()
+        }
+    };
     store
-        .put_new(&VaultKey::VaultFile.object_key()?, &payload, None)
+        .put_new(&VaultKey::VaultFile.object_key()?, &payload, lock_until)
         .await?;
     Ok(file)
 }
@@ -196,14 +210,14 @@ impl Vault {
         }
     }
 
-    /// Lists the slots of a table's ledger, each with its object versions, oldest first.
-    async fn slots(&self, table: &TableKey) -> Result<Slots, Error> {
-        let prefix = layout::ledger_prefix(table);
+    /// Lists the slots of a table's chain, each with its object versions, oldest first.
+    async fn slots(&self, shelf: Shelf<'_>) -> Result<Slots, Error> {
+        let prefix = shelf.prefix();
         let mut rows = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
         while let Some(found) = listing.try_next().await? {
             if let ListedVersion::Object(object) = found
-                && let Some(VaultKey::Record { seq, .. }) = VaultKey::parse(object.key.as_str())
+                && let Some(seq) = Shelf::seq(object.key.as_str())
             {
                 rows.push(SlotRow {
                     seq,
@@ -224,12 +238,15 @@ impl Vault {
         table: &TableKey,
         distrusted: &[SnapshotId],
     ) -> Result<LedgerView, Error> {
-        let slots = self.slots(table).await?;
+        let slots = self.slots(Shelf::Records(table)).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::find_head(&slots, &bodies, distrusted)? {
                 Step::Done(head) => return Ok(LedgerView { slots, head }),
-                Step::Read(wanted) => self.read_slots(table, wanted, &mut bodies).await?,
+                Step::Read(wanted) => {
+                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                        .await?;
+                }
             }
         }
     }
@@ -244,28 +261,27 @@ impl Vault {
         mut bodies: Bodies,
         distrusted: &[SnapshotId],
     ) -> Result<Chain, Error> {
-        let slots = self.slots(table).await?;
+        let slots = self.slots(Shelf::Records(table)).await?;
         loop {
             match ledger::read_chain(&slots, &bodies, distrusted)? {
                 Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => self.read_slots(table, wanted, &mut bodies).await?,
+                Step::Read(wanted) => {
+                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                        .await?;
+                }
             }
         }
     }
 
-    async fn read_slots(
+    async fn read_slots<B: Chained>(
         &self,
-        table: &TableKey,
+        shelf: Shelf<'_>,
         wanted: Vec<SlotRow>,
-        bodies: &mut Bodies,
+        bodies: &mut Bodies<B>,
     ) -> Result<(), Error> {
         let mut reads = stream::iter(wanted)
             .map(|row| async move {
-                let key = VaultKey::Record {
-                    table: table.clone(),
-                    seq: row.seq,
-                }
-                .object_key()?;
+                let key = shelf.key(row.seq).object_key()?;
                 let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
                 Ok::<_, Error>((row, read))
             })
@@ -533,6 +549,46 @@ impl Vault {
             }
         }
         Ok(found)
+    }
+}
+
+/// Where a table's chains lie.
+#[derive(Debug, Clone, Copy)]
+enum Shelf<'a> {
+    /// Its records.
+    Records(&'a TableKey),
+    /// Its events.
+    Events(&'a TableKey),
+}
+
+impl Shelf<'_> {
+    fn prefix(self) -> String {
+        match self {
+            Self::Records(table) => layout::ledger_prefix(table),
+            Self::Events(table) => layout::events_prefix(table),
+        }
+    }
+
+    fn key(self, seq: u64) -> VaultKey {
+        match self {
+            Self::Records(table) => VaultKey::Record {
+                table: table.clone(),
+                seq,
+            },
+            Self::Events(table) => VaultKey::Event {
+                table: table.clone(),
+                seq,
+            },
+        }
+    }
+
+    /// The slot that a key from a listing of either is about.
+    fn seq(key: &str) -> Option<u64> {
+        let key = VaultKey::parse(key)?;
+        if let VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. } = key {
+            return Some(seq);
+        }
+        None
     }
 }
 

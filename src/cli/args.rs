@@ -10,6 +10,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
+use jiff::SignedDuration;
+
+mod iam;
+
+pub(crate) use self::iam::{IamArgs, IamRenderArgs};
 
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
@@ -66,8 +71,11 @@ pub(crate) struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CommandArgs {
-    /// Make a vault in a folder that is empty or not there yet
-    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes")]
+    /// Make a vault in a folder or under a prefix where nothing is yet, and its bucket
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must \
+                           choose or needs --yes, 130 interrupted"
+    )]
     Init(InitArgs),
     /// Take a snapshot of tables [every table of the configuration]
     #[command(
@@ -99,9 +107,30 @@ pub(crate) enum CommandArgs {
                            130 interrupted"
     )]
     Verify(VerifyArgs),
+    /// Delete what no snapshot needs that is kept, in two runs with days in between
+    #[command(
+        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked and is of no use \
+                           still.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
+                           vault, 12 damage: nothing was deleted, 130 interrupted"
+    )]
+    Prune(PruneArgs),
+    /// Keep a snapshot beyond its promise, until it is released
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Hold(OneSnapshotArgs),
+    /// Take back the hold on a snapshot; promise and locks stay
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Release(OneSnapshotArgs),
+    /// Give a table up: its newest snapshot is kept no longer than its promise
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes, 10 no vault, 12 damage, 130 interrupted"
+    )]
+    Retire(RetireArgs),
     /// Work on the local index
     #[command(subcommand)]
     Index(IndexArgs),
+    /// Write the policies that wall a vault in
+    #[command(subcommand)]
+    Iam(IamArgs),
     /// Destroy a small table and get it back, in a folder of its own
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),
@@ -115,9 +144,33 @@ const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several 
 /// Flags of `init`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InitArgs {
-    /// Ask nothing; a folder leaves nothing to ask
+    /// Lock objects in MODE: compliance is ended early by nobody, governance by who may bypass it [on S3, governance]
+    #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
+    pub(crate) mode: Option<ModeArg>,
+    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) shortest: u32,
+    /// Promise no snapshot for more than DAYS
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) longest: u32,
+    /// Extend locks by DAYS at a time
+    #[arg(long, value_name = "DAYS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) generation: u32,
+    /// Make a vault without locks: a backup, and no wall against who may delete in its bucket
+    #[arg(long)]
+    pub(crate) no_lock: bool,
+    /// Ask nothing: what was chosen by flags is meant
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// A lock mode, as a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Nobody ends a lock early but who has the right to bypass it
+    Governance,
+    /// Nobody ends a lock early
+    Compliance,
 }
 
 /// Flags of `snapshot`.
@@ -275,6 +328,45 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m")]
     pub(crate) subset: Option<Subset>,
+}
+
+/// Flags of `prune`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PruneArgs {
+    /// Leave alone what is younger than TIME, and wait as long before deleting what was marked
+    #[arg(long, value_name = "TIME", default_value = "3d", value_parser = parse_grace)]
+    pub(crate) grace: SignedDuration,
+    /// Print the plan with its reasons and change nothing [mark and delete]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Reads days and hours: `3d`, `12h`.
+fn parse_grace(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || format!("{text:?} is no time to wait: write it like 3d or 12h");
+    let hours = if let Some(days) = text.strip_suffix('d') {
+        days.parse::<u16>().map(|days| i64::from(days) * 24)
+    } else {
+        text.strip_suffix('h')
+            .unwrap_or("?")
+            .parse::<u16>()
+            .map(i64::from)
+    };
+    hours.map(SignedDuration::from_hours).map_err(|_| wrong())
+}
+
+/// Flags of `retire`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RetireArgs {
+    /// Table: a name from the configuration or the vault, a path or a URI
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Do it without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// Commands under `index`.

@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::rows::{ErrorRow, ExitError, Row};
 
+mod iam;
 mod look;
+mod prune;
 mod results;
 
 /// Where results go, and in which of the two forms.

@@ -6,25 +6,29 @@ use std::time::Duration;
 
 use clap_complete::Shell;
 use deltavault::Error;
-use deltavault::format::{Scope, Trigger};
+use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::price::NanoUsd;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::args::{
-    CommandArgs, DemoArgs, DiffSide, IndexArgs, ReadArg, RestoreArgs, SnapshotArgs, SnapshotPrefix,
-    Subset,
+    CommandArgs, DemoArgs, DiffSide, IamArgs, IndexArgs, InitArgs, ModeArg, ReadArg, RestoreArgs,
+    SnapshotArgs, SnapshotPrefix, Subset,
 };
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
 use super::when::When;
 
+mod iam;
+
+pub(crate) use self::iam::IamRenderRequest;
+
 /// One command, ready to be carried out.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// `init`
-    Init,
+    Init(InitRequest),
     /// `snapshot`
     Snapshot(SnapshotRequest),
     /// `snapshots`
@@ -47,12 +51,73 @@ pub(crate) enum Request {
     Restore(RestoreRequest),
     /// `verify`
     Verify(VerifyRequest),
+    /// `prune`
+    Prune(PruneRequest),
+    /// `hold` and `release`
+    Hold {
+        /// The snapshot.
+        snapshot: SnapshotPrefix,
+        /// Whether it is to be held.
+        on: bool,
+    },
+    /// `retire`
+    Retire(RetireRequest),
     /// `index rebuild`
     IndexRebuild,
+    /// `iam render`
+    IamRender(Box<IamRenderRequest>),
     /// `demo`
     Demo(DemoPlace),
     /// `completions`
     Completions(Shell),
+}
+
+/// What `init` was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InitRequest {
+    /// The lock mode that was named; `None` of the two where nothing was.
+    pub(crate) mode: Option<LockMode>,
+    /// The shortest promise allowed, days.
+    pub(crate) shortest_days: u32,
+    /// The longest promise allowed, days.
+    pub(crate) longest_days: u32,
+    /// Length of a lock generation, days.
+    pub(crate) generation_days: u32,
+    /// Whether the owner has said yes.
+    pub(crate) yes: bool,
+}
+
+impl InitRequest {
+    fn new(args: &InitArgs) -> Result<Self, Error> {
+        if args.longest < args.shortest {
+            return Err(Error::UnusableFlag {
+                flag: "--longest",
+                rule: "it is less than --shortest",
+            });
+        }
+        let named = args.mode.map(|mode| match mode {
+            ModeArg::Governance => LockMode::Governance,
+            ModeArg::Compliance => LockMode::Compliance,
+        });
+        Ok(Self {
+            mode: named.or(args.no_lock.then_some(LockMode::None)),
+            shortest_days: args.shortest,
+            longest_days: args.longest,
+            generation_days: args.generation,
+            yes: args.yes,
+        })
+    }
+
+    /// A vault that is made to be thrown away: without locks.
+    pub(crate) fn to_play() -> Self {
+        Self {
+            mode: Some(LockMode::None),
+            shortest_days: 3,
+            longest_days: 3650,
+            generation_days: 10,
+            yes: true,
+        }
+    }
 }
 
 /// Where the demo plays.
@@ -200,6 +265,26 @@ pub(crate) struct VerifyRequest {
     pub(crate) subset: Option<Subset>,
 }
 
+/// What `prune` was asked for.
+#[derive(Debug)]
+pub(crate) struct PruneRequest {
+    /// How long what nothing needs stays.
+    pub(crate) grace: SignedDuration,
+    /// Whether to change nothing.
+    pub(crate) dry_run: bool,
+    /// Whether to delete without being asked.
+    pub(crate) yes: bool,
+}
+
+/// What `retire` was asked for.
+#[derive(Debug)]
+pub(crate) struct RetireRequest {
+    /// The table.
+    pub(crate) table: TableName,
+    /// Whether to do it without being asked.
+    pub(crate) yes: bool,
+}
+
 /// What the edge knows and a request is read against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
@@ -221,7 +306,7 @@ impl Request {
     pub(crate) fn new(args: CommandArgs, around: Surroundings<'_>) -> Result<Self, Error> {
         let name = |text: String| TableName::new(text, around);
         Ok(match args {
-            CommandArgs::Init(_) => Self::Init,
+            CommandArgs::Init(args) => Self::Init(InitRequest::new(&args)?),
             CommandArgs::Snapshot(args) => Self::Snapshot(SnapshotRequest::new(args, around)?),
             CommandArgs::Snapshots(args) => Self::Snapshots {
                 table: args.table.map(name).transpose()?,
@@ -242,7 +327,27 @@ impl Request {
                 read: args.read,
                 subset: args.subset,
             }),
+            CommandArgs::Prune(args) => Self::Prune(PruneRequest {
+                grace: args.grace,
+                dry_run: args.dry_run,
+                yes: args.yes,
+            }),
+            CommandArgs::Hold(args) => Self::Hold {
+                snapshot: args.snapshot,
+                on: true,
+            },
+            CommandArgs::Release(args) => Self::Hold {
+                snapshot: args.snapshot,
+                on: false,
+            },
+            CommandArgs::Retire(args) => Self::Retire(RetireRequest {
+                table: name(args.table)?,
+                yes: args.yes,
+            }),
             CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
+            CommandArgs::Iam(IamArgs::Render(args)) => {
+                Self::IamRender(Box::new(IamRenderRequest::new(args, around)?))
+            }
             CommandArgs::Demo(args) => Self::Demo(demo_place(args, around)?),
             CommandArgs::Completions(args) => Self::Completions(args.shell),
         })

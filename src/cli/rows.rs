@@ -3,8 +3,13 @@
 //! The names are an interface that scripts read: fields only ever get added. Sizes are bytes, times UTC.
 
 use deltavault::format::{LockMode, Scope, Trigger};
+use deltavault::iam::Policy;
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
+
+pub(crate) use self::prune::*;
+
+mod prune;
 
 /// A row that can be a JSON line.
 pub(crate) trait Row: Serialize {
@@ -22,6 +27,7 @@ macro_rules! rows {
 
 rows! {
     InitDone => "vault",
+    BucketFinding => "bucket_finding",
     SnapshotPlanned => "plan",
     SnapshotDone => "snapshot",
     SnapshotRow => "snapshot",
@@ -35,8 +41,29 @@ rows! {
     FindingRow => "finding",
     VerifyDone => "summary",
     IndexDone => "index",
+    IamPolicy<'_> => "policy",
+    IamNotEnforced => "not_enforced",
     ErrorRow => "table_failed",
     ExitError => "exit_error",
+}
+
+/// A policy that was rendered.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IamPolicy<'a> {
+    /// What it is.
+    pub(crate) document: String,
+    /// The document.
+    pub(crate) policy: &'a Policy,
+}
+
+/// A wall that a policy leaves open where it is meant for.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IamNotEnforced {
+    /// The statement of the bucket policy that is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) statement: Option<String>,
+    /// Why, and what is therefore possible.
+    pub(crate) reason: String,
 }
 
 /// `init` is done.
@@ -53,6 +80,37 @@ pub(crate) struct InitDone {
     pub(crate) bucket: Option<BucketRow>,
     /// How its objects are locked.
     pub(crate) lock_mode: LockMode,
+    /// The shortest promise allowed, days.
+    pub(crate) shortest_days: u32,
+    /// The longest promise allowed, days.
+    pub(crate) longest_days: u32,
+    /// Length of a lock generation, days.
+    pub(crate) generation_days: u32,
+}
+
+/// Something about a vault's bucket.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct BucketFinding {
+    /// How much it matters.
+    pub(crate) severity: Weight,
+    /// The setting.
+    pub(crate) check: &'static str,
+    /// What is so.
+    pub(crate) what: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+}
+
+/// How much a finding about a bucket matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Weight {
+    /// Worth knowing; nothing to do.
+    Note,
+    /// Weaker than it should be.
+    Warning,
+    /// A wall is missing.
+    Breach,
 }
 
 /// What `init` did about the bucket.
@@ -61,6 +119,9 @@ pub(crate) struct InitDone {
 pub(crate) enum BucketRow {
     /// It was made, with versioning and Object Lock.
     Created,
+    /// It was there with nothing in it, and got what it lacked.
+    #[serde(rename = "set-up")]
+    SetUp,
     /// It was there and is as it was.
     Adopted,
 }

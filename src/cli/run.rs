@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use deltavault::format::LockMode;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
 use deltavault::vault::snapshot::Interrupt;
@@ -17,8 +18,10 @@ use super::request::Request;
 use super::stores::{OpenVault, Stores};
 
 mod demo;
+mod iam;
 mod init;
 mod look;
+mod prune;
 mod restore;
 mod snapshot;
 mod verify;
@@ -95,7 +98,7 @@ impl Clock {
 /// Whatever the core cannot do; what it did with something to say is an exit code.
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
-        Request::Init => init::init(context).await,
+        Request::Init(request) => Box::pin(init::init(request, context)).await,
         Request::Snapshot(request) => snapshot::snapshot(request, context).await,
         Request::Snapshots { table } => look::snapshots(table, context).await,
         Request::Show(snapshot) => look::show(snapshot, context).await,
@@ -103,7 +106,11 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
         Request::Diff { before, after } => look::diff(before, after, context).await,
         Request::Restore(request) => Box::pin(restore::restore(request, context)).await,
         Request::Verify(request) => verify::verify(request, context).await,
+        Request::Prune(request) => Box::pin(prune::prune(request, context)).await,
+        Request::Hold { snapshot, on } => prune::hold(snapshot, on, context).await,
+        Request::Retire(request) => prune::retire(request, context).await,
         Request::IndexRebuild => look::index_rebuild(context).await,
+        Request::IamRender(request) => iam::render(*request, context).await,
         Request::Demo(place) => Box::pin(demo::demo(place, context)).await,
         Request::Completions(shell) => completions(shell, context),
     }
@@ -114,6 +121,13 @@ fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
     clap_complete::generate(shell, &mut Args::command(), "deltavault", &mut script);
     context.output.raw(&script)?;
     Ok(ExitCode::Done)
+}
+
+/// Says of a vault on S3 that it has no locks, whenever somebody relies on it.
+pub(crate) fn remind_of_locks(open: &OpenVault, progress: &dyn Progress) {
+    if open.is_on_s3() && open.vault.file().lock_mode == LockMode::None {
+        progress.note("no locks: whoever may delete in the bucket can delete this vault");
+    }
 }
 
 /// Asks the owner on the terminal whether to go on.

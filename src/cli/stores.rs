@@ -214,6 +214,7 @@ impl OpenVault {
             }
             opened => opened?,
         };
+        let place = place.with_lock_mode(vault.file().lock_mode);
         let stores = stores.clone();
         Ok(Self {
             vault,
@@ -251,6 +252,21 @@ impl OpenVault {
             return Ok(None);
         };
         let lock = store.try_lock_shared()?;
+        let lock = lock.ok_or_else(|| Error::VaultInUse {
+            uri: store.uri().to_owned(),
+        })?;
+        Ok(Some(lock))
+    }
+
+    /// Keeps snapshots and other prunes away while a folder is pruned. In a bucket locks and the objects' age do that.
+    ///
+    /// # Errors
+    /// [`Error::VaultInUse`].
+    pub(crate) fn alone(&self) -> Result<Option<StoreLock>, Error> {
+        let Place::Folder(store) = &self.place else {
+            return Ok(None);
+        };
+        let lock = store.try_lock_exclusive()?;
         let lock = lock.ok_or_else(|| Error::VaultInUse {
             uri: store.uri().to_owned(),
         })?;

@@ -6,7 +6,7 @@ use super::Error;
 use crate::delta::LogError;
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
-use crate::ids::SnapshotId;
+use crate::ids::{SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -19,6 +19,7 @@ impl Error {
             Self::Format(error) => format_hint(error),
             Self::Log(error) => log_hint(error).into(),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
+            Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Prefix(error) => prefix_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
@@ -55,6 +56,7 @@ impl Error {
             Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
             },
+            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
                     .into()
@@ -145,9 +147,31 @@ impl Error {
             Self::Damaged { .. } => {
                 "`deltavault verify --read all` names everything that is damaged".into()
             }
+            Self::PruneRefused { .. } => {
+                "`deltavault verify` says what is damaged and what to do about it; until then nothing is deleted"
+                    .into()
+            }
+            Self::Pruned { nearest, .. } => pruned_hint(nearest),
         };
         Some(hint)
     }
+}
+
+fn pruned_hint(nearest: &[(SnapshotId, Version, Timestamp)]) -> String {
+    let named: Vec<String> = nearest
+        .iter()
+        .map(|(id, version, time)| {
+            format!(
+                "--snapshot {} (version {version}, committed {time})",
+                id.short()
+            )
+        })
+        .collect();
+    if named.is_empty() {
+        return "no snapshot of this table is kept; `deltavault snapshots` lists its records"
+            .into();
+    }
+    format!("the nearest that are kept: {}", named.join(", "))
 }
 
 fn format_hint(error: &FormatError) -> String {

@@ -15,10 +15,15 @@ use crate::ids::{Digest, Id128, InvalidId, ObjectKey, Timestamp};
 
 /// The prefix under which every table has its folder.
 pub const TABLES_PREFIX: &str = "tables/";
+/// The prefix of files and packs.
+pub const BLOBS_PREFIX: &str = "blobs/";
 /// The prefix of the sets.
 pub const SETS_PREFIX: &str = "sets/";
 /// The prefix of the prune plans.
 pub const PRUNE_PREFIX: &str = "prune/";
+
+/// The folder of the probes, below each of the vault's prefixes.
+const PROBES: &str = "probe";
 
 /// What manifests, pages and files lie under, in the order of their keys.
 pub const OBJECT_PREFIXES: [&str; 4] = ["blobs/", "copies/", "manifests/", "pages/"];
@@ -253,6 +258,38 @@ impl fmt::Display for VaultKey {
     }
 }
 
+/// The key of a probe below one of the vault's prefixes, `blobs/` and the like.
+///
+/// Probes are put to see what a server and its policies do with them, where they do it with what counts. No key of the
+/// vault is spelled so.
+pub fn probe_key(prefix: &str, id: Id128) -> String {
+    format!("{prefix}{PROBES}/{id}")
+}
+
+/// Whether a key is that of a probe.
+pub fn is_probe(key: &str) -> bool {
+    let segments: Vec<&str> = key.split('/').collect();
+    let (area, id) = match *segments.as_slice() {
+        [area, PROBES, id] => (area, id),
+        ["tables", PROBES, "ledger" | "events", id] => ("tables", id),
+        _ => return false,
+    };
+    let areas = [
+        "blobs",
+        "copies",
+        "manifests",
+        "pages",
+        "prune",
+        "runs",
+        "sets",
+        "tables",
+    ];
+    areas.contains(&area)
+        && id
+            .parse::<Id128>()
+            .is_ok_and(|parsed| parsed.to_string() == id)
+}
+
 /// What every key for bytes with that SHA-256 begins with, whatever its suffix.
 pub fn content_prefix(area: Area, sha256: Digest) -> String {
     let [first, ..] = sha256.as_bytes();
@@ -344,6 +381,40 @@ mod tests {
             format!("sets/2026-01-31T23:59:59Z-{HEX}.json"),
         ] {
             assert_eq!(VaultKey::parse(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_probe_is_no_key_of_the_vault_and_is_told_from_strangers() {
+        let id: Id128 = HEX.parse().unwrap();
+        for prefix in [
+            "blobs/",
+            "copies/",
+            "manifests/",
+            "pages/",
+            PRUNE_PREFIX,
+            "runs/",
+            SETS_PREFIX,
+            "tables/probe/ledger/",
+            "tables/probe/events/",
+        ] {
+            // Below a table, the folder is there already.
+            let prefix = prefix
+                .replace("probe/ledger/", "")
+                .replace("probe/events/", "");
+            let key = probe_key(&prefix, id);
+            assert!(is_probe(&key), "{key}");
+            assert_eq!(VaultKey::parse(&key), None, "{key}");
+            assert_eq!(table_of(&key), None, "{key}");
+        }
+        assert!(is_probe(&format!("tables/probe/ledger/{HEX}")));
+        for stranger in [
+            "blobs/probe/x".to_owned(),
+            format!("blobs/probe/{}", HEX.to_uppercase()),
+            format!("other/probe/{HEX}"),
+            format!("blobs/probe/x/{HEX}"),
+        ] {
+            assert!(!is_probe(&stranger), "{stranger}");
         }
     }
 

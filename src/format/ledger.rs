@@ -11,6 +11,8 @@
 //! the ledger is; a longer lie, built on a record that links to nothing, costs its writer no less than an honest
 //! append, hides nothing (reading goes on below it), and is a [`LedgerFinding`] of the full walk.
 //!
+//! A table's events are chained by the same rules: what is chained is a [`Chained`], a record unless said otherwise.
+//!
 //! It is not decided here what to do about a finding, and no bytes are fetched.
 
 mod chain;
@@ -41,9 +43,62 @@ pub enum Step<T> {
     Done(T),
 }
 
+/// What a chain is made of: a table's records, or its events.
+pub trait Chained: Sized + Clone {
+    /// What its bytes are called in an error.
+    const WHAT: &'static str;
+
+    /// Decodes it; what it requires was looked at before.
+    ///
+    /// # Errors
+    /// Bytes that are none, and thereby a scar.
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError>;
+
+    /// Its slot.
+    fn seq(&self) -> u64;
+
+    /// The one before it.
+    fn previous(&self) -> Option<Previous>;
+
+    /// Links on which nothing may be built any more.
+    fn distrusts(&self) -> &[SnapshotId];
+
+    /// What to say of one that only a newer tool can read.
+    fn needs_newer(seq: u64, id: SnapshotId, newer: &NewerRecord) -> LedgerError;
+}
+
+impl Chained for Record {
+    const WHAT: &'static str = "record";
+
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::decode(bytes)
+    }
+
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    fn previous(&self) -> Option<Previous> {
+        self.previous
+    }
+
+    fn distrusts(&self) -> &[SnapshotId] {
+        &self.distrusts
+    }
+
+    fn needs_newer(seq: u64, id: SnapshotId, newer: &NewerRecord) -> LedgerError {
+        LedgerError::NewerRecord {
+            seq,
+            id,
+            tool: newer.preamble.tool.clone(),
+            source: newer.reason.clone(),
+        }
+    }
+}
+
 /// One record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct Link<B = Record> {
     /// Its slot.
     pub seq: u64,
     /// The SHA-256 of its bytes.
@@ -51,14 +106,14 @@ pub struct Link {
     /// The object version that has these bytes, where the store keeps versions.
     pub version: Option<ObjectVersion>,
     /// What it says.
-    pub body: LinkBody,
+    pub body: LinkBody<B>,
 }
 
 /// What a record says, as far as this tool can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkBody {
+pub enum LinkBody<B = Record> {
     /// A record that this tool knows.
-    Record(Arc<Record>),
+    Record(Arc<B>),
     /// A record for which a newer tool is needed. It links, and it was distrusted by its id.
     Newer(Arc<NewerRecord>),
 }
@@ -72,9 +127,9 @@ pub struct NewerRecord {
     pub reason: FormatError,
 }
 
-impl Link {
+impl<B: Chained> Link<B> {
     /// The record, unless a newer tool is needed to read it.
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<&B> {
         match &self.body {
             LinkBody::Record(record) => Some(record),
             LinkBody::Newer(_) => None,
@@ -98,29 +153,24 @@ impl Link {
     fn check_readable(&self, distrusts: &[SnapshotId]) -> Result<(), LedgerError> {
         match &self.body {
             LinkBody::Newer(newer) if !distrusts.contains(&self.id) => {
-                Err(LedgerError::NewerRecord {
-                    seq: self.seq,
-                    id: self.id,
-                    tool: newer.preamble.tool.clone(),
-                    source: newer.reason.clone(),
-                })
+                Err(B::needs_newer(self.seq, self.id, newer))
             }
             LinkBody::Newer(_) | LinkBody::Record(_) => Ok(()),
         }
     }
 }
 
-impl LinkBody {
+impl<B: Chained> LinkBody<B> {
     fn seq(&self) -> u64 {
         match self {
-            Self::Record(record) => record.seq,
+            Self::Record(record) => record.seq(),
             Self::Newer(newer) => newer.preamble.seq,
         }
     }
 
     fn previous(&self) -> Option<Previous> {
         match self {
-            Self::Record(record) => record.previous,
+            Self::Record(record) => record.previous(),
             Self::Newer(newer) => newer.preamble.previous,
         }
     }
@@ -142,6 +192,17 @@ pub enum LedgerError {
         #[source]
         source: FormatError,
     },
+    /// An event belongs to the chain but needs a newer tool.
+    #[error("event {seq} was written by {tool} and cannot be read by this tool")]
+    NewerEvent {
+        /// Its slot.
+        seq: u64,
+        /// The tool and version that wrote it, by its own account.
+        tool: String,
+        /// What this tool does not know.
+        #[source]
+        source: FormatError,
+    },
 }
 
 impl LedgerError {
@@ -153,6 +214,7 @@ impl LedgerError {
                     "use {tool} or newer; if nobody wrote it in earnest, `snapshot --distrust {id}`"
                 )
             }
+            Self::NewerEvent { tool, .. } => format!("use {tool} or newer"),
         }
     }
 }

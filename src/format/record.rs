@@ -213,21 +213,26 @@ impl Record {
     /// # Errors
     /// Every variant of [`FormatError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        Preamble::decode(bytes)?.check_known()?;
+        Preamble::decode(WHAT, bytes)?.check_known(WHAT)?;
         let record: Self = decode_json(WHAT, bytes)?;
         record.check()?;
         Ok(record)
     }
 
     fn check(&self) -> Result<(), FormatError> {
-        check_links(self.format, self.seq, self.previous)
+        check_links(WHAT, self.format, self.seq, self.previous)
     }
 }
 
 /// The rules of the chain. There are no others, and none may be added: a record that one tool reads and another
 /// takes for a scar would tear the ledger in two.
-fn check_links(format: u32, seq: u64, previous: Option<Previous>) -> Result<(), FormatError> {
-    let invalid = |rule| FormatError::Invalid { what: WHAT, rule };
+pub(super) fn check_links(
+    what: &'static str,
+    format: u32,
+    seq: u64,
+    previous: Option<Previous>,
+) -> Result<(), FormatError> {
+    let invalid = |rule| FormatError::Invalid { what, rule };
     if format == 0 {
         return Err(invalid("format is 1 or more"));
     }
@@ -269,14 +274,14 @@ struct RawPreamble {
 }
 
 impl Preamble {
-    /// Decodes the four fields, whatever else there is.
+    /// Decodes the four fields, whatever else there is in a `what`.
     ///
     /// # Errors
     /// [`FormatError::TooLarge`], [`FormatError::Malformed`] and [`FormatError::Invalid`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        check_size(WHAT, bytes.len() as u64, RECORD_LIMIT)?;
-        let raw: RawPreamble = decode_json(WHAT, bytes)?;
-        check_links(raw.format, raw.seq, raw.previous)?;
+    pub fn decode(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
+        check_size(what, bytes.len() as u64, RECORD_LIMIT)?;
+        let raw: RawPreamble = decode_json(what, bytes)?;
+        check_links(what, raw.format, raw.seq, raw.previous)?;
         let tool = raw.tool.as_ref().and_then(serde_json::Value::as_str);
         Ok(Self {
             format: raw.format,
@@ -287,14 +292,14 @@ impl Preamble {
         })
     }
 
-    /// Checks that this tool knows the record's format and everything that it requires.
+    /// Checks that this tool knows its format and everything that it requires.
     ///
     /// # Errors
     /// [`FormatError::NewerFormat`] and [`FormatError::UnknownFeature`].
-    pub fn check_known(&self) -> Result<(), FormatError> {
+    pub fn check_known(&self, what: &'static str) -> Result<(), FormatError> {
         if self.format > FORMAT {
             return Err(FormatError::NewerFormat {
-                what: WHAT,
+                what,
                 found: self.format,
             });
         }
@@ -378,7 +383,7 @@ mod tests {
         fn records_come_back(record in records()) {
             let bytes = record.encode().unwrap();
             prop_assert_eq!(&Record::decode(&bytes).unwrap(), &record);
-            let preamble = Preamble::decode(&bytes).unwrap();
+            let preamble = Preamble::decode(WHAT, &bytes).unwrap();
             prop_assert_eq!((preamble.seq, preamble.previous), (record.seq, record.previous));
         }
 

@@ -11,7 +11,9 @@ use super::page::{Entry, EntryKind, LiveUse, Placement};
 use super::record::{
     Change, CommitFile, Previous, ProtocolRecord, Record, Scope, TableIdentity, Trigger,
 };
-use super::{JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile};
+use super::{
+    Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
+};
 use crate::delta::DeletionVector;
 use crate::ids::{
     Digest, ETag, Generation, Id128, Location, ObjectKey, ObjectVersion, SnapshotId, Timestamp,
@@ -55,6 +57,23 @@ pub(crate) fn log_entry(key: &str) -> Entry {
         placement: Placement::Inline(Bytes::copy_from_slice(key.as_bytes())),
         rows: None,
         ..data_entry(key, Some("2026-01-01T00:00:00Z"))
+    }
+}
+
+/// An event that holds a snapshot.
+pub(crate) fn event(seq: u64, previous: Option<Previous>) -> Event {
+    Event {
+        at: "2026-02-01T00:00:00Z".parse().unwrap(),
+        deed: Deed::Hold {
+            snapshot: SnapshotId(Digest::of(b"\x01")),
+        },
+        format: 1,
+        previous,
+        principal: "legal@desk".to_owned(),
+        requires: Vec::new(),
+        run: Id128::from_bytes([5; 16]),
+        seq,
+        tool: "deltavault 0.1.0".to_owned(),
     }
 }
 

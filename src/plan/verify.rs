@@ -3,9 +3,11 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. [`crate::vault::verify`] brings the bytes.
 
+use jiff::SignedDuration;
+
 use crate::error::ExitCode;
-use crate::format::Reference;
 use crate::format::layout::VaultKey;
+use crate::format::{Reference, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
 
 mod rules;
@@ -87,6 +89,15 @@ pub struct VerifyPlan {
 }
 
 impl VerifyPlan {
+    /// Whether the lock of a referenced object is looked at: that of all that is read, and of a sample where nothing is.
+    pub fn looks_at_lock(&self, sha256: Digest, is_always_sampled: bool) -> bool {
+        let read = match self.read {
+            ReadBytes::None | ReadBytes::Sample => ReadBytes::Sample,
+            ReadBytes::All => ReadBytes::All,
+        };
+        Self { read, ..*self }.reads(sha256, is_always_sampled)
+    }
+
     /// Whether a referenced object is read again.
     pub fn reads(&self, sha256: Digest, is_always_sampled: bool) -> bool {
         let [first, second, ..] = words(sha256);
@@ -102,6 +113,41 @@ impl VerifyPlan {
                 ReadBytes::All => true,
             }
     }
+}
+
+/// Whether a lock ends before a promise. Locks are to the second.
+pub fn is_locked_short(until: Option<Timestamp>, promise: Timestamp) -> bool {
+    until.is_none_or(|until| until < promise)
+}
+
+/// What is said of `count` objects that are locked for less than is promised, the first of them until `first`.
+pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
+    let what = match first {
+        Some(until) => format!(
+            "{count} object(s) are locked for less than is promised, this one until {until}"
+        ),
+        None => format!("{count} object(s) have no lock that can be seen, and are promised"),
+    };
+    Problem {
+        severity: Severity::Damage,
+        what,
+        remedy: RELOCK,
+    }
+}
+
+/// Whether a lock ends later than any that a snapshot taken at `taken_at` may have set: the longest promise, rounded up to
+/// a generation, and a day.
+pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) -> bool {
+    let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;
+    until.duration_since(taken_at) > SignedDuration::from_hours(24 * days)
+}
+
+/// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
+pub fn overlocked(count: u64, first: Timestamp) -> Problem {
+    let what = format!(
+        "{count} object(s) are locked for longer than this vault ever does, this one until {first}"
+    );
+    Problem::warning(what, OVERLOCKED)
 }
 
 /// A digest as four numbers.
@@ -210,6 +256,12 @@ pub const WHO_WROTE_IT: &str =
 /// What to do about a record that lies.
 pub const DISTRUST: &str =
     "find out who wrote the record; when it is a forgery, `snapshot --distrust` it";
+/// What to do about locks that are too short.
+pub const RELOCK: &str = "find out who shortened them, and whether this role may see locks (s3:GetObjectRetention); \
+                          `hold` keeps the snapshot until that is known";
+/// What to do about locks that are too long.
+pub const OVERLOCKED: &str = "nothing is lost, and their storage is paid for until then; find out whose credentials did it, \
+                              and apply the bucket policy that `iam render` prints";
 /// What to do about what could not be read.
 pub const READ_AGAIN: &str = "make it readable and verify again: nothing is known about it";
 

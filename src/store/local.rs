@@ -24,8 +24,8 @@ use self::place::{CHUNK, etag_of};
 use self::root::{RESERVED, Root};
 use self::walk::Walk;
 use super::{
-    Attributes, ListedVersion, ObjectReader, Payload, ReadStore, RestoreStore, StoreError,
-    StoreErrorKind, WriteStore, Written,
+    Attributes, Deletion, Doomed, HoldStore, ListedVersion, ObjectReader, Payload, PruneStore,
+    ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
@@ -264,6 +264,50 @@ impl RestoreStore for LocalStore {
             place::remove(root, key, &seen)
         })
         .await
+    }
+}
+
+/// A folder has no legal holds: only the event counts.
+#[async_trait]
+impl HoldStore for LocalStore {
+    async fn set_hold(
+        &self,
+        key: &ObjectKey,
+        _version: Option<&ObjectVersion>,
+        _held: bool,
+    ) -> Result<(), StoreError> {
+        self.no_holds(key)
+    }
+
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        _version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        self.no_holds(key)
+    }
+}
+
+#[async_trait]
+impl PruneStore for LocalStore {
+    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+        let mut outcomes = Vec::with_capacity(objects.len());
+        for (key, version) in objects {
+            // A version that a folder never had is gone.
+            if version.is_none() {
+                self.blocking("delete", key, place::delete).await?;
+            }
+            outcomes.push(Deletion::Deleted);
+        }
+        Ok(outcomes)
+    }
+}
+
+impl LocalStore {
+    fn no_holds<T>(&self, key: &ObjectKey) -> Result<T, StoreError> {
+        let reason = "a folder has no legal holds".to_owned();
+        let kind = StoreErrorKind::Unsupported { reason };
+        Err(StoreError::below("hold", self.uri(), key.as_str(), kind))
     }
 }
 

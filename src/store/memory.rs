@@ -24,6 +24,7 @@ use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 mod copies;
 mod damage;
+mod prune;
 
 /// How many keys one page of a listing holds; what changes between pages is seen, as on S3.
 const PAGE: usize = 1000;
@@ -73,6 +74,7 @@ struct Object {
     attested: bool,
     last_modified: Timestamp,
     locked_until: Option<Timestamp>,
+    held: bool,
 }
 
 impl MemoryStore {
@@ -145,7 +147,7 @@ impl MemoryStore {
     /// Deletes one version, or one delete marker, for good.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Denied`] while it is locked, [`StoreErrorKind::NotFound`] when it is not there.
+    /// [`StoreErrorKind::Denied`] while it is locked or held, [`StoreErrorKind::NotFound`] when it is not there.
     pub fn delete_version(
         &self,
         key: &ObjectKey,
@@ -165,6 +167,13 @@ impl MemoryStore {
         let locked_until = kept
             .get(position)
             .and_then(|kept| kept.object.as_ref()?.locked_until);
+        if kept
+            .get(position)
+            .is_some_and(|kept| kept.object.as_ref().is_some_and(|object| object.held))
+        {
+            let detail = "the object version is under a legal hold".to_owned();
+            return Err(failed(StoreErrorKind::Denied { detail }));
+        }
         if let Some(until) = locked_until.filter(|until| *until > now) {
             let detail = format!("the object version is locked until {until}");
             return Err(failed(StoreErrorKind::Denied { detail }));
@@ -193,6 +202,7 @@ impl MemoryStore {
             attested: true,
             last_modified: state.now,
             locked_until,
+            held: false,
         };
         let kept = state.objects.entry(key.to_string()).or_default();
         if !self.versions {

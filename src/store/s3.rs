@@ -16,19 +16,23 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{
-    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, ReadStore,
-    RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, Deletion, Doomed, HoldStore, ListedVersion,
+    ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
+    WriteStore, Written,
 };
 use crate::format::LockMode;
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
 mod answer;
+mod ask;
 mod body;
 mod bucket;
 mod client;
 mod failure;
 mod list;
 mod parts;
+pub mod prober;
+mod prune;
 mod retry;
 mod write;
 
@@ -279,5 +283,32 @@ impl RestoreStore for S3Store {
 
     async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
         write::remove(self, key, seen).await
+    }
+}
+
+#[async_trait]
+impl HoldStore for S3Store {
+    async fn set_hold(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        held: bool,
+    ) -> Result<(), StoreError> {
+        prune::set_hold(self, key, version, held).await
+    }
+
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        prune::is_held(self, key, version).await
+    }
+}
+
+#[async_trait]
+impl PruneStore for S3Store {
+    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+        prune::delete_versions(self, objects).await
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::Vault;
+use super::{Shelf, Vault};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, LedgerError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
@@ -165,13 +165,17 @@ impl Vault {
     /// # Errors
     /// What the store says.
     pub async fn history(&self, table: &TableKey, mut bodies: Bodies) -> Result<History, Error> {
-        let slots = self.slots(table).await?;
+        let slots = self.slots(Shelf::Records(table)).await?;
         let mut newer = Vec::new();
         loop {
             match ledger::read_chain(&slots, &bodies, &newer) {
                 Ok(Step::Done(chain)) => return Ok(History::new(table.clone(), chain)),
-                Ok(Step::Read(wanted)) => self.read_slots(table, wanted, &mut bodies).await?,
+                Ok(Step::Read(wanted)) => {
+                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                        .await?;
+                }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
+                Err(error @ LedgerError::NewerEvent { .. }) => return Err(error.into()),
             }
         }
     }

@@ -3,7 +3,7 @@
 //! In three steps. Each table's ledger is walked, and every manifest and page that a record names is read once
 //! and checked against the rules of [`crate::plan::verify`]. What the pages refer to goes through an external
 //! sort and is merged with one listing of the vault's objects. What the plan chooses is read again and hashed as
-//! it streams by. Memory holds something for each page, never for each file.
+//! it streams by, and its lock compared with the promises that rest on it. Memory holds something for each page, never for each file.
 //!
 //! Nothing that is damaged or unreadable stops the rest. Nothing but the vault is asked: no index, no
 //! configuration. What nothing else vouches for cannot be verified: the bytes of the newest record are only
@@ -17,11 +17,12 @@ use futures::{TryStreamExt, stream};
 
 use self::merge::{Merge, Merged};
 use self::objects::{Checker, Outcome, Use};
+use self::sums::{Several, Sums};
 use self::units::Units;
 use super::{Vault, oldest_version};
 use crate::error::Error;
-use crate::format::{TableKey, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId};
+use crate::format::{LockMode, TableKey, VaultKey};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::verify::{
     DISTRUST, Finding, Listed, Problem, READ_AGAIN, Severity, VaultFileProblem, VerifyPlan,
     VerifyReport, vault_file_problem,
@@ -33,6 +34,7 @@ use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 mod merge;
 mod objects;
 mod parts;
+mod sums;
 mod table;
 mod units;
 
@@ -76,8 +78,7 @@ impl Vault {
             uses: Sorter::new(spill)?,
             sampled: HashSet::new(),
             vault_files: Vec::new(),
-            moved: BTreeMap::new(),
-            unproven: BTreeMap::new(),
+            sums: Sums::default(),
             names_everything: tables.is_none(),
         };
         for table in tables.unwrap_or(&all) {
@@ -105,10 +106,7 @@ struct Verify<'a, 'f> {
     sampled: HashSet<Digest>,
     /// What each record names as the SHA-256 of `vault.json`.
     vault_files: Vec<(SnapshotId, Digest)>,
-    /// By table: how many objects are held, but not in the object version that was recorded, and the first.
-    moved: BTreeMap<usize, Several>,
-    /// As `moved`, where nobody read the other object version.
-    unproven: BTreeMap<usize, Several>,
+    sums: Sums,
     /// Whether everything that could name an object was read.
     names_everything: bool,
 }
@@ -120,26 +118,6 @@ struct CheckedTable {
     over: Several,
 }
 
-/// Objects of which only the first is named.
-#[derive(Default)]
-struct Several {
-    count: u64,
-    first: Option<String>,
-    snapshots: Vec<SnapshotId>,
-}
-
-impl Several {
-    fn add(&mut self, object: &str, snapshots: &[SnapshotId]) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| object.to_owned());
-        for id in snapshots {
-            if !self.snapshots.contains(id) {
-                self.snapshots.push(*id);
-            }
-        }
-    }
-}
-
 /// A snapshot that was verified.
 #[derive(Debug, Clone, Copy)]
 struct CheckedSnapshot {
@@ -147,6 +125,8 @@ struct CheckedSnapshot {
     id: SnapshotId,
     is_distrusted: bool,
     is_over: bool,
+    promise: Timestamp,
+    taken_at: Timestamp,
 }
 
 /// Something to tell of an object.
@@ -228,22 +208,6 @@ impl Verify<'_, '_> {
             self.tell(finding)?;
         }
         Ok(())
-    }
-
-    /// Takes note of an object that is held, but not where it was recorded.
-    fn note_moved(&mut self, users: &[usize], object: &str) {
-        for (table, ids) in self.by_table(users) {
-            self.moved.entry(table).or_default().add(object, &ids);
-        }
-    }
-
-    fn by_table(&self, users: &[usize]) -> BTreeMap<usize, Vec<SnapshotId>> {
-        let mut by_table: BTreeMap<usize, Vec<SnapshotId>> = BTreeMap::new();
-        for snapshot in users.iter().filter_map(|user| self.snapshots.get(*user)) {
-            let ids = by_table.entry(snapshot.table).or_default();
-            ids.push(snapshot.id);
-        }
-        by_table
     }
 
     /// Checks `vault.json` against what the records name, what the store attests and what lies on top of it.
@@ -352,6 +316,7 @@ impl Verify<'_, '_> {
             vault: self.vault,
             plan: self.plan,
             sampled: &sampled,
+            locks: self.vault.file().lock_mode != LockMode::None,
             progress: self.progress,
         };
         let merge = Merge::new(uses.finish()?, self.vault.store(), lists);
@@ -400,68 +365,13 @@ impl Verify<'_, '_> {
         }
         if !outcome.unproven.is_empty() {
             let users = self.units.users(&outcome.unproven);
-            for (table, ids) in self.by_table(&users) {
-                self.unproven.entry(table).or_default().add(key, &ids);
-            }
+            self.note_unproven(&users, key);
+        }
+        for (units, until) in &outcome.locks {
+            let users = self.units.users(units);
+            self.note_lock(&users, key, *until);
         }
         Ok(())
-    }
-
-    /// Tells what is told once a table, however many objects it is about.
-    fn sums(&mut self) -> Result<(), Error> {
-        for (table, moved) in std::mem::take(&mut self.moved) {
-            let what = format!(
-                "{} object(s) are not in the object version that was recorded, but in another one of their key",
-                moved.count
-            );
-            let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
-            self.tell_several(table, moved, Problem::warning(what, remedy))?;
-        }
-        for (table, unproven) in std::mem::take(&mut self.unproven) {
-            let what = format!(
-                "{} object(s) are not in the object version that was recorded; another one of their key has their \
-                 size, and was not read",
-                unproven.count
-            );
-            let remedy = "`verify --read all` reads them";
-            self.tell_several(table, unproven, Problem::warning(what, remedy))?;
-        }
-        for table in 0..self.tables.len() {
-            let Some(checked) = self.tables.get_mut(table) else {
-                continue;
-            };
-            let over = std::mem::take(&mut checked.over);
-            if over.count == 0 {
-                continue;
-            }
-            let problem = Problem {
-                severity: Severity::Info,
-                what: format!(
-                    "{} object(s) are gone that only snapshots use whose promise is over",
-                    over.count
-                ),
-                remedy: "nothing has to be done: no promise covers them",
-            };
-            self.tell_several(table, over, problem)?;
-        }
-        Ok(())
-    }
-
-    fn tell_several(
-        &mut self,
-        table: usize,
-        several: Several,
-        problem: Problem,
-    ) -> Result<(), Error> {
-        let finding = Finding {
-            severity: problem.severity,
-            table: self.tables.get(table).map(|table| table.name.clone()),
-            snapshots: several.snapshots,
-            object: several.first.unwrap_or_default(),
-            what: problem.what,
-            remedy: problem.remedy.to_owned(),
-        };
-        self.tell(finding)
     }
 }
 

@@ -195,7 +195,7 @@ class Deltavault(Tool):
     name = "deltavault"
 
     def prepare(self) -> None:
-        self.bench.run(*self.command(), "init", "--yes")
+        self.bench.run(*self.command(), "init", "--no-lock")
 
     def command(self) -> list[object]:
         return [os.environ.get("DELTAVAULT_BIN", "deltavault"), "--vault", f"s3://{self.vault}/vault"]

@@ -123,17 +123,17 @@ async fn a_table_on_s3_is_kept_dropped_and_comes_back_in_place_and_elsewhere() {
     };
     let bucket = Session::bucket();
     let vault = format!("s3://{bucket}/backup/vault");
-    let made = session.done(&["--vault", &vault, "init", "--yes"]);
+    let made = session.done(&["--vault", &vault, "init", "--no-lock"]);
     all_of(
         &made,
         &[
             &format!("made the vault {vault}"),
             "made the bucket, with versioning and Object Lock",
-            "no locks yet",
-            "no wall yet",
+            "no locks: a real backup",
+            "no wall",
         ],
     );
-    let again = session.run(&["--vault", &vault, "init"]);
+    let again = session.run(&["--vault", &vault, "init", "--no-lock"]);
     assert_eq!(again.code, 1);
     all_of(&again.talk, &["is a vault already"]);
 
@@ -228,9 +228,15 @@ async fn init_leaves_what_it_did_not_make_alone() {
     assert_eq!(session.run(&["--vault", &mine, "init"]).code, 1);
 
     let beside = format!("s3://{bucket}/mine2");
-    let adopted = session.done(&["--vault", &beside, "init"]);
+    let adopted = session.done(&["--vault", &beside, "init", "--no-lock"]);
     all_of(&adopted, &["the bucket was there and is as it was"]);
-    let json = session.done(&["--json", "--vault", &format!("s3://{bucket}/3"), "init"]);
+    let json = session.done(&[
+        "--json",
+        "--vault",
+        &format!("s3://{bucket}/3"),
+        "init",
+        "--no-lock",
+    ]);
     all_of(&json, &["\"bucket\":\"adopted\"", "\"lock_mode\":\"none\""]);
 }
 
@@ -241,7 +247,7 @@ async fn a_vault_and_a_table_never_lie_in_each_other() {
     };
     let bucket = session.server.bucket(Bucket::Versioned).await;
     let vault = format!("s3://{bucket}/a/vault");
-    session.done(&["--vault", &vault, "init"]);
+    session.done(&["--vault", &vault, "init", "--no-lock"]);
     let place = |path: &str| format!("s3://{bucket}{path}");
     for (table, rule) in [
         ("", "the vault lies in it"),
@@ -280,7 +286,7 @@ async fn what_stands_between_here_and_s3_is_told_with_what_to_set() {
         &["there is no vault at", &format!("--vault {vault} init")],
     );
     assert_eq!(session.run(&["--vault", &absent, "snapshots"]).code, 10);
-    session.done(&["--vault", &vault, "init"]);
+    session.done(&["--vault", &vault, "init", "--no-lock"]);
 
     for words in [
         ["snapshot", &absent].as_slice(),
@@ -335,7 +341,7 @@ async fn a_refusal_names_the_request_and_the_access_key() {
     let bucket = session.server.bucket(Bucket::Versioned).await;
     let vault = format!("s3://{bucket}/vault");
     let table = format!("s3://{bucket}/orders");
-    session.done(&["--vault", &vault, "init"]);
+    session.done(&["--vault", &vault, "init", "--no-lock"]);
     session.make_table(&table).await;
     let Some(reader) = session.server.user("cli-reader", READER) else {
         println!("SKIPPED: no mc to make a user with; scripts/s3-server names it");
@@ -410,7 +416,7 @@ async fn source_and_vault_have_their_own_profiles_and_a_profile_wins_over_keys_o
         "named.toml",
         &config("profile = 'reads'\nname = 'lake'", "profile = 'keeps'"),
     );
-    let init = run("both.toml", &["init"]);
+    let init = run("both.toml", &["init", "--no-lock"]);
     assert_eq!(init.code, 0, "{}", init.talk);
     let taken = run("both.toml", &["snapshot"]);
     assert_eq!(taken.code, 0, "{}", taken.talk);

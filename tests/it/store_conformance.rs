@@ -11,8 +11,8 @@ use deltavault::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::{CopyMode, MemoryService, MemoryStore};
 use deltavault::store::{
-    Attributes, ListedVersion, Payload, PayloadData, ReadStore, RestoreStore, StoreErrorKind,
-    WriteStore, read_all, read_range, read_verified,
+    Attributes, HoldStore, ListedVersion, Payload, PayloadData, PruneStore, ReadStore,
+    RestoreStore, StoreErrorKind, WriteStore, read_all, read_range, read_verified,
 };
 use futures::stream::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
@@ -25,12 +25,21 @@ use self::copies::{
     a_copy_of_another_object_than_was_seen_is_refused, a_part_that_fails_leaves_no_object,
     parts_make_one_object,
 };
+use self::prune::{
+    a_held_version_is_not_deleted_until_it_is_released, a_locked_version_is_not_deleted,
+    what_is_deleted_is_gone_and_nothing_hides_the_rest,
+};
 
 mod copies;
+mod prune;
 
 /// A store under test, and what it promises beyond the traits.
 struct Subject {
     store: Arc<dyn RestoreStore>,
+    /// The same store.
+    pruner: Arc<dyn PruneStore>,
+    /// The same store.
+    holder: Arc<dyn HoldStore>,
     versions: bool,
     locks: bool,
     /// A time that the store takes as the future.
@@ -42,6 +51,8 @@ struct Subject {
 
 fn memory_subject(store: MemoryStore, versions: bool, locks: bool) -> Subject {
     Subject {
+        pruner: Arc::new(store.clone()),
+        holder: Arc::new(store.clone()),
         store: Arc::new(store),
         versions,
         locks,
@@ -88,6 +99,8 @@ async fn local_vault() -> Option<Subject> {
 
 fn local_subject(folder: TempDir, store: LocalStore) -> Subject {
     Subject {
+        pruner: Arc::new(store.clone()),
+        holder: Arc::new(store.clone()),
         store: Arc::new(store),
         versions: false,
         locks: false,
@@ -109,6 +122,8 @@ async fn s3_subject(kind: Bucket) -> Option<Subject> {
     let store = s3::server()?.store(kind).await;
     let soon = s3::now() + jiff::SignedDuration::from_hours(3 * 24);
     Some(Subject {
+        pruner: Arc::new(store.clone()),
+        holder: Arc::new(store.clone()),
         store: Arc::new(store),
         versions: kind != Bucket::Plain,
         locks: kind == Bucket::Locked,
@@ -147,6 +162,9 @@ macro_rules! conformance {
                 a_copy_of_a_named_version_is_of_that_version,
                 parts_make_one_object,
                 a_part_that_fails_leaves_no_object,
+                what_is_deleted_is_gone_and_nothing_hides_the_rest,
+                a_locked_version_is_not_deleted,
+                a_held_version_is_not_deleted_until_it_is_released,
             );
         })+
     };

@@ -7,8 +7,8 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
 use crate::cli::rows::{
-    BucketRow, CommitRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone, RestorePlanned,
-    Severity, SnapshotDone, SnapshotPlanned, VerifyDone, VersionTime,
+    BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
+    RestorePlanned, Severity, SnapshotDone, SnapshotPlanned, VerifyDone, VersionTime, Weight,
 };
 
 impl Output {
@@ -27,23 +27,46 @@ impl Output {
             Some(BucketRow::Created) => self.print(format_args!(
                 "made the bucket, with versioning and Object Lock"
             ))?,
+            Some(BucketRow::SetUp) => self.print(format_args!(
+                "the bucket was there with nothing in it: what a vault needs and it did not have was set"
+            ))?,
             Some(BucketRow::Adopted) => self.print(format_args!(
-                "the bucket was there and is as it was: nothing was changed, nothing about it is checked yet"
+                "the bucket was there and is as it was"
             ))?,
             None => {}
         }
         match row.lock_mode {
             LockMode::None if row.bucket.is_some() => self.print(format_args!(
-                "no locks yet: a real backup, and no wall yet against who may delete in the bucket"
+                "no locks: a real backup, and no wall against who may delete in the bucket"
             )),
             LockMode::None => self.print(format_args!(
                 "no locks: a real backup, and no wall against who may delete the folder"
             )),
             LockMode::Governance | LockMode::Compliance => self.print(format_args!(
-                "objects are locked, mode {}",
-                lock(row.lock_mode)
+                "objects are locked, mode {}, for {} days at least",
+                lock(row.lock_mode),
+                row.shortest_days
             )),
         }
+    }
+
+    /// Prints something about a bucket; notes only where more is to be said.
+    pub(crate) fn bucket_finding(
+        &mut self,
+        row: &BucketFinding,
+        verbose: bool,
+    ) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let severity = match row.severity {
+            Weight::Note if !verbose => return Ok(()),
+            Weight::Note => "NOTE   ",
+            Weight::Warning => "WARNING",
+            Weight::Breach => "BREACH ",
+        };
+        self.print(format_args!("{severity} {}: {}", row.check, row.what))?;
+        self.print(format_args!("        {}", row.remedy))
     }
 
     /// Prints what a snapshot would take.

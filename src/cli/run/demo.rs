@@ -18,8 +18,8 @@ use super::restore::{Work, choose};
 use super::snapshot::{Run, Taker};
 use crate::cli::again::Again;
 use crate::cli::config::Config;
-use crate::cli::request::{DemoPlace, How, TableName, TableToTake};
-use crate::cli::stores::OpenVault;
+use crate::cli::request::{DemoPlace, How, InitRequest, TableName, TableToTake};
+use crate::cli::stores::{OpenVault, Place};
 
 /// Destroys a small table and gets it back.
 pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<ExitCode, Error> {
@@ -120,7 +120,8 @@ async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, Er
     };
     let stage = Stage::in_folder(&folder)?;
     let vault = format!("file://{}", stage.vault());
-    make_vault(&context.stores.vault(&vault).await?, context.clock.now()).await?;
+    let place = context.stores.vault(&vault).await?;
+    make_vault(&place, &InitRequest::to_play(), context.clock.now()).await?;
     Ok(Set {
         vault,
         table: format!("file://{}", stage.table()),
@@ -143,7 +144,8 @@ async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Se
         Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => None,
         looked => Some(looked?),
     };
-    make_vault(&outer, context.clock.now()).await?;
+    refuse_locks(&outer).await?;
+    make_vault(&outer, &InitRequest::to_play(), context.clock.now()).await?;
     let stage = match looked {
         Some(stage) => stage,
         None => Stage::in_store(inner.restore(), &vault).await?,
@@ -154,6 +156,24 @@ async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Se
         table,
         program: context.again.command(&[]),
     })
+}
+
+/// A bucket that locks whatever is put would keep the demo's files long after anybody looked at them.
+async fn refuse_locks(place: &Place) -> Result<(), Error> {
+    let Place::Bucket(store) = place else {
+        return Ok(());
+    };
+    let state = match store.bucket_state().await {
+        Err(error) if matches!(error.kind, StoreErrorKind::NoBucket) => return Ok(()),
+        state => state?,
+    };
+    match state.object_lock.known().and_then(|lock| lock.default) {
+        None => Ok(()),
+        Some(_) => Err(Error::InvalidUri {
+            uri: place.uri().to_owned(),
+            rule: "its bucket locks every new object for days, and a demo is to be thrown away",
+        }),
+    }
 }
 
 /// A folder that stays after the demo, to look around in.

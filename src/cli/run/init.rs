@@ -1,51 +1,115 @@
 //! `init`: makes a vault, and its bucket where there is none.
+//!
+//! A bucket that was there and holds something is adopted as it is: others may rely on how it is set, so each finding is
+//! only told, with its remedy. One that holds nothing gets what it lacks. `vault.json` is put last; until then, nothing was
+//! chosen for good, and the same command can be given again with another choice.
 
+use deltavault::format::{LockMode, layout};
 use deltavault::ids::{Id128, Timestamp};
-use deltavault::store::StoreErrorKind;
+use deltavault::store::s3::S3Store;
+use deltavault::store::{ReadStore as _, StoreErrorKind};
 use deltavault::vault::{self, NewVault, Vault};
+use deltavault::wall::lint::{Expected, Finding, Severity, enable_lock, lint};
+use deltavault::wall::locks::{Strength, judge};
+use deltavault::wall::state::Asked;
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt;
+use jiff::SignedDuration;
 
-use super::Context;
-use crate::cli::rows::{BucketRow, InitDone};
+use super::{Context, confirm};
+use crate::cli::request::InitRequest;
+use crate::cli::rows::{BucketFinding, BucketRow, InitDone, Weight};
 use crate::cli::stores::Place;
 
+/// What COMPLIANCE means, before anything is locked in it.
+const NEVER_UNDONE: &str = "COMPLIANCE can never be undone: until the date that an object is locked to, nobody deletes \
+     it or shortens its lock, neither root nor AWS Support; only closing the account ends it, and the bill goes on";
+
 /// `init`
-pub(super) async fn init(context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn init(request: InitRequest, context: &mut Context) -> Result<ExitCode, Error> {
     let uri = context.vault()?.to_owned();
     let place = context.stores.vault(&uri).await?;
-    let done = make_vault(&place, context.clock.now()).await?;
-    context.output.init_done(&done)?;
-    Ok(ExitCode::Done)
+    if matches!(place, Place::Folder(_))
+        && matches!(request.mode, Some(mode) if mode != LockMode::None)
+    {
+        return Err(Error::UnusableFlag {
+            flag: "--mode",
+            rule: "a folder has no locks",
+        });
+    }
+    if request.mode == Some(LockMode::Compliance) && !request.yes {
+        match refuse_what_is_there(&place).await {
+            Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {}
+            checked => checked?,
+        }
+        context.output.text(NEVER_UNDONE)?;
+        confirm(&format!("lock everything in {uri} in COMPLIANCE"), context)?;
+    }
+    let made = make_vault(&place, &request, context.clock.now()).await?;
+    context.output.init_done(&made.done)?;
+    let mut worst = Severity::Note;
+    for finding in made.findings {
+        worst = worst.max(finding.severity);
+        let verbose = context.verbose;
+        context.output.bucket_finding(&row(finding), verbose)?;
+    }
+    Ok(match worst {
+        Severity::Note => ExitCode::Done,
+        Severity::Warning | Severity::Breach => ExitCode::Findings,
+    })
+}
+
+/// A finding as it is printed.
+pub(super) fn row(finding: Finding) -> BucketFinding {
+    BucketFinding {
+        severity: match finding.severity {
+            Severity::Note => Weight::Note,
+            Severity::Warning => Weight::Warning,
+            Severity::Breach => Weight::Breach,
+        },
+        check: finding.check,
+        what: finding.what,
+        remedy: finding.remedy,
+    }
+}
+
+/// A vault that was made, and what there is to say about its bucket.
+pub(super) struct Made {
+    pub(super) done: InitDone,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// What is known of a vault's bucket before the vault is made.
+struct Checked {
+    bucket: BucketRow,
+    lock_mode: LockMode,
+    findings: Vec<Finding>,
 }
 
 /// Makes a vault where nothing is, and its bucket where that is missing.
-pub(super) async fn make_vault(place: &Place, now: Timestamp) -> Result<InitDone, Error> {
-    let bucket = match (place, refuse_what_is_there(place).await) {
-        (Place::Bucket(store), Err(Error::Store(error)))
-            if matches!(error.kind, StoreErrorKind::NoBucket) =>
-        {
-            let created = store.create_bucket().await?;
-            // Somebody else may have been quicker, also with a vault.
+pub(super) async fn make_vault(
+    place: &Place,
+    request: &InitRequest,
+    now: Timestamp,
+) -> Result<Made, Error> {
+    let checked = match place {
+        Place::Bucket(store) => Some(check_bucket(place, store, request, now).await?),
+        Place::Folder(_) => {
             refuse_what_is_there(place).await?;
-            Some(if created {
-                BucketRow::Created
-            } else {
-                BucketRow::Adopted
-            })
-        }
-        (Place::Bucket(_), checked) => {
-            checked?;
-            Some(BucketRow::Adopted)
-        }
-        (Place::Folder(_), checked) => {
-            checked?;
             place.make()?;
             None
         }
     };
-    let new = NewVault::new(Id128::from_bytes(rand::random()), now);
-    let file = match vault::init(place.write().as_ref(), new).await {
+    let lock_mode = checked.as_ref().map_or(LockMode::None, |it| it.lock_mode);
+    let new = NewVault {
+        lock_mode,
+        generation_days: request.generation_days,
+        shortest_days: request.shortest_days,
+        longest_days: request.longest_days,
+        ..NewVault::new(Id128::from_bytes(rand::random()), now)
+    };
+    let locking = place.clone().with_lock_mode(lock_mode);
+    let file = match vault::init(locking.write().as_ref(), new).await {
         Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
             // Another process was quicker.
             refuse_what_is_there(place).await?;
@@ -53,13 +117,156 @@ pub(super) async fn make_vault(place: &Place, now: Timestamp) -> Result<InitDone
         }
         made => made?,
     };
-    Ok(InitDone {
-        vault: place.uri().to_owned(),
-        id: file.id.to_string(),
-        created: true,
-        bucket,
-        lock_mode: file.lock_mode,
+    let (bucket, findings) = match checked {
+        Some(checked) => (Some(checked.bucket), checked.findings),
+        None => (None, Vec::new()),
+    };
+    Ok(Made {
+        done: InitDone {
+            vault: place.uri().to_owned(),
+            id: file.id.to_string(),
+            created: true,
+            bucket,
+            lock_mode: file.lock_mode,
+            shortest_days: file.shortest_days,
+            longest_days: file.longest_days,
+            generation_days: file.generation_days,
+        },
+        findings,
     })
+}
+
+/// Makes or adopts the bucket, and refuses one whose locks would not be what they are called.
+async fn check_bucket(
+    place: &Place,
+    store: &S3Store,
+    request: &InitRequest,
+    now: Timestamp,
+) -> Result<Checked, Error> {
+    let lock_mode = request.mode.unwrap_or(LockMode::Governance);
+    let created = match refuse_what_is_there(place).await {
+        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {
+            let created = store.create_bucket().await?;
+            // Somebody else may have been quicker, also with a vault.
+            refuse_what_is_there(place).await?;
+            created
+        }
+        checked => {
+            checked?;
+            false
+        }
+    };
+    let mut state = store.bucket_state().await?;
+    let is_bare = created || holds_nothing(store).await?;
+    if is_bare {
+        store
+            .set_up_bucket(&state, lock_mode, request.shortest_days)
+            .await?;
+        state = store.bucket_state().await?;
+    }
+    let client = store.client();
+    let expected = Expected {
+        bucket: store.bucket(),
+        prefix: store.prefix(),
+        endpoint: client.has_own_endpoint().then(|| client.service()),
+        lock_mode,
+        shortest_days: request.shortest_days,
+        policy: None,
+    };
+    let mut findings = lint(&state, &expected);
+    if lock_mode == LockMode::None {
+        // It was asked for.
+        for finding in &mut findings {
+            if finding.check == "object-lock" {
+                finding.severity = Severity::Note;
+            }
+        }
+    } else {
+        if matches!(state.object_lock, Asked::Absent | Asked::NotOffered) {
+            return Err(cannot_lock(store, &findings, &expected));
+        }
+        findings.extend(probe_locks(store, &expected, request, now).await?);
+    }
+    Ok(Checked {
+        bucket: match (created, is_bare) {
+            (true, _) => BucketRow::Created,
+            (false, true) => BucketRow::SetUp,
+            (false, false) => BucketRow::Adopted,
+        },
+        lock_mode,
+        findings,
+    })
+}
+
+/// Finds out what the server's locks are worth; refuses those that hold nothing, and asks about those that may not.
+async fn probe_locks(
+    store: &S3Store,
+    expected: &Expected<'_>,
+    request: &InitRequest,
+    now: Timestamp,
+) -> Result<Vec<Finding>, Error> {
+    let key = || layout::probe_key(layout::BLOBS_PREFIX, Id128::from_bytes(rand::random()));
+    // Beyond what a bucket policy with the vault's floor refuses as too short.
+    let days = i64::from(request.shortest_days).saturating_add(1);
+    let floor = SignedDuration::from_hours(days.saturating_mul(24));
+    let longer = now.saturating_add(floor).unwrap_or(Timestamp::MAX);
+    let (first, second) = (key(), key());
+    let keys = [first.as_str(), second.as_str()];
+    let probe = store.probe_locks(keys, expected.lock_mode, now, longer);
+    let (strength, mut findings) = judge(&probe.await?, expected.endpoint.is_none());
+    match strength {
+        Strength::Holds => {}
+        Strength::None => return Err(cannot_lock(store, &findings, expected)),
+        Strength::Bypassable if request.mode.is_some() && request.yes => {
+            for finding in &mut findings {
+                // It was said and chosen.
+                finding.severity = Severity::Note;
+            }
+        }
+        Strength::Bypassable => {
+            let what = findings.iter().map(|finding| finding.what.clone()).next();
+            return Err(Error::OwnerMustChoose {
+                what: what.unwrap_or_default(),
+                choices: vec![
+                    "`--mode compliance`, which holds here".to_owned(),
+                    "`--mode governance --yes`, a wall only against those who may not extend locks"
+                        .to_owned(),
+                ],
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// The bucket can never be immutable, or not as it is.
+fn cannot_lock(store: &S3Store, findings: &[Finding], expected: &Expected<'_>) -> Error {
+    let about = |finding: &&Finding| matches!(finding.check, "object-lock" | "lock-probe");
+    let worst = findings.iter().find(about);
+    let why = worst.map_or("", |finding| finding.what.as_str());
+    Error::OwnerMustChoose {
+        what: format!(
+            "s3://{} cannot hold an immutable vault: {why}",
+            store.bucket()
+        ),
+        choices: vec![
+            enable_lock(expected),
+            "`--no-lock`, a backup and no wall".to_owned(),
+        ],
+    }
+}
+
+/// Whether there is nothing in a whole bucket but probes.
+async fn holds_nothing(store: &S3Store) -> Result<bool, Error> {
+    let whole = S3Store::open(store.client(), &format!("s3://{}", store.bucket()))?;
+    let mut listing = whole.list_versions("", None);
+    while let Some(found) = listing.try_next().await? {
+        let key = found.key().as_str();
+        let within = key.strip_prefix(store.prefix());
+        if !within.is_some_and(layout::is_probe) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {
@@ -72,9 +279,18 @@ async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {
         Err(Error::NoVault { .. }) => {}
         Err(error) => return Err(error),
     }
-    // The oldest version of a key is what a vault reads, so what a delete marker hides counts, too.
+    // The oldest version of a key is what a vault reads, so what a delete marker hides counts, too. Probes of an init
+    // that ended before there was a vault do not.
     let store = place.read();
-    let has_object = store.list_versions("", None).try_next().await?.is_some();
+    let mut listing = store.list_versions("", None);
+    let mut has_object = false;
+    while let Some(found) = listing.try_next().await? {
+        if !layout::is_probe(found.key().as_str()) {
+            has_object = true;
+            break;
+        }
+    }
+    drop(listing);
     if has_object || place.has_entry() {
         return Err(Error::FolderNotEmpty { uri });
     }

@@ -71,8 +71,9 @@ pub(super) async fn snapshots(
 /// `show`
 pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
     let looked = Looked::new(context).await?;
-    let (_, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
+    let (history, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
     let vault = &looked.open.vault;
+    let now = context.clock.now();
     let kinds = async {
         let manifest = vault.manifest(&snapshot.record).await?;
         vault.count_kinds(&manifest).await
@@ -80,7 +81,10 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
     // The record can be shown whatever became of its pages.
     let (kinds, damage) = match kinds.await {
         Ok(kinds) => (Some(kinds), None),
-        Err(error) => (None, Some(error)),
+        Err(error) => {
+            let why = vault.why_unreadable(error, snapshot, history, now);
+            (None, Some(why.await))
+        }
     };
     let kinds = kinds.map(|kinds| {
         let kinds = kinds.into_iter().map(|(kind, count)| KindRow {
@@ -98,9 +102,16 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
 /// `ls`
 pub(super) async fn ls(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
     let looked = Looked::new(context).await?;
-    let (_, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
+    let (history, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
     let vault = &looked.open.vault;
-    let manifest = vault.manifest(&snapshot.record).await?;
+    let manifest = match vault.manifest(&snapshot.record).await {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let now = context.clock.now();
+            let why = vault.why_unreadable(error, snapshot, history, now);
+            return Err(why.await);
+        }
+    };
     let mut files = vault.files(&manifest);
     while let Some(entry) = files.try_next().await? {
         context.output.file(&file_row(&entry))?;

@@ -65,7 +65,17 @@ pub(super) async fn restore(
         Arc::clone(&context.progress),
     )
     .await?;
-    let plan = work.plan().await?;
+    let plan = match work.plan().await {
+        Ok(plan) => plan,
+        Err(error) => {
+            let Ok(Some(snapshot)) = history.find(chosen.id) else {
+                return Err(error);
+            };
+            let now = context.clock.now();
+            let why = open.vault.why_unreadable(error, snapshot, &history, now);
+            return Err(why.await);
+        }
+    };
     let mut found = Found::new(&plan);
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         found.vanishing = work.vanishing().await?;

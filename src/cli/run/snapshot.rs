@@ -18,7 +18,7 @@ use deltavault::vault::snapshot::{self, Limits, MaxPrice, SnapshotPlan, Snapshot
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
-use super::Context;
+use super::{Context, remind_of_locks};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
@@ -66,6 +66,7 @@ pub(super) async fn snapshot(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
+    remind_of_locks(&open, context.progress.as_ref());
     // A dry run writes nothing, not even the file that a lock needs.
     let _lock = if request.dry_run { None } else { open.share()? };
     let mut taker = Taker::new(open, Arc::clone(&context.progress));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan};
 use deltavault::{Error, ExitCode};
 
-use super::Context;
+use super::{Context, remind_of_locks};
 use crate::cli::args::ReadArg;
 use crate::cli::request::VerifyRequest;
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
@@ -24,6 +24,7 @@ pub(super) async fn verify(
             tables.push(table);
         }
     }
+    remind_of_locks(&open, context.progress.as_ref());
     let tables = (!tables.is_empty()).then_some(tables);
     let plan = VerifyPlan {
         read: bytes_to_read(&request),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::format::LockMode;
 use deltavault::reader::Lake;
 use deltavault::store::local::LocalStore;
 use deltavault::store::s3::S3Store;
-use deltavault::store::{ReadStore, RestoreStore, WriteStore};
+use deltavault::store::{HoldStore, PruneStore, ReadStore, RestoreStore, WriteStore};
 
 /// A folder or a prefix, with the store behind it.
 #[derive(Debug, Clone)]
@@ -26,6 +27,15 @@ impl Place {
         }
     }
 
+    /// The same place, where new objects of a bucket get locks of a mode.
+    #[must_use]
+    pub(crate) fn with_lock_mode(self, mode: LockMode) -> Self {
+        match self {
+            Self::Bucket(store) => Self::Bucket(store.with_lock_mode(mode)),
+            folder @ Self::Folder(_) => folder,
+        }
+    }
+
     /// For reading.
     pub(crate) fn read(&self) -> Arc<dyn ReadStore> {
         self.restore()
@@ -41,6 +51,22 @@ impl Place {
         match self {
             Self::Folder(store) => Arc::new(store.clone()),
             Self::Bucket(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// For holding, by locks of a mode.
+    pub(crate) fn hold(&self, mode: LockMode) -> Arc<dyn HoldStore> {
+        match self {
+            Self::Folder(store) => Arc::new(store.clone()),
+            Self::Bucket(store) => Arc::new(store.clone().with_lock_mode(mode)),
+        }
+    }
+
+    /// For pruning; its plans get locks of a mode.
+    pub(crate) fn prune(&self, mode: LockMode) -> Arc<dyn PruneStore> {
+        match self {
+            Self::Folder(store) => Arc::new(store.clone()),
+            Self::Bucket(store) => Arc::new(store.clone().with_lock_mode(mode)),
         }
     }
 

@@ -3,15 +3,16 @@
 use super::finding::LedgerFinding;
 use super::head::Standing;
 use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
-use super::{LedgerError, Link, Step};
+use super::{Chained, LedgerError, Link, Step};
+use crate::format::Record;
 use crate::format::record::Previous;
 use crate::ids::SnapshotId;
 
 /// A table's records and what is to be said about its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
+pub struct Chain<B = Record> {
     /// The records, oldest first.
-    pub links: Vec<Link>,
+    pub links: Vec<Link<B>>,
     /// The slot of the next record.
     pub next_free: u64,
     /// What is not as it should be.
@@ -25,11 +26,11 @@ pub struct Chain {
 ///
 /// # Errors
 /// [`LedgerError::NewerRecord`] when a record needs a newer tool and nobody distrusts it.
-pub fn read_chain(
+pub fn read_chain<B: Chained>(
     slots: &Slots,
-    bodies: &Bodies,
+    bodies: &Bodies<B>,
     distrusts: &[SnapshotId],
-) -> Result<Step<Chain>, LedgerError> {
+) -> Result<Step<Chain<B>>, LedgerError> {
     let view = View { slots, bodies };
     let mut walk = Walk {
         view,
@@ -44,7 +45,7 @@ pub fn read_chain(
     for link in &walk.links {
         link.check_readable(&distrusts)?;
         if let Some(record) = link.record() {
-            distrusts.extend(&record.distrusts);
+            distrusts.extend(record.distrusts());
         }
     }
     let Walk {
@@ -69,15 +70,15 @@ pub fn read_chain(
     }))
 }
 
-struct Walk<'a> {
-    view: View<'a>,
-    standing: Standing<'a>,
+struct Walk<'a, B> {
+    view: View<'a, B>,
+    standing: Standing<'a, B>,
     /// Newest first.
-    links: Vec<Link>,
+    links: Vec<Link<B>>,
     findings: Vec<LedgerFinding>,
 }
 
-impl Walk<'_> {
+impl<B: Chained> Walk<'_, B> {
     fn run(&mut self) -> Result<(), Missing> {
         let mut from = self.view.slots.top();
         while let Some(link) = self.standing.highest_link(from)? {
@@ -88,7 +89,7 @@ impl Walk<'_> {
     }
 
     /// Follows the chain down from `link` until it ends; returns the slot of the last record reached.
-    fn follow(&mut self, link: Link) -> Result<u64, Missing> {
+    fn follow(&mut self, link: Link<B>) -> Result<u64, Missing> {
         let mut link = link;
         loop {
             let next = self.before(&link)?;
@@ -102,7 +103,7 @@ impl Walk<'_> {
     }
 
     /// The record before `link`, when it is there and `link` leaves out none that stands.
-    fn before(&mut self, link: &Link) -> Result<Option<Link>, Missing> {
+    fn before(&mut self, link: &Link<B>) -> Result<Option<Link<B>>, Missing> {
         let seq = link.seq;
         let named = match link.previous() {
             None => None,
@@ -143,9 +144,9 @@ impl Walk<'_> {
     }
 
     /// The object version that a record names as the one before it.
-    fn named(&self, previous: Previous) -> Result<Option<Named>, Missing> {
+    fn named(&self, previous: Previous) -> Result<Option<Named<B>>, Missing> {
         let Previous { seq, sha256 } = previous;
-        let found = |row: &SlotRow, body: &Body, is_oldest| match body {
+        let found = |row: &SlotRow, body: &Body<B>, is_oldest| match body {
             Body::Link(id, body) if body.seq() == seq && id.0 == sha256 => Some(Named {
                 link: Link {
                     seq,
@@ -177,7 +178,7 @@ impl Walk<'_> {
 }
 
 /// A record that another one names.
-struct Named {
-    link: Link,
+struct Named<B> {
+    link: Link<B>,
     is_oldest: bool,
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use super::finding::{LedgerFinding, ScarReason};
 use super::slots::{Bodies, Body, Missing, Slots, View};
-use super::{LedgerError, Link, Step};
+use super::{Chained, LedgerError, Link, Step};
+use crate::format::Record;
 use crate::ids::{Digest, SnapshotId};
 
 /// The head of a ledger, and where the next record goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct Head<B = Record> {
     /// The last valid record; `None` while there is none.
-    pub link: Option<Link>,
+    pub link: Option<Link<B>>,
     /// The slot of the next record.
     pub next_free: u64,
     /// What was noticed on the way. A full walk notices more.
@@ -22,11 +23,11 @@ pub struct Head {
 ///
 /// # Errors
 /// [`LedgerError::NewerRecord`] when the head needs a newer tool and is not distrusted.
-pub fn find_head(
+pub fn find_head<B: Chained>(
     slots: &Slots,
-    bodies: &Bodies,
+    bodies: &Bodies<B>,
     distrusts: &[SnapshotId],
-) -> Result<Step<Head>, LedgerError> {
+) -> Result<Step<Head<B>>, LedgerError> {
     let mut standing = Standing::new(View { slots, bodies });
     let link = match standing.highest_link(slots.top()) {
         Err(Missing(rows)) => return Ok(Step::Read(rows)),
@@ -46,8 +47,8 @@ pub fn find_head(
 }
 
 /// Which records stand, worked out slot by slot and remembered.
-pub(super) struct Standing<'a> {
-    view: View<'a>,
+pub(super) struct Standing<'a, B> {
+    view: View<'a, B>,
     /// By slot: the highest slot at or below it in which a record stands; 0 for none.
     highest: BTreeMap<u64, u64>,
     scars: BTreeMap<u64, ScarReason>,
@@ -65,8 +66,8 @@ enum Verdict {
     Scar(ScarReason),
 }
 
-impl<'a> Standing<'a> {
-    pub(super) fn new(view: View<'a>) -> Self {
+impl<'a, B: Chained> Standing<'a, B> {
+    pub(super) fn new(view: View<'a, B>) -> Self {
         Self {
             view,
             highest: BTreeMap::new(),
@@ -121,7 +122,7 @@ impl<'a> Standing<'a> {
     }
 
     /// The record that [`Standing::highest`] finds.
-    pub(super) fn highest_link(&mut self, from: u64) -> Result<Option<Link>, Missing> {
+    pub(super) fn highest_link(&mut self, from: u64) -> Result<Option<Link<B>>, Missing> {
         let seq = self.highest(from)?;
         let Some((row, Body::Link(id, body))) = self.view.oldest(seq)? else {
             return Ok(None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::FormatError;
 use super::super::record::{Preamble, RECORD_LIMIT, Record};
 use super::finding::{LedgerFinding, ScarReason};
-use super::{LinkBody, NewerRecord};
+use super::{Chained, LinkBody, NewerRecord};
 use crate::ids::{Digest, ObjectVersion, SnapshotId};
 
 /// Of a slot with many versions, this many of the oldest are looked at. Only one can be the record; without a
@@ -97,22 +97,31 @@ impl Slots {
 }
 
 /// The bodies that have been read so far. Each is hashed and parsed once, when it comes.
-#[derive(Debug, Clone, Default)]
-pub struct Bodies {
-    read: HashMap<SlotRow, Body>,
-    remembered: HashMap<Digest, Body>,
+#[derive(Debug, Clone)]
+pub struct Bodies<B = Record> {
+    read: HashMap<SlotRow, Body<B>>,
+    remembered: HashMap<Digest, Body<B>>,
+}
+
+impl<B> Default for Bodies<B> {
+    fn default() -> Self {
+        Self {
+            read: HashMap::new(),
+            remembered: HashMap::new(),
+        }
+    }
 }
 
 /// What was found in one object version.
 #[derive(Debug, Clone)]
-pub(super) enum Body {
+pub(super) enum Body<B> {
     /// A record by its four fields, and the SHA-256 of its bytes.
-    Link(SnapshotId, LinkBody),
+    Link(SnapshotId, LinkBody<B>),
     /// Something else.
     Scar(ScarReason),
 }
 
-impl Bodies {
+impl<B: Chained> Bodies<B> {
     /// Nothing read yet.
     pub fn new() -> Self {
         Self::default()
@@ -137,14 +146,14 @@ impl Bodies {
         }
     }
 
-    pub(super) fn remembered(&self, sha256: Digest) -> Option<&Body> {
+    pub(super) fn remembered(&self, sha256: Digest) -> Option<&Body<B>> {
         self.remembered.get(&sha256)
     }
 
     /// The body of one version of a slot; too large ones are scars without being read.
-    pub(super) fn body(&self, row: &SlotRow) -> Option<&Body> {
+    pub(super) fn body(&self, row: &SlotRow) -> Option<&Body<B>> {
         if row.size > RECORD_LIMIT {
-            return Some(&Body::Scar(ScarReason::TooLarge));
+            return Some(&const { Body::Scar(ScarReason::TooLarge) });
         }
         self.read.get(row)
     }
@@ -156,7 +165,7 @@ impl Bodies {
     }
 }
 
-impl Body {
+impl<B: Chained> Body<B> {
     fn parse(bytes: &[u8]) -> Self {
         // A listing may have lied about the size.
         if bytes.len() as u64 > RECORD_LIMIT {
@@ -167,17 +176,17 @@ impl Body {
                 detail: error.to_string(),
             })
         };
-        let preamble = match Preamble::decode(bytes) {
+        let preamble = match Preamble::decode(B::WHAT, bytes) {
             Ok(preamble) => preamble,
             Err(error) => return malformed(error),
         };
         let id = SnapshotId(Digest::of(bytes));
-        match preamble.check_known() {
+        match preamble.check_known(B::WHAT) {
             Err(reason) => {
                 let newer = NewerRecord { preamble, reason };
                 Self::Link(id, LinkBody::Newer(Arc::new(newer)))
             }
-            Ok(()) => match Record::decode(bytes) {
+            Ok(()) => match B::decode(bytes) {
                 Ok(record) => Self::Link(id, LinkBody::Record(Arc::new(record))),
                 Err(error) => malformed(error),
             },
@@ -189,15 +198,22 @@ impl Body {
 pub(super) struct Missing(pub(super) Vec<SlotRow>);
 
 /// A listing and bodies, looked at together.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
+pub(super) struct View<'a, B> {
     pub(super) slots: &'a Slots,
-    pub(super) bodies: &'a Bodies,
+    pub(super) bodies: &'a Bodies<B>,
 }
 
-impl<'a> View<'a> {
+impl<B> Clone for View<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for View<'_, B> {}
+
+impl<'a, B: Chained> View<'a, B> {
     /// The oldest version of a slot. When it was not read yet, slots below are asked for along with it.
-    pub(super) fn oldest(self, seq: u64) -> Result<Option<(&'a SlotRow, &'a Body)>, Missing> {
+    pub(super) fn oldest(self, seq: u64) -> Result<Option<(&'a SlotRow, &'a Body<B>)>, Missing> {
         let Some(row) = self.slots.oldest(seq) else {
             return Ok(None);
         };
@@ -219,7 +235,7 @@ impl<'a> View<'a> {
         self,
         seq: u64,
         sha256: Digest,
-    ) -> Result<Option<(&'a SlotRow, &'a Body)>, Missing> {
+    ) -> Result<Option<(&'a SlotRow, &'a Body<B>)>, Missing> {
         let others = || {
             let versions = self.slots.versions(seq).iter();
             versions.skip(1).take(VERSIONS_LOOKED_AT)
@@ -238,7 +254,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Body {
+impl<B: Chained> Body<B> {
     /// Whether this is a record that says it belongs into that slot, with that SHA-256.
     pub(super) fn is_record(&self, seq: u64, sha256: Digest) -> bool {
         match self {

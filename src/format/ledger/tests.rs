@@ -493,7 +493,7 @@ fn replica_with_other_version_ids_reads_the_same() {
 fn object_gone_since_it_was_listed_is_a_scar() {
     let ledger = Ledger::honest(2);
     let slots = ledger.slots();
-    let mut bodies = Bodies::new();
+    let mut bodies = Bodies::<Record>::new();
     bodies.insert_gone(slots.oldest(2).unwrap().clone());
     let row = slots.oldest(1).unwrap().clone();
     bodies.insert(row, &ledger.0[&1][0]);

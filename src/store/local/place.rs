@@ -101,6 +101,27 @@ pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), St
     Ok(())
 }
 
+/// Deletes the object, if it is there. What a crash brings back is only there to be deleted again.
+pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind> {
+    let gone = |kind| match kind {
+        StoreErrorKind::NotFound => Ok(()),
+        kind => Err(kind),
+    };
+    let place = match root.real(key) {
+        Ok(place) => place,
+        Err(kind) => return gone(kind),
+    };
+    match fs::symlink_metadata(&place) {
+        Ok(found) => refuse_non_file(found.file_type())?,
+        Err(error) => return gone(error.into()),
+    }
+    if let Err(error) = fs::remove_file(&place) {
+        return gone(error.into());
+    }
+    remove_empty_folders(root, &place);
+    Ok(())
+}
+
 /// An object store has no folders: those that this object alone kept go with it. One that is not empty, or that somebody
 /// is just using, stays.
 fn remove_empty_folders(root: &Root, place: &Path) {

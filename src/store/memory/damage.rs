@@ -1,7 +1,7 @@
-//! What happens to bytes on a disk.
+//! What happens to bytes on a disk, and to locks where somebody may bypass them.
 
 use super::{MemoryStore, find_mut};
-use crate::ids::{ObjectKey, ObjectVersion};
+use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
 
 impl MemoryStore {
@@ -38,6 +38,23 @@ impl MemoryStore {
             bytes.truncate(size);
             longer.then_some(())
         })
+    }
+
+    /// Sets a version's lock to any time or to none, as who may bypass GOVERNANCE can.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`].
+    pub fn force_lock(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let object = find_mut(&mut state, key, version)
+            .ok_or_else(|| self.failed("lock", key, StoreErrorKind::NotFound))?;
+        object.locked_until = until;
+        Ok(())
     }
 
     fn damage(

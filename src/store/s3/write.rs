@@ -32,7 +32,7 @@ const SLOWEST: u64 = 256 * 1024;
 /// What a file is read in.
 const FILE_BUFFER: usize = 1024 * 1024;
 /// The source of a copy is a header: everything but what is never special is encoded.
-const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'.')
@@ -246,7 +246,7 @@ pub(super) fn lock(
     }
 }
 
-fn date(time: Timestamp) -> DateTime {
+pub(super) fn date(time: Timestamp) -> DateTime {
     // A lock is to the second; a fraction is rounded up, never cut off.
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     DateTime::from_secs(seconds)

@@ -1,4 +1,4 @@
-//! Checks one object that the pages refer to: its presence, and its bytes when the plan chooses it.
+//! Checks one object that the pages refer to: its presence, and its bytes and its lock when the plan chooses it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,7 +11,7 @@ use super::parts::PartHasher;
 use super::{Told, lost, unreadable};
 use crate::error::Error;
 use crate::format::{Entry, Placement, Reference};
-use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
+use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
     Listed, Presence, Problem, RESTORE_FROM_REPLICA, VerifyPlan, WHO_WROTE_IT, is_named_right,
 };
@@ -146,6 +146,8 @@ pub(super) struct Outcome {
     pub(super) moved: Vec<usize>,
     /// Units whose object may be held in another object version, which was not read.
     pub(super) unproven: Vec<usize>,
+    /// Until when object versions are locked that were looked at, and which units rest on it.
+    pub(super) locks: Vec<(Vec<usize>, Option<Timestamp>)>,
     pub(super) objects_read: u64,
     pub(super) bytes_read: u64,
 }
@@ -156,6 +158,8 @@ pub(super) struct Checker<'a> {
     pub(super) vault: &'a Vault,
     pub(super) plan: VerifyPlan,
     pub(super) sampled: &'a HashSet<Digest>,
+    /// Whether the vault locks its objects.
+    pub(super) locks: bool,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -163,6 +167,7 @@ pub(super) struct Checker<'a> {
 struct Hashed {
     sha256: Digest,
     wrong_parts: Vec<usize>,
+    locked_until: Option<Timestamp>,
 }
 
 /// Whether something else serves in place of what is bad.
@@ -184,6 +189,7 @@ impl Checker<'_> {
             told: Vec::new(),
             moved: Vec::new(),
             unproven: Vec::new(),
+            locks: Vec::new(),
             objects_read: 0,
             bytes_read: 0,
         };
@@ -216,10 +222,9 @@ impl Checker<'_> {
                 }
                 Err(_) => {}
             }
-            if want.is_structure {
-                continue;
-            }
             let checked = match presence {
+                Ok(Presence::AsNamed) if want.is_structure => self.lock(want, &mut outcome).await,
+                Ok(_) if want.is_structure => Ok(()),
                 Ok(presence) => self.want(want, presence, &listed, &mut outcome).await,
                 Err(error) => Err(error),
             };
@@ -273,7 +278,7 @@ impl Checker<'_> {
                 want.everything(),
                 format!("it has {size} bytes, not {}", want.size),
             ),
-            Presence::AsNamed if !reads => return Ok(()),
+            Presence::AsNamed if !reads => return self.lock(want, outcome).await,
             Presence::AsNamed => match self.read(want, outcome).await? {
                 None => return Ok(()),
                 Some(found) => found,
@@ -308,6 +313,19 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Asks until when an object version is locked that is not read, where the plan looks at its lock.
+    async fn lock(&self, want: &Want, outcome: &mut Outcome) -> Result<(), StoreError> {
+        let is_sampled = self.sampled.contains(&want.sha256);
+        if !self.locks || !self.plan.looks_at_lock(want.sha256, is_sampled) {
+            return Ok(());
+        }
+        let asked = self.vault.store();
+        let asked = asked.attributes(&outcome.key, want.version.as_ref()).await;
+        let until = asked?.locked_until;
+        outcome.locks.push((want.all_units(), until));
+        Ok(())
+    }
+
     /// Reads the object version that is named; `None` when everything is as it should be.
     async fn read(
         &self,
@@ -327,6 +345,10 @@ impl Checker<'_> {
                 return Ok(Some((want.everything(), what)));
             }
         };
+        if self.locks {
+            let lock = (want.all_units(), hashed.locked_until);
+            outcome.locks.push(lock);
+        }
         let is_whole = hashed.sha256 == want.sha256;
         let what = if is_whole && hashed.wrong_parts.is_empty() {
             return Ok(None);
@@ -461,6 +483,7 @@ impl Checker<'_> {
         Ok(Hashed {
             sha256: Digest::from_hasher(hasher),
             wrong_parts: parts.finish(),
+            locked_until: reader.attributes.locked_until,
         })
     }
 }

@@ -91,6 +91,8 @@ impl Verify<'_, '_> {
                 id: snapshot.id,
                 is_distrusted: snapshot.is_distrusted,
                 is_over: is_over(snapshot, &history, self.plan.now),
+                promise: snapshot.record.promise,
+                taken_at: snapshot.record.taken_at,
             });
             let named = snapshot.record.vault_file;
             self.vault_files.push((snapshot.id, named));

@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::{
-    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, ReadStore,
-    RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, Deletion, Doomed, HoldStore, ListedVersion,
+    ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
+    WriteStore, Written,
 };
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -57,6 +58,8 @@ struct State {
     latency: Duration,
     /// Calls to fail once each, without dying of it.
     stumbles: Vec<Matches>,
+    /// Calls that nobody may make.
+    denied: Option<Matches>,
     hooks: Vec<Hook>,
 }
 
@@ -101,12 +104,18 @@ impl<S: ReadStore> FaultStore<S> {
         let mut state = self.state();
         state.dead = false;
         state.fault = None;
+        state.denied = None;
         state.calls.clear();
     }
 
     /// Fails the next call that `matches`, before it takes effect; the process lives on.
     pub(crate) fn stumble_at(&self, matches: impl Fn(&Call) -> bool + Send + 'static) {
         self.state().stumbles.push(Box::new(matches));
+    }
+
+    /// Refuses every call that `matches`, as a policy does, until the next revival.
+    pub(crate) fn deny(&self, matches: impl Fn(&Call) -> bool + Send + 'static) {
+        self.state().denied = Some(Box::new(matches));
     }
 
     /// Lets every call take so long, as a network does.
@@ -170,6 +179,15 @@ impl<S: ReadStore> FaultStore<S> {
             if let Some(at) = state.stumbles.iter().position(|matches| matches(&call)) {
                 drop(state.stumbles.remove(at));
                 return Err(self.interrupted(key));
+            }
+            if state.denied.as_ref().is_some_and(|denied| denied(&call)) {
+                return Err(StoreError {
+                    action: "reach",
+                    uri: format!("{}/{key}", self.inner.uri()),
+                    kind: StoreErrorKind::Denied {
+                        detail: format!("nobody may {method}"),
+                    },
+                });
             }
             let acts: Vec<Act> = state
                 .hooks
@@ -395,6 +413,42 @@ impl<S: RestoreStore> RestoreStore for FaultStore<S> {
         let fault = self.arrive("remove", key.as_str()).await?;
         let answer = self.inner.remove(key, seen).await;
         self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: WriteStore + HoldStore> HoldStore for FaultStore<S> {
+    async fn set_hold(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        held: bool,
+    ) -> Result<(), StoreError> {
+        let fault = self.arrive("set_hold", key.as_str()).await?;
+        let answer = self.inner.set_hold(key, version, held).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        let fault = self.arrive("is_held", key.as_str()).await?;
+        let answer = self.inner.is_held(key, version).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<S: WriteStore + PruneStore> PruneStore for FaultStore<S> {
+    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+        let first = objects.first().map_or("", |(key, _)| key.as_str());
+        let fault = self.arrive("delete_versions", first).await?;
+        let answer = self.inner.delete_versions(objects).await;
+        self.answer(fault, first, answer)
     }
 }
 

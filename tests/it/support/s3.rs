@@ -96,7 +96,12 @@ impl Server {
 
     /// The SDK itself, for what no store does.
     pub(crate) fn raw(&self) -> aws_sdk_s3::Client {
-        let keys = Credentials::new(&self.keys.id, &self.keys.secret, None, None, "test");
+        self.raw_as(&self.keys)
+    }
+
+    /// As [`Server::raw`], for another user.
+    pub(crate) fn raw_as(&self, keys: &Keys) -> aws_sdk_s3::Client {
+        let keys = Credentials::new(&keys.id, &keys.secret, None, None, "test");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(aws_smithy_http_client::Builder::new().build_http())

@@ -49,7 +49,10 @@ fn record_of_a_newer_format_that_links_is_refused() {
     ledger.put(2, text.as_bytes());
     let LedgerError::NewerRecord {
         seq, tool, source, ..
-    } = ledger.head(&[]).unwrap_err();
+    } = ledger.head(&[]).unwrap_err()
+    else {
+        panic!();
+    };
     assert_eq!((seq, tool.as_str()), (2, "an unknown tool"));
     assert!(matches!(source, FormatError::NewerFormat { found: 2, .. }));
 }

@@ -1,0 +1,188 @@
+//! The walls on paper: what each role may do, what the vault's bucket refuses everybody, and how both are written down
+//! for IAM.
+//!
+//! The documents are templates in the folder `iam/` of this project, which people and Terraform read as files; here they
+//! are filled in. Nothing is guessed: a value that a document needs and that was not given is an error that names it.
+//! MinIO knows fewer condition keys and binds users by their own policy only; its rendering says what is then not
+//! enforced.
+//!
+//! Pure: no clock, no environment, no calls. That the documents refuse what they are meant to refuse is tested by an
+//! evaluator over them and, as far as they go, on servers.
+
+mod minio;
+mod params;
+mod policy;
+mod render;
+mod role;
+
+use std::fmt;
+
+pub use params::{Location, Params};
+pub use policy::{Conditions, Effect, OneOrMany, Policy, Principal, Statement};
+pub use role::Role;
+
+/// What can be rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// What a role may do: its permissions policy.
+    Role(Role),
+    /// Who may take on the roles: the trust policy of each.
+    Trust,
+    /// What the vault's bucket refuses everybody, whatever their own policies allow.
+    BucketPolicy,
+    /// What a source bucket of another account has to allow the roles.
+    SourceGrant,
+    /// Who may use, and who may destroy, the vault's own KMS key.
+    KmsKeyPolicy,
+    /// What an organisation refuses every account member, its administrators included.
+    Scp,
+}
+
+impl Document {
+    /// Every document.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Role::ALL.into_iter().map(Self::Role).chain([
+            Self::Trust,
+            Self::BucketPolicy,
+            Self::SourceGrant,
+            Self::KmsKeyPolicy,
+            Self::Scp,
+        ])
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(role) => write!(f, "policy of the {role}"),
+            Self::Trust => f.write_str("trust policy"),
+            Self::BucketPolicy => f.write_str("bucket policy"),
+            Self::SourceGrant => f.write_str("source grant"),
+            Self::KmsKeyPolicy => f.write_str("KMS key policy"),
+            Self::Scp => f.write_str("service control policy"),
+        }
+    }
+}
+
+/// Whose IAM a document is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// Amazon's, and servers that take its policies as they are.
+    Aws,
+    /// MinIO's, which refuses a policy whole for one word that it does not know.
+    Minio,
+}
+
+/// A wall that a rendering leaves out, or that its server does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotEnforced {
+    /// The statement of the bucket policy that is missing; none where the server itself is the gap.
+    pub sid: Option<String>,
+    /// Why, and what is therefore possible.
+    pub reason: String,
+}
+
+/// A document, filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The document.
+    pub policy: Policy,
+    /// What it does not enforce where it is meant for.
+    pub not_enforced: Vec<NotEnforced>,
+}
+
+impl Rendered {
+    /// The document as IAM takes it: indented JSON, one line feed at the end.
+    ///
+    /// # Errors
+    /// Never for what [`render`] returned.
+    pub fn text(&self) -> Result<String, IamError> {
+        let mut text = serde_json::to_string_pretty(&self.policy).map_err(IamError::Malformed)?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+/// Why a document cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum IamError {
+    /// A value that the document needs was not given.
+    #[error("the {document} needs {needed}")]
+    Missing {
+        /// What was to be rendered.
+        document: Document,
+        /// The value, as the flag that gives it.
+        needed: &'static str,
+    },
+    /// A value that would mean something else in a policy.
+    #[error("{value:?} cannot be written into a policy: {rule}")]
+    Unusable {
+        /// The value.
+        value: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// The server has no such document, or it would bind nobody.
+    #[error("a {document} binds nobody on MinIO")]
+    NotOnMinio {
+        /// What was to be rendered.
+        document: Document,
+    },
+    /// A template is no policy once it is filled in.
+    #[error("the template is no policy")]
+    Malformed(#[source] serde_json::Error),
+    /// A template asks for a value that nobody knows.
+    #[error("the template asks for {name:?}, which has no value")]
+    UnknownPlaceholder {
+        /// The placeholder.
+        name: String,
+    },
+}
+
+impl IamError {
+    /// Something to do.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Missing { needed, .. } => format!("add {needed}"),
+            Self::Unusable { .. } => "choose another name for it".to_owned(),
+            Self::NotOnMinio { .. } => {
+                "attach each role's own policy: `iam render --role ROLE --flavor minio`".to_owned()
+            }
+            Self::Malformed(_) | Self::UnknownPlaceholder { .. } => {
+                "use the templates of this version of deltavault".to_owned()
+            }
+        }
+    }
+}
+
+/// Whether a document says how long locks are, and of which mode.
+pub fn uses_vault_file(document: Document, flavor: Flavor) -> bool {
+    match document {
+        // What the bucket policy refuses on AWS is in the role's own policy on MinIO.
+        Document::Role(_) => flavor == Flavor::Minio,
+        Document::BucketPolicy => true,
+        Document::Trust | Document::SourceGrant | Document::KmsKeyPolicy | Document::Scp => false,
+    }
+}
+
+/// Fills in a document.
+///
+/// # Errors
+/// Every variant of [`IamError`]: a value is missing or cannot be used, or MinIO has no such document.
+pub fn render(document: Document, params: &Params, flavor: Flavor) -> Result<Rendered, IamError> {
+    match (flavor, document) {
+        (Flavor::Aws, _) => Ok(Rendered {
+            policy: render::fill(document, params)?,
+            not_enforced: Vec::new(),
+        }),
+        (Flavor::Minio, Document::Role(role)) => minio::render(role, params),
+        (
+            Flavor::Minio,
+            Document::Trust
+            | Document::BucketPolicy
+            | Document::SourceGrant
+            | Document::KmsKeyPolicy
+            | Document::Scp,
+        ) => Err(IamError::NotOnMinio { document }),
+    }
+}

@@ -1,0 +1,196 @@
+//! A role's policy for MinIO, measured against the server: which words it knows, and what it does about them.
+//!
+//! A bucket policy of MinIO binds anonymous callers only, so the refusals of the vault's bucket policy go into the
+//! policy of each role, as far as MinIO knows their conditions. One word that it does not know would make it refuse the
+//! policy whole. What is left out, and where the server itself lets somebody through, is said.
+
+use super::params::Params;
+use super::policy::{Effect, OneOrMany, Policy, Statement};
+use super::render::fill;
+use super::role::Role;
+use super::{Document, IamError, NotEnforced, Rendered};
+use crate::format::LockMode;
+
+/// Calls that MinIO has no word for.
+const UNKNOWN_ACTIONS: [&str; 8] = [
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:PutBucketAcl",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutObjectAcl",
+    "s3:PutObjectVersionAcl",
+    "s3:UpdateObjectEncryption",
+];
+/// Conditions that MinIO has no word for.
+const UNKNOWN_KEYS: [&str; 3] = [
+    "s3:if-none-match",
+    "s3:ObjectCreationOperation",
+    "s3:x-amz-acl",
+];
+/// How long a lock is to last is a condition of extending it, and not of a put that brings one.
+const REMAINING_DAYS: &str = "s3:object-lock-remaining-retention-days";
+
+const DELETE: &str = "s3:DeleteObject";
+const DELETE_VERSION: &str = "s3:DeleteObjectVersion";
+const PUT: &str = "s3:PutObject";
+const RETAIN: &str = "s3:PutObjectRetention";
+const PRINCIPAL: &str = "aws:PrincipalArn";
+
+/// The policy of a role.
+pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> {
+    // Users have no ARN that a condition could name. A made-up account tells which refusals are about this role.
+    let params = Params {
+        partition: "aws".to_owned(),
+        account: Some("000000000000".to_owned()),
+        break_glass: vec!["arn:aws:iam::000000000000:role/break-glass".to_owned()],
+        kms_key: params.kms_key.clone(),
+        ..params.clone()
+    };
+    let document = Document::Role(role);
+    let own = fill(document, &params)?;
+    let bucket = fill(Document::BucketPolicy, &params)?;
+    let arn = params.role_arn(role, document)?;
+
+    let mut statements = Vec::new();
+    let mut not_enforced = Vec::new();
+    for statement in own.statement {
+        let action = statement.action.kept(is_known);
+        if !action.is_empty() {
+            let action = match role {
+                Role::Pruner => with_plain_delete(action),
+                Role::Snapshotter
+                | Role::Restorer
+                | Role::Auditor
+                | Role::Verifier
+                | Role::Holder => action,
+            };
+            statements.push(Statement {
+                action,
+                ..statement
+            });
+        }
+    }
+    for statement in bucket.statement {
+        let sid = statement.sid.clone();
+        match refusal(statement, role, &arn) {
+            Refusal::Whole(statement) => statements.push(statement),
+            Refusal::Part(statement, reason) => {
+                statements.push(statement);
+                let sid = Some(sid);
+                not_enforced.push(NotEnforced { sid, reason });
+            }
+            Refusal::None(reason) => {
+                let sid = Some(sid);
+                not_enforced.push(NotEnforced { sid, reason });
+            }
+            Refusal::NotForThisRole => {}
+        }
+    }
+    not_enforced.extend(gaps_of_the_server(&statements, params.lock_mode));
+    Ok(Rendered {
+        policy: Policy {
+            version: own.version,
+            statement: statements,
+        },
+        not_enforced,
+    })
+}
+
+/// What becomes of a refusal of the bucket policy.
+enum Refusal {
+    /// It is said as it is.
+    Whole(Statement),
+    /// It is said in part; why not the rest.
+    Part(Statement, String),
+    /// It cannot be said; why.
+    None(String),
+    /// The role is the one that may.
+    NotForThisRole,
+}
+
+fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
+    if let Some(principals) = statement.condition.remove("ArnNotLike") {
+        let exempt = principals.get(PRINCIPAL);
+        if exempt.is_some_and(|arns| arns.as_slice().iter().any(|one| one == arn)) {
+            return Refusal::NotForThisRole;
+        }
+    }
+    statement.principal = None;
+    let keys = || statement.condition.values().flat_map(|keys| keys.keys());
+    if let Some(key) = keys().find(|key| UNKNOWN_KEYS.contains(&key.as_str())) {
+        return Refusal::None(format!("MinIO does not know the condition {key}"));
+    }
+    let by_days = keys().any(|key| key == REMAINING_DAYS);
+    let has = |action: &str| statement.action.as_slice().iter().any(|one| one == action);
+    if role == Role::Pruner && has(DELETE) {
+        return Refusal::None(
+            "MinIO lets nobody delete an object version who may not put delete markers: the pruner can hide what it \
+             may prune, and nothing else"
+                .to_owned(),
+        );
+    }
+    if role == Role::Pruner && has(DELETE_VERSION) {
+        statement.action = with_plain_delete(statement.action);
+        return Refusal::Whole(statement);
+    }
+    let known = statement
+        .action
+        .kept(|action| is_known(action) && !(by_days && action == PUT));
+    let left_out: Vec<&str> = statement
+        .action
+        .as_slice()
+        .iter()
+        .map(String::as_str)
+        .filter(|action| !known.as_slice().iter().any(|one| one == action))
+        .collect();
+    let reason = if by_days {
+        format!("MinIO asks for the days of a lock when it is extended, not when {PUT} brings it")
+    } else {
+        format!("MinIO has no call for {}", left_out.join(", "))
+    };
+    let is_whole = left_out.is_empty();
+    let is_gone = known.is_empty();
+    statement.action = known;
+    match (is_whole, is_gone) {
+        (_, true) => Refusal::None(reason),
+        (true, false) => Refusal::Whole(statement),
+        (false, false) => Refusal::Part(statement, reason),
+    }
+}
+
+/// What no policy can keep this server from doing.
+fn gaps_of_the_server(statements: &[Statement], mode: LockMode) -> Vec<NotEnforced> {
+    let allows = |action: &str| {
+        let allowed = statements.iter().filter(|one| one.effect == Effect::Allow);
+        let mut actions = allowed.flat_map(|one| one.action.as_slice());
+        actions.any(|one| one == action)
+    };
+    let gap = |reason: &str| NotEnforced {
+        sid: None,
+        reason: reason.to_owned(),
+    };
+    let mut gaps = Vec::new();
+    if mode == LockMode::Governance && allows(RETAIN) {
+        gaps.push(gap(
+            "on MinIO, who may lock may also shorten and remove a lock of mode GOVERNANCE: choose COMPLIANCE",
+        ));
+    }
+    if allows(PUT) {
+        gaps.push(gap("on MinIO, tags that come with a put are not checked"));
+    }
+    gaps
+}
+
+fn is_known(action: &str) -> bool {
+    action.starts_with("s3:") && !UNKNOWN_ACTIONS.contains(&action)
+}
+
+/// MinIO asks for the right to delete an object before that to delete one version of it.
+fn with_plain_delete(action: OneOrMany) -> OneOrMany {
+    let mut actions = action.as_slice().to_vec();
+    if actions.iter().any(|one| one == DELETE_VERSION) && !actions.iter().any(|one| one == DELETE) {
+        actions.insert(0, DELETE.to_owned());
+    }
+    OneOrMany::Many(actions)
+}

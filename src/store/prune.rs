@@ -1,0 +1,110 @@
+//! The walls of those who do not take snapshots: who notes down what was done, who holds, who deletes.
+//!
+//! [`NoteStore`] creates small objects and nothing else; [`HoldStore`] also puts legal holds on and takes them off;
+//! [`PruneStore`] also deletes, each object by the version that was named and never by a delete marker. None of them
+//! can overwrite, and none can shorten a lock.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::{Payload, ReadStore, StoreError, WriteStore, Written};
+use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
+
+/// Also creates objects under new names: events and plans.
+#[async_trait]
+pub trait NoteStore: ReadStore {
+    /// Creates an object, as [`WriteStore::put_new`] does.
+    ///
+    /// # Errors
+    /// As [`WriteStore::put_new`].
+    async fn put_note(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError>;
+}
+
+#[async_trait]
+impl<S: WriteStore + ?Sized> NoteStore for S {
+    async fn put_note(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        self.put_new(key, payload, lock_until).await
+    }
+}
+
+/// Also puts legal holds on object versions and takes them off.
+#[async_trait]
+pub trait HoldStore: NoteStore {
+    /// Puts a legal hold on an object version, or takes it off, and looks whether the store has done so.
+    ///
+    /// # Errors
+    /// [`super::StoreErrorKind::NotFound`] when it is gone, [`super::StoreErrorKind::Unsupported`] where there are no
+    /// legal holds.
+    async fn set_hold(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        held: bool,
+    ) -> Result<(), StoreError>;
+
+    /// Whether a legal hold is on an object version.
+    ///
+    /// # Errors
+    /// As [`HoldStore::set_hold`].
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Also deletes object versions whose lock is over.
+#[async_trait]
+pub trait PruneStore: NoteStore {
+    /// Deletes object versions for good; where the store keeps none, the objects. One outcome for each, in their order.
+    /// A delete marker is never made.
+    ///
+    /// # Errors
+    /// What keeps the whole call from being made. Some of it may have been done then; doing it again does no harm.
+    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError>;
+}
+
+/// An object version that is to be deleted.
+pub type Doomed = (ObjectKey, Option<ObjectVersion>);
+
+/// What became of an object version that was to be deleted, by what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone, by this call or one before.
+    Deleted,
+    /// It is locked.
+    Locked {
+        /// Until when, where the store tells.
+        until: Option<Timestamp>,
+    },
+    /// A legal hold is on it.
+    Held,
+    /// It is still there, and neither a lock nor a hold that could be seen keeps it.
+    Refused {
+        /// What the store said.
+        detail: String,
+    },
+}
+
+impl fmt::Display for Deletion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deleted => f.write_str("deleted"),
+            Self::Locked { until: Some(until) } => write!(f, "locked until {until}"),
+            Self::Locked { until: None } => f.write_str("locked"),
+            Self::Held => f.write_str("under a legal hold"),
+            Self::Refused { detail } => write!(f, "refused: {detail}"),
+        }
+    }
+}

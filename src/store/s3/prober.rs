@@ -1,0 +1,251 @@
+//! Calls that are made to see what becomes of them: on objects that exist for nothing else, and with their refusal kept.
+//!
+//! Nothing here decides what may be tried, or what an answer means; [`crate::wall`] does. A call is repeated only while it
+//! is not answered.
+
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{
+    ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+};
+use percent_encoding::utf8_percent_encode;
+
+use super::S3Store;
+use super::ask::ask;
+use super::client::S3Client;
+use super::write::{COPY_SOURCE, date};
+use crate::format::LockMode;
+use crate::ids::{ObjectVersion, Timestamp};
+use crate::store::{StoreError, StoreErrorKind};
+
+pub use super::ask::Refusal;
+
+/// Makes calls in one bucket under one identity.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    pub(super) client: S3Client,
+    pub(super) bucket: String,
+}
+
+/// What came of a call.
+pub type Probed<T> = Result<T, Refusal>;
+
+/// A lock to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// Its mode.
+    pub mode: LockMode,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+/// An object as it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The object version that was looked at.
+    pub version: Option<ObjectVersion>,
+    /// Its tag.
+    pub etag: String,
+    /// Its lock.
+    pub lock: Option<Lock>,
+    /// Whether it is under a legal hold.
+    pub held: bool,
+}
+
+impl S3Store {
+    /// Makes calls in this store's bucket, with this store's identity.
+    pub fn prober(&self) -> Prober {
+        Prober {
+            client: self.client().clone(),
+            bucket: self.bucket().to_owned(),
+        }
+    }
+}
+
+impl Prober {
+    pub(super) fn unanswered(&self, key: &str, kind: StoreErrorKind) -> StoreError {
+        StoreError {
+            action: "probe",
+            uri: format!("s3://{}/{key}", self.bucket),
+            kind,
+        }
+    }
+
+    /// Puts an object where none is, with a lock or without.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        lock: Option<Lock>,
+    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+        let (mode, until) = headers(lock);
+        let call = || {
+            self.client
+                .s3()
+                .put_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .body(ByteStream::from(body.to_vec()))
+                .if_none_match("*")
+                .set_object_lock_mode(mode.clone())
+                .set_object_lock_retain_until_date(until)
+                .send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        Ok(answer.map(|put| put.version_id.map(ObjectVersion)))
+    }
+
+    /// Lets the server copy an object version under another key, with a lock.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn copy(
+        &self,
+        key: &str,
+        from: &str,
+        version: Option<&ObjectVersion>,
+        lock: Option<Lock>,
+    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+        let (mode, until) = headers(lock);
+        let place = format!("{}/{from}", self.bucket);
+        let mut source = utf8_percent_encode(&place, COPY_SOURCE).to_string();
+        if let Some(version) = version {
+            source.push_str("?versionId=");
+            source.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
+        }
+        let call = || {
+            self.client
+                .s3()
+                .copy_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .copy_source(&source)
+                .set_object_lock_mode(mode.clone())
+                .set_object_lock_retain_until_date(until)
+                .send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        Ok(answer.map(|copied| copied.version_id.map(ObjectVersion)))
+    }
+
+    /// Looks at an object version; without one, at the newest.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn look(
+        &self,
+        key: &str,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Probed<Look>, StoreError> {
+        let call = || {
+            self.client
+                .s3()
+                .head_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .set_version_id(version.map(|version| version.0.clone()))
+                .send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        Ok(answer.map(|head| Look {
+            version: head.version_id.map(ObjectVersion),
+            etag: head.e_tag.unwrap_or_default(),
+            lock: found(
+                head.object_lock_mode.as_ref(),
+                head.object_lock_retain_until_date,
+            ),
+            held: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
+        }))
+    }
+
+    /// Sets the lock of an object version, or with none asks for it to be removed.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn set_lock(
+        &self,
+        key: &str,
+        version: Option<&ObjectVersion>,
+        lock: Option<Lock>,
+        bypass: bool,
+    ) -> Result<Probed<()>, StoreError> {
+        let (mode, until) = headers(lock);
+        let mode = mode.map(|mode| ObjectLockRetentionMode::from(mode.as_str()));
+        let retention = ObjectLockRetention::builder()
+            .set_mode(mode)
+            .set_retain_until_date(until)
+            .build();
+        let call = || {
+            self.client
+                .s3()
+                .put_object_retention()
+                .bucket(&self.bucket)
+                .key(key)
+                .set_version_id(version.map(|version| version.0.clone()))
+                .retention(retention.clone())
+                .set_bypass_governance_retention(bypass.then_some(true))
+                .send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        Ok(answer.map(|_| ()))
+    }
+
+    /// Deletes an object version; without one, puts a delete marker.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn delete(
+        &self,
+        key: &str,
+        version: Option<&ObjectVersion>,
+        bypass: bool,
+    ) -> Result<Probed<()>, StoreError> {
+        let call = || {
+            self.client
+                .s3()
+                .delete_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .set_version_id(version.map(|version| version.0.clone()))
+                .set_bypass_governance_retention(bypass.then_some(true))
+                .send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        Ok(answer.map(|_| ()))
+    }
+}
+
+/// The headers of a lock.
+pub(super) fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
+    let Some(Lock { mode, until }) = lock else {
+        return (None, None);
+    };
+    let mode = match mode {
+        LockMode::None => return (None, None),
+        LockMode::Governance => ObjectLockMode::Governance,
+        LockMode::Compliance => ObjectLockMode::Compliance,
+    };
+    (Some(mode), Some(date(until)))
+}
+
+fn found(mode: Option<&ObjectLockMode>, until: Option<DateTime>) -> Option<Lock> {
+    let mode = mode_of(mode?.as_str());
+    let until = Timestamp::from_second(until?.secs()).ok()?;
+    Some(Lock { mode, until })
+}
+
+/// A mode as a server spells it; one that there is not is none.
+pub(super) fn mode_of(text: &str) -> LockMode {
+    match text {
+        "GOVERNANCE" => LockMode::Governance,
+        "COMPLIANCE" => LockMode::Compliance,
+        _ => LockMode::None,
+    }
+}

@@ -1,0 +1,212 @@
+//! Deleting object versions, a thousand a call, and legal holds.
+//!
+//! Every deletion names a version, in a bucket without versions `null`: a call that names none would put a delete
+//! marker on top. What a server says of a refusal differs (AWS: `AccessDenied`, others: `InvalidRequest`); what is left
+//! of the object does not, so each that was refused is looked at.
+
+use std::collections::HashMap;
+
+use aws_sdk_s3::types::{
+    Delete, ObjectIdentifier, ObjectLockLegalHold, ObjectLockLegalHoldStatus as Status,
+};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{S3Store, answer};
+use crate::ids::{ObjectKey, ObjectVersion};
+use crate::store::prune::{Deletion, Doomed};
+use crate::store::{ReadStore as _, StoreError, StoreErrorKind};
+
+/// The most that one `DeleteObjects` takes ("`DeleteObjects`", Amazon S3 API Reference).
+const BATCH: usize = 1000;
+
+/// Refused ones that are looked at at a time.
+const LOOKS_AHEAD: usize = 16;
+
+pub(super) async fn delete_versions(
+    store: &S3Store,
+    objects: &[Doomed],
+) -> Result<Vec<Deletion>, StoreError> {
+    let mut outcomes = Vec::with_capacity(objects.len());
+    for batch in objects.chunks(BATCH) {
+        let mut refused = delete_batch(store, batch).await?;
+        let mut said = Vec::with_capacity(batch.len());
+        for (key, version) in batch {
+            let named = (store.full(key), id_of(version.as_ref()));
+            said.push((key.clone(), version.clone(), refused.remove(&named)));
+        }
+        let batch: Vec<Deletion> = stream::iter(said)
+            .map(|(key, version, said)| async move {
+                match said {
+                    None => Ok(Deletion::Deleted),
+                    Some(detail) => what_is_left(store, &key, version.as_ref(), &detail).await,
+                }
+            })
+            .buffered(LOOKS_AHEAD)
+            .try_collect()
+            .await?;
+        outcomes.extend(batch);
+    }
+    Ok(outcomes)
+}
+
+fn id_of(version: Option<&ObjectVersion>) -> String {
+    version
+        .map_or(answer::NULL_VERSION, |version| &version.0)
+        .to_owned()
+}
+
+/// By full key and version: what the server said of those that it did not delete.
+async fn delete_batch(
+    store: &S3Store,
+    batch: &[Doomed],
+) -> Result<HashMap<(String, String), String>, StoreError> {
+    let failed = |kind| match batch.first() {
+        Some((key, _)) => store.failed("delete", key.as_str(), kind),
+        None => store.failed("delete", "", kind),
+    };
+    let unsent = |error: aws_sdk_s3::error::BuildError| {
+        let reason = error.to_string();
+        failed(StoreErrorKind::Unsupported { reason })
+    };
+    let mut named = Vec::with_capacity(batch.len());
+    for (key, version) in batch {
+        let object = ObjectIdentifier::builder()
+            .key(store.full(key))
+            .version_id(id_of(version.as_ref()));
+        named.push(object.build().map_err(unsent)?);
+    }
+    let delete = Delete::builder().set_objects(Some(named)).quiet(true);
+    let delete = delete.build().map_err(unsent)?;
+    let call = || {
+        store
+            .client
+            .s3()
+            .delete_objects()
+            .bucket(&*store.bucket)
+            .delete(delete.clone())
+            .set_request_payer(store.payer())
+            .send()
+    };
+    let answer = store.client.call(call).await.map_err(failed)?;
+    let refused = answer.errors().iter().map(|error| {
+        let key = error.key().unwrap_or_default().to_owned();
+        let version = error.version_id().filter(|id| !id.is_empty());
+        let version = version.unwrap_or(answer::NULL_VERSION).to_owned();
+        let code = error.code().unwrap_or("refused without a reason");
+        let detail = match error.message() {
+            Some(message) => format!("{code}: {}", message.trim_end_matches('.')),
+            None => code.to_owned(),
+        };
+        ((key, version), detail)
+    });
+    Ok(refused.collect())
+}
+
+async fn what_is_left(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    detail: &str,
+) -> Result<Deletion, StoreError> {
+    let failed = |kind| store.failed("look at", key.as_str(), kind);
+    let full = store.full(key);
+    let call = || {
+        store
+            .client
+            .s3()
+            .head_object()
+            .bucket(&*store.bucket)
+            .key(&full)
+            .version_id(id_of(version))
+            .set_request_payer(store.payer())
+            .send()
+    };
+    let refused = || Deletion::Refused {
+        detail: detail.to_owned(),
+    };
+    Ok(match store.client.call(call).await {
+        Ok(head) if head.object_lock_legal_hold_status() == Some(&Status::On) => Deletion::Held,
+        Ok(head) => match head.object_lock_retain_until_date() {
+            Some(until) => Deletion::Locked {
+                until: answer::time(Some(until)).ok(),
+            },
+            None => refused(),
+        },
+        Err(StoreErrorKind::NotFound) => Deletion::Deleted,
+        // Who may delete but not look still learns that it was refused.
+        Err(StoreErrorKind::Denied { .. }) => refused(),
+        Err(kind) => return Err(failed(kind)),
+    })
+}
+
+pub(super) async fn set_hold(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    held: bool,
+) -> Result<(), StoreError> {
+    let failed = |kind| store.failed("hold", key.as_str(), kind);
+    let full = store.full(key);
+    let status = if held { Status::On } else { Status::Off };
+    let hold = ObjectLockLegalHold::builder().status(status).build();
+    let call = || {
+        store
+            .client
+            .s3()
+            .put_object_legal_hold()
+            .bucket(&*store.bucket)
+            .key(&full)
+            .set_version_id(version.map(|version| version.0.clone()))
+            .legal_hold(hold.clone())
+            .set_request_payer(store.payer())
+            .send()
+    };
+    store.client.call(call).await.map_err(failed)?;
+    // A success that changed nothing would be a hold that nobody has.
+    if is_held(store, key, version).await? == held {
+        return Ok(());
+    }
+    let reason = "the server took the legal hold and does not show it".to_owned();
+    Err(failed(StoreErrorKind::Unsupported { reason }))
+}
+
+/// AWS says so with a 404, MinIO with a 400.
+fn is_never_held(kind: &StoreErrorKind) -> bool {
+    match kind {
+        StoreErrorKind::NotFound => true,
+        StoreErrorKind::Unsupported { reason } => {
+            reason.starts_with("NoSuchObjectLockConfiguration")
+        }
+        _ => false,
+    }
+}
+
+pub(super) async fn is_held(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+) -> Result<bool, StoreError> {
+    let full = store.full(key);
+    let call = || {
+        store
+            .client
+            .s3()
+            .get_object_legal_hold()
+            .bucket(&*store.bucket)
+            .key(&full)
+            .set_version_id(version.map(|version| version.0.clone()))
+            .set_request_payer(store.payer())
+            .send()
+    };
+    let hold = match store.client.call(call).await {
+        Ok(hold) => hold,
+        // An object that never had one has no such configuration.
+        Err(kind) if is_never_held(&kind) => {
+            store.attributes(key, version).await?;
+            return Ok(false);
+        }
+        Err(kind) => return Err(store.failed("look at", key.as_str(), kind)),
+    };
+    let status = hold.legal_hold().and_then(|hold| hold.status());
+    Ok(status == Some(&Status::On))
+}

@@ -1,0 +1,145 @@
+//! A table's events: read as its records are, and appended by one put-if-absent.
+
+use jiff::SignedDuration;
+
+use super::{Shelf, Vault, oldest_version};
+use crate::error::Error;
+use crate::format::ledger::{self, Bodies, Chain, Head, Link, Step};
+use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
+use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
+use crate::store::{NoteStore, Payload, StoreError, StoreErrorKind, Written, read_all};
+
+/// How often a run that lost a slot tries the next one.
+const APPEND_ATTEMPTS: usize = 16;
+
+/// Who does something, and when.
+#[derive(Debug, Clone)]
+pub struct Doer {
+    /// The time.
+    pub now: Timestamp,
+    /// User and host, or the caller's ARN.
+    pub principal: String,
+    /// 128 random bits.
+    pub run: Id128,
+    /// The tool and its version.
+    pub tool: String,
+}
+
+impl Vault {
+    /// Reads all of a table's events.
+    ///
+    /// # Errors
+    /// An event that needs a newer tool, and what the store says.
+    pub async fn events(&self, table: &TableKey) -> Result<Chain<Event>, Error> {
+        let shelf = Shelf::Events(table);
+        let slots = self.slots(shelf).await?;
+        let mut bodies = Bodies::default();
+        loop {
+            match ledger::read_chain(&slots, &bodies, &[])? {
+                Step::Done(chain) => return Ok(chain),
+                Step::Read(wanted) => self.read_slots(shelf, wanted, &mut bodies).await?,
+            }
+        }
+    }
+
+    async fn events_head(&self, table: &TableKey) -> Result<Head<Event>, Error> {
+        let shelf = Shelf::Events(table);
+        let slots = self.slots(shelf).await?;
+        let mut bodies = Bodies::default();
+        loop {
+            match ledger::find_head(&slots, &bodies, &[])? {
+                Step::Done(head) => return Ok(head),
+                Step::Read(wanted) => self.read_slots(shelf, wanted, &mut bodies).await?,
+            }
+        }
+    }
+
+    /// Appends an event to a table's chain. It is written once it is the oldest object version of its slot.
+    ///
+    /// # Errors
+    /// What the store says; nothing is written then, unless its answer was lost.
+    pub async fn append_event<S: NoteStore + ?Sized>(
+        &self,
+        store: &S,
+        table: &TableKey,
+        deed: Deed,
+        doer: &Doer,
+    ) -> Result<Event, Error> {
+        let mut event = Event {
+            at: doer.now,
+            deed,
+            format: FORMAT,
+            previous: None,
+            principal: doer.principal.clone(),
+            requires: Vec::new(),
+            run: doer.run,
+            seq: 0,
+            tool: doer.tool.clone(),
+        };
+        for _ in 0..APPEND_ATTEMPTS {
+            let head = self.events_head(table).await?;
+            event.seq = head.next_free;
+            event.previous = head.link.as_ref().map(Link::as_previous);
+            let key = VaultKey::Event {
+                table: table.clone(),
+                seq: event.seq,
+            };
+            let payload = Payload::from_bytes(event.encode()?);
+            let lock = self.floor(doer.now);
+            if self
+                .put_first(store, &key.object_key()?, &payload, lock)
+                .await?
+            {
+                return Ok(event);
+            }
+        }
+        Err(Error::Store(StoreError {
+            action: "append an event to",
+            uri: format!("{}/{}", self.uri(), Shelf::Events(table).prefix()),
+            kind: StoreErrorKind::AlreadyExists,
+        }))
+    }
+
+    /// The lock of what carries no promise: the shortest that the vault allows.
+    pub(super) fn floor(&self, now: Timestamp) -> Option<Timestamp> {
+        let days = i64::from(self.file().shortest_days);
+        match self.file().lock_mode {
+            LockMode::None => None,
+            LockMode::Governance | LockMode::Compliance => {
+                now.checked_add(SignedDuration::from_hours(24 * days)).ok()
+            }
+        }
+    }
+
+    /// Puts an object under a key that has none, and looks whether it is the one that was there first: some servers
+    /// ignore the condition, and an answer may be lost.
+    pub(super) async fn put_first<S: NoteStore + ?Sized>(
+        &self,
+        store: &S,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        let written: Option<Written> = match store.put_note(key, payload, lock_until).await {
+            Ok(written) => Some(written),
+            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => None,
+            Err(error) if !error.is_permanent() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(oldest) = oldest_version(self.store(), key).await? else {
+            return Ok(false);
+        };
+        if oldest.size != payload.size {
+            return Ok(false);
+        }
+        if let Some(written) = &written
+            && written.etag == oldest.etag
+            && written.version == oldest.version
+        {
+            return Ok(true);
+        }
+        let version = oldest.version.as_ref();
+        let (_, bytes) = read_all(self.store(), key, version, oldest.size).await?;
+        Ok(Digest::of(&bytes) == payload.sha256)
+    }
+}

@@ -1,0 +1,251 @@
+//! Collects what nothing that is kept needs: by object version, in two runs, and only what both found useless.
+//!
+//! One reading of the vault serves both halves of a run ([`Pruner::survey`]): every ledger and every chain of events
+//! whole, the manifest and pages of every snapshot that is kept, then one listing of the vault's objects, merged with
+//! what is named. [`Pruner::carry_out`] deletes what is useless and stands in a plan as old as the grace period, and
+//! writes down as a new plan what is useless and stands in none.
+//!
+//! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
+//! follow: it is refused whole. What a survey read is never newer than what it listed, and what is listed and named by
+//! nobody is looked at by age. That leaves the snapshot that is being taken just now and will name an object which is
+//! useless until then. With locks, the snapshotter proves a lock on it before it publishes, and the store refuses to
+//! delete what is locked; when the deletion came first, that proof fails and the file is copied again. Without locks,
+//! time is what separates them: a run takes over only from a base that is promised for two more days, from a journal of
+//! up to 7 days, or an object of at most one day under the very name it wants. An object can be marked only when no
+//! kept snapshot names it and it is 10 days old, and be deleted only by a later run that reads the ledger again: a
+//! snapshot that took less than two days is published by then. A folder needs none of this: whoever prunes it has it
+//! for himself.
+//!
+//! **Crashes.** Deleting is idempotent and goes from manifests down to files, so what is left of an expired snapshot
+//! after a kill is collected by the next run from the same plan. A plan is one object, put whole; a run that died before
+//! it put one leaves no trace. Records, events, plans, sets and `vault.json` are never deleted, nor is what is not a key
+//! of the vault.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::Vault;
+use crate::error::Error;
+use crate::format::{Garbage, LockMode, PlanRow, TableKey};
+use crate::ids::{Id128, Timestamp};
+use crate::plan::keep::Decision;
+use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
+use crate::sort::{Sorted, Sorter};
+use crate::store::PruneStore;
+
+mod facts;
+mod gone;
+mod references;
+mod survey;
+mod sweep;
+
+pub(super) use references::{each_reference, place};
+
+/// Collects in one vault.
+#[derive(Debug, Clone)]
+pub struct Pruner {
+    /// The vault, for reading.
+    pub vault: Vault,
+    /// The vault, for deleting.
+    pub store: Arc<dyn PruneStore>,
+    /// Where temporary files go.
+    pub temp: PathBuf,
+}
+
+/// How long what nothing needs stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How old an object has to be before it is marked, and a plan before it is carried out.
+    pub grace: SignedDuration,
+    /// Whether no snapshot can be taken at the same time: a folder whose lock is held.
+    pub is_alone: bool,
+}
+
+impl Patience {
+    /// How old an object has to be.
+    fn min_age(self, lock_mode: LockMode) -> SignedDuration {
+        match lock_mode {
+            LockMode::None if !self.is_alone => self.grace.max(YOUNG_WITHOUT_LOCKS),
+            LockMode::None | LockMode::Governance | LockMode::Compliance => self.grace,
+        }
+    }
+}
+
+/// What is kept of one table, and why.
+#[derive(Debug, Clone)]
+pub struct TableKept {
+    /// The table.
+    pub table: TableKey,
+    /// Its name.
+    pub name: String,
+    /// About each of its snapshots, oldest first.
+    pub decisions: Vec<Decision>,
+}
+
+/// Takes what is decided about tables, as it is decided.
+pub type Told<'a> = dyn FnMut(TableKept) -> Result<(), Error> + Send + 'a;
+
+/// Object versions, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Object versions.
+    pub objects: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// Amounts by reason.
+pub type ByReason = BTreeMap<Why, Amount>;
+
+/// Why nothing needs an object; as [`Garbage`], whichever the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// Only snapshots that are not kept needed it.
+    Expired,
+    /// No snapshot names it.
+    Orphan,
+    /// A journal that is done with.
+    Journal,
+    /// Put on top of another version.
+    Planted,
+}
+
+impl Why {
+    /// The reason as people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired snapshot",
+            Self::Orphan => "orphan of a run",
+            Self::Journal => "journal",
+            Self::Planted => "planted on top",
+        }
+    }
+}
+
+impl From<&Garbage> for Why {
+    fn from(garbage: &Garbage) -> Self {
+        match garbage {
+            Garbage::Expired(_) => Self::Expired,
+            Garbage::Orphan => Self::Orphan,
+            Garbage::Journal => Self::Journal,
+            Garbage::Planted => Self::Planted,
+        }
+    }
+}
+
+/// What one reading of the vault came to.
+#[derive(Debug)]
+pub struct Survey {
+    now: Timestamp,
+    /// To be deleted now.
+    delete: Sorter<survey::Ranked>,
+    /// To be marked now.
+    mark: Sorter<survey::Ranked>,
+    /// The plans that name what is to be deleted.
+    ripe: Vec<Id128>,
+    /// What it counted.
+    pub sums: Sums,
+}
+
+/// What is to be done with an object version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Deleted.
+    Delete,
+    /// Written down in a plan.
+    Mark,
+}
+
+impl Survey {
+    /// Everything that carrying it out would do, deletions first.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn into_rows(
+        self,
+    ) -> Result<impl Iterator<Item = Result<(Action, PlanRow), Error>>, Error> {
+        let of = |action, rows: Sorted<survey::Ranked>| {
+            rows.map(move |ranked| Ok((action, ranked?.row)))
+        };
+        let delete = of(Action::Delete, self.delete.finish()?);
+        let mark = of(Action::Mark, self.mark.finish()?);
+        Ok(delete.chain(mark))
+    }
+}
+
+/// What a survey counted.
+#[derive(Debug, Clone, Default)]
+pub struct Sums {
+    /// Tables.
+    pub tables: u64,
+    /// Snapshots that are kept.
+    pub kept: u64,
+    /// Snapshots that are not kept; their records stay.
+    pub expired: u64,
+    /// What is needed.
+    pub needed: Amount,
+    /// Journals of runs that may be gone on with.
+    pub unfinished: Amount,
+    /// What is of no use and too young to be marked.
+    pub young: Amount,
+    /// What is marked now.
+    pub mark: ByReason,
+    /// What waits for its plan to be old enough.
+    pub waits: ByReason,
+    /// What waits for its lock to end.
+    pub locked: ByReason,
+    /// What is deleted now.
+    pub delete: ByReason,
+    /// Objects that are not the vault's, or so many on one key that they were not looked at; they stay.
+    pub strangers: Strangers,
+}
+
+/// Objects that nothing is decided about.
+#[derive(Debug, Clone, Default)]
+pub struct Strangers {
+    /// How many.
+    pub amount: Amount,
+    /// The first of them.
+    pub first: Vec<String>,
+}
+
+/// Strangers that are named.
+const STRANGERS_NAMED: usize = 10;
+
+impl Strangers {
+    fn add(&mut self, key: &str, bytes: u64) {
+        self.amount.add(bytes);
+        if self.first.len() < STRANGERS_NAMED && self.first.last().is_none_or(|last| last != key) {
+            self.first.push(key.to_owned());
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct PruneDone {
+    /// Deleted for good.
+    pub deleted: ByReason,
+    /// Still locked.
+    pub locked: Amount,
+    /// Under a legal hold.
+    pub held: Amount,
+    /// Refused for another reason.
+    pub refused: Amount,
+    /// What the store said of the first that was refused.
+    pub refusal: Option<String>,
+    /// What was written down for a later run.
+    pub marked: ByReason,
+    /// The plans that say so.
+    pub plans: Vec<Id128>,
+}

@@ -1,0 +1,64 @@
+//! Everything that a snapshot names, one object version at a time.
+
+use std::collections::HashSet;
+
+use futures::TryStreamExt;
+
+use crate::error::Error;
+use crate::format::{Entry, PageRef, Placement, Record, Reference};
+use crate::ids::{ObjectKey, ObjectVersion};
+use crate::vault::Vault;
+
+/// An object version.
+pub(in crate::vault) type Place = (ObjectKey, Option<ObjectVersion>);
+
+pub(in crate::vault) fn place(reference: &Reference) -> Place {
+    (reference.key.clone(), reference.version.clone())
+}
+
+/// Calls `each` with what a record leads to: manifest, pages, files. `seen` holds the manifests and pages that were read
+/// before; they are not read again, and what they name is not told again.
+pub(in crate::vault) async fn each_reference(
+    vault: &Vault,
+    record: &Record,
+    seen: &mut HashSet<Place>,
+    each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
+) -> Result<(), Error> {
+    if seen.contains(&place(&record.manifest)) {
+        return Ok(());
+    }
+    let manifest = vault.manifest(record).await?;
+    each(&record.manifest)?;
+    let mut fresh: Vec<PageRef> = Vec::new();
+    for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
+        if !seen.contains(&place(&page.page)) {
+            fresh.push(page.clone());
+        }
+    }
+    let mut pages = vault.read_pages(&fresh);
+    let mut read = fresh.iter();
+    while let Some(entries) = pages.try_next().await? {
+        let Some(page) = read.next() else {
+            break;
+        };
+        each(&page.page)?;
+        // The files of a pack follow each other mostly; each pack is told once a page.
+        let mut told: HashSet<(&ObjectKey, Option<&ObjectVersion>)> = HashSet::new();
+        for reference in entries.iter().filter_map(reference_of) {
+            if told.insert((&reference.key, reference.version.as_ref())) {
+                each(reference)?;
+            }
+        }
+        seen.insert(place(&page.page));
+    }
+    // Last: a manifest counts as read when all of it was.
+    seen.insert(place(&record.manifest));
+    Ok(())
+}
+
+fn reference_of(entry: &Entry) -> Option<&Reference> {
+    match &entry.placement {
+        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
+        Placement::Inline(_) | Placement::Absent {} => None,
+    }
+}

@@ -1,0 +1,399 @@
+//! Reads the vault and decides: what is kept, what is needed for it, and what is to become of everything else.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use futures::TryStreamExt;
+use jiff::SignedDuration;
+
+use super::facts::{Fact, Gather, Gathered, What, rank};
+use super::references::Place;
+use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why, each_reference};
+use crate::error::Error;
+use crate::format::ledger::{Bodies, Chain, LedgerFinding, Severity};
+use crate::format::prune_plan::PLAN_LIMIT;
+use crate::format::{Event, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout};
+use crate::ids::{Id128, SnapshotId, Timestamp};
+use crate::plan::choose::{History, Snapshot};
+use crate::plan::keep::{self, Candidate, Decision};
+use crate::plan::prune::{PLAN_LIFE, Rules, Verdict, judge};
+use crate::sort::Sorter;
+use crate::store::{ListedVersion, read_all};
+use crate::vault::Vault;
+
+/// Things that stand in the way which are named.
+const OBSTACLES_NAMED: usize = 20;
+
+/// A survey under way.
+struct Reading<'a, 'f> {
+    /// Asked for its pages itself, not a cache: what cannot be read there must not be taken for read.
+    vault: Vault,
+    pruner: &'a Pruner,
+    now: Timestamp,
+    told: &'a mut Told<'f>,
+    facts: Sorter<Fact>,
+    /// Hashes of the manifests that lie in the vault.
+    manifests: HashSet<u64>,
+    heads: BTreeMap<Id128, u64>,
+    sums: Sums,
+    obstacles: Vec<String>,
+}
+
+impl Pruner {
+    /// Reads the vault and decides; writes nothing but temporary files. What is decided about each table goes to `told`.
+    ///
+    /// # Errors
+    /// [`Error::PruneRefused`] when anything that says what is kept, or that a kept snapshot needs, is damaged or cannot
+    /// be read; what the stores say.
+    pub async fn survey(
+        &self,
+        patience: Patience,
+        now: Timestamp,
+        told: &mut Told<'_>,
+    ) -> Result<Survey, Error> {
+        let mut reading = Reading {
+            vault: self.vault.without_pages(),
+            pruner: self,
+            now,
+            told,
+            facts: Sorter::new(&self.temp)?,
+            manifests: HashSet::new(),
+            heads: BTreeMap::new(),
+            sums: Sums::default(),
+            obstacles: Vec::new(),
+        };
+        reading.manifests().await?;
+        for table in self.vault.tables().await? {
+            reading.table(&table).await?;
+        }
+        reading.refuse()?;
+        let ripe = reading.plans(patience.grace).await?;
+        let rules = Rules {
+            now,
+            grace: patience.grace,
+            min_age: patience.min_age(self.vault.file().lock_mode),
+            heads: std::mem::take(&mut reading.heads),
+        };
+        reading.judge(&rules, ripe).await
+    }
+}
+
+impl Reading<'_, '_> {
+    fn obstacle(&mut self, what: String) {
+        self.obstacles.push(what);
+    }
+
+    fn refuse(&mut self) -> Result<(), Error> {
+        if self.obstacles.is_empty() {
+            return Ok(());
+        }
+        let count = self.obstacles.len();
+        let mut obstacles = std::mem::take(&mut self.obstacles);
+        obstacles.truncate(OBSTACLES_NAMED);
+        Err(Error::PruneRefused { obstacles, count })
+    }
+
+    /// Takes note of which manifests there are: of those that only expired snapshots name, few are left.
+    async fn manifests(&mut self) -> Result<(), Error> {
+        let vault = self.vault.clone();
+        let mut listing = vault.store().list_versions("manifests/", None);
+        while let Some(row) = listing.try_next().await? {
+            if let ListedVersion::Object(object) = row {
+                let place = (object.key, object.version);
+                self.manifests.insert(hash(&place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about the snapshots of a table, and takes note of what they name.
+    async fn table(&mut self, table: &TableKey) -> Result<(), Error> {
+        let history = self.vault.history(table, Bodies::new()).await?;
+        let events = self.vault.events(table).await?;
+        let name = history.name().to_owned();
+        for what in obstacles(&history, &events) {
+            self.obstacle(format!("{name}: {what}"));
+        }
+        let newest = history.snapshots.last().map(|snapshot| snapshot.seq);
+        let newer = history.newer.last().map(|newer| newer.seq);
+        self.heads
+            .insert(table.hash(), newest.max(newer).unwrap_or_default());
+        let decisions = decide(&history, &events, self.now);
+        self.sums.tables += 1;
+        let mut seen: HashSet<Place> = HashSet::new();
+        let mut newest_first: Vec<(&Snapshot, &Decision)> =
+            history.snapshots.iter().zip(&decisions).rev().collect();
+        // Kept ones first: what they name is told once and as needed.
+        newest_first.sort_by_key(|(_, decision)| !decision.reason.keeps());
+        for (snapshot, decision) in newest_first {
+            if decision.reason.keeps() {
+                self.sums.kept += 1;
+                self.kept(&name, snapshot, &mut seen).await?;
+            } else {
+                self.sums.expired += 1;
+                self.expired(snapshot, decision.free_since, &mut seen)
+                    .await?;
+            }
+        }
+        (self.told)(TableKept {
+            table: table.clone(),
+            name,
+            decisions,
+        })
+    }
+
+    async fn kept(
+        &mut self,
+        name: &str,
+        snapshot: &Snapshot,
+        seen: &mut HashSet<Place>,
+    ) -> Result<(), Error> {
+        let facts = &mut self.facts;
+        let mut each = |reference: &Reference| {
+            let what = What::Kept {
+                version: reference.version.clone(),
+                size: reference.size,
+            };
+            push(facts, reference, what)
+        };
+        match each_reference(&self.vault, &snapshot.record, seen, &mut each).await {
+            Ok(()) => Ok(()),
+            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
+                let id = snapshot.id.short();
+                self.obstacle(format!("{name}: snapshot {id}: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes note of what an expired snapshot named, for the reasons; what is gone needs none.
+    async fn expired(
+        &mut self,
+        snapshot: &Snapshot,
+        since: Timestamp,
+        seen: &mut HashSet<Place>,
+    ) -> Result<(), Error> {
+        let manifest = super::place(&snapshot.record.manifest);
+        if !self.manifests.contains(&hash(&manifest)) {
+            return Ok(());
+        }
+        let facts = &mut self.facts;
+        let (record, id): (&Record, SnapshotId) = (&snapshot.record, snapshot.id);
+        let mut each = |reference: &Reference| {
+            let what = What::Expired {
+                version: reference.version.clone(),
+                size: reference.size,
+                since,
+                snapshot: id,
+                locked_until: record.locks.get(&reference.generation).copied(),
+            };
+            push(facts, reference, what)
+        };
+        match each_reference(&self.vault, record, seen, &mut each).await {
+            Ok(()) | Err(Error::Damaged { .. } | Error::Format(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes note of what earlier plans name; returns those that are old enough to be carried out.
+    async fn plans(&mut self, grace: SignedDuration) -> Result<Vec<Id128>, Error> {
+        let mut ripe = Vec::new();
+        let mut last = None;
+        let vault = self.vault.clone();
+        let mut listing = vault.store().list_versions(layout::PRUNE_PREFIX, None);
+        while let Some(row) = listing.try_next().await? {
+            let ListedVersion::Object(object) = row else {
+                continue;
+            };
+            // What was put on top of a plan is none.
+            if last.replace(object.key.clone()).as_ref() == Some(&object.key) {
+                continue;
+            }
+            let Some(VaultKey::PrunePlan(id)) = VaultKey::parse(object.key.as_str()) else {
+                continue;
+            };
+            let age = self.now.duration_since(object.last_modified);
+            if age > PLAN_LIFE || object.size > PLAN_LIMIT {
+                continue;
+            }
+            let version = object.version.as_ref();
+            let (_, bytes) = read_all(vault.store(), &object.key, version, PLAN_LIMIT).await?;
+            // One that cannot be read names nothing: that is marked again, and waits again.
+            let Ok(plan) = PrunePlan::decode(&bytes) else {
+                continue;
+            };
+            let since = plan.created.max(object.last_modified);
+            if self.now.duration_since(since) >= grace && !plan.rows.is_empty() {
+                ripe.push(id);
+            }
+            for row in plan.rows {
+                let Some(rank) = rank(&row.key) else {
+                    continue;
+                };
+                self.facts.push(Fact {
+                    rank,
+                    key: row.key,
+                    what: What::Planned {
+                        version: row.version,
+                        since,
+                        locked_until: row.locked_until,
+                    },
+                })?;
+            }
+        }
+        Ok(ripe)
+    }
+
+    /// Merges what is named with what lies there, and decides about each version of each key.
+    async fn judge(mut self, rules: &Rules, ripe: Vec<Id128>) -> Result<Survey, Error> {
+        let temp = &self.pruner.temp;
+        let facts = std::mem::replace(&mut self.facts, Sorter::new(temp)?);
+        let (mut delete, mut mark) = (Sorter::new(temp)?, Sorter::new(temp)?);
+        let vault = self.vault.clone();
+        let mut gather = Gather::new(facts.finish()?, vault.store());
+        while let Some(gathered) = gather.next().await? {
+            let facts = match gathered {
+                Gathered::Facts(facts) => facts,
+                Gathered::Crowded(key, objects, bytes) => {
+                    let strangers = &mut self.sums.strangers;
+                    strangers.add(key.as_str(), bytes);
+                    strangers.amount.objects += objects - 1;
+                    continue;
+                }
+            };
+            match judge(&facts, rules) {
+                Err(missing) => self.obstacle(missing.to_string()),
+                Ok(None) => {
+                    for lying in &facts.lying {
+                        self.sums.strangers.add(facts.key.as_str(), lying.size);
+                    }
+                }
+                Ok(Some(verdicts)) => {
+                    for (lying, verdict) in facts.lying.iter().zip(verdicts) {
+                        self.count(lying.size, verdict, &mut delete, &mut mark)?;
+                    }
+                }
+            }
+        }
+        self.refuse()?;
+        Ok(Survey {
+            now: self.now,
+            delete,
+            mark,
+            ripe,
+            sums: self.sums,
+        })
+    }
+
+    fn count(
+        &mut self,
+        size: u64,
+        verdict: Verdict,
+        delete: &mut Sorter<Ranked>,
+        mark: &mut Sorter<Ranked>,
+    ) -> Result<(), Error> {
+        let sums = &mut self.sums;
+        let add = |to: &mut BTreeMap<Why, Amount>, row: &PlanRow| {
+            to.entry(Why::from(&row.reason)).or_default().add(row.size);
+        };
+        match verdict {
+            Verdict::Needed => sums.needed.add(size),
+            Verdict::Unfinished => sums.unfinished.add(size),
+            Verdict::Young => sums.young.add(size),
+            Verdict::Waits(row) => add(&mut sums.waits, &row),
+            Verdict::Locked(row) => add(&mut sums.locked, &row),
+            Verdict::Mark(row) => {
+                add(&mut sums.mark, &row);
+                mark.push(Ranked::of(row))?;
+            }
+            Verdict::Delete(row) => {
+                add(&mut sums.delete, &row);
+                delete.push(Ranked::of(row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row in the order in which rows are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(super) struct Ranked {
+    rank: Option<u8>,
+    pub(super) row: PlanRow,
+}
+
+impl Ranked {
+    fn of(row: PlanRow) -> Self {
+        let rank = rank(&row.key);
+        Self { rank, row }
+    }
+}
+
+fn hash(place: &Place) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    place.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn push(facts: &mut Sorter<Fact>, reference: &Reference, what: What) -> Result<(), Error> {
+    // A forged manifest may name anything; only what could be deleted has to be kept.
+    if let Some(rank) = rank(&reference.key) {
+        let key = reference.key.clone();
+        facts.push(Fact { rank, key, what })?;
+    }
+    Ok(())
+}
+
+/// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
+fn obstacles(history: &History, events: &Chain<Event>) -> Vec<String> {
+    let findings = |of: &str, findings: &[LedgerFinding]| {
+        let damage = findings
+            .iter()
+            .filter(|finding| finding.severity() == Severity::Damage);
+        damage
+            .map(|finding| format!("{of}: {finding}"))
+            .collect::<Vec<String>>()
+    };
+    let mut found = findings("ledger", &history.findings);
+    found.extend(findings("events", &events.findings));
+    let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
+    found.extend(newer.map(|newer| newer.error.to_string()));
+    for event in events.links.iter().filter_map(|link| link.record()) {
+        if event.deed.is_unreadable_retention() {
+            found.push(format!(
+                "event {}: a {} that this tool cannot read",
+                event.seq,
+                event.deed.name()
+            ));
+        }
+    }
+    if history.snapshots.is_empty() && !events.links.is_empty() {
+        found.push("there are events, but no record that they could be about".to_owned());
+    }
+    found
+}
+
+/// Decides about every snapshot of a table.
+pub(in crate::vault) fn decide(
+    history: &History,
+    events: &Chain<Event>,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let candidates: Vec<Candidate> = history
+        .snapshots
+        .iter()
+        .map(|snapshot| Candidate {
+            id: snapshot.id,
+            seq: snapshot.seq,
+            taken_at: snapshot.record.taken_at,
+            promise: snapshot.record.promise,
+            // Records of this format carry no alarms.
+            has_alarm: false,
+            is_trusted: !snapshot.is_distrusted,
+        })
+        .collect();
+    let links = events.links.iter();
+    let events: Vec<Event> = links.filter_map(|link| link.record().cloned()).collect();
+    keep::decide(&candidates, &events, now)
+}

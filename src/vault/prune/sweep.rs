@@ -1,0 +1,158 @@
+//! Carries a survey out: deletes what ripe plans and the survey agree on, and writes down what is new.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+use tokio::time::Instant;
+
+use super::survey::Ranked;
+use super::{Amount, PruneDone, Pruner, Survey, Why};
+use crate::error::Error;
+use crate::format::prune_plan::PLAN_ROWS;
+use crate::format::{LockMode, PlanRow, PrunePlan, VaultKey};
+use crate::ids::{Id128, Timestamp};
+use crate::plan::retention::check_clock;
+use crate::store::{Deletion, Doomed, Payload, StoreError, StoreErrorKind, local_path};
+use crate::vault::events::Doer;
+use crate::vault::oldest_version;
+
+/// Object versions that are deleted by one call.
+const BATCH: usize = 1000;
+
+/// Locks that are asked for at a time.
+const LOOKS_AHEAD: usize = 32;
+
+/// How often a plan's random name may turn out to be taken.
+const NAMES_TRIED: usize = 3;
+
+impl Pruner {
+    /// Deletes what the survey found to be deleted, and puts plans for what it found to be marked.
+    ///
+    /// # Errors
+    /// What the store says, and a clock that is wrong: nothing is deleted then. What was done stays done, and a later
+    /// run goes on.
+    pub async fn carry_out(&self, survey: Survey, doer: &Doer) -> Result<PruneDone, Error> {
+        let begun = Instant::now();
+        let mut done = PruneDone::default();
+        let plan = || {
+            PrunePlan::new(
+                doer.now,
+                doer.run,
+                doer.principal.clone(),
+                doer.tool.clone(),
+            )
+        };
+        if !survey.delete.is_empty() {
+            let plan = PrunePlan {
+                sweeps: survey.ripe,
+                ..plan()
+            };
+            // Before the first deletion: the store's clock has to agree that it is time.
+            self.put_plan(plan, survey.now, begun).await?;
+            let mut rows = survey.delete.finish()?;
+            loop {
+                let batch: Vec<Ranked> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+                if batch.is_empty() {
+                    break;
+                }
+                self.delete(batch, &mut done).await?;
+            }
+        }
+        let mut rows = survey.mark.finish()?;
+        loop {
+            let batch: Vec<Ranked> = rows.by_ref().take(PLAN_ROWS).collect::<Result<_, _>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            let rows = self.with_locks(batch).await?;
+            for row in &rows {
+                let marked = done.marked.entry(Why::from(&row.reason)).or_default();
+                marked.add(row.size);
+            }
+            let plan = PrunePlan { rows, ..plan() };
+            let id = self.put_plan(plan, survey.now, begun).await?;
+            done.plans.push(id);
+        }
+        Ok(done)
+    }
+
+    async fn delete(&self, batch: Vec<Ranked>, done: &mut PruneDone) -> Result<(), Error> {
+        let doomed: Vec<Doomed> = batch
+            .iter()
+            .map(|ranked| (ranked.row.key.clone(), ranked.row.version.clone()))
+            .collect();
+        let outcomes = self.store.delete_versions(&doomed).await?;
+        for (Ranked { row, .. }, outcome) in batch.iter().zip(outcomes) {
+            let amount: &mut Amount = match outcome {
+                Deletion::Deleted => done.deleted.entry(Why::from(&row.reason)).or_default(),
+                Deletion::Locked { .. } => &mut done.locked,
+                Deletion::Held => &mut done.held,
+                Deletion::Refused { detail } => {
+                    done.refusal
+                        .get_or_insert_with(|| format!("{}: {detail}", row.key));
+                    &mut done.refused
+                }
+            };
+            amount.add(row.size);
+        }
+        Ok(())
+    }
+
+    /// Asks for the locks of what no record tells them of, so that later runs need not try in vain every time.
+    async fn with_locks(&self, batch: Vec<Ranked>) -> Result<Vec<PlanRow>, Error> {
+        let rows = batch.into_iter().map(|ranked| ranked.row);
+        if self.vault.file().lock_mode == LockMode::None {
+            return Ok(rows.collect());
+        }
+        let rows: Vec<Option<PlanRow>> = stream::iter(rows)
+            .map(|mut row| async move {
+                if row.locked_until.is_none() {
+                    let version = row.version.as_ref();
+                    match self.vault.store().attributes(&row.key, version).await {
+                        Ok(there) => row.locked_until = there.locked_until,
+                        Err(error) if error.is_not_found() => return Ok(None),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok::<_, StoreError>(Some(row))
+            })
+            .buffered(LOOKS_AHEAD)
+            .try_collect()
+            .await?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Puts a plan under a name of its own, and compares the store's clock with the one that the survey went by.
+    async fn put_plan(
+        &self,
+        plan: PrunePlan,
+        now: Timestamp,
+        begun: Instant,
+    ) -> Result<Id128, Error> {
+        let payload = Payload::from_bytes(plan.encode()?);
+        let lock = self.vault.floor(now);
+        for _ in 0..NAMES_TRIED {
+            let id = Id128::from_bytes(rand::random());
+            let key = VaultKey::PrunePlan(id).object_key()?;
+            let put = self
+                .vault
+                .put_first(self.store.as_ref(), &key, &payload, lock);
+            if !put.await? {
+                continue;
+            }
+            // A folder's clock is this machine's.
+            if local_path(self.vault.uri()).is_none()
+                && let Some(plan) = oldest_version(self.vault.store(), &key).await?
+            {
+                let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
+                let now = now.checked_add(passed).unwrap_or(now);
+                check_clock(now, plan.last_modified)?;
+            }
+            return Ok(id);
+        }
+        Err(Error::Store(StoreError {
+            action: "write a prune plan to",
+            uri: self.vault.uri().to_owned(),
+            kind: StoreErrorKind::AlreadyExists,
+        }))
+    }
+}

@@ -1,0 +1,267 @@
+//! Judges what a server does with locks, from what became of two objects that were locked to find out.
+
+use super::lint::{Finding, Severity, spelled};
+use crate::format::LockMode;
+use crate::ids::Timestamp;
+
+/// What became of the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockProbe {
+    /// The mode that was asked for.
+    pub mode: LockMode,
+    /// Whether the object that was put with a lock has it.
+    pub put: Locked,
+    /// Whether a copy that the server made with a lock has it.
+    pub copy: Locked,
+    /// The locked object version could be deleted.
+    pub deleted: bool,
+    /// The lock could be made shorter.
+    pub shortened: bool,
+    /// The lock could be made shorter by asking for GOVERNANCE to be bypassed.
+    pub bypassed: bool,
+    /// What could not be taken away again, and until when it is locked.
+    pub left: Vec<(String, Timestamp)>,
+}
+
+/// What became of a wish for a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locked {
+    /// It is locked as asked.
+    Yes,
+    /// It is there, and not locked so.
+    Ignored,
+    /// The call was refused; what the server said.
+    Refused(String),
+    /// It was not asked.
+    NotTried,
+}
+
+/// What a server's locks are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strength {
+    /// They hold.
+    Holds,
+    /// They hold against all who may not bypass GOVERNANCE, where the server asks for that right: this one is not known
+    /// to.
+    Bypassable,
+    /// There are none, or they hold nothing.
+    None,
+}
+
+impl LockProbe {
+    /// A probe that was not made, of a vault without locks.
+    pub fn untried() -> Self {
+        Self {
+            mode: LockMode::None,
+            put: Locked::NotTried,
+            copy: Locked::NotTried,
+            deleted: false,
+            shortened: false,
+            bypassed: false,
+            left: Vec::new(),
+        }
+    }
+}
+
+/// What the locks are worth, and what there is to say about them; `on_aws` where Amazon itself was asked.
+///
+/// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, whoever may
+/// extend a lock of GOVERNANCE may also shorten it. Asked with an owner's keys, the two look the same, so that of any
+/// server but Amazon it is taken to be so.
+pub fn judge(probe: &LockProbe, on_aws: bool) -> (Strength, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut add = |severity, what: String, remedy: &str| {
+        findings.push(Finding {
+            severity,
+            check: "lock-probe",
+            what,
+            remedy: remedy.to_owned(),
+        });
+    };
+    let mode = spelled(probe.mode);
+    let none = match &probe.put {
+        Locked::NotTried => return (Strength::None, findings),
+        Locked::Refused(why) => Some(format!(
+            "a put with a lock of mode {mode} is refused: {why}"
+        )),
+        Locked::Ignored => Some("a lock is asked for, and the object is not locked".to_owned()),
+        Locked::Yes if probe.deleted => Some("a locked object version can be deleted".to_owned()),
+        Locked::Yes if probe.shortened => Some(format!("a lock of mode {mode} can be shortened")),
+        Locked::Yes if probe.bypassed && probe.mode == LockMode::Compliance => {
+            Some("a lock of mode COMPLIANCE can be shortened".to_owned())
+        }
+        Locked::Yes => None,
+    };
+    if let Some(what) = none {
+        add(
+            Severity::Breach,
+            what,
+            "name a bucket with Object Lock, on a server that keeps it; without locks: --no-lock",
+        );
+        return (Strength::None, findings);
+    }
+    match &probe.copy {
+        Locked::Yes | Locked::NotTried => {}
+        Locked::Ignored => add(
+            Severity::Warning,
+            "a copy that the server makes does not get the lock that is asked for".to_owned(),
+            "use a server whose copies are locked at once: here each is only locked by a further call",
+        ),
+        Locked::Refused(why) => add(
+            Severity::Warning,
+            format!("a copy with a lock is refused: {why}"),
+            "let this identity s3:GetObject and s3:PutObject with s3:PutObjectRetention under the vault's prefix",
+        ),
+    }
+    let strength = if probe.bypassed && !on_aws {
+        add(
+            Severity::Warning,
+            "GOVERNANCE can be shortened here by whoever may extend it: the server may not ask for \
+             s3:BypassGovernanceRetention (MinIO does not)"
+                .to_owned(),
+            "COMPLIANCE holds here: --mode compliance",
+        );
+        Strength::Bypassable
+    } else {
+        if probe.bypassed {
+            add(
+                Severity::Note,
+                "this identity may bypass GOVERNANCE".to_owned(),
+                "let none of the roles have s3:BypassGovernanceRetention: `deltavault wall check --role ROLE`",
+            );
+        }
+        Strength::Holds
+    };
+    for (key, until) in &probe.left {
+        let until = until.strftime("%Y-%m-%d %H:%MZ");
+        add(
+            Severity::Note,
+            format!("the probe {key} stays, locked until {until}"),
+            "nothing: a vault ignores it",
+        );
+    }
+    (strength, findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound(mode: LockMode) -> LockProbe {
+        LockProbe {
+            mode,
+            put: Locked::Yes,
+            copy: Locked::Yes,
+            ..LockProbe::untried()
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn locks_are_worth_what_became_of_the_objects() {
+        use LockMode::{Compliance, Governance};
+        use Strength::{Bypassable, Holds};
+        let refused = || Locked::Refused("InvalidRequest".to_owned());
+        let cases = [
+            ("sound", sound(Governance), false, Holds, None),
+            ("sound", sound(Compliance), true, Holds, None),
+            (
+                "ignored",
+                LockProbe {
+                    put: Locked::Ignored,
+                    ..sound(Governance)
+                },
+                true,
+                Strength::None,
+                Some(Severity::Breach),
+            ),
+            (
+                "refused",
+                LockProbe {
+                    put: refused(),
+                    ..sound(Governance)
+                },
+                true,
+                Strength::None,
+                Some(Severity::Breach),
+            ),
+            (
+                "deletable",
+                LockProbe {
+                    deleted: true,
+                    ..sound(Compliance)
+                },
+                true,
+                Strength::None,
+                Some(Severity::Breach),
+            ),
+            (
+                "shortened",
+                LockProbe {
+                    shortened: true,
+                    ..sound(Governance)
+                },
+                true,
+                Strength::None,
+                Some(Severity::Breach),
+            ),
+            (
+                "compliance bypassed",
+                LockProbe {
+                    bypassed: true,
+                    ..sound(Compliance)
+                },
+                true,
+                Strength::None,
+                Some(Severity::Breach),
+            ),
+            (
+                "an owner on Amazon",
+                LockProbe {
+                    bypassed: true,
+                    ..sound(Governance)
+                },
+                true,
+                Holds,
+                Some(Severity::Note),
+            ),
+            (
+                "an owner elsewhere",
+                LockProbe {
+                    bypassed: true,
+                    ..sound(Governance)
+                },
+                false,
+                Bypassable,
+                Some(Severity::Warning),
+            ),
+            (
+                "copies unlocked",
+                LockProbe {
+                    copy: Locked::Ignored,
+                    ..sound(Governance)
+                },
+                false,
+                Holds,
+                Some(Severity::Warning),
+            ),
+            (
+                "something stays",
+                LockProbe {
+                    left: vec![("blobs/probe/x".to_owned(), Timestamp::UNIX_EPOCH)],
+                    ..sound(Compliance)
+                },
+                false,
+                Holds,
+                Some(Severity::Note),
+            ),
+            ("untried", LockProbe::untried(), true, Strength::None, None),
+        ];
+        for (name, probe, on_aws, strength, worst) in cases {
+            let (found, findings) = judge(&probe, on_aws);
+            assert_eq!(found, strength, "{name}");
+            let severities = findings.iter().map(|finding| finding.severity);
+            assert_eq!(severities.max(), worst, "{name}");
+        }
+    }
+}

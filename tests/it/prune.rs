@@ -1,0 +1,378 @@
+//! `prune`: what is collected, what never is, and what stops it.
+
+use deltavault::format::{LockMode, VaultKey};
+use deltavault::store::memory::MemoryStore;
+use deltavault::store::{Payload, ReadStore, RestoreStore, WriteStore};
+use deltavault::vault::hold;
+use deltavault::vault::prune::Why;
+use deltavault::{Error, ExitCode};
+use futures::FutureExt as _;
+
+use crate::support::fault_store::{Call, Fault, FaultStore};
+
+use self::yard::{LARGE, Yard, day, doer, keys, objects};
+
+mod holds;
+mod yard;
+
+#[tokio::test]
+async fn an_expired_snapshot_is_collected_in_two_runs_and_the_rest_stays_exact() {
+    for mut yard in [Yard::plain().await, Yard::locked().await] {
+        let first = yard.take(0).await;
+        yard.rewrite().await;
+        let second = yard.take(20).await;
+        let closure = yard.table.closure().await;
+        assert!(yard.prune(29).await.is_idle());
+        yard.holds_only(&[&first, &second]).await;
+
+        // Day 30 is when its promise ends.
+        let marked = yard.prune(30).await;
+        assert_eq!((marked.deleted(), marked.sums.kept), (0, 1));
+        assert!(marked.marked() > 0);
+        let plans = yard.lying(&["prune/"]).await.len();
+        assert_eq!(plans, 1);
+        let waits = yard.prune(32).await;
+        assert!(waits.is_idle(), "{waits:?}");
+        assert_eq!(
+            objects(waits.sums.waits.get(&Why::Expired)),
+            marked.marked()
+        );
+        assert_eq!(yard.lying(&["prune/"]).await.len(), plans);
+        yard.holds_only(&[&first, &second]).await;
+
+        let swept = yard.prune(33).await;
+        assert_eq!(swept.deleted(), marked.marked(), "{swept:?}");
+        assert_eq!(
+            objects(swept.done.deleted.get(&Why::Expired)),
+            swept.deleted()
+        );
+        yard.holds_only(&[&second]).await;
+        yard.is_sound(33).await;
+        assert_eq!(yard.contents(&second).await.unwrap(), closure);
+        assert!(yard.prune(40).await.is_idle());
+
+        // Its record stays, and says what became of it.
+        let history = yard.history().await;
+        assert_eq!(history.snapshots.len(), 2);
+        let error = yard.contents(&first).await.unwrap_err();
+        let vault = yard.vault().await;
+        let snapshot = history.find(first.id).unwrap().unwrap();
+        let why = vault
+            .why_unreadable(error, snapshot, &history, day(40))
+            .await;
+        let Error::Pruned { nearest, .. } = &why else {
+            panic!("{why:?}");
+        };
+        assert_eq!(nearest.len(), 1);
+        assert_eq!(nearest[0].0, second.id);
+        assert!(why.hint().unwrap().contains(&second.id.short()));
+    }
+}
+
+#[tokio::test]
+async fn the_newest_snapshot_is_kept_until_its_table_is_retired() {
+    let mut yard = Yard::plain().await;
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    let second = yard.take(1).await;
+    // A plan that is older than 30 days counts no more.
+    for days in [100, 200, 204] {
+        yard.prune(days).await;
+    }
+    yard.holds_only(&[&second]).await;
+    drop(first);
+
+    let retire = async |days: i64| {
+        let vault = yard.vault().await;
+        hold::retire(&vault, &yard.store, &yard.key(), &doer(day(days))).await
+    };
+    assert!(retire(205).await.unwrap());
+    assert!(!retire(206).await.unwrap());
+    assert_eq!(yard.prune(206).await.deleted(), 0);
+    assert!(yard.prune(208).await.is_idle());
+    assert!(yard.prune(209).await.deleted() > 0);
+    yard.holds_only(&[]).await;
+    // Taken up again: everything is there again, and kept as before.
+    let third = yard.take(210).await;
+    for days in [300, 304, 320] {
+        yard.prune(days).await;
+    }
+    yard.holds_only(&[&third]).await;
+    yard.is_sound(320).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_goes_after_two_grace_periods() {
+    let mut yard = Yard::plain().await;
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    let before = yard.objects().await;
+    // All that comes before the record is done by then.
+    let puts_manifest =
+        |call: &Call| call.method == "put_new" && call.key.starts_with("manifests/");
+    let dying = yard.store.clone();
+    yard.store.before_call(1, puts_manifest, move || {
+        async move { dying.fail_call(1, Fault::Before) }.boxed()
+    });
+    assert!(yard.try_take(1).await.is_err());
+    yard.store.revive();
+    let left = yard.objects().await.len() - before.len();
+    assert!(left > 0);
+    assert!(yard.prune(3).await.is_idle(), "not even three days old");
+    let marked = yard.prune(4).await;
+    assert_eq!(objects(marked.done.marked.get(&Why::Orphan)), left as u64);
+    assert_eq!(yard.prune(7).await.deleted(), left as u64);
+    yard.holds_only(&[&first]).await;
+    yard.is_sound(7).await;
+}
+
+#[tokio::test]
+async fn what_lies_on_top_is_collected_and_what_is_not_the_vaults_is_left_alone() {
+    let mut yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    yard.is_alone = true;
+    yard.take(0).await;
+    yard.rewrite().await;
+    let second = yard.take(1).await;
+    let honest = yard.objects().await;
+    for (key, _) in honest.keys() {
+        yard.store.inner().plant(key, "not what you think");
+    }
+    for name in [
+        "blobs/notes.txt",
+        "blobs/aa/short",
+        "manifests/AA/x",
+        "copies/x",
+    ] {
+        let payload = Payload::from_bytes("mine");
+        let key = name.parse().unwrap();
+        yard.store.put_new(&key, &payload, None).await.unwrap();
+    }
+    let marked = yard.prune(10).await;
+    assert_eq!(
+        objects(marked.done.marked.get(&Why::Planted)),
+        honest.len() as u64
+    );
+    assert_eq!(marked.sums.strangers.amount.objects, 4);
+    assert_eq!(marked.sums.strangers.first.len(), 4);
+    let swept = yard.prune(13).await;
+    assert_eq!(
+        objects(swept.done.deleted.get(&Why::Planted)),
+        honest.len() as u64
+    );
+    let left = yard.objects().await;
+    assert_eq!(left.len(), honest.len() + 4);
+    assert!(honest.keys().all(|place| left.contains_key(place)));
+    yard.is_sound(13).await;
+    assert_eq!(
+        yard.contents(&second).await.unwrap(),
+        yard.table.closure().await
+    );
+}
+
+#[tokio::test]
+async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
+    // By name: what is damaged, and what the refusal says.
+    let cases = [
+        ("gap in the ledger", "is empty"),
+        ("manifest", "damaged"),
+        ("page", "damaged"),
+        ("page gone", "gone"),
+        ("blob gone", "is not there"),
+        ("gap in the events", "is empty"),
+        ("event of another shape", "cannot read"),
+        ("fork", "leaves out"),
+    ];
+    for (case, says) in cases {
+        let mut yard = Yard::plain().await;
+        yard.take(0).await;
+        yard.rewrite().await;
+        let second = yard.take(1).await;
+        yard.rewrite().await;
+        let third = yard.take(2).await;
+        // The first expires; it is marked, and would be collected on day 34.
+        yard.prune(31).await;
+        let inner = yard.store.inner().clone();
+        let remove = async |key: &str| {
+            let key = key.parse().unwrap();
+            let there = inner.attributes(&key, None).await.unwrap();
+            inner.remove(&key, &there.etag).await.unwrap();
+        };
+        let record = |seq| {
+            VaultKey::Record {
+                table: yard.key(),
+                seq,
+            }
+            .to_string()
+        };
+        let event = |seq| {
+            VaultKey::Event {
+                table: yard.key(),
+                seq,
+            }
+            .object_key()
+            .unwrap()
+        };
+        let vault = yard.vault().await;
+        let manifest = vault.manifest(&third.record).await.unwrap();
+        let page = manifest.data_pages[0].page.key.clone();
+        match case {
+            "gap in the ledger" => remove(&record(2)).await,
+            "manifest" => inner.flip_bit(&third.record.manifest.key, None, 9).unwrap(),
+            "page" => inner.flip_bit(&page, None, 9).unwrap(),
+            "page gone" => remove(page.as_str()).await,
+            "blob gone" => {
+                let blob = yard.objects().await;
+                let needed = yard::needs(&vault, &third.record).await;
+                let large = blob
+                    .iter()
+                    .find(|(place, size)| **size == LARGE as u64 && needed.contains_key(*place));
+                remove(large.unwrap().0.0.as_str()).await;
+            }
+            "gap in the events" => {
+                yard.store
+                    .put_new(&event(2), &Payload::from_bytes("{}"), None)
+                    .await
+                    .unwrap();
+            }
+            "event of another shape" => {
+                let text = r#"{"at":"2026-02-01T00:00:00Z","deed":{"hold":{"set":"x"}},"format":1,"principal":"p","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
+                yard.store
+                    .put_new(&event(1), &Payload::from_bytes(text), None)
+                    .await
+                    .unwrap();
+            }
+            _ => {
+                // Two records that build on each other and leave out the third.
+                let forge = async |seq, previous: &deltavault::format::Record, id| {
+                    let mut forged = previous.clone();
+                    forged.previous = Some(deltavault::format::record::Previous {
+                        seq: previous.seq,
+                        sha256: id,
+                    });
+                    forged.seq = seq;
+                    let bytes = forged.encode().unwrap();
+                    let key = record(seq).parse().unwrap();
+                    let payload = Payload::from_bytes(bytes);
+                    yard.store.put_new(&key, &payload, None).await.unwrap();
+                    (forged, payload.sha256)
+                };
+                let (forged, id) = forge(4, &second.record, second.id.0).await;
+                forge(5, &forged, id).await;
+            }
+        }
+        let before = yard.lying(&[""]).await;
+        yard.store.revive();
+        for days in [34, 80] {
+            let error = yard.try_prune(days).await.unwrap_err();
+            assert_eq!(error.exit_code(), ExitCode::Damage, "{case}: {error}");
+            assert!(error.to_string().contains(says), "{case}: {error}");
+            assert!(error.hint().unwrap().contains("verify"), "{case}");
+        }
+        assert_eq!(yard.lying(&[""]).await, before, "{case}");
+        assert_eq!(yard.store.count("delete_versions"), 0, "{case}");
+        assert_eq!(yard.store.count("put_new"), 0, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_scar_stops_nothing() {
+    let mut yard = Yard::plain().await;
+    yard.take(0).await;
+    let key = VaultKey::Record {
+        table: yard.key(),
+        seq: 2,
+    }
+    .object_key()
+    .unwrap();
+    let garbage = Payload::from_bytes("garbage");
+    yard.store.put_new(&key, &garbage, None).await.unwrap();
+    let key = VaultKey::Event {
+        table: yard.key(),
+        seq: 1,
+    }
+    .object_key()
+    .unwrap();
+    yard.store.put_new(&key, &garbage, None).await.unwrap();
+    yard.rewrite().await;
+    let third = yard.take(1).await;
+    yard.prune(31).await;
+    assert!(yard.prune(34).await.deleted() > 0);
+    yard.holds_only(&[&third]).await;
+}
+
+#[tokio::test]
+async fn in_a_replica_with_other_object_versions_nothing_that_may_be_needed_goes() {
+    let mut yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    let second = yard.take(1).await;
+    let replica = MemoryStore::without_locks("s3://replica");
+    for (key, _) in yard.lying(&[""]).await.into_keys() {
+        let (_, bytes) = deltavault::store::read_all(yard.store.inner(), &key, None, u64::MAX)
+            .await
+            .unwrap();
+        // Other writes, other versions.
+        replica.plant(&"x".parse().unwrap(), "x");
+        replica.plant(&key, bytes);
+    }
+    let replica = Yard {
+        store: FaultStore::new(replica),
+        live: yard.live.clone(),
+        table: yard.table,
+        is_alone: true,
+    };
+    let needed = keys(&yard::needs(&replica.vault().await, &second.record).await);
+    for days in [31, 50, 80, 90] {
+        replica.prune(days).await;
+    }
+    assert_eq!(keys(&replica.objects().await), needed);
+    assert_eq!(
+        replica.contents(&second).await.unwrap(),
+        replica.table.closure().await
+    );
+    replica.contents(&first).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_deletes_nothing() {
+    let mut yard = Yard::plain().await;
+    yard.take(0).await;
+    yard.rewrite().await;
+    yard.take(1).await;
+    yard.prune(31).await;
+    let before = yard.objects().await;
+    for skew_minutes in [6, 60 * 24 * 365] {
+        // The store says day 34, this machine says later.
+        yard.set_day(34);
+        let now = day(34) + jiff::SignedDuration::from_mins(skew_minutes);
+        let store = std::sync::Arc::new(yard.store.clone());
+        let patience = deltavault::vault::prune::Patience {
+            grace: yard::GRACE,
+            is_alone: true,
+        };
+        let error = yard::prune_in(yard.vault().await, store, patience, now)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("clock"), "{error}");
+        assert_eq!(yard.objects().await, before);
+    }
+    assert!(yard.prune(34).await.deleted() > 0);
+}
+
+#[tokio::test]
+async fn without_locks_nothing_younger_than_ten_days_is_marked_beside_other_users() {
+    let mut yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    yard.take(0).await;
+    yard.is_alone = false;
+    let orphan = VaultKey::blob(deltavault::ids::Digest::of(b"x"), None)
+        .object_key()
+        .unwrap();
+    yard.set_day(1);
+    yard.store
+        .put_new(&orphan, &Payload::from_bytes("x"), None)
+        .await
+        .unwrap();
+    assert!(yard.prune(10).await.is_idle());
+    assert_eq!(yard.prune(11).await.marked(), 1);
+    assert_eq!(yard.prune(14).await.deleted(), 1);
+}
