@@ -13,6 +13,7 @@ use crate::support::fault_store::{Call, Fault, FaultStore};
 use self::yard::{LARGE, Yard, day, doer, keys, objects};
 
 mod holds;
+mod hostile;
 mod killed;
 mod yard;
 mod year;

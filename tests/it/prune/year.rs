@@ -343,14 +343,14 @@ async fn a_year(lock_mode: LockMode, nights: i64) {
             request.now = now;
             request.run = Id128::from_bytes(rand::random());
             request.trigger = Trigger::Scheduled;
-            request.class = chosen.class;
-            request.promise = chosen.promise;
+            request.policy = policy();
             *opened = Some(chosen.opened);
             let done = snapshotter.take(&source(live), &request).await.unwrap();
+            assert_eq!(done.record.promise, chosen.promise);
             let places = needs(&vault, &done.record).await;
             taken.push((places, chosen.promise));
         }
-        let patience = deltavault::vault::prune::Patience {
+        let patience = vault::prune::Patience {
             grace: GRACE,
             is_alone: true,
         };
