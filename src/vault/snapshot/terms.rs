@@ -198,7 +198,7 @@ impl Terms {
         let refused = |source| Error::LockRefused {
             object: key.to_string(),
             until,
-            source,
+            source: Box::new(source),
         };
         match store.extend_lock(key, version, until).await {
             Ok(Some(proven)) if proven >= until => Ok(proven),
