@@ -11,6 +11,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
+use deltavault::plan::retention::{Ask, Policy};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
@@ -95,8 +96,9 @@ pub(crate) fn request(uri: &str, hours: i64) -> SnapshotRequest {
         },
         scope: Scope::Live,
         trigger: Trigger::Manual,
-        class: "default".to_owned(),
-        promise: now + jiff::SignedDuration::from_hours(30 * 24),
+        policy: Policy::default(),
+        ask: Ask::default(),
+        max_commit: None,
         now,
         run: Id128::from_bytes([run; 16]),
         set: None,
