@@ -3,7 +3,10 @@
 //! Pure: what a bucket says of itself and what a server answered come in as values, and findings with their remedy go
 //! out. The calls are made by [`crate::store::s3`].
 
+pub mod call;
+pub mod judge;
 pub mod lint;
 pub mod locks;
+pub mod matrix;
 pub mod policy;
 pub mod state;

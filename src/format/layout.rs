@@ -17,6 +17,12 @@ use crate::ids::{Digest, Id128, InvalidId, ObjectKey, Timestamp};
 pub const TABLES_PREFIX: &str = "tables/";
 /// The prefix of files and packs.
 pub const BLOBS_PREFIX: &str = "blobs/";
+/// The prefix of pages.
+pub const PAGES_PREFIX: &str = "pages/";
+/// Where a probe lies as a record would.
+pub const PROBE_LEDGER: &str = "tables/probe/ledger/";
+/// Where a probe lies as an event would.
+pub const PROBE_EVENTS: &str = "tables/probe/events/";
 /// The prefix of the sets.
 pub const SETS_PREFIX: &str = "sets/";
 /// The prefix of the prune plans.
@@ -263,6 +269,9 @@ impl fmt::Display for VaultKey {
 /// Probes are put to see what a server and its policies do with them, where they do it with what counts. No key of the
 /// vault is spelled so.
 pub fn probe_key(prefix: &str, id: Id128) -> String {
+    if matches!(prefix, PROBE_LEDGER | PROBE_EVENTS) {
+        return format!("{prefix}{id}");
+    }
     format!("{prefix}{PROBES}/{id}")
 }
 
@@ -395,19 +404,18 @@ mod tests {
             PRUNE_PREFIX,
             "runs/",
             SETS_PREFIX,
-            "tables/probe/ledger/",
-            "tables/probe/events/",
+            PROBE_LEDGER,
+            PROBE_EVENTS,
         ] {
-            // Below a table, the folder is there already.
-            let prefix = prefix
-                .replace("probe/ledger/", "")
-                .replace("probe/events/", "");
-            let key = probe_key(&prefix, id);
+            let key = probe_key(prefix, id);
             assert!(is_probe(&key), "{key}");
             assert_eq!(VaultKey::parse(&key), None, "{key}");
             assert_eq!(table_of(&key), None, "{key}");
         }
-        assert!(is_probe(&format!("tables/probe/ledger/{HEX}")));
+        assert_eq!(
+            probe_key(PROBE_LEDGER, id),
+            format!("tables/probe/ledger/{HEX}")
+        );
         for stranger in [
             "blobs/probe/x".to_owned(),
             format!("blobs/probe/{}", HEX.to_uppercase()),

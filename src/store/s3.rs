@@ -34,6 +34,7 @@ mod parts;
 pub mod prober;
 mod prune;
 mod retry;
+pub mod walls;
 mod write;
 
 pub use client::{Keys, S3Client, S3Settings};

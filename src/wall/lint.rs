@@ -141,7 +141,7 @@ impl Lint<'_> {
         };
         let remedy = set_default_retention(self.expected);
         match (default, is_locked) {
-            (None, false) => {}
+            (None, false) => self.no_locks(),
             (None, true) => self.add(
                 Severity::Warning,
                 "default-retention",
@@ -150,15 +150,18 @@ impl Lint<'_> {
                     .to_owned(),
                 remedy,
             ),
-            (Some(default), false) => self.add(
-                Severity::Note,
-                "default-retention",
-                format!(
-                    "the bucket locks every new object for {} days, also those of a vault without locks",
-                    default.days
-                ),
-                "nothing, if that is meant".to_owned(),
-            ),
+            (Some(default), false) => {
+                self.no_locks();
+                self.add(
+                    Severity::Note,
+                    "default-retention",
+                    format!(
+                        "the bucket locks every new object for {} days, also those of a vault without locks",
+                        default.days
+                    ),
+                    "nothing, if that is meant".to_owned(),
+                );
+            }
             (Some(default), true) => {
                 if default.mode != lock_mode {
                     let what = format!(
@@ -184,6 +187,18 @@ impl Lint<'_> {
                 }
             }
         }
+    }
+
+    fn no_locks(&mut self) {
+        self.add(
+            Severity::Warning,
+            "object-lock",
+            "the vault was made without locks: whoever may delete in the bucket can delete it"
+                .to_owned(),
+            "make another vault that locks, `deltavault init --mode governance` or `compliance`, and take the snapshots into \
+             that"
+                .to_owned(),
+        );
     }
 
     fn versioning(&mut self, found: &Asked<Versioning>) {

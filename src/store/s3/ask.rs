@@ -24,6 +24,8 @@ pub struct Refusal {
     pub code: String,
     /// The message.
     pub message: String,
+    /// What the server calls itself.
+    pub server: String,
 }
 
 impl Refusal {
@@ -33,6 +35,7 @@ impl Refusal {
             status,
             code,
             message,
+            ..
         } = self;
         match (code.is_empty(), message.is_empty()) {
             (true, _) => format!("HTTP {status}"),
@@ -91,6 +94,7 @@ where
                     status: context.raw().status().as_u16(),
                     code: clip(context.err().code().unwrap_or_default()),
                     message: clip(context.err().message().unwrap_or_default()),
+                    server: clip(context.raw().headers().get("server").unwrap_or_default()),
                 }),
                 _ => None,
             };
@@ -143,6 +147,7 @@ mod tests {
             status: 403,
             code: code.to_owned(),
             message: message.to_owned(),
+            server: String::new(),
         };
         assert_eq!(refusal("", "").told(), "HTTP 403");
         assert_eq!(

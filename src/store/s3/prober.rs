@@ -5,18 +5,25 @@
 
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+    ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
+    ObjectLockRetentionMode, StorageClass,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::utf8_percent_encode;
 
 use super::S3Store;
-use super::ask::ask;
+use super::ask::{ask, clip};
 use super::client::S3Client;
 use super::write::{COPY_SOURCE, date};
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
 
+mod bucket;
+mod objects;
+
+pub use self::bucket::Settings;
 pub use super::ask::Refusal;
 
 /// Makes calls in one bucket under one identity.
@@ -36,6 +43,32 @@ pub struct Lock {
     pub mode: LockMode,
     /// Its end.
     pub until: Timestamp,
+}
+
+/// In which way an object is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Put {
+    /// The lock to ask for.
+    pub lock: Option<Lock>,
+    /// Whether also over what is there.
+    pub over_others: bool,
+    /// What else the put asks for.
+    pub also: Option<Extra>,
+}
+
+/// What else a put can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extra {
+    /// A legal hold.
+    Hold,
+    /// Another storage class.
+    Class,
+    /// An ACL.
+    Acl,
+    /// Tags.
+    Tags,
+    /// To be encrypted with a key that only the caller has.
+    CustomerKey,
 }
 
 /// An object as it is found.
@@ -62,6 +95,16 @@ impl S3Store {
 }
 
 impl Prober {
+    /// Whether the server is another one than AWS.
+    pub fn has_own_endpoint(&self) -> bool {
+        self.client.has_own_endpoint()
+    }
+
+    /// Whether calls go by TLS.
+    pub fn has_tls(&self) -> bool {
+        !self.client.service().starts_with("http://")
+    }
+
     pub(super) fn unanswered(&self, key: &str, kind: StoreErrorKind) -> StoreError {
         StoreError {
             action: "probe",
@@ -80,18 +123,51 @@ impl Prober {
         body: &[u8],
         lock: Option<Lock>,
     ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
-        let (mode, until) = headers(lock);
+        let put = Put {
+            lock,
+            ..Put::default()
+        };
+        self.put_with(key, body, &put).await
+    }
+
+    /// Puts an object in a way.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn put_with(
+        &self,
+        key: &str,
+        body: &[u8],
+        put: &Put,
+    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+        let (mode, until) = headers(put.lock);
         let call = || {
-            self.client
+            let call = self
+                .client
                 .s3()
                 .put_object()
                 .bucket(&self.bucket)
                 .key(key)
                 .body(ByteStream::from(body.to_vec()))
-                .if_none_match("*")
+                .set_if_none_match((!put.over_others).then(|| "*".to_owned()))
                 .set_object_lock_mode(mode.clone())
-                .set_object_lock_retain_until_date(until)
-                .send()
+                .set_object_lock_retain_until_date(until);
+            match put.also {
+                None => call,
+                Some(Extra::Hold) => {
+                    call.object_lock_legal_hold_status(ObjectLockLegalHoldStatus::On)
+                }
+                // A class that every server has, and that no vault is written in.
+                Some(Extra::Class) => call.storage_class(StorageClass::ReducedRedundancy),
+                // It gives nothing to anybody.
+                Some(Extra::Acl) => call.acl(ObjectCannedAcl::Private),
+                Some(Extra::Tags) => call.tagging("probe=1"),
+                Some(Extra::CustomerKey) => call
+                    .sse_customer_algorithm("AES256")
+                    .sse_customer_key(STANDARD.encode([7; 32]))
+                    .sse_customer_key_md5("y4HAEFCYWuvAXWFTtA1Qpg=="),
+            }
+            .send()
         };
         let answer = ask(&self.client, call).await;
         let answer = answer.map_err(|kind| self.unanswered(key, kind))?;

@@ -1,4 +1,4 @@
-//! Checks one table: its ledger, the rules of its records, and each of its manifests and pages once.
+//! Checks one table: its ledger, the rules of its records, its events, and each of its manifests and pages once.
 
 use std::collections::{BTreeSet, HashMap};
 

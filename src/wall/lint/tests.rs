@@ -346,7 +346,10 @@ fn a_vault_without_locks_is_told_what_its_bucket_lacks_and_does() {
     assert_eq!(told(&none, &without), [(Severity::Warning, "object-lock")]);
     assert_eq!(
         told(&good(), &without),
-        [(Severity::Note, "default-retention")]
+        [
+            (Severity::Warning, "object-lock"),
+            (Severity::Note, "default-retention")
+        ]
     );
 }
 

@@ -1,0 +1,241 @@
+//! Calls on a bucket's configuration, each with the very setting that is there: let through, it changes nothing.
+//!
+//! What is not set is sent in a form that no server takes, so that only the right to send it is found out.
+
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, BucketVersioningStatus, ObjectLockConfiguration,
+    OwnershipControls, PublicAccessBlockConfiguration, ReplicationConfiguration,
+    ServerSideEncryptionConfiguration, VersioningConfiguration,
+};
+
+use super::{Probed, Prober};
+use crate::store::StoreError;
+use crate::store::s3::ask::{Answered, ask};
+use crate::store::s3::walls::Config;
+
+/// A policy that no server takes.
+const NO_POLICY: &str = "{}";
+
+/// A bucket's configuration as the SDK has it, to be sent again.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    policy: Setting<String>,
+    lifecycle: Setting<BucketLifecycleConfiguration>,
+    versioning: Setting<BucketVersioningStatus>,
+    encryption: Setting<ServerSideEncryptionConfiguration>,
+    replication: Setting<ReplicationConfiguration>,
+    locks: Setting<ObjectLockConfiguration>,
+    public_access: Setting<PublicAccessBlockConfiguration>,
+    ownership: Setting<OwnershipControls>,
+}
+
+#[derive(Debug, Clone)]
+enum Setting<T> {
+    /// It is set so.
+    Is(T),
+    /// Nothing is set.
+    Unset,
+    /// It cannot be known; why.
+    Unknown(String),
+}
+
+impl<T> Setting<T> {
+    fn read<A>(answer: Answered<A>, read: impl FnOnce(A) -> Option<T>) -> Self {
+        match answer {
+            Ok(answer) => read(answer).map_or(Self::Unset, Self::Is),
+            Err(refusal) if refusal.is_not_offered() => {
+                Self::Unknown("the server has no such call".to_owned())
+            }
+            Err(refusal) if refusal.status == 404 => Self::Unset,
+            Err(refusal) => Self::Unknown(format!(
+                "what is set cannot be read, to be sent again: {}",
+                refusal.told()
+            )),
+        }
+    }
+}
+
+impl Prober {
+    /// Reads everything that is set.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn settings(&self) -> Result<Settings, StoreError> {
+        let (client, bucket) = (&self.client, self.bucket.as_str());
+        let s3 = client.s3();
+        let (policy, lifecycle, versioning, encryption, replication, locks, public, owner) = futures::join!(
+            ask(client, || s3.get_bucket_policy().bucket(bucket).send()),
+            ask(client, || s3
+                .get_bucket_lifecycle_configuration()
+                .bucket(bucket)
+                .send()),
+            ask(client, || s3.get_bucket_versioning().bucket(bucket).send()),
+            ask(client, || s3.get_bucket_encryption().bucket(bucket).send()),
+            ask(client, || s3.get_bucket_replication().bucket(bucket).send()),
+            ask(client, || s3
+                .get_object_lock_configuration()
+                .bucket(bucket)
+                .send()),
+            ask(client, || s3
+                .get_public_access_block()
+                .bucket(bucket)
+                .send()),
+            ask(client, || s3
+                .get_bucket_ownership_controls()
+                .bucket(bucket)
+                .send()),
+        );
+        let read = || {
+            Ok(Settings {
+                policy: Setting::read(policy?, |it| it.policy),
+                lifecycle: Setting::read(lifecycle?, |it| {
+                    let rules = BucketLifecycleConfiguration::builder().set_rules(it.rules);
+                    rules.build().ok()
+                }),
+                versioning: Setting::read(versioning?, |it| it.status),
+                encryption: Setting::read(encryption?, |it| {
+                    it.server_side_encryption_configuration
+                }),
+                replication: Setting::read(replication?, |it| it.replication_configuration),
+                locks: Setting::read(locks?, |it| it.object_lock_configuration),
+                public_access: Setting::read(public?, |it| it.public_access_block_configuration),
+                ownership: Setting::read(owner?, |it| it.ownership_controls),
+            })
+        };
+        read().map_err(|kind| self.unanswered("", kind))
+    }
+
+    /// Whether the bucket's configuration may be read: one setting that every server has.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub async fn read_versioning(&self) -> Result<Probed<()>, StoreError> {
+        let call = || {
+            let s3 = self.client.s3();
+            s3.get_bucket_versioning().bucket(&self.bucket).send()
+        };
+        let answer = ask(&self.client, call).await;
+        let answer = answer.map_err(|kind| self.unanswered("", kind))?;
+        Ok(answer.map(|_| ()))
+    }
+
+    /// Sends what is set again, or, where nothing is, what no server takes. `Err` in the answer's place is why a call was
+    /// not made.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    #[expect(clippy::too_many_lines, reason = "one arm a setting")]
+    pub(in crate::store::s3) async fn set_again(
+        &self,
+        what: Config,
+        settings: &Settings,
+    ) -> Result<Result<Probed<()>, String>, StoreError> {
+        let (client, bucket) = (&self.client, self.bucket.as_str());
+        let s3 = client.s3();
+        macro_rules! again {
+            ($setting:expr, $unset:expr, $send:expr) => {{
+                let value = match $setting {
+                    Setting::Is(value) => Some(value.clone()),
+                    Setting::Unset => $unset,
+                    Setting::Unknown(why) => return Ok(Err(why.clone())),
+                };
+                let Some(value) = value else {
+                    return Ok(Err("nothing is set that could be sent again".to_owned()));
+                };
+                ask(client, || $send(value.clone()))
+                    .await
+                    .map(|answer| answer.map(|_| ()))
+            }};
+        }
+        let answer = match what {
+            Config::Policy => again!(
+                &settings.policy,
+                Some(NO_POLICY.to_owned()),
+                |it: String| s3.put_bucket_policy().bucket(bucket).policy(it).send()
+            ),
+            Config::DeletePolicy => match &settings.policy {
+                Setting::Unset => ask(client, || s3.delete_bucket_policy().bucket(bucket).send())
+                    .await
+                    .map(|answer| answer.map(|_| ())),
+                Setting::Is(_) => {
+                    let why = "there is a policy, and deleting it would be the damage";
+                    return Ok(Err(why.to_owned()));
+                }
+                Setting::Unknown(why) => return Ok(Err(why.clone())),
+            },
+            Config::Lifecycle => again!(
+                &settings.lifecycle,
+                BucketLifecycleConfiguration::builder()
+                    .set_rules(Some(Vec::new()))
+                    .build()
+                    .ok(),
+                |it| s3
+                    .put_bucket_lifecycle_configuration()
+                    .bucket(bucket)
+                    .lifecycle_configuration(it)
+                    .send()
+            ),
+            Config::Versioning => again!(&settings.versioning, None, |it| s3
+                .put_bucket_versioning()
+                .bucket(bucket)
+                .versioning_configuration(VersioningConfiguration::builder().status(it).build())
+                .send()),
+            Config::Encryption => again!(
+                &settings.encryption,
+                ServerSideEncryptionConfiguration::builder()
+                    .set_rules(Some(Vec::new()))
+                    .build()
+                    .ok(),
+                |it| s3
+                    .put_bucket_encryption()
+                    .bucket(bucket)
+                    .server_side_encryption_configuration(it)
+                    .send()
+            ),
+            Config::Replication => again!(
+                &settings.replication,
+                ReplicationConfiguration::builder()
+                    .role("")
+                    .set_rules(Some(Vec::new()))
+                    .build()
+                    .ok(),
+                |it| s3
+                    .put_bucket_replication()
+                    .bucket(bucket)
+                    .replication_configuration(it)
+                    .send()
+            ),
+            Config::Locks => again!(
+                &settings.locks,
+                Some(ObjectLockConfiguration::builder().build()),
+                |it| s3
+                    .put_object_lock_configuration()
+                    .bucket(bucket)
+                    .object_lock_configuration(it)
+                    .send()
+            ),
+            Config::PublicAccess => again!(&settings.public_access, None, |it| s3
+                .put_public_access_block()
+                .bucket(bucket)
+                .public_access_block_configuration(it)
+                .send()),
+            Config::Ownership => again!(
+                &settings.ownership,
+                OwnershipControls::builder()
+                    .set_rules(Some(Vec::new()))
+                    .build()
+                    .ok(),
+                |it| s3
+                    .put_bucket_ownership_controls()
+                    .bucket(bucket)
+                    .ownership_controls(it)
+                    .send()
+            ),
+            // Refused by every server for what is in it.
+            Config::DeleteBucket => ask(client, || s3.delete_bucket().bucket(bucket).send())
+                .await
+                .map(|answer| answer.map(|_| ())),
+        };
+        answer.map(Ok).map_err(|kind| self.unanswered("", kind))
+    }
+}

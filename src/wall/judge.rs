@@ -1,0 +1,252 @@
+//! Judges a call by what became of it: by what is there afterwards, and only then by what the server said.
+
+use super::call::Call;
+use super::matrix::{Expected, Server, expected, gap};
+use crate::format::LockMode;
+use crate::iam::Role;
+
+/// What became of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// What the server said.
+    pub answer: Answer,
+    /// What was seen afterwards.
+    pub effect: Effect,
+}
+
+/// What a server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// That it is done.
+    Done,
+    /// That it is not; status, code, and all of it for people.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The error code.
+        code: String,
+        /// Status, code and message.
+        told: String,
+    },
+    /// Nothing: the call was not made; why.
+    NotMade(String),
+}
+
+/// What was seen after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// What it asks for has happened.
+    Happened,
+    /// Everything is as it was.
+    Nothing,
+    /// The call was made so that it can change nothing: against a name that is taken on the condition that it is free, or
+    /// with the very setting that is there. Whether it was let through is told by what the server says.
+    Harmless,
+}
+
+/// What is proven of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is refused, or without effect.
+    Refused,
+    /// It is let through.
+    Allowed,
+    /// Neither; why.
+    NotProven(String),
+}
+
+/// A call of a role, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The call.
+    pub call: Call,
+    /// What it should come to.
+    pub expected: Expected,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What the server said.
+    pub said: String,
+}
+
+impl Row {
+    /// Whether the wall, or the role's policy, is not as designed.
+    pub fn is_finding(&self) -> bool {
+        match (self.expected, &self.outcome) {
+            (Expected::Allowed, Outcome::Refused) | (Expected::Refused, Outcome::Allowed) => true,
+            (Expected::Allowed, Outcome::Allowed | Outcome::NotProven(_))
+            | (Expected::Refused, Outcome::Refused | Outcome::NotProven(_)) => false,
+        }
+    }
+
+    /// What to do about a finding.
+    pub fn remedy(&self, role: Role) -> String {
+        match self.expected {
+            Expected::Allowed => format!(
+                "the role cannot do its work: attach what `deltavault iam render --role {role}` prints"
+            ),
+            Expected::Refused => format!(
+                "attach what `deltavault iam render --role {role}` prints and nothing else, and the bucket policy of \
+                 `iam render --document bucket-policy`"
+            ),
+        }
+    }
+}
+
+/// Judges what became of a role's call.
+pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: LockMode) -> Row {
+    let expected = expected(role, call);
+    let mut outcome = outcome(seen);
+    if let (Expected::Refused, Outcome::Allowed) = (expected, &outcome)
+        && let Some(reason) = gap(server, role, call, mode)
+    {
+        outcome = Outcome::NotProven(reason.to_owned());
+    }
+    Row {
+        call,
+        expected,
+        outcome,
+        said: match &seen.answer {
+            Answer::Done => "done".to_owned(),
+            Answer::Refused { told, .. } => told.clone(),
+            Answer::NotMade(why) => why.clone(),
+        },
+    }
+}
+
+fn outcome(seen: &Observation) -> Outcome {
+    match (seen.effect, &seen.answer) {
+        (_, Answer::NotMade(why)) => Outcome::NotProven(why.clone()),
+        (Effect::Happened, _) | (Effect::Harmless, Answer::Done) => Outcome::Allowed,
+        // Whatever the server said.
+        (Effect::Nothing, Answer::Done | Answer::Refused { .. }) => Outcome::Refused,
+        (Effect::Harmless, Answer::Refused { status, code, told }) => {
+            match (*status, code.as_str()) {
+                (401 | 403, _) | (_, "AccessDenied") => Outcome::Refused,
+                (405 | 501, _) | (_, "NotImplemented" | "MethodNotAllowed") => {
+                    Outcome::NotProven("the server has no such call".to_owned())
+                }
+                // Past the right to make the call, it failed for what it says, as it was meant to.
+                (400..=499, _) => Outcome::Allowed,
+                _ => Outcome::NotProven(told.clone()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, code: &str) -> Answer {
+        Answer::Refused {
+            status,
+            code: code.to_owned(),
+            told: format!("{code} (HTTP {status})"),
+        }
+    }
+
+    #[test]
+    fn what_is_there_afterwards_decides_and_then_what_was_said() {
+        let unknown = |why: &str| Outcome::NotProven(why.to_owned());
+        for (effect, answer, wanted) in [
+            // A success that did nothing, and a refusal that did not hold.
+            (Effect::Nothing, Answer::Done, Outcome::Refused),
+            (
+                Effect::Happened,
+                refused(403, "AccessDenied"),
+                Outcome::Allowed,
+            ),
+            (
+                Effect::Nothing,
+                refused(400, "InvalidRequest"),
+                Outcome::Refused,
+            ),
+            (
+                Effect::Nothing,
+                refused(500, "InternalError"),
+                Outcome::Refused,
+            ),
+            (Effect::Happened, Answer::Done, Outcome::Allowed),
+            (Effect::Harmless, Answer::Done, Outcome::Allowed),
+            (
+                Effect::Harmless,
+                refused(403, "AccessDenied"),
+                Outcome::Refused,
+            ),
+            (Effect::Harmless, refused(403, ""), Outcome::Refused),
+            (
+                Effect::Harmless,
+                refused(412, "PreconditionFailed"),
+                Outcome::Allowed,
+            ),
+            (
+                Effect::Harmless,
+                refused(400, "MalformedPolicy"),
+                Outcome::Allowed,
+            ),
+            (
+                Effect::Harmless,
+                refused(409, "BucketNotEmpty"),
+                Outcome::Allowed,
+            ),
+            (
+                Effect::Harmless,
+                refused(404, "NoSuchKey"),
+                Outcome::Allowed,
+            ),
+            (
+                Effect::Harmless,
+                refused(501, "NotImplemented"),
+                unknown("the server has no such call"),
+            ),
+            (
+                Effect::Harmless,
+                refused(503, "SlowDown"),
+                unknown("SlowDown (HTTP 503)"),
+            ),
+            (
+                Effect::Nothing,
+                Answer::NotMade("why".into()),
+                unknown("why"),
+            ),
+        ] {
+            let seen = Observation { answer, effect };
+            assert_eq!(outcome(&seen), wanted, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_of_the_server_is_told_from_a_missing_wall() {
+        let through = Observation {
+            answer: Answer::Done,
+            effect: Effect::Happened,
+        };
+        let row = |server, call| {
+            judge(
+                Role::Snapshotter,
+                call,
+                &through,
+                server,
+                LockMode::Compliance,
+            )
+        };
+        assert!(row(Server::Aws, Call::Overwrite).is_finding());
+        let known = row(Server::Minio, Call::Overwrite);
+        assert!(matches!(known.outcome, Outcome::NotProven(_)) && !known.is_finding());
+        assert!(row(Server::Minio, Call::Delete).is_finding());
+        assert!(!row(Server::Minio, Call::CreateBlob).is_finding());
+        let held = Observation {
+            answer: refused(403, "AccessDenied"),
+            effect: Effect::Nothing,
+        };
+        let row = judge(
+            Role::Snapshotter,
+            Call::CreateBlob,
+            &held,
+            Server::Aws,
+            LockMode::Compliance,
+        );
+        assert!(row.is_finding());
+        assert!(row.remedy(Role::Snapshotter).contains("--role snapshotter"));
+    }
+}
