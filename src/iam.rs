@@ -171,11 +171,18 @@ pub fn uses_vault_file(document: Document, flavor: Flavor) -> bool {
 /// Every variant of [`IamError`]: a value is missing or cannot be used, or MinIO has no such document.
 pub fn render(document: Document, params: &Params, flavor: Flavor) -> Result<Rendered, IamError> {
     match (flavor, document) {
-        (Flavor::Aws, _) => Ok(Rendered {
-            policy: render::fill(document, params)?,
-            not_enforced: Vec::new(),
-        }),
-        (Flavor::Minio, Document::Role(role)) => minio::render(role, params),
+        (Flavor::Aws, _) => Ok(without_tls(
+            render::fill(document, params)?,
+            Vec::new(),
+            params,
+        )),
+        (Flavor::Minio, Document::Role(role)) => {
+            let Rendered {
+                policy,
+                not_enforced,
+            } = minio::render(role, params)?;
+            Ok(without_tls(policy, not_enforced, params))
+        }
         (
             Flavor::Minio,
             Document::Trust
@@ -184,5 +191,29 @@ pub fn render(document: Document, params: &Params, flavor: Flavor) -> Result<Ren
             | Document::KmsKeyPolicy
             | Document::Scp,
         ) => Err(IamError::NotOnMinio { document }),
+    }
+}
+
+/// Leaves out what refuses calls without TLS, where that was asked for.
+fn without_tls(
+    mut policy: Policy,
+    mut not_enforced: Vec<NotEnforced>,
+    params: &Params,
+) -> Rendered {
+    const SID: &str = "DenyPlainHttp";
+    let before = policy.statement.len();
+    policy
+        .statement
+        .retain(|one| !(params.plain_http && one.sid == SID));
+    if policy.statement.len() < before {
+        not_enforced.push(NotEnforced {
+            sid: Some(SID.to_owned()),
+            reason: "--plain-http lets calls without TLS through, which anybody on the way can read and repeat"
+                .to_owned(),
+        });
+    }
+    Rendered {
+        policy,
+        not_enforced,
     }
 }

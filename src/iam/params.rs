@@ -91,6 +91,8 @@ pub struct Params {
     pub trusted: Vec<String>,
     /// What who takes on a role has to say.
     pub external_id: Option<String>,
+    /// Whether calls without TLS are let through, for a server in a closed network.
+    pub plain_http: bool,
 }
 
 impl Params {
@@ -118,6 +120,7 @@ impl Params {
             break_glass: Vec::new(),
             trusted: Vec::new(),
             external_id: None,
+            plain_http: false,
         };
         params.set_days(
             Self::SHORTEST_DAYS,

@@ -13,7 +13,9 @@ use crate::support::fault_store::{Call, Fault, FaultStore};
 use self::yard::{LARGE, Yard, day, doer, keys, objects};
 
 mod holds;
+mod killed;
 mod yard;
+mod year;
 
 #[tokio::test]
 async fn an_expired_snapshot_is_collected_in_two_runs_and_the_rest_stays_exact() {

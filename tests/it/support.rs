@@ -1,7 +1,10 @@
 //! What several tests need.
 
+pub(crate) mod attempts;
 pub(crate) mod corpus;
+pub(crate) mod evaluate;
 pub(crate) mod fault_store;
+pub(crate) mod ministack;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod s3_scene;

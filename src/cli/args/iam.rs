@@ -56,6 +56,9 @@ pub(crate) struct IamRenderArgs {
     /// Take objects of CLASS; repeatable [STANDARD, and the configuration's]
     #[arg(long, value_name = "CLASS")]
     pub(crate) storage_class: Vec<String>,
+    /// Let calls without TLS through, for a server in a closed network [refused]
+    #[arg(long)]
+    pub(crate) plain_http: bool,
     /// The partition of AWS
     #[arg(long, value_name = "NAME", default_value = "aws")]
     pub(crate) partition: String,

@@ -88,6 +88,7 @@ impl IamRenderRequest {
             break_glass: args.break_glass.clone(),
             trusted: args.trust.clone(),
             external_id: args.external_id.clone(),
+            plain_http: args.plain_http,
             ..Params::new(Location::parse(vault)?)
         };
         if let Some(told) = self.told {

@@ -4,8 +4,7 @@
 
 use std::iter::Peekable;
 
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -94,7 +93,8 @@ impl<'a> Gather<'a> {
                 return Ok(None);
             };
             if self.listing.is_none() {
-                self.listing = Some(self.store.list_versions(prefix, None));
+                // Asked on after its end, as long as there are facts behind it.
+                self.listing = Some(self.store.list_versions(prefix, None).fuse().boxed());
             }
             self.fill().await?;
             let listed = self.row.as_ref().map(|row| row.key().clone());

@@ -1,4 +1,4 @@
-//! Checks one table: its ledger, the rules of its records, and each of its manifests and pages once.
+//! Checks one table: its ledger, the rules of its records, its events, and each of its manifests and pages once.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -100,6 +100,7 @@ impl Verify<'_, '_> {
         self.report.records += newest_first.len() as u64;
         self.ledger(table, first, &history).await?;
         self.on_top(Some(table), &ledger, false).await?;
+        self.events(table, key).await?;
 
         let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();
         let mut known: HashMap<Place, usize> = HashMap::new();
@@ -129,6 +130,25 @@ impl Verify<'_, '_> {
             self.note_moved(&users, object.as_str());
         }
         Ok(())
+    }
+
+    /// Tells what there is to say about the events: what is held and what was given up hangs on their chain.
+    async fn events(&mut self, table: usize, key: &TableKey) -> Result<(), Error> {
+        let prefix = layout::events_prefix(key);
+        let chain = match self.vault.events(key).await {
+            Ok(chain) => chain,
+            Err(error) => return self.tell_alone(Some(table), &prefix, not_read(&error)),
+        };
+        for finding in &chain.findings {
+            let (seq, problem) = ledger_problem(finding);
+            let table_key = key.clone();
+            let event = VaultKey::Event {
+                table: table_key,
+                seq,
+            };
+            self.tell_alone(Some(table), &event.to_string(), problem)?;
+        }
+        self.on_top(Some(table), &prefix, false).await
     }
 
     /// Tells what there is to say about the ledger and its records.
