@@ -51,4 +51,5 @@ mod unchanged;
 mod verify;
 mod verify_locks;
 mod verify_rules;
+mod walls;
 mod ways;

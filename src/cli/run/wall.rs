@@ -25,7 +25,7 @@ pub(super) async fn check(args: WallCheckArgs, context: &mut Context) -> Result<
             rule: "a folder has no walls: whoever may delete it can delete the vault",
         });
     };
-    let policy = bucket_policy(&args, &open)?;
+    let policy = bucket_policy(&args, &open, store)?;
     let findings = judge_bucket(store, &open, policy.as_ref()).await?;
     let mut done = WallDone {
         vault: open.place.uri().to_owned(),
@@ -50,7 +50,11 @@ pub(super) async fn check(args: WallCheckArgs, context: &mut Context) -> Result<
 }
 
 /// The bucket policy as it should be, where it was told who is who.
-fn bucket_policy(args: &WallCheckArgs, open: &OpenVault) -> Result<Option<Value>, Error> {
+fn bucket_policy(
+    args: &WallCheckArgs,
+    open: &OpenVault,
+    store: &S3Store,
+) -> Result<Option<Value>, Error> {
     let Some(account) = &args.account else {
         return Ok(None);
     };
@@ -59,6 +63,7 @@ fn bucket_policy(args: &WallCheckArgs, open: &OpenVault) -> Result<Option<Value>
         break_glass: args.break_glass.clone(),
         role_prefix: args.role_prefix.clone(),
         kms_key: args.kms_key.clone(),
+        plain_http: !store.prober().has_tls(),
         ..Params::new(Location::parse(open.place.uri())?)
     };
     params.set_vault_file(open.vault.file());
