@@ -14,6 +14,7 @@ use crate::format::ledger::{LedgerError, PrefixError};
 use crate::iam::IamError;
 use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
+use crate::plan::price::{NanoUsd, TerabyteMonths};
 use crate::plan::retention::RetentionError;
 use crate::progress::PlannedWork;
 use crate::sort::SortError;
@@ -470,6 +471,32 @@ pub enum Error {
         count: usize,
     },
 
+    /// An object could not be locked for as long as a snapshot promises; the snapshot was not published.
+    #[error("lock {object} until {until}")]
+    LockRefused {
+        /// Its key.
+        object: String,
+        /// Until when.
+        until: Timestamp,
+        /// What the store said.
+        #[source]
+        source: StoreError,
+    },
+    /// A snapshot would bind its owner to more than the configuration allows; nothing was copied.
+    #[error(
+        "a snapshot of {table} newly commits to {volume} terabyte-months, about {estimate} USD, and the limit is {limit}"
+    )]
+    CommitsTooMuch {
+        /// The table.
+        table: String,
+        /// How much for how long.
+        volume: TerabyteMonths,
+        /// What it costs by the list.
+        estimate: NanoUsd,
+        /// What may be committed to.
+        limit: NanoUsd,
+    },
+
     /// The system lacks what every command needs: threads, signals.
     #[error("start to work")]
     Start(#[source] io::Error),
@@ -559,6 +586,8 @@ impl Error {
             | Self::VersionNotHeld { .. }
             | Self::NothingHeldAt { .. }
             | Self::NotATable { .. }
+            | Self::LockRefused { .. }
+            | Self::CommitsTooMuch { .. }
             | Self::SourceFileMissing { .. }
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }

@@ -205,6 +205,12 @@ pub(crate) struct SnapshotArgs {
     /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
+    /// Keep it until TIME, whatever its class says [as its class says]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retain_until: Option<String>,
+    /// Refuse a table's snapshot that newly commits to more than X dollars of storage [max_commit_usd of the configuration]
+    #[arg(long, value_name = "X", value_parser = parse_usd)]
+    pub(crate) max_commit_usd: Option<NanoUsd>,
     /// Build on nothing from snapshot ID on; repeatable
     #[arg(long, value_name = "ID")]
     pub(crate) distrust: Vec<SnapshotPrefix>,

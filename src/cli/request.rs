@@ -143,6 +143,10 @@ pub(crate) struct SnapshotRequest {
     pub(crate) tables: Vec<TableToTake>,
     /// The class asked for; known to the configuration.
     pub(crate) class: Option<String>,
+    /// The end of the promise asked for.
+    pub(crate) retain_until: Option<When>,
+    /// The most to newly commit to, for one table.
+    pub(crate) max_commit_usd: Option<NanoUsd>,
     /// Why.
     pub(crate) trigger: Trigger,
     /// Whether the plan is all that is wanted.
@@ -416,6 +420,11 @@ impl SnapshotRequest {
         Ok(Self {
             tables,
             class: args.class,
+            retain_until: args
+                .retain_until
+                .map(|text| When::parse(&text, around.zone))
+                .transpose()?,
+            max_commit_usd: args.max_commit_usd.or(around.config.max_commit_usd),
             trigger: args.trigger.into(),
             dry_run: args.dry_run,
             until: args

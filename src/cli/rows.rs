@@ -155,8 +155,13 @@ pub(crate) struct SnapshotPlanned {
     pub(crate) known_files: u64,
     /// The retention class it would get.
     pub(crate) class: String,
+    /// Why it would get that class.
+    pub(crate) reason: String,
     /// Until when it would be promised.
     pub(crate) promise: Timestamp,
+    /// What it would commit to beside what was promised before; absent when that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) commits: Option<CommitRow>,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
 }
@@ -172,6 +177,21 @@ pub(crate) struct WayRow {
     pub(crate) files: u64,
     /// Their bytes, as the log gives them.
     pub(crate) bytes: u64,
+}
+
+/// What a snapshot binds its owner to.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CommitRow {
+    /// Terabytes times months, with three decimals.
+    pub(crate) terabyte_months: String,
+    /// Bytes that are new.
+    pub(crate) new_bytes: u64,
+    /// Bytes that were held and are now locked for longer.
+    pub(crate) longer_bytes: u64,
+    /// The objects that those are.
+    pub(crate) longer_objects: u64,
+    /// What it costs by the list in US dollars, estimated; of a vault on S3.
+    pub(crate) usd: Option<String>,
 }
 
 /// A snapshot is published.
@@ -199,8 +219,13 @@ pub(crate) struct SnapshotDone {
     pub(crate) seconds: f64,
     /// The retention class.
     pub(crate) class: String,
+    /// Why it has that class.
+    pub(crate) reason: String,
     /// Until when it is promised.
     pub(crate) promise: Timestamp,
+    /// What it commits to beside what was promised before; absent when that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) commits: Option<CommitRow>,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
 }

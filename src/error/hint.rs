@@ -107,6 +107,10 @@ impl Error {
                  read is not copied twice"
                     .into()
             }
+            Self::LockRefused { source, .. } => lock_hint(source).into(),
+            Self::CommitsTooMuch { .. } => {
+                "raise max_commit_usd under [retention] or --max-commit-usd, or take a shorter class with --class".into()
+            }
             Self::LimitReached { .. } => {
                 "run the same command again: it goes on where this one ended, at the newest version by then".into()
             }
@@ -234,6 +238,15 @@ pub(super) fn listed(files: &[String]) -> String {
         text.push_str(", …");
     }
     text
+}
+
+fn lock_hint(source: &StoreError) -> &'static str {
+    if matches!(source.kind, StoreErrorKind::Denied { .. }) {
+        "the credentials that take snapshots need s3:PutObjectRetention and s3:GetObjectRetention on the vault's \
+         objects: `deltavault iam render --role snapshotter` prints the policy"
+    } else {
+        "a vault with locks needs a bucket with Object Lock: `deltavault wall check` says what is missing"
+    }
 }
 
 fn retention_hint(error: &RetentionError) -> &'static str {

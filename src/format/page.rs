@@ -204,6 +204,30 @@ pub enum Placement {
     Inline(#[serde(with = "base64_text")] Bytes),
 }
 
+impl Placement {
+    /// The vault object that holds the bytes, where they are not in the page.
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Blob { reference, .. } | Self::Copy { reference } => Some(reference),
+            Self::Inline(_) | Self::Absent {} => None,
+        }
+    }
+
+    fn reference_mut(&mut self) -> Option<&mut Reference> {
+        match self {
+            Self::Blob { reference, .. } | Self::Copy { reference } => Some(reference),
+            Self::Inline(_) | Self::Absent {} => None,
+        }
+    }
+
+    /// Says in which generation the bytes were adopted.
+    pub(crate) fn adopt(&mut self, generation: crate::ids::Generation) {
+        if let Some(reference) = self.reference_mut() {
+            reference.generation = generation;
+        }
+    }
+}
+
 mod base64_text {
     use std::fmt;
 

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use jiff::SignedDuration;
+
 /// Money in billionths of a dollar: one GET of S3 Standard costs 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct NanoUsd(pub u64);
@@ -78,9 +80,100 @@ impl Prices {
     }
 }
 
+/// What a run binds its owner to, beside what was bound before: bytes that are kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Commitment {
+    /// Bytes that the vault takes in.
+    pub new_bytes: u64,
+    /// Bytes that it has and that are kept for longer.
+    pub longer_bytes: u64,
+    /// The objects that those are: one request each.
+    pub longer_objects: u64,
+    byte_seconds: u128,
+}
+
+impl Commitment {
+    /// Adds bytes that are new.
+    pub fn add_new(&mut self, bytes: u64, kept: SignedDuration) {
+        self.new_bytes = self.new_bytes.saturating_add(bytes);
+        self.add(bytes, kept);
+    }
+
+    /// Adds an object that is kept for longer.
+    pub fn add_longer(&mut self, bytes: u64, longer: SignedDuration) {
+        self.longer_bytes = self.longer_bytes.saturating_add(bytes);
+        self.longer_objects = self.longer_objects.saturating_add(1);
+        self.add(bytes, longer);
+    }
+
+    fn add(&mut self, bytes: u64, kept: SignedDuration) {
+        let seconds = u64::try_from(kept.as_secs()).unwrap_or_default();
+        let more = u128::from(bytes) * u128::from(seconds);
+        self.byte_seconds = self.byte_seconds.saturating_add(more);
+    }
+
+    /// Whether nothing is bound that was not before.
+    pub fn is_none(&self) -> bool {
+        self.byte_seconds == 0
+    }
+
+    /// Terabytes (10^12 bytes) times months (30 days), in thousandths, rounded up.
+    pub fn terabyte_months(&self) -> TerabyteMonths {
+        const UNIT: u128 = 1_000_000_000 * 30 * 24 * 60 * 60;
+        let thousandths = self.byte_seconds.div_ceil(UNIT);
+        TerabyteMonths(u64::try_from(thousandths).unwrap_or(u64::MAX))
+    }
+
+    /// The price of it: storage, and one request for each object that is locked for longer.
+    pub fn estimate(&self, prices: &Prices) -> NanoUsd {
+        const GIB_MONTH: u128 = 1024 * 1024 * 1024 * 30 * 24 * 60 * 60;
+        let kept = self.byte_seconds / GIB_MONTH * u128::from(prices.month)
+            + self.byte_seconds % GIB_MONTH * u128::from(prices.month) / GIB_MONTH;
+        let calls = u128::from(self.longer_objects) * u128::from(prices.write);
+        NanoUsd(u64::try_from(kept.saturating_add(calls)).unwrap_or(u64::MAX))
+    }
+}
+
+/// A volume that is kept for a time, in thousandths of a terabyte-month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TerabyteMonths(pub u64);
+
+impl fmt::Display for TerabyteMonths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_bound_is_a_volume_times_its_time_and_a_request_an_object() {
+        let mut bound = Commitment::default();
+        assert!(bound.is_none());
+        assert_eq!(bound.terabyte_months().to_string(), "0.000");
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        bound.add_new(1 << 40, days(30));
+        assert_eq!(bound.estimate(&Prices::of(None)).to_string(), "23.56");
+        assert_eq!(bound.terabyte_months().to_string(), "1.100");
+        for _ in 0..1000 {
+            bound.add_longer(1_000_000_000, days(60));
+        }
+        assert_eq!(bound.terabyte_months().to_string(), "3.100");
+        // 46 dollars are 2 TB-months of 931.32 GiB, and half a cent for the requests.
+        assert_eq!(bound.estimate(&Prices::of(None)).to_string(), "66.40");
+        assert_eq!(
+            (bound.longer_objects, bound.longer_bytes),
+            (1000, 1_000_000_000_000)
+        );
+        bound.add_longer(5, days(-3));
+        assert_eq!(bound.terabyte_months().to_string(), "3.100");
+        for _ in 0..3 {
+            bound.add_new(u64::MAX, SignedDuration::MAX);
+        }
+        assert_eq!(bound.estimate(&Prices::of(None)).0, u64::MAX, "no overflow");
+    }
 
     #[test]
     fn a_terabyte_for_a_year_and_a_million_requests_cost_what_the_list_says() {

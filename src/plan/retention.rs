@@ -14,11 +14,12 @@ use crate::ids::Timestamp;
 
 pub use generation::{
     Need, Placing, Slice, extension, is_short, lock_ceiling, lock_until, place, plan_extensions,
-    slice_of, slices, window,
+    slice_in, slice_of, slices, window,
 };
 pub use period::{MonthDay, Period, Weekday};
 pub use policy::{
-    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, check_lengths, choose, upcoming,
+    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, Upcoming, check_lengths, choose,
+    upcoming,
 };
 
 /// A promise that cannot be made.

@@ -3,18 +3,23 @@
 
 use futures::TryStreamExt;
 
+use super::snapshot::Terms;
 use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
-use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion, Timestamp};
-use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, WriteStore, read_all};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::plan::retention::{Slice, slice_of};
+use crate::store::{
+    Attributes, ListedVersion, Payload, StoreError, StoreErrorKind, WriteStore, read_all,
+};
 
-/// Puts objects with one lock and one generation.
+/// Puts objects with the locks and the generations of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placer<'a> {
     pub(super) store: &'a dyn WriteStore,
-    pub(super) lock_until: Option<Timestamp>,
-    pub(super) generation: Generation,
+    pub(super) terms: &'a Terms,
+    /// Into how many slices blobs are cut.
+    pub(super) slices: u64,
 }
 
 /// How a kind of object is named: its digest and, when the plain name is occupied, a suffix.
@@ -22,32 +27,36 @@ type Name = fn(Digest, Option<Suffix>) -> VaultKey;
 
 impl Placer<'_> {
     pub(super) async fn blob(&self, payload: &Payload) -> Result<Reference, Error> {
-        self.put(VaultKey::blob, payload).await
+        let [byte, ..] = *payload.sha256.as_bytes();
+        let slice = slice_of(byte, self.slices);
+        self.put(VaultKey::blob, payload, slice).await
     }
 
     pub(super) async fn page(&self, payload: &Payload) -> Result<Reference, Error> {
-        self.put(VaultKey::page, payload).await
+        self.put(VaultKey::page, payload, Slice::default()).await
     }
 
     pub(super) async fn manifest(&self, payload: &Payload) -> Result<Reference, Error> {
-        self.put(VaultKey::manifest, payload).await
+        self.put(VaultKey::manifest, payload, Slice::default())
+            .await
     }
 
-    async fn put(&self, name: Name, payload: &Payload) -> Result<Reference, Error> {
+    async fn put(&self, name: Name, payload: &Payload, slice: Slice) -> Result<Reference, Error> {
+        let lock_until = self.terms.lock_until(slice);
         let key = name(payload.sha256, None).object_key()?;
-        match self.store.put_new(&key, payload, self.lock_until).await {
-            Ok(written) => Ok(self.reference(key, payload, written.version)),
+        match self.store.put_new(&key, payload, lock_until).await {
+            Ok(written) => Ok(self.reference(key, payload, written.version, slice)),
             Err(StoreError {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
             }) => {
-                if let Some(version) = self.adopt(&key, payload).await? {
-                    return Ok(self.reference(key, payload, version));
+                if let Some(version) = self.adopt(&key, payload, slice).await? {
+                    return Ok(self.reference(key, payload, version, slice));
                 }
                 let suffix = Suffix::from_bytes(rand::random());
                 let key = name(payload.sha256, Some(suffix)).object_key()?;
-                let written = self.store.put_new(&key, payload, self.lock_until).await?;
-                Ok(self.reference(key, payload, written.version))
+                let written = self.store.put_new(&key, payload, lock_until).await?;
+                Ok(self.reference(key, payload, written.version, slice))
             }
             Err(error) => Err(error.into()),
         }
@@ -58,6 +67,7 @@ impl Placer<'_> {
         &self,
         key: &ObjectKey,
         payload: &Payload,
+        slice: Slice,
     ) -> Result<Option<Option<ObjectVersion>>, Error> {
         let mut listing = self.store.list_versions(key.as_str(), None);
         let oldest = loop {
@@ -67,7 +77,7 @@ impl Placer<'_> {
                 None => return Ok(None),
             }
         };
-        if oldest.size != payload.size {
+        if oldest.size != payload.size || !self.may_adopt(&oldest) {
             return Ok(None);
         }
         let attested = self
@@ -84,12 +94,19 @@ impl Placer<'_> {
         if actual != payload.sha256 {
             return Ok(None);
         }
-        if let Some(until) = self.lock_until {
-            self.store
-                .extend_lock(key, oldest.version.as_ref(), until)
+        if let Some(until) = self.terms.lock_until(slice) {
+            self.terms
+                .extend(self.store, key, oldest.version.as_ref(), until)
                 .await?;
         }
         Ok(Some(oldest.version))
+    }
+
+    /// What nothing locks, and no lock on the whole folder keeps, a `prune` may be about to delete that found it
+    /// unreferenced; it leaves alone what is younger than a day.
+    fn may_adopt(&self, oldest: &Attributes) -> bool {
+        let keeps_prune_out = self.store.uri().starts_with("file:");
+        keeps_prune_out || self.terms.has_locks() || self.terms.is_young(oldest.last_modified)
     }
 
     fn reference(
@@ -97,9 +114,10 @@ impl Placer<'_> {
         key: ObjectKey,
         payload: &Payload,
         version: Option<ObjectVersion>,
+        slice: Slice,
     ) -> Reference {
         Reference {
-            generation: self.generation,
+            generation: self.terms.generation(slice),
             key,
             sha256: payload.sha256,
             size: payload.size,

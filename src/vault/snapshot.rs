@@ -11,7 +11,6 @@ use self::closure::{Closure, Expected, Held, Matching};
 use self::pin::{Past, Pinned};
 use self::replayed::Replayed;
 use self::ways::{LogRead, LogReader, Way};
-use super::put::Placer;
 use super::{LedgerView, PageCache, Vault};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
@@ -19,8 +18,10 @@ use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
-use crate::format::{LockMode, Record, Scope, TableKey, Trigger};
-use crate::ids::{Generation, Id128, SnapshotId, Timestamp, Version};
+use crate::format::{Record, Scope, TableKey, Trigger};
+use crate::ids::{Digest, Id128, SnapshotId, Timestamp, Version};
+use crate::plan::price::Commitment;
+use crate::plan::retention::{Ask, Chosen, Policy, Reason};
 use crate::plan::snapshot::{BaseUse, Outlook, plan_batches};
 use crate::progress::{NoProgress, Phase, PlannedWork, Progress};
 use crate::source::Source;
@@ -32,6 +33,7 @@ mod carry;
 mod closure;
 mod data;
 mod journal;
+mod lock;
 mod log;
 mod pages;
 mod pairs;
@@ -40,11 +42,13 @@ mod prove;
 mod publish;
 mod record;
 mod replayed;
+mod terms;
 mod ways;
 
 pub use budget::{Budget, Interrupt, Limit, Limits, MaxPrice};
 pub use journal::JournalPace;
 pub use pairs::Pairs;
+pub(super) use terms::Terms;
 
 /// How often a version is pinned anew when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
@@ -61,10 +65,12 @@ pub struct SnapshotRequest {
     pub scope: Scope,
     /// Why.
     pub trigger: Trigger,
-    /// The resolved retention class.
-    pub class: String,
-    /// Until when the snapshot is kept.
-    pub promise: Timestamp,
+    /// The classes that there are.
+    pub policy: Policy,
+    /// The class or the time that was asked for.
+    pub ask: Ask,
+    /// What may be newly committed to; more is refused before anything is copied.
+    pub max_commit: Option<MaxPrice>,
     /// The time of the run.
     pub now: Timestamp,
     /// 128 random bits.
@@ -80,10 +86,20 @@ pub struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    /// For how many days what is placed now is paid for.
-    pub fn days(&self) -> u64 {
-        let hours = self.promise.duration_since(self.now).as_hours();
-        u64::try_from(hours).unwrap_or_default().div_ceil(24)
+    fn check_commitment(&self, commitment: &Commitment) -> Result<(), Error> {
+        let Some(MaxPrice { amount, prices }) = &self.max_commit else {
+            return Ok(());
+        };
+        let estimate = commitment.estimate(prices);
+        if estimate > *amount {
+            return Err(Error::CommitsTooMuch {
+                table: self.table.name.clone(),
+                volume: commitment.terabyte_months(),
+                estimate,
+                limit: *amount,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -94,6 +110,10 @@ pub struct SnapshotDone {
     pub id: SnapshotId,
     /// Its record.
     pub record: Record,
+    /// Why it has its class.
+    pub reason: Reason,
+    /// What was newly committed to.
+    pub commitment: Commitment,
     /// Whether it names the same manifest as the one before.
     pub unchanged: bool,
 }
@@ -117,6 +137,12 @@ pub struct SnapshotPlan {
     pub outlook: Outlook,
     /// Data files that are held already.
     pub known_files: u64,
+    /// Class and promise that it would have.
+    pub chosen: Chosen,
+    /// What it would newly commit to.
+    pub commitment: Commitment,
+    /// For how many days what is new would be paid for.
+    pub days: u64,
     /// What the owner should know.
     pub findings: Vec<String>,
 }
@@ -154,6 +180,8 @@ enum Failure {
     Error(Error),
     /// A log file is another one than was listed, or gone: the version has to be pinned again.
     Moved { file: String },
+    /// An object that the base references is gone from the vault.
+    Gone { object: String, manifest: Digest },
     /// Data files of V are gone.
     Vanished {
         version: Version,
@@ -184,6 +212,7 @@ impl<E: Into<Error>> From<E> for Failure {
 
 /// One attempt's plan: everything that is known before the first byte is written.
 struct Planned {
+    terms: Terms,
     pinned: Pinned,
     log: LogRead,
     closure: Closure,
@@ -223,9 +252,27 @@ impl Snapshotter {
         let view = this.vault.head(&request.key, &request.distrust).await?;
         let request = &named(request.clone(), &view);
         let table = request.table.name.clone();
-        let planned = this.attempt_plan(source, request, &view, &[]).await;
-        match planned.map_err(|failure| failure.into_error(request))? {
+        let terms = Terms::decide(&this.vault, request, &view)?.only_planned();
+        let avoid = Avoid::default();
+        let planned = this
+            .attempt_plan(source, request, &view, &terms, &avoid)
+            .await;
+        let planned = planned.map_err(|failure| failure.into_error(request))?;
+        let commitment = match &planned {
+            Attempt::Unchanged(_, past) => {
+                let terms = terms.clone().on(Some(&past.record));
+                let held = Some((&*past.record, None));
+                this.commitment(&terms, held, 0).await
+            }
+            Attempt::Planned(planned) => this.commitment_of(planned).await,
+        };
+        let commitment = commitment.map_err(|failure| failure.into_error(request))?;
+        let (chosen, days) = (terms.chosen.clone(), terms.days());
+        match planned {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
+                chosen,
+                commitment,
+                days,
                 table,
                 version: pinned.version,
                 base: Some(past.id),
@@ -250,6 +297,9 @@ impl Snapshotter {
                     outlook.add(&batch, way);
                 }
                 Ok(SnapshotPlan {
+                    chosen,
+                    commitment,
+                    days,
                     table,
                     version: pinned.version,
                     base: pinned.base.as_ref().map(|base| base.past.id),
@@ -277,12 +327,12 @@ impl Snapshotter {
         let (this, _pages) = self.for_one_run()?;
         let mut journals = 0;
         let mut last = None;
-        let mut damaged = Vec::new();
+        let mut avoid = Avoid::default();
         let mut request = request.clone();
         for _ in 0..PIN_ATTEMPTS {
             let view = this.vault.head(&request.key, &request.distrust).await?;
             request = named(request, &view);
-            let attempt = this.attempt(source, &request, &view, &damaged, &mut journals);
+            let attempt = this.attempt(source, &request, &view, &avoid, &mut journals);
             // All of a run is in it: too much for the stack of whoever waits.
             let failure = match Box::pin(attempt).await {
                 Ok(done) => return Ok(done),
@@ -290,10 +340,20 @@ impl Snapshotter {
             };
             match &failure {
                 // A page of the base, most likely: without that base the snapshot can still be taken.
-                Failure::Error(Error::Damaged { object, .. }) if !damaged.contains(object) => {
+                Failure::Error(Error::Damaged { object, .. })
+                    if !avoid.objects.contains(object) =>
+                {
                     self.progress
                         .note(&format!("{object} is damaged; building on something else"));
-                    damaged.push(object.clone());
+                    avoid.objects.push(object.clone());
+                }
+                Failure::Gone { object, manifest } => {
+                    self.progress.note(&format!(
+                        "{object} is gone from the vault; building on something else"
+                    ));
+                    // Older snapshots reference most of the same objects: looked at once, then all is copied anew.
+                    avoid.all = !avoid.manifests.is_empty();
+                    avoid.manifests.push(*manifest);
                 }
                 Failure::Error(_) | Failure::Archived { .. } | Failure::Limit { .. } => {
                     return Err(failure.into_error(&request));
@@ -339,12 +399,16 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
-        damaged: &[String],
+        avoid: &Avoid,
         journals: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
-        match self.attempt_plan(source, request, view, damaged).await? {
+        let terms = Terms::decide(&self.vault, request, view)?;
+        let attempt = self
+            .attempt_plan(source, request, view, &terms, avoid)
+            .await?;
+        match attempt {
             Attempt::Unchanged(pinned, past) => {
-                self.publish_unchanged(source, request, view, &pinned, &past)
+                self.publish_unchanged(source, request, view, terms, &pinned, &past)
                     .await
             }
             Attempt::Planned(planned) => {
@@ -359,13 +423,14 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
-        damaged: &[String],
+        terms: &Terms,
+        avoid: &Avoid,
     ) -> Result<Attempt, Failure> {
         let table = &request.table.name;
         self.progress.phase(table, Phase::ReadLog);
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let mut pinned =
-            pin::pin(&self.vault, source, request, view, damaged, scratch.path()).await?;
+            pin::pin(&self.vault, source, request, view, avoid, scratch.path()).await?;
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
@@ -402,8 +467,10 @@ impl Snapshotter {
                     .push("another table was made under the same name".to_owned());
             }
             let mut held = Held::new(scratch.path())?;
+            let base = pinned.base.as_ref().filter(|base| base.reuse);
+            let terms = terms.clone().on(base.map(|base| &*base.past.record));
             let journals = self
-                .take_journals(request, view, &delta_id, &mut held)
+                .take_journals(request, view, &terms, &delta_id, &mut held)
                 .await?;
             let matching = Matching {
                 pinned: &pinned,
@@ -414,6 +481,7 @@ impl Snapshotter {
             let (closure, expected) =
                 closure::close(&self.vault, replayed, matching, &scratch).await?;
             let planned = Planned {
+                terms,
                 pinned,
                 log,
                 closure,
@@ -451,17 +519,22 @@ impl Snapshotter {
         let replayed = replayed::replay_log(base, &log, root, folder)?;
         Ok((log, replayed))
     }
+}
 
-    fn placer(&self, request: &SnapshotRequest) -> Placer<'_> {
-        let lock_until = match self.vault.file().lock_mode {
-            LockMode::None => None,
-            LockMode::Governance | LockMode::Compliance => Some(request.promise),
-        };
-        Placer {
-            store: self.store.as_ref(),
-            lock_until,
-            generation: Generation::default(),
-        }
+/// What an earlier attempt of the run has found to be no good to build on.
+#[derive(Debug, Default)]
+struct Avoid {
+    /// Manifests and pages that cannot be read.
+    objects: Vec<String>,
+    /// Manifests that reference what is gone.
+    manifests: Vec<Digest>,
+    /// Every snapshot.
+    all: bool,
+}
+
+impl Avoid {
+    fn is_whole(&self, record: &Record) -> bool {
+        !self.all && !self.manifests.contains(&record.manifest.sha256)
     }
 }
 
@@ -491,6 +564,10 @@ impl Failure {
         match self {
             Self::Error(error) => error,
             Self::Moved { file } => Error::SourceMoving { table, file },
+            Self::Gone { object, .. } => Error::Damaged {
+                object,
+                what: "it is gone from the vault".to_owned(),
+            },
             Self::Vanished { version, files } => Error::SourceFileMissing {
                 table,
                 version,

@@ -25,6 +25,7 @@ use deltavault::delta::replay::Replay;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Entry, PageWriter, Scope, TableKey, TableUri, Trigger, decode_page};
 use deltavault::ids::{Digest, Id128, ObjectKey, Timestamp, Version};
+use deltavault::plan::retention::{Ask, Policy};
 use deltavault::source::Source;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind, read_all};
@@ -280,8 +281,9 @@ async fn snapshot(
         },
         scope: Scope::Live,
         trigger: Trigger::Manual,
-        class: "default".to_owned(),
-        promise: now + jiff::SignedDuration::from_hours(720),
+        policy: Policy::default(),
+        ask: Ask::default(),
+        max_commit: None,
         now,
         run: Id128::from_bytes([u8::try_from(hours).unwrap(); 16]),
         set: None,

@@ -27,6 +27,7 @@ use deltavault::delta::path::TableRoot;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, Timestamp};
+use deltavault::plan::retention::{Ask, Policy};
 use deltavault::source::Source;
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind};
@@ -123,8 +124,9 @@ async fn plan(folder: &Path) {
         },
         scope: Scope::Live,
         trigger: Trigger::Manual,
-        class: "default".to_owned(),
-        promise: now + jiff::SignedDuration::from_hours(720),
+        policy: Policy::default(),
+        ask: Ask::default(),
+        max_commit: None,
         now,
         run: Id128::from_bytes([1; 16]),
         set: None,

@@ -193,8 +193,8 @@ async fn a_plan_says_how_files_would_go_and_what_that_takes() {
     let taker = taker(&scene, Limits::default()).await;
     let source = source(Arc::new(scene.live.clone()));
     let request = request(scene.live.uri(), 24);
-    assert_eq!(request.days(), 30);
     let plan = taker.plan(&source, &request).await.unwrap();
+    assert_eq!(plan.days, 30);
     let going = plan.outlook.going.iter();
     let going: Vec<_> = going
         .map(|going| (going.way.as_str(), going.files, going.bytes))

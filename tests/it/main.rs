@@ -32,6 +32,7 @@ mod incremental;
 mod init;
 mod killed;
 mod limits;
+mod locks;
 mod look;
 mod model;
 mod proof;

@@ -8,7 +8,9 @@ use deltavault::Error;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Placement, Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
+use deltavault::plan::price::Commitment;
 use deltavault::plan::restore::{Mode, Permission};
+use deltavault::plan::retention::Reason;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore, WriteStore};
 use deltavault::vault::Vault;
@@ -367,6 +369,8 @@ impl World {
                 done: SnapshotDone {
                     id,
                     record: record.clone(),
+                    reason: Reason::NotScheduled,
+                    commitment: Commitment::default(),
                     unchanged: false,
                 },
                 closure: table.closure().await,

@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
 use crate::cli::rows::{
-    BucketFinding, BucketRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
+    BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
     RestorePlanned, Severity, SnapshotDone, SnapshotPlanned, VerifyDone, VersionTime, Weight,
 };
 
@@ -113,8 +113,31 @@ impl Output {
                 HumanCount(row.write_requests),
             ))?;
         }
+        self.commits(row.commits.as_ref())?;
         self.findings(&row.findings)?;
         self.print(format_args!("NOTHING CHANGED"))
+    }
+
+    /// Prints what a snapshot newly commits to.
+    fn commits(&mut self, commits: Option<&CommitRow>) -> Result<(), Error> {
+        let Some(row) = commits else { return Ok(()) };
+        let longer = match row.longer_objects {
+            0 => String::new(),
+            objects => format!(
+                ", {} objects with {} locked for longer",
+                HumanCount(objects),
+                HumanBytes(row.longer_bytes)
+            ),
+        };
+        let usd = row.usd.as_ref();
+        let usd = usd.map_or_else(String::new, |usd| {
+            format!(", about {usd} USD by S3 list prices")
+        });
+        self.print(format_args!(
+            "  newly committed: {} terabyte-months{usd}; {} new{longer}",
+            row.terabyte_months,
+            HumanBytes(row.new_bytes),
+        ))
     }
 
     /// Prints a published snapshot.
@@ -142,6 +165,7 @@ impl Output {
             row.seconds,
             minute(row.promise),
         ))?;
+        self.commits(row.commits.as_ref())?;
         self.findings(&row.findings)
     }
 

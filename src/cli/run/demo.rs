@@ -8,6 +8,7 @@ use deltavault::demo::{self, DemoError, PutBack, Stage, Taken, Wish};
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Scope, Trigger};
 use deltavault::plan::choose::Wanted;
+use deltavault::plan::retention::Ask;
 use deltavault::store::StoreErrorKind;
 use deltavault::{Error, ExitCode};
 
@@ -55,7 +56,8 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
     let snapshot = async || {
         let run = Run {
             trigger: Trigger::Manual,
-            class: None,
+            ask: Ask::default(),
+            max_commit: None,
             now: clock.now(),
             set: None,
             distrust: BTreeMap::new(),

@@ -9,8 +9,8 @@ use deltavault::format::ledger::{Bodies, resolve_prefix};
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Timestamp};
-use deltavault::plan::price::Prices;
-use deltavault::plan::retention::{Ask, Night, choose};
+use deltavault::plan::price::{Commitment, Prices};
+use deltavault::plan::retention::Ask;
 use deltavault::plan::snapshot::Going;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
@@ -23,7 +23,7 @@ use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
-use crate::cli::rows::{SnapshotDone, SnapshotPlanned, WayRow};
+use crate::cli::rows::{CommitRow, SnapshotDone, SnapshotPlanned, WayRow};
 use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::who;
 
@@ -48,8 +48,10 @@ pub(super) struct Job {
 pub(super) struct Run {
     /// Why.
     pub(super) trigger: Trigger,
-    /// The class that was asked for.
-    pub(super) class: Option<String>,
+    /// The class or the time that was asked for.
+    pub(super) ask: Ask,
+    /// The most to newly commit to, for one table.
+    pub(super) max_commit: Option<MaxPrice>,
     /// The time of the run.
     pub(super) now: Timestamp,
     /// The set, where several tables are taken.
@@ -72,33 +74,22 @@ pub(super) async fn snapshot(
     taker.snapshotter.limits = limits(&request, &taker.open, context.clock.now());
     let run = Run {
         trigger: request.trigger,
-        class: request.class.clone(),
+        ask: Ask {
+            class: request.class.clone(),
+            until: request.retain_until.as_ref().map(|until| until.time),
+        },
+        max_commit: request.max_commit_usd.map(|amount| MaxPrice {
+            amount,
+            prices: Prices::of(taker.open.storage_class()),
+        }),
         now: context.clock.now(),
         set: (request.tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
         distrust: taker.distrusted(&request).await?,
     };
-    let Context {
-        config,
-        output,
-        progress,
-        ..
-    } = context;
+    let Context { config, output, .. } = context;
     let config = &*config;
     let of = request.tables.len();
     let dry_run = request.dry_run;
-    let by_period = run.trigger == Trigger::Scheduled && run.class.is_none();
-    if by_period
-        && config
-            .policy
-            .classes
-            .iter()
-            .any(|class| class.period.is_some())
-    {
-        progress.note(
-            "the periods of classes count from a later version on; a table without a class of its own takes the \
-             shortest, or name one with --class",
-        );
-    }
     let mut outcomes = stream::iter(&request.tables)
         .map(|table| async {
             let outcome = async {
@@ -200,20 +191,13 @@ impl Taker {
         self.open.refuse_overlap(&root)?;
         let stores = &self.open.stores;
         let key = stores.table_key(&root)?;
-        let ask = Ask {
-            class: run.class.clone().or_else(|| take.class.clone()),
-            until: None,
-        };
+        let mut ask = run.ask.clone();
+        if ask == Ask::default() {
+            ask.class.clone_from(&take.class);
+        }
         if let Some(name) = &ask.class {
             config.class(name)?;
         }
-        let night = Night {
-            table: &key,
-            trigger: run.trigger,
-            opened: None,
-            now: run.now,
-        };
-        let chosen = choose(&config.policy, &ask, &night, self.open.vault.file())?;
         let request = snapshot::SnapshotRequest {
             table: TableIdentity {
                 delta_id: String::new(),
@@ -225,8 +209,9 @@ impl Taker {
             key,
             scope: take.scope,
             trigger: run.trigger,
-            class: chosen.class,
-            promise: chosen.promise,
+            policy: config.policy.clone(),
+            ask,
+            max_commit: run.max_commit.clone(),
             now: run.now,
             run: Id128::from_bytes(rand::random()),
             set: run.set,
@@ -318,7 +303,9 @@ impl Taker {
             unchanged: done.unchanged,
             seconds: start.elapsed().as_secs_f64(),
             class: record.class,
+            reason: done.reason.to_string(),
             promise: record.promise,
+            commits: self.commit_row(&done.commitment),
             findings: record.findings,
         })
     }
@@ -334,6 +321,9 @@ impl Taker {
             bytes,
             outlook,
             known_files,
+            chosen,
+            commitment,
+            days,
             findings,
         } = plan.map_err(|error| named(error, job))?;
         Ok(SnapshotPlanned {
@@ -347,14 +337,30 @@ impl Taker {
             write_requests: outlook.requests.writes,
             usd: self.open.is_on_s3().then(|| {
                 Prices::of(self.open.storage_class())
-                    .estimate(outlook.requests, bytes, job.request.days())
+                    .estimate(outlook.requests, bytes, days)
                     .to_string()
             }),
             ways: outlook.going.iter().map(way_row).collect(),
             known_files,
-            class: job.request.class.clone(),
-            promise: job.request.promise,
+            class: chosen.class,
+            reason: chosen.reason.to_string(),
+            promise: chosen.promise,
+            commits: self.commit_row(&commitment),
             findings,
+        })
+    }
+
+    fn commit_row(&self, commitment: &Commitment) -> Option<CommitRow> {
+        let usd = || {
+            let prices = Prices::of(self.open.storage_class());
+            commitment.estimate(&prices).to_string()
+        };
+        (!commitment.is_none()).then(|| CommitRow {
+            terabyte_months: commitment.terabyte_months().to_string(),
+            new_bytes: commitment.new_bytes,
+            longer_bytes: commitment.longer_bytes,
+            longer_objects: commitment.longer_objects,
+            usd: self.open.is_on_s3().then(usd),
         })
     }
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
+use super::period::Period;
+use super::policy::Upcoming;
 use crate::format::{TableKey, VaultFile};
 use crate::ids::{Generation, Timestamp};
 
@@ -43,8 +45,8 @@ pub fn slice_of(byte: u8, slices: u64) -> Slice {
     Slice(u8::try_from(u64::from(byte) % slices * step).unwrap_or_default())
 }
 
-/// The slice that is part of a generation's number.
-fn slice_in(generation: Generation) -> Slice {
+/// The slice that a generation's number tells.
+pub fn slice_in(generation: Generation) -> Slice {
     Slice(u8::try_from(generation.0 & 0xff).unwrap_or_default())
 }
 
@@ -176,12 +178,13 @@ pub fn extension(
 /// Which generations are extended on a night that makes `promise`, and until when.
 ///
 /// `upcoming` are the longer promises that the table will make, and when. Those that come within a generation's length
-/// count: the slices that they will need are spread over the nights until then, but for the first, which small tables
-/// have alone and which waits for its night. What is extended is extended for them at once, never twice.
+/// count: what is extended is extended for them at once, never twice. And before a month opens, the slices that it will
+/// need are spread over the nights until then, but for the first, which small tables have alone and which waits for its
+/// night. Weeks come too soon for that: they open on seven nights, and what a month has locked they need not extend.
 pub fn plan_extensions(
     locks: &BTreeMap<Generation, Timestamp>,
     promise: Timestamp,
-    upcoming: &[(Timestamp, Timestamp)],
+    upcoming: &[Upcoming],
     now: Timestamp,
     of: (&TableKey, &VaultFile),
 ) -> BTreeMap<Generation, Need> {
@@ -191,17 +194,17 @@ pub fn plan_extensions(
     let seconds = |opens: Timestamp| opens.duration_since(now).as_secs();
     let soon: Vec<_> = upcoming
         .iter()
-        .filter(|(opens, _)| (0..length).contains(&seconds(*opens)))
-        .filter(|(_, later)| *later <= ceiling)
+        .filter(|next| (0..length).contains(&seconds(next.opens)))
+        .filter(|next| next.promise <= ceiling)
         .collect();
     // The slices whose turn it is.
     let mut turn = BTreeSet::new();
-    for (opens, later) in &soon {
-        let waiting = locks.iter().filter(|(_, lock)| **lock < *later);
+    for next in soon.iter().filter(|next| next.period == Period::Month) {
+        let waiting = locks.iter().filter(|(_, lock)| **lock < next.promise);
         let mut waiting: BTreeSet<_> = waiting.map(|(number, _)| slice_in(*number)).collect();
         waiting.remove(&Slice::default());
         // Tonight, and that night itself, and those in between.
-        let nights = usize::try_from(seconds(*opens) / DAY + 2).unwrap_or(2);
+        let nights = usize::try_from(seconds(next.opens) / DAY + 2).unwrap_or(2);
         let tonight = (waiting.len() + nights / 2) / nights;
         turn.extend(waiting.into_iter().rev().take(tonight));
     }
@@ -210,10 +213,9 @@ pub fn plan_extensions(
         let must = *lock < promise;
         let mut need = must.then(|| extension(*generation, promise, of));
         if must || turn.contains(&slice) {
-            for (_, later) in soon.iter().filter(|(_, later)| *lock < *later) {
-                let until = Boundaries::of(table, vault, slice)
-                    .at_or_after(*later)
-                    .min(ceiling);
+            let boundaries = Boundaries::of(table, vault, slice);
+            for next in soon.iter().filter(|next| *lock < next.promise) {
+                let until = boundaries.at_or_after(next.promise).min(ceiling);
                 if need.is_none_or(|need| need.until < until) {
                     need = Some(Need { until, now: must });
                 }

@@ -210,20 +210,35 @@ pub fn choose(
     chosen(&class, opened, reason, vault, night.now)
 }
 
-/// The promises that this table's scheduled snapshots will make when the next periods open: when, and until when.
-///
-/// The promise is that of a run late on the first day. Classes that cannot be promised are left to their own night.
+/// A promise that a table will make when a period opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upcoming {
+    /// The period.
+    pub period: Period,
+    /// When it begins.
+    pub opens: Timestamp,
+    /// The promise of a run late on its first day.
+    pub promise: Timestamp,
+}
+
+/// The promises that this table's scheduled snapshots will make when the next periods open. Classes that cannot be
+/// promised are left to their own night.
 pub fn upcoming(
     policy: &Policy,
     table: &TableKey,
     vault: &VaultFile,
     now: Timestamp,
-) -> Vec<(Timestamp, Timestamp)> {
+) -> Vec<Upcoming> {
     let starts = Starts::of(table, policy.week_starts, policy.month_starts);
     let next = policy.classes.iter().filter_map(|class| {
-        let opens = starts.next(class.period?, now)?;
+        let period = class.period?;
+        let opens = starts.next(period, now)?;
         let late = opens.checked_add(SignedDuration::from_hours(24)).ok()?;
-        Some((opens, check_length(class, vault, late).ok()?))
+        Some(Upcoming {
+            period,
+            opens,
+            promise: check_length(class, vault, late).ok()?,
+        })
     });
     next.collect()
 }

@@ -12,17 +12,21 @@ use super::pages::Pages;
 use super::pin;
 use super::record::Facts;
 use super::replayed::Touched;
+use super::terms::Terms;
 use super::{Failure, Planned, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::{
-    Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Scope, data_order,
+    Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope,
+    data_order,
 };
 use crate::ids::Version;
+use crate::plan::price::Commitment;
+use crate::plan::retention::{Slice, slices};
 use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
 use crate::source::Source;
-use crate::store::Payload;
+use crate::store::{Payload, StoreError, StoreErrorKind};
 use crate::vault::put::Placer;
 use crate::vault::{LedgerView, Vault};
 
@@ -44,7 +48,16 @@ impl Snapshotter {
         mut planned: Planned,
         journals_written: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
-        let placer = self.placer(request);
+        let commitment = self.commitment_of(&planned).await?;
+        request.check_commitment(&commitment)?;
+        let terms = planned.terms.clone();
+        let slices = slices(planned.closure.copy.len());
+        // What is read on every night has few objects, and one slice.
+        let placer = Placer {
+            store: self.store.as_ref(),
+            terms: &terms,
+            slices: 1,
+        };
         let table = &request.table.name;
         let mut tally = Tally::default();
         let log = self
@@ -59,6 +72,7 @@ impl Snapshotter {
             scratch,
             root,
             journals,
+            ..
         } = planned;
         let state = closure.state.clone();
         let findings = std::mem::take(&mut closure.findings);
@@ -80,12 +94,12 @@ impl Snapshotter {
             vault: self.vault.clone(),
             source: source.clone(),
             store: Arc::clone(&self.bulk),
-            lock_until: placer.lock_until,
-            generation: placer.generation,
+            terms: terms.clone(),
+            slices,
             folder: scratch.path().to_owned(),
             budget: self.budget.clone(),
             limits: self.limits.clone(),
-            days: request.days(),
+            days: terms.days(),
             pairs: self.pairs.clone(),
             interrupt: self.interrupt.clone(),
             progress: Arc::clone(&self.progress),
@@ -137,8 +151,58 @@ impl Snapshotter {
             whole_versions,
             findings,
         };
-        let record = self.record(request, &mut pinned, &read, delta_id, protocol, facts);
-        self.publish(source, request, view, &pinned, record).await
+        self.check_lock(&terms, &facts.manifest).await?;
+        let terms = terms.clone();
+        let record = self.record(
+            request,
+            &terms,
+            &mut pinned,
+            &read,
+            delta_id,
+            protocol,
+            facts,
+        );
+        let manifest = Some(&manifest);
+        let done = self
+            .publish(source, request, view, terms, &pinned, record, manifest)
+            .await?;
+        Ok(SnapshotDone { commitment, ..done })
+    }
+
+    /// What a plan newly commits to, as far as it is known before anything is copied.
+    pub(super) async fn commitment_of(&self, planned: &Planned) -> Result<Commitment, Failure> {
+        let base = planned.pinned.base.as_ref().filter(|base| base.reuse);
+        let base = base.map(|base| (&*base.past.record, Some(&base.manifest)));
+        self.commitment(&planned.terms, base, planned.closure.copy_bytes)
+            .await
+    }
+
+    /// Looks whether the store keeps a lock that it was given with a put: the newest object's stands for the run's.
+    async fn check_lock(&self, terms: &Terms, put: &Reference) -> Result<(), Failure> {
+        let Some(until) = terms.lock_until(Slice::default()) else {
+            return Ok(());
+        };
+        let store = self.store.as_ref();
+        let there = store.attributes(&put.key, put.version.as_ref()).await?;
+        if there.locked_until.is_none_or(|locked| locked < until) {
+            // It may have been adopted, or the lock may not be ours to see.
+            terms
+                .extend(store, &put.key, put.version.as_ref(), until)
+                .await?;
+            let there = store.attributes(&put.key, put.version.as_ref()).await?;
+            if there.locked_until.is_some_and(|locked| locked < until) {
+                let reason = "the store does not keep the locks that it is given".to_owned();
+                let kind = StoreErrorKind::Unsupported { reason };
+                let source = StoreError::below("lock", store.uri(), put.key.as_str(), kind);
+                let object = put.key.to_string();
+                return Err(Failure::Error(Error::LockRefused {
+                    object,
+                    until,
+                    source,
+                }));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the log pages, and with them every log file that the base does not hold.

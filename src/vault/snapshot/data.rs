@@ -16,10 +16,11 @@ use tokio::time::sleep_until;
 use super::budget::{Budget, Interrupt, Limit, Limits, Room};
 use super::journal::Journal;
 use super::pairs::{Pairs, Turn};
+use super::terms::Terms;
 use crate::error::Error;
 use crate::format::page::PACK_LIMIT;
 use crate::format::{Entry, Placement};
-use crate::ids::{Digest, Generation, Timestamp};
+use crate::ids::Digest;
 use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::progress::Progress;
@@ -66,8 +67,9 @@ pub(super) struct Copier {
     pub(super) vault: Vault,
     pub(super) source: Source,
     pub(super) store: Arc<dyn WriteStore>,
-    pub(super) lock_until: Option<Timestamp>,
-    pub(super) generation: Generation,
+    pub(super) terms: Terms,
+    /// Into how many slices what is placed is cut.
+    pub(super) slices: u64,
     pub(super) folder: PathBuf,
     pub(super) budget: Budget,
     pub(super) limits: Limits,
@@ -302,8 +304,8 @@ impl Copier {
     fn placer(&self) -> Placer<'_> {
         Placer {
             store: self.store.as_ref(),
-            lock_until: self.lock_until,
-            generation: self.generation,
+            terms: &self.terms,
+            slices: self.slices,
         }
     }
 }

@@ -7,15 +7,17 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use super::closure::Held;
+use super::terms::Terms;
 use super::{Failure, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::journal::JOURNAL_LIMIT;
 use crate::format::ledger::Link;
 use crate::format::page::ENTRIES_MAX;
 use crate::format::{
-    Entry, JournalHeader, Placement, Reference, VaultKey, decode_journal, encode_journal, layout,
+    Entry, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
 };
 use crate::ids::{Id128, ObjectKey, ObjectVersion};
+use crate::plan::retention::{Slice, slice_in};
 use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
 use crate::vault::LedgerView;
 use crate::vault::put::Placer;
@@ -47,6 +49,7 @@ impl Snapshotter {
         &self,
         request: &SnapshotRequest,
         view: &LedgerView,
+        terms: &Terms,
         delta_id: &str,
         held: &mut Held,
     ) -> Result<Vec<Id128>, Failure> {
@@ -85,7 +88,7 @@ impl Snapshotter {
             };
             if header.delta_id == delta_id {
                 runs.push(run);
-                for entry in self.still_there(request, entries).await? {
+                for entry in self.still_there(terms, entries).await? {
                     held.push_journalled(entry)?;
                 }
             }
@@ -95,26 +98,34 @@ impl Snapshotter {
         Ok(runs)
     }
 
-    /// Keeps the entries whose object is there, its lock extended where there are locks.
-    async fn still_there(
-        &self,
-        request: &SnapshotRequest,
-        entries: Vec<Entry>,
-    ) -> Result<Vec<Entry>, Failure> {
-        let mut objects: Vec<Reference> =
-            entries.iter().filter_map(reference_of).cloned().collect();
+    /// Keeps the entries whose object is there, its lock extended where there are locks; they are of this run's
+    /// generations then.
+    async fn still_there(&self, terms: &Terms, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let references = entries
+            .iter()
+            .filter_map(|entry| entry.placement.reference());
+        let mut objects: Vec<Reference> = references.cloned().collect();
         objects.sort_by(|a, b| (&a.key, &a.version).cmp(&(&b.key, &b.version)));
         objects.dedup();
         let there: Vec<Option<(ObjectKey, Option<ObjectVersion>)>> = stream::iter(objects)
             .map(|object| async move {
-                let proven = self
-                    .store
-                    .extend_lock(&object.key, object.version.as_ref(), request.promise)
-                    .await;
+                let version = object.version.as_ref();
+                let until = terms.lock_until(slice_in(object.generation));
+                let proven = match until.filter(|_| terms.may_extend()) {
+                    Some(until) => {
+                        let store = self.store.as_ref();
+                        let extended = terms.extend(store, &object.key, version, until);
+                        extended.await.map(drop)
+                    }
+                    None => {
+                        let there = self.vault.store().attributes(&object.key, version);
+                        there.await.map(drop).map_err(Error::from)
+                    }
+                };
                 match proven {
-                    Ok(_) => Ok(Some((object.key, object.version))),
-                    Err(error) if error.is_not_found() => Ok(None),
-                    Err(error) => Err(Error::from(error)),
+                    Ok(()) => Ok(Some((object.key, object.version))),
+                    Err(Error::Store(error)) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(error),
                 }
             })
             .buffer_unordered(OBJECTS_AT_ONCE)
@@ -122,20 +133,15 @@ impl Snapshotter {
             .await?;
         let there: HashSet<_> = there.into_iter().flatten().collect();
         let place = |object: &Reference| (object.key.clone(), object.version.clone());
-        Ok(entries
-            .into_iter()
-            .filter(|entry| {
-                reference_of(entry).is_some_and(|object| there.contains(&place(object)))
+        let adopt = |mut entry: Entry| {
+            let object = entry.placement.reference()?;
+            let slice = slice_in(object.generation);
+            there.contains(&place(object)).then(|| {
+                entry.placement.adopt(terms.generation(slice));
+                entry
             })
-            .collect())
-    }
-}
-
-/// The vault object that holds an entry's bytes.
-fn reference_of(entry: &Entry) -> Option<&Reference> {
-    match &entry.placement {
-        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
-        Placement::Inline(_) | Placement::Absent {} => None,
+        };
+        Ok(entries.into_iter().filter_map(adopt).collect())
     }
 }
 
@@ -228,7 +234,11 @@ impl<'a> Journal<'a> {
         .object_key()?;
         self.placer
             .store
-            .put_new(&key, &Payload::from_bytes(body), self.placer.lock_until)
+            .put_new(
+                &key,
+                &Payload::from_bytes(body),
+                self.placer.terms.lock_until(Slice::default()),
+            )
             .await?;
         Ok(())
     }

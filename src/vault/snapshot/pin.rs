@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
-use super::{Failure, SnapshotRequest};
+use super::{Avoid, Failure, SnapshotRequest};
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
@@ -73,17 +73,17 @@ impl Pinned {
     }
 }
 
-/// Lists the log, chooses V and judges the records that could be the base. `damaged` names objects that an earlier
-/// attempt could not read.
+/// Lists the log, chooses V and judges the records that could be the base. `avoid` is what an earlier
+/// attempt found to be no good.
 pub(super) async fn pin(
     vault: &Vault,
     source: &Source,
     request: &SnapshotRequest,
     view: &LedgerView,
-    damaged: &[String],
+    avoid: &Avoid,
     folder: &Path,
 ) -> Result<Pinned, Failure> {
-    let mut pinned = choose(vault, source, request, view, damaged, folder).await?;
+    let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
@@ -103,7 +103,7 @@ async fn choose(
     source: &Source,
     request: &SnapshotRequest,
     view: &LedgerView,
-    damaged: &[String],
+    avoid: &Avoid,
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let head = view
@@ -112,7 +112,8 @@ async fn choose(
         .as_ref()
         .filter(|_| request.distrust.is_empty());
     if let Some(head) = head.and_then(Past::of)
-        && let Some(pinned) = pin_after(vault, source, request, &head, damaged, folder).await?
+        && avoid.is_whole(&head.record)
+        && let Some(pinned) = pin_after(vault, source, request, &head, avoid, folder).await?
     {
         return Ok(pinned);
     }
@@ -128,7 +129,7 @@ async fn choose(
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
-        let older = older_base(vault, source, request, &pinned, damaged, folder).await?;
+        let older = older_base(vault, source, request, &pinned, avoid, folder).await?;
         match &older.base {
             None => pinned.findings.push(
                 "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
@@ -156,7 +157,7 @@ async fn pin_after(
     source: &Source,
     request: &SnapshotRequest,
     head: &Past,
-    damaged: &[String],
+    avoid: &Avoid,
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
     // Where the base's entries may not be used again, the log must be held anew, and all of it.
@@ -190,7 +191,7 @@ async fn pin_after(
         pinned.unchanged = Some(head.clone());
         return Ok(Some(pinned));
     }
-    pinned.base = open_base(vault, request, head.clone(), judged, damaged).await?;
+    pinned.base = open_base(vault, request, head.clone(), judged, avoid).await?;
     Ok(pinned.base.is_some().then_some(pinned))
 }
 
@@ -209,7 +210,7 @@ async fn older_base(
     source: &Source,
     request: &SnapshotRequest,
     pinned: &Pinned,
-    damaged: &[String],
+    avoid: &Avoid,
     folder: &Path,
 ) -> Result<Older, Failure> {
     let mut older = Older::default();
@@ -218,6 +219,13 @@ async fn older_base(
         .await?;
     let trusted = ledger::trusted(&chain.links, &request.distrust);
     for past in trusted.into_iter().rev().filter_map(Past::of) {
+        if !avoid.is_whole(&past.record) {
+            let id = past.id.short();
+            older.findings.push(format!(
+                "an object of snapshot {id} is gone from the vault: what only it held is copied anew"
+            ));
+            continue;
+        }
         let judged = judge(
             source,
             request,
@@ -232,7 +240,7 @@ async fn older_base(
         let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
         if same || held {
             let id = past.id;
-            older.base = open_base(vault, request, past, judged, damaged).await?;
+            older.base = open_base(vault, request, past, judged, avoid).await?;
             if older.base.is_some() {
                 return Ok(older);
             }
@@ -298,7 +306,7 @@ async fn open_base(
     request: &SnapshotRequest,
     past: Past,
     using: BaseUse,
-    damaged: &[String],
+    avoid: &Avoid,
 ) -> Result<Option<Base>, Failure> {
     let reuse = may_reuse(vault, request, &past);
     let manifest = match vault.manifest(&past.record).await {
@@ -308,7 +316,8 @@ async fn open_base(
     };
     let mut pages = manifest.log_pages.iter().chain(&manifest.data_pages);
     if pages.any(|page| {
-        damaged
+        avoid
+            .objects
             .iter()
             .any(|object| *object == *page.page.key.as_str())
     }) {

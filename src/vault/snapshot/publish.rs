@@ -3,12 +3,15 @@
 use futures::TryStreamExt;
 
 use super::pin::{Past, Pinned};
+use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::record::TableIdentity;
-use crate::format::{Change, Record, VaultKey, layout};
+use crate::format::{Change, Manifest, Record, VaultKey, layout};
 use crate::ids::{Digest, Location, SnapshotId};
+use crate::plan::price::Commitment;
+use crate::plan::retention::Slice;
 use crate::source::Source;
 use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, read_all};
 use crate::vault::LedgerView;
@@ -23,10 +26,14 @@ impl Snapshotter {
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
+        terms: Terms,
         pinned: &Pinned,
         unchanged: &Past,
     ) -> Result<SnapshotDone, Failure> {
         let then = &unchanged.record;
+        let terms = terms.on(Some(then));
+        let commitment = self.commitment(&terms, Some((then, None)), 0).await?;
+        request.check_commitment(&commitment)?;
         let record = Record {
             base: Some(unchanged.id),
             change: Change {
@@ -35,11 +42,9 @@ impl Snapshotter {
                 rows: then.totals.rows.map(|_| 0),
                 ..Change::default()
             },
-            class: request.class.clone(),
             distrusts: request.distrust.clone(),
             journals: Vec::new(),
             principal: request.principal.clone(),
-            promise: request.promise,
             run: request.run,
             scope: request.scope,
             set: request.set,
@@ -53,25 +58,40 @@ impl Snapshotter {
             vault_file: self.vault.file_digest(),
             ..Record::clone(then)
         };
-        let done = self.publish(source, request, view, pinned, record).await?;
+        let done = self
+            .publish(source, request, view, terms, pinned, record, None)
+            .await?;
         Ok(SnapshotDone {
+            commitment,
             unchanged: true,
             ..done
         })
     }
 
-    /// Publishes `record` as the ledger's next, unless another writer was as far or further.
+    /// Publishes `record` as the ledger's next, unless another writer was as far or further. Class, promise and locks are
+    /// decided anew for each slot that is tried.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a record is made and proven of"
+    )]
     pub(super) async fn publish(
         &self,
         source: &Source,
         request: &SnapshotRequest,
         view: &LedgerView,
+        mut terms: Terms,
         pinned: &Pinned,
         mut record: Record,
+        manifest: Option<&Manifest>,
     ) -> Result<SnapshotDone, Failure> {
         let planned_on = view.head.link.as_ref().map_or(0, |link| link.seq);
         let mut view = view.clone();
         for _ in 0..PUBLISH_ATTEMPTS {
+            record.class.clone_from(&terms.chosen.class);
+            record.promise = terms.chosen.promise;
+            record.opened.clone_from(&terms.chosen.opened);
+            record.locks = self.extend_locks(&terms, &record, manifest).await?;
+            terms.proven(record.locks.clone());
             self.check_source(source, pinned).await?;
             let head = view.head.link.as_ref();
             record.seq = view.head.next_free;
@@ -79,16 +99,25 @@ impl Snapshotter {
             count_since(&mut record, head.and_then(Link::record));
             let body = record.encode()?;
             let id = SnapshotId(Digest::of(&body));
-            if self.put_record(request, record.seq, body).await? {
+            if self.put_record(request, &terms, record.seq, body).await? {
                 return Ok(SnapshotDone {
                     id,
+                    reason: terms.chosen.reason,
                     record,
+                    commitment: Commitment::default(),
                     unchanged: false,
                 });
             }
             view = self.vault.head(&request.key, &request.distrust).await?;
             self.yield_to_winner(request, &view, planned_on, &record)
                 .await?;
+            let before = terms.chosen.promise;
+            terms = terms.decided_anew(Terms::decide(&self.vault, request, &view)?);
+            if terms.chosen.promise > before && request.max_commit.is_some() {
+                let held = Some((&record, manifest));
+                let commitment = self.commitment(&terms, held, 0).await?;
+                request.check_commitment(&commitment)?;
+            }
         }
         Err(Failure::Error(Error::Store(StoreError {
             action: "publish",
@@ -101,6 +130,7 @@ impl Snapshotter {
     async fn put_record(
         &self,
         request: &SnapshotRequest,
+        terms: &Terms,
         seq: u64,
         body: Vec<u8>,
     ) -> Result<bool, Failure> {
@@ -110,7 +140,7 @@ impl Snapshotter {
         }
         .object_key()?;
         let payload = Payload::from_bytes(body);
-        let lock_until = self.placer(request).lock_until;
+        let lock_until = terms.lock_until(Slice::default());
         let written = match self.store.put_new(&key, &payload, lock_until).await {
             Ok(written) => Some(written),
             Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pin::{Pinned, newest_checkpoint};
+use super::terms::Terms;
 use super::ways::LogRead;
 use super::{SnapshotRequest, Snapshotter};
 use crate::delta::Protocol;
@@ -22,10 +23,12 @@ pub(super) struct Facts {
 }
 
 impl Snapshotter {
-    /// The record but for its place in the ledger, which publishing fills in.
+    /// The record but for its place in the ledger and its locks, which publishing fills in.
+    #[expect(clippy::too_many_arguments, reason = "a record is made of many things")]
     pub(super) fn record(
         &self,
         request: &SnapshotRequest,
+        terms: &Terms,
         pinned: &mut Pinned,
         log: &LogRead,
         delta_id: String,
@@ -48,7 +51,7 @@ impl Snapshotter {
             base: pinned.base.as_ref().map(|base| base.past.id),
             change: facts.change,
             checkpoint,
-            class: request.class.clone(),
+            class: terms.chosen.class.clone(),
             commit_time: commit_time(request, pinned, log),
             commit,
             distrusts: request.distrust.clone(),
@@ -59,10 +62,10 @@ impl Snapshotter {
             locks: BTreeMap::new(),
             log_digest: log_digest(&pinned.listing, checkpoint),
             manifest: facts.manifest,
-            opened: BTreeMap::new(),
+            opened: terms.chosen.opened.clone(),
             previous: None,
             principal: request.principal.clone(),
-            promise: request.promise,
+            promise: terms.chosen.promise,
             protocol: protocol_record(protocol),
             requires: Vec::new(),
             run: request.run,

@@ -58,6 +58,8 @@ struct State {
     latency: Duration,
     /// Calls to fail once each, without dying of it.
     stumbles: Vec<Matches>,
+    /// Calls that nobody may make.
+    denied: Option<Matches>,
     hooks: Vec<Hook>,
 }
 
@@ -102,12 +104,18 @@ impl<S: ReadStore> FaultStore<S> {
         let mut state = self.state();
         state.dead = false;
         state.fault = None;
+        state.denied = None;
         state.calls.clear();
     }
 
     /// Fails the next call that `matches`, before it takes effect; the process lives on.
     pub(crate) fn stumble_at(&self, matches: impl Fn(&Call) -> bool + Send + 'static) {
         self.state().stumbles.push(Box::new(matches));
+    }
+
+    /// Refuses every call that `matches`, as a policy does, until the next revival.
+    pub(crate) fn deny(&self, matches: impl Fn(&Call) -> bool + Send + 'static) {
+        self.state().denied = Some(Box::new(matches));
     }
 
     /// Lets every call take so long, as a network does.
@@ -171,6 +179,15 @@ impl<S: ReadStore> FaultStore<S> {
             if let Some(at) = state.stumbles.iter().position(|matches| matches(&call)) {
                 drop(state.stumbles.remove(at));
                 return Err(self.interrupted(key));
+            }
+            if state.denied.as_ref().is_some_and(|denied| denied(&call)) {
+                return Err(StoreError {
+                    action: "reach",
+                    uri: format!("{}/{key}", self.inner.uri()),
+                    kind: StoreErrorKind::Denied {
+                        detail: format!("nobody may {method}"),
+                    },
+                });
             }
             let acts: Vec<Act> = state
                 .hooks

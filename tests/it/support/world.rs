@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use deltavault::Error;
 use deltavault::format::record::TableIdentity;
-use deltavault::format::{Scope, TableKey, TableUri, Trigger};
+use deltavault::format::{LockMode, Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
+use deltavault::plan::retention::{Ask, Policy};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
@@ -31,6 +32,16 @@ pub(crate) fn hours_later(hours: i64) -> Timestamp {
 /// Makes a vault in `store`.
 pub(crate) async fn init(store: &dyn WriteStore) {
     let new = NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap());
+    vault::init(store, new).await.unwrap();
+}
+
+/// Makes a vault in `store` whose objects are locked.
+pub(crate) async fn init_locked(store: &dyn WriteStore) {
+    let new = NewVault {
+        lock_mode: LockMode::Compliance,
+        longest_days: 400,
+        ..NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
+    };
     vault::init(store, new).await.unwrap();
 }
 
@@ -95,8 +106,9 @@ pub(crate) fn request(uri: &str, hours: i64) -> SnapshotRequest {
         },
         scope: Scope::Live,
         trigger: Trigger::Manual,
-        class: "default".to_owned(),
-        promise: now + jiff::SignedDuration::from_hours(30 * 24),
+        policy: Policy::default(),
+        ask: Ask::default(),
+        max_commit: None,
         now,
         run: Id128::from_bytes([run; 16]),
         set: None,

@@ -156,6 +156,14 @@ const PLAIN: Generation = Generation(1 << 24);
 const HALF: Generation = Generation(1 << 24 | 0x80);
 const LAST: Generation = Generation(1 << 24 | 0xf0);
 
+fn month(opens: Timestamp, promise: Timestamp) -> Upcoming {
+    Upcoming {
+        period: Period::Month,
+        opens,
+        promise,
+    }
+}
+
 #[test]
 fn before_a_long_class_opens_slice_after_slice_is_extended() {
     let of = (&table(ORIGIN), &vault(10));
@@ -164,7 +172,7 @@ fn before_a_long_class_opens_slice_after_slice_is_extended() {
     let opens = time("2028-02-21T00:00:00Z");
     let long = time("2029-02-22T00:00:00Z");
     let planned = |now: &str, promise: &str| {
-        let needs = plan_extensions(&locks, time(promise), &[(opens, long)], time(now), of);
+        let needs = plan_extensions(&locks, time(promise), &[month(opens, long)], time(now), of);
         let covers = needs.values().all(|need| need.until >= long);
         let kinds: Vec<_> = needs
             .into_iter()
@@ -196,16 +204,16 @@ fn nothing_is_locked_past_what_the_bucket_s_policy_allows() {
         longest_days: 366,
         ..vault(10)
     };
-    let now = time("2028-02-11T20:00:00Z");
+    let now = time("2028-02-20T20:00:00Z");
     let held = time("2028-03-01T00:00:00Z");
     let locks = BTreeMap::from([(LAST, held)]);
     let ceiling = lock_ceiling(now, &vault);
-    assert_eq!(ceiling, time("2029-02-22T20:00:00Z"));
+    assert_eq!(ceiling, time("2029-03-03T20:00:00Z"));
     for (later, ahead) in [
-        ("2029-02-22T00:00:00Z", true),
-        ("2029-02-22T21:00:00Z", false),
+        ("2029-03-03T00:00:00Z", true),
+        ("2029-03-03T21:00:00Z", false),
     ] {
-        let upcoming = [(time("2028-02-21T00:00:00Z"), time(later))];
+        let upcoming = [month(time("2028-02-21T00:00:00Z"), time(later))];
         let needs = plan_extensions(&locks, held, &upcoming, now, (&table(ORIGIN), &vault));
         assert_eq!(needs.contains_key(&LAST), ahead, "{later}");
         assert!(needs.values().all(|need| need.until <= ceiling));

@@ -451,15 +451,15 @@ fn the_next_promises_are_known_ahead() {
     let now = time("2028-02-26T03:00:00Z");
     let mut told: Vec<_> = upcoming(&policy(), &table(), &vault(), now)
         .into_iter()
-        .map(|(opens, promise)| format!("{opens} {promise}"))
+        .map(|next| format!("{} {} {}", next.period.as_str(), next.opens, next.promise))
         .collect();
     told.sort();
     assert_eq!(
         told,
         [
-            "2028-02-27T00:00:00Z 2028-03-13T00:00:00Z",
-            "2028-02-28T00:00:00Z 2028-04-25T00:00:00Z",
-            "2028-03-01T00:00:00Z 2029-03-02T00:00:00Z",
+            "day 2028-02-27T00:00:00Z 2028-03-13T00:00:00Z",
+            "week 2028-02-28T00:00:00Z 2028-04-25T00:00:00Z",
+            "month 2028-03-01T00:00:00Z 2029-03-02T00:00:00Z",
         ]
     );
 }

@@ -14,8 +14,9 @@ use super::super::pairs::Learning;
 use super::{Copier, Outcome, ReadFile, archived, is_not_found, lost, placed, wrong_size};
 use crate::error::Error;
 use crate::format::{Placement, Reference, VaultKey};
-use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion};
+use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::hold::{Pair, part_size};
+use crate::plan::retention::{Slice, slice_of};
 use crate::plan::snapshot::Need;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
@@ -28,7 +29,7 @@ const ATTEMPTS: usize = 3;
 /// How one attempt to let the store copy ended.
 enum Attempt {
     /// The copy is there and proven.
-    Proven(Copied, Digest, ObjectKey),
+    Proven(Copied, Digest, (ObjectKey, Slice)),
     /// What became of it is not known, or the file is another one by now.
     Again,
     /// This file has to be streamed, and so have all others for that reason.
@@ -59,11 +60,12 @@ impl Copier {
             }
             let first = learning.is_some();
             match self.try_copy(&seen, &address, first).await? {
-                Attempt::Proven(copied, sha256, key) => {
+                Attempt::Proven(copied, sha256, place) => {
                     if let Some(learning) = learning {
                         learning.learn(Pair::Copies);
                     }
-                    let reference = self.reference(key, copied.written.version, sha256, seen.size);
+                    let reference =
+                        self.reference(place, copied.written.version, sha256, seen.size);
                     let read = ReadFile {
                         size: seen.size,
                         attributes: seen,
@@ -108,14 +110,15 @@ impl Copier {
         address: &CopyAddress,
         first: bool,
     ) -> Result<Attempt, Error> {
-        let key = VaultKey::Copy(Id128::from_bytes(rand::random())).object_key()?;
+        let (key, slice) = self.copy_key()?;
         let source = CopySource {
             address: address.clone(),
             version: seen.version.clone(),
             etag: seen.etag.clone(),
             size: seen.size,
         };
-        let copied = match self.store.copy_new(&key, &source, self.lock_until).await {
+        let lock_until = self.terms.lock_until(slice);
+        let copied = match self.store.copy_new(&key, &source, lock_until).await {
             Ok(copied) => copied,
             Err(error) => return failed_copy(error, first),
         };
@@ -131,10 +134,15 @@ impl Copier {
         } else {
             let version = copied.written.version.as_ref();
             let found = self.store.attributes(&key, version).await?;
-            found.sha256.filter(|_| found.size == seen.size)
+            let attested = found.sha256.filter(|_| found.size == seen.size);
+            // A copy that proves nothing is given up, so its lock is no matter.
+            if attested.is_some() {
+                self.check_lock(&key, &found, lock_until).await?;
+            }
+            attested
         };
         Ok(match attested {
-            Some(sha256) => Attempt::Proven(copied, sha256, key),
+            Some(sha256) => Attempt::Proven(copied, sha256, (key, slice)),
             None => Attempt::Refused(
                 "the vault's store does not say the SHA-256 of what it copies".to_owned(),
             ),
@@ -179,13 +187,19 @@ impl Copier {
         let attributes = reader.attributes.clone();
         let hasher = Arc::new(Mutex::new(Sha256::new()));
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));
-        let key = VaultKey::Copy(Id128::from_bytes(rand::random())).object_key()?;
-        let written = self.store.put_parts(&key, parts, self.lock_until).await?;
+        let (key, slice) = self.copy_key()?;
+        let lock_until = self.terms.lock_until(slice);
+        let written = self.store.put_parts(&key, parts, lock_until).await?;
+        if lock_until.is_some() {
+            let version = written.version.as_ref();
+            let found = self.store.attributes(&key, version).await?;
+            self.check_lock(&key, &found, lock_until).await?;
+        }
         let hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
         let sha256 = Digest::from_hasher(hasher.clone());
         drop(hasher);
         let size = attributes.size;
-        let reference = self.reference(key, written.version, sha256, size);
+        let reference = self.reference((key, slice), written.version, sha256, size);
         let read = ReadFile {
             attributes,
             sha256,
@@ -194,15 +208,41 @@ impl Copier {
         Ok(Ok((read, Placement::Copy { reference })))
     }
 
+    /// A fresh random name, and the slice that follows from it.
+    fn copy_key(&self) -> Result<(ObjectKey, Slice), Error> {
+        let bytes: [u8; 16] = rand::random();
+        let [byte, ..] = bytes;
+        let key = VaultKey::Copy(Id128::from_bytes(bytes)).object_key()?;
+        Ok((key, slice_of(byte, self.slices)))
+    }
+
+    /// Locks what the store has taken in without the lock that was sent along: not every server keeps those of copies
+    /// and of uploads in parts.
+    async fn check_lock(
+        &self,
+        key: &ObjectKey,
+        found: &Attributes,
+        until: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        match until {
+            Some(until) if found.locked_until.is_none_or(|locked| locked < until) => {
+                let (store, version) = (self.store.as_ref(), found.version.as_ref());
+                self.terms.extend(store, key, version, until).await?;
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn reference(
         &self,
-        key: ObjectKey,
+        (key, slice): (ObjectKey, Slice),
         version: Option<ObjectVersion>,
         sha256: Digest,
         size: u64,
     ) -> Reference {
         Reference {
-            generation: self.generation,
+            generation: self.terms.generation(slice),
             key,
             sha256,
             size,

@@ -1,0 +1,246 @@
+//! Before a record is put, every object that it will reference is locked until its promise: what is short is extended.
+//!
+//! On most nights nothing is, and nothing is read for it. Else the manifest's pages are walked in bounded memory, and
+//! exactly the objects of the generations that are short are extended, each once, by object version. What was extended
+//! and is then not published is locked for longer than anybody needs, and does no other harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::terms::Terms;
+use super::{Failure, Snapshotter};
+use crate::error::Error;
+use crate::format::{Manifest, Record, Reference};
+use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
+use crate::plan::price::Commitment;
+use crate::plan::retention::{Need, is_short};
+use crate::sort::{Sorted, Sorter};
+use crate::spool::Scratch;
+
+/// Locks being extended at a time: what hides the latency of a store without asking it to slow us down.
+const EXTENSIONS_AT_ONCE: usize = 64;
+
+/// One reference to an object whose lock is short.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Short {
+    key: ObjectKey,
+    version: Option<ObjectVersion>,
+    until: Timestamp,
+    generation: Generation,
+    size: u64,
+}
+
+/// An object whose lock is short.
+#[derive(Debug)]
+struct Object {
+    key: ObjectKey,
+    version: Option<ObjectVersion>,
+    until: Timestamp,
+    size: u64,
+    generations: BTreeSet<Generation>,
+}
+
+/// The objects of a manifest whose locks are short, each once.
+struct Walked {
+    rows: Peekable<Sorted<Short>>,
+    /// The generations that occur in the manifest.
+    seen: BTreeSet<Generation>,
+    _scratch: Scratch,
+}
+
+impl Walked {
+    fn next_object(&mut self) -> Option<Result<Object, Error>> {
+        let first = match self.rows.next()? {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let mut object = Object {
+            key: first.key,
+            version: first.version,
+            until: first.until,
+            size: first.size,
+            generations: BTreeSet::from([first.generation]),
+        };
+        while let Some(Ok(row)) = self.rows.next_if(|row| {
+            row.as_ref()
+                .is_ok_and(|row| row.key == object.key && row.version == object.version)
+        }) {
+            object.until = object.until.max(row.until);
+            object.generations.insert(row.generation);
+        }
+        Some(Ok(object))
+    }
+}
+
+impl Snapshotter {
+    /// Extends what is short of the manifest that `record` names, and returns what is proven of each generation.
+    ///
+    /// `manifest` is that manifest where it is at hand.
+    pub(super) async fn extend_locks(
+        &self,
+        terms: &Terms,
+        record: &Record,
+        manifest: Option<&Manifest>,
+    ) -> Result<BTreeMap<Generation, Timestamp>, Failure> {
+        let mut locks = terms.locks();
+        let Some(walked) = self.short_objects(terms, record, manifest, &locks).await? else {
+            return Ok(locks);
+        };
+        let mut walked = walked;
+        let mut proven: BTreeMap<Generation, Timestamp> = BTreeMap::new();
+        let objects = stream::iter(std::iter::from_fn(|| walked.next_object()));
+        let mut extended = objects
+            .map(|object| async {
+                let object = object?;
+                let Object { key, version, .. } = &object;
+                let store = self.store.as_ref();
+                match terms
+                    .extend(store, key, version.as_ref(), object.until)
+                    .await
+                {
+                    Ok(lock) => Ok((object.generations, lock)),
+                    Err(Error::Store(error)) if error.is_not_found() => Err(Failure::Gone {
+                        object: key.to_string(),
+                        manifest: record.manifest.sha256,
+                    }),
+                    Err(error) => Err(error.into()),
+                }
+            })
+            .buffer_unordered(EXTENSIONS_AT_ONCE);
+        while let Some((generations, lock)) = extended.try_next().await? {
+            for generation in generations {
+                let earliest = proven.entry(generation).or_insert(lock);
+                *earliest = (*earliest).min(lock);
+            }
+        }
+        drop(extended);
+        locks.retain(|generation, _| walked.seen.contains(generation));
+        locks.extend(proven);
+        for generation in &walked.seen {
+            if is_short(&locks, *generation, terms.chosen.promise) {
+                let object = record.manifest.key.to_string();
+                let what = "an object of it is not locked for as long as was promised".to_owned();
+                return Err(Error::Damaged { object, what }.into());
+            }
+        }
+        Ok(locks)
+    }
+
+    /// What a snapshot newly commits to: `new` bytes, and those of `base`, whose manifest it goes on from, that have to
+    /// be locked for longer.
+    pub(super) async fn commitment(
+        &self,
+        terms: &Terms,
+        base: Option<(&Record, Option<&Manifest>)>,
+        new: u64,
+    ) -> Result<Commitment, Failure> {
+        let mut commitment = Commitment::default();
+        commitment.add_new(new, terms.kept());
+        let locks = terms.locks();
+        let Some((record, manifest)) = base else {
+            return Ok(commitment);
+        };
+        if let Some(mut walked) = self.short_objects(terms, record, manifest, &locks).await? {
+            while let Some(object) = walked.next_object() {
+                let object = object?;
+                let held = object
+                    .generations
+                    .iter()
+                    .filter_map(|of| locks.get(of))
+                    .min();
+                let held = held.copied().unwrap_or(terms.now());
+                let longer = object.until.duration_since(held.max(terms.now()));
+                commitment.add_longer(object.size, longer);
+            }
+        }
+        Ok(commitment)
+    }
+
+    /// Walks a manifest when something of it is short; `None` when nothing can be.
+    async fn short_objects(
+        &self,
+        terms: &Terms,
+        record: &Record,
+        manifest: Option<&Manifest>,
+        locks: &BTreeMap<Generation, Timestamp>,
+    ) -> Result<Option<Walked>, Failure> {
+        if !terms.has_locks() {
+            return Ok(None);
+        }
+        let needs = terms.needs(locks);
+        // A record that says nothing of its own manifest's lock says nothing that counts.
+        if needs.is_empty() && locks.contains_key(&record.manifest.generation) {
+            return Ok(None);
+        }
+        let read;
+        let manifest = if let Some(manifest) = manifest {
+            manifest
+        } else {
+            read = self.vault.manifest(record).await?;
+            &read
+        };
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut walk = Walk {
+            terms,
+            locks,
+            needs,
+            rows: Sorter::new(scratch.path())?,
+            seen: BTreeSet::new(),
+            last: None,
+        };
+        walk.see(&record.manifest)?;
+        for pages in [&manifest.log_pages, &manifest.data_pages] {
+            for page in pages {
+                walk.see(&page.page)?;
+            }
+            let mut entries = self.vault.entries(pages);
+            while let Some(entry) = entries.try_next().await? {
+                if let Some(reference) = entry.placement.reference() {
+                    walk.see(reference)?;
+                }
+            }
+        }
+        Ok(Some(Walked {
+            rows: walk.rows.finish()?.peekable(),
+            seen: walk.seen,
+            _scratch: scratch,
+        }))
+    }
+}
+
+/// References on their way to be sorted.
+struct Walk<'a> {
+    terms: &'a Terms,
+    locks: &'a BTreeMap<Generation, Timestamp>,
+    needs: BTreeMap<Generation, Need>,
+    rows: Sorter<Short>,
+    seen: BTreeSet<Generation>,
+    /// The files of a pack often stand beside each other.
+    last: Option<Reference>,
+}
+
+impl Walk<'_> {
+    fn see(&mut self, reference: &Reference) -> Result<(), Failure> {
+        if self.last.as_ref() == Some(reference) {
+            return Ok(());
+        }
+        self.last = Some(reference.clone());
+        let generation = reference.generation;
+        self.seen.insert(generation);
+        let need = match self.needs.get(&generation) {
+            Some(need) => *need,
+            None if self.locks.contains_key(&generation) => return Ok(()),
+            None => self.terms.need_of_unknown(generation),
+        };
+        Ok(self.rows.push(Short {
+            key: reference.key.clone(),
+            version: reference.version.clone(),
+            until: need.until,
+            generation,
+            size: reference.size,
+        })?)
+    }
+}

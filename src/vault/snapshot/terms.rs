@@ -1,0 +1,226 @@
+//! What a run promises, and with which locks it puts what it puts: decided against a ledger's head, before the first
+//! byte, and anew when another writer was quicker.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::SignedDuration;
+
+use super::SnapshotRequest;
+use crate::error::Error;
+use crate::format::ledger::Link;
+use crate::format::{LockMode, Record, TableKey, Trigger, VaultFile};
+use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
+use crate::plan::retention::{
+    self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, lock_ceiling,
+    place, plan_extensions, upcoming,
+};
+use crate::store::{StoreError, StoreErrorKind, WriteStore};
+use crate::vault::{LedgerView, Vault};
+
+/// What nothing locks is adopted only while it is younger than this.
+const YOUNG: SignedDuration = SignedDuration::from_hours(24);
+
+/// What holds for one attempt. Clones share what was handed out.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// Class, promise and periods.
+    pub(super) chosen: Chosen,
+    table: TableKey,
+    file: VaultFile,
+    now: Timestamp,
+    /// Longer promises that the table will make.
+    upcoming: Vec<Upcoming>,
+    /// What is proven of what the base references.
+    known: BTreeMap<Generation, Timestamp>,
+    /// The generations that objects were put in, and their locks.
+    placed: Arc<Mutex<BTreeMap<Generation, Timestamp>>>,
+    /// Whether this is to be carried out; else nothing may be written, and locks are left as they are.
+    carried_out: bool,
+}
+
+impl Terms {
+    /// Decides class and promise against a head.
+    pub(super) fn decide(
+        vault: &Vault,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+    ) -> Result<Self, Error> {
+        let file = vault.file().clone();
+        let none = BTreeMap::new();
+        let head = view.head.link.as_ref();
+        let opened = head.map(|link| Link::record(link).map_or(&none, |record| &record.opened));
+        let night = Night {
+            table: &request.key,
+            trigger: request.trigger,
+            opened,
+            now: request.now,
+        };
+        let chosen = choose(&request.policy, &request.ask, &night, &file)?;
+        let by_policy =
+            request.trigger == Trigger::Scheduled && request.ask == retention::Ask::default();
+        let upcoming = if by_policy {
+            check_lengths(&request.policy, &file)?;
+            upcoming(&request.policy, &request.key, &file, request.now)
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            chosen,
+            table: request.key.clone(),
+            file,
+            now: request.now,
+            upcoming,
+            known: BTreeMap::new(),
+            placed: Arc::default(),
+            carried_out: true,
+        })
+    }
+
+    /// The same, to say what would be.
+    pub(super) fn only_planned(self) -> Self {
+        Self {
+            carried_out: false,
+            ..self
+        }
+    }
+
+    pub(super) fn may_extend(&self) -> bool {
+        self.carried_out
+    }
+
+    /// The same, where a base's objects may be referenced again.
+    pub(super) fn on(mut self, base: Option<&Record>) -> Self {
+        self.known = base.map_or_else(BTreeMap::new, |base| base.locks.clone());
+        self
+    }
+
+    /// The same objects, with what another head makes of class and promise.
+    pub(super) fn decided_anew(&self, other: Self) -> Self {
+        Self {
+            known: self.known.clone(),
+            placed: Arc::clone(&self.placed),
+            ..other
+        }
+    }
+
+    pub(crate) fn has_locks(&self) -> bool {
+        match self.file.lock_mode {
+            LockMode::None => false,
+            LockMode::Governance | LockMode::Compliance => true,
+        }
+    }
+
+    /// Until when what is put now in a slice is locked.
+    pub(crate) fn lock_until(&self, slice: Slice) -> Option<Timestamp> {
+        self.placing(slice).map(|placing| placing.lock_until)
+    }
+
+    /// The generation of what is put now in a slice.
+    pub(crate) fn generation(&self, slice: Slice) -> Generation {
+        let Some(placing) = self.placing(slice) else {
+            return Generation::default();
+        };
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.insert(placing.generation, placing.lock_until);
+        placing.generation
+    }
+
+    fn placing(&self, slice: Slice) -> Option<Placing> {
+        let promise = self.chosen.promise;
+        let of = (&self.table, &self.file);
+        self.has_locks()
+            .then(|| place(self.now, promise, slice, &self.known, of))
+    }
+
+    pub(crate) fn is_young(&self, last_modified: Timestamp) -> bool {
+        self.now.duration_since(last_modified) < YOUNG
+    }
+
+    /// The time of the run.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// For how long what is placed now is kept.
+    pub(super) fn kept(&self) -> SignedDuration {
+        let lock = self.lock_until(Slice::default());
+        lock.unwrap_or(self.chosen.promise).duration_since(self.now)
+    }
+
+    /// For how many days what is placed now is paid for.
+    pub(super) fn days(&self) -> u64 {
+        let hours = u64::try_from(self.kept().as_hours());
+        hours.unwrap_or_default().div_ceil(24)
+    }
+
+    /// What is proven of each generation that the snapshot may reference.
+    pub(super) fn locks(&self) -> BTreeMap<Generation, Timestamp> {
+        let mut locks = self.known.clone();
+        let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (generation, lock) in placed.iter() {
+            let known = locks.entry(*generation).or_insert(*lock);
+            *known = (*known).min(*lock);
+        }
+        locks
+    }
+
+    /// Takes over what was proven.
+    pub(super) fn proven(&mut self, locks: BTreeMap<Generation, Timestamp>) {
+        self.known = locks;
+        self.placed = Arc::default();
+    }
+
+    /// Which generations are extended before the record is put.
+    pub(super) fn needs(
+        &self,
+        locks: &BTreeMap<Generation, Timestamp>,
+    ) -> BTreeMap<Generation, Need> {
+        let of = (&self.table, &self.file);
+        plan_extensions(locks, self.chosen.promise, &self.upcoming, self.now, of)
+    }
+
+    /// What a generation needs of which nothing is known.
+    pub(super) fn need_of_unknown(&self, generation: Generation) -> Need {
+        retention::extension(generation, self.chosen.promise, (&self.table, &self.file))
+    }
+
+    /// Makes sure that an object version is locked for so long.
+    pub(crate) async fn extend(
+        &self,
+        store: &dyn WriteStore,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        until: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        // A forged record could make a run lock for longer than the bucket's owner allows, and then fail.
+        let until = until.min(lock_ceiling(self.now, &self.file));
+        let refused = |source| Error::LockRefused {
+            object: key.to_string(),
+            until,
+            source,
+        };
+        match store.extend_lock(key, version, until).await {
+            Ok(Some(proven)) if proven >= until => Ok(proven),
+            Ok(_) => {
+                let reason = "the store does not say that it locked the object".to_owned();
+                let kind = StoreErrorKind::Unsupported { reason };
+                Err(refused(StoreError::below(
+                    "lock",
+                    store.uri(),
+                    key.as_str(),
+                    kind,
+                )))
+            }
+            Err(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::Denied { .. } | StoreErrorKind::Unsupported { .. }
+                ) =>
+            {
+                Err(refused(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
