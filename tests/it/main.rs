@@ -55,4 +55,5 @@ mod unchanged;
 mod verify;
 mod verify_locks;
 mod verify_rules;
+mod walls;
 mod ways;
