@@ -194,8 +194,12 @@ impl Snapshotter {
             if there.locked_until.is_some_and(|locked| locked < until) {
                 let reason = "the store does not keep the locks that it is given".to_owned();
                 let kind = StoreErrorKind::Unsupported { reason };
-                let source =
-                    Box::new(StoreError::below("lock", store.uri(), put.key.as_str(), kind));
+                let source = Box::new(StoreError::below(
+                    "lock",
+                    store.uri(),
+                    put.key.as_str(),
+                    kind,
+                ));
                 let object = put.key.to_string();
                 return Err(Failure::Error(Error::LockRefused {
                     object,
