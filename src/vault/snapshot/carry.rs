@@ -26,6 +26,7 @@ use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
 use crate::source::Source;
+use crate::spool::Scratch;
 use crate::store::{Payload, StoreError, StoreErrorKind};
 use crate::vault::put::Placer;
 use crate::vault::{LedgerView, Vault};
@@ -90,20 +91,7 @@ impl Snapshotter {
             (request.key.hash(), view.head.next_free, request.run),
             *journals_written,
         );
-        let copier = Arc::new(Copier {
-            vault: self.vault.clone(),
-            source: source.clone(),
-            store: Arc::clone(&self.bulk),
-            terms: terms.clone(),
-            slices,
-            folder: scratch.path().to_owned(),
-            budget: self.budget.clone(),
-            limits: self.limits.clone(),
-            days: terms.days(),
-            pairs: self.pairs.clone(),
-            interrupt: self.interrupt.clone(),
-            progress: Arc::clone(&self.progress),
-        });
+        let copier = Arc::new(self.copier(source, &terms, slices, &scratch));
         self.progress.phase(table, Phase::Copy);
         let data = copy(&copier, closure, &mut journal, pinned.version).await;
         *journals_written = journal.written();
@@ -170,6 +158,23 @@ impl Snapshotter {
         Ok(SnapshotDone { commitment, ..done })
     }
 
+    fn copier(&self, source: &Source, terms: &Terms, slices: u64, scratch: &Scratch) -> Copier {
+        Copier {
+            vault: self.vault.clone(),
+            source: source.clone(),
+            store: Arc::clone(&self.bulk),
+            terms: terms.clone(),
+            slices,
+            folder: scratch.path().to_owned(),
+            budget: self.budget.clone(),
+            limits: self.limits.clone(),
+            days: terms.days(),
+            pairs: self.pairs.clone(),
+            interrupt: self.interrupt.clone(),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+
     /// What a plan newly commits to, as far as it is known before anything is copied.
     pub(super) async fn commitment_of(&self, planned: &Planned) -> Result<Commitment, Failure> {
         let base = planned.pinned.base.as_ref().filter(|base| base.reuse);
@@ -194,8 +199,12 @@ impl Snapshotter {
             if there.locked_until.is_some_and(|locked| locked < until) {
                 let reason = "the store does not keep the locks that it is given".to_owned();
                 let kind = StoreErrorKind::Unsupported { reason };
-                let source =
-                    Box::new(StoreError::below("lock", store.uri(), put.key.as_str(), kind));
+                let source = Box::new(StoreError::below(
+                    "lock",
+                    store.uri(),
+                    put.key.as_str(),
+                    kind,
+                ));
                 let object = put.key.to_string();
                 return Err(Failure::Error(Error::LockRefused {
                     object,
