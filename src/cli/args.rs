@@ -13,8 +13,10 @@ use deltavault::plan::price::NanoUsd;
 use jiff::SignedDuration;
 
 mod iam;
+mod wall;
 
 pub(crate) use self::iam::{IamArgs, IamRenderArgs};
+pub(crate) use self::wall::{WallArgs, WallCheckArgs};
 
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
@@ -131,6 +133,9 @@ pub(crate) enum CommandArgs {
     /// Write the policies that wall a vault in
     #[command(subcommand)]
     Iam(IamArgs),
+    /// Prove the walls around a vault
+    #[command(subcommand)]
+    Wall(WallArgs),
     /// Destroy a small table and get it back, in a folder of its own
     #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),

@@ -16,6 +16,7 @@ mod iam;
 mod look;
 mod prune;
 mod results;
+mod wall;
 
 /// Where results go, and in which of the two forms.
 pub(crate) struct Output {

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::args::{
     CommandArgs, DemoArgs, DiffSide, IamArgs, IndexArgs, InitArgs, ModeArg, ReadArg, RestoreArgs,
-    SnapshotArgs, SnapshotPrefix, Subset,
+    SnapshotArgs, SnapshotPrefix, Subset, WallArgs, WallCheckArgs,
 };
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
@@ -29,6 +29,8 @@ pub(crate) use self::iam::IamRenderRequest;
 pub(crate) enum Request {
     /// `init`
     Init(InitRequest),
+    /// `wall check`
+    WallCheck(WallCheckArgs),
     /// `snapshot`
     Snapshot(SnapshotRequest),
     /// `snapshots`
@@ -345,6 +347,7 @@ impl Request {
                 yes: args.yes,
             }),
             CommandArgs::Index(IndexArgs::Rebuild) => Self::IndexRebuild,
+            CommandArgs::Wall(WallArgs::Check(args)) => Self::WallCheck(args),
             CommandArgs::Iam(IamArgs::Render(args)) => {
                 Self::IamRender(Box::new(IamRenderRequest::new(args, around)?))
             }

@@ -8,8 +8,10 @@ use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
 
 pub(crate) use self::prune::*;
+pub(crate) use self::wall::{ProvenRow, WallDone, WallRow};
 
 mod prune;
+mod wall;
 
 /// A row that can be a JSON line.
 pub(crate) trait Row: Serialize {

@@ -25,6 +25,7 @@ mod prune;
 mod restore;
 mod snapshot;
 mod verify;
+mod wall;
 
 /// What every command works with.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Clock {
 /// Whatever the core cannot do; what it did with something to say is an exit code.
 pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
     match request {
+        Request::WallCheck(args) => Box::pin(wall::check(args, context)).await,
         Request::Init(request) => Box::pin(init::init(request, context)).await,
         Request::Snapshot(request) => snapshot::snapshot(request, context).await,
         Request::Snapshots { table } => look::snapshots(table, context).await,

@@ -78,6 +78,50 @@ impl Stores {
         Ok(Place::Folder(open_folder(uri)?.with_read_only_files()))
     }
 
+    /// Opens the place of a vault on S3 as somebody else: with the keys of a profile and no other role.
+    ///
+    /// # Errors
+    /// As [`Stores::vault`].
+    pub(crate) async fn vault_as(&self, uri: &str, profile: &str) -> Result<S3Store, Error> {
+        let client = S3Client::connect(&self.settings_of(profile)).await?;
+        Ok(S3Store::open(&client, uri)?)
+    }
+
+    fn settings_of(&self, profile: &str) -> S3Settings {
+        S3Settings {
+            profile: Some(profile.to_owned()),
+            role: None,
+            external_id: None,
+            ..self.0.vault.settings.clone()
+        }
+    }
+
+    /// Opens the place of a vault as `store` reaches it, but without TLS; none where that has none either.
+    pub(crate) fn vault_without_tls<'a>(
+        &self,
+        uri: &'a str,
+        store: &S3Store,
+        profile: Option<&str>,
+    ) -> Option<impl Future<Output = Result<S3Store, Error>> + use<'a>> {
+        let client = store.client();
+        let host = match client.service() {
+            AWS => format!("s3.{}.amazonaws.com", client.region()),
+            endpoint => endpoint.strip_prefix("https://")?.to_owned(),
+        };
+        let settings = S3Settings {
+            endpoint: Some(format!("http://{host}")),
+            region: Some(client.region().to_owned()),
+            ..profile.map_or_else(
+                || self.0.vault.settings.clone(),
+                |name| self.settings_of(name),
+            )
+        };
+        Some(async move {
+            let client = S3Client::connect(&settings).await?;
+            Ok(S3Store::open(&client, uri)?)
+        })
+    }
+
     /// Opens the place of a table; nothing need be there.
     ///
     /// # Errors

@@ -66,8 +66,9 @@ impl LockProbe {
 /// What the locks are worth, and what there is to say about them; `on_aws` where Amazon itself was asked.
 ///
 /// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, whoever may
-/// extend a lock of GOVERNANCE may also shorten it. Asked with an owner's keys, the two look the same, so that of any
-/// server but Amazon it is taken to be so.
+/// extend a lock of GOVERNANCE may also shorten it, and any user, also one without a policy, takes it off by setting an
+/// empty one and asking for the bypass. Asked with an owner's keys, the two look the same, so that of any server but Amazon
+/// it is taken to be so.
 pub fn judge(probe: &LockProbe, on_aws: bool) -> (Strength, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut add = |severity, what: String, remedy: &str| {
@@ -117,7 +118,7 @@ pub fn judge(probe: &LockProbe, on_aws: bool) -> (Strength, Vec<Finding>) {
         add(
             Severity::Warning,
             "GOVERNANCE can be shortened here by whoever may extend it: the server may not ask for \
-             s3:BypassGovernanceRetention (MinIO does not)"
+             s3:BypassGovernanceRetention (MinIO does not, and lets any user take such a lock off)"
                 .to_owned(),
             "COMPLIANCE holds here: --mode compliance",
         );

@@ -118,7 +118,7 @@ fn gap_of_minio(role: Role, call: Call, mode: LockMode) -> Option<&'static str> 
     ];
     if GOVERNED.contains(&call) {
         return (mode == LockMode::Governance)
-            .then_some("MinIO lets whoever may lock shorten a lock of GOVERNANCE");
+            .then_some("MinIO lets any user take a lock of GOVERNANCE off by asking to bypass it");
     }
     if call == Call::Delete {
         return (role == Role::Pruner).then_some(
@@ -163,6 +163,18 @@ fn gap_of_ministack(call: Call) -> Option<&'static str> {
             (
                 Call::PutOtherMode,
                 "ministack has no condition on the mode of a lock",
+            ),
+            (
+                Call::PutHeld,
+                "ministack does not check the right to a legal hold that comes with a put",
+            ),
+            (
+                Call::PutClass,
+                "ministack has no condition on storage classes",
+            ),
+            (
+                Call::PutTags,
+                "ministack does not check the right to tags that come with a put",
             ),
         ],
         call,

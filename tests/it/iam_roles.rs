@@ -189,7 +189,7 @@ fn column(table: &str, column: usize) -> String {
 }
 
 /// Adds to every exempt role its sessions.
-fn with_sessions(mut policy: Policy) -> Policy {
+pub(crate) fn with_sessions(mut policy: Policy) -> Policy {
     for statement in &mut policy.statement {
         let Some(keys) = statement.condition.get_mut("ArnNotLike") else {
             continue;

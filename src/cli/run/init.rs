@@ -229,8 +229,7 @@ async fn probe_locks(
                 what: what.unwrap_or_default(),
                 choices: vec![
                     "`--mode compliance`, which holds here".to_owned(),
-                    "`--mode governance --yes`, a wall only against those who may not extend locks"
-                        .to_owned(),
+                    "`--mode governance --yes`, a wall against mistakes only".to_owned(),
                 ],
             });
         }

@@ -5,7 +5,7 @@
 //! above the ceiling, which in COMPLIANCE nobody ends for years), the put goes to a name that is taken, on the condition
 //! that it is free: let through, it is refused for the condition (412), and only after the right to it was found. That is
 //! done only on a server that was just seen to keep the condition. A lock above the ceiling is asked for of an object that
-//! is not there. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
+//! is not there; where a server looks for the object before the right, of a canary in GOVERNANCE, and not in COMPLIANCE. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
 //! takes; a policy that is there is never deleted; a bucket is deleted only while there is something in it, which no server
 //! does. So a wall that is missing is found and nothing is lost by it.
 //!
@@ -268,10 +268,40 @@ impl Walls {
         if self.file.lock_mode == LockMode::None {
             return Ok(not_made(NO_LOCKS));
         }
-        let nobody = self.key(layout::BLOBS_PREFIX);
         let lock = self.lock_until(self.beyond(now));
+        if self.server == Server::Minio {
+            return self.extend_for_years(lock, now).await;
+        }
+        let nobody = self.key(layout::BLOBS_PREFIX);
         let answer = self.attacker.set_lock(&nobody, None, lock, false).await?;
         Ok(said(answer, Effect::Harmless))
+    }
+
+    /// Where the object is looked for before the right: on a canary, which is released from GOVERNANCE at once.
+    async fn extend_for_years(
+        &self,
+        lock: Option<Lock>,
+        now: Timestamp,
+    ) -> Result<Observation, StoreError> {
+        if self.file.lock_mode == LockMode::Compliance {
+            let why = "MinIO looks for the object before the right, and a canary would be locked for years";
+            return Ok(not_made(why));
+        }
+        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
+            Ok(canary) => canary,
+            Err(why) => return Ok(not_made(why)),
+        };
+        let (key, version) = (&canary.key, canary.version.as_ref());
+        let answer = self.attacker.set_lock(key, version, lock, false).await?;
+        let there = self.look(key, version).await?;
+        let end = |look: Option<Look>| look.and_then(|it| it.lock).map(|it| it.until);
+        let before = canary.lock.map(|lock| lock.until);
+        let longer = there.map(|it| end(it) > before);
+        if longer != Some(false) {
+            let back = self.maker.set_lock(key, version, canary.lock, true);
+            back.await?.ok();
+        }
+        Ok(said(answer, happened(longer)))
     }
 
     async fn relock(&self, way: Relock, now: Timestamp) -> Result<Observation, StoreError> {
