@@ -148,7 +148,7 @@ pub(super) async fn set_hold(
     let failed = |kind| store.failed("hold", key.as_str(), kind);
     let full = store.full(key);
     let status = if held { Status::On } else { Status::Off };
-    let hold = ObjectLockLegalHold::builder().status(status).build();
+    let wanted = ObjectLockLegalHold::builder().status(status).build();
     let call = || {
         store
             .client
@@ -157,7 +157,7 @@ pub(super) async fn set_hold(
             .bucket(&*store.bucket)
             .key(&full)
             .set_version_id(version.map(|version| version.0.clone()))
-            .legal_hold(hold.clone())
+            .legal_hold(wanted.clone())
             .set_request_payer(store.payer())
             .send()
     };
