@@ -480,7 +480,7 @@ pub enum Error {
         until: Timestamp,
         /// What the store said.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// A snapshot would bind its owner to more than the configuration allows; nothing was copied.
     #[error(

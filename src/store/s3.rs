@@ -28,6 +28,7 @@ mod ask;
 mod body;
 mod bucket;
 mod client;
+mod clock;
 mod failure;
 mod list;
 mod parts;

@@ -50,7 +50,12 @@ impl Placer<'_> {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
             }) => {
-                if let Some(version) = self.adopt(&key, payload, slice).await? {
+                // What vanishes while it is looked at was just collected.
+                let adopted = match self.adopt(&key, payload, slice).await {
+                    Err(Error::Store(error)) if error.is_not_found() => None,
+                    adopted => adopted?,
+                };
+                if let Some(version) = adopted {
                     return Ok(self.reference(key, payload, version, slice));
                 }
                 let suffix = Suffix::from_bytes(rand::random());

@@ -184,7 +184,7 @@ fn ledger_parse_v1() {
         })
         .collect();
     let slots = Slots::from_listing(rows);
-    let mut bodies = Bodies::<deltavault::format::Record>::new();
+    let mut bodies = Bodies::<Record>::new();
     let chain = loop {
         match read_chain(&slots, &bodies, &[]).unwrap() {
             Step::Done(chain) => break chain,

@@ -116,10 +116,9 @@ impl Day {
         let mut params = Params::new(Location::parse(&self.vault).unwrap());
         params.sources = vec![Location::parse(&self.live).unwrap()];
         params.lock_mode = LockMode::Compliance;
-        let mut rendered = iam::render(Document::Role(role), &params, Flavor::Minio).unwrap();
         // The server of the tests has no TLS, and would refuse everything.
-        let statements = &mut rendered.policy.statement;
-        statements.retain(|statement| statement.sid != "DenyPlainHttp");
+        params.plain_http = true;
+        let rendered = iam::render(Document::Role(role), &params, Flavor::Minio).unwrap();
         self.user(&role.to_string(), &rendered.text().unwrap())
     }
 
@@ -477,6 +476,24 @@ async fn locks_of_a_hundred_years_are_named_and_lose_nothing() {
     assert_eq!(told.count(), 1, "{:#?}", said.findings);
     assert_eq!(said.code(), ExitCode::Findings);
     day.every_promise_holds().await;
+    day.next_night_is_taken().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn night_on_a_machine_whose_clock_lies_publishes_nothing() {
+    let Some(mut day) = Day::dawn().await else {
+        return;
+    };
+    day.table.append(1, 300).await;
+    for days in [-400, -1, 1, 400] {
+        let skew = SignedDuration::from_hours(24 * days);
+        let refused = day.night_at(skew, &[]).await;
+        assert!(refused.is_err(), "{days} days: {refused:?}");
+    }
+    day.every_promise_holds().await;
+    let said = day.verify().await;
+    assert_eq!(said.report.records, 2);
+    assert_eq!(said.findings, []);
     day.next_night_is_taken().await;
 }
 

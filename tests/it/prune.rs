@@ -13,7 +13,9 @@ use crate::support::fault_store::{Call, Fault, FaultStore};
 use self::yard::{LARGE, Yard, day, doer, keys, objects};
 
 mod holds;
+mod hostile;
 mod killed;
+mod race;
 mod yard;
 mod year;
 
@@ -93,6 +95,7 @@ async fn the_newest_snapshot_is_kept_until_its_table_is_retired() {
     assert_eq!(yard.prune(206).await.deleted(), 0);
     assert!(yard.prune(208).await.is_idle());
     assert!(yard.prune(209).await.deleted() > 0);
+    yard.is_sound(209).await;
     yard.holds_only(&[]).await;
     // Taken up again: everything is there again, and kept as before.
     let third = yard.take(210).await;
@@ -182,6 +185,7 @@ async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
         ("blob gone", "is not there"),
         ("gap in the events", "is empty"),
         ("event of another shape", "cannot read"),
+        ("bit in a record", "is not there"),
         ("fork", "leaves out"),
     ];
     for (case, says) in cases {
@@ -219,6 +223,10 @@ async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
         let page = manifest.data_pages[0].page.key.clone();
         match case {
             "gap in the ledger" => remove(&record(2)).await,
+            "bit in a record" => {
+                let key = record(2).parse().unwrap();
+                inner.flip_bit(&key, None, 99).unwrap();
+            }
             "manifest" => inner.flip_bit(&third.record.manifest.key, None, 9).unwrap(),
             "page" => inner.flip_bit(&page, None, 9).unwrap(),
             "page gone" => remove(page.as_str()).await,

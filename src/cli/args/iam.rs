@@ -1,8 +1,9 @@
 //! Flags of `iam`.
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use deltavault::format::LockMode;
 use deltavault::iam::{Document, Flavor, Role};
+
+use super::ModeArg;
 
 /// The commands of `iam`.
 #[derive(Debug, Subcommand)]
@@ -64,16 +65,16 @@ pub(crate) struct IamRenderArgs {
     pub(crate) partition: String,
     /// Lock in MODE; with this or one of the lengths, the vault is not asked [the vault's, else governance]
     #[arg(long, value_name = "MODE", help_heading = "Instead of vault.json")]
-    pub(crate) lock_mode: Option<LockModeArg>,
+    pub(crate) mode: Option<ModeArg>,
     /// The shortest promise [the vault's, else 3]
     #[arg(long, value_name = "DAYS", help_heading = "Instead of vault.json")]
-    pub(crate) shortest_days: Option<u32>,
+    pub(crate) shortest: Option<u32>,
     /// The longest promise [the vault's, else 3650]
     #[arg(long, value_name = "DAYS", help_heading = "Instead of vault.json")]
-    pub(crate) longest_days: Option<u32>,
+    pub(crate) longest: Option<u32>,
     /// The length of a lock generation [the vault's, else 10]
     #[arg(long, value_name = "DAYS", help_heading = "Instead of vault.json")]
-    pub(crate) generation_days: Option<u32>,
+    pub(crate) generation: Option<u32>,
 }
 
 /// A document beside the roles' policies.
@@ -117,24 +118,6 @@ impl From<FlavorArg> for Flavor {
         match arg {
             FlavorArg::Aws => Self::Aws,
             FlavorArg::Minio => Self::Minio,
-        }
-    }
-}
-
-/// A lock mode, for a vault that cannot be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LockModeArg {
-    /// GOVERNANCE
-    Governance,
-    /// COMPLIANCE
-    Compliance,
-}
-
-impl From<LockModeArg> for LockMode {
-    fn from(arg: LockModeArg) -> Self {
-        match arg {
-            LockModeArg::Governance => Self::Governance,
-            LockModeArg::Compliance => Self::Compliance,
         }
     }
 }

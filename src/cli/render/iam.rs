@@ -44,7 +44,7 @@ impl Output {
         self.finish()?;
         aside(&format!(
             "the vault was not asked ({reason}): locks of {} to {} days, mode {}; \
-             --shortest-days, --longest-days, --generation-days and --lock-mode say otherwise",
+             --shortest, --longest, --generation and --mode say otherwise",
             params.floor_days,
             params.ceiling_days,
             params.lock_mode_name(),

@@ -5,7 +5,7 @@ use deltavault::format::LockMode;
 use deltavault::iam::{Document, Flavor, Location, Params};
 
 use super::Surroundings;
-use crate::cli::args::IamRenderArgs;
+use crate::cli::args::{IamRenderArgs, ModeArg};
 use crate::cli::place::parse_place;
 
 /// What `iam render` was asked for.
@@ -48,10 +48,13 @@ impl IamRenderRequest {
             storage_classes.extend(config.s3.vault.storage_class.clone());
         }
         let told = Told {
-            mode: args.lock_mode.map(LockMode::from),
-            shortest: args.shortest_days,
-            longest: args.longest_days,
-            generation: args.generation_days,
+            mode: args.mode.map(|mode| match mode {
+                ModeArg::Governance => LockMode::Governance,
+                ModeArg::Compliance => LockMode::Compliance,
+            }),
+            shortest: args.shortest,
+            longest: args.longest,
+            generation: args.generation,
         };
         Ok(Self {
             document: match (args.role, args.document) {

@@ -10,7 +10,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Timestamp};
 use deltavault::plan::price::{Commitment, Prices};
-use deltavault::plan::retention::Ask;
+use deltavault::plan::retention::{self, Ask};
 use deltavault::plan::snapshot::Going;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
@@ -18,7 +18,7 @@ use deltavault::vault::snapshot::{self, Limits, MaxPrice, SnapshotPlan, Snapshot
 use deltavault::{Error, ExitCode};
 use futures::stream::{self, StreamExt};
 
-use super::{Context, remind_of_locks};
+use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
@@ -67,6 +67,7 @@ pub(super) async fn snapshot(
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
     remind_of_locks(&open, context.progress.as_ref());
+    check_clock(&open, context.clock)?;
     // A dry run writes nothing, not even the file that a lock needs.
     let _lock = if request.dry_run { None } else { open.share()? };
     let mut taker = Taker::new(open, Arc::clone(&context.progress));
@@ -143,6 +144,19 @@ pub(super) async fn snapshot(
         return Ok(code);
     }
     Err(Error::SomeTablesFailed { failed, of, codes })
+}
+
+/// Compares the clock with that of the vault's server, which has just answered. Promises and locks count from it.
+fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), Error> {
+    match (&open.place, clock) {
+        (Place::Bucket(store), Clock::System) => {
+            let told = store.client().server_time();
+            told.map_or(Ok(()), |told| retention::check_clock(clock.now(), told))?;
+            Ok(())
+        }
+        // A pinned clock means what it says.
+        (Place::Bucket(_), Clock::Pinned(_)) | (Place::Folder(_), _) => Ok(()),
+    }
 }
 
 /// Where the run ends early.

@@ -21,7 +21,9 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 
+use super::clock::ServerClock;
 use super::retry::Pace;
+use crate::ids::Timestamp;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The service that holds an object where no endpoint is named.
@@ -93,6 +95,7 @@ struct Inner {
     patience: Duration,
     credentials: Option<SharedCredentialsProvider>,
     pace: Pace,
+    clock: ServerClock,
 }
 
 impl fmt::Debug for S3Client {
@@ -125,7 +128,9 @@ impl S3Client {
         let path_style = settings
             .path_style
             .unwrap_or_else(|| endpoint.as_deref().is_some_and(is_an_address));
+        let clock = ServerClock::default();
         let mut config = aws_sdk_s3::config::Builder::from(&sdk)
+            .interceptor(clock.clone())
             .force_path_style(path_style)
             .region(Region::new(region.clone()))
             // The digest is known before the call and sent as a header; what is read is hashed by its reader.
@@ -146,6 +151,7 @@ impl S3Client {
                 patience: settings.patience.unwrap_or(PATIENCE),
                 credentials,
                 pace: Pace::default(),
+                clock,
             }),
         })
     }
@@ -173,6 +179,11 @@ impl S3Client {
         let provider = self.inner.credentials.as_ref()?;
         let credentials = provider.provide_credentials().await.ok()?;
         Some(credentials.access_key_id().to_owned())
+    }
+
+    /// The server's clock, as its newest answer told it.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.inner.clock.heard()
     }
 
     /// Whether the server is another one than AWS.

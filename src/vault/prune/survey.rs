@@ -10,13 +10,14 @@ use super::facts::{Fact, Gather, Gathered, What, rank};
 use super::references::Place;
 use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why, each_reference};
 use crate::error::Error;
-use crate::format::ledger::{Bodies, Chain, LedgerFinding, Severity};
+use crate::format::ledger::{Bodies, Chain, LedgerFinding};
 use crate::format::prune_plan::PLAN_LIMIT;
 use crate::format::{Event, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout};
 use crate::ids::{Id128, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{self, Candidate, Decision};
 use crate::plan::prune::{PLAN_LIFE, Rules, Verdict, judge};
+use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
 use crate::store::{ListedVersion, read_all};
 use crate::vault::Vault;
@@ -348,11 +349,11 @@ fn push(facts: &mut Sorter<Fact>, reference: &Reference, what: What) -> Result<(
 /// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
 fn obstacles(history: &History, events: &Chain<Event>) -> Vec<String> {
     let findings = |of: &str, findings: &[LedgerFinding]| {
-        let damage = findings
-            .iter()
-            .filter(|finding| finding.severity() == Severity::Damage);
+        // As `verify` judges them: a scar that names what is not there may be the newest snapshot.
+        let problems = findings.iter().map(|finding| ledger_problem(finding).1);
+        let damage = problems.filter(|problem| problem.severity == Severity::Damage);
         damage
-            .map(|finding| format!("{of}: {finding}"))
+            .map(|problem| format!("{of}: {}", problem.what))
             .collect::<Vec<String>>()
     };
     let mut found = findings("ledger", &history.findings);

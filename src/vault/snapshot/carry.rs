@@ -48,7 +48,7 @@ impl Snapshotter {
         mut planned: Planned,
         journals_written: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
-        let commitment = self.commitment_of(&planned).await?;
+        let mut commitment = self.commitment_of(&planned).await?;
         request.check_commitment(&commitment)?;
         let terms = planned.terms.clone();
         let slices = slices(planned.closure.copy.len());
@@ -114,6 +114,7 @@ impl Snapshotter {
         } = data?;
         change.new_files += log.new_files;
         change.new_bytes += log.new_bytes;
+        commitment.add_new(log.new_bytes, terms.kept());
 
         self.progress.phase(table, Phase::Check);
         self.prove(&pinned, &read, &log.pages, &root, expected, &scratch)
@@ -193,7 +194,12 @@ impl Snapshotter {
             if there.locked_until.is_some_and(|locked| locked < until) {
                 let reason = "the store does not keep the locks that it is given".to_owned();
                 let kind = StoreErrorKind::Unsupported { reason };
-                let source = StoreError::below("lock", store.uri(), put.key.as_str(), kind);
+                let source = Box::new(StoreError::below(
+                    "lock",
+                    store.uri(),
+                    put.key.as_str(),
+                    kind,
+                ));
                 let object = put.key.to_string();
                 return Err(Failure::Error(Error::LockRefused {
                     object,

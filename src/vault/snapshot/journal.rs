@@ -17,6 +17,7 @@ use crate::format::{
     Entry, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
 };
 use crate::ids::{Id128, ObjectKey, ObjectVersion};
+use crate::plan::prune::JOURNAL_LIFE_WITHOUT_LOCKS;
 use crate::plan::retention::{Slice, slice_in};
 use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
 use crate::vault::LedgerView;
@@ -70,7 +71,9 @@ impl Snapshotter {
             let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
                 continue;
             };
-            if finished(run) {
+            // What a prune may be about to collect; see `vault/prune.rs`.
+            let age = request.now.duration_since(found.last_modified);
+            if finished(run) || (!terms.has_locks() && age > JOURNAL_LIFE_WITHOUT_LOCKS) {
                 continue;
             }
             let body = match read_all(self.vault.store(), &found.key, None, JOURNAL_LIMIT).await {

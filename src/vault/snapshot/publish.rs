@@ -114,8 +114,8 @@ impl Snapshotter {
             let before = terms.chosen.promise;
             terms = terms.decided_anew(Terms::decide(&self.vault, request, &view)?);
             if terms.chosen.promise > before && request.max_commit.is_some() {
-                let held = Some((&record, manifest));
-                let commitment = self.commitment(&terms, held, 0).await?;
+                let base = Some((&record, manifest));
+                let commitment = self.commitment(&terms, base, 0).await?;
                 request.check_commitment(&commitment)?;
             }
         }

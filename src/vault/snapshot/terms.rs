@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::{LockMode, Record, TableKey, Trigger, VaultFile};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
+use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
     self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, lock_ceiling,
     place, plan_extensions, upcoming,
@@ -19,7 +20,7 @@ use crate::store::{StoreError, StoreErrorKind, WriteStore};
 use crate::vault::{LedgerView, Vault};
 
 /// What nothing locks is adopted only while it is younger than this.
-const YOUNG: SignedDuration = SignedDuration::from_hours(24);
+const YOUNG: SignedDuration = ADOPTED_WITHOUT_LOCKS;
 
 /// What holds for one attempt. Clones share what was handed out.
 #[derive(Debug, Clone)]
@@ -198,7 +199,7 @@ impl Terms {
         let refused = |source| Error::LockRefused {
             object: key.to_string(),
             until,
-            source,
+            source: Box::new(source),
         };
         match store.extend_lock(key, version, until).await {
             Ok(Some(proven)) if proven >= until => Ok(proven),

@@ -8,12 +8,13 @@ use futures::{StreamExt, stream};
 use super::objects::Use;
 use super::{CheckedSnapshot, CheckedTable, Several, Told, Verify, lost, unreadable};
 use crate::error::Error;
-use crate::format::ledger::Bodies;
+use crate::format::ledger::{Bodies, Link};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
 use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::plan::choose::{History, Snapshot};
+use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
     PageSummary, Problem, READ_AGAIN, RESTORE_FROM_REPLICA, SAMPLE_OF_NEWEST, Severity,
     check_inlined, is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
@@ -100,7 +101,8 @@ impl Verify<'_, '_> {
         self.report.records += newest_first.len() as u64;
         self.ledger(table, first, &history).await?;
         self.on_top(Some(table), &ledger, false).await?;
-        self.events(table, key).await?;
+        let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
+        self.events(table, first, newest, key).await?;
 
         let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();
         let mut known: HashMap<Place, usize> = HashMap::new();
@@ -132,21 +134,42 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    /// Tells what there is to say about the events: what is held and what was given up hangs on their chain.
-    async fn events(&mut self, table: usize, key: &TableKey) -> Result<(), Error> {
+    /// Tells what there is to say about the events, and that what is held is not over.
+    async fn events(
+        &mut self,
+        table: usize,
+        first: usize,
+        newest: u64,
+        key: &TableKey,
+    ) -> Result<(), Error> {
         let prefix = layout::events_prefix(key);
-        let chain = match self.vault.events(key).await {
-            Ok(chain) => chain,
+        let events = match self.vault.events(key).await {
+            Ok(events) => events,
             Err(error) => return self.tell_alone(Some(table), &prefix, not_read(&error)),
         };
-        for finding in &chain.findings {
+        let object = |seq| {
+            let table = key.clone();
+            VaultKey::Event { table, seq }.to_string()
+        };
+        for finding in &events.findings {
             let (seq, problem) = ledger_problem(finding);
-            let table_key = key.clone();
-            let event = VaultKey::Event {
-                table: table_key,
-                seq,
+            self.tell_alone(Some(table), &object(seq), problem)?;
+        }
+        let read = || events.links.iter().filter_map(Link::record);
+        for event in read().filter(|event| event.deed.is_unreadable_retention()) {
+            let problem = Problem {
+                severity: Severity::Unchecked,
+                what: format!("a {} that this tool cannot read", event.deed.name()),
+                remedy: "use the deltavault that wrote it, or a newer one; until then `prune` deletes nothing",
             };
-            self.tell_alone(Some(table), &event.to_string(), problem)?;
+            self.tell_alone(Some(table), &object(event.seq), problem)?;
+        }
+        let held = held(read());
+        let is_retired = is_retired(read(), newest);
+        let now = self.plan.now;
+        for snapshot in self.snapshots.iter_mut().skip(first) {
+            snapshot.is_over |= is_retired && snapshot.promise < now;
+            snapshot.is_over &= !held.contains_key(&snapshot.id);
         }
         self.on_top(Some(table), &prefix, false).await
     }

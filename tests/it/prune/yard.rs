@@ -298,11 +298,6 @@ pub(crate) async fn needs(vault: &Vault, record: &Record) -> BTreeMap<Place, u64
     needs
 }
 
-/// The bytes of some objects.
-pub(crate) fn bytes_of(places: &BTreeMap<Place, u64>) -> u64 {
-    places.values().sum()
-}
-
 /// The keys, without versions.
 pub(crate) fn keys(places: &BTreeMap<Place, u64>) -> BTreeSet<String> {
     places.keys().map(|(key, _)| key.to_string()).collect()

@@ -99,7 +99,7 @@ impl Server {
         self.raw_as(&self.keys)
     }
 
-    /// The same for another user.
+    /// As [`Server::raw`], for another user.
     pub(crate) fn raw_as(&self, keys: &Keys) -> aws_sdk_s3::Client {
         let keys = Credentials::new(&keys.id, &keys.secret, None, None, "test");
         let config = aws_sdk_s3::Config::builder()

@@ -1,0 +1,110 @@
+# The same templates that `deltavault iam render` fills in, filled in by the same rule: `${name}` is text inside a string,
+# or a JSON list, and a statement about nothing or nobody is left out.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+locals {
+  partition = data.aws_partition.current.partition
+  account   = data.aws_caller_identity.current.account_id
+  prefix    = var.prefix == "" ? "" : "${var.prefix}/"
+
+  roles     = ["snapshotter", "restorer", "auditor", "verifier", "pruner", "holder"]
+  role_arns = { for role in local.roles : role => "arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-${role}" }
+
+  sources = [
+    for source in var.sources : {
+      bucket = source.bucket
+      prefix = trim(source.prefix, "/") == "" ? "" : "${trim(source.prefix, "/")}/"
+    }
+  ]
+
+  source_values = {
+    source_buckets = jsonencode(distinct([
+      for source in local.sources : "arn:${local.partition}:s3:::${source.bucket}"
+    ]))
+    source_objects = jsonencode(distinct([
+      for source in local.sources : "arn:${local.partition}:s3:::${source.bucket}/${source.prefix}*"
+    ]))
+    source_logs = jsonencode(distinct(flatten([
+      for source in local.sources : [
+        "arn:${local.partition}:s3:::${source.bucket}/${source.prefix}_delta_log/*",
+        "arn:${local.partition}:s3:::${source.bucket}/${source.prefix}*/_delta_log/*",
+      ]
+    ])))
+    source_log_prefixes = jsonencode(distinct(flatten([
+      for source in local.sources : [
+        "${source.prefix}_delta_log/*",
+        "${source.prefix}*/_delta_log/*",
+      ]
+    ])))
+    source_kms_keys = jsonencode(var.source_kms_key_arns)
+  }
+
+  # Nothing in here depends on the key: its own policy is filled in with these alone.
+  role_values = {
+    partition        = local.partition
+    account          = local.account
+    role_prefix      = var.role_prefix
+    break_glass_arns = jsonencode(var.break_glass_arns)
+    all_role_arns    = jsonencode([for role in local.roles : local.role_arns[role]])
+    writer_arns      = jsonencode([for role in ["snapshotter", "restorer", "pruner", "holder"] : local.role_arns[role]])
+    source_reader_arns = jsonencode([
+      for role in ["snapshotter", "restorer"] : local.role_arns[role]
+    ])
+    restorer_arns = jsonencode([local.role_arns["restorer"]])
+    auditor_arns  = jsonencode([local.role_arns["auditor"]])
+    pruner_arns   = jsonencode([local.role_arns["pruner"]])
+    holder_arns   = jsonencode([local.role_arns["holder"]])
+  }
+
+  vault_values = merge(local.role_values, local.source_values, {
+    bucket          = var.bucket
+    prefix          = local.prefix
+    floor_days      = tostring(var.shortest_days)
+    ceiling_days    = tostring(var.longest_days + var.generation_days + 1)
+    lock_mode       = var.lock_mode
+    storage_classes = jsonencode(var.storage_classes)
+    sse_algorithm   = var.kms_key_arn == null ? "AES256" : "aws:kms"
+    kms_key         = var.kms_key_arn == null ? "none" : var.kms_key_arn
+    kms_keys        = jsonencode(var.kms_key_arn == null ? [] : [var.kms_key_arn])
+  })
+
+  filled = merge(
+    {
+      for role in local.roles :
+      role => jsondecode(templatefile("${path.module}/../roles/${role}.json", local.vault_values))
+    },
+    {
+      for name in ["bucket-policy", "source-grant", "scp"] :
+      name => jsondecode(templatefile("${path.module}/../${name}.json", local.vault_values))
+    },
+    {
+      # The replica has the same walls.
+      "replica-bucket-policy" = jsondecode(templatefile(
+        "${path.module}/../bucket-policy.json",
+        merge(local.vault_values, { bucket = var.replica_bucket == null ? "none" : var.replica_bucket })
+      ))
+    },
+  )
+
+  documents = {
+    for name, document in local.filled : name => jsonencode({
+      Version = document.Version
+      Statement = [
+        for statement in document.Statement : statement
+        if length(flatten([try(statement.Resource, "-")])) > 0 && length(flatten([try(statement.Principal.AWS, "-")])) > 0
+      ]
+    })
+  }
+
+  kms_key_policy = templatefile("${path.module}/../kms-key-policy.json", local.role_values)
+
+  trust_policies = {
+    for role, arns in var.trusted_arns : role => templatefile("${path.module}/../trust.json", {
+      trusted_arns = jsonencode(arns)
+      external_id  = var.external_id
+    })
+  }
+}

@@ -1,0 +1,24 @@
+output "vault" {
+  description = "The vault, as --vault takes it."
+  value       = "s3://${aws_s3_bucket.vault.id}${var.prefix == "" ? "" : "/${var.prefix}"}"
+}
+
+output "role_arns" {
+  description = "The roles that were made, by name."
+  value       = { for role, made in aws_iam_role.role : role => made.arn }
+}
+
+output "source_grant" {
+  description = "Statements for the policy of a source bucket in another account; for sources in one bucket."
+  value       = local.documents["source-grant"]
+}
+
+output "kms_key_policy" {
+  description = "The policy of a KMS key of the vault's own."
+  value       = local.kms_key_policy
+}
+
+output "scp" {
+  description = "A service control policy for the vault's account."
+  value       = local.documents["scp"]
+}

@@ -1,0 +1,148 @@
+//! `iam/` as files: the README knows every statement and no other, the examples are what is rendered, and every
+//! document fits into what AWS takes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use deltavault::iam::{Document, Flavor, Location, Params, render};
+
+/// What each kind of document may have, characters without white space: "IAM and AWS STS quotas", "Bucket policies",
+/// "Quotas for AWS Organizations", "KMS quotas".
+fn limit(document: Document) -> usize {
+    match document {
+        Document::Role(_) => 6144,
+        Document::Trust => 2048,
+        Document::BucketPolicy | Document::SourceGrant => 20 * 1024,
+        Document::KmsKeyPolicy => 32 * 1024,
+        Document::Scp => 5120,
+    }
+}
+
+fn file(document: Document) -> String {
+    match document {
+        Document::Role(role) => format!("{role}.json"),
+        Document::Trust => "trust.json".to_owned(),
+        Document::BucketPolicy => "bucket-policy.json".to_owned(),
+        Document::SourceGrant => "source-grant.json".to_owned(),
+        Document::KmsKeyPolicy => "kms-key-policy.json".to_owned(),
+        Document::Scp => "scp.json".to_owned(),
+    }
+}
+
+/// The made-up vault of the examples.
+fn params() -> Params {
+    Params {
+        sources: vec![Location::parse("s3://acme-lake/sales").unwrap()],
+        account: Some("111122223333".to_owned()),
+        break_glass: vec!["arn:aws:iam::111122223333:role/break-glass".to_owned()],
+        trusted: vec!["arn:aws:iam::444455556666:role/backup-runner".to_owned()],
+        external_id: Some("acme-7".to_owned()),
+        kms_key: Some("arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d".to_owned()),
+        source_kms_keys: vec!["arn:aws:kms:eu-west-1:444455556666:key/9f8e7d6c".to_owned()],
+        ..Params::new(Location::parse("s3://acme-vault/lake").unwrap())
+    }
+}
+
+#[test]
+fn the_examples_are_what_is_rendered() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("iam/examples");
+    let mut written = BTreeSet::new();
+    for document in Document::all() {
+        let rendered = render(document, &params(), Flavor::Aws).unwrap();
+        let path = folder.join(file(document));
+        if std::env::var_os("DELTAVAULT_TEST_WRITE_EXAMPLES").is_some() {
+            std::fs::write(&path, rendered.text().unwrap()).unwrap();
+        }
+        let example = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            example == rendered.text().unwrap(),
+            "{} is not what is rendered",
+            path.display()
+        );
+        written.insert(file(document));
+    }
+    let found = std::fs::read_dir(&folder).unwrap();
+    let found = found.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(found.collect::<BTreeSet<_>>(), written);
+}
+
+#[test]
+fn every_document_fits_into_what_aws_takes() {
+    for document in Document::all() {
+        let rendered = render(document, &params(), Flavor::Aws).unwrap();
+        let text = serde_json::to_string(&rendered.policy).unwrap();
+        assert!(text.len() <= limit(document), "{document}: {}", text.len());
+    }
+}
+
+#[test]
+fn the_readme_gives_a_reason_and_a_source_for_every_statement_and_for_no_other() {
+    let readme = include_str!("../../iam/README.md");
+    let mut explained = BTreeSet::new();
+    for line in readme.lines() {
+        let Some((sid, rest)) = line
+            .strip_prefix("| `")
+            .and_then(|line| line.split_once("` | "))
+        else {
+            continue;
+        };
+        let (why, source) = rest.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        assert!(why.len() > 20, "{sid}: {why}");
+        let label = source.rsplit_once('[').unwrap().1.trim_end_matches(']');
+        let target = format!("\n[{label}]: https://docs.aws.amazon.com/");
+        assert!(readme.contains(&target), "{sid}: {label} leads nowhere");
+        assert!(explained.insert(sid.to_owned()), "{sid} is there twice");
+    }
+    let mut used = BTreeSet::new();
+    for document in Document::all() {
+        let rendered = render(document, &params(), Flavor::Aws).unwrap();
+        used.extend(rendered.policy.statement.into_iter().map(|one| one.sid));
+    }
+    assert_eq!(explained, used);
+}
+
+#[test]
+fn a_value_that_would_mean_something_else_is_refused() {
+    let refused = |change: &dyn Fn(&mut Params)| {
+        let mut params = params();
+        change(&mut params);
+        render(Document::BucketPolicy, &params, Flavor::Aws)
+            .unwrap_err()
+            .to_string()
+    };
+    let open = |params: &mut Params| params.break_glass = vec!["*".to_owned()];
+    assert!(refused(&open).contains("patterns"));
+    let none = |params: &mut Params| params.break_glass.clear();
+    assert!(refused(&none).contains("--break-glass"));
+    let nobody = |params: &mut Params| params.account = None;
+    assert!(refused(&nobody).contains("--account"));
+    let short = |params: &mut Params| params.account = Some("1234".to_owned());
+    assert!(refused(&short).contains("twelve digits"));
+    let name = |params: &mut Params| params.break_glass = vec!["ann".to_owned()];
+    assert!(refused(&name).contains("ARN"));
+    for bad in [
+        "s3://lake/a*",
+        "s3://lake/${b}",
+        "s3://lake/\"",
+        "file:///lake",
+        "s3://",
+    ] {
+        assert!(Location::parse(bad).is_err(), "{bad}");
+    }
+    let mut two = params();
+    two.sources.push(Location::parse("s3://other").unwrap());
+    assert!(render(Document::SourceGrant, &two, Flavor::Aws).is_err());
+    assert!(render(Document::BucketPolicy, &two, Flavor::Minio).is_err());
+}
+
+#[test]
+fn what_has_no_key_and_no_source_has_no_statement_about_them() {
+    let bare = Params::new(Location::parse("s3://acme-vault").unwrap());
+    for role in deltavault::iam::Role::ALL {
+        let rendered = render(Document::Role(role), &bare, Flavor::Aws).unwrap();
+        let text = rendered.text().unwrap();
+        assert!(!text.contains("kms:") && !text.contains("Source"), "{text}");
+        assert!(text.contains("arn:aws:s3:::acme-vault/"), "{text}");
+        assert!(!text.contains("acme-vault//"), "{text}");
+    }
+}
