@@ -211,6 +211,18 @@ pub trait ReadStore: fmt::Debug + Send + Sync {
         version: Option<&ObjectVersion>,
     ) -> Result<Attributes, StoreError>;
 
+    /// Asks until when an object version is locked, which some may know who may not read it.
+    ///
+    /// # Errors
+    /// As [`ReadStore::open`].
+    async fn locked_until(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.attributes(key, version).await?.locked_until)
+    }
+
     /// Lists the newest versions of the keys that begin with `prefix` and sort after `start_after`, in the byte
     /// order of their keys. A prefix is a string, as on S3, not a folder. An absent root lists as empty.
     fn list<'a>(

@@ -146,3 +146,29 @@ fn what_has_no_key_and_no_source_has_no_statement_about_them() {
         assert!(!text.contains("acme-vault//"), "{text}");
     }
 }
+
+#[test]
+fn terraform_gives_a_value_to_every_placeholder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("iam");
+    let values = std::fs::read_to_string(folder.join("terraform/documents.tf")).unwrap();
+    let mut templates = Vec::new();
+    for place in ["", "roles"] {
+        let entries = std::fs::read_dir(folder.join(place)).unwrap();
+        templates.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    templates.retain(|path| path.extension().is_some_and(|it| it == "json"));
+    assert_eq!(templates.len(), 11, "{templates:?}");
+    for path in templates {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Terraform would read this as the beginning of a directive.
+        assert!(!text.contains("%{"), "{}", path.display());
+        for placeholder in text.split("${").skip(1) {
+            let name = placeholder.split_once('}').unwrap().0;
+            let given = values.lines().any(|line| {
+                let line = line.trim_start().strip_prefix(name);
+                line.is_some_and(|rest| rest.trim_start().starts_with("= "))
+            });
+            assert!(given, "{}: {name}", path.display());
+        }
+    }
+}

@@ -3,13 +3,19 @@
 
 use std::sync::Arc;
 
-use deltavault::format::LockMode;
+use deltavault::format::ledger::Bodies;
+use deltavault::format::{LockMode, VaultKey};
 use deltavault::iam::{Document, Flavor, Location, Params, Rendered, Role, render};
+use deltavault::ids::Id128;
 use deltavault::plan::restore::Mode;
-use deltavault::store::ReadStore;
 use deltavault::store::s3::{Keys, S3Client, S3Store};
+use deltavault::store::{Payload, ReadStore, WriteStore as _};
+use deltavault::vault::events::Doer;
+use deltavault::vault::hold::Holder;
+use deltavault::vault::prune::{Patience, Pruner};
 use deltavault::vault::{self, NewVault, Vault};
 use deltavault::{Error, ExitCode};
+use jiff::SignedDuration;
 
 use super::support::attempts::{Ground, compare};
 use super::support::s3::{self, Bucket, Server};
@@ -149,15 +155,13 @@ async fn each_role_does_its_work_with_its_own_keys() {
     let direct = S3Store::open(&scene.direct, &vault).unwrap();
     let new = NewVault {
         lock_mode: LockMode::Governance,
-        ..NewVault::new(deltavault::ids::Id128::from_bytes([7; 16]), s3::now())
+        ..NewVault::new(Id128::from_bytes([7; 16]), s3::now())
     };
     vault::init(&direct, new).await.unwrap();
 
-    let wanted = {
-        let mut wanted = request(&scene.live, 0);
-        wanted.now = s3::now();
-        wanted
-    };
+    // What is promised has to be yet to come for the server too.
+    let mut wanted = request(&scene.live, 0);
+    wanted.now = s3::now();
     let take = async |role| {
         let store = Arc::new(at(role, &vault));
         let live = at(role, &scene.live);
@@ -188,6 +192,69 @@ async fn each_role_does_its_work_with_its_own_keys() {
             verified.findings
         );
     }
+
+    let history = |role| {
+        let (store, key) = (Arc::new(at(role, &vault)), wanted.key.clone());
+        async move {
+            let vault = Vault::open(store).await.unwrap();
+            let history = vault.history(&key, Bodies::new()).await.unwrap();
+            (vault, history)
+        }
+    };
+    let doer = || Doer {
+        now: s3::now(),
+        principal: "test@host".to_owned(),
+        run: Id128::from_bytes(rand::random()),
+        tool: "deltavault test".to_owned(),
+    };
+    let hold = async |role| {
+        let (vault_of_role, history) = history(role).await;
+        let snapshot = history.find(done.id)?.unwrap().clone();
+        let holder = Holder {
+            vault: vault_of_role,
+            store: Arc::new(at(role, &vault)),
+            temp: std::env::temp_dir(),
+        };
+        let held = holder.hold(&snapshot, &doer()).await?;
+        assert!(held.objects > Some(0), "{held:?}");
+        holder.release(&snapshot, &doer()).await
+    };
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Holder) {
+        assert_denied(hold(role).await.map(|_| ()), role);
+    }
+    hold(Role::Holder).await.unwrap();
+
+    // What a killed run leaves behind.
+    let orphan = Payload::from_bytes("an orphan");
+    let orphan_key = VaultKey::blob(orphan.sha256, None).object_key().unwrap();
+    at(Role::Snapshotter, &vault)
+        .put_new(&orphan_key, &orphan, None)
+        .await
+        .unwrap();
+    let prune = async |role| {
+        let (vault_of_role, _) = history(role).await;
+        let pruner = Pruner {
+            vault: vault_of_role,
+            store: Arc::new(at(role, &vault)),
+            temp: std::env::temp_dir(),
+        };
+        let patience = Patience {
+            grace: SignedDuration::ZERO,
+            is_alone: false,
+        };
+        let survey = pruner.survey(patience, s3::now(), &mut |_| Ok(())).await?;
+        pruner.carry_out(survey, &doer()).await
+    };
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Pruner) {
+        assert_denied(prune(role).await.map(|_| ()), role);
+    }
+    prune(Role::Pruner).await.unwrap();
+    // A plan is to the second.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let pruned = prune(Role::Pruner).await.unwrap();
+    let deleted: u64 = pruned.deleted.values().map(|it| it.objects).sum();
+    assert_eq!(deleted, 1, "{pruned:?}");
+    assert!(direct.attributes(&orphan_key, None).await.is_err());
 
     let restore = async |role| {
         let restorer = restorer(Arc::new(at(role, &vault)), Arc::new(at(role, &target))).await?;

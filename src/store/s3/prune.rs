@@ -12,7 +12,7 @@ use aws_sdk_s3::types::{
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{S3Store, answer};
-use crate::ids::{ObjectKey, ObjectVersion};
+use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
 use crate::store::prune::{Deletion, Doomed};
 use crate::store::{ReadStore as _, StoreError, StoreErrorKind};
 
@@ -148,7 +148,7 @@ pub(super) async fn set_hold(
     let failed = |kind| store.failed("hold", key.as_str(), kind);
     let full = store.full(key);
     let status = if held { Status::On } else { Status::Off };
-    let hold = ObjectLockLegalHold::builder().status(status).build();
+    let wanted = ObjectLockLegalHold::builder().status(status).build();
     let call = || {
         store
             .client
@@ -157,7 +157,7 @@ pub(super) async fn set_hold(
             .bucket(&*store.bucket)
             .key(&full)
             .set_version_id(version.map(|version| version.0.clone()))
-            .legal_hold(hold.clone())
+            .legal_hold(wanted.clone())
             .set_request_payer(store.payer())
             .send()
     };
@@ -168,6 +168,36 @@ pub(super) async fn set_hold(
     }
     let reason = "the server took the legal hold and does not show it".to_owned();
     Err(failed(StoreErrorKind::Unsupported { reason }))
+}
+
+/// The time that an object version is locked until, by a right of its own; `None` where that is refused as well.
+pub(super) async fn retained_until(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+) -> Option<Result<Option<Timestamp>, StoreError>> {
+    let full = store.full(key);
+    let call = || {
+        store
+            .client
+            .s3()
+            .get_object_retention()
+            .bucket(&*store.bucket)
+            .key(&full)
+            .set_version_id(version.map(|version| version.0.clone()))
+            .set_request_payer(store.payer())
+            .send()
+    };
+    match store.client.call(call).await {
+        Ok(answer) => {
+            let until = answer.retention().and_then(|it| it.retain_until_date());
+            Some(Ok(until.and_then(|until| answer::time(Some(until)).ok())))
+        }
+        // Of a version that is gone a listing tells; what is there and never had a lock is said in the same way.
+        Err(kind) if is_never_held(&kind) => Some(Ok(None)),
+        Err(StoreErrorKind::Denied { .. }) => None,
+        Err(kind) => Some(Err(store.failed("look at", key.as_str(), kind))),
+    }
 }
 
 /// AWS says so with a 404, MinIO with a 400.

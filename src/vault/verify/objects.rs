@@ -320,8 +320,10 @@ impl Checker<'_> {
             return Ok(());
         }
         let asked = self.vault.store();
-        let asked = asked.attributes(&outcome.key, want.version.as_ref()).await;
-        let until = asked?.locked_until;
+        let asked = asked
+            .locked_until(&outcome.key, want.version.as_ref())
+            .await;
+        let until = asked?;
         outcome.locks.push((want.all_units(), until));
         Ok(())
     }

@@ -321,6 +321,14 @@ impl<S: ReadStore> ReadStore for FaultStore<S> {
         self.answer(fault, key.as_str(), answer)
     }
 
+    async fn locked_until(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.attributes(key, version).await?.locked_until)
+    }
+
     fn list<'a>(
         &'a self,
         prefix: &'a str,
