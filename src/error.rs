@@ -566,7 +566,6 @@ impl Error {
                 ExitCode::AnotherWriterWon
             }
             Self::Damaged { .. } | Self::PruneRefused { .. } => ExitCode::Damage,
-            Self::Pruned { .. } => ExitCode::Failed,
             Self::Prefix(error) => match error {
                 PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
                 PrefixError::Unknown { .. } => ExitCode::Failed,
@@ -579,6 +578,7 @@ impl Error {
                 ..
             }) => ExitCode::ThawPending,
             Self::Store(_)
+            | Self::Pruned { .. }
             | Self::Demo(_)
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }

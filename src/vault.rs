@@ -211,8 +211,8 @@ impl Vault {
     }
 
     /// Lists the slots of a table's chain, each with its object versions, oldest first.
-    async fn slots(&self, shelf: Shelf<'_>) -> Result<Slots, Error> {
-        let prefix = shelf.prefix();
+    async fn slots(&self, rack: Shelf<'_>) -> Result<Slots, Error> {
+        let prefix = rack.prefix();
         let mut rows = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
         while let Some(found) = listing.try_next().await? {
@@ -275,13 +275,13 @@ impl Vault {
 
     async fn read_slots<B: Chained>(
         &self,
-        shelf: Shelf<'_>,
+        rack: Shelf<'_>,
         wanted: Vec<SlotRow>,
         bodies: &mut Bodies<B>,
     ) -> Result<(), Error> {
         let mut reads = stream::iter(wanted)
             .map(|row| async move {
-                let key = shelf.key(row.seq).object_key()?;
+                let key = rack.key(row.seq).object_key()?;
                 let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
                 Ok::<_, Error>((row, read))
             })

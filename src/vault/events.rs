@@ -31,25 +31,25 @@ impl Vault {
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
     pub async fn events(&self, table: &TableKey) -> Result<Chain<Event>, Error> {
-        let shelf = Shelf::Events(table);
-        let slots = self.slots(shelf).await?;
+        let rack = Shelf::Events(table);
+        let slots = self.slots(rack).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::read_chain(&slots, &bodies, &[])? {
                 Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => self.read_slots(shelf, wanted, &mut bodies).await?,
+                Step::Read(wanted) => self.read_slots(rack, wanted, &mut bodies).await?,
             }
         }
     }
 
     async fn events_head(&self, table: &TableKey) -> Result<Head<Event>, Error> {
-        let shelf = Shelf::Events(table);
-        let slots = self.slots(shelf).await?;
+        let rack = Shelf::Events(table);
+        let slots = self.slots(rack).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::find_head(&slots, &bodies, &[])? {
                 Step::Done(head) => return Ok(head),
-                Step::Read(wanted) => self.read_slots(shelf, wanted, &mut bodies).await?,
+                Step::Read(wanted) => self.read_slots(rack, wanted, &mut bodies).await?,
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use deltavault::format::LockMode;
 use deltavault::iam::{Document, Flavor, Location, Params, Role, render};
 use deltavault::store::s3::Keys;
 use deltavault::wall::call::Call;
@@ -146,8 +147,8 @@ fn on_minio(server: &Server, mode: &str) -> Option<Vec<Proven>> {
         sources: vec![Location::parse("s3://lake/sales").unwrap()],
         plain_http: true,
         lock_mode: match mode {
-            "compliance" => deltavault::format::LockMode::Compliance,
-            _ => deltavault::format::LockMode::Governance,
+            "compliance" => LockMode::Compliance,
+            _ => LockMode::Governance,
         },
         ..Params::new(Location::parse(&vault).unwrap())
     };
@@ -323,6 +324,106 @@ async fn in_governance_every_role_on_minio_is_as_designed_but_for_its_gaps() {
         assert_eq!(proven["delete-version"]["outcome"], "refused", "{role}");
         assert_eq!(proven["extend-beyond"]["outcome"], "refused", "{role}");
     }
+}
+
+/// A wall that was taken out of a policy on MinIO: the role, refusals that are gone, rights that came, and what of it is
+/// found.
+const HOLES: [(Role, &[&str], &[&str], &[&str]); 6] = [
+    (
+        Role::Snapshotter,
+        &["DenyOtherLockMode"],
+        &[],
+        &["put-other-mode"],
+    ),
+    (
+        Role::Snapshotter,
+        &["DenyOtherStorageClass"],
+        &[],
+        &["put-class"],
+    ),
+    (
+        Role::Auditor,
+        &["DenyAborts"],
+        &["s3:AbortMultipartUpload"],
+        &["abort"],
+    ),
+    (
+        Role::Verifier,
+        &["DenyDeleteMarkers", "DenyDeletesByOthers"],
+        &["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        &["delete", "delete-over"],
+    ),
+    (
+        Role::Restorer,
+        &["DenyConfigurationChanges"],
+        &["s3:PutBucketPolicy", "s3:PutBucketVersioning"],
+        // The right to the bucket's policy is MinIO's to an object's ACL, too.
+        &["set-acl", "set-policy", "set-versioning"],
+    ),
+    (
+        Role::Pruner,
+        &["DenyHoldsByOthers"],
+        &["s3:PutObjectLegalHold"],
+        &["hold", "release"],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_that_is_taken_out_of_a_policy_is_found() {
+    let Some(server) = server() else { return };
+    let session = Session::new(&server.endpoint, server.keys.clone());
+    let vault = format!("s3://{}/v", new_bucket());
+    session.init(&vault, "compliance");
+    let params = Params {
+        plain_http: true,
+        lock_mode: LockMode::Compliance,
+        ..Params::new(Location::parse(&vault).unwrap())
+    };
+    let mut users = Vec::new();
+    for (role, gone, came, _) in HOLES {
+        let rendered = render(Document::Role(role), &params, Flavor::Minio).unwrap();
+        let mut policy = rendered.policy;
+        let before = policy.statement.len();
+        policy
+            .statement
+            .retain(|it| !gone.contains(&it.sid.as_str()));
+        assert_eq!(
+            policy.statement.len() + gone.len(),
+            before,
+            "{role} {gone:?}"
+        );
+        let mut policy = serde_json::to_value(&policy).unwrap();
+        if !came.is_empty() {
+            let more = serde_json::json!({
+                "Sid": "More", "Effect": "Allow", "Action": came, "Resource": "arn:aws:s3:::*"
+            });
+            policy["Statement"].as_array_mut().unwrap().push(more);
+        }
+        let Some(keys) = server.user(role.as_str(), &policy.to_string()) else {
+            println!("{NO_MC}");
+            return;
+        };
+        users.push((gone[0], keys));
+    }
+    session.profiles(users.iter().map(|(name, keys)| (*name, keys)));
+    thread::scope(|scope| {
+        for (role, gone, _, expected) in HOLES {
+            let (session, vault) = (&session, &vault);
+            scope.spawn(move || {
+                let words = ["--json", "--vault", vault, "wall", "check", "--role"];
+                let with = [role.as_str(), "--profile", gone[0]];
+                let said = session.run(&[words.as_slice(), &with].concat());
+                let (proven, _) = rows(&said);
+                let found: Vec<&str> = proven
+                    .values()
+                    .filter(|row| row["finding"] == true)
+                    .map(|row| row["call"].as_str().unwrap())
+                    .collect();
+                assert_eq!(found, expected, "{role} without {gone:?}");
+                assert_eq!(said.code, 3);
+            });
+        }
+    });
 }
 
 /// The object versions of a vault but the probes, with their tags; and the bucket's settings.

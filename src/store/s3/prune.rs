@@ -148,7 +148,7 @@ pub(super) async fn set_hold(
     let failed = |kind| store.failed("hold", key.as_str(), kind);
     let full = store.full(key);
     let status = if held { Status::On } else { Status::Off };
-    let hold = ObjectLockLegalHold::builder().status(status).build();
+    let wanted = ObjectLockLegalHold::builder().status(status).build();
     let call = || {
         store
             .client
@@ -157,7 +157,7 @@ pub(super) async fn set_hold(
             .bucket(&*store.bucket)
             .key(&full)
             .set_version_id(version.map(|version| version.0.clone()))
-            .legal_hold(hold.clone())
+            .legal_hold(wanted.clone())
             .set_request_payer(store.payer())
             .send()
     };
@@ -200,15 +200,12 @@ pub(super) async fn retained_until(
     }
 }
 
-/// AWS says so with a 404, MinIO with a 400.
+/// AWS says so with a 404, `MinIO` with a 400.
 fn is_never_held(kind: &StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::NotFound => true,
-        StoreErrorKind::Unsupported { reason } => {
-            reason.starts_with("NoSuchObjectLockConfiguration")
-        }
-        _ => false,
+    if let StoreErrorKind::Unsupported { reason } = kind {
+        return reason.starts_with("NoSuchObjectLockConfiguration");
     }
+    matches!(kind, StoreErrorKind::NotFound)
 }
 
 pub(super) async fn is_held(

@@ -26,6 +26,7 @@ use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
 use crate::source::Source;
+use crate::spool::Scratch;
 use crate::store::{Payload, StoreError, StoreErrorKind};
 use crate::vault::put::Placer;
 use crate::vault::{LedgerView, Vault};
@@ -40,6 +41,10 @@ struct Copied {
 
 impl Snapshotter {
     /// Copies, proves and publishes what was planned.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the order of writes, told in one place"
+    )]
     pub(super) async fn carry_out(
         &self,
         source: &Source,
@@ -90,20 +95,7 @@ impl Snapshotter {
             (request.key.hash(), view.head.next_free, request.run),
             *journals_written,
         );
-        let copier = Arc::new(Copier {
-            vault: self.vault.clone(),
-            source: source.clone(),
-            store: Arc::clone(&self.bulk),
-            terms: terms.clone(),
-            slices,
-            folder: scratch.path().to_owned(),
-            budget: self.budget.clone(),
-            limits: self.limits.clone(),
-            days: terms.days(),
-            pairs: self.pairs.clone(),
-            interrupt: self.interrupt.clone(),
-            progress: Arc::clone(&self.progress),
-        });
+        let copier = Arc::new(self.copier(source, &terms, slices, &scratch));
         self.progress.phase(table, Phase::Copy);
         let data = copy(&copier, closure, &mut journal, pinned.version).await;
         *journals_written = journal.written();
@@ -168,6 +160,23 @@ impl Snapshotter {
             .publish(source, request, view, terms, &pinned, record, manifest)
             .await?;
         Ok(SnapshotDone { commitment, ..done })
+    }
+
+    fn copier(&self, source: &Source, terms: &Terms, slices: u64, scratch: &Scratch) -> Copier {
+        Copier {
+            vault: self.vault.clone(),
+            source: source.clone(),
+            store: Arc::clone(&self.bulk),
+            terms: terms.clone(),
+            slices,
+            folder: scratch.path().to_owned(),
+            budget: self.budget.clone(),
+            limits: self.limits.clone(),
+            days: terms.days(),
+            pairs: self.pairs.clone(),
+            interrupt: self.interrupt.clone(),
+            progress: Arc::clone(&self.progress),
+        }
     }
 
     /// What a plan newly commits to, as far as it is known before anything is copied.

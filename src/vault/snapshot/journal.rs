@@ -114,16 +114,13 @@ impl Snapshotter {
             .map(|object| async move {
                 let version = object.version.as_ref();
                 let until = terms.lock_until(slice_in(object.generation));
-                let proven = match until.filter(|_| terms.may_extend()) {
-                    Some(until) => {
-                        let store = self.store.as_ref();
-                        let extended = terms.extend(store, &object.key, version, until);
-                        extended.await.map(drop)
-                    }
-                    None => {
-                        let there = self.vault.store().attributes(&object.key, version);
-                        there.await.map(drop).map_err(Error::from)
-                    }
+                let proven = if let Some(until) = until.filter(|_| terms.may_extend()) {
+                    let store = self.store.as_ref();
+                    let extended = terms.extend(store, &object.key, version, until);
+                    extended.await.map(drop)
+                } else {
+                    let there = self.vault.store().attributes(&object.key, version);
+                    there.await.map(drop).map_err(Error::from)
                 };
                 match proven {
                     Ok(()) => Ok(Some((object.key, object.version))),
