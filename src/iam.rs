@@ -3,7 +3,7 @@
 //!
 //! The documents are templates in the folder `iam/` of this project, which people and Terraform read as files; here they
 //! are filled in. Nothing is guessed: a value that a document needs and that was not given is an error that names it.
-//! MinIO knows fewer condition keys and binds users by their own policy only; its rendering says what is then not
+//! `MinIO` knows fewer condition keys and binds users by their own policy only; its rendering says what is then not
 //! enforced.
 //!
 //! Pure: no clock, no environment, no calls. That the documents refuse what they are meant to refuse is tested by an
@@ -69,7 +69,7 @@ impl fmt::Display for Document {
 pub enum Flavor {
     /// Amazon's, and servers that take its policies as they are.
     Aws,
-    /// MinIO's, which refuses a policy whole for one word that it does not know.
+    /// `MinIO`'s, which refuses a policy whole for one word that it does not know.
     Minio,
 }
 
@@ -168,7 +168,7 @@ pub fn uses_vault_file(document: Document, flavor: Flavor) -> bool {
 /// Fills in a document.
 ///
 /// # Errors
-/// Every variant of [`IamError`]: a value is missing or cannot be used, or MinIO has no such document.
+/// Every variant of [`IamError`]: a value is missing or cannot be used, or `MinIO` has no such document.
 pub fn render(document: Document, params: &Params, flavor: Flavor) -> Result<Rendered, IamError> {
     match (flavor, document) {
         (Flavor::Aws, _) => Ok(without_tls(

@@ -286,7 +286,7 @@ mod tests {
                 Step::Read(wanted) => {
                     for row in wanted {
                         let version: usize = row.version.as_ref().unwrap().0.parse().unwrap();
-                        let bytes = &slots[row.seq as usize - 1][version];
+                        let bytes = &slots[usize::try_from(row.seq).unwrap() - 1][version];
                         bodies.insert(row, bytes);
                     }
                 }

@@ -1,7 +1,7 @@
-//! A role's policy for MinIO, measured against the server: which words it knows, and what it does about them.
+//! A role's policy for `MinIO`, measured against the server: which words it knows, and what it does about them.
 //!
-//! A bucket policy of MinIO binds anonymous callers only, so the refusals of the vault's bucket policy go into the
-//! policy of each role, as far as MinIO knows their conditions. One word that it does not know would make it refuse the
+//! A bucket policy of `MinIO` binds anonymous callers only, so the refusals of the vault's bucket policy go into the
+//! policy of each role, as far as `MinIO` knows their conditions. One word that it does not know would make it refuse the
 //! policy whole. What is left out, and where the server itself lets somebody through, is said.
 
 use super::params::Params;
@@ -11,7 +11,7 @@ use super::role::Role;
 use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
-/// Calls that MinIO has no word for.
+/// Calls that `MinIO` has no word for.
 const UNKNOWN_ACTIONS: [&str; 8] = [
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPublicAccessBlock",
@@ -22,7 +22,7 @@ const UNKNOWN_ACTIONS: [&str; 8] = [
     "s3:PutObjectVersionAcl",
     "s3:UpdateObjectEncryption",
 ];
-/// Conditions that MinIO has no word for.
+/// Conditions that `MinIO` has no word for.
 const UNKNOWN_KEYS: [&str; 3] = [
     "s3:if-none-match",
     "s3:ObjectCreationOperation",
@@ -58,7 +58,7 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
         let action = statement.action.kept(is_known);
         if !action.is_empty() {
             let action = match role {
-                Role::Pruner => with_plain_delete(action),
+                Role::Pruner => with_plain_delete(&action),
                 Role::Snapshotter
                 | Role::Restorer
                 | Role::Auditor
@@ -131,7 +131,7 @@ fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
         );
     }
     if role == Role::Pruner && has(DELETE_VERSION) {
-        statement.action = with_plain_delete(statement.action);
+        statement.action = with_plain_delete(&statement.action);
         return Refusal::Whole(statement);
     }
     let known = statement
@@ -186,8 +186,8 @@ fn is_known(action: &str) -> bool {
     action.starts_with("s3:") && !UNKNOWN_ACTIONS.contains(&action)
 }
 
-/// MinIO asks for the right to delete an object before that to delete one version of it.
-fn with_plain_delete(action: OneOrMany) -> OneOrMany {
+/// `MinIO` asks for the right to delete an object before that to delete one version of it.
+fn with_plain_delete(action: &OneOrMany) -> OneOrMany {
     let mut actions = action.as_slice().to_vec();
     if actions.iter().any(|one| one == DELETE_VERSION) && !actions.iter().any(|one| one == DELETE) {
         actions.insert(0, DELETE.to_owned());

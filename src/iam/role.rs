@@ -56,8 +56,8 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, String> {
         let named = Self::ALL.into_iter().find(|role| role.as_str() == text);
         named.ok_or_else(|| {
-            let names = Self::ALL.map(Self::as_str).join(", ");
-            format!("the roles are {names}")
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("the roles are {all}")
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The rendering for MinIO on MinIO: it takes every policy, each role can do its work, and is refused the rest, except
+//! The rendering for `MinIO` on `MinIO`: it takes every policy, each role can do its work, and is refused the rest, except
 //! for what the rendering itself says is not enforced.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::support::world::{request, restore_request, restorer, snapshotter, sou
 
 const NO_MC: &str = "SKIPPED: no mc to make a user with; DELTAVAULT_TEST_MC names it";
 
-/// What gets through on MinIO, in the order of the roles. Three lines are gaps of the server: the rendering says so.
+/// What gets through on `MinIO`, in the order of the roles. Three lines are gaps of the server: the rendering says so.
 const EXPECTED: &str = "
     ++++++ list the vault
     ++-++- read a blob
@@ -131,6 +131,10 @@ fn what_minio_lets_through_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one vault, and each role at work in it"
+)]
 async fn each_role_does_its_work_with_its_own_keys() {
     let Some(server) = s3::server() else { return };
     let scene = Scene::set(server.clone()).await;

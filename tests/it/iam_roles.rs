@@ -164,18 +164,18 @@ impl Stage {
         }
     }
 
-    fn arn(&self, name: &str) -> String {
-        format!("arn:aws:iam::{ACCOUNT}:role/{name}")
-    }
-
     async fn client(&self, name: &str) -> aws_sdk_s3::Client {
-        self.server.raw_in(&self.keys, &self.arn(name), ID).await
+        self.server.raw_in(&self.keys, &arn(name), ID).await
     }
 
     /// A part of the names that are this stage's own.
     fn unique(&self) -> &str {
         &self.params.role_prefix
     }
+}
+
+fn arn(role: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{role}")
 }
 
 /// One column of a table.
@@ -238,7 +238,7 @@ async fn a_role_is_taken_on_with_its_external_id_and_by_who_is_trusted_only() {
         return;
     };
     let stage = Stage::set(server.clone(), true).await;
-    let role = stage.arn(&format!("{}-snapshotter", stage.unique()));
+    let role = arn(&format!("{}-snapshotter", stage.unique()));
     let (_, stranger) = server.user(&format!("stranger-{}", stage.unique()));
     let vault = format!("s3://{}/lake", stage.ground.vault);
     for (keys, id, gets_in) in [

@@ -260,12 +260,12 @@ fn mutations(policy: &Policy) -> Vec<(String, Policy)> {
         }
         for part in statement.resource.iter().flat_map(several) {
             changed(part.clone(), &|one| {
-                drop_from(one.resource.as_mut().unwrap(), &part)
+                drop_from(one.resource.as_mut().unwrap(), &part);
             });
         }
         for part in statement.not_resource.iter().flat_map(several) {
             changed(part.clone(), &|one| {
-                drop_from(one.not_resource.as_mut().unwrap(), &part)
+                drop_from(one.not_resource.as_mut().unwrap(), &part);
             });
         }
         if let Some(Principal::Aws { aws }) = &statement.principal {

@@ -26,6 +26,7 @@ mod fleet;
 mod format_v1;
 mod history;
 mod hostile_day;
+mod iam_cli;
 mod iam_docs;
 mod iam_minio;
 mod iam_roles;

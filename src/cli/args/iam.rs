@@ -109,7 +109,9 @@ impl From<DocumentArg> for Document {
 pub(crate) enum FlavorArg {
     /// Amazon's
     Aws,
-    /// MinIO's, which knows fewer conditions; what is then not enforced is said on stderr
+    #[value(
+        help = "MinIO's, which knows fewer conditions; what is then not enforced is said on stderr"
+    )]
     Minio,
 }
 

@@ -103,9 +103,12 @@ pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), St
 
 /// Deletes the object, if it is there. What a crash brings back is only there to be deleted again.
 pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind> {
-    let gone = |kind| match kind {
-        StoreErrorKind::NotFound => Ok(()),
-        kind => Err(kind),
+    let gone = |kind| {
+        if matches!(kind, StoreErrorKind::NotFound) {
+            Ok(())
+        } else {
+            Err(kind)
+        }
     };
     let place = match root.real(key) {
         Ok(place) => place,

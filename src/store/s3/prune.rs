@@ -200,15 +200,12 @@ pub(super) async fn retained_until(
     }
 }
 
-/// AWS says so with a 404, MinIO with a 400.
+/// AWS says so with a 404, `MinIO` with a 400.
 fn is_never_held(kind: &StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::NotFound => true,
-        StoreErrorKind::Unsupported { reason } => {
-            reason.starts_with("NoSuchObjectLockConfiguration")
-        }
-        _ => false,
+    if let StoreErrorKind::Unsupported { reason } = kind {
+        return reason.starts_with("NoSuchObjectLockConfiguration");
     }
+    matches!(kind, StoreErrorKind::NotFound)
 }
 
 pub(super) async fn is_held(

@@ -41,6 +41,10 @@ struct Copied {
 
 impl Snapshotter {
     /// Copies, proves and publishes what was planned.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the order of writes, told in one place"
+    )]
     pub(super) async fn carry_out(
         &self,
         source: &Source,
