@@ -107,7 +107,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
     fn like(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),
-            Some((b'*', rest)) if rest.is_empty() => true,
+            Some((b'*', [])) => true,
             Some((b'*', rest)) => (0..=text.len()).any(|skip| like(rest, &text[skip..])),
             Some((b'?', rest)) => !text.is_empty() && like(rest, &text[1..]),
             Some((one, rest)) => text.first() == Some(one) && like(rest, &text[1..]),

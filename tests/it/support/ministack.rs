@@ -2,6 +2,7 @@
 //!
 //! IAM is called in its own query protocol: an SDK for four calls would be built on every machine for nothing.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Once;
@@ -43,14 +44,6 @@ pub(crate) fn server() -> Option<RoleServer> {
 }
 
 impl RoleServer {
-    /// The keys of the account's root, which no policy binds there.
-    pub(crate) fn root(&self) -> Keys {
-        Keys {
-            id: "test".to_owned(),
-            secret: "test".to_owned(),
-        }
-    }
-
     /// Settings for the product's own client, in a role.
     pub(crate) fn settings(&self, keys: &Keys, role: &str, id: Option<&str>) -> S3Settings {
         S3Settings {
@@ -128,11 +121,11 @@ impl RoleServer {
     fn iam(&self, action: &str, fields: &[(&str, &str)]) -> String {
         let mut body = format!("Action={action}&Version=2010-05-08");
         for (name, value) in fields {
-            body.push_str(&format!("&{name}={}", encoded(value)));
+            write!(body, "&{name}={}", encoded(value)).unwrap();
         }
         let host = self.endpoint.strip_prefix("http://").unwrap();
         let kind = "application/x-www-form-urlencoded";
-        let root = self.root();
+        let root = root();
         let identity = Credentials::new(root.id, root.secret, None, None, "test").into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
@@ -154,7 +147,7 @@ impl RoleServer {
             body.len()
         );
         for (name, value) in instructions.headers() {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         text.push_str("\r\n");
         text.push_str(&body);
@@ -164,6 +157,14 @@ impl RoleServer {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{action}: {answer}");
         answer
+    }
+}
+
+/// The keys of the account's root, which no policy binds there.
+pub(crate) fn root() -> Keys {
+    Keys {
+        id: "test".to_owned(),
+        secret: "test".to_owned(),
     }
 }
 
