@@ -208,7 +208,7 @@ pub(crate) struct SnapshotArgs {
     /// Keep it until TIME, whatever its class says [as its class says]
     #[arg(long, value_name = "TIME")]
     pub(crate) retain_until: Option<String>,
-    /// Refuse a table's snapshot that newly commits to more than X dollars of storage [max_commit_usd of the configuration]
+    /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_commit_usd: Option<NanoUsd>,
     /// Build on nothing from snapshot ID on; repeatable

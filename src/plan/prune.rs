@@ -338,9 +338,13 @@ mod tests {
         words(&judge(facts, &rules()).unwrap().unwrap())
     }
 
+    /// Who names a key, what lies there, what is planned; and the verdict on each version.
+    type Case<'a> = (&'a [Named], &'a [Lying], &'a [Planned], &'a [&'a str]);
+
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_version_of_a_blob_has_one_verdict() {
-        let cases: &[(&[Named], &[Lying], &[Planned], &[&str])] = &[
+        let cases: &[Case<'_>] = &[
             (
                 &[kept("a")],
                 &[lying("a", 1)],

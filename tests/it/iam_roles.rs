@@ -130,7 +130,7 @@ impl Stage {
         }
         server.role(&format!("admin-{unique}"), &trust, ADMIN);
         server.role(&format!("glass-{unique}"), &trust, ADMIN);
-        let root = server.raw(&ministack::root()).await;
+        let root = server.raw(&server.root()).await;
         let made = root
             .create_bucket()
             .bucket(&vault)

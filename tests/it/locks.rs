@@ -305,10 +305,9 @@ async fn a_kill_anywhere_on_a_boundary_night_publishes_nothing_that_is_not_locke
 async fn an_object_that_is_gone_when_it_is_to_be_locked_is_copied_anew() {
     let nights = Nights::new(Policy::default()).await;
     let first = nights.take(0).await.unwrap();
-    let large = nights.references(&first).await.into_keys();
-    let (victim, version) = large
-        .filter(|(key, _)| key.as_str().starts_with("blobs/"))
-        .next_back()
+    let mut objects = nights.references(&first).await.into_keys();
+    let (victim, version) = objects
+        .rfind(|(key, _)| key.as_str().starts_with("blobs/"))
         .unwrap();
     // Its lock is over, and somebody has deleted it.
     nights.vault.inner().set_now(hours_later(60 * 24));

@@ -81,8 +81,8 @@ impl Session {
     }
 
     fn init(&self, vault: &str, mode: &str) {
-        let made = self.run(&["--vault", vault, "init", "--mode", mode, "--yes"]);
-        assert!(matches!(made.code, 0 | 3), "{}{}", made.out, made.talk);
+        let done = self.run(&["--vault", vault, "init", "--mode", mode, "--yes"]);
+        assert!(matches!(done.code, 0 | 3), "{}{}", done.out, done.talk);
     }
 }
 
@@ -138,7 +138,7 @@ fn new_bucket() -> String {
     format!("dv-walls-{:012x}", rand::random::<u64>() >> 16)
 }
 
-/// Every role of a new vault on MinIO; none where no users can be made.
+/// Every role of a new vault on `MinIO`; none where no users can be made.
 fn on_minio(server: &Server, mode: &str) -> Option<Vec<Proven>> {
     let session = Session::new(&server.endpoint, server.keys.clone());
     let vault = format!("s3://{}/v", new_bucket());
@@ -310,7 +310,7 @@ async fn the_table_of_the_readme_is_what_the_servers_prove() {
     assert_eq!(committed.lines().count(), table.lines().count());
 }
 
-/// GOVERNANCE on MinIO is a wall against mistakes: what everybody gets around is said, and is no finding.
+/// GOVERNANCE on `MinIO` is a wall against mistakes: what everybody gets around is said, and is no finding.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_governance_every_role_on_minio_is_as_designed_but_for_its_gaps() {
     let Some(server) = server() else { return };
@@ -326,9 +326,16 @@ async fn in_governance_every_role_on_minio_is_as_designed_but_for_its_gaps() {
     }
 }
 
-/// A wall that was taken out of a policy on MinIO: the role, refusals that are gone, rights that came, and what of it is
+/// A wall that was taken out of a policy on `MinIO`: the role, refusals that are gone, rights that came, and what of it is
 /// found.
-const HOLES: [(Role, &[&str], &[&str], &[&str]); 6] = [
+type Hole = (
+    Role,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const HOLES: [Hole; 6] = [
     (
         Role::Snapshotter,
         &["DenyOtherLockMode"],

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use deltavault::format::ledger::Bodies;
 use deltavault::format::{Garbage, PlanRow};
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::store::HoldStore;
@@ -75,7 +76,7 @@ pub(super) async fn hold(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
-    let histories = open.vault.histories(|_| Default::default()).await?;
+    let histories = open.vault.histories(|_| Bodies::default()).await?;
     let (history, snapshot) = find_snapshot(&histories, prefix.as_str())?;
     let temp = tempfile::tempdir().map_err(Error::Scratch)?;
     let holder = Holder {

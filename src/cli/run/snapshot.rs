@@ -225,7 +225,7 @@ impl Taker {
             trigger: run.trigger,
             policy: config.policy.clone(),
             ask,
-            max_commit: run.max_commit.clone(),
+            max_commit: run.max_commit,
             now: run.now,
             run: Id128::from_bytes(rand::random()),
             set: run.set,

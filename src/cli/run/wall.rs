@@ -40,7 +40,7 @@ pub(super) async fn check(args: WallCheckArgs, context: &mut Context) -> Result<
         let verbose = context.verbose;
         context.output.bucket_finding(&row(finding), verbose)?;
     }
-    try_role(&args, &open, store, context, &mut done).await?;
+    Box::pin(try_role(&args, &open, store, context, &mut done)).await?;
     context.output.wall_done(&done)?;
     Ok(if done.findings == 0 {
         ExitCode::Done

@@ -24,7 +24,7 @@ async fn killed_on(dies: i64, locked: bool, fault: Fault) {
         yard.store.revive();
         yard.store.fail_call(k, fault);
         let killed = yard.try_prune(dies).await;
-        let died = yard.store.is_dead();
+        let was_killed = yard.store.is_dead();
         yard.store.revive();
         let left = yard.objects().await;
         if dies == 31 {
@@ -40,7 +40,7 @@ async fn killed_on(dies: i64, locked: bool, fault: Fault) {
         yard.holds_only(&[&second]).await;
         yard.is_sound(40).await;
         assert!(yard.prune(40).await.is_idle());
-        if !died {
+        if !was_killed {
             assert!(killed.is_ok());
             break;
         }
@@ -48,7 +48,10 @@ async fn killed_on(dies: i64, locked: bool, fault: Fault) {
     }
     assert!(k > 10, "{k}");
     if dies > 31 && fault == Fault::After {
-        assert!(deleting > 0, "no deletion was ever the call that died");
+        assert!(
+            deleting > 0,
+            "no deletion was ever the call that was_killed"
+        );
     }
 }
 
