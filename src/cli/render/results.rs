@@ -118,9 +118,11 @@ impl Output {
         self.print(format_args!("NOTHING CHANGED"))
     }
 
-    /// Prints what a snapshot newly commits to.
+    /// Prints what a snapshot newly commits to, where that is paid for.
     fn commits(&mut self, commits: Option<&CommitRow>) -> Result<(), Error> {
-        let Some(row) = commits else { return Ok(()) };
+        let Some((row, usd)) = commits.and_then(|row| Some((row, row.usd.as_ref()?))) else {
+            return Ok(());
+        };
         let longer = match row.longer_objects {
             0 => String::new(),
             objects => format!(
@@ -129,12 +131,8 @@ impl Output {
                 HumanBytes(row.longer_bytes)
             ),
         };
-        let usd = row.usd.as_ref();
-        let usd = usd.map_or_else(String::new, |usd| {
-            format!(", about {usd} USD by S3 list prices")
-        });
         self.print(format_args!(
-            "  newly committed: {} terabyte-months{usd}; {} new{longer}",
+            "  newly committed: at most {} terabyte-months, about {usd} USD by S3 list prices; {} new{longer}",
             row.terabyte_months,
             HumanBytes(row.new_bytes),
         ))

@@ -101,6 +101,14 @@ pub fn lock_ceiling(now: Timestamp, vault: &VaultFile) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// The earliest that any lock may end which is set by a run that began `now`: a bucket's policy counts the days that remain
+/// when a call is made, which may be hours later, and refuses fewer than the shortest promise has.
+fn lock_floor(now: Timestamp, vault: &VaultFile) -> Timestamp {
+    let days = i64::from(vault.shortest_days) + 1;
+    now.checked_add(SignedDuration::from_secs(days.saturating_mul(DAY)))
+        .unwrap_or(Timestamp::MAX)
+}
+
 /// The window that `now` lies in: the time between two boundaries of the table.
 pub fn window(now: Timestamp, table: &TableKey, vault: &VaultFile) -> u64 {
     let second = now.as_second();
@@ -128,6 +136,7 @@ pub fn place(
     locks: &BTreeMap<Generation, Timestamp>,
     (table, vault): (&TableKey, &VaultFile),
 ) -> Placing {
+    let promise = promise.max(lock_floor(now, vault));
     let lock_until = Boundaries::of(table, vault, slice).at_or_after(promise);
     let window = window(now, table, vault);
     let reach = Boundaries::of(table, vault, Slice::default())
@@ -165,12 +174,14 @@ pub struct Need {
     pub now: bool,
 }
 
-/// The lock that a generation which is short gets.
+/// The lock that a generation which is short gets `now`.
 pub fn extension(
     generation: Generation,
     promise: Timestamp,
+    now: Timestamp,
     (table, vault): (&TableKey, &VaultFile),
 ) -> Need {
+    let promise = promise.max(lock_floor(now, vault));
     let until = Boundaries::of(table, vault, slice_in(generation)).at_or_after(promise);
     Need { until, now: true }
 }
@@ -211,7 +222,7 @@ pub fn plan_extensions(
     let plan = |(generation, lock): (&Generation, &Timestamp)| {
         let slice = slice_in(*generation);
         let must = *lock < promise;
-        let mut need = must.then(|| extension(*generation, promise, of));
+        let mut need = must.then(|| extension(*generation, promise, now, of));
         if must || turn.contains(&slice) {
             let boundaries = Boundaries::of(table, vault, slice);
             for next in soon.iter().filter(|next| *lock < next.promise) {

@@ -183,7 +183,8 @@ impl Terms {
 
     /// What a generation needs of which nothing is known.
     pub(super) fn need_of_unknown(&self, generation: Generation) -> Need {
-        retention::extension(generation, self.chosen.promise, (&self.table, &self.file))
+        let of = (&self.table, &self.file);
+        retention::extension(generation, self.chosen.promise, self.now, of)
     }
 
     /// Makes sure that an object version is locked for so long.

@@ -220,6 +220,25 @@ fn nothing_is_locked_past_what_the_bucket_s_policy_allows() {
     }
 }
 
+#[test]
+fn no_lock_is_so_short_that_the_bucket_s_policy_refuses_it_hours_later() {
+    let now = time("2028-02-18T00:00:01Z");
+    let (table, vault) = (table(ORIGIN), vault(10));
+    // Exactly three days ahead, as the shortest class promises, lies a boundary.
+    let promise = time("2028-02-21T00:00:00Z");
+    let placed = place(
+        now,
+        promise,
+        Slice::default(),
+        &BTreeMap::new(),
+        (&table, &vault),
+    );
+    assert_eq!(placed.lock_until, time("2028-03-02T00:00:00Z"));
+    let need = extension(LAST, promise, now, (&table, &vault));
+    let days = need.until.duration_since(now).as_secs() / DAY;
+    assert!(days > i64::from(vault.shortest_days), "{need:?}");
+}
+
 proptest! {
     #[test]
     fn locks_cover_the_promise_by_less_than_a_generation_and_never_overflow(
@@ -234,6 +253,7 @@ proptest! {
         let promise = Timestamp::new(second, nanos).unwrap();
         let now = Timestamp::from_second(now).unwrap();
         let placed = place(now, promise, slice_of(byte, 16), &BTreeMap::new(), (&table, &vault));
+        let promise = promise.max(lock_floor(now, &vault));
         prop_assert!(placed.lock_until >= promise);
         let slack = placed.lock_until.duration_since(promise);
         prop_assert!(slack.as_secs() < i64::from(days) * DAY);
