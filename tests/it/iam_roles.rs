@@ -6,7 +6,9 @@
 
 use deltavault::iam::{Document, Flavor, Location, OneOrMany, Params, Policy, Role, render};
 use deltavault::store::s3::{S3Client, S3Store};
-use deltavault::store::{Payload, ReadStore as _, StoreErrorKind, WriteStore as _};
+use deltavault::store::{
+    Deletion, Payload, PruneStore as _, ReadStore as _, StoreErrorKind, WriteStore as _,
+};
 
 use super::store_conformance::key;
 use super::support::attempts::{Ground, compare};
@@ -266,6 +268,34 @@ async fn a_role_is_taken_on_with_its_external_id_and_by_who_is_trusted_only() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn the_pruner_s_deletions_get_through_where_batches_want_a_right_that_nobody_has() {
+    let Some(server) = ministack::server() else {
+        return;
+    };
+    let stage = Stage::set(server.clone(), true).await;
+    let vault = format!("s3://{}/lake", stage.ground.vault);
+    let store = async |role: &str| {
+        let role = arn(&format!("{}-{role}", stage.unique()));
+        let settings = server.settings(&stage.keys, &role, Some(ID));
+        let client = S3Client::connect(&settings).await.unwrap();
+        S3Store::open(&client, &vault).unwrap()
+    };
+    let (snapshotter, pruner) = (store("snapshotter").await, store("pruner").await);
+    let name = key(&format!("blobs/aa/{:016x}", rand::random::<u64>()));
+    let payload = Payload::from_bytes("x");
+    let put = snapshotter.put_new(&name, &payload, None).await.unwrap();
+    let version = put.version;
+    for (who, expected) in [(&snapshotter, false), (&pruner, true)] {
+        let doomed = [(name.clone(), version.clone())];
+        let deleted = who.delete_versions(&doomed).await.unwrap();
+        let is_gone = deleted == [Deletion::Deleted];
+        assert_eq!(is_gone, expected, "{deleted:?}");
+    }
+    let gone = snapshotter.attributes(&name, version.as_ref()).await;
+    assert!(gone.unwrap_err().is_not_found());
 }
 
 #[tokio::test]

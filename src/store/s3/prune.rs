@@ -2,7 +2,9 @@
 //!
 //! Every deletion names a version, in a bucket without versions `null`: a call that names none would put a delete
 //! marker on top. What a server says of a refusal differs (AWS: `AccessDenied`, others: `InvalidRequest`); what is left
-//! of the object does not, so each that was refused is looked at.
+//! of the object does not, so each that was refused is looked at. One that
+//! neither a lock nor a hold keeps is asked for once more alone: a server may want `s3:DeleteObject` for a batch, also
+//! where it names versions, and nobody has that.
 
 use std::collections::HashMap;
 
@@ -121,22 +123,51 @@ async fn what_is_left(
             .set_request_payer(store.payer())
             .send()
     };
-    let refused = || Deletion::Refused {
-        detail: detail.to_owned(),
-    };
-    Ok(match store.client.call(call).await {
-        Ok(head) if head.object_lock_legal_hold_status() == Some(&Status::On) => Deletion::Held,
-        Ok(head) => match head.object_lock_retain_until_date() {
-            Some(until) => Deletion::Locked {
-                until: answer::time(Some(until)).ok(),
-            },
-            None => refused(),
-        },
-        Err(StoreErrorKind::NotFound) => Deletion::Deleted,
+    let until = match store.client.call(call).await {
+        Ok(head) if head.object_lock_legal_hold_status() == Some(&Status::On) => {
+            return Ok(Deletion::Held);
+        }
+        Ok(head) => head.object_lock_retain_until_date().copied(),
+        Err(StoreErrorKind::NotFound) => return Ok(Deletion::Deleted),
         // Who may delete but not look still learns that it was refused.
-        Err(StoreErrorKind::Denied { .. }) => refused(),
+        Err(StoreErrorKind::Denied { .. }) => None,
         Err(kind) => return Err(failed(kind)),
-    })
+    };
+    let until = until.and_then(|until| answer::time(Some(&until)).ok());
+    let now = store.client.server_time();
+    if until.is_some() && now.is_none_or(|now| until > Some(now)) {
+        return Ok(Deletion::Locked { until });
+    }
+    delete_alone(store, key, version, detail).await
+}
+
+async fn delete_alone(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    detail: &str,
+) -> Result<Deletion, StoreError> {
+    let full = store.full(key);
+    let call = || {
+        store
+            .client
+            .s3()
+            .delete_object()
+            .bucket(&*store.bucket)
+            .key(&full)
+            .version_id(id_of(version))
+            .set_request_payer(store.payer())
+            .send()
+    };
+    match store.client.call(call).await {
+        Ok(_) | Err(StoreErrorKind::NotFound) => Ok(Deletion::Deleted),
+        Err(StoreErrorKind::Denied { .. } | StoreErrorKind::Unsupported { .. }) => {
+            Ok(Deletion::Refused {
+                detail: detail.to_owned(),
+            })
+        }
+        Err(kind) => Err(store.failed("delete", key.as_str(), kind)),
+    }
 }
 
 pub(super) async fn set_hold(

@@ -118,10 +118,11 @@ fn slices_have_boundaries_of_their_own_and_an_even_share() {
     }
     assert_eq!(shares.into_values().collect::<Vec<_>>(), [32; 8]);
     let of = (&table(ORIGIN), &vault(10));
+    let now = time("2028-02-01T00:00:00Z");
     let promise = time("2028-02-21T00:00:01Z");
     let ends = [1, 2, 3, 0].map(|byte| {
         let slice = slice_of(byte, 4);
-        place(promise, promise, slice, &BTreeMap::new(), of)
+        place(now, promise, slice, &BTreeMap::new(), of)
             .lock_until
             .to_string()
     });
