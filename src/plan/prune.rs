@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::format::{Garbage, PlanRow, VaultKey};
+use crate::format::{Garbage, PlanRow, VaultKey, layout};
 use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 
 /// How long what nothing needs is kept, unless said otherwise; and then again until it is deleted.
@@ -154,24 +154,29 @@ pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Mi
         let key = facts.key.clone();
         return Err(Missing { key });
     }
-    let Some(key) = VaultKey::parse(facts.key.as_str()) else {
-        return Ok(None);
-    };
+    let key = VaultKey::parse(facts.key.as_str());
     let is_journal = match &key {
-        VaultKey::Content { .. } | VaultKey::Copy(_) => false,
-        VaultKey::Journal { .. } => true,
-        VaultKey::VaultFile
-        | VaultKey::Record { .. }
-        | VaultKey::Event { .. }
-        | VaultKey::PrunePlan(_)
-        | VaultKey::Set { .. } => return Ok(None),
+        Some(VaultKey::Content { .. } | VaultKey::Copy(_)) => false,
+        Some(VaultKey::Journal { .. }) => true,
+        // What tried the walls out needs nobody once it is done.
+        None if layout::is_probe(facts.key.as_str()) => false,
+        None
+        | Some(
+            VaultKey::VaultFile
+            | VaultKey::Record { .. }
+            | VaultKey::Event { .. }
+            | VaultKey::PrunePlan(_)
+            | VaultKey::Set { .. },
+        ) => return Ok(None),
     };
     let any_serves = kept().any(|named| !lies(named));
     let verdict = |(age, lying): (usize, &Lying)| {
         if any_serves || kept().any(|named| named.version == lying.version) {
             return Verdict::Needed;
         }
-        if is_journal && !is_given_up(&key, lying, rules) {
+        if let Some(journal @ VaultKey::Journal { .. }) = &key
+            && !is_given_up(journal, lying, rules)
+        {
             return Verdict::Unfinished;
         }
         if rules.now.duration_since(lying.last_modified) < rules.min_age {
@@ -336,6 +341,18 @@ mod tests {
 
     fn judged(facts: &KeyFacts) -> Vec<String> {
         words(&judge(facts, &rules()).unwrap().unwrap())
+    }
+
+    #[test]
+    fn what_tried_the_walls_out_goes_as_an_orphan_does() {
+        let probe = format!("blobs/probe/{RUN}");
+        for (planned, word) in [
+            (vec![], "mark orphan"),
+            (vec![planned("a", 90)], "delete orphan"),
+        ] {
+            let facts = facts(&probe, &[], &[lying("a", 1)], &planned);
+            assert_eq!(judged(&facts), [word]);
+        }
     }
 
     /// Who names a key, what lies there, what is planned; and the verdict on each version.

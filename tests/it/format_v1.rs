@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
 use deltavault::format::{
-    Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal, decode_page, encode_journal,
-    encode_line, layout,
+    Deed, Event, Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal, decode_page,
+    encode_journal, encode_line, layout,
 };
+use deltavault::ids::{Digest, Id128, SnapshotId};
 
 use crate::sample_vault::{SampleVault, table, vault_file};
 
@@ -236,6 +237,20 @@ fn samples_in_the_specification_are_golden_objects() {
         golden.push(serde_json::to_value(entry).unwrap());
     }
     golden.push(serde_json::to_value(&sample.journal.as_ref().unwrap().1).unwrap());
+    let held = Event {
+        at: "2026-02-01T00:00:00Z".parse().unwrap(),
+        deed: Deed::Hold {
+            snapshot: SnapshotId(Digest::of(&[1])),
+        },
+        format: 1,
+        previous: None,
+        principal: "legal@desk".to_owned(),
+        requires: Vec::new(),
+        run: Id128::from_bytes([5; 16]),
+        seq: 1,
+        tool: "deltavault 0.1.0".to_owned(),
+    };
+    golden.push(serde_json::from_slice(&held.encode().unwrap()).unwrap());
     let fences = spec_fences();
     assert!(fences.len() > 10);
     for (tag, text) in &fences {

@@ -89,7 +89,18 @@ async fn delete_batch(
             .set_request_payer(store.payer())
             .send()
     };
-    let answer = store.client.call(call).await.map_err(failed)?;
+    let answer = match store.client.call(call).await {
+        Ok(answer) => answer,
+        // The whole batch, for a right that every one of it would need.
+        Err(kind @ StoreErrorKind::Denied { .. }) => {
+            let all = batch.iter().map(|(key, version)| {
+                let named = (store.full(key), id_of(version.as_ref()));
+                (named, kind.to_string())
+            });
+            return Ok(all.collect());
+        }
+        Err(kind) => return Err(failed(kind)),
+    };
     let refused = answer.errors().iter().map(|error| {
         let key = error.key().unwrap_or_default().to_owned();
         let version = error.version_id().filter(|id| !id.is_empty());

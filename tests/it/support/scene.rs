@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::fault_store::FaultStore;
 use super::table::Table;
-use super::world::{init, request, restore_request, restorer, snapshotter};
+use super::world::{hours_later, init, request, restore_request, restorer, snapshotter};
 
 /// A store in memory with hooks.
 pub(crate) type Store = FaultStore<MemoryStore>;
@@ -61,6 +61,8 @@ impl Scene {
         elsewhere: MemoryStore,
     ) -> Self {
         let live = FaultStore::new(live);
+        // What a vault without locks takes over has to be young.
+        vault.set_now(hours_later(0));
         let vault = FaultStore::new(vault);
         init(&vault).await;
         let mut table = Table::create(Arc::new(live.inner().clone()), "orders").await;
