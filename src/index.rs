@@ -43,8 +43,9 @@ const MIGRATIONS: &[&str] = &["
 /// The columns of a record, in the order in which they are read and written.
 const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
 
-/// How long another process is waited for. It never holds a lock longer than one transaction.
-const BUSY: Duration = Duration::from_secs(2);
+/// How long another process is waited for. It never holds a lock longer than one transaction, which takes a disk that is
+/// busy itself some seconds.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// An index that cannot be used. Nothing but the index is lost.
 #[derive(Debug, thiserror::Error)]
