@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deltavault::error::ExitCode;
 use deltavault::format::ledger::Bodies;
-use deltavault::ids::{ObjectKey, SnapshotId};
+use deltavault::ids::{ObjectKey, SnapshotId, Timestamp};
 use deltavault::plan::restore::Mode;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::memory::MemoryStore;
@@ -62,7 +62,9 @@ impl Scene {
     ) -> Self {
         let live = FaultStore::new(live);
         // What a vault without locks takes over has to be young.
-        vault.set_now(hours_later(0));
+        if vault.now() == Timestamp::UNIX_EPOCH {
+            vault.set_now(hours_later(0));
+        }
         let vault = FaultStore::new(vault);
         init(&vault).await;
         let mut table = Table::create(Arc::new(live.inner().clone()), "orders").await;
