@@ -3,19 +3,20 @@
 //! Nothing here decides what may be tried, or what an answer means; [`crate::wall`] does. A call is repeated only while it
 //! is not answered.
 
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
     ObjectLockRetentionMode, StorageClass,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::utf8_percent_encode;
 
 use super::S3Store;
 use super::ask::{ask, clip};
 use super::client::S3Client;
-use super::write::{COPY_SOURCE, date};
+use super::write::{copy_source, date};
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
@@ -113,6 +114,21 @@ impl Prober {
         }
     }
 
+    /// Makes a call about a key until it is answered, whatever the answer is.
+    pub(super) async fn ask<'a, T, E, F>(
+        &'a self,
+        key: &str,
+        call: impl FnMut() -> F + Send + 'a,
+    ) -> Result<Probed<T>, StoreError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+        T: Send + 'a,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let answer = ask(&self.client, call).await;
+        answer.map_err(|kind| self.unanswered(key, kind))
+    }
+
     /// Puts an object where none is, with a lock or without.
     ///
     /// # Errors
@@ -169,8 +185,7 @@ impl Prober {
             }
             .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|put| put.version_id.map(ObjectVersion)))
     }
 
@@ -186,12 +201,7 @@ impl Prober {
         lock: Option<Lock>,
     ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
         let (mode, until) = headers(lock);
-        let place = format!("{}/{from}", self.bucket);
-        let mut source = utf8_percent_encode(&place, COPY_SOURCE).to_string();
-        if let Some(version) = version {
-            source.push_str("?versionId=");
-            source.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
-        }
+        let source = copy_source(&self.bucket, from, version);
         let call = || {
             self.client
                 .s3()
@@ -203,8 +213,7 @@ impl Prober {
                 .set_object_lock_retain_until_date(until)
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|copied| copied.version_id.map(ObjectVersion)))
     }
 
@@ -226,8 +235,7 @@ impl Prober {
                 .set_version_id(version.map(|version| version.0.clone()))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|head| Look {
             version: head.version_id.map(ObjectVersion),
             etag: head.e_tag.unwrap_or_default(),
@@ -267,8 +275,7 @@ impl Prober {
                 .set_bypass_governance_retention(bypass.then_some(true))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -292,8 +299,7 @@ impl Prober {
                 .set_bypass_governance_retention(bypass.then_some(true))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 }

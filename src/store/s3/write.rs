@@ -32,7 +32,7 @@ const SLOWEST: u64 = 256 * 1024;
 /// What a file is read in.
 const FILE_BUFFER: usize = 1024 * 1024;
 /// The source of a copy is a header: everything but what is never special is encoded.
-pub(super) const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
+const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'.')
@@ -259,6 +259,16 @@ pub(super) fn too_large(size: u64) -> StoreErrorKind {
     }
 }
 
+/// The header that says what is copied.
+pub(super) fn copy_source(bucket: &str, key: &str, version: Option<&ObjectVersion>) -> String {
+    let mut source = utf8_percent_encode(&format!("{bucket}/{key}"), COPY_SOURCE).to_string();
+    if let Some(version) = version {
+        source.push_str("?versionId=");
+        source.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
+    }
+    source
+}
+
 /// Lets S3 copy an object under a key that was never used.
 pub(super) async fn copy(
     store: &S3Store,
@@ -268,12 +278,7 @@ pub(super) async fn copy(
 ) -> Result<Copied, StoreError> {
     let failed = |kind| store.failed("copy to", key.as_str(), kind);
     let address = &source.address;
-    let mut from = utf8_percent_encode(&format!("{}/{}", address.bucket, address.key), COPY_SOURCE)
-        .to_string();
-    if let Some(version) = &source.version {
-        from.push_str("?versionId=");
-        from.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
-    }
+    let from = copy_source(&address.bucket, &address.key, source.version.as_ref());
     let full = store.full(key);
     let (mode, until) = lock(store, lock_until);
     // A copy of 5 GiB may take its time before the answer begins.

@@ -114,8 +114,7 @@ impl Prober {
             let s3 = self.client.s3();
             s3.get_bucket_versioning().bucket(&self.bucket).send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered("", kind))?;
+        let answer = self.ask("", call).await?;
         Ok(answer.map(|_| ()))
     }
 

@@ -9,7 +9,6 @@ use aws_sdk_s3::types::{
 use super::{Probed, Prober, Refusal};
 use crate::ids::ObjectVersion;
 use crate::store::StoreError;
-use crate::store::s3::ask::ask;
 
 /// A key that no account has: what is asked with it fails after the right to ask.
 const NO_KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
@@ -33,8 +32,7 @@ impl Prober {
                 .set_version_id(version.map(|version| version.0.clone()))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -56,8 +54,7 @@ impl Prober {
                 .set_version_id(version.map(|version| version.0.clone()))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -74,8 +71,7 @@ impl Prober {
                 .max_keys(1)
                 .send()
         };
-        let answer = ask(&self.client, keys).await;
-        if let Err(refusal) = answer.map_err(|kind| self.unanswered(prefix, kind))? {
+        if let Err(refusal) = self.ask(prefix, keys).await? {
             return Ok(Err(refusal));
         }
         let versions = || {
@@ -85,8 +81,7 @@ impl Prober {
                 .max_keys(1)
                 .send()
         };
-        let answer = ask(&self.client, versions).await;
-        let answer = answer.map_err(|kind| self.unanswered(prefix, kind))?;
+        let answer = self.ask(prefix, versions).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -115,8 +110,7 @@ impl Prober {
                 .delete(delete.clone())
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.and_then(|done| {
             // The call may succeed in doing nothing.
             match done.errors.unwrap_or_default().into_iter().next() {
@@ -161,8 +155,7 @@ impl Prober {
                 .legal_hold(hold.clone())
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -185,8 +178,7 @@ impl Prober {
                 .acl(ObjectCannedAcl::Private)
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -214,8 +206,7 @@ impl Prober {
                 .tagging(tagging.clone())
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -241,8 +232,7 @@ impl Prober {
                 .object_encryption(ObjectEncryption::Ssekms(kms.clone()))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -259,8 +249,7 @@ impl Prober {
                 .key(key)
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|begun| begun.upload_id.unwrap_or_default()))
     }
 
@@ -280,8 +269,7 @@ impl Prober {
                 .body(ByteStream::from_static(b"?"))
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 
@@ -299,8 +287,7 @@ impl Prober {
                 .upload_id(upload)
                 .send()
         };
-        let answer = ask(&self.client, call).await;
-        let answer = answer.map_err(|kind| self.unanswered(key, kind))?;
+        let answer = self.ask(key, call).await?;
         Ok(answer.map(|_| ()))
     }
 }
