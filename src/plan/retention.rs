@@ -88,15 +88,26 @@ pub fn check_clock(ours: Timestamp, stores: Timestamp) -> Result<(), RetentionEr
 /// How much longer a base's promise must last for its objects to be referenced again where nothing locks them.
 const REUSE_MARGIN: SignedDuration = SignedDuration::from_hours(48);
 
-/// Whether a base's objects may be referenced by a new snapshot.
+/// How much longer an object must be locked for a run to reference what it did not put itself.
+const LOCKED_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether a prune cannot collect what a base references while a run goes on from it, whatever else is published.
 ///
-/// Locks are extended and thereby proven; without locks a prune could collect what only the base needs, so its
-/// promise has to cover two more days.
-pub fn may_reuse(base: &Record, lock_mode: LockMode, now: Timestamp) -> bool {
+/// A lock that is over can be extended, and the extension proves nothing: a server may look at the locks of a whole
+/// batch first and delete it then (`MinIO` does). So what separates the two is time: what is still locked for a day is
+/// extended long before it may be deleted, and without locks the base's promise has to cover two more days.
+pub fn outlasts_a_run(base: &Record, lock_mode: LockMode, now: Timestamp) -> bool {
     match lock_mode {
-        LockMode::Governance | LockMode::Compliance => true,
+        LockMode::Governance | LockMode::Compliance => {
+            is_locked_enough(base.locks.values().min().copied(), now)
+        }
         LockMode::None => base.promise.duration_since(now) >= REUSE_MARGIN,
     }
+}
+
+/// Whether an object that is locked until then may be taken over by a run: for why, see [`outlasts_a_run`].
+pub fn is_locked_enough(locked_until: Option<Timestamp>, now: Timestamp) -> bool {
+    locked_until.is_some_and(|until| until.duration_since(now) >= LOCKED_MARGIN)
 }
 
 #[cfg(test)]

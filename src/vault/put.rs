@@ -10,7 +10,7 @@ use crate::format::{Reference, VaultKey};
 use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::plan::retention::{Slice, slice_of};
 use crate::store::{
-    Attributes, ListedVersion, Payload, StoreError, StoreErrorKind, WriteStore, read_all,
+    ListedVersion, Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all,
 };
 
 /// Puts objects with the locks and the generations of a run.
@@ -82,15 +82,11 @@ impl Placer<'_> {
                 None => return Ok(None),
             }
         };
-        if oldest.size != payload.size || !self.may_adopt(&oldest) {
+        if oldest.size != payload.size {
             return Ok(None);
         }
-        let attested = self
-            .store
-            .attributes(key, oldest.version.as_ref())
-            .await?
-            .sha256;
-        let actual = if let Some(digest) = attested {
+        let there = self.store.attributes(key, oldest.version.as_ref()).await?;
+        let actual = if let Some(digest) = there.sha256 {
             digest
         } else {
             let read = read_all(self.store, key, oldest.version.as_ref(), payload.size).await?;
@@ -99,19 +95,11 @@ impl Placer<'_> {
         if actual != payload.sha256 {
             return Ok(None);
         }
-        if let Some(until) = self.terms.lock_until(slice) {
-            self.terms
-                .extend(self.store, key, oldest.version.as_ref(), until)
-                .await?;
-        }
-        Ok(Some(oldest.version))
-    }
-
-    /// What nothing locks, and no lock on the whole folder keeps, a `prune` may be about to delete that found it
-    /// unreferenced; it leaves alone what is younger than a day.
-    fn may_adopt(&self, oldest: &Attributes) -> bool {
-        let keeps_prune_out = self.store.uri().starts_with("file:");
-        keeps_prune_out || self.terms.has_locks() || self.terms.is_young(oldest.last_modified)
+        // The lock on a whole folder keeps every prune out.
+        let is_alone = local_path(self.store.uri()).is_some();
+        let until = self.terms.lock_until(slice);
+        let adopted = is_alone || self.terms.take_over(self.store, &there, until).await?;
+        Ok(adopted.then_some(oldest.version))
     }
 
     fn reference(

@@ -12,6 +12,7 @@ use crate::support::fault_store::{Call, Fault, FaultStore};
 
 use self::yard::{LARGE, Yard, day, doer, keys, objects};
 
+mod batch;
 mod holds;
 mod hostile;
 mod killed;

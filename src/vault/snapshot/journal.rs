@@ -101,7 +101,7 @@ impl Snapshotter {
         Ok(runs)
     }
 
-    /// Keeps the entries whose object is there, its lock extended where there are locks; they are of this run's
+    /// Keeps the entries whose object is there and stays, its lock extended where there are locks; they are of this run's
     /// generations then.
     async fn still_there(&self, terms: &Terms, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
         let references = entries
@@ -112,18 +112,8 @@ impl Snapshotter {
         objects.dedup();
         let there: Vec<Option<(ObjectKey, Option<ObjectVersion>)>> = stream::iter(objects)
             .map(|object| async move {
-                let version = object.version.as_ref();
-                let until = terms.lock_until(slice_in(object.generation));
-                let proven = if let Some(until) = until.filter(|_| terms.may_extend()) {
-                    let store = self.store.as_ref();
-                    let extended = terms.extend(store, &object.key, version, until);
-                    extended.await.map(drop)
-                } else {
-                    let there = self.vault.store().attributes(&object.key, version);
-                    there.await.map(drop).map_err(Error::from)
-                };
-                match proven {
-                    Ok(()) => Ok(Some((object.key, object.version))),
+                match self.stays(terms, &object).await {
+                    Ok(stays) => Ok(stays.then_some((object.key, object.version))),
                     Err(Error::Store(error)) if error.is_not_found() => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -142,6 +132,19 @@ impl Snapshotter {
             })
         };
         Ok(entries.into_iter().filter_map(adopt).collect())
+    }
+
+    /// Looks at an object that a journal names, and takes it over.
+    async fn stays(&self, terms: &Terms, object: &Reference) -> Result<bool, Error> {
+        let version = object.version.as_ref();
+        let there = self.vault.store().attributes(&object.key, version).await?;
+        if !terms.has_locks() {
+            // How old the journal is has told.
+            return Ok(true);
+        }
+        let until = terms.lock_until(slice_in(object.generation));
+        let until = until.filter(|_| terms.may_extend());
+        terms.take_over(self.store.as_ref(), &there, until).await
     }
 }
 

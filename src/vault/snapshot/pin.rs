@@ -12,12 +12,12 @@ use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link, LinkBody};
-use crate::format::{Manifest, Record, Scope};
+use crate::format::{LockMode, Manifest, Record, Scope};
 use crate::ids::{Digest, SnapshotId, Version};
-use crate::plan::retention;
 use crate::plan::snapshot::{
     BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
 };
+use crate::plan::{keep, retention};
 use crate::source::Source;
 
 /// The version of one attempt, and what it builds on.
@@ -62,7 +62,7 @@ pub(super) struct Base {
     pub(super) past: Past,
     pub(super) manifest: Manifest,
     pub(super) using: BaseUse,
-    /// Whether its objects may be referenced again: always under locks, else while its promise lasts.
+    /// Whether its objects may be referenced again: see [`may_reuse`].
     pub(super) reuse: bool,
 }
 
@@ -106,11 +106,13 @@ async fn choose(
     avoid: &Avoid,
     folder: &Path,
 ) -> Result<Pinned, Failure> {
+    // What a prune keeps as the newest is told by the ledger alone, not by what is distrusted from now on.
     let head = view
         .head
         .link
         .as_ref()
         .filter(|_| request.distrust.is_empty());
+    let newest = head.map(|link| link.id);
     if let Some(head) = head.and_then(Past::of)
         && avoid.is_whole(&head.record)
         && let Some(pinned) = pin_after(vault, source, request, &head, avoid, folder).await?
@@ -129,7 +131,7 @@ async fn choose(
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
-        let older = older_base(vault, source, request, &pinned, avoid, folder).await?;
+        let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
         match &older.base {
             None => pinned.findings.push(
                 "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
@@ -161,7 +163,7 @@ async fn pin_after(
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
     // Where the base's entries may not be used again, the log must be held anew, and all of it.
-    let reuse = may_reuse(vault, request, head);
+    let reuse = may_reuse(vault, request, head, Some(head.id)).await?;
     let from = head.record.checkpoint.filter(|_| reuse);
     let mut listing = LogListing::new(source.list_log(from).await?);
     // Gone or cut short: the whole log tells, with its own errors.
@@ -191,7 +193,7 @@ async fn pin_after(
         pinned.unchanged = Some(head.clone());
         return Ok(Some(pinned));
     }
-    pinned.base = open_base(vault, request, head.clone(), judged, avoid).await?;
+    pinned.base = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
     Ok(pinned.base.is_some().then_some(pinned))
 }
 
@@ -210,7 +212,7 @@ async fn older_base(
     source: &Source,
     request: &SnapshotRequest,
     pinned: &Pinned,
-    avoid: &Avoid,
+    (newest, avoid): (Option<SnapshotId>, &Avoid),
     folder: &Path,
 ) -> Result<Older, Failure> {
     let mut older = Older::default();
@@ -240,7 +242,8 @@ async fn older_base(
         let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
         if same || held {
             let id = past.id;
-            older.base = open_base(vault, request, past, judged, avoid).await?;
+            let reuse = may_reuse(vault, request, &past, newest).await?;
+            older.base = open_base(vault, request, past, judged, (reuse, avoid)).await?;
             if older.base.is_some() {
                 return Ok(older);
             }
@@ -295,8 +298,24 @@ async fn read_commit_digest(
     Ok(Some(fetched.payload.sha256))
 }
 
-fn may_reuse(vault: &Vault, request: &SnapshotRequest, past: &Past) -> bool {
-    retention::may_reuse(&past.record, vault.file().lock_mode, request.now)
+/// Whether no prune can collect what `past` references while this run goes on from it: for a while yet, or since it is
+/// the `newest` of a table that is in use, which is kept whatever its promise.
+async fn may_reuse(
+    vault: &Vault,
+    request: &SnapshotRequest,
+    past: &Past,
+    newest: Option<SnapshotId>,
+) -> Result<bool, Failure> {
+    let lock_mode = vault.file().lock_mode;
+    if retention::outlasts_a_run(&past.record, lock_mode, request.now) {
+        return Ok(true);
+    }
+    if lock_mode == LockMode::None || newest != Some(past.id) {
+        return Ok(false);
+    }
+    let events = vault.events(&request.key).await?;
+    let events = events.links.iter().filter_map(Link::record);
+    Ok(!keep::is_retired(events, past.record.seq))
 }
 
 /// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies anew
@@ -306,9 +325,8 @@ async fn open_base(
     request: &SnapshotRequest,
     past: Past,
     using: BaseUse,
-    avoid: &Avoid,
+    (reuse, avoid): (bool, &Avoid),
 ) -> Result<Option<Base>, Failure> {
-    let reuse = may_reuse(vault, request, &past);
     let manifest = match vault.manifest(&past.record).await {
         Ok(manifest) => manifest,
         Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),

@@ -13,10 +13,10 @@ use crate::format::{LockMode, Record, TableKey, Trigger, VaultFile};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
-    self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, lock_ceiling,
-    place, plan_extensions, upcoming,
+    self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, is_locked_enough,
+    lock_ceiling, place, plan_extensions, upcoming,
 };
-use crate::store::{StoreError, StoreErrorKind, WriteStore};
+use crate::store::{Attributes, StoreError, StoreErrorKind, WriteStore};
 use crate::vault::{LedgerView, Vault};
 
 /// What nothing locks is adopted only while it is younger than this.
@@ -134,10 +134,6 @@ impl Terms {
             .then(|| place(self.now, promise, slice, &self.known, of))
     }
 
-    pub(crate) fn is_young(&self, last_modified: Timestamp) -> bool {
-        self.now.duration_since(last_modified) < YOUNG
-    }
-
     /// The time of the run.
     pub(super) fn now(&self) -> Timestamp {
         self.now
@@ -185,6 +181,35 @@ impl Terms {
     pub(super) fn need_of_unknown(&self, generation: Generation) -> Need {
         let of = (&self.table, &self.file);
         retention::extension(generation, self.chosen.promise, self.now, of)
+    }
+
+    /// Whether a prune cannot be about to delete an object that this run found and did not put.
+    fn may_take_over(&self, there: &Attributes) -> bool {
+        if self.has_locks() {
+            is_locked_enough(there.locked_until, self.now)
+        } else {
+            self.now.duration_since(there.last_modified) < YOUNG
+        }
+    }
+
+    /// Takes over an object version that this run found and did not put, and makes sure that it is locked for so long;
+    /// `false` when a prune may be about to delete it.
+    pub(crate) async fn take_over(
+        &self,
+        store: &dyn WriteStore,
+        there: &Attributes,
+        until: Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        if !self.may_take_over(there) {
+            return Ok(false);
+        }
+        if let Some(until) = until
+            && there.locked_until.is_none_or(|locked| locked < until)
+        {
+            self.extend(store, &there.key, there.version.as_ref(), until)
+                .await?;
+        }
+        Ok(true)
     }
 
     /// Makes sure that an object version is locked for so long.

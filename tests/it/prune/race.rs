@@ -22,10 +22,10 @@ use crate::support::verified::verify;
 use crate::support::world::{request, snapshotter, source};
 
 /// Long after every promise and every lock of the first snapshot.
-const RIPE: i64 = 60;
+pub(super) const RIPE: i64 = 60;
 
 /// A vault in which everything of an expired snapshot is marked and due, and the table has gone back to just that.
-async fn back_to_what_is_due(locked: bool, is_alone: bool) -> Yard {
+pub(super) async fn back_to_what_is_due(locked: bool, is_alone: bool) -> Yard {
     let mut yard = if locked {
         Yard::locked().await
     } else {
@@ -54,7 +54,7 @@ fn patience(is_alone: bool) -> Patience {
 }
 
 /// Everything that was published is whole, and the newest one is the table as it is.
-async fn is_whole(yard: &Yard, done: &SnapshotDone, what: &str) {
+pub(super) async fn is_whole(yard: &Yard, done: &SnapshotDone, what: &str) {
     yard.is_sound(RIPE).await;
     let vault = yard.vault().await;
     let lying = yard.objects().await;
@@ -152,7 +152,11 @@ async fn taken_before_each_call(locked: bool) {
     assert!(swept > 0);
 }
 
-async fn take(store: MemoryStore, live: MemoryStore, days: i64) -> Result<SnapshotDone, Error> {
+pub(super) async fn take(
+    store: MemoryStore,
+    live: MemoryStore,
+    days: i64,
+) -> Result<SnapshotDone, Error> {
     let mut request = request(live.uri(), 24 * days);
     request.run = Id128::from_bytes(rand::random());
     let snapshotter = snapshotter(Arc::new(store)).await?;

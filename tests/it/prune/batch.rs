@@ -1,0 +1,146 @@
+//! A server that looks at the locks of a whole batch and then deletes it, as `MinIO` does: a lock that is put in
+//! between is taken, and keeps nothing. What a snapshot takes over must be far from its deletion, then.
+
+use std::sync::{Arc, mpsc};
+
+use deltavault::format::Deed;
+use deltavault::ids::Timestamp;
+use deltavault::store::ReadStore as _;
+use deltavault::store::memory::MemoryStore;
+use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
+use futures::FutureExt as _;
+use tokio::runtime::Handle;
+
+use super::race::{RIPE, back_to_what_is_due, is_whole, take};
+use super::yard::{Place, Yard, day, doer};
+use crate::support::world::{request, snapshotter, source};
+
+/// A table that was given up: all that its only snapshot needs is marked and due.
+async fn given_up() -> Yard {
+    let yard = Yard::locked().await;
+    let done = yard.take(0).await;
+    let deed = Deed::Retire {
+        last: done.record.seq,
+    };
+    let (vault, key, doer) = (yard.vault().await, yard.key(), doer(day(1)));
+    let retired = vault.append_event(&yard.store, &key, deed, &doer);
+    retired.await.unwrap();
+    assert!(yard.prune(RIPE - 4).await.marked() > 0);
+    yard
+}
+
+/// A run that died after it had written down what it placed, long ago.
+async fn unfinished() -> Yard {
+    let yard = Yard::locked().await;
+    let mut taker = snapshotter(Arc::new(yard.store.clone())).await.unwrap();
+    taker.journal = JournalPace {
+        files: 1,
+        ..JournalPace::default()
+    };
+    yard.store
+        .deny(|call| call.method == "put_new" && call.key.starts_with("manifests/"));
+    let live = source(Arc::new(yard.live.clone()));
+    let died = taker.take(&live, &request(yard.live.uri(), 0)).await;
+    died.unwrap_err();
+    yard.store.revive();
+    assert!(!yard.lying(&["runs/"]).await.is_empty());
+    assert!(yard.prune(RIPE - 4).await.marked() > 0);
+    yard
+}
+
+/// A table whose last snapshot is long ago, and which is in use: nothing of it is due.
+async fn seldom() -> Yard {
+    let yard = Yard::locked().await;
+    yard.take(0).await;
+    assert_eq!(yard.prune(RIPE - 4).await.marked(), 0);
+    yard
+}
+
+/// Takes a snapshot between the look at the locks and the deletion.
+async fn taken_within_a_deletion(yard: &Yard) -> SnapshotDone {
+    yard.set_day(RIPE);
+    let objects = yard.objects().await.into_keys().collect();
+    let (inner, live) = (yard.store.inner().clone(), yard.live.clone());
+    let (told, taken) = mpsc::channel();
+    let runtime = Handle::current();
+    yard.store.before_call(
+        1,
+        |call| call.method == "delete_versions",
+        move || {
+            async move {
+                let seen = unlocked(&inner, objects).await;
+                let store = inner.clone();
+                let take =
+                    tokio::task::spawn_blocking(move || runtime.block_on(take(store, live, RIPE)));
+                let done = take.await.unwrap().unwrap();
+                let mut ignored = Vec::new();
+                for (key, version) in seen {
+                    let there = inner.attributes(&key, version.as_ref()).await.unwrap();
+                    inner.force_lock(&key, version.as_ref(), None).unwrap();
+                    ignored.push(((key, version), there.locked_until));
+                }
+                told.send((done, ignored)).unwrap();
+            }
+            .boxed()
+        },
+    );
+    assert!(yard.prune(RIPE).await.deleted() > 0);
+    let (done, ignored) = taken.try_recv().unwrap();
+    for ((key, version), lock) in ignored {
+        // What was deleted has no lock any more.
+        let forced = yard.store.inner().force_lock(&key, version.as_ref(), lock);
+        forced
+            .or_else(|error| {
+                if error.is_not_found() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })
+            .unwrap();
+    }
+    done
+}
+
+async fn unlocked(store: &MemoryStore, objects: Vec<Place>) -> Vec<Place> {
+    let now: Timestamp = day(RIPE);
+    let mut unlocked = Vec::new();
+    for (key, version) in objects {
+        let there = store.attributes(&key, version.as_ref()).await.unwrap();
+        if there.locked_until.is_none_or(|until| until <= now) {
+            unlocked.push((key, version));
+        }
+    }
+    unlocked
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_not_taken_over_from_an_older_snapshot() {
+    let yard = back_to_what_is_due(true, false).await;
+    let done = taken_within_a_deletion(&yard).await;
+    is_whole(&yard, &done, "an older snapshot").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_not_taken_over_from_a_table_that_was_given_up() {
+    let yard = given_up().await;
+    let done = taken_within_a_deletion(&yard).await;
+    is_whole(&yard, &done, "given up").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_not_taken_over_from_a_run_that_died() {
+    let yard = unfinished().await;
+    let done = taken_within_a_deletion(&yard).await;
+    is_whole(&yard, &done, "unfinished").await;
+}
+
+#[tokio::test]
+async fn the_newest_snapshot_is_built_on_however_long_ago_it_was_taken() {
+    let yard = seldom().await;
+    let before = yard.objects().await;
+    let done = yard.take(RIPE).await;
+    assert!(done.unchanged);
+    assert_eq!(yard.objects().await, before);
+    is_whole(&yard, &done, "seldom").await;
+}
