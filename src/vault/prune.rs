@@ -8,13 +8,19 @@
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
 //! follow: it is refused whole. What a survey read is never newer than what it listed, and what is listed and named by
 //! nobody is looked at by age. That leaves the snapshot that is being taken just now and will name an object which is
-//! useless until then. With locks, the snapshotter proves a lock on it before it publishes, and the store refuses to
-//! delete what is locked; when the deletion came first, that proof fails and the file is copied again. Without locks,
-//! time is what separates them: a run takes over only from a base that is promised for two more days, from a journal of
-//! up to 7 days, or an object of at most one day under the very name it wants. An object can be marked only when no
-//! kept snapshot names it and it is 10 days old, and be deleted only by a later run that reads the ledger again: a
-//! snapshot that took less than two days is published by then. A folder needs none of this: whoever prunes it has it
-//! for himself.
+//! useless until then. A lock that it puts on it just now is not enough: a server may look at the locks of a whole batch
+//! first and delete then, as `MinIO` does. Time is what separates the two.
+//!
+//! - With locks, a run takes over only what is still locked for a day, and extends that at once: the store refuses to
+//!   delete it until long after. What references are taken over from a snapshot that is older is locked that long as
+//!   well, or the snapshot is the newest of a table that is in use, which is kept here; to lose it, another one would
+//!   have to be published, marked against and swept, grace period and all, while the run goes on. Even then the extension
+//!   fails on what is gone, and it is copied again.
+//! - Without locks, a run takes over only from a base that is promised for two more days, from a journal of up to 7 days,
+//!   or an object of at most one day under the very name it wants. An object can be marked only when no kept snapshot
+//!   names it and it is 10 days old, and be deleted only by a later run that reads the ledger again: a snapshot that took
+//!   less than two days is published by then.
+//! - A folder needs none of this: whoever prunes it has it for himself.
 //!
 //! **Crashes.** Deleting is idempotent and goes from manifests down to files, so what is left of an expired snapshot
 //! after a kill is collected by the next run from the same plan. A plan is one object, put whole; a run that died before
