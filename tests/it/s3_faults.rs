@@ -14,6 +14,7 @@ use deltavault::store::{
     CopySource, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all,
 };
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use super::s3_killed::deltavault;
 use super::store_conformance::assert_fails;
@@ -93,7 +94,8 @@ fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
         | Fault::AnswerLost
         | Fault::Silence
         | Fault::HeldBefore
-        | Fault::HeldAfter => true,
+        | Fault::HeldAfter
+        | Fault::ClockOff(_) => true,
     }
 }
 
@@ -427,6 +429,29 @@ async fn credentials_that_expire_in_mid_run_and_a_wrong_clock_stop_it_with_a_wor
             assert_eq!(scene.visible(&vault).await, 0);
             let done = scene.snapshot(&scene.direct, &vault).await.unwrap();
             assert_eq!(scene.wrong_in(&vault, &done).await, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_refuses_a_clock_that_is_more_than_five_minutes_off() {
+    let Some(server) = s3::server() else { return };
+    let scene = Scene::set(server).await;
+    for (off, refused) in [(-6, true), (6, true), (-4, false), (4, false)] {
+        let vault = scene.new_vault().await;
+        let machine = tempfile::tempdir().unwrap();
+        let proxy = scene.server.proxy();
+        proxy.every(|_| true, Fault::ClockOff(SignedDuration::from_mins(off)));
+        let snapshot = ["--vault", &vault, "snapshot", &scene.live];
+        let output = deltavault(&scene, proxy.url(), machine.path(), &snapshot)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(refused)), "{text}");
+        assert_eq!(scene.visible(&vault).await, usize::from(!refused), "{text}");
+        if refused {
+            assert!(text.contains("error: the clock of this machine"), "{text}");
+            assert!(text.contains("hint: set this machine's clock"), "{text}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +43,8 @@ pub(crate) enum Fault {
     CorruptedSending,
     /// One of the bytes that are answered becomes another.
     CorruptedAnswering,
+    /// The server does it, and its answer says a time that is so far off.
+    ClockOff(SignedDuration),
     /// It waits, before the server sees it, for as long as the test wants.
     HeldBefore,
     /// The server does it, and the answer waits for as long as the test wants.
@@ -306,7 +309,10 @@ async fn exchange(
         client.reset();
         return Ok(false);
     }
-    let answer = server.read_answer().await?;
+    let mut answer = server.read_answer().await?;
+    if let Some(Fault::ClockOff(by)) = &fault {
+        answer.set_date(Timestamp::now().checked_add(*by).unwrap());
+    }
     let answering = answer.answer_body(without_body);
     let meddle = match &fault {
         Some(Fault::DoneButRefused(status, code)) => {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -75,6 +77,21 @@ impl Head {
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let mut headers = self.headers().into_iter();
         headers.find(|(it, _)| it == name).map(|(_, value)| value)
+    }
+
+    /// Lets it say that it was sent at another time (RFC 9110, section 6.6.1).
+    pub(super) fn set_date(&mut self, date: Timestamp) {
+        let date = rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&date)
+            .unwrap();
+        let others = self.text.split("\r\n").filter(|line| {
+            let name = line.split(':').next().unwrap_or_default();
+            !line.is_empty() && !name.eq_ignore_ascii_case("date")
+        });
+        let mut text = others.collect::<Vec<_>>().join("\r\n");
+        text.push_str(&format!("\r\nDate: {date}\r\n\r\n"));
+        self.bytes = text.clone().into_bytes();
+        self.text = text;
     }
 
     fn body(&self) -> Option<Body> {
