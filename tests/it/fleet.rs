@@ -5,7 +5,8 @@ mod simulated;
 
 use deltavault::plan::retention::Policy;
 
-use simulated::{Fleet, Seen, simulate, three_classes};
+pub(crate) use simulated::three_classes;
+use simulated::{Fleet, Seen, simulate};
 
 /// The busiest night may have twice the requests of the median one.
 fn is_spread(seen: &Seen, from: usize) {

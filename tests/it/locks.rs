@@ -6,21 +6,23 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::error::ExitCode;
-use deltavault::format::{Placement, Reference, Trigger};
+use deltavault::format::{Reference, Trigger};
 use deltavault::ids::{ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::price::{NanoUsd, Prices};
-use deltavault::plan::retention::{Class, MonthDay, Period, Policy, Weekday, lock_until};
+use deltavault::plan::retention::{MonthDay, Policy, Weekday, lock_until};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, StoreErrorKind};
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::{MaxPrice, SnapshotDone, SnapshotRequest};
-use futures::{FutureExt as _, TryStreamExt};
+use futures::FutureExt as _;
 use jiff::{SignedDuration, ToSpan};
 use tokio::runtime::Handle;
 
+use super::fleet::three_classes;
 use super::support::fault_store::{Fault, FaultStore};
 use super::support::scene::{LARGE, Store, assert_says, everything, take_as};
 use super::support::table::Table;
+use super::support::verified::references;
 use super::support::world::{hours_later, init_locked, request};
 
 /// A table, and a vault with locks.
@@ -85,23 +87,8 @@ impl Nights {
     ) -> BTreeMap<(ObjectKey, Option<ObjectVersion>), Reference> {
         let store: Arc<dyn ReadStore> = Arc::new(self.vault.inner().clone());
         let vault = Vault::open(store).await.unwrap();
-        let manifest = vault.manifest(&done.record).await.unwrap();
-        let mut found = vec![done.record.manifest.clone()];
-        for pages in [&manifest.log_pages, &manifest.data_pages] {
-            found.extend(pages.iter().map(|page| page.page.clone()));
-            let entries: Vec<_> = vault.entries(pages).try_collect().await.unwrap();
-            found.extend(
-                entries
-                    .into_iter()
-                    .filter_map(|entry| match entry.placement {
-                        Placement::Blob { reference, .. } | Placement::Copy { reference } => {
-                            Some(reference)
-                        }
-                        Placement::Inline(_) | Placement::Absent {} => None,
-                    }),
-            );
-        }
-        found
+        references(&vault, &done.record)
+            .await
             .into_iter()
             .map(|reference| {
                 (
@@ -143,21 +130,12 @@ impl Nights {
     }
 }
 
-fn three_classes() -> Policy {
-    let class = |name: &str, keep, period| Class {
-        name: name.to_owned(),
-        keep,
-        period: Some(period),
-    };
+fn classes() -> Policy {
     Policy {
-        classes: vec![
-            class("daily", 14.days(), Period::Day),
-            class("weekly", 8.weeks(), Period::Week),
-            class("monthly", 12.months(), Period::Month),
-        ],
         // The pinned time is a Saturday, the 21st.
         week_starts: Some(Weekday::Monday),
         month_starts: MonthDay::new(27),
+        ..three_classes()
     }
 }
 
@@ -213,7 +191,7 @@ async fn what_is_new_on_each_night_does_not_make_the_old_short() {
 
 #[tokio::test]
 async fn classes_open_their_periods_and_extend_what_they_need() {
-    let mut nights = Nights::new(three_classes()).await;
+    let mut nights = Nights::new(classes()).await;
     // The first is a Saturday; Monday opens the week, and the 27th the month, which is near by then.
     for (night, class, extends) in [
         (0, "daily", false),
@@ -241,7 +219,7 @@ async fn classes_open_their_periods_and_extend_what_they_need() {
 
 #[tokio::test]
 async fn an_extension_that_is_refused_publishes_nothing_and_names_the_object_and_the_right() {
-    let nights = Nights::new(three_classes()).await;
+    let nights = Nights::new(classes()).await;
     let first = nights.take(0).await.unwrap();
     let (victim, version) = nights
         .references(&first)
@@ -277,7 +255,7 @@ async fn an_extension_that_is_refused_publishes_nothing_and_names_the_object_and
 async fn a_kill_anywhere_on_a_boundary_night_publishes_nothing_that_is_not_locked() {
     let mut whole = 0;
     for (call, fault) in (1..200).flat_map(|call| [(call, Fault::Before), (call, Fault::After)]) {
-        let nights = Nights::new(three_classes()).await;
+        let nights = Nights::new(classes()).await;
         nights.take(0).await.unwrap();
         nights.vault.fail_call(call, fault);
         let killed = nights.take(6).await;
@@ -330,7 +308,7 @@ async fn an_object_that_is_gone_when_it_is_to_be_locked_is_copied_anew() {
 async fn who_loses_a_slot_decides_class_and_locks_anew() {
     // Whoever wins: a timer opens the month, a person does not.
     for (winner, ours) in [(Trigger::Scheduled, "daily"), (Trigger::Manual, "monthly")] {
-        let mut nights = Nights::new(three_classes()).await;
+        let mut nights = Nights::new(classes()).await;
         nights.take(0).await.unwrap();
         let older = MemoryStore::without_versions("s3://lake/orders");
         for (name, bytes) in everything(nights.live.inner()).await {
@@ -392,7 +370,7 @@ async fn a_limit_on_what_is_committed_to_refuses_before_anything_is_copied() {
 
 #[tokio::test]
 async fn what_was_promised_stays_when_a_class_is_shortened_or_removed() {
-    let mut nights = Nights::new(three_classes()).await;
+    let mut nights = Nights::new(classes()).await;
     nights.take(0).await.unwrap();
     let monthly = nights.take(6).await.unwrap();
     nights.policy.classes.retain(|class| class.name == "daily");

@@ -18,6 +18,7 @@ use super::support::fault_store::FaultStore;
 use super::support::s3::{Bucket, now, server};
 use super::support::scene::{LARGE, assert_says};
 use super::support::table::Table;
+use super::support::verified::references;
 use super::support::world::{init_locked, request, snapshotter, source};
 
 type Locked = FaultStore<S3Store>;
@@ -39,21 +40,9 @@ async fn take(live: &S3Store, vault: &Locked, asked: &SnapshotRequest) -> Snapsh
     taker.take(&source(live), asked).await.unwrap()
 }
 
-async fn references(vault: &Locked, done: &SnapshotDone) -> Vec<Reference> {
+async fn referenced(vault: &Locked, done: &SnapshotDone) -> Vec<Reference> {
     let store: Arc<dyn ReadStore> = Arc::new(vault.inner().clone());
-    let vault = Vault::open(store).await.unwrap();
-    let manifest = vault.manifest(&done.record).await.unwrap();
-    let mut found = vec![done.record.manifest.clone()];
-    for pages in [&manifest.log_pages, &manifest.data_pages] {
-        found.extend(pages.iter().map(|page| page.page.clone()));
-        let entries: Vec<_> = vault.entries(pages).try_collect().await.unwrap();
-        found.extend(
-            entries
-                .iter()
-                .filter_map(|entry| entry.placement.reference().cloned()),
-        );
-    }
-    found
+    references(&Vault::open(store).await.unwrap(), &done.record).await
 }
 
 #[tokio::test]
@@ -74,7 +63,7 @@ async fn whatever_way_an_object_took_the_server_has_locked_it_before_it_is_named
     );
     assert_eq!(vault.count("copy_new"), 2);
     let locked = async |done: &SnapshotDone| {
-        let found = references(&vault, done).await;
+        let found = referenced(&vault, done).await;
         for reference in &found {
             let there = vault
                 .inner()

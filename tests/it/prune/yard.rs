@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{LockMode, Placement, Record, Reference, TableKey};
+use deltavault::format::{LockMode, Record, TableKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
@@ -22,7 +22,7 @@ use jiff::SignedDuration;
 
 use crate::support::fault_store::FaultStore;
 use crate::support::table::Table;
-use crate::support::verified::verify;
+use crate::support::verified::{references, verify};
 use crate::support::world::{
     NOW, hours_later, request, restore_request, restorer, snapshotter, source,
 };
@@ -275,27 +275,12 @@ pub(crate) fn doer(now: Timestamp) -> Doer {
     }
 }
 
-/// Everything that a record leads to, read by other code than the pruner's, with its bytes.
+/// Everything that a record leads to, with its bytes.
 pub(crate) async fn needs(vault: &Vault, record: &Record) -> BTreeMap<Place, u64> {
-    let mut needs = BTreeMap::new();
-    let mut need = |reference: &Reference| {
-        let place = (reference.key.clone(), reference.version.clone());
-        needs.insert(place, reference.size);
-    };
-    need(&record.manifest);
-    let manifest = vault.manifest(record).await.unwrap();
-    for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
-        need(&page.page);
-        for entry in vault.page(page).await.unwrap() {
-            match &entry.placement {
-                Placement::Blob { reference, .. } | Placement::Copy { reference } => {
-                    need(reference);
-                }
-                Placement::Inline(_) | Placement::Absent {} => {}
-            }
-        }
-    }
-    needs
+    let found = references(vault, record).await.into_iter();
+    found
+        .map(|reference| ((reference.key, reference.version), reference.size))
+        .collect()
 }
 
 /// The keys, without versions.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::yard::{GRACE, Place, needs, prune_in};
+use crate::fleet::three_classes;
 use crate::support::table::Table;
 use crate::support::world::{request, snapshotter, source};
 use deltavault::format::{Deed, Event, LockMode, TableKey, Trigger, VaultFile};
 use deltavault::ids::{Digest, Id128, SnapshotId, Timestamp};
 use deltavault::plan::keep::{self, Candidate};
-use deltavault::plan::retention::{Ask, Class, MonthDay, Night, Period, Policy, choose};
+use deltavault::plan::retention::{Ask, MonthDay, Night, Policy, choose};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore};
 use deltavault::vault::prune::Patience;
@@ -24,19 +25,10 @@ use jiff::{SignedDuration, Span};
 const BEGIN: &str = "2027-07-01T03:00:00Z";
 
 fn policy() -> Policy {
-    let class = |name: &str, keep: Span, period| Class {
-        name: name.to_owned(),
-        keep,
-        period: Some(period),
-    };
     Policy {
-        classes: vec![
-            class("daily", 14.days(), Period::Day),
-            class("weekly", 8.weeks(), Period::Week),
-            class("monthly", 12.months(), Period::Month),
-        ],
         week_starts: Some(Weekday::Monday),
         month_starts: MonthDay::new(1),
+        ..three_classes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Verifications and what they said.
 
 use deltavault::ExitCode;
-use deltavault::format::TableKey;
+use deltavault::format::{Placement, Record, Reference, TableKey};
 use deltavault::ids::Timestamp;
 use deltavault::plan::verify::{Finding, ReadBytes, VerifyPlan, VerifyReport};
 use deltavault::progress::NoProgress;
@@ -68,4 +68,22 @@ pub(crate) async fn verify_tables(
         .await
         .unwrap();
     Verified { report, findings }
+}
+
+/// Everything that a snapshot references, its manifest and its pages included; read by other code than what collects.
+pub(crate) async fn references(vault: &Vault, record: &Record) -> Vec<Reference> {
+    let mut found = vec![record.manifest.clone()];
+    let manifest = vault.manifest(record).await.unwrap();
+    for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
+        found.push(page.page.clone());
+        for entry in vault.page(page).await.unwrap() {
+            match entry.placement {
+                Placement::Blob { reference, .. } | Placement::Copy { reference } => {
+                    found.push(reference);
+                }
+                Placement::Inline(_) | Placement::Absent {} => {}
+            }
+        }
+    }
+    found
 }
