@@ -399,6 +399,17 @@ async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
         }
         let made = proxy.calls();
         let made = made.iter().filter(|call| call.operation == "CopyObject");
+        for call in made.clone() {
+            // Nothing comes along but the bytes.
+            for (name, says) in [
+                ("x-amz-metadata-directive", "REPLACE"),
+                ("x-amz-tagging-directive", "REPLACE"),
+                ("x-amz-object-annotation-directive", "EXCLUDE"),
+            ] {
+                let said = (name.to_owned(), says.to_owned());
+                assert!(call.headers.contains(&said), "{name}: {call:?}");
+            }
+        }
         assert_eq!(made.count(), calls, "{what}");
     }
 }

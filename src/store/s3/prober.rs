@@ -6,8 +6,8 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
-    ObjectLockRetentionMode, StorageClass,
+    AnnotationDirective, ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode,
+    ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
@@ -209,6 +209,7 @@ impl Prober {
                 .bucket(&self.bucket)
                 .key(key)
                 .copy_source(&source)
+                .annotation_directive(AnnotationDirective::Exclude)
                 .set_object_lock_mode(mode.clone())
                 .set_object_lock_retain_until_date(until)
                 .send()

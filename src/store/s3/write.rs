@@ -10,7 +10,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, MetadataDirective, ObjectLockMode, ObjectLockRetention,
+    AnnotationDirective, ChecksumAlgorithm, MetadataDirective, ObjectLockMode, ObjectLockRetention,
     ObjectLockRetentionMode, TaggingDirective,
 };
 use base64::Engine as _;
@@ -295,6 +295,8 @@ pub(super) async fn copy(
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .metadata_directive(MetadataDirective::Replace)
             .tagging_directive(TaggingDirective::Replace)
+            // Else S3 takes up to a gigabyte of them along, and asks for rights that no role has.
+            .annotation_directive(AnnotationDirective::Exclude)
             .set_object_lock_mode(mode.clone())
             .set_object_lock_retain_until_date(until)
             .set_storage_class(store.storage_class.clone())
