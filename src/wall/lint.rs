@@ -171,6 +171,11 @@ impl Lint<'_> {
                     );
                     self.add(Severity::Warning, "default-retention", what, remedy.clone());
                 }
+                if default.event_hold {
+                    let what = "the default retention holds each new object until somebody releases it: prune can \
+                                never collect what is put without a lock";
+                    self.add(Severity::Warning, "default-retention", what.to_owned(), remedy.clone());
+                }
                 if default.days < floor {
                     let what = format!(
                         "the default retention is {} days, the vault's shortest promise {floor}",

@@ -77,6 +77,8 @@ pub struct DefaultRetention {
     pub mode: LockMode,
     /// How long from the put on, days; a year counts 365.
     pub days: u32,
+    /// Whether each such object is held until somebody releases it: the end of its lock moves on until then.
+    pub event_hold: bool,
 }
 
 /// A bucket's public access block.

@@ -32,7 +32,11 @@ fn good() -> BucketState {
 
 fn locked(mode: LockMode, days: u32) -> Asked<ObjectLock> {
     Asked::Known(ObjectLock {
-        default: Some(DefaultRetention { mode, days }),
+        default: Some(DefaultRetention {
+            mode,
+            days,
+            event_hold: false,
+        }),
     })
 }
 
@@ -130,6 +134,20 @@ fn each_setting_that_is_wrong_is_told_by_its_name_and_weight() {
                 ..good()
             },
             vec![(Note, "default-retention")],
+        ),
+        (
+            "an event hold on everything",
+            BucketState {
+                object_lock: Asked::Known(ObjectLock {
+                    default: Some(DefaultRetention {
+                        mode: LockMode::Governance,
+                        days: 3,
+                        event_hold: true,
+                    }),
+                }),
+                ..good()
+            },
+            vec![(Warning, "default-retention")],
         ),
         (
             "another mode",

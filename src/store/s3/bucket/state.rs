@@ -151,6 +151,7 @@ fn lock(found: ObjectLockConfiguration) -> Option<ObjectLock> {
         Some(DefaultRetention {
             mode: mode_of(default.mode?.as_str()),
             days: days(default.days).or(years)?,
+            event_hold: default.default_event_hold.is_some(),
         })
     });
     Some(ObjectLock { default })
