@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use deltavault::Error;
+use deltavault::format::LockMode;
 use deltavault::store::s3::S3Store;
 use deltavault::store::{
     CopySource, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all,
@@ -299,6 +301,38 @@ async fn what_another_one_put_is_not_taken_for_ours_after_a_lost_answer() {
             StoreErrorKind::AlreadyExists
         );
         assert_eq!(proxy.faults(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_lay_there_before_a_lost_answer_is_not_taken_for_ours() {
+    let Some(server) = s3::server() else { return };
+    let payload = Payload::from_bytes(vec![9; 100]);
+    let refused = || Fault::Refused(500, "InternalError");
+    let lock = s3::now() + SignedDuration::from_hours(48);
+    for (bucket, lock_until) in [(Bucket::Locked, Some(lock)), (Bucket::Versioned, None)] {
+        let direct = server.store(bucket).await;
+        let key = "blobs/old".parse().unwrap();
+        direct.put_new(&key, &payload, None).await.unwrap();
+        if lock_until.is_none() {
+            // Then only its age tells.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        let proxy = server.proxy();
+        let store = server.by_way_of(&proxy, &direct).await;
+        let store = match lock_until {
+            Some(_) => store.with_lock_mode(LockMode::Governance),
+            None => store,
+        };
+        proxy.nth(1, |call| call.operation == "PutObject", refused());
+        let taken = store.put_new(&key, &payload, lock_until).await;
+        assert_fails!(taken, StoreErrorKind::AlreadyExists);
+        assert_eq!(proxy.faults(), 1);
+        // What comes to be in between is this put's own.
+        let key = "blobs/new".parse().unwrap();
+        proxy.nth(1, |call| call.operation == "PutObject", Fault::AnswerLost);
+        store.put_new(&key, &payload, lock_until).await.unwrap();
+        assert_eq!(proxy.faults(), 2);
     }
 }
 

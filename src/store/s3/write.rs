@@ -16,7 +16,9 @@ use aws_sdk_s3::types::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream::TryStreamExt;
+use jiff::SignedDuration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
 use super::parts::put_in_parts;
 use super::{S3Store, answer};
@@ -76,6 +78,9 @@ impl Condition<'_> {
     }
 }
 
+/// By how much the server's times may be off that it tells in whole seconds.
+const TICKS: SignedDuration = SignedDuration::from_secs(2);
+
 /// Puts a payload, whole or not at all.
 pub(super) async fn put(
     store: &S3Store,
@@ -120,11 +125,12 @@ pub(super) async fn put(
         }
         put.send().await
     };
+    let begun = Instant::now();
     let attempted = store.client.call_noting(call).await;
     match attempted.result {
         Ok(put) => written(&put).map_err(failed),
         Err(StoreErrorKind::Changed | StoreErrorKind::NotFound) if attempted.perhaps_done => {
-            let ours = settled(store, key, payload).await?;
+            let ours = settled(store, key, payload, lock_until, begun).await?;
             ours.ok_or_else(|| failed(condition.broken()))
         }
         // Not found: nothing is there to be replaced any more.
@@ -133,18 +139,25 @@ pub(super) async fn put(
     }
 }
 
-/// After a lost answer, something is there: it is what was sent when its whole content has the digest.
+/// After a lost answer, something is there: it is what was sent when its whole content has the digest, it has the lock,
+/// and the server took it since the put was `begun`. The same content may have lain there before, about to be deleted.
 async fn settled(
     store: &S3Store,
     key: &ObjectKey,
     payload: &Payload,
+    lock_until: Option<Timestamp>,
+    begun: Instant,
 ) -> Result<Option<Written>, StoreError> {
     let there = match store.attributes(key, None).await {
         Ok(there) => there,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
-    if there.size != payload.size {
+    let age = store.client.server_time();
+    let age = age.map(|now| now.duration_since(there.last_modified));
+    let since = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::MAX);
+    let is_new = age.is_some_and(|age| age <= since.saturating_add(TICKS));
+    if there.size != payload.size || there.locked_until < lock_until || !is_new {
         return Ok(None);
     }
     let sha256 = match there.sha256 {
