@@ -13,6 +13,9 @@ locals {
   roles     = ["snapshotter", "restorer", "auditor", "verifier", "pruner", "holder"]
   role_arns = { for role in local.roles : role => "arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-${role}" }
 
+  # Grants name these alone: AWS refuses a policy whose principal does not exist.
+  made = [for role in local.roles : role if contains(keys(var.trusted_arns), role)]
+
   sources = [
     for source in var.sources : {
       bucket = source.bucket
@@ -48,13 +51,15 @@ locals {
     account          = local.account
     role_prefix      = var.role_prefix
     break_glass_arns = jsonencode(var.break_glass_arns)
-    all_role_arns    = jsonencode([for role in local.roles : local.role_arns[role]])
-    writer_arns      = jsonencode([for role in ["snapshotter", "restorer", "pruner", "holder"] : local.role_arns[role]])
-    source_reader_arns = jsonencode([
-      for role in ["snapshotter", "restorer"] : local.role_arns[role]
+    all_role_arns    = jsonencode([for role in local.made : local.role_arns[role]])
+    writer_arns = jsonencode([
+      for role in local.made : local.role_arns[role] if contains(["snapshotter", "restorer", "pruner", "holder"], role)
     ])
-    restorer_arns = jsonencode([local.role_arns["restorer"]])
-    auditor_arns  = jsonencode([local.role_arns["auditor"]])
+    source_reader_arns = jsonencode([
+      for role in local.made : local.role_arns[role] if contains(["snapshotter", "restorer"], role)
+    ])
+    restorer_arns = jsonencode([for role in local.made : local.role_arns[role] if role == "restorer"])
+    auditor_arns  = jsonencode([for role in local.made : local.role_arns[role] if role == "auditor"])
     pruner_arns   = jsonencode([local.role_arns["pruner"]])
     holder_arns   = jsonencode([local.role_arns["holder"]])
   }
@@ -99,7 +104,14 @@ locals {
     })
   }
 
-  kms_key_policy = templatefile("${path.module}/../kms-key-policy.json", local.role_values)
+  key_document = jsondecode(templatefile("${path.module}/../kms-key-policy.json", local.role_values))
+  kms_key_policy = jsonencode({
+    Version = local.key_document.Version
+    Statement = [
+      for statement in local.key_document.Statement : statement
+      if length(flatten([try(statement.Principal.AWS, "-")])) > 0
+    ]
+  })
 
   trust_policies = {
     for role, arns in var.trusted_arns : role => templatefile("${path.module}/../trust.json", {

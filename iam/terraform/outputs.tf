@@ -11,11 +11,16 @@ output "role_arns" {
 output "source_grant" {
   description = "Statements for the policy of a source bucket in another account; for sources in one bucket."
   value       = local.documents["source-grant"]
+
+  # AWS refuses a policy that names a role before it is made.
+  depends_on = [aws_iam_role.role]
 }
 
 output "kms_key_policy" {
   description = "The policy of a KMS key of the vault's own."
   value       = local.kms_key_policy
+
+  depends_on = [aws_iam_role.role]
 }
 
 output "scp" {

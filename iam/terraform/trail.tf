@@ -14,11 +14,11 @@ locals {
     }
     bucket-changes = {
       description = "Somebody changed, or tried to change, the configuration of the vault's bucket."
-      pattern     = "{ ${local.of_the_vault} && (($.eventName = \"PutBucketPolicy\") || ($.eventName = \"DeleteBucketPolicy\") || ($.eventName = \"PutBucketVersioning\") || ($.eventName = \"PutBucketObjectLockConfiguration\") || ($.eventName = \"PutBucketLifecycle\") || ($.eventName = \"PutBucketReplication\") || ($.eventName = \"PutBucketEncryption\") || ($.eventName = \"PutBucketPublicAccessBlock\") || ($.eventName = \"PutBucketOwnershipControls\") || ($.eventName = \"DeleteBucket\")) }"
+      pattern     = "{ ${local.of_the_vault} && (($.eventName = \"PutBucket*\") || ($.eventName = \"DeleteBucket*\") || ($.eventName = \"PutObjectLockConfiguration\") || ($.eventName = \"PutPublicAccessBlock\") || ($.eventName = \"DeletePublicAccessBlock\")) }"
     }
     role-changes = {
       description = "Somebody changed, or tried to change, what the vault's roles may do or who may take them on."
-      pattern     = "{ ($.eventSource = \"iam.amazonaws.com\") && ($.requestParameters.roleName = \"${var.role_prefix}-*\") && (($.eventName = \"PutRolePolicy\") || ($.eventName = \"AttachRolePolicy\") || ($.eventName = \"DeleteRolePolicy\") || ($.eventName = \"DetachRolePolicy\") || ($.eventName = \"UpdateAssumeRolePolicy\") || ($.eventName = \"DeleteRole\")) }"
+      pattern     = "{ ($.eventSource = \"iam.amazonaws.com\") && ($.requestParameters.roleName = \"${var.role_prefix}-*\") && (($.eventName = \"CreateRole\") || ($.eventName = \"PutRolePolicy\") || ($.eventName = \"AttachRolePolicy\") || ($.eventName = \"DeleteRolePolicy\") || ($.eventName = \"DetachRolePolicy\") || ($.eventName = \"UpdateAssumeRolePolicy\") || ($.eventName = \"DeleteRole\")) }"
     }
     key-changes = {
       description = "Somebody disabled a key, scheduled its deletion or changed its policy, or tried to."

@@ -12,19 +12,27 @@ use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
 /// Calls that `MinIO` has no word for.
-const UNKNOWN_ACTIONS: [&str; 8] = [
+const UNKNOWN_ACTIONS: [&str; 15] = [
+    "s3:DeleteObjectAnnotation",
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPublicAccessBlock",
+    "s3:ObjectOwnerOverrideToBucketOwner",
+    "s3:PutBucketAbac",
     "s3:PutBucketAcl",
     "s3:PutBucketOwnershipControls",
     "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketRequestPayment",
+    "s3:PutIntelligentTieringConfiguration",
     "s3:PutObjectAcl",
+    "s3:PutObjectAnnotation",
     "s3:PutObjectVersionAcl",
+    "s3:PutObjectVersionAnnotation",
     "s3:UpdateObjectEncryption",
 ];
 /// Conditions that `MinIO` has no word for.
-const UNKNOWN_KEYS: [&str; 3] = [
+const UNKNOWN_KEYS: [&str; 4] = [
     "s3:if-none-match",
+    "s3:object-lock-event-hold",
     "s3:ObjectCreationOperation",
     "s3:x-amz-acl",
 ];

@@ -111,16 +111,9 @@ fn principal(column: usize) -> String {
 fn cell(documents: &Documents, row: &Row, column: usize) -> char {
     let cells = row.asks.iter().map(|(action, resource, keys)| {
         let mut keys = keys.clone();
-        let principal = match row.court {
-            // The column's role is what is asked for; who asks is in the row.
-            Court::Trust => keys.remove("caller").unwrap(),
-            Court::Vault
-            | Court::Source
-            | Court::Grant
-            | Court::Key
-            | Court::Own
-            | Court::Organisation => principal(column),
-        };
+        // Where the row names who asks, the column is whose own policy allows it, or which role is asked for.
+        let caller = keys.remove("caller");
+        let principal = caller.unwrap_or_else(|| principal(column));
         keys.insert("aws:PrincipalArn".to_owned(), principal.clone());
         let call = Call {
             principal,

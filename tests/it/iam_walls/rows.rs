@@ -213,6 +213,20 @@ fn locks(rows: &mut Rows) {
                 &[CONDITIONAL, &lock],
             );
         }
+        let event_hold: Keys<'_> = &[("s3:object-lock-event-hold", "ON")];
+        let held = [&lock("40", "GOVERNANCE")[..], event_hold];
+        rows.object(
+            "put alone, with an event hold",
+            &["s3:PutObject"],
+            place,
+            &[&[CONDITIONAL], &held[..]].concat(),
+        );
+        rows.object(
+            "lock with an event hold",
+            &["s3:PutObjectRetention"],
+            place,
+            &held,
+        );
         let other = lock("40", "COMPLIANCE");
         rows.object(
             "put alone, in the other mode",
@@ -236,9 +250,13 @@ fn headers(rows: &mut Rows) {
     const SSE: &str = "s3:x-amz-server-side-encryption";
     const SSE_KEY: &str = "s3:x-amz-server-side-encryption-aws-kms-key-id";
     let other_key: Keys<'_> = &[(SSE_KEY, "arn:aws:kms:eu-west-1:999999999999:key/other")];
-    let cases: [(&str, Keys<'_>); 10] = [
+    let cases: [(&str, Keys<'_>); 11] = [
         ("encrypted by S3", &[(SSE, "AES256")]),
         ("encrypted by KMS", &[(SSE, "aws:kms")]),
+        (
+            "encrypted by KMS with the vault's key",
+            &[(SSE, "aws:kms"), (SSE_KEY, KEY)],
+        ),
         ("encrypted twice by KMS", &[(SSE, "aws:kms:dsse")]),
         ("with the vault's key", &[(SSE_KEY, KEY)]),
         ("with another key", other_key),
@@ -274,6 +292,16 @@ fn changes(rows: &mut Rows) {
     }
     let bypass = ["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"];
     rows.object("delete past its lock", &bypass, "blobs/aa/x", &[]);
+    let replicator = "arn:aws:iam::111122223333:role/deltavault-replication";
+    for action in [
+        "s3:ReplicateObject",
+        "s3:ReplicateTags",
+        "s3:ObjectOwnerOverrideToBucketOwner",
+    ] {
+        rows.object("", &[action], "blobs/aa/x", &[]);
+        let own = format!("as the vault's own replication {action}");
+        rows.object(&own, &[action], "blobs/aa/x", &[&[("caller", replicator)]]);
+    }
     for action in [
         "s3:ReplicateDelete",
         "s3:PutObjectAcl",
@@ -282,6 +310,9 @@ fn changes(rows: &mut Rows) {
         "s3:PutObjectVersionTagging",
         "s3:DeleteObjectTagging",
         "s3:DeleteObjectVersionTagging",
+        "s3:PutObjectAnnotation",
+        "s3:PutObjectVersionAnnotation",
+        "s3:DeleteObjectAnnotation",
         "s3:UpdateObjectEncryption",
     ] {
         rows.object("", &[action], "blobs/aa/x", &[]);
@@ -291,7 +322,7 @@ fn changes(rows: &mut Rows) {
     }
 }
 
-const CONFIGURATION: [&str; 11] = [
+const CONFIGURATION: [&str; 14] = [
     "s3:DeleteBucket",
     "s3:PutBucketPolicy",
     "s3:DeleteBucketPolicy",
@@ -303,6 +334,9 @@ const CONFIGURATION: [&str; 11] = [
     "s3:PutBucketPublicAccessBlock",
     "s3:PutBucketOwnershipControls",
     "s3:PutBucketAcl",
+    "s3:PutBucketRequestPayment",
+    "s3:PutBucketAbac",
+    "s3:PutIntelligentTieringConfiguration",
 ];
 
 fn source(rows: &mut Rows) {
@@ -393,7 +427,6 @@ fn kms_keys(rows: &mut Rows) {
         "kms:EnableKeyRotation",
         "kms:GetKeyPolicy",
         "kms:GetKeyRotationStatus",
-        "kms:ListAliases",
         "kms:ListGrants",
         "kms:ListKeyPolicies",
         "kms:ListResourceTags",
@@ -434,6 +467,7 @@ fn organisation(rows: &mut Rows) {
     }
     let role = |role: &str| format!("arn:aws:iam::111122223333:role/deltavault-{role}");
     for action in [
+        "iam:CreateRole",
         "iam:AttachRolePolicy",
         "iam:DeleteRolePolicy",
         "iam:DetachRolePolicy",
@@ -445,6 +479,7 @@ fn organisation(rows: &mut Rows) {
         "iam:UpdateRole",
     ] {
         add(action, &role("pruner"));
+        add(action, BREAK_GLASS);
     }
     for other in [
         "snapshotter",
@@ -452,10 +487,12 @@ fn organisation(rows: &mut Rows) {
         "auditor",
         "verifier",
         "holder",
-        "other",
+        "replication",
+        "trail",
     ] {
         add("iam:PutRolePolicy", &role(other));
     }
+    add("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/other");
     for action in [
         "StopLogging",
         "DeleteTrail",
