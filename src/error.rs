@@ -351,6 +351,14 @@ pub enum Error {
         /// The log file that was another one than was listed.
         file: String,
     },
+    /// What the snapshot builds on was no longer sure to stay when it came to publish, again and again.
+    #[error(
+        "the snapshot of {table} takes longer than what it builds on is sure to stay in the vault"
+    )]
+    TookTooLong {
+        /// The table.
+        table: String,
+    },
     /// A file of the snapshot would be put outside the target.
     #[error("{file} would be put outside {target}")]
     PathLeavesTarget {
@@ -591,6 +599,7 @@ impl Error {
             | Self::SourceFileMissing { .. }
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }
+            | Self::TookTooLong { .. }
             | Self::PathLeavesTarget { .. }
             | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)

@@ -341,7 +341,10 @@ impl Vault {
         match read_all(self.store(), &reference.key, version, reference.size).await {
             Ok((_, bytes)) => Ok(Some(bytes)),
             Err(StoreError {
-                kind: StoreErrorKind::NotFound | StoreErrorKind::InvalidRange,
+                kind:
+                    StoreErrorKind::NotFound
+                    | StoreErrorKind::InvalidRange
+                    | StoreErrorKind::TooLarge { .. },
                 ..
             }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -29,6 +29,9 @@ impl Error {
             Self::SourceMoving { .. } => {
                 "run the same command again when fewer jobs write; what was copied is not copied twice".into()
             }
+            Self::TookTooLong { .. } => {
+                "run the same command again: what was copied is not copied twice; a longer class (--class) leaves more time".into()
+            }
             Self::PathLeavesTarget { .. } => {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }

@@ -127,11 +127,12 @@ pub fn held<'a>(
     held
 }
 
-/// Whether a table whose newest record stands in slot `newest` was given up.
+/// Whether a table whose newest record stands in slot `newest` was given up. Who retires what is yet to come retires
+/// nothing: else the next snapshot would not end it.
 pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: u64) -> bool {
     events
         .into_iter()
-        .any(|event| matches!(event.deed, Deed::Retire { last } if last >= newest))
+        .any(|event| matches!(event.deed, Deed::Retire { last } if last == newest))
 }
 
 /// Decides about every snapshot of one table; both in the order of their chains, oldest first.

@@ -13,8 +13,8 @@ use crate::format::{LockMode, Record};
 use crate::ids::Timestamp;
 
 pub use generation::{
-    Need, Placing, Slice, extension, is_short, lock_ceiling, lock_until, place, plan_extensions,
-    slice_in, slice_of, slices, window,
+    Need, Placing, Slice, extension, is_short, lock_ceiling, lock_floor, lock_until, place,
+    plan_extensions, slice_in, slice_of, slices, window,
 };
 pub use period::{MonthDay, Period, Weekday};
 pub use policy::{
@@ -91,6 +91,9 @@ const REUSE_MARGIN: SignedDuration = SignedDuration::from_hours(48);
 /// How much longer an object must be locked for a run to reference what it did not put itself.
 const LOCKED_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
+/// How much longer it must be safe from a prune when the run comes to publish.
+const PUBLISH_MARGIN: SignedDuration = SignedDuration::from_hours(1);
+
 /// Whether a prune cannot collect what a base references while a run goes on from it, whatever else is published.
 ///
 /// A lock that is over can be extended, and the extension proves nothing: a server may look at the locks of a whole
@@ -99,10 +102,23 @@ const LOCKED_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 pub fn outlasts_a_run(base: &Record, lock_mode: LockMode, now: Timestamp) -> bool {
     match lock_mode {
         LockMode::Governance | LockMode::Compliance => {
-            is_locked_enough(base.locks.values().min().copied(), now)
+            is_locked_enough(stays_until(base, lock_mode), now)
         }
         LockMode::None => base.promise.duration_since(now) >= REUSE_MARGIN,
     }
+}
+
+/// Until when no prune can collect what a base references, whatever else is published.
+pub fn stays_until(base: &Record, lock_mode: LockMode) -> Option<Timestamp> {
+    match lock_mode {
+        LockMode::Governance | LockMode::Compliance => base.locks.values().min().copied(),
+        LockMode::None => Some(base.promise),
+    }
+}
+
+/// Whether what stays until then stays long enough to extend it and to publish a snapshot that references it.
+pub fn may_publish_on(stays_until: Option<Timestamp>, now: Timestamp) -> bool {
+    stays_until.is_some_and(|until| until.duration_since(now) >= PUBLISH_MARGIN)
 }
 
 /// Whether an object that is locked until then may be taken over by a run: for why, see [`outlasts_a_run`].

@@ -1,12 +1,11 @@
 //! A table's events: read as its records are, and appended by one put-if-absent.
 
-use jiff::SignedDuration;
-
 use super::{Shelf, Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Chain, Head, Link, Step};
 use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
+use crate::plan::retention::lock_floor;
 use crate::store::{NoteStore, Payload, StoreError, StoreErrorKind, Written, read_all};
 
 /// How often a run that lost a slot tries the next one.
@@ -100,14 +99,11 @@ impl Vault {
         }))
     }
 
-    /// The lock of what carries no promise: the shortest that the vault allows.
+    /// The lock of what carries no promise: the shortest that a bucket's policy lets pass.
     pub(super) fn floor(&self, now: Timestamp) -> Option<Timestamp> {
-        let days = i64::from(self.file().shortest_days);
         match self.file().lock_mode {
             LockMode::None => None,
-            LockMode::Governance | LockMode::Compliance => {
-                now.checked_add(SignedDuration::from_hours(24 * days)).ok()
-            }
+            LockMode::Governance | LockMode::Compliance => Some(lock_floor(now, self.file())),
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use self::closure::{Closure, Expected, Held, Matching};
 use self::pin::{Past, Pinned};
 use self::replayed::Replayed;
@@ -49,6 +51,7 @@ pub use budget::{Budget, Interrupt, Limit, Limits, MaxPrice};
 pub use journal::JournalPace;
 pub use pairs::Pairs;
 pub(super) use terms::Terms;
+use terms::later;
 
 /// How often a version is pinned anew when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
@@ -180,6 +183,8 @@ enum Failure {
     Error(Error),
     /// A log file is another one than was listed, or gone: the version has to be pinned again.
     Moved { file: String },
+    /// The run took so long that a prune could be about to collect what it built on.
+    Outlived,
     /// An object that the base references is gone from the vault.
     Gone { object: String, manifest: Digest },
     /// Data files of V are gone.
@@ -260,7 +265,7 @@ impl Snapshotter {
         let planned = planned.map_err(|failure| failure.into_error(request))?;
         let commitment = match &planned {
             Attempt::Unchanged(_, past) => {
-                let terms = terms.clone().on(Some(&past.record));
+                let terms = terms.clone().on(Some(past));
                 let held = Some((&*past.record, None));
                 this.commitment(&terms, held, 0).await
             }
@@ -329,7 +334,9 @@ impl Snapshotter {
         let mut last = None;
         let mut avoid = Avoid::default();
         let mut request = request.clone();
+        let (first, begun) = (request.now, Instant::now());
         for _ in 0..PIN_ATTEMPTS {
+            request.now = later(first, begun);
             let view = this.vault.head(&request.key, &request.distrust).await?;
             request = named(request, &view);
             let attempt = this.attempt(source, &request, &view, &avoid, &mut journals);
@@ -357,6 +364,11 @@ impl Snapshotter {
                 }
                 Failure::Error(_) | Failure::Archived { .. } | Failure::Limit { .. } => {
                     return Err(failure.into_error(&request));
+                }
+                Failure::Outlived => {
+                    self.progress.note(
+                        "the snapshot took longer than what it builds on is sure to stay; building anew",
+                    );
                 }
                 Failure::Moved { file } => {
                     self.progress
@@ -468,7 +480,7 @@ impl Snapshotter {
             }
             let mut held = Held::new(scratch.path())?;
             let base = pinned.base.as_ref().filter(|base| base.reuse);
-            let terms = terms.clone().on(base.map(|base| &*base.past.record));
+            let terms = terms.clone().on(base.map(|base| &base.past));
             let journals = self
                 .take_journals(request, view, &terms, &delta_id, &mut held)
                 .await?;
@@ -564,6 +576,7 @@ impl Failure {
         match self {
             Self::Error(error) => error,
             Self::Moved { file } => Error::SourceMoving { table, file },
+            Self::Outlived => Error::TookTooLong { table },
             Self::Gone { object, .. } => Error::Damaged {
                 object,
                 what: "it is gone from the vault".to_owned(),

@@ -16,6 +16,7 @@ mod batch;
 mod holds;
 mod hostile;
 mod killed;
+mod long;
 mod race;
 mod yard;
 mod year;

@@ -58,7 +58,7 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
             trigger: Trigger::Manual,
             ask: Ask::default(),
             max_commit: None,
-            now: clock.now(),
+            clock: *clock,
             set: None,
             distrust: BTreeMap::new(),
         };

@@ -52,8 +52,8 @@ pub(super) struct Run {
     pub(super) ask: Ask,
     /// The most to newly commit to, for one table.
     pub(super) max_commit: Option<MaxPrice>,
-    /// The time of the run.
-    pub(super) now: Timestamp,
+    /// Tells the time when a table's turn comes.
+    pub(super) clock: Clock,
     /// The set, where several tables are taken.
     pub(super) set: Option<Id128>,
     /// Snapshots to build nothing on, by table.
@@ -83,7 +83,7 @@ pub(super) async fn snapshot(
             amount,
             prices: Prices::of(taker.open.storage_class()),
         }),
-        now: context.clock.now(),
+        clock: context.clock,
         set: (request.tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
         distrust: taker.distrusted(&request).await?,
     };
@@ -226,7 +226,7 @@ impl Taker {
             policy: config.policy.clone(),
             ask,
             max_commit: run.max_commit,
-            now: run.now,
+            now: run.clock.now(),
             run: Id128::from_bytes(rand::random()),
             set: run.set,
             principal: who::principal(),

@@ -103,7 +103,7 @@ pub fn lock_ceiling(now: Timestamp, vault: &VaultFile) -> Timestamp {
 
 /// The earliest that any lock may end which is set by a run that began `now`: a bucket's policy counts the days that remain
 /// when a call is made, which may be hours later, and refuses fewer than the shortest promise has.
-fn lock_floor(now: Timestamp, vault: &VaultFile) -> Timestamp {
+pub fn lock_floor(now: Timestamp, vault: &VaultFile) -> Timestamp {
     let days = i64::from(vault.shortest_days) + 1;
     now.checked_add(SignedDuration::from_secs(days.saturating_mul(DAY)))
         .unwrap_or(Timestamp::MAX)

@@ -156,7 +156,8 @@ pub fn choose(
     night: &Night<'_>,
     vault: &VaultFile,
 ) -> Result<Chosen, RetentionError> {
-    let known = night.opened.map(sane).unwrap_or_default();
+    let known = night.opened.map(|opened| sane(opened, policy));
+    let known = known.unwrap_or_default();
     let scheduled = night.trigger == Trigger::Scheduled;
     let find = |name: &String| {
         let class = policy.classes.iter().find(|class| class.name == *name);
@@ -243,10 +244,16 @@ pub fn upcoming(
     next.collect()
 }
 
-/// What a ledger says of periods, as far as a record of ours can repeat it.
-fn sane(opened: &BTreeMap<String, Timestamp>) -> BTreeMap<String, Timestamp> {
-    let short = opened.iter().filter(|(name, _)| name.len() <= NAME_MAX);
-    short
+/// What a ledger says of periods, as far as a record of ours can repeat it: first of all of those that there are, so that
+/// no invented one crowds them out.
+fn sane(opened: &BTreeMap<String, Timestamp>, policy: &Policy) -> BTreeMap<String, Timestamp> {
+    let is_ours = |name: &String| policy.classes.iter().any(|class| class.name == *name);
+    let (ours, others): (Vec<_>, Vec<_>) = opened.iter().partition(|(name, _)| is_ours(name));
+    let others = others
+        .into_iter()
+        .filter(|(name, _)| name.len() <= NAME_MAX);
+    ours.into_iter()
+        .chain(others)
         .take(OPENED_MAX)
         .map(|(name, start)| (name.clone(), *start))
         .collect()

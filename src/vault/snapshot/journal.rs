@@ -72,7 +72,7 @@ impl Snapshotter {
                 continue;
             };
             // What a prune may be about to collect; see `vault/prune.rs`.
-            let age = request.now.duration_since(found.last_modified);
+            let age = terms.present().duration_since(found.last_modified);
             if finished(run) || (!terms.has_locks() && age > JOURNAL_LIFE_WITHOUT_LOCKS) {
                 continue;
             }

@@ -313,9 +313,15 @@ async fn may_reuse(
     if lock_mode == LockMode::None || newest != Some(past.id) {
         return Ok(false);
     }
-    let events = vault.events(&request.key).await?;
-    let events = events.links.iter().filter_map(Link::record);
-    Ok(!keep::is_retired(events, past.record.seq))
+    match vault.events(&request.key).await {
+        Ok(events) => {
+            let events = events.links.iter().filter_map(Link::record);
+            Ok(!keep::is_retired(events, past.record.seq))
+        }
+        Err(error @ Error::Store(_)) => Err(error.into()),
+        // An event that only a newer tool understands must not stop a backup.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies anew

@@ -31,7 +31,7 @@ impl Snapshotter {
         unchanged: &Past,
     ) -> Result<SnapshotDone, Failure> {
         let then = &unchanged.record;
-        let terms = terms.on(Some(then));
+        let terms = terms.on(Some(unchanged));
         let commitment = self.commitment(&terms, Some((then, None)), 0).await?;
         request.check_commitment(&commitment)?;
         let record = Record {
@@ -87,6 +87,9 @@ impl Snapshotter {
         let planned_on = view.head.link.as_ref().map_or(0, |link| link.seq);
         let mut view = view.clone();
         for _ in 0..PUBLISH_ATTEMPTS {
+            if !terms.may_publish_after(view.head.link.as_ref().map(|link| link.id)) {
+                return Err(Failure::Outlived);
+            }
             record.class.clone_from(&terms.chosen.class);
             record.promise = terms.chosen.promise;
             record.opened.clone_from(&terms.chosen.opened);

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::SnapshotRequest;
+use super::pin::Past;
 use crate::error::Error;
 use crate::format::ledger::Link;
-use crate::format::{LockMode, Record, TableKey, Trigger, VaultFile};
-use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
+use crate::format::{LockMode, TableKey, Trigger, VaultFile};
+use crate::ids::{Generation, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
     self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, is_locked_enough,
@@ -22,6 +24,15 @@ use crate::vault::{LedgerView, Vault};
 /// What nothing locks is adopted only while it is younger than this.
 const YOUNG: SignedDuration = ADOPTED_WITHOUT_LOCKS;
 
+/// What a snapshot stands on while it is taken: nothing of it may be collected before it is locked for longer.
+#[derive(Debug, Clone)]
+struct Footing {
+    snapshot: SnapshotId,
+    stays_until: Option<Timestamp>,
+    /// It stays since it is the newest.
+    as_newest: bool,
+}
+
 /// What holds for one attempt. Clones share what was handed out.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -30,6 +41,9 @@ pub(crate) struct Terms {
     table: TableKey,
     file: VaultFile,
     now: Timestamp,
+    /// When that was.
+    begun: Instant,
+    base: Option<Footing>,
     /// Longer promises that the table will make.
     upcoming: Vec<Upcoming>,
     /// What is proven of what the base references.
@@ -71,6 +85,8 @@ impl Terms {
             table: request.key.clone(),
             file,
             now: request.now,
+            begun: Instant::now(),
+            base: None,
             upcoming,
             known: BTreeMap::new(),
             placed: Arc::default(),
@@ -91,14 +107,31 @@ impl Terms {
     }
 
     /// The same, where a base's objects may be referenced again.
-    pub(super) fn on(mut self, base: Option<&Record>) -> Self {
-        self.known = base.map_or_else(BTreeMap::new, |base| base.locks.clone());
+    pub(super) fn on(mut self, base: Option<&Past>) -> Self {
+        self.known = base.map_or_else(BTreeMap::new, |base| base.record.locks.clone());
+        let lock_mode = self.file.lock_mode;
+        self.base = base.map(|base| Footing {
+            snapshot: base.id,
+            stays_until: retention::stays_until(&base.record, lock_mode),
+            as_newest: !retention::outlasts_a_run(&base.record, lock_mode, self.now),
+        });
         self
+    }
+
+    /// Whether the base stays until a record is published, whose predecessor would be `head`.
+    pub(super) fn may_publish_after(&self, head: Option<SnapshotId>) -> bool {
+        let Some(base) = &self.base else {
+            return true;
+        };
+        let is_kept = base.as_newest && head == Some(base.snapshot);
+        is_kept || retention::may_publish_on(base.stays_until, self.present())
     }
 
     /// The same objects, with what another head makes of class and promise.
     pub(super) fn decided_anew(&self, other: Self) -> Self {
         Self {
+            begun: self.begun,
+            base: self.base.clone(),
             known: self.known.clone(),
             placed: Arc::clone(&self.placed),
             ..other
@@ -137,6 +170,11 @@ impl Terms {
     /// The time of the run.
     pub(super) fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The time as it is by now.
+    pub(super) fn present(&self) -> Timestamp {
+        later(self.now, self.begun)
     }
 
     /// For how long what is placed now is kept.
@@ -186,9 +224,9 @@ impl Terms {
     /// Whether a prune cannot be about to delete an object that this run found and did not put.
     fn may_take_over(&self, there: &Attributes) -> bool {
         if self.has_locks() {
-            is_locked_enough(there.locked_until, self.now)
+            is_locked_enough(there.locked_until, self.present())
         } else {
-            self.now.duration_since(there.last_modified) < YOUNG
+            self.present().duration_since(there.last_modified) < YOUNG
         }
     }
 
@@ -250,4 +288,11 @@ impl Terms {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What time it is when it was `then` at an instant; to the second.
+pub(super) fn later(then: Timestamp, at: Instant) -> Timestamp {
+    let passed = i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX);
+    let later = then.checked_add(SignedDuration::from_secs(passed));
+    later.unwrap_or(Timestamp::MAX)
 }

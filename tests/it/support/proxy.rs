@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 mod call;
 mod wire;
 
+use super::s3::now;
 pub(crate) use call::S3Call;
 use wire::{Body, Head, Meddle, Relayed, Wire};
 
@@ -311,7 +312,7 @@ async fn exchange(
     }
     let mut answer = server.read_answer().await?;
     if let Some(Fault::ClockOff(by)) = &fault {
-        answer.set_date(Timestamp::now().checked_add(*by).unwrap());
+        answer.set_date(now().checked_add(*by).unwrap());
     }
     let answering = answer.answer_body(without_body);
     let meddle = match &fault {

@@ -463,3 +463,27 @@ fn the_next_promises_are_known_ahead() {
         ]
     );
 }
+
+#[test]
+fn periods_that_somebody_invents_crowd_out_none_of_the_policy() {
+    let mut ledger = Ledger::new();
+    let policy = policy();
+    let ask = Ask::default();
+    let take = |ledger: &mut Ledger, now: &str| ledger.take(&policy, Trigger::Scheduled, &ask, now);
+    take(&mut ledger, "2026-01-10T03:00:00Z");
+    let opened = ledger.opened.as_mut().unwrap();
+    for number in 0..OPENED_MAX {
+        opened.insert(format!("a{number:02}"), time("2026-01-01T00:00:00Z"));
+    }
+    let mut told = Vec::new();
+    for month in 2..=4 {
+        for day in [1, 2, 8, 15, 22] {
+            told.push(take(
+                &mut ledger,
+                &format!("2026-{month:02}-{day:02}T03:00:00Z"),
+            ));
+        }
+    }
+    let monthly = told.iter().filter(|told| told.starts_with("monthly"));
+    assert_eq!(monthly.count(), 3, "{told:#?}");
+}

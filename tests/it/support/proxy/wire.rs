@@ -89,7 +89,9 @@ impl Head {
             !line.is_empty() && !name.eq_ignore_ascii_case("date")
         });
         let mut text = others.collect::<Vec<_>>().join("\r\n");
-        text.push_str(&format!("\r\nDate: {date}\r\n\r\n"));
+        for end in ["\r\nDate: ", &date, "\r\n\r\n"] {
+            text.push_str(end);
+        }
         self.bytes = text.clone().into_bytes();
         self.text = text;
     }
