@@ -314,6 +314,8 @@ mod tests {
             ("1 2 3!", "x3", vec![over(1), retired(2), retired(3)]),
             // A snapshot that came after it takes a retirement back.
             ("1 2 3", "x2", vec![over(1), over(2), newest()]),
+            // Nor does one of what is yet to come count, now or then.
+            ("1 2 3", "x4", vec![over(1), over(2), newest()]),
             ("1 2 12", "x3", vec![over(1), over(2), until(12)]),
             ("1 2 3", "x3 h3", vec![over(1), over(2), held.to_owned()]),
             ("", "x3 h3", vec![]),

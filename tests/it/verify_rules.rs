@@ -25,6 +25,18 @@ async fn inlined_bytes_are_checked_whatever_is_read() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_longer_than_a_record_says_is_damage_and_no_failure() {
+    let store = MemoryStore::without_versions("s3://bucket/vault");
+    let vault = new_vault(&store).await;
+    let mut table = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 1).await;
+    table.commit().await;
+    let id = table.publish_as(|record| record.manifest.size -= 1).await;
+    let verified = verify(&vault, ALL).await;
+    assert!(verified.findings.iter().any(|it| it.snapshots == [id]));
+    assert_eq!(verified.code(), ExitCode::Damage);
+}
+
+#[tokio::test]
 async fn rules_between_record_manifest_and_pages_are_checked() {
     let store = MemoryStore::without_versions("s3://bucket/vault");
     let vault = new_vault(&store).await;

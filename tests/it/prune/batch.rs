@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, mpsc};
 
-use deltavault::format::Deed;
+use deltavault::format::{Deed, VaultKey};
 use deltavault::ids::Timestamp;
-use deltavault::store::ReadStore as _;
 use deltavault::store::memory::MemoryStore;
+use deltavault::store::{Payload, ReadStore as _, WriteStore as _};
 use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
 use futures::FutureExt as _;
 use tokio::runtime::Handle;
@@ -133,6 +133,22 @@ async fn what_is_due_is_not_taken_over_from_a_run_that_died() {
     let yard = unfinished().await;
     let done = taken_within_a_deletion(&yard).await;
     is_whole(&yard, &done, "unfinished").await;
+}
+
+#[tokio::test]
+async fn an_event_that_needs_a_newer_tool_stops_no_backup() {
+    let yard = seldom().await;
+    let first = yard.take(0).await;
+    let event = r#"{"at":"2026-02-01T00:00:00Z","deed":{"x":{}},"format":1,"principal":"p","requires":["more"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
+    let table = yard.key();
+    let key = VaultKey::Event { table, seq: 1 }.object_key().unwrap();
+    let event = Payload::from_bytes(event);
+    yard.store.put_new(&key, &event, None).await.unwrap();
+    // Whether its table is in use cannot be told: nothing is built on.
+    let done = yard.take(RIPE).await;
+    assert_ne!(done.record.manifest, first.record.manifest);
+    let contents = yard.contents(&done).await.unwrap();
+    assert_eq!(contents, yard.table.closure().await);
 }
 
 #[tokio::test]
