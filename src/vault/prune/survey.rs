@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use jiff::SignedDuration;
 
 use super::facts::{Fact, Gather, Gathered, What, rank};
-use super::references::Place;
+use super::references::{Place, Seen};
 use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why, each_reference};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Chain, LedgerFinding};
@@ -121,7 +121,7 @@ impl Reading<'_, '_> {
             .insert(table.hash(), newest.max(newer).unwrap_or_default());
         let decisions = decide(&history, &events, self.now);
         self.sums.tables += 1;
-        let mut seen: HashSet<Place> = HashSet::new();
+        let mut seen = Seen::new();
         let mut newest_first: Vec<(&Snapshot, &Decision)> =
             history.snapshots.iter().zip(&decisions).rev().collect();
         // Kept ones first: what they name is told once and as needed.
@@ -147,7 +147,7 @@ impl Reading<'_, '_> {
         &mut self,
         name: &str,
         snapshot: &Snapshot,
-        seen: &mut HashSet<Place>,
+        seen: &mut Seen,
     ) -> Result<(), Error> {
         let facts = &mut self.facts;
         let mut each = |reference: &Reference| {
@@ -173,7 +173,7 @@ impl Reading<'_, '_> {
         &mut self,
         snapshot: &Snapshot,
         since: Timestamp,
-        seen: &mut HashSet<Place>,
+        seen: &mut Seen,
     ) -> Result<(), Error> {
         let manifest = super::place(&snapshot.record.manifest);
         if !self.manifests.contains(&hash(&manifest)) {
