@@ -10,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
+use deltavault::plan::prune::LONGEST_GRACE;
 use jiff::SignedDuration;
 
 mod iam;
@@ -360,7 +361,12 @@ fn parse_grace(text: &str) -> Result<SignedDuration, String> {
             .parse::<u16>()
             .map(i64::from)
     };
-    hours.map(SignedDuration::from_hours).map_err(|_| wrong())
+    let grace = SignedDuration::from_hours(hours.map_err(|_| wrong())?);
+    if grace > LONGEST_GRACE {
+        let days = LONGEST_GRACE.as_hours() / 24;
+        return Err(format!("{text:?} is too long: at most {days}d"));
+    }
+    Ok(grace)
 }
 
 /// Flags of `retire`.

@@ -77,6 +77,8 @@ pub(crate) struct PrunePlanned {
     pub(crate) unfinished: AmountRow,
     /// Too young to be of no use.
     pub(crate) young: AmountRow,
+    /// Of no use, in a bucket without object versions, where nothing can be deleted safely.
+    pub(crate) nameless: AmountRow,
     /// To be marked.
     pub(crate) mark: Reasons,
     /// Marked, and waiting for the grace period to pass.
@@ -129,6 +131,8 @@ pub(crate) struct HoldRow {
     pub(crate) objects: Option<u64>,
     /// Object versions that stay held for another snapshot.
     pub(crate) shared: u64,
+    /// Whether no prune can have been deleting what is held.
+    pub(crate) sure: bool,
 }
 
 /// A table was retired.

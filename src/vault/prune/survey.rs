@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::facts::{Fact, Gather, Gathered, What, rank};
 use super::references::{Place, Seen};
@@ -19,7 +20,7 @@ use crate::plan::keep::{self, Candidate, Decision};
 use crate::plan::prune::{PLAN_LIFE, Rules, Verdict, judge};
 use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
-use crate::store::{ListedVersion, read_all};
+use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
 
 /// Things that stand in the way which are named.
@@ -35,7 +36,11 @@ struct Reading<'a, 'f> {
     facts: Sorter<Fact>,
     /// Hashes of the manifests that lie in the vault.
     manifests: HashSet<u64>,
+    /// When the newest of the manifests and plans was put, and whether it has an object version: whether the bucket
+    /// keeps versions now, whatever it did when other objects were put.
+    newest: Option<(Timestamp, bool)>,
     heads: BTreeMap<Id128, u64>,
+    watched: Vec<(TableKey, u64)>,
     sums: Sums,
     obstacles: Vec<String>,
 }
@@ -52,6 +57,7 @@ impl Pruner {
         now: Timestamp,
         told: &mut Told<'_>,
     ) -> Result<Survey, Error> {
+        let begun = Instant::now();
         let mut reading = Reading {
             vault: self.vault.without_pages(),
             pruner: self,
@@ -59,7 +65,9 @@ impl Pruner {
             told,
             facts: Sorter::new(&self.temp)?,
             manifests: HashSet::new(),
+            newest: None,
             heads: BTreeMap::new(),
+            watched: Vec::new(),
             sums: Sums::default(),
             obstacles: Vec::new(),
         };
@@ -69,13 +77,25 @@ impl Pruner {
         }
         reading.refuse()?;
         let ripe = reading.plans(patience.grace).await?;
+        let lock_mode = self.vault.file().lock_mode;
+        let keeps_versions = reading.newest.is_some_and(|(_, has_version)| has_version);
         let rules = Rules {
             now,
             grace: patience.grace,
-            min_age: patience.min_age(self.vault.file().lock_mode),
+            min_age: patience.min_age(lock_mode),
+            names_suffice: patience.names_suffice(lock_mode, keeps_versions),
             heads: std::mem::take(&mut reading.heads),
         };
-        reading.judge(&rules, ripe).await
+        let (delete, mark) = reading.judge(&rules).await?;
+        Ok(Survey {
+            now,
+            begun,
+            watched: reading.watched,
+            delete,
+            mark,
+            ripe,
+            sums: reading.sums,
+        })
     }
 }
 
@@ -100,11 +120,18 @@ impl Reading<'_, '_> {
         let mut listing = vault.store().list_versions("manifests/", None);
         while let Some(row) = listing.try_next().await? {
             if let ListedVersion::Object(object) = row {
+                self.see(&object);
                 let place = (object.key, object.version);
                 self.manifests.insert(hash(&place));
             }
         }
         Ok(())
+    }
+
+    /// Takes note of whether an object has a version, if it is the newest of those that were seen.
+    fn see(&mut self, object: &Attributes) {
+        let seen = (object.last_modified, object.version.is_some());
+        self.newest = self.newest.max(Some(seen));
     }
 
     /// Decides about the snapshots of a table, and takes note of what they name.
@@ -121,6 +148,9 @@ impl Reading<'_, '_> {
             .insert(table.hash(), newest.max(newer).unwrap_or_default());
         let decisions = decide(&history, &events, self.now);
         self.sums.tables += 1;
+        if decisions.iter().any(|decision| !decision.reason.keeps()) {
+            self.watched.push((table.clone(), events.next_free));
+        }
         let mut seen = Seen::new();
         let mut newest_first: Vec<(&Snapshot, &Decision)> =
             history.snapshots.iter().zip(&decisions).rev().collect();
@@ -207,6 +237,7 @@ impl Reading<'_, '_> {
             let ListedVersion::Object(object) = row else {
                 continue;
             };
+            self.see(&object);
             // What was put on top of a plan is none.
             if last.replace(object.key.clone()).as_ref() == Some(&object.key) {
                 continue;
@@ -247,7 +278,7 @@ impl Reading<'_, '_> {
     }
 
     /// Merges what is named with what lies there, and decides about each version of each key.
-    async fn judge(mut self, rules: &Rules, ripe: Vec<Id128>) -> Result<Survey, Error> {
+    async fn judge(&mut self, rules: &Rules) -> Result<(Rows, Rows), Error> {
         let temp = &self.pruner.temp;
         let facts = std::mem::replace(&mut self.facts, Sorter::new(temp)?);
         let (mut delete, mut mark) = (Sorter::new(temp)?, Sorter::new(temp)?);
@@ -278,21 +309,15 @@ impl Reading<'_, '_> {
             }
         }
         self.refuse()?;
-        Ok(Survey {
-            now: self.now,
-            delete,
-            mark,
-            ripe,
-            sums: self.sums,
-        })
+        Ok((delete, mark))
     }
 
     fn count(
         &mut self,
         size: u64,
         verdict: Verdict,
-        delete: &mut Sorter<Ranked>,
-        mark: &mut Sorter<Ranked>,
+        delete: &mut Rows,
+        mark: &mut Rows,
     ) -> Result<(), Error> {
         let sums = &mut self.sums;
         let add = |to: &mut BTreeMap<Why, Amount>, row: &PlanRow| {
@@ -302,6 +327,7 @@ impl Reading<'_, '_> {
             Verdict::Needed => sums.needed.add(size),
             Verdict::Unfinished => sums.unfinished.add(size),
             Verdict::Young => sums.young.add(size),
+            Verdict::Nameless => sums.nameless.add(size),
             Verdict::Waits(row) => add(&mut sums.waits, &row),
             Verdict::Locked(row) => add(&mut sums.locked, &row),
             Verdict::Mark(row) => {
@@ -316,6 +342,9 @@ impl Reading<'_, '_> {
         Ok(())
     }
 }
+
+/// What is to be deleted, or to be marked.
+pub(super) type Rows = Sorter<Ranked>;
 
 /// A row in the order in which rows are deleted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
