@@ -118,7 +118,10 @@ pub(crate) enum CommandArgs {
     )]
     Prune(PruneArgs),
     /// Keep a snapshot beyond its promise, until it is released
-    #[command(after_long_help = LOOK_EXIT_CODES)]
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it, 4 several \
+                           match, 10 no vault, 12 damage, 130 interrupted"
+    )]
     Hold(OneSnapshotArgs),
     /// Take back the hold on a snapshot; promise and locks stay
     #[command(after_long_help = LOOK_EXIT_CODES)]

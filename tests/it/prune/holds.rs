@@ -206,10 +206,9 @@ fn held_before(
     yard.store.before_call(1, matches, move || {
         async move {
             let store = inner.clone();
-            let hold = tokio::task::spawn_blocking(move || {
-                runtime.block_on(hold_in(store, &snapshot, day(RIPE)))
-            });
-            told.send(hold.await.unwrap()).unwrap();
+            let run = move || runtime.block_on(hold_in(store, &snapshot, day(RIPE)));
+            let done = tokio::task::spawn_blocking(run).await.unwrap();
+            told.send(done).unwrap();
             for (key, version) in ignored {
                 inner.set_hold(&key, version.as_ref(), false).await.unwrap();
             }
