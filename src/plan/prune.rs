@@ -74,6 +74,8 @@ pub struct Named {
 pub enum By {
     /// A snapshot that is kept.
     Kept,
+    /// One that may have to be kept, and that nobody relies on: what of it is not there stops nothing.
+    Spared,
     /// One that is not.
     Expired {
         /// Which.
@@ -154,13 +156,14 @@ pub struct Missing {
 /// # Errors
 /// [`Missing`]: then nothing at all may be deleted, because something is wrong with what this was told.
 pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Missing> {
-    let kept = || facts.named.iter().filter(|named| named.by == By::Kept);
+    let named = || facts.named.iter();
+    let kept = || named().filter(|named| matches!(named.by, By::Kept | By::Spared));
     let lies = |named: &Named| {
         let mut lying = facts.lying.iter();
         lying.any(|it| it.version == named.version && it.size == named.size)
     };
     let serves = |named: &Named| facts.lying.iter().any(|it| it.size == named.size);
-    if kept().any(|named| !serves(named)) {
+    if named().any(|named| named.by == By::Kept && !serves(named)) {
         let key = facts.key.clone();
         return Err(Missing { key });
     }
@@ -225,7 +228,7 @@ fn plan(
             since,
             locked_until,
         } if named.version == lying.version => Some((*since, *snapshot, *locked_until)),
-        By::Expired { .. } | By::Kept => None,
+        By::Expired { .. } | By::Kept | By::Spared => None,
     });
     let last = expired.clone().max();
     let reason = match last {
@@ -492,6 +495,21 @@ mod tests {
                 assert_eq!(judged(&facts), *expected, "{facts:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_spared_is_needed_and_may_be_missing() {
+        let key = format!("blobs/2c/{SHA}");
+        let spared = Named {
+            by: By::Spared,
+            ..kept("a")
+        };
+        let due = [planned("a", 50), planned("b", 50)];
+        let named = facts(&key, &[spared.clone()], &[lying("a", 1)], &due);
+        assert_eq!(judged(&named), ["needed"]);
+        let moved = facts(&key, &[spared.clone()], &[lying("b", 1)], &due);
+        assert_eq!(judged(&moved), ["needed"]);
+        assert_eq!(judged(&facts(&key, &[spared], &[], &due)), [""; 0]);
     }
 
     #[test]

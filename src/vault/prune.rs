@@ -6,7 +6,9 @@
 //! writes down as a new plan what is useless and stands in none.
 //!
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
-//! follow: it is refused whole. What a survey read is never newer than what it listed, and what is listed and named by
+//! follow: it is refused whole. Two things are only told, because whoever may write can make them and nobody can undo
+//! them: an event that is out of sight or cannot be read keeps all snapshots of its own table and no others; and what a
+//! distrusted record leads to is kept as far as it can be followed. What a survey read is never newer than what it listed, and what is listed and named by
 //! nobody is looked at by age. That leaves the snapshot that is being taken just now and will name an object which is
 //! useless until then. A lock that it puts on it just now is not enough: a server may look at the locks of a whole batch
 //! first and delete then, as `MinIO` does. Time is what separates the two.
@@ -104,6 +106,8 @@ pub struct TableKept {
     pub name: String,
     /// About each of its snapshots, oldest first.
     pub decisions: Vec<Decision>,
+    /// Whether all of them are kept, whatever was decided: an event may be out of sight.
+    pub all_kept: bool,
 }
 
 /// Takes what is decided about tables, as it is decided.
@@ -233,6 +237,8 @@ pub struct Sums {
     pub locked: ByReason,
     /// What is deleted now.
     pub delete: ByReason,
+    /// What the owner should know, and what stops nothing.
+    pub findings: Vec<String>,
     /// Objects that are not the vault's, or so many on one key that they were not looked at; they stay.
     pub strangers: Strangers,
 }

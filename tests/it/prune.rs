@@ -16,6 +16,7 @@ mod batch;
 mod holds;
 mod hostile;
 mod killed;
+mod obstacles;
 mod patience;
 mod race;
 mod yard;
@@ -185,8 +186,6 @@ async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
         ("page", "damaged"),
         ("page gone", "gone"),
         ("blob gone", "is not there"),
-        ("gap in the events", "is empty"),
-        ("event of another shape", "cannot read"),
         ("bit in a record", "is not there"),
         ("fork", "leaves out"),
     ];
@@ -212,14 +211,6 @@ async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
             }
             .to_string()
         };
-        let event = |seq| {
-            VaultKey::Event {
-                table: yard.key(),
-                seq,
-            }
-            .object_key()
-            .unwrap()
-        };
         let vault = yard.vault().await;
         let manifest = vault.manifest(&third.record).await.unwrap();
         let page = manifest.data_pages[0].page.key.clone();
@@ -239,19 +230,6 @@ async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
                     .iter()
                     .find(|(place, size)| **size == LARGE as u64 && needed.contains_key(*place));
                 remove(large.unwrap().0.0.as_str()).await;
-            }
-            "gap in the events" => {
-                yard.store
-                    .put_new(&event(2), &Payload::from_bytes("{}"), None)
-                    .await
-                    .unwrap();
-            }
-            "event of another shape" => {
-                let text = r#"{"at":"2026-02-01T00:00:00Z","deed":{"hold":{"set":"x"}},"format":1,"principal":"p","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
-                yard.store
-                    .put_new(&event(1), &Payload::from_bytes(text), None)
-                    .await
-                    .unwrap();
             }
             _ => {
                 // Two records that build on each other and leave out the third.

@@ -92,6 +92,9 @@ impl Output {
                 row.strangers_named.join(", ")
             ))?;
         }
+        for finding in &row.findings {
+            self.print(format_args!("finding: {finding}"))?;
+        }
         if row.delete.is_empty() && row.mark.is_empty() {
             self.print(format_args!("nothing to do"))?;
         }

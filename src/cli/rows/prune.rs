@@ -91,6 +91,8 @@ pub(crate) struct PrunePlanned {
     pub(crate) strangers: AmountRow,
     /// The first of those.
     pub(crate) strangers_named: Vec<String>,
+    /// What the owner should know, and what stops nothing.
+    pub(crate) findings: Vec<String>,
     /// Whether nothing is going to be done.
     pub(crate) dry_run: bool,
 }

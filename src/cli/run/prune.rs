@@ -152,7 +152,11 @@ fn doer(now: Timestamp) -> Doer {
 /// What is not the vault's, what can never be deleted, and what the store refused without a lock that could be seen, is for the owner to know.
 fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     let refused = done.map_or(0, |done| done.refused.objects);
-    if sums.strangers.amount.objects > 0 || sums.nameless.objects > 0 || refused > 0 {
+    if !sums.findings.is_empty()
+        || sums.strangers.amount.objects > 0
+        || sums.nameless.objects > 0
+        || refused > 0
+    {
         ExitCode::Findings
     } else {
         ExitCode::Done
@@ -173,7 +177,7 @@ fn table_row(kept: TableKept) -> PruneTable {
         .iter()
         .map(|decision| PruneSnapshot {
             snapshot: decision.id,
-            kept: decision.reason.keeps(),
+            kept: decision.reason.keeps() || kept.all_kept,
             reason: decision.reason.to_string(),
         })
         .collect();
@@ -219,6 +223,7 @@ fn planned_row(sums: &Sums, dry_run: bool) -> PrunePlanned {
         delete: reasons(&sums.delete),
         strangers: amount(sums.strangers.amount),
         strangers_named: sums.strangers.first.clone(),
+        findings: sums.findings.clone(),
         dry_run,
     }
 }
