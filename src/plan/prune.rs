@@ -500,16 +500,16 @@ mod tests {
     #[test]
     fn what_is_spared_is_needed_and_may_be_missing() {
         let key = format!("blobs/2c/{SHA}");
-        let spared = Named {
+        let spared = [Named {
             by: By::Spared,
             ..kept("a")
-        };
+        }];
         let due = [planned("a", 50), planned("b", 50)];
-        let named = facts(&key, &[spared.clone()], &[lying("a", 1)], &due);
+        let named = facts(&key, &spared, &[lying("a", 1)], &due);
         assert_eq!(judged(&named), ["needed"]);
-        let moved = facts(&key, &[spared.clone()], &[lying("b", 1)], &due);
+        let moved = facts(&key, &spared, &[lying("b", 1)], &due);
         assert_eq!(judged(&moved), ["needed"]);
-        assert_eq!(judged(&facts(&key, &[spared], &[], &due)), [""; 0]);
+        assert_eq!(judged(&facts(&key, &spared, &[], &due)), [""; 0]);
     }
 
     #[test]

@@ -177,7 +177,6 @@ async fn what_lies_on_top_is_collected_and_what_is_not_the_vaults_is_left_alone(
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn anything_that_says_what_is_kept_and_is_damaged_stops_everything() {
     // By name: what is damaged, and what the refusal says.
     let cases = [

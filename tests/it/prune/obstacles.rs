@@ -148,7 +148,8 @@ async fn a_distrusted_forgery_does_not_stop_a_prune_for_ever() {
 
 #[tokio::test]
 async fn what_a_distrusted_record_leads_to_is_kept() {
-    let (yard, [_, second]) = grown(Yard::locked().await).await;
+    let (mut yard, [_, second]) = grown(Yard::plain().await).await;
+    yard.rewrite().await;
     let third = take_distrusting(&yard, second.id).await;
     let before = super::yard::needs(&yard.vault().await, &second.record).await;
     yard.prune(20).await;
