@@ -116,6 +116,37 @@ pub enum Error {
     #[error(transparent)]
     Demo(Box<DemoError>),
 
+    /// Something was done about a table's snapshots while a prune went by what had been done before.
+    #[error(
+        "an event of {table} came while the vault was pruned, and it may be a hold: {deleted} objects were deleted \
+         before, and no more are"
+    )]
+    EventsMeanwhile {
+        /// The table's key.
+        table: String,
+        /// What was deleted.
+        deleted: u64,
+    },
+    /// A prune was deleting what a snapshot needs when it was held.
+    #[error(
+        "snapshot {} was being collected when it was held: {object} is gone, and it is not held",
+        snapshot.short()
+    )]
+    HeldTooLate {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What is gone.
+        object: String,
+    },
+    /// It cannot be told what another table's snapshots hold.
+    #[error("it cannot be told what is held of {table}, and nothing was released")]
+    HoldsUnread {
+        /// The table's key.
+        table: String,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// No vault was named anywhere.
     #[error("no vault was given")]
     NoVaultGiven,
@@ -573,7 +604,10 @@ impl Error {
             Self::ClaimedByOther { .. } | Self::AnotherWriterWon { .. } => {
                 ExitCode::AnotherWriterWon
             }
-            Self::Damaged { .. } | Self::PruneRefused { .. } => ExitCode::Damage,
+            Self::Damaged { .. } | Self::PruneRefused { .. } | Self::HeldTooLate { .. } => {
+                ExitCode::Damage
+            }
+            Self::HoldsUnread { source, .. } => source.exit_code(),
             Self::Prefix(error) => match error {
                 PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
                 PrefixError::Unknown { .. } => ExitCode::Failed,
@@ -608,6 +642,7 @@ impl Error {
             | Self::Sort(_)
             | Self::Scratch(_)
             | Self::VaultInUse { .. }
+            | Self::EventsMeanwhile { .. }
             | Self::AlreadyAVault { .. }
             | Self::FolderNotEmpty { .. }
             | Self::Index(_)

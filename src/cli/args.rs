@@ -10,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::Timestamp;
 use deltavault::plan::price::NanoUsd;
+use deltavault::plan::prune::LONGEST_GRACE;
 use jiff::SignedDuration;
 
 mod iam;
@@ -117,7 +118,10 @@ pub(crate) enum CommandArgs {
     )]
     Prune(PruneArgs),
     /// Keep a snapshot beyond its promise, until it is released
-    #[command(after_long_help = LOOK_EXIT_CODES)]
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it, 4 several \
+                           match, 10 no vault, 12 damage, 130 interrupted"
+    )]
     Hold(OneSnapshotArgs),
     /// Take back the hold on a snapshot; promise and locks stay
     #[command(after_long_help = LOOK_EXIT_CODES)]
@@ -360,7 +364,12 @@ fn parse_grace(text: &str) -> Result<SignedDuration, String> {
             .parse::<u16>()
             .map(i64::from)
     };
-    hours.map(SignedDuration::from_hours).map_err(|_| wrong())
+    let grace = SignedDuration::from_hours(hours.map_err(|_| wrong())?);
+    if grace > LONGEST_GRACE {
+        let days = LONGEST_GRACE.as_hours() / 24;
+        return Err(format!("{text:?} is too long: at most {days}d"));
+    }
+    Ok(grace)
 }
 
 /// Flags of `retire`.

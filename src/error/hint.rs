@@ -135,6 +135,17 @@ impl Error {
             Self::AnotherSource { recorded, .. } => format!(
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
             ),
+            Self::EventsMeanwhile { .. } => {
+                "run the same command again: it reads the vault anew. If the event is a hold, run that hold again a \
+                 quarter of an hour later: it tells whether anything was deleted under it"
+                    .into()
+            }
+            Self::HeldTooLate { .. } => {
+                "`deltavault verify` tells what of it is left; hold another snapshot of the table, `deltavault snapshots` \
+                 lists them"
+                    .into()
+            }
+            Self::HoldsUnread { source, .. } => source.hint()?,
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),

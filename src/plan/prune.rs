@@ -18,8 +18,12 @@ use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 /// How long what nothing needs is kept, unless said otherwise; and then again until it is deleted.
 pub const GRACE: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-/// A plan that is older counts no more: what it names and is still there is marked again.
-pub const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A plan that is older counts no more: what it names and is still there is marked again. Longer than any grace period,
+/// and than anybody waits between two prunes; nothing is deleted because of a plan alone.
+pub const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// The longest grace period: a plan has to live longer.
+pub const LONGEST_GRACE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// A journal that is older belongs to a run that nobody will go on with.
 pub const ABANDONED: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -46,6 +50,10 @@ pub struct Rules {
     pub grace: SignedDuration,
     /// How old an object has to be.
     pub min_age: SignedDuration,
+    /// Whether an object without a version is surely the one that a deletion by its key means. It is not in a bucket
+    /// without object versions beside others: a name can be taken again between a reading and a deletion, or between
+    /// a deletion and its second attempt.
+    pub names_suffice: bool,
     /// By the identifying half of each table's key: the slot of the newest record.
     pub heads: BTreeMap<Id128, u64>,
 }
@@ -66,6 +74,8 @@ pub struct Named {
 pub enum By {
     /// A snapshot that is kept.
     Kept,
+    /// One that may have to be kept, and that nobody relies on: what of it is not there stops nothing.
+    Spared,
     /// One that is not.
     Expired {
         /// Which.
@@ -121,6 +131,8 @@ pub enum Verdict {
     Unfinished,
     /// It is too young to be of no use.
     Young,
+    /// Nothing needs it, and a deletion could mean another object by then: see [`Rules::names_suffice`].
+    Nameless,
     /// No plan named it until now.
     Mark(PlanRow),
     /// A plan names it, and is not old enough.
@@ -144,13 +156,14 @@ pub struct Missing {
 /// # Errors
 /// [`Missing`]: then nothing at all may be deleted, because something is wrong with what this was told.
 pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Missing> {
-    let kept = || facts.named.iter().filter(|named| named.by == By::Kept);
+    let named = || facts.named.iter();
+    let kept = || named().filter(|named| matches!(named.by, By::Kept | By::Spared));
     let lies = |named: &Named| {
         let mut lying = facts.lying.iter();
         lying.any(|it| it.version == named.version && it.size == named.size)
     };
     let serves = |named: &Named| facts.lying.iter().any(|it| it.size == named.size);
-    if kept().any(|named| !serves(named)) {
+    if named().any(|named| named.by == By::Kept && !serves(named)) {
         let key = facts.key.clone();
         return Err(Missing { key });
     }
@@ -182,6 +195,9 @@ pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Mi
         if rules.now.duration_since(lying.last_modified) < rules.min_age {
             return Verdict::Young;
         }
+        if lying.version.is_none() && !rules.names_suffice {
+            return Verdict::Nameless;
+        }
         plan(facts, lying, age > 0, is_journal, rules)
     };
     Ok(Some(facts.lying.iter().enumerate().map(verdict).collect()))
@@ -212,7 +228,7 @@ fn plan(
             since,
             locked_until,
         } if named.version == lying.version => Some((*since, *snapshot, *locked_until)),
-        By::Expired { .. } | By::Kept => None,
+        By::Expired { .. } | By::Kept | By::Spared => None,
     });
     let last = expired.clone().max();
     let reason = match last {
@@ -221,8 +237,10 @@ fn plan(
         None if is_journal => Garbage::Journal,
         None => Garbage::Orphan,
     };
-    // A plan that was made while something still needed it is void.
-    let free_since = last.map_or(Timestamp::MIN, |(since, ..)| since);
+    // A plan that was made while something still needed it is void, and one that is about what lay there before.
+    let free_since = last.map_or(lying.last_modified, |(since, ..)| {
+        since.max(lying.last_modified)
+    });
     let planned = || {
         let planned = facts.planned.iter();
         planned.filter(|it| it.version == lying.version && it.since >= free_since)
@@ -303,6 +321,7 @@ mod tests {
             now: day(100),
             grace: GRACE,
             min_age: GRACE,
+            names_suffice: true,
             heads: BTreeMap::from([(RUN.parse().unwrap(), 7)]),
         }
     }
@@ -323,6 +342,7 @@ mod tests {
                 Verdict::Needed => return "needed".to_owned(),
                 Verdict::Unfinished => return "unfinished".to_owned(),
                 Verdict::Young => return "young".to_owned(),
+                Verdict::Nameless => return "nameless".to_owned(),
                 Verdict::Mark(row) => ("mark", row),
                 Verdict::Waits(row) => ("waits", row),
                 Verdict::Locked(row) => ("locked", row),
@@ -475,6 +495,41 @@ mod tests {
                 assert_eq!(judged(&facts), *expected, "{facts:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_spared_is_needed_and_may_be_missing() {
+        let key = format!("blobs/2c/{SHA}");
+        let spared = [Named {
+            by: By::Spared,
+            ..kept("a")
+        }];
+        let due = [planned("a", 50), planned("b", 50)];
+        let named = facts(&key, &spared, &[lying("a", 1)], &due);
+        assert_eq!(judged(&named), ["needed"]);
+        let moved = facts(&key, &spared, &[lying("b", 1)], &due);
+        assert_eq!(judged(&moved), ["needed"]);
+        assert_eq!(judged(&facts(&key, &spared, &[], &due)), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_that_was_taken_again_is_marked_again() {
+        let key = format!("blobs/2c/{SHA}");
+        let facts = facts(&key, &[], &[lying("-", 50)], &[planned("-", 49)]);
+        assert_eq!(judged(&facts), ["mark orphan"]);
+    }
+
+    #[test]
+    fn where_names_do_not_suffice_only_versions_are_marked_and_deleted() {
+        let key = format!("blobs/2c/{SHA}");
+        let plans = [planned("-", 60), planned("a", 60)];
+        let facts = facts(&key, &[], &[lying("-", 1), lying("a", 2)], &plans);
+        let rules = Rules {
+            names_suffice: false,
+            ..rules()
+        };
+        let verdicts = judge(&facts, &rules).unwrap().unwrap();
+        assert_eq!(words(&verdicts), ["nameless", "delete planted"]);
     }
 
     #[test]

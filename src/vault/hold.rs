@@ -4,28 +4,51 @@
 //! needs, then the event. A release goes the other way round, and leaves alone what another held snapshot needs, of
 //! whatever table: equal files are one object. Killed anywhere, either is finished by being run again, and a snapshot is
 //! never called held that is not.
+//!
+//! **Beside a release.** A release reads what else is held before it takes anything off and once more afterwards, until
+//! both readings agree, and holds again what both snapshots need; a hold looks after its event whether everything is
+//! still held. Whichever of event and second reading came first, the other one sees it. A release that cannot read what
+//! another table holds changes nothing.
+//!
+//! **Beside a prune.** A prune looks for new events before each batch of deletions, and stops. That leaves the one batch
+//! that was looked for before the event and is carried out after it: without locks nothing keeps it, and a server may
+//! look at the legal holds of a whole batch first and delete then, as `MinIO` does. Nothing of it can be what was kept
+//! until the event, because no survey had found that useless. So a hold of a snapshot that something keeps for another
+//! hour, by this machine's clock, is sure. Another one looks whether everything is still there after its event, takes the
+//! hold back where something is gone, and is else told to be unsure ([`HoldDone::is_sure`]): the same hold, once the
+//! batch must have ended ([`SETTLED`]), finds everything there, or names what is gone. What was held before that run it
+//! leaves held: whether to release it is for its owner to say. In a folder the commands lock each other out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::Vault;
 use super::events::Doer;
-use super::prune::{each_reference, place};
+use super::prune::{Seen, decide, each_reference, place};
+use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::Bodies;
 use crate::format::{Deed, Event, LockMode, TableKey, VaultKey};
-use crate::ids::{ObjectKey, ObjectVersion, SnapshotId};
+use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::choose::Snapshot;
 use crate::plan::keep::held;
 use crate::sort::Sorter;
-use crate::store::{HoldStore, NoteStore, StoreError};
+use crate::store::{HoldStore, NoteStore, StoreError, local_path};
 
 /// Objects that are held or released at a time.
 const OBJECTS_AT_ONCE: usize = 32;
+
+/// After this a batch of deletions that was under way has ended: a call is given up earlier, all its attempts and the
+/// difference of two clocks included.
+pub const SETTLED: SignedDuration = SignedDuration::from_mins(15);
+
+/// What something keeps for so long cannot have been found useless by any clock.
+const SURELY_KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 /// Holds and releases in one vault.
 #[derive(Debug, Clone)]
@@ -48,6 +71,8 @@ pub struct HoldDone {
     pub objects: Option<u64>,
     /// Object versions that stay held for another snapshot.
     pub shared: u64,
+    /// Whether no prune can be deleting what is held; else the same hold tells after [`SETTLED`].
+    pub is_sure: bool,
 }
 
 /// An object version of a snapshot that is to be released, or of one that stays held.
@@ -59,76 +84,205 @@ struct Grip {
     goes: bool,
 }
 
+/// What is done with an object version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// It is held.
+    Hold,
+    /// It is held where it is not.
+    HoldAgain,
+    /// It is released.
+    Release,
+}
+
 impl Holder {
     /// Holds a snapshot.
     ///
     /// # Errors
-    /// An object of it that is not there: then it is not held.
+    /// [`Error::Damaged`] for an object of it that is not there: then it is not held, unless it was before.
+    /// [`Error::HeldTooLate`] for one that was deleted meanwhile: then the hold was taken back.
     pub async fn hold(&self, snapshot: &Snapshot, doer: &Doer) -> Result<HoldDone, Error> {
-        let mut grips = Sorter::new(&self.temp)?;
-        self.grip(snapshot, true, &mut grips).await?;
-        let objects = match self.vault.file().lock_mode {
-            LockMode::None => None,
-            LockMode::Governance | LockMode::Compliance => Some(self.set(grips, true).await?.0),
+        let begun = Instant::now();
+        let objects = self.pass(self.needs(snapshot).await?, Act::Hold).await?.0;
+        let since = self.held_since(snapshot).await?;
+        // By when it is said that it is held, all of it is: that may take hours.
+        let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
+        let now = doer.now.saturating_add(passed).unwrap_or(doer.now);
+        let doer = &Doer {
+            now,
+            ..doer.clone()
         };
-        let was_so = self.is_held(snapshot).await?;
-        if !was_so {
+        if since.is_none() {
             let deed = Deed::Hold {
                 snapshot: snapshot.id,
             };
             self.append(&snapshot.table, deed, doer).await?;
         }
+        if let Err(error) = self.look_again(snapshot).await {
+            let Error::Damaged { object, .. } = &error else {
+                return Err(error);
+            };
+            if since.is_some() {
+                return Err(error);
+            }
+            let late = Error::HeldTooLate {
+                snapshot: snapshot.id,
+                object: object.clone(),
+            };
+            return match self.release(snapshot, doer).await {
+                Ok(_) | Err(Error::Damaged { .. } | Error::Format(_)) => Err(late),
+                Err(error) => Err(error),
+            };
+        }
         Ok(HoldDone {
-            was_so,
-            objects,
+            was_so: since.is_some(),
+            objects: self.has_locks().then_some(objects),
             shared: 0,
+            is_sure: self.is_sure(snapshot, since, now).await?,
         })
+    }
+
+    /// Looks whether everything that a snapshot needs is there and held.
+    async fn look_again(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        let needs = self.needs(snapshot).await?;
+        self.pass(needs, Act::HoldAgain).await?;
+        Ok(())
+    }
+
+    /// Whether no prune can be deleting what a snapshot needs that is held now, and was since then.
+    async fn is_sure(
+        &self,
+        snapshot: &Snapshot,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let soon = now.saturating_add(SURELY_KEPT).unwrap_or(now);
+        if local_path(self.vault.uri()).is_some()
+            || snapshot.record.promise > soon
+            || since.is_some_and(|since| now.duration_since(since) >= SETTLED)
+        {
+            return Ok(true);
+        }
+        let history = self.vault.history(&snapshot.table, Bodies::new()).await?;
+        let mut events = self.vault.events(&snapshot.table).await?;
+        let holds_it = Deed::Hold {
+            snapshot: snapshot.id,
+        };
+        let is_other = |event: &Event| event.deed != holds_it;
+        events
+            .links
+            .retain(|link| link.record().is_none_or(is_other));
+        let decisions = decide(&history, &events, soon);
+        let mut kept = decisions.iter().filter(|it| it.reason.keeps());
+        Ok(kept.any(|decision| decision.id == snapshot.id))
     }
 
     /// Releases a snapshot.
     ///
     /// # Errors
-    /// What the store says; another release goes on.
+    /// [`Error::HoldsUnread`] when it cannot be told what else is held: then nothing was changed. What is damaged in the
+    /// snapshot itself does not keep it from being released. What the store says; another release goes on.
     pub async fn release(&self, snapshot: &Snapshot, doer: &Doer) -> Result<HoldDone, Error> {
-        let was_so = !self.is_held(snapshot).await?;
-        if !was_so {
-            let deed = Deed::Release {
-                snapshot: snapshot.id,
-            };
-            self.append(&snapshot.table, deed, doer).await?;
-        }
-        if self.vault.file().lock_mode == LockMode::None {
-            return Ok(HoldDone {
-                was_so,
-                objects: None,
-                shared: 0,
-            });
-        }
-        let mut grips = Sorter::new(&self.temp)?;
-        self.grip(snapshot, true, &mut grips).await?;
-        for table in self.vault.tables().await? {
-            let held = held(&self.events(&table).await?);
-            if held.is_empty() {
-                continue;
+        let release = async || {
+            let is_held = self.held_since(snapshot).await?.is_some();
+            if is_held {
+                let deed = Deed::Release {
+                    snapshot: snapshot.id,
+                };
+                self.append(&snapshot.table, deed, doer).await?;
             }
-            let history = self.vault.history(&table, Bodies::new()).await?;
-            for other in &history.snapshots {
-                if held.contains_key(&other.id) {
-                    self.grip(other, false, &mut grips).await?;
-                }
-            }
+            Ok::<_, Error>(!is_held)
+        };
+        let mut done = HoldDone {
+            was_so: false,
+            objects: None,
+            shared: 0,
+            is_sure: true,
+        };
+        if !self.has_locks() {
+            done.was_so = release().await?;
+            return Ok(done);
         }
-        let (objects, shared) = self.set(grips, false).await?;
-        Ok(HoldDone {
-            was_so,
-            objects: Some(objects),
-            shared,
-        })
+        let mut held = self.held_anywhere().await?;
+        let (mut grips, damage) = self.what_goes(snapshot, &held).await?;
+        done.was_so = release().await?;
+        loop {
+            let (objects, shared) = self.pass(grips, Act::Release).await?;
+            (done.objects, done.shared) = (Some(objects), shared);
+            let then = self.held_anywhere().await?;
+            if then.contains_key(&snapshot.id) {
+                // Somebody else has held it since.
+                self.look_again(snapshot).await?;
+                break;
+            }
+            let others = held.keys().filter(|id| **id != snapshot.id);
+            if then.keys().eq(others) {
+                break;
+            }
+            held = then;
+            (grips, _) = self.what_goes(snapshot, &held).await?;
+        }
+        damage.map_or(Ok(done), Err)
     }
 
-    async fn is_held(&self, snapshot: &Snapshot) -> Result<bool, Error> {
+    /// What a snapshot needs and what all others that are held need, and why the former is not known in full.
+    async fn what_goes(
+        &self,
+        snapshot: &Snapshot,
+        held: &BTreeMap<SnapshotId, Snapshot>,
+    ) -> Result<(Sorter<Grip>, Option<Error>), Error> {
+        let mut grips = Sorter::new(&self.temp)?;
+        let damage = match self.grip(snapshot, true, &mut grips).await {
+            Ok(()) => None,
+            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => Some(error),
+            Err(error) => return Err(error),
+        };
+        for other in held.values().filter(|other| other.id != snapshot.id) {
+            let gripped = self.grip(other, false, &mut grips).await;
+            gripped.map_err(|error| unread(&other.table, error))?;
+        }
+        Ok((grips, damage))
+    }
+
+    /// Every snapshot that is held, of whatever table.
+    async fn held_anywhere(&self) -> Result<BTreeMap<SnapshotId, Snapshot>, Error> {
+        let mut snapshots = BTreeMap::new();
+        for table in self.vault.tables().await? {
+            let of_table = self.held_in(&table).await;
+            let of_table = of_table.map_err(|error| unread(&table, error))?;
+            snapshots.extend(of_table.into_iter().map(|snapshot| (snapshot.id, snapshot)));
+        }
+        Ok(snapshots)
+    }
+
+    async fn held_in(&self, table: &TableKey) -> Result<Vec<Snapshot>, Error> {
+        let events = self.events(table).await?;
+        if let Some(event) = events.iter().find(|it| it.deed.is_unreadable_retention()) {
+            return Err(Error::Damaged {
+                object: VaultKey::Event {
+                    table: table.clone(),
+                    seq: event.seq,
+                }
+                .to_string(),
+                what: format!("a {} that this tool cannot read", event.deed.name()),
+            });
+        }
+        let held = held(&events);
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut snapshots = self.vault.history(table, Bodies::new()).await?.snapshots;
+        snapshots.retain(|snapshot| held.contains_key(&snapshot.id));
+        Ok(snapshots)
+    }
+
+    fn has_locks(&self) -> bool {
+        self.vault.file().lock_mode != LockMode::None
+    }
+
+    async fn held_since(&self, snapshot: &Snapshot) -> Result<Option<Timestamp>, Error> {
         let events = self.events(&snapshot.table).await?;
-        Ok(held(&events).contains_key(&snapshot.id))
+        Ok(held(&events).remove(&snapshot.id).map(|(since, _)| since))
     }
 
     async fn events(&self, table: &TableKey) -> Result<Vec<Event>, Error> {
@@ -140,6 +294,12 @@ impl Holder {
     async fn append(&self, table: &TableKey, deed: Deed, doer: &Doer) -> Result<Event, Error> {
         let store = self.store.as_ref();
         self.vault.append_event(store, table, deed, doer).await
+    }
+
+    async fn needs(&self, snapshot: &Snapshot) -> Result<Sorter<Grip>, Error> {
+        let mut grips = Sorter::new(&self.temp)?;
+        self.grip(snapshot, true, &mut grips).await?;
+        Ok(grips)
     }
 
     /// Takes note of every object version that a snapshot needs, its record included.
@@ -158,7 +318,7 @@ impl Holder {
             version: snapshot.record_version.clone(),
             goes,
         })?;
-        let mut seen = HashSet::new();
+        let mut seen = Seen::new();
         let vault = self.vault.without_pages();
         each_reference(&vault, &snapshot.record, &mut seen, &mut |reference| {
             let (key, version) = place(reference);
@@ -168,12 +328,11 @@ impl Holder {
         .await
     }
 
-    /// Puts legal holds on what goes, or takes them off, unless it stays as well; how many of each.
-    async fn set(&self, grips: Sorter<Grip>, on: bool) -> Result<(u64, u64), Error> {
+    /// Does what is to be done with each object version; with what stays as well, that it is held. How many of each.
+    async fn pass(&self, grips: Sorter<Grip>, act: Act) -> Result<(u64, u64), Error> {
         let mut shared = 0;
         let mut last: Option<Grip> = None;
-        let mut failed = None;
-        let goes = grips.finish()?.filter_map(|grip| {
+        let acts = grips.finish()?.filter_map(|grip| {
             let grip = match grip {
                 Ok(grip) => grip,
                 Err(error) => return Some(Err(Error::from(error))),
@@ -182,42 +341,57 @@ impl Holder {
                 .replace(grip.clone())
                 .filter(|before| before.key == grip.key && before.version == grip.version);
             match before {
-                // Told already, or stays.
-                Some(before) => {
-                    shared += u64::from(grip.goes && !before.goes);
-                    None
+                Some(before) if grip.goes && !before.goes => {
+                    shared += 1;
+                    Some(Ok((grip, true)))
                 }
-                None => grip.goes.then_some(Ok(grip)),
+                Some(_) => None,
+                None => grip.goes.then_some(Ok((grip, false))),
             }
         });
-        let mut done = 0;
-        let mut sets = stream::iter(goes)
-            .map(|grip| async move {
-                let grip = grip?;
-                let version = grip.version.as_ref();
-                let set = self.store.set_hold(&grip.key, version, on).await;
-                match set {
-                    Ok(()) => Ok(1),
+        let done: u64 = stream::iter(acts)
+            .map(|next| async move {
+                let (grip, stays) = next?;
+                let this = if stays { Act::HoldAgain } else { act };
+                match self.act(&grip, this).await {
+                    Ok(()) => Ok(u64::from(!stays)),
                     // What is gone holds nothing any more.
-                    Err(error) if error.is_not_found() && !on => Ok(0),
+                    Err(error) if error.is_not_found() && act == Act::Release => Ok(0),
                     Err(error) => Err(lost(error)),
                 }
             })
-            .buffer_unordered(OBJECTS_AT_ONCE);
-        while let Some(set) = sets.next().await {
-            match set {
-                Ok(one) => done += one,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
+            .buffer_unordered(OBJECTS_AT_ONCE)
+            .try_fold(0, |sum, one| async move { Ok(sum + one) })
+            .await?;
+        Ok((done, shared))
+    }
+
+    async fn act(&self, grip: &Grip, act: Act) -> Result<(), StoreError> {
+        let (key, version) = (&grip.key, grip.version.as_ref());
+        if !self.has_locks() {
+            let there = self.vault.store().attributes(key, version).await;
+            return match there {
+                // In a plain copy of a vault objects have other versions.
+                Err(error) if error.is_not_found() => {
+                    let other = oldest_version(self.vault.store(), key).await?;
+                    other.map(|_| ()).ok_or(error)
                 }
-            }
+                there => there.map(|_| ()),
+            };
         }
-        drop(sets);
-        match failed {
-            Some(error) => Err(error),
-            None => Ok((done, shared)),
+        let is_done = act == Act::HoldAgain && self.store.is_held(key, version).await?;
+        if is_done {
+            return Ok(());
         }
+        let held = act != Act::Release;
+        self.store.set_hold(key, version, held).await
+    }
+}
+
+fn unread(table: &TableKey, error: Error) -> Error {
+    Error::HoldsUnread {
+        table: table.to_string(),
+        source: Box::new(error),
     }
 }
 

@@ -6,7 +6,9 @@
 //! writes down as a new plan what is useless and stands in none.
 //!
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
-//! follow: it is refused whole. What a survey read is never newer than what it listed, and what is listed and named by
+//! follow: it is refused whole. Two things are only told, because whoever may write can make them and nobody can undo
+//! them: an event that is out of sight or cannot be read keeps all snapshots of its own table and no others; and what a
+//! distrusted record leads to is kept as far as it can be followed. What a survey read is never newer than what it listed, and what is listed and named by
 //! nobody is looked at by age. That leaves the snapshot that is being taken just now and will name an object which is
 //! useless until then. A lock that it puts on it just now is not enough: a server may look at the locks of a whole batch
 //! first and delete then, as `MinIO` does. Time is what separates the two.
@@ -22,6 +24,14 @@
 //!   less than two days is published by then.
 //! - A folder needs none of this: whoever prunes it has it for himself.
 //!
+//! **Holds.** A hold may come while a survey is carried out. So before each batch of deletions, and after the last one,
+//! the events of every table that has a snapshot which is not kept are looked for once more: when one came, nothing more
+//! is deleted. What was under way just then is the hold's to tell; see [`hold`](super::hold).
+//!
+//! **Names.** In a bucket without object versions a deletion means whatever lies under the key when it is carried out:
+//! that may have been put there since the survey, after another prune or the first attempt of the very same call had
+//! deleted what the survey saw. Nothing is marked or deleted there, unless nobody else uses the vault.
+//!
 //! **Crashes.** Deleting is idempotent and goes from manifests down to files, so what is left of an expired snapshot
 //! after a kill is collected by the next run from the same plan. A plan is one object, put whole; a run that died before
 //! it put one leaves no trace. Records, events, plans, sets and `vault.json` are never deleted, nor is what is not a key
@@ -32,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::Vault;
 use crate::error::Error;
@@ -39,7 +50,7 @@ use crate::format::{Garbage, LockMode, PlanRow, TableKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::keep::Decision;
 use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
-use crate::sort::{Sorted, Sorter};
+use crate::sort::Sorted;
 use crate::store::PruneStore;
 
 mod facts;
@@ -48,7 +59,8 @@ mod references;
 mod survey;
 mod sweep;
 
-pub(super) use references::{each_reference, place};
+pub(super) use references::{Seen, each_reference, place};
+pub(super) use survey::decide;
 
 /// Collects in one vault.
 #[derive(Debug, Clone)]
@@ -71,6 +83,11 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// Whether what has no object version can be deleted without a doubt about which object that is.
+    fn names_suffice(self, lock_mode: LockMode, keeps_versions: bool) -> bool {
+        self.is_alone || keeps_versions || lock_mode != LockMode::None
+    }
+
     /// How old an object has to be.
     fn min_age(self, lock_mode: LockMode) -> SignedDuration {
         match lock_mode {
@@ -89,6 +106,8 @@ pub struct TableKept {
     pub name: String,
     /// About each of its snapshots, oldest first.
     pub decisions: Vec<Decision>,
+    /// Whether all of them are kept, whatever was decided: an event may be out of sight.
+    pub all_kept: bool,
 }
 
 /// Takes what is decided about tables, as it is decided.
@@ -153,10 +172,14 @@ impl From<&Garbage> for Why {
 #[derive(Debug)]
 pub struct Survey {
     now: Timestamp,
+    /// When `now` was.
+    begun: Instant,
+    /// Tables with snapshots that are not kept, and the next free slot of their events.
+    watched: Vec<(TableKey, u64)>,
     /// To be deleted now.
-    delete: Sorter<survey::Ranked>,
+    delete: survey::Rows,
     /// To be marked now.
-    mark: Sorter<survey::Ranked>,
+    mark: survey::Rows,
     /// The plans that name what is to be deleted.
     ripe: Vec<Id128>,
     /// What it counted.
@@ -204,6 +227,8 @@ pub struct Sums {
     pub unfinished: Amount,
     /// What is of no use and too young to be marked.
     pub young: Amount,
+    /// What is of no use and stays, because its name may be taken again.
+    pub nameless: Amount,
     /// What is marked now.
     pub mark: ByReason,
     /// What waits for its plan to be old enough.
@@ -212,6 +237,8 @@ pub struct Sums {
     pub locked: ByReason,
     /// What is deleted now.
     pub delete: ByReason,
+    /// What the owner should know, and what stops nothing.
+    pub findings: Vec<String>,
     /// Objects that are not the vault's, or so many on one key that they were not looked at; they stay.
     pub strangers: Strangers,
 }

@@ -158,6 +158,29 @@ fn while_a_prune_has_the_vault_no_snapshot_is_taken() {
 }
 
 #[test]
+fn while_a_prune_has_the_vault_nothing_changes_what_is_kept() {
+    let folder = small_lake();
+    let taken = ["snapshot", "lake/orders", "--json"];
+    let (_, rows, _) = deltavault(folder.path(), &taken);
+    let id = rows[0]["snapshot"].as_str().unwrap();
+    let vault = LocalStore::open(&folder.path().join("vault")).unwrap();
+    let commands: [&[&str]; 3] = [
+        &["hold", id],
+        &["release", id],
+        &["retire", "lake-orders", "--yes"],
+    ];
+    for words in commands {
+        let lock = vault.try_lock_exclusive().unwrap();
+        let (code, _, said) = deltavault(folder.path(), words);
+        assert_eq!(code, Some(1), "{words:?}");
+        assert!(said.contains("a prune is at work"), "{words:?}: {said}");
+        drop(lock);
+        let (code, _, said) = deltavault(folder.path(), words);
+        assert_eq!(code, Some(0), "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn a_plan_makes_nothing_where_a_table_was_dropped() {
     let folder = small_lake();
     deltavault(folder.path(), &["snapshot", "lake/orders"]);

@@ -72,6 +72,13 @@ impl Output {
                 amount(row.young)
             ))?;
         }
+        if row.nameless.objects > 0 {
+            self.print(format_args!(
+                "of no use, and left alone: {}. This bucket keeps no object versions, so a deletion could mean what was \
+                 put under the same name just now: turn its versioning on",
+                amount(row.nameless)
+            ))?;
+        }
         if row.unfinished.objects > 0 {
             self.print(format_args!(
                 "journals of unfinished runs: {}",
@@ -84,6 +91,9 @@ impl Output {
                 amount(row.strangers),
                 row.strangers_named.join(", ")
             ))?;
+        }
+        for finding in &row.findings {
+            self.print(format_args!("finding: {finding}"))?;
         }
         if row.delete.is_empty() && row.mark.is_empty() {
             self.print(format_args!("nothing to do"))?;
@@ -149,6 +159,12 @@ impl Output {
             (false, true) => "was not held",
         };
         self.print(format_args!("snapshot {id} of {} {state}", row.table))?;
+        if !row.sure {
+            self.print(format_args!(
+                "nothing else kept it, and a prune may have been deleting it: run the same command again in a quarter of \
+                 an hour, which tells whether all of it is there"
+            ))?;
+        }
         match row.objects {
             None => self.print(format_args!(
                 "this vault has no locks: the hold is an event that prune obeys, and nothing else enforces it"

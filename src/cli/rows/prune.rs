@@ -77,6 +77,8 @@ pub(crate) struct PrunePlanned {
     pub(crate) unfinished: AmountRow,
     /// Too young to be of no use.
     pub(crate) young: AmountRow,
+    /// Of no use, in a bucket without object versions, where nothing can be deleted safely.
+    pub(crate) nameless: AmountRow,
     /// To be marked.
     pub(crate) mark: Reasons,
     /// Marked, and waiting for the grace period to pass.
@@ -89,6 +91,8 @@ pub(crate) struct PrunePlanned {
     pub(crate) strangers: AmountRow,
     /// The first of those.
     pub(crate) strangers_named: Vec<String>,
+    /// What the owner should know, and what stops nothing.
+    pub(crate) findings: Vec<String>,
     /// Whether nothing is going to be done.
     pub(crate) dry_run: bool,
 }
@@ -129,6 +133,8 @@ pub(crate) struct HoldRow {
     pub(crate) objects: Option<u64>,
     /// Object versions that stay held for another snapshot.
     pub(crate) shared: u64,
+    /// Whether no prune can have been deleting what is held.
+    pub(crate) sure: bool,
 }
 
 /// A table was retired.

@@ -76,6 +76,7 @@ pub(super) async fn hold(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
+    let shared = open.share()?;
     let histories = open.vault.histories(|_| Bodies::default()).await?;
     let (history, snapshot) = find_snapshot(&histories, prefix.as_str())?;
     let temp = tempfile::tempdir().map_err(Error::Scratch)?;
@@ -98,6 +99,7 @@ pub(super) async fn hold(
             return Err(why.await);
         }
     };
+    drop(shared);
     context.output.hold_done(&HoldRow {
         table: history.name().to_owned(),
         snapshot: snapshot.id,
@@ -105,8 +107,13 @@ pub(super) async fn hold(
         was_so: done.was_so,
         objects: done.objects,
         shared: done.shared,
+        sure: done.is_sure,
     })?;
-    Ok(ExitCode::Done)
+    if done.is_sure {
+        Ok(ExitCode::Done)
+    } else {
+        Ok(ExitCode::Findings)
+    }
 }
 
 /// `retire`
@@ -115,6 +122,7 @@ pub(super) async fn retire(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
+    let shared = open.share()?;
     let table = open.find_table(&request.table).await?;
     if !request.yes {
         let name = table.name();
@@ -124,6 +132,7 @@ pub(super) async fn retire(
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
     let doer = doer(context.clock.now());
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &doer).await?;
+    drop(shared);
     context.output.retired(&RetireRow {
         table: table.name().to_owned(),
         was_so: !retired,
@@ -140,10 +149,14 @@ fn doer(now: Timestamp) -> Doer {
     }
 }
 
-/// What is not the vault's, and what the store refused without a lock that could be seen, is for the owner to know.
+/// What is not the vault's, what can never be deleted, and what the store refused without a lock that could be seen, is for the owner to know.
 fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     let refused = done.map_or(0, |done| done.refused.objects);
-    if sums.strangers.amount.objects > 0 || refused > 0 {
+    if !sums.findings.is_empty()
+        || sums.strangers.amount.objects > 0
+        || sums.nameless.objects > 0
+        || refused > 0
+    {
         ExitCode::Findings
     } else {
         ExitCode::Done
@@ -164,7 +177,7 @@ fn table_row(kept: TableKept) -> PruneTable {
         .iter()
         .map(|decision| PruneSnapshot {
             snapshot: decision.id,
-            kept: decision.reason.keeps(),
+            kept: decision.reason.keeps() || kept.all_kept,
             reason: decision.reason.to_string(),
         })
         .collect();
@@ -203,12 +216,14 @@ fn planned_row(sums: &Sums, dry_run: bool) -> PrunePlanned {
         needed: amount(sums.needed),
         unfinished: amount(sums.unfinished),
         young: amount(sums.young),
+        nameless: amount(sums.nameless),
         mark: reasons(&sums.mark),
         waits: reasons(&sums.waits),
         locked: reasons(&sums.locked),
         delete: reasons(&sums.delete),
         strangers: amount(sums.strangers.amount),
         strangers_named: sums.strangers.first.clone(),
+        findings: sums.findings.clone(),
         dry_run,
     }
 }

@@ -30,11 +30,11 @@ pub(super) async fn delete_versions(
 ) -> Result<Vec<Deletion>, StoreError> {
     let mut outcomes = Vec::with_capacity(objects.len());
     for batch in objects.chunks(BATCH) {
-        let mut refused = delete_batch(store, batch).await?;
+        let refused = delete_batch(store, batch).await?;
         let mut said = Vec::with_capacity(batch.len());
         for (key, version) in batch {
-            let named = (store.full(key), id_of(version.as_ref()));
-            said.push((key.clone(), version.clone(), refused.remove(&named)));
+            let detail = refused.detail(store.full(key), id_of(version.as_ref()));
+            said.push((key.clone(), version.clone(), detail));
         }
         let batch: Vec<Deletion> = stream::iter(said)
             .map(|(key, version, said)| async move {
@@ -57,11 +57,35 @@ fn id_of(version: Option<&ObjectVersion>) -> String {
         .to_owned()
 }
 
-/// By full key and version: what the server said of those that it did not delete.
-async fn delete_batch(
-    store: &S3Store,
-    batch: &[Doomed],
-) -> Result<HashMap<(String, String), String>, StoreError> {
+/// By full key and version: what the server said of those that it did not delete. Where it names no version, any of the
+/// key may be the one.
+#[derive(Debug)]
+struct Refused(HashMap<(String, Option<String>), String>);
+
+impl Refused {
+    fn by(errors: &[aws_sdk_s3::types::Error]) -> Self {
+        let refused = errors.iter().map(|error| {
+            let key = error.key().unwrap_or_default().to_owned();
+            let version = error.version_id().filter(|id| !id.is_empty());
+            let code = error.code().unwrap_or("refused without a reason");
+            let detail = match error.message() {
+                Some(message) => format!("{code}: {}", message.trim_end_matches('.')),
+                None => code.to_owned(),
+            };
+            ((key, version.map(str::to_owned)), detail)
+        });
+        Self(refused.collect())
+    }
+
+    fn detail(&self, key: String, version: String) -> Option<String> {
+        let of_version = (key, Some(version));
+        let detail = self.0.get(&of_version);
+        let of_key = || self.0.get(&(of_version.0.clone(), None));
+        detail.or_else(of_key).cloned()
+    }
+}
+
+async fn delete_batch(store: &S3Store, batch: &[Doomed]) -> Result<Refused, StoreError> {
     let failed = |kind| match batch.first() {
         Some((key, _)) => store.failed("delete", key.as_str(), kind),
         None => store.failed("delete", "", kind),
@@ -94,25 +118,14 @@ async fn delete_batch(
         // The whole batch, for a right that every one of it would need.
         Err(kind @ StoreErrorKind::Denied { .. }) => {
             let all = batch.iter().map(|(key, version)| {
-                let named = (store.full(key), id_of(version.as_ref()));
+                let named = (store.full(key), Some(id_of(version.as_ref())));
                 (named, kind.to_string())
             });
-            return Ok(all.collect());
+            return Ok(Refused(all.collect()));
         }
         Err(kind) => return Err(failed(kind)),
     };
-    let refused = answer.errors().iter().map(|error| {
-        let key = error.key().unwrap_or_default().to_owned();
-        let version = error.version_id().filter(|id| !id.is_empty());
-        let version = version.unwrap_or(answer::NULL_VERSION).to_owned();
-        let code = error.code().unwrap_or("refused without a reason");
-        let detail = match error.message() {
-            Some(message) => format!("{code}: {}", message.trim_end_matches('.')),
-            None => code.to_owned(),
-        };
-        ((key, version), detail)
-    });
-    Ok(refused.collect())
+    Ok(Refused::by(answer.errors()))
 }
 
 async fn what_is_left(
@@ -278,4 +291,36 @@ pub(super) async fn is_held(
     };
     let status = hold.legal_hold().and_then(|hold| hold.status());
     Ok(status == Some(&Status::On))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_names_no_version_is_about_every_version_of_its_key() {
+        let error = |key: &str, version: Option<&str>| {
+            let error = aws_sdk_s3::types::Error::builder().key(key).code("No");
+            error.set_version_id(version.map(str::to_owned)).build()
+        };
+        let refused = Refused::by(&[
+            error("a", None),
+            error("b", Some("1")),
+            error("c", Some("")),
+        ]);
+        let said = |key: &str, version: &str| {
+            let detail = refused.detail(key.to_owned(), version.to_owned());
+            detail.is_some()
+        };
+        for (key, version, expected) in [
+            ("a", "1", true),
+            ("a", answer::NULL_VERSION, true),
+            ("b", "1", true),
+            ("b", "2", false),
+            ("c", "1", true),
+            ("d", "1", false),
+        ] {
+            assert_eq!(said(key, version), expected, "{key} {version}");
+        }
+    }
 }

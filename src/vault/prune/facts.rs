@@ -43,6 +43,10 @@ pub(super) enum What {
         version: Option<ObjectVersion>,
         size: u64,
     },
+    Spared {
+        version: Option<ObjectVersion>,
+        size: u64,
+    },
     Expired {
         version: Option<ObjectVersion>,
         size: u64,
@@ -179,17 +183,15 @@ impl<'a> Gather<'a> {
 
 /// Adds what is known, where it says anything new: thousands of snapshots may name one pack.
 fn take(facts: &mut KeyFacts, what: What) {
-    match what {
-        What::Kept { version, size } => {
-            let named = Named {
-                version,
-                size,
-                by: By::Kept,
-            };
-            if !facts.named.contains(&named) {
-                facts.named.push(named);
-            }
+    let mut needed = |version, size, by| {
+        let named = Named { version, size, by };
+        if !facts.named.contains(&named) {
+            facts.named.push(named);
         }
+    };
+    match what {
+        What::Kept { version, size } => needed(version, size, By::Kept),
+        What::Spared { version, size } => needed(version, size, By::Spared),
         What::Expired {
             version,
             size,
@@ -203,10 +205,11 @@ fn take(facts: &mut KeyFacts, what: What) {
                 locked_until,
             };
             // Facts come sorted: the last one of a version expired last.
-            let last = facts
-                .named
-                .last_mut()
-                .filter(|last| last.version == version && last.size == size && last.by != By::Kept);
+            let last = facts.named.last_mut().filter(|last| {
+                last.version == version
+                    && last.size == size
+                    && matches!(last.by, By::Expired { .. })
+            });
             match last {
                 Some(last) => last.by = later(&last.by, by),
                 None => facts.named.push(Named { version, size, by }),
@@ -241,6 +244,6 @@ fn later(one: &By, other: By) -> By {
             since,
             locked_until: locked_until.max(*seen),
         },
-        (By::Kept | By::Expired { .. }, other) => other,
+        (By::Kept | By::Spared | By::Expired { .. }, other) => other,
     }
 }

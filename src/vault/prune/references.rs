@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 
 use crate::error::Error;
 use crate::format::{Entry, PageRef, Placement, Record, Reference};
-use crate::ids::{ObjectKey, ObjectVersion};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::vault::Vault;
 
 /// An object version.
@@ -16,22 +16,30 @@ pub(in crate::vault) fn place(reference: &Reference) -> Place {
     (reference.key.clone(), reference.version.clone())
 }
 
+/// An object as a reference names it. Another one may give the same place another digest or size: a lie, and what it
+/// leads to is not what the honest one leads to.
+pub(in crate::vault) type Seen = HashSet<(Place, Digest, u64)>;
+
+fn whole(reference: &Reference) -> (Place, Digest, u64) {
+    (place(reference), reference.sha256, reference.size)
+}
+
 /// Calls `each` with what a record leads to: manifest, pages, files. `seen` holds the manifests and pages that were read
 /// before; they are not read again, and what they name is not told again.
 pub(in crate::vault) async fn each_reference(
     vault: &Vault,
     record: &Record,
-    seen: &mut HashSet<Place>,
+    seen: &mut Seen,
     each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
 ) -> Result<(), Error> {
-    if seen.contains(&place(&record.manifest)) {
+    if seen.contains(&whole(&record.manifest)) {
         return Ok(());
     }
     let manifest = vault.manifest(record).await?;
     each(&record.manifest)?;
     let mut fresh: Vec<PageRef> = Vec::new();
     for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
-        if !seen.contains(&place(&page.page)) {
+        if !seen.contains(&whole(&page.page)) {
             fresh.push(page.clone());
         }
     }
@@ -43,16 +51,16 @@ pub(in crate::vault) async fn each_reference(
         };
         each(&page.page)?;
         // The files of a pack follow each other mostly; each pack is told once a page.
-        let mut told: HashSet<(&ObjectKey, Option<&ObjectVersion>)> = HashSet::new();
+        let mut told: HashSet<(&ObjectKey, Option<&ObjectVersion>, u64)> = HashSet::new();
         for reference in entries.iter().filter_map(reference_of) {
-            if told.insert((&reference.key, reference.version.as_ref())) {
+            if told.insert((&reference.key, reference.version.as_ref(), reference.size)) {
                 each(reference)?;
             }
         }
-        seen.insert(place(&page.page));
+        seen.insert(whole(&page.page));
     }
     // Last: a manifest counts as read when all of it was.
-    seen.insert(place(&record.manifest));
+    seen.insert(whole(&record.manifest));
     Ok(())
 }
 

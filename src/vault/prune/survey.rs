@@ -5,21 +5,24 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::facts::{Fact, Gather, Gathered, What, rank};
-use super::references::Place;
+use super::references::{Place, Seen};
 use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why, each_reference};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Chain, LedgerFinding};
 use crate::format::prune_plan::PLAN_LIMIT;
-use crate::format::{Event, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout};
+use crate::format::{
+    Event, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
+};
 use crate::ids::{Id128, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{self, Candidate, Decision};
 use crate::plan::prune::{PLAN_LIFE, Rules, Verdict, judge};
 use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
-use crate::store::{ListedVersion, read_all};
+use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
 
 /// Things that stand in the way which are named.
@@ -33,9 +36,13 @@ struct Reading<'a, 'f> {
     now: Timestamp,
     told: &'a mut Told<'f>,
     facts: Sorter<Fact>,
-    /// Hashes of the manifests that lie in the vault.
+    /// Hashes of the manifests that lie in the vault, with and without their versions.
     manifests: HashSet<u64>,
+    /// When the newest of the manifests and plans was put, and whether it has an object version: whether the bucket
+    /// keeps versions now, whatever it did when other objects were put.
+    newest: Option<(Timestamp, bool)>,
     heads: BTreeMap<Id128, u64>,
+    watched: Vec<(TableKey, u64)>,
     sums: Sums,
     obstacles: Vec<String>,
 }
@@ -52,6 +59,7 @@ impl Pruner {
         now: Timestamp,
         told: &mut Told<'_>,
     ) -> Result<Survey, Error> {
+        let begun = Instant::now();
         let mut reading = Reading {
             vault: self.vault.without_pages(),
             pruner: self,
@@ -59,7 +67,9 @@ impl Pruner {
             told,
             facts: Sorter::new(&self.temp)?,
             manifests: HashSet::new(),
+            newest: None,
             heads: BTreeMap::new(),
+            watched: Vec::new(),
             sums: Sums::default(),
             obstacles: Vec::new(),
         };
@@ -69,13 +79,25 @@ impl Pruner {
         }
         reading.refuse()?;
         let ripe = reading.plans(patience.grace).await?;
+        let lock_mode = self.vault.file().lock_mode;
+        let keeps_versions = reading.newest.is_some_and(|(_, has_version)| has_version);
         let rules = Rules {
             now,
             grace: patience.grace,
-            min_age: patience.min_age(self.vault.file().lock_mode),
+            min_age: patience.min_age(lock_mode),
+            names_suffice: patience.names_suffice(lock_mode, keeps_versions),
             heads: std::mem::take(&mut reading.heads),
         };
-        reading.judge(&rules, ripe).await
+        let (delete, mark) = reading.judge(&rules).await?;
+        Ok(Survey {
+            now,
+            begun,
+            watched: reading.watched,
+            delete,
+            mark,
+            ripe,
+            sums: reading.sums,
+        })
     }
 }
 
@@ -100,36 +122,77 @@ impl Reading<'_, '_> {
         let mut listing = vault.store().list_versions("manifests/", None);
         while let Some(row) = listing.try_next().await? {
             if let ListedVersion::Object(object) = row {
+                self.see(&object);
                 let place = (object.key, object.version);
                 self.manifests.insert(hash(&place));
+                self.manifests.insert(hash(&(place.0, None)));
             }
         }
         Ok(())
     }
 
+    /// Takes note of whether an object has a version, if it is the newest of those that were seen.
+    fn see(&mut self, object: &Attributes) {
+        let seen = (object.last_modified, object.version.is_some());
+        self.newest = self.newest.max(Some(seen));
+    }
+
     /// Decides about the snapshots of a table, and takes note of what they name.
     async fn table(&mut self, table: &TableKey) -> Result<(), Error> {
         let history = self.vault.history(table, Bodies::new()).await?;
-        let events = self.vault.events(table).await?;
+        let (events, doubts) = match self.vault.events(table).await {
+            Ok(events) => {
+                let doubts = doubts(&events);
+                (events, doubts)
+            }
+            Err(Error::Ledger(error)) => (
+                Chain {
+                    links: Vec::new(),
+                    next_free: 1,
+                    findings: Vec::new(),
+                },
+                vec![error.to_string()],
+            ),
+            Err(error) => return Err(error),
+        };
         let name = history.name().to_owned();
-        for what in obstacles(&history, &events) {
+        for what in obstacles(&history) {
             self.obstacle(format!("{name}: {what}"));
         }
+        if history.snapshots.is_empty() && !events.links.is_empty() {
+            self.events_alone(table);
+        }
+        for doubt in &doubts {
+            let kept = "a hold may be out of sight, so all of its snapshots are kept";
+            let finding = format!("{name}: events: {doubt}: {kept}");
+            self.sums.findings.push(finding);
+        }
+        let all_kept = !doubts.is_empty();
         let newest = history.snapshots.last().map(|snapshot| snapshot.seq);
         let newer = history.newer.last().map(|newer| newer.seq);
         self.heads
             .insert(table.hash(), newest.max(newer).unwrap_or_default());
         let decisions = decide(&history, &events, self.now);
         self.sums.tables += 1;
-        let mut seen: HashSet<Place> = HashSet::new();
+        if !all_kept && decisions.iter().any(|it| !it.reason.keeps()) {
+            self.watched.push((table.clone(), events.next_free));
+        }
+        let mut seen = Seen::new();
         let mut newest_first: Vec<(&Snapshot, &Decision)> =
             history.snapshots.iter().zip(&decisions).rev().collect();
-        // Kept ones first: what they name is told once and as needed.
-        newest_first.sort_by_key(|(_, decision)| !decision.reason.keeps());
+        // What is told once is told as it is needed most.
+        let rank = |(snapshot, decision): &(&Snapshot, &Decision)| {
+            let keeps = decision.reason.keeps();
+            (!keeps, snapshot.is_distrusted)
+        };
+        newest_first.sort_by_key(rank);
         for (snapshot, decision) in newest_first {
             if decision.reason.keeps() {
                 self.sums.kept += 1;
                 self.kept(&name, snapshot, &mut seen).await?;
+            } else if all_kept {
+                self.sums.kept += 1;
+                self.spared(&name, snapshot, &mut seen).await?;
             } else {
                 self.sums.expired += 1;
                 self.expired(snapshot, decision.free_since, &mut seen)
@@ -140,20 +203,36 @@ impl Reading<'_, '_> {
             table: table.clone(),
             name,
             decisions,
+            all_kept,
         })
+    }
+
+    /// Takes note that a table has events and no record that they could be about.
+    fn events_alone(&mut self, table: &TableKey) {
+        let what = format!("{table}: there are events, but no record that they could be about");
+        match self.vault.file().lock_mode {
+            // Whoever may write events can put one anywhere. No record can be gone that was promised or held.
+            LockMode::Governance | LockMode::Compliance => self.sums.findings.push(what),
+            LockMode::None => self.obstacle(format!(
+                "{what}; bring its records back, or remove the events when there never were any"
+            )),
+        }
     }
 
     async fn kept(
         &mut self,
         name: &str,
         snapshot: &Snapshot,
-        seen: &mut HashSet<Place>,
+        seen: &mut Seen,
     ) -> Result<(), Error> {
+        let is_distrusted = snapshot.is_distrusted;
         let facts = &mut self.facts;
         let mut each = |reference: &Reference| {
-            let what = What::Kept {
-                version: reference.version.clone(),
-                size: reference.size,
+            let (version, size) = (reference.version.clone(), reference.size);
+            let what = if is_distrusted {
+                What::Spared { version, size }
+            } else {
+                What::Kept { version, size }
             };
             push(facts, reference, what)
         };
@@ -161,7 +240,42 @@ impl Reading<'_, '_> {
             Ok(()) => Ok(()),
             Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
                 let id = snapshot.id.short();
-                self.obstacle(format!("{name}: snapshot {id}: {error}"));
+                let what = format!("{name}: snapshot {id}: {error}");
+                if is_distrusted {
+                    // Whoever forges a record can have it lead nowhere.
+                    let finding = format!("{what}: it is distrusted, and not waited for");
+                    self.sums.findings.push(finding);
+                } else {
+                    let remedy = "when it is a forgery, `snapshot --distrust` it";
+                    self.obstacle(format!("{what}; {remedy}"));
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes note of what a snapshot names that nothing is known to keep, and that may be held: unless it was collected.
+    async fn spared(
+        &mut self,
+        name: &str,
+        snapshot: &Snapshot,
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        let (manifest, _) = super::place(&snapshot.record.manifest);
+        if !self.manifests.contains(&hash(&(manifest, None))) {
+            return Ok(());
+        }
+        let facts = &mut self.facts;
+        let mut each = |reference: &Reference| {
+            let (version, size) = (reference.version.clone(), reference.size);
+            push(facts, reference, What::Spared { version, size })
+        };
+        match each_reference(&self.vault, &snapshot.record, seen, &mut each).await {
+            Ok(()) => Ok(()),
+            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
+                let id = snapshot.id.short();
+                self.obstacle(format!("{name}: snapshot {id} may be held: {error}"));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -173,7 +287,7 @@ impl Reading<'_, '_> {
         &mut self,
         snapshot: &Snapshot,
         since: Timestamp,
-        seen: &mut HashSet<Place>,
+        seen: &mut Seen,
     ) -> Result<(), Error> {
         let manifest = super::place(&snapshot.record.manifest);
         if !self.manifests.contains(&hash(&manifest)) {
@@ -207,6 +321,7 @@ impl Reading<'_, '_> {
             let ListedVersion::Object(object) = row else {
                 continue;
             };
+            self.see(&object);
             // What was put on top of a plan is none.
             if last.replace(object.key.clone()).as_ref() == Some(&object.key) {
                 continue;
@@ -247,7 +362,7 @@ impl Reading<'_, '_> {
     }
 
     /// Merges what is named with what lies there, and decides about each version of each key.
-    async fn judge(mut self, rules: &Rules, ripe: Vec<Id128>) -> Result<Survey, Error> {
+    async fn judge(&mut self, rules: &Rules) -> Result<(Rows, Rows), Error> {
         let temp = &self.pruner.temp;
         let facts = std::mem::replace(&mut self.facts, Sorter::new(temp)?);
         let (mut delete, mut mark) = (Sorter::new(temp)?, Sorter::new(temp)?);
@@ -278,21 +393,15 @@ impl Reading<'_, '_> {
             }
         }
         self.refuse()?;
-        Ok(Survey {
-            now: self.now,
-            delete,
-            mark,
-            ripe,
-            sums: self.sums,
-        })
+        Ok((delete, mark))
     }
 
     fn count(
         &mut self,
         size: u64,
         verdict: Verdict,
-        delete: &mut Sorter<Ranked>,
-        mark: &mut Sorter<Ranked>,
+        delete: &mut Rows,
+        mark: &mut Rows,
     ) -> Result<(), Error> {
         let sums = &mut self.sums;
         let add = |to: &mut BTreeMap<Why, Amount>, row: &PlanRow| {
@@ -302,6 +411,7 @@ impl Reading<'_, '_> {
             Verdict::Needed => sums.needed.add(size),
             Verdict::Unfinished => sums.unfinished.add(size),
             Verdict::Young => sums.young.add(size),
+            Verdict::Nameless => sums.nameless.add(size),
             Verdict::Waits(row) => add(&mut sums.waits, &row),
             Verdict::Locked(row) => add(&mut sums.locked, &row),
             Verdict::Mark(row) => {
@@ -316,6 +426,9 @@ impl Reading<'_, '_> {
         Ok(())
     }
 }
+
+/// What is to be deleted, or to be marked.
+pub(super) type Rows = Sorter<Ranked>;
 
 /// A row in the order in which rows are deleted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -347,32 +460,32 @@ fn push(facts: &mut Sorter<Fact>, reference: &Reference, what: What) -> Result<(
 }
 
 /// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
-fn obstacles(history: &History, events: &Chain<Event>) -> Vec<String> {
-    let findings = |of: &str, findings: &[LedgerFinding]| {
-        // As `verify` judges them: a scar that names what is not there may be the newest snapshot.
-        let problems = findings.iter().map(|finding| ledger_problem(finding).1);
-        let damage = problems.filter(|problem| problem.severity == Severity::Damage);
-        damage
-            .map(|problem| format!("{of}: {}", problem.what))
-            .collect::<Vec<String>>()
-    };
-    let mut found = findings("ledger", &history.findings);
-    found.extend(findings("events", &events.findings));
+fn obstacles(history: &History) -> Vec<String> {
+    let mut found: Vec<String> = damage(&history.findings)
+        .map(|what| format!("ledger: {what}"))
+        .collect();
     let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
     found.extend(newer.map(|newer| newer.error.to_string()));
+    found
+}
+
+/// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
+fn doubts(events: &Chain<Event>) -> Vec<String> {
+    let mut found: Vec<String> = damage(&events.findings).collect();
     for event in events.links.iter().filter_map(|link| link.record()) {
         if event.deed.is_unreadable_retention() {
-            found.push(format!(
-                "event {}: a {} that this tool cannot read",
-                event.seq,
-                event.deed.name()
-            ));
+            let (seq, deed) = (event.seq, event.deed.name());
+            found.push(format!("event {seq}: a {deed} that this tool cannot read"));
         }
     }
-    if history.snapshots.is_empty() && !events.links.is_empty() {
-        found.push("there are events, but no record that they could be about".to_owned());
-    }
     found
+}
+
+/// As `verify` judges them: a scar that names what is not there may be the newest snapshot.
+fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String> {
+    let problems = findings.iter().map(|finding| ledger_problem(finding).1);
+    let damage = problems.filter(|problem| problem.severity == Severity::Damage);
+    damage.map(|problem| problem.what)
 }
 
 /// Decides about every snapshot of a table.

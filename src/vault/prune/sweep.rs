@@ -8,12 +8,12 @@ use super::survey::Ranked;
 use super::{Amount, PruneDone, Pruner, Survey, Why};
 use crate::error::Error;
 use crate::format::prune_plan::PLAN_ROWS;
-use crate::format::{LockMode, PlanRow, PrunePlan, VaultKey};
+use crate::format::{LockMode, PlanRow, PrunePlan, TableKey, VaultKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::retention::check_clock;
 use crate::store::{Deletion, Doomed, Payload, StoreError, StoreErrorKind, local_path};
 use crate::vault::events::Doer;
-use crate::vault::oldest_version;
+use crate::vault::{Shelf, oldest_version};
 
 /// Object versions that are deleted by one call.
 const BATCH: usize = 1000;
@@ -28,10 +28,10 @@ impl Pruner {
     /// Deletes what the survey found to be deleted, and puts plans for what it found to be marked.
     ///
     /// # Errors
-    /// What the store says, and a clock that is wrong: nothing is deleted then. What was done stays done, and a later
-    /// run goes on.
+    /// A clock that is wrong: nothing is deleted then. [`Error::EventsMeanwhile`] when an event came that this survey
+    /// did not read: it may be a hold. What the store says. What was done stays done, and a later run goes on.
     pub async fn carry_out(&self, survey: Survey, doer: &Doer) -> Result<PruneDone, Error> {
-        let begun = Instant::now();
+        let (now, begun) = (survey.now, survey.begun);
         let mut done = PruneDone::default();
         let plan = || {
             PrunePlan::new(
@@ -47,10 +47,12 @@ impl Pruner {
                 ..plan()
             };
             // Before the first deletion: the store's clock has to agree that it is time.
-            self.put_plan(plan, survey.now, begun).await?;
+            self.put_plan(plan, now, begun).await?;
             let mut rows = survey.delete.finish()?;
             loop {
                 let batch: Vec<Ranked> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+                // After the last one too: what was held meanwhile may have lost something.
+                self.nothing_new(&survey.watched, &done).await?;
                 if batch.is_empty() {
                     break;
                 }
@@ -69,10 +71,33 @@ impl Pruner {
                 marked.add(row.size);
             }
             let plan = PrunePlan { rows, ..plan() };
-            let id = self.put_plan(plan, survey.now, begun).await?;
+            let id = self.put_plan(plan, now, begun).await?;
             done.plans.push(id);
         }
         Ok(done)
+    }
+
+    /// Looks whether the events by which it was decided what is kept are still all there are.
+    async fn nothing_new(
+        &self,
+        watched: &[(TableKey, u64)],
+        done: &PruneDone,
+    ) -> Result<(), Error> {
+        let mut slots = stream::iter(watched.to_vec())
+            .map(|(table, next_free)| async move {
+                let slots = self.vault.slots(Shelf::Events(&table)).await?;
+                Ok::<_, Error>((table, slots.next_free() != next_free))
+            })
+            .buffered(LOOKS_AHEAD);
+        while let Some((table, is_new)) = slots.try_next().await? {
+            if is_new {
+                return Err(Error::EventsMeanwhile {
+                    table: table.to_string(),
+                    deleted: done.deleted.values().map(|amount| amount.objects).sum(),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn delete(&self, batch: Vec<Ranked>, done: &mut PruneDone) -> Result<(), Error> {

@@ -160,7 +160,8 @@ impl Verify<'_, '_> {
             let problem = Problem {
                 severity: Severity::Unchecked,
                 what: format!("a {} that this tool cannot read", event.deed.name()),
-                remedy: "use the deltavault that wrote it, or a newer one; until then `prune` deletes nothing",
+                remedy: "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
+                         snapshot of the table",
             };
             self.tell_alone(Some(table), &object(event.seq), problem)?;
         }

@@ -1,11 +1,23 @@
 //! Snapshots that somebody holds.
 
-use deltavault::ids::ObjectVersion;
-use deltavault::store::{HoldStore, ReadStore};
-use deltavault::vault::hold::held_of;
+use std::sync::{Arc, mpsc};
 
-use super::yard::{Place, Yard};
-use crate::support::fault_store::Fault;
+use deltavault::format::{LockMode, VaultKey};
+use deltavault::ids::{ObjectVersion, Timestamp};
+use deltavault::plan::choose::Snapshot;
+use deltavault::store::memory::MemoryStore;
+use deltavault::store::{HoldStore, Payload, ReadStore, WriteStore};
+use deltavault::vault::Vault;
+use deltavault::vault::hold::{HoldDone, Holder, SETTLED, held_of};
+use deltavault::vault::snapshot::SnapshotDone;
+use deltavault::{Error, ExitCode};
+use futures::FutureExt as _;
+use jiff::SignedDuration;
+use tokio::runtime::Handle;
+
+use super::race::RIPE;
+use super::yard::{Place, Yard, day, doer, needs};
+use crate::support::fault_store::{Call, Fault};
 
 async fn held(yard: &Yard) -> Vec<Place> {
     let mut held = Vec::new();
@@ -40,7 +52,7 @@ async fn what_is_held_outlives_its_promise_until_it_is_released() {
         }
         assert_eq!(yard.contents(&first).await.unwrap(), closure);
         if locked {
-            let needs = super::yard::needs(&yard.vault().await, &first.record).await;
+            let needs = needs(&yard.vault().await, &first.record).await;
             assert_eq!(held(&yard).await.len(), needs.len() + 1, "and its record");
         }
 
@@ -66,7 +78,7 @@ async fn a_release_leaves_alone_what_another_hold_covers() {
     let second = yard.take(1).await;
     yard.hold(&first, 2).await.unwrap();
     yard.hold(&second, 2).await.unwrap();
-    let needs = super::yard::needs(&yard.vault().await, &second.record).await;
+    let needs = needs(&yard.vault().await, &second.record).await;
     let done = yard.release(&first, 3).await.unwrap();
     assert!(done.shared > 0);
     let mut left = held(&yard).await;
@@ -83,7 +95,7 @@ async fn the_legal_hold_alone_stops_a_prune_that_knows_of_no_event() {
     yard.prune(31).await;
     // Killed between the bits and the event: not held, and yet nothing goes.
     let vault = yard.vault().await;
-    for (key, version) in super::yard::needs(&vault, &first.record).await.into_keys() {
+    for (key, version) in needs(&vault, &first.record).await.into_keys() {
         let version = version.as_ref();
         yard.store.set_hold(&key, version, true).await.unwrap();
     }
@@ -101,7 +113,7 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
         loop {
             let yard = Yard::locked().await;
             let first = yard.take(0).await;
-            let needs = super::yard::needs(&yard.vault().await, &first.record).await;
+            let needs = needs(&yard.vault().await, &first.record).await;
             let all = needs.len() + 1;
             yard.store.fail_call(k, fault);
             let killed = yard.hold(&first, 1).await;
@@ -141,7 +153,7 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
 async fn a_snapshot_that_is_not_whole_is_not_held() {
     let yard = Yard::locked().await;
     let first = yard.take(0).await;
-    let needs = super::yard::needs(&yard.vault().await, &first.record).await;
+    let needs = needs(&yard.vault().await, &first.record).await;
     let (key, version) = needs
         .keys()
         .find(|(key, _)| key.as_str().starts_with("blobs/"))
@@ -160,4 +172,266 @@ async fn a_snapshot_that_is_not_whole_is_not_held() {
             .is_empty()
     );
     assert!(inner.attributes(key, version.as_ref()).await.is_err());
+}
+
+async fn snapshot_of(yard: &Yard, done: &SnapshotDone) -> Snapshot {
+    let history = yard.history().await;
+    history.find(done.id).unwrap().unwrap().clone()
+}
+
+async fn hold_in(
+    store: MemoryStore,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<HoldDone, Error> {
+    let readable: Arc<dyn ReadStore> = Arc::new(store.clone());
+    let holder = Holder {
+        vault: Vault::open(readable).await?,
+        store: Arc::new(store),
+        temp: std::env::temp_dir(),
+    };
+    holder.hold(snapshot, &doer(now)).await
+}
+
+/// Holds a snapshot, past all counting, before the next call that `matches`; with `ignored` the server has looked at the
+/// legal holds of these before.
+fn held_before(
+    yard: &Yard,
+    snapshot: Snapshot,
+    ignored: Vec<Place>,
+    matches: fn(&Call) -> bool,
+) -> mpsc::Receiver<Result<HoldDone, Error>> {
+    let (told, held) = mpsc::channel();
+    let (inner, runtime) = (yard.store.inner().clone(), Handle::current());
+    yard.store.before_call(1, matches, move || {
+        async move {
+            let store = inner.clone();
+            let run = move || runtime.block_on(hold_in(store, &snapshot, day(RIPE)));
+            let done = tokio::task::spawn_blocking(run).await.unwrap();
+            told.send(done).unwrap();
+            for (key, version) in ignored {
+                inner.set_hold(&key, version.as_ref(), false).await.unwrap();
+            }
+        }
+        .boxed()
+    });
+    held
+}
+
+/// A vault in which everything that only its first snapshot needs is due.
+async fn due(locked: bool) -> (Yard, SnapshotDone) {
+    let mut yard = if locked {
+        Yard::locked().await
+    } else {
+        Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await
+    };
+    yard.is_alone = false;
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    yard.take(1).await;
+    assert!(yard.prune(RIPE - 4).await.marked() > 0);
+    yard.set_day(RIPE);
+    (yard, first)
+}
+
+/// Held between a prune's last look at the events and the batch that it deletes.
+async fn held_while_it_is_deleted(locked: bool) {
+    let (yard, first) = due(locked).await;
+    let vault = yard.vault().await;
+    let snapshot = snapshot_of(&yard, &first).await;
+    let places: Vec<Place> = needs(&vault, &first.record).await.into_keys().collect();
+    let ignored = if locked { places } else { Vec::new() };
+    let held = held_before(&yard, snapshot.clone(), ignored, |call| {
+        call.method == "delete_versions"
+    });
+    let error = yard.try_prune(RIPE).await.unwrap_err();
+    assert!(matches!(error, Error::EventsMeanwhile { .. }), "{error}");
+    // All of it was there when it was held, and nobody was told that it stays.
+    let done = held.try_recv().unwrap().unwrap();
+    assert!(!done.was_so && !done.is_sure, "{done:?}");
+    let later = day(RIPE) + SETTLED + SignedDuration::from_mins(1);
+    let store = || yard.store.inner().clone();
+    let error = hold_in(store(), &snapshot, later).await.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
+    let error = yard.try_prune(RIPE + 1).await.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
+    // What is damaged can be released, and then stands in nobody's way.
+    yard.release(&first, RIPE + 1).await.ok();
+    assert!(held_of(&vault, &yard.key()).await.unwrap().is_empty());
+    yard.prune(RIPE + 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_while_it_is_deleted_with_locks() {
+    held_while_it_is_deleted(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_while_it_is_deleted_without_locks() {
+    held_while_it_is_deleted(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_before_a_prune_looks_again_is_not_deleted() {
+    let (yard, first) = due(false).await;
+    let snapshot = snapshot_of(&yard, &first).await;
+    // It has read everything, and is about to say that it begins.
+    let held = held_before(&yard, snapshot.clone(), Vec::new(), |call| {
+        call.method == "put_new" && call.key.starts_with("prune/")
+    });
+    let before = yard.objects().await;
+    let error = yard.try_prune(RIPE).await.unwrap_err();
+    assert!(error.to_string().contains("may be a hold"), "{error}");
+    assert_eq!(yard.store.count("delete_versions"), 0);
+    held.try_recv().unwrap().unwrap();
+    let later = day(RIPE) + SETTLED + SignedDuration::from_mins(1);
+    let store = || yard.store.inner().clone();
+    let done = hold_in(store(), &snapshot, later).await.unwrap();
+    assert!(done.was_so && done.is_sure, "{done:?}");
+    assert_eq!(yard.prune(RIPE + 1).await.deleted(), 0);
+    assert_eq!(yard.objects().await, before);
+}
+
+#[tokio::test]
+async fn a_hold_that_something_is_deleted_under_is_taken_back() {
+    for locked in [false, true] {
+        let (yard, first) = due(locked).await;
+        let vault = yard.vault().await;
+        let doomed = needs(&vault, &first.record)
+            .await
+            .into_keys()
+            .find(|place| place.0.as_str().starts_with("blobs/"));
+        let (key, version) = doomed.unwrap();
+        let inner = yard.store.inner().clone();
+        yard.store.before_call(
+            1,
+            |call| call.method == "put_new" && call.key.contains("/events/"),
+            move || {
+                async move {
+                    // Its hold was not seen when the batch was looked at.
+                    if locked {
+                        let version = version.as_ref();
+                        inner.set_hold(&key, version, false).await.unwrap();
+                    }
+                    inner.delete_version(&key, &version.unwrap()).unwrap();
+                }
+                .boxed()
+            },
+        );
+        let error = yard.hold(&first, RIPE).await.unwrap_err();
+        assert!(matches!(error, Error::HeldTooLate { .. }), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Damage);
+        assert!(held_of(&vault, &yard.key()).await.unwrap().is_empty());
+        if locked {
+            assert_eq!(held(&yard).await, []);
+        }
+        yard.prune(RIPE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hold_is_sure_when_something_keeps_the_snapshot_for_another_hour() {
+    let mut yard = Yard::locked().await;
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    let second = yard.take(1).await;
+    let until = first.record.promise;
+    let hold = async |done: &SnapshotDone, now| {
+        let snapshot = snapshot_of(&yard, done).await;
+        yard.store.inner().set_now(now);
+        let store = yard.store.inner().clone();
+        let done = hold_in(store, &snapshot, now).await.unwrap();
+        yard.release_at(&snapshot, now).await.unwrap();
+        done.is_sure
+    };
+    let minutes = SignedDuration::from_mins;
+    assert!(hold(&first, until - minutes(61)).await);
+    assert!(!hold(&first, until - minutes(59)).await);
+    assert!(!hold(&first, day(RIPE)).await);
+    // The newest of its table.
+    assert!(hold(&second, day(RIPE)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_during_a_release_holds() {
+    // Before anything is taken off, and before what is taken off last.
+    let on: fn(&Call) -> bool = |call| call.method == "set_hold";
+    let record: fn(&Call) -> bool =
+        |call| call.method == "set_hold" && call.key.starts_with("tables/");
+    for moment in [on, record] {
+        let mut yard = Yard::locked().await;
+        let first = yard.take(0).await;
+        yard.table.append(1, super::yard::LARGE).await;
+        let second = yard.take(1).await;
+        yard.hold(&first, 2).await.unwrap();
+        let snapshot = snapshot_of(&yard, &second).await;
+        let done = held_before(&yard, snapshot, Vec::new(), moment);
+        yard.release(&first, 3).await.unwrap();
+        done.try_recv().unwrap().unwrap();
+        let vault = yard.vault().await;
+        let needed = needs(&vault, &second.record).await;
+        let held = held(&yard).await;
+        for place in needed.into_keys() {
+            assert!(held.contains(&place), "{place:?} is called held");
+        }
+        assert_eq!(
+            held_of(&vault, &yard.key()).await.unwrap().len(),
+            1,
+            "the second alone"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_release_during_a_hold_leaves_what_is_held() {
+    let mut yard = Yard::locked().await;
+    let first = yard.take(0).await;
+    yard.table.append(1, super::yard::LARGE).await;
+    let second = yard.take(1).await;
+    yard.hold(&first, 2).await.unwrap();
+    let snapshot = snapshot_of(&yard, &first).await;
+    let (inner, runtime) = (yard.store.inner().clone(), Handle::current());
+    // The second is held but for its event.
+    yard.store.before_call(
+        1,
+        |call| call.method == "put_new" && call.key.contains("/events/"),
+        move || {
+            async move {
+                let release = tokio::task::spawn_blocking(move || {
+                    runtime.block_on(super::yard::release_in(inner, &snapshot, day(3)))
+                });
+                release.await.unwrap().unwrap();
+            }
+            .boxed()
+        },
+    );
+    yard.hold(&second, 3).await.unwrap();
+    let held = held(&yard).await;
+    for place in needs(&yard.vault().await, &second.record).await.into_keys() {
+        assert!(held.contains(&place), "{place:?} is called held");
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_cannot_read_what_another_table_holds_changes_nothing() {
+    let yard = Yard::locked().await;
+    let first = yard.take(0).await;
+    yard.hold(&first, 1).await.unwrap();
+    let before = held(&yard).await;
+    let other = crate::support::world::request("s3://lake/other", 0).key;
+    let text = r#"{"at":"2026-02-01T00:00:00Z","deed":{"x":{}},"format":1,"principal":"p","requires":["nonsense"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
+    let name = other.to_string();
+    let key = VaultKey::Event {
+        table: other,
+        seq: 1,
+    };
+    let key = key.object_key().unwrap();
+    let payload = Payload::from_bytes(text);
+    yard.store.put_new(&key, &payload, None).await.unwrap();
+    let error = yard.release(&first, 2).await.unwrap_err();
+    assert!(error.to_string().contains(&name), "{error}");
+    assert_eq!(held(&yard).await, before);
+    let vault = yard.vault().await;
+    let is_held = held_of(&vault, &yard.key()).await.unwrap();
+    assert!(is_held.contains(&first.id));
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{FORMAT, Garbage, PlanRow, PrunePlan, VaultKey};
+use deltavault::format::manifest::Totals;
+use deltavault::format::{FORMAT, Garbage, LockMode, PlanRow, PrunePlan, VaultKey};
 use deltavault::ids::Id128;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
+use deltavault::store::memory::MemoryStore;
 use deltavault::store::{
     Attributes, Deletion, ListedVersion, NoteStore, Payload, PruneStore, ReadStore, RestoreStore,
 };
@@ -135,4 +137,31 @@ async fn forged_plan_that_names_everything_deletes_nothing_that_is_kept() {
         .iter()
         .filter(|it| it.key.as_str().contains("/ledger/"));
     assert_eq!(records.count(), 2);
+}
+
+#[tokio::test]
+async fn no_record_hides_what_another_manifest_names() {
+    let yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    let first = yard.take(0).await;
+    let closure = yard.table.closure().await;
+    let vault = yard.vault().await;
+    let mut manifest = vault.manifest(&first.record).await.unwrap();
+    manifest.log_pages.clear();
+    manifest.data_pages.clear();
+    manifest.totals = Totals::default();
+    manifest.delta_id = "x".repeat(2000);
+    let lie = Payload::from_bytes(manifest.encode().unwrap());
+    // The place is the honest one's, the bytes lie on top of it.
+    let mut forged = first.record.clone();
+    forged.manifest.sha256 = lie.sha256;
+    forged.manifest.size = lie.size;
+    yard.store
+        .inner()
+        .plant(&forged.manifest.key, manifest.encode().unwrap());
+    yard.forge(2, (1, first.id), forged).await;
+    for days in [12, 16] {
+        let pruned = yard.prune(days).await;
+        assert_eq!((pruned.deleted(), pruned.sums.kept), (0, 2));
+    }
+    assert_eq!(yard.contents(&first).await.unwrap(), closure);
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{LockMode, Record, TableKey};
-use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
+use deltavault::format::record::Previous;
+use deltavault::format::{LockMode, Record, TableKey, VaultKey};
+use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
-use deltavault::store::{HoldStore, ListedVersion, PruneStore, ReadStore, RestoreStore};
+use deltavault::store::{
+    HoldStore, ListedVersion, Payload, PruneStore, ReadStore, RestoreStore, WriteStore,
+};
 use deltavault::vault::events::Doer;
 use deltavault::vault::hold::{HoldDone, Holder};
 use deltavault::vault::prune::{Amount, Patience, PruneDone, Pruner, Sums};
@@ -182,6 +185,37 @@ impl Yard {
         holder.release(&snapshot, &doer(day(days))).await
     }
 
+    pub(crate) async fn release_at(
+        &self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<HoldDone, Error> {
+        release_in(self.store.inner().clone(), snapshot, now).await
+    }
+
+    /// Puts a record into slot `seq` with the snapshotter's keys, linked to one below it.
+    pub(crate) async fn forge(
+        &self,
+        seq: u64,
+        (previous, id): (u64, SnapshotId),
+        record: Record,
+    ) -> SnapshotId {
+        let previous = Previous {
+            seq: previous,
+            sha256: id.0,
+        };
+        let forged = Record {
+            previous: Some(previous),
+            seq,
+            ..record
+        };
+        let table = self.key();
+        let key = VaultKey::Record { table, seq }.object_key().unwrap();
+        let payload = Payload::from_bytes(forged.encode().unwrap());
+        self.store.put_new(&key, &payload, None).await.unwrap();
+        SnapshotId(payload.sha256)
+    }
+
     /// What a restore of a snapshot brings back.
     pub(crate) async fn contents(
         &self,
@@ -264,6 +298,21 @@ pub(crate) async fn prune_in(
     let sums = survey.sums.clone();
     let done = pruner.carry_out(survey, &doer(now)).await?;
     Ok(Pruned { sums, done })
+}
+
+/// Releases, past all counting.
+pub(crate) async fn release_in(
+    store: MemoryStore,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<HoldDone, Error> {
+    let readable: Arc<dyn ReadStore> = Arc::new(store.clone());
+    let holder = Holder {
+        vault: Vault::open(readable).await?,
+        store: Arc::new(store),
+        temp: std::env::temp_dir(),
+    };
+    holder.release(snapshot, &doer(now)).await
 }
 
 pub(crate) fn doer(now: Timestamp) -> Doer {

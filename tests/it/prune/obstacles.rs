@@ -1,0 +1,160 @@
+//! What anybody who takes snapshots can put into the way of a prune, and what of it stops more than it must.
+
+use deltavault::ExitCode;
+use std::sync::Arc;
+
+use deltavault::format::{Deed, LockMode, TableKey, VaultKey};
+use deltavault::ids::{Digest, Id128, SnapshotId};
+use deltavault::store::memory::MemoryStore;
+use deltavault::store::{Payload, ReadStore, WriteStore};
+use deltavault::vault::snapshot::SnapshotDone;
+
+use super::race::RIPE;
+use super::yard::{Yard, day, doer};
+use crate::support::world::{request, snapshotter, source};
+
+/// What expires on day 30, what is kept, and something that nothing needs.
+async fn grown(mut yard: Yard) -> (Yard, [SnapshotDone; 2]) {
+    let first = yard.take(0).await;
+    yard.rewrite().await;
+    let second = yard.take(1).await;
+    let orphan = VaultKey::blob(Digest::of(b"x"), None);
+    let payload = Payload::from_bytes("x");
+    let key = orphan.object_key().unwrap();
+    yard.store.put_new(&key, &payload, None).await.unwrap();
+    (yard, [first, second])
+}
+
+async fn put_event(yard: &Yard, table: TableKey, seq: u64, text: &str) {
+    let key = VaultKey::Event { table, seq }.object_key().unwrap();
+    let payload = Payload::from_bytes(text.to_owned());
+    yard.store.put_new(&key, &payload, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_told_keeps_its_own_table_and_nothing_else() {
+    let event = |deed: &str, requires: &str| {
+        format!(
+            r#"{{"at":"2026-02-01T00:00:00Z","deed":{deed},"format":1,"principal":"p","requires":[{requires}],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}}"#
+        )
+    };
+    for (seq, text, says) in [
+        (u64::MAX / 2, "x".to_owned(), "is empty"),
+        (2, "{}".to_owned(), "is empty"),
+        (1, event(r#"{"hold":{"set":"x"}}"#, ""), "cannot read"),
+        (1, event(r#"{"x":{}}"#, r#""nonsense""#), "cannot be read"),
+    ] {
+        let (yard, [first, _]) = grown(Yard::locked().await).await;
+        let before = yard.objects().await;
+        put_event(&yard, yard.key(), seq, &text).await;
+        yard.prune(RIPE - 4).await;
+        let pruned = yard.prune(RIPE).await;
+        assert_eq!(pruned.deleted(), 1, "the orphan alone: {says}");
+        assert_eq!(pruned.sums.expired, 0);
+        let findings = &pruned.sums.findings;
+        assert!(findings.iter().any(|it| it.contains(says)), "{findings:?}");
+        assert_eq!(yard.objects().await.len(), before.len() - 1);
+        yard.contents(&first).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_far_slot_does_not_stop_a_prune_for_ever() {
+    let (yard, [first, second]) = grown(Yard::locked().await).await;
+    yard.prune(RIPE - 4).await;
+    yard.prune(RIPE).await;
+    yard.holds_only(&[&second]).await;
+    // What was collected before cannot be kept any more, and stops nothing.
+    put_event(&yard, yard.key(), u64::MAX / 2, "x").await;
+    yard.prune(RIPE + 1).await;
+    yard.holds_only(&[&second]).await;
+    yard.contents(&first).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_may_be_held_and_cannot_be_followed_stops_everything() {
+    let (yard, [first, _]) = grown(Yard::plain().await).await;
+    put_event(&yard, yard.key(), 2, "x").await;
+    let manifest = &first.record.manifest.key;
+    yard.store.inner().flip_bit(manifest, None, 9).unwrap();
+    let error = yard.try_prune(RIPE).await.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
+    assert!(error.to_string().contains("may be held"), "{error}");
+}
+
+#[tokio::test]
+async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
+    let nobody = request("s3://lake/nobody", 0).key;
+    let deed = Deed::Retire { last: 1 };
+    let doer = doer(day(1));
+    let (yard, _) = grown(Yard::locked().await).await;
+    let vault = yard.vault().await;
+    let append = vault.append_event(&yard.store, &nobody, deed.clone(), &doer);
+    append.await.unwrap();
+    yard.prune(RIPE - 4).await;
+    let pruned = yard.prune(RIPE).await;
+    assert!(pruned.deleted() > 1);
+    assert!(pruned.sums.findings[0].contains("no record"));
+
+    // Without locks its records may be gone.
+    let vault = MemoryStore::without_locks("s3://vault");
+    let (yard, _) = grown(Yard::set(vault, LockMode::None).await).await;
+    let vault = yard.vault().await;
+    let append = vault.append_event(&yard.store, &nobody, deed, &doer);
+    append.await.unwrap();
+    let error = yard.try_prune(RIPE).await.unwrap_err();
+    assert!(
+        error.to_string().contains("bring its records back"),
+        "{error}"
+    );
+}
+
+/// Puts a record above the two with a manifest that is not there, promised for ever.
+async fn forged(yard: &Yard, second: &SnapshotDone) -> SnapshotId {
+    let mut forged = second.record.clone();
+    forged.promise = "9000-01-01T00:00:00Z".parse().unwrap();
+    let nowhere = format!("{}.00c0ffee", forged.manifest.key);
+    forged.manifest.key = nowhere.parse().unwrap();
+    forged.manifest.version = None;
+    yard.forge(3, (2, second.id), forged).await
+}
+
+async fn take_distrusting(yard: &Yard, id: SnapshotId) -> SnapshotDone {
+    yard.set_day(2);
+    let mut request = request(yard.live.uri(), 48);
+    request.run = Id128::from_bytes(rand::random());
+    request.distrust = vec![id];
+    let taker = snapshotter(Arc::new(yard.store.clone())).await.unwrap();
+    let live = source(Arc::new(yard.live.clone()));
+    taker.take(&live, &request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_distrusted_forgery_does_not_stop_a_prune_for_ever() {
+    let (yard, [first, second]) = grown(Yard::locked().await).await;
+    let forged = forged(&yard, &second).await;
+    let error = yard.try_prune(2).await.unwrap_err();
+    assert!(error.to_string().contains("--distrust"), "{error}");
+
+    let third = take_distrusting(&yard, forged).await;
+    yard.prune(RIPE - 4).await;
+    let pruned = yard.prune(RIPE).await;
+    let findings = &pruned.sums.findings;
+    assert!(findings[0].contains(&forged.short()), "{findings:?}");
+    yard.holds_only(&[&third]).await;
+    yard.contents(&third).await.unwrap();
+    yard.contents(&first).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_a_distrusted_record_leads_to_is_kept() {
+    let (mut yard, [_, second]) = grown(Yard::plain().await).await;
+    yard.rewrite().await;
+    let third = take_distrusting(&yard, second.id).await;
+    let before = super::yard::needs(&yard.vault().await, &second.record).await;
+    yard.prune(20).await;
+    yard.prune(24).await;
+    let lying = yard.objects().await;
+    assert!(before.keys().all(|place| lying.contains_key(place)));
+    yard.contents(&third).await.unwrap();
+}
