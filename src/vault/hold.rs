@@ -10,13 +10,13 @@
 //! still held. Whichever of event and second reading came first, the other one sees it. A release that cannot read what
 //! another table holds changes nothing.
 //!
-//! **Beside a prune.** A prune looks for new events before each batch of deletions, and stops. That leaves the one batch
-//! that was looked for before the event and is carried out after it: without locks nothing keeps it, and a server may
-//! look at the legal holds of a whole batch first and delete then, as `MinIO` does. Nothing of it can be what was kept
-//! until the event, because no survey had found that useless. So a hold of a snapshot that something keeps for another
+//! **Beside a prune.** A prune looks for new events before its first batch of deletions and every half minute from then
+//! on, and stops. That leaves the batches that are carried out before it looks again: without locks nothing keeps what is
+//! in them, and a server may look at the legal holds of a whole batch first and delete then, as `MinIO` does. Nothing in
+//! them can be what was kept until the event, because no survey had found that useless. So a hold of a snapshot that something keeps for another
 //! hour, by this machine's clock, is sure. Another one looks whether everything is still there after its event, takes the
 //! hold back where something is gone, and is else told to be unsure ([`HoldDone::is_sure`]): the same hold, once the
-//! batch must have ended ([`SETTLED`]), finds everything there, or names what is gone. What was held before that run it
+//! prune must have looked ([`SETTLED`]), finds everything there, or names what is gone. What was held before that run it
 //! leaves held: whether to release it is for its owner to say. In a folder the commands lock each other out.
 
 use std::collections::{BTreeMap, HashSet};
@@ -43,8 +43,8 @@ use crate::store::{HoldStore, NoteStore, StoreError, local_path};
 /// Objects that are held or released at a time.
 const OBJECTS_AT_ONCE: usize = 32;
 
-/// After this a batch of deletions that was under way has ended: a call is given up earlier, all its attempts and the
-/// difference of two clocks included.
+/// After this a prune that was under way has looked for new events and every call of before has ended: one is given up
+/// earlier, all its attempts and the difference of two clocks included.
 pub const SETTLED: SignedDuration = SignedDuration::from_mins(15);
 
 /// What something keeps for so long cannot have been found useless by any clock.

@@ -8,25 +8,27 @@
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
 //! follow: it is refused whole. Two things are only told, because whoever may write can make them and nobody can undo
 //! them: an event that is out of sight or cannot be read keeps all snapshots of its own table and no others; and what a
-//! distrusted record leads to is kept as far as it can be followed. What a survey read is never newer than what it listed, and what is listed and named by
-//! nobody is looked at by age. That leaves the snapshot that is being taken just now and will name an object which is
-//! useless until then. A lock that it puts on it just now is not enough: a server may look at the locks of a whole batch
-//! first and delete then, as `MinIO` does. Time is what separates the two.
+//! distrusted record leads to is kept as far as it can be followed. What a survey read is never newer than what it
+//! listed, and what is listed and named by nobody is looked at by age. That leaves the snapshot that is being taken just
+//! now and will name an object which is useless until then. A lock that it puts on it just now is not enough: a server
+//! may look at the locks of a whole batch first and delete then, as `MinIO` does. Time is what separates the two.
 //!
 //! - With locks, a run takes over only what is still locked for a day, and extends that at once: the store refuses to
-//!   delete it until long after. What references are taken over from a snapshot that is older is locked that long as
-//!   well, or the snapshot is the newest of a table that is in use, which is kept here; to lose it, another one would
-//!   have to be published, marked against and swept, grace period and all, while the run goes on. Even then the extension
-//!   fails on what is gone, and it is copied again.
+//!   delete it until long after. What it references again from an older snapshot is locked that long as well, and still
+//!   for an hour when it comes to extend and publish; else it begins anew without. Or that snapshot is the newest of a
+//!   table that is in use, which is kept here; to lose it, another one would have to be published, marked against and
+//!   swept, grace period and all, while the run goes on. Even then the extension fails on what is gone, and it is copied
+//!   again.
 //! - Without locks, a run takes over only from a base that is promised for two more days, from a journal of up to 7 days,
 //!   or an object of at most one day under the very name it wants. An object can be marked only when no kept snapshot
 //!   names it and it is 10 days old, and be deleted only by a later run that reads the ledger again: a snapshot that took
 //!   less than two days is published by then.
 //! - A folder needs none of this: whoever prunes it has it for himself.
 //!
-//! **Holds.** A hold may come while a survey is carried out. So before each batch of deletions, and after the last one,
-//! the events of every table that has a snapshot which is not kept are looked for once more: when one came, nothing more
-//! is deleted. What was under way just then is the hold's to tell; see [`hold`](super::hold).
+//! **Holds.** A hold may come while a survey is carried out. So before the first batch of deletions, every half minute
+//! from then on and after the last one, the events of every table that has a snapshot which is not kept are looked for
+//! once more: when one came, nothing more is deleted. What was under way just then is the hold's to tell; see
+//! [`hold`](super::hold).
 //!
 //! **Names.** In a bucket without object versions a deletion means whatever lies under the key when it is carried out:
 //! that may have been put there since the survey, after another prune or the first attempt of the very same call had

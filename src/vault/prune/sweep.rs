@@ -1,5 +1,7 @@
 //! Carries a survey out: deletes what ripe plans and the survey agree on, and writes down what is new.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -20,6 +22,9 @@ const BATCH: usize = 1000;
 
 /// Locks that are asked for at a time.
 const LOOKS_AHEAD: usize = 32;
+
+/// How often it is looked for new events: each look is a listing for every table of which something may be deleted.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How often a plan's random name may turn out to be taken.
 const NAMES_TRIED: usize = 3;
@@ -49,10 +54,14 @@ impl Pruner {
             // Before the first deletion: the store's clock has to agree that it is time.
             self.put_plan(plan, now, begun).await?;
             let mut rows = survey.delete.finish()?;
+            let mut looked: Option<Instant> = None;
             loop {
                 let batch: Vec<Ranked> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
                 // After the last one too: what was held meanwhile may have lost something.
-                self.nothing_new(&survey.watched, &done).await?;
+                if batch.is_empty() || looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+                    self.nothing_new(&survey.watched, &done).await?;
+                    looked = Some(Instant::now());
+                }
                 if batch.is_empty() {
                     break;
                 }

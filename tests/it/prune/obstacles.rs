@@ -1,8 +1,8 @@
 //! What anybody who takes snapshots can put into the way of a prune, and what of it stops more than it must.
 
-use deltavault::ExitCode;
 use std::sync::Arc;
 
+use deltavault::ExitCode;
 use deltavault::format::{Deed, LockMode, TableKey, VaultKey};
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::store::memory::MemoryStore;
