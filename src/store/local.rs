@@ -2,7 +2,8 @@
 //!
 //! An object is a file, its key the path below the root. Objects appear whole, durable and never in the place of
 //! another (see `place.rs`); which paths a key may become, and what becomes of symbolic links, is `root.rs`'s. There
-//! are no object versions (naming one finds nothing), no locks on objects and no attested SHA-256, and the tag is inode, size and
+//! are no object versions (naming one finds nothing), no locks on objects and no attested SHA-256, and the tag is
+//! inode, size and
 //! time of writing. A folder that is a vault holds read-only files; that guards against slips, not against malice.
 //!
 //! What object storage can and a folder cannot: keys with empty, `.` or `..` segments, names above 255 bytes, an

@@ -3,7 +3,8 @@
 //! In three steps. Each table's ledger is walked, and every manifest and page that a record names is read once
 //! and checked against the rules of [`crate::plan::verify`]. What the pages refer to goes through an external
 //! sort and is merged with one listing of the vault's objects. What the plan chooses is read again and hashed as
-//! it streams by, and its lock compared with the promises that rest on it. Memory holds something for each page, never for each file.
+//! it streams by, and its lock compared with the promises that rest on it. Memory holds something for each page, never
+//! for each file.
 //!
 //! Nothing that is damaged or unreadable stops the rest. Nothing but the vault is asked: no index, no
 //! configuration. What nothing else vouches for cannot be verified: the bytes of the newest record are only

@@ -149,7 +149,8 @@ fn doer(now: Timestamp) -> Doer {
     }
 }
 
-/// What is not the vault's, what can never be deleted, and what the store refused without a lock that could be seen, is for the owner to know.
+/// What is not the vault's, what can never be deleted, and what the store refused without a lock that could be seen, is
+/// for the owner to know.
 fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     let refused = done.map_or(0, |done| done.refused.objects);
     if !sums.findings.is_empty()

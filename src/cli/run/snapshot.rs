@@ -236,7 +236,8 @@ impl Taker {
         Ok(Job { source, request })
     }
 
-    /// The place of a table and its name, empty where nothing here gives it one: a word that is no folder may be the name of a table in the vault.
+    /// The place of a table and its name, empty where nothing here gives it one: a word that is no folder may be the
+    /// name of a table in the vault.
     async fn locate(&self, name: &TableName, config: &Config) -> Result<(Place, String), Error> {
         let stores = &self.open.stores;
         let mut root = stores.table(&name.uri).await?;

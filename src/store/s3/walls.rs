@@ -5,7 +5,8 @@
 //! above the ceiling, which in COMPLIANCE nobody ends for years), the put goes to a name that is taken, on the condition
 //! that it is free: let through, it is refused for the condition (412), and only after the right to it was found. That is
 //! done only on a server that was just seen to keep the condition. A lock above the ceiling is asked for of an object that
-//! is not there; where a server looks for the object before the right, of a canary in GOVERNANCE, and not in COMPLIANCE. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
+//! is not there; where a server looks for the object before the right, of a canary in GOVERNANCE, and not in
+//! COMPLIANCE. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
 //! takes; a policy that is there is never deleted; a bucket is deleted only while there is something in it, which no server
 //! does. So a wall that is missing is found and nothing is lost by it.
 //!

@@ -198,7 +198,8 @@ impl Limits {
         }
     }
 
-    /// Spends `bytes`, to be kept for so many days, and `requests`, or says which limit is in the way. The first spending of a run is always
+    /// Spends `bytes`, to be kept for so many days, and `requests`, or says which limit is in the way. The first
+    /// spending of a run is always
     /// allowed: a limit below the size of one file would else stop every night at the same file.
     pub(super) fn spend(&self, requests: Requests, bytes: u64, days: u64) -> Option<Limit> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
