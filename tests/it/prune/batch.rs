@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use deltavault::format::{Deed, VaultKey};
+use deltavault::format::VaultKey;
 use deltavault::ids::Timestamp;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore as _, WriteStore as _};
@@ -12,19 +12,14 @@ use futures::FutureExt as _;
 use tokio::runtime::Handle;
 
 use super::race::{RIPE, back_to_what_is_due, is_whole, take};
-use super::yard::{Place, Yard, day, doer};
+use super::yard::{Place, Yard, day};
 use crate::support::world::{request, snapshotter, source};
 
 /// A table that was given up: all that its only snapshot needs is marked and due.
 async fn given_up() -> Yard {
     let yard = Yard::locked().await;
     let done = yard.take(0).await;
-    let deed = Deed::Retire {
-        last: done.record.seq,
-    };
-    let (vault, key, doer) = (yard.vault().await, yard.key(), doer(day(1)));
-    let retired = vault.append_event(&yard.store, &key, deed, &doer);
-    retired.await.unwrap();
+    yard.retire(&done).await;
     assert!(yard.prune(RIPE - 4).await.marked() > 0);
     yard
 }

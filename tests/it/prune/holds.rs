@@ -1,14 +1,13 @@
 //! Snapshots that somebody holds.
 
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
 use deltavault::format::{LockMode, VaultKey};
 use deltavault::ids::{ObjectVersion, Timestamp};
 use deltavault::plan::choose::Snapshot;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{HoldStore, Payload, ReadStore, WriteStore};
-use deltavault::vault::Vault;
-use deltavault::vault::hold::{HoldDone, Holder, SETTLED, held_of};
+use deltavault::vault::hold::{HoldDone, SETTLED, held_of};
 use deltavault::vault::snapshot::SnapshotDone;
 use deltavault::{Error, ExitCode};
 use futures::FutureExt as _;
@@ -16,7 +15,7 @@ use jiff::SignedDuration;
 use tokio::runtime::Handle;
 
 use super::race::RIPE;
-use super::yard::{Place, Yard, day, doer, needs};
+use super::yard::{Place, Yard, day, doer, holder_in, needs};
 use crate::support::fault_store::{Call, Fault};
 
 async fn held(yard: &Yard) -> Vec<Place> {
@@ -184,12 +183,7 @@ async fn hold_in(
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> Result<HoldDone, Error> {
-    let readable: Arc<dyn ReadStore> = Arc::new(store.clone());
-    let holder = Holder {
-        vault: Vault::open(readable).await?,
-        store: Arc::new(store),
-        temp: std::env::temp_dir(),
-    };
+    let holder = holder_in(store).await?;
     holder.hold(snapshot, &doer(now)).await
 }
 
@@ -398,7 +392,10 @@ async fn a_release_during_a_hold_leaves_what_is_held() {
         move || {
             async move {
                 let release = tokio::task::spawn_blocking(move || {
-                    runtime.block_on(super::yard::release_in(inner, &snapshot, day(3)))
+                    runtime.block_on(async {
+                        let holder = holder_in(inner).await?;
+                        holder.release(&snapshot, &doer(day(3))).await
+                    })
                 });
                 release.await.unwrap().unwrap();
             }

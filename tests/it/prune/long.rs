@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltavault::format::Deed;
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::plan::retention::stays_until;
 use deltavault::store::ReadStore as _;
@@ -12,7 +11,7 @@ use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
 use futures::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::yard::{Place, Yard, day, doer, needs};
+use super::yard::{Place, Yard, needs};
 use crate::support::fault_store::Call;
 use crate::support::world::{request, snapshotter, source};
 
@@ -56,12 +55,7 @@ async fn references(yard: &Yard, done: &SnapshotDone) -> BTreeSet<Place> {
 /// A table that was given up, so that not even its newest snapshot is kept.
 async fn given_up(mut yard: Yard) -> (Yard, SnapshotDone) {
     let first = yard.take(0).await;
-    let deed = Deed::Retire {
-        last: first.record.seq,
-    };
-    let (vault, key, doer) = (yard.vault().await, yard.key(), doer(day(1)));
-    let retired = vault.append_event(&yard.store, &key, deed, &doer);
-    retired.await.unwrap();
+    yard.retire(&first).await;
     yard.table.append(1, 10).await;
     (yard, first)
 }

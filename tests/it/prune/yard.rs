@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltavault::Error;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::Previous;
-use deltavault::format::{LockMode, Record, TableKey, VaultKey};
+use deltavault::format::{Deed, LockMode, Record, TableKey, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
@@ -164,6 +164,14 @@ impl Yard {
         vault.history(&self.key(), Bodies::new()).await.unwrap()
     }
 
+    /// Retires the table on day 1, after `newest`.
+    pub(crate) async fn retire(&self, newest: &SnapshotDone) {
+        let last = newest.record.seq;
+        let (vault, key, doer) = (self.vault().await, self.key(), doer(day(1)));
+        let retired = vault.append_event(&self.store, &key, Deed::Retire { last }, &doer);
+        retired.await.unwrap();
+    }
+
     async fn holder(&self, done: &SnapshotDone) -> Result<(Holder, Snapshot), Error> {
         let store: Arc<dyn HoldStore> = Arc::new(self.store.clone());
         let vault = self.try_vault().await?;
@@ -190,7 +198,8 @@ impl Yard {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<HoldDone, Error> {
-        release_in(self.store.inner().clone(), snapshot, now).await
+        let holder = holder_in(self.store.inner().clone()).await?;
+        holder.release(snapshot, &doer(now)).await
     }
 
     /// Puts a record into slot `seq` with the snapshotter's keys, linked to one below it.
@@ -300,19 +309,14 @@ pub(crate) async fn prune_in(
     Ok(Pruned { sums, done })
 }
 
-/// Releases, past all counting.
-pub(crate) async fn release_in(
-    store: MemoryStore,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Result<HoldDone, Error> {
+/// Somebody who holds and releases, past all counting.
+pub(crate) async fn holder_in(store: MemoryStore) -> Result<Holder, Error> {
     let readable: Arc<dyn ReadStore> = Arc::new(store.clone());
-    let holder = Holder {
+    Ok(Holder {
         vault: Vault::open(readable).await?,
         store: Arc::new(store),
         temp: std::env::temp_dir(),
-    };
-    holder.release(snapshot, &doer(now)).await
+    })
 }
 
 pub(crate) fn doer(now: Timestamp) -> Doer {
