@@ -38,9 +38,6 @@ pub const JOURNAL_LIFE_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hour
 /// Without locks, an object that is older and lies under the name that a snapshot wants is not adopted.
 pub const ADOPTED_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hours(24);
 
-/// The most by which this machine's clock may differ from the store's.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-
 /// By what is decided.
 #[derive(Debug, Clone)]
 pub struct Rules {

@@ -72,14 +72,14 @@ pub enum RetentionError {
 }
 
 /// How far this machine's clock and the store's may be apart.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Compares this machine's clock with the store's, both read at one time.
 ///
 /// # Errors
 /// [`RetentionError::ClockSkew`] when they are more than five minutes apart.
 pub fn check_clock(ours: Timestamp, stores: Timestamp) -> Result<(), RetentionError> {
-    if ours.duration_since(stores).abs() > SKEW {
+    if ours.duration_since(stores).abs() > CLOCK_SKEW {
         return Err(RetentionError::ClockSkew { ours, stores });
     }
     Ok(())

@@ -1,5 +1,8 @@
 //! A table's events: read as its records are, and appended by one put-if-absent.
 
+use jiff::SignedDuration;
+use tokio::time::Instant;
+
 use super::{Shelf, Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Chain, Head, Link, Step};
@@ -22,6 +25,12 @@ pub struct Doer {
     pub run: Id128,
     /// The tool and its version.
     pub tool: String,
+}
+
+/// What time it is by now when it was `then` at an instant.
+pub(super) fn by_now(then: Timestamp, at: Instant) -> Timestamp {
+    let passed = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+    then.checked_add(passed).unwrap_or(then)
 }
 
 impl Vault {

@@ -29,7 +29,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::events::Doer;
+use super::events::{Doer, by_now};
 use super::prune::{Seen, decide, each_reference, place};
 use super::{Vault, oldest_version};
 use crate::error::Error;
@@ -107,8 +107,7 @@ impl Holder {
         let objects = self.pass(self.needs(snapshot).await?, Act::Hold).await?.0;
         let since = self.held_since(snapshot).await?;
         // By when it is said that it is held, all of it is: that may take hours.
-        let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
-        let now = doer.now.saturating_add(passed).unwrap_or(doer.now);
+        let now = by_now(doer.now, begun);
         let doer = &Doer {
             now,
             ..doer.clone()

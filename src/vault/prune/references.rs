@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use crate::error::Error;
-use crate::format::{Entry, PageRef, Placement, Record, Reference};
+use crate::format::{PageRef, Record, Reference};
 use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::vault::Vault;
 
@@ -52,7 +52,10 @@ pub(in crate::vault) async fn each_reference(
         each(&page.page)?;
         // The files of a pack follow each other mostly; each pack is told once a page.
         let mut told: HashSet<(&ObjectKey, Option<&ObjectVersion>, u64)> = HashSet::new();
-        for reference in entries.iter().filter_map(reference_of) {
+        for entry in &entries {
+            let Some(reference) = entry.placement.reference() else {
+                continue;
+            };
             if told.insert((&reference.key, reference.version.as_ref(), reference.size)) {
                 each(reference)?;
             }
@@ -62,11 +65,4 @@ pub(in crate::vault) async fn each_reference(
     // Last: a manifest counts as read when all of it was.
     seen.insert(whole(&record.manifest));
     Ok(())
-}
-
-fn reference_of(entry: &Entry) -> Option<&Reference> {
-    match &entry.placement {
-        Placement::Blob { reference, .. } | Placement::Copy { reference } => Some(reference),
-        Placement::Inline(_) | Placement::Absent {} => None,
-    }
 }

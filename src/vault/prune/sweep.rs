@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::survey::Ranked;
@@ -14,7 +13,7 @@ use crate::format::{LockMode, PlanRow, PrunePlan, TableKey, VaultKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::retention::check_clock;
 use crate::store::{Deletion, Doomed, Payload, StoreError, StoreErrorKind, local_path};
-use crate::vault::events::Doer;
+use crate::vault::events::{Doer, by_now};
 use crate::vault::{Shelf, oldest_version};
 
 /// Object versions that are deleted by one call.
@@ -177,9 +176,7 @@ impl Pruner {
             if local_path(self.vault.uri()).is_none()
                 && let Some(plan) = oldest_version(self.vault.store(), &key).await?
             {
-                let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
-                let now = now.checked_add(passed).unwrap_or(now);
-                check_clock(now, plan.last_modified)?;
+                check_clock(by_now(now, begun), plan.last_modified)?;
             }
             return Ok(id);
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltavault::format::LockMode;
-use deltavault::plan::prune::{CLOCK_SKEW, LONGEST_GRACE};
+use deltavault::plan::prune::LONGEST_GRACE;
+use deltavault::plan::retention::CLOCK_SKEW;
 use deltavault::store::PruneStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
