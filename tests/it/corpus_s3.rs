@@ -13,9 +13,11 @@ use deltavault::vault::Vault;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::support::corpus::{self, CorpusTable};
-use super::support::s3::{Bucket, server};
+use super::support::s3::{Bucket, now, server};
 use super::support::verified::{ALL, verify};
-use super::support::world::{files, init, request, restore_request, restorer, snapshotter, source};
+use super::support::world::{
+    files, init_at, request_at, restore_request_at, restorer, snapshotter, source,
+};
 
 /// Tables at a time, and files of each.
 const AT_A_TIME: usize = 8;
@@ -35,7 +37,7 @@ async fn tables_on_s3_come_back_byte_for_byte_whatever_their_keys() {
     let tables = chosen(tables);
     let client = server.client().await;
     let vault: Arc<dyn WriteStore> = Arc::new(server.store(Bucket::Versioned).await);
-    init(vault.as_ref()).await;
+    init_at(vault.as_ref(), now()).await;
     let lake = server.bucket(Bucket::Versioned).await;
     let trips = tables.iter().map(|table| {
         let place = format!("s3://{lake}/lake 1%2F/{}", table.name);
@@ -110,7 +112,8 @@ async fn round_trip(
     }
     let root: Arc<dyn ReadStore> = Arc::new(live.clone());
     let snapshotter = snapshotter(Arc::clone(&vault)).await.unwrap();
-    let taken = snapshotter.take(&source(root), &request(place, 0)).await;
+    let request = request_at(place, now());
+    let taken = snapshotter.take(&source(root), &request).await;
     let done = match (can_be_taken(table), taken) {
         (true, Ok(done)) => done,
         (true, Err(error)) => return Err(format!("refused: {error:?}")),
@@ -123,7 +126,7 @@ async fn round_trip(
         let restorer = restorer(vault.clone(), Arc::new(target.clone()))
             .await
             .unwrap();
-        let request = restore_request(&done, mode, 1);
+        let request = restore_request_at(&done, mode, now());
         let plan = restorer
             .plan(&request)
             .await

@@ -28,7 +28,9 @@ use crate::support::s3::{Bucket, Server, now, server};
 use crate::support::s3_scene::everything;
 use crate::support::table::Table;
 use crate::support::verified::{Verified, verify};
-use crate::support::world::{request, restore_request, restorer, snapshotter, source};
+use crate::support::world::{
+    key_of, request_at, restore_request_at, restorer, snapshotter, source,
+};
 
 /// More than a pack may take: an object of its own.
 const LARGE: usize = 1024 * 1024 + 1;
@@ -101,8 +103,7 @@ impl Day {
         let client = self.connect(self.snapshotter.clone().unwrap()).await;
         let vault = S3Store::open(&client, &self.vault).unwrap();
         let snapshotter = snapshotter(Arc::new(vault.with_lock_mode(LockMode::Compliance))).await?;
-        let mut request = request(&self.live, 0);
-        request.now = now() + skew;
+        let mut request = request_at(&self.live, now() + skew);
         request.distrust = distrust.to_vec();
         let live = S3Store::open(&client, &self.live).unwrap();
         let done = snapshotter.take(&source(Arc::new(live)), &request).await?;
@@ -180,7 +181,7 @@ impl Day {
             let vault = Arc::new(S3Store::open(&self.root, &self.vault).unwrap());
             let target = MemoryStore::new("s3://elsewhere/orders");
             let restorer = restorer(vault, Arc::new(target.clone())).await.unwrap();
-            let request = restore_request(done, Mode::To, 1);
+            let request = restore_request_at(done, Mode::To, now());
             let plan = restorer.plan(&request).await.unwrap();
             restorer.carry_out(&request, plan).await.unwrap();
             let found = everything(Arc::new(target)).await;
@@ -363,7 +364,7 @@ async fn poisoned_record_is_named_distrusted_and_built_on_by_nobody() {
     let bytes = record.encode().unwrap();
     let poisoned = SnapshotId(Digest::of(&bytes));
     let slot = VaultKey::Record {
-        table: request(&day.live, 0).key,
+        table: key_of(&day.live),
         seq: record.seq,
     };
     let put = raw.put_object().bucket(&day.bucket).key(in_bucket(&slot));
@@ -399,7 +400,7 @@ async fn garbage_and_far_slots_block_no_night_and_are_named() {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
-    let table = request(&day.live, 0).key;
+    let table = key_of(&day.live);
     let slot = |seq| VaultKey::Record {
         table: table.clone(),
         seq,
@@ -517,7 +518,7 @@ async fn who_has_the_restorers_keys_destroys_the_table_and_nothing_of_the_vault(
     assert_eq!(planted, Vec::<String>::new());
     // Events he may create, and garbage too.
     let event = VaultKey::Event {
-        table: request(&day.live, 0).key,
+        table: key_of(&day.live),
         seq: 1,
     };
     let put = raw.put_object().bucket(&day.bucket).key(in_bucket(&event));

@@ -21,7 +21,7 @@ use super::support::attempts::{Ground, compare};
 use super::support::s3::{self, Bucket, Server};
 use super::support::s3_scene::{Scene, everything};
 use super::support::verified::{ALL, NO_BYTES, verify};
-use super::support::world::{request, restore_request, restorer, snapshotter, source};
+use super::support::world::{request_at, restore_request_at, restorer, snapshotter, source};
 
 const NO_MC: &str = "SKIPPED: no mc to make a user with; DELTAVAULT_TEST_MC names it";
 
@@ -163,9 +163,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
     };
     vault::init(&direct, new).await.unwrap();
 
-    // What is promised has to be yet to come for the server too.
-    let mut wanted = request(&scene.live, 0);
-    wanted.now = s3::now();
+    let wanted = request_at(&scene.live, s3::now());
     let take = async |role| {
         let store = Arc::new(at(role, &vault));
         let live = at(role, &scene.live);
@@ -262,7 +260,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
 
     let restore = async |role| {
         let restorer = restorer(Arc::new(at(role, &vault)), Arc::new(at(role, &target))).await?;
-        let request = restore_request(&done, Mode::To, 1);
+        let request = restore_request_at(&done, Mode::To, s3::now());
         let plan = restorer.plan(&request).await?;
         restorer.carry_out(&request, plan).await
     };

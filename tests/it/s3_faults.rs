@@ -23,7 +23,7 @@ use super::store_conformance::assert_fails;
 use super::support::proxy::{Fault, S3Call};
 use super::support::s3::{self, Bucket};
 use super::support::s3_scene::{LARGE, Scene, everything};
-use super::support::world::init;
+use super::support::world::init_at;
 
 /// How many trials run side by side: they mostly wait.
 const TRIALS: usize = 4;
@@ -257,7 +257,7 @@ async fn a_put_whose_answer_was_lost_is_settled_by_looking_and_never_done_twice(
             let at = format!("/{place}");
             way.proxy
                 .nth(1, move |call| call.is("PutObject", &at), fault);
-            init(&S3Store::open(&way.client, &vault).unwrap()).await;
+            init_at(&S3Store::open(&way.client, &vault).unwrap(), s3::now()).await;
             let done = scene.snapshot(&way.client, &vault).await.unwrap();
             assert_eq!(way.proxy.faults(), 1, "{what}");
             let calls = way.proxy.calls();

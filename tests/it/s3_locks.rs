@@ -19,18 +19,17 @@ use super::support::s3::{Bucket, now, server};
 use super::support::scene::{LARGE, assert_says};
 use super::support::table::Table;
 use super::support::verified::references;
-use super::support::world::{init_locked, request, snapshotter, source};
+use super::support::world::{init_locked_at, request_at, snapshotter, source};
 
 type Locked = FaultStore<S3Store>;
 
 fn asked(live: &S3Store, now: Timestamp, days: i64) -> SnapshotRequest {
     SnapshotRequest {
-        now,
         ask: Ask {
             class: None,
             until: Some(now + SignedDuration::from_hours(24 * days)),
         },
-        ..request(live.uri(), 0)
+        ..request_at(live.uri(), now)
     }
 }
 
@@ -50,11 +49,11 @@ async fn whatever_way_an_object_took_the_server_has_locked_it_before_it_is_named
     let Some(server) = server() else { return };
     let live = server.store(Bucket::Plain).await;
     let vault = FaultStore::new(server.store(Bucket::Locked).await);
-    init_locked(&vault).await;
+    let start = now();
+    init_locked_at(&vault, start).await;
     let mut table = Table::create(Arc::new(live.clone()), "orders").await;
     table.append(2, LARGE).await;
     table.append(3, 100).await;
-    let start = now();
     let first = take(&live, &vault, &asked(&live, start, 5)).await;
     assert_eq!(
         vault.count("extend_lock"),
@@ -105,7 +104,7 @@ async fn a_bucket_without_locks_gets_no_snapshot_of_a_vault_that_promises_them()
     let Some(server) = server() else { return };
     let live = server.store(Bucket::Plain).await;
     let vault = FaultStore::new(server.store(Bucket::Versioned).await);
-    init_locked(&vault).await;
+    init_locked_at(&vault, now()).await;
     let mut table = Table::create(Arc::new(live.clone()), "orders").await;
     table.append(1, 100).await;
     let taker = snapshotter(Arc::new(vault.clone())).await.unwrap();

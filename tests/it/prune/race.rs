@@ -19,7 +19,7 @@ use super::yard::{GRACE, LARGE, Yard, day, needs, prune_in};
 use crate::support::s3::{self, Bucket};
 use crate::support::table::Table;
 use crate::support::verified::verify;
-use crate::support::world::{request, snapshotter, source};
+use crate::support::world::{request, request_at, snapshotter, source};
 
 /// Long after every promise and every lock of the first snapshot.
 pub(super) const RIPE: i64 = 60;
@@ -244,8 +244,7 @@ async fn on_a_server_snapshots_and_prunes_side_by_side_publish_nothing_that_miss
             let runtime = Handle::current();
             tokio::task::spawn_blocking(move || {
                 runtime.block_on(async {
-                    let mut request = request(live.uri(), 0);
-                    request.now = s3::now();
+                    let mut request = request_at(live.uri(), s3::now());
                     request.run = Id128::from_bytes(rand::random());
                     let snapshotter = snapshotter(Arc::new(store)).await?;
                     snapshotter.take(&source(Arc::new(live)), &request).await

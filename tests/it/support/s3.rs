@@ -61,10 +61,19 @@ fn variable(name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// The time by which the server judges locks.
+/// The time by which the server judges locks and ages: no date that is written into a test stays in the future.
 #[allow(clippy::disallowed_methods, reason = "a server has no pinned time")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// What the names of the buckets begin with that tests make on a server.
+const BUCKETS: &str = "dv-";
+
+/// Whether `uri` is in a bucket that a test made on a server.
+pub(crate) fn is_on_server(uri: &str) -> bool {
+    let bucket = uri.strip_prefix("s3://");
+    bucket.is_some_and(|bucket| bucket.starts_with(BUCKETS))
 }
 
 impl Server {
@@ -115,7 +124,7 @@ impl Server {
 
     /// Makes an empty bucket and returns its name.
     pub(crate) async fn bucket(&self, kind: Bucket) -> String {
-        let name = format!("dv-{:016x}", rand::random::<u64>());
+        let name = format!("{BUCKETS}{:016x}", rand::random::<u64>());
         let raw = self.raw();
         raw.create_bucket()
             .bucket(&name)

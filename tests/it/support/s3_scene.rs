@@ -18,10 +18,12 @@ use deltavault::vault::restore::RestoreDone;
 use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
 
 use super::proxy::Proxy;
-use super::s3::{Bucket, Server};
+use super::s3::{Bucket, Server, now};
 use super::table::Table;
 use super::verified::{ALL, verify};
-use super::world::{init, request, restore_request, restorer, snapshotter, source};
+use super::world::{
+    init_at, key_of, request_at, restore_request_at, restorer, snapshotter, source,
+};
 
 /// More than a pack may take.
 pub(crate) const LARGE: usize = 1024 * 1024 + 1;
@@ -87,7 +89,7 @@ impl Scene {
 
     pub(crate) async fn new_vault(&self) -> String {
         let uri = self.place("vault");
-        init(&self.store(&uri)).await;
+        init_at(&self.store(&uri), now()).await;
         uri
     }
 
@@ -103,7 +105,7 @@ impl Scene {
             files: 1,
             ..JournalPace::default()
         };
-        let request = request(&self.live, 0);
+        let request = request_at(&self.live, now());
         snapshotter.take(&source(Arc::new(live)), &request).await
     }
 
@@ -117,14 +119,14 @@ impl Scene {
         let vault = S3Store::open(client, vault).unwrap();
         let target = S3Store::open(client, target).unwrap();
         let restorer = restorer(Arc::new(vault), Arc::new(target)).await?;
-        let request = restore_request(done, Mode::To, 1);
+        let request = restore_request_at(done, Mode::To, now());
         let plan = restorer.plan(&request).await?;
         restorer.carry_out(&request, plan).await
     }
 
     /// How many snapshots can be seen.
     pub(crate) async fn visible(&self, vault: &str) -> usize {
-        self.visible_of(vault, &request(&self.live, 0).key).await
+        self.visible_of(vault, &key_of(&self.live)).await
     }
 
     /// How many snapshots of a table can be seen.
@@ -150,7 +152,7 @@ impl Scene {
         }
         let target = MemoryStore::new("s3://elsewhere/orders");
         let restorer = restorer(store, Arc::new(target.clone())).await.unwrap();
-        let request = restore_request(done, Mode::To, 1);
+        let request = restore_request_at(done, Mode::To, now());
         let plan = restorer.plan(&request).await.unwrap();
         restorer.carry_out(&request, plan).await.unwrap();
         let found = everything(Arc::new(target)).await;

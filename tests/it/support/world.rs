@@ -1,4 +1,8 @@
 //! A vault and tables to back up, with everything that the commands would pass in pinned down.
+//!
+//! The pinned time serves vaults and tables in memory and in folders. A real server judges locks and ages by its own
+//! clock, so a test that talks to one passes the time in (`…_at` with [`super::s3::now`]); the pinned ones refuse its
+//! buckets, because such a test would hold only until the pinned date is over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +24,9 @@ use deltavault::vault::restore::{RestoreDone, RestoreRequest, Restorer};
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
 use deltavault::vault::{self, NewVault, Vault};
 
-/// When the tests take place, unless they say otherwise.
+use super::s3::is_on_server;
+
+/// When the tests take place, unless they say otherwise or talk to a server.
 pub(crate) const NOW: &str = "2026-11-21T03:00:00Z";
 
 /// The pinned time, `hours` later.
@@ -29,18 +35,37 @@ pub(crate) fn hours_later(hours: i64) -> Timestamp {
     now + jiff::SignedDuration::from_hours(hours)
 }
 
-/// Makes a vault in `store`.
+/// The pinned time, `hours` later, for what lies at `uri`.
+fn pinned(uri: &str, hours: i64) -> Timestamp {
+    assert!(
+        !is_on_server(uri),
+        "{uri} is on a server, which has its own time: use the function that takes one"
+    );
+    hours_later(hours)
+}
+
+/// Makes a vault in `store` at the pinned time.
 pub(crate) async fn init(store: &dyn WriteStore) {
-    let new = NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap());
+    init_at(store, pinned(store.uri(), 0)).await;
+}
+
+/// Makes a vault in `store`.
+pub(crate) async fn init_at(store: &dyn WriteStore, now: Timestamp) {
+    let new = NewVault::new(Id128::from_bytes([7; 16]), now);
     vault::init(store, new).await.unwrap();
 }
 
-/// Makes a vault in `store` whose objects are locked.
+/// Makes a vault in `store` at the pinned time whose objects are locked.
 pub(crate) async fn init_locked(store: &dyn WriteStore) {
+    init_locked_at(store, pinned(store.uri(), 0)).await;
+}
+
+/// Makes a vault in `store` whose objects are locked.
+pub(crate) async fn init_locked_at(store: &dyn WriteStore, now: Timestamp) {
     let new = NewVault {
         lock_mode: LockMode::Compliance,
         longest_days: 400,
-        ..NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
+        ..NewVault::new(Id128::from_bytes([7; 16]), now)
     };
     vault::init(store, new).await.unwrap();
 }
@@ -89,15 +114,25 @@ pub(crate) fn source(root: Arc<dyn ReadStore>) -> Source {
     Source::new(root, outside())
 }
 
+/// The key of the table at `uri`.
+pub(crate) fn key_of(uri: &str) -> TableKey {
+    TableKey::of("local", &uri.parse().unwrap()).unwrap()
+}
+
 /// A request for a snapshot of the table at `uri`, taken `hours` after the pinned time.
 pub(crate) fn request(uri: &str, hours: i64) -> SnapshotRequest {
+    request_at(uri, pinned(uri, hours))
+}
+
+/// A request for a snapshot of the table at `uri`.
+pub(crate) fn request_at(uri: &str, now: Timestamp) -> SnapshotRequest {
     // Runs must differ, as random ids do.
     static RUNS: AtomicU8 = AtomicU8::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let key = key_of(uri);
     let uri: TableUri = uri.parse().unwrap();
-    let now = hours_later(hours);
     SnapshotRequest {
-        key: TableKey::of("local", &uri).unwrap(),
+        key,
         table: TableIdentity {
             delta_id: String::new(),
             name: uri.slug(),
@@ -142,15 +177,24 @@ pub(crate) async fn take(
         .await
 }
 
-/// What to restore of a snapshot.
+/// What to restore of a snapshot, `hours` after the pinned time.
 pub(crate) fn restore_request(done: &SnapshotDone, mode: Mode, hours: i64) -> RestoreRequest {
+    restore_request_at(done, mode, pinned(&done.record.table.uri, hours))
+}
+
+/// What to restore of a snapshot.
+pub(crate) fn restore_request_at(
+    done: &SnapshotDone,
+    mode: Mode,
+    now: Timestamp,
+) -> RestoreRequest {
     RestoreRequest {
         id: done.id,
         record: Arc::new(done.record.clone()),
         version: done.record.version,
         mode,
         outside: false,
-        now: hours_later(hours),
+        now,
         by: "test@host".to_owned(),
     }
 }
