@@ -32,7 +32,7 @@ pub use page::{
     decode_page, encode_line, log_order,
 };
 pub use prune_plan::{Garbage, PlanRow, PrunePlan};
-pub use record::{Change, Record, Scope, Trigger};
+pub use record::{Change, Disagreement, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use vault_file::{LockMode, VaultFile};
 

@@ -120,6 +120,10 @@ pub struct Entry {
     pub sha256: Option<Digest>,
     /// Bytes of the file.
     pub size: u64,
+    /// Whether the file is a checkpoint's, or a sidecar, that could not be decoded when it was taken. Its bytes are held,
+    /// and no way to V goes through it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 impl Entry {

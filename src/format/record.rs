@@ -8,7 +8,7 @@ use super::{
     FORMAT, FormatError, KNOWN_FEATURES, LockMode, Reference, Totals, check_size, decode_json,
     encode_json,
 };
-use crate::ids::{Digest, ETag, Generation, Id128, SnapshotId, Timestamp, Version};
+use crate::ids::{Digest, ETag, Generation, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 
 /// A record's bytes may not be more than this; a slot with more is a scar.
 pub const RECORD_LIMIT: u64 = 1024 * 1024;
@@ -36,6 +36,10 @@ pub struct Record {
     /// When V was committed: the in-commit timestamp, else the commit file's last-modified time, else the
     /// checkpoint's.
     pub commit_time: Timestamp,
+    /// The complete checkpoints whose state is not the one that the log's other ways give for their version; empty when
+    /// all ways agree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disagreements: Vec<Disagreement>,
     /// Snapshots on which nothing may be built any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distrusts: Vec<SnapshotId>,
@@ -146,6 +150,23 @@ pub struct ProtocolRecord {
     /// `writerFeatures`, sorted.
     #[serde(default)]
     pub writer_features: Vec<String>,
+}
+
+/// A complete checkpoint that differs from what the log's other ways say of its version. Then the manifest's `live` is the
+/// union of all complete ways to V.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// Logical files that only the checkpoint names.
+    pub adds: u64,
+    /// The checkpoint's version.
+    pub checkpoint: Version,
+    /// Its first file.
+    pub file: ObjectKey,
+    /// Logical files that only the other ways name.
+    pub lacks: u64,
+    /// Whether it has another protocol or another table id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub state: bool,
 }
 
 /// What a snapshot holds.

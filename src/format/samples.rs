@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::page::{Entry, EntryKind, LiveUse, Placement};
 use super::record::{
-    Change, CommitFile, Previous, ProtocolRecord, Record, Scope, TableIdentity, Trigger,
+    Change, CommitFile, Disagreement, Previous, ProtocolRecord, Record, Scope, TableIdentity, Trigger,
 };
 use super::{
     Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
@@ -45,6 +45,7 @@ pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
         rows: Some(10),
         sha256: Some(content),
         size: key.len() as u64,
+        unreadable: false,
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn record() -> Record {
         class: "default".to_owned(),
         commit: None,
         commit_time: "2026-01-01T00:00:00Z".parse().unwrap(),
+        disagreements: Vec::new(),
         distrusts: Vec::new(),
         findings: Vec::new(),
         format: 1,
@@ -285,6 +287,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
                     rows,
                     sha256,
                     size,
+                    unreadable: size % 2 == 1,
                 }
             },
         )
@@ -428,6 +431,13 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         let (reader, writer, reader_features, writer_features) = protocol;
         let [delta_id, name, source, uri] = table;
         let ([files_added, files_removed, new_bytes, new_files, versions], rows, user) = change;
+        let disagreements = checkpoint.map(|checkpoint| Disagreement {
+            adds: new_files,
+            checkpoint: Version(checkpoint),
+            file: "_delta_log/a.checkpoint.parquet".parse().unwrap(),
+            lacks: new_bytes,
+            state: is_history,
+        });
         Record {
             base,
             change: Change {
@@ -448,6 +458,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
                 size,
             }),
             commit_time,
+            disagreements: disagreements.into_iter().collect(),
             distrusts,
             findings,
             format: 1,

@@ -316,6 +316,7 @@ impl SampleVault {
                 size: commit.size,
             }),
             commit_time: commit.last_modified.unwrap(),
+            disagreements: Vec::new(),
             distrusts: Vec::new(),
             findings: Vec::new(),
             format: 1,
@@ -377,6 +378,7 @@ fn data_entry(key: &str, bytes: &[u8], modified: &str, rows: u64, placement: Pla
         rows: Some(rows),
         sha256: Some(sha256),
         size: bytes.len() as u64,
+        unreadable: false,
     }
 }
 

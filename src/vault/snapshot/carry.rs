@@ -374,6 +374,7 @@ fn absent_entry(need: Need) -> Entry {
         rows: need.rows,
         sha256: None,
         size: need.size.unwrap_or_default(),
+        unreadable: false,
     }
 }
 

@@ -414,5 +414,6 @@ fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
         rows: need.rows,
         sha256: Some(read.sha256),
         size: read.size,
+        unreadable: false,
     }))
 }

@@ -151,6 +151,7 @@ impl LogWriter<'_> {
             rows: None,
             sha256: Some(payload.sha256),
             size: payload.size,
+            unreadable: false,
         })
     }
 }

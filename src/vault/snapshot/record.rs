@@ -54,6 +54,7 @@ impl Snapshotter {
             class: terms.chosen.class.clone(),
             commit_time: commit_time(request, pinned, log),
             commit,
+            disagreements: Vec::new(),
             distrusts: request.distrust.clone(),
             findings,
             format: FORMAT,

@@ -154,6 +154,7 @@ impl<S: WriteStore> TableBuilder<S> {
             rows: Some(10),
             sha256: Some(Digest::of(bytes)),
             size: bytes.len() as u64,
+            unreadable: false,
         }
     }
 
@@ -287,6 +288,7 @@ impl<S: WriteStore> TableBuilder<S> {
                 size: commit.len() as u64,
             }),
             commit_time: time(version.0),
+            disagreements: Vec::new(),
             distrusts: Vec::new(),
             findings: Vec::new(),
             format: 1,
