@@ -183,6 +183,33 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// The log file whose content is to blame.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::BadJson { file, .. }
+            | Self::NotUtf8 { file, .. }
+            | Self::LineTooLong { file, .. }
+            | Self::CheckpointUnreadable { file, .. }
+            | Self::MissingColumn { file, .. }
+            | Self::MissingSidecar { file }
+            | Self::MissingSize { file, .. }
+            | Self::BadVector { file, .. }
+            | Self::Path { file, .. } => Some(file),
+            Self::NoLog { .. }
+            | Self::NoSuchVersion { .. }
+            | Self::Gap { .. }
+            | Self::FarFuture { .. }
+            | Self::TornCheckpoint { .. }
+            | Self::NoProtocol { .. }
+            | Self::NoMetadata { .. }
+            | Self::UnknownReaderFeature { .. }
+            | Self::UnsupportedReaderVersion { .. }
+            | Self::Read { .. }
+            | Self::OutOfOrder { .. }
+            | Self::Sort(_) => None,
+        }
+    }
+
     /// Whether the content of a log file is to blame, so that another way to rebuild the version may do without it.
     /// Everything else (the disk, the version itself, its protocol) stays as it is whichever way is tried.
     pub fn is_about_content(&self) -> bool {

@@ -7,6 +7,9 @@
 //!
 //! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. Readers that
 //! compare the raw strings see such a table differently; [`ReplayFindings`] says how often that happened.
+//!
+//! Checkpoints that the replay passes can be compared with it, see [`Replay::compare`]: what only such a checkpoint
+//! names, and no later commit removes, joins the live set then, so that it is the union of all ways.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -15,8 +18,12 @@ use super::{Action, Add, CommitInfo, LogError, Metadata, Protocol, Spelling};
 use crate::ids::{Location, Version};
 use crate::sort::{Sorted, Sorter};
 
+mod compare;
 mod event;
 
+pub use compare::{Comparison, Detail, FilesCompared};
+
+use compare::Compared;
 use event::{AddBody, Event, VectorBody};
 
 /// How many locations a finding names as examples.
@@ -28,6 +35,7 @@ pub struct Replay {
     state: TableState,
     last: Option<Version>,
     events: Sorter<Event>,
+    compared: Compared,
 }
 
 /// The table as a whole at the last version that was replayed.
@@ -108,7 +116,63 @@ impl Replay {
             state: TableState::default(),
             last: None,
             events: Sorter::new(spill)?,
+            compared: Compared::default(),
         })
+    }
+
+    /// Registers a complete checkpoint to compare with; returns the index by which its rows are passed to
+    /// [`Replay::compared`]. All are registered, by ascending version, before the first commit above them.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfOrder`].
+    pub fn compare(&mut self, version: Version, detail: Detail) -> Result<usize, LogError> {
+        match self.compared.last_version().max(self.last) {
+            Some(after) if version < after => Err(LogError::OutOfOrder { version, after }),
+            _ => Ok(self.compared.push(version, detail)),
+        }
+    }
+
+    /// Takes an action of a compared checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError::Sort`].
+    pub fn compared(&mut self, index: usize, action: Action) -> Result<(), LogError> {
+        match action {
+            Action::Add { add, spelling } => {
+                let dv_id = add.dv.as_ref().map(|dv| dv.id.as_str());
+                self.compared.names(index, &add.file, dv_id);
+                match self.compared.detail(index) {
+                    Some((version, Detail::Rows)) => self.add(version, add, spelling, Some(index)),
+                    Some((_, Detail::Sum)) | None => Ok(()),
+                }
+            }
+            Action::Protocol(protocol) => {
+                self.compared.has_protocol(index, protocol);
+                Ok(())
+            }
+            Action::Metadata(metadata) => {
+                self.compared.has_id(index, metadata.id);
+                Ok(())
+            }
+            Action::Remove { .. }
+            | Action::Cdc { .. }
+            | Action::Sidecar { .. }
+            | Action::Txn { .. }
+            | Action::Domain { .. }
+            | Action::CheckpointMetadata { .. }
+            | Action::CommitInfo(_) => Ok(()),
+        }
+    }
+
+    /// Leaves a compared checkpoint out, with every row of it that came: it could not be read to its end.
+    pub fn drop_compared(&mut self, index: usize) {
+        self.compared.drop_one(index);
+    }
+
+    /// Takes note of a file that is live from a version on and that nothing else of the replay is about, for the sums of
+    /// the compared checkpoints.
+    pub fn untouched(&mut self, from: Version, file: &Location, dv_id: Option<&str>) {
+        self.compared.live(file, dv_id, (from, None));
     }
 
     /// Takes an action of a checkpoint of `version`, or of another known state of it. Tombstones, which say what is
@@ -128,7 +192,7 @@ impl Replay {
     /// # Errors
     /// [`LogError::Sort`].
     pub fn start_file(&mut self, from: Version, add: Add) -> Result<(), LogError> {
-        self.add(from, add, None)
+        self.add(from, add, None, None)
     }
 
     /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
@@ -138,15 +202,27 @@ impl Replay {
     pub fn commit(&mut self, version: Version, action: Action) -> Result<(), LogError> {
         match self.last {
             Some(after) if version < after => return Err(LogError::OutOfOrder { version, after }),
-            _ => self.last = Some(version),
+            Some(last) if version == last => {}
+            _ => {
+                self.compared.pass(Some(version), &self.state);
+                self.last = Some(version);
+            }
         }
         match action {
-            Action::Add { add, spelling } => self.add(version, add, spelling),
+            Action::Add { add, spelling } => self.add(version, add, spelling, None),
             Action::Remove {
                 file,
                 dv_id,
                 spelling,
-            } => self.push(file, dv_id, version, spelling, None),
+            } => self.push(Event {
+                file,
+                dv_id,
+                version,
+                sequence: self.events.len(),
+                spelling,
+                add: None,
+                compared: None,
+            }),
             action @ (Action::Cdc { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)
@@ -191,7 +267,8 @@ impl Replay {
         self.end(true)
     }
 
-    fn end(self, history: bool) -> Result<(TableState, LiveFiles), LogError> {
+    fn end(mut self, history: bool) -> Result<(TableState, LiveFiles), LogError> {
+        self.compared.pass(None, &self.state);
         let files = LiveFiles {
             events: self.events.finish()?,
             history,
@@ -199,6 +276,7 @@ impl Replay {
             ready: VecDeque::new(),
             last_live: None,
             findings: ReplayFindings::default(),
+            compared: self.compared,
         };
         Ok((self.state, files))
     }
@@ -208,6 +286,7 @@ impl Replay {
         version: Version,
         add: Add,
         spelling: Option<Spelling>,
+        compared: Option<usize>,
     ) -> Result<(), LogError> {
         let body = AddBody {
             absolute: add.absolute,
@@ -222,26 +301,19 @@ impl Replay {
             }),
         };
         let dv_id = add.dv.map(|dv| dv.id);
-        self.push(add.file, dv_id, version, spelling, Some(body))
-    }
-
-    fn push(
-        &mut self,
-        file: Location,
-        dv_id: Option<String>,
-        version: Version,
-        spelling: Option<Spelling>,
-        add: Option<AddBody>,
-    ) -> Result<(), LogError> {
-        let sequence = self.events.len();
-        Ok(self.events.push(Event {
-            file,
+        self.push(Event {
+            file: add.file,
             dv_id,
             version,
-            sequence,
+            sequence: self.events.len(),
             spelling,
-            add,
-        })?)
+            add: Some(body),
+            compared,
+        })
+    }
+
+    fn push(&mut self, event: Event) -> Result<(), LogError> {
+        Ok(self.events.push(event)?)
     }
 }
 
@@ -256,6 +328,10 @@ pub struct ReplayFindings {
     pub contradicted: u64,
     /// Data files that are live with more than one deletion vector at once.
     pub live_twice: u64,
+    /// Logical files that some ways to the version have live and others do not.
+    pub disputed: u64,
+    /// The first of them.
+    pub disputed_example: Option<Location>,
 }
 
 /// The live files of a [`Replay`], in order. Ends after the first error.
@@ -267,6 +343,7 @@ pub struct LiveFiles {
     ready: VecDeque<LiveFile>,
     last_live: Option<Location>,
     findings: ReplayFindings,
+    compared: Compared,
 }
 
 /// What is known of the logical file whose events are being read.
@@ -278,15 +355,39 @@ struct Fate {
     respelled: bool,
     removed_in: Option<Version>,
     live: Option<(AddBody, Version)>,
+    /// The last version of the replay itself that is about it.
+    last: Option<Version>,
+    named: Named,
+}
+
+/// What compared checkpoints say of a logical file since the last commit that is about it.
+#[derive(Debug, Default)]
+struct Named {
+    /// The file as the newest of them has it, and the version of the oldest.
+    body: Option<(AddBody, Version)>,
+    count: usize,
+    last: Option<usize>,
 }
 
 impl LiveFiles {
+    /// What the comparisons found, by the index that [`Replay::compare`] gave; complete once the iterator has ended.
+    /// Dropped checkpoints are left out.
+    pub fn comparisons(&self) -> Vec<(usize, Comparison)> {
+        self.compared.results()
+    }
+
     /// What was odd; complete once the iterator has ended.
     pub fn findings(&self) -> &ReplayFindings {
         &self.findings
     }
 
     fn take(&mut self, event: Event) {
+        if event
+            .compared
+            .is_some_and(|index| self.compared.is_dropped(index))
+        {
+            return;
+        }
         let mut fate = match self.open.take() {
             Some(fate) if fate.file == event.file && fate.dv_id == event.dv_id => fate,
             other => {
@@ -298,6 +399,8 @@ impl LiveFiles {
                     respelled: false,
                     removed_in: None,
                     live: None,
+                    last: None,
+                    named: Named::default(),
                 }
             }
         };
@@ -306,36 +409,78 @@ impl LiveFiles {
             (None, now) => fate.spelling = now,
             _ => {}
         }
-        match event.add {
-            None => {
+        match (event.compared, event.add) {
+            (Some(index), body) => self.take_named(&mut fate, index, body, event.version),
+            (None, None) => {
+                self.end_named(&mut fate, event.version);
                 fate.removed_in = Some(event.version);
                 if let Some((body, from)) = fate.live.take() {
                     self.end_span(&fate, body, from, event.version);
                 }
             }
-            Some(mut body) => {
-                if let Some((before, _)) = &fate.live {
-                    // To readers that compare raw paths, one spelling does not end the other.
-                    body.absolute |= before.absolute;
-                }
-                if fate.removed_in == Some(event.version) {
-                    self.findings.contradicted += 1;
-                }
-                fate.live = Some(match fate.live.take() {
-                    // Written again, for its statistics or tags: the same file goes on.
-                    Some((before, from)) if before.is_same_file(&body) => (body, from),
-                    Some((before, from)) if from < event.version => {
-                        self.end_span(&fate, before, from, event.version);
-                        (body, event.version)
-                    }
-                    _ => (body, event.version),
-                });
+            (None, Some(body)) => {
+                self.end_named(&mut fate, event.version);
+                self.take_add(&mut fate, body, event.version);
             }
         }
         self.open = Some(fate);
     }
 
+    fn take_add(&mut self, fate: &mut Fate, mut body: AddBody, version: Version) {
+        if let Some((before, _)) = &fate.live {
+            // To readers that compare raw paths, one spelling does not end the other.
+            body.absolute |= before.absolute;
+        }
+        if fate.removed_in == Some(version) {
+            self.findings.contradicted += 1;
+        }
+        fate.live = Some(match fate.live.take() {
+            // Written again, for its statistics or tags: the same file goes on.
+            Some((before, from)) if before.is_same_file(&body) => (body, from),
+            Some((before, from)) if from < version => {
+                self.end_span(fate, before, from, version);
+                (body, version)
+            }
+            _ => (body, version),
+        });
+    }
+
+    fn take_named(
+        &mut self,
+        fate: &mut Fate,
+        index: usize,
+        body: Option<AddBody>,
+        version: Version,
+    ) {
+        // A checkpoint may name a file twice.
+        if fate.named.last.replace(index) == Some(index) {
+            return;
+        }
+        self.compared.count(index, fate.live.is_some());
+        fate.named.count += 1;
+        let since = match fate.named.body.take() {
+            Some((_, since)) => since,
+            None => version,
+        };
+        fate.named.body = body.map(|body| (body, since));
+    }
+
+    /// A commit is about the file: from here on it is what the commit says, on every way.
+    fn end_named(&mut self, fate: &mut Fate, version: Version) {
+        let named = std::mem::take(&mut fate.named);
+        if let (Some((body, since)), None) = (named.body, &fate.live) {
+            self.history(fate, body, since, version);
+        }
+        fate.last = Some(version);
+    }
+
     fn end_span(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
+        let dv_id = fate.dv_id.as_deref();
+        self.compared.live(&fate.file, dv_id, (from, Some(until)));
+        self.history(fate, body, from, until);
+    }
+
+    fn history(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
         if self.history && from < until {
             let add = body.into_add(fate.file.clone(), fate.dv_id.clone());
             self.ready.push_back(LiveFile {
@@ -354,7 +499,22 @@ impl LiveFiles {
                 self.findings.respelled_examples.push(fate.file.clone());
             }
         }
-        if let Some((body, from)) = fate.live {
+        let naming = self.compared.rows_from(fate.last);
+        let disputed = match fate.live {
+            Some(_) => fate.named.count < naming,
+            None => fate.named.count > 0,
+        };
+        if disputed {
+            self.findings.disputed += 1;
+            self.findings
+                .disputed_example
+                .get_or_insert_with(|| fate.file.clone());
+        }
+        if let Some((_, from)) = &fate.live {
+            let dv_id = fate.dv_id.as_deref();
+            self.compared.live(&fate.file, dv_id, (*from, None));
+        }
+        if let Some((body, from)) = fate.live.or(fate.named.body) {
             if self.last_live.as_ref() == Some(&fate.file) {
                 self.findings.live_twice += 1;
             }

@@ -1,12 +1,13 @@
 //! Replays log files that were spooled, wherever they came from: a live table, or the vault.
 
+use std::collections::HashSet;
 use std::io::BufReader;
 
 use crate::delta::checkpoint::{Coverage, Wants, read_parquet, read_sidecar_names};
 use crate::delta::commit::read_commit;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
-use crate::delta::segment::Segment;
+use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, LogError, Sink, is_json};
 use crate::ids::ObjectKey;
 use crate::spool::Spooled;
@@ -51,6 +52,73 @@ pub(super) fn read_sidecars(
     Ok(sidecars)
 }
 
+/// A checkpoint that could not be read to its end.
+#[derive(Debug)]
+pub(super) struct CheckpointFailed {
+    /// The file of it, or the sidecar, that is to blame.
+    pub(super) file: ObjectKey,
+    pub(super) error: Box<LogError>,
+}
+
+/// Reads the actions of a complete checkpoint: of its files, then of the sidecars that these name. `body_of` has what was
+/// spooled.
+///
+/// # Errors
+/// What the files say; [`LogError::MissingSidecar`] for one that was not spooled.
+pub(super) fn read_checkpoint(
+    checkpoint: &CheckpointFiles,
+    body_of: impl Fn(&ObjectKey) -> Option<Spooled>,
+    root: &TableRoot,
+    sink: &mut Sink<'_>,
+) -> Result<(), CheckpointFailed> {
+    let mut coverage = Coverage::default();
+    let mut sidecars = Vec::new();
+    let mut seen = HashSet::new();
+    for file in &checkpoint.files {
+        let read = read_file(&file.key, &body_of, root, &mut |action| {
+            if let Action::Sidecar { key, .. } = &action
+                && seen.insert(key.clone())
+            {
+                sidecars.push(key.clone());
+            }
+            sink(action)
+        });
+        coverage = coverage.and(read.map_err(|error| failed(&file.key, error))?);
+    }
+    if let Some(first) = checkpoint.files.first() {
+        let covers = coverage.check(first.key.as_str());
+        covers.map_err(|error| failed(&first.key, error))?;
+    }
+    for key in &sidecars {
+        // A sidecar is there for the files that it names; one that cannot tell of any is damaged.
+        let read = read_file(key, &body_of, root, sink);
+        let covers = read.and_then(|coverage| coverage.check(key.as_str()));
+        covers.map_err(|error| failed(key, error))?;
+    }
+    Ok(())
+}
+
+fn failed(file: &ObjectKey, error: LogError) -> CheckpointFailed {
+    CheckpointFailed {
+        file: file.clone(),
+        error: Box::new(error),
+    }
+}
+
+fn read_file(
+    key: &ObjectKey,
+    body_of: impl Fn(&ObjectKey) -> Option<Spooled>,
+    root: &TableRoot,
+    sink: &mut Sink<'_>,
+) -> Result<Coverage, LogError> {
+    match body_of(key) {
+        Some(body) => read_actions(key, &body, root, sink),
+        None => Err(LogError::MissingSidecar {
+            file: key.to_string(),
+        }),
+    }
+}
+
 /// Replays one way to a version: its checkpoint with the sidecars that it names, then its commits. `body_of` has what was
 /// spooled; `watch` sees the commits' actions.
 ///
@@ -64,29 +132,10 @@ pub(super) fn replay_segment(
     watch: &mut dyn FnMut(&Action),
 ) -> Result<(), LogError> {
     if let Some(checkpoint) = &segment.checkpoint {
-        let mut coverage = Coverage::default();
-        let mut sidecars = Vec::new();
-        let mut read = |key: &ObjectKey, sidecars: &mut Vec<ObjectKey>| match body_of(key) {
-            Some(body) => read_actions(key, &body, root, &mut |action| {
-                if let Action::Sidecar { key, .. } = &action {
-                    sidecars.push(key.clone());
-                }
-                replay.start(checkpoint.version, action)
-            }),
-            None => Err(LogError::MissingSidecar {
-                file: key.to_string(),
-            }),
-        };
-        for file in &checkpoint.files {
-            coverage = coverage.and(read(&file.key, &mut sidecars)?);
-        }
-        if let Some(first) = checkpoint.files.first() {
-            coverage.check(first.key.as_str())?;
-        }
-        for key in &sidecars {
-            // A sidecar is there for the files that it names; one that cannot tell of any is damaged.
-            read(key, &mut Vec::new())?.check(key.as_str())?;
-        }
+        read_checkpoint(checkpoint, &body_of, root, &mut |action| {
+            replay.start(checkpoint.version, action)
+        })
+        .map_err(|failed| *failed.error)?;
     }
     for file in &segment.commits {
         let (Some(version), Some(body)) = (file.version, body_of(&file.key)) else {

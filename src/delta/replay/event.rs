@@ -24,12 +24,17 @@ pub(super) struct Event {
     /// The file's facts; `None` for a removal.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub(super) add: Option<AddBody>,
+    /// The compared checkpoint whose row this is; `None` for a row of the replay itself.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub(super) compared: Option<usize>,
 }
 
 impl Ord for Event {
     fn cmp(&self, other: &Self) -> Ordering {
         fn key(event: &Event) -> impl Ord + '_ {
-            let order = (event.version, event.add.is_some(), event.sequence);
+            // A checkpoint says what its version is after all of that version's commit.
+            let source = (event.compared, event.add.is_some());
+            let order = (event.version, source, event.sequence);
             (&event.file, &event.dv_id, order)
         }
         key(self).cmp(&key(other))
