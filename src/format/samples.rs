@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::page::{Entry, EntryKind, LiveUse, Placement};
 use super::record::{
-    Change, CommitFile, Disagreement, Previous, ProtocolRecord, Record, Scope, TableIdentity, Trigger,
+    Change, CommitFile, Disagreement, Previous, ProtocolRecord, Record, Scope, TableIdentity,
+    Trigger,
 };
 use super::{
     Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,

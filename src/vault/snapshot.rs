@@ -9,14 +9,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use self::closure::{Closure, Expected, Held, Matching};
-use self::pin::{Past, Pinned};
-use self::replayed::Replayed;
-use self::ways::{LogRead, LogReader, Way};
+use self::attempt::{Attempt, Planned};
 use super::{LedgerView, PageCache, Vault};
-use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
-use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
@@ -24,16 +19,18 @@ use crate::format::{Record, Scope, TableKey, Trigger};
 use crate::ids::{Digest, Id128, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Ask, Chosen, Policy, Reason};
-use crate::plan::snapshot::{BaseUse, Outlook, plan_batches};
-use crate::progress::{NoProgress, Phase, PlannedWork, Progress};
+use crate::plan::snapshot::{Outlook, plan_batches};
+use crate::progress::{NoProgress, PlannedWork, Progress};
 use crate::source::Source;
-use crate::spool::{Scratch, Spool};
+use crate::spool::Scratch;
 use crate::store::WriteStore;
 
+mod attempt;
 mod budget;
 mod carry;
 mod closure;
 mod data;
+mod inherit;
 mod journal;
 mod lock;
 mod log;
@@ -213,18 +210,6 @@ impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Error(error.into())
     }
-}
-
-/// One attempt's plan: everything that is known before the first byte is written.
-struct Planned {
-    terms: Terms,
-    pinned: Pinned,
-    log: LogRead,
-    closure: Closure,
-    expected: Expected,
-    scratch: Scratch,
-    root: TableRoot,
-    journals: Vec<Id128>,
 }
 
 impl Snapshotter {
@@ -429,108 +414,6 @@ impl Snapshotter {
             }
         }
     }
-
-    async fn attempt_plan(
-        &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        terms: &Terms,
-        avoid: &Avoid,
-    ) -> Result<Attempt, Failure> {
-        let table = &request.table.name;
-        self.progress.phase(table, Phase::ReadLog);
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut pinned =
-            pin::pin(&self.vault, source, request, view, avoid, scratch.path()).await?;
-        if let Some(past) = pinned.unchanged.take() {
-            return Ok(Attempt::Unchanged(Box::new(pinned), past));
-        }
-        let root = TableRoot::new(source.uri())?;
-        let history = request.scope == Scope::History;
-        let mut first_error = None;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        for way in ways::ways(&pinned, request.scope)? {
-            let tried = self
-                .try_way(source, &pinned, way, &root, &scratch, &mut spool)
-                .await;
-            let (log, replayed) = match tried {
-                Ok(tried) => tried,
-                Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
-                    pinned
-                        .findings
-                        .push(format!("another way to the version was taken: {error}"));
-                    first_error.get_or_insert(error);
-                    continue;
-                }
-                Err(failure) => return Err(failure),
-            };
-            self.progress.phase(table, Phase::Plan);
-            let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
-            check_protocol(protocol)?;
-            let delta_id = metadata.id.clone().unwrap_or_default();
-            if let Some(base) = &pinned.base
-                && base.using == BaseUse::HeldOnly
-                && base.past.record.table.delta_id != delta_id
-            {
-                pinned.base = None;
-                pinned
-                    .findings
-                    .push("another table was made under the same name".to_owned());
-            }
-            let mut held = Held::new(scratch.path())?;
-            let base = pinned.base.as_ref().filter(|base| base.reuse);
-            let terms = terms.clone().on(base.map(|base| &base.past));
-            let journals = self
-                .take_journals(request, view, &terms, &delta_id, &mut held)
-                .await?;
-            let matching = Matching {
-                pinned: &pinned,
-                from_base: log.way.from_base,
-                history,
-                held,
-            };
-            let (closure, expected) =
-                closure::close(&self.vault, replayed, matching, &scratch).await?;
-            let planned = Planned {
-                terms,
-                pinned,
-                log,
-                closure,
-                expected,
-                scratch,
-                root,
-                journals,
-            };
-            return Ok(Attempt::Planned(Box::new(planned)));
-        }
-        Err(first_error.unwrap_or(LogError::NoLog { files: 0 }).into())
-    }
-
-    /// Reads and replays one way to V.
-    async fn try_way(
-        &self,
-        source: &Source,
-        pinned: &Pinned,
-        way: Way,
-        root: &TableRoot,
-        scratch: &Scratch,
-        spool: &mut Spool,
-    ) -> Result<(LogRead, Replayed), Failure> {
-        let folder = scratch.path();
-        let mut reader = LogReader {
-            vault: &self.vault,
-            source,
-            pinned,
-            root,
-            folder,
-            spool,
-        };
-        let log = reader.read(way).await?;
-        let base = pinned.base.as_ref();
-        let replayed = replayed::replay_log(base, &log, root, folder)?;
-        Ok((log, replayed))
-    }
 }
 
 /// What an earlier attempt of the run has found to be no good to build on.
@@ -560,14 +443,6 @@ fn named(mut request: SnapshotRequest, view: &LedgerView) -> SnapshotRequest {
         );
     }
     request
-}
-
-/// What an attempt came to before anything was written.
-enum Attempt {
-    /// The head's manifest serves.
-    Unchanged(Box<Pinned>, Past),
-    /// There is something to do.
-    Planned(Box<Planned>),
 }
 
 impl Failure {

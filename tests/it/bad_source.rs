@@ -234,7 +234,7 @@ async fn a_checkpoint_with_missing_columns_is_passed_over_where_there_is_another
         scene.table.put(checkpoint, bytes).await;
         let done = scene.take(24).await.unwrap();
         let findings = &done.record.findings;
-        let way = "another way to the version was taken";
+        let way = "checkpoint 2 cannot be decoded";
         assert!(
             findings
                 .iter()

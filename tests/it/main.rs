@@ -38,6 +38,7 @@ mod limits;
 mod locks;
 mod look;
 mod model;
+mod one_truth;
 mod proof;
 mod prune;
 mod requests;

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 
+use super::attempt::Planned;
 use super::closure::Closure;
 use super::data::{Copier, Ended, Outcome};
 use super::journal::Journal;
 use super::log::{self, LogWriter, LogWritten};
 use super::pages::Pages;
 use super::pin;
+use super::prove::Proof;
 use super::record::Facts;
 use super::replayed::Touched;
 use super::terms::Terms;
-use super::{Failure, Planned, SnapshotDone, SnapshotRequest, Snapshotter};
+use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::{
     Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope,
@@ -74,11 +76,13 @@ impl Snapshotter {
             log: read,
             mut closure,
             expected,
+            disagreements,
             scratch,
             root,
             journals,
             ..
         } = planned;
+        let closely: Vec<_> = closure.unlike();
         let state = closure.state.clone();
         let findings = std::mem::take(&mut closure.findings);
         let touched = std::mem::replace(&mut closure.touched, Touched::all());
@@ -109,8 +113,12 @@ impl Snapshotter {
         commitment.add_new(log.new_bytes, terms.kept());
 
         self.progress.phase(table, Phase::Check);
-        self.prove(&pinned, &read, &log.pages, &root, expected, &scratch)
-            .await?;
+        let proof = Proof {
+            closely,
+            log_pages: &log.pages,
+            expected,
+        };
+        self.prove(&pinned, &read, proof, &root, &scratch).await?;
 
         self.progress.phase(table, Phase::Publish);
         let base = pinned.base.as_ref().filter(|base| base.reuse);
@@ -143,6 +151,7 @@ impl Snapshotter {
             journals,
             whole_versions,
             findings,
+            disagreements,
         };
         self.check_lock(&terms, &facts.manifest).await?;
         let terms = terms.clone();
@@ -235,9 +244,12 @@ impl Snapshotter {
             folder: planned.scratch.path(),
             bodies: &planned.log.bodies,
             sidecars: &planned.log.sidecars,
+            unreadable: planned.log.unreadable(),
         };
         let pinned = &mut planned.pinned;
-        let scope = pin::log_scope(pinned);
+        let mut scope = pin::log_scope(pinned);
+        // As long as ways differ, what each is made of stays.
+        scope.whole &= pinned.ended || planned.disagreements.is_empty();
         let hint = writer.hint_is_true(pinned).await?;
         let hold = log::files_to_hold(pinned, hint);
         let base = pinned.base.as_ref().filter(|base| base.reuse);

@@ -9,7 +9,9 @@ use super::super::Vault;
 use super::Failure;
 use super::pin::Pinned;
 use super::replayed::{ChangeData, Fingerprint, Replayed, Touched, Watched, adds_of};
-use crate::delta::replay::TableState;
+use super::ways::FailedCheckpoint;
+use crate::delta::replay::{Comparison, FilesCompared, TableState};
+use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
@@ -34,6 +36,32 @@ pub(super) struct Closure {
     pub(super) copy: Sorter<ByFile<Need>>,
     pub(super) copy_bytes: u64,
     pub(super) change: Change,
+    /// The compared checkpoints, and what was found.
+    pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
+    /// A file that some ways to V have live and others do not.
+    pub(super) disputed: Option<Location>,
+    /// Checkpoints that could not be read.
+    pub(super) failed: Vec<FailedCheckpoint>,
+}
+
+impl Closure {
+    /// The checkpoints whose sums are not the replay's, to be compared file by file.
+    pub(super) fn unequal(&self) -> Vec<CheckpointFiles> {
+        let unequal = self
+            .compared
+            .iter()
+            .filter(|(_, found)| found.files == FilesCompared::Differ);
+        unequal.map(|(checkpoint, _)| checkpoint.clone()).collect()
+    }
+
+    /// The checkpoints that were compared file by file and differ.
+    pub(super) fn unlike(&self) -> Vec<CheckpointFiles> {
+        let unlike = self
+            .compared
+            .iter()
+            .filter(|(_, found)| matches!(found.files, FilesCompared::Counted { .. }));
+        unlike.map(|(checkpoint, _)| checkpoint.clone()).collect()
+    }
 }
 
 /// What the proof needs of the plan: what it must come to, and the base's entries that take part in it.
@@ -64,6 +92,8 @@ pub(super) async fn close(
         mut replay,
         change_data,
         touched,
+        compared,
+        failed,
     } = replayed;
     let Matching {
         pinned,
@@ -84,6 +114,10 @@ pub(super) async fn close(
             let of = refs.next().map(|page| &page.page.key);
             for entry in page {
                 if touched.spares(&entry) {
+                    for used in &entry.live {
+                        let dv_id = used.dv.as_ref().map(|dv| dv.id.as_str());
+                        replay.untouched(record.version, &entry.file, dv_id);
+                    }
                     taken.keep(record.version, &entry, of)?;
                     continue;
                 }
@@ -111,6 +145,9 @@ pub(super) async fn close(
         copy: Sorter::new(folder)?,
         copy_bytes: 0,
         change: Change::default(),
+        compared: Vec::new(),
+        disputed: None,
+        failed,
     };
     let mut live = Watched::new(files);
     let mut vectors = taken.vectors;
@@ -126,26 +163,39 @@ pub(super) async fn close(
     });
     closure.join(needs, held.data.finish()?)?;
     closure.join(unique(vectors.finish()?), held.vectors.finish()?)?;
-    let mut feed: Sorter<ByFile<Need>> = Sorter::new(folder)?;
-    if history {
-        for ChangeData {
-            file,
-            absolute,
-            size,
-        } in change_data
-        {
-            let plain = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
-            let need = Need { absolute, ..plain };
-            feed.push(ByFile { file, row: need })?;
-        }
-    }
+    let feed = if history { change_data } else { Vec::new() };
+    let feed = feed_needs(feed, folder)?;
     closure.join(unique(feed.finish()?), held.feed.finish()?)?;
     closure.findings = live.findings(taken.live_twice);
+    closure.disputed = live.disputed().cloned();
+    let mut compared: Vec<_> = compared.into_iter().map(Some).collect();
+    for (index, comparison) in live.comparisons() {
+        let checkpoint = compared.get_mut(index).and_then(Option::take);
+        closure
+            .compared
+            .extend(checkpoint.map(|checkpoint| (checkpoint, comparison)));
+    }
     let expected = Expected {
         fingerprint: live.into_fingerprint(&closure.touched),
         base: taken.rows,
     };
     Ok((closure, expected))
+}
+
+/// The files of the change data feed that commits name.
+fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Need>>, Failure> {
+    let mut feed = Sorter::new(folder)?;
+    for ChangeData {
+        file,
+        absolute,
+        size,
+    } in named
+    {
+        let plain = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
+        let row = Need { absolute, ..plain };
+        feed.push(ByFile { file, row })?;
+    }
+    Ok(feed)
 }
 
 /// What the base's pages brought.

@@ -66,6 +66,8 @@ pub(super) struct LogWriter<'a> {
     pub(super) bodies: &'a Bodies,
     /// Sidecars that a checkpoint of this run names; others are held only when the base holds them.
     pub(super) sidecars: &'a HashSet<ObjectKey>,
+    /// Files of checkpoints that could not be decoded.
+    pub(super) unreadable: HashSet<ObjectKey>,
 }
 
 /// What writing the log brought.
@@ -151,7 +153,7 @@ impl LogWriter<'_> {
             rows: None,
             sha256: Some(payload.sha256),
             size: payload.size,
-            unreadable: false,
+            unreadable: self.unreadable.contains(&file.key),
         })
     }
 }

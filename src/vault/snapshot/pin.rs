@@ -3,13 +3,15 @@
 //! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
 //! V's commit once more before the record is published.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
+use super::inherit::{self, Inherited};
 use super::{Avoid, Failure, SnapshotRequest};
-use crate::delta::LogFile;
-use crate::delta::segment::LogListing;
+use crate::delta::segment::{CheckpointFiles, LogListing};
+use crate::delta::{LogError, LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link, LinkBody};
 use crate::format::{LockMode, Manifest, Record, Scope};
@@ -19,6 +21,9 @@ use crate::plan::snapshot::{
 };
 use crate::plan::{keep, retention};
 use crate::source::Source;
+
+/// Findings of one kind that are listed one by one.
+const FINDINGS_MAX: usize = 10;
 
 /// The version of one attempt, and what it builds on.
 #[derive(Debug)]
@@ -33,8 +38,83 @@ pub(super) struct Pinned {
     pub(super) unchanged: Option<Past>,
     /// The record to build on.
     pub(super) base: Option<Base>,
+    /// What the listing says about the base's log files.
+    pub(super) inherited: Inherited,
+    /// Whether the base's live set counts for nothing, although its files do: its log has been changed.
+    pub(super) ended: bool,
+    /// The newest snapshot that the live table does not go on from.
+    pub(super) left: Option<Left>,
     /// What the owner should know.
     pub(super) findings: Vec<String>,
+}
+
+/// A snapshot that the live table does not go on from.
+#[derive(Debug)]
+pub(super) struct Left {
+    past: Past,
+    /// The first commit at or below it that has other bytes now.
+    diverged: Option<Version>,
+}
+
+impl Left {
+    /// A snapshot of which nothing is known but that the table does not go on from it.
+    pub(super) fn all(past: Past) -> Self {
+        Self {
+            past,
+            diverged: None,
+        }
+    }
+
+    /// What became of the table since, as far as log and id tell.
+    pub(super) fn finding(&self, delta_id: &str, version: Version, base: Option<&Base>) -> String {
+        let Past { id, record } = &self.past;
+        let (id, held) = (id.short(), record.version);
+        let mut finding = if record.table.delta_id != delta_id {
+            format!(
+                "the table was dropped and re-created: snapshot {id} of version {held} is of another table under this name"
+            )
+        } else if let Some(commit) = self.diverged {
+            format!(
+                "the table was rewound and written on, or a writer overwrote its log: commit {commit} has other bytes \
+                 than snapshot {id} of version {held} holds"
+            )
+        } else {
+            format!(
+                "the table lost its newest commits, or was rewound: its log ends at version {version}, and snapshot {id} holds version \
+                 {held}"
+            )
+        };
+        if let Some(base) = base {
+            // Writing to a string cannot fail.
+            let _infallible = write!(
+                finding,
+                "; this snapshot builds on {}",
+                base.past.id.short()
+            );
+        }
+        finding
+    }
+}
+
+/// The first commit at or below a record's version that has other bytes than its snapshot holds.
+async fn diverged(
+    vault: &Vault,
+    source: &Source,
+    past: &Past,
+    listing: &LogListing,
+    folder: &Path,
+) -> Result<Option<Version>, Failure> {
+    let manifest = match vault.manifest(&past.record).await {
+        Ok(manifest) => manifest,
+        Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match inherit::examine(vault, source, &manifest, listing, folder).await {
+        Ok(inherited) => Ok(inherited.overwritten.first().copied()),
+        // It is not built on, so a damaged page of it stops nothing.
+        Err(Failure::Error(Error::Damaged { .. } | Error::Format(_))) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A record of the ledger that this tool can read.
@@ -84,6 +164,8 @@ pub(super) async fn pin(
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
+    inspect_base(vault, source, &mut pinned, folder).await?;
+    pinned.findings.extend(live_log_findings(&pinned));
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
@@ -96,6 +178,96 @@ pub(super) async fn pin(
         .collect();
     pinned.findings.extend(findings);
     Ok(pinned)
+}
+
+/// Decides whether the base's live set may be built on; where not, lists the whole log, since V has to be planned from
+/// it.
+async fn inspect_base(
+    vault: &Vault,
+    source: &Source,
+    pinned: &mut Pinned,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let Some(base) = &mut pinned.base else {
+        return Ok(());
+    };
+    let inherited =
+        inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
+    let late = |checkpoint: &&CheckpointFiles| {
+        checkpoint.version < base.past.record.version && !inherited.knows(checkpoint)
+    };
+    pinned.ended = !inherited.overwritten.is_empty()
+        || !base.past.record.disagreements.is_empty()
+        || pinned
+            .listing
+            .checkpoints()
+            .iter()
+            .any(|found| late(&found));
+    pinned.inherited = inherited;
+    if pinned.ended && !pinned.whole {
+        pinned.listing = LogListing::new(source.list_log(None).await?);
+        pinned.version = pinned.listing.newest()?;
+        pinned.whole = true;
+        pinned.inherited =
+            inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
+    }
+    if !base.reuse {
+        // All of the log is held again, so all of it enters.
+        pinned.inherited.forget_checkpoints();
+    }
+    if !pinned.ended {
+        return Ok(());
+    }
+    if base.using == BaseUse::Continue {
+        base.using = BaseUse::HeldOnly;
+    }
+    let overwritten = &pinned.inherited.overwritten;
+    if let Some(first) = overwritten.first() {
+        let which = match overwritten.len() {
+            1 => format!("commit {first} has"),
+            more => format!("{more} commits, first {first}, have"),
+        };
+        pinned.findings.push(format!(
+            "{which} other bytes than snapshot {} holds: a writer overwrote them, so version {} was planned from \
+             the whole log",
+            base.past.id.short(),
+            pinned.version
+        ));
+    }
+    Ok(())
+}
+
+/// What the listing alone says about the state of the live log.
+fn live_log_findings(pinned: &Pinned) -> Vec<String> {
+    let listing = &pinned.listing;
+    let mut findings = Vec::new();
+    let base = pinned.base.as_ref();
+    if let (Some(base), Err(LogError::Gap { first_missing, .. })) =
+        (base, listing.candidates(pinned.version).map(drop))
+    {
+        findings.push(format!(
+            "commit {first_missing} is gone from the live log, which no reader can open without it: snapshot {} holds \
+             it, and `deltavault restore` puts it back",
+            base.past.id.short()
+        ));
+    }
+    let unreadable = pinned.inherited.unreadable(listing);
+    findings.extend(unreadable.iter().take(FINDINGS_MAX).map(|file| {
+        format!("{file} still cannot be decoded: its bytes are held, and restore leaves it out")
+    }));
+    let since = base.map(|base| base.past.record.version);
+    let empty = listing
+        .held(pinned.version)
+        .filter(|file| file.kind == LogFileKind::Commit && file.size == 0 && file.version > since);
+    findings.extend(empty.filter_map(|file| file.version).take(FINDINGS_MAX).map(
+        |version| {
+            format!(
+                "commit {version} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
+                 loss leaves such a file"
+            )
+        },
+    ));
+    findings
 }
 
 async fn choose(
@@ -128,24 +300,21 @@ async fn choose(
         version,
         unchanged: None,
         base: None,
+        inherited: Inherited::default(),
+        ended: false,
+        left: None,
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
         let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
-        match &older.base {
-            None => pinned.findings.push(
-                "the table is no continuation of any earlier snapshot: rewound, or dropped and made anew"
+        if let Some(past) = older.untrusted {
+            let diverged = diverged(vault, source, &past, &pinned.listing, folder).await?;
+            pinned.left = Some(Left { past, diverged });
+        } else if older.base.is_none() {
+            pinned.findings.push(
+                "no earlier snapshot can be built on: all files of the table are copied again"
                     .to_owned(),
-            ),
-            Some(base) => pinned.findings.extend(older.untrusted.map(|left| {
-                format!(
-                    "the table does not go on from snapshot {} of version {}: it was rewound, and \
-                     this snapshot builds on {}",
-                    left.id.short(),
-                    left.record.version,
-                    base.past.id.short()
-                )
-            })),
+            );
         }
         pinned.base = older.base;
         pinned.findings.extend(older.findings);
@@ -187,6 +356,9 @@ async fn pin_after(
         version,
         unchanged: None,
         base: None,
+        inherited: Inherited::default(),
+        ended: false,
+        left: None,
         findings: Vec::new(),
     };
     if judged == BaseUse::Unchanged && reuse {
@@ -372,6 +544,13 @@ pub(super) fn newest_checkpoint(listing: &LogListing, version: Version) -> Optio
 /// of a past that was rewound.
 pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
     let listing = &pinned.listing;
+    if pinned.ended {
+        // Held is what was compared, and that is what was listed.
+        return LogScope {
+            whole: true,
+            keep_from: None,
+        };
+    }
     let continued = |base: &&Base| {
         base.reuse && compare_commit(&base.past.record, listing) == CommitState::Same
     };

@@ -11,44 +11,60 @@ use super::replayed::{self, Replayed, Touched, adds_of};
 use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
+use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;
 use crate::format::PageRef;
 use crate::ids::{Location, ObjectKey};
 use crate::spool::{Scratch, Spool};
 
+/// What the proof has to come to, and from what.
+pub(super) struct Proof<'a> {
+    /// The compared checkpoints that differ: their files take part in V.
+    pub(super) closely: Vec<CheckpointFiles>,
+    pub(super) log_pages: &'a [PageRef],
+    pub(super) expected: Expected,
+}
+
 impl Snapshotter {
     /// Reads the log files that V was planned from back from the vault and replays them.
+    ///
+    /// Of a compared checkpoint that agrees the vault's digest is enough: it adds nothing to V, and its rows were compared
+    /// from bytes with that digest.
     pub(super) async fn prove(
         &self,
         pinned: &Pinned,
         log: &LogRead,
-        log_pages: &[PageRef],
+        proof: Proof<'_>,
         root: &TableRoot,
-        expected: Expected,
         scratch: &Scratch,
     ) -> Result<(), Failure> {
+        let Proof {
+            closely,
+            log_pages,
+            expected,
+        } = proof;
         let base = pinned.base.as_ref();
         let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
-        let mut held = self.bodies_in_vault(log, known, log_pages, scratch).await?;
-        let mut proof = LogRead {
-            way: log.way.clone(),
-            bodies: Bodies::new(),
+        let mut way = log.way.clone();
+        way.compared.clone_from(&closely);
+        let wanted = Wanted::of(log, &closely);
+        let held = self
+            .bodies_in_vault(log, wanted, known, log_pages, scratch)
+            .await?;
+        let proof = LogRead {
+            way,
+            bodies: held,
+            aside: Vec::new(),
+            failed: Vec::new(),
             replayed_sidecars: log.replayed_sidecars.clone(),
             sidecars: log.sidecars.clone(),
             info: log.info.clone(),
         };
-        for key in log.replayed_files() {
-            let body = held.remove(key).ok_or_else(|| Error::Damaged {
-                object: key.to_string(),
-                what: "it was read for the plan, but the vault does not hold it".to_owned(),
-            })?;
-            proof.bodies.insert(key.clone(), body);
-        }
         let Replayed {
             mut replay,
             touched,
             ..
-        } = replayed::replay_log(base, &proof, root, scratch.path())?;
+        } = replayed::replay_log(base, &proof, root, scratch.path(), &closely)?;
         let touched = match base {
             Some(base) if base.reuse && log.way.from_base => touched,
             Some(_) | None => Touched::all(),
@@ -71,16 +87,17 @@ impl Snapshotter {
         }))
     }
 
+    /// Reads the wanted log files from the vault, and compares the digests of the others.
     async fn bodies_in_vault(
         &self,
         log: &LogRead,
+        mut wanted: Wanted<'_>,
         known: &[PageRef],
         log_pages: &[PageRef],
         scratch: &Scratch,
     ) -> Result<Bodies, Failure> {
         let mut spool = Spool::create(scratch).map_err(Error::Scratch)?;
         let mut bodies = Bodies::new();
-        let mut missing: HashSet<&ObjectKey> = log.replayed_files().collect();
         // What a page kept on this machine says is no proof.
         let vault = self.vault.without_pages();
         // What is new lies in the new pages, so the others are rarely read.
@@ -90,7 +107,7 @@ impl Snapshotter {
             .cloned()
             .partition(|page| known.contains(&page.page.sha256));
         for pages in [new, old] {
-            if missing.is_empty() {
+            if wanted.first().is_none() {
                 break;
             }
             let mut entries = vault.entries(&pages);
@@ -98,20 +115,62 @@ impl Snapshotter {
                 let Location::Inside(key) = &entry.file else {
                     continue;
                 };
-                let Some(read) = log.bodies.get(key).filter(|_| missing.remove(key)) else {
+                let Some(read) = log.bodies.get(key) else {
                     continue;
                 };
-                let payload = vault.payload(&entry, scratch.path()).await?;
-                let spooled = spool.append(&payload).map_err(Error::Scratch)?;
-                bodies.insert(
-                    key.clone(),
-                    Body {
-                        attributes: read.attributes.clone(),
-                        spooled,
-                    },
-                );
+                if entry.sha256 == Some(read.spooled.sha256) {
+                    wanted.by_digest.remove(key);
+                }
+                if wanted.bytes.remove(key) {
+                    let payload = vault.payload(&entry, scratch.path()).await?;
+                    let spooled = spool.append(&payload).map_err(Error::Scratch)?;
+                    let attributes = read.attributes.clone();
+                    bodies.insert(
+                        key.clone(),
+                        Body {
+                            attributes,
+                            spooled,
+                        },
+                    );
+                }
             }
         }
-        Ok(bodies)
+        match wanted.first() {
+            None => Ok(bodies),
+            Some(key) => Err(Failure::Error(Error::Damaged {
+                object: key.to_string(),
+                what: "it was read for the plan, but the vault does not hold those bytes"
+                    .to_owned(),
+            })),
+        }
+    }
+}
+
+/// The log files that a proof looks up in the vault.
+struct Wanted<'a> {
+    /// To be read.
+    bytes: HashSet<&'a ObjectKey>,
+    /// Only to be held under the digest that they had.
+    by_digest: HashSet<&'a ObjectKey>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(log: &'a LogRead, closely: &'a [CheckpointFiles]) -> Self {
+        let mut bytes: HashSet<_> = log.replayed_files().collect();
+        let mut by_digest: HashSet<_> = log.compared_files().chain(&log.sidecars).collect();
+        if !closely.is_empty() {
+            bytes.extend(&log.sidecars);
+            let files = closely.iter().flat_map(|found| &found.files);
+            bytes.extend(files.map(|file| &file.key));
+        }
+        // Kept checkpoints name sidecars that the base holds.
+        let is_read = |key: &&ObjectKey| log.bodies.contains_key(*key);
+        bytes.retain(is_read);
+        by_digest.retain(|key| is_read(key) && !bytes.contains(*key));
+        Self { bytes, by_digest }
+    }
+
+    fn first(&self) -> Option<&'a ObjectKey> {
+        self.bytes.iter().chain(&self.by_digest).next().copied()
     }
 }

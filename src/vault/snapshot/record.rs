@@ -8,7 +8,7 @@ use super::ways::LogRead;
 use super::{SnapshotRequest, Snapshotter};
 use crate::delta::Protocol;
 use crate::format::record::{CommitFile, ProtocolRecord, TableIdentity};
-use crate::format::{Change, FORMAT, Record, Reference, Totals};
+use crate::format::{Change, Disagreement, FORMAT, Record, Reference, Totals};
 use crate::ids::{Id128, Timestamp, Version};
 use crate::plan::snapshot::log_digest;
 
@@ -20,6 +20,7 @@ pub(super) struct Facts {
     pub(super) journals: Vec<Id128>,
     pub(super) whole_versions: Vec<(Version, Version)>,
     pub(super) findings: Vec<String>,
+    pub(super) disagreements: Vec<Disagreement>,
 }
 
 impl Snapshotter {
@@ -54,7 +55,7 @@ impl Snapshotter {
             class: terms.chosen.class.clone(),
             commit_time: commit_time(request, pinned, log),
             commit,
-            disagreements: Vec::new(),
+            disagreements: facts.disagreements,
             distrusts: request.distrust.clone(),
             findings,
             format: FORMAT,

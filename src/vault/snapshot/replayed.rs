@@ -10,16 +10,17 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::log_replay::{read_actions, replay_segment};
+use super::super::log_replay::{CheckpointFailed, read_actions, read_checkpoint, replay_segment};
 use super::Failure;
 use super::pin::Base;
-use super::ways::LogRead;
+use super::ways::{FailedCheckpoint, LogRead};
 use crate::delta::path::TableRoot;
-use crate::delta::replay::{LiveFile, LiveFiles, Replay};
+use crate::delta::replay::{Comparison, Detail, LiveFile, LiveFiles, Replay};
+use crate::delta::segment::CheckpointFiles;
 use crate::delta::{Action, Add, LogError, Metadata, Protocol};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Placement, Record};
-use crate::ids::{Digest, Location, ObjectKey};
+use crate::ids::{Digest, Location, ObjectKey, Version};
 
 /// What identifies a live set: SHA-256 over its logical files in order, with everything a manifest keeps of them. Where a
 /// base is continued, over those that the commits since then touch, and over which these are.
@@ -42,6 +43,10 @@ pub(super) struct Replayed {
     /// The change data that the commits name.
     pub(super) change_data: Vec<ChangeData>,
     pub(super) touched: Touched,
+    /// The checkpoints that take part in the replay only to be compared, by the index of their comparison.
+    pub(super) compared: Vec<CheckpointFiles>,
+    /// Checkpoints that could not be decoded to their end.
+    pub(super) failed: Vec<FailedCheckpoint>,
 }
 
 /// The files that the commits after a base name.
@@ -99,18 +104,41 @@ fn hash(file: &Location) -> u64 {
     hasher.finish()
 }
 
-/// Replays V from the log files that were read.
+/// Replays V from the log files that were read, and compares the other checkpoints with it: those in `closely` file by
+/// file, the others by their sums.
 pub(super) fn replay_log(
     base: Option<&Base>,
     log: &LogRead,
     root: &TableRoot,
     folder: &Path,
+    closely: &[CheckpointFiles],
 ) -> Result<Replayed, Failure> {
     let mut replay = Replay::new(folder)?;
     let mut touched = Touched::all();
+    let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
+    let mut failed = Vec::new();
+    for checkpoint in &log.way.compared {
+        let detail = if closely.contains(checkpoint) {
+            Detail::Rows
+        } else {
+            Detail::Sum
+        };
+        let index = replay.compare(checkpoint.version, detail)?;
+        let sink = &mut |action| replay.compared(index, action);
+        if let Err(blamed) = read_checkpoint(checkpoint, body_of, root, sink) {
+            failed.push(blamed.into_failed(checkpoint.version)?);
+            replay.drop_compared(index);
+        }
+    }
+    for checkpoint in &log.aside {
+        if let Err(blamed) = read_checkpoint(checkpoint, body_of, root, &mut |_| Ok(())) {
+            failed.push(blamed.into_failed(checkpoint.version)?);
+        }
+    }
     if let Some(base) = base.filter(|_| log.way.from_base) {
         start_from(&mut replay, &base.past.record)?;
-        touched.all = false;
+        // Compared file by file, a checkpoint takes part with all of its files.
+        touched.all = !closely.is_empty();
     }
     let mut change_data = Vec::new();
     let mut note = |action: &Action| {
@@ -131,7 +159,6 @@ pub(super) fn replay_log(
             });
         }
     };
-    let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
     if let Some(file) = &log.way.first_commit
         && let Some(body) = body_of(&file.key)
     {
@@ -146,7 +173,24 @@ pub(super) fn replay_log(
         replay,
         change_data,
         touched,
+        compared: log.way.compared.clone(),
+        failed,
     })
+}
+
+impl CheckpointFailed {
+    /// Fails for what another checkpoint would not help against, a full disk for one.
+    fn into_failed(self, version: Version) -> Result<FailedCheckpoint, LogError> {
+        let Self { file, error } = self;
+        if !error.is_about_content() {
+            return Err(*error);
+        }
+        Ok(FailedCheckpoint {
+            version,
+            file,
+            error: *error,
+        })
+    }
 }
 
 /// Gives a replay the base's table state.
@@ -229,6 +273,16 @@ impl Watched {
             files,
             fingerprint: Fingerprinter::default(),
         }
+    }
+
+    /// What comparing the checkpoints found; complete once all files have gone by.
+    pub(super) fn comparisons(&self) -> Vec<(usize, Comparison)> {
+        self.files.comparisons()
+    }
+
+    /// A file that some ways to the version have live and others do not.
+    pub(super) fn disputed(&self) -> Option<&Location> {
+        self.files.findings().disputed_example.as_ref()
     }
 
     /// What the owner should know of the files; complete once they have all gone by. `live_twice` counts such files

@@ -1,9 +1,9 @@
 //! The ways to rebuild V, and reading the log files of one of them: each once, spooled, with the digest it had.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::super::Vault;
 use super::super::ahead::ahead;
@@ -12,11 +12,11 @@ use super::Failure;
 use super::log::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;
-use crate::delta::segment::Segment;
+use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, CommitInfo, LogError, LogFile, LogFileKind};
 use crate::error::Error;
+use crate::format::Scope;
 use crate::format::page::log_order;
-use crate::format::{Entry, EntryKind, Scope};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::{BaseUse, LogScope, LogStep, plan_log_file};
 use crate::source::{Fetched, Source};
@@ -32,12 +32,21 @@ pub(super) struct Way {
     pub(super) from_base: bool,
     /// What is replayed then.
     pub(super) segment: Segment,
+    /// The other complete checkpoints at or after its start: each begins a way of its own, and is compared.
+    pub(super) compared: Vec<CheckpointFiles>,
     /// With scope `history`, the commit of the checkpoint that it starts from: nothing of it is replayed, but its change
     /// data is held.
     pub(super) first_commit: Option<LogFile>,
 }
 
 impl Way {
+    /// Whether it needs a log file.
+    pub(super) fn needs(&self, file: &str) -> bool {
+        self.segment
+            .files()
+            .any(|needed| *needed.key.as_str() == *file)
+    }
+
     /// The oldest version that a replay of it sees.
     pub(super) fn first_version(&self) -> Version {
         self.segment
@@ -52,6 +61,10 @@ impl Way {
 pub(super) struct LogRead {
     pub(super) way: Way,
     pub(super) bodies: Bodies,
+    /// Checkpoints that entered and begin no way to V, which only have to be decoded.
+    pub(super) aside: Vec<CheckpointFiles>,
+    /// Checkpoints that could not be read.
+    pub(super) failed: Vec<FailedCheckpoint>,
     /// The sidecars of the checkpoint that the replay starts from.
     pub(super) replayed_sidecars: Vec<ObjectKey>,
     /// The sidecars of all checkpoints that entered now.
@@ -61,6 +74,18 @@ pub(super) struct LogRead {
 }
 
 impl LogRead {
+    /// The files of checkpoints that could not be decoded.
+    pub(super) fn unreadable(&self) -> HashSet<ObjectKey> {
+        let unreadable = self.failed.iter().filter(|failed| failed.is_unreadable());
+        unreadable.map(|failed| failed.file.clone()).collect()
+    }
+
+    /// Every file of the compared checkpoints, sidecars apart.
+    pub(super) fn compared_files(&self) -> impl Iterator<Item = &ObjectKey> {
+        let files = self.way.compared.iter().flat_map(|found| &found.files);
+        files.map(|file| &file.key)
+    }
+
     /// Every log file that the replay reads.
     pub(super) fn replayed_files(&self) -> impl Iterator<Item = &ObjectKey> {
         let checkpoint = self
@@ -76,45 +101,86 @@ impl LogRead {
     }
 }
 
-/// The ways to rebuild V, best first: from the base, or from each usable checkpoint and from version 0.
+/// A checkpoint that cannot be read to its end, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct FailedCheckpoint {
+    pub(super) version: Version,
+    /// The file that is to blame.
+    pub(super) file: ObjectKey,
+    pub(super) error: LogError,
+}
+
+impl FailedCheckpoint {
+    /// Whether the file's own bytes are to blame, and not that it is missing.
+    pub(super) fn is_unreadable(&self) -> bool {
+        !matches!(self.error, LogError::MissingSidecar { .. })
+    }
+
+    pub(super) fn finding(&self) -> String {
+        let Self { version, error, .. } = self;
+        if self.is_unreadable() {
+            format!(
+                "checkpoint {version} cannot be decoded ({error}): its bytes are held, and restore leaves it out"
+            )
+        } else {
+            format!(
+                "checkpoint {version} is incomplete ({error}): no reader can open the table by it"
+            )
+        }
+    }
+}
+
+/// The ways to rebuild V that are tried, in this order: on from the base; else the longest first, since only from there
+/// every other complete checkpoint can be compared.
 pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> {
     let listing = &pinned.listing;
+    let inherited = &pinned.inherited;
     if let Some(base) = pinned
         .base
         .as_ref()
         .filter(|base| base.using == BaseUse::Continue)
     {
-        let commits = listing.commits(base.past.record.version, pinned.version)?;
-        let tip = listing.commit(pinned.version).cloned();
-        let segment = Segment {
-            version: pinned.version,
-            checkpoint: None,
-            commits,
-            tip,
-        };
+        let from = base.past.record.version;
+        let compared = listing.checkpoints().iter().rev();
+        let compared = compared.filter(|found| {
+            (from..=pinned.version).contains(&found.version) && !inherited.knows(found)
+        });
         return Ok(vec![Way {
             from_base: true,
-            segment,
+            segment: Segment {
+                version: pinned.version,
+                checkpoint: None,
+                commits: listing.commits(from, pinned.version)?,
+                tip: listing.commit(pinned.version).cloned(),
+            },
+            compared: compared.cloned().collect(),
             first_commit: None,
         }]);
     }
-    let candidates = listing.candidates(pinned.version)?;
-    let mut ways: Vec<_> = candidates
-        .map(|segment| Way {
-            from_base: false,
-            first_commit: segment
-                .checkpoint
-                .as_ref()
-                .filter(|_| scope == Scope::History)
-                .and_then(|checkpoint| listing.commit(checkpoint.version).cloned()),
-            segment,
-        })
+    let mut segments: Vec<_> = listing.candidates(pinned.version)?.collect();
+    segments.reverse();
+    // Where the base has compared them, those that it holds need not be read on every night.
+    let known = pinned.base.is_some() && !pinned.ended;
+    let checkpoints: Vec<_> = segments
+        .iter()
+        .filter_map(|segment| segment.checkpoint.clone())
         .collect();
-    if scope == Scope::History {
-        // The oldest way sees the most versions.
-        ways.reverse();
-    }
-    Ok(ways)
+    let ways = segments.into_iter().map(|segment| {
+        let start = segment.checkpoint.as_ref();
+        let from = start.map_or(Version(0), |start| start.version);
+        let compared = checkpoints.iter().filter(|found| {
+            found.version >= from && start != Some(*found) && !(known && inherited.knows(found))
+        });
+        Way {
+            from_base: false,
+            compared: compared.cloned().collect(),
+            first_commit: start
+                .filter(|_| scope == Scope::History)
+                .and_then(|start| listing.commit(start.version).cloned()),
+            segment,
+        }
+    });
+    Ok(ways.collect())
 }
 
 /// Reads log files of one table into a spool.
@@ -125,26 +191,29 @@ pub(super) struct LogReader<'a> {
     pub(super) root: &'a TableRoot,
     pub(super) folder: &'a Path,
     pub(super) spool: &'a mut Spool,
+    /// What was read before, and what a read that failed has come to.
+    pub(super) bodies: Bodies,
 }
 
 impl LogReader<'_> {
-    /// Reads the log files that V is replayed from, one way.
+    /// Reads the log files that V is replayed from, one way, and the checkpoints that are compared.
     pub(super) async fn read(&mut self, way: Way) -> Result<LogRead, Failure> {
         let mut read = LogRead {
             way,
             bodies: Bodies::new(),
+            aside: Vec::new(),
+            failed: Vec::new(),
             replayed_sidecars: Vec::new(),
             sidecars: HashSet::new(),
             info: CommitInfo::default(),
         };
         if let Some(checkpoint) = read.way.segment.checkpoint.clone() {
-            read.replayed_sidecars = self
-                .read_checkpoint(&checkpoint.files, &mut read.bodies)
-                .await?;
+            read.replayed_sidecars = self.read_checkpoint(&checkpoint.files).await?;
             read.sidecars.extend(read.replayed_sidecars.iter().cloned());
         }
         self.read_entering(&mut read).await?;
         self.read_commits(&mut read).await?;
+        read.bodies = std::mem::take(&mut self.bodies);
         if let Some(file) = self.pinned.commit()
             && let Some(body) = read.bodies.get(&file.key)
         {
@@ -160,20 +229,16 @@ impl LogReader<'_> {
     }
 
     /// Reads a checkpoint's files and sidecars; returns the sidecars' keys.
-    async fn read_checkpoint(
-        &mut self,
-        files: &[LogFile],
-        bodies: &mut Bodies,
-    ) -> Result<Vec<ObjectKey>, Failure> {
-        self.read_all(files, bodies).await?;
+    async fn read_checkpoint(&mut self, files: &[LogFile]) -> Result<Vec<ObjectKey>, Failure> {
+        self.read_all(files).await?;
         let mut sidecars = Vec::new();
         for file in files {
-            sidecars.extend(self.sidecars_of(file, bodies).await?);
+            sidecars.extend(self.sidecars_of(file)?);
         }
         let (source, folder) = (self.source, self.folder);
         let wanted: Vec<_> = sidecars
             .iter()
-            .filter(|key| !bodies.contains_key(*key))
+            .filter(|key| !self.bodies.contains_key(*key))
             .cloned()
             .collect();
         let mut fetched = stream::iter(wanted)
@@ -184,7 +249,7 @@ impl LogReader<'_> {
             .buffered(CHECKPOINT_FILES_AHEAD);
         while let Some((key, fetched)) = fetched.next().await {
             match fetched {
-                Ok(fetched) => self.keep(bodies, &key, fetched)?,
+                Ok(fetched) => self.keep(&key, fetched)?,
                 Err(error) if error.is_not_found() => {
                     return Err(LogError::MissingSidecar {
                         file: key.to_string(),
@@ -197,46 +262,74 @@ impl LogReader<'_> {
         Ok(sidecars)
     }
 
-    /// Reads every checkpoint that enters now, for the sidecars that it brings; one that cannot be understood is held as
-    /// the bytes it is.
+    /// Reads every complete checkpoint that enters now, with its sidecars: those that are compared, and those that begin
+    /// no way to V.
     async fn read_entering(&mut self, read: &mut LogRead) -> Result<(), Failure> {
-        let listing = &self.pinned.listing;
+        let inherited = &self.pinned.inherited;
         let scope = pin::log_scope(self.pinned);
-        let lists_sidecars = listing
-            .files()
-            .any(|file| file.kind == LogFileKind::Sidecar);
-        if !lists_sidecars && !scope.whole {
-            return Ok(());
+        self.read_kept(scope, read).await?;
+        let compared = std::mem::take(&mut read.way.compared);
+        for checkpoint in compared {
+            if self.read_one(&checkpoint, read).await? {
+                read.way.compared.push(checkpoint);
+            }
         }
-        let held = self.held_checkpoints().await?;
-        self.read_kept(&held, scope, read).await?;
-        let entering = listing.held(self.pinned.version).filter(|file| {
-            let may_name = matches!(
-                file.kind,
-                LogFileKind::UuidCheckpoint(_) | LogFileKind::ClassicCheckpoint
-            );
-            let same =
-                |entry: &Entry| entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size;
-            may_name && !held.get(&file.key).is_some_and(same)
+        let start = read.way.segment.checkpoint.clone();
+        let entering = self.pinned.listing.checkpoints().iter().filter(|found| {
+            found.version <= self.pinned.version
+                && !inherited.knows(found)
+                && start.as_ref() != Some(*found)
         });
-        for file in entering {
-            match self.sidecars_of(file, &mut read.bodies).await {
-                Ok(named) => read.sidecars.extend(named),
-                Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {}
-                Err(error) => return Err(error),
+        for checkpoint in entering {
+            let is_read = read.way.compared.contains(checkpoint)
+                || read.failed.iter().any(|failed| {
+                    failed.version == checkpoint.version
+                        && checkpoint.files.iter().any(|file| file.key == failed.file)
+                });
+            if !is_read && self.read_one(checkpoint, read).await? {
+                read.aside.push(checkpoint.clone());
             }
         }
         Ok(())
     }
 
-    /// Reads the checkpoints that stay although the source has cleaned them up, for the sidecars that stay with them.
-    async fn read_kept(
+    /// Reads a checkpoint's files and sidecars; one of which that cannot be done is noted, and the answer is no.
+    async fn read_one(
         &mut self,
-        held: &HashMap<ObjectKey, Entry>,
-        scope: LogScope,
+        checkpoint: &CheckpointFiles,
         read: &mut LogRead,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        match self.read_checkpoint(&checkpoint.files).await {
+            Ok(sidecars) => {
+                read.sidecars.extend(sidecars);
+                Ok(true)
+            }
+            Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
+                let blamed = error.file().and_then(|file| file.parse().ok());
+                let first = checkpoint.files.first().map(|file| file.key.clone());
+                read.failed
+                    .extend(blamed.or(first).map(|file| FailedCheckpoint {
+                        version: checkpoint.version,
+                        file,
+                        error,
+                    }));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the checkpoints that stay although the source has cleaned them up, for the sidecars that stay with them.
+    async fn read_kept(&mut self, scope: LogScope, read: &mut LogRead) -> Result<(), Failure> {
         let listing = &self.pinned.listing;
+        let lists_sidecars = listing
+            .files()
+            .any(|file| file.kind == LogFileKind::Sidecar);
+        let reuse = self.pinned.base.as_ref().is_some_and(|base| base.reuse);
+        if !reuse || !(lists_sidecars || scope.whole) {
+            return Ok(());
+        }
+        let held = self.pinned.inherited.checkpoints();
         let listed: HashSet<_> = listing.files().map(|file| &file.key).collect();
         let gone = held.iter().filter(|(key, _)| !listed.contains(key));
         for (key, entry) in gone {
@@ -253,39 +346,22 @@ impl LogReader<'_> {
         Ok(())
     }
 
-    /// The checkpoints whose entries, and whose sidecars' entries, are taken over from the base.
-    ///
-    /// A version does not tell, since a checkpoint may enter late: beside another of its version, or in its place.
-    async fn held_checkpoints(&self) -> Result<HashMap<ObjectKey, Entry>, Failure> {
-        let mut held = HashMap::new();
-        let Some(base) = self.pinned.base.as_ref().filter(|base| base.reuse) else {
-            return Ok(held);
-        };
-        let mut entries = self.vault.entries(&base.manifest.log_pages);
-        while let Some(entry) = entries.try_next().await? {
-            if let (EntryKind::Checkpoint, Location::Inside(key)) = (entry.kind, &entry.file) {
-                held.insert(key.clone(), entry);
-            }
-        }
-        Ok(held)
-    }
-
     async fn read_commits(&mut self, read: &mut LogRead) -> Result<(), Failure> {
         let mut wanted = read.way.segment.commits.clone();
         // A checkpoint does not keep V's commitInfo: its commit is read although nothing is replayed from it.
         wanted.extend(self.pinned.commit().cloned());
         wanted.extend(read.way.first_commit.clone());
         let mut seen = HashSet::new();
-        wanted.retain(|file| !read.bodies.contains_key(&file.key) && seen.insert(file.key.clone()));
-        self.read_all(&wanted, &mut read.bodies).await
+        wanted.retain(|file| seen.insert(file.key.clone()));
+        self.read_all(&wanted).await
     }
 
     /// Reads log files as they were listed.
-    async fn read_all(&mut self, files: &[LogFile], bodies: &mut Bodies) -> Result<(), Failure> {
+    async fn read_all(&mut self, files: &[LogFile]) -> Result<(), Failure> {
         let (source, folder) = (self.source, self.folder);
         let reads: Vec<_> = files
             .iter()
-            .filter(|file| !bodies.contains_key(&file.key))
+            .filter(|file| !self.bodies.contains_key(&file.key))
             .collect();
         let reads = stream::iter(reads).map(|file| {
             let read = async move { (file, read_listed(source, file, folder).await) };
@@ -293,38 +369,25 @@ impl LogReader<'_> {
         });
         let mut fetched = ahead(reads, LOG_FILES_AHEAD);
         while let Some((file, fetched)) = fetched.next().await {
-            self.keep(bodies, &file.key, fetched?)?;
+            self.keep(&file.key, fetched?)?;
         }
         Ok(())
     }
 
-    /// Reads one checkpoint file and returns the sidecars that it names.
-    async fn sidecars_of(
-        &mut self,
-        file: &LogFile,
-        bodies: &mut Bodies,
-    ) -> Result<Vec<ObjectKey>, Failure> {
-        if !bodies.contains_key(&file.key) {
-            let fetched = read_listed(self.source, file, self.folder).await?;
-            self.keep(bodies, &file.key, fetched)?;
-        }
-        let Some(body) = bodies.get(&file.key) else {
+    /// The sidecars that a checkpoint's file names, which was read.
+    fn sidecars_of(&self, file: &LogFile) -> Result<Vec<ObjectKey>, Failure> {
+        let Some(body) = self.bodies.get(&file.key) else {
             return Ok(Vec::new());
         };
         Ok(read_sidecars(&file.key, &body.spooled, self.root)?)
     }
 
-    fn keep(
-        &mut self,
-        bodies: &mut Bodies,
-        key: &ObjectKey,
-        fetched: Fetched,
-    ) -> Result<(), Failure> {
+    fn keep(&mut self, key: &ObjectKey, fetched: Fetched) -> Result<(), Failure> {
         let spooled = self
             .spool
             .append(&fetched.payload)
             .map_err(Error::Scratch)?;
-        bodies.insert(
+        self.bodies.insert(
             key.clone(),
             Body {
                 attributes: fetched.attributes,

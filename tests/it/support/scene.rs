@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::error::ExitCode;
+use deltavault::format::Entry;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::{ObjectKey, SnapshotId, Timestamp};
 use deltavault::plan::restore::Mode;
@@ -99,6 +100,25 @@ impl Scene {
         let key = request(self.live.uri(), 0).key;
         let chain = vault.chain(&key, Bodies::new(), &[]).await.unwrap();
         chain.links.iter().map(|link| link.id).collect()
+    }
+
+    /// Goes on with a vault that holds nothing.
+    pub(crate) async fn forget_vault(&mut self) {
+        let vault = MemoryStore::without_locks("s3://vault");
+        vault.set_now(hours_later(0));
+        self.vault = FaultStore::new(vault);
+        init(&self.vault).await;
+    }
+
+    /// The entries of a snapshot's manifest.
+    pub(crate) async fn entries(&self, done: &SnapshotDone) -> Vec<Entry> {
+        let vault = Vault::open(Arc::new(self.vault.clone())).await.unwrap();
+        let manifest = vault.manifest(&done.record).await.unwrap();
+        let mut entries = Vec::new();
+        for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
+            entries.extend(vault.page(page).await.unwrap());
+        }
+        entries
     }
 
     /// Restores a snapshot into a new place and returns what is there.

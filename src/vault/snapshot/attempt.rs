@@ -1,0 +1,337 @@
+//! Plans one attempt at a snapshot: pins V, replays it by the ways that its log has, and finds out what must be copied.
+//!
+//! Every complete way through the log has to give the same table. Where a checkpoint gives another one the plan holds
+//! the union of both, the record names the checkpoint, and its owner reads it as a finding.
+
+use super::closure::{self, Closure, Expected, Held, Matching};
+use super::log::Bodies;
+use super::pin::{self, Left, Past, Pinned};
+use super::replayed;
+use super::terms::Terms;
+use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
+use super::{Avoid, Failure, SnapshotRequest, Snapshotter};
+use crate::delta::path::TableRoot;
+use crate::delta::replay::FilesCompared;
+use crate::delta::segment::{CheckpointFiles, Segment};
+use crate::delta::{LogError, check_protocol};
+use crate::error::Error;
+use crate::format::{Disagreement, Scope};
+use crate::ids::{Id128, ObjectKey};
+use crate::plan::snapshot::BaseUse;
+use crate::progress::Phase;
+use crate::source::Source;
+use crate::spool::{Scratch, Spool};
+use crate::vault::LedgerView;
+
+/// Disagreements that a record names: it may not grow past its limit by them.
+const DISAGREEMENTS_MAX: usize = 64;
+
+/// Disagreements and unreadable checkpoints that findings name one by one.
+const FINDINGS_MAX: usize = 5;
+
+/// What an attempt came to before anything was written.
+pub(super) enum Attempt {
+    /// The head's manifest serves.
+    Unchanged(Box<Pinned>, Past),
+    /// There is something to do.
+    Planned(Box<Planned>),
+}
+
+/// One attempt's plan: everything that is known before the first byte is written.
+pub(super) struct Planned {
+    pub(super) terms: Terms,
+    pub(super) pinned: Pinned,
+    pub(super) log: LogRead,
+    pub(super) closure: Closure,
+    pub(super) expected: Expected,
+    /// The checkpoints that differ from the log's other ways, newest first.
+    pub(super) disagreements: Vec<Disagreement>,
+    pub(super) scratch: Scratch,
+    pub(super) root: TableRoot,
+    pub(super) journals: Vec<Id128>,
+}
+
+/// What all ways of one attempt work on.
+struct Work<'a> {
+    source: &'a Source,
+    request: &'a SnapshotRequest,
+    view: &'a LedgerView,
+    terms: &'a Terms,
+    root: TableRoot,
+    scratch: Scratch,
+    spool: Spool,
+    /// The log files that were read.
+    bodies: Bodies,
+}
+
+/// The plan along one way.
+struct Along {
+    log: LogRead,
+    terms: Terms,
+    closure: Closure,
+    expected: Expected,
+    journals: Vec<Id128>,
+}
+
+impl Snapshotter {
+    pub(super) async fn attempt_plan(
+        &self,
+        source: &Source,
+        request: &SnapshotRequest,
+        view: &LedgerView,
+        terms: &Terms,
+        avoid: &Avoid,
+    ) -> Result<Attempt, Failure> {
+        self.progress.phase(&request.table.name, Phase::ReadLog);
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut pinned =
+            pin::pin(&self.vault, source, request, view, avoid, scratch.path()).await?;
+        if let Some(past) = pinned.unchanged.take() {
+            return Ok(Attempt::Unchanged(Box::new(pinned), past));
+        }
+        let mut work = Work {
+            source,
+            request,
+            view,
+            terms,
+            root: TableRoot::new(source.uri())?,
+            spool: Spool::create(&scratch).map_err(Error::Scratch)?,
+            scratch,
+            bodies: Bodies::new(),
+        };
+        let mut failures: Vec<FailedWay> = Vec::new();
+        for way in ways::ways(&pinned, request.scope)? {
+            if failures.iter().any(|failed| failed.closes(&way)) {
+                continue;
+            }
+            let planned = self.plan_along(&mut work, &mut pinned, way.clone()).await;
+            match planned {
+                Ok(along) => {
+                    let planned = along.into_planned(work, pinned, failures);
+                    return Ok(Attempt::Planned(Box::new(planned)));
+                }
+                Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
+                    failures.push(FailedWay { way, error });
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let first = failures.into_iter().next();
+        Err(first
+            .map_or(LogError::NoLog { files: 0 }, |failed| failed.error)
+            .into())
+    }
+
+    /// Reads and replays one way to V and closes over its live set.
+    async fn plan_along(
+        &self,
+        work: &mut Work<'_>,
+        pinned: &mut Pinned,
+        way: Way,
+    ) -> Result<Along, Failure> {
+        let folder = work.scratch.path();
+        let mut reader = LogReader {
+            vault: &self.vault,
+            source: work.source,
+            pinned,
+            root: &work.root,
+            folder,
+            spool: &mut work.spool,
+            bodies: std::mem::take(&mut work.bodies),
+        };
+        let read = reader.read(way).await;
+        work.bodies = reader.bodies;
+        let log = read?;
+        self.progress.phase(&work.request.table.name, Phase::Plan);
+        let mut closely = Vec::new();
+        loop {
+            let planned = self.plan_closure(work, pinned, &log, &closely).await;
+            let (terms, journals, (closure, expected)) = match planned {
+                Ok(planned) => planned,
+                Err(failure) => {
+                    work.bodies = log.bodies;
+                    return Err(failure);
+                }
+            };
+            // Sums that differ say that, and no more: the rows of those checkpoints say which files.
+            let unequal = closure.unequal();
+            if unequal.is_empty() {
+                return Ok(Along {
+                    log,
+                    terms,
+                    closure,
+                    expected,
+                    journals,
+                });
+            }
+            closely = unequal;
+        }
+    }
+
+    async fn plan_closure(
+        &self,
+        work: &Work<'_>,
+        pinned: &mut Pinned,
+        log: &LogRead,
+        closely: &[CheckpointFiles],
+    ) -> Result<(Terms, Vec<Id128>, (Closure, Expected)), Failure> {
+        let (request, folder) = (work.request, work.scratch.path());
+        let base = pinned.base.as_ref();
+        let replayed = replayed::replay_log(base, log, &work.root, folder, closely)?;
+        let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
+        check_protocol(protocol)?;
+        let delta_id = metadata.id.clone().unwrap_or_default();
+        if let Some(base) = &pinned.base
+            && base.using == BaseUse::HeldOnly
+            && base.past.record.table.delta_id != delta_id
+        {
+            let left = pinned.base.take();
+            pinned.left = left.map(|base| Left::all(base.past));
+        }
+        if let Some(left) = pinned.left.take() {
+            let finding = left.finding(&delta_id, pinned.version, pinned.base.as_ref());
+            pinned.findings.push(finding);
+        }
+        let mut held = Held::new(folder)?;
+        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let terms = work.terms.clone().on(base.map(|base| &base.past));
+        let journals = self
+            .take_journals(request, work.view, &terms, &delta_id, &mut held)
+            .await?;
+        let matching = Matching {
+            pinned,
+            from_base: log.way.from_base,
+            history: request.scope == Scope::History,
+            held,
+        };
+        let closed = closure::close(&self.vault, replayed, matching, &work.scratch).await?;
+        Ok((terms, journals, closed))
+    }
+}
+
+/// A way that could not be taken for what a log file has in it.
+struct FailedWay {
+    way: Way,
+    error: LogError,
+}
+
+impl FailedWay {
+    /// Whether another way needs the same log file.
+    fn closes(&self, way: &Way) -> bool {
+        self.error.file().is_some_and(|file| way.needs(file))
+    }
+
+    /// The checkpoint that is to blame, or else what its owner has to know.
+    fn into_blame(self) -> Result<FailedCheckpoint, String> {
+        let Self { way, error } = self;
+        let Segment {
+            checkpoint,
+            commits,
+            ..
+        } = way.segment;
+        let blamed: Option<ObjectKey> = error.file().and_then(|file| file.parse().ok());
+        let blamed = blamed.filter(|file| commits.iter().all(|commit| commit.key != *file));
+        match (checkpoint, blamed) {
+            (Some(start), Some(file)) => Ok(FailedCheckpoint {
+                version: start.version,
+                file,
+                error,
+            }),
+            _ => Err(format!("another way to the version was taken: {error}")),
+        }
+    }
+}
+
+impl Along {
+    fn into_planned(
+        mut self,
+        work: Work<'_>,
+        mut pinned: Pinned,
+        failures: Vec<FailedWay>,
+    ) -> Planned {
+        let mut failed = std::mem::take(&mut self.log.failed);
+        failed.append(&mut self.closure.failed);
+        for failure in failures {
+            match failure.into_blame() {
+                Ok(checkpoint) => failed.push(checkpoint),
+                Err(finding) => pinned.findings.push(finding),
+            }
+        }
+        let disagreements = self.disagreements();
+        let findings = failed.iter().map(FailedCheckpoint::finding);
+        let findings = findings.chain(self.findings(&disagreements, &pinned));
+        pinned.findings.extend(findings.take(FINDINGS_MAX));
+        let unnamed = (failed.len() + disagreements.len()).saturating_sub(FINDINGS_MAX);
+        if unnamed > 0 {
+            let more =
+                format!("{unnamed} more checkpoints are unreadable or differ from the commits");
+            pinned.findings.push(more);
+        }
+        self.log.failed = failed;
+        let Self {
+            log,
+            terms,
+            closure,
+            expected,
+            journals,
+        } = self;
+        Planned {
+            terms,
+            pinned,
+            log,
+            closure,
+            expected,
+            disagreements,
+            scratch: work.scratch,
+            root: work.root,
+            journals,
+        }
+    }
+
+    fn disagreements(&self) -> Vec<Disagreement> {
+        let differing = self.closure.compared.iter().rev();
+        let differing = differing.filter(|(_, found)| !found.agrees());
+        differing
+            .take(DISAGREEMENTS_MAX)
+            .filter_map(|(checkpoint, found)| {
+                let (adds, lacks) = match found.files {
+                    FilesCompared::Counted { adds, lacks } => (adds, lacks),
+                    FilesCompared::Same | FilesCompared::Differ => (0, 0),
+                };
+                Some(Disagreement {
+                    adds,
+                    checkpoint: checkpoint.version,
+                    file: checkpoint.files.first()?.key.clone(),
+                    lacks,
+                    state: found.state_differs,
+                })
+            })
+            .collect()
+    }
+
+    /// What the owner should know of disagreements.
+    fn findings(&self, disagreements: &[Disagreement], pinned: &Pinned) -> Vec<String> {
+        let others = match &pinned.base {
+            Some(base) if self.log.way.from_base => {
+                format!("snapshot {} and the commits after it", base.past.id.short())
+            }
+            Some(_) | None => "the commits".to_owned(),
+        };
+        let example = self.closure.disputed.as_ref();
+        let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
+        let findings = disagreements.iter().map(|found| {
+            let version = found.checkpoint;
+            let state = if found.state {
+                "has another protocol or table id, "
+            } else {
+                ""
+            };
+            format!(
+                "checkpoint {version} disagrees with {others}: it {state}lacks {} live files that they name and has {} \
+                 that they do not{example}; this snapshot holds both sides, and readers see the checkpoint's",
+                found.lacks, found.adds
+            )
+        });
+        findings.collect()
+    }
+}
