@@ -21,6 +21,7 @@ pub mod record;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod table_key;
+pub mod tally;
 pub mod vault_file;
 
 pub use event::{Deed, Event};
@@ -34,6 +35,7 @@ pub use page::{
 pub use prune_plan::{Garbage, PlanRow, PrunePlan};
 pub use record::{Change, Disagreement, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
+pub use tally::Tally;
 pub use vault_file::{LockMode, VaultFile};
 
 /// The format that this tool writes, and the newest that it reads.

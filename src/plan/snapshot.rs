@@ -12,7 +12,7 @@ use crate::delta::replay::LiveFile;
 use crate::delta::segment::LogListing;
 use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
-use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope, Totals};
+use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope};
 use crate::ids::{Digest, Location, Version};
 use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way, part_size};
 use crate::plan::price::Requests;
@@ -496,53 +496,6 @@ impl Outlook {
                 files,
                 bytes,
             }),
-        }
-    }
-}
-
-/// Sums up a manifest as its entries go by.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    totals: Totals,
-    rows: i128,
-    rows_unknown: bool,
-}
-
-impl Tally {
-    /// Counts one entry.
-    pub fn add(&mut self, entry: &Entry) {
-        if entry.placement == (Placement::Absent {}) {
-            self.totals.absent_files += 1;
-            return;
-        }
-        self.totals.files += 1;
-        self.totals.bytes += entry.size;
-        if !entry.kind.is_log() {
-            self.totals.data_files += 1;
-            self.totals.data_bytes += entry.size;
-        }
-        self.totals.live_files += entry.live.len() as u64;
-        for file in &entry.live {
-            match entry.rows {
-                Some(rows) => {
-                    let deleted = file.dv.as_ref().map_or(0, |dv| dv.cardinality);
-                    self.rows += i128::from(rows) - i128::from(deleted);
-                }
-                None => self.rows_unknown = true,
-            }
-        }
-    }
-
-    /// The sums.
-    pub fn totals(&self) -> Totals {
-        let rows = if self.rows_unknown {
-            None
-        } else {
-            u64::try_from(self.rows).ok()
-        };
-        Totals {
-            rows,
-            ..self.totals
         }
     }
 }

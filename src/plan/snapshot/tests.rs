@@ -322,32 +322,6 @@ fn small_files_share_packs_and_large_ones_go_alone() {
     );
 }
 
-#[test]
-fn rows_are_known_only_when_all_are_and_vectors_are_taken_off() {
-    let with = |rows, cardinality| Entry {
-        rows,
-        live: vec![LiveUse {
-            dv: Some(DeletionVector {
-                cardinality,
-                file: None,
-                id: "i".into(),
-                offset: None,
-                size: 1,
-            }),
-        }],
-        ..samples::data_entry("a", None)
-    };
-    let mut tally = Tally::default();
-    tally.add(&with(Some(10), 3));
-    tally.add(&with(Some(5), 0));
-    assert_eq!(
-        (tally.totals().rows, tally.totals().live_files),
-        (Some(12), 2)
-    );
-    tally.add(&with(None, 0));
-    assert_eq!(tally.totals().rows, None);
-}
-
 /// Spans of absent files, and the ranges of versions that stay whole.
 type Spoiled = (&'static [(u64, Option<u64>)], &'static [(u64, u64)]);
 

@@ -4,7 +4,7 @@ use super::{DISTRUST, Problem, Severity};
 use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
-use crate::format::{Entry, Manifest, PageRef, Placement, Record, Totals, VaultFile};
+use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile};
 use crate::ids::{Digest, Location, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 
@@ -181,83 +181,19 @@ impl PageSummary {
         {
             problems.push(Problem::damage("its entries are not in their order"));
         }
-        let mut sums = Sums::default();
+        let mut sums = Tally::default();
         for entry in entries {
             sums.add(entry);
         }
         let summary = Self {
             entries: entries.len() as u64,
             is_log,
-            totals: sums.into_totals(),
+            totals: sums.totals(),
             first: Place::of(first),
             last: Place::of(last),
         };
         (Some(summary), problems)
     }
-}
-
-/// Sums over entries as a manifest has them.
-#[derive(Debug, Clone, Copy)]
-struct Sums {
-    totals: Totals,
-    rows: Option<u64>,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self {
-            totals: Totals::default(),
-            rows: Some(0),
-        }
-    }
-}
-
-impl Sums {
-    fn add(&mut self, entry: &Entry) {
-        let totals = &mut self.totals;
-        for live in &entry.live {
-            let deleted = live.dv.as_ref().map_or(0, |dv| dv.cardinality);
-            let rows = entry.rows.and_then(|rows| rows.checked_sub(deleted));
-            self.rows = plus(self.rows, rows);
-            totals.live_files = totals.live_files.saturating_add(1);
-        }
-        if matches!(entry.placement, Placement::Absent {}) {
-            totals.absent_files = totals.absent_files.saturating_add(1);
-            return;
-        }
-        totals.files = totals.files.saturating_add(1);
-        totals.bytes = totals.bytes.saturating_add(entry.size);
-        if !entry.kind.is_log() {
-            totals.data_files = totals.data_files.saturating_add(1);
-            totals.data_bytes = totals.data_bytes.saturating_add(entry.size);
-        }
-    }
-
-    fn add_page(&mut self, page: &Totals) {
-        let totals = &mut self.totals;
-        for (sum, part) in [
-            (&mut totals.absent_files, page.absent_files),
-            (&mut totals.bytes, page.bytes),
-            (&mut totals.data_bytes, page.data_bytes),
-            (&mut totals.data_files, page.data_files),
-            (&mut totals.files, page.files),
-            (&mut totals.live_files, page.live_files),
-        ] {
-            *sum = sum.saturating_add(part);
-        }
-        self.rows = plus(self.rows, page.rows);
-    }
-
-    fn into_totals(self) -> Totals {
-        Totals {
-            rows: self.rows,
-            ..self.totals
-        }
-    }
-}
-
-fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one?.checked_add(other?)
 }
 
 /// Compares a manifest with a record that names it.
@@ -287,7 +223,7 @@ pub fn pages_problems<'a>(
     page: impl Fn(&PageRef) -> Option<&'a PageSummary>,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut sums = Sums::default();
+    let mut sums = Tally::default();
     let mut is_complete = true;
     for (pages, is_log) in [(&manifest.log_pages, true), (&manifest.data_pages, false)] {
         let mut before: Option<&PageSummary> = None;
@@ -308,11 +244,11 @@ pub fn pages_problems<'a>(
             } else if before.is_some_and(|before| !before.last.is_before(&summary.first, is_log)) {
                 damage("a page is not in its order");
             }
-            sums.add_page(&summary.totals);
+            sums.add_totals(&summary.totals);
             before = Some(summary);
         }
     }
-    let sums = sums.into_totals();
+    let sums = sums.totals();
     if is_complete && sums != manifest.totals {
         problems.push(Problem::damage(format!(
             "its totals are not the sums of its entries: {:?}, not {sums:?}",
@@ -398,18 +334,5 @@ mod tests {
             mixed.contains(&"it has files of the log and others".to_owned()),
             "{mixed:?}"
         );
-    }
-
-    #[test]
-    fn rows_are_known_when_every_live_file_has_them() {
-        let mut one = data_entry("one", None);
-        let mut other = data_entry("other", None);
-        one.rows = Some(7);
-        let rows = |entries: &[Entry]| PageSummary::of(entries).0.unwrap().totals.rows;
-        assert_eq!(rows(&[one.clone(), other.clone()]), Some(17));
-        other.rows = None;
-        assert_eq!(rows(&[one.clone(), other.clone()]), None);
-        other.live.clear();
-        assert_eq!(rows(&[one, other]), Some(7));
     }
 }

@@ -19,12 +19,12 @@ use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::{
     Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope,
-    data_order,
+    Tally, data_order,
 };
 use crate::ids::Version;
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
-use crate::plan::snapshot::{InDataOrder, Need, Tally, whole_versions};
+use crate::plan::snapshot::{InDataOrder, Need, whole_versions};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
 use crate::source::Source;
