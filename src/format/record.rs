@@ -8,6 +8,7 @@ use super::{
     FORMAT, FormatError, KNOWN_FEATURES, LockMode, Reference, Totals, check_size, decode_json,
     encode_json,
 };
+use crate::delta::Protocol;
 use crate::ids::{Digest, ETag, Generation, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 
 /// A record's bytes may not be more than this; a slot with more is a scar.
@@ -167,6 +168,22 @@ pub struct Disagreement {
     /// Whether it has another protocol or another table id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub state: bool,
+}
+
+impl ProtocolRecord {
+    /// The record of a protocol as the log has it.
+    pub fn of(protocol: &Protocol) -> Self {
+        let mut reader_features = protocol.reader_features.clone();
+        let mut writer_features = protocol.writer_features.clone();
+        reader_features.sort_unstable();
+        writer_features.sort_unstable();
+        Self {
+            reader: protocol.min_reader_version,
+            reader_features,
+            writer: protocol.min_writer_version,
+            writer_features,
+        }
+    }
 }
 
 /// What a snapshot holds.

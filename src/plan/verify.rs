@@ -10,8 +10,12 @@ use crate::format::layout::VaultKey;
 use crate::format::{Reference, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
 
+mod complete;
 mod rules;
 
+pub use complete::{
+    Comparison, HeldCommit, HeldFile, VectorRow, WayEnd, compare, completeness_problems,
+};
 pub use rules::{
     PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
     pages_problems, record_problems, vault_file_problem,
@@ -172,6 +176,8 @@ pub struct VerifyReport {
     pub manifests: u64,
     /// Pages read, each once a table.
     pub pages: u64,
+    /// Snapshots of which every live file that their log names is held.
+    pub proven: u64,
     /// Files that were checked inside their pages.
     pub inlined: u64,
     /// Referenced objects whose presence and size were checked.
@@ -262,6 +268,11 @@ pub const RELOCK: &str = "find out who shortened them, and whether this role may
 /// What to do about locks that are too long.
 pub const OVERLOCKED: &str = "nothing is lost, and their storage is paid for until then; find out whose credentials did it, \
                               and apply the bucket policy that `iam render` prints";
+/// What to do about a manifest that is not what its log says.
+pub const INCOMPLETE: &str = "this snapshot is less than its table was: restore an earlier one, and take a new one with \
+                              `snapshot --distrust`, which builds on nothing of it";
+/// What to do about what a newer tool wrote.
+pub const USE_NEWER: &str = "use the deltavault that wrote it, or a newer one";
 /// What to do about what could not be read.
 pub const READ_AGAIN: &str = "make it readable and verify again: nothing is known about it";
 

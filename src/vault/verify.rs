@@ -32,6 +32,7 @@ use crate::progress::Progress;
 use crate::sort::Sorter;
 use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
+mod complete;
 mod merge;
 mod objects;
 mod parts;

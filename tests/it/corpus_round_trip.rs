@@ -46,6 +46,7 @@ async fn every_restorable_table_comes_back_byte_for_byte() {
     let verified = verify(&Vault::open(vault).await.unwrap(), ALL).await;
     assert_eq!(verified.findings, []);
     assert_eq!(verified.report.tables, restored.len() as u64);
+    assert_eq!(verified.report.proven, restored.len() as u64);
     // What the refused ones had placed before the missing file was reached is named by nobody.
     assert!(verified.report.unreferenced.is_some());
     println!(

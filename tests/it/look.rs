@@ -240,10 +240,10 @@ async fn pages_that_both_have_are_not_read() {
     let mut table = TableBuilder::new(store.clone(), &vault, "orders");
     table.commit().await;
     for n in 1..9000_u64 {
-        table.inline(&format!("_delta_log/{n:020}.json"), "x");
+        table.inline(&format!("_delta_log/{n:020}.json"), "{}");
     }
     table.publish().await;
-    table.inline("_delta_log/00000000000000009000.json", "x");
+    table.inline("_delta_log/00000000000000009000.json", "{}");
     table.publish().await;
     let counted = FaultStore::new(store.clone());
     let counting = Vault::open(std::sync::Arc::new(counted.clone()))

@@ -18,6 +18,7 @@ mod bad_source;
 mod bad_vault;
 mod cli;
 mod cli_s3;
+mod complete;
 mod corpus_closure;
 mod corpus_round_trip;
 mod corpus_s3;

@@ -342,7 +342,9 @@ async fn a_checkpoint_that_cannot_be_decoded_is_held_marked_and_reported_each_ni
                 CheckpointForm::Sidecars(_) => {
                     scene.table.names("_delta_log/_sidecars/").await.remove(0)
                 }
-                CheckpointForm::Classic | CheckpointForm::Json => checkpoint_key(&scene).await,
+                CheckpointForm::Classic | CheckpointForm::Json | CheckpointForm::Parts(_) => {
+                    checkpoint_key(&scene).await
+                }
             };
             let bytes = harm(scene.table.read(&harmed).await);
             scene.table.overwrite(&harmed, bytes.clone()).await;

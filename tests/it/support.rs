@@ -4,6 +4,7 @@ pub(crate) mod attempts;
 pub(crate) mod corpus;
 pub(crate) mod evaluate;
 pub(crate) mod fault_store;
+pub(crate) mod forge;
 pub(crate) mod ministack;
 pub(crate) mod proxy;
 pub(crate) mod s3;

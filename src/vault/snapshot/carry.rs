@@ -18,8 +18,8 @@ use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::{
-    Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope,
-    Tally, data_order,
+    Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope, Tally,
+    data_order,
 };
 use crate::ids::Version;
 use crate::plan::price::Commitment;

@@ -68,7 +68,7 @@ impl Snapshotter {
             previous: None,
             principal: request.principal.clone(),
             promise: terms.chosen.promise,
-            protocol: protocol_record(protocol),
+            protocol: ProtocolRecord::of(protocol),
             requires: Vec::new(),
             run: request.run,
             scope: request.scope,
@@ -101,17 +101,4 @@ fn commit_time(request: &SnapshotRequest, pinned: &Pinned, log: &LogRead) -> Tim
         .or(taken)
         .or_else(|| newest.map(|file| file.last_modified).max())
         .unwrap_or(request.now)
-}
-
-fn protocol_record(protocol: &Protocol) -> ProtocolRecord {
-    let mut reader_features = protocol.reader_features.clone();
-    let mut writer_features = protocol.writer_features.clone();
-    reader_features.sort_unstable();
-    writer_features.sort_unstable();
-    ProtocolRecord {
-        reader: protocol.min_reader_version,
-        reader_features,
-        writer: protocol.min_writer_version,
-        writer_features,
-    }
 }

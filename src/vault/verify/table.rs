@@ -20,8 +20,9 @@ use crate::plan::verify::{
     check_inlined, is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
 };
 use crate::progress::Phase;
+use crate::spool::Scratch;
 use crate::store::{StoreError, read_all};
-use crate::vault::Vault;
+use crate::vault::{PageCache, Vault};
 
 /// Pages read ahead of the one that is being looked at.
 const PAGES_AHEAD: usize = 4;
@@ -39,8 +40,9 @@ fn place(reference: &Reference) -> Place {
 }
 
 /// The pages of one table that were read, and what is to be told of them once it is known who uses them.
-#[derive(Default)]
 struct Pages {
+    /// The vault, with the pages that are read a second time on this machine.
+    vault: Vault,
     known: HashMap<Place, KnownPage>,
     told: Vec<(usize, ObjectKey, Told)>,
     moved: Vec<(usize, ObjectKey)>,
@@ -114,7 +116,14 @@ impl Verify<'_, '_> {
                 None => manifests.push((manifest, vec![first + age])),
             }
         }
-        let mut pages = Pages::default();
+        let scratch = Scratch::create(self.spill).map_err(Error::Scratch)?;
+        let kept = PageCache::new(scratch.path().to_owned());
+        let mut pages = Pages {
+            vault: self.vault.clone().with_pages(kept),
+            known: HashMap::new(),
+            told: Vec::new(),
+            moved: Vec::new(),
+        };
         for (index, (reference, users)) in manifests.into_iter().enumerate() {
             let named_by = users
                 .iter()
@@ -272,20 +281,28 @@ impl Verify<'_, '_> {
                 self.tell_users(&[*user], &record, &problem.into())?;
             }
         }
-        self.pages(&manifest, &users, is_newest, pages).await?;
+        let proves = self.proves(&users, is_newest);
+        self.pages(&manifest, &users, (is_newest, proves), pages)
+            .await?;
         let summary = |page: &PageRef| pages.known.get(&place(&page.page))?.summary.as_ref();
         for problem in pages_problems(&manifest, summary) {
             self.tell_users(&users, object, &problem.into())?;
         }
+        let mut named = manifest.log_pages.iter().chain(&manifest.data_pages);
+        if proves && named.all(|page| summary(page).is_some()) {
+            self.complete(&pages.vault, &manifest, reference, named_by)
+                .await?;
+        }
         Ok(())
     }
 
-    /// Reads the pages of a manifest that were not read yet, and takes note of who uses all of them.
+    /// Reads the pages of a manifest that were not read yet, and takes note of who uses all of them. Those of a manifest
+    /// that is then proven complete are kept for that.
     async fn pages(
         &mut self,
         manifest: &Manifest,
         users: &[usize],
-        is_newest: bool,
+        (is_newest, is_kept): (bool, bool),
         pages: &mut Pages,
     ) -> Result<(), Error> {
         let named = || manifest.log_pages.iter().chain(&manifest.data_pages);
@@ -329,6 +346,9 @@ impl Verify<'_, '_> {
             };
             self.report.pages += 1;
             self.report.bytes_read += bytes.len() as u64;
+            if is_kept {
+                pages.vault.keep_page(page.page.sha256, &bytes);
+            }
             let entries = match decode_page(&bytes) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -424,7 +444,7 @@ async fn read_version(
         .map(|(_, bytes)| bytes)
 }
 
-fn not_read(error: &Error) -> Problem {
+pub(super) fn not_read(error: &Error) -> Problem {
     if let Error::Store(error) = error {
         return unreadable(error);
     }

@@ -45,6 +45,8 @@ pub(crate) enum CheckpointForm {
     Sidecars(usize),
     /// Parquet under the classic name.
     Classic,
+    /// Parquet in parts of so many rows.
+    Parts(usize),
 }
 
 impl Table {
@@ -71,7 +73,7 @@ impl Table {
         }
     }
 
-    fn head(&self) -> Vec<Value> {
+    pub(crate) fn head(&self) -> Vec<Value> {
         let schema = json!({"type": "struct", "fields": [
             {"name": "id", "type": "long", "nullable": true, "metadata": {}}]});
         vec![
@@ -261,12 +263,22 @@ impl Table {
         let name = match form {
             CheckpointForm::Classic => format!("_delta_log/{version:020}.checkpoint.parquet"),
             CheckpointForm::Json | CheckpointForm::Sidecars(_) => v2_name(version),
+            CheckpointForm::Parts(rows) => {
+                lines.extend(adds);
+                let parts: Vec<_> = lines.chunks(rows).collect();
+                for (part, rows) in (1..).zip(&parts) {
+                    let of = parts.len();
+                    let name = format!("{version:020}.checkpoint.{part:010}.{of:010}.parquet");
+                    self.put(&format!("_delta_log/{name}"), parquet(rows)).await;
+                }
+                return self.point_at(version).await;
+            }
         };
         if self.has(&name).await {
             return;
         }
         match form {
-            CheckpointForm::Classic => {
+            CheckpointForm::Classic | CheckpointForm::Parts(_) => {
                 lines.extend(adds);
             }
             CheckpointForm::Json => {
@@ -294,7 +306,7 @@ impl Table {
             }
         }
         let bytes = match form {
-            CheckpointForm::Classic => parquet(&lines),
+            CheckpointForm::Classic | CheckpointForm::Parts(_) => parquet(&lines),
             CheckpointForm::Json | CheckpointForm::Sidecars(_) => {
                 let lines = lines.iter().map(|line| format!("{line}\n"));
                 lines.collect::<String>().into_bytes()
@@ -494,7 +506,7 @@ fn unz85(text: &str) -> Uuid {
 }
 
 /// Actions as a checkpoint in Parquet.
-fn parquet(actions: &[Value]) -> Vec<u8> {
+pub(crate) fn parquet(actions: &[Value]) -> Vec<u8> {
     let text = || DataType::Utf8;
     let number = || DataType::Int64;
     let list = || DataType::List(Arc::new(Field::new("element", text(), true)));

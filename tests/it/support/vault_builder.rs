@@ -20,6 +20,7 @@ use deltavault::ids::{
 };
 use deltavault::store::{Payload, WriteStore, read_all};
 use deltavault::vault::{self, NewVault, Vault};
+use serde_json::json;
 
 /// The time of version `n`.
 pub(crate) fn time(n: u64) -> Timestamp {
@@ -40,6 +41,62 @@ pub(crate) async fn new_vault<S: WriteStore + Clone + 'static>(store: &S) -> Vau
 
 pub(crate) async fn open<S: WriteStore + Clone + 'static>(store: &S) -> Vault {
     Vault::open(Arc::new(store.clone())).await.unwrap()
+}
+
+/// Puts bytes under their own name; bytes that are there already are adopted.
+pub(crate) async fn put_content(
+    store: &dyn WriteStore,
+    name: fn(Digest, Option<Suffix>) -> VaultKey,
+    bytes: Bytes,
+) -> Reference {
+    let payload = Payload::from_bytes(bytes);
+    let key = name(payload.sha256, None).object_key().unwrap();
+    let version = match store.put_new(&key, &payload, None).await {
+        Ok(written) => written.version,
+        Err(_) => store.attributes(&key, None).await.unwrap().version,
+    };
+    Reference {
+        generation: Generation(0),
+        key,
+        sha256: payload.sha256,
+        size: payload.size,
+        version,
+    }
+}
+
+/// Puts the pages of some entries.
+pub(crate) async fn put_pages(store: &dyn WriteStore, mut entries: Vec<Entry>) -> Vec<PageRef> {
+    entries.sort_by(|a, b| {
+        if a.kind.is_log() {
+            log_order(a).cmp(&log_order(b))
+        } else {
+            data_order(a).cmp(&data_order(b))
+        }
+    });
+    let mut writer = PageWriter::new();
+    let mut pages = Vec::new();
+    for entry in &entries {
+        pages.extend(writer.push(entry).unwrap());
+    }
+    pages.extend(writer.finish());
+    let pages = pages.into_iter().map(|page| page.pack().unwrap());
+    let mut references = Vec::new();
+    for page in pages {
+        references.push(PageRef {
+            entries: page.entries,
+            page: put_content(store, VaultKey::page, page.bytes).await,
+        });
+    }
+    references
+}
+
+fn etag(bytes: &[u8]) -> ETag {
+    ETag(Digest::of(bytes).to_string()[..32].to_owned())
+}
+
+/// The name of a version's commit.
+pub(crate) fn commit_key(version: u64) -> String {
+    format!("_delta_log/{version:020}.json")
 }
 
 /// A table and the snapshots that were taken of it.
@@ -91,10 +148,14 @@ impl<S: WriteStore> TableBuilder<S> {
         let version = self.version.map_or(0, |version| version + 1);
         self.version = Some(version);
         let name = self.identity.name.clone();
-        self.inline(
-            &format!("_delta_log/{version:020}.json"),
-            &format!("commit {version} of {name}"),
-        );
+        let mut lines = vec![json!({"commitInfo": {"operation": "WRITE", "userName": "ann"}})];
+        if version == 0 {
+            let id = &self.identity.delta_id;
+            lines.push(json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}));
+            lines.push(json!({"metaData": {"id": id, "partitionColumns": []}}));
+        }
+        let lines: Vec<_> = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.inline(&commit_key(version), &lines.concat());
         let big = format!("a large file of version {version} of {name}").repeat(20);
         let reference = self.put_content(VaultKey::blob, big.clone().into()).await;
         self.data(
@@ -134,16 +195,34 @@ impl<S: WriteStore> TableBuilder<S> {
         });
     }
 
-    /// Adds a data file.
+    /// Adds a data file, and names it in the newest commit.
     pub(crate) fn data(&mut self, key: &str, bytes: &[u8], placement: Placement) {
         let entry = self.entry(key, bytes, placement);
+        let path = key.replace('%', "%25").replace(' ', "%20");
+        let add = json!({"add": {"path": path, "size": entry.size}});
         self.entries.push(entry);
+        self.say(&format!("{add}\n"));
+    }
+
+    /// Adds a line to the newest commit.
+    pub(crate) fn say(&mut self, line: &str) {
+        let commit = Location::Inside(commit_key(self.version.unwrap()).parse().unwrap());
+        let mut entries = self.entries.iter_mut();
+        let entry = entries.find(|entry| entry.file == commit).unwrap();
+        let Placement::Inline(bytes) = &entry.placement else {
+            panic!("the commit is not inlined");
+        };
+        let bytes = Bytes::from([bytes, line.as_bytes()].concat());
+        entry.etag = Some(etag(&bytes));
+        entry.sha256 = Some(Digest::of(&bytes));
+        entry.size = bytes.len() as u64;
+        entry.placement = Placement::Inline(bytes);
     }
 
     fn entry(&self, key: &str, bytes: &[u8], placement: Placement) -> Entry {
         Entry {
             absolute: false,
-            etag: Some(ETag(Digest::of(bytes).to_string()[..32].to_owned())),
+            etag: Some(etag(bytes)),
             file: Location::Inside(key.parse().unwrap()),
             kind: EntryKind::Data,
             last_modified: Some(time(self.version.unwrap_or(0))),
@@ -158,51 +237,18 @@ impl<S: WriteStore> TableBuilder<S> {
         }
     }
 
-    /// Puts bytes under their own name; bytes that are there already are adopted.
+    /// As [`put_content`].
     pub(crate) async fn put_content(
         &self,
         name: fn(Digest, Option<Suffix>) -> VaultKey,
         bytes: Bytes,
     ) -> Reference {
-        let payload = Payload::from_bytes(bytes);
-        let key = name(payload.sha256, None).object_key().unwrap();
-        let version = match self.store.put_new(&key, &payload, None).await {
-            Ok(written) => written.version,
-            Err(_) => self.store.attributes(&key, None).await.unwrap().version,
-        };
-        Reference {
-            generation: Generation(0),
-            key,
-            sha256: payload.sha256,
-            size: payload.size,
-            version,
-        }
+        put_content(&self.store, name, bytes).await
     }
 
-    /// Puts the pages of some entries.
-    pub(crate) async fn put_pages(&self, mut entries: Vec<Entry>) -> Vec<PageRef> {
-        entries.sort_by(|a, b| {
-            if a.kind.is_log() {
-                log_order(a).cmp(&log_order(b))
-            } else {
-                data_order(a).cmp(&data_order(b))
-            }
-        });
-        let mut writer = PageWriter::new();
-        let mut pages = Vec::new();
-        for entry in &entries {
-            pages.extend(writer.push(entry).unwrap());
-        }
-        pages.extend(writer.finish());
-        let pages = pages.into_iter().map(|page| page.pack().unwrap());
-        let mut references = Vec::new();
-        for page in pages {
-            references.push(PageRef {
-                entries: page.entries,
-                page: self.put_content(VaultKey::page, page.bytes).await,
-            });
-        }
-        references
+    /// As [`put_pages`].
+    pub(crate) async fn put_pages(&self, entries: Vec<Entry>) -> Vec<PageRef> {
+        put_pages(&self.store, entries).await
     }
 
     pub(crate) async fn put_manifest(&self) -> (Manifest, Reference) {
@@ -269,7 +315,8 @@ impl<S: WriteStore> TableBuilder<S> {
         let seq = self.records.len() as u64 + 1;
         let version = manifest.version;
         let last = self.records.last();
-        let commit = format!("commit {version} of {}", self.identity.name);
+        let commit = Location::Inside(commit_key(version.0).parse().unwrap());
+        let commit = self.entries.iter().find(|entry| entry.file == commit);
         Record {
             base: last.map(|(id, _)| *id),
             change: Change {
@@ -282,10 +329,10 @@ impl<S: WriteStore> TableBuilder<S> {
             },
             checkpoint: None,
             class: "default".to_owned(),
-            commit: Some(CommitFile {
+            commit: commit.map(|commit| CommitFile {
                 etag: ETag("1".to_owned()),
-                sha256: Digest::of(commit.as_bytes()),
-                size: commit.len() as u64,
+                sha256: commit.sha256.unwrap(),
+                size: commit.size,
             }),
             commit_time: time(version.0),
             disagreements: Vec::new(),

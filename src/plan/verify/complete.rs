@@ -1,0 +1,398 @@
+//! Whether a snapshot holds what its own log names: the live files of every way through the log that it holds, merged
+//! with the entries of its data pages.
+//!
+//! A record and its manifest may be wrong together, by a fault of the tool that wrote them or by a forgery; the log
+//! files beside them are a second witness. What the log names and the manifest lacks would be missing after a restore.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DISTRUST, INCOMPLETE, Problem};
+use crate::delta::replay::LiveFile;
+use crate::delta::{LogError, Protocol};
+use crate::format::record::ProtocolRecord;
+use crate::format::{Entry, EntryKind, Placement, Record};
+use crate::ids::{Digest, Location, ObjectKey, Version};
+use crate::plan::snapshot::{ByFile, VectorUse};
+
+/// How many files a finding names.
+const EXAMPLES: usize = 5;
+
+/// What an entry of a data page says of a file, as far as its log can confirm it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFile {
+    kind: EntryKind,
+    size: u64,
+    is_absent: bool,
+    /// The ids of the deletion vectors of its logical files; `None` for one without.
+    live: Vec<Option<String>>,
+}
+
+impl HeldFile {
+    /// What `entry` says.
+    pub fn of(entry: &Entry) -> ByFile<Self> {
+        let ids = entry.live.iter();
+        let ids = ids.map(|live| live.dv.as_ref().map(|dv| dv.id.clone()));
+        ByFile {
+            file: entry.file.clone(),
+            row: Self {
+                kind: entry.kind,
+                size: entry.size,
+                is_absent: entry.placement == (Placement::Absent {}),
+                live: ids.collect(),
+            },
+        }
+    }
+}
+
+/// A file of deletion vectors, on one of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VectorRow {
+    /// An entry holds so many bytes of it.
+    Held(u64),
+    /// A live file uses the vector that ends there.
+    Used(u64),
+}
+
+/// Files of one kind of trouble, of which the first few are named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    count: u64,
+    first: Vec<String>,
+}
+
+impl Named {
+    fn add(&mut self, file: &Location) {
+        self.count += 1;
+        if self.first.len() < EXAMPLES {
+            self.first.push(file.to_string());
+        }
+    }
+
+    fn list(&self) -> String {
+        let named = self.first.join(", ");
+        match self.count.saturating_sub(self.first.len() as u64) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
+    }
+}
+
+/// What the merge of both sides came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Live by the log, and not held.
+    missing: Named,
+    /// Held, and live by the log in a way that the entry does not say.
+    unmarked: Named,
+    /// Held with a size that is not the log's.
+    resized: Named,
+    /// Live by the entry, and by no way through the log.
+    surplus: Named,
+    /// In the data pages more than once.
+    twice: Named,
+    /// Files of deletion vectors that are not held, or end before a vector does.
+    vectors: Named,
+    /// By way: logical files that only others name, and that only it names.
+    differences: Vec<(u64, u64)>,
+}
+
+/// Merges the live files of each way, in the order of [`LiveFile`]s, with what the entries say, in the order of files.
+/// What concerns files of deletion vectors goes to `vectors`, for [`Comparison::add_vectors`].
+///
+/// # Errors
+/// The first error of any side.
+pub fn compare<E>(
+    ways: Vec<impl Iterator<Item = Result<LiveFile, E>>>,
+    held: impl Iterator<Item = Result<ByFile<HeldFile>, E>>,
+    vectors: &mut dyn FnMut(ByFile<VectorRow>) -> Result<(), E>,
+) -> Result<Comparison, E> {
+    let mut comparison = Comparison {
+        differences: vec![(0, 0); ways.len()],
+        ..Comparison::default()
+    };
+    let mut ways: Vec<_> = ways.into_iter().map(Ahead::new).collect();
+    let mut held = Ahead::new(held);
+    loop {
+        let mut first = held.peek()?.map(|row| row.file.clone());
+        for way in &mut ways {
+            if let Some(named) = way.peek()?
+                && first.as_ref().is_none_or(|first| named.add.file < *first)
+            {
+                first = Some(named.add.file.clone());
+            }
+        }
+        let Some(file) = first else {
+            return Ok(comparison);
+        };
+        let mut logical = LogicalFiles::default();
+        for (index, way) in ways.iter_mut().enumerate() {
+            while let Some(named) = way.next_if(|named| named.add.file == file)? {
+                let dv = named.add.dv.as_ref();
+                if let Some(used) = dv.and_then(|dv| VectorUse::of(dv, (named.from, None))) {
+                    vectors(ByFile {
+                        file: used.file,
+                        row: VectorRow::Used(used.end),
+                    })?;
+                }
+                logical.add(index, named);
+            }
+        }
+        let mut entries = Vec::new();
+        while let Some(row) = held.next_if(|row| row.file == file)? {
+            let HeldFile {
+                kind,
+                size,
+                is_absent,
+                ..
+            } = row.row;
+            if kind == EntryKind::DeletionVector && !is_absent {
+                vectors(ByFile {
+                    file: row.file,
+                    row: VectorRow::Held(size),
+                })?;
+            }
+            entries.push(row.row);
+        }
+        comparison.judge(&file, &logical, &entries);
+    }
+}
+
+/// The logical files of one data file: by the id of their vectors, the ways that name them with the sizes that they give.
+#[derive(Default)]
+struct LogicalFiles(BTreeMap<Option<String>, Vec<(usize, u64)>>);
+
+impl LogicalFiles {
+    fn add(&mut self, way: usize, named: LiveFile) {
+        let id = named.add.dv.map(|dv| dv.id);
+        self.0.entry(id).or_default().push((way, named.add.size));
+    }
+}
+
+impl Comparison {
+    fn judge(&mut self, file: &Location, logical: &LogicalFiles, entries: &[HeldFile]) {
+        for by in logical.0.values() {
+            self.count_differences(by);
+        }
+        let data = |entry: &&HeldFile| entry.kind == EntryKind::Data && !entry.is_absent;
+        let held: Vec<_> = entries.iter().filter(data).collect();
+        let carries = |id: &Option<String>| held.iter().any(|entry| entry.live.contains(id));
+        if entries.len() > 1 {
+            self.twice.add(file);
+        }
+        let is_named = !logical.0.is_empty();
+        if is_named && held.is_empty() {
+            self.missing.add(file);
+        } else if !logical.0.keys().all(carries) {
+            self.unmarked.add(file);
+        }
+        let sizes = || logical.0.values().flatten().map(|(_, size)| *size);
+        if is_named
+            && !held
+                .iter()
+                .all(|entry| sizes().any(|size| size == entry.size))
+        {
+            self.resized.add(file);
+        }
+        let mut carried = entries.iter().flat_map(|entry| &entry.live);
+        if carried.any(|id| !logical.0.contains_key(id)) {
+            self.surplus.add(file);
+        }
+    }
+
+    fn count_differences(&mut self, by: &[(usize, u64)]) {
+        let all = self.differences.len();
+        for (way, (lacks, adds)) in self.differences.iter_mut().enumerate() {
+            let has = by.iter().any(|(named_by, _)| *named_by == way);
+            match (has, by.len()) {
+                (false, _) => *lacks += 1,
+                (true, 1) if all > 1 => *adds += 1,
+                (true, _) => {}
+            }
+        }
+    }
+
+    /// Compares what was said of files of deletion vectors, in the order of files.
+    ///
+    /// # Errors
+    /// The first error of `rows`.
+    pub fn add_vectors<E>(
+        &mut self,
+        rows: impl Iterator<Item = Result<ByFile<VectorRow>, E>>,
+    ) -> Result<(), E> {
+        let mut rows = Ahead::new(rows);
+        while let Some(first) = rows.peek()? {
+            let file = first.file.clone();
+            let (mut held, mut used) = (None, None);
+            while let Some(row) = rows.next_if(|row| row.file == file)? {
+                match row.row {
+                    VectorRow::Held(size) => held = held.max(Some(size)),
+                    VectorRow::Used(end) => used = used.max(Some(end)),
+                }
+            }
+            if used > held {
+                self.vectors.add(&file);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An iterator with one row to look ahead, whose errors come out at the first look.
+struct Ahead<I: Iterator<Item = Result<T, E>>, T, E> {
+    rows: I,
+    next: Option<T>,
+}
+
+impl<I: Iterator<Item = Result<T, E>>, T, E> Ahead<I, T, E> {
+    fn new(rows: I) -> Self {
+        Self { rows, next: None }
+    }
+
+    fn peek(&mut self) -> Result<Option<&T>, E> {
+        if self.next.is_none() {
+            self.next = self.rows.next().transpose()?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    fn next_if(&mut self, takes: impl FnOnce(&T) -> bool) -> Result<Option<T>, E> {
+        let is_next = self.peek()?.is_some_and(takes);
+        Ok(if is_next { self.next.take() } else { None })
+    }
+}
+
+/// What the log says at the end of one way through it.
+#[derive(Debug)]
+pub struct WayEnd {
+    /// The checkpoint that the way starts from, by its version and first file; `None` for one from version 0.
+    pub checkpoint: Option<(Version, ObjectKey)>,
+    /// The protocol and the table's id; the error, when the way could not be gone.
+    pub end: Result<(Protocol, String), LogError>,
+}
+
+impl WayEnd {
+    fn name(&self) -> String {
+        match &self.checkpoint {
+            Some((version, file)) => format!("checkpoint {version} ({file})"),
+            None => "the commits from version 0 on".to_owned(),
+        }
+    }
+}
+
+/// V's commit as the manifest's entry of it has it: its SHA-256 and its size.
+pub type HeldCommit = (Digest, u64);
+
+/// What is wrong with the manifest that `record` names by the log that it holds. `ways` are all ways that were tried; those
+/// without an error are the comparison's, in the same order.
+pub fn completeness_problems(
+    record: &Record,
+    delta_id: &str,
+    commit: Option<HeldCommit>,
+    ways: &[WayEnd],
+    comparison: &Comparison,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut damage = |what: String| {
+        problems.push(Problem {
+            remedy: INCOMPLETE,
+            ..Problem::damage(what)
+        });
+    };
+    for way in ways {
+        if let Err(error) = &way.end {
+            damage(format!("{} cannot be replayed: {error}", way.name()));
+        }
+    }
+    let mut ends = ways
+        .iter()
+        .filter_map(|way| way.end.as_ref().ok())
+        .peekable();
+    if ends.peek().is_none() {
+        damage("no way through the log that it holds leads to its version".to_owned());
+        return problems;
+    }
+    for (files, what) in [
+        (&comparison.missing, "live by its own log and not held"),
+        (
+            &comparison.vectors,
+            "deletion vectors' files that its own log needs and that are not held whole",
+        ),
+        (
+            &comparison.unmarked,
+            "held, and live by its own log in a way that their entries do not say",
+        ),
+        (
+            &comparison.resized,
+            "held with another size than its own log gives",
+        ),
+        (&comparison.twice, "in its data pages more than once"),
+    ] {
+        if files.count > 0 {
+            damage(format!(
+                "{} file(s) are {what}: {}",
+                files.count,
+                files.list()
+            ));
+        }
+    }
+    let says = |is: &dyn Fn(&(Protocol, String)) -> bool| ends.clone().any(is);
+    if !says(&|(protocol, _)| ProtocolRecord::of(protocol) == record.protocol) {
+        damage("its protocol is not the one that its own log has".to_owned());
+    }
+    if !says(&|(_, id)| id == delta_id) {
+        damage("its Delta id is not the one that its own log has".to_owned());
+    }
+    let named = record.commit.as_ref();
+    let named = named.map(|file| (file.sha256, file.size));
+    if named.is_some() && named != commit {
+        damage(format!(
+            "the commit of version {} that it names is not the one that is held",
+            record.version
+        ));
+    }
+    let surplus = &comparison.surplus;
+    if surplus.count > 0 {
+        let what = format!(
+            "{} file(s) are live by its entries, and no way through its own log names them: {}",
+            surplus.count,
+            surplus.list()
+        );
+        let explained: u64 = record.disagreements.iter().map(|found| found.adds).sum();
+        problems.push(if surplus.count <= explained {
+            Problem::warning(
+                what,
+                "a checkpoint that is no longer held named them; nothing is lost",
+            )
+        } else {
+            Problem {
+                remedy: INCOMPLETE,
+                ..Problem::damage(what)
+            }
+        });
+    }
+    problems.extend(undeclared(record, ways, comparison));
+    problems
+}
+
+/// Says where ways differ that the record does not tell apart.
+fn undeclared(record: &Record, ways: &[WayEnd], comparison: &Comparison) -> Option<Problem> {
+    let gone = ways.iter().filter(|way| way.end.is_ok());
+    let differing: Vec<String> = gone
+        .zip(&comparison.differences)
+        .filter(|(_, difference)| **difference != (0, 0))
+        .map(|(way, (lacks, adds))| format!("{} lacks {lacks} and alone names {adds}", way.name()))
+        .collect();
+    if differing.is_empty() || !record.disagreements.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "the ways through its log name different files, and it does not say so: {}",
+        differing.join("; ")
+    );
+    Some(Problem::warning(what, DISTRUST))
+}
+
+#[cfg(test)]
+mod tests;
