@@ -326,6 +326,19 @@ impl Vault {
                 return Ok(bytes);
             }
         }
+        for (key, version) in self.repaired(reference).await? {
+            let repaired = Reference {
+                key,
+                version,
+                ..reference.clone()
+            };
+            let version = repaired.version.as_ref();
+            if let Some(bytes) = self.read_version(&repaired, version).await?
+                && Digest::of(&bytes) == reference.sha256
+            {
+                return Ok(bytes);
+            }
+        }
         Err(Error::Damaged {
             object: reference.key.to_string(),
             what,
@@ -517,6 +530,12 @@ impl Vault {
                 return Ok(part);
             }
         }
+        for (key, version) in self.repaired(pack).await? {
+            let part = read_range(self.store(), &key, version.as_ref(), range.clone()).await?;
+            if Digest::of(&part) == expected {
+                return Ok(part);
+            }
+        }
         self.read_by_name(expected, entry.size)
             .await?
             .ok_or_else(|| Error::Damaged {
@@ -541,7 +560,32 @@ impl Vault {
         sha256: Digest,
         size: u64,
     ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        let prefix = layout::content_prefix(Area::Blobs, sha256);
+        self.under_name(Area::Blobs, sha256, size).await
+    }
+
+    /// Lists the other names under which a repair may have put the object that a reference names.
+    async fn repaired(
+        &self,
+        reference: &Reference,
+    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
+        let area = match VaultKey::parse(reference.key.as_str()) {
+            Some(VaultKey::Content { area, .. }) => area,
+            _ => Area::Blobs,
+        };
+        let mut found = self
+            .under_name(area, reference.sha256, reference.size)
+            .await?;
+        found.retain(|(key, _)| *key != reference.key);
+        Ok(found)
+    }
+
+    async fn under_name(
+        &self,
+        area: Area,
+        sha256: Digest,
+        size: u64,
+    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
+        let prefix = layout::content_prefix(area, sha256);
         let mut listing = self.store.list_versions(&prefix, None);
         let mut found = Vec::new();
         while let Some(row) = listing.try_next().await? {

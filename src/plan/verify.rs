@@ -57,7 +57,52 @@ pub struct Finding {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub remedy: String,
+    pub remedy: Remedy,
+}
+
+/// What to do about a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// What this says.
+    Text(&'static str),
+    /// Put the bytes back; where they are not to be had, take a snapshot that builds on nothing of it.
+    Repair,
+    /// Take a snapshot that builds on nothing of it.
+    Retake,
+}
+
+impl From<&'static str> for Remedy {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl Finding {
+    /// The remedy as people read it. `command` spells a command of this tool from its words.
+    pub fn advice(&self, command: &dyn Fn(&[&str]) -> String) -> String {
+        let table = self.table.as_deref().unwrap_or("TABLE");
+        let oldest = self.snapshots.last().map(|id| id.short());
+        let retake = || match &oldest {
+            Some(id) => format!("`{}`", command(&["snapshot", table, "--distrust", id])),
+            None => format!("`{}`", command(&["snapshot", table])),
+        };
+        match self.remedy {
+            Remedy::Text(text) => text.to_owned(),
+            Remedy::Repair => {
+                let retake = retake();
+                format!(
+                    "put the object back from a replica under the same key; else {retake} takes a snapshot that builds \
+                     on nothing of it"
+                )
+            }
+            Remedy::Retake => {
+                let retake = retake();
+                format!(
+                    "restore an earlier snapshot; {retake} takes one that builds on nothing of it"
+                )
+            }
+        }
+    }
 }
 
 /// How many bytes to read again.
@@ -135,7 +180,7 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
     Problem {
         severity: Severity::Damage,
         what,
-        remedy: RELOCK,
+        remedy: RELOCK.into(),
     }
 }
 
@@ -197,6 +242,8 @@ pub struct VerifyReport {
     pub unchecked: u64,
     /// Findings of severity [`Severity::Damage`].
     pub damaged: u64,
+    /// Those of them that are about bytes which can be put again, if they are still to be had.
+    pub lost: u64,
 }
 
 impl VerifyReport {
@@ -232,15 +279,24 @@ pub struct Problem {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub remedy: &'static str,
+    pub remedy: Remedy,
 }
 
 impl Problem {
+    /// What a record, a manifest or a page says wrong.
     pub(crate) fn damage(what: impl Into<String>) -> Self {
         Self {
             severity: Severity::Damage,
             what: what.into(),
-            remedy: RESTORE_FROM_REPLICA,
+            remedy: Remedy::Retake,
+        }
+    }
+
+    /// Bytes that are lost.
+    pub(crate) fn lost(what: impl Into<String>) -> Self {
+        Self {
+            remedy: Remedy::Repair,
+            ..Self::damage(what)
         }
     }
 
@@ -248,14 +304,16 @@ impl Problem {
         Self {
             severity: Severity::Warning,
             what: what.into(),
-            remedy,
+            remedy: Remedy::Text(remedy),
         }
     }
 }
 
-/// What to do about bytes that are gone.
-pub const RESTORE_FROM_REPLICA: &str = "put the object back from a replica under the same key; a fresh snapshot \
-                                        of the live table holds again what the table still has";
+/// What to do about a record or `vault.json` that was changed.
+pub const REPLACED: &str =
+    "compare it with a replica, and put it back from there under the same key";
+/// What to do about wrong bytes for which others serve.
+pub const SERVED: &str = "nothing is lost; find out what damaged it";
 /// What to do about what lies where it does not belong.
 pub const WHO_WROTE_IT: &str =
     "nothing is lost and nothing has to be removed; find out whose credentials wrote it";
@@ -268,9 +326,6 @@ pub const RELOCK: &str = "find out who shortened them, and whether this role may
 /// What to do about locks that are too long.
 pub const OVERLOCKED: &str = "nothing is lost, and their storage is paid for until then; find out whose credentials did it, \
                               and apply the bucket policy that `iam render` prints";
-/// What to do about a manifest that is not what its log says.
-pub const INCOMPLETE: &str = "this snapshot is less than its table was: restore an earlier one, and take a new one with \
-                              `snapshot --distrust`, which builds on nothing of it";
 /// What to do about what a newer tool wrote.
 pub const USE_NEWER: &str = "use the deltavault that wrote it, or a newer one";
 /// What to do about what could not be read.

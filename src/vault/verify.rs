@@ -25,20 +25,23 @@ use crate::error::Error;
 use crate::format::{LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::verify::{
-    DISTRUST, Finding, Listed, Problem, READ_AGAIN, Severity, VaultFileProblem, VerifyPlan,
-    VerifyReport, vault_file_problem,
+    DISTRUST, Finding, Listed, Problem, READ_AGAIN, REPLACED, Severity, VaultFileProblem,
+    VerifyPlan, VerifyReport, is_locked_short, vault_file_problem,
 };
 use crate::progress::Progress;
 use crate::sort::Sorter;
 use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
 mod complete;
+mod losses;
 mod merge;
 mod objects;
 mod parts;
 mod sums;
 mod table;
 mod units;
+
+pub use losses::{Hurt, Losses, Lost, LostKind, PackedFile};
 
 /// Objects that are checked side by side: enough to keep a disk or a connection busy while others are hashed.
 const OBJECTS_AHEAD: usize = 8;
@@ -63,6 +66,22 @@ impl Vault {
         progress: &dyn Progress,
         found: &mut Found<'_>,
     ) -> Result<VerifyReport, Error> {
+        let losses = self.verify_for_repair(tables, plan, spill, progress, found);
+        Ok(losses.await?.0)
+    }
+
+    /// As [`Vault::verify`], and remembers what is lost: as many rows as there are lost objects, in memory.
+    ///
+    /// # Errors
+    /// As [`Vault::verify`].
+    pub async fn verify_for_repair(
+        &self,
+        tables: Option<&[TableKey]>,
+        plan: VerifyPlan,
+        spill: &Path,
+        progress: &dyn Progress,
+        found: &mut Found<'_>,
+    ) -> Result<(VerifyReport, Losses), Error> {
         let all = match tables {
             Some(_) => Vec::new(),
             None => self.tables().await?,
@@ -81,6 +100,7 @@ impl Vault {
             sampled: HashSet::new(),
             vault_files: Vec::new(),
             sums: Sums::default(),
+            lost: Vec::new(),
             names_everything: tables.is_none(),
         };
         for table in tables.unwrap_or(&all) {
@@ -109,12 +129,14 @@ struct Verify<'a, 'f> {
     /// What each record names as the SHA-256 of `vault.json`.
     vault_files: Vec<(SnapshotId, Digest)>,
     sums: Sums,
+    lost: Vec<Lost>,
     /// Whether everything that could name an object was read.
     names_everything: bool,
 }
 
 /// A table that was verified.
 struct CheckedTable {
+    key: TableKey,
     name: String,
     /// Objects that only snapshots use whose promise is over, and that are gone.
     over: Several,
@@ -137,12 +159,17 @@ struct Told {
     problem: Problem,
     /// Whether the object is simply not there.
     is_gone: bool,
+    /// Whether bytes are lost that could be put again.
+    is_lost: bool,
 }
 
 impl From<Problem> for Told {
     fn from(problem: Problem) -> Self {
-        let is_gone = false;
-        Self { problem, is_gone }
+        Self {
+            problem,
+            is_gone: false,
+            is_lost: false,
+        }
     }
 }
 
@@ -166,7 +193,7 @@ impl Verify<'_, '_> {
             snapshots: Vec::new(),
             object: object.to_owned(),
             what: problem.what,
-            remedy: problem.remedy.to_owned(),
+            remedy: problem.remedy,
         };
         self.tell(finding)
     }
@@ -199,13 +226,16 @@ impl Verify<'_, '_> {
                 severity = Severity::Warning;
                 what.push_str("; only distrusted snapshots use it");
             }
+            if told.is_lost && severity == Severity::Damage {
+                self.report.lost += 1;
+            }
             let finding = Finding {
                 severity,
                 table: Some(checked.name.clone()),
                 snapshots: ids,
                 object: object.to_owned(),
                 what,
-                remedy: told.problem.remedy.to_owned(),
+                remedy: told.problem.remedy,
             };
             self.tell(finding)?;
         }
@@ -222,7 +252,11 @@ impl Verify<'_, '_> {
             Some(VaultFileProblem::Changed) => {
                 let users: Vec<usize> = (0..self.snapshots.len()).collect();
                 let what = "it is not the one that every record names by its SHA-256";
-                self.tell_users(&users, key.as_str(), &Problem::damage(what).into())?;
+                let problem = Problem {
+                    remedy: REPLACED.into(),
+                    ..Problem::damage(what)
+                };
+                self.tell_users(&users, key.as_str(), &problem.into())?;
             }
             Some(VaultFileProblem::Records(ids)) => {
                 for id in ids {
@@ -254,9 +288,10 @@ impl Verify<'_, '_> {
         actual: Digest,
     ) -> Result<(), Error> {
         let problem = match self.vault.store().attributes(key, version).await {
-            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => {
-                Problem::damage("its bytes are not those that the store once took")
-            }
+            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => Problem {
+                remedy: REPLACED.into(),
+                ..Problem::damage("its bytes are not those that the store once took")
+            },
             Ok(_) => return Ok(()),
             // Hidden by a delete marker, which is told as such.
             Err(error) if error.is_not_found() => return Ok(()),
@@ -310,7 +345,7 @@ impl Verify<'_, '_> {
     }
 
     /// Merges what the pages refer to with the listing, and reads again what the plan chooses.
-    async fn objects(mut self, is_whole_vault: bool) -> Result<VerifyReport, Error> {
+    async fn objects(mut self, is_whole_vault: bool) -> Result<(VerifyReport, Losses), Error> {
         let uses = std::mem::replace(&mut self.uses, Sorter::new(self.spill)?);
         let lists = is_whole_vault || uses.len() > ASKED_FOR_ALONE;
         let sampled = std::mem::take(&mut self.sampled);
@@ -349,7 +384,55 @@ impl Verify<'_, '_> {
             }
         }
         self.sums()?;
-        Ok(self.report)
+        let snapshots = self.snapshots.iter().filter_map(|snapshot| {
+            let table = self.tables.get(snapshot.table)?;
+            Some(Hurt {
+                table: table.key.clone(),
+                name: table.name.clone(),
+                id: snapshot.id,
+                promise: snapshot.promise,
+                counts: !snapshot.is_distrusted && !snapshot.is_over,
+            })
+        });
+        let losses = Losses {
+            snapshots: snapshots.collect(),
+            objects: self.lost,
+        };
+        Ok((self.report, losses))
+    }
+
+    /// Takes note of an object in whose place serves what a repair put, locked `until` then. Where that is too short, it
+    /// has to be put once more.
+    fn repaired(
+        &mut self,
+        users: &[usize],
+        object: &str,
+        until: Option<Timestamp>,
+        lost: &[Lost],
+    ) -> Result<(), Error> {
+        let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
+        let counts = |it: &&CheckedSnapshot| !it.is_distrusted && it.promise > self.plan.now;
+        let promise = snapshots.filter(counts).map(|it| it.promise).max();
+        let has_locks = self.vault.file().lock_mode != LockMode::None;
+        if has_locks && promise.is_some_and(|promise| is_locked_short(until, promise)) {
+            let until = until.map_or_else(
+                || "not locked".to_owned(),
+                |it| format!("locked until {it}"),
+            );
+            let what = format!("what a repair put in its place is {until}, less than is promised");
+            self.lost.extend(lost.iter().map(|lost| Lost {
+                users: users.to_vec(),
+                ..lost.clone()
+            }));
+            let told = Told {
+                problem: Problem::lost(what),
+                is_gone: false,
+                is_lost: true,
+            };
+            return self.tell_users(users, object, &told);
+        }
+        self.note_repaired(users, object);
+        Ok(())
     }
 
     fn outcome(&mut self, outcome: &Outcome) -> Result<(), Error> {
@@ -357,9 +440,19 @@ impl Verify<'_, '_> {
         self.report.objects_read += outcome.objects_read;
         self.report.bytes_read += outcome.bytes_read;
         let key = outcome.key.as_str();
+        for (units, lost) in &outcome.lost {
+            self.lost.push(Lost {
+                users: self.units.users(units),
+                ..lost.clone()
+            });
+        }
         for (units, told) in &outcome.told {
             let users = self.units.users(units);
             self.tell_users(&users, key, told)?;
+        }
+        for (units, until, lost) in &outcome.repaired {
+            let users = self.units.users(units);
+            self.repaired(&users, key, *until, lost)?;
         }
         if !outcome.moved.is_empty() {
             let users = self.units.users(&outcome.moved);
@@ -389,7 +482,7 @@ fn unreadable(error: &StoreError) -> Problem {
     Problem {
         severity: Severity::Unchecked,
         what: format!("it could not be checked: {error}: {}", error.kind),
-        remedy: READ_AGAIN,
+        remedy: READ_AGAIN.into(),
     }
 }
 

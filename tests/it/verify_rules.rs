@@ -7,7 +7,7 @@ use deltavault::plan::verify::{Severity, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
 
 use crate::support::vault_builder::{TableBuilder, new_vault, now};
-use crate::support::verified::{ALL, NO_BYTES, verify};
+use crate::support::verified::{ALL, NO_BYTES, advice, verify};
 use crate::verify::{blob_and_pack, take_away, two_tables};
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn ledger_that_somebody_touched_is_told_with_remedies() {
         touch(&store, &orders);
         let verified = verify(&vault, ALL).await;
         assert_eq!(verified.code(), code, "{name}: {verified:#?}");
-        assert!(verified.findings.iter().all(|it| !it.remedy.is_empty()));
+        assert!(verified.findings.iter().all(|it| !advice(it).is_empty()));
         let ledger = format!("tables/{}/ledger/", orders.key);
         let is_told = verified
             .findings

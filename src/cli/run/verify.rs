@@ -6,6 +6,7 @@ use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan}
 use deltavault::{Error, ExitCode};
 
 use super::{Context, remind_of_locks};
+use crate::cli::again::Again;
 use crate::cli::args::ReadArg;
 use crate::cli::request::VerifyRequest;
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
@@ -35,13 +36,14 @@ pub(super) async fn verify(
         now: context.clock.now(),
     };
     let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let again = context.again.clone();
     let Context {
         output, progress, ..
     } = context;
     // Told when they are made: a vault with a million damaged objects must not wait in memory.
     let report = {
         let output = &mut *output;
-        let mut found = |finding| output.finding(&finding_row(finding));
+        let mut found = |finding| output.finding(&finding_row(finding, &again));
         let tables = tables.as_deref();
         let progress = progress.as_ref();
         open.vault
@@ -83,7 +85,8 @@ fn bytes_to_read(request: &VerifyRequest) -> ReadBytes {
     }
 }
 
-fn finding_row(finding: Finding) -> FindingRow {
+fn finding_row(finding: Finding, again: &Again) -> FindingRow {
+    let remedy = finding.advice(&|words| again.command(words));
     FindingRow {
         severity: match finding.severity {
             Severity::Info => RowSeverity::Info,
@@ -95,6 +98,6 @@ fn finding_row(finding: Finding) -> FindingRow {
         snapshots: finding.snapshots,
         object: finding.object,
         what: finding.what,
-        remedy: finding.remedy,
+        remedy,
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DISTRUST, INCOMPLETE, Problem};
+use super::{DISTRUST, Problem};
 use crate::delta::replay::LiveFile;
 use crate::delta::{LogError, Protocol};
 use crate::format::record::ProtocolRecord;
@@ -294,12 +294,7 @@ pub fn completeness_problems(
     comparison: &Comparison,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut damage = |what: String| {
-        problems.push(Problem {
-            remedy: INCOMPLETE,
-            ..Problem::damage(what)
-        });
-    };
+    let mut damage = |what: String| problems.push(Problem::damage(what));
     for way in ways {
         if let Err(error) = &way.end {
             damage(format!("{} cannot be replayed: {error}", way.name()));
@@ -366,10 +361,7 @@ pub fn completeness_problems(
                 "a checkpoint that is no longer held named them; nothing is lost",
             )
         } else {
-            Problem {
-                remedy: INCOMPLETE,
-                ..Problem::damage(what)
-            }
+            Problem::damage(what)
         });
     }
     problems.extend(undeclared(record, ways, comparison));

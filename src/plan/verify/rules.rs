@@ -8,6 +8,10 @@ use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, 
 use crate::ids::{Digest, Location, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 
+/// What to do about a record that names one which is not there.
+const PREVIOUS_MISSING: &str = "compare both slots with a replica: when the lower one was changed, put it back and both snapshots \
+                                are there again; when the upper one is a forgery, nothing is lost";
+
 /// What a finding of the ledger is here, and the slot whose object it is about.
 pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
     let mut problem = Problem {
@@ -16,7 +20,7 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
             ledger::Severity::Damage => Severity::Damage,
         },
         what: finding.to_string(),
-        remedy: finding.remedy(),
+        remedy: finding.remedy().into(),
     };
     let seq = match finding {
         // The one that names is as it was written; the one that is named is not.
@@ -28,8 +32,7 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
             ..
         } => {
             problem.severity = Severity::Damage;
-            problem.remedy = "compare both slots with a replica: when the lower one was changed, put it back and \
-                              both snapshots are there again; when the upper one is a forgery, nothing is lost";
+            problem.remedy = PREVIOUS_MISSING.into();
             *previous
         }
         LedgerFinding::Scar { .. }

@@ -96,7 +96,7 @@ impl Verify<'_, '_> {
                 let problem = Problem {
                     severity: Severity::Unchecked,
                     what,
-                    remedy: USE_NEWER,
+                    remedy: USE_NEWER.into(),
                 };
                 return self.tell_users(&users, object, &problem.into());
             }

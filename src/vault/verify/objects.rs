@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::losses::{Lost, LostKind, PackedFile};
 use super::merge::{Job, list_alone};
 use super::parts::PartHasher;
 use super::{Told, lost, unreadable};
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::format::{Entry, Placement, Reference};
 use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
-    Listed, Presence, Problem, RESTORE_FROM_REPLICA, VerifyPlan, WHO_WROTE_IT, is_named_right,
+    Listed, Presence, Problem, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
 };
 use crate::progress::{PlannedWork, Progress};
 use crate::store::StoreError;
@@ -142,6 +143,10 @@ pub(super) struct Outcome {
     pub(super) key: ObjectKey,
     /// What to tell, and which units are concerned.
     pub(super) told: Vec<(Vec<usize>, Told)>,
+    /// What is lost, and which units need it; who that is has yet to be filled in.
+    pub(super) lost: Vec<(Vec<usize>, Lost)>,
+    /// Objects in whose place something serves that a repair put, with the lock of that, and which units need them.
+    pub(super) repaired: Vec<(Vec<usize>, Option<Timestamp>, Vec<Lost>)>,
     /// Units whose object is held in another object version than recorded.
     pub(super) moved: Vec<usize>,
     /// Units whose object may be held in another object version, which was not read.
@@ -172,8 +177,10 @@ struct Hashed {
 
 /// Whether something else serves in place of what is bad.
 enum Rescue {
-    /// Another version of the same key, or the file under its own name.
+    /// Another version of the same key.
     Serves,
+    /// What a repair put, which is locked until then.
+    Repaired(Option<Timestamp>),
     /// Another version of the same key has the right size; its bytes were not read.
     Unproven,
     /// Nothing serves for these.
@@ -187,6 +194,8 @@ impl Checker<'_> {
         let mut outcome = Outcome {
             key,
             told: Vec::new(),
+            lost: Vec::new(),
+            repaired: Vec::new(),
             moved: Vec::new(),
             unproven: Vec::new(),
             locks: Vec::new(),
@@ -286,13 +295,18 @@ impl Checker<'_> {
         };
         if bad.is_nothing() {
             let what = format!("{what}; every file in it that is used is whole");
-            let problem = Problem::warning(what, RESTORE_FROM_REPLICA);
+            let problem = Problem::warning(what, SERVED);
             outcome.told.push((want.all_units(), problem.into()));
             return Ok(());
         }
         let units = want.all_units();
-        let remedy = RESTORE_FROM_REPLICA;
+        let remedy = SERVED;
+        let lost = losses(want, &bad, &outcome.key);
         match self.rescue(want, bad, listed, reads, outcome).await? {
+            Rescue::Repaired(until) => {
+                let lost = lost.into_iter().map(|(_, lost)| lost);
+                outcome.repaired.push((units, until, lost.collect()));
+            }
             Rescue::Serves if is_gone => outcome.moved.extend(units),
             Rescue::Serves => {
                 let what = format!("{what}; another copy in the vault serves");
@@ -308,7 +322,10 @@ impl Checker<'_> {
                     .told
                     .push((units, Problem::warning(what, remedy).into()));
             }
-            Rescue::Lost(bad) => outcome.told.push(lose(want, &bad, what, is_gone)),
+            Rescue::Lost(bad) => {
+                outcome.lost.extend(losses(want, &bad, &outcome.key));
+                outcome.told.push(lose(want, &bad, what, is_gone));
+            }
         }
         Ok(())
     }
@@ -401,45 +418,49 @@ impl Checker<'_> {
                 return Ok(Rescue::Serves);
             }
         }
-        if bad.whole {
-            bad.whole = !self
-                .is_under_own_name(want.sha256, want.size, outcome)
-                .await?;
+        let mut locks: Vec<Option<Timestamp>> = Vec::new();
+        if bad.whole
+            && let Some(until) = self.named_by(want.sha256, want.size, outcome).await?
+        {
+            bad.whole = false;
+            locks.push(until);
+        }
+        if !bad.parts.is_empty() {
+            for (key, version) in self.candidates(want.sha256, want.size, outcome).await? {
+                if let Ok(hashed) = self.hash(&key, version.as_ref(), want, outcome).await {
+                    let before = bad.parts.len();
+                    bad.parts.retain(|part| hashed.wrong_parts.contains(part));
+                    if bad.parts.len() < before {
+                        locks.push(hashed.locked_until);
+                    }
+                }
+            }
         }
         let mut still_bad = Vec::new();
         for index in std::mem::take(&mut bad.parts) {
             let Some(part) = want.parts.get(index) else {
                 continue;
             };
-            if !self
-                .is_under_own_name(part.sha256, part.size, outcome)
-                .await?
-            {
-                still_bad.push(index);
+            match self.named_by(part.sha256, part.size, outcome).await? {
+                Some(until) => locks.push(until),
+                None => still_bad.push(index),
             }
         }
         bad.parts = still_bad;
-        Ok(if bad.is_nothing() {
-            Rescue::Serves
-        } else if is_unproven {
-            Rescue::Unproven
-        } else {
-            Rescue::Lost(bad)
+        Ok(match locks.into_iter().min() {
+            Some(until) if bad.is_nothing() => Rescue::Repaired(until),
+            _ if is_unproven => Rescue::Unproven,
+            _ => Rescue::Lost(bad),
         })
     }
 
-    /// Whether a file's bytes lie under their own name, where a repair puts them.
-    async fn is_under_own_name(
+    /// Looks for bytes under their own name, where a repair puts them; returns the lock of what has them.
+    async fn named_by(
         &self,
         sha256: Digest,
         size: u64,
         outcome: &mut Outcome,
-    ) -> Result<bool, StoreError> {
-        let found = match self.vault.under_own_name(sha256, size).await {
-            Ok(found) => found,
-            Err(Error::Store(error)) => return Err(error),
-            Err(_) => return Ok(false),
-        };
+    ) -> Result<Option<Option<Timestamp>>, StoreError> {
         let whole = Want {
             version: None,
             sha256,
@@ -448,16 +469,30 @@ impl Checker<'_> {
             units: Vec::new(),
             parts: Vec::new(),
         };
-        for (key, version) in found {
-            // Its own key's versions were considered already.
-            if key != outcome.key
-                && let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
+        for (key, version) in self.candidates(sha256, size, outcome).await? {
+            if let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
                 && hashed.sha256 == sha256
             {
-                return Ok(true);
+                return Ok(Some(hashed.locked_until));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// The objects under a digest's own name; those of the key that is checked were considered already.
+    async fn candidates(
+        &self,
+        sha256: Digest,
+        size: u64,
+        outcome: &Outcome,
+    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, StoreError> {
+        let mut found = match self.vault.under_own_name(sha256, size).await {
+            Ok(found) => found,
+            Err(Error::Store(error)) => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        found.retain(|(key, _)| *key != outcome.key);
+        Ok(found)
     }
 
     /// Hashes an object, and the files in it, as it streams by.
@@ -506,13 +541,50 @@ fn check_name(want: &Want, outcome: &mut Outcome) {
     }
 }
 
+/// What is lost of an object that nothing serves for, and the units that need it.
+fn losses(want: &Want, bad: &Bad, key: &ObjectKey) -> Vec<(Vec<usize>, Lost)> {
+    let lost = |what| Lost {
+        key: key.clone(),
+        version: want.version.clone(),
+        sha256: want.sha256,
+        size: want.size,
+        what,
+        users: Vec::new(),
+    };
+    let mut losses = Vec::new();
+    if bad.whole {
+        losses.push((want.units.clone(), lost(LostKind::File)));
+    }
+    if !bad.parts.is_empty() {
+        let files = want
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| PackedFile {
+                offset: part.offset,
+                size: part.size,
+                sha256: part.sha256,
+                file: part.file.clone(),
+                is_lost: bad.parts.contains(&index),
+            });
+        let units = lost_parts(want, bad).flat_map(|part| &part.units).copied();
+        let units: BTreeSet<usize> = units.collect();
+        losses.push((
+            units.into_iter().collect(),
+            lost(LostKind::Pack(files.collect())),
+        ));
+    }
+    losses
+}
+
+fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part> {
+    let parts = bad.parts.iter();
+    parts.filter_map(|index| want.parts.get(*index))
+}
+
 /// What to tell of bytes that nothing serves for, and whom.
 fn lose(want: &Want, bad: &Bad, mut what: String, is_gone: bool) -> (Vec<usize>, Told) {
-    let parts: Vec<&Part> = bad
-        .parts
-        .iter()
-        .filter_map(|index| want.parts.get(*index))
-        .collect();
+    let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {
         what = format!(
             "{what}; {} of {} files in it are lost, first {}",
@@ -525,6 +597,11 @@ fn lose(want: &Want, bad: &Bad, mut what: String, is_gone: bool) -> (Vec<usize>,
     if bad.whole {
         units.extend(&want.units);
     }
-    let problem = Problem::damage(what);
-    (units.into_iter().collect(), Told { problem, is_gone })
+    let problem = Problem::lost(what);
+    let told = Told {
+        problem,
+        is_gone,
+        is_lost: true,
+    };
+    (units.into_iter().collect(), told)
 }

@@ -34,6 +34,8 @@ impl Several {
 pub(super) struct Sums {
     /// Held, but not in the object version that was recorded.
     moved: BTreeMap<usize, Several>,
+    /// Gone or damaged, with what a repair put in their place.
+    repaired: BTreeMap<usize, Several>,
     /// As `moved`, where nobody read the other object version.
     unproven: BTreeMap<usize, Several>,
     /// Locked for less than a snapshot promises, or not that anybody could see; and until when the first is.
@@ -47,6 +49,14 @@ impl Verify<'_, '_> {
     pub(super) fn note_moved(&mut self, users: &[usize], object: &str) {
         for (table, ids) in self.by_table(users) {
             self.sums.moved.entry(table).or_default().add(object, &ids);
+        }
+    }
+
+    /// Takes note of an object in whose place serves what a repair put.
+    pub(super) fn note_repaired(&mut self, users: &[usize], object: &str) {
+        for (table, ids) in self.by_table(users) {
+            let repaired = self.sums.repaired.entry(table).or_default();
+            repaired.add(object, &ids);
         }
     }
 
@@ -105,6 +115,17 @@ impl Verify<'_, '_> {
             let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
             self.tell_several(table, moved, Problem::warning(what, remedy))?;
         }
+        for (table, repaired) in sums.repaired {
+            let problem = Problem {
+                severity: Severity::Info,
+                what: format!(
+                    "{} object(s) are gone or damaged where they were put; what a repair put in their place serves",
+                    repaired.count
+                ),
+                remedy: "nothing has to be done".into(),
+            };
+            self.tell_several(table, repaired, problem)?;
+        }
         for (table, unproven) in sums.unproven {
             let what = format!(
                 "{} object(s) are not in the object version that was recorded; another one of their key has their \
@@ -136,7 +157,7 @@ impl Verify<'_, '_> {
                     "{} object(s) are gone that only snapshots use whose promise is over",
                     over.count
                 ),
-                remedy: "nothing has to be done: no promise covers them",
+                remedy: "nothing has to be done: no promise covers them".into(),
             };
             self.tell_several(table, over, problem)?;
         }
@@ -155,7 +176,7 @@ impl Verify<'_, '_> {
             snapshots: several.snapshots,
             object: several.first.unwrap_or_default(),
             what: problem.what,
-            remedy: problem.remedy.to_owned(),
+            remedy: problem.remedy,
         };
         self.tell(finding)
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use super::losses::{Lost, LostKind};
 use super::objects::Use;
 use super::{CheckedSnapshot, CheckedTable, Several, Told, Verify, lost, unreadable};
 use crate::error::Error;
@@ -12,12 +13,12 @@ use crate::format::ledger::{Bodies, Link};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
-use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
-    PageSummary, Problem, READ_AGAIN, RESTORE_FROM_REPLICA, SAMPLE_OF_NEWEST, Severity,
-    check_inlined, is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
+    PageSummary, Problem, READ_AGAIN, Remedy, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
+    is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
 };
 use crate::progress::Phase;
 use crate::spool::Scratch;
@@ -45,7 +46,9 @@ struct Pages {
     vault: Vault,
     known: HashMap<Place, KnownPage>,
     told: Vec<(usize, ObjectKey, Told)>,
+    lost: Vec<(usize, Reference)>,
     moved: Vec<(usize, ObjectKey)>,
+    repaired: Vec<(usize, Reference, Option<Timestamp>)>,
 }
 
 struct KnownPage {
@@ -60,6 +63,8 @@ enum Reading {
     Bytes(Bytes, Option<Told>),
     /// The bytes, in another object version than was recorded.
     Moved(Bytes),
+    /// The bytes, as a repair put them under another name, and until when that is locked.
+    Repaired(Bytes, Option<Timestamp>),
     /// None.
     Lost(Told),
 }
@@ -75,6 +80,7 @@ impl Verify<'_, '_> {
             .map_or(key.slug(), |history| history.name());
         self.progress.phase(name, Phase::Verify);
         self.tables.push(CheckedTable {
+            key: key.clone(),
             name: name.to_owned(),
             over: Several::default(),
         });
@@ -122,7 +128,9 @@ impl Verify<'_, '_> {
             vault: self.vault.clone().with_pages(kept),
             known: HashMap::new(),
             told: Vec::new(),
+            lost: Vec::new(),
             moved: Vec::new(),
+            repaired: Vec::new(),
         };
         for (index, (reference, users)) in manifests.into_iter().enumerate() {
             let named_by = users
@@ -131,6 +139,15 @@ impl Verify<'_, '_> {
                 .collect::<Vec<_>>();
             self.manifest(reference, &named_by, index == 0, &mut pages)
                 .await?;
+        }
+        for (unit, page, until) in pages.repaired {
+            let users = self.units.users(&[unit]);
+            let lost = Lost::whole(LostKind::Page, &page, Vec::new());
+            self.repaired(&users, page.key.as_str(), until, &[lost])?;
+        }
+        for (unit, page) in pages.lost {
+            let users = self.units.users(&[unit]);
+            self.lost.push(Lost::whole(LostKind::Page, &page, users));
         }
         for (unit, object, told) in pages.told {
             let users = self.units.users(&[unit]);
@@ -169,8 +186,10 @@ impl Verify<'_, '_> {
             let problem = Problem {
                 severity: Severity::Unchecked,
                 what: format!("a {} that this tool cannot read", event.deed.name()),
-                remedy: "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
+                remedy: Remedy::Text(
+                    "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
                          snapshot of the table",
+                ),
             };
             self.tell_alone(Some(table), &object(event.seq), problem)?;
         }
@@ -212,8 +231,10 @@ impl Verify<'_, '_> {
                     Severity::Unchecked
                 },
                 what: newer.error.to_string(),
-                remedy: "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
+                remedy: Remedy::Text(
+                    "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
                          `snapshot --distrust`",
+                ),
             };
             self.tell_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
         }
@@ -258,8 +279,18 @@ impl Verify<'_, '_> {
                 self.note_moved(&users, object);
                 bytes
             }
+            Reading::Repaired(bytes, until) => {
+                let lost = Lost::whole(LostKind::Manifest, reference, Vec::new());
+                self.repaired(&users, object, until, &[lost])?;
+                bytes
+            }
             Reading::Lost(told) => {
                 self.names_everything = false;
+                if told.is_lost {
+                    let users = users.clone();
+                    self.lost
+                        .push(Lost::whole(LostKind::Manifest, reference, users));
+                }
                 return self.tell_users(&users, object, &told);
             }
         };
@@ -338,8 +369,15 @@ impl Verify<'_, '_> {
                     pages.moved.push((unit, key.clone()));
                     bytes
                 }
+                Reading::Repaired(bytes, until) => {
+                    pages.repaired.push((unit, page.page.clone(), until));
+                    bytes
+                }
                 Reading::Lost(told) => {
                     self.names_everything = false;
+                    if told.is_lost {
+                        pages.lost.push((unit, page.page.clone()));
+                    }
                     pages.told.push((unit, key.clone(), told));
                     continue;
                 }
@@ -426,12 +464,26 @@ async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Rea
                 return Reading::Moved(bytes);
             }
             let what = format!("{what}; another version of its key serves");
-            let told = Problem::warning(what, RESTORE_FROM_REPLICA).into();
+            let told = Problem::warning(what, SERVED).into();
             return Reading::Bytes(bytes, Some(told));
         }
     }
-    let problem = Problem::damage(what);
-    Reading::Lost(Told { problem, is_gone })
+    let repaired = match vault.repaired(reference).await {
+        Ok(repaired) => repaired,
+        Err(error) => return Reading::Lost(not_read(&error).into()),
+    };
+    for (key, version) in repaired {
+        if let Ok((there, bytes)) = read_all(vault.store(), &key, version.as_ref(), size).await
+            && Digest::of(&bytes) == reference.sha256
+        {
+            return Reading::Repaired(bytes, there.locked_until);
+        }
+    }
+    Reading::Lost(Told {
+        problem: Problem::lost(what),
+        is_gone,
+        is_lost: true,
+    })
 }
 
 async fn read_version(
@@ -451,6 +503,6 @@ pub(super) fn not_read(error: &Error) -> Problem {
     Problem {
         severity: Severity::Unchecked,
         what: error.to_string(),
-        remedy: READ_AGAIN,
+        remedy: READ_AGAIN.into(),
     }
 }

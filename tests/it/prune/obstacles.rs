@@ -115,6 +115,7 @@ async fn forged(yard: &Yard, second: &SnapshotDone) -> SnapshotId {
     forged.promise = "9000-01-01T00:00:00Z".parse().unwrap();
     let nowhere = format!("{}.00c0ffee", forged.manifest.key);
     forged.manifest.key = nowhere.parse().unwrap();
+    forged.manifest.sha256 = Digest::of(b"nowhere");
     forged.manifest.version = None;
     yard.forge(3, (2, second.id), forged).await
 }

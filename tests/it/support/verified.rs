@@ -35,6 +35,12 @@ impl Verified {
     }
 }
 
+/// What a finding says is to be done.
+pub(crate) fn advice(finding: &Finding) -> String {
+    let command = |words: &[&str]| format!("deltavault {}", words.join(" "));
+    finding.advice(&command)
+}
+
 /// Reads everything, at a time when every promise holds.
 pub(crate) const ALL: VerifyPlan = VerifyPlan {
     read: ReadBytes::All,
