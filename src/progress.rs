@@ -17,6 +17,8 @@ pub enum Phase {
     Check,
     /// Writing pages, manifest and record.
     Publish,
+    /// Looking whether the source still has every file.
+    CheckSource,
     /// Putting files back.
     PutBack,
     /// Comparing the vault with what it says of itself.
@@ -32,6 +34,7 @@ impl Phase {
             Self::Copy => "copying",
             Self::Check => "checking",
             Self::Publish => "publishing",
+            Self::CheckSource => "looking for the files of",
             Self::PutBack => "putting back",
             Self::Verify => "verifying",
         }

@@ -200,6 +200,9 @@ pub(crate) struct SnapshotArgs {
     /// Print the plan and change nothing [take the snapshot]
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) check_source: bool,
     /// Begin no file after TIME, or after a duration like 6h; the next run goes on [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,

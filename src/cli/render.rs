@@ -151,7 +151,8 @@ fn print_error(table: Option<&str>, error: &Error) {
     }
 }
 
-fn with_causes(error: &Error) -> String {
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &Error) -> String {
     let mut message = error.to_string();
     for cause in causes(error) {
         message.push_str(": ");

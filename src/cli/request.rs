@@ -151,6 +151,8 @@ pub(crate) struct SnapshotRequest {
     pub(crate) trigger: Trigger,
     /// Whether the plan is all that is wanted.
     pub(crate) dry_run: bool,
+    /// Whether the source is looked through for lost files.
+    pub(crate) check_source: bool,
     /// When to begin no more files.
     pub(crate) until: Option<Until>,
     /// The most bytes to copy.
@@ -427,6 +429,7 @@ impl SnapshotRequest {
             max_commit_usd: args.max_commit_usd.or(around.config.max_commit_usd),
             trigger: args.trigger.into(),
             dry_run: args.dry_run,
+            check_source: args.check_source,
             until: args
                 .until
                 .map(|text| Until::parse(&text, around.zone))

@@ -226,6 +226,12 @@ pub(crate) struct SnapshotDone {
     /// What it commits to beside what was promised before; absent when that is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) commits: Option<CommitRow>,
+    /// Files that were looked for at the source; absent when that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_files: Option<u64>,
+    /// How many of them are gone, have another size or could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_faults: Option<u64>,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
 }

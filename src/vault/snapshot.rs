@@ -28,6 +28,7 @@ use crate::store::WriteStore;
 mod attempt;
 mod budget;
 mod carry;
+mod check_source;
 mod closure;
 mod data;
 mod inherit;
@@ -45,6 +46,7 @@ mod terms;
 mod ways;
 
 pub use budget::{Budget, Interrupt, Limit, Limits, MaxPrice};
+pub use check_source::SourceCheck;
 pub use journal::JournalPace;
 pub use pairs::Pairs;
 pub(super) use terms::Terms;

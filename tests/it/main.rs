@@ -16,6 +16,7 @@ mod bad_paths;
 mod bad_restore;
 mod bad_source;
 mod bad_vault;
+mod check_source;
 mod cli;
 mod cli_s3;
 mod complete;

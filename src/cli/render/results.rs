@@ -164,6 +164,13 @@ impl Output {
             minute(row.promise),
         ))?;
         self.commits(row.commits.as_ref())?;
+        if let (Some(files), Some(0)) = (row.source_files, row.source_faults) {
+            self.print(format_args!(
+                "  the source has all {} files that v{} needs, each with the right size",
+                HumanCount(files),
+                row.version
+            ))?;
+        }
         self.findings(&row.findings)
     }
 

@@ -22,6 +22,7 @@ use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
+use crate::cli::render::with_causes;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{CommitRow, SnapshotDone, SnapshotPlanned, WayRow};
 use crate::cli::stores::{OpenVault, Place, table_uri};
@@ -34,6 +35,8 @@ const TABLES_AT_A_TIME: usize = 4;
 pub(super) struct Taker {
     open: OpenVault,
     snapshotter: Snapshotter,
+    /// Whether the source is looked through once the snapshot is published.
+    check_source: bool,
 }
 
 /// One table, ready to be taken.
@@ -71,6 +74,7 @@ pub(super) async fn snapshot(
     // A dry run writes nothing, not even the file that a lock needs.
     let _lock = if request.dry_run { None } else { open.share()? };
     let mut taker = Taker::new(open, Arc::clone(&context.progress));
+    taker.check_source = request.check_source;
     taker.snapshotter.interrupt = context.interrupt.clone();
     taker.snapshotter.limits = limits(&request, &taker.open, context.clock.now());
     let run = Run {
@@ -191,6 +195,7 @@ impl Taker {
                 )
             },
             open,
+            check_source: false,
         }
     }
 
@@ -292,6 +297,21 @@ impl Taker {
         let start = Instant::now();
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
+        let mut findings = done.record.findings.clone();
+        let (mut source_files, mut source_faults) = (None, None);
+        if self.check_source {
+            match self.snapshotter.check_live_files(&job.source, &done).await {
+                Ok(check) => {
+                    (source_files, source_faults) = (Some(check.files), Some(check.faults));
+                    findings.extend(check.findings);
+                }
+                // The snapshot is published, and its line has to be printed.
+                Err(error) => findings.push(format!(
+                    "the source could not be looked through: {}",
+                    with_causes(&error)
+                )),
+            }
+        }
         if !done.unchanged
             && let Some(pages) = cache::page_cache(self.open.vault.file().id)
         {
@@ -321,7 +341,9 @@ impl Taker {
             reason: done.reason.to_string(),
             promise: record.promise,
             commits: self.commit_row(&done.commitment),
-            findings: record.findings,
+            source_files,
+            source_faults,
+            findings,
         })
     }
 

@@ -1,0 +1,289 @@
+//! Looks whether the source still has the files that a snapshot's version needs: one listing of the whole table.
+//!
+//! An ordinary night never lists the data prefix, so a file that something deletes from under a table that does not
+//! change is noticed only when somebody reads it. This is for a weekly run. The snapshot is published already and holds
+//! the files: what is found here is about the live table. No file is read, so other bytes of the same size are not
+//! found. Files outside the table's root are not in the listing; each is asked for alone.
+//!
+//! What the version needs comes from the manifest's data pages through an external sort, so memory does not grow with
+//! the table; of what is missing, counts and the first few names are kept.
+
+use std::iter::Peekable;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{SnapshotDone, Snapshotter};
+use crate::delta::segment::LogListing;
+use crate::error::Error;
+use crate::format::{Entry, EntryKind, Manifest, Record};
+use crate::ids::{Location, Version};
+use crate::plan::snapshot::ByFile;
+use crate::progress::Phase;
+use crate::shell::quoted;
+use crate::sort::{Sorted, Sorter};
+use crate::source::Source;
+use crate::spool::Scratch;
+use crate::store::StoreErrorKind;
+use crate::vault::listing::{KnownKeys, list_all};
+
+/// How many files of each kind a finding names.
+const NAMED: usize = 10;
+
+/// Files outside the root that are asked for at a time: S3 answers many small requests side by side.
+const REQUESTS_AHEAD: usize = 32;
+
+/// What a look at the source came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceCheck {
+    /// Files that the version needs, all of them looked for.
+    pub files: u64,
+    /// How many of them are gone, have another size or could not be looked at.
+    pub faults: u64,
+    /// What the owner should know; empty when the source has them all.
+    pub findings: Vec<String>,
+}
+
+/// What one entry of the manifest says about a file. The order of the fields has no meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    /// Whether the pinned version needs it.
+    is_live: bool,
+    /// Bytes, where the entry is the file's own.
+    size: Option<u64>,
+}
+
+/// A file that the pinned version needs, and its bytes.
+type Needed = (Location, Option<u64>);
+
+impl Snapshotter {
+    /// Looks whether the source still has every file that the version of a published snapshot needs.
+    ///
+    /// # Errors
+    /// What the stores say; the snapshot stays published.
+    pub async fn check_live_files(
+        &self,
+        source: &Source,
+        done: &SnapshotDone,
+    ) -> Result<SourceCheck, Error> {
+        let record = &done.record;
+        self.progress.phase(&record.table.name, Phase::CheckSource);
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let manifest = self.vault.manifest(record).await?;
+        let (rows, known) = self.said_of_files(&manifest, &scratch).await?;
+        let mut needed = NeededFiles(rows.finish()?.peekable());
+        let mut seen = Seen::default();
+        let ends = known.range_ends(source.root().as_ref());
+        let mut listing = list_all(source.root().as_ref(), &ends);
+        let mut listed = listing.try_next().await?;
+        let mut outside = None;
+        for row in needed.by_ref() {
+            let (file, size) = row?;
+            let Location::Inside(key) = &file else {
+                // Sorted behind all that is inside.
+                outside = Some((file, size));
+                break;
+            };
+            while listed.as_ref().is_some_and(|found| found.key < *key) {
+                listed = listing.try_next().await?;
+            }
+            let found = listed.as_ref().filter(|found| found.key == *key);
+            seen.see(&file, size, found.map(|found| found.size));
+        }
+        drop(listing);
+        let outside = outside.map(Ok).into_iter().chain(needed);
+        let mut answers = stream::iter(outside)
+            .map(async |row: Result<Needed, Error>| {
+                let (file, size) = row?;
+                let found = source.attributes(&file).await.map(|found| found.size);
+                Ok::<_, Error>((file, size, found))
+            })
+            .buffered(REQUESTS_AHEAD);
+        while let Some((file, size, found)) = answers.try_next().await? {
+            match found {
+                Ok(found) => seen.see(&file, size, Some(found)),
+                Err(error) if error.is_not_found() => seen.see(&file, size, None),
+                Err(error) => seen.see_nothing(&file, &error.kind),
+            }
+        }
+        let newer = if seen.faults() > 0 {
+            newer_version(source, record.version).await
+        } else {
+            None
+        };
+        Ok(SourceCheck {
+            files: seen.files,
+            faults: seen.faults(),
+            findings: seen.findings(done, newer),
+        })
+    }
+
+    /// What the data pages say of each file that the version may need.
+    async fn said_of_files(
+        &self,
+        manifest: &Manifest,
+        scratch: &Scratch,
+    ) -> Result<(Sorter<ByFile<Said>>, KnownKeys), Error> {
+        let mut rows: Sorter<ByFile<Said>> = Sorter::new(scratch.path())?;
+        let mut known = KnownKeys::default();
+        let mut entries = self.vault.entries(&manifest.data_pages);
+        while let Some(entry) = entries.try_next().await? {
+            if let Location::Inside(key) = &entry.file {
+                known.see(key);
+            }
+            let vectors = entry.live.iter().filter_map(|used| used.dv.as_ref());
+            for file in vectors.filter_map(|dv| dv.file.clone()) {
+                let (is_live, size) = (true, None);
+                let row = Said { is_live, size };
+                rows.push(ByFile { file, row })?;
+            }
+            if let Some(row) = said_by(&entry) {
+                let file = entry.file;
+                rows.push(ByFile { file, row })?;
+            }
+        }
+        Ok((rows, known))
+    }
+}
+
+/// What an entry says of its own file; nothing when no version's rows need it.
+fn said_by(entry: &Entry) -> Option<Said> {
+    let is_live = !entry.live.is_empty();
+    // A file of deletion vectors is live when a data file says so.
+    let may_be_live = is_live || entry.kind == EntryKind::DeletionVector;
+    may_be_live.then_some(Said {
+        is_live,
+        size: Some(entry.size),
+    })
+}
+
+/// The version that has been committed since, if any; only for the wording, so a log that cannot be listed has none.
+async fn newer_version(source: &Source, version: Version) -> Option<Version> {
+    let listed = source.list_log(Some(version)).await.ok()?;
+    let newest = LogListing::new(listed).newest().ok()?;
+    (newest > version).then_some(newest)
+}
+
+/// The files that the version needs, each once, in the order of their locations.
+struct NeededFiles(Peekable<Sorted<ByFile<Said>>>);
+
+impl Iterator for NeededFiles {
+    type Item = Result<Needed, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let ByFile { file, row: mut all } = match self.0.next()? {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error.into())),
+            };
+            while let Some(next) = self
+                .0
+                .next_if(|next| next.as_ref().map_or(true, |next| next.file == file))
+            {
+                match next {
+                    Ok(ByFile { row, .. }) => {
+                        all.is_live |= row.is_live;
+                        all.size = all.size.or(row.size);
+                    }
+                    Err(error) => return Some(Err(error.into())),
+                }
+            }
+            if all.is_live {
+                return Some(Ok((file, all.size)));
+            }
+        }
+    }
+}
+
+/// Files of one kind: how many, and the first few as a finding names them.
+#[derive(Debug, Default)]
+struct Named {
+    count: u64,
+    names: Vec<String>,
+}
+
+impl Named {
+    fn add(&mut self, name: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.names.len() < NAMED {
+            self.names.push(name());
+        }
+    }
+
+    fn list(&self) -> String {
+        let more = self.count.saturating_sub(self.names.len() as u64);
+        let names = self.names.join(", ");
+        if more == 0 {
+            names
+        } else {
+            format!("{names} and {more} more")
+        }
+    }
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Seen {
+    files: u64,
+    gone: Named,
+    other_size: Named,
+    unknown: Named,
+}
+
+impl Seen {
+    fn see(&mut self, file: &Location, needed: Option<u64>, found: Option<u64>) {
+        self.files += 1;
+        match (needed, found) {
+            (_, None) => self.gone.add(|| file.to_string()),
+            (Some(needed), Some(found)) if needed != found => self
+                .other_size
+                .add(|| format!("{file} ({found} bytes instead of {needed})")),
+            (_, Some(_)) => {}
+        }
+    }
+
+    fn see_nothing(&mut self, file: &Location, why: &StoreErrorKind) {
+        self.files += 1;
+        self.unknown.add(|| format!("{file} ({why})"));
+    }
+
+    fn faults(&self) -> u64 {
+        self.gone.count + self.other_size.count + self.unknown.count
+    }
+
+    fn findings(&self, done: &SnapshotDone, newer: Option<Version>) -> Vec<String> {
+        let record: &Record = &done.record;
+        let of = format!(
+            "of the {} files that version {} needs",
+            self.files, record.version
+        );
+        let (id, table) = (done.id.short(), quoted(&record.table.name));
+        let since = newer.map_or_else(String::new, |newer| {
+            format!("; version {newer} was committed meanwhile and may no longer need them")
+        });
+        let next = format!(
+            "{since}; `deltavault restore {table} --snapshot {id}` shows how to put them back, \
+             `deltavault diff {id} live` lists every difference"
+        );
+        let mut findings = Vec::new();
+        if self.gone.count > 0 {
+            let (count, names) = (self.gone.count, self.gone.list());
+            findings.push(format!(
+                "{count} {of} are gone from the source: {names}{next}"
+            ));
+        }
+        if self.other_size.count > 0 {
+            let (count, names) = (self.other_size.count, self.other_size.list());
+            findings.push(format!(
+                "{count} {of} have another size at the source: {names}{next}"
+            ));
+        }
+        if self.unknown.count > 0 {
+            let (count, names) = (self.unknown.count, self.unknown.list());
+            findings.push(format!(
+                "{count} {of} lie outside the table's folder and could not be looked at: {names}"
+            ));
+        }
+        findings
+    }
+}
