@@ -16,6 +16,7 @@ pub mod source;
 pub mod spool;
 pub mod store;
 pub mod vault;
+pub mod visible;
 pub mod wall;
 
 pub use error::{Error, ExitCode};

@@ -1,12 +1,35 @@
 //! Commands that are printed to be pasted: their words, spelled so that a shell reads them as they are.
 
-/// Spells one word for a shell: as it is where nothing in it means anything to one, else in single quotes.
+use std::fmt::Write as _;
+
+use crate::visible::is_visible;
+
+/// Spells one word for a shell: as it is where nothing in it means anything to one, else in single quotes. What cannot
+/// be seen is spelled as octal bytes in `$'…'`, which bash, zsh and POSIX of 2024 read.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    if word.chars().all(is_visible) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let mut spelled = String::from("$'");
+    for c in word.chars() {
+        if matches!(c, '\'' | '\\') {
+            spelled.push('\\');
+        }
+        if is_visible(c) {
+            spelled.push(c);
+            continue;
+        }
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            // Writing to a string cannot fail.
+            write!(spelled, "\\{byte:03o}").ok();
+        }
+    }
+    spelled.push('\'');
+    spelled
 }
 
 #[cfg(test)]
@@ -21,6 +44,9 @@ mod tests {
             ("it's", r"'it'\''s'"),
             ("$HOME;rm", "'$HOME;rm'"),
             ("", "''"),
+            ("ünï code", "'ünï code'"),
+            ("a\u{1b}[31m'b\\", r"$'a\033[31m\'b\\'"),
+            ("c1\u{9b}\n", r"$'c1\302\233\012'"),
         ] {
             assert_eq!(quoted(word), spelled);
         }

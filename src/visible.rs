@@ -1,0 +1,85 @@
+//! Text that others wrote, made safe to show: file names, operations, user names, what a server or a forged record says.
+//!
+//! A terminal obeys control characters, and people obey what they see: an escape sequence can clear the screen, set the
+//! title or write the clipboard, a newline can forge a row, a bidirectional override or a zero-width character can make
+//! one name look like another. [`visible`] spells every such character as its code.
+
+use std::borrow::Cow;
+
+/// Spells the characters of `text` that cannot be seen as they are: `\n`, `\u{1b}`, `\u{202e}`. Everything else,
+/// backslashes and quotes included, stays as it is, so that applying it twice changes nothing.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_visible) {
+        return Cow::Borrowed(text);
+    }
+    let mut spelled = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_visible(c) {
+            spelled.push(c);
+        } else {
+            spelled.extend(c.escape_debug());
+        }
+    }
+    Cow::Owned(spelled)
+}
+
+/// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what
+/// Unicode does not assign.
+pub(crate) fn is_visible(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
+    // The standard library keeps the table of what is printable to itself. A letter stands before the character because
+    // a combining mark is only escaped where it begins a text.
+    let mut pair = String::from("a");
+    pair.push(c);
+    pair.escape_debug().nth(1) == Some(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_or_a_reader_could_be_fooled_with_is_spelled_out() {
+        for (text, shown) in [
+            ("a\u{1b}[2Jb", r"a\u{1b}[2Jb"),
+            ("\u{1b}]0;owned\u{7}", r"\u{1b}]0;owned\u{7}"),
+            ("row\nforged row", r"row\nforged row"),
+            ("over\rwritten", r"over\rwritten"),
+            ("tab\tbed", r"tab\tbed"),
+            ("nul\0", r"nul\0"),
+            ("del\u{7f}", r"del\u{7f}"),
+            ("c1 \u{9b}31m", r"c1 \u{9b}31m"),
+            ("next line\u{85}", r"next line\u{85}"),
+            ("bidi \u{202e}gpj.exe", r"bidi \u{202e}gpj.exe"),
+            ("isolate \u{2066}x\u{2069}", r"isolate \u{2066}x\u{2069}"),
+            ("mark \u{200f}", r"mark \u{200f}"),
+            (
+                "zero\u{200b}width\u{200d}\u{feff}",
+                r"zero\u{200b}width\u{200d}\u{feff}",
+            ),
+            ("soft\u{ad}hyphen", r"soft\u{ad}hyphen"),
+            ("lines\u{2028}\u{2029}", r"lines\u{2028}\u{2029}"),
+            ("no\u{a0}break", r"no\u{a0}break"),
+            ("tag\u{e0041}", r"tag\u{e0041}"),
+        ] {
+            assert_eq!(visible(text), shown, "{text:?}");
+            assert_eq!(visible(shown), shown, "spelled twice");
+        }
+    }
+
+    #[test]
+    fn letters_of_every_script_quotes_and_backslashes_stay() {
+        for text in [
+            "plain",
+            "",
+            r#"it's "quoted" \n C:\temp"#,
+            "ünï/漢字 ёж नमस्ते",
+            "u\u{308}ber",
+            "🦀 → …",
+        ] {
+            assert!(matches!(visible(text), Cow::Borrowed(_)), "{text:?}");
+        }
+    }
+}
