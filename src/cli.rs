@@ -26,7 +26,7 @@ use self::args::{Args, GlobalArgs};
 use self::config::{Config, read_config};
 use self::place::parse_place;
 use self::progress::Bar;
-use self::render::{Output, is_broken_pipe};
+use self::render::Output;
 use self::request::{Request, Surroundings};
 use self::run::{Clock, Context};
 use self::stores::Stores;
@@ -67,19 +67,21 @@ fn run_args(args: Args) -> ExitCode {
     let Args { global, command } = args;
     start_log(global.verbose);
     let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
-    let outcome = prepare(&global, command, Arc::clone(&bar))
-        .and_then(|(request, context)| block_on(request, context));
+    let (outcome, mut output) = match prepare(&global, command, Arc::clone(&bar)) {
+        Ok((request, context)) => block_on(request, context),
+        Err(error) => (Err(error), Output::to_stdout(global.json, bar.shown())),
+    };
     bar.clear();
-    match outcome {
+    let code = match outcome {
         Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => ExitCode::Done,
+        // The end of the output says it.
+        Err(Error::Output(_)) if output.is_lost() => ExitCode::Done,
         Err(error) => {
-            let mut output = Output::to_stdout(global.json, ProgressBar::hidden());
-            // Where the output is gone there is nobody to tell; the exit code still says it.
-            output.failed(&error).and_then(|()| output.finish()).ok();
+            output.failed(&error);
             error.exit_code()
         }
-    }
+    };
+    output.end(code)
 }
 
 fn prepare(
@@ -107,13 +109,18 @@ fn prepare(
         zone: &TimeZone::system(),
     };
     let request = Request::new(command, around)?;
+    let output = Output::to_stdout(global.json, progress.shown());
     let context = Context {
         again: call_again(global, vault.as_deref()),
         verbose: global.verbose > 0,
         stores: Stores::new(config.s3.clone()),
         vault,
         clock: global.now.map_or(Clock::System, Clock::Pinned),
-        output: Output::to_stdout(global.json, progress.shown()),
+        output: if run::only_shows(&request) {
+            output.for_a_reader()
+        } else {
+            output
+        },
         progress,
         interrupt: Interrupt::default(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
@@ -144,8 +151,12 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
     Again::new(&Again::program(&program), vault, config.as_deref())
 }
 
-fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Error::Start)?;
+/// Runs one command, and returns its output with what came of it.
+fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Error>, Output) {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return (Err(Error::Start(error)), context.output),
+    };
     let outcome = runtime.block_on(async {
         // Listened for from before the command's first step on.
         let mut signals = signal(SignalKind::interrupt()).map_err(Error::Start)?;
@@ -175,9 +186,7 @@ fn block_on(request: Request, mut context: Context) -> Result<ExitCode, Error> {
         }
     });
     runtime.shutdown_timeout(SHUTDOWN);
-    // What was found before a failure is part of the result.
-    let flushed = context.output.finish();
-    outcome.and_then(|code| flushed.map(|()| code))
+    (outcome, context.output)
 }
 
 /// Answers `--help` and `--version`, and refuses what clap could not read.
@@ -200,12 +209,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let message = message.trim_start_matches("error: ").to_owned();
         let mut output = Output::to_stdout(true, ProgressBar::hidden());
         let hint = Some("deltavault --help".to_owned());
-        // As with any failure, a closed stdout leaves the exit code to say it.
-        output
-            .exit_error(code, message, hint)
-            .and_then(|()| output.finish())
-            .ok();
-        return code;
+        let written = output.exit_error(code, message, hint);
+        if written.and_then(|()| output.finish()).is_ok() && !output.is_lost() {
+            return code;
+        }
     }
     // A closed stdout or stderr leaves nobody to tell.
     error.print().ok();
@@ -224,5 +231,7 @@ fn start_log(verbose: u8) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
         .with_ansi(false)
+        // Else a log line that cannot be written ends the process with a panic.
+        .log_internal_errors(false)
         .init();
 }

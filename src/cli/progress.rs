@@ -2,11 +2,13 @@
 //!
 //! Without a terminal there is no bar, and with `--json` nothing at all.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use deltavault::progress::{Phase, PlannedWork, Progress};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use super::render::aside;
 
 /// Before anything is planned there are no totals to measure against.
 const PHASE_ONLY: &str = "{spinner} {msg}";
@@ -68,7 +70,7 @@ fn set_style(bar: &ProgressBar, template: &str) {
 impl Progress for Bar {
     fn phase(&self, table: &str, phase: Phase) {
         self.shown
-            .set_message(format!("{} {table}", phase.as_str()));
+            .set_message(format!("{} {}", phase.as_str(), table));
     }
 
     fn planned(&self, work: PlannedWork) {
@@ -86,9 +88,7 @@ impl Progress for Bar {
 
     fn note(&self, text: &str) {
         if self.notes {
-            // Where stderr is closed there is nobody to tell.
-            self.shown
-                .suspend(|| writeln!(std::io::stderr(), "{text}").ok());
+            self.shown.suspend(|| aside(text));
         }
     }
 }

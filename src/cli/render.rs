@@ -1,7 +1,10 @@
 //! The only printing: rows as JSON lines or as text for people, and errors in their three parts.
 //!
-//! stdout is the result, stderr is talk. Nothing here decides anything. A reader that has gone away (`| head`)
-//! is not an error: [`is_broken_pipe`] tells it apart, and the process ends quietly.
+//! stdout is the result, stderr is talk. Nothing here decides anything.
+//!
+//! A backup does not depend on somebody reading about it: where stdout cannot be written any more, a command that works
+//! or judges goes on without it, and [`Output::end`] says at its end that output was lost. A command that only shows
+//! something ([`Output::for_a_reader`]) ends at once, and quietly where its reader has gone away (`| head`).
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -24,6 +27,10 @@ pub(crate) struct Output {
     out: Box<dyn Write + Send>,
     // Taken off the terminal while a line is printed, so that neither falls into the other.
     bar: ProgressBar,
+    /// Whether the command is of no use without a reader.
+    for_a_reader: bool,
+    /// Why nothing is written any more.
+    lost: Option<io::Error>,
 }
 
 impl fmt::Debug for Output {
@@ -43,7 +50,21 @@ impl Output {
         } else {
             Box::new(io::BufWriter::new(io::stdout()))
         };
-        Self { json, out, bar }
+        Self {
+            json,
+            out,
+            bar,
+            for_a_reader: false,
+            lost: None,
+        }
+    }
+
+    /// The output of a command that only shows something: it fails where it cannot be written.
+    pub(crate) fn for_a_reader(self) -> Self {
+        Self {
+            for_a_reader: true,
+            ..self
+        }
     }
 
     /// Whether results are JSON lines.
@@ -51,45 +72,70 @@ impl Output {
         self.json
     }
 
-    /// Makes sure that everything is out.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
-        self.out.flush().map_err(Error::Output)
+    /// Whether what was printed may not have reached anybody.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
     }
 
-    /// Prints text as it is; with `--json` nothing.
+    /// Makes sure that everything is out.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.write(|out| out.flush())
+    }
+
+    /// Ends the output after everything that there was to say, and returns how the process ends: as the command did, or
+    /// with a failure where nothing else went wrong than that output was lost.
+    pub(crate) fn end(mut self, code: ExitCode) -> ExitCode {
+        // What comes of it is told below.
+        self.finish().ok();
+        let Some(error) = self.lost else {
+            return code;
+        };
+        if self.for_a_reader && error.kind() == io::ErrorKind::BrokenPipe {
+            return code;
+        }
+        let error = Error::Output(error);
+        self.bar.suspend(|| print_error(None, &error));
+        if code == ExitCode::Done {
+            error.exit_code()
+        } else {
+            code
+        }
+    }
+
+    /// Prints a line of text for people; with `--json` nothing.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
         if self.json {
             return Ok(());
         }
-        self.print(format_args!("{text}"))
+        text.split('\n')
+            .try_for_each(|line| self.print(format_args!("{line}")))
     }
 
     /// Prints bytes as they are, in either form.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.out.write_all(bytes).map_err(Error::Output)
+        self.write(|out| out.write_all(bytes))
     }
 
     /// Tells that one table failed while others go on.
     pub(crate) fn table_failed(&mut self, table: &str, error: &Error) -> Result<(), Error> {
-        if !self.json {
-            self.bar.suspend(|| print_error(Some(table), error));
-            return Ok(());
-        }
-        self.line(&ErrorRow {
+        let row = ErrorRow {
             table: table.to_owned(),
             code: error.exit_code().number(),
             message: with_causes(error),
             hint: error.hint(),
-        })
+        };
+        self.error_line(&row, Some(table), error)
     }
 
     /// Tells that the command failed; the last that is printed.
-    pub(crate) fn failed(&mut self, error: &Error) -> Result<(), Error> {
-        if !self.json {
-            self.bar.suspend(|| print_error(None, error));
-            return Ok(());
-        }
-        self.exit_error(error.exit_code(), with_causes(error), error.hint())
+    pub(crate) fn failed(&mut self, error: &Error) {
+        let row = ExitError {
+            code: error.exit_code().number(),
+            message: with_causes(error),
+            hint: error.hint(),
+        };
+        // Without a reader the error goes to stderr, and the exit code says it in any case.
+        self.error_line(&row, None, error).ok();
     }
 
     /// Prints the last line of a failure, with `--json`.
@@ -107,15 +153,54 @@ impl Output {
         })
     }
 
+    /// An error as a line of its own with `--json`, as text for people else. Text goes to stderr, and so does an error
+    /// whose line could not be written.
+    fn error_line<R: Row>(
+        &mut self,
+        row: &R,
+        table: Option<&str>,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let written = if self.json { self.line(row) } else { Ok(()) };
+        // What was found before comes before the talk about it, and a line that is lost is known to be.
+        let written = written.and_then(|()| self.finish());
+        if !self.json || self.is_lost() {
+            self.bar.suspend(|| print_error(table, error));
+        }
+        written
+    }
+
     /// Asks a question on stderr and reads the answer's line.
     pub(crate) fn ask(&self, question: &str) -> io::Result<String> {
         self.bar.suspend(|| ask(question))
     }
 
     fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Error> {
-        let Self { out, bar, .. } = self;
-        let written = bar.suspend(|| writeln!(out, "{text}"));
-        written.map_err(Error::Output)
+        self.write_line(text.to_string().as_bytes())
+    }
+
+    fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
+        let bar = self.bar.clone();
+        self.write(|out| {
+            bar.suspend(|| {
+                out.write_all(line)?;
+                out.write_all(b"\n")
+            })
+        })
+    }
+
+    /// Every write to stdout. After one that failed nothing more is written: what follows a torn line would be misread.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+        if self.is_lost() {
+            return Ok(());
+        }
+        let Err(error) = write(&mut self.out) else {
+            return Ok(());
+        };
+        let stop = Error::Output(error.kind().into());
+        self.lost = Some(error);
+        self.out = Box::new(io::sink());
+        if self.for_a_reader { Err(stop) } else { Ok(()) }
     }
 
     fn line<R: Row>(&mut self, row: &R) -> Result<(), Error> {
@@ -126,29 +211,32 @@ impl Output {
             row: &'a R,
         }
         let message_type = R::MESSAGE_TYPE;
-        serde_json::to_writer(&mut self.out, &Line { message_type, row })
+        let line = serde_json::to_vec(&Line { message_type, row })
             .map_err(|error| Error::Output(error.into()))?;
-        self.print(format_args!(""))
+        self.write_line(&line)
     }
-}
-
-/// Whether the error only says that nobody reads the output any more.
-pub(crate) fn is_broken_pipe(error: &Error) -> bool {
-    matches!(error, Error::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Prints an error in its three parts to stderr.
 fn print_error(table: Option<&str>, error: &Error) {
-    let mut err = io::stderr().lock();
-    let table = table.map_or_else(String::new, |table| format!("{table}: "));
-    // Where stderr is closed there is nobody to tell.
-    writeln!(err, "error: {table}{error}").ok();
-    for cause in causes(error) {
-        writeln!(err, "caused by: {cause}").ok();
-    }
+    print_parts("error", table, error);
     if let Some(hint) = error.hint() {
-        writeln!(err, "hint: {hint}").ok();
+        aside(&format!("hint: {hint}"));
     }
+}
+
+fn print_parts(word: &str, table: Option<&str>, error: &Error) {
+    let table = table.map_or_else(String::new, |table| format!("{table}: "));
+    aside(&format!("{word}: {table}{error}"));
+    for cause in causes(error) {
+        aside(&format!("caused by: {cause}"));
+    }
+}
+
+/// Prints a line of talk to stderr.
+pub(crate) fn aside(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    writeln!(io::stderr(), "{text}").ok();
 }
 
 /// An error and its causes in one line.

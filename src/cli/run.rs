@@ -93,6 +93,29 @@ impl Clock {
     }
 }
 
+/// Whether a request only shows something, so that without a reader there is nothing left to do. Everything else works or
+/// judges, and its exit code counts whoever reads along.
+pub(crate) fn only_shows(request: &Request) -> bool {
+    match request {
+        Request::Snapshots { .. }
+        | Request::Show(_)
+        | Request::Ls(_)
+        | Request::Diff { .. }
+        | Request::IamRender(_)
+        | Request::Completions(_) => true,
+        Request::WallCheck(_)
+        | Request::Init(_)
+        | Request::Snapshot(_)
+        | Request::Restore(_)
+        | Request::Verify(_)
+        | Request::Prune(_)
+        | Request::Hold { .. }
+        | Request::Retire(_)
+        | Request::IndexRebuild
+        | Request::Demo(_) => false,
+    }
+}
+
 /// Carries out one request. Dropping the future at any time is how it is interrupted.
 ///
 /// # Errors
@@ -141,15 +164,13 @@ pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), Error> {
         what: what.to_owned(),
     };
     context.output.finish()?;
-    if !context.can_ask {
+    // Nobody agrees to a plan that nobody can read.
+    if !context.can_ask || context.output.is_lost() {
         return Err(unconfirmed());
     }
-    let answer = context
-        .output
-        .ask(&format!("{what}? [y/N] "))
-        .map_err(Error::Output)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(unconfirmed()),
+    let answer = context.output.ask(&format!("{what}? [y/N] "));
+    match answer.as_deref().map(str::trim) {
+        Ok("y" | "Y" | "yes") => Ok(()),
+        Ok(_) | Err(_) => Err(unconfirmed()),
     }
 }

@@ -39,6 +39,7 @@ mod killed;
 mod limits;
 mod locks;
 mod look;
+mod lost_output;
 mod model;
 mod one_truth;
 mod proof;

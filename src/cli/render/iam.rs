@@ -1,11 +1,9 @@
 //! `iam render`: the document alone on stdout, what it does not enforce on stderr.
 
-use std::io::Write as _;
-
 use deltavault::Error;
 use deltavault::iam::{Document, Params, Rendered};
 
-use super::Output;
+use super::{Output, aside};
 use crate::cli::rows::{IamNotEnforced, IamPolicy};
 
 impl Output {
@@ -51,9 +49,4 @@ impl Output {
         ));
         Ok(())
     }
-}
-
-/// A line on stderr. Where it is closed there is nobody to tell.
-fn aside(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").ok();
 }

@@ -369,7 +369,11 @@ mod tests {
         let shared = Shared::default();
         let out = Box::new(shared.clone());
         let bar = ProgressBar::hidden();
-        print(&mut Output { json, out, bar }).unwrap();
+        let mut output = Output {
+            out,
+            ..Output::to_stdout(json, bar)
+        };
+        print(&mut output).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
     }
 
