@@ -26,7 +26,7 @@ use self::args::{Args, GlobalArgs};
 use self::config::{Config, read_config};
 use self::place::parse_place;
 use self::progress::Bar;
-use self::render::Output;
+use self::render::{Output, Talk};
 use self::request::{Request, Surroundings};
 use self::run::{Clock, Context};
 use self::stores::Stores;
@@ -229,7 +229,7 @@ fn start_log(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_writer(io::stderr)
+        .with_writer(|| Talk::new(io::stderr()))
         .with_ansi(false)
         // Else a log line that cannot be written ends the process with a panic.
         .log_internal_errors(false)

@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use deltavault::progress::{Phase, PlannedWork, Progress};
+use deltavault::visible::visible;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::render::aside;
@@ -70,7 +71,7 @@ fn set_style(bar: &ProgressBar, template: &str) {
 impl Progress for Bar {
     fn phase(&self, table: &str, phase: Phase) {
         self.shown
-            .set_message(format!("{} {}", phase.as_str(), table));
+            .set_message(format!("{} {}", phase.as_str(), visible(table)));
     }
 
     fn planned(&self, work: PlannedWork) {

@@ -5,10 +5,13 @@
 //! A backup does not depend on somebody reading about it: where stdout cannot be written any more, a command that works
 //! or judges goes on without it, and [`Output::end`] says at its end that output was lost. A command that only shows
 //! something ([`Output::for_a_reader`]) ends at once, and quietly where its reader has gone away (`| head`).
+//!
+//! Much of what is printed was written by others. Every line passes through [`visible`] here, whatever it says.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
+use deltavault::visible::visible;
 use deltavault::{Error, ExitCode};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -176,7 +179,8 @@ impl Output {
     }
 
     fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Error> {
-        self.write_line(text.to_string().as_bytes())
+        let text = text.to_string();
+        self.write_line(visible(&text).as_bytes())
     }
 
     fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
@@ -236,7 +240,30 @@ fn print_parts(word: &str, table: Option<&str>, error: &Error) {
 /// Prints a line of talk to stderr.
 pub(crate) fn aside(text: &str) {
     // Where stderr is closed there is nobody to tell.
-    writeln!(io::stderr(), "{text}").ok();
+    writeln!(io::stderr(), "{}", visible(text)).ok();
+}
+
+/// A log on its way to stderr, a line an event.
+pub(crate) struct Talk<W>(W);
+
+impl<W: Write> Talk<W> {
+    /// Writes to `out`.
+    pub(crate) fn new(out: W) -> Self {
+        Self(out)
+    }
+}
+
+impl<W: Write> Write for Talk<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        writeln!(self.0, "{}", visible(line))?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// An error and its causes in one line.
@@ -256,7 +283,7 @@ fn causes(error: &Error) -> impl Iterator<Item = String> {
 
 fn ask(question: &str) -> io::Result<String> {
     let mut err = io::stderr().lock();
-    write!(err, "{question}")?;
+    write!(err, "{}", visible(question))?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

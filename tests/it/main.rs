@@ -28,6 +28,7 @@ mod fleet;
 mod format_v1;
 mod history;
 mod hostile_day;
+mod hostile_text;
 mod iam_cli;
 mod iam_docs;
 mod iam_minio;

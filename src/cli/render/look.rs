@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use deltavault::Error;
 use deltavault::ids::SnapshotId;
+use deltavault::visible::visible;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
@@ -33,7 +34,7 @@ impl Output {
             align_right(&mut table, column);
         }
         for row in rows {
-            table.add_row([
+            let cells = [
                 row.snapshot.short(),
                 row.table.clone(),
                 format!("v{}", row.version),
@@ -46,7 +47,9 @@ impl Output {
                 HumanBytes(row.new_bytes).to_string(),
                 row.rows.map_or_else(|| "?".to_owned(), signed),
                 operation(row),
-            ]);
+            ];
+            // Before the columns are measured, and before a newline would make a row of two lines.
+            table.add_row(cells.map(|cell| visible(&cell).into_owned()));
         }
         self.table(&table)
     }
