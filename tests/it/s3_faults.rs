@@ -25,111 +25,12 @@ use super::support::s3::{self, Bucket};
 use super::support::s3_scene::{LARGE, Scene, everything};
 use super::support::world::init_at;
 
+use self::table::{Trial, can_meet, faults, kind_of, trials};
+
+mod table;
+
 /// How many trials run side by side: they mostly wait.
 const TRIALS: usize = 4;
-
-/// What kind of call it is: the operation, and the folder that it is about.
-type Kind = (&'static str, String);
-
-fn kind_of(call: &S3Call) -> Kind {
-    let mut parts = call.key.split('/');
-    let place = parts.next().unwrap_or_default();
-    let mut folder = parts.next().unwrap_or_default();
-    if folder == "tables" {
-        folder = parts.nth(1).unwrap_or_default();
-    }
-    let folder = folder.split('=').next().unwrap_or_default();
-    let place = place.trim_end_matches(|it: char| it.is_ascii_digit());
-    (call.operation, format!("{place}/{folder}"))
-}
-
-/// Every fault, and what a run that it fails says; nothing where it must not fail.
-fn faults() -> Vec<(Fault, Option<&'static str>)> {
-    let passing = [
-        Fault::Refused(500, "InternalError"),
-        Fault::Refused(503, "SlowDown"),
-        Fault::Refused(409, "ConditionalRequestConflict"),
-        Fault::DoneButRefused(500, "InternalError"),
-        Fault::DoneButRefused(503, "ServiceUnavailable"),
-        Fault::AnswerLost,
-        Fault::Silence,
-        Fault::ResetSending,
-        Fault::ResetAnswering,
-        Fault::Truncated,
-        Fault::CorruptedSending,
-        Fault::ErrorDocument("InternalError"),
-    ];
-    let lasting = [
-        (Fault::Refused(403, "AccessDenied"), "access key"),
-        (Fault::Refused(404, "NoSuchKey"), ""),
-        (Fault::Refused(403, "RequestTimeTooSkewed"), "the clock"),
-        (Fault::Refused(400, "ExpiredToken"), "the credentials"),
-        (Fault::Refused(301, "PermanentRedirect"), "region"),
-        (Fault::CorruptedAnswering, "hecksum"),
-    ];
-    let passing = passing.into_iter().map(|fault| (fault, None));
-    let lasting = lasting.map(|(fault, word)| (fault, Some(word)));
-    passing.chain(lasting).collect()
-}
-
-/// Whether such a thing can happen to such a call.
-fn can_meet(fault: &Fault, (operation, place): &Kind) -> bool {
-    let puts = matches!(*operation, "PutObject" | "UploadPart");
-    let writes = puts || matches!(*operation, "CopyObject" | "CompleteMultipartUpload");
-    let answers = *operation == "GetObject" || operation.starts_with("List");
-    match fault {
-        // Without bytes to send it is a lost answer.
-        Fault::ResetSending | Fault::CorruptedSending => puts,
-        Fault::ResetAnswering | Fault::Truncated => answers,
-        // A listing has no checksum.
-        Fault::CorruptedAnswering => *operation == "GetObject",
-        Fault::ErrorDocument(_) | Fault::Refused(409, _) => writes,
-        // The answer to a HEAD has no body that could name the reason.
-        Fault::Refused(301 | 400, _) | Fault::Refused(403, "RequestTimeTooSkewed") => {
-            *operation != "HeadObject"
-        }
-        // A claim that is said to be gone stays, and its time runs out.
-        Fault::Refused(404, _) => !place.ends_with("/_deltavault"),
-        Fault::Refused(..)
-        | Fault::RefusedSaying(..)
-        | Fault::DoneButRefused(..)
-        | Fault::AnswerLost
-        | Fault::Silence
-        | Fault::HeldBefore
-        | Fault::HeldAfter
-        | Fault::ClockOff(_) => true,
-    }
-}
-
-/// A fault, the kind of call that meets it first, and what a run says that it fails.
-type Trial = (Kind, Fault, Option<&'static str>);
-
-/// Every fault at every kind of call that can meet it; unless `DELTAVAULT_TEST_ALL` is set a part of them, in which
-/// each fault and each kind is.
-fn trials(calls: &[S3Call]) -> Vec<Trial> {
-    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
-    let kinds: BTreeSet<Kind> = calls.iter().map(kind_of).collect();
-    let mut trials: Vec<Trial> = Vec::new();
-    let mut met = vec![false; faults().len()];
-    for (row, kind) in kinds.iter().enumerate() {
-        let mut position = row;
-        for ((fault, word), met) in faults().into_iter().zip(&mut met) {
-            if !can_meet(&fault, kind) {
-                continue;
-            }
-            position += 1;
-            // The last kind that can meet it does, when none before has.
-            let last = kinds.iter().rposition(|kind| can_meet(&fault, kind));
-            let left = last == Some(row) && !*met;
-            if all || left || position.is_multiple_of(7) {
-                *met = true;
-                trials.push((kind.clone(), fault, word));
-            }
-        }
-    }
-    println!("{} trials at {} kinds of calls", trials.len(), kinds.len());
-    trials
-}
 
 /// Runs trials side by side; what is wrong with each comes to nothing.
 async fn run_trials<F>(trials: Vec<Trial>, trial: impl Fn(Trial) -> F)
@@ -249,6 +150,8 @@ async fn a_put_whose_answer_was_lost_is_settled_by_looking_and_never_done_twice(
     for place in PLACES {
         for fault in [
             Fault::AnswerLost,
+            Fault::DoneButRefused(425, "TooEarly"),
+            Fault::DoneButRefused(499, "ClientDisconnected"),
             Fault::DoneButRefused(500, "InternalError"),
         ] {
             let what = format!("{fault:?} at {place}");
@@ -394,17 +297,23 @@ async fn a_copy_is_made_once_and_a_lost_answer_gives_its_key_up() {
     let written = direct.put_new(&from, &payload, None).await.unwrap();
     let lost = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Interrupted);
     let denied = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Denied { .. });
+    let no_copies = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Unsupported { .. });
     let gone = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::NotFound);
     let changed = |kind: &StoreErrorKind| matches!(kind, StoreErrorKind::Changed);
-    let outcomes: [(Fault, Outcome, usize); 11] = [
+    let outcomes: [(Fault, Outcome, usize); 16] = [
         (Fault::Refused(503, "SlowDown"), None, 2),
         (Fault::ErrorDocument("SlowDown"), None, 2),
         (Fault::Refused(500, "InternalError"), Some(lost), 1),
         (Fault::ErrorDocument("InternalError"), Some(lost), 1),
         (Fault::DoneButRefused(500, "InternalError"), Some(lost), 1),
         (Fault::DoneButRefused(503, "Unavailable"), Some(lost), 1),
+        (Fault::Refused(499, "ClientDisconnected"), Some(lost), 1),
+        (Fault::Refused(400, "NeverHeardOf"), Some(lost), 1),
+        (Fault::Foreign(404), Some(lost), 1),
         (Fault::AnswerLost, Some(lost), 1),
         (Fault::Silence, Some(lost), 1),
+        (Fault::ErrorDocument("AccessDenied"), Some(denied), 1),
+        (Fault::Refused(501, "NotImplemented"), Some(no_copies), 1),
         (Fault::Refused(403, "AccessDenied"), Some(denied), 1),
         (Fault::Refused(404, "NoSuchKey"), Some(gone), 1),
         (Fault::Refused(412, "PreconditionFailed"), Some(changed), 1),

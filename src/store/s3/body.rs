@@ -12,7 +12,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use super::failure::{NO_REASON, innermost};
+use super::failure::{innermost, lacks_reason};
 use super::retry::wait;
 use super::{S3Store, answer};
 use crate::ids::{ETag, ObjectKey, ObjectVersion};
@@ -62,12 +62,7 @@ pub(super) async fn reason(
     version: Option<&ObjectVersion>,
     kind: StoreErrorKind,
 ) -> StoreErrorKind {
-    let (StoreErrorKind::Denied { detail } | StoreErrorKind::Unsupported { reason: detail }) =
-        &kind
-    else {
-        return kind;
-    };
-    if !detail.starts_with(NO_REASON) {
+    if !lacks_reason(&kind) {
         return kind;
     }
     let wanted = Wanted {

@@ -1,7 +1,8 @@
 //! What an answer means when it is no success: the situation, and whether another attempt can change it.
 //!
 //! Codes and statuses as in "Error responses" of the Amazon S3 API Reference; where other servers say it otherwise,
-//! theirs too.
+//! theirs too. Only what is known to be final ends a call: a code or a status that nobody here has heard of may come from
+//! a server under load, or from something in front of it, and is asked again like a lost answer.
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -9,8 +10,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::store::StoreErrorKind;
 
-/// How the detail of an answer begins that has no body: that to a HEAD.
-pub(super) const NO_REASON: &str = "refused without a reason, HTTP";
+/// What the detail of an answer without a body says: that to a HEAD.
+const NO_REASON: &str = "without a reason";
 
 /// One attempt that failed.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Said<'a> {
     pub(super) message: &'a str,
     pub(super) request: &'a str,
     pub(super) region: Option<&'a str>,
+    /// Whether the answer has a body in which no error of S3 is: something in front of the server wrote it.
+    pub(super) is_foreign: bool,
 }
 
 /// Judges an error of the SDK in a call to `service`.
@@ -53,9 +56,12 @@ where
     match error {
         SdkError::ServiceError(context) => {
             let raw = context.raw();
+            let code = context.err().code().unwrap_or_default();
+            let has_body = raw.body().bytes().is_some_and(|body| !body.is_empty());
             judge_answer(&Said {
                 status: raw.status().as_u16(),
-                code: context.err().code().unwrap_or_default(),
+                code,
+                is_foreign: code.is_empty() && has_body,
                 message: context.err().message().unwrap_or_default(),
                 request: raw.headers().get("x-amz-request-id").unwrap_or_default(),
                 region: raw.headers().get("x-amz-bucket-region"),
@@ -92,36 +98,103 @@ where
     }
 }
 
+/// Codes that say that the request can never be served as it is, by this server or for this bucket.
+const FINAL: &[&str] = &[
+    "BucketAlreadyExists",
+    "BucketAlreadyOwnedByYou",
+    "BucketNotEmpty",
+    "EntityTooLarge",
+    "EntityTooSmall",
+    "IllegalLocationConstraintException",
+    "IllegalVersioningConfigurationException",
+    "InvalidArgument",
+    "InvalidBucketName",
+    "InvalidBucketState",
+    "InvalidDigest",
+    "InvalidEncryptionAlgorithmError",
+    "InvalidLocationConstraint",
+    "InvalidObjectName",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "InvalidPolicyDocument",
+    "InvalidRequest",
+    "InvalidRetentionPeriod",
+    "InvalidStorageClass",
+    "InvalidTag",
+    "InvalidURI",
+    "KeyTooLongError",
+    "MalformedACLError",
+    "MalformedPOSTRequest",
+    "MalformedPolicy",
+    "MalformedXML",
+    "MaxMessageLengthExceeded",
+    "MetadataTooLarge",
+    "MethodNotAllowed",
+    "MissingContentLength",
+    "MissingRequestBodyError",
+    "MissingSecurityHeader",
+    // AWS says so with a 404, MinIO with a 400.
+    "NoSuchObjectLockConfiguration",
+    "NotImplemented",
+    "RequestHeaderSectionTooLarge",
+    "TooManyBuckets",
+    "UnresolvableGrantByEmailAddress",
+    "UnsupportedArgument",
+    "UserKeyMustBeSpecified",
+    "XMinioInvalidObjectName",
+];
+
+/// Codes that refuse whoever asks.
+const REFUSED: &[&str] = &[
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "InvalidPayer",
+    "InvalidSecurity",
+    "NotSignedUp",
+    "ObjectLocked",
+    "Unauthorized",
+    "UnauthorizedAccess",
+];
+
+/// Codes that ask for fewer calls and did nothing; with any status, also within a 200.
+const SLOWER: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "TooManyRequests",
+];
+
 /// Judges what a server said.
 pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
-    let detail = || {
-        let Said {
-            status,
-            code,
-            message,
-            request,
-            ..
-        } = said;
-        let what = match (code.is_empty(), message.is_empty()) {
-            (true, _) => format!("{NO_REASON} {status}"),
-            (false, true) => format!("{code} (HTTP {status})"),
-            (false, false) => format!("{code}: {}", message.trim_end_matches('.')),
-        };
-        if request.is_empty() {
-            what
-        } else {
-            format!("{what} (request {request})")
-        }
-    };
     let never = |kind| Failure {
         kind,
         again: Again::Never,
     };
     let passing = |again| Failure {
-        kind: StoreErrorKind::Io { detail: detail() },
+        kind: StoreErrorKind::Io {
+            detail: said.told(),
+        },
         again,
     };
+    let denied = || StoreErrorKind::Denied {
+        detail: said.refusal(),
+    };
+    let unsupported = || StoreErrorKind::Unsupported {
+        reason: said.refusal(),
+    };
+    // What is too long for one that stands between is so each time; what else it says is not said by the server.
+    match (said.is_foreign, said.status) {
+        (_, 411 | 413 | 414 | 431 | 501) => return never(unsupported()),
+        (true, 429) => return passing(Again::Slower),
+        (true, 503) => return passing(Again::SlowerUnknown),
+        (true, _) => return passing(Again::Unknown),
+        (false, _) => {}
+    }
     match (said.code, said.status) {
+        (code, _) if SLOWER.contains(&code) || code.contains("Throttl") => passing(Again::Slower),
         ("NoSuchBucket", _) => never(StoreErrorKind::NoBucket),
         ("NoSuchKey" | "NoSuchVersion" | "NotFound" | "NoSuchUpload", _) | (_, 404 | 405) => {
             never(StoreErrorKind::NotFound)
@@ -145,7 +218,9 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             | "InvalidClientTokenId"
             | "InvalidTokenId",
             _,
-        ) => never(StoreErrorKind::Credentials { detail: detail() }),
+        ) => never(StoreErrorKind::Credentials {
+            detail: said.refusal(),
+        }),
         ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect", _)
         | (_, 301 | 307) => never(StoreErrorKind::WrongRegion {
             region: said
@@ -153,42 +228,98 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
                 .map(str::to_owned)
                 .or_else(|| expected_region(said.message)),
         }),
-        ("BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch", _) => {
-            passing(Again::Soon)
-        }
-        ("RequestTimeout" | "RequestTimeoutException" | "IncompleteBody", _) => {
-            passing(Again::Unknown)
-        }
-        (
-            "SlowDown"
-            | "SlowDownRead"
-            | "SlowDownWrite"
-            | "TooManyRequests"
-            | "Throttling"
-            | "ThrottlingException"
-            | "RequestLimitExceeded",
-            _,
-        )
-        | (_, 429) => passing(Again::Slower),
-        (_, 503) => passing(Again::SlowerUnknown),
+        (code, _) if BAD_BYTES.contains(&code) => passing(Again::Soon),
         ("InvalidRequest", _) if is_sse_c(said.message) => never(StoreErrorKind::Unsupported {
             reason: format!(
                 "it is encrypted with a key that only its writer has and that S3 never keeps (SSE-C): {}",
-                detail()
+                said.refusal()
             ),
         }),
+        ("InvalidRequest", _) if is_worm(said.message) => never(denied()),
         // The key is disabled, deleted, of another account: as far from the bytes as without a right.
-        (code, _) if code.starts_with("KMS.") => never(StoreErrorKind::Denied { detail: detail() }),
-        ("NotImplemented", _) | (_, 501) => never(StoreErrorKind::Unsupported { reason: detail() }),
+        (code, ..500) if code.starts_with("KMS.") => never(denied()),
         ("XMinioStorageFull" | "QuotaExceeded", _) | (_, 507) => never(StoreErrorKind::NoSpace),
-        (_, 403) => never(StoreErrorKind::Denied { detail: detail() }),
-        ("InvalidRequest", _) if is_worm(said.message) => {
-            never(StoreErrorKind::Denied { detail: detail() })
-        }
-        // Said with a 200 too: S3 begins to answer a copy before it is done.
-        ("InternalError", _) | (_, 500..) => passing(Again::Unknown),
-        _ => never(StoreErrorKind::Unsupported { reason: detail() }),
+        (code, _) if REFUSED.contains(&code) => never(denied()),
+        (code, _) if FINAL.contains(&code) => never(unsupported()),
+        (_, 401 | 403 | 451) => never(denied()),
+        (_, 429) => passing(Again::Slower),
+        // A server that hangs up on its client has too much to do, as one that is not available.
+        ("ClientDisconnected", _) | (_, 499 | 503) => passing(Again::SlowerUnknown),
+        // Also a 200 with a code: S3 begins to answer a copy before it is done.
+        _ => passing(Again::Unknown),
     }
+}
+
+/// Codes that say that the bytes came to the server as others than they were sent, or not all.
+const BAD_BYTES: &[&str] = &[
+    "BadDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+];
+
+impl Said<'_> {
+    /// How the server refused: `AccessDenied: the message (request 1A)`.
+    fn refusal(&self) -> String {
+        let Self {
+            status,
+            code,
+            message,
+            ..
+        } = self;
+        let what = match (code.is_empty(), message.is_empty()) {
+            (true, _) if self.is_foreign => format!("HTTP {status}, and no error of S3"),
+            (true, _) => format!("refused {NO_REASON}, HTTP {status}"),
+            (false, true) => format!("{code} (HTTP {status})"),
+            (false, false) => format!("{code}: {}", message.trim_end_matches('.')),
+        };
+        self.with_request(what)
+    }
+
+    /// What the server answered that is no verdict: `the server answered 499 ClientDisconnected: the message (request 1A)`.
+    fn told(&self) -> String {
+        let Self {
+            status,
+            code,
+            message,
+            ..
+        } = self;
+        let what = match (code.is_empty(), message.is_empty()) {
+            (true, _) if self.is_foreign => {
+                format!("{status} with something else than S3's errors")
+            }
+            (true, _) => format!("{status} {NO_REASON}"),
+            (false, true) => format!("{status} {code}"),
+            (false, false) => format!("{status} {code}: {}", message.trim_end_matches('.')),
+        };
+        self.with_request(format!("the server answered {what}"))
+    }
+
+    fn with_request(&self, what: String) -> String {
+        if self.request.is_empty() {
+            what
+        } else {
+            format!("{what} (request {})", self.request)
+        }
+    }
+}
+
+/// Whether the server gave no reason, which it may give to another question.
+pub(super) fn lacks_reason(kind: &StoreErrorKind) -> bool {
+    let (StoreErrorKind::Denied { detail }
+    | StoreErrorKind::Io { detail }
+    | StoreErrorKind::Unsupported { reason: detail }) = kind
+    else {
+        return false;
+    };
+    detail.contains(NO_REASON)
+}
+
+/// Whether the server got other bytes than were sent.
+pub(super) fn is_bad_bytes(kind: &StoreErrorKind) -> bool {
+    let StoreErrorKind::Io { detail } = kind else {
+        return false;
+    };
+    BAD_BYTES.iter().any(|code| detail.contains(code))
 }
 
 /// `The authorization header is malformed; the region 'a' is wrong; expecting 'b'`
@@ -245,7 +376,7 @@ fn causes<'a>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn said(status: u16, code: &'static str) -> Failure {
@@ -256,30 +387,143 @@ mod tests {
         })
     }
 
+    /// What a server under load can say, or something in front of it, and how it is asked again.
+    pub(in crate::store::s3) const PASSING: &[(u16, &str, Again)] = &[
+        (200, "InternalError", Again::Unknown),
+        (200, "NeverHeardOf", Again::Unknown),
+        (200, "SlowDown", Again::Slower),
+        (206, "XMinioObjectTampered", Again::Unknown),
+        (302, "", Again::Unknown),
+        (400, "", Again::Unknown),
+        (400, "BadDigest", Again::Soon),
+        (400, "IncompleteBody", Again::Unknown),
+        (400, "KMS.ThrottlingException", Again::Slower),
+        (400, "NeverHeardOf", Again::Unknown),
+        (400, "RequestTimeout", Again::Unknown),
+        (400, "ThrottlingException", Again::Slower),
+        (400, "XAmzContentSHA256Mismatch", Again::Soon),
+        (402, "", Again::Unknown),
+        (403, "RequestThrottled", Again::Slower),
+        (408, "", Again::Unknown),
+        (408, "RequestTimeout", Again::Unknown),
+        (409, "ConditionalRequestConflict", Again::Soon),
+        (409, "NeverHeardOf", Again::Unknown),
+        (409, "OperationAborted", Again::Soon),
+        (418, "", Again::Unknown),
+        (421, "", Again::Unknown),
+        (423, "", Again::Unknown),
+        (425, "", Again::Unknown),
+        (429, "", Again::Slower),
+        (429, "TooManyRequests", Again::Slower),
+        (460, "", Again::Unknown),
+        (499, "", Again::SlowerUnknown),
+        (499, "ClientDisconnected", Again::SlowerUnknown),
+        (500, "", Again::Unknown),
+        (500, "InternalError", Again::Unknown),
+        (500, "KMS.InternalFailure", Again::Unknown),
+        (502, "", Again::Unknown),
+        (503, "", Again::SlowerUnknown),
+        (503, "RequestTimeout", Again::SlowerUnknown),
+        (503, "ServiceUnavailable", Again::SlowerUnknown),
+        (503, "SlowDown", Again::Slower),
+        (503, "SlowDownRead", Again::Slower),
+        (503, "SlowDownWrite", Again::Slower),
+        (503, "XMinioServerNotInitialized", Again::SlowerUnknown),
+        (504, "", Again::Unknown),
+        (509, "BandwidthLimitExceeded", Again::Slower),
+        (520, "", Again::Unknown),
+        (524, "", Again::Unknown),
+        (529, "", Again::Unknown),
+        (599, "", Again::Unknown),
+    ];
+
     #[test]
-    fn what_is_passing_is_tried_again_and_nothing_else() {
-        for (status, code, again) in [
-            (503, "SlowDown", Again::Slower),
-            (429, "", Again::Slower),
-            (503, "ServiceUnavailable", Again::SlowerUnknown),
-            (503, "", Again::SlowerUnknown),
-            (500, "InternalError", Again::Unknown),
-            (200, "InternalError", Again::Unknown),
-            (200, "SlowDown", Again::Slower),
-            (502, "", Again::Unknown),
-            (400, "RequestTimeout", Again::Unknown),
-            (409, "ConditionalRequestConflict", Again::Soon),
-            (400, "BadDigest", Again::Soon),
-            (403, "AccessDenied", Again::Never),
-            (403, "RequestTimeTooSkewed", Again::Never),
-            (400, "ExpiredToken", Again::Never),
-            (404, "", Again::Never),
-            (412, "PreconditionFailed", Again::Never),
-            (409, "BucketNotEmpty", Again::Never),
-            (301, "PermanentRedirect", Again::Never),
-            (400, "", Again::Never),
+    fn what_is_not_known_to_be_final_is_asked_again_and_named_as_the_answer_that_it_is() {
+        for (status, code, again) in PASSING {
+            let failure = judge_answer(&Said {
+                status: *status,
+                code,
+                message: if code.is_empty() { "" } else { "A word." },
+                request: "1A",
+                ..Said::default()
+            });
+            assert_eq!(failure.again, *again, "{status} {code}");
+            let StoreErrorKind::Io { detail } = failure.kind else {
+                panic!("{status} {code}: {:?}", failure.kind);
+            };
+            let said = if code.is_empty() {
+                format!("the server answered {status} without a reason (request 1A)")
+            } else {
+                format!("the server answered {status} {code}: A word (request 1A)")
+            };
+            assert_eq!(detail, said);
+        }
+    }
+
+    #[test]
+    fn what_is_final_is_not_asked_again() {
+        for (status, code) in [
+            (200, "AccessDenied"),
+            (301, "PermanentRedirect"),
+            (400, "AuthorizationHeaderMalformed"),
+            (400, "EntityTooLarge"),
+            (400, "ExpiredToken"),
+            (400, "InvalidArgument"),
+            (400, "InvalidPart"),
+            (400, "InvalidRequest"),
+            (400, "InvalidStorageClass"),
+            (400, "KMS.DisabledException"),
+            (400, "MalformedXML"),
+            (400, "NoSuchObjectLockConfiguration"),
+            (401, ""),
+            (403, ""),
+            (403, "AccessDenied"),
+            (403, "InvalidAccessKeyId"),
+            (403, "InvalidObjectState"),
+            (403, "NeverHeardOf"),
+            (403, "RequestTimeTooSkewed"),
+            (403, "SignatureDoesNotMatch"),
+            (404, ""),
+            (404, "NoSuchBucket"),
+            (404, "NoSuchKey"),
+            (405, "MethodNotAllowed"),
+            (409, "BucketNotEmpty"),
+            (411, "MissingContentLength"),
+            (412, "PreconditionFailed"),
+            (413, ""),
+            (414, ""),
+            (416, "InvalidRange"),
+            (431, ""),
+            (501, "NotImplemented"),
+            (507, "XMinioStorageFull"),
         ] {
-            assert_eq!(said(status, code).again, again, "{status} {code}");
+            let failure = said(status, code);
+            assert_eq!(failure.again, Again::Never, "{status} {code}");
+            assert!(!matches!(failure.kind, StoreErrorKind::Io { .. }));
+        }
+    }
+
+    #[test]
+    fn what_something_in_front_of_the_server_says_is_no_verdict_on_an_object() {
+        for status in [200, 400, 401, 403, 404, 405, 409, 412, 416, 500, 502, 507] {
+            let failure = judge_answer(&Said {
+                status,
+                is_foreign: true,
+                ..Said::default()
+            });
+            assert_eq!(failure.again, Again::Unknown, "{status}");
+            assert!(
+                matches!(failure.kind, StoreErrorKind::Io { .. }),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_reason_is_known_by_its_text() {
+        for status in [400, 403, 499] {
+            assert!(lacks_reason(&said(status, "").kind), "{status}");
+            assert!(!lacks_reason(&said(status, "Word").kind), "{status}");
         }
     }
 

@@ -228,7 +228,80 @@ pub(super) fn wait(attempts: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_s3::error::ErrorMetadata;
+    use aws_sdk_s3::operation::put_object::PutObjectError;
+    use aws_sdk_s3::primitives::SdkBody;
+    use aws_smithy_runtime_api::http::StatusCode;
+
+    use super::super::client::{Keys, S3Settings};
+    use super::super::failure::tests::PASSING;
     use super::*;
+
+    async fn client() -> S3Client {
+        let keys = |word: &str| word.to_owned();
+        let settings = S3Settings {
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+            region: Some("us-east-1".to_owned()),
+            keys: Some(Keys {
+                id: keys("id"),
+                secret: keys("secret"),
+            }),
+            ..S3Settings::default()
+        };
+        S3Client::connect(&settings).await.unwrap()
+    }
+
+    fn answer(status: u16, code: &str) -> SdkError<PutObjectError, HttpResponse> {
+        let status = StatusCode::try_from(status).unwrap();
+        let metadata = ErrorMetadata::builder().code(code).build();
+        let error = PutObjectError::generic(metadata);
+        SdkError::service_error(error, HttpResponse::new(status, SdkBody::empty()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_answer_that_is_no_verdict_is_asked_again_by_every_kind_of_call() {
+        let client = client().await;
+        for (status, code, again) in PASSING {
+            let what = format!("{status} {code}");
+            let is_unknown = matches!(again, Again::Unknown | Again::SlowerUnknown);
+            // Once, and then all is well.
+            let made = AtomicUsize::new(0);
+            let call = || async {
+                match made.fetch_add(1, Ordering::Relaxed) {
+                    0 => Err(answer(*status, code)),
+                    _ => Ok(()),
+                }
+            };
+            client.call(call).await.unwrap();
+            made.store(0, Ordering::Relaxed);
+            let noted = client.call_noting(call).await;
+            assert!(noted.result.is_ok(), "{what}");
+            assert_eq!(noted.perhaps_done, is_unknown, "{what}");
+            made.store(0, Ordering::Relaxed);
+            match client.call_once(call).await {
+                Ok(()) => assert!(!is_unknown, "{what}: made twice"),
+                Err(kind) => {
+                    assert!(is_unknown, "{what}");
+                    assert!(matches!(kind, StoreErrorKind::Interrupted), "{what}");
+                }
+            }
+            // For ever: what is told in the end is what the server said.
+            made.store(0, Ordering::Relaxed);
+            let call = || async {
+                made.fetch_add(1, Ordering::Relaxed);
+                Err::<(), _>(answer(*status, code))
+            };
+            let kind = client.call(call).await.unwrap_err();
+            let most = match again {
+                Again::Slower | Again::SlowerUnknown => ATTEMPTS_WHEN_SLOWED,
+                Again::Never | Again::Soon | Again::Unknown => ATTEMPTS,
+            };
+            assert_eq!(made.load(Ordering::Relaxed), most as usize, "{what}");
+            let told = kind.to_string();
+            let said = format!("the server answered {status}");
+            assert!(told.starts_with(&said) && told.contains(code), "{told}");
+        }
+    }
 
     #[tokio::test]
     async fn a_server_that_asks_for_fewer_calls_gets_half_and_more_again_later() {

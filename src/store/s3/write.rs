@@ -20,6 +20,7 @@ use jiff::SignedDuration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
+use super::failure::is_bad_bytes;
 use super::parts::put_in_parts;
 use super::{S3Store, answer};
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
@@ -186,17 +187,7 @@ async fn digest_of(
 
 /// A put that was refused for its bytes: either they are not what the payload says, or they do not arrive whole.
 async fn refused_bytes(payload: &Payload, kind: StoreErrorKind) -> StoreErrorKind {
-    let StoreErrorKind::Io { detail } = &kind else {
-        return kind;
-    };
-    if ![
-        "BadDigest",
-        "XAmzContentChecksumMismatch",
-        "XAmzContentSHA256Mismatch",
-    ]
-    .iter()
-    .any(|code| detail.starts_with(code))
-    {
+    if !is_bad_bytes(&kind) {
         return kind;
     }
     let Ok(mut body) = body(payload).await else {
@@ -365,8 +356,12 @@ pub(super) async fn extend_lock(
     };
     match store.client.call(call).await {
         Ok(_) => Ok(Some(until)),
-        Err(kind @ (StoreErrorKind::Denied { .. } | StoreErrorKind::Unsupported { .. })) => {
-            // A longer lock refuses to become shorter, and serves.
+        Err(
+            kind @ (StoreErrorKind::Denied { .. }
+            | StoreErrorKind::Unsupported { .. }
+            | StoreErrorKind::Io { .. }),
+        ) => {
+            // A longer lock refuses to become shorter, and serves; so does one whose answer was lost.
             let there = store.attributes(key, version).await?;
             match there.locked_until {
                 Some(locked) if locked >= until => Ok(Some(locked)),

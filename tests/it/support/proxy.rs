@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Refused(u16, &'static str),
     /// As [`Fault::Refused`], with a message.
     RefusedSaying(u16, &'static str, &'static str),
+    /// The server never sees it; something in front of it answers with this status and a page of its own.
+    Foreign(u16),
     /// The server does it, and the answer is an error with this status and code.
     DoneButRefused(u16, &'static str),
     /// The server never sees it, and the answer is a success whose body is an error with this code.
@@ -283,6 +285,11 @@ async fn exchange(
         Some(Fault::RefusedSaying(status, code, message)) => {
             client.discard(sending).await?;
             client.answer(*status, code, message, without_body).await?;
+            return Ok(true);
+        }
+        Some(Fault::Foreign(status)) => {
+            client.discard(sending).await?;
+            client.answer_page(*status, without_body).await?;
             return Ok(true);
         }
         Some(Fault::ErrorDocument(code)) => {

@@ -211,13 +211,29 @@ impl Wire {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
              <Message>{message}</Message><RequestId>PROXY</RequestId></Error>"
         );
-        let length = document.len();
-        let mut text = format!(
-            "HTTP/1.1 {status} Said\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\
-             x-amz-request-id: PROXY\r\n\r\n"
-        );
+        let headers = "Content-Type: application/xml\r\nx-amz-request-id: PROXY";
+        self.answer_with(status, headers, &document, head).await
+    }
+
+    /// Answers as a load balancer does that has no server to ask.
+    pub(super) async fn answer_page(&mut self, status: u16, head: bool) -> io::Result<()> {
+        let page = "<html><body><h1>No server is ready</h1></body></html>";
+        self.answer_with(status, "Content-Type: text/html", page, head)
+            .await
+    }
+
+    async fn answer_with(
+        &mut self,
+        status: u16,
+        headers: &str,
+        body: &str,
+        head: bool,
+    ) -> io::Result<()> {
+        let length = body.len();
+        let mut text =
+            format!("HTTP/1.1 {status} Said\r\n{headers}\r\nContent-Length: {length}\r\n\r\n");
         if !head {
-            text.push_str(&document);
+            text.push_str(body);
         }
         self.write(text.as_bytes()).await
     }
