@@ -21,6 +21,7 @@ use crate::sort::SortError;
 use crate::store::{StoreError, StoreErrorKind};
 
 mod hint;
+mod passing;
 
 /// How a process ends. The order is the precedence: where several apply, the greatest wins, so
 /// `codes.max()` is the code of the whole.

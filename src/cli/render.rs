@@ -16,7 +16,7 @@ use deltavault::{Error, ExitCode};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::rows::{ErrorRow, ExitError, Row};
+use super::rows::{ErrorRow, ExitError, Row, WaitsRow};
 
 mod iam;
 mod look;
@@ -128,6 +128,22 @@ impl Output {
             hint: error.hint(),
         };
         self.error_line(&row, Some(table), error)
+    }
+
+    /// Tells that one table failed, and that it is tried once more.
+    pub(crate) fn table_waits(&mut self, table: &str, error: &Error) -> Result<(), Error> {
+        if self.json {
+            return self.line(&WaitsRow {
+                table: table.to_owned(),
+                message: with_causes(error),
+            });
+        }
+        self.finish()?;
+        self.bar.suspend(|| {
+            print_parts("warning", Some(table), error);
+            aside("hint: nothing to do yet: it is tried once more at the end of this run");
+        });
+        Ok(())
     }
 
     /// Tells that the command failed; the last that is printed.

@@ -45,6 +45,7 @@ rows! {
     IndexDone => "index",
     IamPolicy<'_> => "policy",
     IamNotEnforced => "not_enforced",
+    WaitsRow => "table_waits",
     ErrorRow => "table_failed",
     ExitError => "exit_error",
 }
@@ -581,6 +582,15 @@ pub(crate) struct ErrorRow {
     pub(crate) message: String,
     /// What to do.
     pub(crate) hint: Option<String>,
+}
+
+/// A table failed for a passing reason, and is tried once more at the end of the run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WaitsRow {
+    /// The table.
+    pub(crate) table: String,
+    /// What failed, with its causes.
+    pub(crate) message: String,
 }
 
 /// The command failed; the last line.

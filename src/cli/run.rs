@@ -18,6 +18,7 @@ use super::request::Request;
 use super::stores::{OpenVault, Stores};
 
 mod demo;
+mod fleet;
 mod iam;
 mod init;
 mod look;

@@ -419,7 +419,7 @@ async fn the_program_says_what_failed_and_why_and_what_to_do() {
     let any: Meets = |_| true;
     let puts: Meets = |call| call.is("PutObject", "/blobs/");
     let data: Meets = |call| call.operation == "CopyObject" || call.is("GetObject", "/part");
-    let said: [(Meets, Fault, i32, [&str; 3]); 5] = [
+    let said: [(Meets, Fault, i32, [&str; 3]); 6] = [
         (
             puts,
             Fault::Refused(403, "AccessDenied"),
@@ -428,6 +428,16 @@ async fn the_program_says_what_failed_and_why_and_what_to_do() {
                 "error: create s3://",
                 "asked with access key",
                 "hint: let the policies",
+            ],
+        ),
+        (
+            puts,
+            Fault::Refused(400, "NeverHeardOf"),
+            1,
+            [
+                "it is tried once more at the end of this run",
+                "caused by: the server answered 400 NeverHeardOf: Said by the proxy (request PROXY)",
+                "hint: run the same command again",
             ],
         ),
         (

@@ -1,8 +1,8 @@
-//! `snapshot`: takes tables side by side; one that fails does not stop the others, and is told when it happens.
+//! `snapshot`: takes tables side by side. What becomes of each is told when it is known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deltavault::delta::LogError;
 use deltavault::format::ledger::{Bodies, resolve_prefix};
@@ -16,8 +16,8 @@ use deltavault::progress::Progress;
 use deltavault::source::Source;
 use deltavault::vault::snapshot::{self, Limits, MaxPrice, SnapshotPlan, Snapshotter};
 use deltavault::{Error, ExitCode};
-use futures::stream::{self, StreamExt};
 
+use super::fleet::{self, Outcome, Pace};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
@@ -28,8 +28,12 @@ use crate::cli::rows::{CommitRow, SnapshotDone, SnapshotPlanned, WayRow};
 use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::who;
 
-/// Tables taken at a time. Their files share one budget, so more would only hold more logs in memory.
-const TABLES_AT_A_TIME: usize = 4;
+const PACE: Pace = Pace {
+    // Their files share one budget, so more would only hold more logs in memory.
+    at_a_time: 4,
+    // What stands in a server's way for longer than a call is tried again needs more than a moment.
+    pause: Duration::from_secs(5),
+};
 
 /// Everything that taking snapshots needs.
 pub(super) struct Taker {
@@ -95,32 +99,26 @@ pub(super) async fn snapshot(
     let config = &*config;
     let of = request.tables.len();
     let dry_run = request.dry_run;
-    let mut outcomes = stream::iter(&request.tables)
-        .map(|table| async {
-            let outcome = async {
-                let job = taker.job(table, &run, config).await?;
-                if dry_run {
-                    taker.plan(&job).await.map(Outcome::Planned)
-                } else {
-                    taker.take(&job).await.map(Outcome::Done)
-                }
-            };
-            (&table.table.text, outcome.await)
-        })
-        .buffer_unordered(TABLES_AT_A_TIME);
+    let take = async |table: &TableToTake| {
+        let job = taker.job(table, &run, config).await?;
+        if dry_run {
+            taker.plan(&job).await.map(Taken::Planned)
+        } else {
+            taker.take(&job).await.map(Taken::Done)
+        }
+    };
     let mut code = ExitCode::Done;
-    let mut interrupted = false;
-    let mut failed = Vec::new();
-    let mut codes = Vec::new();
-    while let Some((name, outcome)) = outcomes.next().await {
+    let mut failed: Vec<(String, Error)> = Vec::new();
+    fleet::run(&request.tables, PACE, take, |table, outcome| {
+        let name = &table.table.text;
         match outcome {
-            Ok(outcome) => {
-                let findings = match &outcome {
-                    Outcome::Planned(row) => {
+            Outcome::Done(done) => {
+                let findings = match &done {
+                    Taken::Planned(row) => {
                         output.snapshot_planned(row)?;
                         &row.findings
                     }
-                    Outcome::Done(row) => {
+                    Taken::Done(row) => {
                         output.snapshot_done(row)?;
                         &row.findings
                     }
@@ -129,24 +127,30 @@ pub(super) async fn snapshot(
                     code = ExitCode::Findings;
                 }
             }
-            // Those tables that go on write down what they have placed before they end, too.
-            Err(Error::Interrupted) => interrupted = true,
-            Err(error) if of == 1 => return Err(error),
-            Err(error) => {
-                output.table_failed(name, &error)?;
-                failed.push(name.clone());
-                codes.push(error.exit_code());
+            Outcome::Waits(error) => output.table_waits(name, &error)?,
+            Outcome::Failed(error) => {
+                if of > 1 {
+                    output.table_failed(name, &error)?;
+                }
+                failed.push((name.clone(), error));
             }
         }
         // What is done is told even when the next table takes an hour.
-        output.finish()?;
-    }
-    if interrupted {
-        return Err(Error::Interrupted);
-    }
+        output.finish()
+    })
+    .await?;
     if failed.is_empty() {
         return Ok(code);
     }
+    if of == 1
+        && let Some((_, error)) = failed.pop()
+    {
+        return Err(error);
+    }
+    let failed = failed.into_iter();
+    let (failed, codes) = failed
+        .map(|(name, error)| (name, error.exit_code()))
+        .unzip();
     Err(Error::SomeTablesFailed { failed, of, codes })
 }
 
@@ -176,7 +180,7 @@ fn limits(request: &SnapshotRequest, open: &OpenVault, now: Timestamp) -> Limits
     )
 }
 
-enum Outcome {
+enum Taken {
     Planned(SnapshotPlanned),
     Done(SnapshotDone),
 }

@@ -1,0 +1,215 @@
+//! Several tables side by side: one that fails stops no other, and one that failed for a passing reason is tried once more
+//! when all the others are done.
+
+use std::time::Duration;
+
+use deltavault::Error;
+use futures::stream::{self, StreamExt};
+
+/// How a run goes about its tables.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Tables at a time.
+    pub(super) at_a_time: usize,
+    /// The wait before those are tried once more that failed for a passing reason.
+    pub(super) pause: Duration,
+}
+
+/// What became of one table.
+#[derive(Debug)]
+pub(super) enum Outcome<O> {
+    /// It is done.
+    Done(O),
+    /// It failed for a passing reason, and is tried once more at the end.
+    Waits(Error),
+    /// It failed.
+    Failed(Error),
+}
+
+/// Takes every table, and tells of each as soon as it is known what became of it.
+///
+/// # Errors
+/// What `told` fails with, at once. [`Error::Interrupted`] when that is what a table ended with; the others end first,
+/// because they write down what they have placed.
+pub(super) async fn run<T, O>(
+    tables: &[T],
+    pace: Pace,
+    take: impl AsyncFn(&T) -> Result<O, Error>,
+    mut told: impl FnMut(&T, Outcome<O>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut waiting = Vec::new();
+    round(tables.iter().collect(), pace, &take, |table, outcome| {
+        let outcome = match outcome {
+            Ok(done) => Outcome::Done(done),
+            Err(error) if error.is_passing() => {
+                waiting.push(table);
+                Outcome::Waits(error)
+            }
+            Err(error) => Outcome::Failed(error),
+        };
+        told(table, outcome)
+    })
+    .await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    tokio::time::sleep(pace.pause).await;
+    round(waiting, pace, &take, |table, outcome| {
+        told(
+            table,
+            match outcome {
+                Ok(done) => Outcome::Done(done),
+                Err(error) => Outcome::Failed(error),
+            },
+        )
+    })
+    .await
+}
+
+async fn round<'a, T, O>(
+    tables: Vec<&'a T>,
+    pace: Pace,
+    take: &impl AsyncFn(&T) -> Result<O, Error>,
+    mut told: impl FnMut(&'a T, Result<O, Error>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut interrupted = false;
+    let mut outcomes = stream::iter(tables)
+        .map(|table| async move { (table, take(table).await) })
+        .buffer_unordered(pace.at_a_time);
+    while let Some((table, outcome)) = outcomes.next().await {
+        match outcome {
+            Err(Error::Interrupted) => interrupted = true,
+            outcome => told(table, outcome)?,
+        }
+    }
+    if interrupted {
+        Err(Error::Interrupted)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use deltavault::store::{StoreError, StoreErrorKind};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PACE: Pace = Pace {
+        at_a_time: 2,
+        pause: Duration::from_secs(5),
+    };
+
+    fn failure(kind: StoreErrorKind) -> Error {
+        Error::Store(StoreError {
+            action: "read",
+            uri: "s3://lake".to_owned(),
+            kind,
+        })
+    }
+
+    fn passing() -> Error {
+        failure(StoreErrorKind::Io {
+            detail: "the server answered 503".to_owned(),
+        })
+    }
+
+    /// What became of tables, each of which fails with its errors one after the other, and then is done.
+    async fn told(tables: &[(&str, Vec<fn() -> Error>)]) -> (Vec<String>, Result<(), Error>) {
+        let tries = RefCell::new(vec![0; tables.len()]);
+        let numbered: Vec<_> = tables.iter().enumerate().collect();
+        let mut told = Vec::new();
+        let ended = run(
+            &numbered,
+            PACE,
+            async |(number, (_, errors))| {
+                // Lets the other go first now and then.
+                tokio::task::yield_now().await;
+                let tried = &mut tries.borrow_mut()[*number];
+                *tried += 1;
+                errors
+                    .get(*tried - 1)
+                    .map_or(Ok(*tried), |error| Err(error()))
+            },
+            |(_, (name, _)), outcome| {
+                told.push(match outcome {
+                    Outcome::Done(tries) => format!("{name} done at try {tries}"),
+                    Outcome::Waits(_) => format!("{name} waits"),
+                    Outcome::Failed(_) => format!("{name} failed"),
+                });
+                Ok(())
+            },
+        )
+        .await;
+        (told, ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_for_a_passing_reason_is_tried_once_more_when_all_others_are_done() {
+        let begun = Instant::now();
+        let (told, ended) = told(&[
+            ("once", vec![passing]),
+            (
+                "denied",
+                vec![|| {
+                    failure(StoreErrorKind::Denied {
+                        detail: String::new(),
+                    })
+                }],
+            ),
+            ("twice", vec![passing, passing]),
+            (
+                "then gone",
+                vec![passing, || failure(StoreErrorKind::NotFound)],
+            ),
+            ("good", vec![]),
+        ])
+        .await;
+        ended.unwrap();
+        let (first, last) = told.split_at(5);
+        let mut first = first.to_vec();
+        first.sort();
+        assert_eq!(
+            first,
+            [
+                "denied failed",
+                "good done at try 1",
+                "once waits",
+                "then gone waits",
+                "twice waits"
+            ]
+        );
+        let mut last = last.to_vec();
+        last.sort();
+        assert_eq!(
+            last,
+            ["once done at try 2", "then gone failed", "twice failed"]
+        );
+        assert_eq!(begun.elapsed(), PACE.pause);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_passing_failed_nothing_waits_and_nothing_is_tried_twice() {
+        let begun = Instant::now();
+        let gone: fn() -> Error = || failure(StoreErrorKind::NotFound);
+        let (told, ended) = told(&[("good", vec![]), ("gone", vec![gone])]).await;
+        ended.unwrap();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(begun.elapsed().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interrupted_run_lets_the_others_end_and_tries_nothing_again() {
+        let (told, ended) = told(&[
+            ("cut", vec![|| Error::Interrupted]),
+            ("once", vec![passing]),
+            ("good", vec![]),
+        ])
+        .await;
+        assert!(matches!(ended, Err(Error::Interrupted)));
+        assert_eq!(told.len(), 2, "{told:?}");
+    }
+}
