@@ -21,6 +21,11 @@ use super::support::world::{copy_folder, files, init, restore, take};
 /// Tables whose truth is ok, and that are refused all the same: a version alone, thousands past the rest.
 const REFUSED: &[&str] = &["rserr--table_i"];
 
+/// Tables whose checkpoint lacks the metadata that their commits have: readers refuse them, the vault would hold both ways,
+/// and what stops it is that the corpus has none of their data files.
+const HELD_BY_COMMITS: &[&str] =
+    &["golden--deltalog-state-reconstruction-from-checkpoint-missing-metadata"];
+
 #[tokio::test]
 async fn every_restorable_table_comes_back_byte_for_byte() {
     let Some(tables) = corpus::tables("every_restorable_table_comes_back_byte_for_byte") else {
@@ -112,6 +117,9 @@ fn expected_refusal(table: &CorpusTable) -> Option<String> {
     let truth = &table.truth;
     if REFUSED.contains(&table.name.as_str()) {
         return Some("far future".to_owned());
+    }
+    if HELD_BY_COMMITS.contains(&table.name.as_str()) {
+        return Some("missing".to_owned());
     }
     if truth["status"] != "ok" {
         return Some(truth["error_kind"].as_str().unwrap().to_owned());

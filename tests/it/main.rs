@@ -42,6 +42,7 @@ mod locks;
 mod look;
 mod lost_output;
 mod model;
+mod odd_logs;
 mod one_truth;
 mod proof;
 mod prune;

@@ -1,0 +1,252 @@
+//! Random logs that are well-formed and odd: commits overwritten and lost, checkpoints with lost, dead and doubled files,
+//! actions in another order, names in another spelling. Whatever a night makes of such a table, the snapshot brings back
+//! what the independent reader saw before, or it says that something is odd, or it refuses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use deltavault::vault::snapshot::SnapshotDone;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::support::scene::{Files, Scene};
+use super::support::table::{CheckpointForm, Table};
+
+/// One thing that a writer does, or that befalls the log. Numbers choose among what there is at that time.
+#[derive(Debug, Clone)]
+enum Op {
+    Append(usize),
+    Delete,
+    Update,
+    DeleteRows,
+    Checkpoint(CheckpointForm, Lie),
+    /// A late writer puts another commit in the place of one.
+    Overwrite(usize),
+    /// A commit is lost.
+    Lose(usize),
+    /// The actions of a commit in the opposite order: the same commit.
+    Reverse(usize),
+    /// A file is removed under another spelling of its name: the same file, to most readers.
+    DeleteEscaped,
+    Snapshot,
+}
+
+/// What a checkpoint says beside the truth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Lie {
+    None,
+    Loses,
+    KeepsDead,
+    Doubles,
+    IsEmpty,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let form = prop_oneof![
+        Just(CheckpointForm::Classic),
+        Just(CheckpointForm::Json),
+        Just(CheckpointForm::Sidecars(2)),
+    ];
+    let lie = prop_oneof![
+        3 => Just(Lie::None),
+        1 => Just(Lie::Loses),
+        1 => Just(Lie::KeepsDead),
+        1 => Just(Lie::Doubles),
+        1 => Just(Lie::IsEmpty),
+    ];
+    let op = prop_oneof![
+        4 => (1_usize..3).prop_map(Op::Append),
+        2 => Just(Op::Delete),
+        1 => Just(Op::Update),
+        1 => Just(Op::DeleteRows),
+        1 => Just(Op::DeleteEscaped),
+        4 => (form, lie).prop_map(|(form, lie)| Op::Checkpoint(form, lie)),
+        1 => any::<usize>().prop_map(Op::Overwrite),
+        1 => any::<usize>().prop_map(Op::Lose),
+        1 => any::<usize>().prop_map(Op::Reverse),
+        3 => Just(Op::Snapshot),
+    ];
+    proptest::collection::vec(op, 1..14)
+}
+
+fn commit(version: u64) -> String {
+    format!("_delta_log/{version:020}.json")
+}
+
+/// The commit that a number chooses, where there is one.
+async fn chosen(table: &Table, number: usize) -> Option<String> {
+    let name = commit(number as u64 % table.next);
+    table.has(&name).await.then_some(name)
+}
+
+async fn apply(scene: &mut Scene, op: &Op) {
+    let table = &mut scene.table;
+    match op {
+        Op::Append(files) => table.append(*files, 40).await,
+        Op::Delete if !table.live.is_empty() => table.delete(1).await,
+        Op::Update if !table.live.is_empty() => table.update(50).await,
+        Op::DeleteRows if !table.live.is_empty() => table.delete_rows(1).await,
+        Op::DeleteEscaped => delete_escaped(table).await,
+        Op::Checkpoint(form, lie) => checkpoint(table, *form, *lie).await,
+        Op::Overwrite(number) => {
+            if let Some(name) = chosen(table, *number).await {
+                table.serial += 1;
+                let file = format!("late-{}.parquet", table.serial);
+                table.put(&file, vec![b'l'; 30]).await;
+                let add = serde_json::json!({"add": {"path": file, "partitionValues": {}, "size": 30,
+                    "modificationTime": 9, "dataChange": true}});
+                table
+                    .overwrite(&name, format!("{add}\n").into_bytes())
+                    .await;
+            }
+        }
+        Op::Lose(number) => {
+            if let Some(name) = chosen(table, *number).await {
+                table.remove(&name).await;
+            }
+        }
+        Op::Reverse(number) => {
+            if let Some(name) = chosen(table, *number).await {
+                let text = String::from_utf8(table.read(&name).await).unwrap();
+                let lines: Vec<_> = text.lines().rev().collect();
+                let text = format!("{}\n", lines.join("\n"));
+                table.overwrite(&name, text.into_bytes()).await;
+            }
+        }
+        Op::Delete | Op::Update | Op::DeleteRows | Op::Snapshot => {}
+    }
+}
+
+async fn delete_escaped(table: &mut Table) {
+    let Some(name) = table
+        .live
+        .iter()
+        .find(|(_, add)| add.get("deletionVector").is_none())
+        .map(|(name, _)| name.clone())
+    else {
+        return;
+    };
+    table.live.remove(&name);
+    let path = name.replace("part-", "%70art-");
+    let remove =
+        serde_json::json!({"remove": {"path": path, "deletionTimestamp": 1, "dataChange": true}});
+    table.commit("DELETE", vec![remove]).await;
+}
+
+async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
+    let mut said = table.live.clone();
+    match lie {
+        Lie::None | Lie::Doubles => {}
+        Lie::Loses => drop(said.pop_first()),
+        Lie::KeepsDead => {
+            let dead = table.states.values().flatten();
+            let dead: BTreeMap<_, Value> = dead
+                .map(|(name, add)| (name.clone(), add.clone()))
+                .collect();
+            said.extend(dead);
+        }
+        Lie::IsEmpty => said.clear(),
+    }
+    let truth = std::mem::replace(&mut table.live, said);
+    table.checkpoint_as(form).await;
+    table.live = truth;
+    if lie == Lie::Doubles && form == CheckpointForm::Json {
+        let version = table.version();
+        let names = table
+            .names(&format!("_delta_log/{version:020}.checkpoint."))
+            .await;
+        for name in names.iter().filter(|name| name.ends_with(".json")) {
+            let bytes = table.read(name).await;
+            table
+                .overwrite(name, [&bytes[..], &bytes[..]].concat())
+                .await;
+        }
+    }
+}
+
+/// What `deltalake` sees: the version and the names of the live files.
+async fn seen(files: &Files) -> Result<(u64, BTreeSet<String>), String> {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path(), files);
+    let url = deltalake::ensure_table_uri(folder.path().to_str().unwrap()).unwrap();
+    let table = deltalake::open_table(url)
+        .await
+        .map_err(|error| error.to_string())?;
+    let uris = table.get_file_uris().map_err(|error| error.to_string())?;
+    let root = format!("{}/", folder.path().canonicalize().unwrap().display());
+    let names = uris.map(|uri| uri.split(&root).last().unwrap_or_default().to_owned());
+    Ok((table.version().unwrap(), names.collect()))
+}
+
+fn write_all(folder: &Path, files: &Files) {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Takes a snapshot and compares it with what the independent reader saw.
+async fn night(scene: &Scene, hours: i64) {
+    let before = seen(&scene.source_files().await).await;
+    let Ok(done) = scene.take(hours).await else {
+        return;
+    };
+    let restored = scene.contents(&done).await;
+    if !done.record.findings.is_empty() {
+        // Odd, and said: the files that the reader saw are held all the same.
+        if let (Ok((_, names)), Ok(files)) = (&before, &restored) {
+            assert_has_all(&done, files, names);
+        }
+        return;
+    }
+    let restored = restored.unwrap();
+    let (version, names) = before.unwrap_or_else(|error| {
+        panic!("the reader refused the table, and the snapshot has no finding: {error}")
+    });
+    assert_eq!(done.record.version.0, version);
+    assert_has_all(&done, &restored, &names);
+    assert_eq!(seen(&restored).await, Ok((version, names)));
+}
+
+fn assert_has_all(done: &SnapshotDone, files: &Files, names: &BTreeSet<String>) {
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !files.contains_key(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{missing:?} missing; {:?}",
+        done.record.findings
+    );
+}
+
+fn config() -> ProptestConfig {
+    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
+    ProptestConfig::with_cases(if all { 1000 } else { 40 })
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn what_is_odd_is_held_as_readers_see_it_or_said_or_refused(ops in ops()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut scene = Scene::set().await;
+            let mut hours = 24;
+            for op in &ops {
+                apply(&mut scene, op).await;
+                if matches!(op, Op::Snapshot) {
+                    night(&scene, hours).await;
+                    hours += 24;
+                }
+            }
+            night(&scene, hours).await;
+        });
+    }
+}
