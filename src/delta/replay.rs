@@ -192,7 +192,8 @@ impl Replay {
     /// # Errors
     /// [`LogError::Sort`].
     pub fn start_file(&mut self, from: Version, add: Add) -> Result<(), LogError> {
-        self.add(from, add, None, None)
+        let spelling = plain_spelling(&add);
+        self.add(from, add, spelling, None)
     }
 
     /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
@@ -315,6 +316,16 @@ impl Replay {
     fn push(&mut self, event: Event) -> Result<(), LogError> {
         Ok(self.events.push(event)?)
     }
+}
+
+/// How the log spells a file whose spelling was not kept, where every writer spells it alike: below the root, in characters
+/// that none escapes.
+fn plain_spelling(add: &Add) -> Option<Spelling> {
+    let Location::Inside(key) = &add.file else {
+        return None;
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=".contains(&byte);
+    (!add.absolute && key.as_str().bytes().all(is_plain)).then(|| Spelling::of(key.as_str()))
 }
 
 /// What was odd about a table while its live files were read. Not an error: the live set is certain.

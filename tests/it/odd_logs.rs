@@ -8,6 +8,7 @@ use std::path::Path;
 
 use deltavault::vault::snapshot::SnapshotDone;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use serde_json::Value;
 
 use super::support::scene::{Files, Scene};
@@ -194,6 +195,14 @@ async fn night(scene: &Scene, hours: i64) {
         return;
     };
     let restored = scene.contents(&done).await;
+    let findings = &done.record.findings;
+    if findings
+        .iter()
+        .any(|finding| finding.contains("spelled in several ways"))
+    {
+        // Held as Spark reads it, and said; this reader compares the text.
+        return;
+    }
     if !done.record.findings.is_empty() {
         // Odd, and said: the files that the reader saw are held all the same.
         if let (Ok((_, names)), Ok(files)) = (&before, &restored) {
@@ -224,7 +233,12 @@ fn assert_has_all(done: &SnapshotDone, files: &Files, names: &BTreeSet<String>) 
 
 fn config() -> ProptestConfig {
     let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
-    ProptestConfig::with_cases(if all { 1000 } else { 40 })
+    let persistence = FileFailurePersistence::Direct("tests/it/odd_logs.proptest-regressions");
+    ProptestConfig {
+        cases: if all { 1000 } else { 40 },
+        failure_persistence: Some(Box::new(persistence)),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -547,7 +547,7 @@ pub(crate) fn parquet(actions: &[Value]) -> Vec<u8> {
             "metaData",
             group(vec![
                 ("id", text()),
-                ("format", group(vec![("provider", text())])),
+                ("format", group(vec![("provider", text()), ("options", map())])),
                 ("schemaString", text()),
                 ("partitionColumns", list()),
                 ("configuration", map()),
