@@ -20,7 +20,9 @@ use crate::ids::{Location, ObjectKey, Timestamp, Version};
 pub mod checkpoint;
 pub mod commit;
 mod error;
+mod json;
 mod name;
+mod number;
 pub mod path;
 mod protocol;
 mod raw;
@@ -41,8 +43,8 @@ pub struct Add {
     pub absolute: bool,
     /// Bytes.
     pub size: u64,
-    /// The log's `modificationTime`, milliseconds since 1970; 0 where the log has none.
-    pub modification_time: i64,
+    /// The log's `modificationTime`, milliseconds since 1970, where it has one that is a number.
+    pub modification_time: Option<i64>,
     /// `numRecords` of the statistics, where there are any.
     pub rows: Option<u64>,
     /// Its deletion vector.
@@ -98,8 +100,13 @@ pub enum Action {
         file: Location,
         /// As [`Add::absolute`].
         absolute: bool,
-        /// Bytes.
-        size: u64,
+        /// Bytes, where the log says so.
+        size: Option<u64>,
+    },
+    /// A remove, or a file of the change data feed, under a path that no object can have. It concerns no live file.
+    Unnameable {
+        /// The path as the log spells it.
+        path: String,
     },
     /// A part of a V2 checkpoint.
     Sidecar {

@@ -71,6 +71,15 @@ impl ExitCode {
     }
 }
 
+/// A snapshot that the vault holds of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its version.
+    pub version: Version,
+}
+
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,6 +95,17 @@ pub enum Error {
     /// A transaction log cannot be read with certainty.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log of a table cannot be read with certainty, so no snapshot of it was taken.
+    #[error("the log of {table} cannot be read")]
+    LogUnreadable {
+        /// The table.
+        table: String,
+        /// The newest snapshot of it that the vault holds.
+        held: Option<HeldSnapshot>,
+        /// What is wrong.
+        #[source]
+        source: Box<LogError>,
+    },
     /// A table's root, or a path in its log, points nowhere.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -328,6 +348,8 @@ pub enum Error {
         version: Version,
         /// The files.
         files: Vec<String>,
+        /// The newest snapshot of the table that the vault holds.
+        held: Option<HeldSnapshot>,
     },
     /// The run was to end before everything was copied.
     #[error(
@@ -564,6 +586,17 @@ impl From<DemoError> for Error {
 }
 
 impl Error {
+    /// What is wrong with a table's log, where that is what failed.
+    pub fn about_log(&self) -> Option<&LogError> {
+        if let Self::LogUnreadable { source, .. } = self {
+            return Some(source);
+        }
+        if let Self::Log(error) = self {
+            return Some(error);
+        }
+        None
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -589,7 +622,8 @@ impl Error {
                 RetentionError::ClockSkew { .. } => ExitCode::Failed,
             },
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
-            Self::AmbiguousTable { .. }
+            Self::Log(LogError::FarFuture { .. })
+            | Self::AmbiguousTable { .. }
             | Self::AmbiguousSnapshot { .. }
             | Self::OwnerMustChoose { .. }
             | Self::Unconfirmed { .. }
@@ -639,6 +673,7 @@ impl Error {
             | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)
             | Self::Log(_)
+            | Self::LogUnreadable { .. }
             | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
@@ -714,6 +749,7 @@ mod tests {
             table: "orders".into(),
             version: Version(7),
             files: vec!["a.parquet".into(), "b.parquet".into()],
+            held: None,
         };
         let text = "orders version 7 is not whole: 2 of its files are gone, first a.parquet";
         assert_eq!(error.to_string(), text);

@@ -221,6 +221,9 @@ pub(crate) struct SnapshotArgs {
     /// Build on nothing from snapshot ID on; repeatable
     #[arg(long, value_name = "ID")]
     pub(crate) distrust: Vec<SnapshotPrefix>,
+    /// Take version N as the newest where one stands far above the rest
+    #[arg(long, value_name = "N")]
+    pub(crate) accept_tip: Option<u64>,
 }
 
 /// Reads a number of bytes: a whole number, with a unit of thousands or of 1,024s.

@@ -161,6 +161,8 @@ pub(crate) struct SnapshotRequest {
     pub(crate) max_usd: Option<NanoUsd>,
     /// Snapshots to build nothing on.
     pub(crate) distrust: Vec<SnapshotPrefix>,
+    /// The version that the owner of the one table calls its newest.
+    pub(crate) accept_tip: Option<Version>,
 }
 
 /// When a run begins no more files.
@@ -416,6 +418,12 @@ impl SnapshotRequest {
         if tables.is_empty() {
             return Err(Error::NoTableGiven);
         }
+        if args.accept_tip.is_some() && tables.len() > 1 {
+            return Err(Error::UnusableFlag {
+                flag: "--accept-tip",
+                rule: "it is about one table: name that table",
+            });
+        }
         if let Some(class) = &args.class {
             around.config.class(class)?;
         }
@@ -437,6 +445,7 @@ impl SnapshotRequest {
             max_bytes: args.max_bytes,
             max_usd: args.max_usd,
             distrust: args.distrust,
+            accept_tip: args.accept_tip.map(Version),
         })
     }
 }

@@ -14,19 +14,16 @@ use deltalake::parquet::arrow::arrow_reader::{
 };
 use deltalake::parquet::file::reader::ChunkReader;
 use deltalake::parquet::schema::types::SchemaDescriptor;
-use serde_json::Value;
 
+use super::number::Number;
 use super::path::TableRoot;
-use super::raw::{
-    Object, Origin, RawAdd, RawCheckpointMetadata, RawDomain, RawMetadata, RawRemove, RawSidecar,
-    RawTxn, Stats,
-};
-use super::{Action, LogError, Protocol, Sink};
-use crate::ids::ObjectKey;
+use super::raw::{Origin, RawAdd, RawProtocol, RawRemove, RawSidecar, domain};
+use super::{Action, LogError, Metadata, Sink};
+use crate::ids::{ObjectKey, Version};
 
 mod columns;
 
-use columns::{Batch, VectorColumns};
+use columns::{Batch, Numbers, VectorColumns};
 
 /// Rows decoded at a time. Statistics of a wide table are 10 KB a row, so a batch stays near 10 MB.
 const BATCH_ROWS: usize = 1024;
@@ -140,7 +137,11 @@ pub fn read_parquet(
         Wants::State => &[],
         Wants::StateAndTombstones => TOMBSTONES,
     };
-    let origin = Origin { file, root };
+    let origin = Origin {
+        file,
+        line: None,
+        root,
+    };
     read(
         builder,
         file,
@@ -173,7 +174,11 @@ pub fn read_sidecar_names(
     read(builder, file, &[SIDECARS], &mut |batch| {
         sidecars(
             &Batch { batch, file },
-            Origin { file, root },
+            Origin {
+                file,
+                line: None,
+                root,
+            },
             &mut |action| {
                 if let Action::Sidecar { key, size } = action {
                     names.push((key, size));
@@ -229,9 +234,9 @@ fn is_below(parts: &[String], path: &[&str]) -> bool {
 fn state(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
     let add_path = batch.text(&["add", "path"])?;
     let size = batch.number(&["add", "size"])?;
-    let modification_time = batch.number(&["add", "modificationTime"])?;
-    let stats = batch.text(&["add", "stats"])?;
-    let parsed_rows = batch.number(&["add", "stats_parsed", "numRecords"])?;
+    let modification_time = batch.known_time(&["add", "modificationTime"]);
+    let stats = batch.known_text(&["add", "stats"]);
+    let parsed_rows = batch.known_number(&["add", "stats_parsed", "numRecords"]);
     let add_vector = VectorColumns::of(batch, "add")?;
     let remove_path = batch.text(&["remove", "path"])?;
     let remove_vector = VectorColumns::of(batch, "remove")?;
@@ -247,75 +252,69 @@ fn state(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(
             let add = RawAdd {
                 path: Cow::Borrowed(path),
                 size: size.at(row),
-                modification_time: modification_time.at(row),
+                modification_time: modification_time.at(row).known(),
                 stats: stats.at(row).map(Cow::Borrowed),
-                stats_parsed: parsed_rows.at(row).map(|rows| {
-                    Object(Stats {
-                        num_records: Some(Value::from(rows)),
-                    })
-                }),
+                parsed_rows: natural(&parsed_rows, row),
                 deletion_vector: add_vector.at(row, batch)?,
             };
             sink(add.into_action(origin)?)?;
         }
     }
-    table(batch, sink)
+    table(batch, origin, sink)
+}
+
+/// A number from 0 on that decides about no file.
+fn natural(column: &Numbers, row: usize) -> Option<u64> {
+    u64::try_from(column.at(row).known()?).ok()
 }
 
 /// The actions that are about the table as a whole.
-fn table(batch: &Batch<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
+fn table(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
     let reader = batch.number(&["protocol", "minReaderVersion"])?;
-    let writer = batch.number(&["protocol", "minWriterVersion"])?;
+    let writer = batch.known_number(&["protocol", "minWriterVersion"]);
     let id = batch.text(&["metaData", "id"])?;
-    let name = batch.text(&["metaData", "name"])?;
-    let app_id = batch.text(&["txn", "appId"])?;
-    let app_version = batch.number(&["txn", "version"])?;
-    let domain = batch.text(&["domainMetadata", "domain"])?;
-    let configuration = batch.text(&["domainMetadata", "configuration"])?;
-    let removed = batch.flag(&["domainMetadata", "removed"])?;
-    let version = batch.number(&["checkpointMetadata", "version"])?;
+    let name = batch.known_text(&["metaData", "name"]);
+    let app_id = batch.known_text(&["txn", "appId"]);
+    let app_version = batch.known_number(&["txn", "version"]);
+    let domain_name = batch.known_text(&["domainMetadata", "domain"]);
+    let configuration = batch.known_text(&["domainMetadata", "configuration"]);
+    let removed = batch.known_flag(&["domainMetadata", "removed"]);
+    let version = batch.known_number(&["checkpointMetadata", "version"]);
+    let known_list = |path: &[&str], row| batch.list(path, row).unwrap_or_default();
     for row in 0..batch.batch.num_rows() {
-        if let Some(reader) = reader.at(row) {
-            let number = |number: i64| {
-                let detail = "protocol version out of range";
-                u32::try_from(number).map_err(|_| unreadable(batch.file, &detail))
-            };
-            sink(Action::Protocol(Protocol {
-                min_reader_version: number(reader)?,
-                min_writer_version: number(writer.at(row).unwrap_or(0))?,
+        let reader = reader.at(row);
+        if reader != Number::Absent {
+            let protocol = RawProtocol {
+                min_reader_version: reader,
+                min_writer_version: writer.at(row),
                 reader_features: batch.list(&["protocol", "readerFeatures"], row)?,
-                writer_features: batch.list(&["protocol", "writerFeatures"], row)?,
-            }))?;
+                writer_features: known_list(&["protocol", "writerFeatures"], row),
+            };
+            sink(protocol.into_action(origin)?)?;
         }
         if let Some(id) = id.at(row) {
-            let metadata = RawMetadata {
+            sink(Action::Metadata(Metadata {
                 id: Some(id.to_owned()),
                 name: name.at(row).map(str::to_owned),
-                partition_columns: Some(batch.list(&["metaData", "partitionColumns"], row)?),
-                configuration: Some(batch.map(&["metaData", "configuration"], row)?.collect()),
-            };
-            sink(metadata.into_action())?;
+                partition_columns: known_list(&["metaData", "partitionColumns"], row),
+                configuration: batch.known_map(&["metaData", "configuration"], row),
+            }))?;
         }
         if let Some(app_id) = app_id.at(row) {
-            let txn = RawTxn {
+            sink(Action::Txn {
                 app_id: app_id.to_owned(),
-                version: app_version.at(row),
-            };
-            sink(txn.into_action())?;
+                version: app_version.at(row).known(),
+            })?;
         }
-        if let Some(domain) = domain.at(row) {
-            let domain = RawDomain {
-                domain: domain.to_owned(),
-                configuration: configuration.at(row).map(str::to_owned),
-                removed: removed.at(row),
-            };
-            sink(domain.into_action())?;
+        if let Some(name) = domain_name.at(row) {
+            let configuration = configuration.at(row).map(str::to_owned);
+            let removed = removed.at(row).unwrap_or(false);
+            sink(domain(name.to_owned(), configuration, removed))?;
         }
-        if let Some(version) = version.at(row) {
-            let metadata = RawCheckpointMetadata {
-                version: u64::try_from(version).ok(),
-            };
-            sink(metadata.into_action())?;
+        if let Some(version) = natural(&version, row) {
+            sink(Action::CheckpointMetadata {
+                version: Some(Version(version)),
+            })?;
         }
     }
     Ok(())
@@ -323,12 +322,12 @@ fn table(batch: &Batch<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
 
 fn sidecars(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(), LogError> {
     let path = batch.text(&["sidecar", "path"])?;
-    let size = batch.number(&["sidecar", "sizeInBytes"])?;
+    let size = batch.known_number(&["sidecar", "sizeInBytes"]);
     for row in 0..batch.batch.num_rows() {
         if let Some(path) = path.at(row) {
             let sidecar = RawSidecar {
                 path: Cow::Borrowed(path),
-                size_in_bytes: size.at(row),
+                size_in_bytes: natural(&size, row),
             };
             sink(sidecar.into_action(origin)?)?;
         }

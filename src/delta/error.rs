@@ -35,13 +35,15 @@ pub enum LogError {
         /// The newest complete checkpoint at or below the version, where there is one.
         checkpoint: Option<Version>,
     },
-    /// The newest version stands alone, far past the rest: somebody's mistake more likely than a version.
+    /// The newest version stands alone, far past the rest: only its owner can know whether it is a mistake.
     #[error("the newest version {version} stands alone, the one before it is {last_before}")]
     FarFuture {
         /// The newest version.
         version: Version,
         /// The newest version below it.
         last_before: Version,
+        /// Whether the log can rebuild the newest.
+        can_be_rebuilt: bool,
     },
     /// Only a multi-part checkpoint could rebuild the version, and parts of it are missing.
     #[error(
@@ -83,17 +85,19 @@ pub enum LogError {
         /// The newest that is understood.
         newest_known: u32,
     },
-    /// A line is not one JSON object of actions.
-    #[error("{file} line {line} is not an action: {detail}")]
+    /// A file of actions is not a stream of JSON objects.
+    #[error("{file} line {line} is not an action: {detail} (byte {byte})")]
     BadJson {
         /// The log file.
         file: String,
         /// The line, from 1.
         line: u64,
+        /// The byte, from 0.
+        byte: u64,
         /// What the parser said.
         detail: String,
     },
-    /// A line is not UTF-8.
+    /// A file of actions is not UTF-8.
     #[error("{file} line {line} is not UTF-8")]
     NotUtf8 {
         /// The log file.
@@ -101,15 +105,41 @@ pub enum LogError {
         /// The line, from 1.
         line: u64,
     },
-    /// A line is longer than anything a writer writes, and is not read into memory.
-    #[error("{file} line {line} is longer than {limit} bytes")]
-    LineTooLong {
+    /// An action is longer than this tool reads into memory.
+    #[error("{file} line {line} holds an action of more than {limit} bytes")]
+    ValueTooLong {
         /// The log file.
         file: String,
         /// The line, from 1.
         line: u64,
         /// The limit, bytes.
         limit: u64,
+    },
+    /// A field that decides about files is missing or holds something else.
+    #[error("{file}{}: {field} {what}", at(*.line))]
+    BadAction {
+        /// The log file.
+        file: String,
+        /// The line, from 1, where it has lines.
+        line: Option<u64>,
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A number that decides about files is not a whole one, or out of its range.
+    #[error("{file}{} gives {field} of {of} as {value}: not a whole number in range", at(*.line))]
+    BadNumber {
+        /// The log file.
+        file: String,
+        /// The line, from 1, where it has lines.
+        line: Option<u64>,
+        /// The field, as Delta spells it.
+        field: &'static str,
+        /// What it is a field of.
+        of: String,
+        /// What it holds, as the log spells it.
+        value: String,
     },
     /// The bytes of a log file could not be had.
     #[error("read {file}")]
@@ -142,29 +172,35 @@ pub enum LogError {
         /// The sidecar.
         file: String,
     },
-    /// A file of the table has no size, or a negative one.
-    #[error("{file} gives no size for {path}")]
+    /// A file of the table has no size.
+    #[error("{file}{} gives no size for {path}", at(*.line))]
     MissingSize {
         /// The log file.
         file: String,
+        /// The line, from 1, where it has lines.
+        line: Option<u64>,
         /// The path as the log spells it.
         path: String,
     },
-    /// A deletion vector lacks a field, or has a negative number in it.
-    #[error("{file} gives no {field} for the deletion vector of {path}")]
+    /// A deletion vector lacks a field.
+    #[error("{file}{} gives no {field} for the deletion vector of {path}", at(*.line))]
     BadVector {
         /// The log file.
         file: String,
+        /// The line, from 1, where it has lines.
+        line: Option<u64>,
         /// The data file's path as the log spells it.
         path: String,
         /// The field, as Delta spells it.
         field: &'static str,
     },
     /// A path names no object.
-    #[error("{file} names a file that cannot be found")]
+    #[error("{file}{} names a file that cannot be found", at(*.line))]
     Path {
         /// The log file.
         file: String,
+        /// The line, from 1, where it has lines.
+        line: Option<u64>,
         /// What is wrong with the path.
         #[source]
         source: PathError,
@@ -188,7 +224,9 @@ impl LogError {
         match self {
             Self::BadJson { file, .. }
             | Self::NotUtf8 { file, .. }
-            | Self::LineTooLong { file, .. }
+            | Self::ValueTooLong { file, .. }
+            | Self::BadAction { file, .. }
+            | Self::BadNumber { file, .. }
             | Self::CheckpointUnreadable { file, .. }
             | Self::MissingColumn { file, .. }
             | Self::MissingSidecar { file }
@@ -210,13 +248,27 @@ impl LogError {
         }
     }
 
+    /// Whether the log as it is cannot be read, whatever version is asked for and wherever it is read.
+    pub fn is_about_log(&self) -> bool {
+        self.is_about_content()
+            || matches!(
+                self,
+                Self::Gap { .. }
+                    | Self::TornCheckpoint { .. }
+                    | Self::NoProtocol { .. }
+                    | Self::NoMetadata { .. }
+            )
+    }
+
     /// Whether the content of a log file is to blame, so that another way to rebuild the version may do without it.
     /// Everything else (the disk, the version itself, its protocol) stays as it is whichever way is tried.
     pub fn is_about_content(&self) -> bool {
         match self {
             Self::BadJson { .. }
             | Self::NotUtf8 { .. }
-            | Self::LineTooLong { .. }
+            | Self::ValueTooLong { .. }
+            | Self::BadAction { .. }
+            | Self::BadNumber { .. }
             | Self::CheckpointUnreadable { .. }
             | Self::MissingColumn { .. }
             | Self::MissingSidecar { .. }
@@ -237,6 +289,10 @@ impl LogError {
             | Self::Sort(_) => false,
         }
     }
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map_or_else(String::new, |line| format!(" line {line}"))
 }
 
 fn after_checkpoint(checkpoint: Option<Version>) -> String {

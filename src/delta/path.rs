@@ -4,6 +4,12 @@
 //! whatever its spelling: `s3`, `s3a` and `s3n` are one scheme, `/x`, `file:/x` and `file:///x` one file, and an
 //! absolute URI below the table's own root is the same as the relative path.
 //!
+//! A colon alone makes no URI. By RFC 3986 `aa:bb.parquet` has the scheme `aa`, and a writer should spell such a name
+//! `aa%3Abb.parquet` or `./aa:bb.parquet`; but Spark lets it pass (`DeltaTableUtils.safeConcatPaths`, delta PR#3153) and
+//! `deltalake` lists it as a file of the table. So a path is absolute when it begins with `/`, with `scheme://`, or with
+//! `scheme:/` where the scheme is one of [`SCHEMES`]; every other one is relative to the table's root. The kernels take
+//! `aa:bb.parquet` for a URI and cannot read the file; no reader finds another file under such a path.
+//!
 //! `Inside` is a promise: the key has no segment that is empty, `.` or `..`, so it can be put below any other root. A
 //! path that climbs out of the root with `..` resolves to the `Outside` URI that it reaches, never to a key; whether
 //! to read such a file is the caller's policy. One that climbs past the bucket or the file system's root is an error.
@@ -58,9 +64,17 @@ pub enum PathError {
     },
 }
 
+/// Schemes under which tables are kept, by Hadoop's file systems and by the object stores of other readers.
+pub const SCHEMES: &[&str] = &[
+    "abfs", "abfss", "adl", "adls", "alluxio", "az", "azure", "bos", "cos", "cosn", "dbfs", "file",
+    "ftp", "gcs", "gs", "har", "hdfs", "http", "https", "jfs", "local", "memory", "o3fs", "obs",
+    "oci", "ofs", "oss", "r2", "s3", "s3a", "s3n", "sftp", "swebhdfs", "swift", "tos", "viewfs",
+    "wasb", "wasbs", "webhdfs",
+];
+
 /// Whether a path of the log is absolute: readers go where it says, wherever the log itself lies.
 pub fn is_absolute(raw: &str) -> bool {
-    Uri::split(raw).is_some()
+    Uri::of_log(raw).is_some()
 }
 
 /// The root of a table, against which the paths of its log are resolved.
@@ -93,7 +107,7 @@ impl TableRoot {
                     path: raw.to_owned(),
                 })
         };
-        let Some(uri) = Uri::split(raw) else {
+        let Some(uri) = Uri::of_log(raw) else {
             return self.relative(&decode(raw)?, raw);
         };
         let path = decode(&uri.path)?;
@@ -173,7 +187,23 @@ struct Uri<'a> {
 }
 
 impl<'a> Uri<'a> {
-    /// `None` for a relative path.
+    /// What a path of the log is; `None` for a relative one.
+    fn of_log(raw: &'a str) -> Option<Self> {
+        let uri = Self::split(raw)?;
+        let is_known = |scheme: &str| {
+            let known = SCHEMES.iter();
+            known
+                .copied()
+                .any(|known| known.eq_ignore_ascii_case(scheme))
+        };
+        let is_uri = raw.starts_with('/')
+            || raw.split_once(':').is_some_and(|(scheme, rest)| {
+                rest.starts_with("//") || (rest.starts_with('/') && is_known(scheme))
+            });
+        is_uri.then_some(uri)
+    }
+
+    /// What an absolute URI or path is made of; `None` where there is neither a scheme nor a leading slash.
     fn split(raw: &'a str) -> Option<Self> {
         if raw.starts_with('/') {
             return Some(Self {
@@ -309,6 +339,51 @@ mod tests {
         ] {
             assert_eq!(root.resolve(raw).unwrap(), key(expected), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_colon_makes_a_uri_only_with_slashes_or_a_known_scheme() {
+        let root = root("s3://lake/t");
+        for (raw, expected) in [
+            ("aa:bb.parquet", "aa:bb.parquet"),
+            ("aa%3Abb.parquet", "aa:bb.parquet"),
+            ("./aa:bb.parquet", "aa:bb.parquet"),
+            ("p:q/aa:bb/c:d.parquet", "p:q/aa:bb/c:d.parquet"),
+            ("aa:/bb.parquet", "aa:/bb.parquet"),
+            ("aa:%2F%2Fbb.parquet", "aa:/bb.parquet"),
+            (
+                "part-2026-01-01T00:00:00Z.parquet",
+                "part-2026-01-01T00:00:00Z.parquet",
+            ),
+            ("a+b.c-d:e", "a+b.c-d:e"),
+            ("file:bb.parquet", "file:bb.parquet"),
+            ("s3:", "s3:"),
+            ("aa:", "aa:"),
+            ("aa:../b", "aa:../b"),
+            (":b", ":b"),
+        ] {
+            assert_eq!(root.resolve(raw).unwrap(), key(expected), "{raw}");
+            assert!(!is_absolute(raw), "{raw}");
+        }
+        for (raw, expected) in [
+            ("file:/x", "file:/x"),
+            ("FILE:///x", "file:/x"),
+            ("dbfs:/mnt/x", "dbfs:/mnt/x"),
+            ("hdfs:/x", "hdfs:/x"),
+            (
+                "abfss://c@a.dfs.core.windows.net/x",
+                "abfss://c@a.dfs.core.windows.net/x",
+            ),
+            ("invented://host/x", "invented://host/x"),
+            ("s3a://lake/other/x", "s3://lake/other/x"),
+        ] {
+            assert_eq!(root.resolve(raw).unwrap(), uri(expected), "{raw}");
+            assert!(is_absolute(raw), "{raw}");
+        }
+        assert_eq!(
+            root.resolve_vector("p", "aa:bb.bin").unwrap(),
+            Some(key("aa:bb.bin"))
+        );
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! An allow-list by name. A feature that is not known may move the list of files elsewhere, and a backup made without
 //! knowing it would be a lie; writer features never change what a version consists of.
 
-use serde::{Deserialize, Serialize};
-
 use super::LogError;
 
 /// The newest reader version that is understood.
@@ -23,7 +21,11 @@ pub const READER_FEATURES: &[&str] = &[
     "geospatial",
     "geospatial-preview",
     "materializePartitionColumns",
+    // A type alone, as `timestampNtz`.
+    "timestampNanos",
     "timestampNtz",
+    // Another name of `timestampNtz`, which some writers put into tables: delta-kernel-rs#2557.
+    "timestampWithoutTimezone",
     "typeWidening",
     "typeWidening-preview",
     "v2Checkpoint",
@@ -35,21 +37,29 @@ pub const READER_FEATURES: &[&str] = &[
 ];
 
 /// What the table asks of its readers and writers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocol {
     /// The version that a reader must implement.
     pub min_reader_version: u32,
-    /// The version that a writer must implement.
-    #[serde(default)]
+    /// The version that a writer must implement; 0 where the log does not say.
     pub min_writer_version: u32,
     /// Features that a reader must know.
-    #[serde(default, deserialize_with = "null_is_empty")]
     pub reader_features: Vec<String>,
     /// Features that a writer must know.
-    #[serde(default, deserialize_with = "null_is_empty")]
     pub writer_features: Vec<String>,
 }
+
+impl Protocol {
+    /// Whether the table's commits may say with authority when they were made. Without the feature `commitInfo` is free
+    /// text, and a field of it that is called `inCommitTimestamp` means nothing.
+    pub fn has_in_commit_timestamps(&self) -> bool {
+        let mut features = self.writer_features.iter();
+        features.any(|feature| IN_COMMIT_TIMESTAMPS.contains(&feature.as_str()))
+    }
+}
+
+/// The writer feature of in-commit timestamps, and its name while it was a preview.
+const IN_COMMIT_TIMESTAMPS: &[&str] = &["inCommitTimestamp", "inCommitTimestamp-preview"];
 
 /// Makes sure that every reader feature is one that leaves the closure as it is.
 ///
@@ -73,12 +83,6 @@ pub fn check_protocol(protocol: &Protocol) -> Result<(), LogError> {
         });
     }
     Ok(())
-}
-
-fn null_is_empty<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]
@@ -114,6 +118,18 @@ mod tests {
     }
 
     #[test]
+    fn in_commit_timestamps_count_by_the_writer_feature_alone() {
+        let with = |features: &[&str]| Protocol {
+            writer_features: features.iter().map(ToString::to_string).collect(),
+            ..protocol(3, &["inCommitTimestamp"])
+        };
+        assert!(!with(&["invented"]).has_in_commit_timestamps());
+        assert!(!with(&["inCommitTimestamps", "rowTracking"]).has_in_commit_timestamps());
+        assert!(with(&["rowTracking", "inCommitTimestamp"]).has_in_commit_timestamps());
+        assert!(with(&["inCommitTimestamp-preview"]).has_in_commit_timestamps());
+    }
+
+    #[test]
     fn reader_version_past_the_newest_is_refused() {
         let error = check_protocol(&protocol(4, &[])).unwrap_err();
         assert!(matches!(
@@ -123,16 +139,5 @@ mod tests {
                 newest_known: 3
             }
         ));
-    }
-
-    #[test]
-    fn features_that_are_null_or_absent_are_none() {
-        for json in [
-            r#"{"minReaderVersion":1}"#,
-            r#"{"minReaderVersion":1,"readerFeatures":null}"#,
-        ] {
-            let protocol: Protocol = serde_json::from_str(json).unwrap();
-            assert!(protocol.reader_features.is_empty());
-        }
     }
 }

@@ -1,25 +1,22 @@
 //! The actions as the log has them, before they are checked: what JSON and Parquet have in common.
 //!
-//! Each turns into an [`Action`] or into an error that names the file; nothing is made up for what is missing.
+//! Each turns into an [`Action`] or into an error that names the file. What decides about files is checked here and
+//! nothing is made up for what is missing; what decides about none is unknown where it is odd.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-
+use super::json::Raw;
+use super::number::Number;
 use super::path::{PathError, TableRoot, is_absolute};
-use super::{Action, Add, CommitInfo, DeletionVector, LogError, Metadata, Spelling, vector_id};
-use crate::ids::{Location, Timestamp};
+use super::{Action, Add, DeletionVector, LogError, Protocol, Spelling, vector_id};
+use crate::ids::Location;
 
 /// Where an action was found, and against what its paths are resolved.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
     pub(super) file: &'a str,
+    /// The line, from 1; Parquet has none.
+    pub(super) line: Option<u64>,
     pub(super) root: &'a TableRoot,
 }
 
@@ -28,66 +25,82 @@ impl Origin<'_> {
         self.root.resolve(raw).map_err(|source| self.path(source))
     }
 
-    /// Resolves a path; also says whether it is an absolute one into the table's own root.
-    fn resolve_spelled(&self, raw: &str) -> Result<(Location, bool), LogError> {
-        let file = self.resolve(raw)?;
-        let absolute = matches!(file, Location::Inside(_)) && is_absolute(raw);
-        Ok((file, absolute))
-    }
-
     fn path(&self, source: PathError) -> LogError {
         LogError::Path {
             file: self.file.to_owned(),
+            line: self.line,
             source,
         }
     }
 
-    fn size(&self, size: Option<i64>, path: &str) -> Result<u64, LogError> {
-        size.and_then(|size| u64::try_from(size).ok())
-            .ok_or_else(|| LogError::MissingSize {
-                file: self.file.to_owned(),
-                path: path.to_owned(),
-            })
+    /// A number that decides about files: from 0 to `T`'s greatest, or absent.
+    fn whole<T: TryFrom<i64>>(
+        &self,
+        number: &Number,
+        field: &'static str,
+        of: impl FnOnce() -> String,
+    ) -> Result<Option<T>, LogError> {
+        let value = match number {
+            Number::Absent => return Ok(None),
+            Number::Whole(number) => match T::try_from(*number) {
+                Ok(number) => return Ok(Some(number)),
+                Err(_) => number.to_string(),
+            },
+            Number::Odd(value) => value.clone(),
+        };
+        Err(LogError::BadNumber {
+            file: self.file.to_owned(),
+            line: self.line,
+            field,
+            of: of(),
+            value,
+        })
+    }
+
+    fn size(&self, size: &Number, path: &str) -> Result<u64, LogError> {
+        let size = self.whole(size, "size", || path.to_owned())?;
+        size.ok_or_else(|| LogError::MissingSize {
+            file: self.file.to_owned(),
+            line: self.line,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Something about an action as a whole.
+    pub(super) fn bad(&self, field: &'static str, what: &'static str) -> LogError {
+        LogError::BadAction {
+            file: self.file.to_owned(),
+            line: self.line,
+            field,
+            what,
+        }
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct RawAdd<'a> {
-    #[serde(borrow)]
     pub(super) path: Cow<'a, str>,
-    pub(super) size: Option<i64>,
+    pub(super) size: Number,
     pub(super) modification_time: Option<i64>,
-    #[serde(borrow)]
     pub(super) stats: Option<Cow<'a, str>>,
-    // The one name in the log that is not in camel case.
-    #[serde(rename = "stats_parsed")]
-    pub(super) stats_parsed: Option<Object<Stats>>,
-    #[serde(borrow)]
-    pub(super) deletion_vector: Option<Object<RawVector<'a>>>,
+    /// `numRecords` of `stats_parsed`.
+    pub(super) parsed_rows: Option<u64>,
+    pub(super) deletion_vector: Option<RawVector<'a>>,
 }
 
 impl RawAdd<'_> {
     pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
         let path = self.path.as_ref();
-        // Statistics never decide about files, so what is wrong in them is only a count that is not known.
-        let rows = self
-            .stats
-            .and_then(|stats| serde_json::from_str::<Object<Stats>>(&stats).ok())
-            .and_then(|Object(stats)| stats.rows())
-            .or_else(|| self.stats_parsed.and_then(|Object(stats)| stats.rows()));
-        let dv = self
-            .deletion_vector
-            .map(|Object(dv)| dv.into_vector(path, origin))
-            .transpose()?;
-        let (file, absolute) = origin.resolve_spelled(path)?;
+        let vector = self.deletion_vector;
+        let dv = vector.map(|dv| dv.into_vector(path, origin)).transpose()?;
+        let file = origin.resolve(path)?;
         Ok(Action::Add {
             add: Add {
+                absolute: is_own_absolute(&file, path),
                 file,
-                absolute,
-                size: origin.size(self.size, path)?,
-                modification_time: self.modification_time.unwrap_or(0),
-                rows,
+                size: origin.size(&self.size, path)?,
+                modification_time: self.modification_time,
+                rows: self.stats.as_deref().and_then(rows).or(self.parsed_rows),
                 dv,
             },
             spelling: Some(Spelling::of(path)),
@@ -95,104 +108,127 @@ impl RawAdd<'_> {
     }
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Stats {
-    #[serde(rename = "numRecords")]
-    pub(super) num_records: Option<Value>,
+/// Whether a path is an absolute one into the table's own root.
+fn is_own_absolute(file: &Location, path: &str) -> bool {
+    matches!(file, Location::Inside(_)) && is_absolute(path)
 }
 
-impl Stats {
-    fn rows(&self) -> Option<u64> {
-        self.num_records.as_ref()?.as_u64()
-    }
+/// `numRecords` of statistics. They never decide about files, so what is wrong in them is only a count that is not known.
+fn rows(stats: &str) -> Option<u64> {
+    let [rows] = Raw::parse(stats)?.fields(["numRecords"])?;
+    plain(rows?)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A number without fraction or exponent.
+pub(super) fn plain(raw: Raw<'_>) -> Option<u64> {
+    raw.spelling().parse().ok()
+}
+
+#[derive(Debug)]
 pub(super) struct RawVector<'a> {
-    #[serde(borrow)]
     pub(super) storage_type: Cow<'a, str>,
-    #[serde(borrow)]
     pub(super) path_or_inline_dv: Cow<'a, str>,
-    pub(super) offset: Option<i64>,
-    pub(super) size_in_bytes: Option<i64>,
-    pub(super) cardinality: Option<i64>,
+    pub(super) offset: Number,
+    pub(super) size_in_bytes: Number,
+    pub(super) cardinality: Number,
 }
 
 impl RawVector<'_> {
-    fn id(&self) -> String {
-        vector_id(&self.storage_type, &self.path_or_inline_dv, self.offset)
+    /// `None` where both its storage type and its path are empty: so some writers spell that there is none.
+    pub(super) fn if_named(self) -> Option<Self> {
+        let named = !self.storage_type.is_empty() || !self.path_or_inline_dv.is_empty();
+        named.then_some(self)
+    }
+
+    /// What reconciliation knows it by.
+    fn into_id(self, path: &str, origin: Origin<'_>) -> Result<String, LogError> {
+        let offset: Option<i64> = origin.whole(&self.offset, "offset", || vector_of(path))?;
+        Ok(vector_id(
+            &self.storage_type,
+            &self.path_or_inline_dv,
+            offset,
+        ))
     }
 
     fn into_vector(self, path: &str, origin: Origin<'_>) -> Result<DeletionVector, LogError> {
-        let number = |value: Option<i64>, field| {
-            value
-                .and_then(|value| u64::try_from(value).ok())
-                .ok_or_else(|| LogError::BadVector {
-                    file: origin.file.to_owned(),
-                    path: path.to_owned(),
-                    field,
-                })
+        let number = |number, field| origin.whole::<u64>(number, field, || vector_of(path));
+        let needed = |value, field| {
+            number(value, field)?.ok_or_else(|| LogError::BadVector {
+                file: origin.file.to_owned(),
+                line: origin.line,
+                path: path.to_owned(),
+                field,
+            })
         };
         Ok(DeletionVector {
-            cardinality: number(self.cardinality, "cardinality")?,
+            cardinality: needed(&self.cardinality, "cardinality")?,
             file: origin
                 .root
                 .resolve_vector(&self.storage_type, &self.path_or_inline_dv)
                 .map_err(|source| origin.path(source))?,
-            id: self.id(),
-            offset: match self.offset {
-                None => None,
-                offset => Some(number(offset, "offset")?),
-            },
-            size: number(self.size_in_bytes, "sizeInBytes")?,
+            offset: number(&self.offset, "offset")?,
+            size: needed(&self.size_in_bytes, "sizeInBytes")?,
+            id: self.into_id(path, origin)?,
         })
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+fn vector_of(path: &str) -> String {
+    format!("the deletion vector of {path}")
+}
+
+#[derive(Debug)]
 pub(super) struct RawRemove<'a> {
-    #[serde(borrow)]
     pub(super) path: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(super) deletion_vector: Option<Object<RawVector<'a>>>,
+    pub(super) deletion_vector: Option<RawVector<'a>>,
 }
 
 impl RawRemove<'_> {
     pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
-        Ok(Action::Remove {
-            file: origin.resolve(&self.path)?,
-            dv_id: self.deletion_vector.map(|Object(dv)| dv.id()),
-            spelling: Some(Spelling::of(&self.path)),
+        let vector = self.deletion_vector;
+        let dv_id = vector
+            .map(|dv| dv.into_id(&self.path, origin))
+            .transpose()?;
+        Ok(match origin.root.resolve(&self.path) {
+            Ok(file) => Action::Remove {
+                file,
+                dv_id,
+                spelling: Some(Spelling::of(&self.path)),
+            },
+            // No file can be live under such a path: an add of it is refused.
+            Err(_) => Action::Unnameable {
+                path: self.path.into_owned(),
+            },
         })
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A file of the change data feed. No version needs it, so one that cannot be found refuses none.
+#[derive(Debug)]
 pub(super) struct RawCdc<'a> {
-    #[serde(borrow)]
-    path: Cow<'a, str>,
-    size: Option<i64>,
+    pub(super) path: Cow<'a, str>,
+    pub(super) size: Option<u64>,
 }
 
 impl RawCdc<'_> {
-    pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
-        let (file, absolute) = origin.resolve_spelled(&self.path)?;
-        Ok(Action::Cdc {
-            file,
-            absolute,
-            size: origin.size(self.size, &self.path)?,
-        })
+    pub(super) fn into_action(self, origin: Origin<'_>) -> Action {
+        match origin.root.resolve(&self.path) {
+            Ok(file) => Action::Cdc {
+                absolute: is_own_absolute(&file, &self.path),
+                file,
+                size: self.size,
+            },
+            Err(_) => Action::Unnameable {
+                path: self.path.into_owned(),
+            },
+        }
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct RawSidecar<'a> {
-    #[serde(borrow)]
     pub(super) path: Cow<'a, str>,
-    pub(super) size_in_bytes: Option<i64>,
+    pub(super) size_in_bytes: Option<u64>,
 }
 
 impl RawSidecar<'_> {
@@ -216,127 +252,40 @@ impl RawSidecar<'_> {
             key: format!("_delta_log/_sidecars/{name}")
                 .parse()
                 .map_err(|source| nowhere(&path, source))?,
-            size: self.size_in_bytes.and_then(|size| u64::try_from(size).ok()),
+            size: self.size_in_bytes,
         })
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RawMetadata {
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) partition_columns: Option<Vec<String>>,
-    pub(super) configuration: Option<BTreeMap<String, Option<String>>>,
-}
-
-impl RawMetadata {
-    pub(super) fn into_action(self) -> Action {
-        Action::Metadata(Metadata {
-            id: self.id,
-            name: self.name,
-            partition_columns: self.partition_columns.unwrap_or_default(),
-            configuration: self
-                .configuration
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?)))
-                .collect(),
-        })
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RawTxn {
-    pub(super) app_id: String,
-    pub(super) version: Option<i64>,
-}
-
-impl RawTxn {
-    pub(super) fn into_action(self) -> Action {
-        Action::Txn {
-            app_id: self.app_id,
-            version: self.version,
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct RawDomain {
-    pub(super) domain: String,
-    pub(super) configuration: Option<String>,
-    pub(super) removed: Option<bool>,
-}
-
-impl RawDomain {
-    pub(super) fn into_action(self) -> Action {
-        let removed = self.removed.unwrap_or(false);
-        Action::Domain {
-            domain: self.domain,
-            configuration: (!removed).then(|| self.configuration.unwrap_or_default()),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct RawCheckpointMetadata {
-    pub(super) version: Option<u64>,
-}
-
-impl RawCheckpointMetadata {
-    pub(super) fn into_action(self) -> Action {
-        Action::CheckpointMetadata {
-            version: self.version.map(crate::ids::Version),
-        }
-    }
-}
-
-/// Writers put what they like into a `commitInfo`, so each field is taken when it is what it should be.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RawCommitInfo {
-    operation: Option<Value>,
-    user_name: Option<Value>,
-    user_id: Option<Value>,
-    timestamp: Option<Value>,
-    in_commit_timestamp: Option<Value>,
-}
-
-impl RawCommitInfo {
-    pub(super) fn into_action(self) -> Action {
-        let text = |value: Option<Value>| Some(value?.as_str()?.to_owned());
-        let time = |value: Option<Value>| Timestamp::from_millisecond(value?.as_i64()?).ok();
-        Action::CommitInfo(CommitInfo {
-            operation: text(self.operation),
-            user: text(self.user_name).or_else(|| text(self.user_id)),
-            timestamp: time(self.timestamp),
-            in_commit_timestamp: time(self.in_commit_timestamp),
-        })
-    }
-}
-
-/// A value that must be written as a JSON object. Without it, serde would also take an array of the fields in order,
-/// and a damaged line could pass for another one.
 #[derive(Debug)]
-pub(super) struct Object<T>(pub(super) T);
+pub(super) struct RawProtocol {
+    pub(super) min_reader_version: Number,
+    pub(super) min_writer_version: Number,
+    pub(super) reader_features: Vec<String>,
+    pub(super) writer_features: Vec<String>,
+}
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfObject<T>(PhantomData<T>);
+impl RawProtocol {
+    pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
+        let field = "minReaderVersion";
+        let reader = origin.whole(&self.min_reader_version, field, || "protocol".to_owned())?;
+        let writer = self.min_writer_version.known();
+        Ok(Action::Protocol(Protocol {
+            min_reader_version: reader
+                .ok_or_else(|| origin.bad("protocol.minReaderVersion", "is missing"))?,
+            min_writer_version: writer
+                .and_then(|version| u32::try_from(version).ok())
+                .unwrap_or(0),
+            reader_features: self.reader_features,
+            writer_features: self.writer_features,
+        }))
+    }
+}
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfObject<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(OfObject(PhantomData))
+/// The action of a domain; its configuration is opaque.
+pub(super) fn domain(domain: String, configuration: Option<String>, removed: bool) -> Action {
+    Action::Domain {
+        domain,
+        configuration: (!removed).then(|| configuration.unwrap_or_default()),
     }
 }

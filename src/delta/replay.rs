@@ -34,6 +34,7 @@ const EXAMPLES: usize = 10;
 pub struct Replay {
     state: TableState,
     last: Option<Version>,
+    unnameable: Unnameable,
     events: Sorter<Event>,
     compared: Compared,
 }
@@ -90,6 +91,7 @@ impl TableState {
             | Action::Remove { .. }
             | Action::Cdc { .. }
             | Action::Sidecar { .. }
+            | Action::Unnameable { .. }
             | Action::CheckpointMetadata { .. } => {}
         }
     }
@@ -115,6 +117,7 @@ impl Replay {
         Ok(Self {
             state: TableState::default(),
             last: None,
+            unnameable: Unnameable::default(),
             events: Sorter::new(spill)?,
             compared: Compared::default(),
         })
@@ -156,6 +159,7 @@ impl Replay {
             }
             Action::Remove { .. }
             | Action::Cdc { .. }
+            | Action::Unnameable { .. }
             | Action::Sidecar { .. }
             | Action::Txn { .. }
             | Action::Domain { .. }
@@ -181,7 +185,7 @@ impl Replay {
     /// # Errors
     /// [`LogError::OutOfOrder`] after a newer version, [`LogError::Sort`].
     pub fn start(&mut self, version: Version, action: Action) -> Result<(), LogError> {
-        if matches!(action, Action::Remove { .. }) {
+        if matches!(action, Action::Remove { .. } | Action::Unnameable { .. }) {
             return Ok(());
         }
         self.commit(version, action)
@@ -224,6 +228,11 @@ impl Replay {
                 add: None,
                 compared: None,
             }),
+            Action::Unnameable { path } => {
+                self.unnameable.count += 1;
+                self.unnameable.first.get_or_insert(path);
+                Ok(())
+            }
             action @ (Action::Cdc { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)
@@ -276,8 +285,11 @@ impl Replay {
             open: None,
             ready: VecDeque::new(),
             last_live: None,
-            findings: ReplayFindings::default(),
             compared: self.compared,
+            findings: ReplayFindings {
+                unnameable: self.unnameable,
+                ..ReplayFindings::default()
+            },
         };
         Ok((self.state, files))
     }
@@ -343,6 +355,17 @@ pub struct ReplayFindings {
     pub disputed: u64,
     /// The first of them.
     pub disputed_example: Option<Location>,
+    /// Removes and change data whose paths no object can have.
+    pub unnameable: Unnameable,
+}
+
+/// Paths of the log that no object can have, and that were passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unnameable {
+    /// How many.
+    pub count: u64,
+    /// The first, as the log spells it.
+    pub first: Option<String>,
 }
 
 /// The live files of a [`Replay`], in order. Ends after the first error.

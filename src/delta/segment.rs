@@ -162,8 +162,30 @@ impl LogListing {
             Some(&last_before) if version.0 - last_before.0 > FAR => Err(LogError::FarFuture {
                 version,
                 last_before,
+                can_be_rebuilt: self.candidates(version).is_ok(),
             }),
             _ => Ok(version),
+        }
+    }
+
+    /// As [`LogListing::newest`], where a version that stands alone may be known: `held` is one of which there is a
+    /// snapshot, and `accepted` what the owner calls the newest, the lone one or the one before it.
+    ///
+    /// # Errors
+    /// As [`LogListing::newest`].
+    pub fn tip(
+        &self,
+        accepted: Option<Version>,
+        held: Option<Version>,
+    ) -> Result<Version, LogError> {
+        match self.newest() {
+            Err(LogError::FarFuture { version, .. }) if accepted.or(held) == Some(version) => {
+                Ok(version)
+            }
+            Err(LogError::FarFuture { last_before, .. }) if accepted == Some(last_before) => {
+                Ok(last_before)
+            }
+            found => found,
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::Error;
-use crate::delta::LogError;
+use self::log::{Known, log_hint};
+use super::{Error, HeldSnapshot};
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::{SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
+
+mod log;
 
 impl Error {
     /// Something to do: the next command or setting.
@@ -17,7 +19,12 @@ impl Error {
         let hint = match self {
             Self::Store(error) => store_hint(error).into(),
             Self::Format(error) => format_hint(error),
-            Self::Log(error) => log_hint(error).into(),
+            Self::Log(error) => log_hint(error, Known::Nothing),
+            Self::LogUnreadable {
+                table,
+                held,
+                source,
+            } => log_hint(source, Known::Newest(table, held.as_ref())),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
             Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
@@ -102,9 +109,7 @@ impl Error {
                 "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore`"
                     .into()
             }
-            Self::SourceFileMissing { table, .. } => {
-                format!("`deltavault restore {table} --heal` puts back what the vault holds")
-            }
+            Self::SourceFileMissing { table, held, .. } => missing_hint(table, held.as_ref()),
             Self::SourceArchived { .. } => {
                 "thaw them at the source (`aws s3api restore-object`) and run the same command again: what could be \
                  read is not copied twice"
@@ -118,8 +123,9 @@ impl Error {
                 "run the same command again: it goes on where this one ended, at the newest version by then".into()
             }
             Self::SourceFileSize { .. } => {
-                "the file was damaged or overwritten: bring it back with `deltavault restore`, or commit a new \
-                 version without it"
+                "its writer logged a wrong size, or the file was changed since: rewrite it (OPTIMIZE does, where the \
+                 rows can be read), or commit a version without it, and run again; `deltavault snapshots` lists what \
+                 the vault holds of before"
                     .into()
             }
             Self::AlreadyAVault { .. } => {
@@ -171,6 +177,18 @@ impl Error {
     }
 }
 
+fn missing_hint(table: &str, held: Option<&HeldSnapshot>) -> String {
+    let otherwise = "from another copy or an older object version, or take them out of the table (`FSCK REPAIR TABLE`; in \
+                     Python `DeltaTable.repair()`), and run again";
+    if held.is_some() {
+        format!(
+            "`deltavault restore {table} --heal` puts back those that the vault holds; bring others back {otherwise}"
+        )
+    } else {
+        format!("the vault holds no snapshot of {table} yet: bring them back {otherwise}")
+    }
+}
+
 fn pruned_hint(nearest: &[(SnapshotId, Version, Timestamp)]) -> String {
     let named: Vec<String> = nearest
         .iter()
@@ -200,40 +218,6 @@ fn format_hint(error: &FormatError) -> String {
         | FormatError::TooLarge { .. }
         | FormatError::Invalid { .. } => {
             "`deltavault verify --read all` names everything that is damaged".into()
-        }
-    }
-}
-
-fn log_hint(error: &LogError) -> &'static str {
-    match error {
-        LogError::NoLog { .. } => {
-            "name the table's root folder, the one that holds _delta_log/; if it was dropped, `deltavault restore`"
-        }
-        LogError::NoSuchVersion { .. } => "choose a version that the log has",
-        LogError::FarFuture { .. } => {
-            "if somebody's mistake put it there, remove the stray files from _delta_log/ and run again"
-        }
-        LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => {
-            "use a deltavault that knows it: a copy made without understanding it could miss files"
-        }
-        LogError::Sort(_) | LogError::Read { .. } => {
-            "check the disk of the temporary folder, and run the same command again"
-        }
-        LogError::Gap { .. }
-        | LogError::TornCheckpoint { .. }
-        | LogError::NoProtocol { .. }
-        | LogError::NoMetadata { .. }
-        | LogError::BadJson { .. }
-        | LogError::NotUtf8 { .. }
-        | LogError::LineTooLong { .. }
-        | LogError::CheckpointUnreadable { .. }
-        | LogError::MissingColumn { .. }
-        | LogError::MissingSidecar { .. }
-        | LogError::MissingSize { .. }
-        | LogError::BadVector { .. }
-        | LogError::Path { .. }
-        | LogError::OutOfOrder { .. } => {
-            "the table is damaged at its source: restore it from an earlier snapshot, or repair its log"
         }
     }
 }
@@ -344,6 +328,9 @@ fn store_hint(error: &StoreError) -> &'static str {
         }
         StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",
         StoreErrorKind::Unsupported { .. } if in_folder => "choose another file system for this",
+        StoreErrorKind::Unsupported { .. } if !error.uri.starts_with("s3:") => {
+            "deltavault reads folders and S3: a table whose log names files elsewhere cannot be held"
+        }
         StoreErrorKind::Unsupported { .. } => {
             "check the endpoint, and the settings under [source] and [vault] in the configuration"
         }
@@ -372,6 +359,28 @@ fn one_of<T: ToString>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Digest;
+
+    #[test]
+    fn missing_files_come_back_from_the_vault_only_where_it_holds_the_table() {
+        let hint = |held| {
+            let error = Error::SourceFileMissing {
+                table: "orders".into(),
+                version: Version(3),
+                files: vec!["a".into()],
+                held,
+            };
+            error.hint().unwrap()
+        };
+        let held = HeldSnapshot {
+            id: SnapshotId(Digest::of(b"x")),
+            version: Version(2),
+        };
+        assert!(hint(Some(held)).contains("`deltavault restore orders --heal`"));
+        let first = hint(None);
+        assert!(first.contains("holds no snapshot of orders"), "{first}");
+        assert!(!first.contains("deltavault restore"), "{first}");
+    }
 
     #[test]
     fn long_lists_in_hints_are_cut_with_their_rest_counted() {

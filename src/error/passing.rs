@@ -65,6 +65,7 @@ mod tests {
             table: "orders".to_owned(),
             version: crate::ids::Version(7),
             files: vec!["a.parquet".to_owned()],
+            held: None,
         };
         assert!(!gone.is_passing());
         assert!(!Error::Interrupted.is_passing());

@@ -233,11 +233,13 @@ impl Need {
 
     /// Whether an entry under the same name is this file.
     pub fn is_held_by(&self, entry: &Entry) -> bool {
+        // A data file may have been rewritten under its name, which only its time tells. Without one it is read again
+        // as long as a live version needs it; one that only older versions need may be nowhere but in the vault.
+        let told_by_time = self.kind == EntryKind::Data && self.required;
         entry.kind == self.kind
             && self.size.is_none_or(|size| size == entry.size)
-            && self
-                .modification_time
-                .is_none_or(|time| entry.modification_time == Some(time))
+            && (entry.modification_time == self.modification_time)
+            && (self.modification_time.is_some() || !told_by_time)
             // It may be there again; and if not, the versions that it spoils have to be counted again.
             && entry.placement != Placement::Absent {}
     }
@@ -300,7 +302,7 @@ pub fn data_needs<E>(
             kind: EntryKind::Data,
             absolute: false,
             size: Some(first.add.size),
-            modification_time: Some(first.add.modification_time),
+            modification_time: first.add.modification_time,
             rows: first.add.rows,
             live: Vec::new(),
             vectors: Vec::new(),
@@ -333,7 +335,7 @@ fn take_in(need: &mut Need, file: LiveFile) {
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
-        need.modification_time = Some(file.add.modification_time);
+        need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
         need.required = true;
         need.live.push(LiveUse { dv: file.add.dv });

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use self::attempt::{Attempt, Planned};
 use super::{LedgerView, PageCache, Vault};
 use crate::delta::segment::LogListing;
-use crate::error::Error;
+use crate::error::{Error, HeldSnapshot};
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{Record, Scope, TableKey, Trigger};
@@ -85,6 +85,8 @@ pub struct SnapshotRequest {
     pub tool: String,
     /// Snapshots on which nothing may be built from now on.
     pub distrust: Vec<SnapshotId>,
+    /// The version that the owner calls the newest, where one stands alone far above the rest.
+    pub accept_tip: Option<Version>,
 }
 
 impl SnapshotRequest {
@@ -249,7 +251,7 @@ impl Snapshotter {
         let planned = this
             .attempt_plan(source, request, &view, &terms, &avoid)
             .await;
-        let planned = planned.map_err(|failure| failure.into_error(request))?;
+        let planned = planned.map_err(|failure| failure.into_error(request, held_by(&view)))?;
         let commitment = match &planned {
             Attempt::Unchanged(_, past) => {
                 let terms = terms.clone().on(Some(past));
@@ -258,7 +260,8 @@ impl Snapshotter {
             }
             Attempt::Planned(planned) => this.commitment_of(planned).await,
         };
-        let commitment = commitment.map_err(|failure| failure.into_error(request))?;
+        let commitment =
+            commitment.map_err(|failure| failure.into_error(request, held_by(&view)))?;
         let (chosen, days) = (terms.chosen.clone(), terms.days());
         match planned {
             Attempt::Unchanged(pinned, past) => Ok(SnapshotPlan {
@@ -319,6 +322,7 @@ impl Snapshotter {
         let (this, _pages) = self.for_one_run()?;
         let mut journals = 0;
         let mut last = None;
+        let mut held = None;
         let mut avoid = Avoid::default();
         let mut request = request.clone();
         let (first, begun) = (request.now, Instant::now());
@@ -326,6 +330,7 @@ impl Snapshotter {
             request.now = later(first, begun);
             let view = this.vault.head(&request.key, &request.distrust).await?;
             request = named(request, &view);
+            held = held_by(&view);
             let attempt = this.attempt(source, &request, &view, &avoid, &mut journals);
             // All of a run is in it: too much for the stack of whoever waits.
             let failure = match Box::pin(attempt).await {
@@ -350,7 +355,7 @@ impl Snapshotter {
                     avoid.manifests.push(*manifest);
                 }
                 Failure::Error(_) | Failure::Archived { .. } | Failure::Limit { .. } => {
-                    return Err(failure.into_error(&request));
+                    return Err(failure.into_error(&request, held));
                 }
                 Failure::Outlived => {
                     self.progress.note(
@@ -362,8 +367,8 @@ impl Snapshotter {
                         .note(&format!("{file} changed while it was read; pinning again"));
                 }
                 Failure::Vanished { version, files } => {
-                    if self.newest(source).await? <= *version {
-                        return Err(failure.into_error(&request));
+                    if self.newest(source, *version).await? <= *version {
+                        return Err(failure.into_error(&request, held));
                     }
                     self.progress.note(&format!(
                         "{} files of version {version} vanished; pinning a newer version",
@@ -373,7 +378,9 @@ impl Snapshotter {
             }
             last = Some(failure);
         }
-        Err(last.map_or(Error::Interrupted, |failure| failure.into_error(&request)))
+        Err(last.map_or(Error::Interrupted, |failure| {
+            failure.into_error(&request, held)
+        }))
     }
 
     /// Itself, with a place where the pages that this run reads wait for being read again: each is asked for once.
@@ -388,9 +395,10 @@ impl Snapshotter {
         Ok((this, scratch))
     }
 
-    async fn newest(&self, source: &Source) -> Result<Version, Error> {
+    /// The newest version by now, where `taken` was the newest.
+    async fn newest(&self, source: &Source, taken: Version) -> Result<Version, Error> {
         let listing = LogListing::new(source.list_log(None).await?);
-        Ok(listing.newest()?)
+        Ok(listing.tip(Some(taken), None)?)
     }
 
     async fn attempt(
@@ -447,10 +455,24 @@ fn named(mut request: SnapshotRequest, view: &LedgerView) -> SnapshotRequest {
     request
 }
 
+/// The newest snapshot of a table.
+fn held_by(view: &LedgerView) -> Option<HeldSnapshot> {
+    let link = view.head.link.as_ref()?;
+    Some(HeldSnapshot {
+        id: link.id,
+        version: link.record()?.version,
+    })
+}
+
 impl Failure {
-    fn into_error(self, request: &SnapshotRequest) -> Error {
+    fn into_error(self, request: &SnapshotRequest, held: Option<HeldSnapshot>) -> Error {
         let table = request.table.name.clone();
         match self {
+            Self::Error(Error::Log(source)) if source.is_about_log() => Error::LogUnreadable {
+                table,
+                held,
+                source: Box::new(source),
+            },
             Self::Error(error) => error,
             Self::Moved { file } => Error::SourceMoving { table, file },
             Self::Outlived => Error::TookTooLong { table },
@@ -462,6 +484,7 @@ impl Failure {
                 table,
                 version,
                 files,
+                held,
             },
             Self::Archived { version, files } => Error::SourceArchived {
                 table,

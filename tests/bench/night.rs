@@ -290,6 +290,7 @@ async fn snapshot(
         principal: "bench".to_owned(),
         tool: "bench".to_owned(),
         distrust: Vec::new(),
+        accept_tip: None,
     };
     let outside = Arc::new(|uri: &str| {
         let kind = StoreErrorKind::Unsupported {

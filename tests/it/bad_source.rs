@@ -9,15 +9,19 @@ use deltalake::arrow::record_batch::RecordBatch;
 use deltalake::parquet::arrow::ArrowWriter;
 use deltavault::Error;
 use deltavault::delta::LogError;
-use deltavault::delta::commit::LINE_LIMIT;
+use deltavault::delta::commit::VALUE_LIMIT;
 use deltavault::error::ExitCode;
-use deltavault::store::RestoreStore;
+use deltavault::ids::Version;
 use deltavault::store::local::LocalStore;
+use deltavault::store::memory::MemoryStore;
+use deltavault::store::{ReadStore, RestoreStore};
+use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
 use serde_json::json;
 
-use super::support::scene::{Scene, assert_says};
+use super::support::fault_store::FaultStore;
+use super::support::scene::{Scene, assert_says, take_as, take_from};
 use super::support::table::Table;
-use super::support::world::{files, init, take};
+use super::support::world::{files, hours_later, init, request, take};
 
 /// The name of a version's commit.
 fn commit(version: u64) -> String {
@@ -75,7 +79,7 @@ async fn a_gap_is_refused_and_the_first_missing_commit_named() {
             &["version 5 cannot be rebuilt", "commit 4 is missing"],
         )
         .await;
-    assert!(matches!(error, Error::Log(LogError::Gap { .. })));
+    assert!(matches!(error.about_log(), Some(LogError::Gap { .. })));
 
     // Filled again, the same command finishes.
     scene
@@ -86,20 +90,101 @@ async fn a_gap_is_refused_and_the_first_missing_commit_named() {
     assert_eq!(done.record.version.0, 5);
 }
 
+/// Takes a snapshot of a table whose owner calls `tip` its newest version.
+async fn take_tip(scene: &Scene, hours: i64, tip: u64) -> Result<SnapshotDone, Error> {
+    let request = SnapshotRequest {
+        accept_tip: Some(Version(tip)),
+        ..request(scene.live.uri(), hours)
+    };
+    take_as(&scene.live, &scene.vault, &scene.elsewhere, &request).await
+}
+
 #[tokio::test]
-async fn a_lone_version_far_in_the_future_is_refused() {
-    let scene = Scene::set().await;
+async fn a_lone_commit_far_in_the_future_is_asked_about_and_can_be_passed_over() {
+    let mut scene = Scene::set().await;
     scene
         .table
         .put(&commit(9_999_999), b"{\"commitInfo\":{}}\n".to_vec())
         .await;
-    let error = scene
-        .refuses(
-            ExitCode::Failed,
-            &["9999999 stands alone", "before it is 2"],
-        )
-        .await;
-    assert!(error.hint().unwrap().contains("_delta_log/"));
+    let lone = &["9999999 stands alone", "before it is 2"];
+    let error = scene.refuses(ExitCode::OwnerMustChoose, lone).await;
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("--accept-tip 2"), "{hint}");
+    assert!(!hint.contains("--accept-tip 9999999"), "{hint}");
+    let done = take_tip(&scene, 25, 2).await.unwrap();
+    assert_eq!(done.record.version, Version(2));
+
+    // What was accepted was one version: the next night asks again.
+    scene.table.append(1, 10).await;
+    let lone = &["9999999 stands alone", "before it is 3"];
+    let error = scene.take(26).await.unwrap_err();
+    assert_says(&error, ExitCode::OwnerMustChoose, lone);
+    let error = take_tip(&scene, 26, 2).await.unwrap_err();
+    assert_says(&error, ExitCode::OwnerMustChoose, lone);
+    // Nothing leads up to the lone one, whoever says so.
+    let error = take_tip(&scene, 26, 9_999_999).await.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Failed);
+    assert!(matches!(error.about_log(), Some(LogError::Gap { .. })));
+    let done = take_tip(&scene, 27, 3).await.unwrap();
+    assert_eq!(done.record.version, Version(3));
+    scene.table.remove(&commit(9_999_999)).await;
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn a_lone_checkpoint_far_above_leftovers_is_asked_about_and_held() {
+    let mut scene = Scene::set().await;
+    scene.table.next = 300;
+    scene.table.append(2, 10).await;
+    scene.table.checkpoint().await;
+    let lone = &["300 stands alone", "before it is 2"];
+    let error = scene.refuses(ExitCode::OwnerMustChoose, lone).await;
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("--accept-tip 300;") && hint.contains("--accept-tip 2"),
+        "{hint}"
+    );
+    let done = take_tip(&scene, 25, 300).await.unwrap();
+    assert_eq!(done.record.version, Version(300));
+    scene.is_exact(&done).await;
+    // From then on the vault knows it.
+    assert_eq!(scene.take(26).await.unwrap().record.version, Version(300));
+    scene.table.append(1, 10).await;
+    let done = scene.take(27).await.unwrap();
+    assert_eq!(done.record.version, Version(301));
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn hints_name_a_snapshot_only_where_the_vault_holds_one() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, 10).await;
+    rewrite(&scene.table, &commit(3), "{\"add\":{\"path\":").await;
+    let says = &["the log of", "3.json line 1 is not an action"];
+    let error = scene.refuses(ExitCode::Failed, says).await;
+    let hint = error.hint().unwrap();
+    let named = format!("--snapshot {}", scene.first.id.short());
+    assert!(
+        hint.contains(&named) && hint.contains("version 2"),
+        "{hint}"
+    );
+
+    let vault = FaultStore::new(MemoryStore::without_locks("s3://vault"));
+    vault.inner().set_now(hours_later(24));
+    init(&vault).await;
+    let taken = take_from(&scene.live, &vault, &scene.elsewhere, 24).await;
+    let hint = taken.unwrap_err().hint().unwrap();
+    assert!(hint.contains("holds no snapshot"), "{hint}");
+    assert!(!hint.contains("deltavault restore"), "{hint}");
+
+    // The same for files that are gone.
+    rewrite(&scene.table, &commit(3), "{\"commitInfo\":{}}\n").await;
+    let name = scene.table.live.keys().next().unwrap();
+    scene.table.remove(name).await;
+    let taken = take_from(&scene.live, &vault, &scene.elsewhere, 24).await;
+    let hint = taken.unwrap_err().hint().unwrap();
+    assert!(hint.contains("holds no snapshot"), "{hint}");
+    assert!(!hint.contains("deltavault restore"), "{hint}");
 }
 
 #[tokio::test]
@@ -137,7 +222,10 @@ async fn a_torn_checkpoint_is_passed_over_where_there_is_another_way() {
             &["version 2", "1 of 2 parts of checkpoint 1 are there"],
         )
         .await;
-    assert!(matches!(error, Error::Log(LogError::TornCheckpoint { .. })));
+    assert!(matches!(
+        error.about_log(),
+        Some(LogError::TornCheckpoint { .. })
+    ));
 }
 
 #[tokio::test]
@@ -158,7 +246,7 @@ async fn commits_that_cannot_be_read_are_refused_with_file_and_line() {
         (b"[]\n".to_vec(), &["3.json line 1 is not an action"]),
         (
             b"{\"add\":{\"path\":\"part=0/x\",\"modificationTime\":1}}\n".to_vec(),
-            &["3.json gives no size for part=0/x"],
+            &["3.json line 1 gives no size for part=0/x"],
         ),
     ];
     for (bytes, says) in cases {
@@ -170,8 +258,8 @@ async fn commits_that_cannot_be_read_are_refused_with_file_and_line() {
     scene.is_exact(&done).await;
 }
 
-/// The line is as long as makes it be refused and no longer: a longer one is spooled to disk before it is looked
-/// at, and read no further than the limit.
+/// The action is as long as makes it be refused and no longer: a longer one is spooled to disk before it is looked
+/// at, and read no further than the limit. What it is full of is no text, which is said first.
 #[tokio::test]
 async fn a_commit_of_one_endless_line_is_refused_without_taking_it_into_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,14 +274,14 @@ async fn a_commit_of_one_endless_line_is_refused_without_taking_it_into_memory()
 
     let mut file = fs::File::create(path.join(commit(2))).unwrap();
     file.write_all(b"{\"commitInfo\":\"").unwrap();
-    file.seek(SeekFrom::Start(LINE_LIMIT + 2)).unwrap();
+    file.seek(SeekFrom::Start(VALUE_LIMIT + 2)).unwrap();
     file.write_all(b"\"}\n").unwrap();
     drop(file);
     let error = take(vault.clone(), &path, 24).await.unwrap_err();
     assert_says(
         &error,
         ExitCode::Failed,
-        &["2.json line 1 is longer than 67108864 bytes"],
+        &["2.json line 1 is not an action: control character"],
     );
     fs::remove_file(path.join(commit(2))).unwrap();
     assert_eq!(files(&path), before);
@@ -267,7 +355,7 @@ async fn an_unknown_reader_feature_is_refused_by_name() {
             &["unknown reader features: adaptiveMetadata"],
         )
         .await;
-    assert!(error.hint().unwrap().contains("a deltavault that knows it"));
+    assert!(error.hint().unwrap().contains("use one that knows it"));
 
     let mut scene = Scene::set().await;
     let protocol = json!({"protocol": {"minReaderVersion": 4, "minWriterVersion": 7}});

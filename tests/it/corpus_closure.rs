@@ -141,7 +141,7 @@ impl Mismatches {
 struct Closure {
     needed: BTreeSet<String>,
     files: Vec<LiveFile>,
-    cdc: Vec<(Version, Location, u64)>,
+    cdc: Vec<(Version, Location, Option<u64>)>,
     state: TableState,
     findings: ReplayFindings,
 }

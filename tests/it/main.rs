@@ -43,6 +43,7 @@ mod look;
 mod lost_output;
 mod model;
 mod odd_logs;
+mod odd_values;
 mod one_truth;
 mod proof;
 mod prune;

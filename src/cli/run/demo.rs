@@ -61,6 +61,7 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
             clock: *clock,
             set: None,
             distrust: BTreeMap::new(),
+            accept_tip: None,
         };
         let done = taker.take(&taker.job(&take, &run, &config).await?).await?;
         Ok(Taken {

@@ -8,7 +8,7 @@ use deltavault::delta::LogError;
 use deltavault::format::ledger::{Bodies, resolve_prefix};
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
-use deltavault::ids::{Id128, SnapshotId, Timestamp};
+use deltavault::ids::{Id128, SnapshotId, Timestamp, Version};
 use deltavault::plan::price::{Commitment, Prices};
 use deltavault::plan::retention::{self, Ask};
 use deltavault::plan::snapshot::Going;
@@ -65,6 +65,8 @@ pub(super) struct Run {
     pub(super) set: Option<Id128>,
     /// Snapshots to build nothing on, by table.
     pub(super) distrust: BTreeMap<TableKey, Vec<SnapshotId>>,
+    /// The version that the owner calls the newest.
+    pub(super) accept_tip: Option<Version>,
 }
 
 /// Takes the snapshots, or says what they would be.
@@ -94,6 +96,7 @@ pub(super) async fn snapshot(
         clock: context.clock,
         set: (request.tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
         distrust: taker.distrusted(&request).await?,
+        accept_tip: request.accept_tip,
     };
     let Context { config, output, .. } = context;
     let config = &*config;
@@ -240,6 +243,7 @@ impl Taker {
             set: run.set,
             principal: who::principal(),
             tool: who::tool(),
+            accept_tip: run.accept_tip,
         };
         let source = stores.source(&root);
         Ok(Job { source, request })

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::arrow::array::{
-    Array as _, ArrayRef, Int32Array, Int64Array, LargeStringArray, ListArray, MapArray,
-    StringArray, StructArray, new_null_array,
+    Array as _, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, LargeStringArray, ListArray, MapArray,
+    StringArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, UInt64Array, new_null_array,
 };
 use deltalake::arrow::buffer::{NullBuffer, OffsetBuffer};
 use deltalake::arrow::datatypes::{DataType, Field, Fields};
 use deltalake::parquet::arrow::ArrowWriter;
 
 use super::*;
-use crate::delta::{Add, Metadata};
+use crate::delta::{Add, Metadata, Protocol};
 use crate::ids::{Location, Version};
 
 fn text<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
@@ -332,11 +334,157 @@ fn files_without_path_or_size_are_refused() {
         refusal(add(vec![("path", path())])),
         "checkpoint c.parquet has no column add.size"
     );
-    for size in [None, Some(-1)] {
-        assert_eq!(
-            refusal(add(vec![("path", path()), ("size", number([size]))])),
-            "c.parquet gives no size for a"
+    let of_size = |size| refusal(add(vec![("path", path()), ("size", size)]));
+    assert_eq!(of_size(number([None])), "c.parquet gives no size for a");
+    let odd: [(ArrayRef, &str); 7] = [
+        (number([Some(-1)]), "-1"),
+        (Arc::new(Float64Array::from(vec![100.5])), "100.5"),
+        (Arc::new(Float64Array::from(vec![f64::NAN])), "NaN"),
+        (
+            Arc::new(UInt64Array::from(vec![u64::MAX])),
+            "18446744073709551615",
+        ),
+        (text([Some("soon")]), "soon"),
+        (Arc::new(BooleanArray::from(vec![true])), "Boolean"),
+        (fields(vec![("x", number([Some(1)]))], None), "Struct"),
+    ];
+    for (size, value) in odd {
+        let error = of_size(size);
+        let says = format!("c.parquet gives size of a as {value}");
+        assert!(error.starts_with(&says), "{error}");
+        assert!(error.ends_with(": not a whole number in range"), "{error}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_taken_from_columns_of_any_type() {
+    let decimal = Decimal128Array::from(vec![10_000, 20_000]);
+    let sizes: [ArrayRef; 7] = [
+        Arc::new(Float64Array::from(vec![100.0, 200.0])),
+        Arc::new(Float32Array::from(vec![100.0, 200.0])),
+        Arc::new(decimal.with_precision_and_scale(20, 2).unwrap()),
+        text([Some("100"), Some("2e2")]),
+        Arc::new(BinaryArray::from(vec![&b"100"[..], b"200.0"])),
+        Arc::new(UInt64Array::from(vec![100, 200])),
+        Arc::new(Int16Array::from(vec![100, 200])),
+    ];
+    for size in sizes {
+        let vector = fields(
+            vec![
+                ("storageType", text([Some("p"), Some("")])),
+                ("pathOrInlineDv", text([Some("s3://x/dv"), Some("")])),
+                ("offset", size.clone()),
+                ("sizeInBytes", size.clone()),
+                ("cardinality", size.clone()),
+            ],
+            None,
         );
+        let add = vec![
+            ("path", text([Some("a"), Some("b")])),
+            ("size", size.clone()),
+            ("deletionVector", vector),
+        ];
+        let bytes = parquet(vec![("add", fields(add, None))]);
+        let adds = adds(read_all(bytes, Wants::State).unwrap().1);
+        let dv = adds[0].dv.as_ref().unwrap();
+        assert_eq!((adds[0].size, adds[1].size), (100, 200), "{size:?}");
+        assert_eq!((dv.id.as_str(), dv.size), ("ps3://x/dv@100", 100));
+        assert_eq!(adds[1].dv, None, "an empty storage type and path are none");
+    }
+}
+
+#[test]
+fn times_are_milliseconds_whatever_the_column_is() {
+    const DAY: i64 = 86_400_000;
+    let times: [ArrayRef; 6] = [
+        number([Some(DAY)]),
+        Arc::new(TimestampMicrosecondArray::from(vec![DAY * 1000])),
+        Arc::new(TimestampNanosecondArray::from(vec![DAY * 1_000_000]).with_timezone("UTC")),
+        Arc::new(TimestampMillisecondArray::from(vec![DAY])),
+        Arc::new(Float64Array::from(vec![86_400_000.0])),
+        Arc::new(Date32Array::from(vec![1])),
+    ];
+    let read = |time: ArrayRef| {
+        let add = vec![
+            ("path", text([Some("a")])),
+            ("size", number([Some(1)])),
+            ("modificationTime", time),
+        ];
+        let bytes = parquet(vec![("add", fields(add, None))]);
+        adds(read_all(bytes, Wants::State).unwrap().1)[0].modification_time
+    };
+    for time in times {
+        assert_eq!(read(time.clone()), Some(DAY), "{time:?}");
+    }
+    for odd in [
+        text([Some("soon")]),
+        fields(vec![("x", number([Some(1)]))], None),
+        number([None]),
+    ] {
+        assert_eq!(read(odd.clone()), None, "{odd:?}");
+    }
+}
+
+#[test]
+fn columns_that_decide_about_no_file_may_be_of_any_type() {
+    let odd: [ArrayRef; 5] = [
+        number([Some(1)]),
+        text([Some("x")]),
+        fields(vec![("x", number([Some(1)]))], None),
+        Arc::new(Float64Array::from(vec![1.5])),
+        Arc::new(BinaryArray::from(vec![&b"\xff"[..]])),
+    ];
+    for odd in odd {
+        let add = vec![
+            ("path", text([Some("a")])),
+            ("size", number([Some(1)])),
+            ("stats", odd.clone()),
+            ("stats_parsed", odd.clone()),
+            ("modificationTime", odd.clone()),
+            ("tags", odd.clone()),
+        ];
+        let metadata = vec![
+            ("id", text([Some("x")])),
+            ("name", odd.clone()),
+            ("partitionColumns", odd.clone()),
+            ("configuration", odd.clone()),
+        ];
+        let protocol = vec![
+            ("minReaderVersion", number([Some(1)])),
+            ("minWriterVersion", odd.clone()),
+            ("writerFeatures", odd.clone()),
+        ];
+        let txn = vec![("appId", text([Some("t")])), ("version", odd.clone())];
+        let domain = vec![
+            ("domain", text([Some("d")])),
+            ("configuration", odd.clone()),
+            ("removed", odd.clone()),
+        ];
+        let sidecar = vec![("path", text([Some("s")])), ("sizeInBytes", odd.clone())];
+        let bytes = parquet(vec![
+            ("add", fields(add, None)),
+            ("metaData", fields(metadata, None)),
+            ("protocol", fields(protocol, None)),
+            ("txn", fields(txn, None)),
+            ("domainMetadata", fields(domain, None)),
+            (
+                "checkpointMetadata",
+                fields(vec![("version", odd.clone())], None),
+            ),
+            ("sidecar", fields(sidecar, None)),
+        ]);
+        let (_, actions) = read_all(bytes, Wants::State).unwrap();
+        assert!(actions.len() >= 6, "{odd:?}: {actions:?}");
+        // What should be structs and are none.
+        let add = vec![("path", text([Some("a")])), ("size", number([Some(1)]))];
+        let bytes = parquet(vec![
+            ("add", fields(add, None)),
+            ("txn", odd.clone()),
+            ("domainMetadata", odd.clone()),
+            ("checkpointMetadata", odd.clone()),
+            ("commitInfo", odd),
+        ]);
+        assert_eq!(read_all(bytes, Wants::State).unwrap().1.len(), 1);
     }
 }
 
@@ -347,7 +495,10 @@ fn columns_of_the_wrong_shape_are_refused() {
         vec![(
             "add",
             fields(
-                vec![("path", number([Some(1)])), ("size", text([Some("x")]))],
+                vec![
+                    ("path", fields(vec![("x", size())], None)),
+                    ("size", size()),
+                ],
                 None,
             ),
         )],
@@ -358,18 +509,11 @@ fn columns_of_the_wrong_shape_are_refused() {
             ),
             (
                 "protocol",
-                fields(vec![("minReaderVersion", number([Some(-1)]))], None),
-            ),
-        ],
-        vec![
-            (
-                "add",
-                fields(vec![("path", text([Some("a")])), ("size", size())], None),
-            ),
-            (
-                "metaData",
                 fields(
-                    vec![("id", text([Some("x")])), ("configuration", size())],
+                    vec![
+                        ("minReaderVersion", number([Some(3)])),
+                        ("readerFeatures", text([Some("deletionVectors")])),
+                    ],
                     None,
                 ),
             ),
@@ -381,6 +525,13 @@ fn columns_of_the_wrong_shape_are_refused() {
             "{error}"
         );
     }
+    let path = || text([Some("a")]);
+    let add = fields(vec![("path", path()), ("size", size())], None);
+    let protocol = fields(vec![("minReaderVersion", number([Some(-1)]))], None);
+    assert_eq!(
+        refusal(vec![("add", add), ("protocol", protocol)]),
+        "c.parquet gives minReaderVersion of protocol as -1: not a whole number in range"
+    );
     // A column that should be a struct has none of the fields that are asked for.
     assert_eq!(
         refusal(vec![("add", size())]),

@@ -54,8 +54,8 @@ pub(super) struct AddBody {
     pub(super) absolute: bool,
     #[serde(rename = "s")]
     pub(super) size: u64,
-    #[serde(rename = "m")]
-    pub(super) modification_time: i64,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(super) modification_time: Option<i64>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<u64>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]

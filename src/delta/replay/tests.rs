@@ -157,7 +157,7 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
         file: Location::Inside("c".parse().unwrap()),
         size: 1,
         absolute: false,
-        modification_time: 0,
+        modification_time: None,
         rows: None,
         dv: None,
     };
@@ -169,6 +169,18 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
     let (_, mut files) = replay.finish_with_history().unwrap();
     assert_eq!(spelt(&mut files), ["a@10 7..", "b@10 7..8", "c@1 3.."]);
     assert_eq!(*files.findings(), ReplayFindings::default());
+}
+
+#[test]
+fn paths_that_no_object_can_have_are_counted_and_change_nothing() {
+    let odd = r#"{"remove":{"path":"caf%E9"}}{"cdc":{"path":"%FF"}}"#;
+    let (_, mut files) = replay(&[&add("a"), odd]).finish().unwrap();
+    assert_eq!(spelt(&mut files), ["a@10 0.."]);
+    let expected = Unnameable {
+        count: 2,
+        first: Some("caf%E9".to_owned()),
+    };
+    assert_eq!(files.findings().unnameable, expected);
 }
 
 #[test]

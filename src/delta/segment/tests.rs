@@ -240,11 +240,42 @@ fn lone_version_far_past_the_rest_is_not_taken_for_the_newest() {
         error.to_string(),
         "the newest version 9999 stands alone, the one before it is 13"
     );
+    for (files, can) in [("0 1 9999 c9999", true), ("0 1 9999", false)] {
+        let error = listing(files).newest().unwrap_err();
+        assert!(
+            matches!(error, LogError::FarFuture { can_be_rebuilt, .. } if can_be_rebuilt == can),
+            "{files}: {error}"
+        );
+    }
     // Asked for by number it is the owner's word.
     assert_eq!(
         ways(&listing("0 1 9999 c9999"), 9999).unwrap(),
         ["Classic 9999 x1:"]
     );
+}
+
+#[test]
+fn a_lone_version_is_the_tip_where_it_is_held_or_accepted() {
+    for (files, accepted, held, expected) in [
+        ("0 1 9999 c9999", None, None, None),
+        ("0 1 9999 c9999", Some(9999), None, Some(9999)),
+        ("0 1 9999 c9999", Some(1), None, Some(1)),
+        ("0 1 9999 c9999", Some(0), None, None),
+        ("0 1 9999 c9999", Some(5000), Some(9999), None),
+        ("0 1 9999 c9999", None, Some(9999), Some(9999)),
+        // What is held is no word about which one is right.
+        ("0 1 9999 c9999", None, Some(1), None),
+        ("0 1 9999 c9999", Some(1), Some(9999), Some(1)),
+        // Nothing to accept.
+        ("0 1 2", Some(1), Some(0), Some(2)),
+    ] {
+        let tip = listing(files).tip(accepted.map(Version), held.map(Version));
+        assert_eq!(
+            tip.ok().map(|version| version.0),
+            expected,
+            "{files} {accepted:?} {held:?}"
+        );
+    }
 }
 
 #[test]

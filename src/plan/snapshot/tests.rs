@@ -204,7 +204,7 @@ fn live(name: &str, dv: Option<&str>, until: Option<u64>) -> LiveFile {
             file: location(name),
             absolute: false,
             size: 100,
-            modification_time: 1,
+            modification_time: Some(1),
             rows: Some(10),
             dv,
         },
@@ -281,6 +281,27 @@ fn a_file_is_known_only_with_the_same_path_size_and_time() {
         placement: Placement::Absent {},
         ..entry
     }));
+}
+
+#[test]
+fn a_file_whose_time_is_not_known_is_read_again_while_a_live_version_needs_it() {
+    let entry = Entry {
+        size: 100,
+        modification_time: None,
+        ..samples::data_entry("a", None)
+    };
+    let known = |kind, required| {
+        let entry = Entry {
+            kind,
+            ..entry.clone()
+        };
+        let need = Need::plain(location("a"), kind, Some(100), required);
+        matches!(match_need(need, &[entry]), Matched::Known(_))
+    };
+    assert!(!known(EntryKind::Data, true));
+    assert!(known(EntryKind::Data, false));
+    assert!(known(EntryKind::DeletionVector, true));
+    assert!(known(EntryKind::ChangeData, false));
 }
 
 #[test]

@@ -249,6 +249,7 @@ fn describe(
                 found.rows = None;
             }
             Action::Cdc { .. }
+            | Action::Unnameable { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)
             | Action::Metadata(_)

@@ -191,7 +191,7 @@ fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Nee
         size,
     } in named
     {
-        let plain = Need::plain(file.clone(), EntryKind::ChangeData, Some(size), false);
+        let plain = Need::plain(file.clone(), EntryKind::ChangeData, size, false);
         let row = Need { absolute, ..plain };
         feed.push(ByFile { file, row })?;
     }

@@ -206,7 +206,7 @@ async fn inspect_base(
     pinned.inherited = inherited;
     if pinned.ended && !pinned.whole {
         pinned.listing = LogListing::new(source.list_log(None).await?);
-        pinned.version = pinned.listing.newest()?;
+        pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
         pinned.whole = true;
         pinned.inherited =
             inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
@@ -293,7 +293,8 @@ async fn choose(
     }
     // Without a head to build on: the whole log, and the newest record of the ledger that is of this table's past.
     let listing = LogListing::new(source.list_log(None).await?);
-    let version = listing.newest()?;
+    let known = head.and_then(Past::of).map(|past| past.record.version);
+    let version = listing.tip(request.accept_tip, known)?;
     let mut pinned = Pinned {
         listing,
         whole: true,
@@ -336,14 +337,15 @@ async fn pin_after(
     let from = head.record.checkpoint.filter(|_| reuse);
     let mut listing = LogListing::new(source.list_log(from).await?);
     // Gone or cut short: the whole log tells, with its own errors.
-    let Ok(mut version) = listing.newest() else {
+    let known = Some(head.record.version);
+    let Ok(mut version) = listing.tip(request.accept_tip, known) else {
         return Ok(None);
     };
     let mut whole = from.is_none();
     if !whole && newest_checkpoint(&listing, version) > from {
         // A checkpoint entered: time to see what the source has cleaned up.
         listing = LogListing::new(source.list_log(None).await?);
-        version = listing.newest()?;
+        version = listing.tip(request.accept_tip, known)?;
         whole = true;
     }
     let judged = judge(source, request, head, &listing, version, folder).await?;

@@ -53,7 +53,7 @@ impl Snapshotter {
             change: facts.change,
             checkpoint,
             class: terms.chosen.class.clone(),
-            commit_time: commit_time(request, pinned, log),
+            commit_time: commit_time(request, pinned, log, protocol),
             commit,
             disagreements: facts.disagreements,
             distrusts: request.distrust.clone(),
@@ -89,9 +89,16 @@ impl Snapshotter {
     }
 }
 
-/// When V was committed: its in-commit timestamp, else when the store took its commit, else its checkpoint.
-fn commit_time(request: &SnapshotRequest, pinned: &Pinned, log: &LogRead) -> Timestamp {
-    let in_commit = log.info.in_commit_timestamp;
+/// When V was committed: its in-commit timestamp where the table has that feature, else when the store took its commit,
+/// else its checkpoint.
+fn commit_time(
+    request: &SnapshotRequest,
+    pinned: &Pinned,
+    log: &LogRead,
+    protocol: &Protocol,
+) -> Timestamp {
+    let told = log.info.in_commit_timestamp;
+    let in_commit = told.filter(|_| protocol.has_in_commit_timestamps());
     let taken = pinned.commit().map(|file| file.last_modified);
     let newest = pinned
         .listing

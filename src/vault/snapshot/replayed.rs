@@ -32,7 +32,7 @@ pub(super) struct Fingerprint(Digest);
 pub(super) struct ChangeData {
     pub(super) file: Location,
     pub(super) absolute: bool,
-    pub(super) size: u64,
+    pub(super) size: Option<u64>,
 }
 
 /// A replay of everything that was read of the log; where it goes on from a base, the base's files that it touches are
@@ -73,7 +73,6 @@ impl Touched {
         !self.all
             && entry.kind == EntryKind::Data
             && !entry.live.is_empty()
-            && entry.modification_time.is_some()
             && entry.placement != (Placement::Absent {})
             && !self.hashes.contains(&hash(&entry.file))
     }
@@ -87,6 +86,7 @@ impl Touched {
                 self.hashes.insert(hash(file));
             }
             Action::Cdc { .. }
+            | Action::Unnameable { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)
             | Action::Metadata(_)
@@ -226,7 +226,7 @@ pub(super) fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
         file: file.clone(),
         absolute,
         size,
-        modification_time: modification_time.unwrap_or_default(),
+        modification_time,
         rows,
         dv: used.dv,
     })
@@ -305,6 +305,12 @@ impl Watched {
                 odd.contradicted
             ));
         }
+        if let Some(first) = &odd.unnameable.first {
+            findings.push(format!(
+                "{} paths that are removed, or of change data, name no object and were passed over, first {first}",
+                odd.unnameable.count
+            ));
+        }
         if live_twice > 0 {
             findings.push(format!(
                 "{live_twice} files are live with several deletion vectors"
@@ -330,7 +336,7 @@ impl Fingerprinter {
         } = &file.add;
         let dv = dv.as_ref().map_or("", |dv| dv.id.as_str());
         let line =
-            format!("{location:?}\t{absolute}\t{size}\t{modification_time}\t{rows:?}\t{dv}\n");
+            format!("{location:?}\t{absolute}\t{size}\t{modification_time:?}\t{rows:?}\t{dv}\n");
         self.0.update(line.as_bytes());
     }
 

@@ -150,6 +150,7 @@ pub(crate) fn request_at(uri: &str, now: Timestamp) -> SnapshotRequest {
         principal: "test@host".to_owned(),
         tool: "deltavault test".to_owned(),
         distrust: Vec::new(),
+        accept_tip: None,
     }
 }
 

@@ -29,7 +29,7 @@ fn way(files: &[File]) -> std::vec::IntoIter<Result<LiveFile, String>> {
             file: inside(name),
             absolute: false,
             size: *size,
-            modification_time: 0,
+            modification_time: None,
             rows: None,
             dv: dv.map(vector),
         },
