@@ -6,7 +6,7 @@
 use super::closure::{self, Closure, Expected, Held, Matching};
 use super::log::Bodies;
 use super::pin::{self, Left, Past, Pinned};
-use super::replayed;
+use super::replayed::{self, RESPELLED};
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
 use super::{Avoid, Failure, SnapshotRequest, Snapshotter};
@@ -257,6 +257,7 @@ impl Along {
                 Err(finding) => pinned.findings.push(finding),
             }
         }
+        pinned.findings.extend(self.respelled_before(&pinned));
         let disagreements = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
@@ -286,6 +287,26 @@ impl Along {
             root: work.root,
             journals,
         }
+    }
+
+    /// What the base says of files under several spellings: readers differ about them until they all start from a
+    /// checkpoint that was written since.
+    fn respelled_before(&self, pinned: &Pinned) -> Option<String> {
+        let base = pinned.base.as_ref().filter(|_| self.log.way.from_base)?;
+        let record = &base.past.record;
+        if pin::newest_checkpoint(&pinned.listing, pinned.version) != record.checkpoint {
+            return None;
+        }
+        let is_respelled = |finding: &&String| finding.contains(RESPELLED);
+        if self
+            .closure
+            .findings
+            .iter()
+            .any(|found| is_respelled(&found))
+        {
+            return None;
+        }
+        record.findings.iter().find(is_respelled).cloned()
     }
 
     fn disagreements(&self) -> Vec<Disagreement> {

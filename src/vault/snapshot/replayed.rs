@@ -49,6 +49,9 @@ pub(super) struct Replayed {
     pub(super) failed: Vec<FailedCheckpoint>,
 }
 
+/// What a finding about files under several spellings says.
+pub(super) const RESPELLED: &str = "files are spelled in several ways in the log";
+
 /// The files that the commits after a base name.
 ///
 /// Only hashes, so that millions fit in memory. Two files with one hash are no harm: what is taken for touched is looked
@@ -294,7 +297,7 @@ impl Watched {
         if odd.respelled > 0 {
             let example = odd.respelled_examples.first().map(ToString::to_string);
             findings.push(format!(
-                "{} files are spelled in several ways in the log, first {}: readers differ about them",
+                "{} {RESPELLED}, first {}: readers differ about them",
                 odd.respelled,
                 example.unwrap_or_default()
             ));

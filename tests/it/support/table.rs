@@ -547,7 +547,10 @@ pub(crate) fn parquet(actions: &[Value]) -> Vec<u8> {
             "metaData",
             group(vec![
                 ("id", text()),
-                ("format", group(vec![("provider", text()), ("options", map())])),
+                (
+                    "format",
+                    group(vec![("provider", text()), ("options", map())]),
+                ),
                 ("schemaString", text()),
                 ("partitionColumns", list()),
                 ("configuration", map()),
