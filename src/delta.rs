@@ -23,6 +23,7 @@ mod error;
 mod json;
 mod name;
 mod number;
+pub mod partitions;
 pub mod path;
 mod protocol;
 mod raw;
@@ -160,6 +161,10 @@ pub struct Metadata {
 pub struct CommitInfo {
     /// `WRITE`, `MERGE`, `DELETE`, …
     pub operation: Option<String>,
+    /// The operation's `mode`: `Append`, `Overwrite`, `Complete`.
+    pub mode: Option<String>,
+    /// The operation's `predicate`, as its writer spelled it: rarely SQL that could be run again.
+    pub predicate: Option<String>,
     /// `userName`, else `userId`.
     pub user: Option<String>,
     /// When the writer says it committed.

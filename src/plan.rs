@@ -10,4 +10,7 @@ pub mod prune;
 pub mod restore;
 pub mod retention;
 pub mod snapshot;
+pub mod streams;
+pub mod suspect;
 pub mod verify;
+pub mod window;

@@ -226,6 +226,8 @@ pub(crate) struct RestoreRequest {
     pub(crate) how: How,
     /// Whether files outside the table's folder may be put back too.
     pub(crate) outside: bool,
+    /// Whether a place on S3 was typed as `s3a://`; what is printed to be typed again says the same.
+    pub(crate) s3a: bool,
     /// Whether the plan is all that is wanted.
     pub(crate) dry_run: bool,
     /// Whether the owner has said yes.
@@ -485,6 +487,8 @@ impl RestoreRequest {
         } else {
             Which::Unsaid
         };
+        let typed = std::iter::once(&args.table).chain(&args.to);
+        let s3a = typed.into_iter().any(|text| is_s3a(text));
         let how = if let Some(to) = args.to {
             How::To(parse_place(&to, around.folder)?)
         } else if args.heal {
@@ -503,10 +507,17 @@ impl RestoreRequest {
             which,
             how,
             outside: args.outside,
+            s3a,
             dry_run: args.dry_run,
             yes: args.yes,
         })
     }
+}
+
+/// Whether a place is spelled as Hadoop does.
+fn is_s3a(text: &str) -> bool {
+    text.get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3a://"))
 }
 
 #[cfg(test)]

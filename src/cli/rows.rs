@@ -8,9 +8,11 @@ use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
 
 pub(crate) use self::prune::*;
+pub(crate) use self::restore::*;
 pub(crate) use self::wall::{ProvenRow, WallDone, WallRow};
 
 mod prune;
+mod restore;
 mod wall;
 
 /// A row that can be a JSON line.
@@ -430,12 +432,15 @@ pub(crate) struct PlanLine {
 pub(crate) struct Choice {
     /// What it does and costs.
     pub(crate) effect: String,
-    /// The command, whole, or the statement for another engine.
+    /// The command, whole; of several statements for another engine, one a line.
     pub(crate) command: String,
+    /// The same as single statements, where another engine is to run them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) statements: Vec<Statement>,
 }
 
 /// What a restore found and would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RestorePlanned {
     /// The table's name.
     pub(crate) table: String,
@@ -450,23 +455,28 @@ pub(crate) struct RestorePlanned {
     pub(crate) files: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
+    /// The newest version of the live table, where it has a log.
+    pub(crate) live_version: Option<Version>,
+    /// The version that is the likely reason for a restore, where one is.
+    pub(crate) cause: Option<Version>,
+    /// Every version above the one that is wanted: what going back loses.
+    pub(crate) loses: Vec<VersionRow>,
+    /// Without a choice: what can be chosen, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) versions: Vec<VersionRow>,
+    /// Other tables that the vault holds under this name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) other_tables: Vec<OtherTable>,
+    /// Streams that write to the table, at most 1,000.
+    pub(crate) streams: Vec<StreamRow>,
+    /// How many there are; `None` where that cannot be told.
+    pub(crate) stream_count: Option<u64>,
+    /// Whether versions below the wanted one can be read after a full restore.
+    pub(crate) holds_older_versions: bool,
     /// What a person reads, at most 15 lines with the choices.
     pub(crate) lines: Vec<PlanLine>,
     /// What there is to choose; empty when the plan can simply be carried out.
     pub(crate) choices: Vec<Choice>,
-}
-
-/// When a version was committed, as the vault kept it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct VersionTime {
-    /// The table's name.
-    pub(crate) table: String,
-    /// The version.
-    pub(crate) version: Version,
-    /// When it was committed.
-    pub(crate) commit_time: Timestamp,
-    /// The snapshot that says so.
-    pub(crate) snapshot: SnapshotId,
 }
 
 /// A restore is done.
@@ -492,6 +502,8 @@ pub(crate) struct RestoreDone {
     pub(crate) refused_because: Option<String>,
     /// How long it took.
     pub(crate) seconds: f64,
+    /// Statements to run next.
+    pub(crate) statements: Vec<Statement>,
     /// What a person still has to know or to do, in order.
     pub(crate) notes: Vec<PlanLine>,
 }

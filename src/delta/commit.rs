@@ -280,16 +280,21 @@ fn read_checkpoint_metadata(raw: Raw<'_>) -> Action {
 fn read_commit_info(raw: Raw<'_>) -> Action {
     let names = [
         "operation",
+        "operationParameters",
         "userName",
         "userId",
         "timestamp",
         "inCommitTimestamp",
     ];
-    let [operation, user_name, user_id, timestamp, in_commit] =
+    let [operation, parameters, user_name, user_id, timestamp, in_commit] =
         raw.fields(names).unwrap_or_default();
+    let parameters = parameters.and_then(|raw| raw.fields(["mode", "predicate"]));
+    let [mode, predicate] = parameters.unwrap_or_default();
     let time = |raw| Timestamp::from_millisecond(Number::of(raw).known()?).ok();
     Action::CommitInfo(CommitInfo {
         operation: operation.and_then(owned),
+        mode: mode.and_then(owned),
+        predicate: predicate.and_then(owned),
         user: user_name
             .and_then(owned)
             .or_else(|| user_id.and_then(owned)),

@@ -202,23 +202,53 @@ pub fn plan_entry(entry: &Entry, state: &FileState, permission: Permission) -> A
     }
 }
 
-/// What the live table would lose if its log went back to V, one version.
+/// One version of a live table: what it did, and how large it left the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveVersion {
     /// The version.
     pub version: Version,
     /// When, by its commit.
     pub time: Option<Timestamp>,
-    /// The operation.
+    /// When its commit file was written, which is what readers go by without in-commit timestamps.
+    pub modified: Option<Timestamp>,
+    /// The operation, by the name that people know it by.
     pub operation: Option<String>,
+    /// The condition of the operation, as its writer spelled it.
+    pub predicate: Option<String>,
     /// Who committed it.
     pub user: Option<String>,
-    /// Rows added minus rows removed, when the statistics tell.
+    /// Rows added minus rows removed, when they are known.
     pub rows: Option<i64>,
+    /// Rows removed, when they are known.
+    pub rows_removed: Option<u64>,
+    /// Rows of the table in this version, when they are known.
+    pub rows_after: Option<u64>,
     /// Files added.
     pub files_added: u64,
     /// Files removed.
     pub files_removed: u64,
+    /// Logical files of the table in this version, when they are known.
+    pub files_after: Option<u64>,
+}
+
+impl LiveVersion {
+    /// A version of which nothing has been read yet.
+    pub fn unread(version: Version) -> Self {
+        Self {
+            version,
+            time: None,
+            modified: None,
+            operation: None,
+            predicate: None,
+            user: None,
+            rows: None,
+            rows_removed: None,
+            rows_after: None,
+            files_added: 0,
+            files_removed: 0,
+            files_after: None,
+        }
+    }
 }
 
 /// Who restores what, beside the log of the table that is being restored.

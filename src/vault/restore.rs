@@ -18,8 +18,8 @@ use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::{
-    Action, FileState, LiveLog, LiveVersion, Mode, Permission, RestoreStep, Situation, compare,
-    judge, permit, plan_entry,
+    Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge, permit,
+    plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
 use crate::sort::Sorter;
@@ -30,7 +30,11 @@ use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 mod carry;
 mod claim;
 mod live;
+mod measure;
 mod older;
+mod streams;
+
+pub use live::LiveTable;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
 pub const OWN_PREFIX: &str = "_deltavault/";
@@ -108,15 +112,8 @@ pub struct RestorePlan {
     pub left: Vec<String>,
     /// Files that the log names outside the table's folder and that are not there.
     pub outside_missing: Vec<String>,
-    /// Under a newer live table: each version above V.
-    pub lost: Vec<LiveVersion>,
-    /// Under a newer live table: the versions that are still whole, as ascending inclusive ranges.
-    pub whole_live: Vec<(Version, Version)>,
-    /// Under a newer live table: the oldest version that its log can still rebuild. What is below can be healed and
-    /// not be read.
-    pub readable_from: Option<Version>,
-    /// Under a newer live table: what is wrong with its log.
-    pub live_trouble: Option<String>,
+    /// What was found of a newer live table; empty in every other situation.
+    pub live: LiveTable,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -170,10 +167,7 @@ impl Restorer {
             kept: PlannedWork::default(),
             left: Vec::new(),
             outside_missing: Vec::new(),
-            lost: Vec::new(),
-            whole_live: Vec::new(),
-            readable_from: None,
-            live_trouble: None,
+            live: LiveTable::default(),
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -187,11 +181,7 @@ impl Restorer {
             self.plan_data(request, &manifest, &mut plan).await?;
         }
         if let Situation::NewerLive { tip } = plan.situation {
-            let live = self.look_above(request.version, tip, &log).await?;
-            plan.lost = live.versions;
-            plan.whole_live = live.whole;
-            plan.readable_from = live.readable_from;
-            plan.live_trouble = live.trouble;
+            plan.live = self.look_above(request.version, tip, &log).await?;
         }
         Ok(plan)
     }

@@ -141,7 +141,7 @@ async fn a_newer_live_table_is_told_about_and_only_healed_when_asked() {
     );
     assert_eq!(plan.permission, Permission::OwnerMustChoose);
     assert_eq!(plan.missing.files, 1);
-    let versions: Vec<_> = plan.lost.iter().map(|lost| lost.version.0).collect();
+    let versions: Vec<_> = plan.live.above.iter().map(|lost| lost.version.0).collect();
     assert_eq!(versions, [4, 3]);
     let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
     let request = in_place(&scene, Mode::InPlace);

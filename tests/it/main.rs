@@ -50,6 +50,7 @@ mod prune;
 mod requests;
 mod restore_by_hand;
 mod restore_plan;
+mod restore_words;
 mod s3_faults;
 mod s3_killed;
 mod s3_locks;

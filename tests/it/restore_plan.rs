@@ -61,27 +61,36 @@ async fn a_newer_commit_that_cannot_be_read_is_told_and_does_not_stop_the_plan()
     let plan = plan(&scene).await;
     assert_eq!(plan.situation, Situation::NewerLive { tip: Version(4) });
     assert_eq!(plan.missing.files, 1);
-    assert!(plan.live_trouble.unwrap().contains(&torn));
-    let told: Vec<_> = plan.lost.iter().map(|it| it.operation.as_deref()).collect();
+    assert!(plan.live.trouble.unwrap().contains(&torn));
+    let told: Vec<_> = plan
+        .live
+        .above
+        .iter()
+        .map(|it| it.operation.as_deref())
+        .collect();
     assert_eq!(told, [None, Some("WRITE")], "newest first");
-    assert_eq!(plan.whole_live, []);
+    assert_eq!(plan.live.whole, []);
 }
 
 #[tokio::test]
 async fn the_oldest_version_that_the_live_log_can_rebuild_is_told() {
     let mut scene = scene().await;
-    assert_eq!(plan(&scene).await.readable_from, None, "nothing is above");
+    assert_eq!(
+        plan(&scene).await.live.readable_from,
+        None,
+        "nothing is above"
+    );
     scene.table.append(1, 100).await;
-    assert_eq!(plan(&scene).await.readable_from, Some(Version(0)));
+    assert_eq!(plan(&scene).await.live.readable_from, Some(Version(0)));
     scene.table.checkpoint().await;
     for version in 0..3 {
         let cleaned = format!("_delta_log/{version:020}.json");
         scene.table.remove(&cleaned).await;
     }
     let plan = plan(&scene).await;
-    assert_eq!(plan.readable_from, Some(Version(3)));
-    assert_eq!(plan.live_trouble, None);
-    assert_eq!(plan.whole_live, [(Version(3), Version(3))]);
+    assert_eq!(plan.live.readable_from, Some(Version(3)));
+    assert_eq!(plan.live.trouble, None);
+    assert_eq!(plan.live.whole, [(Version(3), Version(3))]);
 }
 
 #[tokio::test]

@@ -193,7 +193,8 @@ impl Output {
         ))?;
         row.choices.iter().try_for_each(|choice| {
             self.print(format_args!("  {}:", choice.effect))?;
-            self.print(format_args!("    {}", choice.command))
+            let mut lines = choice.command.lines();
+            lines.try_for_each(|line| self.print(format_args!("    {line}")))
         })
     }
 
@@ -444,15 +445,12 @@ mod tests {
         let choice = |command: &str, effect: &str| Choice {
             command: command.into(),
             effect: effect.into(),
+            statements: Vec::new(),
         };
         let text = printed(false, |output| {
             output.restore_planned(&RestorePlanned {
                 table: "orders".into(),
                 situation: "newer".into(),
-                snapshot: None,
-                version: None,
-                files: 0,
-                bytes: 0,
                 lines: vec![
                     PlanLine {
                         label: "TABLE",
@@ -465,13 +463,14 @@ mod tests {
                 ],
                 choices: vec![
                     choice("deltavault restore orders --heal", "v8790 readable again"),
-                    choice("deltavault restore orders --to /copy", "full copy"),
+                    choice("ALTER TABLE t;\nRESTORE TABLE t;", "in the engine"),
                 ],
+                ..RestorePlanned::default()
             })
         });
         let wanted = "TABLE   /lake/orders  live v8815\n        healthy\nNOTHING CHANGED. Choose:\n  \
                       v8790 readable again:\n    deltavault restore orders --heal\n  \
-                      full copy:\n    deltavault restore orders --to /copy\n";
+                      in the engine:\n    ALTER TABLE t;\n    RESTORE TABLE t;\n";
         assert_eq!(text, wanted);
     }
 

@@ -11,13 +11,14 @@ use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
+use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::reader::{self, Verdict};
 use deltavault::vault::restore::{self, RestorePlan, Restorer};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
-use self::told::{Case, Found, Way};
+use self::told::{Case, Found, Streams, Way};
 use super::{Context, confirm};
 use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
@@ -76,7 +77,8 @@ pub(super) async fn restore(
             return Err(why.await);
         }
     };
-    let mut found = Found::new(&plan);
+    let mut found = work.found(&plan, &request.which).await?;
+    found = found.with_vault(&history, &chosen.record.table.delta_id);
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         found.vanishing = work.vanishing().await?;
     }
@@ -92,6 +94,8 @@ pub(super) async fn restore(
         outside: request.outside,
         found: &found,
         again: &again,
+        now: context.clock.now(),
+        s3a: request.s3a,
     };
     let way = case.way();
     let may_act = way == Way::Ready && !request.dry_run && (request.yes || context.can_ask);
@@ -102,6 +106,14 @@ pub(super) async fn restore(
         version: Some(chosen.version),
         files: found.to_put.files,
         bytes: found.to_put.bytes,
+        live_version: case.live_version(),
+        cause: found.cause().map(|version| version.version),
+        loses: case.loses(),
+        versions: case.versions(),
+        other_tables: found.others.clone(),
+        streams: case.streams(),
+        stream_count: case.stream_count(),
+        holds_older_versions: case.holds_older_versions(),
         lines: case.lines(may_act),
         choices: if may_act { Vec::new() } else { case.choices() },
     })?;
@@ -238,6 +250,43 @@ impl Work {
         self.restorer.plan(&self.request).await
     }
 
+    /// What is told of a plan: what it found, the live table where that is asked about, and how far streams have
+    /// written.
+    async fn found(&self, plan: &RestorePlan, which: &Which) -> Result<Found, Error> {
+        let mut found = Found::new(plan);
+        let in_place = found.situation == Situation::NothingAbove;
+        if in_place && found.nothing_to_do && *which == Which::Unsaid {
+            let live = self.restorer.look_at_live(&self.request).await?;
+            found = found.with_live(live);
+        }
+        let live = &plan.live;
+        match found.situation {
+            Situation::NoLog | Situation::EmptyTarget => {}
+            // Without any now, there is none that could have gone on.
+            Situation::NewerLive { .. } if live.txns.as_ref().is_some_and(Txns::is_empty) => {
+                found.streams = Streams::Known(Vec::new());
+                return Ok(found);
+            }
+            Situation::NewerLive { .. } => {}
+            Situation::NothingAbove
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. } => return Ok(found),
+        }
+        let held = match &live.txns_at {
+            Some(txns) => Ok(txns.clone()),
+            None => self.restorer.held_txns(&self.request).await,
+        };
+        found.streams = match held {
+            Ok(held) => Streams::Known(streams::compare(&held, live.txns.as_ref())),
+            // Damage stops whatever needs the damaged bytes; telling of streams does not.
+            Err(error @ (Error::Damaged { .. } | Error::Log(_))) => {
+                Streams::Unknown(error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(found)
+    }
+
     /// Watches for a moment whether objects vanish: who deletes a table may not be done with it.
     async fn vanishing(&self) -> Result<u64, Error> {
         let before = self.count().await?;
@@ -286,7 +335,9 @@ fn owner_must_choose(what: String, case: &Case<'_>, context: &Context) -> Result
         let choices = case.choices().into_iter();
         return Err(Error::OwnerMustChoose {
             what,
-            choices: choices.map(|choice| choice.command).collect(),
+            choices: choices
+                .map(|choice| choice.command.replace('\n', " "))
+                .collect(),
         });
     }
     Ok(ExitCode::OwnerMustChoose)
@@ -315,6 +366,7 @@ fn done_row(
         opens_with_files,
         refused_because,
         seconds,
+        statements: case.statements(),
     }
 }
 

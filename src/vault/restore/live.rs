@@ -1,33 +1,58 @@
-//! Looks at the live table above V: what a rewind would lose, and which of its versions are still whole.
+//! Looks at the live table: what each of its versions did, which of them are still whole, how far streams have
+//! written, and what its properties say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufReader;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Restorer, makes_a_version};
+use super::measure::Sizes;
+use super::{FILES_COMPARED, RestoreRequest, Restorer, makes_a_version};
+use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
-use crate::delta::segment::LogListing;
+use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError, LogFile, LogFileKind};
 use crate::error::Error;
-use crate::ids::{Location, ObjectKey, Version};
+use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
 use crate::plan::snapshot::{ByFile, whole_versions};
+use crate::plan::streams::Txns;
+use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::store::Attributes;
 use crate::vault::listing::{KnownKeys, list_all};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
-/// What stands above V.
-#[derive(Debug, Default)]
-pub(super) struct Above {
-    pub(super) versions: Vec<LiveVersion>,
-    pub(super) whole: Vec<(Version, Version)>,
+/// Versions at or below V that are described: more than a person reads before choosing one.
+const OLDER_DESCRIBED: usize = 32;
+
+/// A live table, as far as its log can be read.
+#[derive(Debug, Clone, Default)]
+pub struct LiveTable {
+    /// Every version above V, newest first.
+    pub above: Vec<LiveVersion>,
+    /// V and some versions below it, newest first, where the log has their commits.
+    pub older: Vec<LiveVersion>,
+    /// The versions that have all their files, as ascending inclusive ranges.
+    pub whole: Vec<(Version, Version)>,
     /// The oldest version that the live log can still rebuild, where it can be told.
-    pub(super) readable_from: Option<Version>,
+    pub readable_from: Option<Version>,
     /// What is wrong with the live log: often why somebody restores, so it must not stop them.
-    pub(super) trouble: Option<String>,
+    pub trouble: Option<String>,
+    /// The table's properties, where they could be read.
+    pub properties: Option<BTreeMap<String, String>>,
+    /// The columns by which it is partitioned.
+    pub partition_columns: Vec<String>,
+    /// When V was committed, by the oldest file of that version that is still in the log.
+    pub committed: Option<Timestamp>,
+    /// How far streams have written.
+    pub txns: Option<Txns>,
+    /// How far they had written in V, where the live log can still tell.
+    pub txns_at: Option<Txns>,
+    /// The version that is the likely cause and the partitions that it deleted whole, where it did just that.
+    pub deleted_partitions: Option<(Version, Vec<Partition>)>,
 }
 
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
@@ -81,103 +106,87 @@ impl Restorer {
         spool.append(&fetched.payload).map_err(Error::Scratch)
     }
 
-    /// Reads the live log: each version above V, and which versions have all their files.
+    /// Looks at the live table as it is now, for an owner who has not yet said what to put back.
+    ///
+    /// # Errors
+    /// What the store says; what is wrong with the live log is part of the answer.
+    pub async fn look_at_live(&self, request: &RestoreRequest) -> Result<LiveTable, Error> {
+        let log = self.list_log().await?;
+        let files = log.values().cloned().filter_map(LogFile::parse);
+        let versions = files
+            .filter(makes_a_version)
+            .filter_map(|file| file.version);
+        match versions.max() {
+            Some(tip) => self.look_above(request.version, tip, &log).await,
+            None => Ok(LiveTable::default()),
+        }
+    }
+
+    /// Reads the live log: what each version did, and which versions have all their files.
     pub(super) async fn look_above(
         &self,
         version: Version,
         tip: Version,
         log: &HashMap<ObjectKey, Attributes>,
-    ) -> Result<Above, Error> {
+    ) -> Result<LiveTable, Error> {
         let listing = LogListing::new(log.values().cloned());
-        let root = TableRoot::new(self.target.uri())?;
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        let mut above = Above::default();
-        for file in listing.files() {
-            if file.kind == LogFileKind::Commit
-                && let Some(number) = file.version
-                && number > version
-            {
-                let body = self.spool_log_file(&file.key, &scratch, &mut spool).await?;
-                let mut found = unread(number, file);
-                if let Err(error) = describe(&mut found, &file.key, &body, &root) {
+        let mut reading = Reading {
+            restorer: self,
+            root: TableRoot::new(self.target.uri())?,
+            spool: Spool::create(&scratch).map_err(Error::Scratch)?,
+            scratch: &scratch,
+            bodies: HashMap::new(),
+        };
+        let mut live = LiveTable {
+            committed: listing
+                .files()
+                .filter(|file| file.version == Some(version) && makes_a_version(file))
+                .map(|file| file.last_modified)
+                .min(),
+            ..LiveTable::default()
+        };
+        let mut commits: Vec<&LogFile> = listing
+            .files()
+            .filter(|file| file.kind == LogFileKind::Commit)
+            .collect();
+        commits.sort_by_key(|file| std::cmp::Reverse(file.version));
+        let above = commits.partition_point(|file| file.version > Some(version));
+        commits.truncate(above + OLDER_DESCRIBED);
+        reading.fetch(commits.iter().map(|file| &file.key)).await?;
+        for file in commits {
+            let (Some(number), Some(body)) = (file.version, reading.bodies.get(&file.key)) else {
+                continue;
+            };
+            let mut found = LiveVersion {
+                time: Some(file.last_modified),
+                modified: Some(file.last_modified),
+                rows: Some(0),
+                ..LiveVersion::unread(number)
+            };
+            let described = describe(&mut found, &file.key, body, &reading.root);
+            if number > version {
+                if let Err(error) = described {
                     found.rows = None;
-                    above.trouble.get_or_insert(trouble(error)?);
+                    live.trouble.get_or_insert(trouble(error)?);
                 }
-                above.versions.push(found);
+                live.above.push(found);
+            } else if described.is_ok() {
+                live.older.push(found);
             }
         }
-        above
-            .versions
-            .sort_by_key(|found| std::cmp::Reverse(found.version));
-        match self
-            .whole_live(&listing, tip, &root, &scratch, &mut spool)
-            .await
-        {
-            Ok(Some((first, whole))) => {
-                above.readable_from = Some(first);
-                above.whole = whole;
-            }
-            Ok(None) => {}
-            Err(error) => {
-                above.trouble.get_or_insert(trouble(error)?);
-            }
-        }
-        Ok(above)
-    }
-
-    /// Replays the live log from the oldest version that it can rebuild: that version, and which are whole.
-    async fn whole_live(
-        &self,
-        listing: &LogListing,
-        tip: Version,
-        root: &TableRoot,
-        scratch: &Scratch,
-        spool: &mut Spool,
-    ) -> Result<Option<(Version, Vec<(Version, Version)>)>, Error> {
         // The oldest way sees the most versions.
         let Some(way) = listing.candidates(tip).ok().and_then(Iterator::last) else {
-            return Ok(None);
+            return Ok(live);
         };
-        let mut bodies: HashMap<ObjectKey, Spooled> = HashMap::new();
-        let mut names: Vec<ObjectKey> = way.files().map(|file| file.key.clone()).collect();
-        while let Some(key) = names.pop() {
-            let body = self.spool_log_file(&key, scratch, spool).await?;
-            let listed = listing.checkpoints().iter().flat_map(|found| &found.files);
-            if listed.map(|file| &file.key).any(|found| *found == key) {
-                names.extend(read_sidecars(&key, &body, root)?);
+        match reading.replay(&listing, &way, version, &mut live).await {
+            Ok(()) => {}
+            Err(error) => {
+                live.trouble.get_or_insert(trouble(error)?);
             }
-            bodies.insert(key, body);
         }
-        let first = way
-            .checkpoint
-            .as_ref()
-            .map_or(Version(0), |checkpoint| checkpoint.version);
-        let mut replay = Replay::new(scratch.path())?;
-        let body_of = |key: &ObjectKey| bodies.get(key).cloned();
-        replay_segment(&way, body_of, root, &mut replay, &mut |_| {})?;
-        let (_, files) = replay.finish_with_history()?;
-        let mut spans: Sorter<ByFile<(Version, Option<Version>)>> = Sorter::new(scratch.path())?;
-        let mut known = KnownKeys::default();
-        for file in files {
-            let file = file?;
-            if let Location::Inside(key) = &file.add.file {
-                known.see(key);
-            }
-            let span = (file.from, file.until);
-            if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
-                spans.push(ByFile {
-                    file: vector,
-                    row: span,
-                })?;
-            }
-            spans.push(ByFile {
-                file: file.add.file,
-                row: span,
-            })?;
-        }
-        let whole = whole_versions(first, tip, &self.missing_spans(spans, known).await?);
-        Ok(Some((first, whole)))
+        reading.find_partitions(&mut live);
+        Ok(live)
     }
 
     /// The spans of the files that one listing of the table does not show.
@@ -209,17 +218,153 @@ impl Restorer {
     }
 }
 
-/// What is known of a commit before it is read.
-fn unread(version: Version, file: &LogFile) -> LiveVersion {
-    LiveVersion {
-        version,
-        time: Some(file.last_modified),
-        operation: None,
-        user: None,
-        rows: Some(0),
-        files_added: 0,
-        files_removed: 0,
+/// A live log that is being read: each of its files is fetched once.
+struct Reading<'a> {
+    restorer: &'a Restorer,
+    root: TableRoot,
+    scratch: &'a Scratch,
+    spool: Spool,
+    bodies: HashMap<ObjectKey, Spooled>,
+}
+
+impl Reading<'_> {
+    /// Fetches what has not been fetched yet.
+    async fn fetch(&mut self, keys: impl Iterator<Item = &ObjectKey>) -> Result<(), Error> {
+        let missing: Vec<ObjectKey> = keys
+            .filter(|key| !self.bodies.contains_key(*key))
+            .cloned()
+            .collect();
+        let source = self.restorer.as_source();
+        let folder = self.scratch.path();
+        let fetched = stream::iter(missing).map(|key| {
+            let source = &source;
+            async move {
+                let fetched = source.fetch(&Location::Inside(key.clone()), folder).await?;
+                Ok::<_, Error>((key, fetched.payload))
+            }
+        });
+        let mut fetched = std::pin::pin!(fetched.buffered(FILES_COMPARED));
+        while let Some((key, payload)) = fetched.try_next().await? {
+            let body = self.spool.append(&payload).map_err(Error::Scratch)?;
+            self.bodies.insert(key, body);
+        }
+        Ok(())
     }
+
+    /// Replays the live log from the oldest version that it can rebuild, and fills in what that tells.
+    async fn replay(
+        &mut self,
+        listing: &LogListing,
+        way: &Segment,
+        version: Version,
+        live: &mut LiveTable,
+    ) -> Result<(), Error> {
+        self.fetch(way.files().map(|file| &file.key)).await?;
+        let mut sidecars = Vec::new();
+        for file in listing.checkpoints().iter().flat_map(|found| &found.files) {
+            if let Some(body) = self.bodies.get(&file.key) {
+                sidecars.extend(read_sidecars(&file.key, body, &self.root)?);
+            }
+        }
+        self.fetch(sidecars.iter()).await?;
+        let first = way
+            .checkpoint
+            .as_ref()
+            .map_or(Version(0), |checkpoint| checkpoint.version);
+        let mut replay = Replay::new(self.scratch.path())?;
+        let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
+        replay_segment(way, body_of, &self.root, &mut replay, &mut |_| {})?;
+        let (state, files) = replay.finish_with_history()?;
+        if let Some(metadata) = state.metadata {
+            live.properties = Some(metadata.configuration);
+            live.partition_columns = metadata.partition_columns;
+        }
+        live.txns_at = if state.txns.is_empty() {
+            Some(Txns::new())
+        } else if first <= version {
+            Some(self.txns_at(way, version)?)
+        } else {
+            None
+        };
+        live.txns = Some(state.txns);
+        let mut spans: Sorter<ByFile<(Version, Option<Version>)>> =
+            Sorter::new(self.scratch.path())?;
+        let mut known = KnownKeys::default();
+        let mut sizes = Sizes::default();
+        for file in files {
+            let file = file?;
+            sizes.see(&file);
+            if let Location::Inside(key) = &file.add.file {
+                known.see(key);
+            }
+            let span = (file.from, file.until);
+            if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
+                spans.push(ByFile {
+                    file: vector,
+                    row: span,
+                })?;
+            }
+            spans.push(ByFile {
+                file: file.add.file,
+                row: span,
+            })?;
+        }
+        sizes.measure(first, live.above.iter_mut().chain(&mut live.older));
+        let missing = self.restorer.missing_spans(spans, known).await?;
+        live.whole = whole_versions(first, way.version, &missing);
+        live.readable_from = Some(first);
+        Ok(())
+    }
+
+    /// How far streams had written in a version, by the files of a way that leads to it or past it.
+    fn txns_at(&self, way: &Segment, version: Version) -> Result<Txns, Error> {
+        let checkpoint = way.checkpoint.iter().flat_map(|found| &found.files);
+        let commits = way
+            .commits
+            .iter()
+            .filter(|file| file.version <= Some(version));
+        let mut txns = Txns::new();
+        for file in checkpoint.chain(commits) {
+            let Some(body) = self.bodies.get(&file.key) else {
+                continue;
+            };
+            take_txns(&file.key, body, &self.root, &mut txns)?;
+        }
+        Ok(txns)
+    }
+
+    /// Looks for partitions that were deleted whole by the version that is the likely cause.
+    fn find_partitions(&self, live: &mut LiveTable) {
+        let Some(cause) = suspect::cause(&live.above).filter(|it| suspect::is_removal(it)) else {
+            return;
+        };
+        let mut commits = self.bodies.iter().filter(|(key, _)| {
+            let wanted = format!("_delta_log/{:020}.json", cause.version.0);
+            key.as_str() == wanted
+        });
+        if let Some((_, body)) = commits.next() {
+            let reader = BufReader::new(body.reader());
+            let found = deleted_partitions(reader, &live.partition_columns);
+            let version = cause.version;
+            live.deleted_partitions = found.map(|found| (version, found));
+        }
+    }
+}
+
+/// Takes the transaction ids that a file of the log has, over those that are known from older files.
+pub(super) fn take_txns(
+    key: &ObjectKey,
+    body: &Spooled,
+    root: &TableRoot,
+    txns: &mut Txns,
+) -> Result<(), LogError> {
+    read_actions(key, body, root, &mut |action| {
+        if let Action::Txn { app_id, version } = action {
+            txns.insert(app_id, version);
+        }
+        Ok(())
+    })
+    .map(drop)
 }
 
 /// Sums up one commit of the live table.
@@ -232,7 +377,9 @@ fn describe(
     read_actions(key, body, root, &mut |action| {
         match action {
             Action::CommitInfo(info) => {
-                found.operation = info.operation;
+                let mode = info.mode.as_deref();
+                found.operation = info.operation.map(|it| operation_name(&it, mode));
+                found.predicate = info.predicate;
                 found.user = info.user;
                 found.time = info.in_commit_timestamp.or(info.timestamp).or(found.time);
             }

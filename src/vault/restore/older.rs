@@ -161,7 +161,7 @@ fn is_needed(entry: &Entry, version: Version) -> bool {
 }
 
 /// A log entry as a listing would have shown it.
-fn attributes(key: &ObjectKey, entry: &Entry) -> Attributes {
+pub(super) fn attributes(key: &ObjectKey, entry: &Entry) -> Attributes {
     Attributes {
         key: key.clone(),
         size: entry.size,

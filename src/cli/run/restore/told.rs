@@ -4,21 +4,30 @@
 //! Pure: everything is decided from what the plan found.
 
 use deltavault::format::Record;
-use deltavault::ids::{SnapshotId, Version};
+use std::collections::BTreeMap;
+
+use deltavault::delta::partitions::Partition;
+use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::choose::History;
 use deltavault::plan::restore::{LiveVersion, Permission, Situation};
+use deltavault::plan::streams::Stream;
+use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
-use deltavault::vault::restore::RestorePlan;
+use deltavault::vault::restore::{LiveTable, RestorePlan};
 use indicatif::HumanBytes;
 
 use self::phrase::{files, line};
 use crate::cli::again::Again;
-use crate::cli::place::typed;
 use crate::cli::request::{How, Which};
-use crate::cli::rows::PlanLine;
+use crate::cli::rows::{OtherTable, PlanLine, VersionRow};
 
+mod choose;
 mod found;
+mod listed;
 mod next;
 mod phrase;
+mod sql;
+mod streams;
 
 /// What a plan found, without its steps.
 #[derive(Debug, Clone)]
@@ -42,6 +51,31 @@ pub(super) struct Found {
     pub(super) nothing_to_do: bool,
     /// Objects that vanished from a dropped table while it was looked at.
     pub(super) vanishing: u64,
+    /// V and versions below it in the live log, newest first.
+    pub(super) older: Vec<LiveVersion>,
+    /// The live table's properties, where they could be read.
+    pub(super) properties: Option<BTreeMap<String, String>>,
+    /// When V's commit was written, by the live log.
+    pub(super) committed: Option<Timestamp>,
+    /// A version, and the partitions that it deleted whole.
+    pub(super) deleted_partitions: Option<(Version, Vec<Partition>)>,
+    /// What can be chosen, newest first.
+    pub(super) versions: Vec<VersionRow>,
+    /// Other tables that the vault holds under this name.
+    pub(super) others: Vec<OtherTable>,
+    /// The streams that write to the table.
+    pub(super) streams: Streams,
+}
+
+/// What is known of the streams that write to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// Nothing changes for them.
+    NotAsked,
+    /// Why they cannot be told.
+    Unknown(String),
+    /// All of them.
+    Known(Vec<Stream>),
 }
 
 /// What may happen next.
@@ -72,6 +106,10 @@ pub(super) struct Case<'a> {
     pub(super) outside: bool,
     pub(super) found: &'a Found,
     pub(super) again: &'a Again,
+    /// The time of the run.
+    pub(super) now: Timestamp,
+    /// Whether places on S3 were typed as `s3a://`, and so are printed.
+    pub(super) s3a: bool,
 }
 
 impl Found {
@@ -88,19 +126,61 @@ impl Found {
             kept: plan.kept,
             left: plan.left.clone(),
             outside_missing: plan.outside_missing.clone(),
-            lost: plan.lost.clone(),
-            whole_live: plan.whole_live.clone(),
-            readable_from: plan.readable_from,
-            live_trouble: plan.live_trouble.clone(),
+            lost: Vec::new(),
+            whole_live: Vec::new(),
+            readable_from: None,
+            live_trouble: None,
             nothing_to_do: plan.is_empty() && plan.outside_missing.is_empty(),
             vanishing: 0,
+            older: Vec::new(),
+            properties: None,
+            committed: None,
+            deleted_partitions: None,
+            versions: Vec::new(),
+            others: Vec::new(),
+            streams: Streams::NotAsked,
         }
+        .with_live(plan.live.clone())
+    }
+
+    /// Takes what was found of the live table.
+    pub(super) fn with_live(self, live: LiveTable) -> Self {
+        Self {
+            lost: live.above,
+            older: live.older,
+            whole_live: live.whole,
+            readable_from: live.readable_from,
+            live_trouble: live.trouble,
+            properties: live.properties,
+            committed: live.committed,
+            deleted_partitions: live.deleted_partitions,
+            ..self
+        }
+    }
+
+    /// Puts the vault's records beside what the live log tells.
+    pub(super) fn with_vault(mut self, history: &History, delta_id: &str) -> Self {
+        listed::fill_from_vault(&mut self.lost, history, delta_id);
+        listed::fill_from_vault(&mut self.older, history, delta_id);
+        self.others = listed::other_tables(history, delta_id);
+        self.versions = listed::versions(&self, history, delta_id);
+        self
+    }
+
+    /// The version above V that is the likely reason for a restore.
+    pub(super) fn cause(&self) -> Option<&LiveVersion> {
+        suspect::cause(&self.lost)
     }
 
     /// Whether time travel reads a version once its files are back; where the log does not tell, nothing is
     /// promised.
     fn can_be_read(&self, version: Version) -> bool {
         self.readable_from.is_some_and(|oldest| oldest <= version)
+    }
+
+    /// Whether the live log's own clean-up has taken what would rebuild a version.
+    fn is_cleaned(&self, version: Version) -> bool {
+        self.readable_from.is_some_and(|oldest| oldest > version)
     }
 
     fn is_whole(&self, version: Version) -> bool {
@@ -111,6 +191,14 @@ impl Found {
     /// The newest live version that has all its files.
     fn newest_whole(&self) -> Option<Version> {
         self.whole_live.iter().map(|(_, last)| *last).max()
+    }
+}
+
+/// A place as people type it.
+fn spelled(uri: &str, s3a: bool) -> String {
+    match uri.strip_prefix("s3://") {
+        Some(rest) if s3a => format!("s3a://{rest}"),
+        _ => crate::cli::place::typed(uri).to_owned(),
     }
 }
 
@@ -150,6 +238,12 @@ impl Case<'_> {
                     self.version
                 ));
             }
+            Situation::NewerLive { .. } if found.is_cleaned(self.version) => {
+                return Way::Choose(format!(
+                    "the live log cannot rebuild version {}: files put back under it cannot be read",
+                    self.version
+                ));
+            }
             Situation::EmptyTarget
             | Situation::NoLog
             | Situation::NothingAbove
@@ -183,15 +277,61 @@ impl Case<'_> {
             "{verb} {} ({}) into {}",
             files(self.found.to_put.files),
             HumanBytes(self.found.to_put.bytes),
-            typed(self.target)
+            self.place(self.target)
         )
     }
 
-    /// Nothing is broken and nothing was said: the listing of what there is is the answer.
+    /// Nothing is broken and nothing was said: a list of what there is answers.
     fn is_question(&self) -> bool {
-        matches!(self.found.situation, Situation::NewerLive { .. })
-            && *self.which == Which::Unsaid
+        matches!(
+            self.found.situation,
+            Situation::NewerLive { .. } | Situation::NothingAbove
+        ) && *self.which == Which::Unsaid
             && self.way() == Way::Nothing
+    }
+
+    /// A place as it was typed: a folder by its path, S3 by the scheme that was typed.
+    fn place(&self, uri: &str) -> String {
+        spelled(uri, self.s3a)
+    }
+
+    /// The newest version of the live table.
+    pub(super) fn live_version(&self) -> Option<Version> {
+        match self.found.situation {
+            Situation::NewerLive { tip } => Some(tip),
+            Situation::NothingAbove if self.found.nothing_to_do => Some(self.version),
+            Situation::EmptyTarget
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. }
+            | Situation::NoLog
+            | Situation::NothingAbove => None,
+        }
+    }
+
+    /// Every version above V, in fields.
+    pub(super) fn loses(&self) -> Vec<VersionRow> {
+        let above = self
+            .found
+            .versions
+            .iter()
+            .filter(|row| row.live && row.version > self.version);
+        above.cloned().collect()
+    }
+
+    /// What can be chosen, where nothing was.
+    pub(super) fn versions(&self) -> Vec<VersionRow> {
+        if *self.which == Which::Unsaid {
+            return self.found.versions.clone();
+        }
+        Vec::new()
+    }
+
+    /// How many streams write to the table, where that can be told.
+    pub(super) fn stream_count(&self) -> Option<u64> {
+        match &self.found.streams {
+            Streams::Known(streams) => Some(streams.len() as u64),
+            Streams::NotAsked | Streams::Unknown(_) => None,
+        }
     }
 
     fn is_another(&self) -> bool {
@@ -251,18 +391,23 @@ mod tests {
             live_trouble: None,
             nothing_to_do: missing == 0,
             vanishing: 0,
+            older: Vec::new(),
+            properties: None,
+            committed: None,
+            deleted_partitions: None,
+            versions: Vec::new(),
+            others: Vec::new(),
+            streams: Streams::NotAsked,
         }
     }
 
-    fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
+    pub(super) fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
         let version = |version, operation: &str, rows| LiveVersion {
-            version: Version(version),
             time: Some("2026-11-20T02:11:00Z".parse::<Timestamp>().unwrap()),
             operation: Some(operation.into()),
             user: Some("etl-prod".into()),
             rows,
-            files_added: 0,
-            files_removed: 0,
+            ..LiveVersion::unread(Version(version))
         };
         let situation = Situation::NewerLive { tip: Version(15) };
         let whole = whole.iter();
@@ -281,15 +426,26 @@ mod tests {
     }
 
     /// Tells it as the renderer does, and makes sure that it stays short.
-    fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
+    pub(super) fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
+        told_of("file:///lake/sales/orders", false, found, which, how)
+    }
+
+    pub(super) fn told_of(
+        uri: &str,
+        s3a: bool,
+        found: &Found,
+        which: &Which,
+        how: &How,
+    ) -> (Way, String) {
         let mut record = Record::decode(RECORD).unwrap();
         let again = Again::new("deltavault", Some("file:///backup/vault"), None);
         let target = match how {
             How::To(uri) => uri,
-            How::InPlace | How::Heal | How::Later(_) => "file:///lake/sales/orders",
+            How::InPlace | How::Heal | How::Later(_) => uri,
         };
         record.version = Version(7);
-        record.table.uri = "file:///lake/sales/orders".into();
+        record.commit_time = "2026-10-12T02:00:00Z".parse().unwrap();
+        record.table.uri = uri.into();
         record.table.name = "sales.orders".into();
         let case = Case {
             name: "sales.orders".into(),
@@ -302,19 +458,22 @@ mod tests {
             outside: false,
             found,
             again: &again,
+            now: "2026-11-21T03:00:00Z".parse().unwrap(),
+            s3a,
         };
         let mut text = String::new();
         for line in case.lines(false) {
             writeln!(text, "{:<7} {}", line.label, line.text).unwrap();
         }
         for choice in case.choices() {
-            writeln!(text, "  {}:\n    {}", choice.effect, choice.command).unwrap();
+            let command = choice.command.replace('\n', "\n    ");
+            writeln!(text, "  {}:\n    {command}", choice.effect).unwrap();
         }
-        assert!(text.lines().count() < 15, "{text}");
+        assert!(text.lines().count() < 18, "{text}");
         (case.way(), text)
     }
 
-    fn all_of(text: &str, wanted: &[&str]) {
+    pub(super) fn all_of(text: &str, wanted: &[&str]) {
         for wanted in wanted {
             assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
         }
@@ -333,7 +492,7 @@ mod tests {
                 "CAUSE   v14  2026-11-20 02:11:00Z  VACUUM END  etl-prod",
                 "VAULT   holds all of that: 4 files, 4.00 MiB",
                 "WHOLE   still readable at its place: v9-v15",
-                "loses v8-v15, by etl-prod",
+                "loses v8-v15: 1 MERGE, 1 VACUUM, 1 WRITE, by etl-prod",
                 "deltavault --vault /backup/vault restore sales.orders --version 7 --heal --yes",
                 "--to /lake/sales/orders-v7 --yes",
             ],
@@ -349,8 +508,8 @@ mod tests {
             &[
                 "live v15 NOT WHOLE",
                 "v7 is whole",
-                "RESTORE TABLE delta.`/lake/sales/orders` TO VERSION AS OF 7;",
-                "RESTORE TABLE delta.`/lake/sales/orders` TO VERSION AS OF 12;",
+                "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;",
+                "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 12;",
             ],
         );
         assert!(!text.contains("CAUSE"), "{text}");
@@ -383,7 +542,10 @@ mod tests {
 
     #[test]
     fn a_healthy_table_is_left_alone_and_what_there_is_is_listed() {
-        let (way, text) = told(&newer(0, &[(6, 15)]), &Which::Unsaid, &How::InPlace);
+        let mut healthy = newer(0, &[(6, 15)]);
+        let rows = healthy.lost.iter().cloned().map(listed::row);
+        healthy.versions = rows.collect();
+        let (way, text) = told(&healthy, &Which::Unsaid, &How::InPlace);
         assert_eq!(way, Way::Nothing);
         all_of(
             &text,

@@ -2,15 +2,16 @@
 
 use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
+use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
-use super::Case;
-use super::phrase::{about, files, is_vacuum, line, range, ranges, second, signed, told_version};
+use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
+use super::{Case, Found};
 use crate::cli::request::{How, Which};
 use crate::cli::rows::PlanLine;
 
-/// Live versions that are listed one by one.
-const VERSIONS_SHOWN: usize = 4;
+/// Lost versions that are listed one by one; fewer where files are gone too, because there is more to say then.
+const LOST_SHOWN: usize = 3;
 
 impl Case<'_> {
     /// What was found. How long it takes is part of every choice, and told here only to who has made it.
@@ -43,7 +44,8 @@ impl Case<'_> {
                 ),
             )),
             Situation::EmptyTarget => {
-                lines.push(line("TARGET", format!("{}  takes the copy", self.target)));
+                let target = self.uri(self.target);
+                lines.push(line("TARGET", format!("{target}  takes the copy")));
             }
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
@@ -57,8 +59,10 @@ impl Case<'_> {
             ));
         }
         if self.is_question() {
-            self.list_live(&mut lines);
+            lines.extend(self.told_choices());
+            return lines;
         }
+        lines.extend(self.told_others());
         lines.push(line("WANTED", self.told_wanted()));
         if let Which::At(when) = self.which {
             let committed = when.same_zone(self.record.commit_time);
@@ -67,13 +71,10 @@ impl Case<'_> {
                 format!("asked for {when}, the newest held is of {committed}"),
             ));
         }
-        if found.to_put.files > 0
-            && let Some(vacuum) = found.lost.iter().find(|version| is_vacuum(version))
-        {
-            lines.push(line("CAUSE", told_version(vacuum)));
-        }
+        lines.extend(found.told_causes());
         if !self.is_another() {
             lines.extend(self.told_vault());
+            lines.extend(self.told_suspect());
         }
         if let Situation::NewerLive { tip } = found.situation {
             if let Some(trouble) = &found.live_trouble {
@@ -94,8 +95,12 @@ impl Case<'_> {
                 ));
             }
             if !found.lost.is_empty() && *self.how != How::Heal {
-                lines.push(line("LOSES", self.told_lost(tip)));
+                lines.extend(self.told_lost(tip));
             }
+        }
+        // Of a restore that goes on, its end tells them: they are what is left to do then.
+        if !(acting && found.situation == Situation::NoLog) {
+            lines.extend(self.told_streams());
         }
         if let Some(first) = found.outside_missing.first() {
             lines.push(line(
@@ -116,8 +121,16 @@ impl Case<'_> {
         lines
     }
 
+    /// A URI with the scheme that was typed.
+    fn uri(&self, uri: &str) -> String {
+        match uri.strip_prefix("s3://") {
+            Some(rest) if self.s3a => format!("s3a://{rest}"),
+            _ => uri.to_owned(),
+        }
+    }
+
     fn told_table(&self) -> String {
-        let uri = &self.record.table.uri;
+        let uri = self.uri(&self.record.table.uri);
         let version = self.version;
         let found = self.found;
         let state = match &found.situation {
@@ -128,7 +141,12 @@ impl Case<'_> {
             }
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
             Situation::NothingAbove if found.nothing_to_do => {
-                format!("live v{version} healthy, nothing missing")
+                let rest = if self.is_question() {
+                    ". Restore what?"
+                } else {
+                    ""
+                };
+                format!("live v{version} healthy, nothing missing{rest}")
             }
             Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
@@ -145,15 +163,6 @@ impl Case<'_> {
             Situation::NewerLive { tip } => format!("live v{tip} NOT WHOLE: files of it are gone"),
         };
         format!("{uri}  {state}")
-    }
-
-    fn list_live(&self, lines: &mut Vec<PlanLine>) {
-        let shown = self.found.lost.iter().take(VERSIONS_SHOWN);
-        lines.extend(shown.map(|version| line("", told_version(version))));
-        let more = self.found.lost.len().saturating_sub(VERSIONS_SHOWN);
-        if more > 0 {
-            lines.push(line("", format!("and {} more", HumanCount(more as u64))));
-        }
     }
 
     fn told_wanted(&self) -> String {
@@ -221,12 +230,28 @@ impl Case<'_> {
         })
     }
 
-    fn told_lost(&self, tip: Version) -> String {
+    /// A snapshot that nobody named may hold the very version that did the damage.
+    fn told_suspect(&self) -> Option<PlanLine> {
+        let unnamed = matches!(self.which, Which::Unsaid | Which::Latest);
+        let mut rows = self.found.versions.iter().filter(|_| unnamed);
+        let suspect = rows.find(|row| row.version == self.version && row.suspect)?;
+        let good = self.found.versions.iter().find(|row| row.newest_good_held);
+        let good = good.and_then(|row| {
+            let id = row.snapshots.first()?.short();
+            Some(format!(
+                "; the newest good one held is v{}, --snapshot {id}",
+                row.version
+            ))
+        });
+        Some(line(
+            "SUSPECT",
+            format!("{}{}", told_row(suspect), good.unwrap_or_default()),
+        ))
+    }
+
+    /// What going back would take out of the table, summed up, and the newest versions one by one.
+    fn told_lost(&self, tip: Version) -> Vec<PlanLine> {
         let lost = &self.found.lost;
-        let rows = lost.iter().map(|version| version.rows);
-        let rows = rows
-            .sum::<Option<i64>>()
-            .map_or_else(String::new, |rows| format!(", {} rows", signed(rows)));
         let mut users: Vec<&str> = lost.iter().filter_map(|it| it.user.as_deref()).collect();
         users.sort_unstable();
         users.dedup();
@@ -235,10 +260,44 @@ impl Case<'_> {
         } else {
             format!(", by {}", users.join(", "))
         };
-        format!(
-            "going back to v{} (--rewind, in a later version) loses {}{rows}{by}",
-            self.version,
-            range(self.version.next(), tip)
-        )
+        let room = LOST_SHOWN
+            .saturating_sub(usize::from(self.found.to_put.files > 0))
+            .saturating_sub(usize::from(self.recipe().is_some()));
+        // The last one takes no more room than to say that there is one more.
+        let shown = if lost.len() <= room + 1 {
+            lost.len()
+        } else {
+            room
+        };
+        let rest = if shown < lost.len() {
+            "; --json lists them all"
+        } else {
+            ""
+        };
+        let mut lines = vec![line(
+            "LOSES",
+            format!(
+                "going back to v{} loses {}: {}{by}{rest}",
+                self.version,
+                range(self.version.next(), tip),
+                summed(lost.iter())
+            ),
+        )];
+        lines.extend(lost.iter().take(shown).map(|it| line("", told_version(it))));
+        lines
+    }
+}
+
+impl Found {
+    /// What took the rows, and what took the files.
+    fn told_causes(&self) -> Vec<PlanLine> {
+        let vacuum = self.lost.iter().find(|version| is_vacuum(version));
+        let vacuum = vacuum.filter(|_| self.to_put.files > 0);
+        let causes = self.cause().into_iter().chain(vacuum);
+        let mut lines: Vec<PlanLine> = causes.map(|it| line("CAUSE", told_version(it))).collect();
+        if let Some(second) = lines.get_mut(1) {
+            second.label = "";
+        }
+        lines
     }
 }

@@ -1,15 +1,22 @@
-//! What can be done, as whole commands, and what is left to do when it is done.
+//! What can be done, as whole commands and statements, and what is left to do when it is done.
 
-use deltavault::ids::Version;
+use deltavault::format::Scope;
+use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::restore::Situation;
+use deltavault::plan::suspect::is_removal;
+use deltavault::plan::window::Window;
 use deltavault::progress::PlannedWork;
 use deltavault::reader::Verdict;
+use jiff::SignedDuration;
 
-use super::phrase::{about, choice, files as counted, identifier, line};
+use super::phrase::{about, choice, files as counted, line, statements, told_statement};
+use super::sql::{Place, TableName};
 use super::{Case, Way};
-use crate::cli::place::typed;
 use crate::cli::request::{How, Which};
-use crate::cli::rows::{Choice, PlanLine};
+use crate::cli::rows::{Choice, PlanLine, Statement};
+
+/// How old a version counts as whose time nobody knows.
+const OF_UNKNOWN_AGE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 impl Case<'_> {
     /// What can be done, each with its whole command.
@@ -18,33 +25,31 @@ impl Case<'_> {
         let put = about(found.to_put);
         let version = self.version;
         match (&found.situation, self.way()) {
+            _ if self.is_question() => self.offers(),
             (_, Way::Nothing) => Vec::new(),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
                 vec![self.full_copy("a full copy elsewhere; --replace comes in a later version")]
             }
-            (Situation::NewerLive { tip }, _) if *self.how != How::Heal => {
+            (Situation::NewerLive { tip }, _)
+                if *self.how != How::Heal || found.is_cleaned(version) =>
+            {
                 let mut choices = Vec::new();
                 if found.to_put.files > 0 && found.can_be_read(version) {
                     choices.push(choice(
                         format!(
-                            "v{version} readable again under live v{tip}, about {put}; the next VACUUM \
-                             removes it again, so RESTORE it first"
+                            "v{version} readable again under live v{tip}, about {put}; then run the statements \
+                             that it prints, or the next VACUUM removes it again"
                         ),
                         self.restore(&["--heal", "--yes"]),
                     ));
                 } else if found.is_whole(version) {
-                    choices.push(choice(
-                        format!("v{version} is whole: a new commit brings it back and loses nothing (Spark)"),
-                        self.restore_statement(version),
-                    ));
+                    choices.push(self.take_back(version));
+                    choices.extend(self.recipe_choice());
                 }
                 if !found.is_whole(*tip)
                     && let Some(newest) = found.newest_whole().filter(|newest| *newest > version)
                 {
-                    choices.push(choice(
-                        format!("v{newest} is the newest whole version at its place (Spark)"),
-                        self.restore_statement(newest),
-                    ));
+                    choices.push(self.take_back(newest));
                 }
                 choices.push(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
@@ -68,6 +73,118 @@ impl Case<'_> {
                 format!("put back {}, about {put}", counted(found.to_put.files)),
                 self.as_asked(&[]),
             )],
+        }
+    }
+
+    /// A new commit that brings a whole version back, and what that takes out of the table.
+    pub(super) fn take_back(&self, version: Version) -> Choice {
+        statements(
+            format!(
+                "v{version} is whole at its place: a new commit brings it back and takes {} out of the table",
+                self.taken_out_by(version)
+            ),
+            self.take_back_statements(version),
+        )
+    }
+
+    /// Only the rows that were deleted. Its first statement is the one of the choice before it, and is not told twice.
+    fn recipe_choice(&self) -> Option<Choice> {
+        let (effect, recipe) = self.recipe()?;
+        let window = self.window(self.version);
+        let alter = window.map(|window| self.lake().alter(window));
+        let after = if alter.is_some() {
+            "after the same ALTER, "
+        } else {
+            ""
+        };
+        Some(Choice {
+            effect: format!("{after}{effect}"),
+            command: recipe.statement.clone(),
+            statements: alter.into_iter().chain([recipe]).collect(),
+        })
+    }
+
+    fn take_back_statements(&self, version: Version) -> Vec<Statement> {
+        let place = self.lake();
+        let window = self.window(version);
+        let alter = window.map(|window| place.alter(window));
+        let restores = [
+            place.restore(version),
+            place.python_restore(version, window),
+        ];
+        alter.into_iter().chain(restores).collect()
+    }
+
+    fn window(&self, version: Version) -> Option<Window> {
+        let committed = self.committed(version);
+        let committed = committed.unwrap_or_else(|| {
+            let long_ago = self.now.checked_sub(OF_UNKNOWN_AGE);
+            long_ago.unwrap_or(self.now)
+        });
+        Window::needed(committed, self.now, self.found.properties.as_ref())
+    }
+
+    /// When a version was committed: the earliest of all that is said of it, because readers refuse what is too old.
+    fn committed(&self, version: Version) -> Option<Timestamp> {
+        let known = self.found.lost.iter().chain(&self.found.older);
+        let known = known.filter(|it| it.version == version);
+        let of_log = known.flat_map(|it| it.time.into_iter().chain(it.modified));
+        let own = (version == self.version).then_some(self.found.committed);
+        let held = (version == self.record.version).then_some(self.record.commit_time);
+        of_log.chain(own.flatten()).chain(held).min()
+    }
+
+    /// Where rows were deleted and other commits followed: how to put those rows back and keep the commits.
+    pub(super) fn recipe(&self) -> Option<(String, Statement)> {
+        let found = self.found;
+        let cause = found.cause().filter(|cause| is_removal(cause))?;
+        let before = Version(cause.version.0.checked_sub(1)?);
+        let kept = found.lost.iter().filter(|it| it.version > cause.version);
+        kept.clone().find(|it| it.files_added > 0)?;
+        // Between the version that is read and the deletion nothing else may have gone, or it would come back too.
+        let from = [before, self.version].into_iter().find(|from| {
+            let between = |it: &Version| *it > *from && *it < cause.version;
+            let mut others = found.lost.iter().filter(|it| between(&it.version));
+            let usable = found.is_whole(*from) || *from == self.version;
+            usable && *from >= self.version && others.all(|it| it.files_removed == 0)
+        })?;
+        let what = match &cause.predicate {
+            Some(condition) => format!(" where {condition}"),
+            None => String::new(),
+        };
+        let effect = format!(
+            "only what v{} deleted{what} comes back from v{from}; later commits stay",
+            cause.version
+        );
+        let statement = match &found.deleted_partitions {
+            Some((version, partitions)) if *version == cause.version => {
+                self.lake().insert_partitions(from, partitions)
+            }
+            _ if found.is_whole(cause.version) => {
+                self.lake().insert_difference(from, cause.version)
+            }
+            _ => return None,
+        };
+        Some((effect, statement))
+    }
+
+    /// Statements to run when it is done.
+    pub(crate) fn statements(&self) -> Vec<Statement> {
+        match self.found.situation {
+            Situation::NoLog => self.lake().create(&self.catalog_name()),
+            Situation::EmptyTarget => {
+                let name = self.catalog_name().of_copy(self.version);
+                Place::new(self.target).create(&name)
+            }
+            Situation::NewerLive { .. } if self.found.can_be_read(self.version) => {
+                let mut all = self.take_back_statements(self.version);
+                all.extend(self.recipe().map(|(_, recipe)| recipe));
+                all
+            }
+            Situation::NothingAbove
+            | Situation::NewerLive { .. }
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. } => Vec::new(),
         }
     }
 
@@ -104,27 +221,73 @@ impl Case<'_> {
                     .to_owned(),
             ));
         }
-        match self.found.situation {
-            Situation::NoLog | Situation::EmptyTarget => {
+        let whole_table = matches!(
+            self.found.situation,
+            Situation::NoLog | Situation::EmptyTarget
+        );
+        if whole_table {
+            notes.push(line(
+                "NOT RESTORED",
+                "catalog entry, grants, stream checkpoints".to_owned(),
+            ));
+            notes.extend(self.told_scope());
+            notes.extend(self.told_streams());
+        }
+        let statements = self.statements();
+        let mut next: Vec<PlanLine> = statements
+            .iter()
+            .map(|statement| line("", told_statement(statement)))
+            .collect();
+        if let Some(first) = next.first_mut() {
+            first.label = "NEXT";
+        }
+        let takes_out = !whole_table && !next.is_empty();
+        notes.extend(next);
+        if takes_out {
+            let version = self.version;
+            notes.push(line(
+                "",
+                format!(
+                    "the RESTORE takes {} out of the table; run it before the next VACUUM removes the files of \
+                     v{version} again",
+                    self.taken_out_by(version)
+                ),
+            ));
+            if let Some((effect, _)) = self.recipe() {
                 notes.push(line(
-                    "NOT RESTORED",
-                    "catalog entry, grants, stream checkpoints".to_owned(),
-                ));
-                notes.push(line("NEXT", self.create_statement()));
-            }
-            Situation::NewerLive { .. } if self.found.can_be_read(self.version) => {
-                let statement = self.restore_statement(self.version);
-                notes.push(line(
-                    "NEXT",
-                    format!("{statement} -- before the next VACUUM removes its files again"),
+                    "",
+                    format!("the INSERT instead of the RESTORE: {effect}"),
                 ));
             }
-            Situation::NothingAbove
-            | Situation::NewerLive { .. }
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. } => {}
         }
         notes
+    }
+
+    /// What a snapshot of scope `live` does not bring back.
+    fn told_scope(&self) -> Option<PlanLine> {
+        let only = self.record.scope == Scope::Live && self.version > Version(0);
+        only.then(|| {
+            line(
+                "",
+                format!(
+                    "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
+                    self.version
+                ),
+            )
+        })
+    }
+
+    /// Whether versions below the wanted one can be read after a full restore.
+    pub(crate) fn holds_older_versions(&self) -> bool {
+        self.record.scope == Scope::History
+    }
+
+    fn lake(&self) -> Place<'_> {
+        Place::new(&self.record.table.uri)
+    }
+
+    fn catalog_name(&self) -> TableName {
+        TableName::of(&self.record.table.name, &self.record.table.uri)
     }
 
     /// By the protocol's list of features; a table that has the feature and never turned it on is rare.
@@ -155,7 +318,7 @@ impl Case<'_> {
         let place;
         match self.how {
             How::To(uri) => {
-                place = typed(uri).to_owned();
+                place = self.place(uri);
                 flags.extend(["--to", &place]);
             }
             How::Heal => flags.push("--heal"),
@@ -170,7 +333,7 @@ impl Case<'_> {
     }
 
     fn full_copy(&self, effect: &str) -> Choice {
-        let home = typed(&self.record.table.uri);
+        let home = self.place(&self.record.table.uri);
         let place = format!("{home}-v{}", self.version);
         let all = PlannedWork {
             files: self.record.totals.files,
@@ -181,17 +344,138 @@ impl Case<'_> {
             self.restore(&["--to", &place, "--yes"]),
         )
     }
+}
 
-    fn restore_statement(&self, version: Version) -> String {
-        let home = typed(&self.record.table.uri);
-        format!("RESTORE TABLE delta.`{home}` TO VERSION AS OF {version};")
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use deltavault::plan::restore::{LiveVersion, Permission};
+
+    use super::super::Found;
+    use super::super::tests::{all_of, newer, told};
+    use super::*;
+
+    /// v13 deleted rows, v14 and v15 are good appends.
+    fn deleted(whole: &[(u64, u64)]) -> Found {
+        let mut found = newer(0, whole);
+        let version = |number, operation: &str, rows: i64, added, removed| LiveVersion {
+            operation: Some(operation.into()),
+            rows: Some(rows),
+            rows_removed: Some(if rows < 0 { rows.unsigned_abs() } else { 0 }),
+            rows_after: Some(10_000),
+            files_added: added,
+            files_removed: removed,
+            ..LiveVersion::unread(Version(number))
+        };
+        found.lost = vec![
+            version(15, "APPEND", 600, 1, 0),
+            version(14, "APPEND", 400, 1, 0),
+            LiveVersion {
+                predicate: Some("[\"(region#1 = r05)\"]".into()),
+                ..version(13, "DELETE", -80, 0, 3)
+            },
+        ];
+        found.lost.extend(
+            (8..13)
+                .rev()
+                .map(|number| version(number, "APPEND", 5, 1, 0)),
+        );
+        found.properties = Some(BTreeMap::new());
+        found
     }
 
-    fn create_statement(&self) -> String {
-        format!(
-            "CREATE TABLE {} USING DELTA LOCATION '{}';",
-            identifier(&self.record.table.name),
-            self.target.replace('\'', "\\'")
-        )
+    #[test]
+    fn a_restore_says_what_it_takes_out_and_sets_the_window_first() {
+        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
+        all_of(
+            &text,
+            &[
+                "CAUSE   v13  DELETE  -80 rows  -3 files",
+                "LOSES   going back to v7 loses v8-v15: 7 APPEND, 1 DELETE, +945 rows",
+                "v7 is whole at its place: a new commit brings it back and takes v8-v15 (7 APPEND, 1 DELETE, +945 \
+                 rows) out of the table",
+                // Committed 40 days and an hour ago.
+                "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
+                 ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
+                 'interval 48 days');\n    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;",
+                "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
+                 t.alter.set_table_properties(",
+            ],
+        );
+        assert!(!text.contains("loses nothing"), "{text}");
+    }
+
+    #[test]
+    fn deleted_rows_come_back_under_later_commits_by_what_the_delete_left() {
+        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
+        all_of(
+            &text,
+            &[
+                "only what v13 deleted where [\"(region#1 = r05)\"] comes back from v12; later commits stay",
+                "INSERT INTO delta.`file:///lake/sales/orders` SELECT * FROM delta.`file:///lake/sales/orders` \
+                 VERSION AS OF 12 EXCEPT ALL SELECT * FROM delta.`file:///lake/sales/orders` VERSION AS OF 13;",
+            ],
+        );
+        let mut partition = deleted(&[(7, 12), (14, 15)]);
+        let r05 = [("region".to_owned(), Some("r05".to_owned()))].into();
+        partition.deleted_partitions = Some((Version(13), vec![r05]));
+        let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
+        all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
+    }
+
+    #[test]
+    fn no_recipe_is_given_where_it_would_bring_back_something_else() {
+        let without = |found: &Found| {
+            let (_, text) = told(found, &Which::Latest, &How::InPlace);
+            assert!(!text.contains("INSERT INTO"), "{text}");
+        };
+        // The rows after the deletion cannot be read, and no whole partition is known.
+        let mut gone = deleted(&[(7, 12), (14, 15)]);
+        without(&gone);
+        gone.deleted_partitions = Some((Version(9), Vec::new()));
+        without(&gone);
+        // Nothing followed.
+        let mut last = deleted(&[(7, 15)]);
+        last.lost.drain(..2);
+        without(&last);
+        // v12 is gone, and v10 had removed rows that must stay removed.
+        let mut removed = deleted(&[(7, 7), (13, 15)]);
+        removed.lost[5].files_removed = 1;
+        without(&removed);
+        // It was no deletion.
+        let mut merged = deleted(&[(7, 15)]);
+        merged.lost[2].operation = Some("MERGE".into());
+        without(&merged);
+    }
+
+    #[test]
+    fn a_young_version_needs_no_window_and_a_longer_one_is_kept() {
+        let mut found = deleted(&[(7, 15)]);
+        let properties = [
+            ("delta.deletedFileRetentionDuration", "interval 100 days"),
+            ("delta.logRetentionDuration", "interval 1 year"),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        found.properties = Some(properties.into());
+        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
+        assert!(!text.contains("ALTER TABLE"), "{text}");
+        all_of(&text, &["DeltaTable('/lake/sales/orders').restore(7)"]);
+        // A commit file that is older than the record says.
+        found.committed = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
+        all_of(&text, &["'interval 332 days'", "'interval 366 days'"]);
+    }
+
+    #[test]
+    fn a_version_that_the_live_log_lost_is_not_healed() {
+        let mut cleaned = newer(4, &[(9, 15)]);
+        cleaned.readable_from = Some(Version(9));
+        cleaned.permission = Permission::DataOnly;
+        let (way, text) = told(&cleaned, &Which::Latest, &How::Heal);
+        let what = "the live log cannot rebuild version 7: files put back under it cannot be read";
+        assert_eq!(way, Way::Choose(what.into()));
+        all_of(&text, &["--to /lake/sales/orders-v7 --yes"]);
+        assert!(!text.contains("--heal"), "{text}");
     }
 }

@@ -1,0 +1,56 @@
+//! How far streams had written in V, by the log that the vault holds: for a table whose live log is no more, or has
+//! lost V.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt;
+
+use super::live::take_txns;
+use super::older::attributes;
+use super::{RestoreRequest, Restorer};
+use crate::delta::path::TableRoot;
+use crate::delta::segment::LogListing;
+use crate::error::Error;
+use crate::format::{Entry, EntryKind};
+use crate::ids::{Location, ObjectKey};
+use crate::plan::streams::Txns;
+use crate::spool::{Scratch, Spool};
+
+impl Restorer {
+    /// Reads how far streams had written in the wanted version: the newest checkpoint that the snapshot holds at or
+    /// below it, and the commits after that. What a sidecar has is no transaction id, so none is read.
+    ///
+    /// # Errors
+    /// Damage in the vault; what the log itself says.
+    pub async fn held_txns(&self, request: &RestoreRequest) -> Result<Txns, Error> {
+        let manifest = self.vault.manifest(&request.record).await?;
+        let mut held: HashMap<ObjectKey, Entry> = HashMap::new();
+        let mut listed = Vec::new();
+        let mut entries = self.log_entries(request, &manifest);
+        while let Some(entry) = entries.try_next().await? {
+            if let Location::Inside(key) = &entry.file
+                && matches!(entry.kind, EntryKind::Commit | EntryKind::Checkpoint)
+            {
+                listed.push(attributes(key, &entry));
+                held.insert(key.clone(), entry);
+            }
+        }
+        let listing = LogListing::new(listed);
+        let mut txns = Txns::new();
+        let Some(way) = listing.candidates(request.version)?.next() else {
+            return Ok(txns);
+        };
+        let root = TableRoot::new(&request.record.table.uri)?;
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
+        let checkpoint = way.checkpoint.iter().flat_map(|found| &found.files);
+        for file in checkpoint.chain(&way.commits) {
+            if let Some(entry) = held.get(&file.key) {
+                let payload = self.vault.payload(entry, scratch.path()).await?;
+                let body = spool.append(&payload).map_err(Error::Scratch)?;
+                take_txns(&file.key, &body, &root, &mut txns)?;
+            }
+        }
+        Ok(txns)
+    }
+}
