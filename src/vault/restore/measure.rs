@@ -111,7 +111,7 @@ mod tests {
                 file: Location::Inside("a".parse().unwrap()),
                 size: 1,
                 absolute: false,
-                modification_time: 0,
+                modification_time: None,
                 rows,
                 dv,
             },
