@@ -286,8 +286,14 @@ fn read_commit_info(raw: Raw<'_>) -> Action {
         "timestamp",
         "inCommitTimestamp",
     ];
-    let [operation, parameters, user_name, user_id, timestamp, in_commit] =
-        raw.fields(names).unwrap_or_default();
+    let [
+        operation,
+        parameters,
+        user_name,
+        user_id,
+        timestamp,
+        in_commit,
+    ] = raw.fields(names).unwrap_or_default();
     let parameters = parameters.and_then(|raw| raw.fields(["mode", "predicate"]));
     let [mode, predicate] = parameters.unwrap_or_default();
     let time = |raw| Timestamp::from_millisecond(Number::of(raw).known()?).ok();

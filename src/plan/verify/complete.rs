@@ -195,8 +195,8 @@ impl Comparison {
         {
             self.resized.add(file);
         }
-        let mut carried = entries.iter().flat_map(|entry| &entry.live);
-        if carried.any(|id| !logical.0.contains_key(id)) {
+        let mut live = entries.iter().flat_map(|entry| &entry.live);
+        if live.any(|id| !logical.0.contains_key(id)) {
             self.surplus.add(file);
         }
     }
