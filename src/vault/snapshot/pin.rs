@@ -223,12 +223,12 @@ async fn inspect_base(
     }
     let overwritten = &pinned.inherited.overwritten;
     if let Some(first) = overwritten.first() {
-        let which = match overwritten.len() {
-            1 => format!("commit {first} has"),
-            more => format!("{more} commits, first {first}, have"),
+        let (which, what) = match overwritten.len() {
+            1 => (format!("commit {first} has"), "it"),
+            more => (format!("{more} commits, first {first}, have"), "them"),
         };
         pinned.findings.push(format!(
-            "{which} other bytes than snapshot {} holds: a writer overwrote them, so version {} was planned from \
+            "{which} other bytes than snapshot {} holds: a writer overwrote {what}, so version {} was planned from \
              the whole log",
             base.past.id.short(),
             pinned.version
