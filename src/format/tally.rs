@@ -108,7 +108,9 @@ mod tests {
 
     fn sums(entries: &[Entry]) -> Totals {
         let mut tally = Tally::default();
-        entries.iter().for_each(|entry| tally.add(entry));
+        for entry in entries {
+            tally.add(entry);
+        }
         tally.totals()
     }
 
@@ -144,7 +146,7 @@ mod tests {
             size: u64::MAX,
             ..data(Some(u64::MAX), &[None])
         };
-        assert_eq!(sums(&[huge.clone()]).rows, Some(u64::MAX));
+        assert_eq!(sums(std::slice::from_ref(&huge)).rows, Some(u64::MAX));
         let both = sums(&[huge.clone(), data(Some(1), &[None])]);
         assert_eq!((both.bytes, both.data_bytes), (u64::MAX, u64::MAX));
         assert_eq!((both.rows, both.live_files), (None, 2));

@@ -81,7 +81,7 @@ impl Finding {
     /// The remedy as people read it. `command` spells a command of this tool from its words.
     pub fn advice(&self, command: &dyn Fn(&[&str]) -> String) -> String {
         let table = self.table.as_deref().unwrap_or("TABLE");
-        let oldest = self.snapshots.last().map(|id| id.short());
+        let oldest = self.snapshots.last().map(SnapshotId::short);
         let retake = || match &oldest {
             Some(id) => format!("`{}`", command(&["snapshot", table, "--distrust", id])),
             None => format!("`{}`", command(&["snapshot", table])),

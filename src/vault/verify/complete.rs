@@ -285,9 +285,10 @@ impl Job {
                 }
                 // A checkpoint one of whose sidecars was not there, or could not be decoded, is no way.
                 Err(LogError::MissingSidecar { .. }) => continue,
-                Err(error @ (LogError::Sort(_) | LogError::Read { .. })) => return Err(error),
                 Err(
-                    error @ (LogError::UnknownReaderFeature { .. }
+                    error @ (LogError::Sort(_)
+                    | LogError::Read { .. }
+                    | LogError::UnknownReaderFeature { .. }
                     | LogError::UnsupportedReaderVersion { .. }),
                 ) => return Err(error),
                 Err(error) => Err(error),

@@ -230,7 +230,7 @@ fn entry_that_says_other_than_the_log_is_damage() {
     let other = changed(|it| {
         it[1].live = vec![LiveUse {
             dv: Some(vector("iOther")),
-        }]
+        }];
     });
     assert_eq!(other.len(), 2, "{other:#?}");
 }
