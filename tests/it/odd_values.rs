@@ -210,7 +210,8 @@ async fn features_that_are_types_under_any_of_their_names() {
         whole(
             "both",
             of(r#""timestampNanos","timestampWithoutTimezone","deletionVectors""#),
-        ),
+        )
+        .refused_by_deltalake(),
     ])
     .await;
 }
