@@ -217,6 +217,10 @@ pub(crate) struct TableName {
 
 /// What `restore` was asked for.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, in any combination"
+)]
 pub(crate) struct RestoreRequest {
     /// The table.
     pub(crate) table: TableName,

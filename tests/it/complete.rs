@@ -59,10 +59,10 @@ fn add_line(path: &str, size: u64) -> String {
 }
 
 fn bytes_of(entry: &Entry) -> Vec<u8> {
-    match &entry.placement {
-        Placement::Inline(bytes) => bytes.to_vec(),
-        other => panic!("not inlined: {other:?}"),
-    }
+    let Placement::Inline(bytes) = &entry.placement else {
+        panic!("not inlined: {:?}", entry.placement)
+    };
+    bytes.to_vec()
 }
 
 #[tokio::test]
@@ -116,8 +116,8 @@ async fn manifest_that_lacks_what_its_log_names_is_damage() {
         let id = forged(&scene, |entries, _| {
             let mut names: Vec<_> = entries.iter().filter(|it| is_live(it)).collect();
             names.sort_by(|a, b| a.file.cmp(&b.file));
-            let last = names.len() - 1;
-            let chosen = names.iter().enumerate().filter(|(at, _)| lacks(*at, last));
+            let end = names.len() - 1;
+            let chosen = names.iter().enumerate().filter(|(at, _)| lacks(*at, end));
             lost = chosen.map(|(_, entry)| entry.file.clone()).collect();
             entries.retain(|entry| !lost.contains(&entry.file));
         })
@@ -432,7 +432,7 @@ async fn protocol_and_table_id_of_the_record_are_those_of_the_log() {
     is_damage(&verified(&scene).await, id, "its protocol");
     let scene = Scene::set().await;
     let id = forged(&scene, |_, record| {
-        record.table.delta_id = "another".to_owned()
+        record.table.delta_id = "another".to_owned();
     })
     .await;
     is_damage(&verified(&scene).await, id, "its Delta id");

@@ -157,13 +157,19 @@ async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
         let names = table
             .names(&format!("_delta_log/{version:020}.checkpoint."))
             .await;
-        for name in names.iter().filter(|name| name.ends_with(".json")) {
+        for name in names.iter().filter(|name| is_json(name)) {
             let bytes = table.read(name).await;
             table
                 .overwrite(name, [&bytes[..], &bytes[..]].concat())
                 .await;
         }
     }
+}
+
+fn is_json(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "json")
 }
 
 /// What `deltalake` sees: the version and the names of the live files.

@@ -107,7 +107,7 @@ impl Odd {
     }
 
     /// Takes a snapshot, loses the table, and gets it back.
-    async fn is_held(self) -> SnapshotDone {
+    async fn held_and_restored(self) -> SnapshotDone {
         let what = self.what;
         let live = MemoryStore::without_versions("s3://lake/odd");
         self.put(&live).await;
@@ -154,7 +154,7 @@ impl Odd {
     }
 
     /// Tries to take a snapshot, which must be refused with all of `says`.
-    async fn is_refused(self, says: &[&str]) -> Error {
+    async fn refuses(self, says: &[&str]) -> Error {
         let live = MemoryStore::without_versions("s3://lake/odd");
         self.put(&live).await;
         let vault = FaultStore::new(MemoryStore::without_locks("s3://vault"));
@@ -192,7 +192,7 @@ fn assert_same(what: &str, found: &Files, expected: &Files) {
 
 async fn all_held(tables: impl IntoIterator<Item = Odd>) {
     for table in tables {
-        table.is_held().await;
+        table.held_and_restored().await;
     }
 }
 
@@ -303,10 +303,10 @@ async fn sizes_in_any_spelling() {
         ("1e30", "1e30"),
     ] {
         let says = format!("json line 3 gives size of x.parquet as {shown}: not a whole number");
-        odd("size", &size(value)).is_refused(&[&says]).await;
+        odd("size", &size(value)).refuses(&[&says]).await;
     }
     let says = "json line 3 gives no size for x.parquet";
-    odd("size", &size("null")).is_refused(&[says]).await;
+    odd("size", &size("null")).refuses(&[says]).await;
 }
 
 #[tokio::test]
@@ -408,7 +408,7 @@ async fn removes_that_can_be_of_no_live_file() {
         )
     };
     for path in ["caf%E9.parquet", "%FF%FE", "../../../x", "a%00b"] {
-        let done = odd("remove", &remove(path)).is_held().await;
+        let done = odd("remove", &remove(path)).held_and_restored().await;
         let finding = format!(
             "1 paths that are removed, or of change data, name no object and were passed over, first {path}"
         );
@@ -417,7 +417,7 @@ async fn removes_that_can_be_of_no_live_file() {
     // An add under such a path is a file that cannot be held.
     let says = "does not decode to UTF-8";
     odd("add", &add_with("path", r#""caf%E9.parquet""#))
-        .is_refused(&[says])
+        .refuses(&[says])
         .await;
 }
 
@@ -478,7 +478,7 @@ async fn protocol_versions_in_any_spelling() {
         ("null", "protocol.minReaderVersion is missing"),
     ] {
         whole("reader", of(reader, "2"))
-            .is_refused(&["json line 1", says])
+            .refuses(&["json line 1", says])
             .await;
     }
 }
@@ -499,15 +499,13 @@ async fn deletion_vectors_that_are_none() {
             ),
         )
     };
-    vector("", "").is_held().await;
+    vector("", "").held_and_restored().await;
     let null = odd("null", &add_with("deletionVector", "null"));
-    null.is_held().await;
+    null.held_and_restored().await;
     // Where there is a path, nobody can tell what file it means.
     for (storage, path) in [("", "ab^-aqEH.-t@S}K{vb[*k^"), ("x", "")] {
         let says = format!("deletion vector storage type {storage:?} is not known");
-        vector(storage, path)
-            .is_refused(&["json line 3", &says])
-            .await;
+        vector(storage, path).refuses(&["json line 3", &says]).await;
     }
 }
 
@@ -534,12 +532,11 @@ async fn what_no_reader_takes_stays_refused_with_line_and_byte() {
         (r#"{"remove":{}}"#, "line 3: remove.path is missing"),
     ] {
         line(bad)
-            .is_refused(&["00000000000000000000.json", says])
+            .refuses(&["00000000000000000000.json", says])
             .await;
     }
     let bom = whole("bom", format!("\u{feff}{PROTOCOL}\n{m}\n{ADD}"));
-    bom.is_refused(&["line 1 is not an action", "(byte 0)"])
-        .await;
+    bom.refuses(&["line 1 is not an action", "(byte 0)"]).await;
 }
 
 #[tokio::test]
@@ -557,15 +554,21 @@ async fn in_commit_timestamps_count_only_where_the_table_has_them() {
         r#""inCommitTimestamp""#,
         r#""appendOnly","inCommitTimestamp-preview""#,
     ] {
-        assert_eq!(of(writer).is_held().await.record.commit_time, told);
+        assert_eq!(
+            of(writer).held_and_restored().await.record.commit_time,
+            told
+        );
     }
     for writer in ["", r#""appendOnly""#, r#""inCommitTimestampX""#] {
-        let taken = of(writer).is_held().await.record.commit_time;
+        let taken = of(writer).held_and_restored().await.record.commit_time;
         assert!(taken < told, "{writer}: {taken}");
     }
     let spelled = info.replace("4102444800000", r#""4102444800000.0""#);
     let log = of(r#""inCommitTimestamp""#).log.replace(info, &spelled);
-    let done = whole("spelled", log).refused_by_deltalake().is_held().await;
+    let done = whole("spelled", log)
+        .refused_by_deltalake()
+        .held_and_restored()
+        .await;
     assert_eq!(done.record.commit_time, told);
 }
 
@@ -645,7 +648,7 @@ async fn checkpoints_with_columns_of_other_types() {
             checkpoint(size, time),
         ));
         table.log = "{}".to_owned();
-        table.is_held().await;
+        table.held_and_restored().await;
     }
 }
 
@@ -681,5 +684,5 @@ async fn a_sidecar_that_is_named_twice_is_read_once() {
     let reads = live.calls();
     let of_sidecar = |call: &&Call| call.method == "open" && call.key.ends_with("s.parquet");
     assert_eq!(reads.iter().filter(of_sidecar).count(), 1);
-    table.is_held().await;
+    table.held_and_restored().await;
 }

@@ -31,6 +31,10 @@ pub(crate) enum Purpose {
 
 /// A statement for another engine, as it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the JSON fields"
+)]
 pub(crate) struct Statement {
     /// What runs it.
     pub(crate) engine: Engine,
@@ -42,6 +46,10 @@ pub(crate) struct Statement {
 
 /// A version of the table: in the live log, in the vault, or in both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a version, as JSON has them"
+)]
 pub(crate) struct VersionRow {
     /// The version.
     pub(crate) version: Version,

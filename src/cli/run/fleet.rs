@@ -117,8 +117,11 @@ mod tests {
         })
     }
 
+    /// Makes the errors of one table, one a try.
+    type Errors = Vec<fn() -> Error>;
+
     /// What became of tables, each of which fails with its errors one after the other, and then is done.
-    async fn told(tables: &[(&str, Vec<fn() -> Error>)]) -> (Vec<String>, Result<(), Error>) {
+    async fn told(tables: &[(&str, Errors)]) -> (Vec<String>, Result<(), Error>) {
         let tries = RefCell::new(vec![0; tables.len()]);
         let numbered: Vec<_> = tables.iter().enumerate().collect();
         let mut told = Vec::new();
@@ -128,11 +131,11 @@ mod tests {
             async |(number, (_, errors))| {
                 // Lets the other go first now and then.
                 tokio::task::yield_now().await;
-                let tried = &mut tries.borrow_mut()[*number];
-                *tried += 1;
+                let count = &mut tries.borrow_mut()[*number];
+                *count += 1;
                 errors
-                    .get(*tried - 1)
-                    .map_or(Ok(*tried), |error| Err(error()))
+                    .get(*count - 1)
+                    .map_or(Ok(*count), |error| Err(error()))
             },
             |(_, (name, _)), outcome| {
                 told.push(match outcome {

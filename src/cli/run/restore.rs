@@ -49,6 +49,10 @@ pub(super) struct Work {
 }
 
 /// Puts a table back, or says what that would be.
+#[expect(
+    clippy::too_many_lines,
+    reason = "what is found, planned, asked, done and said, in this order"
+)]
 pub(super) async fn restore(
     request: RestoreRequest,
     context: &mut Context,
@@ -261,13 +265,12 @@ impl Work {
         }
         let live = &plan.live;
         match found.situation {
-            Situation::NoLog | Situation::EmptyTarget => {}
             // Without any now, there is none that could have gone on.
             Situation::NewerLive { .. } if live.txns.as_ref().is_some_and(Txns::is_empty) => {
                 found.streams = Streams::Known(Vec::new());
                 return Ok(found);
             }
-            Situation::NewerLive { .. } => {}
+            Situation::NoLog | Situation::EmptyTarget | Situation::NewerLive { .. } => {}
             Situation::NothingAbove
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. } => return Ok(found),

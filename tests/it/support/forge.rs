@@ -27,7 +27,9 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
     let mut record = Record::clone(&head.record);
     change(&mut entries, &mut record);
     let mut tally = Tally::default();
-    entries.iter().for_each(|entry| tally.add(entry));
+    for entry in &entries {
+        tally.add(entry);
+    }
     let (log, data) = entries
         .into_iter()
         .partition::<Vec<_>, _>(|entry| entry.kind.is_log());

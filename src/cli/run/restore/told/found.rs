@@ -15,6 +15,10 @@ const LOST_SHOWN: usize = 3;
 
 impl Case<'_> {
     /// What was found. How long it takes is part of every choice, and told here only to who has made it.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the screen from top to bottom, in one place"
+    )]
     pub(crate) fn lines(&self, acting: bool) -> Vec<PlanLine> {
         let mut lines = vec![line("TABLE", self.told_table())];
         let found = self.found;

@@ -92,13 +92,13 @@ impl Case<'_> {
         let (effect, recipe) = self.recipe()?;
         let window = self.window(self.version);
         let alter = window.map(|window| self.lake().alter(window));
-        let after = if alter.is_some() {
+        let first = if alter.is_some() {
             "after the same ALTER, "
         } else {
             ""
         };
         Some(Choice {
-            effect: format!("{after}{effect}"),
+            effect: format!("{first}{effect}"),
             command: recipe.statement.clone(),
             statements: alter.into_iter().chain([recipe]).collect(),
         })

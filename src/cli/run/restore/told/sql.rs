@@ -103,7 +103,7 @@ impl<'a> Place<'a> {
     pub(super) fn insert_partitions(&self, from: Version, partitions: &[Partition]) -> Statement {
         let table = self.table();
         let condition = condition(partitions);
-        self.insert(format!(
+        Self::insert(format!(
             "INSERT INTO {table} SELECT * FROM {table} VERSION AS OF {from} WHERE {condition};"
         ))
     }
@@ -111,13 +111,13 @@ impl<'a> Place<'a> {
     /// Puts back the rows that a version has and the one after it has not, whatever deleted them.
     pub(super) fn insert_difference(&self, from: Version, without: Version) -> Statement {
         let table = self.table();
-        self.insert(format!(
+        Self::insert(format!(
             "INSERT INTO {table} SELECT * FROM {table} VERSION AS OF {from} \
              EXCEPT ALL SELECT * FROM {table} VERSION AS OF {without};"
         ))
     }
 
-    fn insert(&self, statement: String) -> Statement {
+    fn insert(statement: String) -> Statement {
         Statement {
             engine: Engine::SparkSql,
             purpose: Purpose::Insert,
@@ -205,7 +205,8 @@ impl TableName {
     /// The name of a copy of a version: the table itself may still be in the catalog.
     pub(super) fn of_copy(mut self, version: Version) -> Self {
         if let Some(table) = self.0.last_mut() {
-            table.push_str(&format!("_v{version}"));
+            table.push_str("_v");
+            table.push_str(&version.to_string());
         }
         self
     }
