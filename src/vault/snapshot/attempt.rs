@@ -110,7 +110,7 @@ impl Snapshotter {
                     let planned = along.into_planned(work, pinned, failures);
                     return Ok(Attempt::Planned(Box::new(planned)));
                 }
-                Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
+                Err(Failure::Error(Error::Log(error))) if ends_only_its_way(&error) => {
                     failures.push(FailedWay { way, error });
                 }
                 Err(failure) => return Err(failure),
@@ -207,6 +207,16 @@ impl Snapshotter {
         let closed = closure::close(&self.vault, replayed, matching, &work.scratch).await?;
         Ok((terms, journals, closed))
     }
+}
+
+/// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
+/// reader, and a checkpoint may have both.
+fn ends_only_its_way(error: &LogError) -> bool {
+    error.is_about_content()
+        || matches!(
+            error,
+            LogError::NoProtocol { .. } | LogError::NoMetadata { .. }
+        )
 }
 
 /// A way that could not be taken for what a log file has in it.

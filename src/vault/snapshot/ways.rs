@@ -235,6 +235,9 @@ impl LogReader<'_> {
         for file in files {
             sidecars.extend(self.sidecars_of(file)?);
         }
+        // A checkpoint may name one twice.
+        let mut seen = HashSet::new();
+        sidecars.retain(|key| seen.insert(key.clone()));
         let (source, folder) = (self.source, self.folder);
         let wanted: Vec<_> = sidecars
             .iter()
