@@ -263,31 +263,7 @@ impl LogError {
     /// Whether the content of a log file is to blame, so that another way to rebuild the version may do without it.
     /// Everything else (the disk, the version itself, its protocol) stays as it is whichever way is tried.
     pub fn is_about_content(&self) -> bool {
-        match self {
-            Self::BadJson { .. }
-            | Self::NotUtf8 { .. }
-            | Self::ValueTooLong { .. }
-            | Self::BadAction { .. }
-            | Self::BadNumber { .. }
-            | Self::CheckpointUnreadable { .. }
-            | Self::MissingColumn { .. }
-            | Self::MissingSidecar { .. }
-            | Self::MissingSize { .. }
-            | Self::BadVector { .. }
-            | Self::Path { .. } => true,
-            Self::NoLog { .. }
-            | Self::NoSuchVersion { .. }
-            | Self::Gap { .. }
-            | Self::FarFuture { .. }
-            | Self::TornCheckpoint { .. }
-            | Self::NoProtocol { .. }
-            | Self::NoMetadata { .. }
-            | Self::UnknownReaderFeature { .. }
-            | Self::UnsupportedReaderVersion { .. }
-            | Self::Read { .. }
-            | Self::OutOfOrder { .. }
-            | Self::Sort(_) => false,
-        }
+        self.file().is_some()
     }
 }
 
