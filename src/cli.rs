@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use deltavault::vault::snapshot::Interrupt;
-use deltavault::{Error, ExitCode};
+use deltavault::{Error, ExitCode, reader};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,6 +66,7 @@ pub(crate) fn main() -> process::ExitCode {
 fn run_args(args: Args) -> ExitCode {
     let Args { global, command } = args;
     start_log(global.verbose);
+    quiet_the_reader();
     let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
     let (outcome, mut output) = match prepare(&global, command, Arc::clone(&bar)) {
         Ok((request, context)) => block_on(request, context),
@@ -220,10 +221,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
     code
 }
 
+/// The independent reader's own log: what it fails with is told as our result, and not a second time as its log line.
+const READER_OFF: &str =
+    "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake=off,deltalake_core=off";
+
 fn start_log(verbose: u8) {
     let filter = match verbose {
-        0 => "deltavault=warn,error",
-        1 => "deltavault=info,warn",
+        0 => &format!("deltavault=warn,error,{READER_OFF}"),
+        1 => &format!("deltavault=info,warn,{READER_OFF}"),
         2 => "deltavault=debug,info",
         _ => "trace",
     };
@@ -234,4 +239,14 @@ fn start_log(verbose: u8) {
         // Else a log line that cannot be written ends the process with a panic.
         .log_internal_errors(false)
         .init();
+}
+
+/// A panic of the independent reader is caught and told as a reason: the stack on stderr would say it again, longer.
+fn quiet_the_reader() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !reader::is_at_work() {
+            print(panic);
+        }
+    }));
 }

@@ -22,6 +22,9 @@ use crate::store::{StoreError, StoreErrorKind};
 
 mod hint;
 mod passing;
+mod restore;
+
+pub use restore::RestoreError;
 
 /// How a process ends. The order is the precedence: where several apply, the greatest wins, so
 /// `codes.max()` is the code of the whole.
@@ -133,6 +136,9 @@ pub enum Error {
     /// The temporary folder cannot be used.
     #[error("use the temporary folder")]
     Scratch(#[source] io::Error),
+    /// A restore cannot go on.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A step of the demo did not come out as it must.
     #[error(transparent)]
     Demo(Box<DemoError>),
@@ -643,6 +649,7 @@ impl Error {
                 ExitCode::Damage
             }
             Self::HoldsUnread { source, .. } => source.exit_code(),
+            Self::Restore(error) => error.exit_code(),
             Self::Prefix(error) => match error {
                 PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
                 PrefixError::Unknown { .. } => ExitCode::Failed,

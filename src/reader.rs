@@ -5,6 +5,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
 use futures::{FutureExt as _, TryStreamExt as _};
@@ -105,7 +106,20 @@ pub enum Verdict {
     Refuses {
         /// Its reasons, from the outermost to the innermost.
         reason: String,
+        /// What they are about.
+        about: Trouble,
     },
+}
+
+/// What a refusal of the reader is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The table uses something that this reader does not know: that says nothing about the table.
+    Features,
+    /// The reader gave up in the middle: that says nothing about the table either.
+    Reader,
+    /// The log cannot be read as it is.
+    Log,
 }
 
 /// Opens the table at `lake`, at a version or the newest.
@@ -132,33 +146,129 @@ pub(crate) async fn open(lake: &Lake, version: Option<Version>) -> Result<DeltaT
 /// Lets `deltalake` open the table at `lake` at a version, which has about so many live files, and count them where
 /// that does not take long.
 pub async fn judge(lake: impl Into<Lake>, version: Version, about: u64) -> Verdict {
-    let lake = &lake.into();
-    // It panics on some tables that it does not know; that says nothing about the table.
-    let opened = AssertUnwindSafe(count_files(lake, version, about)).catch_unwind();
-    match opened.await {
-        Ok(Ok((version, files))) => Verdict::Opens { version, files },
-        Ok(Err(error)) => Verdict::Refuses {
-            reason: reasons(&error),
+    match list(&lake.into(), version, about).await {
+        Ok((version, files)) => Verdict::Opens {
+            version,
+            files: files.map(|files| files.len() as u64),
         },
-        Err(_) => Verdict::Refuses {
-            reason: "it gave up in the middle".to_owned(),
-        },
+        Err(refusal) => refusal,
     }
 }
 
-async fn count_files(
+/// A live file as `deltalake` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its path in the log, percent-decoded.
+    pub path: String,
+    /// Its rows, where its statistics tell, without those that its deletion vector deletes.
+    pub rows: Option<u64>,
+}
+
+/// Whether the live files of a table that has about so many are listed.
+pub fn is_counted(about: u64) -> bool {
+    about <= COUNTED_AT_MOST
+}
+
+/// Lets `deltalake` open the table at `lake` at a version, which has about so many live files, and list them where that
+/// does not take long.
+///
+/// # Errors
+/// [`Verdict::Refuses`].
+pub async fn list(
     lake: &Lake,
     version: Version,
     about: u64,
-) -> Result<(Version, Option<u64>), ReaderError> {
+) -> Result<(Version, Option<Vec<Shown>>), Verdict> {
+    caught(list_files(lake, version, about)).await
+}
+
+/// Readers at work in this process.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether `deltalake` reads something just now. A panic of it is caught and told as a reason, so a panic hook has
+/// nothing to print then.
+pub fn is_at_work() -> bool {
+    AT_WORK.load(Ordering::SeqCst) > 0
+}
+
+struct AtWork;
+
+impl AtWork {
+    fn begin() -> Self {
+        AT_WORK.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Lets `deltalake` work; what it fails with, and a panic, is a refusal.
+async fn caught<T>(work: impl Future<Output = Result<T, ReaderError>>) -> Result<T, Verdict> {
+    let _at_work = AtWork::begin();
+    // It panics on some tables that it does not know; that says nothing about the table.
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => {
+            let reason = reasons(&error);
+            Err(Verdict::Refuses {
+                about: trouble(&reason),
+                reason,
+            })
+        }
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Verdict::Refuses {
+                reason: match said {
+                    Some(said) => format!("it gave up in the middle: {}", one_line(said)),
+                    None => "it gave up in the middle".to_owned(),
+                },
+                about: Trouble::Reader,
+            })
+        }
+    }
+}
+
+/// Tells a table that the reader does not know from one that is damaged. Its own types for that are not public, their
+/// texts are what there is.
+fn trouble(reason: &str) -> Trouble {
+    let of_features = [
+        "Unsupported: ",
+        "Max catalog version",
+        "Invalid column mapping mode",
+    ];
+    if of_features.iter().any(|text| reason.contains(text)) {
+        Trouble::Features
+    } else {
+        Trouble::Log
+    }
+}
+
+async fn list_files(
+    lake: &Lake,
+    version: Version,
+    about: u64,
+) -> Result<(Version, Option<Vec<Shown>>), ReaderError> {
     let refused = |error| ReaderError::Refused(Box::new(error));
     let table = open(lake, Some(version)).await?;
-    let files = if about > COUNTED_AT_MOST {
-        None
-    } else {
+    let files = if is_counted(about) {
         let files = table.get_active_add_actions_by_partitions(&[]);
-        let count = files.try_fold(0, async |files, _| Ok(files + 1));
-        Some(count.await.map_err(refused)?)
+        let shown = files.map_ok(|file| {
+            let deleted = file.deletion_vector_descriptor();
+            let deleted = deleted.and_then(|vector| u64::try_from(vector.cardinality).ok());
+            let rows = file.num_records().and_then(|rows| u64::try_from(rows).ok());
+            Shown {
+                path: file.path().into_owned(),
+                rows: rows.map(|rows| rows.saturating_sub(deleted.unwrap_or_default())),
+            }
+        });
+        Some(shown.try_collect().await.map_err(refused)?)
+    } else {
+        None
     };
     let opened = table.version().ok_or(DeltaTableError::NotInitialized);
     Ok((Version(opened.map_err(refused)?), files))
@@ -169,13 +279,24 @@ fn reasons(error: &ReaderError) -> String {
     let first: &dyn std::error::Error = error;
     let mut said: Vec<String> = Vec::new();
     for error in std::iter::successors(Some(first), |error| error.source()) {
-        let text = error.to_string().replace('\n', " ");
+        let text = one_line(&error.to_string());
         // Many of its errors repeat their cause in their own text.
         if said.last().is_none_or(|last| !last.contains(&text)) {
             said.push(text);
         }
     }
     said.join(": ")
+}
+
+/// A text on one line, without the stack that some errors print behind it where `RUST_BACKTRACE` is set.
+fn one_line(text: &str) -> String {
+    let is_frame = |line: &str| {
+        let number = line.trim_start().split_once(": ").map(|(number, _)| number);
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let lines = text.lines().take_while(|line| !is_frame(line));
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -192,10 +313,63 @@ mod tests {
             let opens = judge(folder.path(), newest, about).await;
             assert_eq!(opens, Verdict::Opens { version, files });
         }
-        let Verdict::Refuses { reason } = judge(folder.path(), newest.next(), 7).await else {
+        let Verdict::Refuses { reason, .. } = judge(folder.path(), newest.next(), 7).await else {
             panic!("a version that does not exist was opened");
         };
         assert!(!reason.is_empty() && !reason.contains('\n'), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_damaged_and_a_feature_that_is_not_known_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let version = make_table(folder.path()).await.unwrap();
+        let log = folder.path().join("_delta_log");
+        for file in std::fs::read_dir(&log).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_string_lossy().contains("checkpoint") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let commit = log.join("00000000000000000001.json");
+        let good = std::fs::read_to_string(&commit).unwrap();
+        let catalog = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["catalogManaged"],"writerFeatures":["catalogManaged"]}}"#;
+        let newer = r#"{"protocol":{"minReaderVersion":9,"minWriterVersion":9}}"#;
+        for (bytes, wanted) in [
+            (format!("{good}\n{catalog}\n"), Trouble::Features),
+            (format!("{good}\n{newer}\n"), Trouble::Features),
+            (good.replace('{', "\u{1}"), Trouble::Log),
+            ("PAR1".to_owned(), Trouble::Log),
+        ] {
+            std::fs::write(&commit, &bytes).unwrap();
+            let judged = judge(folder.path(), version, 7).await;
+            let Verdict::Refuses { about, reason } = judged else {
+                panic!("{bytes:?} opens");
+            };
+            assert_eq!(about, wanted, "{reason}");
+            assert!(!reason.contains('\n'), "{reason}");
+        }
+        assert!(!is_at_work());
+    }
+
+    #[test]
+    fn a_stack_behind_an_error_is_cut_off() {
+        let text = "Invalid JSON\nat line 1\n   0: std::backtrace::Backtrace::create\n             at /rustc/a.rs:1:5\n  \
+                    17: main\n";
+        assert_eq!(one_line(text), "Invalid JSON at line 1");
+        assert_eq!(
+            one_line("no stack: 12: is a part"),
+            "no stack: 12: is a part"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_reader_is_a_refusal_with_its_words() {
+        let judged = caught::<()>(async { panic!("index out of\nbounds") }).await;
+        let Err(Verdict::Refuses { reason, about }) = judged else {
+            panic!("a panic went through");
+        };
+        assert_eq!(reason, "it gave up in the middle: index out of bounds");
+        assert_eq!(about, Trouble::Reader);
     }
 
     #[tokio::test]

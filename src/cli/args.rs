@@ -314,6 +314,15 @@ pub(crate) struct RestoreArgs {
     /// Also put back files that the log names outside the table's folder [refuse]
     #[arg(long)]
     pub(crate) outside: bool,
+    /// Put checkpoints back although nobody can read them [leave them out where the rest of the log suffices]
+    #[arg(long, conflicts_with = "without_checkpoint")]
+    pub(crate) as_it_was: bool,
+    /// Put the log back without checkpoint N, so that readers go by its other ways
+    #[arg(long, value_name = "N")]
+    pub(crate) without_checkpoint: Option<u64>,
+    /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]
+    #[arg(long)]
+    pub(crate) accept_damaged: bool,
     /// Take the log itself back; comes in a later version
     #[arg(long, conflicts_with_all = ["replace", "as_commit"])]
     pub(crate) rewind: bool,

@@ -9,6 +9,7 @@ use deltavault::Error;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::price::NanoUsd;
+use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
@@ -232,6 +233,10 @@ pub(crate) struct RestoreRequest {
     pub(crate) outside: bool,
     /// Whether a place on S3 was typed as `s3a://`; what is printed to be typed again says the same.
     pub(crate) s3a: bool,
+    /// Which of the snapshot's checkpoints are put back.
+    pub(crate) log: LogWanted,
+    /// Whether what the vault has lost is left out.
+    pub(crate) accept_damaged: bool,
     /// Whether the plan is all that is wanted.
     pub(crate) dry_run: bool,
     /// Whether the owner has said yes.
@@ -512,6 +517,12 @@ impl RestoreRequest {
             how,
             outside: args.outside,
             s3a,
+            accept_damaged: args.accept_damaged,
+            log: match args.without_checkpoint {
+                Some(version) => LogWanted::Without(Version(version)),
+                None if args.as_it_was => LogWanted::AsItWas,
+                None => LogWanted::Readable,
+            },
             dry_run: args.dry_run,
             yes: args.yes,
         })

@@ -496,6 +496,12 @@ pub(crate) struct RestoreDone {
     pub(crate) bytes_written: u64,
     /// Files that were right already.
     pub(crate) files_kept: u64,
+    /// Files among those put back that the vault had lost where the snapshot points, and that were found elsewhere.
+    pub(crate) files_rescued: u64,
+    /// Files that nobody has any more.
+    pub(crate) lost: Vec<String>,
+    /// Files that were gone again after the last put.
+    pub(crate) vanished: u64,
     /// Live files of the version, where `deltalake` opens it and they are few enough to be counted.
     pub(crate) opens_with_files: Option<u64>,
     /// Why `deltalake` does not open it, where it does not.

@@ -190,6 +190,22 @@ pub fn read_sidecar_names(
     Ok(names)
 }
 
+/// Decodes every column of a checkpoint, a part of one, or a sidecar. A backup needs few of them, the engines that read
+/// the table need the others too.
+///
+/// # Errors
+/// [`LogError::CheckpointUnreadable`].
+pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
+    let batches = open(reader, file)?
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(|error| unreadable(file, &error))?;
+    for batch in batches {
+        batch.map_err(|error| unreadable(file, &error))?;
+    }
+    Ok(())
+}
+
 type Builder<R> = ParquetRecordBatchReaderBuilder<R>;
 
 fn open<R: ChunkReader + 'static>(reader: R, file: &str) -> Result<Builder<R>, LogError> {

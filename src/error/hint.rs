@@ -152,6 +152,7 @@ impl Error {
                     .into()
             }
             Self::HoldsUnread { source, .. } => source.hint()?,
+            Self::Restore(error) => error.hint(),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
@@ -341,7 +342,7 @@ fn store_hint(error: &StoreError) -> &'static str {
 }
 
 /// Joins what there is to choose from; long lists end in how many more there are.
-fn one_of<T: ToString>(items: &[T]) -> String {
+pub(super) fn one_of<T: ToString>(items: &[T]) -> String {
     const SHOWN: usize = 8;
     let mut text = items
         .iter()

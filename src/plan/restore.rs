@@ -82,7 +82,7 @@ pub enum Mode {
 pub enum Permission {
     /// Put back everything that is missing or wrong, log included.
     Everything,
-    /// Put back data files only.
+    /// Put back data files only, and what the live log cannot be read without.
     DataOnly,
     /// Nothing until the owner has chosen.
     OwnerMustChoose,
@@ -113,8 +113,12 @@ pub enum FileState {
     Unsure,
     /// It is not there.
     Missing,
-    /// It has another size.
+    /// It is not there, and the live log leads nowhere without it.
+    Hole,
+    /// It has other bytes.
     Wrong,
+    /// It is a file of the log that has other bytes and cannot be read, or does not say what it did; the vault's can be.
+    Broken,
 }
 
 /// Compares an entry with what the listing shows under its key.
@@ -185,16 +189,19 @@ pub enum Action {
 
 /// Decides one entry; `state` must not be [`FileState::Unsure`] any more.
 pub fn plan_entry(entry: &Entry, state: &FileState, permission: Permission) -> Action {
+    // What nobody can read is put right under a newer live table, too: it needs its log as it was.
+    let mends = matches!(state, FileState::Hole | FileState::Broken);
     let in_scope = match permission {
         Permission::Everything => true,
-        Permission::DataOnly | Permission::OwnerMustChoose => !entry.kind.is_log(),
+        Permission::DataOnly | Permission::OwnerMustChoose => mends || !entry.kind.is_log(),
     };
     if !in_scope || entry.placement == (Placement::Absent {}) {
         return Action::Keep;
     }
     match (state, entry.kind) {
         (FileState::Right | FileState::Unsure, _) => Action::Keep,
-        (FileState::Missing, _) => Action::Put,
+        (FileState::Missing | FileState::Hole, _) => Action::Put,
+        (FileState::Broken, _) => Action::Replace,
         (FileState::Wrong, EntryKind::Data | EntryKind::DeletionVector | EntryKind::ChangeData) => {
             Action::Replace
         }

@@ -1,27 +1,21 @@
 //! Reads several files of one pack by one call.
 
 use std::ops::Range;
-use std::path::Path;
 
 use bytes::Bytes;
 
 use super::Vault;
-use crate::error::Error;
 use crate::format::{Entry, Placement};
 use crate::store::{Payload, read_range};
 
 impl Vault {
-    /// Reads files of one pack by one call; `span` is the part that has them all. Whatever is wrong with a file or with
-    /// that call is settled file by file.
-    ///
-    /// # Errors
-    /// As [`Vault::payload`].
+    /// Reads files of one pack by one call; `span` is the part that has them all. `None` for a file that is not good there,
+    /// or where the call failed: that is settled file by file.
     pub(super) async fn payloads_of_pack(
         &self,
         entries: &[&Entry],
         span: Range<u64>,
-        folder: &Path,
-    ) -> Result<Vec<Payload>, Error> {
+    ) -> Vec<Option<Payload>> {
         let pack = match entries {
             [first, _, ..] => match &first.placement {
                 Placement::Blob { reference, .. } if span.end <= reference.size => Some(reference),
@@ -41,19 +35,12 @@ impl Vault {
             }
             None => None,
         };
-        let mut payloads = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let found = read
-                .as_ref()
-                .and_then(|bytes| part_of(bytes, &span, entry))
-                .map(Payload::from_bytes)
-                .filter(|payload| Some(payload.sha256) == entry.sha256);
-            payloads.push(match found {
-                Some(payload) => payload,
-                None => self.payload(entry, folder).await?,
-            });
-        }
-        Ok(payloads)
+        let good = |entry: &&Entry| {
+            let bytes = part_of(read.as_ref()?, &span, entry)?;
+            let payload = Payload::from_bytes(bytes);
+            (Some(payload.sha256) == entry.sha256).then_some(payload)
+        };
+        entries.iter().map(good).collect()
     }
 }
 

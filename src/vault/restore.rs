@@ -10,30 +10,39 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use self::held::HeldLog;
+use self::mend::{LogAfter, Mended};
 use super::Vault;
 use super::ahead::Bounds;
 use super::listing::list_all;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
-use crate::ids::{Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge, permit,
     plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
+use crate::reader::{self, Lake, Trouble, Verdict};
 use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
 use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 
 mod carry;
+mod check;
 mod claim;
+mod content;
+mod held;
 mod live;
+mod lost;
 mod measure;
+mod mend;
 mod older;
 mod streams;
 
+pub use check::{Checked, Difference, Expected, Several};
 pub use live::LiveTable;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -65,10 +74,84 @@ pub struct RestoreRequest {
     pub mode: Mode,
     /// Whether files that the log names outside the table's folder may be put back at their places.
     pub outside: bool,
+    /// Which of the snapshot's checkpoints belong into the log.
+    pub log: LogWanted,
+    /// Whether files that the vault has lost are left out, instead of stopping the restore before the log.
+    pub accept_damaged: bool,
     /// The time of the run.
     pub now: Timestamp,
     /// Who restores.
     pub by: String,
+}
+
+/// Which of a snapshot's checkpoints are put back into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogWanted {
+    /// All that can be read; what cannot is left out where the rest suffices.
+    #[default]
+    Readable,
+    /// All, as they were.
+    AsItWas,
+    /// All but those of a version: readers then take the other ways.
+    Without(Version),
+}
+
+/// A checkpoint of the snapshot that is not put back, or is taken out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its version.
+    pub checkpoint: Version,
+    /// Why.
+    pub why: WhyLeftOut,
+    /// The older checkpoint that readers begin with instead; `None` where they begin with commit 0.
+    pub from: Option<Version>,
+    /// The version that the commits after it lead up to.
+    pub to: Version,
+}
+
+/// Why a checkpoint is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyLeftOut {
+    /// It could not be read when it was taken.
+    UnreadableWhenTaken,
+    /// It cannot be read, and why.
+    Unreadable(String),
+    /// The owner asked for it.
+    Asked,
+}
+
+/// A file that is taken out of the live log; its bytes are kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// The file.
+    pub key: ObjectKey,
+    /// Its tag when it was listed.
+    pub etag: ETag,
+}
+
+impl Aside {
+    fn of(listed: &Attributes) -> Self {
+        Self {
+            key: listed.key.clone(),
+            etag: listed.etag.clone(),
+        }
+    }
+}
+
+/// What the independent reader makes of a live table that lacks nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// It opens it.
+    Opens,
+    /// It does not.
+    Refuses {
+        /// Its reason.
+        reason: String,
+        /// What the reason is about.
+        about: Trouble,
+        /// What our own replay of every way through the log says; `None` when all can be read and agree.
+        replay: Option<String>,
+    },
 }
 
 /// Everything a restore works with.
@@ -77,6 +160,8 @@ pub struct Restorer {
     pub vault: Vault,
     /// The place to put the table.
     pub target: Arc<dyn RestoreStore>,
+    /// The place where the table was, for object versions that it still has; `None` where it is out of reach.
+    pub origin: Option<Arc<dyn ReadStore>>,
     /// Opens what lies outside of it.
     pub outside: OpenOutsideForRestore,
     /// Where temporary files go.
@@ -114,6 +199,18 @@ pub struct RestorePlan {
     pub outside_missing: Vec<String>,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
+    /// What is wrong with log files that are put right: replaced, put back, or set aside.
+    pub broken: Vec<String>,
+    /// Files that are taken out of the log, in this order, after everything else.
+    pub asides: Vec<Aside>,
+    /// Checkpoints of the snapshot that are not put back.
+    pub left_out: Vec<LeftOut>,
+    /// Checkpoints that cannot be read and are put back as they were: nothing stands in for them.
+    pub kept_unreadable: Vec<Version>,
+    /// What the independent reader makes of the live table, where it was asked.
+    pub reading: Option<Reading>,
+    /// What is there once it was carried out.
+    pub expected: Expected,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -122,12 +219,12 @@ pub struct RestorePlan {
 impl RestorePlan {
     /// Whether there is nothing to put back.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.asides.is_empty()
     }
 }
 
 /// A restore that is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestoreDone {
     /// Files put.
     pub files_written: u64,
@@ -135,6 +232,12 @@ pub struct RestoreDone {
     pub bytes_written: u64,
     /// Files that were right already.
     pub files_kept: u64,
+    /// Files among those put that the vault had lost where the snapshot points, and that were found elsewhere.
+    pub files_rescued: u64,
+    /// Files that nobody has any more.
+    pub lost: Vec<Location>,
+    /// A hint that was not put, because the checkpoint that it may name is lost.
+    pub useless: Vec<Location>,
 }
 
 impl Restorer {
@@ -146,16 +249,13 @@ impl Restorer {
         self.progress.phase(&request.record.table.name, Phase::Plan);
         let manifest = self.vault.manifest(&request.record).await?;
         let log = self.list_log().await?;
-        let mut verdicts = HashMap::new();
+        let mut held = self.survey_log(request, &manifest, &log).await?;
         let situation = match request.mode {
             Mode::To => {
                 self.refuse_unless_empty(request).await?;
                 Situation::EmptyTarget
             }
-            Mode::InPlace | Mode::Heal => {
-                self.situation(request, &manifest, &log, &mut verdicts)
-                    .await?
-            }
+            Mode::InPlace | Mode::Heal => self.situation(request, &log, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let mut plan = RestorePlan {
@@ -168,6 +268,12 @@ impl Restorer {
             left: Vec::new(),
             outside_missing: Vec::new(),
             live: LiveTable::default(),
+            broken: Vec::new(),
+            asides: Vec::new(),
+            left_out: Vec::new(),
+            kept_unreadable: Vec::new(),
+            reading: None,
+            expected: Expected::default(),
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -175,14 +281,23 @@ impl Restorer {
             plan.situation,
             Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
         );
-        if !another {
-            self.plan_log(request, &manifest, &log, &verdicts, &mut plan)
-                .await?;
-            self.plan_data(request, &manifest, &mut plan).await?;
+        if another {
+            return Ok(plan);
         }
+        let mended = self
+            .mend(request, &manifest, &log, &mut held, &mut plan)
+            .await?;
+        plan.expected = Expected {
+            log: plan.permission == Permission::Everything,
+            except: mended.skip.clone(),
+        };
+        self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
+            .await?;
+        self.plan_data(request, &manifest, &mut plan).await?;
         if let Situation::NewerLive { tip } = plan.situation {
-            plan.live = self.look_above(request.version, tip, &log).await?;
+            plan.live = self.look_above(request.version, tip, &mended.after).await?;
         }
+        self.read_live(request, &mended.after, &mut plan).await?;
         Ok(plan)
     }
 
@@ -211,13 +326,12 @@ impl Restorer {
         Ok(())
     }
 
-    /// Finds out what stands at the target, reading commits whose tags are not those that were recorded.
+    /// Finds out what stands at the target.
     async fn situation(
         &self,
         request: &RestoreRequest,
-        manifest: &Manifest,
         log: &HashMap<ObjectKey, Attributes>,
-        verdicts: &mut HashMap<ObjectKey, FileState>,
+        held: &HeldLog,
     ) -> Result<Situation, Error> {
         let files: Vec<LogFile> = log.values().cloned().filter_map(LogFile::parse).collect();
         let tip = files
@@ -228,32 +342,9 @@ impl Restorer {
         let mut live = LiveLog {
             tip,
             delta_id: None,
-            other_commits: Vec::new(),
+            other_commits: held.other_commits.clone(),
         };
-        let mut common = false;
-        if tip.is_some() {
-            let mut compared = self.log_entries(request, manifest).map_ok(|entry| async {
-                let listed = match &entry.file {
-                    Location::Inside(key) => log.get(key),
-                    Location::Outside(_) => None,
-                };
-                let state = self.settle(&entry, listed).await?;
-                Ok((entry, state))
-            });
-            let mut compared = std::pin::pin!(compared.by_ref().try_buffered(FILES_COMPARED));
-            while let Some((entry, state)) = compared.try_next().await? {
-                if entry.kind == EntryKind::Commit {
-                    common |= state == FileState::Right;
-                    if state == FileState::Wrong {
-                        live.other_commits.push(entry.file.to_string());
-                    }
-                }
-                if let Location::Inside(key) = entry.file {
-                    verdicts.insert(key, state);
-                }
-            }
-        }
-        if tip.is_some() && (!common || !live.other_commits.is_empty()) {
+        if tip.is_some() && (held.right_commits == 0 || !live.other_commits.is_empty()) {
             live.delta_id = self.live_delta_id(&files).await?;
         }
         Ok(judge(
@@ -261,6 +352,48 @@ impl Restorer {
             &request.record.table.delta_id,
             request.version,
         ))
+    }
+
+    /// Lets the independent reader open a live table that lacks nothing, before anybody calls it healthy. Where it does
+    /// not, our own replay of every way through the log finds out why, and checkpoints that nobody can read are set aside.
+    async fn read_live(
+        &self,
+        request: &RestoreRequest,
+        after: &LogAfter,
+        plan: &mut RestorePlan,
+    ) -> Result<(), Error> {
+        let tip = match plan.situation {
+            Situation::NothingAbove if plan.is_empty() => request.version,
+            Situation::NewerLive { tip } if plan.broken.is_empty() => tip,
+            Situation::EmptyTarget
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. }
+            | Situation::NoLog
+            | Situation::NothingAbove
+            | Situation::NewerLive { .. } => return Ok(()),
+        };
+        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+        let about = request.record.totals.live_files;
+        plan.reading = Some(match reader::judge(&lake, tip, about).await {
+            Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
+                Ok(()) => Reading::Opens,
+                // It opens logs without their beginning.
+                Err(error) => Reading::Refuses {
+                    reason: error.to_string(),
+                    about: Trouble::Log,
+                    replay: Some(error.to_string()),
+                },
+            },
+            Verdict::Refuses { reason, about } => {
+                let replay = self.set_unreadable_aside(tip, after, plan).await?;
+                Reading::Refuses {
+                    reason,
+                    about,
+                    replay,
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Compares an entry with the listing; where only its tag differs, the bytes decide.
@@ -299,7 +432,8 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
         log: &HashMap<ObjectKey, Attributes>,
-        verdicts: &HashMap<ObjectKey, FileState>,
+        held: &HeldLog,
+        mended: &Mended,
         plan: &mut RestorePlan,
     ) -> Result<(), Error> {
         let mut entries = self.log_entries(request, manifest);
@@ -307,11 +441,11 @@ impl Restorer {
             let Location::Inside(key) = &entry.file else {
                 continue;
             };
+            if mended.skip.contains(key) {
+                continue;
+            }
             let listed = log.get(key);
-            let state = match verdicts.get(key) {
-                Some(state) => state.clone(),
-                None => self.settle(&entry, listed).await?,
-            };
+            let state = held.states.get(key).unwrap_or(&FileState::Missing).clone();
             self.add_step(request, plan, entry, &state, listed)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use deltavault::{Error, ExitCode};
 
 use super::Context;
 use super::init::make_vault;
-use super::restore::{Work, choose};
+use super::restore::{Extent, Work, choose};
 use super::snapshot::{Run, Taker};
 use crate::cli::again::Again;
 use crate::cli::config::Config;
@@ -85,7 +85,7 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
             &open,
             &chosen,
             &how,
-            false,
+            Extent::default(),
             clock.now(),
             Arc::clone(progress),
         )

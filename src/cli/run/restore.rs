@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deltavault::error::RestoreError;
 use deltavault::format::Record;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{TableKey, TableUri};
@@ -13,8 +14,8 @@ use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
-use deltavault::reader::{self, Verdict};
-use deltavault::vault::restore::{self, RestorePlan, Restorer};
+use deltavault::reader::Verdict;
+use deltavault::vault::restore::{self, Checked, Expected, LogWanted, RestorePlan, Restorer};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
@@ -41,6 +42,17 @@ pub(super) struct Chosen {
     pub(super) version: Version,
 }
 
+/// How much is put back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extent {
+    /// Whether files outside the table's folder may be.
+    pub(super) outside: bool,
+    /// Which checkpoints are.
+    pub(super) log: LogWanted,
+    /// Whether what the vault has lost is left out.
+    pub(super) accept_damaged: bool,
+}
+
 /// A restore that is about to be planned or carried out.
 pub(super) struct Work {
     restorer: Restorer,
@@ -65,7 +77,11 @@ pub(super) async fn restore(
         &open,
         &chosen,
         &request.how,
-        request.outside,
+        Extent {
+            outside: request.outside,
+            log: request.log,
+            accept_damaged: request.accept_damaged,
+        },
         context.clock.now(),
         Arc::clone(&context.progress),
     )
@@ -96,6 +112,8 @@ pub(super) async fn restore(
         which: &request.which,
         how: &request.how,
         outside: request.outside,
+        log: request.log,
+        accept_damaged: request.accept_damaged,
         found: &found,
         again: &again,
         now: context.clock.now(),
@@ -128,10 +146,10 @@ pub(super) async fn restore(
                     files_kept: found.kept.files,
                     ..restore::RestoreDone::default()
                 };
-                let row = done_row(&case, kept, 0.0, None);
+                let row = done_row(&case, &kept, 0.0, None);
                 context.output.restore_done(&row)?;
             }
-            return Ok(code(&found));
+            return Ok(case.code());
         }
         Way::Choose(what) => return owner_must_choose(what, &case, context),
         Way::Later(flag) => {
@@ -147,27 +165,20 @@ pub(super) async fn restore(
         confirm(&case.question(), context)?;
     }
     let start = Instant::now();
-    let done = work.carry_out(plan, context.clock.now()).await?;
+    let expected = plan.expected.clone();
+    let done = work.carry_out(plan, context.clock.now()).await;
+    let done = done.map_err(|error| with_command(error, &case))?;
     let seconds = start.elapsed().as_secs_f64();
-    let about = chosen.record.totals.data_files;
-    let verdict = reader::judge(&work.target.lake(), chosen.version, about).await;
+    let checked = work.check(&expected.after(&done)).await?;
     if context.verbose || context.output.is_json() {
         for row in version_times(&history, &chosen) {
             context.output.version_time(&row)?;
         }
     }
-    let row = done_row(&case, done, seconds, Some(verdict));
+    let code = case.code().max(told::checked::code(&checked, &done.lost));
+    let row = done_row(&case, &done, seconds, Some(&checked));
     context.output.restore_done(&row)?;
-    Ok(code(&found))
-}
-
-/// What was left as it was found is for the owner to know.
-fn code(found: &Found) -> ExitCode {
-    if found.left.is_empty() {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
-    }
+    Ok(code)
 }
 
 fn wanted(which: &Which) -> Wanted {
@@ -205,13 +216,14 @@ impl Work {
         open: &OpenVault,
         chosen: &Chosen,
         how: &How,
-        outside: bool,
+        extent: Extent,
         now: Timestamp,
         progress: Arc<dyn Progress>,
     ) -> Result<Self, Error> {
         let stores = &open.stores;
         let table = &chosen.record.table;
         let home = stores.home(&table.source, &table.uri).await;
+        let origin = home.as_ref().ok().map(Place::read);
         let (target, mode) = match how {
             How::To(place) => {
                 let target = stores.table(place).await?;
@@ -232,6 +244,7 @@ impl Work {
             restorer: Restorer {
                 vault: cache::with_pages(open.vault.clone()),
                 target: target.restore(),
+                origin,
                 outside: stores.outside_for_restore(),
                 temp: std::env::temp_dir(),
                 progress,
@@ -241,7 +254,9 @@ impl Work {
                 record: Arc::clone(&chosen.record),
                 version: chosen.version,
                 mode,
-                outside,
+                outside: extent.outside,
+                log: extent.log,
+                accept_damaged: extent.accept_damaged,
                 now,
                 by: who::principal(),
             },
@@ -288,6 +303,11 @@ impl Work {
             Err(error) => return Err(error),
         };
         Ok(found)
+    }
+
+    /// Looks at what was put back.
+    async fn check(&self, expected: &Expected) -> Result<Checked, Error> {
+        self.restorer.check(&self.request, expected).await
     }
 
     /// Watches for a moment whether objects vanish: who deletes a table may not be done with it.
@@ -346,15 +366,23 @@ fn owner_must_choose(what: String, case: &Case<'_>, context: &Context) -> Result
     Ok(ExitCode::OwnerMustChoose)
 }
 
+/// Says which command goes on past what the vault has lost.
+fn with_command(mut error: Error, case: &Case<'_>) -> Error {
+    if let Error::Restore(RestoreError::FilesLost { command, .. }) = &mut error {
+        *command = Some(case.as_asked(&["--accept-damaged"]));
+    }
+    error
+}
+
 fn done_row(
     case: &Case<'_>,
-    done: restore::RestoreDone,
+    done: &restore::RestoreDone,
     seconds: f64,
-    verdict: Option<Verdict>,
+    checked: Option<&Checked>,
 ) -> RestoreDone {
-    let (opens_with_files, refused_because) = match &verdict {
+    let (opens_with_files, refused_because) = match checked.map(|checked| &checked.verdict) {
         Some(Verdict::Opens { files, .. }) => (*files, None),
-        Some(Verdict::Refuses { reason }) => (None, Some(reason.clone())),
+        Some(Verdict::Refuses { reason, .. }) => (None, Some(reason.clone())),
         None => (None, None),
     };
     RestoreDone {
@@ -365,7 +393,10 @@ fn done_row(
         files_written: done.files_written,
         bytes_written: done.bytes_written,
         files_kept: done.files_kept,
-        notes: verdict.map_or_else(Vec::new, |verdict| case.notes(&verdict)),
+        files_rescued: done.files_rescued,
+        lost: done.lost.iter().map(ToString::to_string).collect(),
+        vanished: checked.map_or(0, |checked| checked.vanished.count),
+        notes: checked.map_or_else(Vec::new, |checked| case.notes(checked, &done.lost)),
         opens_with_files,
         refused_because,
         seconds,

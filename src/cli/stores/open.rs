@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::format::LockMode;
-use deltavault::reader::Lake;
 use deltavault::store::local::LocalStore;
 use deltavault::store::s3::S3Store;
 use deltavault::store::{HoldStore, PruneStore, ReadStore, RestoreStore, WriteStore};
@@ -67,14 +66,6 @@ impl Place {
         match self {
             Self::Folder(store) => Arc::new(store.clone()),
             Self::Bucket(store) => Arc::new(store.clone().with_lock_mode(mode)),
-        }
-    }
-
-    /// For the independent reader.
-    pub(crate) fn lake(&self) -> Lake {
-        match self {
-            Self::Folder(store) => Lake::Folder(store.path().to_owned()),
-            Self::Bucket(store) => Lake::Store(Arc::new(store.clone())),
         }
     }
 

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
-use super::{FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreRequest, Restorer};
-use crate::error::Error;
+use super::lost::is_damage;
+use super::{
+    Aside, FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreRequest, Restorer,
+};
+use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
-use crate::ids::{ETag, Location, ObjectKey};
+use crate::ids::{Digest, ETag, Location, ObjectKey};
 use crate::plan::restore::{Mode, Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
+use crate::sort::SortError;
 use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{Payload, RestoreStore, StoreErrorKind};
 
@@ -73,18 +77,26 @@ impl Restorer {
             kept,
             steps,
             scratch,
+            asides,
             ..
         } = plan;
-        let mut done = RestoreDone {
-            files_kept: kept.files,
-            ..RestoreDone::default()
+        let mut carried = Carried {
+            done: RestoreDone {
+                files_kept: kept.files,
+                ..RestoreDone::default()
+            },
+            lost: Vec::new(),
+            given_up: 0,
+            checkpoints_lost: false,
+            first_damage: None,
         };
         self.progress
             .phase(&request.record.table.name, Phase::PutBack);
-        self.progress.planned(PlannedWork {
+        let planned = PlannedWork {
             files: missing.files + wrong.files,
             bytes: missing.bytes + wrong.bytes,
-        });
+        };
+        self.progress.planned(planned);
         let mut steps = steps.finish()?.peekable();
         // The steps come by kind; a kind begins only after the one before it is whole.
         while let Some(kind) = steps
@@ -92,75 +104,170 @@ impl Restorer {
             .and_then(|step| step.as_ref().ok())
             .map(|step| step.entry.kind)
         {
-            let bounds = if kind == EntryKind::Commit {
-                ONE_AT_A_TIME
-            } else {
-                FILES_IN_FLIGHT
-            };
             let of_kind = std::iter::from_fn(|| {
                 steps.next_if(|step| step.as_ref().map_or(true, |step| step.entry.kind == kind))
             });
-            let folder = scratch.path();
-            let reads = read_together(of_kind).map(|steps| {
-                let weight = steps.as_ref().map_or(0, Together::weight);
-                (weight, async move { self.read_steps(steps?, folder).await })
-            });
-            let puts = ahead(stream::iter(reads), READS_IN_FLIGHT)
-                .map_ok(|files| stream::iter(files).map(Ok::<_, Error>))
-                .try_flatten()
-                .map(|file: Result<_, Error>| {
-                    let weight = file.as_ref().map_or(0, |(step, _)| held(&step.entry));
-                    let put = async move {
-                        let (step, payload) = file?;
-                        self.put(&step, payload, folder).await
-                    };
-                    (weight, put)
-                });
-            let mut puts = ahead(puts.boxed(), bounds);
-            while let Some(bytes) = puts.try_next().await? {
-                done.files_written += 1;
-                done.bytes_written += bytes;
-                self.progress.file_done(bytes);
+            // A log is put only above data that is whole. What is left is read all the same, so that everything that is
+            // lost can be named at once.
+            let puts = !kind.is_log() || carried.given_up == 0 || request.accept_damaged;
+            let drops_hint = kind == EntryKind::LastCheckpoint && carried.checkpoints_lost;
+            if drops_hint {
+                for step in of_kind {
+                    carried.done.useless.push(step?.entry.file);
+                }
+                continue;
             }
+            let folder = scratch.path();
+            self.put_kind(kind, of_kind, puts, folder, &mut carried)
+                .await?;
+            self.rescue_lost(request, puts, folder, &mut carried)
+                .await?;
         }
         if let Some(Err(error)) = steps.next() {
             return Err(error.into());
         }
+        let Carried {
+            done, first_damage, ..
+        } = carried;
+        if let Some(first) =
+            first_damage.filter(|_| !done.lost.is_empty() && !request.accept_damaged)
+        {
+            let of = planned.files + kept.files;
+            return Err(RestoreError::FilesLost {
+                good: of.saturating_sub(done.lost.len() as u64),
+                of,
+                lost: done.lost,
+                command: None,
+                first: Box::new(first),
+            }
+            .into());
+        }
+        for aside in &asides {
+            self.take_out(aside, scratch.path()).await?;
+        }
         Ok(done)
     }
 
-    /// Reads the files of some steps from the vault: neighbours in a pack by one call. One that is large waits with its
-    /// reading until it is put.
-    async fn read_steps(
+    /// Puts all files of a kind, or only reads them; takes note of those that the vault has lost.
+    async fn put_kind(
         &self,
-        together: Together,
+        kind: EntryKind,
+        steps: impl Iterator<Item = Result<RestoreStep, SortError>> + Send,
+        puts: bool,
         folder: &Path,
-    ) -> Result<Vec<(RestoreStep, Option<Payload>)>, Error> {
+        carried: &mut Carried,
+    ) -> Result<(), Error> {
+        let bounds = if kind == EntryKind::Commit {
+            ONE_AT_A_TIME
+        } else {
+            FILES_IN_FLIGHT
+        };
+        let reads = read_together(steps).map(|steps| {
+            let weight = steps.as_ref().map_or(0, Together::weight);
+            (weight, async move {
+                Ok::<_, Error>(self.read_steps(steps?).await)
+            })
+        });
+        let files = ahead(stream::iter(reads), READS_IN_FLIGHT)
+            .map_ok(|files| stream::iter(files).map(Ok::<_, Error>))
+            .try_flatten()
+            .map(|file: Result<_, Error>| {
+                let weight = file.as_ref().map_or(0, |(step, _)| held(&step.entry));
+                let put = async move {
+                    let (step, payload) = file?;
+                    self.put_or_note(step, payload, puts, folder).await
+                };
+                (weight, put)
+            });
+        let mut files = ahead(files.boxed(), bounds);
+        while let Some(file) = files.try_next().await? {
+            match file {
+                Placed::Put(bytes) => {
+                    carried.done.files_written += 1;
+                    carried.done.bytes_written += bytes;
+                    self.progress.file_done(bytes);
+                }
+                Placed::Read => {}
+                Placed::Lost(step, error) => carried.note(*step, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the bytes of what the vault has lost, and gives up what nobody has.
+    async fn rescue_lost(
+        &self,
+        request: &RestoreRequest,
+        puts: bool,
+        folder: &Path,
+        carried: &mut Carried,
+    ) -> Result<(), Error> {
+        if carried.lost.is_empty() {
+            return Ok(());
+        }
+        let lost = std::mem::take(&mut carried.lost);
+        let elsewhere = self.find_elsewhere(request, &lost).await?;
+        for step in lost {
+            match self.rescue(&step.entry, &elsewhere, folder).await? {
+                Some(_) if !puts => {}
+                Some(payload) => {
+                    let bytes = self.put(&step, payload, folder).await?;
+                    carried.done.files_written += 1;
+                    carried.done.bytes_written += bytes;
+                    carried.done.files_rescued += 1;
+                    self.progress.file_done(bytes);
+                }
+                None => {
+                    carried.given_up += 1;
+                    carried.checkpoints_lost |=
+                        matches!(step.entry.kind, EntryKind::Checkpoint | EntryKind::Sidecar);
+                    carried.done.lost.push(step.entry.file);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the files of some steps from the vault: neighbours in a pack by one call. One that is large, or was not good,
+    /// waits with its reading until it is put.
+    async fn read_steps(&self, together: Together) -> Vec<(RestoreStep, Option<Payload>)> {
         let Together { steps, span } = together;
         let entries: Vec<_> = steps.iter().map(|step| &step.entry).collect();
         let payloads = match span {
-            Some(span) => self.vault.payloads_of_pack(&entries, span, folder).await?,
+            Some(span) => self.vault.payloads_of_pack(&entries, span).await,
             None => Vec::new(),
         };
-        let payloads = payloads
-            .into_iter()
-            .map(Some)
-            .chain(std::iter::repeat(None));
-        Ok(steps.into_iter().zip(payloads).collect())
+        let payloads = payloads.into_iter().chain(std::iter::repeat(None));
+        steps.into_iter().zip(payloads).collect()
     }
 
-    /// Puts one file, read already or not; returns its bytes.
-    async fn put(
+    /// Reads a file where that is still to be done, and puts it where it is to be put.
+    async fn put_or_note(
         &self,
-        step: &RestoreStep,
+        step: RestoreStep,
         payload: Option<Payload>,
+        puts: bool,
         folder: &Path,
-    ) -> Result<u64, Error> {
-        let entry = &step.entry;
+    ) -> Result<Placed, Error> {
         let payload = match payload {
             Some(payload) => payload,
-            None => self.vault.payload(entry, folder).await?,
+            None => match self.vault.payload(&step.entry, folder).await {
+                Ok(payload) => payload,
+                Err(error) if is_damage(&error) => {
+                    return Ok(Placed::Lost(Box::new(step), error));
+                }
+                Err(error) => return Err(error),
+            },
         };
+        if !puts {
+            return Ok(Placed::Read);
+        }
+        Ok(Placed::Put(self.put(&step, payload, folder).await?))
+    }
+
+    /// Puts one file; returns its bytes.
+    async fn put(&self, step: &RestoreStep, payload: Payload, folder: &Path) -> Result<u64, Error> {
+        let entry = &step.entry;
         let (store, key) = self.place_of(&entry.file)?;
         match &step.replaces {
             Some(seen) => {
@@ -205,16 +312,82 @@ impl Restorer {
         if wrong.payload.sha256 == payload.sha256 {
             return Ok(());
         }
-        // Named by its content too, so that a second wrong file of the same name finds a place of its own.
-        let aside: ObjectKey =
-            format!("{OWN_PREFIX}aside/{}/{key}", wrong.payload.sha256.short()).parse()?;
-        match self.target.put_new(&aside, &wrong.payload, None).await {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.put_aside(key, &wrong.payload).await?;
         store.replace(key, payload, seen).await?;
         Ok(())
+    }
+
+    /// Takes a file out of the log while it is still the one that was listed; its bytes are kept beside the table.
+    async fn take_out(&self, aside: &Aside, folder: &Path) -> Result<(), Error> {
+        let location = Location::Inside(aside.key.clone());
+        let found = match self.as_source().fetch(&location, folder).await {
+            Ok(found) => found,
+            // An earlier attempt of this very restore took it out.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.put_aside(&aside.key, &found.payload).await?;
+        match self.target.remove(&aside.key, &aside.etag).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn put_aside(&self, key: &ObjectKey, wrong: &Payload) -> Result<(), Error> {
+        let aside = aside_name(key, wrong.sha256, self.target.uri())?;
+        match self.target.put_new(&aside, wrong, None).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Bytes that a key of an object store may have at most, with the prefix that the table lies under.
+const KEY_LIMIT: usize = 1024;
+
+/// Where a wrong file is kept. Named by its content too, so that a second wrong file of the same name finds a place of its
+/// own; by digests alone where the key leaves no room for more.
+fn aside_name(key: &ObjectKey, sha256: Digest, root: &str) -> Result<ObjectKey, Error> {
+    let folder = format!("{OWN_PREFIX}aside/{}", sha256.short());
+    let name = format!("{folder}/{key}");
+    if name.len() + root.len() < KEY_LIMIT {
+        return Ok(name.parse()?);
+    }
+    let digest = Digest::of(key.as_str().as_bytes());
+    Ok(format!("{folder}/{digest}").parse()?)
+}
+
+/// What has been done so far.
+#[derive(Debug)]
+struct Carried {
+    done: RestoreDone,
+    /// Files of the kind that is being put that the vault does not have.
+    lost: Vec<RestoreStep>,
+    /// Files that nobody has.
+    given_up: u64,
+    /// Whether a part of a checkpoint is among them: a hint that names it would lead readers astray.
+    checkpoints_lost: bool,
+    /// What was wrong in the vault first.
+    first_damage: Option<Error>,
+}
+
+/// What became of one file.
+#[derive(Debug)]
+enum Placed {
+    /// It was put; its bytes.
+    Put(u64),
+    /// It is good, and was not put.
+    Read,
+    /// The vault does not have it, and what is wrong there.
+    Lost(Box<RestoreStep>, Error),
+}
+
+impl Carried {
+    fn note(&mut self, step: RestoreStep, error: Error) {
+        self.first_damage.get_or_insert(error);
+        self.lost.push(step);
     }
 }
 
@@ -327,6 +500,34 @@ mod tests {
             .map(|together| together.unwrap())
             .map(|together| (together.steps.len(), together.span))
             .collect()
+    }
+
+    #[test]
+    fn what_is_set_aside_has_a_name_that_fits_however_long_its_own_is() {
+        let sha256 = Digest::of(b"wrong");
+        for (length, root, keeps_name) in [
+            (20, "s3://lake/orders", true),
+            (900, "s3://lake/orders", true),
+            (1000, "s3://lake/orders", false),
+            (1024, "s3://lake/o", false),
+            (900, &*format!("s3://lake/{}", "x".repeat(100)), false),
+        ] {
+            let key: ObjectKey = "k".repeat(length).parse().unwrap();
+            let aside = aside_name(&key, sha256, root).unwrap();
+            assert_eq!(
+                aside.as_str().ends_with(key.as_str()),
+                keeps_name,
+                "{length}"
+            );
+            let prefix = root.len() - "s3://lake/".len() + 1;
+            assert!(
+                aside.as_str().len() + prefix <= KEY_LIMIT.max(length + prefix),
+                "{aside}"
+            );
+        }
+        let (a, b) = ("a".repeat(1010), "b".repeat(1010));
+        let name = |key: &str| aside_name(&key.parse().unwrap(), sha256, "s3://lake/o").unwrap();
+        assert_ne!(name(&a), name(&b));
     }
 
     #[test]

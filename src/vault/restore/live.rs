@@ -7,6 +7,7 @@ use std::io::BufReader;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::measure::Sizes;
+use super::mend::LogAfter;
 use super::{FILES_COMPARED, RestoreRequest, Restorer, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
@@ -14,6 +15,7 @@ use crate::delta::replay::Replay;
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError, LogFile, LogFileKind};
 use crate::error::Error;
+use crate::format::Entry;
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
 use crate::plan::snapshot::{ByFile, whole_versions};
@@ -21,7 +23,6 @@ use crate::plan::streams::Txns;
 use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
-use crate::store::Attributes;
 use crate::vault::listing::{KnownKeys, list_all};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
@@ -95,7 +96,8 @@ impl Restorer {
         Ok(None)
     }
 
-    async fn spool_log_file(
+    /// Reads a file of the live log and spools it.
+    pub(super) async fn spool_log_file(
         &self,
         key: &ObjectKey,
         scratch: &Scratch,
@@ -117,25 +119,33 @@ impl Restorer {
             .filter(makes_a_version)
             .filter_map(|file| file.version);
         match versions.max() {
-            Some(tip) => self.look_above(request.version, tip, &log).await,
+            Some(tip) => {
+                let log = LogAfter {
+                    files: log,
+                    from_vault: HashMap::new(),
+                };
+                self.look_above(request.version, tip, &log).await
+            }
             None => Ok(LiveTable::default()),
         }
     }
 
-    /// Reads the live log: what each version did, and which versions have all their files.
+    /// Reads the live log, as it will be once what is planned was done to it: what each version did, and which versions
+    /// have all their files.
     pub(super) async fn look_above(
         &self,
         version: Version,
         tip: Version,
-        log: &HashMap<ObjectKey, Attributes>,
+        log: &LogAfter,
     ) -> Result<LiveTable, Error> {
-        let listing = LogListing::new(log.values().cloned());
+        let listing = log.listing();
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let mut reading = Reading {
             restorer: self,
             root: TableRoot::new(self.target.uri())?,
             spool: Spool::create(&scratch).map_err(Error::Scratch)?,
             scratch: &scratch,
+            from_vault: &log.from_vault,
             bodies: HashMap::new(),
         };
         let mut live = LiveTable {
@@ -224,6 +234,8 @@ struct Reading<'a> {
     root: TableRoot,
     scratch: &'a Scratch,
     spool: Spool,
+    /// Files whose bytes are in the vault and not at the target yet.
+    from_vault: &'a HashMap<ObjectKey, Entry>,
     bodies: HashMap<ObjectKey, Spooled>,
 }
 
@@ -235,10 +247,16 @@ impl Reading<'_> {
             .cloned()
             .collect();
         let source = self.restorer.as_source();
+        let vault = &self.restorer.vault;
+        let from_vault = self.from_vault;
         let folder = self.scratch.path();
         let fetched = stream::iter(missing).map(|key| {
             let source = &source;
             async move {
+                if let Some(entry) = from_vault.get(&key) {
+                    let payload = vault.payload(entry, folder).await?;
+                    return Ok((key, payload));
+                }
                 let fetched = source.fetch(&Location::Inside(key.clone()), folder).await?;
                 Ok::<_, Error>((key, fetched.payload))
             }

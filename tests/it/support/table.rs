@@ -271,7 +271,7 @@ impl Table {
                     let name = format!("{version:020}.checkpoint.{part:010}.{of:010}.parquet");
                     self.put(&format!("_delta_log/{name}"), parquet(rows)).await;
                 }
-                return self.point_at(version).await;
+                return self.point_at(version, Some(parts.len())).await;
             }
         };
         if self.has(&name).await {
@@ -313,12 +313,25 @@ impl Table {
             }
         };
         self.put(&name, bytes).await;
-        self.point_at(version).await;
+        self.point_at(version, None).await;
     }
 
-    async fn point_at(&self, version: u64) {
-        let hint = json!({"version": version, "size": 1}).to_string();
-        self.overwrite("_delta_log/_last_checkpoint", hint.into_bytes())
+    /// The bytes of a classic checkpoint of the newest version, with its files in another order and without those in
+    /// `without`.
+    pub(crate) fn classic_again(&self, without: &[&str]) -> Vec<u8> {
+        let mut lines = self.head();
+        let files = self.live.iter().rev();
+        let files = files.filter(|(name, _)| !without.contains(&name.as_str()));
+        lines.extend(files.map(|(_, add)| json!({ "add": add })));
+        parquet(&lines)
+    }
+
+    async fn point_at(&self, version: u64, parts: Option<usize>) {
+        let mut hint = json!({"version": version, "size": 1});
+        if let Some(parts) = parts {
+            hint["parts"] = parts.into();
+        }
+        self.overwrite("_delta_log/_last_checkpoint", hint.to_string().into_bytes())
             .await;
     }
 

@@ -20,7 +20,7 @@ use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
-use deltavault::vault::restore::{RestoreDone, RestoreRequest, Restorer};
+use deltavault::vault::restore::{LogWanted, RestoreDone, RestoreRequest, Restorer};
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
 use deltavault::vault::{self, NewVault, Vault};
 
@@ -195,6 +195,8 @@ pub(crate) fn restore_request_at(
         version: done.record.version,
         mode,
         outside: false,
+        log: LogWanted::Readable,
+        accept_damaged: false,
         now,
         by: "test@host".to_owned(),
     }
@@ -205,9 +207,11 @@ pub(crate) async fn restorer(
     vault: Arc<dyn ReadStore>,
     target: Arc<dyn RestoreStore>,
 ) -> Result<Restorer, Error> {
+    let origin: Arc<dyn ReadStore> = target.clone();
     Ok(Restorer {
         vault: Vault::open(vault).await?,
         target,
+        origin: Some(origin),
         outside: Arc::new(open_outside),
         temp: std::env::temp_dir(),
         progress: Arc::new(NoProgress),

@@ -3,17 +3,17 @@
 //!
 //! Pure: everything is decided from what the plan found.
 
-use deltavault::format::Record;
 use std::collections::BTreeMap;
 
 use deltavault::delta::partitions::Partition;
+use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::History;
 use deltavault::plan::restore::{LiveVersion, Permission, Situation};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
-use deltavault::vault::restore::{LiveTable, RestorePlan};
+use deltavault::vault::restore::{LeftOut, LiveTable, LogWanted, Reading, RestorePlan};
 use indicatif::HumanBytes;
 
 use self::phrase::{files, line};
@@ -21,9 +21,11 @@ use crate::cli::again::Again;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{OtherTable, PlanLine, VersionRow};
 
+pub(super) mod checked;
 mod choose;
 mod found;
 mod listed;
+mod mended;
 mod next;
 mod phrase;
 mod sql;
@@ -65,6 +67,14 @@ pub(super) struct Found {
     pub(super) others: Vec<OtherTable>,
     /// The streams that write to the table.
     pub(super) streams: Streams,
+    /// What is wrong with log files that the plan puts right.
+    pub(super) broken: Vec<String>,
+    /// Files that the plan takes out of the log.
+    pub(super) asides: Vec<String>,
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) kept_unreadable: Vec<Version>,
+    /// What the independent reader makes of the live table.
+    pub(super) reading: Option<Reading>,
 }
 
 /// What is known of the streams that write to a table.
@@ -104,6 +114,8 @@ pub(super) struct Case<'a> {
     pub(super) which: &'a Which,
     pub(super) how: &'a How,
     pub(super) outside: bool,
+    pub(super) log: LogWanted,
+    pub(super) accept_damaged: bool,
     pub(super) found: &'a Found,
     pub(super) again: &'a Again,
     /// The time of the run.
@@ -139,6 +151,11 @@ impl Found {
             versions: Vec::new(),
             others: Vec::new(),
             streams: Streams::NotAsked,
+            broken: plan.broken.clone(),
+            asides: plan.asides.iter().map(|it| it.key.to_string()).collect(),
+            left_out: plan.left_out.clone(),
+            kept_unreadable: plan.kept_unreadable.clone(),
+            reading: plan.reading.clone(),
         }
         .with_live(plan.live.clone())
     }
@@ -229,7 +246,7 @@ impl Case<'_> {
                 return Way::Choose("the table has another history than the snapshot".to_owned());
             }
             Situation::NewerLive { tip } if found.permission == Permission::OwnerMustChoose => {
-                let healthy = found.nothing_to_do && found.is_whole(*tip);
+                let healthy = found.nothing_to_do && found.is_whole(*tip) && !found.is_lost();
                 if healthy && *self.which == Which::Unsaid {
                     return Way::Nothing;
                 }
@@ -238,7 +255,7 @@ impl Case<'_> {
                     self.version
                 ));
             }
-            Situation::NewerLive { .. } if found.is_cleaned(self.version) => {
+            Situation::NewerLive { .. } if self.is_beyond_the_log() => {
                 return Way::Choose(format!(
                     "the live log cannot rebuild version {}: files put back under it cannot be read",
                     self.version
@@ -248,6 +265,12 @@ impl Case<'_> {
             | Situation::NoLog
             | Situation::NothingAbove
             | Situation::NewerLive { .. } => {}
+        }
+        if found.nothing_to_do && found.is_lost() {
+            return Way::Choose(
+                "the live table cannot be opened, and the snapshot has nothing that mends it"
+                    .to_owned(),
+            );
         }
         if found.nothing_to_do {
             return Way::Nothing;
@@ -267,12 +290,25 @@ impl Case<'_> {
         Way::Ready
     }
 
+    /// Whether files put back under a newer live table would be there for nobody: its log leads to the version no more,
+    /// and there is nothing else to put right.
+    fn is_beyond_the_log(&self) -> bool {
+        self.found.broken.is_empty() && self.found.is_cleaned(self.version)
+    }
+
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
         let verb = match self.how {
             How::To(_) => "copy",
             How::InPlace | How::Heal | How::Later(_) => "put back",
         };
+        if self.found.to_put.files == 0 {
+            let asides = files(self.found.asides.len() as u64);
+            return format!(
+                "set {asides} of the log aside in {}",
+                self.place(self.target)
+            );
+        }
         format!(
             "{verb} {} ({}) into {}",
             files(self.found.to_put.files),
@@ -368,14 +404,14 @@ mod tests {
         "../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
     );
 
-    fn work(files: u64) -> PlannedWork {
+    pub(super) fn work(files: u64) -> PlannedWork {
         PlannedWork {
             files,
             bytes: files * 1024 * 1024,
         }
     }
 
-    fn found(situation: Situation, permission: Permission, missing: u64) -> Found {
+    pub(super) fn found(situation: Situation, permission: Permission, missing: u64) -> Found {
         Found {
             situation,
             permission,
@@ -398,6 +434,11 @@ mod tests {
             versions: Vec::new(),
             others: Vec::new(),
             streams: Streams::NotAsked,
+            broken: Vec::new(),
+            asides: Vec::new(),
+            left_out: Vec::new(),
+            kept_unreadable: Vec::new(),
+            reading: None,
         }
     }
 
@@ -456,6 +497,8 @@ mod tests {
             which,
             how,
             outside: false,
+            log: LogWanted::Readable,
+            accept_damaged: false,
             found,
             again: &again,
             now: "2026-11-21T03:00:00Z".parse().unwrap(),

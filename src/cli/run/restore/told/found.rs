@@ -115,6 +115,7 @@ impl Case<'_> {
                 ),
             ));
         }
+        lines.extend(self.told_log());
         lines.extend(self.told_left());
         if acting && found.to_put.files > 0 {
             lines.push(line(
@@ -146,11 +147,11 @@ impl Case<'_> {
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
             Situation::NothingAbove if found.nothing_to_do => {
                 let rest = if self.is_question() {
-                    ". Restore what?"
+                    ", nothing missing. Restore what?"
                 } else {
-                    ""
+                    ", nothing missing"
                 };
-                format!("live v{version} healthy, nothing missing{rest}")
+                found.told_whole(version, rest)
             }
             Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
@@ -159,7 +160,7 @@ impl Case<'_> {
                 } else {
                     ""
                 };
-                format!("live v{tip} healthy{rest}")
+                found.told_whole(*tip, rest)
             }
             Situation::NewerLive { tip } if found.live_trouble.is_some() => {
                 format!("live v{tip} BROKEN: its log cannot be read")

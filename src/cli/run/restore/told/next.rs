@@ -1,12 +1,12 @@
 //! What can be done, as whole commands and statements, and what is left to do when it is done.
 
 use deltavault::format::Scope;
-use deltavault::ids::{Timestamp, Version};
+use deltavault::ids::{Location, Timestamp, Version};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::suspect::is_removal;
 use deltavault::plan::window::Window;
 use deltavault::progress::PlannedWork;
-use deltavault::reader::Verdict;
+use deltavault::vault::restore::{Checked, LogWanted};
 use jiff::SignedDuration;
 
 use super::phrase::{about, choice, files as counted, line, statements, told_statement};
@@ -26,15 +26,23 @@ impl Case<'_> {
         let version = self.version;
         match (&found.situation, self.way()) {
             _ if self.is_question() => self.offers(),
-            (_, Way::Nothing) => Vec::new(),
+            (_, Way::Nothing) => self.without_checkpoint().into_iter().collect(),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
                 vec![self.full_copy("a full copy elsewhere; --replace comes in a later version")]
             }
+            _ if found.nothing_to_do && found.is_lost() => {
+                vec![self.full_copy("a full copy elsewhere; the table is not touched")]
+            }
             (Situation::NewerLive { tip }, _)
-                if *self.how != How::Heal || found.is_cleaned(version) =>
+                if *self.how != How::Heal || self.is_beyond_the_log() =>
             {
                 let mut choices = Vec::new();
-                if found.to_put.files > 0 && found.can_be_read(version) {
+                if !found.broken.is_empty() {
+                    choices.push(choice(
+                        format!("put the log of live v{tip} right, and v{version}'s files back, about {put}"),
+                        self.restore(&["--heal", "--yes"]),
+                    ));
+                } else if found.to_put.files > 0 && found.can_be_read(version) {
                     choices.push(choice(
                         format!(
                             "v{version} readable again under live v{tip}, about {put}; then run the statements \
@@ -58,21 +66,29 @@ impl Case<'_> {
                 format!("put back everything, also outside the folder, about {put}"),
                 self.as_asked(&["--outside"]),
             )],
-            (Situation::EmptyTarget, _) => vec![choice(
+            (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice(
                 format!("copy {}, about {put}", counted(found.to_put.files)),
                 self.as_asked(&[]),
-            )],
-            (Situation::NoLog, _) => vec![
-                choice(
+            )),
+            (Situation::NoLog, _) => {
+                let mut choices = self.or_without_checkpoint(choice(
                     format!("put v{version} back, about {put}; first stop what deleted it"),
                     self.as_asked(&[]),
+                ));
+                choices.push(self.full_copy("a full copy elsewhere"));
+                choices
+            }
+            _ if found.to_put.files == 0 => vec![choice(
+                format!(
+                    "set {} of the log aside",
+                    counted(found.asides.len() as u64)
                 ),
-                self.full_copy("a full copy elsewhere"),
-            ],
-            _ => vec![choice(
-                format!("put back {}, about {put}", counted(found.to_put.files)),
                 self.as_asked(&[]),
             )],
+            _ => self.or_without_checkpoint(choice(
+                format!("put back {}, about {put}", counted(found.to_put.files)),
+                self.as_asked(&[]),
+            )),
         }
     }
 
@@ -189,29 +205,9 @@ impl Case<'_> {
     }
 
     /// What there is to know and to do after it.
-    pub(crate) fn notes(&self, verdict: &Verdict) -> Vec<PlanLine> {
-        let mut notes = Vec::new();
-        match verdict {
-            Verdict::Opens { version, files } => {
-                let files = files.map_or_else(String::new, |files| format!(", {}", counted(files)));
-                notes.push(line(
-                    "CHECKED",
-                    format!("v{version} opens with deltalake{files}"),
-                ));
-            }
-            Verdict::Refuses { reason } => {
-                notes.push(line(
-                    "CHECKED",
-                    format!("deltalake does not open v{}: {reason}", self.version),
-                ));
-                notes.push(line(
-                    "",
-                    "no data is lost by that: every file was checked by its SHA-256; use a reader that \
-                     knows the table's features"
-                        .to_owned(),
-                ));
-            }
-        }
+    pub(crate) fn notes(&self, checked: &Checked, lost: &[Location]) -> Vec<PlanLine> {
+        let mut notes = self.told_check(checked, lost);
+        notes.extend(self.told_out());
         notes.extend(self.told_left());
         if self.found.commits > 0 && !self.has_in_commit_timestamps() {
             notes.push(line(
@@ -297,7 +293,7 @@ impl Case<'_> {
     }
 
     /// The words that choose the same state again, whatever is taken meanwhile.
-    fn restore(&self, flags: &[&str]) -> String {
+    pub(super) fn restore(&self, flags: &[&str]) -> String {
         let id = self.id.short();
         let version = self.version.to_string();
         let by_version =
@@ -313,7 +309,7 @@ impl Case<'_> {
     }
 
     /// The same restore, with everything that is needed for it to act.
-    fn as_asked(&self, more: &[&str]) -> String {
+    pub(crate) fn as_asked(&self, more: &[&str]) -> String {
         let mut flags = Vec::new();
         let place;
         match self.how {
@@ -327,14 +323,25 @@ impl Case<'_> {
         if self.outside {
             flags.push("--outside");
         }
+        if self.accept_damaged {
+            flags.push("--accept-damaged");
+        }
+        let left_out;
+        match self.log {
+            LogWanted::Readable => {}
+            LogWanted::AsItWas => flags.push("--as-it-was"),
+            LogWanted::Without(version) => {
+                left_out = version.to_string();
+                flags.extend(["--without-checkpoint", &left_out]);
+            }
+        }
         flags.extend(more);
         flags.push("--yes");
         self.restore(&flags)
     }
 
     fn full_copy(&self, effect: &str) -> Choice {
-        let home = self.place(&self.record.table.uri);
-        let place = format!("{home}-v{}", self.version);
+        let place = self.copy_place();
         let all = PlannedWork {
             files: self.record.totals.files,
             bytes: self.record.totals.bytes,
@@ -343,6 +350,12 @@ impl Case<'_> {
             format!("{effect}, about {}", about(all)),
             self.restore(&["--to", &place, "--yes"]),
         )
+    }
+
+    /// A place for a copy, beside the table.
+    pub(super) fn copy_place(&self) -> String {
+        let home = self.place(&self.record.table.uri);
+        format!("{home}-v{}", self.version)
     }
 }
 

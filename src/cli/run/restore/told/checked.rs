@@ -1,0 +1,164 @@
+//! After a restore: what is there, and what the independent reader made of it.
+
+use deltavault::ExitCode;
+use deltavault::ids::{Location, Version};
+use deltavault::reader::{Trouble, Verdict};
+use deltavault::vault::restore::{Checked, Difference, Several};
+use indicatif::HumanCount;
+
+use super::Case;
+use super::phrase::{files as counted, line};
+use crate::cli::rows::PlanLine;
+
+/// Lost files that are named one by one.
+const LOST_SHOWN: usize = 10;
+
+/// A table that is not whole, or that nobody has opened, is for the owner to look at, whatever the reason; what the vault
+/// has lost is damage.
+pub(crate) fn code(checked: &Checked, lost: &[Location]) -> ExitCode {
+    if !lost.is_empty() {
+        ExitCode::Damage
+    } else if checked.is_good() {
+        ExitCode::Done
+    } else {
+        ExitCode::Findings
+    }
+}
+
+impl Case<'_> {
+    /// What was found after the last put.
+    pub(super) fn told_check(&self, checked: &Checked, lost: &[Location]) -> Vec<PlanLine> {
+        let mut lines = told_verdict(self.version, &checked.verdict);
+        if let Some(first) = &checked.vanished.first {
+            let count = checked.vanished.count;
+            lines.push(line(
+                "WARNING",
+                format!(
+                    "{} vanished again, first {first}: something is still deleting. Stop it, and run the same command again",
+                    objects(count)
+                ),
+            ));
+        }
+        if let Some(list) = checked.list.as_ref().filter(|list| !list.is_empty()) {
+            lines.extend(told_list(list, lost));
+            lines.extend(self.told_side(list));
+        }
+        if !lost.is_empty() {
+            let named = lost.iter().take(LOST_SHOWN).map(Location::as_str);
+            let named = named.collect::<Vec<_>>().join(", ");
+            let more = match lost.len().saturating_sub(LOST_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more (--json names all)"),
+            };
+            lines.push(line(
+                "LOST",
+                format!(
+                    "{} that nobody has any more: {named}{more}; rows in them cannot be read",
+                    counted(lost.len() as u64)
+                ),
+            ));
+        }
+        lines
+    }
+
+    /// Of a snapshot whose ways disagree, says which side the reader shows and how the other one is had.
+    fn told_side(&self, list: &Difference) -> Option<PlanLine> {
+        let disagreement = self.record.disagreements.first()?;
+        let version = disagreement.checkpoint;
+        let text = if disagreement.lacks > 0 && list.lacks.count >= disagreement.lacks {
+            format!(
+                "deltalake goes by checkpoint {version}; for what its commits name: {}",
+                self.restore(&[
+                    "--to",
+                    &self.copy_place(),
+                    "--without-checkpoint",
+                    &version.to_string(),
+                    "--yes"
+                ])
+            )
+        } else {
+            format!(
+                "deltalake does not go by checkpoint {version}, which disagrees with the rest of the log"
+            )
+        };
+        Some(line("WAYS", text))
+    }
+}
+
+/// `1 object`, `212 objects`.
+fn objects(count: u64) -> String {
+    match count {
+        1 => "1 object".to_owned(),
+        count => format!("{} objects", HumanCount(count)),
+    }
+}
+
+fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
+    let mut said = Vec::new();
+    if difference.shown != difference.live
+        || !difference.lacks.is_empty()
+        || !difference.adds.is_empty()
+    {
+        let differ = |word: &str, files: &Several| match &files.first {
+            Some(first) => format!("; it {word} {}, first {first}", HumanCount(files.count)),
+            None => String::new(),
+        };
+        said.push(format!(
+            "deltalake shows {} as live, the snapshot has {}{}{}",
+            counted(difference.shown),
+            counted(difference.live),
+            differ("lacks", &difference.lacks),
+            differ("adds", &difference.adds)
+        ));
+    }
+    // Files that the vault lost have lines of their own.
+    if difference.absent.count > lost.len() as u64 {
+        said.push(format!(
+            "{} of the files that deltalake shows are not there, first {}",
+            HumanCount(difference.absent.count),
+            difference.absent.first.as_deref().unwrap_or_default()
+        ));
+    }
+    if let Some((shown, held)) = difference.rows {
+        said.push(format!(
+            "deltalake counts {} rows, the snapshot {}",
+            HumanCount(shown),
+            HumanCount(held)
+        ));
+    }
+    said.into_iter().map(|text| line("DIFFERS", text)).collect()
+}
+
+/// What the independent reader said, and what that means.
+fn told_verdict(wanted: Version, verdict: &Verdict) -> Vec<PlanLine> {
+    let (reason, about) = match verdict {
+        Verdict::Opens { version, files } => {
+            let files = files.map_or_else(String::new, |files| format!(", {}", counted(files)));
+            return vec![line(
+                "CHECKED",
+                format!("v{version} opens with deltalake{files}"),
+            )];
+        }
+        Verdict::Refuses { reason, about } => (reason, about),
+    };
+    let meaning = match about {
+        Trouble::Features => {
+            "every file has the SHA-256 it was held with; deltalake does not know a feature of this table: read it with \
+             an engine that does"
+        }
+        Trouble::Reader => {
+            "every file has the SHA-256 it was held with; deltalake itself failed on this table: read it with another \
+             engine"
+        }
+        Trouble::Log => {
+            "every file has the SHA-256 it was held with; the log is as the snapshot holds it, and cannot be read like this"
+        }
+    };
+    vec![
+        line(
+            "CHECKED",
+            format!("deltalake does not open v{wanted}: {reason}"),
+        ),
+        line("", meaning.to_owned()),
+    ]
+}

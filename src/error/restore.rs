@@ -1,0 +1,93 @@
+//! How a restore can fail for reasons of its own, each with its exit code and its hint.
+
+use super::{Error, ExitCode};
+use crate::ids::{Location, Version};
+
+/// A restore that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A checkpoint is to be left out that the snapshot does not hold.
+    #[error("the snapshot holds no checkpoint of version {version}")]
+    NoSuchCheckpoint {
+        /// The version that was named.
+        version: Version,
+        /// Those that it holds, newest first.
+        held: Vec<Version>,
+    },
+    /// No complete way leads to the version without a checkpoint.
+    #[error("version {version} cannot be rebuilt without checkpoint {checkpoint}: {trouble}")]
+    NoWayWithout {
+        /// The version.
+        version: Version,
+        /// The checkpoint.
+        checkpoint: Version,
+        /// What is missing or cannot be read.
+        trouble: String,
+    },
+    /// The vault has lost files of the snapshot, and nobody said that it may be put back without them.
+    #[error(
+        "{good} of {of} files are good, and the vault has lost {}: {}",
+        lost.len(),
+        named(lost)
+    )]
+    FilesLost {
+        /// Files that are good.
+        good: u64,
+        /// Files of the snapshot.
+        of: u64,
+        /// Those that are lost.
+        lost: Vec<Location>,
+        /// The command that puts back all others, where it is known.
+        command: Option<String>,
+        /// What is wrong with the first of them in the vault.
+        #[source]
+        first: Box<Error>,
+    },
+}
+
+/// How many files are named; with `--json` all are.
+const NAMED: usize = 10;
+
+fn named(files: &[Location]) -> String {
+    let named: Vec<&str> = files.iter().take(NAMED).map(Location::as_str).collect();
+    let more = files.len().saturating_sub(NAMED);
+    match more {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+impl RestoreError {
+    /// How the process ends.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
+            Self::NoWayWithout { .. } => ExitCode::OwnerMustChoose,
+            Self::FilesLost { .. } => ExitCode::Damage,
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::NoSuchCheckpoint { held, .. } if held.is_empty() => {
+                "it holds no checkpoint at all: leave --without-checkpoint out".into()
+            }
+            Self::NoSuchCheckpoint { held, .. } => {
+                format!("it holds checkpoints {}", super::hint::one_of(held))
+            }
+            Self::FilesLost { command, .. } => {
+                let command = command
+                    .as_deref()
+                    .unwrap_or("the same command with --accept-damaged");
+                format!(
+                    "data that is good was put back already, the log was not: to have the table without what is lost, \
+                     {command}"
+                )
+            }
+            Self::NoWayWithout { checkpoint, .. } => format!(
+                "without --without-checkpoint {checkpoint} the log is put back with it; nothing was changed"
+            ),
+        }
+    }
+}

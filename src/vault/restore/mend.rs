@@ -1,0 +1,716 @@
+//! What a plan does about log files that cannot be read, that disagree, or that nothing stands in for.
+//!
+//! Rules: what the vault has good bytes of is put in the place of what nobody can read, never the other way round. A
+//! checkpoint that was held as it was, unreadable, is left out where the rest of the log suffices. A file is taken out of
+//! the log only where a complete way remains without it, and it is set aside, not lost. The hint `_last_checkpoint`
+//! never names a checkpoint that will not be there.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt;
+
+use super::content::{Content, LogReader};
+use super::held::{HeldLog, SMALL_LIMIT, nothing_held};
+use super::{Aside, LeftOut, LogWanted, RestorePlan, RestoreRequest, Restorer, WhyLeftOut};
+use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
+use crate::error::{Error, RestoreError};
+use crate::format::{Entry, EntryKind, Manifest};
+use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::mend::Hint;
+use crate::plan::restore::{FileState, Permission, Situation};
+use crate::source::LOG_PREFIX;
+use crate::store::{Attributes, StoreErrorKind, read_all};
+
+/// The log as it will be once a plan was carried out.
+#[derive(Debug, Default)]
+pub(super) struct LogAfter {
+    /// Its files.
+    pub(super) files: HashMap<ObjectKey, Attributes>,
+    /// Those whose bytes are not at the target yet.
+    pub(super) from_vault: HashMap<ObjectKey, Entry>,
+}
+
+impl LogAfter {
+    /// Its files by what they are.
+    pub(super) fn listing(&self) -> LogListing {
+        LogListing::new(self.files.values().cloned())
+    }
+}
+
+/// What is decided about the log before its entries are planned one by one.
+#[derive(Debug, Default)]
+pub(super) struct Mended {
+    /// Files of the snapshot that are not put back.
+    pub(super) skip: HashSet<ObjectKey>,
+    /// The log afterwards.
+    pub(super) after: LogAfter,
+}
+
+/// Checkpoints that are taken out of the log, or are not put back into it.
+#[derive(Debug)]
+struct Out {
+    checkpoint: CheckpointFiles,
+    why: WhyLeftOut,
+}
+
+/// What the decisions are made from.
+struct Mending<'a> {
+    restorer: &'a Restorer,
+    request: &'a RestoreRequest,
+    manifest: &'a Manifest,
+    /// What the target's listing showed.
+    log: &'a HashMap<ObjectKey, Attributes>,
+    held: &'a mut HeldLog,
+    plan: &'a mut RestorePlan,
+    /// Whether every missing file of the log is put back.
+    puts_all: bool,
+    /// The live log's newest version, where there is a log.
+    tip: Option<Version>,
+}
+
+impl Restorer {
+    /// Decides about the log as a whole: marks what is to be replaced and what closes a hole, and says what is left out.
+    pub(super) async fn mend(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        log: &HashMap<ObjectKey, Attributes>,
+        held: &mut HeldLog,
+        plan: &mut RestorePlan,
+    ) -> Result<Mended, Error> {
+        let tip = match plan.situation {
+            Situation::EmptyTarget | Situation::NoLog => None,
+            Situation::NewerLive { tip } => Some(tip),
+            Situation::NothingAbove
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. } => Some(request.version),
+        };
+        let mending = Mending {
+            restorer: self,
+            request,
+            manifest,
+            log,
+            held,
+            puts_all: plan.permission == Permission::Everything,
+            plan,
+            tip,
+        };
+        mending.run().await
+    }
+
+    /// Reads a hint at the target.
+    async fn live_hint(&self, key: &ObjectKey) -> Result<Option<Hint>, Error> {
+        match read_all(self.target.as_ref(), key, None, SMALL_LIMIT).await {
+            Ok((_, bytes)) => Ok(Hint::parse(&bytes)),
+            Err(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::TooLarge { .. }
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes checkpoints that nobody can read out of a live log that the independent reader does not open, where a
+    /// complete way remains without them. Returns what is wrong with the log all the same.
+    pub(super) async fn set_unreadable_aside(
+        &self,
+        tip: Version,
+        after: &LogAfter,
+        plan: &mut RestorePlan,
+    ) -> Result<Option<String>, Error> {
+        let listing = after.listing();
+        let mut reader = LogReader::of_target(self, &after.from_vault)?;
+        let mut rest = after.files.clone();
+        let mut unreadable = Vec::new();
+        for checkpoint in listing.checkpoints() {
+            if let Content::Unreadable(why) = reader.checkpoint(checkpoint).await? {
+                rest.retain(|key, _| !checkpoint.files.iter().any(|file| file.key == *key));
+                unreadable.push((checkpoint, why));
+            }
+        }
+        let rest = LogListing::new(rest.into_values());
+        let mut said: Option<Content> = None;
+        let ways = match rest.candidates(tip) {
+            Ok(ways) => ways,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        for way in ways {
+            match (reader.way(&way).await?, &said) {
+                (Content::Unreadable(why), _) => return Ok(Some(why)),
+                (Content::Says(digest), Some(Content::Says(other))) if digest != *other => {
+                    let from = way.checkpoint.map_or_else(
+                        || "its commits alone".to_owned(),
+                        |checkpoint| format!("checkpoint {}", checkpoint.version),
+                    );
+                    return Ok(Some(format!(
+                        "the ways through its log disagree: {from} leads to other files"
+                    )));
+                }
+                (content, _) => said = Some(content),
+            }
+        }
+        for (checkpoint, why) in unreadable {
+            plan.broken.push(why);
+            plan.set_aside(checkpoint, &after.files);
+        }
+        let hint = hint_key()?;
+        if let Some(listed) = after.files.get(&hint)
+            && let Some(found) = self.live_hint(&hint).await?
+            && !found.is_kept_by(&rest)
+        {
+            plan.asides.insert(0, Aside::of(listed));
+        }
+        Ok(None)
+    }
+}
+
+impl RestorePlan {
+    /// Plans to take the files of a checkpoint that are at the target out of the log.
+    fn set_aside(&mut self, checkpoint: &CheckpointFiles, log: &HashMap<ObjectKey, Attributes>) {
+        let listed = checkpoint
+            .files
+            .iter()
+            .filter_map(|file| log.get(&file.key));
+        self.asides.extend(listed.map(Aside::of));
+    }
+}
+
+fn hint_key() -> Result<ObjectKey, Error> {
+    Ok(format!("{LOG_PREFIX}_last_checkpoint").parse()?)
+}
+
+impl Mending<'_> {
+    async fn run(mut self) -> Result<Mended, Error> {
+        let listing = LogListing::new(self.held.files.iter().cloned());
+        let mut out = match self.request.log {
+            LogWanted::AsItWas => Vec::new(),
+            LogWanted::Readable => self.marked(&listing).await?,
+            LogWanted::Without(version) => {
+                let mut out = asked(&listing, version)?;
+                for marked in self.marked(&listing).await? {
+                    if marked.checkpoint.version != version {
+                        out.push(marked);
+                    }
+                }
+                out
+            }
+        };
+        if self.tip.is_some() {
+            self.compare_checkpoints(&listing, &mut out).await?;
+            self.compare_sidecars().await?;
+        }
+        if self.request.log != LogWanted::AsItWas {
+            self.check_newest(&listing, &mut out).await?;
+        }
+        let skip = self.leave_out(&listing, out).await?;
+        self.close_holes(&listing, &skip).await?;
+        let mut after = self.after(&skip);
+        let mut skip = skip;
+        self.settle_hint(&mut after, &mut skip).await?;
+        self.plan.broken = self.held.broken.values().cloned().collect();
+        Ok(Mended { skip, after })
+    }
+
+    fn state(&self, key: &ObjectKey) -> FileState {
+        let state = self.held.states.get(key).cloned();
+        state.unwrap_or(FileState::Missing)
+    }
+
+    fn vault_reader<'b>(&self, held: &'b HashMap<ObjectKey, Entry>) -> Result<LogReader<'b>, Error>
+    where
+        Self: 'b,
+    {
+        LogReader::of_vault(self.restorer, &self.request.record.table.uri, held)
+    }
+
+    /// The checkpoints that were marked unreadable when they were taken, or that name a sidecar that was.
+    async fn marked(&self, listing: &LogListing) -> Result<Vec<Out>, Error> {
+        let marked: HashSet<&ObjectKey> = self
+            .held
+            .special
+            .iter()
+            .filter(|(_, entry)| entry.unreadable)
+            .map(|(key, _)| key)
+            .collect();
+        if marked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_sidecar = marked
+            .iter()
+            .any(|key| self.held.special.get(*key).map(|it| it.kind) == Some(EntryKind::Sidecar));
+        let mut reader = self.vault_reader(&self.held.special)?;
+        let mut out = Vec::new();
+        for checkpoint in listing.checkpoints() {
+            let mut is_marked = checkpoint.files.iter().any(|it| marked.contains(&it.key));
+            if !is_marked && of_sidecar {
+                let named = reader.sidecars(checkpoint).await?;
+                is_marked = named.iter().any(|key| marked.contains(key));
+            }
+            if is_marked {
+                out.push(Out {
+                    checkpoint: checkpoint.clone(),
+                    why: WhyLeftOut::UnreadableWhenTaken,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.
+    async fn compare_checkpoints(
+        &mut self,
+        listing: &LogListing,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Error> {
+        let special = self.held.special.clone();
+        let mut vault = self.vault_reader(&special)?;
+        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
+        for checkpoint in listing.checkpoints() {
+            let wrong: Vec<_> = checkpoint
+                .files
+                .iter()
+                .filter(|file| self.state(&file.key) == FileState::Wrong)
+                .map(|file| file.key.clone())
+                .collect();
+            let is_out = |out: &Out| out.checkpoint.files == checkpoint.files;
+            // Where the snapshot's own ways disagree it does not tell which is right.
+            let is_doubtful = self.is_disagreeing(checkpoint.version);
+            if wrong.is_empty() || is_doubtful || out.iter().any(is_out) {
+                continue;
+            }
+            let now = target.checkpoint(checkpoint).await?;
+            let then = vault.checkpoint(checkpoint).await?;
+            let trouble = match (&now, &then) {
+                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why.clone(),
+                (Content::Says(now), Content::Says(then)) if now != then => format!(
+                    "checkpoint {} names other files than the one that was held",
+                    checkpoint.version
+                ),
+                (Content::Unreadable(_), Content::Unreadable(why)) => {
+                    out.push(Out {
+                        checkpoint: checkpoint.clone(),
+                        why: WhyLeftOut::Unreadable(why.clone()),
+                    });
+                    continue;
+                }
+                (Content::Says(_) | Content::Lost, _) => continue,
+            };
+            for key in wrong {
+                self.held.states.insert(key.clone(), FileState::Broken);
+                self.held.broken.insert(key, trouble.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_disagreeing(&self, version: Version) -> bool {
+        let disagreements = &self.request.record.disagreements;
+        disagreements.iter().any(|it| it.checkpoint == version)
+    }
+
+    /// Sidecars are never rewritten: one with other bytes is replaced unless it says the same.
+    async fn compare_sidecars(&mut self) -> Result<(), Error> {
+        let sidecars: Vec<ObjectKey> = self
+            .held
+            .special
+            .iter()
+            .filter(|(key, entry)| {
+                entry.kind == EntryKind::Sidecar
+                    && !entry.unreadable
+                    && self.state(key) == FileState::Wrong
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        if sidecars.is_empty() {
+            return Ok(());
+        }
+        let special = self.held.special.clone();
+        let mut vault = self.vault_reader(&special)?;
+        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
+        for key in sidecars {
+            let now = target.file(&key).await?;
+            let then = vault.file(&key).await?;
+            let trouble = match (now, then) {
+                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why,
+                (Content::Says(now), Content::Says(then)) if now != then => {
+                    format!("{key} names other files than the one that was held")
+                }
+                (Content::Unreadable(_), Content::Unreadable(_))
+                | (Content::Says(_) | Content::Lost, _) => continue,
+            };
+            self.held.states.insert(key.clone(), FileState::Broken);
+            self.held.broken.insert(key, trouble);
+        }
+        Ok(())
+    }
+
+    /// Reads the checkpoint that readers will begin with, where it is about to be put back; the next one where it cannot
+    /// be read.
+    async fn check_newest(&self, listing: &LogListing, out: &mut Vec<Out>) -> Result<(), Error> {
+        if !self.puts_all {
+            return Ok(());
+        }
+        let mut reader = self.vault_reader(&self.held.special)?;
+        for checkpoint in listing.checkpoints() {
+            if out.iter().any(|out| out.checkpoint == *checkpoint) {
+                continue;
+            }
+            let mut files = checkpoint.files.iter();
+            if files.all(|file| self.state(&file.key) == FileState::Right) {
+                return Ok(());
+            }
+            match reader.checkpoint(checkpoint).await? {
+                Content::Unreadable(why) => out.push(Out {
+                    checkpoint: checkpoint.clone(),
+                    why: WhyLeftOut::Unreadable(why),
+                }),
+                Content::Says(_) | Content::Lost => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves checkpoints out where the snapshot's other log files suffice, and plans to set those at the target aside.
+    async fn leave_out(
+        &mut self,
+        listing: &LogListing,
+        out: Vec<Out>,
+    ) -> Result<HashSet<ObjectKey>, Error> {
+        let mut skip = HashSet::new();
+        if out.is_empty() {
+            return Ok(skip);
+        }
+        let files: HashSet<ObjectKey> = out
+            .iter()
+            .flat_map(|out| &out.checkpoint.files)
+            .map(|file| file.key.clone())
+            .collect();
+        let rest = self.held.files.iter().filter(|it| !files.contains(&it.key));
+        let rest = LogListing::new(rest.cloned());
+        let instead = match self.first_readable(&rest).await? {
+            Ok(way) => way,
+            Err(trouble) => {
+                if let LogWanted::Without(checkpoint) = self.request.log {
+                    return Err(RestoreError::NoWayWithout {
+                        version: self.request.version,
+                        checkpoint,
+                        trouble,
+                    }
+                    .into());
+                }
+                let kept = out.into_iter();
+                self.plan.kept_unreadable = kept.map(|out| out.checkpoint.version).collect();
+                return Ok(skip);
+            }
+        };
+        skip.extend(self.sidecars_of_none_else(listing, &out).await?);
+        skip.extend(files);
+        self.set_out_aside(&out).await?;
+        self.plan
+            .left_out
+            .extend(out.into_iter().map(|out| LeftOut {
+                checkpoint: out.checkpoint.version,
+                why: out.why,
+                from: instead.checkpoint.as_ref().map(|found| found.version),
+                to: instead.version,
+            }));
+        Ok(skip)
+    }
+
+    /// The best way to the version through some of the snapshot's log files that can be read from the vault.
+    async fn first_readable(&self, rest: &LogListing) -> Result<Result<Segment, String>, Error> {
+        let ways: Vec<Segment> = match rest.candidates(self.request.version) {
+            Ok(ways) => ways.collect(),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut reader = self.vault_reader(&self.held.special)?;
+        let commits: HashSet<&ObjectKey> = ways
+            .iter()
+            .flat_map(|way| &way.commits)
+            .map(|file| &file.key)
+            .collect();
+        let mut entries = self.restorer.log_entries(self.request, self.manifest);
+        while let Some(entry) = entries.try_next().await? {
+            if let Location::Inside(key) = &entry.file
+                && commits.contains(key)
+            {
+                match reader.load(key, &entry).await {
+                    // Its way cannot be read then, and the next one may do without it.
+                    Ok(()) | Err(Error::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let mut trouble = String::new();
+        for way in ways {
+            match reader.way(&way).await? {
+                Content::Says(_) => return Ok(Ok(way)),
+                Content::Unreadable(why) => trouble = why,
+                Content::Lost => "the vault has lost a part of it".clone_into(&mut trouble),
+            }
+        }
+        Ok(Err(trouble))
+    }
+
+    /// The sidecars that checkpoints to be left out name, and no others.
+    async fn sidecars_of_none_else(
+        &self,
+        listing: &LogListing,
+        out: &[Out],
+    ) -> Result<HashSet<ObjectKey>, Error> {
+        let mut special = self.held.special.values();
+        if !special.any(|entry| entry.kind == EntryKind::Sidecar) {
+            return Ok(HashSet::new());
+        }
+        let mut reader = self.vault_reader(&self.held.special)?;
+        let mut theirs = HashSet::new();
+        let mut others = HashSet::new();
+        for checkpoint in listing.checkpoints() {
+            let is_out = out.iter().any(|out| out.checkpoint == *checkpoint);
+            let named = reader.sidecars(checkpoint).await?;
+            if is_out { &mut theirs } else { &mut others }.extend(named);
+        }
+        theirs.retain(|key| !others.contains(key));
+        Ok(theirs)
+    }
+
+    /// What is left out is set aside where it stands in the live log: because it was asked for, or because nobody can read
+    /// it. One that a writer has written again since, and that can be read, stays.
+    async fn set_out_aside(&mut self, out: &[Out]) -> Result<(), Error> {
+        let Some(tip) = self.tip else {
+            return Ok(());
+        };
+        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
+        let mut aside = Vec::new();
+        for out in out {
+            let files = &out.checkpoint.files;
+            let is_live = files.iter().any(|file| self.log.contains_key(&file.key));
+            let goes = match out.why {
+                WhyLeftOut::Asked => is_live,
+                WhyLeftOut::UnreadableWhenTaken | WhyLeftOut::Unreadable(_) => {
+                    is_live
+                        && target
+                            .checkpoint(&out.checkpoint)
+                            .await?
+                            .trouble()
+                            .is_some()
+                }
+            };
+            if goes {
+                aside.push(out);
+            }
+        }
+        // Under a newer live table the live log has to lead to its tip by itself.
+        if !self.puts_all {
+            let mut rest = self.log.clone();
+            for out in &aside {
+                rest.retain(|key, _| !out.checkpoint.files.iter().any(|file| file.key == *key));
+            }
+            if let Err(error) = LogListing::new(rest.into_values())
+                .candidates(tip)
+                .map(drop)
+            {
+                if let LogWanted::Without(checkpoint) = self.request.log {
+                    return Err(RestoreError::NoWayWithout {
+                        version: tip,
+                        checkpoint,
+                        trouble: error.to_string(),
+                    }
+                    .into());
+                }
+                return Ok(());
+            }
+        }
+        for out in aside {
+            for file in &out.checkpoint.files {
+                self.held.broken.remove(&file.key);
+            }
+            if let Some(why) = match &out.why {
+                WhyLeftOut::Asked => None,
+                WhyLeftOut::UnreadableWhenTaken => Some(format!(
+                    "checkpoint {} cannot be read",
+                    out.checkpoint.version
+                )),
+                WhyLeftOut::Unreadable(why) => Some(why.clone()),
+            } && let Some(first) = out.checkpoint.files.first()
+            {
+                self.held.broken.insert(first.key.clone(), why);
+            }
+            self.plan.set_aside(&out.checkpoint, self.log);
+        }
+        Ok(())
+    }
+
+    /// Under a newer live table, finds the log files without which its log leads nowhere.
+    async fn close_holes(
+        &mut self,
+        listing: &LogListing,
+        skip: &HashSet<ObjectKey>,
+    ) -> Result<(), Error> {
+        let Some(tip) = self.tip.filter(|_| !self.puts_all) else {
+            return Ok(());
+        };
+        let mut holes = Vec::new();
+        let live = LogListing::new(self.log.values().cloned());
+        let trouble = live.candidates(tip).map(drop).err();
+        if let Some(trouble) = trouble {
+            let mut all = self.log.clone();
+            let more = self.held.files.iter().filter(|it| !skip.contains(&it.key));
+            for file in more {
+                all.entry(file.key.clone()).or_insert_with(|| file.clone());
+            }
+            if let Ok(mut ways) = LogListing::new(all.into_values()).candidates(tip)
+                && let Some(way) = ways.next()
+            {
+                let files = way.files().map(|file| file.key.clone());
+                let missing = files.filter(|key| self.state(key) == FileState::Missing);
+                holes.extend(missing.map(|key| (key, trouble.to_string())));
+            }
+        }
+        let mut special = self.held.special.iter();
+        if special.any(|(key, entry)| {
+            entry.kind == EntryKind::Sidecar && self.state(key) == FileState::Missing
+        }) {
+            let mut reader = self.vault_reader(&self.held.special)?;
+            for checkpoint in listing.checkpoints() {
+                let mut files = checkpoint.files.iter();
+                if files.any(|file| !self.log.contains_key(&file.key)) {
+                    continue;
+                }
+                for key in reader.sidecars(checkpoint).await? {
+                    if self.state(&key) == FileState::Missing && !skip.contains(&key) {
+                        let what = format!(
+                            "{key} is gone, and checkpoint {} names it",
+                            checkpoint.version
+                        );
+                        holes.push((key, what));
+                    }
+                }
+            }
+        }
+        if holes.is_empty() {
+            return Ok(());
+        }
+        for (key, trouble) in holes {
+            self.held.states.insert(key.clone(), FileState::Hole);
+            self.held.broken.insert(key, trouble);
+        }
+        let mut entries = self.restorer.log_entries(self.request, self.manifest);
+        while let Some(entry) = entries.try_next().await? {
+            if let Location::Inside(key) = &entry.file
+                && self.state(key) == FileState::Hole
+            {
+                self.held.special.insert(key.clone(), entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log as it will be.
+    fn after(&self, skip: &HashSet<ObjectKey>) -> LogAfter {
+        let mut after = LogAfter {
+            files: self.log.clone(),
+            from_vault: HashMap::new(),
+        };
+        for aside in &self.plan.asides {
+            after.files.remove(&aside.key);
+        }
+        for file in self.held.files.iter().filter(|it| !skip.contains(&it.key)) {
+            let is_put = match self.state(&file.key) {
+                FileState::Hole | FileState::Broken => true,
+                FileState::Missing => self.puts_all,
+                FileState::Right | FileState::Wrong | FileState::Unsure => false,
+            };
+            if is_put {
+                after.files.insert(file.key.clone(), file.clone());
+                if let Some(entry) = self.held.special.get(&file.key) {
+                    after.from_vault.insert(file.key.clone(), entry.clone());
+                }
+            }
+        }
+        after
+    }
+
+    /// Makes sure that the hint names a checkpoint that will be there.
+    async fn settle_hint(
+        &mut self,
+        after: &mut LogAfter,
+        skip: &mut HashSet<ObjectKey>,
+    ) -> Result<(), Error> {
+        let key = hint_key()?;
+        let listing = after.listing();
+        let mut held = None;
+        if let Some(entry) = self.held.special.get(&key) {
+            let folder =
+                crate::spool::Scratch::create(&self.restorer.temp).map_err(Error::Scratch)?;
+            held = match self.restorer.vault.payload(entry, folder.path()).await {
+                Ok(payload) => hint_of(&payload),
+                Err(Error::Damaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        let held_serves = held.is_some_and(|held| held.is_kept_by(&listing));
+        let drops_held = !held_serves && self.request.log != LogWanted::AsItWas;
+        let Some(listed) = self.log.get(&key) else {
+            if drops_held && self.held.special.contains_key(&key) {
+                skip.insert(key.clone());
+                after.files.remove(&key);
+            }
+            return Ok(());
+        };
+        let live = self.restorer.live_hint(&key).await?;
+        let trouble = match live {
+            Some(live) if live.is_kept_by(&listing) => return Ok(()),
+            Some(live) => format!(
+                "{key} names checkpoint {}, which is not there",
+                live.version
+            ),
+            // Readers pass over a hint that they cannot read, so it is mended only where the vault has a good one.
+            None if held_serves => format!("{key} cannot be read"),
+            None => return Ok(()),
+        };
+        // It may serve the log as it is, and not the log without what is taken out of it.
+        let now = LogListing::new(self.log.values().cloned());
+        if !live.is_some_and(|live| live.is_kept_by(&now)) {
+            self.held.broken.insert(key.clone(), trouble);
+        }
+        if held_serves {
+            self.held.states.insert(key, FileState::Broken);
+        } else {
+            skip.insert(key.clone());
+            after.files.remove(&key);
+            self.plan.asides.insert(0, Aside::of(listed));
+        }
+        Ok(())
+    }
+}
+
+/// A hint has a few hundred bytes, which are in memory.
+fn hint_of(payload: &crate::store::Payload) -> Option<Hint> {
+    match &payload.data {
+        crate::store::PayloadData::Bytes(bytes) => Hint::parse(bytes),
+        crate::store::PayloadData::File(_) => None,
+    }
+}
+
+/// The checkpoints of the version that is to be left out.
+fn asked(listing: &LogListing, version: Version) -> Result<Vec<Out>, Error> {
+    let all = listing.checkpoints();
+    let of_version = all.iter().filter(|found| found.version == version);
+    let out: Vec<Out> = of_version
+        .map(|checkpoint| Out {
+            checkpoint: checkpoint.clone(),
+            why: WhyLeftOut::Asked,
+        })
+        .collect();
+    if out.is_empty() {
+        let mut held: Vec<Version> = all.iter().map(|found| found.version).collect();
+        held.dedup();
+        return Err(RestoreError::NoSuchCheckpoint { version, held }.into());
+    }
+    Ok(out)
+}
