@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::ids::ObjectKey;
+
 /// How far each application has written, by its id; `None` where the log gives no number.
 pub type Txns = BTreeMap<String, Option<i64>>;
 
@@ -69,9 +71,40 @@ pub fn compare(held: &Txns, live: Option<&Txns>) -> Vec<Stream> {
     streams
 }
 
+/// The folder of a stream's checkpoint, when a key names a file of one.
+///
+/// Structured Streaming writes a file named by the batch's number to `offsets/` before each batch and to `commits/`
+/// after it.
+pub fn checkpoint_folder(key: &ObjectKey) -> Option<&str> {
+    let (folder, batch) = key.as_str().rsplit_once('/')?;
+    let (checkpoint, kind) = folder.rsplit_once('/')?;
+    let is_batch = !batch.is_empty() && batch.bytes().all(|byte| byte.is_ascii_digit());
+    (is_batch && matches!(kind, "offsets" | "commits")).then_some(checkpoint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_under_offsets_and_commits_tell_a_checkpoint() {
+        for (key, folder) in [
+            ("_checkpoints/etl/offsets/0", Some("_checkpoints/etl")),
+            ("_checkpoint/commits/812", Some("_checkpoint")),
+            ("_delta_log/_chk/offsets/7", Some("_delta_log/_chk")),
+            ("_checkpoint/commits/812.compact", None),
+            ("_checkpoint/metadata", None),
+            ("_checkpoint/commits/", None),
+            ("offsets/5", None),
+            ("offsets=1/5", None),
+            ("_delta_log/00000000000000000001.json", None),
+        ] {
+            let Ok(key) = key.parse::<ObjectKey>() else {
+                continue;
+            };
+            assert_eq!(checkpoint_folder(&key), folder, "{key}");
+        }
+    }
 
     fn txns(pairs: &[(&str, i64)]) -> Txns {
         let pairs = pairs.iter();

@@ -42,6 +42,7 @@ mod prove;
 mod publish;
 mod record;
 mod replayed;
+mod streams;
 mod terms;
 mod ways;
 

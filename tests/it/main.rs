@@ -62,6 +62,7 @@ mod sample_vault;
 mod store_conformance;
 mod store_local;
 mod store_memory;
+mod stream_checkpoints;
 mod support;
 mod unchanged;
 mod verify;

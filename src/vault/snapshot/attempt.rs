@@ -9,7 +9,7 @@ use super::pin::{self, Left, Past, Pinned};
 use super::replayed::{self, RESPELLED};
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
-use super::{Avoid, Failure, SnapshotRequest, Snapshotter};
+use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::FilesCompared;
 use crate::delta::segment::{CheckpointFiles, Segment};
@@ -107,6 +107,10 @@ impl Snapshotter {
             let planned = self.plan_along(&mut work, &mut pinned, way.clone()).await;
             match planned {
                 Ok(along) => {
+                    if !along.closure.state.txns.is_empty() {
+                        let found = streams::find_checkpoint(source).await?;
+                        pinned.findings.extend(found);
+                    }
                     let planned = along.into_planned(work, pinned, failures);
                     return Ok(Attempt::Planned(Box::new(planned)));
                 }
