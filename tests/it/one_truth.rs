@@ -281,6 +281,23 @@ async fn a_late_checkpoint_below_the_base_is_compared_from_the_whole_log() {
 }
 
 #[tokio::test]
+async fn a_record_lists_so_many_disagreements_and_counts_the_rest() {
+    let mut scene = Scene::set().await;
+    for _ in 0..66 {
+        scene.table.append(1, 10).await;
+        checkpoint_that_says(&mut scene, Live::new(), CheckpointForm::Classic).await;
+    }
+    let done = scene.take(24).await.unwrap();
+    let listed = &done.record.disagreements;
+    assert_eq!(listed.len(), 64);
+    assert!(listed.is_sorted_by_key(|it| std::cmp::Reverse(it.checkpoint)));
+    assert_eq!(listed[0].checkpoint.0, scene.table.version());
+    // Five are named.
+    finding(&done.record, "61 more checkpoints");
+    assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+}
+
+#[tokio::test]
 async fn a_checkpoint_of_another_table_or_protocol_is_a_finding() {
     let mut scene = Scene::set().await;
     let id = std::mem::replace(&mut scene.table.id, "people".to_owned());

@@ -272,11 +272,12 @@ impl Along {
             }
         }
         pinned.findings.extend(self.respelled_before(&pinned));
-        let disagreements = self.disagreements();
+        let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
         pinned.findings.extend(findings.take(FINDINGS_MAX));
-        let unnamed = (failed.len() + disagreements.len()).saturating_sub(FINDINGS_MAX);
+        let all = failed.len() + disagreements.len() + unlisted;
+        let unnamed = all.saturating_sub(FINDINGS_MAX);
         if unnamed > 0 {
             let more =
                 format!("{unnamed} more checkpoints are unreadable or differ from the commits");
@@ -323,10 +324,12 @@ impl Along {
         record.findings.iter().find(is_respelled).cloned()
     }
 
-    fn disagreements(&self) -> Vec<Disagreement> {
+    /// The checkpoints that differ, newest first, and how many more there are than a record lists.
+    fn disagreements(&self) -> (Vec<Disagreement>, usize) {
         let differing = self.closure.compared.iter().rev();
         let differing = differing.filter(|(_, found)| !found.agrees());
-        differing
+        let unlisted = differing.clone().count().saturating_sub(DISAGREEMENTS_MAX);
+        let listed = differing
             .take(DISAGREEMENTS_MAX)
             .filter_map(|(checkpoint, found)| {
                 let (adds, lacks) = match found.files {
@@ -341,7 +344,8 @@ impl Along {
                     state: found.state_differs,
                 })
             })
-            .collect()
+            .collect();
+        (listed, unlisted)
     }
 
     /// What the owner should know of disagreements.
