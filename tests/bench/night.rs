@@ -1,5 +1,6 @@
 //! A night at a table of a hundred thousand files: what decoding its pages, encoding them, replaying its commits and
-//! the whole snapshot cost, each beside the least that anybody would have to do.
+//! the whole snapshot cost, each beside the least that anybody would have to do; and what a checkpoint, which a writer
+//! leaves every ten commits, adds to a night.
 //!
 //! `cargo bench --bench night [-- FILES [LOG_FILES]]`. Source and vault are in memory, so what is measured is this
 //! machine and no store. The first snapshot of a log of many small files runs in a process of its own, so that its peak
@@ -19,6 +20,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use deltavault::delta::commit::read_commit;
 use deltavault::delta::path::TableRoot;
 use deltavault::delta::replay::Replay;
@@ -34,7 +37,15 @@ use deltavault::vault::{NewVault, PageCache, Vault, init};
 use futures::TryStreamExt;
 use serde::de::IgnoredAny;
 
+#[path = "../it/support/parquet.rs"]
+mod parquet;
+
+use parquet::parquet;
+
 const ROOT: &str = "s3://lake/big";
+
+/// The commits after which a writer checkpoints, by default.
+const CHECKPOINT_EVERY: usize = 10;
 
 fn main() {
     let arguments: Vec<String> = std::env::args()
@@ -165,27 +176,91 @@ async fn night(files: usize) {
         assert_eq!(live.map(Result::unwrap).count(), files);
     });
 
-    for night in 1..=3 {
+    nights(&mut table, (&live, &vault), &cache, files).await;
+}
+
+/// Takes snapshots of nights with and without a checkpoint, and of one in which nothing changed.
+async fn nights(
+    table: &mut Table,
+    (live, vault): (&MemoryStore, &MemoryStore),
+    cache: &tempfile::TempDir,
+    files: usize,
+) {
+    // Until now no checkpoint came; from now on the table's writer leaves one every ten commits.
+    let mut nights = Nights::default();
+    for night in 1..=8 {
+        let before = table.versions;
         for _ in 0..4 {
             table.commit(files / 400, files / 400);
         }
+        let mut checkpoint = None;
+        if night > 3 && before / CHECKPOINT_EVERY != table.versions / CHECKPOINT_EVERY {
+            checkpoint = Some(table.checkpoint());
+        }
         let started = Instant::now();
-        let done = take(&live, &vault, Some(&cache), 24 * night).await;
-        assert_eq!(done.record.totals.live_files, files as u64);
+        let done = take(live, vault, Some(cache), 24 * night).await;
         let seconds = started.elapsed().as_secs_f64();
+        assert_eq!(done.record.totals.live_files, files as u64);
+        assert!(
+            done.record.findings.is_empty(),
+            "{:?}",
+            done.record.findings
+        );
+        let and = if checkpoint.is_some() {
+            ", a checkpoint"
+        } else {
+            ""
+        };
         println!(
             "{:<58} {:>7.0} ms",
-            "a night: 1 % new, 1 % gone from everywhere",
+            format!("a night: 1 % new, 1 % gone from everywhere{and}"),
             seconds * 1000.0
         );
+        nights.see(seconds, checkpoint);
     }
+    nights.report();
     let started = Instant::now();
-    assert!(take(&live, &vault, Some(&cache), 96).await.unchanged);
+    assert!(take(live, vault, Some(cache), 216).await.unchanged);
     println!(
         "{:<58} {:>7.0} ms",
         "a night: nothing changed",
         started.elapsed().as_secs_f64() * 1000.0
     );
+}
+
+/// What nights with a checkpoint cost beyond those without.
+#[derive(Default)]
+struct Nights {
+    without: Option<f64>,
+    with: Option<f64>,
+    newest: Option<Vec<u8>>,
+}
+
+impl Nights {
+    fn see(&mut self, seconds: f64, checkpoint: Option<Vec<u8>>) {
+        let best = if checkpoint.is_some() {
+            &mut self.with
+        } else {
+            &mut self.without
+        };
+        *best = Some(best.map_or(seconds, |best| best.min(seconds)));
+        self.newest = checkpoint.or(self.newest.take());
+    }
+
+    fn report(self) {
+        let checkpoint = Bytes::from(self.newest.expect("a night with a checkpoint"));
+        println!("  a checkpoint has {} KiB", checkpoint.len() >> 10);
+        time("baseline: decode all columns of a checkpoint", || {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(checkpoint.clone());
+            let reader = reader.unwrap().build().unwrap();
+            reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>()
+        });
+        println!(
+            "{:<58} {:>7.0} ms",
+            "what a checkpoint adds to the best night",
+            (self.with.unwrap() - self.without.unwrap()) * 1000.0
+        );
+    }
 }
 
 /// Takes the first snapshot of a log of many small files.
@@ -352,6 +427,21 @@ impl Table {
         );
         self.versions += 1;
         self.live.extend(added);
+    }
+
+    /// Writes a checkpoint of the newest version, and returns its bytes.
+    fn checkpoint(&self) -> Vec<u8> {
+        let version = self.versions - 1;
+        let head = commit_text(0, &[], &[]);
+        let files = commit_text(1, &[], &self.live);
+        let lines = head.lines().skip(1).chain(files.lines().skip(1));
+        let actions: Vec<_> = lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let bytes = parquet(&actions);
+        let name = format!("_delta_log/{version:020}.checkpoint.parquet");
+        self.store.plant(&key(&name), bytes.clone());
+        bytes
     }
 
     async fn commits(&self) -> Vec<Vec<u8>> {

@@ -10,8 +10,9 @@ use deltavault::vault::Vault;
 use serde_json::json;
 
 use crate::support::forge::{commit, entry_of, forge, set_bytes};
+use crate::support::parquet::parquet;
 use crate::support::scene::Scene;
-use crate::support::table::{CheckpointForm, parquet};
+use crate::support::table::CheckpointForm;
 use crate::support::verified::{ALL, NO_BYTES, Verified, advice, verify};
 use crate::support::world::request;
 

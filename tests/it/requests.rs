@@ -12,7 +12,7 @@ use deltavault::vault::restore::RestoreDone;
 use deltavault::vault::snapshot::SnapshotDone;
 
 use super::support::fault_store::{Call, FaultStore};
-use super::support::table::Table;
+use super::support::table::{CheckpointForm, Table};
 use super::support::world::{init, request, restore_request, restorer, snapshotter, source};
 
 type Store = FaultStore<MemoryStore>;
@@ -190,6 +190,39 @@ async fn a_hundred_thousand_files_keep_every_budget() {
     );
     for name in &lost {
         assert!(scene.table.has(name).await, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_read_once_for_holding_and_for_proving() {
+    for form in [
+        CheckpointForm::Classic,
+        CheckpointForm::Parts(20),
+        CheckpointForm::Json,
+        CheckpointForm::Sidecars(20),
+    ] {
+        let mut scene = Scene::new().await;
+        scene.table.append(60, 10).await;
+        scene.night(0, None).await;
+        scene.table.append(5, 10).await;
+        scene.table.checkpoint_as(form).await;
+        let (done, spent) = scene.night(24, None).await;
+        assert!(done.record.findings.is_empty());
+        let log = spent.live.iter().filter(|call| call.method == "open");
+        let mut opened: Vec<_> = log.map(|call| call.key.as_str()).collect();
+        opened.sort_unstable();
+        let names = scene.table.names("_delta_log/").await;
+        let is_one = |name: &&String| name.contains(".checkpoint.") || name.contains("_sidecars/");
+        for name in names.iter().filter(is_one) {
+            let times = opened.iter().filter(|key| *key == name).count();
+            assert_eq!(times, 1, "{form:?} {name}: {opened:?}");
+        }
+        // Another night reads none of it again.
+        scene.table.append(1, 10).await;
+        let (_, spent) = scene.night(48, None).await;
+        let again = spent.live.iter().filter(|call| call.method == "open");
+        let mut again = again.filter(|call| is_one(&&call.key));
+        assert!(again.next().is_none(), "{form:?}");
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod evaluate;
 pub(crate) mod fault_store;
 pub(crate) mod forge;
 pub(crate) mod ministack;
+pub(crate) mod parquet;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod s3_scene;
