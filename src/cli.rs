@@ -54,6 +54,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for blocking calls (a disk that hangs).
 const SHUTDOWN: Duration = Duration::from_millis(300);
 
+/// The stack of each thread, bytes.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// Runs the process.
 pub(crate) fn main() -> process::ExitCode {
     let code = match Args::try_parse() {
@@ -154,7 +157,12 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
 
 /// Runs one command, and returns its output with what came of it.
 fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Error>, Output) {
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // As the main thread has: a table is taken on a thread of its own.
+        .thread_stack_size(STACK)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return (Err(Error::Start(error)), context.output),
     };

@@ -1,6 +1,8 @@
 //! Puts content-addressed objects into the vault: every name is taken at most once, and an occupied name never
 //! blocks a backup.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 
 use super::snapshot::Terms;
@@ -16,7 +18,7 @@ use crate::store::{
 /// Puts objects with the locks and the generations of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placer<'a> {
-    pub(super) store: &'a dyn WriteStore,
+    pub(super) store: &'a Arc<dyn WriteStore>,
     pub(super) terms: &'a Terms,
     /// Into how many slices blobs are cut.
     pub(super) slices: u64,
@@ -89,7 +91,13 @@ impl Placer<'_> {
         let actual = if let Some(digest) = there.sha256 {
             digest
         } else {
-            let read = read_all(self.store, key, oldest.version.as_ref(), payload.size).await?;
+            let read = read_all(
+                self.store.as_ref(),
+                key,
+                oldest.version.as_ref(),
+                payload.size,
+            )
+            .await?;
             Digest::of(&read.1)
         };
         if actual != payload.sha256 {
@@ -98,7 +106,11 @@ impl Placer<'_> {
         // The lock on a whole folder keeps every prune out.
         let is_alone = local_path(self.store.uri()).is_some();
         let until = self.terms.lock_until(slice);
-        let adopted = is_alone || self.terms.take_over(self.store, &there, until).await?;
+        let adopted = is_alone
+            || self
+                .terms
+                .take_over(self.store.as_ref(), &there, until)
+                .await?;
         Ok(adopted.then_some(oldest.version))
     }
 

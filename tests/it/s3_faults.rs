@@ -25,7 +25,7 @@ use super::support::s3::{self, Bucket};
 use super::support::s3_scene::{LARGE, Scene, everything};
 use super::support::world::init_at;
 
-use self::table::{Trial, can_meet, faults, kind_of, trials};
+use self::table::{Trial, can_meet, faults, is_load, kind_of, trials};
 
 mod table;
 
@@ -261,7 +261,10 @@ async fn an_upload_in_parts_survives_what_a_put_survives() {
         "UploadPart",
         "CompleteMultipartUpload",
     ];
-    let passing = faults().into_iter().filter(|(_, word)| word.is_none());
+    // How an answer is judged does not depend on the call.
+    let passing = faults()
+        .into_iter()
+        .filter(|(fault, word)| word.is_none() && !is_load(fault));
     let trials: Vec<_> = passing
         .enumerate()
         .flat_map(|(number, (fault, _))| operations.map(|it| (number, fault.clone(), it)))

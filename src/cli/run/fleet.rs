@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use deltavault::Error;
 use futures::stream::{self, StreamExt};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 /// How a run goes about its tables.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +66,25 @@ pub(super) async fn run<T, O>(
         )
     })
     .await
+}
+
+/// Carries work out on a thread of its own. What keeps a processor busy in one table (a replay, a large sort) then holds
+/// up neither the uploads of another nor the threads that carry the connections. Whoever stops waiting does not stop it: it
+/// ends with the process, as if it was killed.
+pub(super) async fn apart<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>>,
+{
+    let runtime = Handle::current();
+    match spawn_blocking(move || runtime.block_on(work())).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is ending gives up such work.
+            Err(_) => Err(Error::Interrupted),
+        },
+    }
 }
 
 async fn round<'a, T, O>(
@@ -214,5 +235,22 @@ mod tests {
         .await;
         assert!(matches!(ended, Err(Error::Interrupted)));
         assert_eq!(told.len(), 2, "{told:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_table_that_keeps_its_processor_busy_holds_up_no_other() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let busy = apart(move || async move {
+            // As a long computation: nothing else is done on this thread.
+            let freed = receiver.recv_timeout(Duration::from_mins(1));
+            freed.map_err(|_| Error::Interrupted)
+        });
+        let other = apart(move || async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            sender.send(()).map_err(|_| Error::Interrupted)
+        });
+        let (busy, other) = futures::join!(busy, other);
+        busy.unwrap();
+        other.unwrap();
     }
 }

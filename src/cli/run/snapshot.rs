@@ -102,13 +102,18 @@ pub(super) async fn snapshot(
     let config = &*config;
     let of = request.tables.len();
     let dry_run = request.dry_run;
+    let taker = Arc::new(taker);
     let take = async |table: &TableToTake| {
         let job = taker.job(table, &run, config).await?;
-        if dry_run {
-            taker.plan(&job).await.map(Taken::Planned)
-        } else {
-            taker.take(&job).await.map(Taken::Done)
-        }
+        let taker = Arc::clone(&taker);
+        fleet::apart(move || async move {
+            if dry_run {
+                taker.plan(&job).await.map(Taken::Planned)
+            } else {
+                taker.take(&job).await.map(Taken::Done)
+            }
+        })
+        .await
     };
     let mut code = ExitCode::Done;
     let mut failed: Vec<(String, Error)> = Vec::new();

@@ -61,7 +61,7 @@ impl Snapshotter {
         let slices = slices(planned.closure.copy.len());
         // What is read on every night has few objects, and one slice.
         let placer = Placer {
-            store: self.store.as_ref(),
+            store: &self.store,
             terms: &terms,
             slices: 1,
         };

@@ -303,7 +303,7 @@ impl Copier {
 
     fn placer(&self) -> Placer<'_> {
         Placer {
-            store: self.store.as_ref(),
+            store: &self.store,
             terms: &self.terms,
             slices: self.slices,
         }
@@ -341,7 +341,7 @@ fn address_of(need: &Need, source: &Source, store: &dyn WriteStore) -> Option<Co
 }
 
 /// Runs a future as a task of its own, which ends with whoever waits for it.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     let mut task = JoinSet::new();

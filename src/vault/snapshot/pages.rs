@@ -1,6 +1,7 @@
 //! Writes a sequence of entries as pages; a page that the base's manifest has already is not put again.
 //!
-//! Several pages are packed and put at a time, while the caller goes on with the next; their order is kept.
+//! Several pages are packed and put at a time, each as a task of its own, so that they move while the caller works on the
+//! next. Their order is kept.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::super::put::Placer;
 use super::super::{Vault, offload};
+use super::data::apart;
 use crate::error::Error;
 use crate::format::page::{CutPage, PageWriter};
 use crate::format::{Entry, PageRef};
@@ -76,11 +78,24 @@ impl<'a> Pages<'a> {
             let landed = self.flying.next().await;
             self.land(landed)?;
         }
-        let (vault, placer, known) = (self.vault, self.placer, Arc::clone(&self.known));
+        let (vault, known) = (self.vault.clone(), Arc::clone(&self.known));
+        let Placer {
+            store,
+            terms,
+            slices,
+        } = self.placer;
+        let (store, terms) = (Arc::clone(store), terms.clone());
+        let putting = apart(async move {
+            let placer = Placer {
+                store: &store,
+                terms: &terms,
+                slices,
+            };
+            put(&vault, placer, known, page).await
+        });
         self.sizes.push_back(size);
-        self.flying
-            .push_back(put(vault, placer, known, page).boxed());
-        // Futures rest unless somebody asks for them.
+        self.flying.push_back(putting.boxed());
+        // A task begins when it is asked for the first time.
         while let Some(Some(landed)) = self.flying.next().now_or_never() {
             self.land(Some(landed))?;
         }

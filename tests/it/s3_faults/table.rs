@@ -84,7 +84,8 @@ pub(super) fn faults() -> Vec<(Fault, Option<&'static str>)> {
     passing.chain(lasting).collect()
 }
 
-fn is_load(fault: &Fault) -> bool {
+/// Whether a fault is one of [`LOAD`].
+pub(super) fn is_load(fault: &Fault) -> bool {
     matches!(fault, Fault::Refused(status, code) if LOAD.contains(&(*status, *code)))
 }
 
