@@ -10,16 +10,19 @@ use std::collections::{HashMap, HashSet};
 use futures::TryStreamExt;
 
 use super::content::{Content, LogReader};
-use super::held::{HeldLog, SMALL_LIMIT, nothing_held};
-use super::{Aside, LeftOut, LogWanted, RestorePlan, RestoreRequest, Restorer, WhyLeftOut};
-use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
-use crate::error::{Error, RestoreError};
+use super::held::{HeldLog, SMALL_LIMIT};
+use super::{Aside, LogWanted, RestorePlan, RestoreRequest, Restorer, WhyLeftOut};
+use crate::delta::segment::{CheckpointFiles, LogListing};
+use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::mend::Hint;
 use crate::plan::restore::{FileState, Permission, Situation};
 use crate::source::LOG_PREFIX;
 use crate::store::{Attributes, StoreErrorKind, read_all};
+
+mod compare;
+mod left_out;
 
 /// The log as it will be once a plan was carried out.
 #[derive(Debug, Default)]
@@ -190,7 +193,7 @@ impl Mending<'_> {
             LogWanted::AsItWas => Vec::new(),
             LogWanted::Readable => self.marked(&listing).await?,
             LogWanted::Without(version) => {
-                let mut out = asked(&listing, version)?;
+                let mut out = left_out::asked(&listing, version)?;
                 for marked in self.marked(&listing).await? {
                     if marked.checkpoint.version != version {
                         out.push(marked);
@@ -225,324 +228,6 @@ impl Mending<'_> {
         Self: 'b,
     {
         LogReader::of_vault(self.restorer, &self.request.record.table.uri, held)
-    }
-
-    /// The checkpoints that were marked unreadable when they were taken, or that name a sidecar that was.
-    async fn marked(&self, listing: &LogListing) -> Result<Vec<Out>, Error> {
-        let marked: HashSet<&ObjectKey> = self
-            .held
-            .special
-            .iter()
-            .filter(|(_, entry)| entry.unreadable)
-            .map(|(key, _)| key)
-            .collect();
-        if marked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let of_sidecar = marked
-            .iter()
-            .any(|key| self.held.special.get(*key).map(|it| it.kind) == Some(EntryKind::Sidecar));
-        let mut reader = self.vault_reader(&self.held.special)?;
-        let mut out = Vec::new();
-        for checkpoint in listing.checkpoints() {
-            let mut is_marked = checkpoint.files.iter().any(|it| marked.contains(&it.key));
-            if !is_marked && of_sidecar {
-                let named = reader.sidecars(checkpoint).await?;
-                is_marked = named.iter().any(|key| marked.contains(key));
-            }
-            if is_marked {
-                out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::UnreadableWhenTaken,
-                });
-            }
-        }
-        Ok(out)
-    }
-
-    /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.
-    async fn compare_checkpoints(
-        &mut self,
-        listing: &LogListing,
-        out: &mut Vec<Out>,
-    ) -> Result<(), Error> {
-        let special = self.held.special.clone();
-        let mut vault = self.vault_reader(&special)?;
-        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
-        for checkpoint in listing.checkpoints() {
-            let wrong: Vec<_> = checkpoint
-                .files
-                .iter()
-                .filter(|file| self.state(&file.key) == FileState::Wrong)
-                .map(|file| file.key.clone())
-                .collect();
-            let is_out = |out: &Out| out.checkpoint.files == checkpoint.files;
-            // Where the snapshot's own ways disagree it does not tell which is right.
-            let is_doubtful = self.is_disagreeing(checkpoint.version);
-            if wrong.is_empty() || is_doubtful || out.iter().any(is_out) {
-                continue;
-            }
-            let now = target.checkpoint(checkpoint).await?;
-            let then = vault.checkpoint(checkpoint).await?;
-            let trouble = match (&now, &then) {
-                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why.clone(),
-                (Content::Says(now), Content::Says(then)) if now != then => format!(
-                    "checkpoint {} names other files than the one that was held",
-                    checkpoint.version
-                ),
-                (Content::Unreadable(_), Content::Unreadable(why)) => {
-                    out.push(Out {
-                        checkpoint: checkpoint.clone(),
-                        why: WhyLeftOut::Unreadable(why.clone()),
-                    });
-                    continue;
-                }
-                (Content::Says(_) | Content::Lost, _) => continue,
-            };
-            for key in wrong {
-                self.held.states.insert(key.clone(), FileState::Broken);
-                self.held.broken.insert(key, trouble.clone());
-            }
-        }
-        Ok(())
-    }
-
-    fn is_disagreeing(&self, version: Version) -> bool {
-        let disagreements = &self.request.record.disagreements;
-        disagreements.iter().any(|it| it.checkpoint == version)
-    }
-
-    /// Sidecars are never rewritten: one with other bytes is replaced unless it says the same.
-    async fn compare_sidecars(&mut self) -> Result<(), Error> {
-        let sidecars: Vec<ObjectKey> = self
-            .held
-            .special
-            .iter()
-            .filter(|(key, entry)| {
-                entry.kind == EntryKind::Sidecar
-                    && !entry.unreadable
-                    && self.state(key) == FileState::Wrong
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        if sidecars.is_empty() {
-            return Ok(());
-        }
-        let special = self.held.special.clone();
-        let mut vault = self.vault_reader(&special)?;
-        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
-        for key in sidecars {
-            let now = target.file(&key).await?;
-            let then = vault.file(&key).await?;
-            let trouble = match (now, then) {
-                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why,
-                (Content::Says(now), Content::Says(then)) if now != then => {
-                    format!("{key} names other files than the one that was held")
-                }
-                (Content::Unreadable(_), Content::Unreadable(_))
-                | (Content::Says(_) | Content::Lost, _) => continue,
-            };
-            self.held.states.insert(key.clone(), FileState::Broken);
-            self.held.broken.insert(key, trouble);
-        }
-        Ok(())
-    }
-
-    /// Reads the checkpoint that readers will begin with, where it is about to be put back; the next one where it cannot
-    /// be read.
-    async fn check_newest(&self, listing: &LogListing, out: &mut Vec<Out>) -> Result<(), Error> {
-        if !self.puts_all {
-            return Ok(());
-        }
-        let mut reader = self.vault_reader(&self.held.special)?;
-        for checkpoint in listing.checkpoints() {
-            if out.iter().any(|out| out.checkpoint == *checkpoint) {
-                continue;
-            }
-            let mut files = checkpoint.files.iter();
-            if files.all(|file| self.state(&file.key) == FileState::Right) {
-                return Ok(());
-            }
-            match reader.checkpoint(checkpoint).await? {
-                Content::Unreadable(why) => out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::Unreadable(why),
-                }),
-                Content::Says(_) | Content::Lost => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves checkpoints out where the snapshot's other log files suffice, and plans to set those at the target aside.
-    async fn leave_out(
-        &mut self,
-        listing: &LogListing,
-        out: Vec<Out>,
-    ) -> Result<HashSet<ObjectKey>, Error> {
-        let mut skip = HashSet::new();
-        if out.is_empty() {
-            return Ok(skip);
-        }
-        let files: HashSet<ObjectKey> = out
-            .iter()
-            .flat_map(|out| &out.checkpoint.files)
-            .map(|file| file.key.clone())
-            .collect();
-        let rest = self.held.files.iter().filter(|it| !files.contains(&it.key));
-        let rest = LogListing::new(rest.cloned());
-        let instead = match self.first_readable(&rest).await? {
-            Ok(way) => way,
-            Err(trouble) => {
-                if let LogWanted::Without(checkpoint) = self.request.log {
-                    return Err(RestoreError::NoWayWithout {
-                        version: self.request.version,
-                        checkpoint,
-                        trouble,
-                    }
-                    .into());
-                }
-                let kept = out.into_iter();
-                self.plan.kept_unreadable = kept.map(|out| out.checkpoint.version).collect();
-                return Ok(skip);
-            }
-        };
-        skip.extend(self.sidecars_of_none_else(listing, &out).await?);
-        skip.extend(files);
-        self.set_out_aside(&out).await?;
-        self.plan
-            .left_out
-            .extend(out.into_iter().map(|out| LeftOut {
-                checkpoint: out.checkpoint.version,
-                why: out.why,
-                from: instead.checkpoint.as_ref().map(|found| found.version),
-                to: instead.version,
-            }));
-        Ok(skip)
-    }
-
-    /// The best way to the version through some of the snapshot's log files that can be read from the vault.
-    async fn first_readable(&self, rest: &LogListing) -> Result<Result<Segment, String>, Error> {
-        let ways: Vec<Segment> = match rest.candidates(self.request.version) {
-            Ok(ways) => ways.collect(),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let mut reader = self.vault_reader(&self.held.special)?;
-        let commits: HashSet<&ObjectKey> = ways
-            .iter()
-            .flat_map(|way| &way.commits)
-            .map(|file| &file.key)
-            .collect();
-        let mut entries = self.restorer.log_entries(self.request, self.manifest);
-        while let Some(entry) = entries.try_next().await? {
-            if let Location::Inside(key) = &entry.file
-                && commits.contains(key)
-            {
-                match reader.load(key, &entry).await {
-                    // Its way cannot be read then, and the next one may do without it.
-                    Ok(()) | Err(Error::Damaged { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let mut trouble = String::new();
-        for way in ways {
-            match reader.way(&way).await? {
-                Content::Says(_) => return Ok(Ok(way)),
-                Content::Unreadable(why) => trouble = why,
-                Content::Lost => "the vault has lost a part of it".clone_into(&mut trouble),
-            }
-        }
-        Ok(Err(trouble))
-    }
-
-    /// The sidecars that checkpoints to be left out name, and no others.
-    async fn sidecars_of_none_else(
-        &self,
-        listing: &LogListing,
-        out: &[Out],
-    ) -> Result<HashSet<ObjectKey>, Error> {
-        let mut special = self.held.special.values();
-        if !special.any(|entry| entry.kind == EntryKind::Sidecar) {
-            return Ok(HashSet::new());
-        }
-        let mut reader = self.vault_reader(&self.held.special)?;
-        let mut theirs = HashSet::new();
-        let mut others = HashSet::new();
-        for checkpoint in listing.checkpoints() {
-            let is_out = out.iter().any(|out| out.checkpoint == *checkpoint);
-            let named = reader.sidecars(checkpoint).await?;
-            if is_out { &mut theirs } else { &mut others }.extend(named);
-        }
-        theirs.retain(|key| !others.contains(key));
-        Ok(theirs)
-    }
-
-    /// What is left out is set aside where it stands in the live log: because it was asked for, or because nobody can read
-    /// it. One that a writer has written again since, and that can be read, stays.
-    async fn set_out_aside(&mut self, out: &[Out]) -> Result<(), Error> {
-        let Some(tip) = self.tip else {
-            return Ok(());
-        };
-        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
-        let mut aside = Vec::new();
-        for out in out {
-            let files = &out.checkpoint.files;
-            let is_live = files.iter().any(|file| self.log.contains_key(&file.key));
-            let goes = match out.why {
-                WhyLeftOut::Asked => is_live,
-                WhyLeftOut::UnreadableWhenTaken | WhyLeftOut::Unreadable(_) => {
-                    is_live
-                        && target
-                            .checkpoint(&out.checkpoint)
-                            .await?
-                            .trouble()
-                            .is_some()
-                }
-            };
-            if goes {
-                aside.push(out);
-            }
-        }
-        // Under a newer live table the live log has to lead to its tip by itself.
-        if !self.puts_all {
-            let mut rest = self.log.clone();
-            for out in &aside {
-                rest.retain(|key, _| !out.checkpoint.files.iter().any(|file| file.key == *key));
-            }
-            if let Err(error) = LogListing::new(rest.into_values())
-                .candidates(tip)
-                .map(drop)
-            {
-                if let LogWanted::Without(checkpoint) = self.request.log {
-                    return Err(RestoreError::NoWayWithout {
-                        version: tip,
-                        checkpoint,
-                        trouble: error.to_string(),
-                    }
-                    .into());
-                }
-                return Ok(());
-            }
-        }
-        for out in aside {
-            for file in &out.checkpoint.files {
-                self.held.broken.remove(&file.key);
-            }
-            if let Some(why) = match &out.why {
-                WhyLeftOut::Asked => None,
-                WhyLeftOut::UnreadableWhenTaken => Some(format!(
-                    "checkpoint {} cannot be read",
-                    out.checkpoint.version
-                )),
-                WhyLeftOut::Unreadable(why) => Some(why.clone()),
-            } && let Some(first) = out.checkpoint.files.first()
-            {
-                self.held.broken.insert(first.key.clone(), why);
-            }
-            self.plan.set_aside(&out.checkpoint, self.log);
-        }
-        Ok(())
     }
 
     /// Under a newer live table, finds the log files without which its log leads nowhere.
@@ -695,22 +380,4 @@ fn hint_of(payload: &crate::store::Payload) -> Option<Hint> {
         crate::store::PayloadData::Bytes(bytes) => Hint::parse(bytes),
         crate::store::PayloadData::File(_) => None,
     }
-}
-
-/// The checkpoints of the version that is to be left out.
-fn asked(listing: &LogListing, version: Version) -> Result<Vec<Out>, Error> {
-    let all = listing.checkpoints();
-    let of_version = all.iter().filter(|found| found.version == version);
-    let out: Vec<Out> = of_version
-        .map(|checkpoint| Out {
-            checkpoint: checkpoint.clone(),
-            why: WhyLeftOut::Asked,
-        })
-        .collect();
-    if out.is_empty() {
-        let mut held: Vec<Version> = all.iter().map(|found| found.version).collect();
-        held.dedup();
-        return Err(RestoreError::NoSuchCheckpoint { version, held }.into());
-    }
-    Ok(out)
 }

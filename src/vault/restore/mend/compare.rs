@@ -1,0 +1,166 @@
+//! Which checkpoints and sidecars cannot be read, or say something else than those that were held.
+
+use std::collections::HashSet;
+
+use super::{Mending, Out};
+use crate::delta::segment::LogListing;
+use crate::error::Error;
+use crate::format::EntryKind;
+use crate::ids::{ObjectKey, Version};
+use crate::plan::restore::FileState;
+use crate::vault::restore::WhyLeftOut;
+use crate::vault::restore::content::{Content, LogReader};
+use crate::vault::restore::held::nothing_held;
+
+impl Mending<'_> {
+    /// The checkpoints that were marked unreadable when they were taken, or that name a sidecar that was.
+    pub(super) async fn marked(&self, listing: &LogListing) -> Result<Vec<Out>, Error> {
+        let marked: HashSet<&ObjectKey> = self
+            .held
+            .special
+            .iter()
+            .filter(|(_, entry)| entry.unreadable)
+            .map(|(key, _)| key)
+            .collect();
+        if marked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_sidecar = marked
+            .iter()
+            .any(|key| self.held.special.get(*key).map(|it| it.kind) == Some(EntryKind::Sidecar));
+        let mut reader = self.vault_reader(&self.held.special)?;
+        let mut out = Vec::new();
+        for checkpoint in listing.checkpoints() {
+            let mut is_marked = checkpoint.files.iter().any(|it| marked.contains(&it.key));
+            if !is_marked && of_sidecar {
+                let named = reader.sidecars(checkpoint).await?;
+                is_marked = named.iter().any(|key| marked.contains(key));
+            }
+            if is_marked {
+                out.push(Out {
+                    checkpoint: checkpoint.clone(),
+                    why: WhyLeftOut::UnreadableWhenTaken,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.
+    pub(super) async fn compare_checkpoints(
+        &mut self,
+        listing: &LogListing,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Error> {
+        let special = self.held.special.clone();
+        let mut vault = self.vault_reader(&special)?;
+        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
+        for checkpoint in listing.checkpoints() {
+            let wrong: Vec<_> = checkpoint
+                .files
+                .iter()
+                .filter(|file| self.state(&file.key) == FileState::Wrong)
+                .map(|file| file.key.clone())
+                .collect();
+            let is_out = |out: &Out| out.checkpoint.files == checkpoint.files;
+            // Where the snapshot's own ways disagree it does not tell which is right.
+            let is_doubtful = self.is_disagreeing(checkpoint.version);
+            if wrong.is_empty() || is_doubtful || out.iter().any(is_out) {
+                continue;
+            }
+            let now = target.checkpoint(checkpoint).await?;
+            let then = vault.checkpoint(checkpoint).await?;
+            let trouble = match (&now, &then) {
+                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why.clone(),
+                (Content::Says(now), Content::Says(then)) if now != then => format!(
+                    "checkpoint {} names other files than the one that was held",
+                    checkpoint.version
+                ),
+                (Content::Unreadable(_), Content::Unreadable(why)) => {
+                    out.push(Out {
+                        checkpoint: checkpoint.clone(),
+                        why: WhyLeftOut::Unreadable(why.clone()),
+                    });
+                    continue;
+                }
+                (Content::Says(_) | Content::Lost, _) => continue,
+            };
+            for key in wrong {
+                self.held.states.insert(key.clone(), FileState::Broken);
+                self.held.broken.insert(key, trouble.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_disagreeing(&self, version: Version) -> bool {
+        let disagreements = &self.request.record.disagreements;
+        disagreements.iter().any(|it| it.checkpoint == version)
+    }
+
+    /// Sidecars are never rewritten: one with other bytes is replaced unless it says the same.
+    pub(super) async fn compare_sidecars(&mut self) -> Result<(), Error> {
+        let sidecars: Vec<ObjectKey> = self
+            .held
+            .special
+            .iter()
+            .filter(|(key, entry)| {
+                entry.kind == EntryKind::Sidecar
+                    && !entry.unreadable
+                    && self.state(key) == FileState::Wrong
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        if sidecars.is_empty() {
+            return Ok(());
+        }
+        let special = self.held.special.clone();
+        let mut vault = self.vault_reader(&special)?;
+        let mut target = LogReader::of_target(self.restorer, nothing_held())?;
+        for key in sidecars {
+            let now = target.file(&key).await?;
+            let then = vault.file(&key).await?;
+            let trouble = match (now, then) {
+                (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why,
+                (Content::Says(now), Content::Says(then)) if now != then => {
+                    format!("{key} names other files than the one that was held")
+                }
+                (Content::Unreadable(_), Content::Unreadable(_))
+                | (Content::Says(_) | Content::Lost, _) => continue,
+            };
+            self.held.states.insert(key.clone(), FileState::Broken);
+            self.held.broken.insert(key, trouble);
+        }
+        Ok(())
+    }
+
+    /// Reads the checkpoint that readers will begin with, where it is about to be put back; the next one where it cannot
+    /// be read.
+    pub(super) async fn check_newest(
+        &self,
+        listing: &LogListing,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Error> {
+        if !self.puts_all {
+            return Ok(());
+        }
+        let mut reader = self.vault_reader(&self.held.special)?;
+        for checkpoint in listing.checkpoints() {
+            if out.iter().any(|out| out.checkpoint == *checkpoint) {
+                continue;
+            }
+            let mut files = checkpoint.files.iter();
+            if files.all(|file| self.state(&file.key) == FileState::Right) {
+                return Ok(());
+            }
+            match reader.checkpoint(checkpoint).await? {
+                Content::Unreadable(why) => out.push(Out {
+                    checkpoint: checkpoint.clone(),
+                    why: WhyLeftOut::Unreadable(why),
+                }),
+                Content::Says(_) | Content::Lost => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
