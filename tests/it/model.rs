@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::error::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Placement, Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
@@ -605,7 +606,7 @@ async fn hurt(table: &Table, names: impl Iterator<Item = &String>, damage: usize
 }
 
 fn is_damage(error: &Error) -> bool {
-    matches!(error, Error::Damaged { .. } | Error::Format(_))
+    error.exit_code() == ExitCode::Damage || matches!(error, Error::Format(_))
 }
 
 fn compare(held: &Held, found: &Files) {
