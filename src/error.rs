@@ -6,6 +6,8 @@
 
 use std::io;
 
+use jiff::SignedDuration;
+
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::demo::DemoError;
@@ -460,14 +462,40 @@ pub enum Error {
         uri: String,
     },
     /// Another restore is at work on the table.
-    #[error("{table} is claimed by {by} until {until}")]
+    #[error(
+        "{by} has been restoring {table} to snapshot {} since {}, last sign of life {} ago",
+        snapshot.short(), to_the_second(*since), in_words(*silent_for)
+    )]
     ClaimedByOther {
         /// The table.
         table: String,
         /// Who.
         by: String,
-        /// When the claim ends.
-        until: Timestamp,
+        /// The snapshot that is put back.
+        snapshot: SnapshotId,
+        /// When that restore began.
+        since: Timestamp,
+        /// How long ago it renewed its claim.
+        silent_for: SignedDuration,
+    },
+    /// Somebody has taken over the table that was being restored.
+    #[error(
+        "{}: the restore of {table} stops here",
+        by.as_ref().map_or("its claim was removed".to_owned(), |by| format!("{by} has taken it over"))
+    )]
+    RestoreTakenOver {
+        /// The table.
+        table: String,
+        /// By whom, where that can be told.
+        by: Option<String>,
+    },
+    /// A restore cannot claim the table: something is in the way.
+    #[error("cannot claim the table for this restore: {object}: {why}")]
+    ClaimBlocked {
+        /// What is in the way.
+        object: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Several things could be meant or done, and only the owner can know which.
     #[error("{what}: the owner must choose")]
@@ -576,6 +604,18 @@ pub enum Error {
     Interrupted,
 }
 
+fn to_the_second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// `20 s`, `4 min`.
+fn in_words(duration: SignedDuration) -> String {
+    match duration.as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
+}
+
 fn of_obstacles(obstacles: &[String], count: usize) -> String {
     let more = count.saturating_sub(obstacles.len());
     let named = obstacles.join("; ");
@@ -642,9 +682,9 @@ impl Error {
                 .copied()
                 .filter(|code| *code != ExitCode::Failed)
                 .fold(ExitCode::SomeFailed, ExitCode::max),
-            Self::ClaimedByOther { .. } | Self::AnotherWriterWon { .. } => {
-                ExitCode::AnotherWriterWon
-            }
+            Self::ClaimedByOther { .. }
+            | Self::RestoreTakenOver { .. }
+            | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
             Self::Damaged { .. } | Self::PruneRefused { .. } | Self::HeldTooLate { .. } => {
                 ExitCode::Damage
             }
@@ -691,6 +731,7 @@ impl Error {
             | Self::Index(_)
             | Self::NoCacheFolder
             | Self::TargetNotEmpty { .. }
+            | Self::ClaimBlocked { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }

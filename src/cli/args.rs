@@ -332,6 +332,9 @@ pub(crate) struct RestoreArgs {
     /// Commit the old content as a new version; comes in a later version
     #[arg(long)]
     pub(crate) as_commit: bool,
+    /// Take the table over from another restore that is at work; that one stops within a minute [refuse]
+    #[arg(long)]
+    pub(crate) take_over: bool,
     /// Print the plan and change nothing [act on it]
     #[arg(long)]
     pub(crate) dry_run: bool,

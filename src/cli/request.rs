@@ -237,6 +237,8 @@ pub(crate) struct RestoreRequest {
     pub(crate) log: LogWanted,
     /// Whether what the vault has lost is left out.
     pub(crate) accept_damaged: bool,
+    /// Whether to take the table over from another restore that is at work.
+    pub(crate) take_over: bool,
     /// Whether the plan is all that is wanted.
     pub(crate) dry_run: bool,
     /// Whether the owner has said yes.
@@ -523,6 +525,7 @@ impl RestoreRequest {
                 None if args.as_it_was => LogWanted::AsItWas,
                 None => LogWanted::Readable,
             },
+            take_over: args.take_over,
             dry_run: args.dry_run,
             yes: args.yes,
         })

@@ -7,10 +7,12 @@ use deltavault::iam::Policy;
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
 
+pub(crate) use self::beside::Restoring;
 pub(crate) use self::prune::*;
 pub(crate) use self::restore::*;
 pub(crate) use self::wall::{ProvenRow, WallDone, WallRow};
 
+mod beside;
 mod prune;
 mod restore;
 mod wall;
@@ -473,6 +475,9 @@ pub(crate) struct RestorePlanned {
     pub(crate) stream_count: Option<u64>,
     /// Whether versions below the wanted one can be read after a full restore.
     pub(crate) holds_older_versions: bool,
+    /// The restore that is at work there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restoring: Option<Restoring>,
     /// What a person reads, at most 15 lines with the choices.
     pub(crate) lines: Vec<PlanLine>,
     /// What there is to choose; empty when the plan can simply be carried out.

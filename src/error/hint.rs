@@ -155,7 +155,15 @@ impl Error {
             Self::Restore(error) => error.hint(),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
-            Self::ClaimedByOther { .. } => "wait for it, or try again once the claim has ended".into(),
+            Self::ClaimedByOther { .. } => {
+                "wait for it to end; or repeat the command with --take-over: the other restore stops within a minute".into()
+            }
+            Self::RestoreTakenOver { .. } => {
+                "look at the plan with --dry-run before you go on; what was put back is not put back twice".into()
+            }
+            Self::ClaimBlocked { .. } => {
+                "look at what lies in _deltavault/ beside the table's log, and move it out of the table's folder".into()
+            }
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
             Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
             Self::ComesLater { instead, .. } => (*instead).into(),

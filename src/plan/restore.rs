@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Placement};
-use crate::ids::{ETag, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::ids::{ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
+
+pub mod claim;
 
 /// What stands at the target, in the order in which the cases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,43 +260,9 @@ impl LiveVersion {
     }
 }
 
-/// Who restores what, beside the log of the table that is being restored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// Who: user and host.
-    pub by: String,
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// When the claim ends by itself.
-    pub until: Timestamp,
-}
-
-/// What to do about the newest claim on a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimVerdict {
-    /// Nobody else is at work: claim with the next number.
-    Take,
-    /// Somebody is.
-    Respect,
-}
-
-/// Judges the newest claim: an expired one is taken over, and so is one's own of the same snapshot, since every write
-/// of a restore is conditional and safe to repeat.
-pub fn judge_claim(found: Option<&Claim>, ours: &Claim, now: Timestamp) -> ClaimVerdict {
-    match found {
-        Some(found)
-            if found.until > now && (found.by != ours.by || found.snapshot != ours.snapshot) =>
-        {
-            ClaimVerdict::Respect
-        }
-        Some(_) | None => ClaimVerdict::Take,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Digest;
 
     fn live(tip: Option<u64>, delta_id: Option<&str>, other: &[&str]) -> LiveLog {
         LiveLog {
@@ -346,31 +314,5 @@ mod tests {
             delta_id: "x".into(),
         };
         assert_eq!(permit(&other, Mode::Heal), Permission::OwnerMustChoose);
-    }
-
-    #[test]
-    fn claims_of_others_are_respected_until_they_expire() {
-        let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
-        let later: Timestamp = "2026-11-21T03:10:00Z".parse().unwrap();
-        let claim = |by: &str, snapshot: &[u8], until| Claim {
-            by: by.into(),
-            snapshot: SnapshotId(Digest::of(snapshot)),
-            until,
-        };
-        let ours = claim("ann", b"a", later);
-        let cases = [
-            (None, ClaimVerdict::Take),
-            (Some(claim("ann", b"a", later)), ClaimVerdict::Take),
-            (Some(claim("bob", b"a", later)), ClaimVerdict::Respect),
-            (Some(claim("ann", b"b", later)), ClaimVerdict::Respect),
-            (Some(claim("bob", b"b", now)), ClaimVerdict::Take),
-        ];
-        for (found, expected) in cases {
-            assert_eq!(
-                judge_claim(found.as_ref(), &ours, now),
-                expected,
-                "{found:?}"
-            );
-        }
     }
 }

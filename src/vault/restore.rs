@@ -15,6 +15,7 @@ use self::mend::{LogAfter, Mended};
 use super::Vault;
 use super::ahead::Bounds;
 use super::listing::list_all;
+use super::snapshot::Interrupt;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
@@ -29,6 +30,9 @@ use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
 use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
+
+pub use self::claim::AtWork;
+use self::claim::Claims;
 
 mod carry;
 mod check;
@@ -82,6 +86,8 @@ pub struct RestoreRequest {
     pub now: Timestamp,
     /// Who restores.
     pub by: String,
+    /// Whether to take the table over from another restore that is at work.
+    pub take_over: bool,
 }
 
 /// Which of a snapshot's checkpoints are put back into the log.
@@ -168,6 +174,8 @@ pub struct Restorer {
     pub temp: PathBuf,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// Ends what is being carried out: it lets go of its claim, then fails with [`Error::Interrupted`].
+    pub interrupt: Interrupt,
 }
 
 impl std::fmt::Debug for Restorer {
@@ -211,6 +219,8 @@ pub struct RestorePlan {
     pub reading: Option<Reading>,
     /// What is there once it was carried out.
     pub expected: Expected,
+    /// Another restore that is at work there, or one that was killed a moment ago.
+    pub at_work: Option<AtWork>,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -250,9 +260,11 @@ impl Restorer {
         let manifest = self.vault.manifest(&request.record).await?;
         let log = self.list_log().await?;
         let mut held = self.survey_log(request, &manifest, &log).await?;
+        let claims = self.claims().await?;
+        self.tell_odd_claims(request, &claims);
         let situation = match request.mode {
             Mode::To => {
-                self.refuse_unless_empty(request).await?;
+                self.refuse_unless_empty(request, &claims).await?;
                 Situation::EmptyTarget
             }
             Mode::InPlace | Mode::Heal => self.situation(request, &log, &held).await?,
@@ -274,6 +286,7 @@ impl Restorer {
             kept_unreadable: Vec::new(),
             reading: None,
             expected: Expected::default(),
+            at_work: Self::at_work(request, &claims),
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -310,11 +323,13 @@ impl Restorer {
     }
 
     /// A full copy goes into an empty place, or into one that an interrupted run of the same snapshot has claimed.
-    async fn refuse_unless_empty(&self, request: &RestoreRequest) -> Result<(), Error> {
-        let resumed = self
-            .newest_claim()
-            .await?
-            .is_some_and(|(_, _, claim)| claim.is_some_and(|claim| claim.snapshot == request.id));
+    async fn refuse_unless_empty(
+        &self,
+        request: &RestoreRequest,
+        claims: &Claims,
+    ) -> Result<(), Error> {
+        let mut claims = claims.found.iter().filter_map(|it| it.claim.as_ref());
+        let resumed = claims.any(|claim| claim.snapshot == request.id);
         let mut listing = self.target.list("", None);
         while let Some(found) = listing.try_next().await? {
             if !resumed && !found.key.as_str().starts_with(OWN_PREFIX) {

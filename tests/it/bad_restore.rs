@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use deltavault::Error;
 use deltavault::error::ExitCode;
-use deltavault::format::encode_json;
-use deltavault::ids::Timestamp;
-use deltavault::plan::restore::{Claim, Mode, Permission, Situation};
+use deltavault::plan::restore::{Mode, Permission, Situation};
+use deltavault::store::RestoreStore;
 use deltavault::store::memory::MemoryStore;
-use deltavault::store::{Payload, RestoreStore, WriteStore as _};
 use deltavault::vault::restore::RestoreRequest;
 use futures::FutureExt as _;
 
 use super::support::scene::{LARGE, Scene, assert_holds, assert_says, everything};
 use super::support::table::{Table, key};
-use super::support::world::{hours_later, restore_request};
+use super::support::world::restore_request;
 
 fn in_place(scene: &Scene, mode: Mode) -> RestoreRequest {
     restore_request(&scene.first, mode, 1)
@@ -44,26 +41,6 @@ async fn a_target_that_is_not_empty_is_refused_whatever_is_in_it() {
         assert!(error.hint().unwrap().contains("--to"));
         assert_eq!(everything(&target).await.len(), 1);
     }
-}
-
-#[tokio::test]
-async fn a_target_with_the_claim_of_another_snapshot_alone_is_not_taken_for_a_resumed_one() {
-    let scene = Scene::set().await;
-    let target = MemoryStore::new("s3://copy/orders");
-    let other = deltavault::ids::SnapshotId(deltavault::ids::Digest::of(b"another"));
-    let claim = claim("ann@host", other, hours_later(20));
-    target
-        .put_new(&key("_deltavault/claim-1"), &claim, None)
-        .await
-        .unwrap();
-    target.plant(&key("part=0/x"), "half of another snapshot");
-    let restorer = scene.restorer(Arc::new(target.clone())).await;
-    let error = restorer
-        .plan(&in_place(&scene, Mode::To))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::TargetNotEmpty { .. }));
-    assert_eq!(everything(&target).await.len(), 2);
 }
 
 #[tokio::test]
@@ -154,99 +131,6 @@ async fn a_newer_live_table_is_told_about_and_only_healed_when_asked() {
     let mut expected = before;
     expected.insert(lost, bytes);
     assert_holds(&scene.source_files().await, &expected);
-}
-
-fn claim(by: &str, snapshot: deltavault::ids::SnapshotId, until: Timestamp) -> Payload {
-    let claim = Claim {
-        by: by.to_owned(),
-        snapshot,
-        until,
-    };
-    Payload::from_bytes(encode_json("claim", &claim).unwrap())
-}
-
-#[tokio::test]
-async fn live_claims_are_respected_dead_ones_taken_over_and_all_cleared_up() {
-    let other = deltavault::ids::SnapshotId(deltavault::ids::Digest::of(b"another"));
-    // A restore here is at hour 1, by test@host.
-    for (by, own_snapshot, until, respected) in [
-        ("ann@laptop", true, 2, true),
-        ("ann@laptop", false, 2, true),
-        ("ann@laptop", true, 1, false),
-        ("ann@laptop", true, 0, false),
-        ("test@host", false, 2, true),
-        ("test@host", true, 2, false),
-        ("test@host", true, 0, false),
-    ] {
-        let scene = Scene::set().await;
-        let expected = scene.source_files().await;
-        scene.table.drop_all().await;
-        let snapshot = if own_snapshot { scene.first.id } else { other };
-        let payload = claim(by, snapshot, hours_later(until));
-        let name = key("_deltavault/claim-1");
-        scene
-            .table
-            .store
-            .put_new(&name, &payload, None)
-            .await
-            .unwrap();
-        let before = scene.source_files().await;
-        let restored = scene.restore(&in_place(&scene, Mode::InPlace)).await;
-        if respected {
-            let error = restored.unwrap_err();
-            let until = hours_later(until).to_string();
-            assert_says(
-                &error,
-                ExitCode::AnotherWriterWon,
-                &["claimed by", by, &until],
-            );
-            assert_eq!(scene.source_files().await, before);
-        } else {
-            restored.unwrap();
-            assert_holds(&scene.source_files().await, &expected);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_claim_that_cannot_be_read_does_not_block_and_one_put_meanwhile_wins() {
-    let scene = Scene::set().await;
-    let expected = scene.source_files().await;
-    scene.table.drop_all().await;
-    scene.table.put("_deltavault/claim-7", b"?".to_vec()).await;
-    scene
-        .restore(&in_place(&scene, Mode::InPlace))
-        .await
-        .unwrap();
-    assert_holds(&scene.source_files().await, &expected);
-
-    scene.table.drop_all().await;
-    let (table, first) = (scene.table.clone(), scene.first.id);
-    scene.live.before_call(
-        1,
-        |call| call.method == "put_new" && call.key.starts_with("_deltavault/claim-"),
-        move || {
-            async move {
-                let payload = claim("ann@laptop", first, hours_later(5));
-                table
-                    .store
-                    .put_new(&key("_deltavault/claim-1"), &payload, None)
-                    .await
-                    .unwrap();
-            }
-            .boxed()
-        },
-    );
-    let error = scene
-        .restore(&in_place(&scene, Mode::InPlace))
-        .await
-        .unwrap_err();
-    assert_says(
-        &error,
-        ExitCode::AnotherWriterWon,
-        &["claimed by ann@laptop"],
-    );
-    assert_eq!(scene.source_files().await.len(), 1, "nothing but the claim");
 }
 
 #[tokio::test]

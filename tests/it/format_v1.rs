@@ -18,6 +18,7 @@ use deltavault::format::{
     encode_journal, encode_line, layout,
 };
 use deltavault::ids::{Digest, Id128, SnapshotId};
+use deltavault::plan::restore::claim::Claim;
 
 use crate::sample_vault::{SampleVault, table, vault_file};
 
@@ -251,6 +252,15 @@ fn samples_in_the_specification_are_golden_objects() {
         tool: "deltavault 0.1.0".to_owned(),
     };
     golden.push(serde_json::from_slice(&held.encode().unwrap()).unwrap());
+    let claim = Claim {
+        by: "ann@host".to_owned(),
+        renewed: 3,
+        run: "0b1f3c5d7e9fa1b3c5d7e9fa1b3c5d7e".parse().unwrap(),
+        seconds: 300,
+        since: "2026-01-03T03:02:00Z".parse().unwrap(),
+        snapshot: SnapshotId(Digest::of(&[2])),
+    };
+    golden.push(serde_json::to_value(claim).unwrap());
     let fences = spec_fences();
     assert!(fences.len() > 10);
     for (tag, text) in &fences {

@@ -114,11 +114,14 @@ async fn a_restore_that_fails_leaves_no_claim_and_one_that_succeeds_takes_expire
     );
 
     scene.table.remove(&gone).await;
-    let expired = br#"{"by":"bob@host","snapshot":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","until":"2026-11-20T00:00:00Z"}"#;
+    let expired = br#"{"by":"bob@host","renewed":0,"run":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","seconds":300,"since":"2026-11-20T00:00:00Z","snapshot":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#;
     scene
         .table
         .put("_deltavault/claim-1", expired.to_vec())
         .await;
+    scene
+        .live
+        .set_now(jiff::Timestamp::from_second(300).unwrap());
     let plan = restorer.plan(&request).await.unwrap();
     restorer.carry_out(&request, plan).await.unwrap();
     assert_eq!(

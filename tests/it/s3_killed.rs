@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use deltavault::format::{TableKey, TableUri};
 use deltavault::store::ReadStore;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::support::proxy::{Fault, Held, Proxy};
+use super::support::proxy::{Fault, Held, Proxy, S3Call};
 use super::support::s3;
 use super::support::s3_scene::{Scene, everything};
 
@@ -163,6 +164,55 @@ async fn a_restore_killed_at_a_call_shows_no_table_without_its_files_and_goes_on
             n += step();
         }
         println!("{n} calls, {fault:?}: each one asked for survived");
+    }
+}
+
+/// What the program said, and its exit code.
+fn outcome(mut command: Command, user: &str) -> (Option<i32>, String) {
+    let output = command.env("USER", user).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_lets_go_of_a_table_at_once_and_a_kill_blocks_nobody_but_others() {
+    let Some(server) = s3::server() else { return };
+    let scene = Scene::set(server).await;
+    let vault = scene.new_vault().await;
+    run(&scene, &["--vault", &vault, "snapshot", &scene.live]);
+    for signal in [Signal::INT, Signal::KILL] {
+        let target = scene.place("restored");
+        let table = &scene.live;
+        let words = ["restore", table, "--latest", "--to", &target, "--yes"];
+        let words = [&["--vault", &vault], &words[..]].concat();
+        let machine = tempfile::tempdir().unwrap();
+        let proxy: Proxy = scene.server.proxy();
+        let is_data = |call: &S3Call| call.operation == "PutObject" && call.key.contains("/part");
+        let mut held = proxy.hold(1, is_data, Fault::HeldBefore);
+        let mut child = deltavault(&scene, proxy.url(), machine.path(), &words)
+            .env("USER", "ann")
+            .spawn()
+            .unwrap();
+        let call = held.arrives_within(LONGEST).unwrap();
+        let process = Pid::from_child(&child);
+        kill_process(process, signal).unwrap();
+        let code = child.wait().unwrap().code();
+        drop(call);
+        let direct = || deltavault(&scene, &scene.server.endpoint, machine.path(), &words);
+        if signal == Signal::INT {
+            assert_eq!(code, Some(130));
+        } else {
+            let (code, said) = outcome(direct(), "bob");
+            assert_eq!(code, Some(11), "{said}");
+            assert!(
+                said.contains("ann@") && said.contains("--take-over"),
+                "{said}"
+            );
+        }
+        let user = if signal == Signal::INT { "bob" } else { "ann" };
+        let (code, said) = outcome(direct(), user);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(wrong(&scene, &target).await, None, "{signal:?}");
     }
 }
 

@@ -16,6 +16,7 @@ use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
 use deltavault::vault::restore::{self, Checked, Expected, LogWanted, RestorePlan, Restorer};
+use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
@@ -23,7 +24,7 @@ use self::told::{Case, Found, Streams, Way};
 use super::{Context, confirm};
 use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
-use crate::cli::rows::{RestoreDone, RestorePlanned, VersionTime};
+use crate::cli::rows::{RestoreDone, RestorePlanned, Restoring, VersionTime};
 use crate::cli::stores::{OpenVault, Place};
 use crate::cli::who;
 
@@ -85,7 +86,8 @@ pub(super) async fn restore(
         context.clock.now(),
         Arc::clone(&context.progress),
     )
-    .await?;
+    .await?
+    .with_claim(context.interrupt.clone(), request.take_over);
     let plan = match work.plan().await {
         Ok(plan) => plan,
         Err(error) => {
@@ -136,6 +138,12 @@ pub(super) async fn restore(
         streams: case.streams(),
         stream_count: case.stream_count(),
         holds_older_versions: case.holds_older_versions(),
+        restoring: found.at_work.as_ref().map(|at_work| Restoring {
+            by: at_work.by.clone(),
+            snapshot: at_work.snapshot,
+            since: at_work.since,
+            silent_seconds: at_work.silent_for.as_secs().unsigned_abs(),
+        }),
         lines: case.lines(may_act),
         choices: if may_act { Vec::new() } else { case.choices() },
     })?;
@@ -248,6 +256,7 @@ impl Work {
                 outside: stores.outside_for_restore(),
                 temp: std::env::temp_dir(),
                 progress,
+                interrupt: Interrupt::default(),
             },
             request: restore::RestoreRequest {
                 id: chosen.id,
@@ -259,9 +268,18 @@ impl Work {
                 accept_damaged: extent.accept_damaged,
                 now,
                 by: who::principal(),
+                take_over: false,
             },
             target,
         })
+    }
+
+    /// Lets go of its claim when it is interrupted, and takes the table over from another restore where that is
+    /// wanted.
+    fn with_claim(mut self, interrupt: Interrupt, take_over: bool) -> Self {
+        self.restorer.interrupt = interrupt;
+        self.request.take_over = take_over;
+        self
     }
 
     /// Plans it.

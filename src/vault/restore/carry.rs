@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
+use super::claim::Held;
 use super::lost::is_damage;
 use super::{
     Aside, FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreRequest, Restorer,
@@ -14,7 +15,7 @@ use super::{
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
 use crate::ids::{Digest, ETag, Location, ObjectKey};
-use crate::plan::restore::{Mode, Permission, RestoreStep};
+use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
 use crate::spool::IN_MEMORY_LIMIT;
@@ -53,23 +54,23 @@ impl Restorer {
                 choices: vec!["restore elsewhere with --to".to_owned()],
             });
         }
-        let number = self.claim(request).await?;
-        let done = self.put_all(request, plan).await;
-        if done.is_err() && request.mode == Mode::To {
-            // Only the claim tells a half-filled place of ours, where the next run goes on, from somebody's folder.
-            return done;
-        }
-        let released = self.release(number).await;
-        // A restore that failed leaves nobody locked out; what it failed with is what its owner has to know.
-        let done = done?;
-        released?;
-        Ok(done)
+        // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
+        let mut listening = self.interrupt.listen();
+        let held = self.claim(request).await?;
+        let done = tokio::select! {
+            biased;
+            () = listening.fired() => Err(Error::Interrupted),
+            done = self.put_all(request, plan, &held) => done,
+            lost = self.keep(&held) => Err(lost),
+        };
+        self.let_go(request, &held, done).await
     }
 
     async fn put_all(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
+        claim: &Held,
     ) -> Result<RestoreDone, Error> {
         let RestorePlan {
             missing,
@@ -98,12 +99,18 @@ impl Restorer {
         };
         self.progress.planned(planned);
         let mut steps = steps.finish()?.peekable();
+        let mut in_log = false;
         // The steps come by kind; a kind begins only after the one before it is whole.
         while let Some(kind) = steps
             .peek()
             .and_then(|step| step.as_ref().ok())
             .map(|step| step.entry.kind)
         {
+            if kind.is_log() && !in_log {
+                // Whoever has taken the restore over in the last minute restores another version, perhaps.
+                self.renew(claim).await?;
+                in_log = true;
+            }
             let of_kind = std::iter::from_fn(|| {
                 steps.next_if(|step| step.as_ref().map_or(true, |step| step.entry.kind == kind))
             });
@@ -141,6 +148,9 @@ impl Restorer {
                 first: Box::new(first),
             }
             .into());
+        }
+        if !asides.is_empty() && !in_log {
+            self.renew(claim).await?;
         }
         for aside in &asides {
             self.take_out(aside, scratch.path()).await?;

@@ -248,9 +248,24 @@ impl Interrupt {
 
     /// Waits until it is fired.
     pub(super) async fn fired(&self) {
-        let mut receiver = self.sender.subscribe();
-        if receiver.wait_for(|fired| *fired).await.is_err() {
-            // The sender is held by `self`.
+        self.listen().fired().await;
+    }
+
+    /// Listens from now on: whoever fires it knows that somebody has to be waited for.
+    pub(in crate::vault) fn listen(&self) -> Listening {
+        Listening(self.sender.subscribe())
+    }
+}
+
+/// Listens to an [`Interrupt`] until it is dropped.
+#[derive(Debug)]
+pub(in crate::vault) struct Listening(watch::Receiver<bool>);
+
+impl Listening {
+    /// Waits until it is fired.
+    pub(in crate::vault) async fn fired(&mut self) {
+        if self.0.wait_for(|fired| *fired).await.is_err() {
+            // Nobody is left who could fire it.
             std::future::pending::<()>().await;
         }
     }

@@ -21,7 +21,7 @@ use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
 use deltavault::vault::restore::{LogWanted, RestoreDone, RestoreRequest, Restorer};
-use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
+use deltavault::vault::snapshot::{Interrupt, SnapshotDone, SnapshotRequest, Snapshotter};
 use deltavault::vault::{self, NewVault, Vault};
 
 use super::s3::is_on_server;
@@ -199,6 +199,7 @@ pub(crate) fn restore_request_at(
         accept_damaged: false,
         now,
         by: "test@host".to_owned(),
+        take_over: false,
     }
 }
 
@@ -215,6 +216,7 @@ pub(crate) async fn restorer(
         outside: Arc::new(open_outside),
         temp: std::env::temp_dir(),
         progress: Arc::new(NoProgress),
+        interrupt: Interrupt::default(),
     })
 }
 

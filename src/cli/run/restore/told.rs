@@ -13,7 +13,7 @@ use deltavault::plan::restore::{LiveVersion, Permission, Situation};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
-use deltavault::vault::restore::{LeftOut, LiveTable, LogWanted, Reading, RestorePlan};
+use deltavault::vault::restore::{AtWork, LeftOut, LiveTable, LogWanted, Reading, RestorePlan};
 use indicatif::HumanBytes;
 
 use self::phrase::{files, line};
@@ -21,6 +21,7 @@ use crate::cli::again::Again;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{OtherTable, PlanLine, VersionRow};
 
+mod at_work;
 pub(super) mod checked;
 mod choose;
 mod found;
@@ -75,6 +76,8 @@ pub(super) struct Found {
     pub(super) kept_unreadable: Vec<Version>,
     /// What the independent reader makes of the live table.
     pub(super) reading: Option<Reading>,
+    /// Another restore that is at work there.
+    pub(super) at_work: Option<AtWork>,
 }
 
 /// What is known of the streams that write to a table.
@@ -156,6 +159,7 @@ impl Found {
             left_out: plan.left_out.clone(),
             kept_unreadable: plan.kept_unreadable.clone(),
             reading: plan.reading.clone(),
+            at_work: plan.at_work.clone(),
         }
         .with_live(plan.live.clone())
     }
@@ -439,6 +443,7 @@ mod tests {
             left_out: Vec::new(),
             kept_unreadable: Vec::new(),
             reading: None,
+            at_work: None,
         }
     }
 

@@ -53,6 +53,7 @@ impl Case<'_> {
             }
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
+        lines.extend(self.told_at_work());
         if found.vanishing > 0 {
             lines.push(line(
                 "WARNING",
