@@ -6,7 +6,7 @@ use self::log::{Known, log_hint};
 use super::{Error, HeldSnapshot};
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
-use crate::ids::{SnapshotId, Timestamp, Version};
+use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -47,7 +47,7 @@ impl Error {
             }
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
-            Self::InvalidId(_) => "copy the id from `deltavault snapshots`".into(),
+            Self::InvalidId(error) => id_hint(error).into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
                     .into()
@@ -273,6 +273,22 @@ fn retention_hint(error: &RetentionError) -> &'static str {
     }
 }
 
+/// What was typed is to be typed otherwise; what a log or a vault says is not the user's to correct.
+fn id_hint(error: &InvalidId) -> &'static str {
+    match error.what {
+        "digest" | "id" => "copy the id from `deltavault snapshots`",
+        "table URI" => "use a path, or a URI like s3://bucket/prefix or file:///backup/vault",
+        "source id" => {
+            "set `name` under [source] in the configuration to one line that is not empty"
+        }
+        "table key" => "`deltavault snapshots` lists the tables by name",
+        "object key" => {
+            "a file of this name can be neither read nor put: S3 gives a key 1,024 bytes, the table's prefix included; choose a table or a target with a shorter prefix"
+        }
+        _ => "`--help` of the command tells what it takes",
+    }
+}
+
 fn prefix_hint(error: &PrefixError) -> String {
     let ids = |ids: &[SnapshotId]| one_of(&ids.iter().map(SnapshotId::short).collect::<Vec<_>>());
     match error {
@@ -368,7 +384,9 @@ pub(super) fn one_of<T: ToString>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::TableUri;
     use crate::ids::Digest;
+    use crate::ids::ObjectKey;
 
     #[test]
     fn missing_files_come_back_from_the_vault_only_where_it_holds_the_table() {
@@ -389,6 +407,18 @@ mod tests {
         let first = hint(None);
         assert!(first.contains("holds no snapshot of orders"), "{first}");
         assert!(!first.contains("deltavault restore"), "{first}");
+    }
+
+    #[test]
+    fn what_is_no_id_gets_no_hint_about_snapshots() {
+        let hint = |error| Error::InvalidId(error).hint().unwrap();
+        let digest = "12".parse::<Digest>().unwrap_err();
+        assert!(hint(digest).contains("deltavault snapshots"));
+        let long = "k".repeat(1025);
+        let key = long.parse::<ObjectKey>().unwrap_err();
+        assert!(hint(key).contains("shorter prefix"));
+        let uri = "gs://b/t".parse::<TableUri>().unwrap_err();
+        assert!(hint(uri).contains("s3://bucket/prefix"));
     }
 
     #[test]

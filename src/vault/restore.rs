@@ -34,6 +34,7 @@ use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 pub use self::claim::AtWork;
 use self::claim::Claims;
 
+mod aside;
 mod carry;
 mod check;
 mod claim;

@@ -9,12 +9,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::super::ahead::{Bounds, ahead};
 use super::claim::Held;
 use super::lost::is_damage;
-use super::{
-    Aside, FILES_IN_FLIGHT, OWN_PREFIX, RestoreDone, RestorePlan, RestoreRequest, Restorer,
-};
+use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
-use crate::ids::{Digest, ETag, Location, ObjectKey};
+use crate::ids::{ETag, Location, ObjectKey};
 use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
@@ -322,7 +320,7 @@ impl Restorer {
         if wrong.payload.sha256 == payload.sha256 {
             return Ok(());
         }
-        self.put_aside(key, &wrong.payload).await?;
+        self.set_aside(key, &wrong.payload, folder).await?;
         store.replace(key, payload, seen).await?;
         Ok(())
     }
@@ -336,37 +334,13 @@ impl Restorer {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        self.put_aside(&aside.key, &found.payload).await?;
+        self.set_aside(&aside.key, &found.payload, folder).await?;
         match self.target.remove(&aside.key, &aside.etag).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
-
-    async fn put_aside(&self, key: &ObjectKey, wrong: &Payload) -> Result<(), Error> {
-        let aside = aside_name(key, wrong.sha256, self.target.uri())?;
-        match self.target.put_new(&aside, wrong, None).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Bytes that a key of an object store may have at most, with the prefix that the table lies under.
-const KEY_LIMIT: usize = 1024;
-
-/// Where a wrong file is kept. Named by its content too, so that a second wrong file of the same name finds a place of its
-/// own; by digests alone where the key leaves no room for more.
-fn aside_name(key: &ObjectKey, sha256: Digest, root: &str) -> Result<ObjectKey, Error> {
-    let folder = format!("{OWN_PREFIX}aside/{}", sha256.short());
-    let name = format!("{folder}/{key}");
-    if name.len() + root.len() < KEY_LIMIT {
-        return Ok(name.parse()?);
-    }
-    let digest = Digest::of(key.as_str().as_bytes());
-    Ok(format!("{folder}/{digest}").parse()?)
 }
 
 /// What has been done so far.
@@ -510,34 +484,6 @@ mod tests {
             .map(|together| together.unwrap())
             .map(|together| (together.steps.len(), together.span))
             .collect()
-    }
-
-    #[test]
-    fn what_is_set_aside_has_a_name_that_fits_however_long_its_own_is() {
-        let sha256 = Digest::of(b"wrong");
-        for (length, root, keeps_name) in [
-            (20, "s3://lake/orders", true),
-            (900, "s3://lake/orders", true),
-            (1000, "s3://lake/orders", false),
-            (1024, "s3://lake/o", false),
-            (900, &*format!("s3://lake/{}", "x".repeat(100)), false),
-        ] {
-            let key: ObjectKey = "k".repeat(length).parse().unwrap();
-            let aside = aside_name(&key, sha256, root).unwrap();
-            assert_eq!(
-                aside.as_str().ends_with(key.as_str()),
-                keeps_name,
-                "{length}"
-            );
-            let prefix = root.len() - "s3://lake/".len() + 1;
-            assert!(
-                aside.as_str().len() + prefix <= KEY_LIMIT.max(length + prefix),
-                "{aside}"
-            );
-        }
-        let (a, b) = ("a".repeat(1010), "b".repeat(1010));
-        let name = |key: &str| aside_name(&key.parse().unwrap(), sha256, "s3://lake/o").unwrap();
-        assert_ne!(name(&a), name(&b));
     }
 
     #[test]
