@@ -76,11 +76,17 @@ impl When {
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let zoned = self.time.to_zoned(self.zone.clone());
+        // Commits a few milliseconds apart are told apart only by these.
+        let millis = match self.time.as_millisecond().rem_euclid(1000) {
+            0 => String::new(),
+            millis => format!(".{millis:03}"),
+        };
+        let second = zoned.strftime("%Y-%m-%d %H:%M:%S");
         if self.zone == TimeZone::UTC {
-            return write!(f, "{}", zoned.strftime("%Y-%m-%d %H:%M:%SZ"));
+            return write!(f, "{second}{millis}Z");
         }
         let zone = zone_name(&self.zone);
-        write!(f, "{} {zone}", zoned.strftime("%Y-%m-%d %H:%M:%S%:z"))
+        write!(f, "{second}{millis}{} {zone}", zoned.strftime("%:z"))
     }
 }
 

@@ -241,7 +241,7 @@ impl History {
     }
 
     fn by_time(&self, at: Timestamp) -> Result<Chosen<'_>, Error> {
-        let committed = || self.trusted().filter(|it| it.record.commit_time <= at);
+        let committed = || self.trusted().filter(|it| it.is_committed_by(at));
         let newest = committed().next_back();
         let latest_commit = committed().max_by_key(|it| (it.record.commit_time, it.seq));
         match (newest, latest_commit) {
@@ -260,7 +260,7 @@ impl History {
             (None, _) => {
                 let what = format!("a version committed at or before {at}");
                 Err(self
-                    .only_distrusted(&what, |it| it.record.commit_time <= at)
+                    .only_distrusted(&what, |it| it.is_committed_by(at))
                     .unwrap_or_else(|| Error::NothingHeldAt {
                         table: self.name().to_owned(),
                         at,
@@ -323,6 +323,12 @@ impl Snapshot {
             _ => false,
         };
         same_commit || self.manifest() == other.manifest()
+    }
+
+    /// Whether its version was committed at or before a time, to the millisecond: that is how engines compare, while
+    /// folders know nanoseconds.
+    fn is_committed_by(&self, at: Timestamp) -> bool {
+        self.record.commit_time.as_millisecond() <= at.as_millisecond()
     }
 
     /// Whether it holds an older version whole.

@@ -174,6 +174,28 @@ fn time_after_a_rewind_is_the_owners_choice() {
 }
 
 #[test]
+fn times_are_compared_to_the_millisecond() {
+    let at = |text: &str| -> Timestamp { format!("2026-01-01T00:00:{text}Z").parse().unwrap() };
+    let mut records = vec![record(1, 4, 0, "4"), record(2, 5, 0, "5")];
+    records[0].commit_time = at("49");
+    records[1].commit_time = at("49.834567891");
+    let history = history(links(records));
+    let choose = |text: &str| chosen(&history, &Wanted::At(at(text))).ok();
+    let cases = [
+        ("48.999999999", None),
+        ("49", Some((1, 4))),
+        ("49.833", Some((1, 4))),
+        ("49.833999999", Some((1, 4))),
+        ("49.834", Some((2, 5))),
+        ("49.834567", Some((2, 5))),
+        ("50", Some((2, 5))),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(choose(text), expected, "{text}");
+    }
+}
+
+#[test]
 fn distrusted_snapshots_are_chosen_by_id_only() {
     let mut third = record(3, 6, 3, "6");
     third.distrusts = vec![id(2)];

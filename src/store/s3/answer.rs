@@ -66,7 +66,16 @@ pub(super) fn size(length: Option<i64>) -> Result<u64, StoreErrorKind> {
         .ok_or_else(|| missing("the size"))
 }
 
-/// A time, to the second: a listing may know fractions that a HEAD does not.
+/// A time to the millisecond, where a listing knows that: AWS tells whole seconds, MinIO milliseconds.
+pub(super) fn listed_time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
+    time.and_then(|time| {
+        let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
+        Timestamp::new(time.secs(), nanoseconds).ok()
+    })
+    .ok_or_else(|| missing("the time of last change"))
+}
+
+/// A time to the second: the answer to a HEAD or a GET knows no more.
 pub(super) fn time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
     time.and_then(|time| Timestamp::new(time.secs(), 0).ok())
         .ok_or_else(|| missing("the time of last change"))

@@ -101,7 +101,7 @@ fn listed(key: ObjectKey, object: &Object) -> Result<Attributes, StoreErrorKind>
     Ok(Attributes {
         key,
         size: answer::size(object.size())?,
-        last_modified: answer::time(object.last_modified())?,
+        last_modified: answer::listed_time(object.last_modified())?,
         etag: answer::etag(object.e_tag())?,
         version: None,
         sha256: None,
@@ -246,7 +246,7 @@ fn version_row(key: ObjectKey, row: &Row) -> Result<ListedVersion, StoreErrorKin
     Ok(ListedVersion::Object(Attributes {
         key,
         size: answer::size(row.size())?,
-        last_modified: answer::time(row.last_modified())?,
+        last_modified: answer::listed_time(row.last_modified())?,
         etag: answer::etag(row.e_tag())?,
         version: row.version_id().map(|id| ObjectVersion(id.to_owned())),
         sha256: None,

@@ -145,7 +145,8 @@ impl LogWriter<'_> {
             etag: Some(fetched.attributes.etag),
             file: Location::Inside(file.key.clone()),
             kind: kind_of(file.kind),
-            last_modified: Some(fetched.attributes.last_modified),
+            // A listing may tell it to the millisecond where the answer to a GET cannot.
+            last_modified: Some(fetched.attributes.last_modified.max(file.last_modified)),
             live: Vec::new(),
             modification_time: None,
             object_version: fetched.attributes.version,

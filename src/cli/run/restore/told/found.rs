@@ -15,10 +15,6 @@ const LOST_SHOWN: usize = 3;
 
 impl Case<'_> {
     /// What was found. How long it takes is part of every choice, and told here only to who has made it.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "the screen from top to bottom, in one place"
-    )]
     pub(crate) fn lines(&self, acting: bool) -> Vec<PlanLine> {
         let mut lines = vec![line("TABLE", self.told_table())];
         let found = self.found;
@@ -69,13 +65,7 @@ impl Case<'_> {
         }
         lines.extend(self.told_others());
         lines.push(line("WANTED", self.told_wanted()));
-        if let Which::At(when) = self.which {
-            let committed = when.same_zone(self.record.commit_time);
-            lines.push(line(
-                "",
-                format!("asked for {when}, the newest held is of {committed}"),
-            ));
-        }
+        lines.extend(self.told_time());
         lines.extend(found.told_causes());
         if !self.is_another() {
             lines.extend(self.told_vault());
@@ -133,6 +123,30 @@ impl Case<'_> {
             Some(rest) if self.s3a => format!("s3a://{rest}"),
             _ => uri.to_owned(),
         }
+    }
+
+    /// With `--at`, which commit was taken. Stores that tell whole seconds leave open which commit of a second it was.
+    fn told_time(&self) -> Option<PlanLine> {
+        let Which::At(when) = self.which else {
+            return None;
+        };
+        let record = self.record;
+        let committed = when.same_zone(record.commit_time);
+        let only_seconds = record.commit_time.subsec_nanosecond() == 0
+            && record.table.uri.starts_with("s3:")
+            && !self.has_in_commit_timestamps();
+        let precision = if only_seconds {
+            "; its store tells whole seconds only: for another commit of that second choose by --version"
+        } else {
+            ""
+        };
+        Some(line(
+            "",
+            format!(
+                "asked for {when}: taken is v{}, committed {committed}, the newest that is held{precision}",
+                record.version
+            ),
+        ))
     }
 
     fn told_table(&self) -> String {
