@@ -290,6 +290,9 @@ pub(crate) struct SnapshotRow {
     pub(crate) rows: Option<i64>,
     /// Whether it is distrusted, and chosen by its id only.
     pub(crate) distrusted: bool,
+    /// Where the table's history breaks before it: `re-created`, `rewound`, `rewritten`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<&'static str>,
 }
 
 /// Everything that one snapshot says of itself.

@@ -13,6 +13,9 @@ use crate::ids::{Digest, Id128, InvalidId};
 /// The slug is cut after this many bytes.
 const SLUG_LIMIT: usize = 48;
 
+/// How many characters a name made from a URI may have.
+const NAME_LIMIT: usize = 100;
+
 /// The slug of a URI that has no character a slug can keep.
 const EMPTY_SLUG: &str = "table";
 
@@ -34,12 +37,30 @@ impl TableUri {
         self.0.starts_with("file://")
     }
 
-    /// The readable half of the table's key, also the name of a table that nobody named.
-    ///
-    /// The last two segments (a bucket counts as one) joined by `-`; ASCII letters lower-cased; each run of
-    /// characters other than `a-z`, `0-9` and `_` made one `-`; cut after 48 bytes; `-` at the ends removed;
-    /// `table` when nothing is left.
-    pub fn slug(&self) -> String {
+    /// The name of a table that nobody named, for people: the last two segments of the URI (a bucket counts as one)
+    /// joined by `-`, with their letters as they are. Each run of characters that a shell or a terminal takes for
+    /// something else (blanks, quotes, brackets, control characters) is made one `-`, and so is each run of `-`; it is
+    /// cut after 100 characters.
+    pub fn name(&self) -> String {
+        let mut name = String::new();
+        for character in self.last_two().chars() {
+            if character != '-' && is_name_character(character) {
+                name.push(character);
+            } else if !name.is_empty() && !name.ends_with('-') {
+                name.push('-');
+            }
+        }
+        let name: String = name
+            .trim_start_matches(['-', '~'])
+            .chars()
+            .take(NAME_LIMIT)
+            .collect();
+        let name = name.trim_end_matches('-');
+        if name.is_empty() { EMPTY_SLUG } else { name }.to_owned()
+    }
+
+    /// The last two segments, joined by `-`.
+    fn last_two(&self) -> String {
         let path = self.0.split_once("://").map_or("", |(_, path)| path);
         let mut last_two: Vec<&str> = path
             .rsplit('/')
@@ -47,8 +68,18 @@ impl TableUri {
             .take(2)
             .collect();
         last_two.reverse();
+        last_two.join("-")
+    }
+
+    /// The readable half of the table's key. Keys are ASCII, so that they are spelled alike wherever a vault goes;
+    /// people are shown [`TableUri::name`].
+    ///
+    /// The last two segments (a bucket counts as one) joined by `-`; ASCII letters lower-cased; each run of
+    /// characters other than `a-z`, `0-9` and `_` made one `-`; cut after 48 bytes; `-` at the ends removed;
+    /// `table` when nothing is left.
+    pub fn slug(&self) -> String {
         let mut slug = String::new();
-        for character in last_two.join("-").chars() {
+        for character in self.last_two().chars() {
             if is_slug_word(character.to_ascii_lowercase()) {
                 slug.push(character.to_ascii_lowercase());
             } else if !slug.is_empty() && !slug.ends_with('-') {
@@ -59,6 +90,29 @@ impl TableUri {
         let slug = slug.trim_end_matches('-');
         if slug.is_empty() { EMPTY_SLUG } else { slug }.to_owned()
     }
+}
+
+/// Letters, marks and digits of every script, and the signs that mean nothing to a shell. No character that changes the
+/// direction of a line or that cannot be seen.
+fn is_name_character(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_alphanumeric()
+            || matches!(character, '_' | '-' | '%' | '+' | '=' | '@');
+    }
+    let unseen = matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    !(character.is_control() || character.is_whitespace() || unseen)
 }
 
 fn is_slug_word(character: char) -> bool {
@@ -261,6 +315,29 @@ mod tests {
             (long.as_str(), &"x".repeat(48)),
         ] {
             assert_eq!(uri.parse::<TableUri>().unwrap().slug(), slug, "{uri}");
+        }
+    }
+
+    #[test]
+    fn names_keep_the_letters_of_the_last_two_segments() {
+        let long = format!("s3://b/{}/t", "ü".repeat(200));
+        for (uri, name) in [
+            ("s3://lake/odd/ünï/漢", "ünï-漢"),
+            ("s3://lake/pct%20dir/t", "pct%20dir-t"),
+            ("s3://lake/sales/Orders_2024", "sales-Orders_2024"),
+            ("file:///srv/Größe/t.v1", "Größe-t-v1"),
+            // As macOS writes ü: a letter and a mark.
+            ("file:///srv/gru\u{308}n/t", "gru\u{308}n-t"),
+            ("s3://lake/заказы/2026", "заказы-2026"),
+            ("s3://lake/a b\t'c'/$(d)", "a-b-c-d"),
+            ("s3://lake/~x/--y", "x-y"),
+            ("s3://lake/a\u{202e}b/c\u{1b}[2J", "a-b-c-2J"),
+            ("s3://lake/👍/t", "👍-t"),
+            ("s3://b/ /..", "table"),
+            ("s3://lake", "lake"),
+            (long.as_str(), &"ü".repeat(100)),
+        ] {
+            assert_eq!(uri.parse::<TableUri>().unwrap().name(), name, "{uri}");
         }
     }
 

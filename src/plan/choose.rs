@@ -14,6 +14,10 @@ use crate::format::ledger::{
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 
+pub use self::mark::Mark;
+
+mod mark;
+
 /// One snapshot of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {

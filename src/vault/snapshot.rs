@@ -15,7 +15,7 @@ use crate::delta::segment::LogListing;
 use crate::error::{Error, HeldSnapshot};
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
-use crate::format::{Record, Scope, TableKey, Trigger};
+use crate::format::{Record, Scope, TableKey, TableUri, Trigger};
 use crate::ids::{Digest, Id128, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Ask, Chosen, Policy, Reason};
@@ -449,7 +449,10 @@ fn named(mut request: SnapshotRequest, view: &LedgerView) -> SnapshotRequest {
     if request.table.name.is_empty() {
         let record = view.head.link.as_ref().and_then(Link::record);
         request.table.name = record.map_or_else(
-            || request.key.slug().to_owned(),
+            || {
+                let uri = request.table.uri.parse::<TableUri>();
+                uri.map_or_else(|_| request.key.slug().to_owned(), |uri| uri.name())
+            },
             |record| record.table.name.clone(),
         );
     }

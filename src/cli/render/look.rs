@@ -16,7 +16,7 @@ impl Output {
         if self.json {
             return rows.iter().try_for_each(|row| self.line(row));
         }
-        let mut table = plain_table(&[
+        let mut header = vec![
             "SNAPSHOT",
             "TABLE",
             "VERSION",
@@ -29,12 +29,18 @@ impl Output {
             "NEW",
             "ROWS",
             "OPERATION",
-        ]);
+        ];
+        // Rare, and the more important: the versions below it are no continuation of those above.
+        let has_marks = rows.iter().any(|row| row.mark.is_some());
+        if has_marks {
+            header.push("HISTORY");
+        }
+        let mut table = plain_table(&header);
         for column in [2, 7, 8, 9, 10] {
             align_right(&mut table, column);
         }
         for row in rows {
-            let cells = [
+            let mut cells = vec![
                 row.snapshot.short(),
                 row.table.clone(),
                 format!("v{}", row.version),
@@ -48,8 +54,11 @@ impl Output {
                 row.rows.map_or_else(|| "?".to_owned(), signed),
                 operation(row),
             ];
+            if has_marks {
+                cells.push(row.mark.map_or_else(String::new, str::to_owned));
+            }
             // Before the columns are measured, and before a newline would make a row of two lines.
-            table.add_row(cells.map(|cell| visible(&cell).into_owned()));
+            table.add_row(cells.iter().map(|cell| visible(cell).into_owned()));
         }
         self.table(&table)
     }
@@ -75,7 +84,14 @@ impl Output {
             ("delta id", row.delta_id.clone()),
             (
                 "version",
-                format!("v{} committed {}", snapshot.version, snapshot.commit_time),
+                format!(
+                    "v{} committed {}{}",
+                    snapshot.version,
+                    snapshot.commit_time,
+                    snapshot.mark.map_or_else(String::new, |mark| format!(
+                        "; {mark} since the snapshot before"
+                    ))
+                ),
             ),
             ("operation", operation(snapshot)),
             (

@@ -404,7 +404,25 @@ mod tests {
             files_removed: 1,
             rows,
             distrusted: false,
+            mark: None,
         }
+    }
+
+    #[test]
+    fn where_a_history_breaks_a_column_tells_it_and_elsewhere_there_is_none() {
+        let whole = [row(7, None), row(8, None)];
+        let text = printed(false, |output| output.snapshots(&whole));
+        assert!(!text.contains("HISTORY"), "{text}");
+        let mut broken = [row(8, None), row(6, None), row(7, None)];
+        broken[1].mark = Some("rewound");
+        let text = printed(false, |output| output.snapshots(&broken));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].ends_with("HISTORY"), "{text}");
+        assert!(lines[2].ends_with("rewound"), "{text}");
+        assert!(!lines[3].contains("rewound"), "{text}");
+        let json = printed(true, |output| output.snapshots(&broken));
+        assert_eq!(json.matches("\"mark\":\"rewound\"").count(), 1, "{json}");
+        assert_eq!(json.matches("\"mark\"").count(), 1, "{json}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use deltavault::format::ledger::{Bodies, Severity};
 use deltavault::format::{Entry, Placement, VaultKey};
 use deltavault::ids::SnapshotId;
 use deltavault::index::Index;
-use deltavault::plan::choose::{History, Snapshot};
+use deltavault::plan::choose::{History, Mark, Snapshot};
 use deltavault::vault::diff::{
     Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
 };
@@ -42,8 +42,10 @@ pub(super) async fn snapshots(
         }
     };
     cache.put(&histories);
-    let rows = histories.iter().flat_map(|history| &history.snapshots);
-    let rows: Vec<SnapshotRow> = rows.map(snapshot_row).collect();
+    let rows = histories.iter().flat_map(History::marked);
+    let rows: Vec<SnapshotRow> = rows
+        .map(|(snapshot, mark)| snapshot_row(snapshot, mark))
+        .collect();
     context.output.snapshots(&rows)?;
     let mut code = ExitCode::Done;
     for history in &histories {
@@ -95,7 +97,9 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
         });
         kinds.collect()
     });
-    context.output.show(&show_row(snapshot, kinds))?;
+    let mark = history.marked().find(|(it, _)| it.id == snapshot.id);
+    let row = snapshot_row(snapshot, mark.and_then(|(_, mark)| mark));
+    context.output.show(&show_row(snapshot, row, kinds))?;
     damage.map_or(Ok(ExitCode::Done), Err)
 }
 
@@ -279,7 +283,7 @@ fn live_done(before: &Snapshot, totals: &LiveTotals) -> DiffDone {
     }
 }
 
-fn snapshot_row(snapshot: &Snapshot) -> SnapshotRow {
+fn snapshot_row(snapshot: &Snapshot, mark: Option<Mark>) -> SnapshotRow {
     let record = snapshot.record.as_ref();
     let change = &record.change;
     SnapshotRow {
@@ -306,10 +310,11 @@ fn snapshot_row(snapshot: &Snapshot) -> SnapshotRow {
         files_removed: change.files_removed,
         rows: change.rows,
         distrusted: snapshot.is_distrusted,
+        mark: mark.map(Mark::as_str),
     }
 }
 
-fn show_row(snapshot: &Snapshot, kinds: Option<Vec<KindRow>>) -> ShowRow {
+fn show_row(snapshot: &Snapshot, row: SnapshotRow, kinds: Option<Vec<KindRow>>) -> ShowRow {
     let record = snapshot.record.as_ref();
     let protocol = &record.protocol;
     let features = protocol
@@ -325,7 +330,7 @@ fn show_row(snapshot: &Snapshot, kinds: Option<Vec<KindRow>>) -> ShowRow {
     }
     let (table, seq) = (snapshot.table.clone(), snapshot.seq);
     ShowRow {
-        snapshot: snapshot_row(snapshot),
+        snapshot: row,
         delta_id: record.table.delta_id.clone(),
         kinds,
         data_files: record.totals.data_files,

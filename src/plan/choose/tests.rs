@@ -174,6 +174,42 @@ fn time_after_a_rewind_is_the_owners_choice() {
 }
 
 #[test]
+fn a_list_is_marked_where_a_table_was_created_again_went_back_or_was_written_over() {
+    let mut records = vec![
+        record(1, 4, 1, "4"),
+        record(2, 4, 1, "4"),
+        record(3, 8, 2, "8"),
+        record(4, 8, 2, "other"),
+        record(5, 6, 3, "6"),
+        record(6, 7, 4, "7"),
+        record(7, 1, 5, "1"),
+        record(8, 0, 6, "0"),
+        record(9, 9, 7, "9"),
+        record(10, 2, 8, "2"),
+    ];
+    for created_again in &mut records[6..] {
+        created_again.table.delta_id = "another".to_owned();
+    }
+    // Takes the ninth back.
+    records[9].distrusts = vec![id(9)];
+    let history = history(links(records));
+    let marks: Vec<_> = history.marked().map(|(_, mark)| mark).collect();
+    let expected = [
+        None,
+        None,
+        None,
+        Some(Mark::Rewritten),
+        Some(Mark::Rewound),
+        None,
+        Some(Mark::Recreated),
+        Some(Mark::Rewound),
+        None,
+        None,
+    ];
+    assert_eq!(marks, expected);
+}
+
+#[test]
 fn times_are_compared_to_the_millisecond() {
     let at = |text: &str| -> Timestamp { format!("2026-01-01T00:00:{text}Z").parse().unwrap() };
     let mut records = vec![record(1, 4, 0, "4"), record(2, 5, 0, "5")];
