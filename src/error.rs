@@ -455,6 +455,16 @@ pub enum Error {
         /// The table's URI.
         table: String,
     },
+    /// A file of the snapshot has a name that the target cannot hold.
+    #[error("{target} cannot hold {file}: {why}")]
+    TargetCannotHold {
+        /// The target.
+        target: String,
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
     /// A restore may only go to a place where nothing is.
     #[error("{uri} is not empty")]
     TargetNotEmpty {
@@ -732,6 +742,7 @@ impl Error {
             | Self::NoCacheFolder
             | Self::TargetNotEmpty { .. }
             | Self::ClaimBlocked { .. }
+            | Self::TargetCannotHold { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }

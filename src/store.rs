@@ -17,11 +17,13 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
 pub use self::prune::{Deletion, Doomed, HoldStore, NoteStore, PruneStore};
+pub use self::restore::RestoreStore;
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
 pub mod memory;
 pub mod prune;
+pub mod restore;
 pub mod s3;
 
 /// What a store says of one object, or of one version of it.
@@ -312,27 +314,6 @@ pub trait WriteStore: ReadStore {
         version: Option<&ObjectVersion>,
         until: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError>;
-}
-
-/// Also replaces and removes objects of a live table, each only while it is still what the caller saw.
-#[async_trait]
-pub trait RestoreStore: WriteStore {
-    /// Replaces an object whose tag is still `seen`.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::Changed`] when the tag is another one now or the object is gone; nothing was changed.
-    async fn replace(
-        &self,
-        key: &ObjectKey,
-        payload: &Payload,
-        seen: &ETag,
-    ) -> Result<Written, StoreError>;
-
-    /// Removes an object whose tag is still `seen`.
-    ///
-    /// # Errors
-    /// As [`RestoreStore::replace`].
-    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError>;
 }
 
 /// A call to a store that failed: what was tried, on what, and the situation.

@@ -154,6 +154,12 @@ impl Error {
             Self::HoldsUnread { source, .. } => source.hint()?,
             Self::Restore(error) => error.hint(),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
+            Self::TargetCannotHold { target, .. } if target.starts_with("file:") => {
+                "nothing was changed; choose a place on S3, which holds any name, with --to s3://bucket/prefix".into()
+            }
+            Self::TargetCannotHold { .. } => {
+                "nothing was changed; choose a place with a shorter prefix with --to".into()
+            }
             Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
             Self::ClaimedByOther { .. } => {
                 "wait for it to end; or repeat the command with --take-over: the other restore stops within a minute".into()
@@ -350,6 +356,13 @@ fn store_hint(error: &StoreError) -> &'static str {
         | StoreErrorKind::TooLarge { .. }
         | StoreErrorKind::WrongDigest { .. } => {
             "`deltavault verify --read all` names everything that is damaged"
+        }
+        StoreErrorKind::InvalidKey { reason } if reason.contains("lead in a circle") => {
+            "remove the link that leads back, and run the same command again"
+        }
+        StoreErrorKind::InvalidKey { reason } if reason.contains("symbolic link") => {
+            "a link that leads out of the folder is not followed: mount that place there instead (`mount --bind`), or move \
+             the files below the folder"
         }
         StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",
         StoreErrorKind::Unsupported { .. } if in_folder => "choose another file system for this",

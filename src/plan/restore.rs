@@ -13,6 +13,7 @@ use crate::ids::{ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
 
 pub mod claim;
+pub mod fit;
 
 /// What stands at the target, in the order in which the cases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

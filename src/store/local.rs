@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use self::place::{CHUNK, etag_of};
+use self::place::{CHUNK, New, etag_of};
 use self::root::{RESERVED, Root};
 use self::walk::Walk;
 use super::{
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
+mod mode;
 mod place;
 mod root;
 mod situation;
@@ -68,11 +69,18 @@ impl LocalStore {
     /// As [`LocalStore::open`], and when the folder cannot be made.
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         let store = Self::open(root)?;
-        store
-            .root
-            .create()
-            .map_err(|kind| at_path("create", root, kind))?;
+        store.make()?;
         Ok(store)
+    }
+
+    /// Makes the folder, durably, where it is absent. That of a table gets the mode of the folder above it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self) -> Result<(), StoreError> {
+        self.root
+            .create(!self.read_only_files)
+            .map_err(|kind| at_path("create", self.path(), kind))
     }
 
     /// Makes new files read-only, as those of a vault are.
@@ -224,7 +232,11 @@ impl WriteStore for LocalStore {
     ) -> Result<Written, StoreError> {
         let (payload, read_only) = (payload.clone(), self.read_only_files);
         self.blocking("create", key, move |root, key| {
-            place::put_new(root, key, &payload, read_only)
+            let new = New {
+                read_only,
+                taken: None,
+            };
+            place::put_new(root, key, &payload, new)
         })
         .await
     }
@@ -246,6 +258,31 @@ impl WriteStore for LocalStore {
 
 #[async_trait]
 impl RestoreStore for LocalStore {
+    fn refuses(&self, key: &ObjectKey) -> Option<&'static str> {
+        root::refuses(&self.root.path, key)
+    }
+
+    fn can_nest(&self) -> bool {
+        false
+    }
+
+    fn keeps_times(&self) -> bool {
+        true
+    }
+
+    async fn put_back(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        taken: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let (payload, read_only) = (payload.clone(), self.read_only_files);
+        self.blocking("create", key, move |root, key| {
+            place::put_new(root, key, &payload, New { read_only, taken })
+        })
+        .await
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,

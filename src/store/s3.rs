@@ -290,6 +290,11 @@ impl WriteStore for S3Store {
 
 #[async_trait]
 impl RestoreStore for S3Store {
+    fn refuses(&self, key: &ObjectKey) -> Option<&'static str> {
+        (self.full(key).len() > 1024)
+            .then_some("a key on S3 has 1,024 bytes at most, its prefix included")
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,

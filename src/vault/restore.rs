@@ -20,6 +20,7 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::restore::fit::Nesting;
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge, permit,
     plan_entry,
@@ -39,6 +40,7 @@ mod carry;
 mod check;
 mod claim;
 mod content;
+mod fit;
 mod held;
 mod live;
 mod lost;
@@ -196,7 +198,7 @@ pub struct RestorePlan {
     pub permission: Permission,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
-    /// How many of them are commits: their file times will be new.
+    /// How many of them are commits whose file times will be new.
     pub missing_commits: u64,
     /// Wrong files to set aside and replace.
     pub wrong: PlannedWork,
@@ -517,7 +519,9 @@ impl Restorer {
             })
             .try_buffered(FILES_COMPARED);
         let mut settled = std::pin::pin!(settled);
+        let mut nesting = Nesting::default();
         while let Some((entry, found, state)) = settled.try_next().await? {
+            self.refuse_below_a_file(&entry, &mut nesting)?;
             self.add_step(request, plan, entry, &state, found.as_ref())?;
         }
         Ok(())
@@ -569,8 +573,12 @@ impl Restorer {
         };
         work.files += 1;
         work.bytes += entry.size;
-        if action == Action::Put && entry.kind == EntryKind::Commit {
-            plan.missing_commits += 1;
+        if action == Action::Put {
+            self.refuse_unless_it_fits(&entry)?;
+            let has_time = self.target.keeps_times() && entry.last_modified.is_some();
+            if entry.kind == EntryKind::Commit && !has_time {
+                plan.missing_commits += 1;
+            }
         }
         if action == Action::Keep {
             return Ok(());

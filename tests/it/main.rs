@@ -39,6 +39,7 @@ mod incremental;
 mod init;
 mod killed;
 mod limits;
+mod local_target;
 mod locks;
 mod look;
 mod lost;

@@ -75,7 +75,7 @@ impl Place {
     /// What the store says.
     pub(crate) fn make(&self) -> Result<(), Error> {
         if let Self::Folder(store) = self {
-            LocalStore::create(store.path())?;
+            store.make()?;
         }
         Ok(())
     }

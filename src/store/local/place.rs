@@ -8,7 +8,7 @@
 //! under an exclusive `flock` on the file itself, so that of several processes of this program one wins; a writer
 //! that does not ask for the lock can still slip in between the check and the rename.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -18,29 +18,46 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
+use super::mode;
 use super::root::{RESERVED, Root, sync_parent};
-use crate::ids::{Digest, ETag, ObjectKey};
+use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
 use crate::store::{Payload, PayloadData, StoreErrorKind, Written};
 
 /// How much is read or written at a time.
 pub(super) const CHUNK: usize = 1024 * 1024;
+
+/// What a new file is like, besides its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct New {
+    /// Whether nobody may write to it: that of a vault. Those of a table get the modes of their neighbours.
+    pub(super) read_only: bool,
+    /// When its bytes were first written, where it is to say so.
+    pub(super) taken: Option<Timestamp>,
+}
 
 /// Creates the object, whole or not at all.
 pub(super) fn put_new(
     root: &Root,
     key: &ObjectKey,
     payload: &Payload,
-    read_only: bool,
+    new: New,
 ) -> Result<Written, StoreErrorKind> {
-    let place = root.make_place(key)?;
+    let place = root.make_place(key, !new.read_only)?;
     // Spares writing the bytes of what will be refused; the decision falls when the name is taken.
     refuse_taken(root, &place)?;
     let file = write_beside(&place, payload)?;
-    if read_only {
+    if new.read_only {
         // What the umask takes away stays away: a vault must not be more open than its owner's other files.
         let mode = file.as_file().metadata()?.mode() & 0o444;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
+    } else if let Some(folder) = place.parent() {
+        mode::like_neighbours(file.as_file(), folder);
+    }
+    if let Some(taken) = new.taken {
+        // Set before the file has its name: a reader that finds a commit finds its time.
+        let times = FileTimes::new().set_modified(taken.into());
+        file.as_file().set_times(times)?;
     }
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);

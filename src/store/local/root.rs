@@ -16,11 +16,18 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
+use super::mode;
 use crate::ids::ObjectKey;
 use crate::store::StoreErrorKind;
 
 /// How the names begin that the store keeps to itself.
 pub(super) const RESERVED: &str = ".deltavault-";
+
+/// The longest name that Linux file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The longest path that the kernel takes, in bytes, and room for the name of a temporary file.
+const LONGEST_PATH: usize = 4095 - 64;
 
 /// How many folders are remembered as durable before the memory starts anew: a few megabytes at most.
 const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
@@ -60,14 +67,14 @@ impl Root {
     }
 
     /// Makes the root folder, and the folders above it, where they are absent.
-    pub(super) fn create(&self) -> Result<(), StoreErrorKind> {
+    pub(super) fn create(&self, like_above: bool) -> Result<(), StoreErrorKind> {
         let absent: Vec<&Path> = self
             .path
             .ancestors()
             .take_while(|folder| !folder.exists())
             .collect();
         for folder in absent.into_iter().rev() {
-            make_folder(folder)?;
+            make_folder(folder, like_above)?;
         }
         Ok(())
     }
@@ -97,7 +104,11 @@ impl Root {
 
     /// Makes the folders that `key` needs, each durable before anything is put into it, and returns the path at
     /// which the object has to appear.
-    pub(super) fn make_place(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
+    pub(super) fn make_place(
+        &self,
+        key: &ObjectKey,
+        like_above: bool,
+    ) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
         // A root that vanished (an unmounted disk) must not come back as an empty folder on the disk below.
         if !self.path.is_dir() {
@@ -108,15 +119,15 @@ impl Root {
         let (folders, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
         let mut folder = self.path.clone();
         for segment in folders.split('/').filter(|segment| !segment.is_empty()) {
-            folder = self.enter_or_make(&folder.join(segment))?;
+            folder = self.enter_or_make(&folder.join(segment), like_above)?;
         }
         Ok(folder.join(name))
     }
 
-    fn enter_or_make(&self, folder: &Path) -> Result<PathBuf, StoreErrorKind> {
+    fn enter_or_make(&self, folder: &Path, like_above: bool) -> Result<PathBuf, StoreErrorKind> {
         let found = match fs::symlink_metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(folder)?;
+                make_folder(folder, like_above)?;
                 self.remember(folder);
                 return Ok(folder.to_owned());
             }
@@ -160,23 +171,34 @@ pub(super) fn is_path(key: &str) -> bool {
 }
 
 fn check_key(key: &ObjectKey) -> Result<(), StoreErrorKind> {
+    odd(key).map_or(Ok(()), |reason| Err(StoreErrorKind::InvalidKey { reason }))
+}
+
+fn odd(key: &ObjectKey) -> Option<&'static str> {
     if key.has_odd_segment() {
-        return Err(StoreErrorKind::InvalidKey {
-            reason: "a path has no empty segment, no `.` and no `..`",
-        });
+        return Some("a path has no empty segment, no `.` and no `..`");
     }
-    if !is_path(key.as_str()) {
-        return Err(StoreErrorKind::InvalidKey {
-            reason: "names that begin with `.deltavault-` are reserved",
-        });
+    (!is_path(key.as_str())).then_some("names that begin with `.deltavault-` are reserved")
+}
+
+/// Why no file of that key can lie below `root`.
+pub(super) fn refuses(root: &Path, key: &ObjectKey) -> Option<&'static str> {
+    let mut segments = key.as_str().split('/');
+    let whole = root.as_os_str().len() + 1 + key.as_str().len();
+    if segments.any(|segment| segment.len() > LONGEST_NAME) {
+        Some("a name in a folder has 255 bytes at most")
+    } else if whole > LONGEST_PATH {
+        Some("a path has 4,095 bytes at most")
+    } else {
+        odd(key)
     }
-    Ok(())
 }
 
 /// Makes one folder and its name durable. Another process may have been quicker.
-fn make_folder(folder: &Path) -> Result<(), StoreErrorKind> {
+fn make_folder(folder: &Path, like_above: bool) -> Result<(), StoreErrorKind> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        Ok(()) if like_above => mode::like_above(folder),
         _ => {}
     }
     sync_parent(folder)

@@ -12,7 +12,7 @@ use super::lost::is_damage;
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
-use crate::ids::{ETag, Location, ObjectKey};
+use crate::ids::{ETag, Location, ObjectKey, Timestamp};
 use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
@@ -282,7 +282,7 @@ impl Restorer {
                 self.replace(store.as_ref(), &key, &payload, seen, folder)
                     .await?;
             }
-            None => match store.put_new(&key, &payload, None).await {
+            None => match store.put_back(&key, &payload, taken(entry)).await {
                 Ok(_) => {}
                 Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
                     // Somebody put it meanwhile, perhaps an earlier attempt of this very call: its bytes decide.
@@ -444,6 +444,13 @@ fn read_together<E>(
         }
         Some(Ok(together))
     })
+}
+
+/// The time that a commit gets back, where the store can: time travel by timestamp goes by it.
+fn taken(entry: &Entry) -> Option<Timestamp> {
+    entry
+        .last_modified
+        .filter(|_| entry.kind == EntryKind::Commit)
 }
 
 /// What a file holds in memory while it is put.

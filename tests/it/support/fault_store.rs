@@ -406,6 +406,29 @@ impl<S: WriteStore> WriteStore for FaultStore<S> {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<S: RestoreStore> RestoreStore for FaultStore<S> {
+    fn refuses(&self, key: &ObjectKey) -> Option<&'static str> {
+        self.inner.refuses(key)
+    }
+
+    fn can_nest(&self) -> bool {
+        self.inner.can_nest()
+    }
+
+    fn keeps_times(&self) -> bool {
+        self.inner.keeps_times()
+    }
+
+    async fn put_back(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        taken: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let fault = self.arrive("put_new", key.as_str()).await?;
+        let answer = self.inner.put_back(key, payload, taken).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,

@@ -1,0 +1,55 @@
+//! The wall of whoever restores: see the head of `store.rs`.
+
+use async_trait::async_trait;
+
+use super::{Payload, StoreError, WriteStore, Written};
+use crate::ids::{ETag, ObjectKey, Timestamp};
+
+/// Also replaces and removes objects of a live table, each only while it is still what the caller saw.
+#[async_trait]
+pub trait RestoreStore: WriteStore {
+    /// Why this store can hold no object of that key, if it cannot: asked before anything is put.
+    fn refuses(&self, _key: &ObjectKey) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether an object can lie below another one, `a/b` beside `a`. In a folder it cannot.
+    fn can_nest(&self) -> bool {
+        true
+    }
+
+    /// Whether [`RestoreStore::put_back`] gives objects the times that it is told. Object storage takes its own.
+    fn keeps_times(&self) -> bool {
+        false
+    }
+
+    /// As [`WriteStore::put_new`], for an object that was there before: `taken` is when its bytes were first written.
+    ///
+    /// # Errors
+    /// As [`WriteStore::put_new`].
+    async fn put_back(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        _taken: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        self.put_new(key, payload, None).await
+    }
+
+    /// Replaces an object whose tag is still `seen`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Changed`] when the tag is another one now or the object is gone; nothing was changed.
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        seen: &ETag,
+    ) -> Result<Written, StoreError>;
+
+    /// Removes an object whose tag is still `seen`.
+    ///
+    /// # Errors
+    /// As [`RestoreStore::replace`].
+    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError>;
+}

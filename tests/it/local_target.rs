@@ -1,0 +1,207 @@
+//! What comes back into a folder: modes like those of its neighbours, the times of its commits; and what a folder
+//! cannot hold is refused in the plan.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use deltavault::Error;
+use deltavault::error::ExitCode;
+use deltavault::plan::restore::Mode;
+use deltavault::store::local::LocalStore;
+use deltavault::store::memory::MemoryStore;
+use deltavault::vault::restore::RestorePlan;
+use serde_json::{Value, json};
+
+use super::support::scene::{Scene, assert_says};
+use super::support::table::Table;
+use super::support::world::{hours_later, init, restore, restore_request, restorer, take};
+
+async fn vault() -> Arc<MemoryStore> {
+    let vault = MemoryStore::without_locks("s3://vault");
+    vault.set_now(hours_later(0));
+    init(&vault).await;
+    Arc::new(vault)
+}
+
+async fn table(path: &Path) -> Table {
+    let store = LocalStore::create(path).unwrap();
+    let mut table = Table::create(Arc::new(store), "orders").await;
+    table.append(3, 100).await;
+    table.append(2, 100).await;
+    table
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn what_comes_back_has_the_modes_of_its_neighbours() {
+    // Of the folder that the table is in, of folders that come back in it, of files.
+    for (above, folders, files) in [
+        (0o2775, 0o2775, 0o664),
+        (0o750, 0o755, 0o644),
+        (0o2770, 0o2775, 0o664),
+        (0o1777, 0o755, 0o644),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = folder.path().join("lake");
+        fs::create_dir(&lake).unwrap();
+        let path = lake.join("orders");
+        let mut table = table(&path).await;
+        table.append(1, 100).await;
+        let vault = vault().await;
+        let done = take(vault.clone(), &path, 0).await.unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        set_mode(&lake, above);
+        restore(vault, &done, &path, Mode::InPlace).await.unwrap();
+        for name in ["", "_delta_log", "part=1"] {
+            assert_eq!(mode(&path.join(name)), folders, "{above:o} {name:?}");
+        }
+        for name in table.names("").await {
+            assert_eq!(mode(&path.join(&name)), files, "{above:o} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_vault_takes_no_modes_from_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault");
+    fs::create_dir(&path).unwrap();
+    set_mode(&path, 0o2775);
+    let store = LocalStore::open(&path).unwrap().with_read_only_files();
+    init(&store).await;
+    assert_eq!(mode(&path.join("vault.json")) & 0o222, 0);
+    let orders = folder.path().join("orders");
+    table(&orders).await;
+    take(Arc::new(store), &orders, 0).await.unwrap();
+    let made = mode(&path.join("tables"));
+    assert_eq!(made & 0o020, 0, "{made:o}");
+}
+
+#[tokio::test]
+async fn commits_get_their_times_back_and_other_files_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders");
+    let table = table(&path).await;
+    let commits = table.names("_delta_log/").await;
+    assert_eq!(commits.len(), 3);
+    let past = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    for (n, name) in (1..).zip(&commits) {
+        let file = fs::File::options()
+            .write(true)
+            .open(path.join(name))
+            .unwrap();
+        file.set_modified(past + n * Duration::from_hours(1))
+            .unwrap();
+    }
+    let vault = vault().await;
+    let done = take(vault.clone(), &path, 0).await.unwrap();
+    let to = folder.path().join("copy");
+    for (target, mode) in [(&path, Mode::InPlace), (&to, Mode::To)] {
+        fs::remove_dir_all(&path).ok();
+        let plan = plan(vault.clone(), &done, target, mode).await.unwrap();
+        assert_eq!(plan.missing_commits, 0, "no time is new");
+        restore(vault.clone(), &done, target, mode).await.unwrap();
+        for (n, name) in (1..).zip(&commits) {
+            let found = fs::metadata(target.join(name)).unwrap().modified().unwrap();
+            assert_eq!(found, past + n * Duration::from_hours(1), "{name}");
+        }
+        let data = table.live.keys().next().unwrap();
+        let data = fs::metadata(target.join(data)).unwrap().modified().unwrap();
+        assert!(data > past + Duration::from_hours(10));
+    }
+    let on_s3 = MemoryStore::new("s3://copy/orders");
+    let restorer = restorer(vault, Arc::new(on_s3)).await.unwrap();
+    let request = restore_request(&done, Mode::To, 1);
+    assert_eq!(restorer.plan(&request).await.unwrap().missing_commits, 3);
+}
+
+async fn plan(
+    vault: Arc<MemoryStore>,
+    done: &deltavault::vault::snapshot::SnapshotDone,
+    target: &Path,
+    mode: Mode,
+) -> Result<RestorePlan, Error> {
+    let store = LocalStore::open(target)?;
+    let restorer = restorer(vault, Arc::new(store)).await?;
+    restorer.plan(&restore_request(done, mode, 1)).await
+}
+
+fn add(path: &str) -> Value {
+    json!({"add": {"path": path, "partitionValues": {}, "size": 5, "modificationTime": 1_760_000_000_000_u64,
+        "dataChange": true}})
+}
+
+#[tokio::test]
+async fn names_that_a_folder_cannot_hold_are_refused_in_the_plan_and_nothing_is_made() {
+    let long = "x".repeat(256);
+    let longest = format!("{}.parquet", "x".repeat(247));
+    let umlauts = "ü".repeat(128);
+    let below_long = format!("p={long}/a.parquet");
+    let cases: [(&[&str], &str); 8] = [
+        (&[&long], "255 bytes"),
+        (&[&umlauts], "255 bytes"),
+        (&[&below_long], "255 bytes"),
+        (&["a", "a-b", "a/b"], "below another file, a"),
+        (
+            &["p=1/f", "p=1/f.x", "p=1/f/y/z"],
+            "below another file, p=1/f",
+        ),
+        (&[".deltavault-x"], "reserved"),
+        (&[&longest], ""),
+        (&["a", "ab", "a-/b"], ""),
+    ];
+    for (names, why) in cases {
+        let mut scene = Scene::set().await;
+        let adds: Vec<Value> = names.iter().map(|name| add(name)).collect();
+        for name in names {
+            scene.table.put(name, b"right".to_vec()).await;
+        }
+        scene.table.commit("WRITE", adds).await;
+        let done = scene.take(24).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        let store = Arc::new(LocalStore::open(&target).unwrap());
+        let restorer = scene.restorer(store).await;
+        let planned = restorer.plan(&restore_request(&done, Mode::To, 1)).await;
+        if why.is_empty() {
+            planned.unwrap();
+            continue;
+        }
+        let error = planned.unwrap_err();
+        let last = names.last().unwrap();
+        assert_says(&error, ExitCode::Failed, &["cannot hold", last, why]);
+        assert!(error.hint().unwrap().contains("s3://"));
+        assert!(!target.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_a_link_to_another_disk_gets_a_hint_that_helps() {
+    for name in ["part=1", "_delta_log"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders");
+        table(&path).await;
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(path.join(name), &elsewhere).unwrap();
+        symlink(&elsewhere, path.join(name)).unwrap();
+        let error = take(vault().await, &path, 0).await.unwrap_err();
+        assert_says(
+            &error,
+            ExitCode::Failed,
+            &["symbolic link", "out of the root"],
+        );
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("mount --bind"), "{hint}");
+        assert!(!hint.contains("S3"), "{hint}");
+    }
+}
