@@ -13,5 +13,6 @@ pub mod retention;
 pub mod snapshot;
 pub mod streams;
 pub mod suspect;
+pub mod unheld;
 pub mod verify;
 pub mod window;

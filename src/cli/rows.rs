@@ -7,7 +7,7 @@ use deltavault::iam::Policy;
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
 use serde::Serialize;
 
-pub(crate) use self::beside::Restoring;
+pub(crate) use self::beside::{NotHeld, Restoring};
 pub(crate) use self::prune::*;
 pub(crate) use self::restore::*;
 pub(crate) use self::wall::{ProvenRow, WallDone, WallRow};
@@ -239,6 +239,9 @@ pub(crate) struct SnapshotDone {
     pub(crate) source_faults: Option<u64>,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
+    /// What it does not hold: said once, no finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_held: Vec<NotHeld>,
 }
 
 /// A snapshot that is kept.

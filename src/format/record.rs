@@ -72,6 +72,9 @@ pub struct Record {
     pub principal: String,
     /// Until when the snapshot is promised to be kept.
     pub promise: Timestamp,
+    /// Those of the table's properties at V that say what a snapshot of it does not hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
     /// The table's protocol at V.
     pub protocol: ProtocolRecord,
     /// Features that a reader of this record must know.

@@ -110,6 +110,7 @@ pub(crate) fn record() -> Record {
         previous: None,
         principal: "backup@host".to_owned(),
         promise: "2026-01-31T00:00:00Z".parse().unwrap(),
+        properties: BTreeMap::new(),
         protocol: ProtocolRecord {
             reader: 1,
             writer: 2,
@@ -472,6 +473,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             previous,
             principal,
             promise,
+            properties: [(source.clone(), name.clone())].into(),
             protocol: ProtocolRecord {
                 reader,
                 reader_features,

@@ -20,6 +20,7 @@ use crate::ids::{Digest, Id128, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Ask, Chosen, Policy, Reason};
 use crate::plan::snapshot::{Outlook, plan_batches};
+use crate::plan::unheld::Unheld;
 use crate::progress::{NoProgress, PlannedWork, Progress};
 use crate::source::Source;
 use crate::spool::Scratch;
@@ -121,6 +122,8 @@ pub struct SnapshotDone {
     pub commitment: Commitment,
     /// Whether it names the same manifest as the one before.
     pub unchanged: bool,
+    /// What it does not hold, as far as that is not true of the one before.
+    pub newly_unheld: Vec<Unheld>,
 }
 
 /// What a snapshot would do.

@@ -373,6 +373,7 @@ impl World {
                     reason: Reason::NotScheduled,
                     commitment: Commitment::default(),
                     unchanged: false,
+                    newly_unheld: Vec::new(),
                 },
                 closure: table.closure().await,
                 ever: self.ever.clone(),

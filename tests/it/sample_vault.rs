@@ -357,6 +357,7 @@ impl SampleVault {
             trigger: Trigger::Scheduled,
             vault_file: Digest::of(&self.objects["vault.json"]),
             version: Version(version),
+            properties: BTreeMap::new(),
             whole_versions: Vec::new(),
         }
     }

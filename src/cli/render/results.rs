@@ -171,6 +171,9 @@ impl Output {
                 row.version
             ))?;
         }
+        for not_held in &row.not_held {
+            self.print(format_args!("  not held: {}", not_held.text))?;
+        }
         self.findings(&row.findings)
     }
 

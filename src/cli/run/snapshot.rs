@@ -24,7 +24,7 @@ use crate::cli::cache;
 use crate::cli::config::Config;
 use crate::cli::render::with_causes;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
-use crate::cli::rows::{CommitRow, SnapshotDone, SnapshotPlanned, WayRow};
+use crate::cli::rows::{CommitRow, NotHeld, SnapshotDone, SnapshotPlanned, WayRow};
 use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::who;
 
@@ -357,6 +357,7 @@ impl Taker {
             source_files,
             source_faults,
             findings,
+            not_held: done.newly_unheld.iter().map(NotHeld::from).collect(),
         })
     }
 

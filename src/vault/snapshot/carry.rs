@@ -25,6 +25,7 @@ use crate::ids::Version;
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
 use crate::plan::snapshot::{InDataOrder, Need, whole_versions};
+use crate::plan::unheld::noted_properties;
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
 use crate::source::Source;
@@ -88,6 +89,7 @@ impl Snapshotter {
         let touched = std::mem::replace(&mut closure.touched, Touched::all());
         let (protocol, metadata) = state.required(pinned.version)?;
         let delta_id = metadata.id.clone().unwrap_or_default();
+        let properties = noted_properties(&metadata.configuration);
         let mut journal = Journal::start(
             placer,
             self.journal,
@@ -152,6 +154,7 @@ impl Snapshotter {
             whole_versions,
             findings,
             disagreements,
+            properties,
         };
         self.check_lock(&terms, &facts.manifest).await?;
         let terms = terms.clone();

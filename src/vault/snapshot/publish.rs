@@ -12,6 +12,7 @@ use crate::format::{Change, Manifest, Record, VaultKey, layout};
 use crate::ids::{Digest, Location, SnapshotId};
 use crate::plan::price::Commitment;
 use crate::plan::retention::Slice;
+use crate::plan::unheld::newly_unheld;
 use crate::source::Source;
 use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, read_all};
 use crate::vault::LedgerView;
@@ -100,6 +101,7 @@ impl Snapshotter {
             record.seq = view.head.next_free;
             record.previous = head.map(Link::as_previous);
             count_since(&mut record, head.and_then(Link::record));
+            let newly_unheld = newly_unheld(&record, head.and_then(Link::record));
             let body = record.encode()?;
             let id = SnapshotId(Digest::of(&body));
             if self.put_record(request, &terms, record.seq, body).await? {
@@ -109,6 +111,7 @@ impl Snapshotter {
                     record,
                     commitment: Commitment::default(),
                     unchanged: false,
+                    newly_unheld,
                 });
             }
             view = self.vault.head(&request.key, &request.distrust).await?;

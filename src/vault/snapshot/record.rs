@@ -21,6 +21,7 @@ pub(super) struct Facts {
     pub(super) whole_versions: Vec<(Version, Version)>,
     pub(super) findings: Vec<String>,
     pub(super) disagreements: Vec<Disagreement>,
+    pub(super) properties: BTreeMap<String, String>,
 }
 
 impl Snapshotter {
@@ -68,6 +69,7 @@ impl Snapshotter {
             previous: None,
             principal: request.principal.clone(),
             promise: terms.chosen.promise,
+            properties: facts.properties,
             protocol: ProtocolRecord::of(protocol),
             requires: Vec::new(),
             run: request.run,

@@ -4,7 +4,7 @@
 //! Where a base is continued, only its files that the new commits touch take part: what a night costs follows what
 //! changed, not the table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
@@ -209,7 +209,7 @@ fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
         id: Some(record.table.delta_id.clone()),
         name: None,
         partition_columns: Vec::new(),
-        configuration: BTreeMap::new(),
+        configuration: record.properties.clone(),
     };
     replay.start(record.version, Action::Metadata(metadata))
 }

@@ -368,6 +368,7 @@ impl<S: WriteStore> TableBuilder<S> {
             trigger: Trigger::Manual,
             vault_file: self.vault_file,
             version,
+            properties: BTreeMap::new(),
             whole_versions: Vec::new(),
         }
     }

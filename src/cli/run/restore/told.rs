@@ -404,7 +404,7 @@ mod tests {
 
     use super::*;
 
-    const RECORD: &[u8] = include_bytes!(
+    pub(super) const RECORD: &[u8] = include_bytes!(
         "../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
     );
 

@@ -1,9 +1,10 @@
 //! What can be done, as whole commands and statements, and what is left to do when it is done.
 
-use deltavault::format::Scope;
+use deltavault::format::{Record, Scope};
 use deltavault::ids::{Location, Timestamp, Version};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::suspect::is_removal;
+use deltavault::plan::unheld::{Unheld, is_catalog_managed, unheld};
 use deltavault::plan::window::Window;
 use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::{Checked, LogWanted};
@@ -187,6 +188,9 @@ impl Case<'_> {
     /// Statements to run when it is done.
     pub(crate) fn statements(&self) -> Vec<Statement> {
         match self.found.situation {
+            Situation::NoLog | Situation::EmptyTarget if is_catalog_managed(self.record) => {
+                Vec::new()
+            }
             Situation::NoLog => self.lake().create(&self.catalog_name()),
             Situation::EmptyTarget => {
                 let name = self.catalog_name().of_copy(self.version);
@@ -222,10 +226,14 @@ impl Case<'_> {
             Situation::NoLog | Situation::EmptyTarget
         );
         if whole_table {
-            notes.push(line(
-                "NOT RESTORED",
-                "catalog entry, grants, stream checkpoints".to_owned(),
-            ));
+            let mut lost = "catalog entry, grants, stream checkpoints".to_owned();
+            for unheld in unheld(self.record) {
+                // What the scope leaves out has a line of its own.
+                if !matches!(unheld, Unheld::OlderVersions | Unheld::ChangeFeed) {
+                    lost = format!("{lost}, {}", unheld.what());
+                }
+            }
+            notes.push(line("NOT RESTORED", lost));
             notes.extend(self.told_scope());
             notes.extend(self.told_streams());
         }
@@ -234,6 +242,10 @@ impl Case<'_> {
             .iter()
             .map(|statement| line("", told_statement(statement)))
             .collect();
+        if whole_table {
+            let registration = registration(self.record, &self.place(self.target));
+            next.extend(registration.map(|what| line("", what)));
+        }
         if let Some(first) = next.first_mut() {
             first.label = "NEXT";
         }
@@ -359,6 +371,16 @@ impl Case<'_> {
     }
 }
 
+/// What is left to do for a table whose commits its catalog decides about.
+fn registration(record: &Record, place: &str) -> Option<String> {
+    is_catalog_managed(record).then(|| {
+        format!(
+            "register {place} with its catalog: no engine takes a catalog-managed table by its path alone. Commits that \
+             were only staged are not held"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -366,7 +388,7 @@ mod tests {
     use deltavault::plan::restore::{LiveVersion, Permission};
 
     use super::super::Found;
-    use super::super::tests::{all_of, newer, told};
+    use super::super::tests::{RECORD, all_of, newer, told};
     use super::*;
 
     /// v13 deleted rows, v14 and v15 are good appends.
@@ -435,6 +457,17 @@ mod tests {
         partition.deleted_partitions = Some((Version(13), vec![r05]));
         let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
         all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
+    }
+
+    #[test]
+    fn a_catalog_managed_table_is_registered_and_no_other() {
+        let mut record = Record::decode(RECORD).unwrap();
+        assert_eq!(registration(&record, "s3://lake/t"), None);
+        for feature in ["catalogManaged", "catalogOwned-preview"] {
+            record.protocol.reader_features = vec![feature.to_owned()];
+            let said = registration(&record, "s3://lake/t").unwrap();
+            all_of(&said, &["register s3://lake/t with its catalog", "staged"]);
+        }
     }
 
     #[test]
