@@ -274,9 +274,16 @@ impl RestoreStore for LocalStore {
         &self,
         key: &ObjectKey,
         payload: &Payload,
+        seen: Option<&ETag>,
         taken: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
         let (payload, read_only) = (payload.clone(), self.read_only_files);
+        if let Some(seen) = seen.cloned() {
+            let replaced = self.blocking("replace", key, move |root, key| {
+                place::replace(root, key, &payload, &seen, taken)
+            });
+            return replaced.await;
+        }
         self.blocking("create", key, move |root, key| {
             place::put_new(root, key, &payload, New { read_only, taken })
         })
@@ -291,7 +298,7 @@ impl RestoreStore for LocalStore {
     ) -> Result<Written, StoreError> {
         let (payload, seen) = (payload.clone(), seen.clone());
         self.blocking("replace", key, move |root, key| {
-            place::replace(root, key, &payload, &seen)
+            place::replace(root, key, &payload, &seen, None)
         })
         .await
     }

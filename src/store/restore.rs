@@ -23,17 +23,22 @@ pub trait RestoreStore: WriteStore {
         false
     }
 
-    /// As [`WriteStore::put_new`], for an object that was there before: `taken` is when its bytes were first written.
+    /// Puts an object that was there before: as [`WriteStore::put_new`], or as [`RestoreStore::replace`] where another
+    /// one of the tag `seen` is in its place. `taken` is when its bytes were first written.
     ///
     /// # Errors
-    /// As [`WriteStore::put_new`].
+    /// As the one or the other.
     async fn put_back(
         &self,
         key: &ObjectKey,
         payload: &Payload,
+        seen: Option<&ETag>,
         _taken: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        self.put_new(key, payload, None).await
+        match seen {
+            Some(seen) => self.replace(key, payload, seen).await,
+            None => self.put_new(key, payload, None).await,
+        }
     }
 
     /// Replaces an object whose tag is still `seen`.

@@ -198,10 +198,10 @@ pub struct RestorePlan {
     pub permission: Permission,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
-    /// How many of them are commits whose file times will be new.
-    pub missing_commits: u64,
     /// Wrong files to set aside and replace.
     pub wrong: PlannedWork,
+    /// How many of both are commits whose file times will be new.
+    pub new_times: u64,
     /// Files of the snapshot that are right as they are.
     pub kept: PlannedWork,
     /// Log files with other bytes that are left as they are, first ones named.
@@ -277,8 +277,8 @@ impl Restorer {
             permission: permit(&situation, request.mode),
             situation,
             missing: PlannedWork::default(),
-            missing_commits: 0,
             wrong: PlannedWork::default(),
+            new_times: 0,
             kept: PlannedWork::default(),
             left: Vec::new(),
             outside_missing: Vec::new(),
@@ -573,15 +573,15 @@ impl Restorer {
         };
         work.files += 1;
         work.bytes += entry.size;
-        if action == Action::Put {
-            self.refuse_unless_it_fits(&entry)?;
-            let has_time = self.target.keeps_times() && entry.last_modified.is_some();
-            if entry.kind == EntryKind::Commit && !has_time {
-                plan.missing_commits += 1;
-            }
-        }
         if action == Action::Keep {
             return Ok(());
+        }
+        if action == Action::Put {
+            self.refuse_unless_it_fits(&entry)?;
+        }
+        let keeps_time = self.target.keeps_times() && entry.last_modified.is_some();
+        if entry.kind == EntryKind::Commit && !keeps_time {
+            plan.new_times += 1;
         }
         if outside && !request.outside {
             plan.outside_missing.push(entry.file.to_string());

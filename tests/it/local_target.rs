@@ -107,9 +107,9 @@ async fn commits_get_their_times_back_and_other_files_do_not() {
     let done = take(vault.clone(), &path, 0).await.unwrap();
     let to = folder.path().join("copy");
     for (target, mode) in [(&path, Mode::InPlace), (&to, Mode::To)] {
-        fs::remove_dir_all(&path).ok();
+        fs::remove_dir_all(target).ok();
         let plan = plan(vault.clone(), &done, target, mode).await.unwrap();
-        assert_eq!(plan.missing_commits, 0, "no time is new");
+        assert_eq!(plan.new_times, 0, "no time is new");
         restore(vault.clone(), &done, target, mode).await.unwrap();
         for (n, name) in (1..).zip(&commits) {
             let found = fs::metadata(target.join(name)).unwrap().modified().unwrap();
@@ -119,10 +119,22 @@ async fn commits_get_their_times_back_and_other_files_do_not() {
         let data = fs::metadata(target.join(data)).unwrap().modified().unwrap();
         assert!(data > past + Duration::from_hours(10));
     }
+    // One that nobody can read is replaced by one of the right time.
+    let broken = path.join(&commits[1]);
+    fs::write(&broken, b"").unwrap();
+    let plan = plan(vault.clone(), &done, &path, Mode::InPlace)
+        .await
+        .unwrap();
+    assert_eq!((plan.wrong.files, plan.new_times), (1, 0));
+    restore(vault.clone(), &done, &path, Mode::InPlace)
+        .await
+        .unwrap();
+    let found = fs::metadata(&broken).unwrap().modified().unwrap();
+    assert_eq!(found, past + 2 * Duration::from_hours(1));
     let on_s3 = MemoryStore::new("s3://copy/orders");
     let restorer = restorer(vault, Arc::new(on_s3)).await.unwrap();
     let request = restore_request(&done, Mode::To, 1);
-    assert_eq!(restorer.plan(&request).await.unwrap().missing_commits, 3);
+    assert_eq!(restorer.plan(&request).await.unwrap().new_times, 3);
 }
 
 async fn plan(

@@ -115,6 +115,7 @@ async fn a_commit_that_nobody_can_read_is_put_back_wherever_it_stands_in_the_log
             let plan = mends(&scene, &in_place(&done), &whole, &[(&name, &wrong)]).await;
             assert_eq!(plan.situation, Situation::NothingAbove, "{what}");
             assert_eq!((plan.wrong.files, plan.left.len()), (1, 0), "{what}");
+            assert_eq!(plan.new_times, 1, "{what}");
         }
     }
 }

@@ -54,11 +54,7 @@ pub(super) fn put_new(
     } else if let Some(folder) = place.parent() {
         mode::like_neighbours(file.as_file(), folder);
     }
-    if let Some(taken) = new.taken {
-        // Set before the file has its name: a reader that finds a commit finds its time.
-        let times = FileTimes::new().set_modified(taken.into());
-        file.as_file().set_times(times)?;
-    }
+    set_time(file.as_file(), new.taken)?;
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
     match take_name(file.into_temp_path(), &place) {
@@ -78,12 +74,21 @@ pub(super) fn put_new(
     }
 }
 
+/// Gives a file its time before it has its name: a reader that finds a commit finds its time.
+fn set_time(file: &File, taken: Option<Timestamp>) -> io::Result<()> {
+    match taken {
+        Some(taken) => file.set_times(FileTimes::new().set_modified(taken.into())),
+        None => Ok(()),
+    }
+}
+
 /// Replaces the object whose tag is still `seen`; the new file gets the permissions of the old one.
 pub(super) fn replace(
     root: &Root,
     key: &ObjectKey,
     payload: &Payload,
     seen: &ETag,
+    taken: Option<Timestamp>,
 ) -> Result<Written, StoreErrorKind> {
     let place = root.real(key).map_err(gone_is_changed)?;
     let old = unchanged(&place, seen)?;
@@ -91,6 +96,7 @@ pub(super) fn replace(
     let mode = old.permissions().mode() & 0o7777;
     file.as_file()
         .set_permissions(Permissions::from_mode(mode))?;
+    set_time(file.as_file(), taken)?;
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
 

@@ -279,10 +279,11 @@ impl Restorer {
         let (store, key) = self.place_of(&entry.file)?;
         match &step.replaces {
             Some(seen) => {
-                self.replace(store.as_ref(), &key, &payload, seen, folder)
+                let taken = taken(entry);
+                self.replace(store.as_ref(), (&key, seen), &payload, taken, folder)
                     .await?;
             }
-            None => match store.put_back(&key, &payload, taken(entry)).await {
+            None => match store.put_back(&key, &payload, None, taken(entry)).await {
                 Ok(_) => {}
                 Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
                     // Somebody put it meanwhile, perhaps an earlier attempt of this very call: its bytes decide.
@@ -308,9 +309,9 @@ impl Restorer {
     async fn replace(
         &self,
         store: &dyn RestoreStore,
-        key: &ObjectKey,
+        (key, seen): (&ObjectKey, &ETag),
         payload: &Payload,
-        seen: &ETag,
+        taken: Option<Timestamp>,
         folder: &Path,
     ) -> Result<(), Error> {
         let wrong = self
@@ -321,7 +322,7 @@ impl Restorer {
             return Ok(());
         }
         self.set_aside(key, &wrong.payload, folder).await?;
-        store.replace(key, payload, seen).await?;
+        store.put_back(key, payload, Some(seen), taken).await?;
         Ok(())
     }
 

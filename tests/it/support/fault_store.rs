@@ -422,10 +422,12 @@ impl<S: RestoreStore> RestoreStore for FaultStore<S> {
         &self,
         key: &ObjectKey,
         payload: &Payload,
+        seen: Option<&ETag>,
         taken: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        let fault = self.arrive("put_new", key.as_str()).await?;
-        let answer = self.inner.put_back(key, payload, taken).await;
+        let method = seen.map_or("put_new", |_| "replace");
+        let fault = self.arrive(method, key.as_str()).await?;
+        let answer = self.inner.put_back(key, payload, seen, taken).await;
         self.answer(fault, key.as_str(), answer)
     }
 

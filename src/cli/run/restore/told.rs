@@ -39,8 +39,8 @@ pub(super) struct Found {
     pub(super) permission: Permission,
     /// What is missing or wrong.
     pub(super) to_put: PlannedWork,
-    /// Commits among them.
-    pub(super) commits: u64,
+    /// Commits among them whose file times will be new.
+    pub(super) new_times: u64,
     pub(super) wrong: u64,
     pub(super) kept: PlannedWork,
     pub(super) left: Vec<String>,
@@ -136,7 +136,7 @@ impl Found {
                 files: plan.missing.files + plan.wrong.files,
                 bytes: plan.missing.bytes + plan.wrong.bytes,
             },
-            commits: plan.missing_commits,
+            new_times: plan.new_times,
             wrong: plan.wrong.files,
             kept: plan.kept,
             left: plan.left.clone(),
@@ -420,7 +420,7 @@ mod tests {
             situation,
             permission,
             to_put: work(missing),
-            commits: 0,
+            new_times: 0,
             wrong: 0,
             kept: work(40 - missing),
             left: Vec::new(),

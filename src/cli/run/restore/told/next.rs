@@ -213,7 +213,7 @@ impl Case<'_> {
         let mut notes = self.told_check(checked, lost);
         notes.extend(self.told_out());
         notes.extend(self.told_left());
-        if self.found.commits > 0 && !self.has_in_commit_timestamps() {
+        if self.found.new_times > 0 && !self.has_in_commit_timestamps() {
             notes.push(line(
                 "WARNING",
                 "time travel by timestamp is wrong for the restored versions: their commits have new file \
