@@ -2,7 +2,7 @@
 //! reading of the log. What it opens is proven by somebody else; what it refuses may still be a good table, because
 //! it does not know every feature.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -258,12 +258,19 @@ async fn list_files(
     let files = if is_counted(about) {
         let files = table.get_active_add_actions_by_partitions(&[]);
         let shown = files.map_ok(|file| {
-            let deleted = file.deletion_vector_descriptor();
-            let deleted = deleted.and_then(|vector| u64::try_from(vector.cardinality).ok());
             let rows = file.num_records().and_then(|rows| u64::try_from(rows).ok());
+            // It panics on the descriptor of a vector that is none, which readers of the table never ask for.
+            let vector = catch_unwind(AssertUnwindSafe(|| file.deletion_vector_descriptor()));
+            let deleted = match vector {
+                Ok(Some(vector)) => u64::try_from(vector.cardinality).ok(),
+                Ok(None) => Some(0),
+                Err(_) => None,
+            };
             Shown {
                 path: file.path().into_owned(),
-                rows: rows.map(|rows| rows.saturating_sub(deleted.unwrap_or_default())),
+                rows: rows
+                    .zip(deleted)
+                    .map(|(rows, deleted)| rows.saturating_sub(deleted)),
             }
         });
         Some(shown.try_collect().await.map_err(refused)?)
