@@ -43,6 +43,7 @@ mod prove;
 mod publish;
 mod record;
 mod replayed;
+mod sidecars;
 mod streams;
 mod terms;
 mod ways;

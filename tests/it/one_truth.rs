@@ -2,13 +2,18 @@
 //! what is odd about the live log is a finding.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use deltavault::ExitCode;
 use deltavault::format::{EntryKind, Record};
+use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
 use serde_json::{Value, json};
 
+use super::support::parquet::parquet;
 use super::support::scene::{Files, Scene};
 use super::support::table::{CheckpointForm, files_of};
+use super::support::verified::{NO_BYTES, verify};
 
 type Live = BTreeMap<String, Value>;
 
@@ -396,6 +401,86 @@ async fn a_checkpoint_that_cannot_be_decoded_is_held_marked_and_reported_each_ni
             finding(&next.record, says);
             assert_has(&scene.contents(&next).await.unwrap(), &scene.table.live);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_no_more_what_the_base_holds_is_read_again() {
+    // What became of it, whether a commit came since, and what the finding says.
+    for (what, commits, says) in [
+        ("other files", false, "a writer overwrote it"),
+        ("other files", true, "a writer overwrote it"),
+        ("torn", false, "checkpoint 3"),
+        ("torn", true, "checkpoint 3"),
+        ("gone", false, "checkpoint 3"),
+        ("gone", true, "checkpoint 3"),
+    ] {
+        let mut scene = Scene::set().await;
+        scene.table.append(3, 100).await;
+        scene.table.checkpoint_as(CheckpointForm::Sidecars(2)).await;
+        scene.take(24).await.unwrap();
+        let sidecar = scene.table.names("_delta_log/_sidecars/").await.remove(0);
+        let good = scene.table.read(&sidecar).await;
+        let other = "part=9/only-the-sidecar-names-it.parquet";
+        match what {
+            "gone" => scene.table.remove(&sidecar).await,
+            "torn" => {
+                let half = good[..good.len() / 2].to_vec();
+                scene.table.overwrite(&sidecar, half).await;
+            }
+            _ => {
+                scene.table.put(other, b"g3".to_vec()).await;
+                let add = json!({"add": {"path": other, "size": 2, "partitionValues": {},
+                    "modificationTime": 1, "dataChange": true}});
+                scene.table.overwrite(&sidecar, parquet(&[add])).await;
+            }
+        }
+        for hours in [48, 72] {
+            if commits {
+                scene.table.append(1, 50).await;
+            }
+            let done = scene.take(hours).await.unwrap();
+            if hours == 48 {
+                finding(&done.record, says);
+            }
+            assert!(!done.record.findings.is_empty(), "{what} {commits} {hours}");
+            let files = scene.contents(&done).await.unwrap();
+            assert_has(&files, &scene.table.live);
+            assert_eq!(files.contains_key(other), what == "other files");
+            let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+            let verified = verify(&vault, NO_BYTES).await;
+            assert_ne!(verified.code(), ExitCode::Damage, "{what}: {verified:#?}");
+        }
+        // With the bytes that were there all is well again, also for the whole log.
+        if what == "gone" {
+            scene.table.put(&sidecar, good).await;
+        } else {
+            scene.table.overwrite(&sidecar, good).await;
+        }
+        scene.take(96).await.unwrap();
+        scene.table.append(1, 50).await;
+        let done = scene.take(120).await.unwrap();
+        assert_eq!(done.record.findings, [] as [&str; 0], "{what} {commits}");
+        scene.is_exact(&done).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_removed_is_no_hole_where_the_commits_are_there() {
+    for commits in [0, 1] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 100).await;
+        scene.table.checkpoint().await;
+        scene.take(24).await.unwrap();
+        let checkpoint = checkpoint_key(&scene).await;
+        scene.table.remove(&checkpoint).await;
+        scene.table.remove("_delta_log/_last_checkpoint").await;
+        for _ in 0..commits {
+            scene.table.append(1, 30).await;
+        }
+        let done = scene.take(48).await.unwrap();
+        assert_eq!(done.record.findings, [] as [&str; 0], "{commits}");
+        assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
     }
 }
 

@@ -27,6 +27,8 @@ use crate::spool::IN_MEMORY_LIMIT;
 pub(super) struct Inherited {
     /// The checkpoint files that the base holds.
     checkpoints: HashMap<ObjectKey, Entry>,
+    /// The sidecars that the base holds.
+    sidecars: HashMap<ObjectKey, Entry>,
     /// Files of checkpoints, sidecars too, that could not be decoded.
     unreadable: HashMap<ObjectKey, Entry>,
     /// The commits at or below the base that have other bytes than it holds, ascending.
@@ -37,6 +39,23 @@ impl Inherited {
     /// The checkpoint files that the base holds.
     pub(super) fn checkpoints(&self) -> &HashMap<ObjectKey, Entry> {
         &self.checkpoints
+    }
+
+    /// The base's entry of a sidecar, whatever is listed under its name.
+    pub(super) fn sidecar(&self, key: &ObjectKey) -> Option<&Entry> {
+        self.sidecars.get(key)
+    }
+
+    /// Whether the base holds sidecars.
+    pub(super) fn has_sidecars(&self) -> bool {
+        !self.sidecars.is_empty()
+    }
+
+    /// Takes a checkpoint for one that enters now.
+    pub(super) fn forget(&mut self, checkpoint: &CheckpointFiles) {
+        for file in &checkpoint.files {
+            self.checkpoints.remove(&file.key);
+        }
     }
 
     /// Takes every checkpoint for one that enters now.
@@ -73,7 +92,8 @@ impl Inherited {
     }
 }
 
-fn is_same(entry: &Entry, file: &LogFile) -> bool {
+/// Whether a listed file is the one that was taken, as far as the listing tells.
+pub(super) fn is_same(entry: &Entry, file: &LogFile) -> bool {
     entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size
 }
 
@@ -95,12 +115,23 @@ pub(super) async fn examine(
         if entry.unreadable {
             inherited.unreadable.insert(key.clone(), entry.clone());
         }
-        if entry.kind == EntryKind::Checkpoint {
-            inherited.checkpoints.insert(key.clone(), entry);
-            continue;
-        }
-        if entry.kind != EntryKind::Commit {
-            continue;
+        match entry.kind {
+            EntryKind::Commit => {}
+            EntryKind::Checkpoint => {
+                inherited.checkpoints.insert(key.clone(), entry);
+                continue;
+            }
+            EntryKind::Sidecar => {
+                inherited.sidecars.insert(key.clone(), entry);
+                continue;
+            }
+            EntryKind::ChangeData
+            | EntryKind::Checksum
+            | EntryKind::Compaction
+            | EntryKind::Data
+            | EntryKind::DeletionVector
+            | EntryKind::LastCheckpoint
+            | EntryKind::Other => continue,
         }
         let version = log_order(&entry).version();
         let listed = version.and_then(|version| Some((version, listing.commit(version)?)));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
 use super::inherit::{self, Inherited};
-use super::{Avoid, Failure, SnapshotRequest};
+use super::{Avoid, Failure, SnapshotRequest, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogError, LogFile, LogFileKind};
 use crate::error::Error;
@@ -203,14 +203,31 @@ async fn inspect_base(
             .checkpoints()
             .iter()
             .any(|found| late(&found));
+    let strayed = sidecars::strayed(
+        vault,
+        source,
+        (&pinned.listing, pinned.version),
+        &inherited,
+        folder,
+    )
+    .await?;
+    pinned.ended |= !strayed.is_empty();
     pinned.inherited = inherited;
-    if pinned.ended && !pinned.whole {
+    // What is missing from a part of the log may stand in the rest of it.
+    let has_gap = pinned.listing.candidates(pinned.version).is_err();
+    if (pinned.ended || has_gap) && !pinned.whole {
         pinned.listing = LogListing::new(source.list_log(None).await?);
         pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
         pinned.whole = true;
         pinned.inherited =
             inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
     }
+    for strayed in &strayed {
+        pinned.inherited.forget(&strayed.checkpoint);
+    }
+    let id = base.past.id.short();
+    let findings = strayed.iter().filter_map(|it| it.finding(&id));
+    pinned.findings.extend(findings.take(FINDINGS_MAX));
     if !base.reuse {
         // All of the log is held again, so all of it enters.
         pinned.inherited.forget_checkpoints();
