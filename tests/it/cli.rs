@@ -205,6 +205,18 @@ fn a_table_that_was_reached_through_a_link_is_the_same_table() {
 }
 
 #[test]
+fn a_table_under_several_spellings_is_taken_once() {
+    let folder = small_lake();
+    let path = folder.path();
+    std::os::unix::fs::symlink("lake", path.join("link")).unwrap();
+    let words = "snapshot lake/orders lake/orders/ lake/../lake/orders link/orders --json";
+    let (code, rows, _) = deltavault(path, &words.split(' ').collect::<Vec<_>>());
+    assert_eq!(code, Some(0), "{rows:?}");
+    let taken = rows.iter().filter(|row| row["message_type"] == "snapshot");
+    assert_eq!(taken.count(), 1, "{rows:?}");
+}
+
+#[test]
 fn a_vault_inside_its_table_is_refused() {
     let folder = small_lake();
     let inside = folder.path().join("lake/orders/_vault");

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use deltavault::ExitCode;
 use deltavault::format::{EntryKind, Record};
+use deltavault::plan::restore::Mode;
+use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ use super::support::parquet::parquet;
 use super::support::scene::{Files, Scene};
 use super::support::table::{CheckpointForm, files_of};
 use super::support::verified::{NO_BYTES, verify};
+use super::support::world::restore_request;
 
 type Live = BTreeMap<String, Value>;
 
@@ -316,6 +319,28 @@ async fn a_checkpoint_of_another_table_or_protocol_is_a_finding() {
     );
     finding(&done.record, "another protocol or table id");
     assert_eq!(done.record.table.delta_id, "orders");
+}
+
+#[tokio::test]
+async fn a_checkpoint_without_protocol_or_metadata_is_a_finding_and_left_out() {
+    for kept in [0..1, 1..2, 0..0] {
+        let scene = Scene::set().await;
+        let mut lines = scene.table.head().drain(kept.clone()).collect::<Vec<_>>();
+        lines.extend(scene.table.live.values().map(|add| json!({ "add": add })));
+        let version = scene.table.version();
+        let name = format!("_delta_log/{version:020}.checkpoint.parquet");
+        scene.table.put(&name, parquet(&lines)).await;
+        let done = scene.take(24).await.unwrap();
+        finding(&done.record, "or none");
+        assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+        let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+        let verified = verify(&vault, NO_BYTES).await;
+        assert_ne!(verified.code(), ExitCode::Damage, "{kept:?} {verified:#?}");
+        let copy = Arc::new(MemoryStore::new("s3://copy/orders"));
+        let request = restore_request(&done, Mode::To, 48);
+        let plan = scene.restorer(copy).await.plan(&request).await.unwrap();
+        assert_eq!(plan.left_out.len(), 1, "{kept:?} {plan:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `snapshot`: takes tables side by side. What becomes of each is told when it is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,11 +69,24 @@ pub(super) struct Run {
     pub(super) accept_tip: Option<Version>,
 }
 
+/// Where a table is, with the links and dots of its path resolved; what cannot be resolved is refused in its turn.
+fn real_place(table: &TableName) -> String {
+    match table_uri(&table.uri) {
+        Ok(uri) => uri.to_string(),
+        Err(_) => table.uri.clone(),
+    }
+}
+
 /// Takes the snapshots, or says what they would be.
 pub(super) async fn snapshot(
-    request: SnapshotRequest,
+    mut request: SnapshotRequest,
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
+    // One place under two spellings would make the run race with itself.
+    let mut places = HashSet::new();
+    request
+        .tables
+        .retain(|take| places.insert(real_place(&take.table)));
     let open = context.open_vault().await?;
     remind_of_locks(&open, context.progress.as_ref());
     check_clock(&open, context.clock)?;

@@ -273,6 +273,20 @@ pub struct WayEnd {
 }
 
 impl WayEnd {
+    /// Whether the record says that the way's checkpoint differs in its state: one without protocol or metadata, which
+    /// was found so, is no damage of the snapshot.
+    fn is_declared(&self, record: &Record, error: &LogError) -> bool {
+        let lacks_state = matches!(
+            error,
+            LogError::NoProtocol { .. } | LogError::NoMetadata { .. }
+        );
+        lacks_state
+            && self.checkpoint.as_ref().is_some_and(|(version, file)| {
+                let mut found = record.disagreements.iter();
+                found.any(|it| it.state && it.checkpoint == *version && it.file == *file)
+            })
+    }
+
     fn name(&self) -> String {
         match &self.checkpoint {
             Some((version, file)) => format!("checkpoint {version} ({file})"),
@@ -296,7 +310,9 @@ pub fn completeness_problems(
     let mut problems = Vec::new();
     let mut damage = |what: String| problems.push(Problem::damage(what));
     for way in ways {
-        if let Err(error) = &way.end {
+        if let Err(error) = &way.end
+            && !way.is_declared(record, error)
+        {
             damage(format!("{} cannot be replayed: {error}", way.name()));
         }
     }

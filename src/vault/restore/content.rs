@@ -14,7 +14,7 @@ use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{LogError, is_json};
 use crate::error::Error;
 use crate::format::Entry;
-use crate::ids::{Digest, ObjectKey};
+use crate::ids::{Digest, ObjectKey, Version};
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
@@ -188,18 +188,24 @@ impl<'a> LogReader<'a> {
                 whole(key, body)?;
             }
         }
-        digest_of(self.replay(way)?)
+        digest_of(self.replay(way)?, Some(way.version))
     }
 
     /// What a checkpoint says of its version.
     pub(super) async fn checkpoint(&mut self, found: &CheckpointFiles) -> Result<Content, Error> {
-        self.way(&Segment {
+        let way = Segment {
             version: found.version,
             checkpoint: Some(found.clone()),
             commits: Vec::new(),
             tip: None,
+        };
+        Ok(match self.way(&way).await? {
+            // Not every trouble of a way names a file.
+            Content::Unreadable(why) if !why.contains("checkpoint") => {
+                Content::Unreadable(format!("checkpoint {}: {why}", found.version))
+            }
+            said => said,
         })
-        .await
     }
 
     /// The sidecars that a checkpoint names; none where it cannot be read.
@@ -235,11 +241,11 @@ impl<'a> LogReader<'a> {
         let read = || -> Result<Digest, LogError> {
             whole(key, &body)?;
             let mut replay = Replay::new(self.scratch.path())?;
-            let version = crate::ids::Version(0);
+            let version = Version(0);
             let sink = &mut |action| replay.commit(version, action);
             // A sidecar without files, or a commit of removes alone, is none the worse for it.
             let _whatever = read_actions(key, &body, &self.root, sink)?;
-            digest_of(replay)
+            digest_of(replay, None)
         };
         match read() {
             Ok(digest) => Ok(Content::Says(digest)),
@@ -273,9 +279,13 @@ pub(super) fn is_cut_off(body: &Spooled, whole: &Spooled) -> Result<bool, Error>
     }
 }
 
-/// The digest of what decides about a table: protocol, table id, and the logical files in their order.
-fn digest_of(replay: Replay) -> Result<Digest, LogError> {
+/// The digest of what decides about a table: protocol, table id, and the logical files in their order. Readers need
+/// protocol and metadata of what leads to a `version`.
+fn digest_of(replay: Replay, version: Option<Version>) -> Result<Digest, LogError> {
     let (state, files) = replay.finish()?;
+    if let Some(version) = version {
+        state.required(version)?;
+    }
     let mut hasher = Sha256::new();
     if let Some(protocol) = &state.protocol {
         let mut features = [&protocol.reader_features, &protocol.writer_features]

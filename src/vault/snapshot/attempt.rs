@@ -3,6 +3,8 @@
 //! Every complete way through the log has to give the same table. Where a checkpoint gives another one the plan holds
 //! the union of both, the record names the checkpoint, and its owner reads it as a finding.
 
+use std::collections::HashSet;
+
 use super::closure::{self, Closure, Expected, Held, Matching};
 use super::log::Bodies;
 use super::pin::{self, Left, Past, Pinned};
@@ -271,6 +273,8 @@ impl Along {
                 Err(finding) => pinned.findings.push(finding),
             }
         }
+        let mut seen = HashSet::new();
+        failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.respelled_before(&pinned));
         let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
@@ -361,7 +365,7 @@ impl Along {
         let findings = disagreements.iter().map(|found| {
             let version = found.checkpoint;
             let state = if found.state {
-                "has another protocol or table id, "
+                "has another protocol or table id, or none, "
             } else {
                 ""
             };
