@@ -23,6 +23,8 @@ pub enum Phase {
     PutBack,
     /// Comparing the vault with what it says of itself.
     Verify,
+    /// Putting into the vault again what is lost.
+    Repair,
 }
 
 impl Phase {
@@ -37,6 +39,7 @@ impl Phase {
             Self::CheckSource => "looking for the files of",
             Self::PutBack => "putting back",
             Self::Verify => "verifying",
+            Self::Repair => "repairing",
         }
     }
 }

@@ -41,6 +41,7 @@ mod page_cache;
 mod pages;
 pub mod prune;
 mod put;
+pub mod repair;
 pub mod restore;
 pub mod snapshot;
 pub mod verify;

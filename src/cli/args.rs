@@ -106,8 +106,8 @@ pub(crate) enum CommandArgs {
     Restore(RestoreArgs),
     /// Check the vault against itself: chain, manifests, presence, sizes, bytes
     #[command(
-        after_long_help = "Exit codes: 0 sound, 1 failed, 2 usage, 3 findings, 10 no vault, 12 damage, \
-                           130 interrupted"
+        after_long_help = "Exit codes: 0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 \
+                           damage, 130 interrupted"
     )]
     Verify(VerifyArgs),
     /// Delete what no snapshot needs that is kept, in two runs with days in between
@@ -355,6 +355,15 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m")]
     pub(crate) subset: Option<Subset>,
+    /// Put lost and damaged objects again, from the live table or wherever else their bytes still are
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: a replica of the vault to take lost objects from
+    #[arg(long, value_name = "URI", requires = "repair")]
+    pub(crate) from: Option<String>,
+    /// With --repair: put them without being asked [ask]
+    #[arg(long, requires = "repair")]
+    pub(crate) yes: bool,
 }
 
 /// Flags of `prune`.

@@ -282,6 +282,12 @@ pub(crate) struct VerifyRequest {
     pub(crate) read: ReadArg,
     /// Which part of the vault.
     pub(crate) subset: Option<Subset>,
+    /// Whether lost objects are put again.
+    pub(crate) repair: bool,
+    /// A replica to take them from.
+    pub(crate) from: Option<String>,
+    /// Whether to put them without being asked.
+    pub(crate) yes: bool,
 }
 
 /// What `prune` was asked for.
@@ -345,6 +351,11 @@ impl Request {
                     .collect::<Result<_, _>>()?,
                 read: args.read,
                 subset: args.subset,
+                repair: args.repair,
+                from: (args.from.as_deref())
+                    .map(|from| parse_place(from, around.folder))
+                    .transpose()?,
+                yes: args.yes,
             }),
             CommandArgs::Prune(args) => Self::Prune(PruneRequest {
                 grace: args.grace,

@@ -2,6 +2,8 @@
 //!
 //! The names are an interface that scripts read: fields only ever get added. Sizes are bytes, times UTC.
 
+use std::collections::BTreeMap;
+
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::iam::Policy;
 use deltavault::ids::{Digest, SnapshotId, Timestamp, Version};
@@ -46,6 +48,9 @@ rows! {
     VersionTime => "version_time",
     FindingRow => "finding",
     VerifyDone => "summary",
+    RepairPlanned => "repair_plan",
+    RepairRow => "repaired",
+    MendedRow => "mended",
     IndexDone => "index",
     IamPolicy<'_> => "policy",
     IamNotEnforced => "not_enforced",
@@ -554,6 +559,54 @@ pub(crate) struct FindingRow {
     pub(crate) what: String,
     /// What to do.
     pub(crate) remedy: String,
+}
+
+/// What a repair would do.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RepairPlanned {
+    /// Objects that would be put again, and their bytes.
+    pub(crate) objects: u64,
+    /// Bytes that are lost of them.
+    pub(crate) bytes: u64,
+    /// Lost objects of which nothing was found.
+    pub(crate) nowhere: u64,
+    /// Where the bytes are, with how many objects come from there.
+    pub(crate) from: BTreeMap<String, u64>,
+}
+
+/// What became of a lost object.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RepairRow {
+    /// The object.
+    pub(crate) object: String,
+    /// What was put, and where its bytes came from.
+    pub(crate) put: Vec<RepairPut>,
+    /// What of it is still lost.
+    pub(crate) still_lost: Vec<String>,
+}
+
+/// One object that was put.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RepairPut {
+    /// Its key.
+    pub(crate) key: String,
+    /// Where its bytes came from.
+    pub(crate) from: String,
+}
+
+/// A snapshot that had lost something.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MendedRow {
+    /// Its table.
+    pub(crate) table: String,
+    /// The snapshot.
+    pub(crate) snapshot: SnapshotId,
+    /// Whether it has nothing lost any more.
+    pub(crate) whole: bool,
+    /// How many files or objects it still lacks.
+    pub(crate) lacks: u64,
+    /// The first of them.
+    pub(crate) first: Vec<String>,
 }
 
 /// The sums of a verify.

@@ -23,6 +23,7 @@ mod iam;
 mod init;
 mod look;
 mod prune;
+mod repair;
 mod restore;
 mod snapshot;
 mod verify;

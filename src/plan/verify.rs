@@ -65,7 +65,7 @@ pub struct Finding {
 pub enum Remedy {
     /// What this says.
     Text(&'static str),
-    /// Put the bytes back; where they are not to be had, take a snapshot that builds on nothing of it.
+    /// Put the bytes again; where they are not to be had, take a snapshot that builds on nothing of it.
     Repair,
     /// Take a snapshot that builds on nothing of it.
     Retake,
@@ -78,8 +78,8 @@ impl From<&'static str> for Remedy {
 }
 
 impl Finding {
-    /// The remedy as people read it. `command` spells a command of this tool from its words.
-    pub fn advice(&self, command: &dyn Fn(&[&str]) -> String) -> String {
+    /// The remedy as people read it. `command` spells a command of this tool from its words, `read` is how much was read.
+    pub fn advice(&self, read: ReadBytes, command: &dyn Fn(&[&str]) -> String) -> String {
         let table = self.table.as_deref().unwrap_or("TABLE");
         let oldest = self.snapshots.last().map(SnapshotId::short);
         let retake = || match &oldest {
@@ -89,10 +89,18 @@ impl Finding {
         match self.remedy {
             Remedy::Text(text) => text.to_owned(),
             Remedy::Repair => {
+                let mut words = vec!["verify", table];
+                words.extend(match read {
+                    ReadBytes::None => &[][..],
+                    ReadBytes::Sample => &["--read", "sample"],
+                    ReadBytes::All => &["--read", "all"],
+                });
+                words.push("--repair");
+                let repair = command(&words);
                 let retake = retake();
                 format!(
-                    "put the object back from a replica under the same key; else {retake} takes a snapshot that builds \
-                     on nothing of it"
+                    "`{repair}` puts it again from wherever it still is; else {retake} takes a snapshot that builds on \
+                     nothing of it"
                 )
             }
             Remedy::Retake => {

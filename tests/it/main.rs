@@ -51,6 +51,7 @@ mod odd_values;
 mod one_truth;
 mod proof;
 mod prune;
+mod repair;
 mod requests;
 mod restore_by_hand;
 mod restore_plan;

@@ -141,7 +141,7 @@ async fn missing_object_of_any_kind_is_damage_and_names_who_is_hurt() {
             assert_eq!(finding.table.as_deref(), Some("orders"));
             // The first snapshot was taken before the file was there.
             assert_eq!(finding.snapshots, ids(&orders, 1));
-            assert!(advice(finding).contains("deltavault snapshot orders --distrust"));
+            assert!(advice(finding).contains("deltavault verify orders --repair"));
             assert_eq!(verified.findings.len(), 1, "{verified:#?}");
             store.plant(key, bytes);
         }

@@ -7,8 +7,9 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
 use crate::cli::rows::{
-    BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, PlanLine, RestoreDone,
-    RestorePlanned, Severity, SnapshotDone, SnapshotPlanned, VerifyDone, VersionTime, Weight,
+    BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, MendedRow, PlanLine,
+    RepairPlanned, RepairRow, RestoreDone, RestorePlanned, Severity, SnapshotDone, SnapshotPlanned,
+    VerifyDone, VersionTime, Weight,
 };
 
 impl Output {
@@ -261,6 +262,59 @@ impl Output {
             self.print(format_args!("  {word}: {snapshots}"))?;
         }
         self.print(format_args!("  remedy: {}", row.remedy))
+    }
+
+    /// Prints what a repair would do.
+    pub(crate) fn repair_planned(&mut self, row: &RepairPlanned) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        self.print(format_args!(
+            "repair: {} objects, {}, would be put again",
+            HumanCount(row.objects),
+            HumanBytes(row.bytes)
+        ))?;
+        for (from, objects) in &row.from {
+            self.print(format_args!("  {} from {from}", HumanCount(*objects)))?;
+        }
+        if row.nowhere > 0 {
+            self.print(format_args!(
+                "  {} are nowhere to be had: name a replica with --from",
+                HumanCount(row.nowhere)
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Prints what became of a lost object.
+    pub(crate) fn repaired(&mut self, row: &RepairRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        for put in &row.put {
+            self.print(format_args!("put again {} from {}", put.key, put.from))?;
+        }
+        for lost in &row.still_lost {
+            self.print(format_args!("still lost: {lost}"))?;
+        }
+        Ok(())
+    }
+
+    /// Prints what became of a snapshot that had lost something.
+    pub(crate) fn mended(&mut self, row: &MendedRow) -> Result<(), Error> {
+        if self.json {
+            return self.line(row);
+        }
+        let id = row.snapshot.short();
+        if row.whole {
+            return self.print(format_args!("{} {id} is whole again", row.table));
+        }
+        self.print(format_args!(
+            "{} {id} is still damaged: {} lost, first {}",
+            row.table,
+            HumanCount(row.lacks),
+            row.first.join(", ")
+        ))
     }
 
     /// Prints the sums of a verify.
