@@ -17,9 +17,10 @@ use std::pin::pin;
 use futures::{TryStreamExt, stream};
 
 use self::merge::{Merge, Merged};
-use self::objects::{Checker, Outcome, Use};
+use self::objects::{Checker, Outcome};
 use self::sums::{Several, Sums};
 use self::units::Units;
+use self::uses::Use;
 use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::{LockMode, TableKey, VaultKey};
@@ -37,11 +38,13 @@ mod losses;
 mod merge;
 mod objects;
 mod parts;
+mod rescue;
 mod sums;
 mod table;
 mod units;
+mod uses;
 
-pub use losses::{Hurt, Losses, Lost, LostKind, PackedFile};
+pub use losses::{Hurt, Losses, Lost, LostKind, PackedFile, Substitute};
 
 /// Objects that are checked side by side: enough to keep a disk or a connection busy while others are hashed.
 const OBJECTS_AHEAD: usize = 8;
@@ -401,15 +404,14 @@ impl Verify<'_, '_> {
         Ok((self.report, losses))
     }
 
-    /// Takes note of an object in whose place serves what a repair put, locked `until` then. Where that is too short, it
-    /// has to be put once more.
-    fn repaired(
-        &mut self,
-        users: &[usize],
-        object: &str,
-        until: Option<Timestamp>,
-        lost: &[Lost],
-    ) -> Result<(), Error> {
+    /// Takes note of an object in whose place serves what a repair put. Where that is locked for less than is promised,
+    /// a repair has to lock it for longer.
+    fn repaired(&mut self, users: &[usize], object: &str, lost: &[Lost]) -> Result<(), Error> {
+        let until = lost
+            .iter()
+            .map(Lost::substitutes_locked_until)
+            .min()
+            .flatten();
         let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
         let counts = |it: &&CheckedSnapshot| !it.is_distrusted && it.promise > self.plan.now;
         let promise = snapshots.filter(counts).map(|it| it.promise).max();
@@ -450,9 +452,9 @@ impl Verify<'_, '_> {
             let users = self.units.users(units);
             self.tell_users(&users, key, told)?;
         }
-        for (units, until, lost) in &outcome.repaired {
+        for (units, lost) in &outcome.repaired {
             let users = self.units.users(units);
-            self.repaired(&users, key, *until, lost)?;
+            self.repaired(&users, key, lost)?;
         }
         if !outcome.moved.is_empty() {
             let users = self.units.users(&outcome.moved);

@@ -8,6 +8,7 @@ pub(crate) mod forge;
 pub(crate) mod ministack;
 pub(crate) mod parquet;
 pub(crate) mod proxy;
+pub(crate) mod repairs;
 pub(crate) mod s3;
 pub(crate) mod s3_scene;
 pub(crate) mod scene;

@@ -66,9 +66,9 @@ pub(super) async fn repair(
     }
     let output = &mut context.output;
     let mut told = |repaired: &Repaired| output.repaired(&row(repaired));
-    let repaired = repairer.carry_out(plan, &mut told).await?;
+    let done = repairer.carry_out(plan, &mut told).await?;
     drop(shared);
-    for (user, lacks) in outcome(losses, &repaired) {
+    for (user, lacks) in outcome(losses, &done) {
         let Some(snapshot) = losses.snapshots.get(user) else {
             continue;
         };
@@ -81,8 +81,8 @@ pub(super) async fn repair(
         })?;
     }
     Ok(Left {
-        is_damaged: repaired.iter().any(|it| !it.is_whole()),
-        has_more: repaired
+        is_damaged: done.iter().any(|it| !it.is_whole()),
+        has_more: done
             .iter()
             .any(|it| it.is_whole() && matches!(it.lost.what, LostKind::Manifest | LostKind::Page)),
     })
@@ -133,6 +133,7 @@ fn kind(origin: &Origin) -> String {
         Origin::Replica(uri) => uri.clone(),
         Origin::Cache => "this machine's page cache".to_owned(),
         Origin::Several => "several places".to_owned(),
+        Origin::Substitute => "an earlier repair, and only their locks are extended".to_owned(),
     }
 }
 
@@ -142,7 +143,7 @@ fn row(repaired: &Repaired) -> RepairRow {
         from: match origin {
             Origin::Vault(key) => key.to_string(),
             Origin::Live(uri) | Origin::Replica(uri) => uri.clone(),
-            Origin::Cache | Origin::Several => kind(origin),
+            Origin::Cache | Origin::Several | Origin::Substitute => kind(origin),
         },
     });
     RepairRow {

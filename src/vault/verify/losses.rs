@@ -25,8 +25,22 @@ pub struct Lost {
     pub size: u64,
     /// What it was.
     pub what: LostKind,
+    /// What an earlier repair put in its place. Where this is not empty the bytes are there, and only the locks of
+    /// these objects end before the promises that rest on them.
+    pub substitutes: Vec<Substitute>,
     /// The snapshots that need what is lost, by ordinal.
     pub users: Vec<usize>,
+}
+
+/// An object that serves in the place of a lost one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitute {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its object version.
+    pub version: Option<ObjectVersion>,
+    /// Until when it is locked.
+    pub locked_until: Option<Timestamp>,
 }
 
 /// What a lost object was.
@@ -80,8 +94,26 @@ impl Lost {
             sha256: reference.sha256,
             size: reference.size,
             what,
+            substitutes: Vec::new(),
             users,
         }
+    }
+
+    /// The same object, with what serves in its place.
+    pub(super) fn with(self, substitutes: Vec<Substitute>) -> Self {
+        Self {
+            substitutes,
+            ..self
+        }
+    }
+
+    /// Until when all that serves in its place is locked.
+    pub(super) fn substitutes_locked_until(&self) -> Option<Timestamp> {
+        let locks = self
+            .substitutes
+            .iter()
+            .map(|substitute| substitute.locked_until);
+        locks.min().flatten()
     }
 }
 

@@ -5,7 +5,7 @@ use std::slice;
 
 use futures::stream::{BoxStream, TryStreamExt};
 
-use super::objects::{Part, Use, Want};
+use super::uses::{Part, Use, Want};
 use crate::error::Error;
 use crate::format::layout;
 use crate::ids::ObjectKey;

@@ -3,16 +3,16 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::TryStreamExt;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::losses::{Lost, LostKind, PackedFile};
 use super::merge::{Job, list_alone};
 use super::parts::PartHasher;
+use super::rescue::Rescue;
+use super::uses::{Part, Want};
 use super::{Told, lost, unreadable};
-use crate::error::Error;
-use crate::format::{Entry, Placement, Reference};
-use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion, Timestamp};
+use crate::format::Reference;
+use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
     Listed, Presence, Problem, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
 };
@@ -20,119 +20,17 @@ use crate::progress::{PlannedWork, Progress};
 use crate::store::StoreError;
 use crate::vault::Vault;
 
-/// That a manifest or page refers to an object. The order brings together what refers to the same bytes, and the
-/// files of a pack by their offsets.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Use {
-    // Fields in the order in which they are compared.
-    pub(super) key: ObjectKey,
-    pub(super) version: Option<ObjectVersion>,
-    pub(super) sha256: Digest,
-    pub(super) size: u64,
-    /// Whether it is a manifest or a page, whose bytes were checked when it was read.
-    pub(super) is_structure: bool,
-    pub(super) part: Option<PartOf>,
-    /// The manifest or page that says so; for a manifest, itself.
-    pub(super) unit: usize,
-}
-
-/// One file in a pack.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct PartOf {
-    pub(super) offset: u64,
-    pub(super) size: u64,
-    pub(super) sha256: Digest,
-    pub(super) file: Location,
-}
-
-impl Use {
-    /// The use of an object as a whole.
-    pub(super) fn whole(reference: &Reference, is_structure: bool, unit: usize) -> Self {
-        Self {
-            key: reference.key.clone(),
-            version: reference.version.clone(),
-            sha256: reference.sha256,
-            size: reference.size,
-            is_structure,
-            part: None,
-            unit,
-        }
-    }
-
-    /// The use that an entry makes of an object, if it does.
-    pub(super) fn of_entry(entry: &Entry, unit: usize) -> Option<Self> {
-        match &entry.placement {
-            Placement::Absent {} | Placement::Inline(_) => None,
-            Placement::Copy { reference }
-            | Placement::Blob {
-                offset: None,
-                reference,
-            } => Some(Self::whole(reference, false, unit)),
-            Placement::Blob {
-                offset: Some(offset),
-                reference,
-            } => Some(Self {
-                part: Some(PartOf {
-                    offset: *offset,
-                    size: entry.size,
-                    sha256: entry.sha256?,
-                    file: entry.file.clone(),
-                }),
-                ..Self::whole(reference, false, unit)
-            }),
-        }
-    }
-}
-
-/// Bytes that are referred to, and by whom.
-#[derive(Debug)]
-pub(super) struct Want {
-    pub(super) version: Option<ObjectVersion>,
-    pub(super) sha256: Digest,
-    pub(super) size: u64,
-    pub(super) is_structure: bool,
-    /// Who refers to the object as a whole.
-    pub(super) units: Vec<usize>,
-    /// The files in it that are referred to, by their offsets.
-    pub(super) parts: Vec<Part>,
-}
-
-/// One file in a pack, and the pages that name it there.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) offset: u64,
-    pub(super) size: u64,
-    pub(super) sha256: Digest,
-    pub(super) file: Location,
-    pub(super) units: Vec<usize>,
-}
-
-impl Want {
-    fn all_units(&self) -> Vec<usize> {
-        let parts = self.parts.iter().flat_map(|part| &part.units);
-        let units: BTreeSet<usize> = self.units.iter().chain(parts).copied().collect();
-        units.into_iter().collect()
-    }
-
-    fn everything(&self) -> Bad {
-        Bad {
-            whole: !self.units.is_empty(),
-            parts: (0..self.parts.len()).collect(),
-        }
-    }
-}
-
 /// What of an object is not as it should be.
 #[derive(Debug)]
-struct Bad {
+pub(super) struct Bad {
     /// The object, and somebody uses it as a whole.
-    whole: bool,
+    pub(super) whole: bool,
     /// Files in it.
-    parts: Vec<usize>,
+    pub(super) parts: Vec<usize>,
 }
 
 impl Bad {
-    fn is_nothing(&self) -> bool {
+    pub(super) fn is_nothing(&self) -> bool {
         !self.whole && self.parts.is_empty()
     }
 }
@@ -145,8 +43,8 @@ pub(super) struct Outcome {
     pub(super) told: Vec<(Vec<usize>, Told)>,
     /// What is lost, and which units need it; who that is has yet to be filled in.
     pub(super) lost: Vec<(Vec<usize>, Lost)>,
-    /// Objects in whose place something serves that a repair put, with the lock of that, and which units need them.
-    pub(super) repaired: Vec<(Vec<usize>, Option<Timestamp>, Vec<Lost>)>,
+    /// Objects in whose place something serves that a repair put, and which units need them.
+    pub(super) repaired: Vec<(Vec<usize>, Vec<Lost>)>,
     /// Units whose object is held in another object version than recorded.
     pub(super) moved: Vec<usize>,
     /// Units whose object may be held in another object version, which was not read.
@@ -169,22 +67,10 @@ pub(super) struct Checker<'a> {
 }
 
 /// Bytes that were read once.
-struct Hashed {
-    sha256: Digest,
-    wrong_parts: Vec<usize>,
-    locked_until: Option<Timestamp>,
-}
-
-/// Whether something else serves in place of what is bad.
-enum Rescue {
-    /// Another version of the same key.
-    Serves,
-    /// What a repair put, which is locked until then.
-    Repaired(Option<Timestamp>),
-    /// Another version of the same key has the right size; its bytes were not read.
-    Unproven,
-    /// Nothing serves for these.
-    Lost(Bad),
+pub(super) struct Hashed {
+    pub(super) sha256: Digest,
+    pub(super) wrong_parts: Vec<usize>,
+    pub(super) locked_until: Option<Timestamp>,
 }
 
 impl Checker<'_> {
@@ -303,9 +189,11 @@ impl Checker<'_> {
         let remedy = SERVED;
         let lost = losses(want, &bad, &outcome.key);
         match self.rescue(want, bad, listed, reads, outcome).await? {
-            Rescue::Repaired(until) => {
-                let lost = lost.into_iter().map(|(_, lost)| lost);
-                outcome.repaired.push((units, until, lost.collect()));
+            Rescue::Repaired(substitutes) => {
+                let lost = lost
+                    .into_iter()
+                    .map(|(_, lost)| lost.with(substitutes.clone()));
+                outcome.repaired.push((units, lost.collect()));
             }
             Rescue::Serves if is_gone => outcome.moved.extend(units),
             Rescue::Serves => {
@@ -383,120 +271,8 @@ impl Checker<'_> {
         Ok(Some((bad, what)))
     }
 
-    /// Looks for what could serve in place of what is bad. Without `reads`, what the store attests has to do.
-    async fn rescue(
-        &self,
-        want: &Want,
-        mut bad: Bad,
-        listed: &Listed,
-        reads: bool,
-        outcome: &mut Outcome,
-    ) -> Result<Rescue, StoreError> {
-        let key = outcome.key.clone();
-        let store = self.vault.store();
-        let mut is_unproven = false;
-        for version in listed.others(want.version.as_ref(), want.size) {
-            let attested = match store.attributes(&key, version).await {
-                Ok(attributes) => attributes.sha256,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
-            match attested {
-                Some(sha256) if sha256 != want.sha256 => continue,
-                Some(_) if !reads => return Ok(Rescue::Serves),
-                None if !reads => {
-                    is_unproven = true;
-                    continue;
-                }
-                Some(_) | None => {}
-            }
-            if let Ok(hashed) = self.hash(&key, version, want, outcome).await {
-                bad.whole &= hashed.sha256 != want.sha256;
-                bad.parts.retain(|part| hashed.wrong_parts.contains(part));
-            }
-            if bad.is_nothing() {
-                return Ok(Rescue::Serves);
-            }
-        }
-        let mut locks: Vec<Option<Timestamp>> = Vec::new();
-        if bad.whole
-            && let Some(until) = self.named_by(want.sha256, want.size, outcome).await?
-        {
-            bad.whole = false;
-            locks.push(until);
-        }
-        if !bad.parts.is_empty() {
-            for (key, version) in self.candidates(want.sha256, want.size, outcome).await? {
-                if let Ok(hashed) = self.hash(&key, version.as_ref(), want, outcome).await {
-                    let before = bad.parts.len();
-                    bad.parts.retain(|part| hashed.wrong_parts.contains(part));
-                    if bad.parts.len() < before {
-                        locks.push(hashed.locked_until);
-                    }
-                }
-            }
-        }
-        let mut still_bad = Vec::new();
-        for index in std::mem::take(&mut bad.parts) {
-            let Some(part) = want.parts.get(index) else {
-                continue;
-            };
-            match self.named_by(part.sha256, part.size, outcome).await? {
-                Some(until) => locks.push(until),
-                None => still_bad.push(index),
-            }
-        }
-        bad.parts = still_bad;
-        Ok(match locks.into_iter().min() {
-            Some(until) if bad.is_nothing() => Rescue::Repaired(until),
-            _ if is_unproven => Rescue::Unproven,
-            _ => Rescue::Lost(bad),
-        })
-    }
-
-    /// Looks for bytes under their own name, where a repair puts them; returns the lock of what has them.
-    async fn named_by(
-        &self,
-        sha256: Digest,
-        size: u64,
-        outcome: &mut Outcome,
-    ) -> Result<Option<Option<Timestamp>>, StoreError> {
-        let whole = Want {
-            version: None,
-            sha256,
-            size,
-            is_structure: false,
-            units: Vec::new(),
-            parts: Vec::new(),
-        };
-        for (key, version) in self.candidates(sha256, size, outcome).await? {
-            if let Ok(hashed) = self.hash(&key, version.as_ref(), &whole, outcome).await
-                && hashed.sha256 == sha256
-            {
-                return Ok(Some(hashed.locked_until));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The objects under a digest's own name; those of the key that is checked were considered already.
-    async fn candidates(
-        &self,
-        sha256: Digest,
-        size: u64,
-        outcome: &Outcome,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, StoreError> {
-        let mut found = match self.vault.under_own_name(sha256, size).await {
-            Ok(found) => found,
-            Err(Error::Store(error)) => return Err(error),
-            Err(_) => Vec::new(),
-        };
-        found.retain(|(key, _)| *key != outcome.key);
-        Ok(found)
-    }
-
     /// Hashes an object, and the files in it, as it streams by.
-    async fn hash(
+    pub(super) async fn hash(
         &self,
         key: &ObjectKey,
         version: Option<&ObjectVersion>,
@@ -549,6 +325,7 @@ fn losses(want: &Want, bad: &Bad, key: &ObjectKey) -> Vec<(Vec<usize>, Lost)> {
         sha256: want.sha256,
         size: want.size,
         what,
+        substitutes: Vec::new(),
         users: Vec::new(),
     };
     let mut losses = Vec::new();

@@ -5,15 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::losses::{Lost, LostKind};
-use super::objects::Use;
+use super::losses::{Lost, LostKind, Substitute};
+use super::rescue::longer_locked;
+use super::uses::Use;
 use super::{CheckedSnapshot, CheckedTable, Several, Told, Verify, lost, unreadable};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
@@ -48,7 +49,7 @@ struct Pages {
     told: Vec<(usize, ObjectKey, Told)>,
     lost: Vec<(usize, Reference)>,
     moved: Vec<(usize, ObjectKey)>,
-    repaired: Vec<(usize, Reference, Option<Timestamp>)>,
+    repaired: Vec<(usize, Reference, Substitute)>,
 }
 
 struct KnownPage {
@@ -63,8 +64,8 @@ enum Reading {
     Bytes(Bytes, Option<Told>),
     /// The bytes, in another object version than was recorded.
     Moved(Bytes),
-    /// The bytes, as a repair put them under another name, and until when that is locked.
-    Repaired(Bytes, Option<Timestamp>),
+    /// The bytes, as a repair put them under another name.
+    Repaired(Bytes, Substitute),
     /// None.
     Lost(Told),
 }
@@ -140,10 +141,10 @@ impl Verify<'_, '_> {
             self.manifest(reference, &named_by, index == 0, &mut pages)
                 .await?;
         }
-        for (unit, page, until) in pages.repaired {
+        for (unit, page, substitute) in pages.repaired {
             let users = self.units.users(&[unit]);
-            let lost = Lost::whole(LostKind::Page, &page, Vec::new());
-            self.repaired(&users, page.key.as_str(), until, &[lost])?;
+            let lost = Lost::whole(LostKind::Page, &page, Vec::new()).with(vec![substitute]);
+            self.repaired(&users, page.key.as_str(), &[lost])?;
         }
         for (unit, page) in pages.lost {
             let users = self.units.users(&[unit]);
@@ -279,9 +280,9 @@ impl Verify<'_, '_> {
                 self.note_moved(&users, object);
                 bytes
             }
-            Reading::Repaired(bytes, until) => {
+            Reading::Repaired(bytes, substitute) => {
                 let lost = Lost::whole(LostKind::Manifest, reference, Vec::new());
-                self.repaired(&users, object, until, &[lost])?;
+                self.repaired(&users, object, &[lost.with(vec![substitute])])?;
                 bytes
             }
             Reading::Lost(told) => {
@@ -369,8 +370,8 @@ impl Verify<'_, '_> {
                     pages.moved.push((unit, key.clone()));
                     bytes
                 }
-                Reading::Repaired(bytes, until) => {
-                    pages.repaired.push((unit, page.page.clone(), until));
+                Reading::Repaired(bytes, substitute) => {
+                    pages.repaired.push((unit, page.page.clone(), substitute));
                     bytes
                 }
                 Reading::Lost(told) => {
@@ -472,12 +473,23 @@ async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Rea
         Ok(repaired) => repaired,
         Err(error) => return Reading::Lost(not_read(&error).into()),
     };
+    let mut found: Option<(Bytes, Substitute)> = None;
     for (key, version) in repaired {
         if let Ok((there, bytes)) = read_all(vault.store(), &key, version.as_ref(), size).await
             && Digest::of(&bytes) == reference.sha256
         {
-            return Reading::Repaired(bytes, there.locked_until);
+            let locked_until = there.locked_until;
+            let substitute = Substitute {
+                key,
+                version,
+                locked_until,
+            };
+            let before = found.map(|(_, substitute)| substitute);
+            found = longer_locked(before, substitute).map(|substitute| (bytes, substitute));
         }
+    }
+    if let Some((bytes, substitute)) = found {
+        return Reading::Repaired(bytes, substitute);
     }
     Reading::Lost(Told {
         problem: Problem::lost(what),
