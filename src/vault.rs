@@ -44,6 +44,7 @@ mod put;
 pub mod repair;
 pub mod restore;
 pub mod snapshot;
+mod substitutes;
 pub mod verify;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
@@ -569,10 +570,7 @@ impl Vault {
         &self,
         reference: &Reference,
     ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        let area = match VaultKey::parse(reference.key.as_str()) {
-            Some(VaultKey::Content { area, .. }) => area,
-            _ => Area::Blobs,
-        };
+        let area = substitutes::area_of(&reference.key);
         let mut found = self
             .under_name(area, reference.sha256, reference.size)
             .await?;

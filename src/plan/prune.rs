@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use crate::format::{Garbage, PlanRow, VaultKey, layout};
 use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
@@ -104,6 +105,8 @@ pub struct Planned {
     pub since: Timestamp,
     /// The lock that was seen then.
     pub locked_until: Option<Timestamp>,
+    /// Whether a snapshot had named it.
+    pub was_named: bool,
 }
 
 /// Everything there is to know of one key.
@@ -120,7 +123,7 @@ pub struct KeyFacts {
 }
 
 /// What is to become of an object version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Verdict {
     /// A kept snapshot needs it, or may.
     Needed,
@@ -198,6 +201,22 @@ pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Mi
         plan(facts, lying, age > 0, is_journal, rules)
     };
     Ok(Some(facts.lying.iter().enumerate().map(verdict).collect()))
+}
+
+/// Whether the object version at a place among those that lie under a key may be what a repair put: its name has a
+/// suffix, it was the first there, and no snapshot names the key or ever did. Then it serves in the place of another
+/// one, and is needed as long as that is.
+pub fn may_be_substitute(facts: &KeyFacts, at: usize) -> bool {
+    let has_suffix = matches!(
+        VaultKey::parse(facts.key.as_str()),
+        Some(VaultKey::Content {
+            suffix: Some(_),
+            ..
+        })
+    );
+    let version = facts.lying.get(at).map(|lying| &lying.version);
+    let was_named = |planned: &Planned| planned.was_named && Some(&planned.version) == version;
+    at == 0 && has_suffix && facts.named.is_empty() && !facts.planned.iter().any(was_named)
 }
 
 fn is_given_up(key: &VaultKey, lying: &Lying, rules: &Rules) -> bool {
@@ -309,6 +328,45 @@ mod tests {
             version: version(name),
             since: day(since),
             locked_until: None,
+            was_named: false,
+        }
+    }
+
+    #[test]
+    fn substitute_is_what_lies_first_under_a_suffixed_name_that_no_snapshot_named() {
+        let suffixed = format!("blobs/2c/{SHA}.00c0ffee");
+        let may_be = |key: &str, named: &[Named], planned: &[Planned]| {
+            let lying = [lying("a", 1), lying("b", 2)];
+            let facts = facts(key, named, &lying, planned);
+            [0, 1, 2].map(|at| may_be_substitute(&facts, at))
+        };
+        let first = [true, false, false];
+        assert_eq!(may_be(&suffixed, &[], &[]), first);
+        let page = format!("pages/2c/{SHA}.00c0ffee");
+        assert_eq!(may_be(&page, &[], &[planned("a", 9)]), first);
+        let named_once = Planned {
+            was_named: true,
+            ..planned("a", 9)
+        };
+        assert_eq!(
+            may_be(&suffixed, &[], std::slice::from_ref(&named_once)),
+            [false; 3]
+        );
+        let other = Planned {
+            version: version("b"),
+            ..named_once
+        };
+        assert_eq!(may_be(&suffixed, &[], &[other]), first);
+        let plain = format!("blobs/2c/{SHA}");
+        let copy = format!("copies/1f/{RUN}");
+        for (key, named) in [
+            (&plain, vec![]),
+            (&copy, vec![]),
+            (&suffixed, vec![kept("a")]),
+            (&suffixed, vec![expired("a", 1, None)]),
+            (&suffixed, vec![kept("gone")]),
+        ] {
+            assert_eq!(may_be(key, &named, &[]), [false; 3], "{key} {named:?}");
         }
     }
 

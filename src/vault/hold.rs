@@ -5,6 +5,9 @@
 //! whatever table: equal files are one object. Killed anywhere, either is finished by being run again, and a snapshot is
 //! never called held that is not.
 //!
+//! **Repairs.** What a repair put in the place of something that the snapshot names is held with it, and what is gone may
+//! be held so alone; see [`substitutes`](super::substitutes).
+//!
 //! **Beside a release.** A release reads what else is held before it takes anything off and once more afterwards, until
 //! both readings agree, and holds again what both snapshots need; a hold looks after its event whether everything is
 //! still held. Whichever of event and second reading came first, the other one sees it. A release that cannot read what
@@ -20,7 +23,7 @@
 //! there, or names what is gone. What was held before that run it leaves held: whether to release it is for its owner
 //! to say. In a folder the commands lock each other out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +33,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::events::{Doer, by_now};
-use super::prune::{Seen, decide, each_reference, place};
+use super::prune::{Place, Seen, Use, decide, each_use, place};
+use super::substitutes::{Gone, Name, Names, names_of, substitutes};
 use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::Bodies;
@@ -39,10 +43,17 @@ use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::choose::Snapshot;
 use crate::plan::keep::held;
 use crate::sort::Sorter;
-use crate::store::{HoldStore, NoteStore, StoreError, local_path};
+use crate::store::{HoldStore, ListedVersion, NoteStore, StoreError, local_path};
 
 /// Objects that are held or released at a time.
 const OBJECTS_AT_ONCE: usize = 32;
+
+/// Up to this many files, the substitutes of each are looked for by a listing of its own: that costs no more than the
+/// listing of a vault with a million objects, which comes a thousand keys at a time.
+const ASKED_FOR_ALONE: u64 = 1000;
+
+/// Where substitutes lie.
+const CONTENT_PREFIXES: [&str; 3] = ["blobs/", "manifests/", "pages/"];
 
 /// After this a prune that was under way has looked for new events and every call of before has ended: one is given up
 /// earlier, all its attempts and the difference of two clocks included.
@@ -85,6 +96,34 @@ struct Grip {
     goes: bool,
 }
 
+/// How substitutes are looked for.
+enum Looking {
+    /// Each name by a listing of its own.
+    Alone,
+    /// Only under names that one listing of the vault has shown to be there with a suffix.
+    Listed(Names),
+}
+
+impl Looking {
+    fn may_find(&self, name: &Name) -> bool {
+        match self {
+            Self::Alone => true,
+            Self::Listed(names) => names.contains(name),
+        }
+    }
+}
+
+/// What a pass over object versions came to.
+#[derive(Default)]
+struct Passed {
+    /// How many it was done with.
+    done: u64,
+    /// How many of them stay held for another snapshot.
+    shared: u64,
+    /// Objects that are gone.
+    gone: BTreeMap<ObjectKey, StoreError>,
+}
+
 /// What is done with an object version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -104,7 +143,7 @@ impl Holder {
     /// [`Error::HeldTooLate`] for one that was deleted meanwhile: then the hold was taken back.
     pub async fn hold(&self, snapshot: &Snapshot, doer: &Doer) -> Result<HoldDone, Error> {
         let begun = Instant::now();
-        let objects = self.pass(self.needs(snapshot).await?, Act::Hold).await?.0;
+        let objects = self.hold_all(snapshot, Act::Hold).await?;
         let since = self.held_since(snapshot).await?;
         // By when it is said that it is held, all of it is: that may take hours.
         let now = by_now(doer.now, begun);
@@ -144,8 +183,7 @@ impl Holder {
 
     /// Looks whether everything that a snapshot needs is there and held.
     async fn look_again(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let needs = self.needs(snapshot).await?;
-        self.pass(needs, Act::HoldAgain).await?;
+        self.hold_all(snapshot, Act::HoldAgain).await?;
         Ok(())
     }
 
@@ -207,8 +245,8 @@ impl Holder {
         let (mut grips, damage) = self.what_goes(snapshot, &held).await?;
         done.was_so = release().await?;
         loop {
-            let (objects, shared) = self.pass(grips, Act::Release).await?;
-            (done.objects, done.shared) = (Some(objects), shared);
+            let passed = self.pass(grips, Act::Release).await?;
+            (done.objects, done.shared) = (Some(passed.done), passed.shared);
             let then = self.held_anywhere().await?;
             if then.contains_key(&snapshot.id) {
                 // Somebody else has held it since.
@@ -232,13 +270,16 @@ impl Holder {
         held: &BTreeMap<SnapshotId, Snapshot>,
     ) -> Result<(Sorter<Grip>, Option<Error>), Error> {
         let mut grips = Sorter::new(&self.temp)?;
-        let damage = match self.grip(snapshot, true, &mut grips).await {
+        let others = held.values().filter(|other| other.id != snapshot.id);
+        let all = std::iter::once(snapshot).chain(others.clone());
+        let looking = self.looking(all).await?;
+        let damage = match self.grip(snapshot, true, &looking, &mut grips).await {
             Ok(()) => None,
             Err(error @ (Error::Damaged { .. } | Error::Format(_))) => Some(error),
             Err(error) => return Err(error),
         };
-        for other in held.values().filter(|other| other.id != snapshot.id) {
-            let gripped = self.grip(other, false, &mut grips).await;
+        for other in others {
+            let gripped = self.grip(other, false, &looking, &mut grips).await;
             gripped.map_err(|error| unread(&other.table, error))?;
         }
         Ok((grips, damage))
@@ -298,15 +339,41 @@ impl Holder {
 
     async fn needs(&self, snapshot: &Snapshot) -> Result<Sorter<Grip>, Error> {
         let mut grips = Sorter::new(&self.temp)?;
-        self.grip(snapshot, true, &mut grips).await?;
+        let looking = self.looking(std::iter::once(snapshot)).await?;
+        self.grip(snapshot, true, &looking, &mut grips).await?;
         Ok(grips)
     }
 
-    /// Takes note of every object version that a snapshot needs, its record included.
+    /// How the substitutes of what some snapshots need are looked for.
+    async fn looking(&self, snapshots: impl Iterator<Item = &Snapshot>) -> Result<Looking, Error> {
+        let files = snapshots.map(|snapshot| snapshot.record.totals.files);
+        if files.fold(0, u64::saturating_add) <= ASKED_FOR_ALONE {
+            return Ok(Looking::Alone);
+        }
+        let mut names = Names::default();
+        for prefix in CONTENT_PREFIXES {
+            let mut listing = self.vault.store().list_versions(prefix, None);
+            while let Some(row) = listing.try_next().await? {
+                if let ListedVersion::Object(object) = row
+                    && let Some(VaultKey::Content {
+                        area,
+                        sha256,
+                        suffix: Some(_),
+                    }) = VaultKey::parse(object.key.as_str())
+                {
+                    names.insert(&(area, sha256, object.size));
+                }
+            }
+        }
+        Ok(Looking::Listed(names))
+    }
+
+    /// Takes note of every object version that a snapshot needs, its record and what a repair put included.
     async fn grip(
         &self,
         snapshot: &Snapshot,
         goes: bool,
+        looking: &Looking,
         grips: &mut Sorter<Grip>,
     ) -> Result<(), Error> {
         let record = VaultKey::Record {
@@ -319,18 +386,72 @@ impl Holder {
             goes,
         })?;
         let mut seen = Seen::new();
+        // The files of a pack follow each other mostly; each pack is told once a page.
+        let mut told: HashSet<Place> = HashSet::new();
+        let mut hits: BTreeSet<(ObjectKey, Name)> = BTreeSet::new();
         let vault = self.vault.without_pages();
-        each_reference(&vault, &snapshot.record, &mut seen, &mut |reference| {
-            let (key, version) = place(reference);
-            grips.push(Grip { key, version, goes })?;
+        let mut each = |used: Use<'_>| {
+            let reference = match used {
+                Use::Structure(reference) => {
+                    told.clear();
+                    reference
+                }
+                Use::File(reference, _) => reference,
+            };
+            let names = names_of(used).filter(|name| looking.may_find(name));
+            hits.extend(names.map(|name| (reference.key.clone(), name)));
+            let place = place(reference);
+            if !told.contains(&place) {
+                let (key, version) = place.clone();
+                grips.push(Grip { key, version, goes })?;
+                told.insert(place);
+            }
             Ok(())
-        })
-        .await
+        };
+        each_use(&vault, &snapshot.record, &mut seen, &mut each).await?;
+        let mut found = stream::iter(&hits)
+            .map(|(key, name)| substitutes(&vault, key, *name))
+            .buffer_unordered(OBJECTS_AT_ONCE);
+        while let Some(places) = found.try_next().await? {
+            for (key, version) in places {
+                grips.push(Grip { key, version, goes })?;
+            }
+        }
+        Ok(())
     }
 
-    /// Does what is to be done with each object version; with what stays as well, that it is held. How many of each.
-    async fn pass(&self, grips: Sorter<Grip>, act: Act) -> Result<(u64, u64), Error> {
-        let mut shared = 0;
+    /// Does what is to be done with everything that a snapshot needs; see [`Holder::pass`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for an object that is gone, when nothing serves in its place.
+    async fn hold_all(&self, snapshot: &Snapshot, act: Act) -> Result<u64, Error> {
+        let passed = self.pass(self.needs(snapshot).await?, act).await?;
+        if passed.gone.is_empty() {
+            return Ok(passed.done);
+        }
+        let mut gone = Gone::default();
+        for key in passed.gone.keys() {
+            gone.insert(key.clone());
+        }
+        let vault = self.vault.without_pages();
+        let mut seen = Seen::new();
+        let mut each = |used: Use<'_>| {
+            gone.note(used, true);
+            Ok(())
+        };
+        each_use(&vault, &snapshot.record, &mut seen, &mut each).await?;
+        let mut errors = passed.gone;
+        let first = gone.served(&vault).await?.lost.into_iter().next();
+        match first.and_then(|key| errors.remove(&key)) {
+            Some(error) => Err(lost(error)),
+            None => Ok(passed.done),
+        }
+    }
+
+    /// Does what is to be done with each object version; with what stays as well, that it is held.
+    async fn pass(&self, grips: Sorter<Grip>, act: Act) -> Result<Passed, Error> {
+        let mut passed = Passed::default();
+        let shared = &mut passed.shared;
         let mut last: Option<Grip> = None;
         let acts = grips.finish()?.filter_map(|grip| {
             let grip = match grip {
@@ -342,28 +463,32 @@ impl Holder {
                 .filter(|before| before.key == grip.key && before.version == grip.version);
             match before {
                 Some(before) if grip.goes && !before.goes => {
-                    shared += 1;
+                    *shared += 1;
                     Some(Ok((grip, true)))
                 }
                 Some(_) => None,
                 None => grip.goes.then_some(Ok((grip, false))),
             }
         });
-        let done: u64 = stream::iter(acts)
+        let mut under_way = stream::iter(acts)
             .map(|next| async move {
                 let (grip, stays) = next?;
                 let this = if stays { Act::HoldAgain } else { act };
                 match self.act(&grip, this).await {
-                    Ok(()) => Ok(u64::from(!stays)),
+                    Ok(()) => Ok((u64::from(!stays), None)),
                     // What is gone holds nothing any more.
-                    Err(error) if error.is_not_found() && act == Act::Release => Ok(0),
-                    Err(error) => Err(lost(error)),
+                    Err(error) if error.is_not_found() && act == Act::Release => Ok((0, None)),
+                    Err(error) if error.is_not_found() => Ok((0, Some((grip.key, error)))),
+                    Err(error) => Err(Error::from(error)),
                 }
             })
-            .buffer_unordered(OBJECTS_AT_ONCE)
-            .try_fold(0, |sum, one| async move { Ok(sum + one) })
-            .await?;
-        Ok((done, shared))
+            .buffer_unordered(OBJECTS_AT_ONCE);
+        while let Some((done, gone)) = under_way.try_next().await? {
+            passed.done += done;
+            passed.gone.extend(gone);
+        }
+        drop(under_way);
+        Ok(passed)
     }
 
     async fn act(&self, grip: &Grip, act: Act) -> Result<(), StoreError> {

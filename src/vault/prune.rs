@@ -34,6 +34,12 @@
 //! that may have been put there since the survey, after another prune or the first attempt of the very same call had
 //! deleted what the survey saw. Nothing is marked or deleted there, unless nobody else uses the vault.
 //!
+//! **Repairs.** What a repair put stands in no manifest, and under the digest of something that does; see
+//! [`substitutes`](super::substitutes). An object under a suffixed name that no snapshot names is kept as long as a kept snapshot
+//! needs such bytes, unless an earlier plan shows that a snapshot named it once. When an object that a kept snapshot
+//! names is gone, whatever lies under its digest is kept, and nothing is deleted at all unless all of it is served so. To
+//! find out the pages of the kept snapshots are read a second time, only when there are such objects.
+//!
 //! **Crashes.** Deleting is idempotent and goes from manifests down to files, so what is left of an expired snapshot
 //! after a kill is collected by the next run from the same plan. A plan is one object, put whole; a run that died before
 //! it put one leaves no trace. Records, events, plans, sets and `vault.json` are never deleted, nor is what is not a key
@@ -55,13 +61,14 @@ use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
 use crate::sort::Sorted;
 use crate::store::PruneStore;
 
+mod doubtful;
 mod facts;
 mod gone;
 mod references;
 mod survey;
 mod sweep;
 
-pub(super) use references::{Seen, each_reference, place};
+pub(super) use references::{Place, Seen, Use, each_use, place};
 pub(super) use survey::decide;
 
 /// Collects in one vault.

@@ -20,6 +20,7 @@ mod long;
 mod obstacles;
 mod patience;
 mod race;
+mod repaired;
 mod yard;
 mod year;
 

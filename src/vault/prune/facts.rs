@@ -58,6 +58,7 @@ pub(super) enum What {
         version: Option<ObjectVersion>,
         since: Timestamp,
         locked_until: Option<Timestamp>,
+        was_named: bool,
     },
 }
 
@@ -219,10 +220,12 @@ fn take(facts: &mut KeyFacts, what: What) {
             version,
             since,
             locked_until,
+            was_named,
         } => facts.planned.push(Planned {
             version,
             since,
             locked_until,
+            was_named,
         }),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use crate::error::Error;
-use crate::format::{PageRef, Record, Reference};
+use crate::format::{Entry, PageRef, Record, Reference};
 use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::vault::Vault;
 
@@ -24,19 +24,28 @@ fn whole(reference: &Reference) -> (Place, Digest, u64) {
     (place(reference), reference.sha256, reference.size)
 }
 
+/// What a record leads to.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::vault) enum Use<'a> {
+    /// A manifest or a page.
+    Structure(&'a Reference),
+    /// The object that holds a file, and the file.
+    File(&'a Reference, &'a Entry),
+}
+
 /// Calls `each` with what a record leads to: manifest, pages, files. `seen` holds the manifests and pages that were read
 /// before; they are not read again, and what they name is not told again.
-pub(in crate::vault) async fn each_reference(
+pub(in crate::vault) async fn each_use(
     vault: &Vault,
     record: &Record,
     seen: &mut Seen,
-    each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
+    each: &mut (dyn FnMut(Use<'_>) -> Result<(), Error> + Send),
 ) -> Result<(), Error> {
     if seen.contains(&whole(&record.manifest)) {
         return Ok(());
     }
     let manifest = vault.manifest(record).await?;
-    each(&record.manifest)?;
+    each(Use::Structure(&record.manifest))?;
     let mut fresh: Vec<PageRef> = Vec::new();
     for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
         if !seen.contains(&whole(&page.page)) {
@@ -49,15 +58,10 @@ pub(in crate::vault) async fn each_reference(
         let Some(page) = read.next() else {
             break;
         };
-        each(&page.page)?;
-        // The files of a pack follow each other mostly; each pack is told once a page.
-        let mut told: HashSet<(&ObjectKey, Option<&ObjectVersion>, u64)> = HashSet::new();
+        each(Use::Structure(&page.page))?;
         for entry in &entries {
-            let Some(reference) = entry.placement.reference() else {
-                continue;
-            };
-            if told.insert((&reference.key, reference.version.as_ref(), reference.size)) {
-                each(reference)?;
+            if let Some(reference) = entry.placement.reference() {
+                each(Use::File(reference, entry))?;
             }
         }
         seen.insert(whole(&page.page));
@@ -65,4 +69,28 @@ pub(in crate::vault) async fn each_reference(
     // Last: a manifest counts as read when all of it was.
     seen.insert(whole(&record.manifest));
     Ok(())
+}
+
+/// As [`each_use`], and tells each object alone, whatever files are in it.
+pub(in crate::vault) async fn each_reference(
+    vault: &Vault,
+    record: &Record,
+    seen: &mut Seen,
+    each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
+) -> Result<(), Error> {
+    // The files of a pack follow each other mostly; each pack is told once a page.
+    let mut told: HashSet<(Place, u64)> = HashSet::new();
+    each_use(vault, record, seen, &mut |used| match used {
+        Use::Structure(reference) => {
+            told.clear();
+            each(reference)
+        }
+        Use::File(reference, _) => {
+            if told.insert((place(reference), reference.size)) {
+                each(reference)?;
+            }
+            Ok(())
+        }
+    })
+    .await
 }

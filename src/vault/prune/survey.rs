@@ -1,25 +1,27 @@
 //! Reads the vault and decides: what is kept, what is needed for it, and what is to become of everything else.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
+use super::doubtful::{Doubtful, without};
 use super::facts::{Fact, Gather, Gathered, What, rank};
+use super::references::each_reference;
 use super::references::{Place, Seen};
-use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why, each_reference};
+use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Chain, LedgerFinding};
 use crate::format::prune_plan::PLAN_LIMIT;
 use crate::format::{
-    Event, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
+    Event, Garbage, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
 };
 use crate::ids::{Id128, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{self, Candidate, Decision};
-use crate::plan::prune::{PLAN_LIFE, Rules, Verdict, judge};
+use crate::plan::prune::{Missing, PLAN_LIFE, Rules, Verdict, judge, may_be_substitute};
 use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
 use crate::store::{Attributes, ListedVersion, read_all};
@@ -29,14 +31,14 @@ use crate::vault::Vault;
 const OBSTACLES_NAMED: usize = 20;
 
 /// A survey under way.
-struct Reading<'a, 'f> {
+pub(super) struct Reading<'a, 'f> {
     /// Asked for its pages itself, not a cache: what cannot be read there must not be taken for read.
-    vault: Vault,
+    pub(super) vault: Vault,
     pruner: &'a Pruner,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     told: &'a mut Told<'f>,
     facts: Sorter<Fact>,
-    /// Hashes of the manifests that lie in the vault, with and without their versions.
+    /// Hashes of the manifests that lie in the vault: of their keys and versions, and of their digests.
     manifests: HashSet<u64>,
     /// When the newest of the manifests and plans was put, and whether it has an object version: whether the bucket
     /// keeps versions now, whatever it did when other objects were put.
@@ -123,9 +125,12 @@ impl Reading<'_, '_> {
         while let Some(row) = listing.try_next().await? {
             if let ListedVersion::Object(object) = row {
                 self.see(&object);
-                let place = (object.key, object.version);
+                if let Some(VaultKey::Content { sha256, .. }) = VaultKey::parse(object.key.as_str())
+                {
+                    self.manifests.insert(hash(&sha256));
+                }
+                let place: Place = (object.key, object.version);
                 self.manifests.insert(hash(&place));
-                self.manifests.insert(hash(&(place.0, None)));
             }
         }
         Ok(())
@@ -139,22 +144,11 @@ impl Reading<'_, '_> {
 
     /// Decides about the snapshots of a table, and takes note of what they name.
     async fn table(&mut self, table: &TableKey) -> Result<(), Error> {
-        let history = self.vault.history(table, Bodies::new()).await?;
-        let (events, doubts) = match self.vault.events(table).await {
-            Ok(events) => {
-                let doubts = doubts(&events);
-                (events, doubts)
-            }
-            Err(Error::Ledger(error)) => (
-                Chain {
-                    links: Vec::new(),
-                    next_free: 1,
-                    findings: Vec::new(),
-                },
-                vec![error.to_string()],
-            ),
-            Err(error) => return Err(error),
-        };
+        let TableRead {
+            history,
+            events,
+            doubts,
+        } = read_table(&self.vault, table).await?;
         let name = history.name().to_owned();
         for what in obstacles(&history) {
             self.obstacle(format!("{name}: {what}"));
@@ -178,15 +172,7 @@ impl Reading<'_, '_> {
             self.watched.push((table.clone(), events.next_free));
         }
         let mut seen = Seen::new();
-        let mut newest_first: Vec<(&Snapshot, &Decision)> =
-            history.snapshots.iter().zip(&decisions).rev().collect();
-        // What is told once is told as it is needed most.
-        let rank = |(snapshot, decision): &(&Snapshot, &Decision)| {
-            let keeps = decision.reason.keeps();
-            (!keeps, snapshot.is_distrusted)
-        };
-        newest_first.sort_by_key(rank);
-        for (snapshot, decision) in newest_first {
+        for (snapshot, decision) in most_needed_first(&history, &decisions) {
             if decision.reason.keeps() {
                 self.sums.kept += 1;
                 self.kept(&name, snapshot, &mut seen).await?;
@@ -262,8 +248,9 @@ impl Reading<'_, '_> {
         snapshot: &Snapshot,
         seen: &mut Seen,
     ) -> Result<(), Error> {
-        let (manifest, _) = super::place(&snapshot.record.manifest);
-        if !self.manifests.contains(&hash(&(manifest, None))) {
+        // By its digest: in a replica it has another version, and a repair put it under another name.
+        let manifest = snapshot.record.manifest.sha256;
+        if !self.manifests.contains(&hash(&manifest)) {
             return Ok(());
         }
         let facts = &mut self.facts;
@@ -354,6 +341,7 @@ impl Reading<'_, '_> {
                         version: row.version,
                         since,
                         locked_until: row.locked_until,
+                        was_named: matches!(row.reason, Garbage::Expired(_)),
                     },
                 })?;
             }
@@ -366,6 +354,7 @@ impl Reading<'_, '_> {
         let temp = &self.pruner.temp;
         let facts = std::mem::replace(&mut self.facts, Sorter::new(temp)?);
         let (mut delete, mut mark) = (Sorter::new(temp)?, Sorter::new(temp)?);
+        let mut doubtful = Doubtful::new(temp)?;
         let vault = self.vault.clone();
         let mut gather = Gather::new(facts.finish()?, vault.store());
         while let Some(gathered) = gather.next().await? {
@@ -379,20 +368,47 @@ impl Reading<'_, '_> {
                 }
             };
             match judge(&facts, rules) {
-                Err(missing) => self.obstacle(missing.to_string()),
+                // What lies there instead stays.
+                Err(missing) => {
+                    for lying in &facts.lying {
+                        self.sums.needed.add(lying.size);
+                    }
+                    doubtful.gone.insert(missing.key);
+                }
                 Ok(None) => {
                     for lying in &facts.lying {
                         self.sums.strangers.add(facts.key.as_str(), lying.size);
                     }
                 }
                 Ok(Some(verdicts)) => {
-                    for (lying, verdict) in facts.lying.iter().zip(verdicts) {
-                        self.count(lying.size, verdict, &mut delete, &mut mark)?;
+                    for (at, (lying, verdict)) in facts.lying.iter().zip(verdicts).enumerate() {
+                        if may_be_substitute(&facts, at) {
+                            doubtful.push(lying.size, verdict)?;
+                        } else {
+                            self.count(lying.size, verdict, &mut delete, &mut mark)?;
+                        }
                     }
                 }
             }
         }
+        let settled = self.settle(&mut doubtful).await?;
+        for verdict in doubtful.verdicts(&settled, temp)? {
+            let (size, verdict) = verdict?;
+            self.count(size, verdict, &mut delete, &mut mark)?;
+        }
+        for key in settled.lost {
+            self.obstacle(Missing { key }.to_string());
+        }
         self.refuse()?;
+        let sums = &mut self.sums;
+        let delete = without(
+            delete,
+            &settled.serve,
+            &mut sums.delete,
+            &mut sums.needed,
+            temp,
+        )?;
+        let mark = without(mark, &settled.serve, &mut sums.mark, &mut sums.needed, temp)?;
         Ok((delete, mark))
     }
 
@@ -444,9 +460,55 @@ impl Ranked {
     }
 }
 
-fn hash(place: &Place) -> u64 {
+/// A table's records and events.
+pub(super) struct TableRead {
+    pub(super) history: History,
+    pub(super) events: Chain<Event>,
+    /// Why an event may be out of sight.
+    pub(super) doubts: Vec<String>,
+}
+
+pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableRead, Error> {
+    let history = vault.history(table, Bodies::new()).await?;
+    let (events, doubts) = match vault.events(table).await {
+        Ok(events) => {
+            let doubts = doubts(&events);
+            (events, doubts)
+        }
+        Err(Error::Ledger(error)) => (
+            Chain {
+                links: Vec::new(),
+                next_free: 1,
+                findings: Vec::new(),
+            },
+            vec![error.to_string()],
+        ),
+        Err(error) => return Err(error),
+    };
+    Ok(TableRead {
+        history,
+        events,
+        doubts,
+    })
+}
+
+/// A table's snapshots in the order in which they are read: what is told once is told as it is needed most.
+pub(super) fn most_needed_first<'a>(
+    history: &'a History,
+    decisions: &'a [Decision],
+) -> Vec<(&'a Snapshot, &'a Decision)> {
+    let snapshots = history.snapshots.iter().zip(decisions).rev();
+    let mut snapshots: Vec<(&Snapshot, &Decision)> = snapshots.collect();
+    snapshots.sort_by_key(|(snapshot, decision)| {
+        let keeps = decision.reason.keeps();
+        (!keeps, snapshot.is_distrusted)
+    });
+    snapshots
+}
+
+fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    place.hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
