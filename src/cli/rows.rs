@@ -570,6 +570,8 @@ pub(crate) struct RepairPlanned {
     pub(crate) bytes: u64,
     /// Lost objects of which nothing was found.
     pub(crate) nowhere: u64,
+    /// The replica that was looked into.
+    pub(crate) replica: Option<String>,
     /// Where the bytes are, with how many objects come from there.
     pub(crate) from: BTreeMap<String, u64>,
 }
@@ -601,12 +603,14 @@ pub(crate) struct MendedRow {
     pub(crate) table: String,
     /// The snapshot.
     pub(crate) snapshot: SnapshotId,
-    /// Whether it has nothing lost any more.
+    /// Whether it has nothing lost any more, and nothing else is wrong with it.
     pub(crate) whole: bool,
     /// How many files or objects it still lacks.
     pub(crate) lacks: u64,
     /// The first of them.
     pub(crate) first: Vec<String>,
+    /// What else keeps it from being whole.
+    pub(crate) otherwise: Option<&'static str>,
 }
 
 /// The sums of a verify.
@@ -638,6 +642,9 @@ pub(crate) struct VerifyDone {
     pub(crate) unchecked: u64,
     /// Findings that do.
     pub(crate) damaged: u64,
+    /// Objects that were put again, or locked for longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repaired: Option<u64>,
     /// How long it took.
     pub(crate) seconds: f64,
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::error::ExitCode;
 use crate::format::layout::VaultKey;
-use crate::format::{Reference, VaultFile};
+use crate::format::{Reference, TableKey, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
 
 mod complete;
@@ -50,6 +50,8 @@ pub struct Finding {
     pub severity: Severity,
     /// The table's name, where it is one's.
     pub table: Option<String>,
+    /// The table's key.
+    pub key: Option<TableKey>,
     /// The snapshots that use the object, newest first: with a damage, those that cannot be restored whole.
     pub snapshots: Vec<SnapshotId>,
     /// The object, as a key of the vault.
@@ -69,6 +71,12 @@ pub enum Remedy {
     Repair,
     /// Take a snapshot that builds on nothing of it.
     Retake,
+    /// Find out who wrote a record; build on nothing of it when it is a forgery.
+    Distrust,
+    /// Read all bytes.
+    ReadAll,
+    /// Find out who shortened locks; hold the snapshot until that is known.
+    Relock,
 }
 
 impl From<&'static str> for Remedy {
@@ -78,28 +86,41 @@ impl From<&'static str> for Remedy {
 }
 
 impl Finding {
-    /// The remedy as people read it. `command` spells a command of this tool from its words, `read` is how much was read.
-    pub fn advice(&self, read: ReadBytes, command: &dyn Fn(&[&str]) -> String) -> String {
-        let table = self.table.as_deref().unwrap_or("TABLE");
+    /// The remedy as people read it. `typed` is what means the table on a command line, `read` how much was read, and
+    /// `command` spells a command of this tool from its words.
+    pub fn advice(
+        &self,
+        typed: Option<&str>,
+        read: ReadBytes,
+        command: &dyn Fn(&[&str]) -> String,
+    ) -> String {
+        let spell = |words: &[&str]| format!("`{}`", command(words));
         let oldest = self.snapshots.last().map(SnapshotId::short);
-        let retake = || match &oldest {
-            Some(id) => format!("`{}`", command(&["snapshot", table, "--distrust", id])),
-            None => format!("`{}`", command(&["snapshot", table])),
+        let retake = || {
+            let mut words = vec!["snapshot"];
+            words.extend(typed);
+            if let (Some(_), Some(id)) = (typed, &oldest) {
+                words.extend(["--distrust", id]);
+            }
+            spell(&words)
+        };
+        let verify = |flags: &[&str]| {
+            let mut words = vec!["verify"];
+            words.extend(typed);
+            words.extend(flags);
+            spell(&words)
         };
         match self.remedy {
             Remedy::Text(text) => text.to_owned(),
             Remedy::Repair => {
-                let mut words = vec!["verify", table];
-                words.extend(match read {
-                    ReadBytes::None => &[][..],
-                    ReadBytes::Sample => &["--read", "sample"],
-                    ReadBytes::All => &["--read", "all"],
-                });
-                words.push("--repair");
-                let repair = command(&words);
+                let repair = match read {
+                    ReadBytes::None => verify(&["--repair"]),
+                    ReadBytes::Sample => verify(&["--read", "sample", "--repair"]),
+                    ReadBytes::All => verify(&["--read", "all", "--repair"]),
+                };
                 let retake = retake();
                 format!(
-                    "`{repair}` puts it again from wherever it still is; else {retake} takes a snapshot that builds on \
+                    "{repair} puts it again from wherever it still is; else {retake} takes a snapshot that builds on \
                      nothing of it"
                 )
             }
@@ -108,6 +129,19 @@ impl Finding {
                 format!(
                     "restore an earlier snapshot; {retake} takes one that builds on nothing of it"
                 )
+            }
+            Remedy::Distrust => {
+                let who = "find out who wrote the record; when it is a forgery,";
+                match (typed, &oldest) {
+                    (Some(_), Some(_)) => format!("{who} {} builds on nothing of it", retake()),
+                    _ => format!("{who} `--distrust` of `snapshot` builds on nothing of it"),
+                }
+            }
+            Remedy::ReadAll => format!("{} reads it", verify(&["--read", "all"])),
+            Remedy::Relock => {
+                let newest = self.snapshots.first().map(SnapshotId::short);
+                let hold = newest.map_or_else(|| "`hold`".to_owned(), |id| spell(&["hold", &id]));
+                format!("{RELOCK}; {hold} keeps the snapshot until that is known")
             }
         }
     }
@@ -188,7 +222,7 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
     Problem {
         severity: Severity::Damage,
         what,
-        remedy: RELOCK.into(),
+        remedy: Remedy::Relock,
     }
 }
 
@@ -250,8 +284,6 @@ pub struct VerifyReport {
     pub unchecked: u64,
     /// Findings of severity [`Severity::Damage`].
     pub damaged: u64,
-    /// Those of them that are about bytes which can be put again, if they are still to be had.
-    pub lost: u64,
 }
 
 impl VerifyReport {
@@ -308,11 +340,11 @@ impl Problem {
         }
     }
 
-    pub(crate) fn warning(what: impl Into<String>, remedy: &'static str) -> Self {
+    pub(crate) fn warning(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
         Self {
             severity: Severity::Warning,
             what: what.into(),
-            remedy: Remedy::Text(remedy),
+            remedy: remedy.into(),
         }
     }
 }
@@ -325,12 +357,9 @@ pub const SERVED: &str = "nothing is lost; find out what damaged it";
 /// What to do about what lies where it does not belong.
 pub const WHO_WROTE_IT: &str =
     "nothing is lost and nothing has to be removed; find out whose credentials wrote it";
-/// What to do about a record that lies.
-pub const DISTRUST: &str =
-    "find out who wrote the record; when it is a forgery, `snapshot --distrust` it";
 /// What to do about locks that are too short.
-pub const RELOCK: &str = "find out who shortened them, and whether this role may see locks (s3:GetObjectRetention); \
-                          `hold` keeps the snapshot until that is known";
+const RELOCK: &str =
+    "find out who shortened them, and whether this role may see locks (s3:GetObjectRetention)";
 /// What to do about locks that are too long.
 pub const OVERLOCKED: &str = "nothing is lost, and their storage is paid for until then; find out whose credentials did it, \
                               and apply the bucket policy that `iam render` prints";

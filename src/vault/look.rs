@@ -57,6 +57,34 @@ impl TableRef {
     }
 }
 
+/// What is typed on a command line to mean a table of these and no other: its name where it is a plain word that no other
+/// has, else its URI, else its key. `is_taken` says which words mean something else there.
+pub fn address(
+    tables: &[TableRef],
+    key: &TableKey,
+    is_taken: impl Fn(&TableRef, &str) -> bool,
+) -> String {
+    let Some(table) = tables.iter().find(|table| table.key == *key) else {
+        return key.to_string();
+    };
+    let name = table.name();
+    let is_word = !name.is_empty() && !name.starts_with('-') && !name.contains('/');
+    let named = tables.iter().filter(|table| table.is_called(name)).count();
+    if is_word && named == 1 && !is_taken(table, name) {
+        return name.to_owned();
+    }
+    let uri = table.uri();
+    let there = tables.iter().filter(|table| table.uri() == uri).count();
+    if there == 1 {
+        // A path is what people type.
+        let path = uri
+            .strip_prefix("file://")
+            .filter(|path| path.starts_with('/'));
+        return path.map_or_else(|| uri.clone(), ToOwned::to_owned);
+    }
+    key.to_string()
+}
+
 /// Files of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KindCount {
@@ -251,4 +279,58 @@ pub fn find_snapshot<'a>(
         prefix: prefix.to_owned(),
         known: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, source: &str, uri: &str) -> TableRef {
+        let uri: TableUri = uri.parse().unwrap();
+        TableRef {
+            key: TableKey::of(source, &uri).unwrap(),
+            identity: Some(TableIdentity {
+                delta_id: String::new(),
+                name: name.to_owned(),
+                source: source.to_owned(),
+                uri: uri.to_string(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_typed_for_a_table_means_no_other() {
+        let tables = [
+            table("orders", "aws", "s3://lake/sales/orders"),
+            table("twin", "aws", "s3://a/twin"),
+            table("twin", "local", "file:///b/twin"),
+            table("sales/orders", "aws", "s3://lake/slash"),
+            table("-x", "local", "file:///b/dash"),
+            table("same", "one", "s3://same/place"),
+            table("same", "two", "s3://same/place"),
+            // Its name is what another one's key says.
+            table("lake-slash", "aws", "s3://other/x"),
+            table("taken", "aws", "s3://lake/taken"),
+            TableRef {
+                identity: None,
+                ..table("", "aws", "s3://lake/damaged")
+            },
+        ];
+        let typed = |at: usize| address(&tables, &tables[at].key, |_, name: &str| name == "taken");
+        assert_eq!(typed(0), "orders");
+        assert_eq!(typed(1), "s3://a/twin");
+        assert_eq!(typed(2), "/b/twin");
+        assert_eq!(typed(3), "s3://lake/slash");
+        assert_eq!(typed(4), "/b/dash");
+        assert_eq!(typed(5), tables[5].key.to_string());
+        assert_eq!(typed(6), tables[6].key.to_string());
+        assert_eq!(typed(7), "s3://other/x");
+        assert_eq!(typed(8), "s3://lake/taken");
+        assert_eq!(typed(9), "lake-damaged");
+        let unknown = table("x", "aws", "s3://nowhere/x").key;
+        assert_eq!(
+            address(&tables, &unknown, |_, _| false),
+            unknown.to_string()
+        );
+    }
 }

@@ -124,6 +124,17 @@ impl RepairPlan {
         &self.steps
     }
 
+    /// What becomes of it when nothing is done.
+    pub fn into_lost(self) -> Vec<Repaired> {
+        let steps = self.steps.into_iter();
+        let lost = steps.map(|step| Repaired {
+            still_lost: step.lost.names(),
+            lost: step.lost,
+            put: Vec::new(),
+        });
+        lost.collect()
+    }
+
     /// The objects that would be put again, and their bytes.
     pub fn amount(&self) -> (u64, u64) {
         let found = self.steps.iter().filter(|step| step.from.is_some());

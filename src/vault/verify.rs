@@ -26,8 +26,8 @@ use crate::error::Error;
 use crate::format::{LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::verify::{
-    DISTRUST, Finding, Listed, Problem, READ_AGAIN, REPLACED, Severity, VaultFileProblem,
-    VerifyPlan, VerifyReport, is_locked_short, vault_file_problem,
+    Finding, Listed, Problem, READ_AGAIN, REPLACED, Remedy, Severity, VaultFileProblem, VerifyPlan,
+    VerifyReport, is_locked_short, vault_file_problem,
 };
 use crate::progress::Progress;
 use crate::sort::Sorter;
@@ -141,7 +141,7 @@ struct Verify<'a, 'f> {
 struct CheckedTable {
     key: TableKey,
     name: String,
-    /// Objects that only snapshots use whose promise is over, and that are gone.
+    /// Objects that only snapshots use whose promise is over, and that are gone or damaged.
     over: Several,
 }
 
@@ -160,8 +160,6 @@ struct CheckedSnapshot {
 #[derive(Debug)]
 struct Told {
     problem: Problem,
-    /// Whether the object is simply not there.
-    is_gone: bool,
     /// Whether bytes are lost that could be put again.
     is_lost: bool,
 }
@@ -170,7 +168,6 @@ impl From<Problem> for Told {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
-            is_gone: false,
             is_lost: false,
         }
     }
@@ -193,6 +190,7 @@ impl Verify<'_, '_> {
         let finding = Finding {
             severity: problem.severity,
             table: table.map(|table| table.name.clone()),
+            key: table.map(|table| table.key.clone()),
             snapshots: Vec::new(),
             object: object.to_owned(),
             what: problem.what,
@@ -217,7 +215,7 @@ impl Verify<'_, '_> {
             let Some(checked) = self.tables.get_mut(table) else {
                 continue;
             };
-            if told.is_gone && snapshots.iter().all(|snapshot| snapshot.is_over) {
+            if told.is_lost && snapshots.iter().all(|snapshot| snapshot.is_over) {
                 checked.over.add(object, &ids);
                 continue;
             }
@@ -229,12 +227,10 @@ impl Verify<'_, '_> {
                 severity = Severity::Warning;
                 what.push_str("; only distrusted snapshots use it");
             }
-            if told.is_lost && severity == Severity::Damage {
-                self.report.lost += 1;
-            }
             let finding = Finding {
                 severity,
                 table: Some(checked.name.clone()),
+                key: Some(checked.key.clone()),
                 snapshots: ids,
                 object: object.to_owned(),
                 what,
@@ -267,7 +263,7 @@ impl Verify<'_, '_> {
                         .filter(|user| self.snapshots.get(*user).is_some_and(|it| it.id == id))
                         .collect();
                     let what = format!("record {} names another vault.json", id.short());
-                    let problem = Problem::warning(what, DISTRUST);
+                    let problem = Problem::warning(what, Remedy::Distrust);
                     self.tell_users(&users, key.as_str(), &problem.into())?;
                 }
             }
@@ -428,7 +424,6 @@ impl Verify<'_, '_> {
             }));
             let told = Told {
                 problem: Problem::lost(what),
-                is_gone: false,
                 is_lost: true,
             };
             return self.tell_users(users, object, &told);

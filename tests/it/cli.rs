@@ -67,14 +67,17 @@ fn an_interrupted_command_ends_with_130_and_says_so() {
 }
 
 /// Copies the small tables and the empty vault that the transcripts begin with.
-fn small_lake() -> tempfile::TempDir {
+pub(crate) fn small_lake() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshot.in");
     copy_folder(&from, folder.path());
     folder
 }
 
-fn deltavault(folder: &Path, words: &[&str]) -> (Option<i32>, Vec<serde_json::Value>, String) {
+pub(crate) fn deltavault(
+    folder: &Path,
+    words: &[&str],
+) -> (Option<i32>, Vec<serde_json::Value>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
         .args(["--vault", "vault"])
         .args(words)

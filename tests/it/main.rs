@@ -52,6 +52,7 @@ mod one_truth;
 mod proof;
 mod prune;
 mod repair;
+mod repair_cli;
 mod repair_locks;
 mod requests;
 mod restore_by_hand;

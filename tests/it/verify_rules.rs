@@ -224,10 +224,21 @@ async fn what_only_distrusted_snapshots_need_is_no_damage() {
 }
 
 #[tokio::test]
-async fn what_no_promise_covers_any_more_may_be_gone() {
+async fn what_no_promise_covers_any_more_may_be_gone_or_damaged() {
+    for is_gone in [true, false] {
+        what_no_promise_covers(is_gone).await;
+    }
+}
+
+async fn what_no_promise_covers(is_gone: bool) {
     let store = MemoryStore::without_versions("s3://bucket/vault");
     let (vault, orders, people) = two_tables(&store).await;
-    take_away(&store, &orders.records[0].1.manifest.key).await;
+    let manifest = &orders.records[0].1.manifest.key;
+    if is_gone {
+        take_away(&store, manifest).await;
+    } else {
+        store.flip_bit(manifest, None, 9).unwrap();
+    }
     let before = verify(&vault, VerifyPlan { now: now(), ..ALL }).await;
     assert_eq!(before.code(), ExitCode::Damage);
     let later = VerifyPlan {

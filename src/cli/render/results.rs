@@ -278,10 +278,15 @@ impl Output {
             self.print(format_args!("  {} from {from}", HumanCount(*objects)))?;
         }
         if row.nowhere > 0 {
-            self.print(format_args!(
-                "  {} are nowhere to be had: name a replica with --from",
-                HumanCount(row.nowhere)
-            ))?;
+            let nowhere = HumanCount(row.nowhere);
+            match &row.replica {
+                None => self.print(format_args!(
+                    "  {nowhere} are nowhere to be had: name a replica with --from"
+                ))?,
+                Some(replica) => self.print(format_args!(
+                    "  {nowhere} are nowhere to be had, not in {replica} either"
+                ))?,
+            }
         }
         Ok(())
     }
@@ -305,15 +310,20 @@ impl Output {
         if self.json {
             return self.line(row);
         }
-        let id = row.snapshot.short();
+        let (table, id) = (&row.table, row.snapshot.short());
         if row.whole {
-            return self.print(format_args!("{} {id} is whole again", row.table));
+            return self.print(format_args!("{table} {id} is whole again"));
         }
+        if row.lacks > 0 {
+            return self.print(format_args!(
+                "{table} {id} is still damaged: {} lost, first {}",
+                HumanCount(row.lacks),
+                row.first.join(", ")
+            ));
+        }
+        let otherwise = row.otherwise.unwrap_or_default();
         self.print(format_args!(
-            "{} {id} is still damaged: {} lost, first {}",
-            row.table,
-            HumanCount(row.lacks),
-            row.first.join(", ")
+            "{table} {id} lacks nothing any more, but {otherwise}"
         ))
     }
 
@@ -341,10 +351,13 @@ impl Output {
         }
         if let (Some(objects @ 1..), Some(bytes)) = (row.unreferenced, row.unreferenced_bytes) {
             self.print(format_args!(
-                "{} objects, {}, belong to no snapshot: what unfinished runs left, or what somebody put there",
+                "{} objects, {}, stand in no manifest: what repairs put, what unfinished runs left, or what somebody put there",
                 HumanCount(objects),
                 HumanBytes(bytes)
             ))?;
+        }
+        if let Some(repaired @ 1..) = row.repaired {
+            self.print(format_args!("{} objects repaired", HumanCount(repaired)))?;
         }
         match (row.damaged, row.unchecked, row.findings) {
             (0, 0, 0) => self.print(format_args!("everything is as it should be")),

@@ -1,27 +1,93 @@
 //! `verify --repair`: what a verification found to be lost is put again from wherever its bytes still are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use deltavault::Error;
+use deltavault::format::record::TableIdentity;
+use deltavault::ids::SnapshotId;
 use deltavault::vault::Vault;
 use deltavault::vault::repair::{OpenTable, Origin, RepairPlan, Repaired, Repairer, outcome};
-use deltavault::vault::verify::{Losses, LostKind};
-use deltavault::{Error, format::record::TableIdentity};
+use deltavault::vault::verify::{Hurt, Losses, LostKind};
 
 use super::{Context, confirm};
 use crate::cli::cache;
+use crate::cli::render::Output;
 use crate::cli::rows::{MendedRow, RepairPlanned, RepairPut, RepairRow};
 use crate::cli::stores::{OpenVault, Stores};
 
 /// How many lost files a snapshot's line names.
 const NAMED: usize = 3;
 
-/// What a repair left.
-pub(super) struct Left {
-    /// Whether anything is still lost.
-    pub(super) is_damaged: bool,
-    /// Whether manifests or pages were put, whose content was not verified yet.
+/// What the rounds of a repair came to.
+#[derive(Default)]
+pub(super) struct Repairs {
+    /// Objects of which all was put.
+    repaired: BTreeSet<String>,
+    /// What the snapshots that had lost something lack by now, in the order in which they were met.
+    snapshots: BTreeMap<usize, (Hurt, Vec<String>)>,
+    /// Whether manifests or pages were put in the last round, whose content was not verified since.
     pub(super) has_more: bool,
+}
+
+impl Repairs {
+    /// How many objects were repaired.
+    pub(super) fn count(&self) -> u64 {
+        self.repaired.len() as u64
+    }
+
+    /// Whether all that was lost of an object was put.
+    pub(super) fn has(&self, object: &str) -> bool {
+        self.repaired.contains(object)
+    }
+
+    /// Takes note that a verification found nothing lost any more.
+    pub(super) fn found_nothing(&mut self) {
+        self.has_more = false;
+        for (_, lacks) in self.snapshots.values_mut() {
+            lacks.clear();
+        }
+    }
+
+    fn add(&mut self, losses: &Losses, done: &[Repaired]) {
+        self.found_nothing();
+        for (user, lacks) in outcome(losses, done) {
+            if let Some(hurt) = losses.snapshots.get(user) {
+                self.snapshots.insert(user, (hurt.clone(), lacks));
+            }
+        }
+        let whole = || done.iter().filter(|it| it.is_whole());
+        self.repaired
+            .extend(whole().map(|it| it.lost.key.to_string()));
+        // An object may be lost in several ways, or once more.
+        for it in done.iter().filter(|it| !it.is_whole()) {
+            self.repaired.remove(it.lost.key.as_str());
+        }
+        let leads_on = |it: &Repaired| matches!(it.lost.what, LostKind::Manifest | LostKind::Page);
+        self.has_more = whole().any(|it| leads_on(it) && !it.lost.is_only_locked_short());
+    }
+
+    /// Says of every snapshot that had lost something whether it is whole by now. `others` says what else is wrong with
+    /// one.
+    pub(super) fn tell(
+        self,
+        output: &mut Output,
+        others: impl Fn(SnapshotId) -> Option<&'static str>,
+    ) -> Result<(), Error> {
+        let unverified = (self.has_more).then_some("what was put was not verified: verify again");
+        for (hurt, lacks) in self.snapshots.into_values() {
+            let otherwise = others(hurt.id).or(unverified);
+            output.mended(&MendedRow {
+                table: hurt.name,
+                snapshot: hurt.id,
+                whole: lacks.is_empty() && otherwise.is_none(),
+                lacks: lacks.len() as u64,
+                first: lacks.into_iter().take(NAMED).collect(),
+                otherwise,
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Puts again what was lost, after asking unless `yes`.
@@ -30,7 +96,8 @@ pub(super) async fn repair(
     losses: &Losses,
     (from, yes): (Option<&str>, bool),
     context: &mut Context,
-) -> Result<Left, Error> {
+    repairs: &mut Repairs,
+) -> Result<(), Error> {
     let shared = open.share()?;
     let temp = tempfile::tempdir().map_err(Error::Scratch)?;
     let replica = match from {
@@ -52,40 +119,23 @@ pub(super) async fn repair(
         progress: Arc::clone(&context.progress),
     };
     let plan = repairer.plan(losses).await?;
-    let planned = planned(&plan);
+    let replica = repairer.replica.as_ref();
+    let planned = planned(&plan, replica.map(Vault::uri));
     context.output.repair_planned(&planned)?;
     if planned.objects == 0 {
-        return Ok(Left {
-            is_damaged: planned.nowhere > 0,
-            has_more: false,
-        });
+        repairs.add(losses, &plan.into_lost());
+        return Ok(());
     }
     if !yes {
-        let what = format!("put {} lost objects again", planned.objects);
+        let what = format!("repair {} lost objects", planned.objects);
         confirm(&what, context)?;
     }
     let output = &mut context.output;
     let mut told = |repaired: &Repaired| output.repaired(&row(repaired));
     let done = repairer.carry_out(plan, &mut told).await?;
     drop(shared);
-    for (user, lacks) in outcome(losses, &done) {
-        let Some(snapshot) = losses.snapshots.get(user) else {
-            continue;
-        };
-        context.output.mended(&MendedRow {
-            table: snapshot.name.clone(),
-            snapshot: snapshot.id,
-            whole: lacks.is_empty(),
-            lacks: lacks.len() as u64,
-            first: lacks.into_iter().take(NAMED).collect(),
-        })?;
-    }
-    Ok(Left {
-        is_damaged: done.iter().any(|it| !it.is_whole()),
-        has_more: done
-            .iter()
-            .any(|it| it.is_whole() && matches!(it.lost.what, LostKind::Manifest | LostKind::Page)),
-    })
+    repairs.add(losses, &done);
+    Ok(())
 }
 
 /// Only a copy of this very vault is a replica of it.
@@ -109,7 +159,7 @@ fn open_table(stores: Stores) -> OpenTable {
     })
 }
 
-fn planned(plan: &RepairPlan) -> RepairPlanned {
+fn planned(plan: &RepairPlan, replica: Option<&str>) -> RepairPlanned {
     let (objects, bytes) = plan.amount();
     let mut from: BTreeMap<String, u64> = BTreeMap::new();
     for step in plan.steps() {
@@ -121,6 +171,7 @@ fn planned(plan: &RepairPlan) -> RepairPlanned {
         objects,
         bytes,
         nowhere: (plan.steps().len() as u64).saturating_sub(objects),
+        replica: replica.map(ToOwned::to_owned),
         from,
     }
 }

@@ -1,17 +1,23 @@
 //! `verify`: the vault against itself.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use deltavault::plan::verify::{Finding, ReadBytes, Severity, Subset, VerifyPlan, VerifyReport};
+use deltavault::format::TableKey;
+use deltavault::ids::SnapshotId;
+use deltavault::plan::verify::{Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan};
+use deltavault::vault::look;
 use deltavault::vault::verify::Losses;
 use deltavault::{Error, ExitCode};
 
-use super::{Context, remind_of_locks, repair};
+use super::repair::{self, Repairs};
+use super::{Context, remind_of_locks};
 use crate::cli::again::Again;
 use crate::cli::args::ReadArg;
+use crate::cli::config::Config;
 use crate::cli::request::VerifyRequest;
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
+use crate::cli::stores::OpenVault;
 
 /// A manifest leads to pages and those to files: a repair that has put the one looks for the others.
 const ROUNDS: u32 = 3;
@@ -41,21 +47,27 @@ pub(super) async fn verify(
         now: context.clock.now(),
     };
     let spill = tempfile::tempdir().map_err(Error::Scratch)?;
-    let again = context.again.clone();
+    let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
     let mut told = HashSet::new();
+    let mut repairs = Repairs::default();
     let mut rounds = 0;
-    let (report, is_damaged) = loop {
+    let (mut report, seen) = loop {
         let Context {
             output, progress, ..
         } = &mut *context;
+        let mut seen = Seen::default();
         // Told when they are made: a vault with a million damaged objects must not wait in memory.
         let (report, losses) = {
-            let mut found = |finding| {
-                let row = finding_row(finding, plan.read, &again);
-                // What an earlier round said is not said again.
-                if request.repair && !told.insert((row.object.clone(), row.what.clone())) {
-                    return Ok(());
+            let mut found = |finding: Finding| {
+                let table = finding.key.as_ref().map(&typed);
+                if request.repair {
+                    seen.add(&finding);
+                    // What an earlier round said is not said again.
+                    if !told.insert((finding.object.clone(), finding.what.clone())) {
+                        return Ok(());
+                    }
                 }
+                let row = finding_row(finding, table.as_deref(), plan.read, &again);
                 output.finding(&row)
             };
             let tables = tables.as_deref();
@@ -71,15 +83,22 @@ pub(super) async fn verify(
             }
         };
         if losses.needed().next().is_none() {
-            break (report, report.damaged > 0);
+            repairs.found_nothing();
+            break (report, seen);
         }
         let how = (request.from.as_deref(), request.yes);
-        let left = repair::repair(&open, &losses, how, context).await?;
+        repair::repair(&open, &losses, how, context, &mut repairs).await?;
         rounds += 1;
-        if !left.has_more || rounds == ROUNDS {
-            break (report, left.is_damaged || report.damaged > report.lost);
+        if !repairs.has_more || rounds == ROUNDS {
+            break (report, seen);
         }
     };
+    // Of the last verification, what was repaired after it is no damage any more.
+    let mended = seen.lost.iter().filter(|(object, _)| repairs.has(object));
+    let mended = mended.map(|(_, findings)| findings).sum();
+    report.damaged = report.damaged.saturating_sub(mended);
+    let repaired = request.repair.then(|| repairs.count());
+    repairs.tell(&mut context.output, |id| seen.of(id))?;
     let output = &mut context.output;
     output.verify_done(&VerifyDone {
         tables: report.tables,
@@ -101,17 +120,46 @@ pub(super) async fn verify(
         findings: report.warnings,
         unchecked: report.unchecked,
         damaged: report.damaged,
+        repaired,
         seconds: start.elapsed().as_secs_f64(),
     })?;
-    Ok(if request.repair && !is_damaged {
-        let report = VerifyReport {
-            damaged: 0,
-            ..report
-        };
-        report.exit_code()
-    } else {
-        report.exit_code()
-    })
+    Ok(report.exit_code())
+}
+
+/// What one verification found, as far as a repair has to know.
+#[derive(Default)]
+struct Seen {
+    /// By object: how many damages are that bytes of it are lost.
+    lost: BTreeMap<String, u64>,
+    /// Snapshots with another damage.
+    damaged: BTreeSet<SnapshotId>,
+    /// Snapshots of which something could not be read.
+    unchecked: BTreeSet<SnapshotId>,
+}
+
+impl Seen {
+    fn add(&mut self, finding: &Finding) {
+        let snapshots = finding.snapshots.iter().copied();
+        match (finding.severity, finding.remedy) {
+            (Severity::Damage, Remedy::Repair) => {
+                *self.lost.entry(finding.object.clone()).or_default() += 1;
+            }
+            (Severity::Damage, _) => self.damaged.extend(snapshots),
+            (Severity::Unchecked, _) => self.unchecked.extend(snapshots),
+            (Severity::Info | Severity::Warning, _) => {}
+        }
+    }
+
+    /// What is wrong with a snapshot besides lost bytes.
+    fn of(&self, id: SnapshotId) -> Option<&'static str> {
+        if self.damaged.contains(&id) {
+            Some("it is damaged in another way, see above")
+        } else if self.unchecked.contains(&id) {
+            Some("something of it could not be read, see above")
+        } else {
+            None
+        }
+    }
 }
 
 /// A part of no bytes would be nothing: whoever names a part wants it read.
@@ -124,8 +172,27 @@ fn bytes_to_read(request: &VerifyRequest) -> ReadBytes {
     }
 }
 
-fn finding_row(finding: Finding, read: ReadBytes, again: &Again) -> FindingRow {
-    let remedy = finding.advice(read, &|words| again.command(words));
+/// What is typed for each table, so that the commands that are printed mean it and no other.
+async fn typed(open: &OpenVault, config: &Config) -> impl Fn(&TableKey) -> String + use<> {
+    // Where tables cannot be told apart by name their keys can.
+    let tables = open.vault.table_refs().await.unwrap_or_default();
+    let configured: BTreeMap<String, String> = (config.tables.iter())
+        .map(|table| (table.name.clone(), table.uri.clone()))
+        .collect();
+    move |key| {
+        look::address(&tables, key, |table, name| {
+            configured.get(name).is_some_and(|uri| *uri != table.uri())
+        })
+    }
+}
+
+fn finding_row(
+    finding: Finding,
+    typed: Option<&str>,
+    read: ReadBytes,
+    again: &Again,
+) -> FindingRow {
+    let remedy = finding.advice(typed, read, &|words| again.command(words));
     FindingRow {
         severity: match finding.severity {
             Severity::Info => RowSeverity::Info,
@@ -138,5 +205,68 @@ fn finding_row(finding: Finding, read: ReadBytes, again: &Again) -> FindingRow {
         object: finding.object,
         what: finding.what,
         remedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use clap::Parser as _;
+    use deltavault::ids::Digest;
+
+    use super::*;
+    use crate::cli::args::Args;
+
+    #[test]
+    fn every_remedy_is_a_command_that_is_understood() {
+        let id = |n: u8| SnapshotId(Digest::of(&[n]));
+        let remedies = [
+            Remedy::Text("look"),
+            Remedy::Repair,
+            Remedy::Retake,
+            Remedy::Distrust,
+            Remedy::ReadAll,
+            Remedy::Relock,
+        ];
+        let mut commands = 0;
+        for remedy in remedies {
+            for snapshots in [vec![], vec![id(2), id(1)]] {
+                for typed in [None, Some("orders"), Some("s3://lake/we ird"), Some("/-x")] {
+                    for read in [ReadBytes::None, ReadBytes::Sample, ReadBytes::All] {
+                        let finding = Finding {
+                            severity: Severity::Damage,
+                            table: None,
+                            key: None,
+                            snapshots: snapshots.clone(),
+                            object: String::new(),
+                            what: String::new(),
+                            remedy,
+                        };
+                        let spelled = RefCell::new(Vec::new());
+                        let advice = finding.advice(typed, read, &|words| {
+                            let words = words.iter().map(|word| (*word).to_owned());
+                            spelled.borrow_mut().push(words.collect::<Vec<_>>());
+                            String::new()
+                        });
+                        assert!(!advice.is_empty());
+                        for words in spelled.into_inner() {
+                            let all = std::iter::once("deltavault".to_owned()).chain(words.clone());
+                            if let Err(error) = Args::try_parse_from(all) {
+                                panic!("{words:?}: {error}");
+                            }
+                            let named = typed.is_none_or(|it| words.iter().any(|word| word == it));
+                            assert!(named || words[0] == "hold", "{words:?}");
+                            // What counts from the oldest on, and what is held is the newest.
+                            let of = |word: &str| words.iter().any(|it| it == word);
+                            assert!(!of("--distrust") || of(&id(1).short()), "{words:?}");
+                            assert!(!of("hold") || of(&id(2).short()), "{words:?}");
+                            commands += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(commands > 100, "{commands}");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DISTRUST, Problem};
+use super::{Problem, Remedy};
 use crate::delta::replay::LiveFile;
 use crate::delta::{LogError, Protocol};
 use crate::format::record::ProtocolRecord;
@@ -399,7 +399,7 @@ fn undeclared(record: &Record, ways: &[WayEnd], comparison: &Comparison) -> Opti
         "the ways through its log name different files, and it does not say so: {}",
         differing.join("; ")
     );
-    Some(Problem::warning(what, DISTRUST))
+    Some(Problem::warning(what, Remedy::Distrust))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The rules between records, manifests and pages.
 
-use super::{DISTRUST, Problem, Severity};
+use super::{Problem, Remedy, Severity};
 use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
@@ -52,7 +52,7 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
     let mut problems = Vec::new();
     let mut warn = |is_broken: bool, what: &str| {
         if is_broken {
-            problems.push(Problem::warning(what, DISTRUST));
+            problems.push(Problem::warning(what, Remedy::Distrust));
         }
     };
     warn(

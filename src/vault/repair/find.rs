@@ -59,6 +59,17 @@ impl Lost {
         !self.substitutes.is_empty()
     }
 
+    /// What of it is lost: files of a pack by their names, anything else by its key.
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.what {
+            LostKind::Manifest | LostKind::Page | LostKind::File => vec![self.key.to_string()],
+            LostKind::Pack(files) => {
+                let lost = files.iter().filter(|file| file.is_lost);
+                lost.map(|file| file.file.to_string()).collect()
+            }
+        }
+    }
+
     /// The digests of the files that are lost, as entries name them.
     pub(super) fn digests(&self) -> Vec<Digest> {
         match &self.what {

@@ -14,7 +14,7 @@ use super::{Told, lost, unreadable};
 use crate::format::Reference;
 use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
-    Listed, Presence, Problem, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
+    Listed, Presence, Problem, Remedy, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
 };
 use crate::progress::{PlannedWork, Progress};
 use crate::store::StoreError;
@@ -205,14 +205,14 @@ impl Checker<'_> {
             Rescue::Unproven if is_gone => outcome.unproven.extend(units),
             Rescue::Unproven => {
                 let what = format!("{what}; another object version has its size and was not read");
-                let remedy = "`verify --read all` reads it";
+                let remedy = Remedy::ReadAll;
                 outcome
                     .told
                     .push((units, Problem::warning(what, remedy).into()));
             }
             Rescue::Lost(bad) => {
                 outcome.lost.extend(losses(want, &bad, &outcome.key));
-                outcome.told.push(lose(want, &bad, what, is_gone));
+                outcome.told.push(lose(want, &bad, what));
             }
         }
         Ok(())
@@ -360,7 +360,7 @@ fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part
 }
 
 /// What to tell of bytes that nothing serves for, and whom.
-fn lose(want: &Want, bad: &Bad, mut what: String, is_gone: bool) -> (Vec<usize>, Told) {
+fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Told) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {
         what = format!(
@@ -377,7 +377,6 @@ fn lose(want: &Want, bad: &Bad, mut what: String, is_gone: bool) -> (Vec<usize>,
     let problem = Problem::lost(what);
     let told = Told {
         problem,
-        is_gone,
         is_lost: true,
     };
     (units.into_iter().collect(), told)

@@ -6,7 +6,7 @@ use super::Verify;
 use crate::error::Error;
 use crate::ids::{SnapshotId, Timestamp};
 use crate::plan::verify::{
-    Finding, Problem, Severity, is_locked_long, is_locked_short, overlocked, unlocked,
+    Finding, Problem, Remedy, Severity, is_locked_long, is_locked_short, overlocked, unlocked,
 };
 
 /// Objects of which only the first is named.
@@ -132,8 +132,7 @@ impl Verify<'_, '_> {
                  size, and was not read",
                 unproven.count
             );
-            let remedy = "`verify --read all` reads them";
-            self.tell_several(table, unproven, Problem::warning(what, remedy))?;
+            self.tell_several(table, unproven, Problem::warning(what, Remedy::ReadAll))?;
         }
         for (table, (several, first)) in sums.unlocked {
             let problem = unlocked(several.count, first);
@@ -154,7 +153,7 @@ impl Verify<'_, '_> {
             let problem = Problem {
                 severity: Severity::Info,
                 what: format!(
-                    "{} object(s) are gone that only snapshots use whose promise is over",
+                    "{} object(s) are gone or damaged that only snapshots use whose promise is over",
                     over.count
                 ),
                 remedy: "nothing has to be done: no promise covers them".into(),
@@ -170,9 +169,11 @@ impl Verify<'_, '_> {
         several: Several,
         problem: Problem,
     ) -> Result<(), Error> {
+        let table = self.tables.get(table);
         let finding = Finding {
             severity: problem.severity,
-            table: self.tables.get(table).map(|table| table.name.clone()),
+            table: table.map(|table| table.name.clone()),
+            key: table.map(|table| table.key.clone()),
             snapshots: several.snapshots,
             object: several.first.unwrap_or_default(),
             what: problem.what,

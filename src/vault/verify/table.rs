@@ -493,7 +493,6 @@ async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Rea
     }
     Reading::Lost(Told {
         problem: Problem::lost(what),
-        is_gone,
         is_lost: true,
     })
 }
