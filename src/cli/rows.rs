@@ -594,6 +594,8 @@ pub(crate) struct RepairPut {
     pub(crate) key: String,
     /// Where its bytes came from.
     pub(crate) from: String,
+    /// Whether it was there and its lock was extended.
+    pub(crate) relocked: bool,
 }
 
 /// A snapshot that had lost something.

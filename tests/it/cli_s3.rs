@@ -22,23 +22,24 @@ const READER: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Resource":["arn:aws:s3:::*"]}]}"#;
 
 /// What came of a command.
-struct Said {
-    code: i32,
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
     /// What it printed.
-    out: String,
+    pub(crate) out: String,
     /// What it said besides.
-    talk: String,
+    pub(crate) talk: String,
 }
 
 /// A machine of its own: a home, and the server's address and keys in the environment.
-struct Session {
-    server: Server,
+pub(crate) struct Session {
+    pub(crate) server: Server,
     keys: Keys,
-    home: tempfile::TempDir,
+    pub(crate) home: tempfile::TempDir,
 }
 
 impl Session {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let server = server()?;
         Some(Self {
             keys: server.keys.clone(),
@@ -62,12 +63,12 @@ impl Session {
         command
     }
 
-    fn run(&self, words: &[&str]) -> Said {
+    pub(crate) fn run(&self, words: &[&str]) -> Said {
         said(&self.command(words).output().unwrap())
     }
 
     /// Runs it and expects it to end well.
-    fn done(&self, words: &[&str]) -> String {
+    pub(crate) fn done(&self, words: &[&str]) -> String {
         let said = self.run(words);
         assert_eq!(said.code, 0, "{words:?}: {}{}", said.out, said.talk);
         said.out
@@ -77,18 +78,18 @@ impl Session {
         std::fs::write(self.home.path().join(name), text).unwrap();
     }
 
-    async fn store(&self, uri: &str) -> S3Store {
+    pub(crate) async fn store(&self, uri: &str) -> S3Store {
         S3Store::open(&self.server.client().await, uri).unwrap()
     }
 
     /// A small table at a place where nothing is.
-    async fn make_table(&self, uri: &str) -> Lake {
+    pub(crate) async fn make_table(&self, uri: &str) -> Lake {
         let lake = Lake::Writable(Arc::new(self.store(uri).await));
         make_table(&lake).await.unwrap();
         lake
     }
 
-    async fn drop_table(&self, uri: &str) {
+    pub(crate) async fn drop_table(&self, uri: &str) {
         let store = self.store(uri).await;
         let files: Vec<_> = store.list("", None).try_collect().await.unwrap();
         for file in files {
@@ -97,7 +98,7 @@ impl Session {
     }
 
     /// A name that no other test has.
-    fn bucket() -> String {
+    pub(crate) fn bucket() -> String {
         format!("dv-cli-{:012x}", rand::random::<u64>() >> 16)
     }
 }

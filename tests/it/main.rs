@@ -62,6 +62,7 @@ mod s3_faults;
 mod s3_killed;
 mod s3_locks;
 mod s3_mended;
+mod s3_repair;
 mod s3_sources;
 mod sample_vault;
 mod store_conformance;

@@ -297,7 +297,11 @@ impl Output {
             return self.line(row);
         }
         for put in &row.put {
-            self.print(format_args!("put again {} from {}", put.key, put.from))?;
+            if put.relocked {
+                self.print(format_args!("locked for longer {}", put.key))?;
+            } else {
+                self.print(format_args!("put again {} from {}", put.key, put.from))?;
+            }
         }
         for lost in &row.still_lost {
             self.print(format_args!("still lost: {lost}"))?;

@@ -184,13 +184,14 @@ fn kind(origin: &Origin) -> String {
         Origin::Replica(uri) => uri.clone(),
         Origin::Cache => "this machine's page cache".to_owned(),
         Origin::Several => "several places".to_owned(),
-        Origin::Substitute => "an earlier repair, and only their locks are extended".to_owned(),
+        Origin::Substitute => "an earlier repair, to be locked for longer".to_owned(),
     }
 }
 
 fn row(repaired: &Repaired) -> RepairRow {
     let put = repaired.put.iter().map(|(key, origin)| RepairPut {
         key: key.to_string(),
+        relocked: *origin == Origin::Substitute,
         from: match origin {
             Origin::Vault(key) => key.to_string(),
             Origin::Live(uri) | Origin::Replica(uri) => uri.clone(),

@@ -18,6 +18,27 @@ use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{Payload, PayloadData, ReadStore, read_range};
 use crate::vault::verify::{Lost, LostKind, PackedFile};
 
+impl Origin {
+    /// Where the bytes of two come from together: files of one table from the folder that both are below.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (one, other) if one == other => one,
+            (Self::Live(one), Self::Live(other)) => {
+                let same = one.split_inclusive('/').zip(other.split_inclusive('/'));
+                let same = same.take_while(|(one, other)| one == other);
+                let folder: String = same.map(|(segment, _)| segment).collect();
+                // Of two buckets nothing but the scheme is the same.
+                if folder.matches('/').count() > 3 || folder.starts_with("file:///") {
+                    Self::Live(folder)
+                } else {
+                    Self::Several
+                }
+            }
+            (_, _) => Self::Several,
+        }
+    }
+}
+
 /// What was found of a pack.
 #[derive(Default)]
 pub(super) struct FoundPack {
@@ -116,10 +137,8 @@ impl Repairer {
                 for file in files.iter().filter(|file| file.is_lost) {
                     let origin = self.look_for(file.sha256, &lost.key, places).await;
                     found = match (found, origin) {
-                        (found, None) => found,
-                        (None, origin) => origin,
-                        (Some(found), Some(origin)) if found == origin => Some(found),
-                        (Some(_), Some(_)) => Some(Origin::Several),
+                        (Some(found), Some(origin)) => Some(found.and(origin)),
+                        (found, origin) => found.or(origin),
                     };
                 }
                 found
@@ -263,11 +282,7 @@ impl Repairer {
         }
         if Digest::of(&whole) == lost.sha256 {
             found.whole = Some(whole.freeze());
-            origins.dedup();
-            found.origin = match origins.as_slice() {
-                [origin] => Some(origin.clone()),
-                _ => Some(Origin::Several),
-            };
+            found.origin = origins.into_iter().reduce(Origin::and);
         }
         Ok(found)
     }
@@ -309,5 +324,24 @@ fn in_memory(payload: &Payload) -> Option<Bytes> {
     match &payload.data {
         PayloadData::Bytes(bytes) => Some(bytes.clone()),
         PayloadData::File(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_table_come_from_its_folder() {
+        let live = |uri: &str| Origin::Live(uri.to_owned());
+        let both = |one: &str, other: &str| live(one).and(live(other));
+        assert_eq!(both("s3://a/t/x", "s3://a/t/x"), live("s3://a/t/x"));
+        assert_eq!(both("s3://a/t/p=1/x", "s3://a/t/p=2/x"), live("s3://a/t/"));
+        assert_eq!(both("s3://a/t/", "s3://a/t/p=2/x"), live("s3://a/t/"));
+        assert_eq!(both("file:///t/p/x", "file:///t/q"), live("file:///t/"));
+        assert_eq!(both("s3://a/t/x", "s3://b/t/x"), Origin::Several);
+        assert_eq!(both("s3://a/x", "s3://a/y"), Origin::Several);
+        assert_eq!(live("s3://a/t/x").and(Origin::Cache), Origin::Several);
+        assert_eq!(Origin::Cache.and(Origin::Cache), Origin::Cache);
     }
 }
