@@ -11,7 +11,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +82,8 @@ pub enum Action {
     Add {
         /// The file.
         add: Add,
-        /// How the log spells its path; `None` where that is not known any more.
-        spelling: Option<Spelling>,
+        /// How the log spells its path.
+        spelling: Spelling,
     },
     /// A logical file leaves the table.
     Remove {
@@ -93,7 +92,12 @@ pub enum Action {
         /// The id of the deletion vector it had.
         dv_id: Option<String>,
         /// How the log spells its path.
-        spelling: Option<Spelling>,
+        spelling: Spelling,
+    },
+    /// A remove on the same line as an add: readers take the add and pass over the remove, so it ends nothing.
+    PassedOver {
+        /// The path as the log spells it.
+        path: String,
     },
     /// A file of the change data feed; it belongs to the commit that names it.
     Cdc {
@@ -173,18 +177,26 @@ pub struct CommitInfo {
     pub in_commit_timestamp: Option<Timestamp>,
 }
 
-/// A fingerprint of a path as the log spells it. Two spellings of one object have different ones, which tells tables
-/// that readers without canonicalisation read differently. Never stored: it may change with the compiler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How the log spells the path of a file. Readers that compare paths as text take two spellings of one object for two
+/// files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Spelling(u64);
+pub struct Spelling(Option<String>);
 
 impl Spelling {
-    /// The fingerprint of `raw`.
-    pub fn of(raw: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        raw.hash(&mut hasher);
-        Self(hasher.finish())
+    /// The spelling `raw` of the path of `file`.
+    pub fn of(raw: &str, file: &Location) -> Self {
+        Self((raw != file.as_str()).then(|| raw.to_owned()))
+    }
+
+    /// Whether it is the file's own name, letter by letter.
+    pub fn is_plain(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The text in the log.
+    pub fn text<'a>(&'a self, file: &'a Location) -> &'a str {
+        self.0.as_deref().unwrap_or(file.as_str())
     }
 }
 

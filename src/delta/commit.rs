@@ -69,7 +69,14 @@ fn actions(value: Raw<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<()
         info,
     ] = fields;
     if let Some(raw) = remove {
-        sink(read_remove(raw, origin)?.into_action(origin)?)?;
+        let remove = read_remove(raw, origin)?;
+        sink(match add {
+            // Spark and the Rust readers look at one action of a line, and at the add first.
+            Some(_) => Action::PassedOver {
+                path: remove.path.into_owned(),
+            },
+            None => remove.into_action(origin)?,
+        })?;
     }
     if let Some(raw) = add {
         sink(read_add(raw, origin)?.into_action(origin)?)?;

@@ -95,6 +95,7 @@ impl RawAdd<'_> {
         let dv = vector.map(|dv| dv.into_vector(path, origin)).transpose()?;
         let file = origin.resolve(path)?;
         Ok(Action::Add {
+            spelling: Spelling::of(path, &file),
             add: Add {
                 absolute: is_own_absolute(&file, path),
                 file,
@@ -103,7 +104,6 @@ impl RawAdd<'_> {
                 rows: self.stats.as_deref().and_then(rows).or(self.parsed_rows),
                 dv,
             },
-            spelling: Some(Spelling::of(path)),
         })
     }
 }
@@ -191,9 +191,9 @@ impl RawRemove<'_> {
             .transpose()?;
         Ok(match origin.root.resolve(&self.path) {
             Ok(file) => Action::Remove {
+                spelling: Spelling::of(&self.path, &file),
                 file,
                 dv_id,
-                spelling: Some(Spelling::of(&self.path)),
             },
             // No file can be live under such a path: an add of it is refused.
             Err(_) => Action::Unnameable {

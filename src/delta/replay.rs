@@ -5,36 +5,37 @@
 //! because the order of lines inside a commit has no meaning. Reading the rows back, the fate of one logical file is
 //! a run of neighbours, so memory does not depend on the number of files.
 //!
-//! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. Readers that
-//! compare the raw strings see such a table differently; [`ReplayFindings`] says how often that happened.
+//! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. The Rust readers
+//! compare paths as text: to them a remove ends only the add that is spelled alike. The replay follows both, and a
+//! file is live as long as either has it live; [`ReplayFindings`] says where they differ.
 //!
 //! Checkpoints that the replay passes can be compared with it, see [`Replay::compare`]: what only such a checkpoint
 //! names, and no later commit removes, joins the live set then, so that it is the union of all ways.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Action, Add, CommitInfo, LogError, Metadata, Protocol, Spelling};
 use crate::ids::{Location, Version};
-use crate::sort::{Sorted, Sorter};
+use crate::sort::Sorter;
 
 mod compare;
 mod event;
+mod live;
 
 pub use compare::{Comparison, Detail, FilesCompared};
+pub use live::LiveFiles;
 
 use compare::Compared;
 use event::{AddBody, Event, VectorBody};
-
-/// How many locations a finding names as examples.
-const EXAMPLES: usize = 10;
 
 /// Takes actions in the order of their versions; see [`Replay::finish`].
 #[derive(Debug)]
 pub struct Replay {
     state: TableState,
     last: Option<Version>,
-    unnameable: Unnameable,
+    passed_over: Paths,
+    unnameable: Paths,
     events: Sorter<Event>,
     compared: Compared,
 }
@@ -91,6 +92,7 @@ impl TableState {
             | Action::Remove { .. }
             | Action::Cdc { .. }
             | Action::Sidecar { .. }
+            | Action::PassedOver { .. }
             | Action::Unnameable { .. }
             | Action::CheckpointMetadata { .. } => {}
         }
@@ -106,6 +108,27 @@ pub struct LiveFile {
     pub from: Version,
     /// The first version that has it no more; `None` while the last version replayed has it.
     pub until: Option<Version>,
+    /// Whether only readers that compare paths as text have it live: the log removed it under another spelling.
+    pub by_text: bool,
+    /// The spellings under which it is live, in order; empty where the only one is the file's own key or URI.
+    pub spelled: Vec<String>,
+}
+
+/// Where an add comes from, beside what it says of its file.
+struct Given {
+    by_text: bool,
+    compared: Option<usize>,
+    spelling: Spelling,
+}
+
+impl Given {
+    fn by(spelling: Spelling) -> Self {
+        Self {
+            by_text: false,
+            compared: None,
+            spelling,
+        }
+    }
 }
 
 impl Replay {
@@ -117,7 +140,8 @@ impl Replay {
         Ok(Self {
             state: TableState::default(),
             last: None,
-            unnameable: Unnameable::default(),
+            passed_over: Paths::default(),
+            unnameable: Paths::default(),
             events: Sorter::new(spill)?,
             compared: Compared::default(),
         })
@@ -145,7 +169,13 @@ impl Replay {
                 let dv_id = add.dv.as_ref().map(|dv| dv.id.as_str());
                 self.compared.names(index, &add.file, dv_id);
                 match self.compared.detail(index) {
-                    Some((version, Detail::Rows)) => self.add(version, add, spelling, Some(index)),
+                    Some((version, Detail::Rows)) => {
+                        let given = Given {
+                            compared: Some(index),
+                            ..Given::by(spelling)
+                        };
+                        self.add(version, add, given)
+                    }
                     Some((_, Detail::Sum)) | None => Ok(()),
                 }
             }
@@ -158,6 +188,7 @@ impl Replay {
                 Ok(())
             }
             Action::Remove { .. }
+            | Action::PassedOver { .. }
             | Action::Cdc { .. }
             | Action::Unnameable { .. }
             | Action::Sidecar { .. }
@@ -185,7 +216,11 @@ impl Replay {
     /// # Errors
     /// [`LogError::OutOfOrder`] after a newer version, [`LogError::Sort`].
     pub fn start(&mut self, version: Version, action: Action) -> Result<(), LogError> {
-        if matches!(action, Action::Remove { .. } | Action::Unnameable { .. }) {
+        let is_past = matches!(
+            action,
+            Action::Remove { .. } | Action::PassedOver { .. } | Action::Unnameable { .. }
+        );
+        if is_past {
             return Ok(());
         }
         self.commit(version, action)
@@ -195,9 +230,27 @@ impl Replay {
     ///
     /// # Errors
     /// [`LogError::Sort`].
-    pub fn start_file(&mut self, from: Version, add: Add) -> Result<(), LogError> {
-        let spelling = plain_spelling(&add);
-        self.add(from, add, spelling, None)
+    pub fn start_file(&mut self, known: LiveFile) -> Result<(), LogError> {
+        let LiveFile {
+            add,
+            by_text,
+            from,
+            spelled,
+            ..
+        } = known;
+        let mut spelled: Vec<_> = spelled
+            .iter()
+            .map(|text| Spelling::of(text, &add.file))
+            .collect();
+        let last = spelled.pop().unwrap_or_default();
+        let given = |spelling| Given {
+            by_text,
+            ..Given::by(spelling)
+        };
+        for spelling in spelled {
+            self.add(from, add.clone(), given(spelling))?;
+        }
+        self.add(from, add, given(last))
     }
 
     /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
@@ -214,7 +267,7 @@ impl Replay {
             }
         }
         match action {
-            Action::Add { add, spelling } => self.add(version, add, spelling, None),
+            Action::Add { add, spelling } => self.add(version, add, Given::by(spelling)),
             Action::Remove {
                 file,
                 dv_id,
@@ -226,11 +279,15 @@ impl Replay {
                 sequence: self.events.len(),
                 spelling,
                 add: None,
+                by_text: false,
                 compared: None,
             }),
+            Action::PassedOver { path } => {
+                self.passed_over.note(path);
+                Ok(())
+            }
             Action::Unnameable { path } => {
-                self.unnameable.count += 1;
-                self.unnameable.first.get_or_insert(path);
+                self.unnameable.note(path);
                 Ok(())
             }
             action @ (Action::Cdc { .. }
@@ -279,28 +336,21 @@ impl Replay {
 
     fn end(mut self, history: bool) -> Result<(TableState, LiveFiles), LogError> {
         self.compared.pass(None, &self.state);
-        let files = LiveFiles {
-            events: self.events.finish()?,
-            history,
-            open: None,
-            ready: VecDeque::new(),
-            last_live: None,
-            compared: self.compared,
-            findings: ReplayFindings {
-                unnameable: self.unnameable,
-                ..ReplayFindings::default()
-            },
+        let findings = ReplayFindings {
+            passed_over: self.passed_over,
+            unnameable: self.unnameable,
+            ..ReplayFindings::default()
         };
+        let files = LiveFiles::new(self.events.finish()?, history, self.compared, findings);
         Ok((self.state, files))
     }
 
-    fn add(
-        &mut self,
-        version: Version,
-        add: Add,
-        spelling: Option<Spelling>,
-        compared: Option<usize>,
-    ) -> Result<(), LogError> {
+    fn add(&mut self, version: Version, add: Add, given: Given) -> Result<(), LogError> {
+        let Given {
+            by_text,
+            compared,
+            spelling,
+        } = given;
         let body = AddBody {
             absolute: add.absolute,
             size: add.size,
@@ -321,6 +371,7 @@ impl Replay {
             sequence: self.events.len(),
             spelling,
             add: Some(body),
+            by_text,
             compared,
         })
     }
@@ -330,23 +381,14 @@ impl Replay {
     }
 }
 
-/// How the log spells a file whose spelling was not kept, where every writer spells it alike: below the root, in characters
-/// that none escapes.
-fn plain_spelling(add: &Add) -> Option<Spelling> {
-    let Location::Inside(key) = &add.file else {
-        return None;
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=".contains(&byte);
-    (!add.absolute && key.as_str().bytes().all(is_plain)).then(|| Spelling::of(key.as_str()))
-}
-
 /// What was odd about a table while its live files were read. Not an error: the live set is certain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplayFindings {
-    /// Logical files that the log spells in more than one way: readers that do not canonicalise paths may see others.
+    /// Logical files on which readers differ because the log spells them in more than one way: some compare paths as
+    /// text, others compare what the paths stand for.
     pub respelled: u64,
-    /// The first few of them.
-    pub respelled_examples: Vec<Location>,
+    /// Spellings of the first of them.
+    pub respelled_example: Vec<String>,
     /// Logical files that one commit both removes and adds.
     pub contradicted: u64,
     /// Data files that are live with more than one deletion vector at once.
@@ -355,234 +397,25 @@ pub struct ReplayFindings {
     pub disputed: u64,
     /// The first of them.
     pub disputed_example: Option<Location>,
+    /// Removes that stand on one line with an add.
+    pub passed_over: Paths,
     /// Removes and change data whose paths no object can have.
-    pub unnameable: Unnameable,
+    pub unnameable: Paths,
 }
 
-/// Paths of the log that no object can have, and that were passed over.
+/// Paths of the log that were passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unnameable {
+pub struct Paths {
     /// How many.
     pub count: u64,
     /// The first, as the log spells it.
     pub first: Option<String>,
 }
 
-/// The live files of a [`Replay`], in order. Ends after the first error.
-#[derive(Debug)]
-pub struct LiveFiles {
-    events: Sorted<Event>,
-    history: bool,
-    open: Option<Fate>,
-    ready: VecDeque<LiveFile>,
-    last_live: Option<Location>,
-    findings: ReplayFindings,
-    compared: Compared,
-}
-
-/// What is known of the logical file whose events are being read.
-#[derive(Debug)]
-struct Fate {
-    file: Location,
-    dv_id: Option<String>,
-    spelling: Option<Spelling>,
-    respelled: bool,
-    removed_in: Option<Version>,
-    live: Option<(AddBody, Version)>,
-    /// The last version of the replay itself that is about it.
-    last: Option<Version>,
-    named: Named,
-}
-
-/// What compared checkpoints say of a logical file since the last commit that is about it.
-#[derive(Debug, Default)]
-struct Named {
-    /// The file as the newest of them has it, and the version of the oldest.
-    body: Option<(AddBody, Version)>,
-    count: usize,
-    last: Option<usize>,
-}
-
-impl LiveFiles {
-    /// What the comparisons found, by the index that [`Replay::compare`] gave; complete once the iterator has ended.
-    /// Dropped checkpoints are left out.
-    pub fn comparisons(&self) -> Vec<(usize, Comparison)> {
-        self.compared.results()
-    }
-
-    /// What was odd; complete once the iterator has ended.
-    pub fn findings(&self) -> &ReplayFindings {
-        &self.findings
-    }
-
-    fn take(&mut self, event: Event) {
-        if event
-            .compared
-            .is_some_and(|index| self.compared.is_dropped(index))
-        {
-            return;
-        }
-        let mut fate = match self.open.take() {
-            Some(fate) if fate.file == event.file && fate.dv_id == event.dv_id => fate,
-            other => {
-                self.close(other);
-                Fate {
-                    file: event.file,
-                    dv_id: event.dv_id,
-                    spelling: event.spelling,
-                    respelled: false,
-                    removed_in: None,
-                    live: None,
-                    last: None,
-                    named: Named::default(),
-                }
-            }
-        };
-        match (fate.spelling, event.spelling) {
-            (Some(before), Some(now)) if before != now => fate.respelled = true,
-            (None, now) => fate.spelling = now,
-            _ => {}
-        }
-        match (event.compared, event.add) {
-            (Some(index), body) => self.take_named(&mut fate, index, body, event.version),
-            (None, None) => {
-                self.end_named(&mut fate, event.version);
-                fate.removed_in = Some(event.version);
-                if let Some((body, from)) = fate.live.take() {
-                    self.end_span(&fate, body, from, event.version);
-                }
-            }
-            (None, Some(body)) => {
-                self.end_named(&mut fate, event.version);
-                self.take_add(&mut fate, body, event.version);
-            }
-        }
-        self.open = Some(fate);
-    }
-
-    fn take_add(&mut self, fate: &mut Fate, mut body: AddBody, version: Version) {
-        if let Some((before, _)) = &fate.live {
-            // To readers that compare raw paths, one spelling does not end the other.
-            body.absolute |= before.absolute;
-        }
-        if fate.removed_in == Some(version) {
-            self.findings.contradicted += 1;
-        }
-        fate.live = Some(match fate.live.take() {
-            // Written again, for its statistics or tags: the same file goes on.
-            Some((before, from)) if before.is_same_file(&body) => (body, from),
-            Some((before, from)) if from < version => {
-                self.end_span(fate, before, from, version);
-                (body, version)
-            }
-            _ => (body, version),
-        });
-    }
-
-    fn take_named(
-        &mut self,
-        fate: &mut Fate,
-        index: usize,
-        body: Option<AddBody>,
-        version: Version,
-    ) {
-        // A checkpoint may name a file twice.
-        if fate.named.last.replace(index) == Some(index) {
-            return;
-        }
-        self.compared.count(index, fate.live.is_some());
-        fate.named.count += 1;
-        let since = match fate.named.body.take() {
-            Some((_, since)) => since,
-            None => version,
-        };
-        fate.named.body = body.map(|body| (body, since));
-    }
-
-    /// A commit is about the file: from here on it is what the commit says, on every way.
-    fn end_named(&mut self, fate: &mut Fate, version: Version) {
-        let named = std::mem::take(&mut fate.named);
-        if let (Some((body, since)), None) = (named.body, &fate.live) {
-            self.history(fate, body, since, version);
-        }
-        fate.last = Some(version);
-    }
-
-    fn end_span(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
-        let dv_id = fate.dv_id.as_deref();
-        self.compared.live(&fate.file, dv_id, (from, Some(until)));
-        self.history(fate, body, from, until);
-    }
-
-    fn history(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
-        if self.history && from < until {
-            let add = body.into_add(fate.file.clone(), fate.dv_id.clone());
-            self.ready.push_back(LiveFile {
-                add,
-                from,
-                until: Some(until),
-            });
-        }
-    }
-
-    fn close(&mut self, fate: Option<Fate>) {
-        let Some(fate) = fate else { return };
-        if fate.respelled {
-            self.findings.respelled += 1;
-            if self.findings.respelled_examples.len() < EXAMPLES {
-                self.findings.respelled_examples.push(fate.file.clone());
-            }
-        }
-        let naming = self.compared.rows_from(fate.last);
-        let disputed = match fate.live {
-            Some(_) => fate.named.count < naming,
-            None => fate.named.count > 0,
-        };
-        if disputed {
-            self.findings.disputed += 1;
-            self.findings
-                .disputed_example
-                .get_or_insert_with(|| fate.file.clone());
-        }
-        if let Some((_, from)) = &fate.live {
-            let dv_id = fate.dv_id.as_deref();
-            self.compared.live(&fate.file, dv_id, (*from, None));
-        }
-        if let Some((body, from)) = fate.live.or(fate.named.body) {
-            if self.last_live.as_ref() == Some(&fate.file) {
-                self.findings.live_twice += 1;
-            }
-            self.last_live = Some(fate.file.clone());
-            self.ready.push_back(LiveFile {
-                add: body.into_add(fate.file, fate.dv_id),
-                from,
-                until: None,
-            });
-        }
-    }
-}
-
-impl Iterator for LiveFiles {
-    type Item = Result<LiveFile, LogError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(file) = self.ready.pop_front() {
-                return Some(Ok(file));
-            }
-            match self.events.next() {
-                Some(Ok(event)) => self.take(event),
-                Some(Err(error)) => {
-                    // What is open may have more to its fate than could be read.
-                    self.open = None;
-                    return Some(Err(error.into()));
-                }
-                None => {
-                    let fate = self.open.take()?;
-                    self.close(Some(fate));
-                }
-            }
-        }
+impl Paths {
+    fn note(&mut self, path: String) {
+        self.count += 1;
+        self.first.get_or_insert(path);
     }
 }
 

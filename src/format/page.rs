@@ -180,9 +180,31 @@ impl Entry {
 /// One logical file (path and deletion vector) that is live at V.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LiveUse {
+    /// Whether only readers that compare paths as text have it live: the log removed it under another spelling.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_text: bool,
     /// Its deletion vector, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dv: Option<DeletionVector>,
+    /// How the log spells its path, in order; empty where the one spelling is the file's own key or URI.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spelled: Vec<String>,
+}
+
+impl LiveUse {
+    /// A logical file whose path the log spells as the file's own key or URI.
+    pub fn plain(dv: Option<DeletionVector>) -> Self {
+        Self {
+            by_text: false,
+            dv,
+            spelled: Vec::new(),
+        }
+    }
+
+    /// Whether readers differ on it: they compare paths as text, or what the paths stand for.
+    pub fn is_respelled(&self) -> bool {
+        self.by_text || self.spelled.len() > 1
+    }
 }
 
 /// Where the vault holds a file's bytes.

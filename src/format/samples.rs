@@ -30,7 +30,7 @@ pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
         file: Location::Inside(key.parse().unwrap()),
         kind: EntryKind::Data,
         last_modified: last_modified.map(|time| time.parse().unwrap()),
-        live: vec![LiveUse { dv: None }],
+        live: vec![LiveUse::plain(None)],
         modification_time: Some(1_767_225_600_000),
         object_version: None,
         placement: Placement::Blob {
@@ -198,7 +198,12 @@ fn live_uses() -> impl Strategy<Value = LiveUse> {
             offset,
             size,
         });
-    option::of(vectors).prop_map(|dv| LiveUse { dv })
+    let spelled = vec(any::<String>(), 0..3);
+    (any::<bool>(), option::of(vectors), spelled).prop_map(|(by_text, dv, spelled)| LiveUse {
+        by_text,
+        dv,
+        spelled,
+    })
 }
 
 fn kinds() -> impl Strategy<Value = EntryKind> {

@@ -86,15 +86,13 @@ mod tests {
     use crate::format::{EntryKind, LiveUse};
 
     fn live(cardinality: Option<u64>) -> LiveUse {
-        LiveUse {
-            dv: cardinality.map(|cardinality| DeletionVector {
-                cardinality,
-                file: None,
-                id: format!("i{cardinality}"),
-                offset: None,
-                size: 1,
-            }),
-        }
+        LiveUse::plain(cardinality.map(|cardinality| DeletionVector {
+            cardinality,
+            file: None,
+            id: format!("i{cardinality}"),
+            offset: None,
+            size: 1,
+        }))
     }
 
     /// A data file with `rows` rows, live once for each of `vectors`.

@@ -153,6 +153,9 @@ pub fn plan_log_file(
     }
 }
 
+/// What a finding says of files that readers differ on and that the source lacks.
+pub const NOT_AT_THE_SOURCE: &str = "is not at the source any more";
+
 /// One object that V's closure needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
@@ -176,7 +179,8 @@ pub struct Need {
     pub at_least: u64,
     /// The entry of a snapshot that may not be built on any more, which the vault may still hold.
     pub held: Option<Box<Entry>>,
-    /// Whether V itself needs it; otherwise only older versions or the change feed do, and it may be absent.
+    /// Whether V itself needs it. Otherwise only older versions or the change feed do, or readers differ on whether V
+    /// does; it may be missing then.
     pub required: bool,
     /// The versions that need it.
     pub spans: Vec<Span>,
@@ -192,6 +196,8 @@ pub struct VectorUse {
     pub file: Location,
     /// Whether the log names it by an absolute path.
     pub absolute: bool,
+    /// Whether V itself needs it, by every reading of its log.
+    pub required: bool,
     /// Where the vector ends in it.
     pub end: u64,
     /// The versions in which the logical file is live.
@@ -206,6 +212,7 @@ impl VectorUse {
         Some(Self {
             file: dv.file.clone()?,
             absolute: dv.is_absolute(),
+            required: span.1.is_none(),
             end: end.saturating_add(8),
             span,
         })
@@ -329,16 +336,23 @@ fn take_in(need: &mut Need, file: LiveFile) {
     let span = (file.from, file.until);
     need.spans.push(span);
     let vector = file.add.dv.as_ref();
-    need.vectors
-        .extend(vector.and_then(|dv| VectorUse::of(dv, span)));
+    let vector = vector.and_then(|dv| VectorUse::of(dv, span));
+    need.vectors.extend(vector.map(|used| VectorUse {
+        required: used.required && !file.by_text,
+        ..used
+    }));
     need.absolute |= file.add.absolute;
     if file.until.is_none() {
         // The live use describes the object now; an older one may have been rewritten under its name.
         need.size = Some(file.add.size);
         need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
-        need.required = true;
-        need.live.push(LiveUse { dv: file.add.dv });
+        need.required |= !file.by_text;
+        need.live.push(LiveUse {
+            by_text: file.by_text,
+            dv: file.add.dv,
+            spelled: file.spelled,
+        });
     }
 }
 
@@ -367,8 +381,9 @@ pub fn match_need(need: Need, held: &[Entry]) -> Matched {
 
 /// Counts the logical files that came and went under one data file.
 pub fn count_change(change: &mut Change, now: &[LiveUse], then: &[LiveUse]) {
-    change.files_added += now.iter().filter(|file| !then.contains(file)).count() as u64;
-    change.files_removed += then.iter().filter(|file| !now.contains(file)).count() as u64;
+    let lacks = |files: &[LiveUse], file: &LiveUse| files.iter().all(|it| it.dv != file.dv);
+    change.files_added += now.iter().filter(|file| lacks(then, file)).count() as u64;
+    change.files_removed += then.iter().filter(|file| lacks(now, file)).count() as u64;
 }
 
 /// Files that are carried out together.

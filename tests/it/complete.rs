@@ -214,7 +214,7 @@ async fn deletion_vector_that_the_entries_do_not_have_is_damage() {
     let id = forged(&scene, |entries, _| {
         let with_vector = |it: &&mut Entry| it.live.iter().any(|live| live.dv.is_some());
         let entry = entries.iter_mut().find(with_vector).unwrap();
-        entry.live = vec![LiveUse { dv: None }];
+        entry.live = vec![LiveUse::plain(None)];
     })
     .await;
     let found = verified(&scene).await;

@@ -454,7 +454,12 @@ fn plan(
     } else {
         replay.finish()?
     };
-    let files = live.by_ref().collect::<Result<_, _>>()?;
+    let mut files = live.by_ref().collect::<Result<Vec<LiveFile>, _>>()?;
+    // The truth compares what paths stand for: in these tables the newest commit removed them.
+    for file in files.iter_mut().filter(|file| file.by_text) {
+        file.until = Some(segment.version);
+    }
+    files.retain(|file| history || !file.by_text);
     Ok(Closure {
         needed,
         files,

@@ -65,6 +65,7 @@ mod s3_mended;
 mod s3_repair;
 mod s3_sources;
 mod sample_vault;
+mod spellings;
 mod store_conformance;
 mod store_local;
 mod store_memory;

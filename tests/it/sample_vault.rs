@@ -372,7 +372,7 @@ fn data_entry(key: &str, bytes: &[u8], modified: &str, rows: u64, placement: Pla
         file: Location::Inside(key.parse().unwrap()),
         kind: EntryKind::Data,
         last_modified: Some(last_modified),
-        live: vec![LiveUse { dv: None }],
+        live: vec![LiveUse::plain(None)],
         modification_time: Some(last_modified.as_millisecond()),
         object_version: None,
         placement,

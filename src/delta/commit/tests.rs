@@ -52,7 +52,7 @@ fn every_kind_of_action_is_read() {
                 rows: Some(3),
                 dv: None
             },
-            spelling: Some(Spelling::of("a%20b")),
+            spelling: Spelling::of("a%20b", &inside("a b")),
         }
     );
     let vector = r#"{"storageType":"p","pathOrInlineDv":"s3://x/dv","offset":4,"sizeInBytes":40,"cardinality":2}"#;
@@ -74,7 +74,7 @@ fn every_kind_of_action_is_read() {
         Action::Remove {
             file: inside("a"),
             dv_id: Some("ps3://x/dv@4".to_owned()),
-            spelling: Some(Spelling::of("a")),
+            spelling: Spelling::of("a", &inside("a")),
         }
     );
     assert_eq!(

@@ -8,7 +8,7 @@ use crate::delta::{Add, DeletionVector, Spelling};
 use crate::ids::{Location, Version};
 
 /// One add or remove, as it is sorted. Its names are short because a million of them go to disk.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
     #[serde(rename = "f")]
     pub(super) file: Location,
@@ -19,11 +19,14 @@ pub(super) struct Event {
     /// When it was pushed: of two adds of one file in one commit, the later counts.
     #[serde(rename = "q")]
     pub(super) sequence: u64,
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    pub(super) spelling: Option<Spelling>,
+    #[serde(rename = "s", default, skip_serializing_if = "Spelling::is_plain")]
+    pub(super) spelling: Spelling,
     /// The file's facts; `None` for a removal.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub(super) add: Option<AddBody>,
+    /// At the start of a replay: only readers that compare paths as text have the file live.
+    #[serde(rename = "t", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) by_text: bool,
     /// The compared checkpoint whose row this is; `None` for a row of the replay itself.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(super) compared: Option<usize>,
@@ -48,7 +51,7 @@ impl PartialOrd for Event {
 }
 
 /// An [`Add`] without its name.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AddBody {
     #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) absolute: bool,
@@ -63,7 +66,7 @@ pub(super) struct AddBody {
 }
 
 /// A deletion vector without its id.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct VectorBody {
     #[serde(rename = "c")]
     pub(super) cardinality: u64,

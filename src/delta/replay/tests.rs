@@ -23,7 +23,9 @@ fn replay(commits: &[&str]) -> Replay {
 fn spelt(files: &mut LiveFiles) -> Vec<String> {
     files
         .map(|file| {
-            let LiveFile { add, from, until } = file.unwrap();
+            let LiveFile {
+                add, from, until, ..
+            } = file.unwrap();
             let dv = add.dv.map_or_else(String::new, |dv| format!("+{}", dv.id));
             let until = until.map_or_else(String::new, |until| until.to_string());
             format!("{}{dv}@{} {from}..{until}", add.file, add.size)
@@ -110,19 +112,174 @@ fn removal_with_another_vector_ends_nothing_and_a_file_live_twice_is_told() {
     assert_eq!(files.findings().live_twice, 1);
 }
 
-#[test]
-fn spellings_of_one_object_are_one_file_and_counted() {
-    let commits = [
-        add("a%20b"),
-        remove("s3a://lake/t/a b"),
-        add("c") + &add("d"),
-        remove("c"),
-    ];
+/// As [`spelt`], with what only readers that compare text have live and the spellings: `a@10 0.. by text [%61, ./a]`.
+fn spellings(commits: &[String]) -> (Vec<String>, u64) {
     let commits: Vec<_> = commits.iter().map(String::as_str).collect();
     let (_, mut files) = replay(&commits).finish().unwrap();
-    assert_eq!(spelt(&mut files), ["d@10 2.."]);
-    assert_eq!(files.findings().respelled, 1);
-    assert_eq!(files.findings().respelled_examples[0].as_str(), "a b");
+    let mut told = Vec::new();
+    for file in &mut files {
+        let file = file.unwrap();
+        let by_text = if file.by_text { " by text" } else { "" };
+        let (name, from, spelled) = (&file.add.file, file.from, file.spelled.join(", "));
+        told.push(format!("{name} {from}..{by_text} [{spelled}]"));
+    }
+    (told, files.findings().respelled)
+}
+
+#[test]
+fn remove_ends_only_the_add_that_is_spelled_alike() {
+    let is = |commits: &[String], live: &[&str], respelled: u64| {
+        let (told, found) = spellings(commits);
+        let told: Vec<_> = told.iter().map(String::as_str).collect();
+        assert_eq!((&told[..], found), (live, respelled), "{commits:?}");
+    };
+    for (one, other, name) in [
+        ("a%20b", "a b", "a b"),
+        ("%C3%BC", "%c3%bc", "ü"),
+        ("./c", "c", "c"),
+        ("s3://lake/t/d", "d", "d"),
+        ("s3a://lake/t/e", "s3://lake/t/e", "e"),
+        ("f//g", "%66/g", "f/g"),
+    ] {
+        for (added, removed) in [(one, other), (other, one)] {
+            let spelled = if added == name { "" } else { added };
+            let held = format!("{name} 0.. by text [{spelled}]");
+            is(&[add(added), remove(removed)], &[&held], 1);
+            is(&[add(added), remove(removed), remove(added)], &[], 0);
+            is(&[add(added), remove(added)], &[], 0);
+            let again = format!("{name} 0.. [{spelled}]");
+            is(&[add(added), remove(removed), add(added)], &[&again], 0);
+            let mut both = [added, removed];
+            both.sort_unstable();
+            let both = format!("{name} 0.. [{}, {}]", both[0], both[1]);
+            is(&[add(added), add(removed)], &[&both], 1);
+            // The other one is what is left.
+            let spelled = if removed == name { "" } else { removed };
+            let left = format!("{name} 0.. by text [{spelled}]");
+            is(&[add(added), add(removed), remove(added)], &[&left], 1);
+        }
+    }
+}
+
+#[test]
+fn what_is_known_at_the_start_keeps_its_spellings() {
+    let from_start = |by_text, spelled: &[&str], lines: &str| {
+        let spill = tempfile::tempdir().unwrap();
+        let mut replay = Replay::new(spill.path()).unwrap();
+        read_commit(lines.as_bytes(), "commit", &root(), &mut |action| {
+            replay.commit(Version(8), action)
+        })
+        .unwrap();
+        let known = LiveFile {
+            add: Add {
+                file: Location::Inside("a b".parse().unwrap()),
+                size: 10,
+                absolute: false,
+                modification_time: None,
+                rows: None,
+                dv: None,
+            },
+            from: Version(3),
+            until: None,
+            by_text,
+            spelled: spelled.iter().map(ToString::to_string).collect(),
+        };
+        replay.start_file(known.clone()).unwrap();
+        let mut files = replay.finish().unwrap().1;
+        let live: Vec<_> = files.by_ref().map(Result::unwrap).collect();
+        let respelled = files.findings().respelled;
+        let state = |file: &LiveFile| (file.by_text, file.spelled.clone());
+        (live.iter().map(state).collect::<Vec<_>>(), respelled)
+    };
+    let two = vec!["a b".to_owned(), "a%20b".to_owned()];
+    assert_eq!(from_start(false, &[], ""), (vec![(false, vec![])], 0));
+    assert_eq!(from_start(true, &[], ""), (vec![(true, vec![])], 1));
+    let spelled = &["a%20b"];
+    let kept = (vec![(true, vec!["a%20b".to_owned()])], 1);
+    assert_eq!(from_start(false, spelled, &remove("a b")), kept);
+    assert_eq!(from_start(true, spelled, &remove("./a b")), kept);
+    assert_eq!(from_start(false, spelled, &remove("a%20b")), (vec![], 0));
+    assert_eq!(
+        from_start(false, &["a b", "a%20b"], ""),
+        (vec![(false, two)], 1)
+    );
+    let left = (vec![(true, vec![])], 1);
+    assert_eq!(from_start(false, &["a b", "a%20b"], &remove("a%20b")), left);
+    assert_eq!(
+        from_start(true, spelled, &add("a%20b")),
+        (vec![(false, vec!["a%20b".to_owned()])], 0)
+    );
+}
+
+#[test]
+fn a_file_with_many_spellings_stays_and_memory_is_bounded() {
+    let spelled = |n: usize| format!("{}a", "./".repeat(n));
+    let adds: String = (0..100).map(|n| add(&spelled(n))).collect();
+    let removes: String = (0..100).map(|n| remove(&spelled(n))).collect();
+    let (_, files) = replay(&[&adds, &removes]).finish().unwrap();
+    let live: Vec<_> = files.map(Result::unwrap).collect();
+    assert_eq!(
+        (live.len(), live[0].by_text, live[0].spelled.len()),
+        (1, true, 16)
+    );
+    // Below the limit each remove counts.
+    let adds: String = (0..15).map(|n| add(&spelled(n))).collect();
+    assert_eq!(live_count(&[&adds, &removes]), 0);
+}
+
+fn live_count(commits: &[&str]) -> usize {
+    live(commits).len()
+}
+
+#[test]
+fn remove_on_one_line_with_an_add_ends_nothing() {
+    let line = |removed: &str| {
+        format!(
+            "{{\"add\":{{\"path\":\"b\",\"size\":10}},\"remove\":{{\"path\":\"{removed}\"}}}}\n"
+        )
+    };
+    for (removed, expected) in [
+        ("a", &["a@10 0..", "b@10 1.."][..]),
+        ("b", &["a@10 0..", "b@10 1.."]),
+        ("%FF", &["a@10 0..", "b@10 1.."]),
+    ] {
+        let (_, mut files) = replay(&[&add("a"), &line(removed)]).finish().unwrap();
+        assert_eq!(spelt(&mut files), expected, "{removed}");
+        let expected = Paths {
+            count: 1,
+            first: Some(removed.to_owned()),
+        };
+        assert_eq!(files.findings().passed_over, expected);
+    }
+    // `null` is no action.
+    let lines = remove("a").replace("{\"remove\"", "{\"add\":null,\"remove\"");
+    assert_eq!(live_count(&[&add("a"), &lines]), 0);
+}
+
+#[test]
+fn what_a_compared_checkpoint_names_is_removed_only_as_it_is_spelled() {
+    for (named, removed, is_live) in [("%61", "a", true), ("%61", "%61", false), ("a", "a", false)]
+    {
+        let mut replay = replay(&[]);
+        let index = replay.compare(Version(1), Detail::Rows).unwrap();
+        let lines = add(named);
+        read_commit(lines.as_bytes(), "checkpoint", &root(), &mut |action| {
+            replay.compared(index, action)
+        })
+        .unwrap();
+        for (version, lines) in [(0, add("b")), (1, String::new()), (2, remove(removed))] {
+            read_commit(lines.as_bytes(), "commit", &root(), &mut |action| {
+                replay.commit(Version(version), action)
+            })
+            .unwrap();
+        }
+        let live = spelt(&mut replay.finish().unwrap().1);
+        assert_eq!(
+            live.len(),
+            1 + usize::from(is_live),
+            "{named} {removed}: {live:?}"
+        );
+    }
 }
 
 #[test]
@@ -153,7 +310,7 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
         &mut |action| replay.start(Version(7), action),
     )
     .unwrap();
-    let known = Add {
+    let add = Add {
         file: Location::Inside("c".parse().unwrap()),
         size: 1,
         absolute: false,
@@ -161,7 +318,14 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
         rows: None,
         dv: None,
     };
-    replay.start_file(Version(3), known).unwrap();
+    let known = LiveFile {
+        add,
+        from: Version(3),
+        until: None,
+        by_text: false,
+        spelled: Vec::new(),
+    };
+    replay.start_file(known).unwrap();
     read_commit(remove("b").as_bytes(), "commit", &root(), &mut |action| {
         replay.commit(Version(8), action)
     })
@@ -176,7 +340,7 @@ fn paths_that_no_object_can_have_are_counted_and_change_nothing() {
     let odd = r#"{"remove":{"path":"caf%E9"}}{"cdc":{"path":"%FF"}}"#;
     let (_, mut files) = replay(&[&add("a"), odd]).finish().unwrap();
     assert_eq!(spelt(&mut files), ["a@10 0.."]);
-    let expected = Unnameable {
+    let expected = Paths {
         count: 2,
         first: Some("caf%E9".to_owned()),
     };

@@ -210,6 +210,8 @@ fn live(name: &str, dv: Option<&str>, until: Option<u64>) -> LiveFile {
         },
         from: Version(0),
         until: until.map(Version),
+        by_text: false,
+        spelled: Vec::new(),
     }
 }
 

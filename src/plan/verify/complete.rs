@@ -14,7 +14,7 @@ use crate::delta::{LogError, Protocol};
 use crate::format::record::ProtocolRecord;
 use crate::format::{Entry, EntryKind, Placement, Record};
 use crate::ids::{Digest, Location, ObjectKey, Version};
-use crate::plan::snapshot::{ByFile, VectorUse};
+use crate::plan::snapshot::{ByFile, NOT_AT_THE_SOURCE, VectorUse};
 
 /// How many files a finding names.
 const EXAMPLES: usize = 5;
@@ -84,6 +84,8 @@ impl Named {
 pub struct Comparison {
     /// Live by the log, and not held.
     missing: Named,
+    /// Live by the log only for readers that compare paths as text, and not held.
+    by_text: Named,
     /// Held, and live by the log in a way that the entry does not say.
     unmarked: Named,
     /// Held with a size that is not the log's.
@@ -129,7 +131,7 @@ pub fn compare<E>(
         let mut logical = LogicalFiles::default();
         for (index, way) in ways.iter_mut().enumerate() {
             while let Some(named) = way.next_if(|named| named.add.file == file)? {
-                let dv = named.add.dv.as_ref();
+                let dv = named.add.dv.as_ref().filter(|_| !named.by_text);
                 if let Some(used) = dv.and_then(|dv| VectorUse::of(dv, (named.from, None))) {
                     vectors(ByFile {
                         file: used.file,
@@ -159,21 +161,31 @@ pub fn compare<E>(
     }
 }
 
-/// The logical files of one data file: by the id of their vectors, the ways that name them with the sizes that they give.
+/// The logical files of one data file, by the id of their vectors.
 #[derive(Default)]
-struct LogicalFiles(BTreeMap<Option<String>, Vec<(usize, u64)>>);
+struct LogicalFiles(BTreeMap<Option<String>, Logical>);
+
+#[derive(Default)]
+struct Logical {
+    /// The ways that name it with the sizes that they give.
+    named: Vec<(usize, u64)>,
+    /// Whether some way has it live for every reader.
+    is_certain: bool,
+}
 
 impl LogicalFiles {
     fn add(&mut self, way: usize, named: LiveFile) {
         let id = named.add.dv.map(|dv| dv.id);
-        self.0.entry(id).or_default().push((way, named.add.size));
+        let logical = self.0.entry(id).or_default();
+        logical.named.push((way, named.add.size));
+        logical.is_certain |= !named.by_text;
     }
 }
 
 impl Comparison {
     fn judge(&mut self, file: &Location, logical: &LogicalFiles, entries: &[HeldFile]) {
-        for by in logical.0.values() {
-            self.count_differences(by);
+        for by in logical.0.values().filter(|it| it.is_certain) {
+            self.count_differences(&by.named);
         }
         let data = |entry: &&HeldFile| entry.kind == EntryKind::Data && !entry.is_absent;
         let held: Vec<_> = entries.iter().filter(data).collect();
@@ -182,12 +194,18 @@ impl Comparison {
             self.twice.add(file);
         }
         let is_named = !logical.0.is_empty();
-        if is_named && held.is_empty() {
+        let lacking = || logical.0.iter().filter(|(id, _)| !carries(id));
+        if lacking().all(|(_, logical)| !logical.is_certain) {
+            if lacking().next().is_some() {
+                self.by_text.add(file);
+            }
+        } else if held.is_empty() {
             self.missing.add(file);
-        } else if !logical.0.keys().all(carries) {
+        } else {
             self.unmarked.add(file);
         }
-        let sizes = || logical.0.values().flatten().map(|(_, size)| *size);
+        let named = || logical.0.values().flat_map(|logical| &logical.named);
+        let sizes = || named().map(|(_, size)| *size);
         if is_named
             && !held
                 .iter()
@@ -379,6 +397,19 @@ pub fn completeness_problems(
         } else {
             Problem::damage(what)
         });
+    }
+    let by_text = &comparison.by_text;
+    // Where the record says so, its owner knows.
+    let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
+    if by_text.count > 0 && !record.findings.iter().any(is_said) {
+        let what = format!(
+            "{} file(s) are not held that its log spells in several ways, and that only readers that compare paths as \
+             text have live: {}",
+            by_text.count,
+            by_text.list()
+        );
+        let remedy = "the source lacked them when it was taken; other readers do without them";
+        problems.push(Problem::warning(what, remedy));
     }
     problems.extend(undeclared(record, ways, comparison));
     problems

@@ -204,7 +204,7 @@ impl<'a> LogReader<'a> {
             Content::Unreadable(why) if !why.contains("checkpoint") => {
                 Content::Unreadable(format!("checkpoint {}: {why}", found.version))
             }
-            said => said,
+            said @ (Content::Unreadable(_) | Content::Says(_) | Content::Lost) => said,
         })
     }
 

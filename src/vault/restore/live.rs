@@ -414,6 +414,7 @@ fn describe(
                 found.rows = None;
             }
             Action::Cdc { .. }
+            | Action::PassedOver { .. }
             | Action::Unnameable { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)

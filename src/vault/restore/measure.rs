@@ -117,6 +117,8 @@ mod tests {
             },
             from: Version(from),
             until: until.map(Version),
+            by_text: false,
+            spelled: Vec::new(),
         }
     }
 

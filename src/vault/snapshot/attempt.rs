@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::closure::{self, Closure, Expected, Held, Matching};
 use super::log::Bodies;
 use super::pin::{self, Left, Past, Pinned};
-use super::replayed::{self, RESPELLED};
+use super::replayed;
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
 use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
@@ -19,7 +19,7 @@ use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
 use crate::format::{Disagreement, Scope};
 use crate::ids::{Id128, ObjectKey};
-use crate::plan::snapshot::BaseUse;
+use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
 use crate::source::Source;
 use crate::spool::{Scratch, Spool};
@@ -275,7 +275,7 @@ impl Along {
         }
         let mut seen = HashSet::new();
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
-        pinned.findings.extend(self.respelled_before(&pinned));
+        pinned.findings.extend(self.missing_before(&pinned));
         let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
@@ -308,24 +308,22 @@ impl Along {
         }
     }
 
-    /// What the base says of files under several spellings: readers differ about them until they all start from a
+    /// What the base says of files that readers differ on and the source lacks: they do until they all start from a
     /// checkpoint that was written since.
-    fn respelled_before(&self, pinned: &Pinned) -> Option<String> {
-        let base = pinned.base.as_ref().filter(|_| self.log.way.from_base)?;
+    fn missing_before(&self, pinned: &Pinned) -> Vec<String> {
+        let base = pinned.base.as_ref();
+        let Some(base) = base.filter(|_| self.log.way.from_base) else {
+            return Vec::new();
+        };
         let record = &base.past.record;
         if pin::newest_checkpoint(&pinned.listing, pinned.version) != record.checkpoint {
-            return None;
+            return Vec::new();
         }
-        let is_respelled = |finding: &&String| finding.contains(RESPELLED);
-        if self
-            .closure
+        let before = record
             .findings
             .iter()
-            .any(|found| is_respelled(&found))
-        {
-            return None;
-        }
-        record.findings.iter().find(is_respelled).cloned()
+            .filter(|finding| finding.contains(NOT_AT_THE_SOURCE));
+        before.take(FINDINGS_MAX).cloned().collect()
     }
 
     /// The checkpoints that differ, newest first, and how many more there are than a record lists.

@@ -13,7 +13,7 @@ use super::pages::Pages;
 use super::pin;
 use super::prove::Proof;
 use super::record::Facts;
-use super::replayed::Touched;
+use super::replayed::{RESPELLED, Touched};
 use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
@@ -24,7 +24,7 @@ use crate::format::{
 use crate::ids::Version;
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
-use crate::plan::snapshot::{InDataOrder, Need, whole_versions};
+use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, whole_versions};
 use crate::plan::unheld::noted_properties;
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
@@ -39,6 +39,8 @@ struct Copied {
     entries: Sorter<InDataOrder>,
     /// The versions that absent files spoil.
     absent: Vec<(Version, Option<Version>)>,
+    /// What the source lacks of the files on which readers differ.
+    gone: Named,
     change: Change,
 }
 
@@ -85,7 +87,7 @@ impl Snapshotter {
         } = planned;
         let closely: Vec<_> = closure.unlike();
         let state = closure.state.clone();
-        let findings = std::mem::take(&mut closure.findings);
+        let mut findings = std::mem::take(&mut closure.findings);
         let touched = std::mem::replace(&mut closure.touched, Touched::all());
         let (protocol, metadata) = state.required(pinned.version)?;
         let delta_id = metadata.id.clone().unwrap_or_default();
@@ -103,13 +105,16 @@ impl Snapshotter {
         );
         let copier = Arc::new(self.copier(source, &terms, slices, &scratch));
         self.progress.phase(table, Phase::Copy);
-        let data = copy(&copier, closure, &mut journal, pinned.version).await;
+        let target = (pinned.version, request.scope);
+        let data = copy(&copier, closure, &mut journal, target).await;
         *journals_written = journal.written();
         let Copied {
             entries,
             absent,
+            gone,
             mut change,
         } = data?;
+        findings.extend(gone.finding());
         change.new_files += log.new_files;
         change.new_bytes += log.new_bytes;
         commitment.add_new(log.new_bytes, terms.kept());
@@ -267,7 +272,7 @@ async fn copy(
     copier: &Arc<Copier>,
     closure: Closure,
     journal: &mut Journal<'_>,
-    version: Version,
+    (version, scope): (Version, Scope),
 ) -> Result<Copied, Failure> {
     let Closure {
         kept,
@@ -285,6 +290,7 @@ async fn copy(
     copier.progress.planned(planned);
     let mut trouble = Trouble::default();
     let mut absent = Vec::new();
+    let mut gone = Named::default();
     let needs = copy.finish()?.map(|need| Ok(need?.row));
     let result = copier
         .copy_all(needs, journal, |outcome| {
@@ -297,7 +303,12 @@ async fn copy(
                 Outcome::Missing(need) if need.required => {
                     trouble.missing.push(need.file.to_string());
                 }
+                // No version but this one is held, and not every reader has the file live in it.
+                Outcome::Missing(need) if scope == Scope::Live => gone.note(&need),
                 Outcome::Missing(need) => {
+                    if !need.live.is_empty() {
+                        gone.note(&need);
+                    }
                     absent.extend(need.spans.iter().copied());
                     entries.push(InDataOrder(absent_entry(*need)))?;
                 }
@@ -340,8 +351,32 @@ async fn copy(
     Ok(Copied {
         entries,
         absent,
+        gone,
         change,
     })
+}
+
+/// Files of one kind, of which the first is named.
+#[derive(Debug, Default)]
+struct Named {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Named {
+    fn note(&mut self, need: &Need) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| need.file.to_string());
+    }
+
+    fn finding(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(format!(
+            "but {} of what is {RESPELLED} {NOT_AT_THE_SOURCE}, first {first}: it is not held, and readers that \
+             have it live cannot read the table",
+            self.count
+        ))
+    }
 }
 
 /// Files that stand in the way of a snapshot; the copy goes on, so that all of them are named and the rest is journalled.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
 use super::Failure;
-use super::pin::Pinned;
-use super::replayed::{ChangeData, Fingerprint, Replayed, Touched, Watched, adds_of};
+use super::pin::{self, Pinned};
+use super::replayed::{
+    ChangeData, Fingerprint, OddKept, Replayed, Touched, Watched, live_files_of,
+};
 use super::ways::FailedCheckpoint;
 use crate::delta::replay::{Comparison, FilesCompared, TableState};
 use crate::delta::segment::CheckpointFiles;
@@ -123,8 +125,8 @@ pub(super) async fn close(
                 }
                 if from_base {
                     taken.rows.push(&entry).map_err(Error::Scratch)?;
-                    for add in adds_of(entry.clone()) {
-                        replay.start_file(record.version, add)?;
+                    for known in live_files_of(entry.clone(), record.version) {
+                        replay.start_file(known)?;
                     }
                 }
                 held.push(entry, base.reuse)?;
@@ -166,7 +168,13 @@ pub(super) async fn close(
     let feed = if history { change_data } else { Vec::new() };
     let feed = feed_needs(feed, folder)?;
     closure.join(unique(feed.finish()?), held.feed.finish()?)?;
-    closure.findings = live.findings(taken.live_twice);
+    let mut odd = taken.odd;
+    let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
+    if (pinned.base.as_ref()).is_none_or(|base| newest != base.past.record.checkpoint) {
+        // Readers start from a checkpoint that was written since, and agree.
+        odd.respelled = 0;
+    }
+    closure.findings = live.findings(&odd);
     closure.disputed = live.disputed().cloned();
     let mut compared: Vec<_> = compared.into_iter().map(Some).collect();
     for (index, comparison) in live.comparisons() {
@@ -202,7 +210,7 @@ fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Nee
 struct Taken {
     /// Entries that are V's as they are.
     count: u64,
-    live_twice: u64,
+    odd: OddKept,
     /// The files of deletion vectors that these use.
     vectors: Sorter<ByFile<Need>>,
     last: Option<(Option<Timestamp>, Location)>,
@@ -214,7 +222,7 @@ impl Taken {
     fn new(scratch: &Scratch) -> Result<Self, Failure> {
         Ok(Self {
             count: 0,
-            live_twice: 0,
+            odd: OddKept::default(),
             vectors: Sorter::new(scratch.path())?,
             last: None,
             rows: Rows::create(scratch).map_err(Error::Scratch)?,
@@ -238,9 +246,11 @@ impl Taken {
         }
         self.last = Some((entry.last_modified, entry.file.clone()));
         self.count += 1;
-        self.live_twice += entry.live.len().saturating_sub(1) as u64;
-        for dv in entry.live.iter().filter_map(|used| used.dv.as_ref()) {
-            if let Some(used) = VectorUse::of(dv, (version, None)) {
+        self.odd.see(entry);
+        for live in &entry.live {
+            let dv = live.dv.as_ref();
+            if let Some(mut used) = dv.and_then(|dv| VectorUse::of(dv, (version, None))) {
+                used.required &= !live.by_text;
                 let row = vector_need(&used);
                 let file = used.file;
                 self.vectors.push(ByFile { file, row })?;
@@ -388,7 +398,7 @@ fn vector_need(used: &VectorUse) -> Need {
             used.file.clone(),
             EntryKind::DeletionVector,
             None,
-            used.span.1.is_none(),
+            used.required,
         )
     }
 }

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::closure::Expected;
 use super::log::{Bodies, Body};
 use super::pin::Pinned;
-use super::replayed::{self, Replayed, Touched, adds_of};
+use super::replayed::{self, Replayed, Touched, live_files_of};
 use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
@@ -70,11 +70,9 @@ impl Snapshotter {
             Some(_) | None => Touched::all(),
         };
         for entry in expected.base.read().map_err(Error::Scratch)? {
-            for add in adds_of(entry.map_err(Error::Scratch)?) {
-                replay.start_file(
-                    base.map_or(pinned.version, |base| base.past.record.version),
-                    add,
-                )?;
+            let from = base.map_or(pinned.version, |base| base.past.record.version);
+            for known in live_files_of(entry.map_err(Error::Scratch)?, from) {
+                replay.start_file(known)?;
             }
         }
         if replayed::fingerprint(replay, &touched)? == expected.fingerprint {

@@ -50,7 +50,32 @@ pub(super) struct Replayed {
 }
 
 /// What a finding about files under several spellings says.
-pub(super) const RESPELLED: &str = "files are spelled in several ways in the log";
+pub(super) const RESPELLED: &str = "spelled in several ways in the log";
+
+/// What is odd about the base's entries that stay as they are.
+#[derive(Debug, Default)]
+pub(super) struct OddKept {
+    pub(super) live_twice: u64,
+    /// Logical files on which readers differ because of their spellings.
+    pub(super) respelled: u64,
+    respelled_example: Vec<String>,
+}
+
+impl OddKept {
+    pub(super) fn see(&mut self, entry: &Entry) {
+        self.live_twice += entry.live.len().saturating_sub(1) as u64;
+        for live in entry.live.iter().filter(|it| it.is_respelled()) {
+            self.respelled += 1;
+            if self.respelled_example.is_empty() {
+                let name = entry.file.to_string();
+                let other = |text: &&String| **text != name;
+                self.respelled_example = live.spelled.iter().filter(other).cloned().collect();
+                self.respelled_example.truncate(1);
+                self.respelled_example.push(name);
+            }
+        }
+    }
+}
 
 /// The files that the commits after a base name.
 ///
@@ -89,6 +114,7 @@ impl Touched {
                 self.hashes.insert(hash(file));
             }
             Action::Cdc { .. }
+            | Action::PassedOver { .. }
             | Action::Unnameable { .. }
             | Action::Sidecar { .. }
             | Action::Protocol(_)
@@ -214,8 +240,8 @@ fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
     replay.start(record.version, Action::Metadata(metadata))
 }
 
-/// The logical files that a base's entry carries.
-pub(super) fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
+/// The logical files that an entry of a base of version `from` carries.
+pub(super) fn live_files_of(entry: Entry, from: Version) -> impl Iterator<Item = LiveFile> {
     let Entry {
         absolute,
         file,
@@ -225,13 +251,19 @@ pub(super) fn adds_of(entry: Entry) -> impl Iterator<Item = Add> {
         size,
         ..
     } = entry;
-    live.into_iter().map(move |used| Add {
-        file: file.clone(),
-        absolute,
-        size,
-        modification_time,
-        rows,
-        dv: used.dv,
+    live.into_iter().map(move |used| LiveFile {
+        add: Add {
+            file: file.clone(),
+            absolute,
+            size,
+            modification_time,
+            rows,
+            dv: used.dv,
+        },
+        from,
+        until: None,
+        by_text: used.by_text,
+        spelled: used.spelled,
     })
 }
 
@@ -288,24 +320,41 @@ impl Watched {
         self.files.findings().disputed_example.as_ref()
     }
 
-    /// What the owner should know of the files; complete once they have all gone by. `live_twice` counts such files
-    /// among those that were not touched.
-    pub(super) fn findings(&self, live_twice: u64) -> Vec<String> {
+    /// What the owner should know of the files, with those that were not touched; complete once they have all gone by.
+    pub(super) fn findings(&self, kept: &OddKept) -> Vec<String> {
         let odd = self.files.findings();
-        let live_twice = odd.live_twice + live_twice;
+        let live_twice = odd.live_twice + kept.live_twice;
+        let respelled = odd.respelled + kept.respelled;
         let mut findings = Vec::new();
-        if odd.respelled > 0 {
-            let example = odd.respelled_examples.first().map(ToString::to_string);
+        if respelled > 0 {
+            let example = if odd.respelled > 0 {
+                &odd.respelled_example
+            } else {
+                &kept.respelled_example
+            };
+            let (files, live, them) = match respelled {
+                1 => ("1 file is".to_owned(), "it is", "it"),
+                more => (format!("{more} files are"), "they are", "them"),
+            };
             findings.push(format!(
-                "{} {RESPELLED}, first {}: readers differ about them",
-                odd.respelled,
-                example.unwrap_or_default()
+                "{files} {RESPELLED} (first: {}): readers differ on whether {live} live; this snapshot holds {them}",
+                example.join(" and ")
             ));
         }
         if odd.contradicted > 0 {
             findings.push(format!(
                 "{} files are removed and added by one commit",
                 odd.contradicted
+            ));
+        }
+        if let Some(first) = &odd.passed_over.first {
+            let removes = match odd.passed_over.count {
+                1 => "1 remove stands".to_owned(),
+                more => format!("{more} removes stand"),
+            };
+            findings.push(format!(
+                "{removes} on one line with an add (first: {first}): readers take the add alone, and this snapshot holds \
+                 what was to be removed"
             ));
         }
         if let Some(first) = &odd.unnameable.first {
@@ -338,8 +387,10 @@ impl Fingerprinter {
             dv,
         } = &file.add;
         let dv = dv.as_ref().map_or("", |dv| dv.id.as_str());
-        let line =
-            format!("{location:?}\t{absolute}\t{size}\t{modification_time:?}\t{rows:?}\t{dv}\n");
+        let (by_text, spelled) = (file.by_text, &file.spelled);
+        let line = format!(
+            "{location:?}\t{absolute}\t{size}\t{modification_time:?}\t{rows:?}\t{dv}\t{by_text}\t{spelled:?}\n"
+        );
         self.0.update(line.as_bytes());
     }
 

@@ -35,13 +35,15 @@ fn way(files: &[File]) -> std::vec::IntoIter<Result<LiveFile, String>> {
         },
         from: Version(0),
         until: None,
+        by_text: false,
+        spelled: Vec::new(),
     };
     let files: Vec<_> = files.iter().map(|file| Ok(live(file))).collect();
     files.into_iter()
 }
 
 fn entry(name: &str, size: u64, vectors: &[Option<&str>]) -> Entry {
-    let live = vectors.iter().map(|id| LiveUse { dv: id.map(vector) });
+    let live = vectors.iter().map(|id| LiveUse::plain(id.map(vector)));
     Entry {
         size,
         live: live.collect(),
@@ -228,9 +230,7 @@ fn entry_that_says_other_than_the_log_is_damage() {
     );
     // Another vector than the log's: neither is right.
     let other = changed(|it| {
-        it[1].live = vec![LiveUse {
-            dv: Some(vector("iOther")),
-        }];
+        it[1].live = vec![LiveUse::plain(Some(vector("iOther")))];
     });
     assert_eq!(other.len(), 2, "{other:#?}");
 }
@@ -245,7 +245,7 @@ fn file_that_no_way_names_is_damage_unless_a_disagreement_explains_it() {
     says(&said(&[LIVE], &entries, &[(0, 1)]), Severity::Warning, what);
     // Held for older versions, and said to be live.
     let mut revived = held();
-    revived[5].live = vec![LiveUse { dv: None }];
+    revived[5].live = vec![LiveUse::plain(None)];
     says(
         &said(&[LIVE], &revived, &[]),
         Severity::Damage,
