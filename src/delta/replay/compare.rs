@@ -33,6 +33,8 @@ pub struct Comparison {
     pub files: FilesCompared,
     /// Whether it has another protocol or another table id than the replay at its version.
     pub state_differs: bool,
+    /// Its rows that name a logical file again, counted with [`Detail::Rows`].
+    pub doubled: u64,
 }
 
 /// How the files of a checkpoint compare with the replay's.
@@ -289,6 +291,10 @@ impl Compared {
                     version: found.version,
                     files,
                     state_differs: replayed.is_some_and(|replayed| *replayed != found.own_state),
+                    doubled: match found.detail {
+                        Detail::Sum => 0,
+                        Detail::Rows => found.own.count.saturating_sub(found.common + found.adds),
+                    },
                 },
             ));
         }

@@ -276,6 +276,7 @@ impl Along {
         let mut seen = HashSet::new();
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
+        pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
         let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
@@ -324,6 +325,18 @@ impl Along {
             .iter()
             .filter(|finding| finding.contains(NOT_AT_THE_SOURCE));
         before.take(FINDINGS_MAX).cloned().collect()
+    }
+
+    /// What the owner should know of checkpoints that name a file more than once.
+    fn doubled(&self) -> impl Iterator<Item = String> {
+        let compared = self.closure.compared.iter().rev();
+        let doubled = compared.filter(|(_, found)| found.doubled > 0);
+        doubled.map(|(checkpoint, found)| {
+            format!(
+                "checkpoint {} names live files again in {} rows: readers that do not look for that count their rows twice",
+                checkpoint.version, found.doubled
+            )
+        })
     }
 
     /// The checkpoints that differ, newest first, and how many more there are than a record lists.
