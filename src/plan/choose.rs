@@ -330,9 +330,13 @@ impl Snapshot {
     }
 
     /// Whether its version was committed at or before a time, to the millisecond: that is how engines compare, while
-    /// folders know nanoseconds.
+    /// folders know nanoseconds. A time in whole seconds means all of its last one: so are commit times printed.
     fn is_committed_by(&self, at: Timestamp) -> bool {
-        self.record.commit_time.as_millisecond() <= at.as_millisecond()
+        let committed = self.record.commit_time;
+        if at.subsec_nanosecond() == 0 {
+            return committed.as_second() <= at.as_second();
+        }
+        committed.as_millisecond() <= at.as_millisecond()
     }
 
     /// Whether it holds an older version whole.

@@ -219,7 +219,9 @@ fn times_are_compared_to_the_millisecond() {
     let choose = |text: &str| chosen(&history, &Wanted::At(at(text))).ok();
     let cases = [
         ("48.999999999", None),
-        ("49", Some((1, 4))),
+        ("48", None),
+        ("49", Some((2, 5))),
+        ("49.001", Some((1, 4))),
         ("49.833", Some((1, 4))),
         ("49.833999999", Some((1, 4))),
         ("49.834", Some((2, 5))),
