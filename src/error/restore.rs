@@ -1,7 +1,7 @@
 //! How a restore can fail for reasons of its own, each with its exit code and its hint.
 
 use super::{Error, ExitCode};
-use crate::ids::{Location, Version};
+use crate::ids::{Location, ObjectKey, Version};
 
 /// A restore that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,16 @@ pub enum RestoreError {
         checkpoint: Version,
         /// What is missing or cannot be read.
         trouble: String,
+    },
+    /// A log began where there was none, while the data was being put back.
+    #[error(
+        "somebody made a table at {uri} while its files were being put back: {file} is there now"
+    )]
+    TableAppeared {
+        /// Where.
+        uri: String,
+        /// The first file of that log.
+        file: ObjectKey,
     },
     /// The vault has lost files of the snapshot, and nobody said that it may be put back without them.
     #[error(
@@ -62,7 +72,7 @@ impl RestoreError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
-            Self::NoWayWithout { .. } => ExitCode::OwnerMustChoose,
+            Self::NoWayWithout { .. } | Self::TableAppeared { .. } => ExitCode::OwnerMustChoose,
             Self::FilesLost { .. } => ExitCode::Damage,
         }
     }
@@ -84,6 +94,11 @@ impl RestoreError {
                     "data that is good was put back already, the log was not: to have the table without what is lost, \
                      {command}"
                 )
+            }
+            Self::TableAppeared { .. } => {
+                "its log was not touched: stop what writes there, and run the same command again; it says what can be done \
+                 with the table that stands there then"
+                    .into()
             }
             Self::NoWayWithout { checkpoint, .. } => format!(
                 "without --without-checkpoint {checkpoint} the log is put back with it; nothing was changed"

@@ -4,7 +4,7 @@
 //! replaced, data goes before the log and the newest commit after all others. A restore that was killed is run again;
 //! what is right by then is not copied again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -192,6 +192,8 @@ impl std::fmt::Debug for Restorer {
 /// What a restore found and would do.
 #[derive(Debug)]
 pub struct RestorePlan {
+    /// Where no log stood that leads to a version, what stood under its names.
+    log_before: Option<HashSet<ObjectKey>>,
     /// What stands at the target.
     pub situation: Situation,
     /// What may be done about it.
@@ -273,7 +275,9 @@ impl Restorer {
             Mode::InPlace | Mode::Heal => self.situation(request, &log, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
         let mut plan = RestorePlan {
+            log_before: begins_log.then(|| log.keys().cloned().collect()),
             permission: permit(&situation, request.mode),
             situation,
             missing: PlannedWork::default(),

@@ -182,6 +182,33 @@ async fn everything_but_what_is_lost_comes_back_when_the_owner_says_so() {
 }
 
 #[tokio::test]
+async fn a_table_that_somebody_makes_while_data_is_put_back_is_left_alone() {
+    for mode in [Mode::InPlace, Mode::To] {
+        let scene = scene().await;
+        scene.table.drop_all().await;
+        let target = match mode {
+            Mode::To => MemoryStore::new("s3://copy/orders"),
+            Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
+        };
+        let restorer = scene.restorer(Arc::new(target.clone())).await;
+        let request = restore_request(&scene.first, mode, 1);
+        let plan = restorer.plan(&request).await.unwrap();
+        let mut theirs = Table::create(Arc::new(target.clone()), "another").await;
+        theirs.append(1, 10).await;
+        let log = async || {
+            let mut files = everything(&target).await;
+            files.retain(|name, _| name.starts_with("_delta_log/"));
+            files
+        };
+        let before = log().await;
+        let error = restorer.carry_out(&request, plan).await.unwrap_err();
+        let says = ["somebody made a table", "00000000000000000000.json"];
+        assert_says(&error, ExitCode::OwnerMustChoose, &says);
+        assert_eq!(log().await, before);
+    }
+}
+
+#[tokio::test]
 async fn the_bytes_of_a_lost_file_are_taken_from_another_snapshot() {
     for (packed, loss) in [
         (false, Loss::Gone),

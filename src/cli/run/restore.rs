@@ -73,6 +73,7 @@ pub(super) async fn restore(
     let open = context.open_vault().await?;
     let table = open.find_table(&request.table).await?;
     let history = open.vault.history(&table.key, Bodies::default()).await?;
+    warn_of_ledger(&history, context.progress.as_ref());
     let chosen = choose(&history, &wanted(&request.which))?;
     let work = Work::new(
         &open,
@@ -195,6 +196,19 @@ fn wanted(which: &Which) -> Wanted {
         Which::Snapshot(prefix) => Wanted::Snapshot(prefix.as_str().to_owned()),
         Which::Version(version) => Wanted::Version(*version),
         Which::At(when) => Wanted::At(when.time),
+    }
+}
+
+/// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
+fn warn_of_ledger(history: &History, progress: &dyn Progress) {
+    for finding in &history.findings {
+        progress.note(&format!("{}: {finding}", history.name()));
+    }
+    if !history.findings.is_empty() {
+        progress.note(
+            "the ledger is not as it was written, and a newer snapshot may be missing from what follows: \
+             `deltavault verify` says more",
+        );
     }
 }
 

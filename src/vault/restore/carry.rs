@@ -1,5 +1,6 @@
 //! Carries out a restore plan: data at once, then the log, its commits one after the other in ascending order.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use super::super::ahead::{Bounds, ahead};
 use super::claim::Held;
 use super::lost::is_damage;
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
+use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
 use crate::ids::{ETag, Location, ObjectKey, Timestamp};
@@ -77,6 +79,7 @@ impl Restorer {
             steps,
             scratch,
             asides,
+            log_before,
             ..
         } = plan;
         let mut carried = Carried {
@@ -107,6 +110,9 @@ impl Restorer {
             if kind.is_log() && !in_log {
                 // Whoever has taken the restore over in the last minute restores another version, perhaps.
                 self.renew(claim).await?;
+                if let Some(before) = &log_before {
+                    self.refuse_new_log(before).await?;
+                }
                 in_log = true;
             }
             let of_kind = std::iter::from_fn(|| {
@@ -154,6 +160,23 @@ impl Restorer {
             self.take_out(aside, scratch.path()).await?;
         }
         Ok(done)
+    }
+
+    /// Looks once more, before the first file of the log, whether somebody has made a table here meanwhile: copying data
+    /// takes hours, and our log in the midst of another one would be a table of both.
+    async fn refuse_new_log(&self, before: &HashSet<ObjectKey>) -> Result<(), Error> {
+        let mut log = self.list_log().await?;
+        log.retain(|key, _| !before.contains(key));
+        let log = LogListing::new(log.into_values());
+        let begun = log.files().find(|file| file.version.is_some());
+        match begun {
+            Some(file) => Err(RestoreError::TableAppeared {
+                uri: self.target.uri().to_owned(),
+                file: file.key.clone(),
+            }
+            .into()),
+            None => Ok(()),
+        }
     }
 
     /// Puts all files of a kind, or only reads them; takes note of those that the vault has lost.
