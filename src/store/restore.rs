@@ -44,7 +44,7 @@ pub trait RestoreStore: WriteStore {
     /// Replaces an object whose tag is still `seen`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Changed`] when the tag is another one now or the object is gone; nothing was changed.
+    /// [`StoreErrorKind::Changed`](super::StoreErrorKind::Changed) when the tag is another one now or the object is gone; nothing was changed.
     async fn replace(
         &self,
         key: &ObjectKey,

@@ -6,7 +6,7 @@
 //! never called held that is not.
 //!
 //! **Repairs.** What a repair put in the place of something that the snapshot names is held with it, and what is gone may
-//! be held so alone; see [`substitutes`](super::substitutes).
+//! be held so alone.
 //!
 //! **Beside a release.** A release reads what else is held before it takes anything off and once more afterwards, until
 //! both readings agree, and holds again what both snapshots need; a hold looks after its event whether everything is

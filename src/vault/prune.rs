@@ -34,9 +34,8 @@
 //! that may have been put there since the survey, after another prune or the first attempt of the very same call had
 //! deleted what the survey saw. Nothing is marked or deleted there, unless nobody else uses the vault.
 //!
-//! **Repairs.** What a repair put stands in no manifest, and under the digest of something that does; see
-//! [`substitutes`](super::substitutes). An object under a suffixed name that no snapshot names is kept as long as a kept snapshot
-//! needs such bytes, unless an earlier plan shows that a snapshot named it once. When an object that a kept snapshot
+//! **Repairs.** What a repair put stands in no manifest, and under the digest of something that does. An object under a
+//! suffixed name that no snapshot names is kept as long as a kept snapshot needs such bytes, unless an earlier plan shows that a snapshot named it once. When an object that a kept snapshot
 //! names is gone, whatever lies under its digest is kept, and nothing is deleted at all unless all of it is served so. To
 //! find out the pages of the kept snapshots are read a second time, only when there are such objects.
 //!
