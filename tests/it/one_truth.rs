@@ -490,6 +490,35 @@ async fn a_sidecar_that_is_no_more_what_the_base_holds_is_read_again() {
 }
 
 #[tokio::test]
+async fn a_sidecar_of_an_older_checkpoint_is_looked_at_though_only_the_newest_is_listed() {
+    let mut scene = Scene::set().await;
+    scene.table.append(3, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Sidecars(2)).await;
+    let sidecar = scene.table.names("_delta_log/_sidecars/").await.remove(0);
+    scene.table.append(1, 50).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    scene.take(24).await.unwrap();
+    let other = "part=9/only-the-sidecar-names-it.parquet";
+    scene.table.put(other, b"g3".to_vec()).await;
+    let add = json!({"add": {"path": other, "size": 2, "partitionValues": {},
+        "modificationTime": 1, "dataChange": true}});
+    scene.table.overwrite(&sidecar, parquet(&[add])).await;
+    for hours in [48, 72] {
+        scene.table.append(1, 50).await;
+        let done = scene.take(hours).await.unwrap();
+        if hours == 48 {
+            finding(&done.record, "a writer overwrote it");
+        }
+        let files = scene.contents(&done).await.unwrap();
+        assert_has(&files, &scene.table.live);
+        assert!(files.contains_key(other), "{hours}");
+        let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+        let verified = verify(&vault, NO_BYTES).await;
+        assert_ne!(verified.code(), ExitCode::Damage, "{hours}: {verified:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_was_removed_is_no_hole_where_the_commits_are_there() {
     for commits in [0, 1] {
         let mut scene = Scene::set().await;

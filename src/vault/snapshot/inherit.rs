@@ -5,7 +5,7 @@
 //! the base that has other bytes now, and with a checkpoint below the base that the base does not hold: that one can
 //! only be compared by replaying from it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use futures::{TryStreamExt, stream};
@@ -14,11 +14,11 @@ use super::super::Vault;
 use super::super::ahead::ahead;
 use super::Failure;
 use super::log::{LOG_FILES_AHEAD, read_listed};
-use crate::delta::LogFile;
 use crate::delta::segment::{CheckpointFiles, LogListing};
+use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Manifest};
-use crate::ids::{Digest, Location, ObjectKey, Version};
+use crate::ids::{Location, ObjectKey, Version};
 use crate::source::Source;
 use crate::spool::IN_MEMORY_LIMIT;
 
@@ -28,11 +28,13 @@ pub(super) struct Inherited {
     /// The checkpoint files that the base holds.
     checkpoints: HashMap<ObjectKey, Entry>,
     /// The sidecars that the base holds.
-    sidecars: HashMap<ObjectKey, Entry>,
+    sidecars: BTreeSet<ObjectKey>,
     /// Files of checkpoints, sidecars too, that could not be decoded.
     unreadable: HashMap<ObjectKey, Entry>,
     /// The commits at or below the base that have other bytes than it holds, ascending.
     pub(super) overwritten: Vec<Version>,
+    /// The sidecars that have other bytes than it holds.
+    pub(super) overwritten_sidecars: BTreeSet<ObjectKey>,
 }
 
 impl Inherited {
@@ -41,9 +43,9 @@ impl Inherited {
         &self.checkpoints
     }
 
-    /// The base's entry of a sidecar, whatever is listed under its name.
-    pub(super) fn sidecar(&self, key: &ObjectKey) -> Option<&Entry> {
-        self.sidecars.get(key)
+    /// Whether the base holds a sidecar, and nobody has overwritten it since.
+    pub(super) fn has_unchanged_sidecar(&self, key: &ObjectKey) -> bool {
+        self.sidecars.contains(key) && !self.overwritten_sidecars.contains(key)
     }
 
     /// Whether the base holds sidecars.
@@ -93,11 +95,11 @@ impl Inherited {
 }
 
 /// Whether a listed file is the one that was taken, as far as the listing tells.
-pub(super) fn is_same(entry: &Entry, file: &LogFile) -> bool {
+fn is_same(entry: &Entry, file: &LogFile) -> bool {
     entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size
 }
 
-/// Compares the base's log entries with the listing; reads the commits that only their bytes can tell about.
+/// Compares the base's commits and sidecars with the listing; reads those that only their bytes can tell about.
 pub(super) async fn examine(
     vault: &Vault,
     source: &Source,
@@ -106,7 +108,7 @@ pub(super) async fn examine(
     folder: &Path,
 ) -> Result<Inherited, Failure> {
     let mut inherited = Inherited::default();
-    let mut doubtful: Vec<(Version, Digest, &LogFile)> = Vec::new();
+    let mut doubtful: Vec<(Entry, &LogFile)> = Vec::new();
     let mut entries = vault.entries(&manifest.log_pages);
     while let Some(entry) = entries.try_next().await? {
         let Location::Inside(key) = &entry.file else {
@@ -115,14 +117,17 @@ pub(super) async fn examine(
         if entry.unreadable {
             inherited.unreadable.insert(key.clone(), entry.clone());
         }
-        match entry.kind {
-            EntryKind::Commit => {}
-            EntryKind::Checkpoint => {
-                inherited.checkpoints.insert(key.clone(), entry);
-                continue;
+        let listed = match entry.kind {
+            EntryKind::Commit => {
+                let version = log_order(&entry).version();
+                version.and_then(|version| listing.commit(version))
             }
             EntryKind::Sidecar => {
-                inherited.sidecars.insert(key.clone(), entry);
+                inherited.sidecars.insert(key.clone());
+                listing.sidecar(key)
+            }
+            EntryKind::Checkpoint => {
+                inherited.checkpoints.insert(key.clone(), entry);
                 continue;
             }
             EntryKind::ChangeData
@@ -132,29 +137,44 @@ pub(super) async fn examine(
             | EntryKind::DeletionVector
             | EntryKind::LastCheckpoint
             | EntryKind::Other => continue,
-        }
-        let version = log_order(&entry).version();
-        let listed = version.and_then(|version| Some((version, listing.commit(version)?)));
-        match (listed, entry.sha256) {
-            (Some((_, file)), _) if is_same(&entry, file) => {}
-            (Some((version, file)), Some(sha256)) if entry.size == file.size => {
-                doubtful.push((version, sha256, file));
-            }
-            (Some((version, _)), _) => inherited.overwritten.push(version),
-            (None, _) => {}
+        };
+        if let Some(file) = listed.filter(|file| !is_same(&entry, file)) {
+            doubtful.push((entry, file));
         }
     }
-    let reads = doubtful.into_iter().map(|(version, held, file)| {
+    let reads = doubtful.into_iter().map(|(entry, file)| {
         let read = async move {
-            let fetched = read_listed(source, file, folder).await?;
-            Ok::<_, Failure>((fetched.payload.sha256 != held).then_some(version))
+            let differs = differs(source, &entry, file, folder).await?;
+            Ok::<_, Failure>(differs.then_some(file))
         };
         (file.size.min(IN_MEMORY_LIMIT), read)
     });
     let mut reads = ahead(stream::iter(reads), LOG_FILES_AHEAD);
-    while let Some(differs) = reads.try_next().await? {
-        inherited.overwritten.extend(differs);
+    while let Some(differing) = reads.try_next().await? {
+        let Some(file) = differing else { continue };
+        match file.version {
+            Some(version) if file.kind == LogFileKind::Commit => {
+                inherited.overwritten.push(version);
+            }
+            _ => {
+                inherited.overwritten_sidecars.insert(file.key.clone());
+            }
+        }
     }
     inherited.overwritten.sort_unstable();
     Ok(inherited)
+}
+
+/// Whether a listed file has other bytes than its entry, of which the listing leaves that open.
+async fn differs(
+    source: &Source,
+    entry: &Entry,
+    file: &LogFile,
+    folder: &Path,
+) -> Result<bool, Failure> {
+    let Some(held) = entry.sha256.filter(|_| entry.size == file.size) else {
+        return Ok(true);
+    };
+    let fetched = read_listed(source, file, folder).await?;
+    Ok(fetched.payload.sha256 != held)
 }

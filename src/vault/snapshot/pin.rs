@@ -3,7 +3,7 @@
 //! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
 //! V's commit once more before the record is published.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -188,46 +188,18 @@ async fn inspect_base(
     pinned: &mut Pinned,
     folder: &Path,
 ) -> Result<(), Failure> {
-    let Some(base) = &mut pinned.base else {
-        return Ok(());
-    };
-    let inherited =
-        inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
-    let late = |checkpoint: &&CheckpointFiles| {
-        checkpoint.version < base.past.record.version && !inherited.knows(checkpoint)
-    };
-    pinned.ended = !inherited.overwritten.is_empty()
-        || !base.past.record.disagreements.is_empty()
-        || pinned
-            .listing
-            .checkpoints()
-            .iter()
-            .any(|found| late(&found));
-    let strayed = sidecars::strayed(
-        vault,
-        source,
-        (&pinned.listing, pinned.version),
-        &inherited,
-        folder,
-    )
-    .await?;
-    pinned.ended |= !strayed.is_empty();
-    pinned.inherited = inherited;
+    look(vault, source, pinned, folder).await?;
     // What is missing from a part of the log may stand in the rest of it.
     let has_gap = pinned.listing.candidates(pinned.version).is_err();
-    if (pinned.ended || has_gap) && !pinned.whole {
+    if pinned.base.is_some() && (pinned.ended || has_gap) && !pinned.whole {
         pinned.listing = LogListing::new(source.list_log(None).await?);
         pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
         pinned.whole = true;
-        pinned.inherited =
-            inherit::examine(vault, source, &base.manifest, &pinned.listing, folder).await?;
+        look(vault, source, pinned, folder).await?;
     }
-    for strayed in &strayed {
-        pinned.inherited.forget(&strayed.checkpoint);
-    }
-    let id = base.past.id.short();
-    let findings = strayed.iter().filter_map(|it| it.finding(&id));
-    pinned.findings.extend(findings.take(FINDINGS_MAX));
+    let Some(base) = &mut pinned.base else {
+        return Ok(());
+    };
     if !base.reuse {
         // All of the log is held again, so all of it enters.
         pinned.inherited.forget_checkpoints();
@@ -238,19 +210,66 @@ async fn inspect_base(
     if base.using == BaseUse::Continue {
         base.using = BaseUse::HeldOnly;
     }
-    let overwritten = &pinned.inherited.overwritten;
-    if let Some(first) = overwritten.first() {
-        let (which, what) = match overwritten.len() {
-            1 => (format!("commit {first} has"), "it"),
-            more => (format!("{more} commits, first {first}, have"), "them"),
-        };
-        pinned.findings.push(format!(
+    let (commits, sidecars) = (
+        &pinned.inherited.overwritten,
+        &pinned.inherited.overwritten_sidecars,
+    );
+    let overwritten = [
+        overwritten("commit", commits.len(), commits.first()),
+        overwritten("sidecar", sidecars.len(), sidecars.first()),
+    ];
+    let findings = overwritten.into_iter().flatten().map(|(which, what)| {
+        format!(
             "{which} other bytes than snapshot {} holds: a writer overwrote {what}, so version {} was planned from \
              the whole log",
             base.past.id.short(),
             pinned.version
-        ));
+        )
+    });
+    pinned.findings.extend(findings);
+    Ok(())
+}
+
+/// Names files of a kind that have other bytes now, with their verb, and the word for them.
+fn overwritten(
+    kind: &str,
+    count: usize,
+    first: Option<impl fmt::Display>,
+) -> Option<(String, &'static str)> {
+    let first = first?;
+    Some(match count {
+        1 => (format!("{kind} {first} has"), "it"),
+        more => (format!("{more} {kind}s, first {first}, have"), "them"),
+    })
+}
+
+/// Compares the listing with the log that the base holds, and decides whether the base's live set ends with it.
+async fn look(
+    vault: &Vault,
+    source: &Source,
+    pinned: &mut Pinned,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let Some(base) = &pinned.base else {
+        return Ok(());
+    };
+    let listing = &pinned.listing;
+    let mut inherited = inherit::examine(vault, source, &base.manifest, listing, folder).await?;
+    let until = (listing, pinned.version);
+    let strayed = sidecars::strayed(vault, source, until, &inherited, folder).await?;
+    let record = &base.past.record;
+    let is_late = |checkpoint: &CheckpointFiles| {
+        checkpoint.version < record.version && !inherited.knows(checkpoint)
+    };
+    pinned.ended |= !inherited.overwritten.is_empty()
+        || !inherited.overwritten_sidecars.is_empty()
+        || !strayed.is_empty()
+        || !record.disagreements.is_empty()
+        || listing.checkpoints().iter().any(is_late);
+    for checkpoint in &strayed {
+        inherited.forget(checkpoint);
     }
+    pinned.inherited = inherited;
     Ok(())
 }
 
