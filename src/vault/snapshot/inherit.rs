@@ -2,23 +2,26 @@
 //! base's live set, or has to be planned from the whole log.
 //!
 //! A base's live set is true for the log bytes that it was replayed from. So it ends with the first commit at or below
-//! the base that has other bytes now, and with a checkpoint below the base that the base does not hold: that one can
-//! only be compared by replaying from it.
+//! the base, or sidecar of a checkpoint, that has other bytes now, and with a checkpoint below the base that the base does
+//! not hold: that one can only be compared by replaying from it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::Path;
 
 use futures::{TryStreamExt, stream};
 
 use super::super::Vault;
 use super::super::ahead::ahead;
-use super::Failure;
 use super::log::{LOG_FILES_AHEAD, read_listed};
+use super::pin::Pinned;
+use super::{Failure, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::snapshot::BaseUse;
 use crate::source::Source;
 use crate::spool::IN_MEMORY_LIMIT;
 
@@ -97,6 +100,99 @@ impl Inherited {
 /// Whether a listed file is the one that was taken, as far as the listing tells.
 fn is_same(entry: &Entry, file: &LogFile) -> bool {
     entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size
+}
+
+/// Decides whether the base's live set may be built on; where not, lists the whole log, since V has to be planned from
+/// it.
+pub(super) async fn inspect_base(
+    vault: &Vault,
+    source: &Source,
+    pinned: &mut Pinned,
+    folder: &Path,
+) -> Result<(), Failure> {
+    look(vault, source, pinned, folder).await?;
+    // What is missing from a part of the log may stand in the rest of it.
+    let has_gap = pinned.listing.candidates(pinned.version).is_err();
+    if pinned.base.is_some() && (pinned.ended || has_gap) && !pinned.whole {
+        pinned.listing = LogListing::new(source.list_log(None).await?);
+        pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
+        pinned.whole = true;
+        look(vault, source, pinned, folder).await?;
+    }
+    let Some(base) = &mut pinned.base else {
+        return Ok(());
+    };
+    if !base.reuse {
+        // All of the log is held again, so all of it enters.
+        pinned.inherited.forget_checkpoints();
+    }
+    if !pinned.ended {
+        return Ok(());
+    }
+    if base.using == BaseUse::Continue {
+        base.using = BaseUse::HeldOnly;
+    }
+    let (commits, sidecars) = (
+        &pinned.inherited.overwritten,
+        &pinned.inherited.overwritten_sidecars,
+    );
+    let overwritten = [
+        overwritten("commit", commits.len(), commits.first()),
+        overwritten("sidecar", sidecars.len(), sidecars.first()),
+    ];
+    let findings = overwritten.into_iter().flatten().map(|(which, what)| {
+        format!(
+            "{which} other bytes than snapshot {} holds: a writer overwrote {what}, so version {} was planned from \
+             the whole log",
+            base.past.id.short(),
+            pinned.version
+        )
+    });
+    pinned.findings.extend(findings);
+    Ok(())
+}
+
+/// Names files of a kind that have other bytes now, with their verb, and the word for them.
+fn overwritten(
+    kind: &str,
+    count: usize,
+    first: Option<impl fmt::Display>,
+) -> Option<(String, &'static str)> {
+    let first = first?;
+    Some(match count {
+        1 => (format!("{kind} {first} has"), "it"),
+        more => (format!("{more} {kind}s, first {first}, have"), "them"),
+    })
+}
+
+/// Compares the listing with the log that the base holds, and decides whether the base's live set ends with it.
+async fn look(
+    vault: &Vault,
+    source: &Source,
+    pinned: &mut Pinned,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let Some(base) = &pinned.base else {
+        return Ok(());
+    };
+    let listing = &pinned.listing;
+    let mut inherited = examine(vault, source, &base.manifest, listing, folder).await?;
+    let until = (listing, pinned.version);
+    let strayed = sidecars::strayed(vault, source, until, &inherited, folder).await?;
+    let record = &base.past.record;
+    let is_late = |checkpoint: &CheckpointFiles| {
+        checkpoint.version < record.version && !inherited.knows(checkpoint)
+    };
+    pinned.ended |= !inherited.overwritten.is_empty()
+        || !inherited.overwritten_sidecars.is_empty()
+        || !strayed.is_empty()
+        || !record.disagreements.is_empty()
+        || listing.checkpoints().iter().any(is_late);
+    for checkpoint in &strayed {
+        inherited.forget(checkpoint);
+    }
+    pinned.inherited = inherited;
+    Ok(())
 }
 
 /// Compares the base's commits and sidecars with the listing; reads those that only their bytes can tell about.

@@ -3,14 +3,14 @@
 //! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
 //! V's commit once more before the record is published.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
 use super::inherit::{self, Inherited};
-use super::{Avoid, Failure, SnapshotRequest, sidecars};
-use crate::delta::segment::{CheckpointFiles, LogListing};
+use super::{Avoid, Failure, SnapshotRequest};
+use crate::delta::segment::LogListing;
 use crate::delta::{LogError, LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link, LinkBody};
@@ -164,7 +164,7 @@ pub(super) async fn pin(
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
-    inspect_base(vault, source, &mut pinned, folder).await?;
+    inherit::inspect_base(vault, source, &mut pinned, folder).await?;
     pinned.findings.extend(live_log_findings(&pinned));
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
@@ -178,99 +178,6 @@ pub(super) async fn pin(
         .collect();
     pinned.findings.extend(findings);
     Ok(pinned)
-}
-
-/// Decides whether the base's live set may be built on; where not, lists the whole log, since V has to be planned from
-/// it.
-async fn inspect_base(
-    vault: &Vault,
-    source: &Source,
-    pinned: &mut Pinned,
-    folder: &Path,
-) -> Result<(), Failure> {
-    look(vault, source, pinned, folder).await?;
-    // What is missing from a part of the log may stand in the rest of it.
-    let has_gap = pinned.listing.candidates(pinned.version).is_err();
-    if pinned.base.is_some() && (pinned.ended || has_gap) && !pinned.whole {
-        pinned.listing = LogListing::new(source.list_log(None).await?);
-        pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
-        pinned.whole = true;
-        look(vault, source, pinned, folder).await?;
-    }
-    let Some(base) = &mut pinned.base else {
-        return Ok(());
-    };
-    if !base.reuse {
-        // All of the log is held again, so all of it enters.
-        pinned.inherited.forget_checkpoints();
-    }
-    if !pinned.ended {
-        return Ok(());
-    }
-    if base.using == BaseUse::Continue {
-        base.using = BaseUse::HeldOnly;
-    }
-    let (commits, sidecars) = (
-        &pinned.inherited.overwritten,
-        &pinned.inherited.overwritten_sidecars,
-    );
-    let overwritten = [
-        overwritten("commit", commits.len(), commits.first()),
-        overwritten("sidecar", sidecars.len(), sidecars.first()),
-    ];
-    let findings = overwritten.into_iter().flatten().map(|(which, what)| {
-        format!(
-            "{which} other bytes than snapshot {} holds: a writer overwrote {what}, so version {} was planned from \
-             the whole log",
-            base.past.id.short(),
-            pinned.version
-        )
-    });
-    pinned.findings.extend(findings);
-    Ok(())
-}
-
-/// Names files of a kind that have other bytes now, with their verb, and the word for them.
-fn overwritten(
-    kind: &str,
-    count: usize,
-    first: Option<impl fmt::Display>,
-) -> Option<(String, &'static str)> {
-    let first = first?;
-    Some(match count {
-        1 => (format!("{kind} {first} has"), "it"),
-        more => (format!("{more} {kind}s, first {first}, have"), "them"),
-    })
-}
-
-/// Compares the listing with the log that the base holds, and decides whether the base's live set ends with it.
-async fn look(
-    vault: &Vault,
-    source: &Source,
-    pinned: &mut Pinned,
-    folder: &Path,
-) -> Result<(), Failure> {
-    let Some(base) = &pinned.base else {
-        return Ok(());
-    };
-    let listing = &pinned.listing;
-    let mut inherited = inherit::examine(vault, source, &base.manifest, listing, folder).await?;
-    let until = (listing, pinned.version);
-    let strayed = sidecars::strayed(vault, source, until, &inherited, folder).await?;
-    let record = &base.past.record;
-    let is_late = |checkpoint: &CheckpointFiles| {
-        checkpoint.version < record.version && !inherited.knows(checkpoint)
-    };
-    pinned.ended |= !inherited.overwritten.is_empty()
-        || !inherited.overwritten_sidecars.is_empty()
-        || !strayed.is_empty()
-        || !record.disagreements.is_empty()
-        || listing.checkpoints().iter().any(is_late);
-    for checkpoint in &strayed {
-        inherited.forget(checkpoint);
-    }
-    pinned.inherited = inherited;
-    Ok(())
 }
 
 /// What the listing alone says about the state of the live log.
