@@ -229,7 +229,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     code
 }
 
-/// The independent reader's own log: what it fails with is told as our result, and not a second time as its log line.
+/// The independent reader's own log: our result says already what it failed with.
 const READER_OFF: &str =
     "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake=off,deltalake_core=off";
 

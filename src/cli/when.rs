@@ -76,7 +76,7 @@ impl When {
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let zoned = self.time.to_zoned(self.zone.clone());
-        // Commits a few milliseconds apart are told apart only by these.
+        // Only these distinguish commits that are a few milliseconds apart.
         let millis = match self.time.as_millisecond().rem_euclid(1000) {
             0 => String::new(),
             millis => format!(".{millis:03}"),

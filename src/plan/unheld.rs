@@ -16,7 +16,7 @@ const UNIFORM: &str = "delta.universalFormat.enabledFormats";
 /// Whether an engine keeps manifests for readers that know no Delta.
 const SYMLINKS: &str = "delta.compatibility.symlinkFormatManifest.enabled";
 
-/// A property's value is told up to this many characters: whoever writes the table writes it.
+/// A property's value is cut after this many characters: the table's writer chooses it.
 const LONGEST_VALUE: usize = 60;
 
 /// One thing that is not held.

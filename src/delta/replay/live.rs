@@ -10,8 +10,8 @@ use crate::delta::{LogError, Spelling};
 use crate::ids::{Location, Version};
 use crate::sort::Sorted;
 
-/// Spellings of one logical file that are told apart. One with so many stays live under all of them: memory is bounded,
-/// and nothing is left out.
+/// The most spellings of one logical file that are kept. A file with so many stays live under all of them: memory is
+/// bounded, and nothing is left out.
 const SPELLINGS_MAX: usize = 16;
 
 /// The live files of a [`Replay`](super::Replay), in order. Ends after the first error.

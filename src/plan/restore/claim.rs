@@ -1,4 +1,4 @@
-//! Decides who may restore a table, from the claims that stand beside its log.
+//! Decides which restore goes on, from the claims beside the table's log.
 //!
 //! A claim says who restores which snapshot, and for how long it counts. When it was written is the store's word, not
 //! the claim's: a restore compares that time with the one that the same store gave to its own claim, so that no clock
@@ -21,7 +21,7 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The highest number that a claim may have: 15 digits.
 pub const HIGHEST_CLAIM: u64 = 999_999_999_999_999;
 
-/// Longer names are cut: whoever may write into the table may write anything into a claim.
+/// Longer names are cut: every writer of the table can write a claim of any content.
 const LONGEST_NAME: usize = 100;
 
 /// Who restores what, as it stands beside the log of the table that is being restored.

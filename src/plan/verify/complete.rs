@@ -403,8 +403,8 @@ pub fn completeness_problems(
     let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
     if by_text.count > 0 && !record.findings.iter().any(is_said) {
         let what = format!(
-            "{} file(s) are not held that its log spells in several ways, and that only readers that compare paths as \
-             text have live: {}",
+            "{} file(s) are not held: its log spells them in several ways, and only readers that compare paths as text \
+             have them live: {}",
             by_text.count,
             by_text.list()
         );
