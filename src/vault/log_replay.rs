@@ -9,8 +9,23 @@ use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, LogError, Sink, is_json};
-use crate::ids::ObjectKey;
+use crate::format::Entry;
+use crate::ids::{ETag, ObjectKey};
 use crate::spool::Spooled;
+use crate::store::Attributes;
+
+/// A log entry as a listing of its source would have shown it.
+pub(super) fn as_listed(key: &ObjectKey, entry: &Entry) -> Attributes {
+    Attributes {
+        key: key.clone(),
+        size: entry.size,
+        last_modified: entry.last_modified.unwrap_or_default(),
+        etag: entry.etag.clone().unwrap_or_else(|| ETag(String::new())),
+        version: None,
+        sha256: entry.sha256,
+        locked_until: None,
+    }
+}
 
 /// Reads the actions of a commit, or of a checkpoint's file, whichever way it is written.
 pub(super) fn read_actions(

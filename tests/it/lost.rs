@@ -100,6 +100,14 @@ fn accepting(request: RestoreRequest) -> RestoreRequest {
     }
 }
 
+/// Where a restore puts the table.
+fn target_of(scene: &Scene, mode: Mode) -> MemoryStore {
+    match mode {
+        Mode::To => MemoryStore::new("s3://copy/orders"),
+        Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
+    }
+}
+
 /// Plans, carries out and looks at what is there.
 async fn restore(
     restorer: &Restorer,
@@ -136,10 +144,7 @@ async fn everything_but_what_is_lost_comes_back_when_the_owner_says_so() {
             let mut lost = lose(&scene, &scene.first, packed, loss).await;
             lost.sort();
             scene.table.drop_all().await;
-            let target = match mode {
-                Mode::To => MemoryStore::new("s3://copy/orders"),
-                Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
-            };
+            let target = target_of(&scene, mode);
             let restorer = scene.restorer(Arc::new(target.clone())).await;
             let request = restore_request(&scene.first, mode, 1);
 
@@ -186,10 +191,7 @@ async fn a_table_that_somebody_makes_while_data_is_put_back_is_left_alone() {
     for mode in [Mode::InPlace, Mode::To] {
         let scene = scene().await;
         scene.table.drop_all().await;
-        let target = match mode {
-            Mode::To => MemoryStore::new("s3://copy/orders"),
-            Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
-        };
+        let target = target_of(&scene, mode);
         let restorer = scene.restorer(Arc::new(target.clone())).await;
         let request = restore_request(&scene.first, mode, 1);
         let plan = restorer.plan(&request).await.unwrap();

@@ -7,6 +7,7 @@ use deltavault::format::{Entry, Placement, VaultKey};
 use deltavault::ids::SnapshotId;
 use deltavault::index::Index;
 use deltavault::plan::choose::{History, Mark, Snapshot};
+use deltavault::progress::Progress;
 use deltavault::vault::diff::{
     Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
 };
@@ -22,6 +23,13 @@ use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, IndexDone, KindRow, ShowRow, SnapshotRow,
 };
 use crate::cli::stores::OpenVault;
+
+/// Says what there is to say about a table's ledger.
+pub(super) fn note_findings(history: &History, progress: &dyn Progress) {
+    for finding in &history.findings {
+        progress.note(&format!("{}: {finding}", history.name()));
+    }
+}
 
 /// `snapshots`
 pub(super) async fn snapshots(
@@ -54,12 +62,10 @@ pub(super) async fn snapshots(
             context.output.table_failed(history.name(), &error)?;
             code = code.max(error.exit_code());
         }
-        for finding in &history.findings {
-            let name = history.name();
-            context.progress.note(&format!("{name}: {finding}"));
-            if finding.severity() == Severity::Damage {
-                code = code.max(ExitCode::Damage);
-            }
+        note_findings(history, context.progress.as_ref());
+        let mut findings = history.findings.iter();
+        if findings.any(|finding| finding.severity() == Severity::Damage) {
+            code = code.max(ExitCode::Damage);
         }
     }
     if code == ExitCode::Damage {

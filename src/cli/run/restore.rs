@@ -21,6 +21,7 @@ use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
 use self::told::{Case, Found, Streams, Way};
+use super::look::note_findings;
 use super::{Context, confirm};
 use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
@@ -201,9 +202,7 @@ fn wanted(which: &Which) -> Wanted {
 
 /// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
 fn warn_of_ledger(history: &History, progress: &dyn Progress) {
-    for finding in &history.findings {
-        progress.note(&format!("{}: {finding}", history.name()));
-    }
+    note_findings(history, progress);
     if !history.findings.is_empty() {
         progress.note(
             "the ledger is not as it was written, and a newer snapshot may be missing from what follows: \

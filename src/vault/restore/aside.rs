@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{OWN_PREFIX, Restorer};
 use crate::error::Error;
 use crate::ids::{Digest, InvalidId, Location, ObjectKey};
-use crate::store::{Payload, StoreErrorKind};
+use crate::store::Payload;
 
 /// The bytes that S3 gives a key, the prefix of the root included.
 const KEY_LIMIT: usize = 1024;
@@ -28,18 +28,9 @@ impl Restorer {
         folder: &Path,
     ) -> Result<(), Error> {
         let (aside, is_short) = name_aside(self.target.uri(), key, wrong.sha256)?;
-        match self.target.put_new(&aside, wrong, None).await {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
-                let there = self
-                    .as_source()
-                    .fetch(&Location::Inside(aside.clone()), folder)
-                    .await?;
-                if there.payload.sha256 != wrong.sha256 {
-                    return Err(error.into());
-                }
-            }
-            Err(error) => return Err(error.into()),
+        if let Err(error) = self.target.put_new(&aside, wrong, None).await {
+            let place = Location::Inside(aside.clone());
+            self.is_there_already(error, &place, wrong, folder).await?;
         }
         if is_short {
             let (uri, name) = (self.target.uri(), key.as_str().escape_default());

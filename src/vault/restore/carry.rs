@@ -19,7 +19,7 @@ use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
 use crate::spool::IN_MEMORY_LIMIT;
-use crate::store::{Payload, RestoreStore, StoreErrorKind};
+use crate::store::{Payload, RestoreStore, StoreError, StoreErrorKind};
 
 /// Parts of packs read ahead of the files that are being put.
 const READS_IN_FLIGHT: Bounds = Bounds {
@@ -308,17 +308,33 @@ impl Restorer {
             }
             None => match store.put_back(&key, &payload, None, taken(entry)).await {
                 Ok(_) => {}
-                Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
-                    // Somebody put it meanwhile, perhaps an earlier attempt of this very call: its bytes decide.
-                    let found = self.as_source().fetch(&entry.file, folder).await?;
-                    if found.payload.sha256 != payload.sha256 {
-                        return Err(error.into());
-                    }
+                Err(error) => {
+                    self.is_there_already(error, &entry.file, &payload, folder)
+                        .await?;
                 }
-                Err(error) => return Err(error.into()),
             },
         }
         Ok(entry.size)
+    }
+
+    /// Takes a put for done where the object exists already and has the same bytes: somebody put it meanwhile, perhaps an
+    /// earlier attempt of this very call.
+    pub(super) async fn is_there_already(
+        &self,
+        error: StoreError,
+        file: &Location,
+        payload: &Payload,
+        folder: &Path,
+    ) -> Result<(), Error> {
+        if !matches!(error.kind, StoreErrorKind::AlreadyExists) {
+            return Err(error.into());
+        }
+        let found = self.as_source().fetch(file, folder).await?;
+        if found.payload.sha256 == payload.sha256 {
+            Ok(())
+        } else {
+            Err(error.into())
+        }
     }
 
     fn place_of(&self, file: &Location) -> Result<(Arc<dyn RestoreStore>, ObjectKey), Error> {

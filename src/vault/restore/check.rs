@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use super::{OWN_PREFIX, RestoreDone, RestoreRequest, Restorer};
 use crate::delta::path::TableRoot;
 use crate::error::Error;
-use crate::format::{Entry, EntryKind, Placement};
+use crate::format::{Entry, EntryKind, Manifest, Placement};
 use crate::ids::{Location, ObjectKey};
 use crate::reader::{self, Lake, Shown, Verdict};
 use crate::source::LOG_PREFIX;
@@ -129,12 +129,16 @@ impl Restorer {
         request: &RestoreRequest,
         expected: &Expected,
     ) -> Result<Checked, Error> {
+        let manifest = self.vault.manifest(&request.record).await?;
         let mut vanished = Several::default();
         if expected.log {
-            self.look_for_log(request, expected, &mut vanished).await?;
+            self.look_for_log(request, &manifest, expected, &mut vanished)
+                .await?;
         }
         let about = request.record.totals.live_files;
-        let live = self.look_for_data(request, expected, &mut vanished).await?;
+        let live = self
+            .look_for_data(request, &manifest, expected, &mut vanished)
+            .await?;
         let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
         let read = reader::list(&lake, request.version, about).await;
         let (verdict, list) = match read {
@@ -158,12 +162,12 @@ impl Restorer {
     async fn look_for_log(
         &self,
         request: &RestoreRequest,
+        manifest: &Manifest,
         expected: &Expected,
         vanished: &mut Several,
     ) -> Result<(), Error> {
         let listed = self.list_log().await?;
-        let manifest = self.vault.manifest(&request.record).await?;
-        let mut entries = self.log_entries(request, &manifest);
+        let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
             if let Location::Inside(key) = &entry.file
                 && entry.placement != (Placement::Absent {})
@@ -179,14 +183,12 @@ impl Restorer {
     async fn look_for_data(
         &self,
         request: &RestoreRequest,
+        manifest: &Manifest,
         expected: &Expected,
         vanished: &mut Several,
     ) -> Result<Live, Error> {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let manifest = self.vault.manifest(&request.record).await?;
-        let (wanted, known) = self
-            .data_entries(request, &manifest, scratch.path())
-            .await?;
+        let (wanted, known) = self.data_entries(request, manifest, scratch.path()).await?;
         let ends = known.range_ends(self.target.as_ref());
         let mut listing = list_all(self.target.as_ref(), &ends);
         let mut next: Option<Attributes> = listing.try_next().await?;

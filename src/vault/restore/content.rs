@@ -171,14 +171,15 @@ impl<'a> LogReader<'a> {
 
     /// What a way to a version says.
     pub(super) async fn way(&mut self, way: &Segment) -> Result<Content, Error> {
-        let said = match self.read_way(way).await {
-            Ok(checkpoint) => self.digest(way, &checkpoint).map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        match said {
+        match self.digest_of_way(way).await {
             Ok(digest) => Ok(Content::Says(digest)),
             Err(error) => Content::of_error(error),
         }
+    }
+
+    async fn digest_of_way(&mut self, way: &Segment) -> Result<Digest, Error> {
+        let checkpoint = self.read_way(way).await?;
+        Ok(self.digest(way, &checkpoint)?)
     }
 
     /// Makes sure that engines can decode all of a checkpoint's files, and replays.
@@ -199,13 +200,17 @@ impl<'a> LogReader<'a> {
             commits: Vec::new(),
             tip: None,
         };
-        Ok(match self.way(&way).await? {
-            // Not every trouble of a way names a file.
-            Content::Unreadable(why) if !why.contains("checkpoint") => {
-                Content::Unreadable(format!("checkpoint {}: {why}", found.version))
-            }
-            said @ (Content::Unreadable(_) | Content::Says(_) | Content::Lost) => said,
-        })
+        match self.digest_of_way(&way).await {
+            Ok(digest) => Ok(Content::Says(digest)),
+            // These do not say what lacks it.
+            Err(Error::Log(
+                error @ (LogError::NoProtocol { .. } | LogError::NoMetadata { .. }),
+            )) => Ok(Content::Unreadable(format!(
+                "checkpoint {}: {error}",
+                found.version
+            ))),
+            Err(error) => Content::of_error(error),
+        }
     }
 
     /// The sidecars that a checkpoint names; none where it cannot be read.

@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 use futures::TryStreamExt;
 
 use super::content::{Content, LogReader, is_cut_off};
-use super::older::attributes;
 use super::{FILES_COMPARED, RestoreRequest, Restorer};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey};
 use crate::plan::restore::FileState;
 use crate::store::{Attributes, read_all};
+use crate::vault::log_replay::as_listed;
 
 /// A checksum file or a hint has a few hundred bytes, with a schema some thousands; more is none.
 pub(super) const SMALL_LIMIT: u64 = 16 * 1024 * 1024;
@@ -74,7 +74,7 @@ impl Restorer {
                     | FileState::Broken => {}
                 }
             }
-            held.files.push(attributes(&key, &entry));
+            held.files.push(as_listed(&key, &entry));
             held.states.insert(key.clone(), state);
             let is_special = match entry.kind {
                 EntryKind::Checkpoint | EntryKind::Sidecar | EntryKind::LastCheckpoint => true,

@@ -13,14 +13,13 @@ use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, log_order};
-use crate::ids::{ETag, Location, ObjectKey, Version};
+use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::ByFile;
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
-use crate::store::Attributes;
 use crate::vault::Entries;
 use crate::vault::listing::KnownKeys;
-use crate::vault::log_replay::replay_segment;
+use crate::vault::log_replay::{as_listed, replay_segment};
 
 impl Restorer {
     /// The log entries that the version needs: all of the snapshot's, or those at or below an older version.
@@ -110,7 +109,7 @@ impl Restorer {
             ) {
                 let payload = self.vault.payload(&entry, scratch.path()).await?;
                 let spooled = spool.append(&payload).map_err(Error::Scratch)?;
-                listed.push(attributes(key, &entry));
+                listed.push(as_listed(key, &entry));
                 bodies.insert(key.clone(), spooled);
             }
         }
@@ -157,18 +156,5 @@ fn is_needed(entry: &Entry, version: Version) -> bool {
         | EntryKind::Compaction
         | EntryKind::Checksum
         | EntryKind::Other => log_order(entry).version().is_some_and(|own| own <= version),
-    }
-}
-
-/// A log entry as a listing would have shown it.
-pub(super) fn attributes(key: &ObjectKey, entry: &Entry) -> Attributes {
-    Attributes {
-        key: key.clone(),
-        size: entry.size,
-        last_modified: entry.last_modified.unwrap_or_default(),
-        etag: entry.etag.clone().unwrap_or_else(|| ETag(String::new())),
-        version: None,
-        sha256: entry.sha256,
-        locked_until: None,
     }
 }

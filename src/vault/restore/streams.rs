@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use futures::TryStreamExt;
 
 use super::live::take_txns;
-use super::older::attributes;
 use super::{RestoreRequest, Restorer};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
@@ -15,6 +14,7 @@ use crate::format::{Entry, EntryKind};
 use crate::ids::{Location, ObjectKey};
 use crate::plan::streams::Txns;
 use crate::spool::{Scratch, Spool};
+use crate::vault::log_replay::as_listed;
 
 impl Restorer {
     /// Reads how far streams had written in the wanted version: the newest checkpoint that the snapshot holds at or
@@ -31,7 +31,7 @@ impl Restorer {
             if let Location::Inside(key) = &entry.file
                 && matches!(entry.kind, EntryKind::Commit | EntryKind::Checkpoint)
             {
-                listed.push(attributes(key, &entry));
+                listed.push(as_listed(key, &entry));
                 held.insert(key.clone(), entry);
             }
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use futures::{StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
-use super::super::log_replay::replay_segment;
+use super::super::log_replay::{as_listed, replay_segment};
 use super::super::{Vault, offload};
 use super::table::not_read;
 use super::{Told, Verify};
@@ -21,7 +21,7 @@ use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{LogError, Protocol, check_protocol};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Placement, Reference};
-use crate::ids::{ETag, Location, ObjectKey, Timestamp, Version};
+use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::choose::Snapshot;
 use crate::plan::snapshot::ByFile;
 use crate::plan::verify::{
@@ -30,7 +30,7 @@ use crate::plan::verify::{
 };
 use crate::sort::{Sorted, Sorter};
 use crate::spool::{Scratch, Spool, Spooled};
-use crate::store::{Attributes, Payload};
+use crate::store::Payload;
 
 /// Log files that are read from the vault ahead of the one that is spooled; most are inlined and cost no request.
 const LOG_FILES_AHEAD: Bounds = Bounds {
@@ -187,7 +187,7 @@ async fn held_log(vault: &Vault, manifest: &Manifest) -> Result<HeldLog, Error> 
         if let (EntryKind::Commit, Some(sha256)) = (entry.kind, entry.sha256) {
             commits.insert(key.clone(), (sha256, entry.size));
         }
-        objects.push(attributes(key.clone(), &entry));
+        objects.push(as_listed(key, &entry));
     }
     let listing = LogListing::new(objects);
     let commit = listing.commit(manifest.version);
@@ -197,18 +197,6 @@ async fn held_log(vault: &Vault, manifest: &Manifest) -> Result<HeldLog, Error> 
         unreadable,
         commit,
     })
-}
-
-fn attributes(key: ObjectKey, entry: &Entry) -> Attributes {
-    Attributes {
-        key,
-        size: entry.size,
-        last_modified: entry.last_modified.unwrap_or(Timestamp::UNIX_EPOCH),
-        etag: entry.etag.clone().unwrap_or(ETag(String::new())),
-        version: None,
-        sha256: entry.sha256,
-        locked_until: None,
-    }
 }
 
 /// Reads from the vault what the ways need, and every sidecar: which ones a checkpoint names is in its content.
