@@ -395,12 +395,17 @@ pub enum Error {
         files: Vec<String>,
     },
     /// A source file does not have the size that the log gives it.
-    #[error("{file} has {actual} bytes, the log says {expected}")]
+    #[error(
+        "{file} has {actual} bytes, the log says {}{expected}",
+        if *or_more { "at least " } else { "" }
+    )]
     SourceFileSize {
         /// The file.
         file: String,
         /// Bytes by the log.
         expected: u64,
+        /// Whether it may have more: the log says only where a deletion vector ends in it.
+        or_more: bool,
         /// Bytes found.
         actual: u64,
     },

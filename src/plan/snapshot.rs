@@ -1,7 +1,8 @@
 //! What a snapshot has to do: which record it may build on, which files are known, which must be copied.
 //!
 //! Invariant: a file counts as known only when a trusted base holds it under the same path with the size and the
-//! `modificationTime` that the log gives now. Everything else is read again.
+//! `modificationTime` that the log gives now, and, where a commit since then names it again, with the ETag that the
+//! source gives now. Everything else is read again.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -12,11 +13,15 @@ use crate::delta::replay::LiveFile;
 use crate::delta::segment::LogListing;
 use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
-use crate::format::{Change, Entry, EntryKind, LiveUse, Placement, Record, Scope};
+use crate::format::{Change, Entry, EntryKind, LiveUse, Record, Scope};
 use crate::ids::{Digest, Location, Version};
 use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way, part_size};
 use crate::plan::price::Requests;
 use crate::source::LOG_PREFIX;
+
+mod known;
+
+pub use known::{Again, Matched, match_need};
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,19 +243,6 @@ impl Need {
         }
     }
 
-    /// Whether an entry under the same name is this file.
-    pub fn is_held_by(&self, entry: &Entry) -> bool {
-        // A data file may have been rewritten under its name, which only its time tells. Without one it is read again
-        // as long as a live version needs it; one that only older versions need may be nowhere but in the vault.
-        let told_by_time = self.kind == EntryKind::Data && self.required;
-        entry.kind == self.kind
-            && self.size.is_none_or(|size| size == entry.size)
-            && (entry.modification_time == self.modification_time)
-            && (self.modification_time.is_some() || !told_by_time)
-            // It may be there again; and if not, the versions that it spoils have to be counted again.
-            && entry.placement != Placement::Absent {}
-    }
-
     /// Bytes to count it with before it is read.
     pub fn likely_size(&self) -> u64 {
         self.size.unwrap_or(self.at_least.max(UNKNOWN_SIZE))
@@ -353,29 +345,6 @@ fn take_in(need: &mut Need, file: LiveFile) {
             dv: file.add.dv,
             spelled: file.spelled,
         });
-    }
-}
-
-/// What a need turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Matched {
-    /// The base or a journal holds it: its entry, brought up to V.
-    Known(Entry),
-    /// It must be copied.
-    Copy(Need),
-}
-
-/// Matches one need with what is held under the same file.
-pub fn match_need(need: Need, held: &[Entry]) -> Matched {
-    let found = held.iter().find(|entry| need.is_held_by(entry));
-    match found {
-        Some(entry) => Matched::Known(Entry {
-            absolute: need.absolute,
-            live: need.live,
-            rows: need.rows,
-            ..entry.clone()
-        }),
-        None => Matched::Copy(need),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::delta::replay::Replay;
 use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, LogError, Sink, is_json};
 use crate::format::Entry;
-use crate::ids::{ETag, ObjectKey};
+use crate::ids::{ETag, ObjectKey, Version};
 use crate::spool::Spooled;
 use crate::store::Attributes;
 
@@ -144,7 +144,7 @@ pub(super) fn replay_segment(
     body_of: impl Fn(&ObjectKey) -> Option<Spooled>,
     root: &TableRoot,
     replay: &mut Replay,
-    watch: &mut dyn FnMut(&Action),
+    watch: &mut dyn FnMut(Version, &Action),
 ) -> Result<(), LogError> {
     if let Some(checkpoint) = &segment.checkpoint {
         read_checkpoint(checkpoint, &body_of, root, &mut |action| {
@@ -164,7 +164,7 @@ pub(super) fn replay_segment(
             });
         };
         read_actions(&file.key, &body, root, &mut |action| {
-            watch(&action);
+            watch(version, &action);
             replay.commit(version, action)
         })
         .map(drop)?;

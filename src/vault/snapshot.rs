@@ -291,6 +291,7 @@ impl Snapshotter {
                 let known_files = closure.kept + closure.known.len();
                 let needs = closure.copy.finish()?;
                 let mut outlook = Outlook::new();
+                outlook.requests.reads += closure.asked;
                 for batch in plan_batches(needs.map(|need| Ok::<_, Error>(need?.row))) {
                     let batch = batch?;
                     let way = data::outlook(&batch, source, self.bulk.as_ref());

@@ -46,6 +46,7 @@ mod lost;
 mod lost_output;
 mod mended;
 mod model;
+mod named_again;
 mod odd_logs;
 mod odd_values;
 mod one_truth;

@@ -261,7 +261,8 @@ fn a_file_is_known_only_with_the_same_path_size_and_time() {
         modification_time: Some(1),
         ..samples::data_entry("a", None)
     };
-    let known = |entry: Entry| matches!(match_need(need.clone(), &[entry]), Matched::Known(_));
+    let known =
+        |entry: Entry| matches!(match_need(need.clone(), &[entry], false), Matched::Known(_));
     assert!(known(entry.clone()));
     assert!(!known(Entry {
         size: 101,
@@ -298,7 +299,7 @@ fn a_file_whose_time_is_not_known_is_read_again_while_a_live_version_needs_it() 
             ..entry.clone()
         };
         let need = Need::plain(location("a"), kind, Some(100), required);
-        matches!(match_need(need, &[entry]), Matched::Known(_))
+        matches!(match_need(need, &[entry], false), Matched::Known(_))
     };
     assert!(!known(EntryKind::Data, true));
     assert!(known(EntryKind::Data, false));

@@ -165,7 +165,7 @@ impl<'a> LogReader<'a> {
     pub(super) fn replay(&self, way: &Segment) -> Result<Replay, LogError> {
         let mut replay = Replay::new(self.scratch.path())?;
         let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
-        replay_segment(way, body_of, &self.root, &mut replay, &mut |_| {})?;
+        replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
         Ok(replay)
     }
 

@@ -291,7 +291,7 @@ impl Reading<'_> {
             .map_or(Version(0), |checkpoint| checkpoint.version);
         let mut replay = Replay::new(self.scratch.path())?;
         let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
-        replay_segment(way, body_of, &self.root, &mut replay, &mut |_| {})?;
+        replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
         let (state, files) = replay.finish_with_history()?;
         if let Some(metadata) = state.metadata {
             live.properties = Some(metadata.configuration);

@@ -124,7 +124,7 @@ impl Restorer {
             .into());
         };
         let body_of = |key: &ObjectKey| bodies.get(key).cloned();
-        replay_segment(&way, body_of, &root, &mut replay, &mut |_| {})?;
+        replay_segment(&way, body_of, &root, &mut replay, &mut |_, _| {})?;
         let mut files: Sorter<ByFile<()>> = Sorter::new(folder)?;
         for file in replay.finish()?.1 {
             let file = file?;

@@ -182,8 +182,7 @@ impl Snapshotter {
         closely: &[CheckpointFiles],
     ) -> Result<(Terms, Vec<Id128>, (Closure, Expected)), Failure> {
         let (request, folder) = (work.request, work.scratch.path());
-        let base = pinned.base.as_ref();
-        let replayed = replayed::replay_log(base, log, &work.root, folder, closely)?;
+        let replayed = replayed::replay_log(pinned, log, &work.root, folder, closely)?;
         let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
         check_protocol(protocol)?;
         let delta_id = metadata.id.clone().unwrap_or_default();
@@ -210,7 +209,8 @@ impl Snapshotter {
             history: request.scope == Scope::History,
             held,
         };
-        let closed = closure::close(&self.vault, replayed, matching, &work.scratch).await?;
+        let closed =
+            closure::close(&self.vault, work.source, replayed, matching, &work.scratch).await?;
         Ok((terms, journals, closed))
     }
 }

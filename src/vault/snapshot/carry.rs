@@ -316,11 +316,13 @@ async fn copy(
                 Outcome::WrongSize {
                     file,
                     expected,
+                    or_more,
                     actual,
                 } => {
                     trouble.wrong_size.get_or_insert(Error::SourceFileSize {
                         file,
                         expected,
+                        or_more,
                         actual,
                     });
                 }

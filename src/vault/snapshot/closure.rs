@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
@@ -18,10 +18,14 @@ use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::snapshot::{
-    ByFile, InDataOrder, Matched, Need, VectorUse, count_change, data_needs, match_need,
+    Again, ByFile, InDataOrder, Matched, Need, VectorUse, count_change, data_needs, match_need,
 };
 use crate::sort::{SortError, Sorted, Sorter};
+use crate::source::Source;
 use crate::spool::{Rows, Scratch};
+
+/// Files that are asked about at a time: S3 answers many small requests side by side.
+const REQUESTS_AHEAD: usize = 32;
 
 /// Everything that the plan found out about V.
 pub(super) struct Closure {
@@ -37,6 +41,10 @@ pub(super) struct Closure {
     /// What must be copied.
     pub(super) copy: Sorter<ByFile<Need>>,
     pub(super) copy_bytes: u64,
+    /// What the source has to be asked about before it is known or copied.
+    again: Rows<Again>,
+    /// How many files it was asked about.
+    pub(super) asked: u64,
     pub(super) change: Change,
     /// The compared checkpoints, and what was found.
     pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
@@ -82,9 +90,11 @@ pub(super) struct Matching<'a> {
     pub(super) held: Held,
 }
 
-/// Matches V's needs with what is held and sorts the rest for copying.
+/// Matches V's needs with what is held, asks the source about files that were named again, and sorts the rest for
+/// copying.
 pub(super) async fn close(
     vault: &Vault,
+    source: &Source,
     replayed: Replayed,
     matching: Matching<'_>,
     scratch: &Scratch,
@@ -106,7 +116,7 @@ pub(super) async fn close(
     let mut taken = Taken::new(scratch)?;
     let touched = match &pinned.base {
         Some(base) if base.reuse && from_base => touched,
-        Some(_) | None => Touched::all(),
+        Some(_) | None => touched.and_all(),
     };
     if let Some(base) = &pinned.base {
         let record = &base.past.record;
@@ -146,6 +156,8 @@ pub(super) async fn close(
         known: Sorter::new(folder)?,
         copy: Sorter::new(folder)?,
         copy_bytes: 0,
+        again: Rows::create(scratch).map_err(Error::Scratch)?,
+        asked: 0,
         change: Change::default(),
         compared: Vec::new(),
         disputed: None,
@@ -175,6 +187,7 @@ pub(super) async fn close(
         odd.respelled = 0;
     }
     closure.findings = live.findings(&odd);
+    closure.ask_again(source, scratch).await?;
     closure.disputed = live.disputed().cloned();
     let mut compared: Vec<_> = compared.into_iter().map(Some).collect();
     for (index, comparison) in live.comparisons() {
@@ -347,23 +360,69 @@ impl Closure {
             let (usable, told): (Vec<_>, Vec<_>) = same.into_iter().partition(|held| held.reuse);
             let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
             let usable: Vec<_> = entries(usable).collect();
-            match match_need(need, &usable) {
+            let is_named_again = self.touched.names(&need.file);
+            match match_need(need, &usable, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
+                Matched::Again(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
                     // Not to be referenced again, but there: should the source lose the file, its bytes serve.
                     need.held = entries(told)
                         .find(|entry| need.is_held_by(entry))
                         .map(Box::new);
-                    self.copy_bytes += need.size.unwrap_or_default();
-                    self.copy.push(ByFile {
-                        file: need.file.clone(),
-                        row: need,
-                    })?;
+                    self.copy(need)?;
                 }
             }
         }
         for passed in held {
             self.passed(&passed?.row);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, need: Need) -> Result<(), Error> {
+        self.copy_bytes += need.size.unwrap_or_default();
+        let file = need.file.clone();
+        Ok(self.copy.push(ByFile { file, row: need })?)
+    }
+
+    /// Asks the source whether files that were named again are still the objects that are held.
+    async fn ask_again(&mut self, source: &Source, scratch: &Scratch) -> Result<(), Failure> {
+        let none = Rows::create(scratch).map_err(Error::Scratch)?;
+        let again = std::mem::replace(&mut self.again, none);
+        let again = again.read().map_err(Error::Scratch)?;
+        let mut answers = stream::iter(again)
+            .map(async |again| {
+                let again = again.map_err(Error::Scratch)?;
+                match source.attributes(&again.need.file).await {
+                    Ok(found) => Ok((again, Some(found))),
+                    Err(error) if error.is_not_found() => Ok((again, None)),
+                    Err(error) => Err(Error::from(error)),
+                }
+            })
+            .buffered(REQUESTS_AHEAD);
+        let mut gone = None;
+        let mut count = 0_u64;
+        while let Some((again, found)) = answers.try_next().await? {
+            self.asked += 1;
+            if found.is_none() {
+                count += 1;
+                gone.get_or_insert_with(|| again.need.file.clone());
+            }
+            let found = found.as_ref().map(|found| (&found.etag, found.size));
+            match again.settle(found) {
+                Ok(entry) => self.known.push(InDataOrder(entry))?,
+                Err(need) => self.copy(need)?,
+            }
+        }
+        if let Some(first) = gone {
+            let (files, are) = match count {
+                1 => ("1 file".to_owned(), "is"),
+                more => (format!("{more} files"), "are"),
+            };
+            self.findings.push(format!(
+                "{files} that newer commits name again {are} gone from the source, first {first}: this snapshot holds the \
+                 bytes of an earlier one, and readers of the live table miss them"
+            ));
         }
         Ok(())
     }
@@ -415,8 +474,13 @@ fn unique(needs: Sorted<ByFile<Need>>) -> impl Iterator<Item = Result<Need, Erro
             needs.next_if(|next| next.as_ref().is_ok_and(|next| next.file == need.file))
         {
             need.absolute |= same.row.absolute;
+            // What V needs of it counts; it may be too short for older versions.
+            if need.required == same.row.required {
+                need.at_least = need.at_least.max(same.row.at_least);
+            } else if same.row.required {
+                need.at_least = same.row.at_least;
+            }
             need.required |= same.row.required;
-            need.at_least = need.at_least.max(same.row.at_least);
             need.spans.extend(same.row.spans);
         }
         Some(Ok(need))

@@ -58,6 +58,7 @@ pub(super) enum Outcome {
     WrongSize {
         file: String,
         expected: u64,
+        or_more: bool,
         actual: u64,
     },
 }
@@ -373,11 +374,18 @@ fn archived(need: &Need, error: StoreError) -> Result<Outcome, Error> {
     Err(error.into())
 }
 
+/// What a file comes to that has not the bytes that the log says.
 fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
-    let expected = need.size.filter(|expected| *expected != actual)?;
-    Some(Outcome::WrongSize {
+    let is_short = need.size.is_none() && actual < need.at_least;
+    if is_short && !need.required {
+        // The versions that need more of it cannot be read, as if it were not there.
+        return Some(Outcome::Missing(Box::new(need.clone())));
+    }
+    let expected = need.size.unwrap_or(need.at_least);
+    (is_short || need.size.is_some_and(|size| size != actual)).then(|| Outcome::WrongSize {
         file: need.file.to_string(),
         expected,
+        or_more: is_short,
         actual,
     })
 }

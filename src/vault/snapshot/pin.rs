@@ -151,6 +151,13 @@ impl Pinned {
     pub(super) fn commit(&self) -> Option<&LogFile> {
         self.listing.commit(self.version)
     }
+
+    /// Whether the base has not seen the commit of a version as it is now.
+    pub(super) fn is_new(&self, version: Version) -> bool {
+        let base = self.base.as_ref();
+        base.is_some_and(|base| version > base.past.record.version)
+            || self.inherited.overwritten.binary_search(&version).is_ok()
+    }
 }
 
 /// Lists the log, chooses V and judges the records that could be the base. `avoid` is what an earlier

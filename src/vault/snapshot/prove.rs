@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::closure::Expected;
 use super::log::{Bodies, Body};
 use super::pin::Pinned;
-use super::replayed::{self, Replayed, Touched, live_files_of};
+use super::replayed::{self, Replayed, live_files_of};
 use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
@@ -64,10 +64,10 @@ impl Snapshotter {
             mut replay,
             touched,
             ..
-        } = replayed::replay_log(base, &proof, root, scratch.path(), &closely)?;
+        } = replayed::replay_log(pinned, &proof, root, scratch.path(), &closely)?;
         let touched = match base {
             Some(base) if base.reuse && log.way.from_base => touched,
-            Some(_) | None => Touched::all(),
+            Some(_) | None => touched.and_all(),
         };
         for entry in expected.base.read().map_err(Error::Scratch)? {
             let from = base.map_or(pinned.version, |base| base.past.record.version);

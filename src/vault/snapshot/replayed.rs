@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::log_replay::{CheckpointFailed, read_actions, read_checkpoint, replay_segment};
 use super::Failure;
-use super::pin::Base;
+use super::pin::Pinned;
 use super::ways::{FailedCheckpoint, LogRead};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, Detail, LiveFile, LiveFiles, Replay};
@@ -77,7 +77,7 @@ impl OddKept {
     }
 }
 
-/// The files that the commits after a base name.
+/// The files that commits name which the base has not seen, and whether only these files have to be looked at.
 ///
 /// Only hashes, so that millions fit in memory. Two files with one hash are no harm: what is taken for touched is looked
 /// at closely and found to be as it was.
@@ -103,6 +103,16 @@ impl Touched {
             && !entry.live.is_empty()
             && entry.placement != (Placement::Absent {})
             && !self.hashes.contains(&hash(&entry.file))
+    }
+
+    /// As it is, but every file of the base has to be looked at.
+    pub(super) fn and_all(self) -> Self {
+        Self { all: true, ..self }
+    }
+
+    /// Whether such a commit may name a file.
+    pub(super) fn names(&self, file: &Location) -> bool {
+        self.hashes.contains(&hash(file))
     }
 
     fn see(&mut self, action: &Action) {
@@ -136,12 +146,13 @@ fn hash(file: &Location) -> u64 {
 /// Replays V from the log files that were read, and compares the other checkpoints with it: those in `closely` file by
 /// file, the others by their sums.
 pub(super) fn replay_log(
-    base: Option<&Base>,
+    pinned: &Pinned,
     log: &LogRead,
     root: &TableRoot,
     folder: &Path,
     closely: &[CheckpointFiles],
 ) -> Result<Replayed, Failure> {
+    let base = pinned.base.as_ref();
     let mut replay = Replay::new(folder)?;
     let mut touched = Touched::all();
     let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
@@ -170,8 +181,8 @@ pub(super) fn replay_log(
         touched.all = !closely.is_empty();
     }
     let mut change_data = Vec::new();
-    let mut note = |action: &Action| {
-        if !touched.all {
+    let mut note = |version: Version, action: &Action| {
+        if pinned.is_new(version) {
             touched.see(action);
         }
         if let Action::Cdc {
@@ -189,10 +200,10 @@ pub(super) fn replay_log(
         }
     };
     if let Some(file) = &log.way.first_commit
-        && let Some(body) = body_of(&file.key)
+        && let (Some(version), Some(body)) = (file.version, body_of(&file.key))
     {
         let sink = &mut |action| {
-            note(&action);
+            note(version, &action);
             Ok(())
         };
         read_actions(&file.key, &body, root, sink).map(drop)?;

@@ -297,7 +297,7 @@ impl Job {
     fn replay(&self, way: &Segment) -> Result<((Protocol, String), LiveFiles), LogError> {
         let mut replay = Replay::new(&self.folder)?;
         let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
-        replay_segment(way, body_of, &self.root, &mut replay, &mut |_| {})?;
+        replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
         let (state, files) = replay.finish()?;
         let (protocol, metadata) = state.required(self.version)?;
         check_protocol(protocol)?;

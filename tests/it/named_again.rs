@@ -1,0 +1,203 @@
+//! Files that commits name again after a snapshot held them: the store's ETag says whether they are still the same.
+
+use std::collections::BTreeMap;
+
+use deltavault::error::ExitCode;
+use deltavault::format::{Placement, Scope};
+use deltavault::store::ReadStore as _;
+use deltavault::vault::snapshot::SnapshotDone;
+use serde_json::json;
+
+use super::support::scene::{LARGE, Scene, take_as};
+use super::support::table::CheckpointForm;
+use super::support::world::request;
+
+/// The first live file, and other bytes of its size.
+async fn first_file(scene: &Scene) -> (String, Vec<u8>) {
+    let name = scene.table.live.keys().next().unwrap().clone();
+    let size = scene.source_files().await[&name].len();
+    (name, vec![b'!'; size])
+}
+
+/// Takes a snapshot; returns with it how many files of the source were asked about.
+async fn night(scene: &Scene, hours: i64) -> (SnapshotDone, usize) {
+    scene.live.revive();
+    let done = scene.take(hours).await.unwrap();
+    (done, asked(scene))
+}
+
+/// How many data files the source was asked about since its calls were forgotten.
+fn asked(scene: &Scene) -> usize {
+    let calls = scene.live.calls().into_iter();
+    let calls = calls.filter(|call| call.method == "attributes");
+    calls
+        .filter(|call| !call.key.starts_with("_delta_log/"))
+        .count()
+}
+
+async fn take_history(scene: &Scene, hours: i64) -> SnapshotDone {
+    let mut request = request(scene.live.uri(), hours);
+    request.scope = Scope::History;
+    let done = take_as(&scene.live, &scene.vault, &scene.elsewhere, &request).await;
+    done.unwrap()
+}
+
+#[tokio::test]
+async fn other_bytes_under_an_old_name_are_copied_when_a_commit_adds_the_file_again() {
+    let mut scene = Scene::set().await;
+    let (name, bytes) = first_file(&scene).await;
+    scene.table.delete(1).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    scene.table.add_again(&name).await;
+    let (done, asked) = night(&scene, 24).await;
+    assert_eq!(asked, 1);
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+    scene.is_exact(&done).await;
+    scene.first_is_safe().await;
+}
+
+#[tokio::test]
+async fn so_they_are_when_only_statistics_or_a_deletion_vector_changed() {
+    for with_vector in [false, true] {
+        let mut scene = Scene::set().await;
+        let (name, bytes) = first_file(&scene).await;
+        scene.table.overwrite(&name, bytes.clone()).await;
+        if with_vector {
+            scene.table.delete_rows(2).await;
+        } else {
+            // Without a removal before it.
+            scene.table.add_again(&name).await;
+        }
+        let (done, asked) = night(&scene, 24).await;
+        assert_eq!(asked, if with_vector { 2 } else { 1 });
+        assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+        scene.is_exact(&done).await;
+    }
+}
+
+#[tokio::test]
+async fn files_with_the_same_bytes_are_asked_about_once_and_not_copied() {
+    let mut scene = Scene::set().await;
+    scene.table.delete_rows(3).await;
+    let (done, asked) = night(&scene, 24).await;
+    assert_eq!(asked, 3);
+    // The commit and the file of vectors.
+    assert_eq!(done.record.change.new_files, 2);
+    scene.table.append(1, 100).await;
+    let (done, asked) = night(&scene, 48).await;
+    assert_eq!(asked, 0);
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_was_overwritten_names_its_files_again() {
+    let scene = Scene::set().await;
+    let key = "_delta_log/00000000000000000001.json".to_owned();
+    let name = scene.table.states[&1].keys().next().unwrap().clone();
+    let bytes = vec![b'!'; LARGE];
+    let mut commit = scene.source_files().await[&key].clone();
+    commit.extend_from_slice(b"{\"commitInfo\":{\"operation\":\"WRITE\"}}\n");
+    scene.table.overwrite(&key, commit).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    let (done, asked) = night(&scene, 24).await;
+    assert_eq!(asked, 2, "the files that this commit adds");
+    assert!(scene.contents(&done).await.unwrap()[&name] == bytes);
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn history_asks_about_what_was_named_since() {
+    let mut scene = Scene::set().await;
+    let (name, bytes) = first_file(&scene).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    take_history(&scene, 24).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    scene.live.revive();
+    take_history(&scene, 48).await;
+    assert_eq!(asked(&scene), 0, "nobody named it");
+    scene.table.add_again(&name).await;
+    let done = take_history(&scene, 72).await;
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+}
+
+#[tokio::test]
+async fn what_is_named_again_and_gone_comes_from_the_vault_and_is_a_finding() {
+    let mut scene = Scene::set().await;
+    let (name, _) = first_file(&scene).await;
+    let before: BTreeMap<_, _> = scene.source_files().await;
+    scene.table.add_again(&name).await;
+    scene.table.remove(&name).await;
+    let (done, _) = night(&scene, 24).await;
+    let findings = &done.record.findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    for says in ["1 file that newer commits name again is gone", &name] {
+        assert!(findings[0].contains(says), "{findings:?}");
+    }
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], before[&name]);
+}
+
+#[tokio::test]
+async fn a_file_of_vectors_that_ends_too_early_is_refused() {
+    let mut scene = Scene::set().await;
+    scene.table.delete_rows(3).await;
+    let vectors = scene.table.names("deletion_vector").await.remove(0);
+    let mut bytes = scene.source_files().await[&vectors].clone();
+    let needed = bytes.len();
+    bytes.pop();
+    scene.table.overwrite(&vectors, bytes).await;
+    let says = [
+        format!("{vectors} has {} bytes", needed - 1),
+        format!("the log says at least {needed}"),
+    ];
+    let says: Vec<_> = says.iter().map(String::as_str).collect();
+    scene.refuses(ExitCode::Failed, &says).await;
+    // Nothing that a newer version needs.
+    scene.table.delete(3).await;
+    let done = scene.take(25).await.unwrap();
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn a_held_file_of_vectors_that_a_commit_makes_longer_is_copied_again() {
+    let mut scene = Scene::set().await;
+    scene.table.delete_rows(1).await;
+    scene.take(24).await.unwrap();
+    let vectors = scene.table.names("deletion_vector").await.remove(0);
+    let mut bytes = scene.source_files().await[&vectors].clone();
+    bytes.extend_from_slice(&bytes.clone());
+    scene.table.overwrite(&vectors, bytes.clone()).await;
+    let name = scene.table.live.keys().nth(1).unwrap().clone();
+    let first = scene.table.live.values().next().unwrap().clone();
+    let mut add = scene.table.live[&name].clone();
+    add["deletionVector"] = first["deletionVector"].clone();
+    add["deletionVector"]["offset"] = json!(41);
+    let remove = json!({"path": name, "dataChange": true});
+    scene.table.live.insert(name, add.clone());
+    let actions = vec![json!({ "remove": remove }), json!({ "add": add })];
+    scene.table.commit("DELETE", actions).await;
+    let done = scene.take(48).await.unwrap();
+    assert_eq!(scene.contents(&done).await.unwrap()[&vectors], bytes);
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn history_does_without_a_version_whose_vectors_end_too_early() {
+    let mut scene = Scene::set().await;
+    scene.table.delete_rows(3).await;
+    let version = scene.table.version();
+    let vectors = scene.table.names("deletion_vector").await.remove(0);
+    scene.table.overwrite(&vectors, vec![1; 50]).await;
+    scene.table.delete(3).await;
+    let done = take_history(&scene, 24).await;
+    let whole = &done.record.whole_versions;
+    assert!(!whole.is_empty());
+    let is_whole = whole
+        .iter()
+        .any(|(from, to)| (from.0..=to.0).contains(&version));
+    assert!(!is_whole, "{whole:?}");
+    let entries = scene.entries(&done).await;
+    let absent = entries
+        .iter()
+        .filter(|it| it.placement == Placement::Absent {});
+    assert_eq!(absent.count(), 1);
+}
