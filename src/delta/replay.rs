@@ -110,8 +110,17 @@ pub struct LiveFile {
     pub until: Option<Version>,
     /// Whether only readers that compare paths as text have it live: the log removed it under another spelling.
     pub by_text: bool,
+    /// Whether readers do not have it live who start from the newest checkpoint: only another way through the log does.
+    pub off_newest: bool,
     /// The spellings under which it is live, in order; empty where the only one is the file's own key or URI.
     pub spelled: Vec<String>,
+}
+
+impl LiveFile {
+    /// Whether every reader that starts from the newest checkpoint has it live.
+    pub fn is_seen(&self) -> bool {
+        !self.by_text && !self.off_newest
+    }
 }
 
 /// Where an add comes from, beside what it says of its file.

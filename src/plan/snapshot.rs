@@ -52,10 +52,20 @@ pub enum BaseUse {
     Unchanged,
     /// The table went on from it: its live set and the new commits make V's live set.
     Continue,
-    /// Its own commit was cleaned up: V is planned from a checkpoint, but files that it holds are known.
+    /// Its own commit was cleaned up, and every one since is there: as [`Self::Continue`], as long as the checkpoint
+    /// that came in its place is of the same table. Where that checkpoint lost files, only the base tells.
+    Likely,
+    /// V is planned from a checkpoint, but files that the base holds are known.
     HeldOnly,
     /// The table is not its continuation (rewound, or made anew).
     Untrusted,
+}
+
+impl BaseUse {
+    /// Whether V's live set starts from the base's.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Self::Continue | Self::Likely)
+    }
 }
 
 /// What the planner knows when it judges a base.
@@ -67,6 +77,8 @@ pub struct BaseEvidence {
     pub version: Version,
     /// Whether every commit after the base up to V was listed.
     pub commits_listed: bool,
+    /// Whether a complete checkpoint of the base's version or a later one came since.
+    pub checkpoint_since: bool,
     /// The digest of the listed log, computed as the base's record computed its own.
     pub log_digest: Digest,
     /// What is to be held now.
@@ -84,9 +96,11 @@ pub fn judge_base(record: &Record, evidence: &BaseEvidence) -> BaseUse {
     match evidence.same_commit {
         Some(false) => BaseUse::Untrusted,
         _ if unchanged => BaseUse::Unchanged,
-        // History needs the spans of every file in the log, which a manifest does not keep.
-        Some(true) if evidence.commits_listed && evidence.scope == Scope::Live => BaseUse::Continue,
-        Some(true) | None => BaseUse::HeldOnly,
+        // Of history, a manifest does not keep the spans of every file in the log.
+        _ if evidence.scope == Scope::History || !evidence.commits_listed => BaseUse::HeldOnly,
+        Some(true) => BaseUse::Continue,
+        None if evidence.checkpoint_since => BaseUse::Likely,
+        None => BaseUse::HeldOnly,
     }
 }
 
@@ -159,7 +173,7 @@ pub fn plan_log_file(
 }
 
 /// What a finding says of files that readers differ on and that the source lacks.
-pub const NOT_AT_THE_SOURCE: &str = "is not at the source any more";
+pub const NOT_AT_THE_SOURCE: &str = "no longer at the source";
 
 /// One object that V's closure needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,7 +344,7 @@ fn take_in(need: &mut Need, file: LiveFile) {
     let vector = file.add.dv.as_ref();
     let vector = vector.and_then(|dv| VectorUse::of(dv, span));
     need.vectors.extend(vector.map(|used| VectorUse {
-        required: used.required && !file.by_text,
+        required: used.required && file.is_seen(),
         ..used
     }));
     need.absolute |= file.add.absolute;
@@ -339,7 +353,7 @@ fn take_in(need: &mut Need, file: LiveFile) {
         need.size = Some(file.add.size);
         need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
-        need.required |= !file.by_text;
+        need.required |= file.is_seen();
         need.live.push(LiveUse {
             by_text: file.by_text,
             dv: file.add.dv,

@@ -194,7 +194,7 @@ async fn a_file_that_only_some_readers_have_live_may_be_gone() {
         scene.forget_vault().await;
         let done = scene.take(24).await.unwrap();
         let findings = done.record.findings.join("\n");
-        let says = format!("is not at the source any more, first {name}: it is not held");
+        let says = format!("is no longer at the source, first {name}: it is not held");
         assert!(findings.contains(&says), "{findings}");
         let files = scene.contents(&done).await.unwrap();
         assert!(files.contains_key("extra.parquet") && !files.contains_key(name));

@@ -253,6 +253,15 @@ impl Compared {
             .count()
     }
 
+    /// Whether the newest checkpoint names a file that the replay was last about at `last`, and that `named` was the last
+    /// checkpoint to name; `None` where the replay alone tells: the file changed since, or the sums are equal.
+    pub(super) fn newest_has(&self, last: Option<Version>, named: Option<usize>) -> Option<bool> {
+        let checkpoints = self.checkpoints.iter().enumerate().rev();
+        let (index, newest) = checkpoints.into_iter().find(|(_, found)| !found.dropped)?;
+        let decides = newest.detail == Detail::Rows && last <= Some(newest.version);
+        decides.then_some(named == Some(index))
+    }
+
     /// Counts a row of a checkpoint, each logical file once.
     pub(super) fn count(&mut self, index: usize, is_live: bool) {
         if let Some(found) = self.checkpoints.get_mut(index) {

@@ -50,6 +50,7 @@ struct Life {
     spellings: BTreeSet<Spelling>,
     /// Whether only those readers do.
     by_text: bool,
+    off_newest: bool,
 }
 
 /// What compared checkpoints say of a logical file since the last commit that is about it.
@@ -68,6 +69,7 @@ impl Life {
             from,
             spellings: BTreeSet::from([spelling]),
             by_text: false,
+            off_newest: false,
         }
     }
 
@@ -105,6 +107,7 @@ impl Life {
             from: self.from,
             until,
             by_text: self.by_text,
+            off_newest: self.off_newest,
             spelled,
         }
     }
@@ -282,12 +285,16 @@ impl LiveFiles {
             let dv_id = fate.dv_id.as_deref();
             self.compared.live(&fate.file, dv_id, (life.from, None));
         }
+        let newest = self.compared.newest_has(fate.last, fate.named.last);
+        let off_newest = !newest.unwrap_or(fate.live.is_some());
         let Some(mut life) = fate.live else {
-            if let Some(life) = fate.named.life {
+            if let Some(mut life) = fate.named.life {
+                life.off_newest = off_newest;
                 self.live(life, fate.file, fate.dv_id);
             }
             return;
         };
+        life.off_newest = off_newest;
         if life.by_text || life.spellings.len() > 1 {
             self.findings.respelled += 1;
             if self.findings.respelled_example.is_empty() {

@@ -182,6 +182,7 @@ fn what_is_known_at_the_start_keeps_its_spellings() {
             from: Version(3),
             until: None,
             by_text,
+            off_newest: false,
             spelled: spelled.iter().map(ToString::to_string).collect(),
         };
         replay.start_file(known.clone()).unwrap();
@@ -323,6 +324,7 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
         from: Version(3),
         until: None,
         by_text: false,
+        off_newest: false,
         spelled: Vec::new(),
     };
     replay.start_file(known).unwrap();

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 
 use super::*;
 use crate::delta::{Add, DeletionVector};
-use crate::format::samples;
+use crate::format::{Placement, samples};
 use crate::ids::ETag;
 use crate::store::Attributes;
 
@@ -13,6 +13,7 @@ fn evidence(version: u64, same_commit: Option<bool>) -> BaseEvidence {
         same_commit,
         version: Version(version),
         commits_listed: true,
+        checkpoint_since: true,
         log_digest: Digest::of(b"now"),
         scope: Scope::Live,
     }
@@ -79,6 +80,15 @@ fn a_base_is_judged_by_its_own_commit() {
             "its commit was cleaned up",
             &record,
             evidence(9, None),
+            BaseUse::Likely,
+        ),
+        (
+            "its commit is gone, and no checkpoint came in its place",
+            &record,
+            BaseEvidence {
+                checkpoint_since: false,
+                ..evidence(9, None)
+            },
             BaseUse::HeldOnly,
         ),
         (
@@ -211,6 +221,7 @@ fn live(name: &str, dv: Option<&str>, until: Option<u64>) -> LiveFile {
         from: Version(0),
         until: until.map(Version),
         by_text: false,
+        off_newest: false,
         spelled: Vec::new(),
     }
 }
@@ -284,6 +295,44 @@ fn a_file_is_known_only_with_the_same_path_size_and_time() {
         placement: Placement::Absent {},
         ..entry
     }));
+}
+
+#[test]
+fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_gone() {
+    let entry = |tag: &str| Entry {
+        size: 100,
+        modification_time: Some(1),
+        etag: Some(ETag(tag.to_owned())),
+        ..samples::data_entry("a", None)
+    };
+    let need = Need {
+        modification_time: Some(1),
+        ..Need::plain(location("a"), EntryKind::Data, Some(100), true)
+    };
+    let held = [entry("old"), entry("newer")];
+    let settled = |found: Option<(&str, u64)>| {
+        let Matched::Again(again) = match_need(need.clone(), &held, true) else {
+            panic!("it was not to be asked about");
+        };
+        let tag = found.map(|(tag, size)| (ETag(tag.to_owned()), size));
+        again.settle(tag.as_ref().map(|(tag, size)| (tag, *size)))
+    };
+    let tag = |entry: Entry| entry.etag.unwrap().0;
+    assert_eq!(settled(Some(("newer", 100))).map(tag).unwrap(), "newer");
+    assert_eq!(settled(Some(("other", 100))).unwrap_err(), need);
+    assert_eq!(settled(Some(("old", 101))).unwrap_err(), need);
+    assert_eq!(settled(None).map(tag).unwrap(), "old");
+    // An older version's file is as it was held, and so are other kinds of files.
+    for (kind, required) in [(EntryKind::Data, false), (EntryKind::DeletionVector, true)] {
+        let need = Need {
+            kind,
+            required,
+            ..need.clone()
+        };
+        let held = [Entry { kind, ..entry("a") }];
+        let matched = match_need(need, &held, true);
+        assert!(matches!(matched, Matched::Known(_)), "{matched:?}");
+    }
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Named {
 pub struct Comparison {
     /// Live by the log, and not held.
     missing: Named,
+    /// Live by the log only for readers that do not start from the newest checkpoint, and not held.
+    off_newest: Named,
     /// Live by the log only for readers that compare paths as text, and not held.
     by_text: Named,
     /// Held, and live by the log in a way that the entry does not say.
@@ -100,7 +102,8 @@ pub struct Comparison {
     differences: Vec<(u64, u64)>,
 }
 
-/// Merges the live files of each way, in the order of [`LiveFile`]s, with what the entries say, in the order of files.
+/// Merges the live files of each way, in the order of [`LiveFile`]s, with what the entries say, in the order of files. The
+/// way that readers take comes first.
 /// What concerns files of deletion vectors goes to `vectors`, for [`Comparison::add_vectors`].
 ///
 /// # Errors
@@ -131,7 +134,8 @@ pub fn compare<E>(
         let mut logical = LogicalFiles::default();
         for (index, way) in ways.iter_mut().enumerate() {
             while let Some(named) = way.next_if(|named| named.add.file == file)? {
-                let dv = named.add.dv.as_ref().filter(|_| !named.by_text);
+                let is_seen = index == 0 && !named.by_text;
+                let dv = named.add.dv.as_ref().filter(|_| is_seen);
                 if let Some(used) = dv.and_then(|dv| VectorUse::of(dv, (named.from, None))) {
                     vectors(ByFile {
                         file: used.file,
@@ -171,6 +175,8 @@ struct Logical {
     named: Vec<(usize, u64)>,
     /// Whether some way has it live for every reader.
     is_certain: bool,
+    /// Whether the first way does.
+    is_seen: bool,
 }
 
 impl LogicalFiles {
@@ -179,6 +185,7 @@ impl LogicalFiles {
         let logical = self.0.entry(id).or_default();
         logical.named.push((way, named.add.size));
         logical.is_certain |= !named.by_text;
+        logical.is_seen |= !named.by_text && way == 0;
     }
 }
 
@@ -195,14 +202,18 @@ impl Comparison {
         }
         let is_named = !logical.0.is_empty();
         let lacking = || logical.0.iter().filter(|(id, _)| !carries(id));
-        if lacking().all(|(_, logical)| !logical.is_certain) {
-            if lacking().next().is_some() {
-                self.by_text.add(file);
-            }
-        } else if held.is_empty() {
-            self.missing.add(file);
-        } else {
-            self.unmarked.add(file);
+        let lacking = || lacking().map(|(_, logical)| logical);
+        if lacking().any(|it| it.is_seen) {
+            let lacks = if held.is_empty() {
+                &mut self.missing
+            } else {
+                &mut self.unmarked
+            };
+            lacks.add(file);
+        } else if lacking().any(|it| it.is_certain) {
+            self.off_newest.add(file);
+        } else if lacking().next().is_some() {
+            self.by_text.add(file);
         }
         let named = || logical.0.values().flat_map(|logical| &logical.named);
         let sizes = || named().map(|(_, size)| *size);
@@ -342,8 +353,20 @@ pub fn completeness_problems(
         damage("no way through the log that it holds leads to its version".to_owned());
         return problems;
     }
+    // Where the record says so, its owner knows.
+    let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
+    let is_said = record.findings.iter().any(is_said);
+    let none = Named::default();
     for (files, what) in [
         (&comparison.missing, "live by its own log and not held"),
+        (
+            if is_said {
+                &none
+            } else {
+                &comparison.off_newest
+            },
+            "live by one of several ways through its own log and not held",
+        ),
         (
             &comparison.vectors,
             "deletion vectors' files that its own log needs and that are not held whole",
@@ -399,9 +422,7 @@ pub fn completeness_problems(
         });
     }
     let by_text = &comparison.by_text;
-    // Where the record says so, its owner knows.
-    let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
-    if by_text.count > 0 && !record.findings.iter().any(is_said) {
+    if by_text.count > 0 && !is_said {
         let what = format!(
             "{} file(s) are not held: its log spells them in several ways, and only readers that compare paths as text \
              have them live: {}",

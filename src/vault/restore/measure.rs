@@ -118,6 +118,7 @@ mod tests {
             from: Version(from),
             until: until.map(Version),
             by_text: false,
+            off_newest: false,
             spelled: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! Every complete way through the log has to give the same table. Where a checkpoint gives another one the plan holds
 //! the union of both, the record names the checkpoint, and its owner reads it as a finding.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use super::closure::{self, Closure, Expected, Held, Matching};
 use super::log::Bodies;
@@ -102,12 +102,17 @@ impl Snapshotter {
             bodies: Bodies::new(),
         };
         let mut failures: Vec<FailedWay> = Vec::new();
-        for way in ways::ways(&pinned, request.scope)? {
+        let mut ways = VecDeque::from(ways::ways(&pinned, request.scope)?);
+        while let Some(way) = ways.pop_front() {
             if failures.iter().any(|failed| failed.closes(&way)) {
                 continue;
             }
             let planned = self.plan_along(&mut work, &mut pinned, way.clone()).await;
             match planned {
+                Ok(along) if is_refuted(&mut pinned, &along.closure) => {
+                    work.bodies = along.log.bodies;
+                    ways = ways::ways(&pinned, request.scope)?.into();
+                }
                 Ok(along) => {
                     if !along.closure.state.txns.is_empty() {
                         let found = streams::find_checkpoint(source).await?;
@@ -213,6 +218,22 @@ impl Snapshotter {
             closure::close(&self.vault, work.source, replayed, matching, &work.scratch).await?;
         Ok((terms, journals, closed))
     }
+}
+
+/// Whether a base without its own commit is of another table than the checkpoint that came since: it lends only what it
+/// holds then.
+fn is_refuted(pinned: &mut Pinned, closure: &Closure) -> bool {
+    let likely = pinned.base.as_mut();
+    let likely = likely.filter(|base| base.using == BaseUse::Likely);
+    let of_another = closure
+        .compared
+        .iter()
+        .any(|(_, found)| found.state_differs);
+    if let Some(base) = likely.filter(|_| of_another) {
+        base.using = BaseUse::HeldOnly;
+        return true;
+    }
+    false
 }
 
 /// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
@@ -373,6 +394,7 @@ impl Along {
         };
         let example = self.closure.disputed.as_ref();
         let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
+        let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
         let findings = disagreements.iter().map(|found| {
             let version = found.checkpoint;
             let state = if found.state {
@@ -380,9 +402,14 @@ impl Along {
             } else {
                 ""
             };
+            let files = if found.lacks == 1 { "file" } else { "files" };
+            let readers = match newest.filter(|newest| *newest > version) {
+                Some(newest) => format!("readers start from checkpoint {newest} by now"),
+                None => "readers see the checkpoint's".to_owned(),
+            };
             format!(
-                "checkpoint {version} disagrees with {others}: it {state}lacks {} live files that they name and has {} \
-                 that they do not{example}; this snapshot holds both sides, and readers see the checkpoint's",
+                "checkpoint {version} disagrees with {others}: it {state}lacks {} live {files} that they name and has {} \
+                 that they do not{example}; this snapshot holds both sides, and {readers}",
                 found.lacks, found.adds
             )
         });

@@ -13,7 +13,7 @@ use super::pages::Pages;
 use super::pin;
 use super::prove::Proof;
 use super::record::Facts;
-use super::replayed::{RESPELLED, Touched};
+use super::replayed::Touched;
 use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
@@ -373,9 +373,14 @@ impl Named {
 
     fn finding(&self) -> Option<String> {
         let first = self.first.as_ref()?;
+        let (are, they, them) = match self.count {
+            1 => ("is", "it is", "it"),
+            _ => ("are", "they are", "them"),
+        };
         Some(format!(
-            "but {} of what is {RESPELLED} {NOT_AT_THE_SOURCE}, first {first}: it is not held, and readers that \
-             have it live cannot read the table",
+            "of the files that only some readers have live, by a spelling or by one of several ways through the log, {} \
+             {are} {NOT_AT_THE_SOURCE}, first {first}: {they} not held, and readers that have {them} live cannot read the \
+             table",
             self.count
         ))
     }

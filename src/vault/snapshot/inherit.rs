@@ -129,7 +129,7 @@ pub(super) async fn inspect_base(
     if !pinned.ended {
         return Ok(());
     }
-    if base.using == BaseUse::Continue {
+    if base.using.goes_on() {
         base.using = BaseUse::HeldOnly;
     }
     let (commits, sidecars) = (

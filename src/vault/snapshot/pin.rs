@@ -403,6 +403,8 @@ async fn judge(
         same_commit,
         version,
         commits_listed: listing.commits(record.version, version).is_ok(),
+        checkpoint_since: newest_checkpoint(listing, version)
+            .is_some_and(|newest| newest >= record.version && Some(newest) > record.checkpoint),
         log_digest: log_digest(listing, record.checkpoint),
         scope: request.scope,
     };

@@ -49,9 +49,6 @@ pub(super) struct Replayed {
     pub(super) failed: Vec<FailedCheckpoint>,
 }
 
-/// What a finding about files under several spellings says.
-pub(super) const RESPELLED: &str = "spelled in several ways in the log";
-
 /// What is odd about the base's entries that stay as they are.
 #[derive(Debug, Default)]
 pub(super) struct OddKept {
@@ -274,6 +271,7 @@ pub(super) fn live_files_of(entry: Entry, from: Version) -> impl Iterator<Item =
         from,
         until: None,
         by_text: used.by_text,
+        off_newest: false,
         spelled: used.spelled,
     })
 }
@@ -348,7 +346,7 @@ impl Watched {
                 more => (format!("{more} files are"), "they are", "them"),
             };
             findings.push(format!(
-                "{files} {RESPELLED} (first: {}): readers differ on whether {live} live; this snapshot holds {them}",
+                "{files} spelled in several ways in the log (first: {}): readers differ on whether {live} live; this snapshot holds {them}",
                 example.join(" and ")
             ));
         }

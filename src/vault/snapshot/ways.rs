@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::format::Scope;
 use crate::format::page::log_order;
 use crate::ids::{Location, ObjectKey, Version};
-use crate::plan::snapshot::{BaseUse, LogScope, LogStep, plan_log_file};
+use crate::plan::snapshot::{LogScope, LogStep, plan_log_file};
 use crate::source::{Fetched, Source};
 use crate::spool::{IN_MEMORY_LIMIT, Spool};
 
@@ -135,11 +135,8 @@ impl FailedCheckpoint {
 pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> {
     let listing = &pinned.listing;
     let inherited = &pinned.inherited;
-    if let Some(base) = pinned
-        .base
-        .as_ref()
-        .filter(|base| base.using == BaseUse::Continue)
-    {
+    let base = pinned.base.as_ref();
+    if let Some(base) = base.filter(|base| base.using.goes_on()) {
         let from = base.past.record.version;
         let compared = listing.checkpoints().iter().rev();
         let compared = compared.filter(|found| {

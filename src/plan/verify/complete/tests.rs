@@ -36,6 +36,7 @@ fn way(files: &[File]) -> std::vec::IntoIter<Result<LiveFile, String>> {
         from: Version(0),
         until: None,
         by_text: false,
+        off_newest: false,
         spelled: Vec::new(),
     };
     let files: Vec<_> = files.iter().map(|file| Ok(live(file))).collect();
