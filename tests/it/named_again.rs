@@ -106,6 +106,21 @@ async fn a_commit_that_was_overwritten_names_its_files_again() {
 }
 
 #[tokio::test]
+async fn commits_that_are_gone_may_have_named_any_file_again() {
+    let mut scene = Scene::set().await;
+    let (name, bytes) = first_file(&scene).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    scene.table.add_again(&name).await;
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    scene.table.clean_up_log().await;
+    let (done, asked) = night(&scene, 24).await;
+    assert_eq!(asked, 5, "all that the base holds");
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
 async fn history_asks_about_what_was_named_since() {
     let mut scene = Scene::set().await;
     let (name, bytes) = first_file(&scene).await;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use deltavault::error::ExitCode;
 use deltavault::vault::snapshot::SnapshotDone;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -28,6 +29,12 @@ enum Op {
     Lose(usize),
     /// The actions of a commit in the opposite order: the same commit.
     Reverse(usize),
+    /// A file is written again under its name, with other bytes of its size, and added again.
+    Rewrite(usize),
+    /// The log's own clean-up.
+    CleanUp,
+    /// Data files that the independent reader does not see are deleted.
+    Vacuum,
     /// A file is removed under another spelling of its name: the same file, to most readers.
     DeleteEscaped,
     Snapshot,
@@ -66,6 +73,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<usize>().prop_map(Op::Overwrite),
         1 => any::<usize>().prop_map(Op::Lose),
         1 => any::<usize>().prop_map(Op::Reverse),
+        1 => any::<usize>().prop_map(Op::Rewrite),
+        1 => Just(Op::CleanUp),
+        1 => Just(Op::Vacuum),
         3 => Just(Op::Snapshot),
     ];
     proptest::collection::vec(op, 1..14)
@@ -115,7 +125,39 @@ async fn apply(scene: &mut Scene, op: &Op) {
                 table.overwrite(&name, text.into_bytes()).await;
             }
         }
+        Op::Rewrite(number) => rewrite(table, *number).await,
+        Op::CleanUp => table.clean_up_log().await,
+        Op::Vacuum => vacuum(scene).await,
         Op::Delete | Op::Update | Op::DeleteRows | Op::Snapshot => {}
+    }
+}
+
+async fn rewrite(table: &mut Table, number: usize) {
+    let names: BTreeSet<_> = table.states.values().flat_map(BTreeMap::keys).collect();
+    let Some(name) = names.iter().nth(number % names.len().max(1)) else {
+        return;
+    };
+    let name = String::clone(name);
+    if table.has(&name).await {
+        let size = table.read(&name).await.len();
+        table.serial += 1;
+        let byte = u8::try_from(table.serial % 251).unwrap();
+        table.overwrite(&name, vec![byte; size]).await;
+        table.add_again(&name).await;
+    }
+}
+
+async fn vacuum(scene: &mut Scene) {
+    let Ok((_, names)) = seen(&scene.source_files().await).await else {
+        return;
+    };
+    for name in scene.table.names("").await {
+        let is_data = Path::new(&name)
+            .extension()
+            .is_some_and(|it| it == "parquet");
+        if is_data && !name.starts_with('_') && !names.contains(&name) {
+            scene.table.remove(&name).await;
+        }
     }
 }
 
@@ -196,16 +238,25 @@ fn write_all(folder: &Path, files: &Files) {
 
 /// Takes a snapshot and compares it with what the independent reader saw.
 async fn night(scene: &Scene, hours: i64) {
-    let before = seen(&scene.source_files().await).await;
-    let Ok(done) = scene.take(hours).await else {
-        return;
+    let source = scene.source_files().await;
+    let before = seen(&source).await;
+    let done = match scene.take(hours).await {
+        Ok(done) => done,
+        Err(error) => {
+            assert_ne!(error.exit_code(), ExitCode::Damage, "{error:?}");
+            if let Ok((_, names)) = &before {
+                let is_whole = names.iter().all(|name| source.contains_key(name));
+                assert!(!is_whole, "refused, and the reader opens it: {error:?}");
+            }
+            return;
+        }
     };
     let restored = scene.contents(&done).await;
     let findings = &done.record.findings;
     if !findings.is_empty() {
         // Odd, and said: the files that the reader saw are held all the same.
         if let (Ok((_, names)), Ok(files)) = (&before, &restored) {
-            assert_has_all(&done, files, names);
+            assert_has_all(&done, files, &source, names);
         }
         return;
     }
@@ -214,18 +265,20 @@ async fn night(scene: &Scene, hours: i64) {
         panic!("the reader refused the table, and the snapshot has no finding: {error}")
     });
     assert_eq!(done.record.version.0, version);
-    assert_has_all(&done, &restored, &names);
+    assert_has_all(&done, &restored, &source, &names);
     assert_eq!(seen(&restored).await, Ok((version, names)));
 }
 
-fn assert_has_all(done: &SnapshotDone, files: &Files, names: &BTreeSet<String>) {
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| !files.contains_key(*name))
-        .collect();
+/// Asserts that what a reader saw is held, with the bytes that it had.
+fn assert_has_all(done: &SnapshotDone, files: &Files, source: &Files, names: &BTreeSet<String>) {
+    let is_held = |name: &&String| match (files.get(*name), source.get(*name)) {
+        (held, Some(there)) => held == Some(there),
+        (held, None) => held.is_some(),
+    };
+    let missing: Vec<_> = names.iter().filter(|name| !is_held(name)).collect();
     assert!(
         missing.is_empty(),
-        "{missing:?} missing; {:?}",
+        "{missing:?} missing, or with other bytes; {:?}",
         done.record.findings
     );
 }

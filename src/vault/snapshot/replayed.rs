@@ -82,6 +82,8 @@ impl OddKept {
 pub(super) struct Touched {
     hashes: HashSet<u64>,
     all: bool,
+    /// Commits that the base has not seen are gone: nobody knows what they named.
+    unknown: bool,
 }
 
 impl Touched {
@@ -90,6 +92,7 @@ impl Touched {
         Self {
             hashes: HashSet::new(),
             all: true,
+            unknown: false,
         }
     }
 
@@ -109,7 +112,7 @@ impl Touched {
 
     /// Whether such a commit may name a file.
     pub(super) fn names(&self, file: &Location) -> bool {
-        self.hashes.contains(&hash(file))
+        self.unknown || self.hashes.contains(&hash(file))
     }
 
     fn see(&mut self, action: &Action) {
@@ -177,6 +180,9 @@ pub(super) fn replay_log(
         // Compared file by file, a checkpoint takes part with all of its files.
         touched.all = !closely.is_empty();
     }
+    let first = log.way.first_version();
+    touched.unknown =
+        !log.way.from_base && base.is_some_and(|base| first > base.past.record.version);
     let mut change_data = Vec::new();
     let mut note = |version: Version, action: &Action| {
         if pinned.is_new(version) {
