@@ -226,8 +226,9 @@ write_entries() {
     cp -- "$work/file" "$path.part"
     mv -n -- "$path.part" "$path"
     files=$((files + 1))
-  done < <(jq -j --argjson kinds "$2" '
+  done < <(jq -j --argjson kinds "$2" --argjson out "$left_out" '
     select(.kind as $kind | $kinds | index($kind))
+    | select(.file.key as $key | $out | index($key) | not)
     | (.placement | keys[0]) as $placement
     | .placement[$placement] as $where
     | [.file.key, .size, .sha256 // "", $placement,
@@ -250,6 +251,23 @@ restore_packed() {
   fi
 }
 
+# --- checkpoints that no reader opens
+
+# The files of checkpoints of which one was marked when it was taken, where the rest of the log leads to the version.
+left_out=$(jq -s '
+  def family: sub("\\.checkpoint\\.[0-9]{10}\\.(?<of>[0-9]{10})\\.parquet$"; ".checkpoint.of.\(.of)");
+  map(select(.kind == "checkpoint")) as $files
+  | ($files | map(select(.unreadable).file.key | family)) as $marked
+  | ($files | map(.file.key | select(family as $it | $marked | index($it)))) as $out
+  | if ($files | length) > ($out | length) or any(.[]; .file.key | test("/0{20}\\.json$")) then $out else [] end
+  ' "$work/log_pages")
+useless=$(jq length <<<"$left_out")
+if ((useless > 0)); then
+  # It may name one of them; readers do without it.
+  left_out=$(jq '. + ["_delta_log/_last_checkpoint"]' <<<"$left_out")
+  printf 'note: left out, since no reader opens the table by it: %s\n' "$(jq -r '.[:-1] | join(", ")' <<<"$left_out")" >&2
+fi
+
 mkdir -p -- "$target"
 write_entries data_pages '["data", "deletion-vector", "change-data"]'
 write_entries log_pages '["sidecar"]'
@@ -259,6 +277,8 @@ write_entries log_pages '["commit"]'
 write_entries log_pages '["last-checkpoint"]'
 
 expected=$(jq '.totals.files' "$work/manifest")
+expected=$((expected - $(jq -s --argjson out "$left_out" \
+  'map(select(.file.key as $key | $out | index($key))) | length' "$work/log_pages")))
 [[ $files -eq $expected ]] || die "$files files were written, but the manifest counts $expected"
 printf 'restored %s files of snapshot %s (version %s) to %s\n' \
   "$files" "${shas[slot]}" "$(jq .version "$work/record")" "$target"

@@ -91,6 +91,11 @@ async fn chosen(table: &Table, number: usize) -> Option<String> {
     table.has(&name).await.then_some(name)
 }
 
+/// Whether a commit is the only trace of a file that was written again under its name.
+async fn names_again(table: &Table, commit: &str) -> bool {
+    String::from_utf8_lossy(&table.read(commit).await).contains("RESTORE")
+}
+
 async fn apply(scene: &mut Scene, op: &Op) {
     let table = &mut scene.table;
     match op {
@@ -101,7 +106,9 @@ async fn apply(scene: &mut Scene, op: &Op) {
         Op::DeleteEscaped => delete_escaped(table).await,
         Op::Checkpoint(form, lie) => checkpoint(table, *form, *lie).await,
         Op::Overwrite(number) => {
-            if let Some(name) = chosen(table, *number).await {
+            if let Some(name) = chosen(table, *number).await
+                && !names_again(table, &name).await
+            {
                 table.serial += 1;
                 let file = format!("late-{}.parquet", table.serial);
                 table.put(&file, vec![b'l'; 30]).await;

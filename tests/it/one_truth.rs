@@ -426,7 +426,7 @@ async fn a_checkpoint_that_cannot_be_decoded_is_held_marked_and_reported_each_ni
             let says = if empty {
                 "disagrees"
             } else {
-                "cannot be decoded"
+                "still cannot be read as a checkpoint"
             };
             finding(&next.record, says);
             assert_has(&scene.contents(&next).await.unwrap(), &scene.table.live);

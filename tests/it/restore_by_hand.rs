@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::sample_vault::{SampleVault, table};
 use crate::support::scene::LARGE;
-use crate::support::table::Table;
+use crate::support::table::{CheckpointForm, Table};
 use crate::support::world::{init, restore, take};
 
 fn script(vault: &Path, table: &str, snapshot: &str, target: &Path) -> Output {
@@ -94,6 +94,46 @@ fn every_snapshot_comes_back_byte_for_byte() {
     let output = script(&vault, &table().to_string(), &id.to_string(), &target);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(&read_tree(&target), files);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_no_reader_opens_is_left_out() {
+    if !has_tools() {
+        return;
+    }
+    for form in [CheckpointForm::Sidecars(2), CheckpointForm::Parts(2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (live, vault) = (folder.path().join("live"), folder.path().join("vault"));
+        let target = folder.path().join("target");
+        let store: Arc<dyn RestoreStore> = Arc::new(LocalStore::create(&live).unwrap());
+        let mut table = Table::create(store, "orders").await;
+        table.append(3, 50).await;
+        table.checkpoint_as(form).await;
+        let mut names = table.names("_delta_log/_sidecars/").await;
+        if names.is_empty() {
+            let name = table
+                .names("_delta_log/00000000000000000001.checkpoint.")
+                .await
+                .remove(1);
+            table.overwrite(&name, b"PAR1".to_vec()).await;
+        } else {
+            table.remove(&names.remove(0)).await;
+        }
+        let store: Arc<dyn WriteStore> = Arc::new(LocalStore::create(&vault).unwrap());
+        init(store.as_ref()).await;
+        let done = take(store, &live, 0).await.unwrap();
+        assert_eq!(done.record.findings.len(), 1, "{:?}", done.record.findings);
+        let output = script(&vault, &done.record.table.name, &done.id.short(), &target);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("note: left out"),
+            "{}",
+            stderr(&output)
+        );
+        let url = deltalake::ensure_table_uri(target.to_str().unwrap()).unwrap();
+        let read = deltalake::open_table(url).await.unwrap();
+        assert_eq!(read.get_file_uris().unwrap().count(), 3, "{form:?}");
+    }
 }
 
 #[test]

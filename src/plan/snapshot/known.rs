@@ -68,7 +68,7 @@ pub fn match_need(need: Need, held: &[Entry], is_named_again: bool) -> Matched {
     let Some(first) = matching.next() else {
         return Matched::Copy(need);
     };
-    if is_named_again && need.kind == EntryKind::Data && need.required {
+    if is_named_again && need.kind == EntryKind::Data && !need.live.is_empty() {
         let held = std::iter::once(first).chain(matching).collect();
         return Matched::Again(Again { need, held });
     }

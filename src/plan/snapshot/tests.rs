@@ -307,6 +307,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     };
     let need = Need {
         modification_time: Some(1),
+        live: vec![LiveUse::plain(None)],
         ..Need::plain(location("a"), EntryKind::Data, Some(100), true)
     };
     let held = [entry("old"), entry("newer")];
@@ -323,10 +324,10 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     assert_eq!(settled(Some(("old", 101))).unwrap_err(), need);
     assert_eq!(settled(None).map(tag).unwrap(), "old");
     // An older version's file is as it was held, and so are other kinds of files.
-    for (kind, required) in [(EntryKind::Data, false), (EntryKind::DeletionVector, true)] {
+    for kind in [EntryKind::Data, EntryKind::DeletionVector] {
         let need = Need {
             kind,
-            required,
+            live: Vec::new(),
             ..need.clone()
         };
         let held = [Entry { kind, ..entry("a") }];

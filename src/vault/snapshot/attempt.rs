@@ -269,11 +269,10 @@ impl FailedWay {
         let blamed: Option<ObjectKey> = error.file().and_then(|file| file.parse().ok());
         let blamed = blamed.filter(|file| commits.iter().all(|commit| commit.key != *file));
         match (checkpoint, blamed) {
-            (Some(start), Some(file)) => Ok(FailedCheckpoint {
-                version: start.version,
-                file,
-                error,
-            }),
+            (Some(start), Some(file)) => {
+                let unnamed = format!("another way to the version was taken: {error}");
+                FailedCheckpoint::of(&start, Some(file), error).ok_or(unnamed)
+            }
             _ => Err(format!("another way to the version was taken: {error}")),
         }
     }

@@ -203,7 +203,7 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
     }
     let unreadable = pinned.inherited.unreadable(listing);
     findings.extend(unreadable.iter().take(FINDINGS_MAX).map(|file| {
-        format!("{file} still cannot be decoded: its bytes are held, and the version was planned without it")
+        format!("{file} still cannot be read as a checkpoint: its bytes are held, and the version was planned without it")
     }));
     let since = base.map(|base| base.past.record.version);
     let empty = listing

@@ -166,13 +166,13 @@ pub(super) fn replay_log(
         let index = replay.compare(checkpoint.version, detail)?;
         let sink = &mut |action| replay.compared(index, action);
         if let Err(blamed) = read_checkpoint(checkpoint, body_of, root, sink) {
-            failed.push(blamed.into_failed(checkpoint.version)?);
+            failed.extend(blamed.into_failed(checkpoint)?);
             replay.drop_compared(index);
         }
     }
     for checkpoint in &log.aside {
         if let Err(blamed) = read_checkpoint(checkpoint, body_of, root, &mut |_| Ok(())) {
-            failed.push(blamed.into_failed(checkpoint.version)?);
+            failed.extend(blamed.into_failed(checkpoint)?);
         }
     }
     if let Some(base) = base.filter(|_| log.way.from_base) {
@@ -223,16 +223,15 @@ pub(super) fn replay_log(
 
 impl CheckpointFailed {
     /// Fails for what another checkpoint would not help against, a full disk for one.
-    fn into_failed(self, version: Version) -> Result<FailedCheckpoint, LogError> {
+    fn into_failed(
+        self,
+        checkpoint: &CheckpointFiles,
+    ) -> Result<Option<FailedCheckpoint>, LogError> {
         let Self { file, error } = self;
         if !error.is_about_content() {
             return Err(*error);
         }
-        Ok(FailedCheckpoint {
-            version,
-            file,
-            error: *error,
-        })
+        Ok(FailedCheckpoint::of(checkpoint, Some(file), *error))
     }
 }
 

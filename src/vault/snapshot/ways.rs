@@ -74,10 +74,16 @@ pub(super) struct LogRead {
 }
 
 impl LogRead {
-    /// The files of checkpoints that could not be decoded.
+    /// The files of checkpoints that could not be decoded, or whose sidecars are not there.
     pub(super) fn unreadable(&self) -> HashSet<ObjectKey> {
-        let unreadable = self.failed.iter().filter(|failed| failed.is_unreadable());
-        unreadable.map(|failed| failed.file.clone()).collect()
+        let marked = self
+            .failed
+            .iter()
+            .map(|failed| match failed.is_unreadable() {
+                true => &failed.file,
+                false => &failed.top,
+            });
+        marked.cloned().collect()
     }
 
     /// Every file of the compared checkpoints, sidecars apart.
@@ -105,12 +111,29 @@ impl LogRead {
 #[derive(Debug)]
 pub(super) struct FailedCheckpoint {
     pub(super) version: Version,
+    /// Its first file.
+    pub(super) top: ObjectKey,
     /// The file that is to blame.
     pub(super) file: ObjectKey,
     pub(super) error: LogError,
 }
 
 impl FailedCheckpoint {
+    /// A checkpoint that failed, for a file of its own unless another is `blamed`.
+    pub(super) fn of(
+        checkpoint: &CheckpointFiles,
+        blamed: Option<ObjectKey>,
+        error: LogError,
+    ) -> Option<Self> {
+        let top = checkpoint.files.first()?.key.clone();
+        Some(Self {
+            version: checkpoint.version,
+            file: blamed.unwrap_or_else(|| top.clone()),
+            top,
+            error,
+        })
+    }
+
     /// Whether the file's own bytes are to blame, and not that it is missing.
     pub(super) fn is_unreadable(&self) -> bool {
         !matches!(self.error, LogError::MissingSidecar { .. })
@@ -306,13 +329,8 @@ impl LogReader<'_> {
             }
             Err(Failure::Error(Error::Log(error))) if error.is_about_content() => {
                 let blamed = error.file().and_then(|file| file.parse().ok());
-                let first = checkpoint.files.first().map(|file| file.key.clone());
                 read.failed
-                    .extend(blamed.or(first).map(|file| FailedCheckpoint {
-                        version: checkpoint.version,
-                        file,
-                        error,
-                    }));
+                    .extend(FailedCheckpoint::of(checkpoint, blamed, error));
                 Ok(false)
             }
             Err(error) => Err(error),
