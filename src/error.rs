@@ -12,7 +12,7 @@ use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::demo::DemoError;
 use crate::format::FormatError;
-use crate::format::ledger::{LedgerError, PrefixError};
+use crate::format::ledger::{LedgerError, PrefixError, UnreadRecord};
 use crate::iam::IamError;
 use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
@@ -334,6 +334,20 @@ pub enum Error {
         at: Timestamp,
         /// When the oldest version held was committed.
         oldest: Option<Timestamp>,
+    },
+
+    /// What was asked for is not in what can be read of a ledger, and some of that ledger cannot be read.
+    #[error(
+        "the ledger of {table} could not be read whole: it cannot be told whether {wanted} is held"
+    )]
+    LedgerNotWhole {
+        /// What was asked for.
+        wanted: String,
+        /// The table.
+        table: String,
+        /// The first record that cannot be read.
+        #[source]
+        source: UnreadRecord,
     },
 
     /// There is no Delta table at that place.
@@ -700,9 +714,10 @@ impl Error {
             Self::ClaimedByOther { .. }
             | Self::RestoreTakenOver { .. }
             | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
-            Self::Damaged { .. } | Self::PruneRefused { .. } | Self::HeldTooLate { .. } => {
-                ExitCode::Damage
-            }
+            Self::Damaged { .. }
+            | Self::LedgerNotWhole { .. }
+            | Self::PruneRefused { .. }
+            | Self::HeldTooLate { .. } => ExitCode::Damage,
             Self::HoldsUnread { source, .. } => source.exit_code(),
             Self::Restore(error) => error.exit_code(),
             Self::Prefix(error) => match error {

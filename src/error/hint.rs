@@ -105,6 +105,11 @@ impl Error {
             Self::NothingHeldAt { oldest: None, .. } => {
                 "list what is held with `deltavault snapshots`".into()
             }
+            Self::LedgerNotWhole { .. } => {
+                "`deltavault verify` names every record that is damaged or gone; put it back from a replica, or from an \
+                 older version of the object"
+                    .into()
+            }
             Self::NotATable { .. } => {
                 "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore`"
                     .into()

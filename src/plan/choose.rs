@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::format::ledger::{
-    Chain, LedgerError, LedgerFinding, Link, LinkBody, resolve_prefix, trusted,
+    Chain, LedgerError, LedgerFinding, Link, LinkBody, PrefixError, UnreadRecord, resolve_prefix,
+    trusted,
 };
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
@@ -169,11 +170,30 @@ impl History {
         Ok(self.snapshots.iter().find(|snapshot| snapshot.id == id))
     }
 
+    /// The first record that could not be read: whatever else the ledger holds, a snapshot may be missing from it.
+    pub fn unread(&self) -> Option<UnreadRecord> {
+        UnreadRecord::first(&self.table, &self.findings)
+    }
+
+    /// What to answer where nothing fits `wanted`: `not_held`, unless what was asked for may be in a record that could
+    /// not be read.
+    pub fn or_unread(&self, wanted: impl Into<String>, not_held: Error) -> Error {
+        match self.unread() {
+            Some(source) => Error::LedgerNotWhole {
+                wanted: wanted.into(),
+                table: self.name().to_owned(),
+                source,
+            },
+            None => not_held,
+        }
+    }
+
     /// Chooses the snapshot that is meant.
     ///
     /// # Errors
-    /// [`Error::Prefix`], [`Error::VersionNotHeld`], [`Error::NothingHeldAt`]; [`Error::OwnerMustChoose`] where
-    /// different content answers; [`Error::Ledger`] where a record that needs a newer tool could.
+    /// [`Error::Prefix`], [`Error::VersionNotHeld`], [`Error::NothingHeldAt`], or [`Error::LedgerNotWhole`] where the
+    /// ledger cannot tell; [`Error::OwnerMustChoose`] where different content answers; [`Error::Ledger`] where a record
+    /// that needs a newer tool could.
     pub fn choose(&self, wanted: &Wanted) -> Result<Chosen<'_>, Error> {
         if let Wanted::Snapshot(prefix) = wanted {
             return self.by_id(prefix);
@@ -196,7 +216,14 @@ impl History {
     }
 
     fn by_id(&self, prefix: &str) -> Result<Chosen<'_>, Error> {
-        let id = resolve_prefix(self.ids(), prefix)?;
+        let id = resolve_prefix(self.ids(), prefix).map_err(|error| match error {
+            PrefixError::Unknown { .. } => {
+                self.or_unread(format!("snapshot {prefix}"), error.into())
+            }
+            PrefixError::NotHex { .. }
+            | PrefixError::TooShort { .. }
+            | PrefixError::Ambiguous { .. } => error.into(),
+        })?;
         self.find(id)?
             .map(Chosen::whole)
             .ok_or_else(|| Error::UnknownSnapshot {
@@ -209,9 +236,12 @@ impl History {
         let chosen = self.newest_trusted().map(Chosen::whole);
         chosen.ok_or_else(|| {
             self.only_distrusted("the newest snapshot", |_| true)
-                .unwrap_or_else(|| Error::UnknownSnapshot {
-                    prefix: format!("of {}", self.name()),
-                    known: Vec::new(),
+                .unwrap_or_else(|| {
+                    let none = Error::UnknownSnapshot {
+                        prefix: format!("of {}", self.name()),
+                        known: Vec::new(),
+                    };
+                    self.or_unread("a snapshot of it", none)
                 })
         })
     }
@@ -265,10 +295,13 @@ impl History {
                 let what = format!("a version committed at or before {at}");
                 Err(self
                     .only_distrusted(&what, |it| it.is_committed_by(at))
-                    .unwrap_or_else(|| Error::NothingHeldAt {
-                        table: self.name().to_owned(),
-                        at,
-                        oldest: self.trusted().map(|it| it.record.commit_time).min(),
+                    .unwrap_or_else(|| {
+                        let not_held = Error::NothingHeldAt {
+                            table: self.name().to_owned(),
+                            at,
+                            oldest: self.trusted().map(|it| it.record.commit_time).min(),
+                        };
+                        self.or_unread(what, not_held)
                     }))
             }
         }
@@ -278,11 +311,12 @@ impl History {
         let mut held: Vec<Version> = self.trusted().map(|it| it.record.version).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held.dedup();
-        Error::VersionNotHeld {
+        let not_held = Error::VersionNotHeld {
             table: self.name().to_owned(),
             version,
             held,
-        }
+        };
+        self.or_unread(format!("version {version}"), not_held)
     }
 
     /// What to answer when only distrusted snapshots fit: they are named, and never taken by themselves.

@@ -9,7 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::{Shelf, Vault};
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, LedgerError, Step, resolve_prefix};
+use crate::format::ledger::{self, Bodies, LedgerError, PrefixError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
 use crate::format::{Entry, EntryKind, Manifest, Placement, TableKey, TableUri};
 use crate::plan::choose::{History, Snapshot};
@@ -129,7 +129,8 @@ impl Vault {
     /// Finds a table by its recorded name, its URI, its key or the readable half of it.
     ///
     /// # Errors
-    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`].
+    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`]; [`Error::LedgerNotWhole`] where a
+    /// table whose records cannot be read may be the one.
     pub async fn find_table(&self, text: &str) -> Result<TableRef, Error> {
         self.find_table_or_place(text, None).await
     }
@@ -164,7 +165,8 @@ impl Vault {
         }
     }
 
-    /// A table whose newest record cannot be read may be the one: then the reason is the answer.
+    /// A table whose records cannot be read may be the one: then the reason is the answer. A place tells by the key;
+    /// the name that a damaged record gave its table is lost with it.
     async fn no_such_table(
         &self,
         text: &str,
@@ -175,15 +177,28 @@ impl Vault {
             .iter()
             .filter(|table| table.identity.is_none())
             .filter(|table| {
-                uris.is_empty() || uris.iter().any(|uri| uri.slug() == table.key.slug())
+                let is_place = uris.iter().any(|uri| uri.slug() == table.key.slug());
+                is_place || uris.is_empty() || !text.contains('/')
             });
-        for table in nameless {
-            self.head(&table.key, &[]).await?;
-        }
-        Err(Error::UnknownTable {
+        let unknown = || Error::UnknownTable {
             name: text.to_owned(),
             known: tables.iter().map(|table| table.name().to_owned()).collect(),
-        })
+        };
+        for table in nameless {
+            let history = self.history(&table.key, Bodies::default()).await?;
+            if let Some(newer) = history
+                .newer
+                .iter()
+                .rev()
+                .find(|newer| !newer.is_distrusted)
+            {
+                return Err(newer.error.clone().into());
+            }
+            if history.unread().is_some() {
+                return Err(history.or_unread(format!("table {text:?}"), unknown()));
+            }
+        }
+        Err(unknown())
     }
 
     /// Reads everything that a table's ledger holds. `bodies` may hold what a cache has; the digests decide.
@@ -264,12 +279,21 @@ impl Vault {
 /// Finds the one snapshot, of whatever table, whose id begins with `prefix`.
 ///
 /// # Errors
-/// [`Error::Prefix`], saying which there are; [`Error::Ledger`] when it needs a newer tool.
+/// [`Error::Prefix`], saying which there are, or [`Error::LedgerNotWhole`]; [`Error::Ledger`] when it needs a newer tool.
 pub fn find_snapshot<'a>(
     histories: &'a [History],
     prefix: &str,
 ) -> Result<(&'a History, &'a Snapshot), Error> {
-    let id = resolve_prefix(histories.iter().flat_map(History::ids), prefix)?;
+    let id = resolve_prefix(histories.iter().flat_map(History::ids), prefix);
+    let id = id.map_err(|error| {
+        let unread = histories.iter().find(|history| history.unread().is_some());
+        match (&error, unread) {
+            (PrefixError::Unknown { .. }, Some(history)) => {
+                history.or_unread(format!("snapshot {prefix}"), error.into())
+            }
+            _ => error.into(),
+        }
+    })?;
     for history in histories {
         if let Some(snapshot) = history.find(id)? {
             return Ok((history, snapshot));

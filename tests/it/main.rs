@@ -74,6 +74,7 @@ mod store_memory;
 mod stream_checkpoints;
 mod support;
 mod unchanged;
+mod unread_ledger;
 mod verify;
 mod verify_locks;
 mod verify_rules;

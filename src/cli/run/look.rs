@@ -26,8 +26,13 @@ use crate::cli::stores::OpenVault;
 
 /// Says what there is to say about a table's ledger.
 pub(super) fn note_findings(history: &History, progress: &dyn Progress) {
+    let name = history.name();
     for finding in &history.findings {
-        progress.note(&format!("{}: {finding}", history.name()));
+        let object = VaultKey::Record {
+            table: history.table.clone(),
+            seq: finding.slot(),
+        };
+        progress.note(&format!("{name}: {object}: {finding}"));
     }
 }
 
@@ -64,7 +69,8 @@ pub(super) async fn snapshots(
         }
         note_findings(history, context.progress.as_ref());
         let mut findings = history.findings.iter();
-        if findings.any(|finding| finding.severity() == Severity::Damage) {
+        let hides_all = history.snapshots.is_empty() && history.unread().is_some();
+        if hides_all || findings.any(|finding| finding.severity() == Severity::Damage) {
             code = code.max(ExitCode::Damage);
         }
     }

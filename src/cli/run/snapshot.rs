@@ -279,8 +279,9 @@ impl Taker {
         if is_word {
             match self.open.find_table(name).await {
                 Ok(table) => root = stores.home_of(&table).await?,
-                // A folder that the vault does not know yet.
-                Err(Error::UnknownTable { .. }) if root.is_there() => {}
+                // A folder that the vault does not know yet, or of which no record can be read any more.
+                Err(Error::UnknownTable { .. } | Error::LedgerNotWhole { .. })
+                    if root.is_there() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::record::Previous;
+use crate::format::{TableKey, VaultKey};
 
 /// How bad a finding is. The order is the order of concern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,32 @@ pub enum ScarReason {
     },
 }
 
+/// A slot of a table's ledger that cannot be read, or whose record is gone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: {finding}")]
+pub struct UnreadRecord {
+    /// The object in that slot.
+    pub object: VaultKey,
+    /// What is wrong with it.
+    pub finding: LedgerFinding,
+}
+
+impl UnreadRecord {
+    /// The first of the findings of a table's ledger behind which a snapshot may be hidden.
+    pub fn first(table: &TableKey, findings: &[LedgerFinding]) -> Option<Self> {
+        let finding = findings
+            .iter()
+            .find(|finding| finding.may_hide_a_record())?;
+        Some(Self {
+            object: VaultKey::Record {
+                table: table.clone(),
+                seq: finding.slot(),
+            },
+            finding: finding.clone(),
+        })
+    }
+}
+
 impl LedgerFinding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
@@ -125,9 +152,41 @@ impl LedgerFinding {
         }
     }
 
+    /// The slot whose object is at fault: where a record names one that is not there, the one that it names.
+    pub fn slot(&self) -> u64 {
+        match self {
+            Self::Broken { previous, .. } => previous.seq,
+            Self::Scar {
+                reason: ScarReason::PreviousMissing { previous },
+                ..
+            } => *previous,
+            Self::Scar { .. }
+            | Self::Planted { .. }
+            | Self::BeyondGap { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fork { .. } => self.seq(),
+        }
+    }
+
+    /// Whether a record may be behind it that was not read. What somebody wrote into a free slot cannot be told from
+    /// a record that was damaged there.
+    pub fn may_hide_a_record(&self) -> bool {
+        match self {
+            Self::Scar { .. } | Self::BeyondGap { .. } | Self::Broken { .. } => true,
+            Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
+        }
+    }
+
     /// What the owner can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Scar {
+                reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
+                ..
+            } => {
+                "when a record was damaged there, put it back from a replica or from an older version of the object; \
+                 when it never was one, nothing is lost: find out whose credentials wrote it"
+            }
             Self::Scar { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
             }

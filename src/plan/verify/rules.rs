@@ -22,26 +22,17 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
         what: finding.to_string(),
         remedy: finding.remedy().into(),
     };
-    let seq = match finding {
-        // The one that names is as it was written; the one that is named is not.
-        LedgerFinding::Broken { previous, .. } => previous.seq,
-        // For a reader of the ledger it is a scar, whoever is at fault. It may as well be the newest snapshot,
-        // put out of sight by a bit that flipped in the record below it.
-        LedgerFinding::Scar {
-            reason: ScarReason::PreviousMissing { previous },
-            ..
-        } => {
-            problem.severity = Severity::Damage;
-            problem.remedy = PREVIOUS_MISSING.into();
-            *previous
-        }
-        LedgerFinding::Scar { .. }
-        | LedgerFinding::Planted { .. }
-        | LedgerFinding::BeyondGap { .. }
-        | LedgerFinding::OtherVersion { .. }
-        | LedgerFinding::Fork { .. } => finding.seq(),
-    };
-    (seq, problem)
+    // For a reader of the ledger it is a scar, whoever is at fault. It may as well be the newest snapshot, put out of
+    // sight by a bit that flipped in the record below it.
+    if let LedgerFinding::Scar {
+        reason: ScarReason::PreviousMissing { .. },
+        ..
+    } = finding
+    {
+        problem.severity = Severity::Damage;
+        problem.remedy = PREVIOUS_MISSING.into();
+    }
+    (finding.slot(), problem)
 }
 
 /// Checks what a record says of itself and of the vault; `history` is the ledger that it is in.
