@@ -156,6 +156,38 @@ async fn a_lone_checkpoint_far_above_leftovers_is_asked_about_and_held() {
 }
 
 #[tokio::test]
+async fn a_far_version_that_was_accepted_once_can_still_be_passed_over() {
+    let mut scene = Scene::set().await;
+    scene.table.next = 300;
+    scene.table.append(2, 10).await;
+    scene.table.checkpoint().await;
+    take_tip(&scene, 25, 300).await.unwrap();
+    let done = take_tip(&scene, 26, 2).await.unwrap();
+    assert_eq!(done.record.version, Version(2));
+    assert!(
+        done.record.findings[0].contains("rewound"),
+        "{:?}",
+        done.record.findings
+    );
+    scene.first_is_safe().await;
+    let lone = &["300 stands alone", "before it is 2"];
+    let error = scene.take(27).await.unwrap_err();
+    assert_says(&error, ExitCode::OwnerMustChoose, lone);
+
+    // Once a commit follows it, it is no longer the owner's to choose, and who still chooses is told so.
+    take_tip(&scene, 28, 300).await.unwrap();
+    scene.table.append(1, 10).await;
+    let done = take_tip(&scene, 29, 2).await.unwrap();
+    assert_eq!(done.record.version, Version(301));
+    let said = done.record.findings.join("\n");
+    assert!(
+        said.contains("--accept-tip names version 2, and the newest version is 301"),
+        "{said}"
+    );
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
 async fn hints_name_a_snapshot_only_where_the_vault_holds_one() {
     let mut scene = Scene::set().await;
     scene.table.append(1, 10).await;

@@ -173,6 +173,12 @@ pub(super) async fn pin(
     let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
     inherit::inspect_base(vault, source, &mut pinned, folder).await?;
     pinned.findings.extend(live_log_findings(&pinned));
+    if let Some(accepted) = request.accept_tip.filter(|tip| *tip != pinned.version) {
+        pinned.findings.push(format!(
+            "--accept-tip names version {accepted}, and the newest version is {}, which does not stand alone",
+            pinned.version
+        ));
+    }
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
@@ -235,8 +241,11 @@ async fn choose(
         .as_ref()
         .filter(|_| request.distrust.is_empty());
     let newest = head.map(|link| link.id);
+    // A listing from the head's checkpoint on does not show a version below it that the owner calls the newest.
+    let shows_accepted = |head: &Past| request.accept_tip >= Some(head.record.version);
     if let Some(head) = head.and_then(Past::of)
         && avoid.is_whole(&head.record)
+        && (request.accept_tip.is_none() || shows_accepted(&head))
         && let Some(pinned) = pin_after(vault, source, request, &head, avoid, folder).await?
     {
         return Ok(pinned);
