@@ -73,6 +73,7 @@ mod store_local;
 mod store_memory;
 mod stream_checkpoints;
 mod support;
+mod told_live;
 mod unchanged;
 mod unread_ledger;
 mod verify;

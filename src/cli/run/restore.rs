@@ -180,6 +180,12 @@ pub(super) async fn restore(
     let done = done.map_err(|error| with_command(error, &case))?;
     let seconds = start.elapsed().as_secs_f64();
     let checked = work.check(&expected.after(&done)).await?;
+    let after = work.found_after(&found).await?;
+    let after = after.map(|found| found.with_vault(&history, &chosen.record.table.delta_id));
+    let case = Case {
+        found: after.as_ref().unwrap_or(&found),
+        ..case
+    };
     if context.verbose || context.output.is_json() {
         for row in version_times(&history, &chosen) {
             context.output.version_time(&row)?;
@@ -334,6 +340,15 @@ impl Work {
             Err(error) => return Err(error),
         };
         Ok(found)
+    }
+
+    /// What is told once files were put back under a newer live table: they may have made its newest versions whole.
+    async fn found_after(&self, found: &Found) -> Result<Option<Found>, Error> {
+        if !matches!(found.situation, Situation::NewerLive { .. }) {
+            return Ok(None);
+        }
+        let live = self.restorer.look_at_live(&self.request).await?;
+        Ok(Some(found.clone().with_live(live)))
     }
 
     /// Looks at what was put back.

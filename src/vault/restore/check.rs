@@ -42,7 +42,7 @@ impl Expected {
     }
 }
 
-/// Some things of which the first are named.
+/// Some things of which the first is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Several {
     /// How many.
@@ -52,7 +52,7 @@ pub struct Several {
 }
 
 impl Several {
-    fn add(&mut self, name: &impl ToString) {
+    pub(super) fn add(&mut self, name: &impl ToString) {
         self.count += 1;
         self.first.get_or_insert_with(|| name.to_string());
     }

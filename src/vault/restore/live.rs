@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::measure::Sizes;
 use super::mend::LogAfter;
-use super::{FILES_COMPARED, RestoreRequest, Restorer, makes_a_version};
+use super::{FILES_COMPARED, RestoreRequest, Restorer, Several, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::format::Entry;
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
-use crate::plan::snapshot::{ByFile, whole_versions};
+use crate::plan::snapshot::{ByFile, Span, whole_versions};
 use crate::plan::streams::Txns;
 use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
@@ -42,6 +42,15 @@ pub struct LiveTable {
     pub readable_from: Option<Version>,
     /// What is wrong with the live log: often why somebody restores, so it must not stop them.
     pub trouble: Option<String>,
+    /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
+    /// what follows.
+    pub hole: Option<Version>,
+    /// The newest version and the one before it, where the newest stands alone, far past the rest.
+    pub lone: Option<(Version, Version)>,
+    /// Commits above V that have no bytes: readers take each for a version that changed nothing.
+    pub empty: Vec<Version>,
+    /// Data files of the newest version that are gone, or have another size than the log says.
+    pub faults: Several,
     /// The table's properties, where they could be read.
     pub properties: Option<BTreeMap<String, String>>,
     /// The columns by which it is partitioned.
@@ -162,6 +171,16 @@ impl Restorer {
             .collect();
         commits.sort_by_key(|file| std::cmp::Reverse(file.version));
         let above = commits.partition_point(|file| file.version > Some(version));
+        if let Err(LogError::FarFuture {
+            version,
+            last_before,
+            ..
+        }) = listing.newest()
+        {
+            live.lone = Some((version, last_before));
+        }
+        let empty = commits.iter().take(above).filter(|file| file.size == 0);
+        live.empty = empty.filter_map(|file| file.version).collect();
         commits.truncate(above + OLDER_DESCRIBED);
         reading.fetch(commits.iter().map(|file| &file.key)).await?;
         for file in commits {
@@ -185,8 +204,7 @@ impl Restorer {
                 live.older.push(found);
             }
         }
-        // The oldest way sees the most versions.
-        let Some(way) = listing.candidates(tip).ok().and_then(Iterator::last) else {
+        let Some(way) = oldest_way(&listing, tip, &mut live) else {
             return Ok(live);
         };
         match reading.replay(&listing, &way, version, &mut live).await {
@@ -199,12 +217,14 @@ impl Restorer {
         Ok(live)
     }
 
-    /// The spans of the files that one listing of the table does not show.
+    /// The spans of the files that one listing of the table does not show, or shows with another size. Takes note of
+    /// those that the newest version has.
     async fn missing_spans(
         &self,
-        spans: Sorter<ByFile<(Version, Option<Version>)>>,
+        spans: Sorter<ByFile<(Span, Option<u64>)>>,
         known: KnownKeys,
-    ) -> Result<Vec<(Version, Option<Version>)>, Error> {
+        faults: &mut Several,
+    ) -> Result<Vec<Span>, Error> {
         let ends = known.range_ends(self.target.as_ref());
         let mut listing = list_all(self.target.as_ref(), &ends);
         let mut next = listing.try_next().await?;
@@ -212,7 +232,7 @@ impl Restorer {
         for row in spans.finish()? {
             let ByFile {
                 file: Location::Inside(key),
-                row: span,
+                row: (span, size),
             } = row?
             else {
                 continue;
@@ -220,9 +240,18 @@ impl Restorer {
             while next.as_ref().is_some_and(|file| file.key < key) {
                 next = listing.try_next().await?;
             }
-            if next.as_ref().is_none_or(|file| file.key != key) {
-                missing.push(span);
+            let found = next.as_ref().filter(|file| file.key == key);
+            let fault = match (found, size) {
+                (None, _) => format!("{key} is gone"),
+                (Some(found), Some(size)) if found.size != size => {
+                    format!("{key} has size {}, the log says {size}", found.size)
+                }
+                (Some(_), _) => continue,
+            };
+            if span.1.is_none() {
+                faults.add(&fault);
             }
+            missing.push(span);
         }
         Ok(missing)
     }
@@ -305,8 +334,8 @@ impl Reading<'_> {
             None
         };
         live.txns = Some(state.txns);
-        let mut spans: Sorter<ByFile<(Version, Option<Version>)>> =
-            Sorter::new(self.scratch.path())?;
+        // A vector's file may hold several, so nothing is said of its size.
+        let mut spans: Sorter<ByFile<(Span, Option<u64>)>> = Sorter::new(self.scratch.path())?;
         let mut known = KnownKeys::default();
         let mut sizes = Sizes::default();
         for file in files {
@@ -319,16 +348,18 @@ impl Reading<'_> {
             if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
                 spans.push(ByFile {
                     file: vector,
-                    row: span,
+                    row: (span, None),
                 })?;
             }
             spans.push(ByFile {
                 file: file.add.file,
-                row: span,
+                row: (span, Some(file.add.size)),
             })?;
         }
-        sizes.measure(first, live.above.iter_mut().chain(&mut live.older));
-        let missing = self.restorer.missing_spans(spans, known).await?;
+        let measured = live.above.iter_mut().chain(&mut live.older);
+        sizes.measure(first, measured.filter(|it| it.version <= way.version));
+        let missing = self.restorer.missing_spans(spans, known, &mut live.faults);
+        let missing = missing.await?;
         live.whole = whole_versions(first, way.version, &missing);
         live.readable_from = Some(first);
         Ok(())
@@ -367,6 +398,22 @@ impl Reading<'_> {
             live.deleted_partitions = found.map(|found| (version, found));
         }
     }
+}
+
+/// The way to the newest version that sees the most versions, the oldest one. Where a commit is missing, the way to the
+/// version before it.
+fn oldest_way(listing: &LogListing, tip: Version, live: &mut LiveTable) -> Option<Segment> {
+    let error = match listing.candidates(tip) {
+        Ok(ways) => return ways.last(),
+        Err(error) => error,
+    };
+    live.trouble.get_or_insert(error.to_string());
+    let LogError::Gap { first_missing, .. } = error else {
+        return None;
+    };
+    live.hole = Some(first_missing);
+    let before = Version(first_missing.0.checked_sub(1)?);
+    listing.candidates(before).ok()?.last()
 }
 
 /// Takes the transaction ids that a file of the log has, over those that are known from older files.

@@ -13,7 +13,9 @@ use deltavault::plan::restore::{LiveVersion, Permission, Situation};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
-use deltavault::vault::restore::{AtWork, LeftOut, LiveTable, LogWanted, Reading, RestorePlan};
+use deltavault::vault::restore::{
+    AtWork, LeftOut, LiveTable, LogWanted, Reading, RestorePlan, Several,
+};
 use indicatif::HumanBytes;
 
 use self::phrase::{files, line};
@@ -21,6 +23,7 @@ use crate::cli::again::Again;
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{OtherTable, PlanLine, VersionRow};
 
+mod after;
 mod at_work;
 pub(super) mod checked;
 mod choose;
@@ -51,6 +54,14 @@ pub(super) struct Found {
     pub(super) readable_from: Option<Version>,
     /// What is wrong with the live log.
     pub(super) live_trouble: Option<String>,
+    /// The first commit that is missing in the midst of the live log.
+    pub(super) hole: Option<Version>,
+    /// The newest version and the one before it, where the newest stands alone, far past the rest.
+    pub(super) lone: Option<(Version, Version)>,
+    /// Commits above V without a byte.
+    pub(super) empty: Vec<Version>,
+    /// Files of the newest live version that are gone or have another size than the log says.
+    pub(super) faults: Several,
     pub(super) nothing_to_do: bool,
     /// Objects that vanished from a dropped table while it was looked at.
     pub(super) vanishing: u64,
@@ -145,6 +156,10 @@ impl Found {
             whole_live: Vec::new(),
             readable_from: None,
             live_trouble: None,
+            hole: None,
+            lone: None,
+            empty: Vec::new(),
+            faults: Several::default(),
             nothing_to_do: plan.is_empty() && plan.outside_missing.is_empty(),
             vanishing: 0,
             older: Vec::new(),
@@ -172,6 +187,10 @@ impl Found {
             whole_live: live.whole,
             readable_from: live.readable_from,
             live_trouble: live.trouble,
+            hole: live.hole,
+            lone: live.lone,
+            empty: live.empty,
+            faults: live.faults,
             properties: live.properties,
             committed: live.committed,
             deleted_partitions: live.deleted_partitions,
@@ -193,10 +212,10 @@ impl Found {
         suspect::cause(&self.lost)
     }
 
-    /// Whether time travel reads a version once its files are back; where the log does not tell, nothing is
-    /// promised.
+    /// Whether time travel reads a version once its files are back; where the log does not tell, or cannot be opened,
+    /// nothing is promised.
     fn can_be_read(&self, version: Version) -> bool {
-        self.readable_from.is_some_and(|oldest| oldest <= version)
+        self.live_trouble.is_none() && self.readable_from.is_some_and(|oldest| oldest <= version)
     }
 
     /// Whether the live log's own clean-up has taken what would rebuild a version.
@@ -239,7 +258,11 @@ impl Case<'_> {
     /// Decides how to go on.
     pub(super) fn way(&self) -> Way {
         let found = self.found;
-        if let How::Later(flag) = self.how {
+        // A table that is at its version already needs no way back to it.
+        let is_there = found.situation == Situation::NothingAbove && found.nothing_to_do;
+        if let How::Later(flag) = self.how
+            && !is_there
+        {
             return Way::Later(flag);
         }
         match &found.situation {
@@ -397,281 +420,4 @@ impl Case<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use deltavault::ids::Timestamp;
-
-    use super::*;
-
-    pub(super) const RECORD: &[u8] = include_bytes!(
-        "../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
-    );
-
-    pub(super) fn work(files: u64) -> PlannedWork {
-        PlannedWork {
-            files,
-            bytes: files * 1024 * 1024,
-        }
-    }
-
-    pub(super) fn found(situation: Situation, permission: Permission, missing: u64) -> Found {
-        Found {
-            situation,
-            permission,
-            to_put: work(missing),
-            new_times: 0,
-            wrong: 0,
-            kept: work(40 - missing),
-            left: Vec::new(),
-            outside_missing: Vec::new(),
-            lost: Vec::new(),
-            whole_live: Vec::new(),
-            readable_from: None,
-            live_trouble: None,
-            nothing_to_do: missing == 0,
-            vanishing: 0,
-            older: Vec::new(),
-            properties: None,
-            committed: None,
-            deleted_partitions: None,
-            versions: Vec::new(),
-            others: Vec::new(),
-            streams: Streams::NotAsked,
-            broken: Vec::new(),
-            asides: Vec::new(),
-            left_out: Vec::new(),
-            kept_unreadable: Vec::new(),
-            reading: None,
-            at_work: None,
-        }
-    }
-
-    pub(super) fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
-        let version = |version, operation: &str, rows| LiveVersion {
-            time: Some("2026-11-20T02:11:00Z".parse::<Timestamp>().unwrap()),
-            operation: Some(operation.into()),
-            user: Some("etl-prod".into()),
-            rows,
-            ..LiveVersion::unread(Version(version))
-        };
-        let situation = Situation::NewerLive { tip: Version(15) };
-        let whole = whole.iter();
-        Found {
-            readable_from: Some(Version(5)),
-            lost: vec![
-                version(15, "MERGE", Some(12_000)),
-                version(14, "VACUUM END", Some(0)),
-                version(13, "WRITE", None),
-            ],
-            whole_live: whole
-                .map(|(first, last)| (Version(*first), Version(*last)))
-                .collect(),
-            ..found(situation, Permission::OwnerMustChoose, missing)
-        }
-    }
-
-    /// Tells it as the renderer does, and makes sure that it stays short.
-    pub(super) fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
-        told_of("file:///lake/sales/orders", false, found, which, how)
-    }
-
-    pub(super) fn told_of(
-        uri: &str,
-        s3a: bool,
-        found: &Found,
-        which: &Which,
-        how: &How,
-    ) -> (Way, String) {
-        let mut record = Record::decode(RECORD).unwrap();
-        let again = Again::new("deltavault", Some("file:///backup/vault"), None);
-        let target = match how {
-            How::To(uri) => uri,
-            How::InPlace | How::Heal | How::Later(_) => uri,
-        };
-        record.version = Version(7);
-        record.commit_time = "2026-10-12T02:00:00Z".parse().unwrap();
-        record.table.uri = uri.into();
-        record.table.name = "sales.orders".into();
-        let case = Case {
-            name: "sales.orders".into(),
-            version: record.version,
-            id: SnapshotId(deltavault::ids::Digest::of(b"snapshot")),
-            record: &record,
-            target,
-            which,
-            how,
-            outside: false,
-            log: LogWanted::Readable,
-            accept_damaged: false,
-            found,
-            again: &again,
-            now: "2026-11-21T03:00:00Z".parse().unwrap(),
-            s3a,
-        };
-        let mut text = String::new();
-        for line in case.lines(false) {
-            writeln!(text, "{:<7} {}", line.label, line.text).unwrap();
-        }
-        for choice in case.choices() {
-            let command = choice.command.replace('\n', "\n    ");
-            writeln!(text, "  {}:\n    {command}", choice.effect).unwrap();
-        }
-        assert!(text.lines().count() < 18, "{text}");
-        (case.way(), text)
-    }
-
-    pub(super) fn all_of(text: &str, wanted: &[&str]) {
-        for wanted in wanted {
-            assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn under_a_newer_table_the_cause_the_loss_and_every_choice_are_told() {
-        let which = Which::Version(Version(7));
-        let (way, text) = told(&newer(4, &[(9, 15)]), &which, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(
-            &text,
-            &[
-                "live v15 healthy",
-                "4 of 40 files gone",
-                "CAUSE   v14  2026-11-20 02:11:00Z  VACUUM END  etl-prod",
-                "VAULT   holds all of that: 4 files, 4.00 MiB",
-                "WHOLE   still readable at its place: v9-v15",
-                "loses v8-v15: 1 MERGE, 1 VACUUM, 1 WRITE, by etl-prod",
-                "deltavault --vault /backup/vault restore sales.orders --version 7 --heal --yes",
-                "--to /lake/sales/orders-v7 --yes",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_live_table_with_holes_is_not_called_healthy_and_the_newest_whole_version_is_named() {
-        let which = Which::Latest;
-        let (_, text) = told(&newer(0, &[(6, 12)]), &which, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "live v15 NOT WHOLE",
-                "v7 is whole",
-                "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;",
-                "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 12;",
-            ],
-        );
-        assert!(!text.contains("CAUSE"), "{text}");
-    }
-
-    #[test]
-    fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
-        let mut cleaned = newer(4, &[(9, 15)]);
-        cleaned.readable_from = Some(Version(9));
-        let (_, text) = told(&cleaned, &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &["v7 was cleaned out of it", "--to /lake/sales/orders-v7"],
-        );
-        assert!(!text.contains("--heal"), "{text}");
-    }
-
-    #[test]
-    fn a_live_log_that_cannot_be_read_is_what_comes_first() {
-        let mut broken = newer(4, &[]);
-        broken.readable_from = None;
-        broken.live_trouble = Some("_delta_log/15.json line 1 is not an action".into());
-        let (way, text) = told(&broken, &Which::Unsaid, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(
-            &text,
-            &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
-        );
-    }
-
-    #[test]
-    fn a_healthy_table_is_left_alone_and_what_there_is_is_listed() {
-        let mut healthy = newer(0, &[(6, 15)]);
-        let rows = healthy.lost.iter().cloned().map(listed::row);
-        healthy.versions = rows.collect();
-        let (way, text) = told(&healthy, &Which::Unsaid, &How::InPlace);
-        assert_eq!(way, Way::Nothing);
-        all_of(
-            &text,
-            &["nothing missing. Restore what?", "v13  2026-11-20"],
-        );
-        let situation = Situation::NothingAbove;
-        let whole = found(situation, Permission::Everything, 0);
-        let (way, text) = told(&whole, &Which::Latest, &How::InPlace);
-        assert_eq!(way, Way::Nothing);
-        all_of(&text, &["live v7 healthy, nothing missing"]);
-    }
-
-    #[test]
-    fn a_dropped_table_comes_back_when_a_snapshot_is_named_and_nothing_deletes_it_any_more() {
-        let mut dropped = found(Situation::NoLog, Permission::Everything, 12);
-        let (way, text) = told(&dropped, &Which::Unsaid, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(
-            &text,
-            &[
-                "DROPPED: no _delta_log",
-                "28 of 40 files remain",
-                "later commits are not held",
-                " --yes",
-            ],
-        );
-        assert_eq!(told(&dropped, &Which::Latest, &How::InPlace).0, Way::Ready);
-        dropped.vanishing = 212;
-        let (way, text) = told(&dropped, &Which::Latest, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(&text, &["WARNING 212 objects vanished"]);
-    }
-
-    #[test]
-    fn another_table_or_history_is_never_written_into() {
-        for situation in [
-            Situation::AnotherTable {
-                delta_id: "other".into(),
-            },
-            Situation::CommitsDiffer {
-                files: vec!["_delta_log/3.json".into()],
-            },
-        ] {
-            let found = found(situation, Permission::OwnerMustChoose, 0);
-            for how in [How::InPlace, How::Heal] {
-                let (way, text) = told(&found, &Which::Latest, &how);
-                assert!(matches!(way, Way::Choose(_)), "{text}");
-                all_of(&text, &["ANOTHER", "--to /lake/sales/orders-v7 --yes"]);
-            }
-        }
-    }
-
-    #[test]
-    fn files_outside_the_folder_wait_for_a_word() {
-        let mut outside = found(Situation::NoLog, Permission::Everything, 2);
-        outside.outside_missing = vec!["file:/elsewhere/a.parquet".into()];
-        let (way, text) = told(&outside, &Which::Latest, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(
-            &text,
-            &["first file:/elsewhere/a.parquet", "--outside --yes"],
-        );
-    }
-
-    #[test]
-    fn the_next_command_repeats_where_the_copy_goes() {
-        let empty = found(Situation::EmptyTarget, Permission::Everything, 40);
-        let how = How::To("file:///copy of it".into());
-        let (way, text) = told(&empty, &Which::Version(Version(7)), &how);
-        assert_eq!(way, Way::Ready);
-        all_of(&text, &["--version 7 --to '/copy of it' --yes"]);
-    }
-
-    #[test]
-    fn a_way_back_that_comes_later_is_planned_and_named() {
-        let later = How::Later("--rewind");
-        let (way, text) = told(&newer(4, &[(9, 15)]), &Which::Latest, &later);
-        assert_eq!(way, Way::Later("--rewind"));
-        all_of(&text, &["LOSES", "--heal --yes"]);
-    }
-}
+mod tests;

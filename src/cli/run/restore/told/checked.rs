@@ -57,7 +57,37 @@ impl Case<'_> {
                     counted(lost.len() as u64)
                 ),
             ));
+            lines.extend(self.told_way_on());
         }
+        lines
+    }
+
+    /// How to go on without what the vault has lost: the same restore would find no more of it.
+    fn told_way_on(&self) -> Vec<PlanLine> {
+        let repair = self.again.command(&["verify", &self.name, "--repair"]);
+        let mut lines = vec![line(
+            "",
+            format!(
+                "restoring this snapshot again brings no more, unless their bytes are found first: {repair} looks for them, \
+                 with --from in a replica, too"
+            ),
+        )];
+        let other = self.found.versions.iter().find_map(|row| {
+            let id = row.snapshots.iter().find(|id| **id != self.id)?;
+            Some((row.version, id.short()))
+        });
+        lines.push(match other {
+            Some((version, id)) => {
+                let place = format!("{}-v{version}", self.place(&self.record.table.uri));
+                let words = ["restore", &self.name, "--snapshot", &id, "--to", &place];
+                let copy = self.again.command(&words);
+                line(
+                    "",
+                    format!("or copy another snapshot, {id} of v{version}: {copy}"),
+                )
+            }
+            None => line("", "no other snapshot of the table is held".to_owned()),
+        });
         lines
     }
 

@@ -37,7 +37,8 @@ impl Case<'_> {
         let versions = &self.found.versions;
         let mut lines: Vec<PlanLine> = self.told_others().into_iter().collect();
         let shown = shown(versions, VERSIONS_SHOWN);
-        lines.extend(shown.iter().map(|row| line("", told_choice(row))));
+        let oldest = self.found.readable_from;
+        lines.extend(shown.iter().map(|row| line("", told_choice(row, oldest))));
         let more = versions.len() - shown.len();
         if more > 0 {
             lines.push(line(
@@ -114,10 +115,11 @@ impl Case<'_> {
     }
 }
 
-/// One line of the list.
-fn told_choice(row: &VersionRow) -> String {
+/// One line of the list. Below the oldest version that the live log can rebuild nobody has looked for files.
+fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let held = match row.snapshots.as_slice() {
         [] if row.whole => "not held".to_owned(),
+        [] if Some(row.version) < oldest => "not looked at, not held".to_owned(),
         [] => "FILES GONE, not held".to_owned(),
         [one] => format!("snapshot {}", one.short()),
         [newest, older @ ..] => format!("snapshot {} and {} more", newest.short(), older.len()),

@@ -6,7 +6,7 @@ use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
-use super::{Case, Found};
+use super::{Case, Found, Several};
 use crate::cli::request::{How, Which};
 use crate::cli::rows::PlanLine;
 
@@ -60,6 +60,8 @@ impl Case<'_> {
             ));
         }
         if self.is_question() {
+            lines.extend(found.told_lone());
+            lines.extend(found.told_empty());
             lines.extend(self.told_choices());
             return lines;
         }
@@ -72,7 +74,9 @@ impl Case<'_> {
             lines.extend(self.told_suspect());
         }
         if let Situation::NewerLive { tip } = found.situation {
-            if let Some(trouble) = &found.live_trouble {
+            if let Some(hole) = found.hole {
+                lines.push(told_hole(hole));
+            } else if let Some(trouble) = &found.live_trouble {
                 lines.push(line("LOG", trouble.clone()));
             } else if !found.can_be_read(self.version) {
                 lines.push(line(
@@ -83,6 +87,8 @@ impl Case<'_> {
                     ),
                 ));
             }
+            lines.extend(found.told_lone());
+            lines.extend(found.told_empty());
             if !found.whole_live.is_empty() {
                 lines.push(line(
                     "WHOLE",
@@ -169,6 +175,11 @@ impl Case<'_> {
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
+            Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
+                format!(
+                    "live v{tip} DOUBTFUL: no file of it is missing, and its log has an empty commit"
+                )
+            }
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
                 let rest = if self.is_question() {
                     ", nothing missing. Restore what?"
@@ -180,7 +191,9 @@ impl Case<'_> {
             Situation::NewerLive { tip } if found.live_trouble.is_some() => {
                 format!("live v{tip} BROKEN: its log cannot be read")
             }
-            Situation::NewerLive { tip } => format!("live v{tip} NOT WHOLE: files of it are gone"),
+            Situation::NewerLive { tip } => {
+                format!("live v{tip} NOT WHOLE{}", told_faults(&found.faults))
+            }
         };
         format!("{uri}  {state}")
     }
@@ -242,7 +255,7 @@ impl Case<'_> {
             line(
                 "VAULT",
                 format!(
-                    "holds all of that: {}, {}",
+                    "holds that by its record: {}, {}",
                     files(work.files),
                     HumanBytes(work.bytes)
                 ),
@@ -308,7 +321,64 @@ impl Case<'_> {
     }
 }
 
+/// A commit that is missing where later ones are there is no clean-up, which takes the oldest commits only.
+fn told_hole(hole: Version) -> PlanLine {
+    line(
+        "LOG",
+        format!(
+            "commit {hole} is missing and later ones are there, so no reader opens the live table: find out what removed \
+             _delta_log/{:020}.json, and put it back",
+            hole.0
+        ),
+    )
+}
+
+/// What is wrong with the files of the newest live version.
+fn told_faults(faults: &Several) -> String {
+    match &faults.first {
+        None => ": files of it are gone".to_owned(),
+        Some(first) if faults.count == 1 => format!(": {first}"),
+        Some(first) => format!(
+            ": {} of its files are gone or cut off, first {first}",
+            HumanCount(faults.count)
+        ),
+    }
+}
+
 impl Found {
+    /// A newest version that stands alone, unless somebody has accepted it: then there is a snapshot of it.
+    fn told_lone(&self) -> Option<PlanLine> {
+        let (lone, before) = self.lone?;
+        let mut rows = self.versions.iter();
+        if rows.any(|row| row.version == lone && !row.snapshots.is_empty()) {
+            return None;
+        }
+        Some(line(
+            "LOG",
+            format!(
+                "v{lone} stands alone, far above v{before}: when its files (_delta_log/{:020}.*) were put there by \
+                 mistake, the table is at v{before}; move them out of the log",
+                lone.0
+            ),
+        ))
+    }
+
+    /// Names the commits above V that have no bytes.
+    fn told_empty(&self) -> Option<PlanLine> {
+        let newest = self.empty.first()?;
+        let more = match self.empty.len() {
+            1 => String::new(),
+            several => format!(" and {} more", several - 1),
+        };
+        Some(line(
+            "LOG",
+            format!(
+                "commit {newest}{more} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
+                 loss leaves such a file; what it did is not in the table"
+            ),
+        ))
+    }
+
     /// What took the rows, and what took the files.
     fn told_causes(&self) -> Vec<PlanLine> {
         let vacuum = self.lost.iter().find(|version| is_vacuum(version));

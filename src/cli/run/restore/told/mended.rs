@@ -55,7 +55,7 @@ impl Found {
 
     /// What has to be looked at although the plan was carried out.
     pub(super) fn code(&self) -> ExitCode {
-        if self.is_proven() && self.kept_unreadable.is_empty() {
+        if self.is_proven() && self.kept_unreadable.is_empty() && self.empty.is_empty() {
             ExitCode::Done
         } else {
             ExitCode::Findings
@@ -90,7 +90,7 @@ impl Case<'_> {
         if let Some(Reading::Refuses { reason, replay, .. }) = &found.reading {
             lines.push(line(
                 "CHECKED",
-                format!("deltalake does not open it: {reason}"),
+                format!("deltalake does not open it: {}", shortened(reason)),
             ));
             lines.extend(replay.clone().map(|replay| line("", replay)));
         }
@@ -157,6 +157,16 @@ impl Case<'_> {
             format!("leave checkpoint {version} out, so that readers go by the log's other ways"),
             self.as_asked(&["--without-checkpoint", &version.to_string()]),
         ))
+    }
+}
+
+/// Characters of a reader's reason that are told; some dump their whole state.
+const REASON_SHOWN: usize = 200;
+
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_SHOWN) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or(reason)),
+        None => reason.to_owned(),
     }
 }
 

@@ -1,20 +1,20 @@
-//! What can be done, as whole commands and statements, and what is left to do when it is done.
+//! What can be done, as whole commands and statements.
 
-use deltavault::format::{Record, Scope};
-use deltavault::ids::{Location, Timestamp, Version};
+use deltavault::format::Scope;
+use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::suspect::is_removal;
-use deltavault::plan::unheld::{Unheld, is_catalog_managed, unheld};
+use deltavault::plan::unheld::is_catalog_managed;
 use deltavault::plan::window::Window;
 use deltavault::progress::PlannedWork;
-use deltavault::vault::restore::{Checked, LogWanted};
+use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
 
-use super::phrase::{about, choice, files as counted, line, statements, told_statement};
+use super::phrase::{about, choice, files as counted, statements};
 use super::sql::{Place, TableName};
 use super::{Case, Way};
 use crate::cli::request::{How, Which};
-use crate::cli::rows::{Choice, PlanLine, Statement};
+use crate::cli::rows::{Choice, Statement};
 
 /// How old a version counts as whose time nobody knows.
 const OF_UNKNOWN_AGE: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -32,7 +32,9 @@ impl Case<'_> {
                 vec![self.full_copy("a full copy elsewhere; --replace comes in a later version")]
             }
             _ if found.nothing_to_do && found.is_lost() => {
-                vec![self.full_copy("a full copy elsewhere; the table is not touched")]
+                let mut choices: Vec<Choice> = self.newer_with_the_hole().into_iter().collect();
+                choices.push(self.full_copy("a full copy elsewhere; the table is not touched"));
+                choices
             }
             (Situation::NewerLive { tip }, _)
                 if *self.how != How::Heal || self.is_beyond_the_log() =>
@@ -51,14 +53,17 @@ impl Case<'_> {
                         ),
                         self.restore(&["--heal", "--yes"]),
                     ));
+                } else if found.live_trouble.is_some() {
+                    // No engine runs a statement on a table that it cannot open.
+                    choices.extend(self.newer_with_the_hole());
                 } else if found.is_whole(version) {
-                    choices.push(self.take_back(version));
-                    choices.extend(self.recipe_choice());
+                    choices.extend(self.ways_back());
                 }
-                if !found.is_whole(*tip)
+                if found.live_trouble.is_none()
+                    && !found.is_whole(*tip)
                     && let Some(newest) = found.newest_whole().filter(|newest| *newest > version)
                 {
-                    choices.push(self.take_back(newest));
+                    choices.insert(0, self.take_back(newest));
                 }
                 choices.push(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
@@ -104,32 +109,80 @@ impl Case<'_> {
         )
     }
 
-    /// Only the rows that were deleted. Its first statement is the one of the choice before it, and is not told twice.
-    fn recipe_choice(&self) -> Option<Choice> {
-        let (effect, recipe) = self.recipe()?;
-        let window = self.window(self.version);
-        let alter = window.map(|window| self.lake().alter(window));
-        let first = if alter.is_some() {
-            "after the same ALTER, "
-        } else {
-            ""
+    /// The wanted version as a new commit, and where rows were deleted those rows alone. Where the newest version is
+    /// whole, what keeps its commits comes first. Both need the same ALTER, which is told once.
+    fn ways_back(&self) -> Vec<Choice> {
+        let version = self.version;
+        let whole = self.take_back(version);
+        let Some((effect, recipe)) = self.recipe() else {
+            return vec![whole];
         };
-        Some(Choice {
-            effect: format!("{first}{effect}"),
-            command: recipe.statement.clone(),
-            statements: alter.into_iter().chain([recipe]).collect(),
-        })
+        let alter = self.alter(version);
+        let with_alter = |more: Vec<Statement>| alter.iter().cloned().chain(more).collect();
+        let rows = statements(effect, with_alter(vec![recipe.clone()]));
+        let [first, mut second, alone] = if self.whole_tip().is_some() {
+            let alone = statements(String::new(), self.restores(version).into());
+            [rows, whole, alone]
+        } else {
+            let alone = statements(String::new(), vec![recipe]);
+            [whole, rows, alone]
+        };
+        if alter.is_some() {
+            second.effect = format!("after the same ALTER, {}", second.effect);
+            second.command = alone.command;
+        }
+        vec![first, second]
     }
 
     fn take_back_statements(&self, version: Version) -> Vec<Statement> {
+        let alter = self.alter(version).into_iter();
+        alter.chain(self.restores(version)).collect()
+    }
+
+    /// Widens the window in which a version may be used, where it is too small.
+    pub(super) fn alter(&self, version: Version) -> Option<Statement> {
+        let window = self.window(version)?;
+        Some(self.lake().alter(window))
+    }
+
+    /// Brings a version back as a new commit, in either language.
+    pub(super) fn restores(&self, version: Version) -> [Statement; 2] {
         let place = self.lake();
-        let window = self.window(version);
-        let alter = window.map(|window| place.alter(window));
-        let restores = [
+        [
             place.restore(version),
-            place.python_restore(version, window),
-        ];
-        alter.into_iter().chain(restores).collect()
+            place.python_restore(version, self.window(version)),
+        ]
+    }
+
+    /// The newest live version, where it can be read whole: what was committed last is worth keeping.
+    pub(super) fn whole_tip(&self) -> Option<Version> {
+        match self.found.situation {
+            Situation::NewerLive { tip } => {
+                let is_whole = self.found.is_whole(tip) && self.found.is_proven();
+                is_whole.then_some(tip)
+            }
+            Situation::EmptyTarget
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. }
+            | Situation::NoLog
+            | Situation::NothingAbove => None,
+        }
+    }
+
+    /// A later snapshot holds the log up to its own version, and so the commit that is missing.
+    fn newer_with_the_hole(&self) -> Option<Choice> {
+        let hole = self.found.hole?;
+        let mut held = self.found.versions.iter().rev();
+        let row = held.find(|row| row.version >= hole && !row.snapshots.is_empty())?;
+        let id = row.snapshots.first()?.short();
+        let words = ["restore", &self.name, "--snapshot", &id];
+        Some(choice(
+            format!(
+                "snapshot {id} is of v{}: what of the log it puts right",
+                row.version
+            ),
+            self.again.command(&words),
+        ))
     }
 
     fn window(&self, version: Version) -> Option<Window> {
@@ -197,92 +250,23 @@ impl Case<'_> {
                 Place::new(self.target).create(&name)
             }
             Situation::NewerLive { .. } if self.found.can_be_read(self.version) => {
-                let mut all = self.take_back_statements(self.version);
-                all.extend(self.recipe().map(|(_, recipe)| recipe));
-                all
+                let alter = self.alter(self.version).into_iter();
+                let restores = self.restores(self.version);
+                match self.recipe() {
+                    Some((_, insert)) if self.whole_tip().is_some() => {
+                        alter.chain([insert]).chain(restores).collect()
+                    }
+                    recipe => {
+                        let insert = recipe.map(|(_, insert)| insert);
+                        alter.chain(restores).chain(insert).collect()
+                    }
+                }
             }
             Situation::NothingAbove
             | Situation::NewerLive { .. }
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. } => Vec::new(),
         }
-    }
-
-    /// What there is to know and to do after it.
-    pub(crate) fn notes(&self, checked: &Checked, lost: &[Location]) -> Vec<PlanLine> {
-        let mut notes = self.told_check(checked, lost);
-        notes.extend(self.told_out());
-        notes.extend(self.told_left());
-        if self.found.new_times > 0 && !self.has_in_commit_timestamps() {
-            notes.push(line(
-                "WARNING",
-                "time travel by timestamp is wrong for the restored versions: their commits have new file \
-                 times (-v lists the true ones)"
-                    .to_owned(),
-            ));
-        }
-        let whole_table = matches!(
-            self.found.situation,
-            Situation::NoLog | Situation::EmptyTarget
-        );
-        if whole_table {
-            let mut lost = "catalog entry, grants, stream checkpoints".to_owned();
-            for unheld in unheld(self.record) {
-                // What the scope leaves out has a line of its own.
-                if !matches!(unheld, Unheld::OlderVersions | Unheld::ChangeFeed) {
-                    lost = format!("{lost}, {}", unheld.what());
-                }
-            }
-            notes.push(line("NOT RESTORED", lost));
-            notes.extend(self.told_scope());
-            notes.extend(self.told_streams());
-        }
-        let statements = self.statements();
-        let mut next: Vec<PlanLine> = statements
-            .iter()
-            .map(|statement| line("", told_statement(statement)))
-            .collect();
-        if whole_table {
-            let registration = registration(self.record, &self.place(self.target));
-            next.extend(registration.map(|what| line("", what)));
-        }
-        if let Some(first) = next.first_mut() {
-            first.label = "NEXT";
-        }
-        let takes_out = !whole_table && !next.is_empty();
-        notes.extend(next);
-        if takes_out {
-            let version = self.version;
-            notes.push(line(
-                "",
-                format!(
-                    "the RESTORE takes {} out of the table; run it before the next VACUUM removes the files of \
-                     v{version} again",
-                    self.taken_out_by(version)
-                ),
-            ));
-            if let Some((effect, _)) = self.recipe() {
-                notes.push(line(
-                    "",
-                    format!("the INSERT instead of the RESTORE: {effect}"),
-                ));
-            }
-        }
-        notes
-    }
-
-    /// What a snapshot of scope `live` does not bring back.
-    fn told_scope(&self) -> Option<PlanLine> {
-        let only = self.record.scope == Scope::Live && self.version > Version(0);
-        only.then(|| {
-            line(
-                "",
-                format!(
-                    "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
-                    self.version
-                ),
-            )
-        })
     }
 
     /// Whether versions below the wanted one can be read after a full restore.
@@ -371,16 +355,6 @@ impl Case<'_> {
     }
 }
 
-/// What is left to do for a table whose commits its catalog decides about.
-fn registration(record: &Record, place: &str) -> Option<String> {
-    is_catalog_managed(record).then(|| {
-        format!(
-            "register {place} with its catalog: no engine takes a catalog-managed table by its path alone. Commits that \
-             were only staged are not held"
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -388,7 +362,7 @@ mod tests {
     use deltavault::plan::restore::{LiveVersion, Permission};
 
     use super::super::Found;
-    use super::super::tests::{RECORD, all_of, newer, told};
+    use super::super::tests::{all_of, newer, told};
     use super::*;
 
     /// v13 deleted rows, v14 and v15 are good appends.
@@ -457,17 +431,6 @@ mod tests {
         partition.deleted_partitions = Some((Version(13), vec![r05]));
         let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
         all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
-    }
-
-    #[test]
-    fn a_catalog_managed_table_is_registered_and_no_other() {
-        let mut record = Record::decode(RECORD).unwrap();
-        assert_eq!(registration(&record, "s3://lake/t"), None);
-        for feature in ["catalogManaged", "catalogOwned-preview"] {
-            record.protocol.reader_features = vec![feature.to_owned()];
-            let said = registration(&record, "s3://lake/t").unwrap();
-            all_of(&said, &["register s3://lake/t with its catalog", "staged"]);
-        }
     }
 
     #[test]

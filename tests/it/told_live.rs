@@ -1,0 +1,418 @@
+//! What a restore tells of a live table that is newer than the snapshot: files that were cut, a commit that is missing
+//! or empty, and which statement comes first when old files were put back.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::cli::small_lake;
+
+const DATA: &[u8] = b"12345678";
+
+/// A folder with a vault and a table `lake/t`, partitioned by `r`.
+pub(crate) struct Lake {
+    folder: tempfile::TempDir,
+    next: u64,
+}
+
+impl Lake {
+    /// Versions 0 and 1, each with a file in both partitions, and a snapshot of version 1.
+    pub(crate) fn with_snapshot() -> Self {
+        let mut lake = Self {
+            folder: small_lake(),
+            next: 0,
+        };
+        let schema = json!({"type": "struct", "fields": [
+            {"name": "id", "type": "long", "nullable": true, "metadata": {}},
+            {"name": "r", "type": "string", "nullable": true, "metadata": {}}]});
+        lake.commit(
+            "CREATE TABLE",
+            vec![
+                json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+                json!({"metaData": {"id": "t", "format": {"provider": "parquet", "options": {}},
+                    "schemaString": schema.to_string(), "partitionColumns": ["r"], "configuration": {},
+                    "createdTime": 1}}),
+            ],
+        );
+        lake.append();
+        lake.ends(&["snapshot", "lake/t"], 0);
+        lake
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn table(&self) -> PathBuf {
+        self.folder.path().join("lake/t")
+    }
+
+    fn commit_file(&self, version: u64) -> PathBuf {
+        self.table().join(format!("_delta_log/{version:020}.json"))
+    }
+
+    fn commit(&mut self, operation: &str, actions: Vec<Value>) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let info =
+            json!({"commitInfo": {"timestamp": now, "operation": operation, "version": self.next}});
+        let mut text = String::new();
+        for action in std::iter::once(info).chain(actions) {
+            writeln!(text, "{action}").unwrap();
+        }
+        let path = self.commit_file(self.next);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self.next += 1;
+    }
+
+    /// A file of each partition, named by the version.
+    fn append(&mut self) {
+        let version = self.next;
+        let adds = ["a", "b"].map(|region| {
+            let path = format!("r={region}/{version}.parquet");
+            let place = self.table().join(&path);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, DATA).unwrap();
+            json!({"add": {"path": path, "partitionValues": {"r": region}, "size": DATA.len(),
+                "modificationTime": 1, "dataChange": true, "stats": "{\"numRecords\":10}"}})
+        });
+        self.commit("WRITE", adds.into());
+    }
+
+    fn delete_partition_a(&mut self) {
+        let remove = json!({"remove": {"path": "r=a/1.parquet", "deletionTimestamp": 1, "dataChange": true,
+            "extendedFileMetadata": true, "partitionValues": {"r": "a"}, "size": DATA.len()}});
+        self.commit("DELETE", vec![remove]);
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        fs::remove_file(self.table().join(path)).unwrap();
+    }
+
+    /// Runs a command that must end so; returns what it printed.
+    pub(crate) fn ends(&self, words: &[&str], code: i32) -> String {
+        let (ended, said) = self.run(words);
+        assert_eq!(ended, Some(code), "{words:?}: {said}");
+        said
+    }
+
+    /// How a command ended, and what it printed.
+    fn run(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+            .args(["--vault", "vault"])
+            .args(words)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let said = format!("{stdout}{}", String::from_utf8(output.stderr).unwrap());
+        (output.status.code(), said)
+    }
+}
+
+pub(crate) fn all_of(said: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(said.contains(wanted), "{wanted:?} is not in\n{said}");
+    }
+}
+
+pub(crate) fn none_of(said: &str, lies: &[&str]) {
+    for lie in lies {
+        assert!(!said.contains(lie), "{lie:?} is in\n{said}");
+    }
+}
+
+/// The texts stand in this order.
+fn in_order(said: &str, wanted: &[&str]) {
+    let mut rest = said;
+    for wanted in wanted {
+        let Some((_, after)) = rest.split_once(wanted) else {
+            panic!("{wanted:?} does not follow in\n{said}");
+        };
+        rest = after;
+    }
+}
+
+#[test]
+fn rows_that_were_deleted_come_back_by_the_insert_first_while_the_newest_version_is_good() {
+    let mut lake = Lake::with_snapshot();
+    lake.delete_partition_a();
+    lake.append();
+    let said = lake.ends(&["restore", "lake/t", "--version", "1"], 4);
+    in_order(
+        &said,
+        &[
+            "only what v2 deleted comes back from v1; later commits stay:",
+            "INSERT INTO",
+            "v1 is whole at its place: a new commit brings it back and takes v2-v3",
+            "RESTORE TABLE",
+            "a full copy elsewhere",
+        ],
+    );
+    lake.remove("r=a/1.parquet");
+    let said = lake.ends(
+        &["restore", "lake/t", "--version", "1", "--heal", "--yes"],
+        0,
+    );
+    in_order(
+        &said,
+        &[
+            "NEXT    INSERT INTO",
+            "VERSION AS OF 1 WHERE r = 'a';",
+            "only what v2 deleted comes back from v1; later commits stay",
+            "instead, to go back to v1, which takes v2-v3 (",
+            "RESTORE TABLE",
+            "the next VACUUM removes the files of v1 again",
+        ],
+    );
+    // Where the newest version is not whole, nothing is worth keeping it for.
+    lake.remove("r=a/1.parquet");
+    lake.remove("r=b/3.parquet");
+    let said = lake.ends(
+        &["restore", "lake/t", "--version", "1", "--heal", "--yes"],
+        0,
+    );
+    in_order(&said, &["NEXT    RESTORE TABLE", "INSERT INTO"]);
+}
+
+#[test]
+fn under_a_good_live_table_that_lost_only_old_files_nothing_has_to_be_run() {
+    let mut lake = Lake::with_snapshot();
+    let rewritten = json!({"add": {"path": "r=a/2.parquet", "partitionValues": {"r": "a"}, "size": DATA.len(),
+        "modificationTime": 1, "dataChange": false, "stats": "{\"numRecords\":10}"}});
+    fs::write(lake.table().join("r=a/2.parquet"), DATA).unwrap();
+    let removed =
+        json!({"remove": {"path": "r=a/1.parquet", "deletionTimestamp": 1, "dataChange": false}});
+    lake.commit("OPTIMIZE", vec![removed, rewritten]);
+    lake.remove("r=a/1.parquet");
+    let said = lake.ends(
+        &["restore", "lake/t", "--version", "1", "--heal", "--yes"],
+        0,
+    );
+    in_order(
+        &said,
+        &[
+            "NEXT    nothing has to be run: v2 is whole and stays live, and v1 can be read by time travel",
+            "RESTORE TABLE",
+        ],
+    );
+}
+
+#[test]
+fn a_file_of_the_newest_version_that_was_cut_is_named_and_nothing_is_called_healthy() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    fs::write(lake.table().join("r=b/2.parquet"), "123").unwrap();
+    for which in [
+        &["restore", "lake/t"][..],
+        &["restore", "lake/t", "--latest"],
+    ] {
+        let said = lake.ends(which, 4);
+        all_of(
+            &said,
+            &[
+                "live v2 NOT WHOLE: r=b/2.parquet has size 3, the log says 8",
+                "still readable at its place: v0-v1",
+            ],
+        );
+        none_of(&said, &["healthy"]);
+    }
+    // One that the snapshot holds is put right, and the newest version with it.
+    fs::write(lake.table().join("r=b/2.parquet"), DATA).unwrap();
+    fs::write(lake.table().join("r=b/1.parquet"), "1").unwrap();
+    let said = lake.ends(&["restore", "lake/t", "--latest", "--heal", "--yes"], 0);
+    all_of(
+        &said,
+        &[
+            "live v2 NOT WHOLE: r=b/1.parquet has size 1, the log says 8",
+            "nothing has to be run: v2 is whole and stays live",
+        ],
+    );
+    all_of(
+        &lake.ends(&["restore", "lake/t"], 0),
+        &["live v2 healthy, nothing missing"],
+    );
+}
+
+#[test]
+fn a_commit_that_is_missing_above_the_snapshot_is_a_hole_and_no_clean_up() {
+    let mut lake = Lake::with_snapshot();
+    (0..4).for_each(|_| lake.append());
+    let commit = fs::read(lake.commit_file(3)).unwrap();
+    fs::remove_file(lake.commit_file(3)).unwrap();
+    for words in [&["--latest"][..], &["--latest", "--heal"]] {
+        let said = lake.ends(&[&["restore", "lake/t"], words].concat(), 4);
+        all_of(
+            &said,
+            &[
+                "live v5 BROKEN: its log cannot be read",
+                "LOG     commit 3 is missing and later ones are there, so no reader opens the live table",
+                "_delta_log/00000000000000000003.json",
+                "still readable at its place: v0-v2",
+                "a full copy elsewhere",
+            ],
+        );
+        none_of(&said, &["cleaned out", "RESTORE TABLE"]);
+    }
+    // A later snapshot holds the commit, and puts it back.
+    fs::write(lake.commit_file(3), commit).unwrap();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    lake.append();
+    fs::remove_file(lake.commit_file(3)).unwrap();
+    let said = lake.ends(&["restore", "lake/t", "--version", "1"], 4);
+    all_of(&said, &["is of v5: what of the log it puts right"]);
+    lake.ends(
+        &["restore", "lake/t", "--version", "5", "--heal", "--yes"],
+        0,
+    );
+    all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v6 healthy"]);
+}
+
+#[test]
+fn a_commit_without_a_byte_is_named_and_the_table_is_not_called_healthy() {
+    let mut lake = Lake::with_snapshot();
+    (0..3).for_each(|_| lake.append());
+    for empty in [3, 4] {
+        let commit = fs::read(lake.commit_file(empty)).unwrap();
+        fs::write(lake.commit_file(empty), "").unwrap();
+        for (which, code) in [
+            (&["restore", "lake/t"][..], 3),
+            (&["restore", "lake/t", "--latest"], 4),
+        ] {
+            let said = lake.ends(which, code);
+            all_of(
+                &said,
+                &[&format!("LOG     commit {empty} is empty (0 bytes)")],
+            );
+            none_of(&said, &["healthy"]);
+        }
+        fs::write(lake.commit_file(empty), commit).unwrap();
+    }
+}
+
+/// Every blob of a vault.
+fn blobs(vault: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(vault.join("blobs")).unwrap() {
+        let files = fs::read_dir(folder.unwrap().path()).unwrap();
+        found.extend(files.map(|file| file.unwrap().path()));
+    }
+    found
+}
+
+#[test]
+fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
+    let mut lake = Lake::with_snapshot();
+    let restore = [
+        "restore",
+        "lake/t",
+        "--version",
+        "1",
+        "--yes",
+        "--accept-damaged",
+    ];
+    for others in [false, true] {
+        if others {
+            fs::remove_dir_all(lake.table()).unwrap();
+            lake = Lake::with_snapshot();
+            lake.append();
+            lake.ends(&["snapshot", "lake/t"], 0);
+        }
+        let vault = lake.folder.path().join("vault");
+        blobs(&vault)
+            .iter()
+            .for_each(|blob| fs::remove_file(blob).unwrap());
+        fs::remove_dir_all(lake.table()).unwrap();
+        let said = lake.ends(&["restore", "lake/t", "--version", "1", "--yes"], 12);
+        all_of(
+            &said,
+            &[
+                "VAULT   holds that by its record: ",
+                "`deltavault verify --repair` looks for the lost bytes",
+            ],
+        );
+        none_of(&said, &["holds all"]);
+        // The second time nothing more comes back, and no command is printed that would bring the same again.
+        for _ in 0..2 {
+            let said = lake.ends(&restore, 12);
+            in_order(
+                &said,
+                &[
+                    "LOST    ",
+                    "restoring this snapshot again brings no more",
+                    "/lake/t --repair looks for them",
+                    if others {
+                        " of v2: "
+                    } else {
+                        "no other snapshot of the table is held"
+                    },
+                ],
+            );
+            none_of(&said, &["--accept-damaged"]);
+        }
+    }
+}
+
+#[test]
+fn a_table_that_is_at_the_version_already_has_nothing_to_take_back() {
+    let mut lake = Lake::with_snapshot();
+    for flag in ["--rewind", "--replace", "--as-commit"] {
+        for words in [
+            &["restore", "lake/t", "--latest", flag][..],
+            &["restore", "lake/t", flag],
+        ] {
+            let said = lake.ends(words, 0);
+            all_of(&said, &["live v1 healthy, nothing missing"]);
+            none_of(&said, &["set 0 files", "--yes", "later version"]);
+        }
+    }
+    lake.append();
+    let said = lake.ends(&["restore", "lake/t", "--latest", "--rewind"], 4);
+    all_of(
+        &said,
+        &[
+            "LOSES",
+            "RESTORE TABLE",
+            "restore --rewind comes in a later version",
+        ],
+    );
+}
+
+#[test]
+fn a_newest_version_that_stands_alone_is_told_until_somebody_accepts_it() {
+    let mut lake = Lake::with_snapshot();
+    // A checkpoint that rebuilds it, so that readers take it for the newest.
+    let schema = json!({"type": "struct", "fields": []}).to_string();
+    let actions = [
+        json!({"checkpointMetadata": {"version": 1_000_000}}),
+        json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["v2Checkpoint"],
+            "writerFeatures": ["v2Checkpoint"]}}),
+        json!({"metaData": {"id": "t", "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
+            "partitionColumns": [], "configuration": {}, "createdTime": 1}}),
+    ];
+    let text = actions.map(|action| action.to_string()).join("\n");
+    let name = "00000000000001000000.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json";
+    fs::write(lake.table().join("_delta_log").join(name), text).unwrap();
+    lake.next = 1_000_000;
+    lake.commit("WRITE", Vec::new());
+    for words in [
+        &["restore", "lake/t"][..],
+        &["restore", "lake/t", "--latest"],
+    ] {
+        let output = lake.run(words).1;
+        all_of(
+            &output,
+            &[
+                "LOG     v1000000 stands alone, far above v1",
+                "_delta_log/00000000000001000000.*",
+            ],
+        );
+    }
+    none_of(&lake.run(&["restore", "lake/t"]).1, &["FILES GONE"]);
+    lake.ends(&["snapshot", "lake/t", "--accept-tip", "1000000"], 0);
+    none_of(&lake.run(&["restore", "lake/t"]).1, &["stands alone"]);
+}
