@@ -18,7 +18,7 @@ pub mod fit;
 /// What stands at the target, in the order in which the cases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Situation {
-    /// An empty place for a full copy, or one that an interrupted restore of the same snapshot has begun to fill.
+    /// An empty place for a full copy, or one that a restore of the same snapshot has begun to fill, or has filled.
     EmptyTarget,
     /// Another table lives there now: dropped and made anew.
     AnotherTable {

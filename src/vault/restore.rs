@@ -33,13 +33,13 @@ use crate::spool::Scratch;
 use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 
 pub use self::claim::AtWork;
-use self::claim::Claims;
 
 mod aside;
 mod carry;
 mod check;
 mod claim;
 mod content;
+mod copy;
 mod fit;
 mod held;
 mod live;
@@ -50,6 +50,7 @@ mod older;
 mod streams;
 
 pub use check::{Checked, Difference, Expected, Several};
+pub use copy::CopyPlace;
 pub use live::LiveTable;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -196,6 +197,8 @@ pub struct RestorePlan {
     log_before: Option<HashSet<ObjectKey>>,
     /// What stands at the target.
     pub situation: Situation,
+    /// What a place for a full copy holds; `None` in place.
+    pub copy_place: Option<CopyPlace>,
     /// What may be done about it.
     pub permission: Permission,
     /// Files to put where nothing is.
@@ -267,12 +270,13 @@ impl Restorer {
         let mut held = self.survey_log(request, &manifest, &log).await?;
         let claims = self.claims().await?;
         self.tell_odd_claims(request, &claims);
-        let situation = match request.mode {
-            Mode::To => {
-                self.refuse_unless_empty(request, &claims).await?;
-                Situation::EmptyTarget
-            }
-            Mode::InPlace | Mode::Heal => self.situation(request, &log, &held).await?,
+        let copy_place = match request.mode {
+            Mode::To => Some(self.copy_place(request, &claims, &log, &held).await?),
+            Mode::InPlace | Mode::Heal => None,
+        };
+        let situation = match copy_place {
+            Some(_) => Situation::EmptyTarget,
+            None => self.situation(request, &log, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
@@ -280,6 +284,7 @@ impl Restorer {
             log_before: begins_log.then(|| log.keys().cloned().collect()),
             permission: permit(&situation, request.mode),
             situation,
+            copy_place,
             missing: PlannedWork::default(),
             wrong: PlannedWork::default(),
             new_times: 0,
@@ -314,6 +319,10 @@ impl Restorer {
         self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
             .await?;
         self.plan_data(request, &manifest, &mut plan).await?;
+        let is_whole = plan.is_empty() && plan.left.is_empty();
+        if copy_place == Some(CopyPlace::Filled) && !is_whole {
+            return Err(self.not_empty());
+        }
         if let Situation::NewerLive { tip } = plan.situation {
             plan.live = self.look_above(request.version, tip, &mended.after).await?;
         }
@@ -327,25 +336,6 @@ impl Restorer {
             .map_ok(|file| (file.key.clone(), file))
             .try_collect()
             .await?)
-    }
-
-    /// A full copy goes into an empty place, or into one that an interrupted run of the same snapshot has claimed.
-    async fn refuse_unless_empty(
-        &self,
-        request: &RestoreRequest,
-        claims: &Claims,
-    ) -> Result<(), Error> {
-        let mut claims = claims.found.iter().filter_map(|it| it.claim.as_ref());
-        let resumed = claims.any(|claim| claim.snapshot == request.id);
-        let mut listing = self.target.list("", None);
-        while let Some(found) = listing.try_next().await? {
-            if !resumed && !found.key.as_str().starts_with(OWN_PREFIX) {
-                return Err(Error::TargetNotEmpty {
-                    uri: self.target.uri().to_owned(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Finds out what stands at the target.

@@ -21,6 +21,7 @@ mod claims;
 mod cli;
 mod cli_s3;
 mod complete;
+mod copy_again;
 mod corpus_closure;
 mod corpus_round_trip;
 mod corpus_s3;

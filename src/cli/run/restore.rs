@@ -15,7 +15,9 @@ use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
-use deltavault::vault::restore::{self, Checked, Expected, LogWanted, RestorePlan, Restorer};
+use deltavault::vault::restore::{
+    self, Checked, CopyPlace, Expected, LogWanted, RestorePlan, Restorer,
+};
 use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
@@ -150,6 +152,9 @@ pub(super) async fn restore(
         choices: if may_act { Vec::new() } else { case.choices() },
     })?;
     match way {
+        Way::Nothing if found.situation == Situation::EmptyTarget => {
+            return filled(&work, plan, &case, &request, context).await;
+        }
         Way::Nothing => {
             if context.output.is_json() && request.which != Which::Unsaid {
                 let kept = restore::RestoreDone {
@@ -193,6 +198,32 @@ pub(super) async fn restore(
     }
     let code = case.code().max(told::checked::code(&checked, &done.lost));
     let row = done_row(&case, &done, seconds, Some(&checked));
+    context.output.restore_done(&row)?;
+    Ok(code)
+}
+
+/// Looks at a copy that was whole before, as the run would have that put it; takes away the claim that one left behind
+/// when it was killed.
+async fn filled(
+    work: &Work,
+    plan: RestorePlan,
+    case: &Case<'_>,
+    request: &RestoreRequest,
+    context: &mut Context,
+) -> Result<ExitCode, Error> {
+    let start = Instant::now();
+    let expected = plan.expected.clone();
+    let kept = restore::RestoreDone {
+        files_kept: case.found.kept.files,
+        ..restore::RestoreDone::default()
+    };
+    if plan.copy_place == Some(CopyPlace::Begun) && request.yes && !request.dry_run {
+        work.carry_out(plan, context.clock.now()).await?;
+    }
+    let checked = work.check(&expected).await?;
+    let code = case.code().max(told::checked::code(&checked, &kept.lost));
+    let seconds = start.elapsed().as_secs_f64();
+    let row = done_row(case, &kept, seconds, Some(&checked));
     context.output.restore_done(&row)?;
     Ok(code)
 }

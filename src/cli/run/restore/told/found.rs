@@ -45,7 +45,12 @@ impl Case<'_> {
             )),
             Situation::EmptyTarget => {
                 let target = self.uri(self.target);
-                lines.push(line("TARGET", format!("{target}  takes the copy")));
+                let what = if found.nothing_to_do {
+                    "holds the copy already, every file as the snapshot has it"
+                } else {
+                    "takes the copy"
+                };
+                lines.push(line("TARGET", format!("{target}  {what}")));
             }
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
