@@ -355,6 +355,36 @@ impl StoreError {
     }
 }
 
+/// What can stand in the way of an object in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// A file on the way to it.
+    #[error("a file is where a folder is needed")]
+    File,
+    /// A folder in its place.
+    #[error("a folder is where a file is needed")]
+    Folder,
+    /// Something in its place that cannot be backed up.
+    #[error("what stands there is neither a file nor a folder")]
+    Special,
+    /// A link that leaves the root of the store.
+    #[error("a symbolic link leads out of the folder")]
+    LinkOut,
+    /// A link without an end.
+    #[error("a symbolic link leads nowhere")]
+    LinkNowhere,
+}
+
+impl Obstacle {
+    /// The situation with this at a path.
+    pub fn at(self, path: &std::path::Path) -> StoreErrorKind {
+        StoreErrorKind::InTheWay {
+            obstacle: self,
+            path: path.display().to_string(),
+        }
+    }
+}
+
 /// The situations that a caller can act on.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreErrorKind {
@@ -432,6 +462,14 @@ pub enum StoreErrorKind {
     InvalidKey {
         /// Why.
         reason: &'static str,
+    },
+    /// In a folder, something stands in the place of the object or on the way to it.
+    #[error("{obstacle}: {path}")]
+    InTheWay {
+        /// What stands there.
+        obstacle: Obstacle,
+        /// Where.
+        path: String,
     },
     /// The store lacks something that the vault cannot do without.
     #[error("not possible here: {reason}")]

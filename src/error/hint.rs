@@ -8,7 +8,7 @@ use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Obstacle, StoreError, StoreErrorKind};
 
 mod log;
 
@@ -365,7 +365,18 @@ fn store_hint(error: &StoreError) -> &'static str {
         StoreErrorKind::InvalidKey { reason } if reason.contains("lead in a circle") => {
             "remove the link that leads back, and run the same command again"
         }
-        StoreErrorKind::InvalidKey { reason } if reason.contains("symbolic link") => {
+        StoreErrorKind::InTheWay {
+            obstacle: Obstacle::File | Obstacle::Folder | Obstacle::Special,
+            ..
+        } => "move it away, and run the same command again",
+        StoreErrorKind::InTheWay {
+            obstacle: Obstacle::LinkNowhere,
+            ..
+        } => "remove the link, or mount what it leads to, and run the same command again",
+        StoreErrorKind::InTheWay {
+            obstacle: Obstacle::LinkOut,
+            ..
+        } => {
             "a link that leads out of the folder is not followed: mount that place there instead (`mount --bind`), or move \
              the files below the folder"
         }

@@ -376,8 +376,9 @@ fn attributes_of(key: ObjectKey, metadata: &fs::Metadata) -> Result<Attributes, 
 }
 
 fn object_attributes(root: &Root, key: &ObjectKey) -> Result<Attributes, StoreErrorKind> {
-    let found = fs::symlink_metadata(root.real(key)?)?;
-    place::refuse_non_file(found.file_type())?;
+    let place = root.real(key)?;
+    let found = fs::symlink_metadata(&place)?;
+    place::refuse_non_file(&place, found.file_type())?;
     attributes_of(key.clone(), &found)
 }
 

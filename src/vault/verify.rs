@@ -497,6 +497,9 @@ fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
         StoreErrorKind::InvalidKey { reason } => {
             Some(format!("there is something else in its place: {reason}"))
         }
+        StoreErrorKind::InTheWay { .. } => {
+            Some(format!("there is something else in its place: {kind}"))
+        }
         StoreErrorKind::AlreadyExists
         | StoreErrorKind::NoBucket
         | StoreErrorKind::Archived

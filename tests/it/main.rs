@@ -37,6 +37,7 @@ mod iam_docs;
 mod iam_minio;
 mod iam_roles;
 mod iam_walls;
+mod in_the_way;
 mod incremental;
 mod init;
 mod killed;

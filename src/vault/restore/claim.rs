@@ -380,7 +380,9 @@ impl Restorer {
     async fn cannot_claim(&self, key: &ObjectKey, error: StoreError) -> Error {
         if !matches!(
             error.kind,
-            StoreErrorKind::InvalidKey { .. } | StoreErrorKind::Unsupported { .. }
+            StoreErrorKind::InvalidKey { .. }
+                | StoreErrorKind::InTheWay { .. }
+                | StoreErrorKind::Unsupported { .. }
         ) {
             return error.into();
         }

@@ -280,6 +280,7 @@ fn failed_copy(error: StoreError, first: bool) -> Result<Attempt, Error> {
         | StoreErrorKind::TooLarge { .. }
         | StoreErrorKind::WrongDigest { .. }
         | StoreErrorKind::InvalidKey { .. }
+        | StoreErrorKind::InTheWay { .. }
         | StoreErrorKind::Interrupted
         | StoreErrorKind::Unreachable { .. }
         | StoreErrorKind::Io { .. } => Err(error.into()),
