@@ -347,7 +347,7 @@ pub enum Error {
         table: String,
         /// The first record that cannot be read.
         #[source]
-        source: UnreadRecord,
+        source: Box<UnreadRecord>,
     },
 
     /// There is no Delta table at that place.

@@ -179,10 +179,10 @@ impl History {
     /// not be read.
     pub fn or_unread(&self, wanted: impl Into<String>, not_held: Error) -> Error {
         match self.unread() {
-            Some(source) => Error::LedgerNotWhole {
+            Some(unread) => Error::LedgerNotWhole {
                 wanted: wanted.into(),
                 table: self.name().to_owned(),
-                source,
+                source: Box::new(unread),
             },
             None => not_held,
         }

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::cli::small_lake;
+use super::support::s3::now;
 
 const DATA: &[u8] = b"12345678";
 
@@ -55,7 +56,7 @@ impl Lake {
     }
 
     fn commit(&mut self, operation: &str, actions: Vec<Value>) {
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = now().as_millisecond();
         let info =
             json!({"commitInfo": {"timestamp": now, "operation": operation, "version": self.next}});
         let mut text = String::new();
@@ -323,9 +324,9 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
             lake.ends(&["snapshot", "lake/t"], 0);
         }
         let vault = lake.folder.path().join("vault");
-        blobs(&vault)
-            .iter()
-            .for_each(|blob| fs::remove_file(blob).unwrap());
+        for blob in blobs(&vault) {
+            fs::remove_file(blob).unwrap();
+        }
         fs::remove_dir_all(lake.table()).unwrap();
         let said = lake.ends(&["restore", "lake/t", "--version", "1", "--yes"], 12);
         all_of(

@@ -79,30 +79,7 @@ impl Case<'_> {
             lines.extend(self.told_suspect());
         }
         if let Situation::NewerLive { tip } = found.situation {
-            if let Some(hole) = found.hole {
-                lines.push(told_hole(hole));
-            } else if let Some(trouble) = &found.live_trouble {
-                lines.push(line("LOG", trouble.clone()));
-            } else if !found.can_be_read(self.version) {
-                lines.push(line(
-                    "LOG",
-                    format!(
-                        "v{} was cleaned out of it: files put back under it cannot be read",
-                        self.version
-                    ),
-                ));
-            }
-            lines.extend(found.told_lone());
-            lines.extend(found.told_empty());
-            if !found.whole_live.is_empty() {
-                lines.push(line(
-                    "WHOLE",
-                    format!("still readable at its place: {}", ranges(&found.whole_live)),
-                ));
-            }
-            if !found.lost.is_empty() && *self.how != How::Heal {
-                lines.extend(self.told_lost(tip));
-            }
+            lines.extend(self.told_newer(tip));
         }
         // Of a restore that goes on, its end tells them: they are what is left to do then.
         if !(acting && found.situation == Situation::NoLog) {
@@ -124,6 +101,37 @@ impl Case<'_> {
                 "TIME",
                 format!("about {}, an estimate", about(found.to_put)),
             ));
+        }
+        lines
+    }
+
+    /// What is wrong with the log of a newer live table, what of it can be read, and what going back would lose.
+    fn told_newer(&self, tip: Version) -> Vec<PlanLine> {
+        let found = self.found;
+        let mut lines = Vec::new();
+        if let Some(hole) = found.hole {
+            lines.push(told_hole(hole));
+        } else if let Some(trouble) = &found.live_trouble {
+            lines.push(line("LOG", trouble.clone()));
+        } else if !found.can_be_read(self.version) {
+            lines.push(line(
+                "LOG",
+                format!(
+                    "v{} was cleaned out of it: files put back under it cannot be read",
+                    self.version
+                ),
+            ));
+        }
+        lines.extend(found.told_lone());
+        lines.extend(found.told_empty());
+        if !found.whole_live.is_empty() {
+            lines.push(line(
+                "WHOLE",
+                format!("still readable at its place: {}", ranges(&found.whole_live)),
+            ));
+        }
+        if !found.lost.is_empty() && *self.how != How::Heal {
+            lines.extend(self.told_lost(tip));
         }
         lines
     }

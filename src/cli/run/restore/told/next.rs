@@ -407,7 +407,9 @@ mod tests {
                 // Committed 40 days and an hour ago.
                 "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
                  ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
-                 'interval 48 days');\n    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;",
+                 'interval 48 days');\n    INSERT INTO delta.`file:///lake/sales/orders` SELECT",
+                "  after the same ALTER, v7 is whole at its place",
+                "    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;\n    python: ",
                 "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
                  t.alter.set_table_properties(",
             ],

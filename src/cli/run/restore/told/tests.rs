@@ -1,3 +1,5 @@
+//! Cases that the tests of the telling share, and what is told of each situation as a whole.
+
 use std::fmt::Write as _;
 
 use deltavault::ids::Timestamp;
