@@ -34,6 +34,7 @@ mod closure;
 mod data;
 mod inherit;
 mod journal;
+mod left;
 mod lock;
 mod log;
 mod pages;

@@ -6,8 +6,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::closure::{self, Closure, Expected, Held, Matching};
+use super::left::Left;
 use super::log::Bodies;
-use super::pin::{self, Left, Past, Pinned};
+use super::pin::{self, Past, Pinned};
 use super::replayed;
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};

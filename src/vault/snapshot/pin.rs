@@ -3,12 +3,12 @@
 //! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
 //! V's commit once more before the record is published.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
 use super::inherit::{self, Inherited};
+use super::left::{Left, diverged};
 use super::{Avoid, Failure, SnapshotRequest};
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, LogFile, LogFileKind};
@@ -46,75 +46,6 @@ pub(super) struct Pinned {
     pub(super) left: Option<Left>,
     /// What the owner should know.
     pub(super) findings: Vec<String>,
-}
-
-/// A snapshot that the live table does not go on from.
-#[derive(Debug)]
-pub(super) struct Left {
-    past: Past,
-    /// The first commit at or below it that has other bytes now.
-    diverged: Option<Version>,
-}
-
-impl Left {
-    /// A snapshot of which nothing is known but that the table does not go on from it.
-    pub(super) fn all(past: Past) -> Self {
-        Self {
-            past,
-            diverged: None,
-        }
-    }
-
-    /// What became of the table since, as far as log and id tell.
-    pub(super) fn finding(&self, delta_id: &str, version: Version, base: Option<&Base>) -> String {
-        let Past { id, record } = &self.past;
-        let (id, held) = (id.short(), record.version);
-        let mut finding = if record.table.delta_id != delta_id {
-            format!(
-                "the table was dropped and re-created: snapshot {id} of version {held} is of another table under this name"
-            )
-        } else if let Some(commit) = self.diverged {
-            format!(
-                "the table was rewound and written on, or a writer overwrote its log: commit {commit} has other bytes \
-                 than snapshot {id} of version {held} holds"
-            )
-        } else {
-            format!(
-                "the table lost its newest commits, or was rewound: its log ends at version {version}, and snapshot {id} holds version \
-                 {held}"
-            )
-        };
-        if let Some(base) = base {
-            // Writing to a string cannot fail.
-            let _infallible = write!(
-                finding,
-                "; this snapshot builds on {}",
-                base.past.id.short()
-            );
-        }
-        finding
-    }
-}
-
-/// The first commit at or below a record's version that has other bytes than its snapshot holds.
-async fn diverged(
-    vault: &Vault,
-    source: &Source,
-    past: &Past,
-    listing: &LogListing,
-    folder: &Path,
-) -> Result<Option<Version>, Failure> {
-    let manifest = match vault.manifest(&past.record).await {
-        Ok(manifest) => manifest,
-        Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    match inherit::examine(vault, source, &manifest, listing, folder).await {
-        Ok(inherited) => Ok(inherited.overwritten.first().copied()),
-        // It is not built on, so a damaged page of it stops nothing.
-        Err(Failure::Error(Error::Damaged { .. } | Error::Format(_))) => Ok(None),
-        Err(failure) => Err(failure),
-    }
 }
 
 /// A record of the ledger that this tool can read.
@@ -269,7 +200,7 @@ async fn choose(
         let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
         if let Some(past) = older.untrusted {
             let diverged = diverged(vault, source, &past, &pinned.listing, folder).await?;
-            pinned.left = Some(Left { past, diverged });
+            pinned.left = Some(Left::at(past, diverged));
         } else if older.base.is_none() {
             pinned.findings.push(
                 "no earlier snapshot can be built on: all files of the table are copied again"
