@@ -20,8 +20,10 @@ use crate::plan::price::Requests;
 use crate::source::LOG_PREFIX;
 
 mod known;
+mod turn;
 
 pub use known::{Again, Matched, match_need};
+pub use turn::Turn;
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@ mod log;
 mod pages;
 mod pairs;
 mod pin;
+mod presence;
 mod prove;
 mod publish;
 mod record;
@@ -282,7 +283,7 @@ impl Snapshotter {
                 bytes: 0,
                 outlook: Outlook::new(),
                 known_files: past.record.totals.data_files,
-                findings: pinned.findings,
+                findings: pinned.findings_of_unchanged(&past.record),
             }),
             Attempt::Planned(planned) => {
                 let Planned {

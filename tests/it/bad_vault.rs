@@ -437,7 +437,7 @@ async fn a_missing_page_or_manifest_is_named_and_does_not_block_the_next_snapsho
         assert_eq!(third.record.base, Some(scene.first.id), "{area}");
         let findings = &third.record.findings;
         let says = format!(
-            "snapshot {}, or a page of it, is damaged",
+            "no longer has the manifest of snapshot {}, or a page of it",
             second.id.short()
         );
         assert!(

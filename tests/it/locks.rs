@@ -296,7 +296,7 @@ async fn an_object_that_is_gone_when_it_is_to_be_locked_is_copied_anew() {
         .unwrap();
     let done = nights.take(59).await.unwrap();
     assert!(!done.unchanged);
-    let says = |finding: &String| finding.contains("is gone from the vault");
+    let says = |finding: &String| finding.contains("the vault no longer has an object of snapshot");
     assert!(
         done.record.findings.iter().any(says),
         "{:?}",

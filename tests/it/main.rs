@@ -53,6 +53,7 @@ mod named_again;
 mod odd_logs;
 mod odd_values;
 mod one_truth;
+mod presence;
 mod proof;
 mod prune;
 mod repair;

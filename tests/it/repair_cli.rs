@@ -85,6 +85,29 @@ fn lose(folder: &Path, area: &str) {
 }
 
 #[test]
+fn unchanged_night_without_its_manifest_ends_with_3_and_a_remedy_that_runs() {
+    let folder = lake();
+    let folder = folder.path();
+    let again = typed(folder, &["snapshot", "lake/orders"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    lose(folder, "manifests");
+    let found = typed(folder, &["snapshot", "lake/orders"]);
+    assert_eq!(found.code, 3, "{found:?}");
+    let remedies = commands(&found);
+    let [remedy] = &remedies[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(remedy, "deltavault verify lake-orders --repair");
+    let words: Vec<&str> = remedy.split(' ').skip(1).collect();
+    // The same list of the same files has the same name: the older snapshots are whole again, too.
+    let repair = typed(folder, &words);
+    assert_eq!(repair.code, 0, "{repair:?}");
+    let sound = typed(folder, &["snapshot", "lake/orders"]);
+    assert_eq!(sound.code, 0, "{sound:?}");
+    assert!(sound.has("nothing changed since"), "{sound:?}");
+}
+
+#[test]
 fn damage_is_12_its_remedy_asks_with_4_and_repairs_with_0() {
     let folder = lake();
     let folder = folder.path();

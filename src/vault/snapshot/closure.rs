@@ -139,7 +139,8 @@ pub(super) async fn close(
                         replay.start_file(known)?;
                     }
                 }
-                held.push(entry, base.reuse)?;
+                let reuse = base.reuses(&entry);
+                held.push(entry, reuse)?;
             }
         }
     }

@@ -1,21 +1,23 @@
 //! Pins a version: one listing of the log, a version, and the newest record that the snapshot may build on.
 //!
 //! From here on nothing asks for "the latest" again. What the listing showed is compared when a file is read, and
-//! V's commit once more before the record is published.
+//! V's commit once more before the record of a table that has changed is published.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::{LedgerView, Vault};
 use super::inherit::{self, Inherited};
 use super::left::{Left, diverged};
+use super::presence::{self, Looked};
 use super::{Avoid, Failure, SnapshotRequest};
 use crate::delta::segment::LogListing;
 use crate::delta::{LogError, LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link, LinkBody};
-use crate::format::{LockMode, Manifest, Record, Scope};
-use crate::ids::{Digest, SnapshotId, Version};
+use crate::format::{Entry, LockMode, Manifest, Record, Scope};
+use crate::ids::{Digest, ObjectKey, SnapshotId, Version};
 use crate::plan::snapshot::{
     BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
 };
@@ -75,6 +77,16 @@ pub(super) struct Base {
     pub(super) using: BaseUse,
     /// Whether its objects may be referenced again: see [`may_reuse`].
     pub(super) reuse: bool,
+    /// An object of it that is gone from the vault.
+    pub(super) lost: Option<ObjectKey>,
+}
+
+impl Base {
+    /// Whether an entry of it may be V's as it is.
+    pub(super) fn reuses(&self, entry: &Entry) -> bool {
+        let reference = entry.placement.reference();
+        self.reuse && reference.is_none_or(|it| Some(&it.key) != self.lost.as_ref())
+    }
 }
 
 impl Pinned {
@@ -89,6 +101,12 @@ impl Pinned {
         base.is_some_and(|base| version > base.past.record.version)
             || self.inherited.overwritten.binary_search(&version).is_ok()
     }
+
+    /// What the owner should know where nothing has changed since a record.
+    pub(super) fn findings_of_unchanged(&self, then: &Record) -> Vec<String> {
+        let findings = presence::lasting(then).chain(&self.findings);
+        findings.cloned().collect()
+    }
 }
 
 /// Lists the log, chooses V and judges the records that could be the base. `avoid` is what an earlier
@@ -102,6 +120,9 @@ pub(super) async fn pin(
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
+    if pinned.unchanged.is_some() {
+        return Ok(pinned);
+    }
     inherit::inspect_base(vault, source, &mut pinned, folder).await?;
     pinned.findings.extend(live_log_findings(&pinned));
     if let Some(accepted) = request.accept_tip.filter(|tip| *tip != pinned.version) {
@@ -177,7 +198,8 @@ async fn choose(
     if let Some(head) = head.and_then(Past::of)
         && avoid.is_whole(&head.record)
         && (request.accept_tip.is_none() || shows_accepted(&head))
-        && let Some(pinned) = pin_after(vault, source, request, &head, avoid, folder).await?
+        && let Some(pinned) =
+            pin_after(vault, source, request, (&head, view), avoid, folder).await?
     {
         return Ok(pinned);
     }
@@ -202,10 +224,7 @@ async fn choose(
             let diverged = diverged(vault, source, &past, &pinned.listing, folder).await?;
             pinned.left = Some(Left::at(past, diverged));
         } else if older.base.is_none() {
-            pinned.findings.push(
-                "no earlier snapshot can be built on: all files of the table are copied again"
-                    .to_owned(),
-            );
+            pinned.findings.push(presence::no_base());
         }
         pinned.base = older.base;
         pinned.findings.extend(older.findings);
@@ -218,7 +237,7 @@ async fn pin_after(
     vault: &Vault,
     source: &Source,
     request: &SnapshotRequest,
-    head: &Past,
+    (head, view): (&Past, &LedgerView),
     avoid: &Avoid,
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
@@ -253,12 +272,27 @@ async fn pin_after(
         left: None,
         findings: Vec::new(),
     };
+    let opened = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
+    let Some(mut base) = opened else {
+        return Ok(None);
+    };
     if judged == BaseUse::Unchanged && reuse {
-        pinned.unchanged = Some(head.clone());
-        return Ok(Some(pinned));
+        let slot = view.head.next_free;
+        match presence::look(vault, &base.manifest, slot, folder).await? {
+            Looked::Present => pinned.unchanged = Some(head.clone()),
+            Looked::Unknown(what) => {
+                pinned.findings.push(presence::unknown(&what));
+                pinned.unchanged = Some(head.clone());
+            }
+            Looked::Lost(object) => {
+                let finding = presence::lost_object(&object, head, &request.table.name);
+                pinned.findings.push(finding);
+                base.lost = Some(object);
+            }
+        }
     }
-    pinned.base = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
-    Ok(pinned.base.is_some().then_some(pinned))
+    pinned.base = Some(base).filter(|_| pinned.unchanged.is_none());
+    Ok(Some(pinned))
 }
 
 /// What the walk down the ledger found.
@@ -280,16 +314,20 @@ async fn older_base(
     folder: &Path,
 ) -> Result<Older, Failure> {
     let mut older = Older::default();
+    let mut bad: HashSet<Digest> = HashSet::new();
     let chain = vault
         .chain(&request.key, Bodies::new(), &request.distrust)
         .await?;
     let trusted = ledger::trusted(&chain.links, &request.distrust);
     for past in trusted.into_iter().rev().filter_map(Past::of) {
+        // Unchanged nights name one manifest: it is looked at once.
+        if bad.contains(&past.record.manifest.sha256) {
+            continue;
+        }
         if !avoid.is_whole(&past.record) {
-            let id = past.id.short();
-            older.findings.push(format!(
-                "an object of snapshot {id} is gone from the vault: what only it held is copied anew"
-            ));
+            let finding = presence::lost_part(&past, &request.table.name);
+            older.findings.push(finding);
+            bad.insert(past.record.manifest.sha256);
             continue;
         }
         let judged = judge(
@@ -305,16 +343,15 @@ async fn older_base(
         let same = judged == BaseUse::Continue || judged == BaseUse::Unchanged;
         let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
         if same || held {
-            let id = past.id;
             let reuse = may_reuse(vault, request, &past, newest).await?;
-            older.base = open_base(vault, request, past, judged, (reuse, avoid)).await?;
+            let avoid = (reuse, avoid);
+            older.base = open_base(vault, request, past.clone(), judged, avoid).await?;
             if older.base.is_some() {
                 return Ok(older);
             }
-            older.findings.push(format!(
-                "the manifest of snapshot {}, or a page of it, is damaged: what it held is copied anew",
-                id.short()
-            ));
+            let finding = presence::lost_list(&past, &request.table.name);
+            older.findings.push(finding);
+            bad.insert(past.record.manifest.sha256);
         } else if judged == BaseUse::Untrusted {
             older.untrusted.get_or_insert(past);
         }
@@ -424,6 +461,7 @@ async fn open_base(
         manifest,
         using,
         reuse,
+        lost: None,
     }))
 }
 

@@ -44,6 +44,7 @@ impl Snapshotter {
                 ..Change::default()
             },
             distrusts: request.distrust.clone(),
+            findings: pinned.findings_of_unchanged(then),
             journals: Vec::new(),
             principal: request.principal.clone(),
             run: request.run,
@@ -70,7 +71,7 @@ impl Snapshotter {
     }
 
     /// Publishes `record` as the ledger's next, unless another writer was as far or further. Class, promise and locks are
-    /// decided anew for each slot that is tried.
+    /// decided anew for each slot that is tried. `manifest` is `None` for a table in which nothing has changed.
     #[expect(
         clippy::too_many_arguments,
         reason = "what a record is made and proven of"
@@ -87,7 +88,7 @@ impl Snapshotter {
     ) -> Result<SnapshotDone, Failure> {
         let planned_on = view.head.link.as_ref().map_or(0, |link| link.seq);
         let mut view = view.clone();
-        for _ in 0..PUBLISH_ATTEMPTS {
+        for attempt in 0..PUBLISH_ATTEMPTS {
             if !terms.may_publish_after(view.head.link.as_ref().map(|link| link.id)) {
                 return Err(Failure::Outlived);
             }
@@ -96,7 +97,10 @@ impl Snapshotter {
             record.opened.clone_from(&terms.chosen.opened);
             record.locks = self.extend_locks(&terms, &record, manifest).await?;
             terms.proven(record.locks.clone());
-            self.check_source(source, pinned).await?;
+            // Nothing was read of an unchanged table since the listing, which has just shown V's commit.
+            if manifest.is_some() || attempt > 0 {
+                self.check_source(source, pinned).await?;
+            }
             let head = view.head.link.as_ref();
             record.seq = view.head.next_free;
             record.previous = head.map(Link::as_previous);

@@ -1,0 +1,130 @@
+//! Looks whether the vault still has what the record of an unchanged table would name: beside the manifest, which was
+//! read, one page or one object of it, whose turn it is.
+//!
+//! It looks as a restore reads: what is not where it was put, but served by another version of its key or by what a
+//! repair has put, is there.
+
+use std::path::Path;
+
+use super::Failure;
+use super::pin::Past;
+use crate::error::Error;
+use crate::format::{Manifest, Record};
+use crate::ids::ObjectKey;
+use crate::plan::snapshot::Turn;
+use crate::shell::quoted;
+use crate::vault::Vault;
+
+/// What was looked for.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// It is there.
+    Present,
+    /// The vault refuses to say; what it says instead.
+    Unknown(String),
+    /// The object is gone, or cut short, and nothing serves the file in it that was looked for.
+    Lost(ObjectKey),
+}
+
+/// Looks at the page or the object of a manifest whose turn it is for the record in slot `seq`. A page is read, past all
+/// that this machine keeps; of an object, the store is asked for its size.
+///
+/// # Errors
+/// [`Error::Damaged`] for a page of which the vault has no right copy.
+pub(super) async fn look(
+    vault: &Vault,
+    manifest: &Manifest,
+    seq: u64,
+    folder: &Path,
+) -> Result<Looked, Failure> {
+    let mut turn = Turn::of(seq);
+    let is_page = turn.pick(&[true, false]) == Some(&true);
+    let pages: Vec<_> = manifest
+        .log_pages
+        .iter()
+        .chain(&manifest.data_pages)
+        .collect();
+    let Some(page) = turn.pick(&pages) else {
+        return Ok(Looked::Present);
+    };
+    if is_page {
+        vault.without_pages().page(page).await?;
+        return Ok(Looked::Present);
+    }
+    let mut entries = vault.page(page).await?;
+    entries.retain(|entry| entry.placement.reference().is_some());
+    let Some(entry) = turn.pick(&entries) else {
+        return Ok(Looked::Present);
+    };
+    let Some(reference) = entry.placement.reference() else {
+        return Ok(Looked::Present);
+    };
+    let (key, version) = (&reference.key, reference.version.as_ref());
+    match vault.store().attributes(key, version).await {
+        Ok(found) if found.size == reference.size => return Ok(Looked::Present),
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) if error.is_permanent() => {
+            return Ok(Looked::Unknown(format!("{key}: {}", error.kind)));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    match vault.payload(entry, folder).await {
+        Ok(_) => Ok(Looked::Present),
+        Err(Error::Damaged { .. }) => Ok(Looked::Lost(key.clone())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How findings begin that are about the vault, as it was on one night.
+const VAULT: &str = "the vault ";
+
+/// The findings of a record that hold for as long as the table does not change: those about its log and its files.
+pub(super) fn lasting(record: &Record) -> impl Iterator<Item = &String> {
+    let findings = record.findings.iter();
+    findings.filter(|finding| !finding.starts_with(VAULT))
+}
+
+/// What is said of an object that could not be looked at.
+pub(super) fn unknown(what: &str) -> String {
+    format!("{VAULT}does not say whether it still has {what}")
+}
+
+/// What is said of a lost object whose files the snapshot copies again.
+pub(super) fn lost_object(object: &ObjectKey, past: &Past, table: &str) -> String {
+    let id = past.id.short();
+    let repair = repair(table);
+    format!(
+        "{VAULT}no longer has {object}: the files that snapshot {id} has in it are copied again; {repair}"
+    )
+}
+
+/// What is said of a snapshot that is not built on since an object of it is gone.
+pub(super) fn lost_part(past: &Past, table: &str) -> String {
+    let id = past.id.short();
+    let repair = repair(table);
+    format!(
+        "{VAULT}no longer has an object of snapshot {id}: what only that snapshot held is copied again; {repair}"
+    )
+}
+
+/// What is said of a snapshot that is not built on since its manifest, or a page of it, is gone or damaged.
+pub(super) fn lost_list(past: &Past, table: &str) -> String {
+    let id = past.id.short();
+    let repair = repair(table);
+    format!(
+        "{VAULT}no longer has the manifest of snapshot {id}, or a page of it: what only that snapshot held is copied \
+         again; {repair}"
+    )
+}
+
+/// What is said where no snapshot can be built on.
+pub(super) fn no_base() -> String {
+    format!("{VAULT}has no snapshot to build on: all files of the table are copied again")
+}
+
+/// What helps the snapshots that need what is lost.
+fn repair(table: &str) -> String {
+    let table = quoted(table);
+    format!("for it and older ones run `deltavault verify {table} --repair`")
+}
