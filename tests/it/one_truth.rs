@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{EntryKind, Record};
+use deltavault::format::{Entry, EntryKind, Record};
 use deltavault::plan::restore::Mode;
+use deltavault::plan::verify::{Finding, Severity};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use super::support::parquet::parquet;
 use super::support::scene::{Files, Scene};
 use super::support::table::{CheckpointForm, files_of};
-use super::support::verified::{NO_BYTES, verify};
+use super::support::verified::{ALL, NO_BYTES, verify};
 use super::support::world::restore_request;
 
 pub(super) type Live = BTreeMap<String, Value>;
@@ -522,6 +523,42 @@ async fn a_sidecar_of_an_older_checkpoint_is_looked_at_though_only_the_newest_is
         let verified = verify(&vault, NO_BYTES).await;
         assert_ne!(verified.code(), ExitCode::Damage, "{hours}: {verified:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_the_vault_has_lost_is_named_and_held_again() {
+    let mut scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
+    // Too many files for a checkpoint that is inlined.
+    scene.table.append(3000, 1).await;
+    scene.table.checkpoint_as(CheckpointForm::Json).await;
+    let then = scene.take(24).await.unwrap();
+    let is_checkpoint = |entry: &Entry| entry.kind == EntryKind::Checkpoint;
+    let entries = scene.entries(&then).await.into_iter();
+    let held = entries.filter(is_checkpoint).collect::<Vec<_>>();
+    let [held] = &held[..] else {
+        panic!("{held:?}");
+    };
+    let object = held.placement.reference().unwrap().key.clone();
+    drop(scene.vault.inner().delete_marker(&object));
+    scene.table.append(1, 50).await;
+    let done = scene.take(48).await.unwrap();
+    finding(
+        &done.record,
+        &format!("the vault no longer has {} as snapshot", held.file),
+    );
+    finding(&done.record, "`deltavault verify lake-orders --repair`");
+    scene.is_exact(&done).await;
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    let verified = verify(&vault, ALL).await;
+    let hurt = |it: &Finding| it.severity >= Severity::Warning && it.snapshots.contains(&done.id);
+    assert!(!verified.findings.iter().any(hurt), "{verified:#?}");
+    // It is whole now: neither an unchanged night nor the next commit says so again.
+    let unchanged = scene.take(72).await.unwrap();
+    assert!(unchanged.unchanged);
+    assert_eq!(unchanged.record.findings, [] as [&str; 0]);
+    scene.table.append(1, 50).await;
+    let next = scene.take(96).await.unwrap();
+    assert_eq!(next.record.findings, [] as [&str; 0]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{Placement, Scope};
+use deltavault::format::{Entry, Placement, Scope};
 use deltavault::ids::ObjectKey;
 use deltavault::plan::verify::Severity;
 use deltavault::store::{ReadStore, memory::MemoryStore};
@@ -15,6 +15,7 @@ use deltavault::vault::snapshot::SnapshotDone;
 use crate::support::fault_store::Call;
 use crate::support::repairs;
 use crate::support::scene::{Scene, Store, assert_says, take_as, take_from};
+use crate::support::table::CheckpointForm;
 use crate::support::verified::{ALL, verify};
 use crate::support::world::{hours_later, request, snapshotter, source};
 
@@ -190,6 +191,27 @@ async fn lost_object_is_seen_when_it_is_its_turn_and_only_its_files_are_copied_a
             }
         }
     }
+}
+
+#[tokio::test]
+async fn lost_checkpoint_is_held_again_though_the_listing_begins_above_it() {
+    let mut scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
+    // Too many files for a checkpoint that is inlined.
+    scene.table.append(3000, 1).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    let older = |entry: &Entry| entry.file.to_string().contains("03.checkpoint");
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    let then = scene.take(1).await.unwrap();
+    let held = scene.entries(&then).await;
+    let held = held.into_iter().find(older).unwrap();
+    let object = held.placement.reference().unwrap().key.clone();
+    harm(&scene.vault, &object, Harm::Gone);
+    let (_, done) = nights_until_seen(&scene).await;
+    says_how(&done, &format!("the vault no longer has {object}"), "");
+    let again = scene.entries(&done).await;
+    assert!(again.iter().any(older));
+    is_whole(&scene, &done, "checkpoint").await;
 }
 
 #[tokio::test]

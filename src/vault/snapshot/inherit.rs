@@ -14,8 +14,8 @@ use futures::{TryStreamExt, stream};
 use super::super::Vault;
 use super::super::ahead::ahead;
 use super::log::{LOG_FILES_AHEAD, read_listed};
-use super::pin::Pinned;
-use super::{Failure, sidecars};
+use super::pin::{Base, Pinned};
+use super::{Failure, presence, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
@@ -38,6 +38,8 @@ pub(super) struct Inherited {
     pub(super) overwritten: Vec<Version>,
     /// The sidecars that have other bytes than it holds.
     pub(super) overwritten_sidecars: BTreeSet<ObjectKey>,
+    /// The checkpoint files that the vault has lost, with their objects.
+    lost: Vec<(ObjectKey, ObjectKey)>,
 }
 
 impl Inherited {
@@ -111,9 +113,10 @@ pub(super) async fn inspect_base(
     folder: &Path,
 ) -> Result<(), Failure> {
     look(vault, source, pinned, folder).await?;
-    // What is missing from a part of the log may stand in the rest of it.
+    // What is missing from a part of the log may stand in the rest of it, and so may what the vault has lost.
     let has_gap = pinned.listing.candidates(pinned.version).is_err();
-    if pinned.base.is_some() && (pinned.ended || has_gap) && !pinned.whole {
+    let has_lost = |base: &Base| pinned.ended || has_gap || !base.lost.is_empty();
+    if pinned.base.as_ref().is_some_and(has_lost) && !pinned.whole {
         pinned.listing = LogListing::new(source.list_log(None).await?);
         pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
         pinned.whole = true;
@@ -149,6 +152,12 @@ pub(super) async fn inspect_base(
         )
     });
     pinned.findings.extend(findings);
+    for (file, object) in std::mem::take(&mut pinned.inherited.lost) {
+        let table = &base.past.record.table.name;
+        let finding = presence::lost_checkpoint(&file, &base.past, table);
+        pinned.findings.push(finding);
+        base.lost.push(object);
+    }
     Ok(())
 }
 
@@ -185,12 +194,13 @@ async fn look(
     };
     pinned.ended |= !inherited.overwritten.is_empty()
         || !inherited.overwritten_sidecars.is_empty()
-        || !strayed.is_empty()
+        || !strayed.checkpoints.is_empty()
         || !record.disagreements.is_empty()
         || listing.checkpoints().iter().any(is_late);
-    for checkpoint in &strayed {
+    for checkpoint in &strayed.checkpoints {
         inherited.forget(checkpoint);
     }
+    inherited.lost = strayed.lost;
     pinned.inherited = inherited;
     Ok(())
 }

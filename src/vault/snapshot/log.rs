@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::pin::Pin;
 
+use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
@@ -89,7 +90,11 @@ impl LogWriter<'_> {
         tally: &mut Tally,
     ) -> Result<LogWritten, Failure> {
         let base: Entries<'_> = match &pinned.base {
-            Some(base) if base.reuse => self.vault.entries(&base.manifest.log_pages),
+            Some(base) if base.reuse => {
+                let entries = self.vault.entries(&base.manifest.log_pages);
+                let reused = |entry: &Entry| future::ready(base.reuses(entry));
+                entries.try_filter(reused).boxed()
+            }
             Some(_) | None => stream::empty().boxed(),
         };
         let steps = merge(base, sorted(hold), scope, self.sidecars);

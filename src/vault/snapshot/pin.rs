@@ -77,15 +77,15 @@ pub(super) struct Base {
     pub(super) using: BaseUse,
     /// Whether its objects may be referenced again: see [`may_reuse`].
     pub(super) reuse: bool,
-    /// An object of it that is gone from the vault.
-    pub(super) lost: Option<ObjectKey>,
+    /// Objects of it that are gone from the vault.
+    pub(super) lost: Vec<ObjectKey>,
 }
 
 impl Base {
     /// Whether an entry of it may be V's as it is.
     pub(super) fn reuses(&self, entry: &Entry) -> bool {
         let reference = entry.placement.reference();
-        self.reuse && reference.is_none_or(|it| Some(&it.key) != self.lost.as_ref())
+        self.reuse && reference.is_none_or(|it| !self.lost.contains(&it.key))
     }
 }
 
@@ -287,7 +287,7 @@ async fn pin_after(
             Looked::Lost(object) => {
                 let finding = presence::lost_object(&object, head, &request.table.name);
                 pinned.findings.push(finding);
-                base.lost = Some(object);
+                base.lost.push(object);
             }
         }
     }
@@ -461,7 +461,7 @@ async fn open_base(
         manifest,
         using,
         reuse,
-        lost: None,
+        lost: Vec::new(),
     }))
 }
 

@@ -118,6 +118,13 @@ pub(super) fn lost_list(past: &Past, table: &str) -> String {
     )
 }
 
+/// What is said of a checkpoint that is gone or damaged and is read from the table again.
+pub(super) fn lost_checkpoint(file: &ObjectKey, past: &Past, table: &str) -> String {
+    let id = past.id.short();
+    let repair = repair(table);
+    format!("{VAULT}no longer has {file} as snapshot {id} holds it: it is copied again; {repair}")
+}
+
 /// What is said where no snapshot can be built on.
 pub(super) fn no_base() -> String {
     format!("{VAULT}has no snapshot to build on: all files of the table are copied again")

@@ -178,7 +178,7 @@ pub(super) fn replay_log(
     if let Some(base) = base.filter(|_| log.way.from_base) {
         start_from(&mut replay, &base.past.record)?;
         // Compared file by file, a checkpoint takes part with all of its files. What is lost may be in any of them.
-        touched.all = !closely.is_empty() || base.lost.is_some();
+        touched.all = !closely.is_empty() || !base.lost.is_empty();
     }
     let first = log.way.first_version();
     touched.unknown =

@@ -15,16 +15,25 @@ use crate::ids::{ObjectKey, Version};
 use crate::source::Source;
 use crate::spool::{Scratch, Spool};
 
-/// Of the checkpoints up to `version` that the base holds as they are listed, those that name a sidecar that is gone, is
-/// back, or was overwritten.
+/// What came of looking at the checkpoints that the base holds.
+#[derive(Debug, Default)]
+pub(super) struct Strayed {
+    /// Those that name a sidecar that is gone, is back, or was overwritten, and those that the vault has lost: all of them
+    /// enter again.
+    pub(super) checkpoints: Vec<CheckpointFiles>,
+    /// The files of those that the vault has lost, with their objects.
+    pub(super) lost: Vec<(ObjectKey, ObjectKey)>,
+}
+
+/// Looks at the checkpoints up to `version` that the base holds as they are listed.
 pub(super) async fn strayed(
     vault: &Vault,
     source: &Source,
     (listing, version): (&LogListing, Version),
     inherited: &Inherited,
     folder: &Path,
-) -> Result<Vec<CheckpointFiles>, Failure> {
-    let mut strayed = Vec::new();
+) -> Result<Strayed, Failure> {
+    let mut strayed = Strayed::default();
     let is_v2 = |checkpoint: &CheckpointFiles| checkpoint.kind == CheckpointKind::Uuid;
     let has_some = inherited.has_sidecars()
         || listing
@@ -50,7 +59,14 @@ pub(super) async fn strayed(
         }
         let payload = match vault.payload(entry, scratch.path()).await {
             Ok(payload) => payload,
-            Err(Error::Damaged { .. }) => continue,
+            Err(Error::Damaged { .. }) => {
+                strayed.checkpoints.push(checkpoint.clone());
+                let object = entry.placement.reference().map(|it| it.key.clone());
+                strayed
+                    .lost
+                    .extend(object.map(|object| (file.key.clone(), object)));
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         let spooled = spool.append(&payload).map_err(Error::Scratch)?;
@@ -61,7 +77,7 @@ pub(super) async fn strayed(
             listing.sidecar(sidecar).is_some() && inherited.has_unchanged_sidecar(sidecar)
         };
         if !named.iter().all(is_as_held) {
-            strayed.push(checkpoint.clone());
+            strayed.checkpoints.push(checkpoint.clone());
         }
     }
     Ok(strayed)
