@@ -1,5 +1,6 @@
 //! deltavault: an immutable backup vault for Delta Lake tables, one layer below Delta.
 
+mod count;
 pub mod delta;
 pub mod demo;
 pub mod error;

@@ -5,6 +5,7 @@
 
 use jiff::SignedDuration;
 
+use crate::count::{counted, counted_are};
 use crate::error::ExitCode;
 use crate::format::layout::VaultKey;
 use crate::format::{Reference, TableKey, VaultFile};
@@ -213,11 +214,12 @@ pub fn is_locked_short(until: Option<Timestamp>, promise: Timestamp) -> bool {
 
 /// What is said of `count` objects that are locked for less than is promised, the first of them until `first`.
 pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
+    let objects = counted_are(count, "object");
     let what = match first {
-        Some(until) => format!(
-            "{count} object(s) are locked for less than is promised, this one until {until}"
-        ),
-        None => format!("{count} object(s) have no lock that can be seen, and are promised"),
+        Some(until) => {
+            format!("{objects} locked for less than is promised, this one until {until}")
+        }
+        None => format!("{objects} promised and without a lock that can be seen"),
     };
     Problem {
         severity: Severity::Damage,
@@ -236,7 +238,8 @@ pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) 
 /// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
 pub fn overlocked(count: u64, first: Timestamp) -> Problem {
     let what = format!(
-        "{count} object(s) are locked for longer than this vault ever does, this one until {first}"
+        "{} locked for longer than this vault ever does, this one until {first}",
+        counted_are(count, "object")
     );
     Problem::warning(what, OVERLOCKED)
 }
@@ -419,10 +422,13 @@ impl Listed {
         let objects = self.count.saturating_sub(used);
         let what = match (objects, self.markers) {
             (0, 0) => return None,
-            (objects, 0) => format!("{objects} object version(s) that no record names lie on it"),
-            (0, markers) => format!("{markers} delete marker(s) lie on it"),
+            (1, 0) => "1 object version that no record names is on it".to_owned(),
+            (objects, 0) => format!("{objects} object versions that no record names are on it"),
+            (0, markers) => format!("{} on it", counted_are(markers, "delete marker")),
             (objects, markers) => format!(
-                "{objects} object version(s) that no record names and {markers} delete marker(s) lie on it"
+                "{} that no record names and {} are on it",
+                counted(objects, "object version"),
+                counted(markers, "delete marker")
             ),
         };
         Some(Problem::warning(what, WHO_WROTE_IT))
@@ -525,7 +531,7 @@ mod tests {
         assert_eq!(others, [version("c").as_ref()]);
         let planted = listed.planted(1).unwrap();
         assert_eq!(planted.severity, Warning);
-        assert!(planted.what.contains("2 object version(s)"), "{planted:?}");
+        assert!(planted.what.contains("2 object versions"), "{planted:?}");
         assert!(planted.what.contains("1 delete marker"), "{planted:?}");
         assert_eq!(
             Listed {

@@ -125,8 +125,13 @@ async fn manifest_that_lacks_what_its_log_names_is_damage() {
         .await;
         let names: Vec<_> = lost.iter().map(ToString::to_string).collect();
         let what = format!(
-            "{} file(s) are live by its own log and not held: {}",
+            "{} {} live by its own log and not held: {}",
             lost.len(),
+            if lost.len() == 1 {
+                "file is"
+            } else {
+                "files are"
+            },
             names.join(", ")
         );
         is_damage(&verified(&scene).await, id, &what);
@@ -172,7 +177,7 @@ async fn file_that_the_log_does_not_name_is_damage() {
     is_damage(
         &verified(&scene).await,
         id,
-        "no way through its own log names them: part-invented",
+        "by no way through its own log: part-invented",
     );
 
     let scene = Scene::set().await;
@@ -196,9 +201,9 @@ async fn file_that_the_log_does_not_name_is_damage() {
         .filter(|it| it.snapshots == [id])
         .collect();
     assert!(
-        about
-            .iter()
-            .any(|it| it.what.contains(&format!("names them: {gone}"))),
+        about.iter().any(|it| it
+            .what
+            .contains(&format!("by no way through its own log: {gone}"))),
         "{about:#?}"
     );
     assert_eq!(verified.code(), ExitCode::Damage);
@@ -229,7 +234,7 @@ async fn deletion_vector_that_the_entries_do_not_have_is_damage() {
         entries.retain(|entry| entry.kind != EntryKind::DeletionVector);
     })
     .await;
-    is_damage(&verified(&scene).await, id, "deletion vectors' files");
+    is_damage(&verified(&scene).await, id, "of deletion vectors");
 }
 
 #[tokio::test]

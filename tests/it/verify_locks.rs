@@ -88,8 +88,12 @@ async fn objects_locked_for_less_than_was_promised_are_counted_and_the_first_is_
     let short = locked.done.record.promise - SignedDuration::from_secs(1);
     for (prefix, until, says) in [
         ("blobs/", Some(short), format!("this one until {short}")),
-        ("pages/", None, "no lock that can be seen".to_owned()),
-        ("manifests/", None, "no lock that can be seen".to_owned()),
+        ("pages/", None, "without a lock that can be seen".to_owned()),
+        (
+            "manifests/",
+            None,
+            "without a lock that can be seen".to_owned(),
+        ),
     ] {
         let locked = Locked::set().await;
         locked.lock(prefix, until).await;
@@ -98,7 +102,7 @@ async fn objects_locked_for_less_than_was_promised_are_counted_and_the_first_is_
         let finding = found.about(&objects[0].0);
         assert_eq!(finding.severity, Severity::Damage);
         assert_eq!(finding.snapshots, [locked.done.id]);
-        let count = format!("{} object(s)", objects.len());
+        let count = format!("{} object", objects.len());
         assert!(finding.what.starts_with(&count), "{finding:?}");
         assert!(finding.what.contains(&says), "{finding:?}");
         assert_eq!(found.findings.len(), 1, "{found:#?}");
@@ -140,7 +144,8 @@ async fn lock_of_a_hundred_years_is_told_and_no_damage() {
     let objects = locked.objects("blobs/").await;
     let finding = found.about(&objects[0].0);
     assert_eq!(finding.severity, Severity::Warning);
-    let says = format!("{} object(s) are locked for longer", objects.len());
-    assert!(finding.what.starts_with(&says), "{finding:?}");
+    let count = format!("{} object", objects.len());
+    assert!(finding.what.starts_with(&count), "{finding:?}");
+    assert!(finding.what.contains("locked for longer"), "{finding:?}");
     assert_eq!(found.code(), ExitCode::Findings);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::record::Previous;
+use crate::count::{are, counted};
 use crate::format::{TableKey, VaultKey};
 
 /// How bad a finding is. The order is the order of concern.
@@ -222,7 +223,8 @@ impl fmt::Display for LedgerFinding {
             Self::Planted { seq, versions } => {
                 write!(
                     f,
-                    "slot {seq} has {versions} object version(s) on top of its first"
+                    "slot {seq} has {} on top of its first",
+                    counted(*versions as u64, "object version")
                 )
             }
             Self::BeyondGap {
@@ -231,7 +233,9 @@ impl fmt::Display for LedgerFinding {
                 slots,
             } => write!(
                 f,
-                "slot {empty} is empty, but {slots} slot(s) from {lowest} on are not"
+                "slot {empty} is empty, but {} from {lowest} on {} not",
+                counted(*slots, "slot"),
+                are(*slots)
             ),
             Self::OtherVersion { seq } => write!(
                 f,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, Remedy};
+use crate::count::counted_are;
 use crate::delta::replay::LiveFile;
 use crate::delta::{LogError, Protocol};
 use crate::format::record::ProtocolRecord;
@@ -357,36 +358,42 @@ pub fn completeness_problems(
     let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
     let is_said = record.findings.iter().any(is_said);
     let none = Named::default();
-    for (files, what) in [
-        (&comparison.missing, "live by its own log and not held"),
+    let file = "file";
+    for (files, noun, what) in [
+        (
+            &comparison.missing,
+            file,
+            "live by its own log and not held",
+        ),
         (
             if is_said {
                 &none
             } else {
                 &comparison.off_newest
             },
+            file,
             "live by one of several ways through its own log and not held",
         ),
         (
             &comparison.vectors,
-            "deletion vectors' files that its own log needs and that are not held whole",
+            "file of deletion vectors",
+            "needed by its own log and not held whole",
         ),
         (
             &comparison.unmarked,
-            "held, and live by its own log in a way that their entries do not say",
+            file,
+            "held, and live by its own log in a way that its data pages do not say",
         ),
         (
             &comparison.resized,
+            file,
             "held with another size than its own log gives",
         ),
-        (&comparison.twice, "in its data pages more than once"),
+        (&comparison.twice, file, "in its data pages more than once"),
     ] {
         if files.count > 0 {
-            damage(format!(
-                "{} file(s) are {what}: {}",
-                files.count,
-                files.list()
-            ));
+            let (files, named) = (counted_are(files.count, noun), files.list());
+            damage(format!("{files} {what}: {named}"));
         }
     }
     let says = |is: &dyn Fn(&(Protocol, String)) -> bool| ends.clone().any(is);
@@ -407,8 +414,8 @@ pub fn completeness_problems(
     let surplus = &comparison.surplus;
     if surplus.count > 0 {
         let what = format!(
-            "{} file(s) are live by its entries, and no way through its own log names them: {}",
-            surplus.count,
+            "{} live by its entries, and by no way through its own log: {}",
+            counted_are(surplus.count, "file"),
             surplus.list()
         );
         let explained: u64 = record.disagreements.iter().map(|found| found.adds).sum();
@@ -424,9 +431,8 @@ pub fn completeness_problems(
     let by_text = &comparison.by_text;
     if by_text.count > 0 && !is_said {
         let what = format!(
-            "{} file(s) are not held: its log spells them in several ways, and only readers that compare paths as text \
-             have them live: {}",
-            by_text.count,
+            "{} not held, spelled in several ways by its log and live only for readers that compare paths as text: {}",
+            counted_are(by_text.count, "file"),
             by_text.list()
         );
         let remedy = "the source lacked them when it was taken; other readers do without them";

@@ -1,6 +1,7 @@
 //! The rules between records, manifests and pages.
 
 use super::{Problem, Remedy, Severity};
+use crate::count::counted_are;
 use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
@@ -266,8 +267,8 @@ pub fn check_inlined(entries: &[Entry]) -> (u64, Option<Problem>) {
     }
     let problem = wrong.first().map(|first| {
         Problem::damage(format!(
-            "{} file(s) inlined in it do not have their SHA-256, first {first}",
-            wrong.len()
+            "{} inlined in it with other bytes than the SHA-256 says, first {first}",
+            counted_are(wrong.len() as u64, "file")
         ))
     });
     (inlined, problem)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Verify;
+use crate::count::counted_are;
 use crate::error::Error;
 use crate::ids::{SnapshotId, Timestamp};
 use crate::plan::verify::{
@@ -109,8 +110,8 @@ impl Verify<'_, '_> {
         let sums = std::mem::take(&mut self.sums);
         for (table, moved) in sums.moved {
             let what = format!(
-                "{} object(s) are not in the object version that was recorded, but in another one of their key",
-                moved.count
+                "{} not in the object version that was recorded, but in another one of the same key",
+                counted_are(moved.count, "object")
             );
             let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
             self.tell_several(table, moved, Problem::warning(what, remedy))?;
@@ -119,8 +120,8 @@ impl Verify<'_, '_> {
             let problem = Problem {
                 severity: Severity::Info,
                 what: format!(
-                    "{} object(s) are gone or damaged where they were put; what a repair put in their place serves",
-                    repaired.count
+                    "{} gone or damaged in the place that was recorded; what a repair put serves",
+                    counted_are(repaired.count, "object")
                 ),
                 remedy: "nothing has to be done".into(),
             };
@@ -128,9 +129,9 @@ impl Verify<'_, '_> {
         }
         for (table, unproven) in sums.unproven {
             let what = format!(
-                "{} object(s) are not in the object version that was recorded; another one of their key has their \
-                 size, and was not read",
-                unproven.count
+                "{} not in the object version that was recorded; another one of the same key has the same size, and was \
+                 not read",
+                counted_are(unproven.count, "object")
             );
             self.tell_several(table, unproven, Problem::warning(what, Remedy::ReadAll))?;
         }
@@ -153,8 +154,8 @@ impl Verify<'_, '_> {
             let problem = Problem {
                 severity: Severity::Info,
                 what: format!(
-                    "{} object(s) are gone or damaged that only snapshots use whose promise is over",
-                    over.count
+                    "{} gone or damaged, and used only by snapshots whose promise is over",
+                    counted_are(over.count, "object")
                 ),
                 remedy: "nothing has to be done: no promise covers them".into(),
             };

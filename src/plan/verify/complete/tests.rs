@@ -193,7 +193,7 @@ fn only_the_first_of_many_files_are_named() {
     says(
         &said(&[&files], &[], &[]),
         Severity::Damage,
-        "7 file(s) are live by its own log and not held: a, b, c, d, e and 2 more",
+        "7 files are live by its own log and not held: a, b, c, d, e and 2 more",
     );
 }
 
@@ -207,7 +207,7 @@ fn entry_that_says_other_than_the_log_is_damage() {
     says(
         &changed(|it| it[3].live.clear()),
         Severity::Damage,
-        "their entries do not say: d",
+        "its data pages do not say: d",
     );
     says(
         &changed(|it| it[0].size = 7),
