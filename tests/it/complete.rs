@@ -139,6 +139,36 @@ async fn manifest_that_lacks_what_its_log_names_is_damage() {
 }
 
 #[tokio::test]
+async fn checkpoint_that_snapshots_share_is_fetched_once_to_prove_them() {
+    let mut scene = Scene::set().await;
+    // Too many files for a checkpoint that is inlined.
+    scene.table.append(3000, 1).await;
+    scene.table.checkpoint_as(CheckpointForm::Json).await;
+    let mut held = Vec::new();
+    for night in 1..=5 {
+        scene.table.append(1, 100).await;
+        let done = scene.take(24 * night).await.unwrap();
+        let entries = scene.entries(&done).await.into_iter();
+        held.extend(entries.filter(|it| it.kind == EntryKind::Checkpoint));
+    }
+    assert_eq!(held.len(), 5);
+    held.dedup_by_key(|entry| entry.sha256);
+    let [checkpoint] = &held[..] else {
+        panic!("{held:?}");
+    };
+    let object = checkpoint.placement.reference().unwrap().key.to_string();
+    scene.vault.revive();
+    let vault = Vault::open(std::sync::Arc::new(scene.vault.clone()));
+    let sound = verify(&vault.await.unwrap(), ALL).await;
+    assert_eq!(sound.findings, []);
+    assert_eq!(sound.report.proven, 6);
+    let calls = scene.vault.calls().into_iter();
+    let opened = calls.filter(|call| call.method == "open" && call.key == object);
+    // Once more as one of all objects that are read again.
+    assert_eq!(opened.count(), 2);
+}
+
+#[tokio::test]
 async fn snapshot_that_is_not_the_newest_is_proven_where_bytes_are_read() {
     let scene = Scene::set().await;
     let id = forged(&scene, |entries, _| {

@@ -3,7 +3,8 @@
 //!
 //! Each page is asked for once: what the checks before this one read waits in a folder of this machine, under its
 //! digest. Log files are spooled, live files and entries sorted externally, so memory holds something for each log
-//! file, never for each data file.
+//! file, never for each data file. What lies in objects of its own, as checkpoints do, is read once for snapshots that
+//! follow each other; each of them decodes it, since what is live is sorted together with the commits after it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{LogError, Protocol, check_protocol};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Placement, Reference};
-use crate::ids::{Location, ObjectKey, Version};
+use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::choose::Snapshot;
 use crate::plan::snapshot::ByFile;
 use crate::plan::verify::{
@@ -47,6 +48,9 @@ struct HeldLog {
     commit: Option<HeldCommit>,
 }
 
+/// The log files that a snapshot has in objects of their own, by their digest: spooled for the next snapshot.
+pub(super) type LogFiles = HashMap<Digest, Spooled>;
+
 /// What came of replaying a snapshot's log.
 struct Proof {
     ways: Vec<WayEnd>,
@@ -67,13 +71,15 @@ impl Verify<'_, '_> {
         is_wanted && users.any(|snapshot| !snapshot.is_over)
     }
 
-    /// Proves one manifest complete, whose pages were all read; says what is wrong.
+    /// Proves one manifest complete, whose pages were all read; says what is wrong. `shared` are the log files of the
+    /// manifest that was proven before, and of this one afterwards.
     pub(super) async fn complete(
         &mut self,
         vault: &Vault,
         manifest: &Manifest,
         reference: &Reference,
         named_by: &[(usize, &Snapshot)],
+        shared: &mut LogFiles,
     ) -> Result<(), Error> {
         let Some((_, first)) = named_by.first() else {
             return Ok(());
@@ -82,7 +88,7 @@ impl Verify<'_, '_> {
         let object = reference.key.as_str();
         let scratch = Scratch::create(self.spill).map_err(Error::Scratch)?;
         let uri = &first.record.table.uri;
-        let (proof, commit) = match prove(vault, manifest, uri, &scratch).await {
+        let (proof, commit) = match prove(vault, manifest, uri, &scratch, shared).await {
             Ok(proven) => proven,
             Err(Error::Scratch(error)) => return Err(Error::Scratch(error)),
             Err(Error::Log(error @ (LogError::Sort(_) | LogError::Read { .. }))) => {
@@ -138,6 +144,7 @@ async fn prove(
     manifest: &Manifest,
     uri: &str,
     scratch: &Scratch,
+    shared: &mut LogFiles,
 ) -> Result<(Proof, Option<HeldCommit>), Error> {
     let root = TableRoot::new(uri)?;
     let log = held_log(vault, manifest).await?;
@@ -146,7 +153,7 @@ async fn prove(
         .candidates(manifest.version)?
         .filter(|way| !way.files().any(|file| log.unreadable.contains(&file.key)))
         .collect();
-    let (bodies, bytes_read) = spool_log(vault, manifest, &ways, scratch).await?;
+    let (bodies, bytes_read) = spool_log(vault, manifest, &ways, scratch, shared).await?;
     let mut held = Sorter::new(scratch.path())?;
     let mut entries = vault.entries(&manifest.data_pages);
     while let Some(entry) = entries.try_next().await? {
@@ -199,12 +206,14 @@ async fn held_log(vault: &Vault, manifest: &Manifest) -> Result<HeldLog, Error> 
     })
 }
 
-/// Reads from the vault what the ways need, and every sidecar: which ones a checkpoint names is in its content.
+/// Reads from the vault what the ways need and `shared` lacks, and every sidecar: which ones a checkpoint names is in its
+/// content.
 async fn spool_log(
     vault: &Vault,
     manifest: &Manifest,
     ways: &[Segment],
     scratch: &Scratch,
+    shared: &mut LogFiles,
 ) -> Result<(HashMap<ObjectKey, Spooled>, u64), Error> {
     let needed: HashSet<&ObjectKey> = ways
         .iter()
@@ -219,33 +228,60 @@ async fn spool_log(
     };
     let entries = vault.entries(&manifest.log_pages);
     let wanted = entries.try_filter(|entry| futures::future::ready(is_needed(entry)));
+    let known = std::mem::take(shared);
     let reads = wanted.map(|entry| {
-        let weight = entry.as_ref().map_or(0, |entry| entry.size);
-        (weight, read(vault, entry, scratch.path()))
+        let known = entry.as_ref().ok().and_then(|it| known.get(&it.sha256?));
+        let weight = match (&entry, known) {
+            (Ok(entry), None) => entry.size,
+            _ => 0,
+        };
+        (weight, read(vault, entry, known, scratch.path()))
     });
     let mut reads = ahead(reads, LOG_FILES_AHEAD);
     let mut spool = Spool::create(scratch).map_err(Error::Scratch)?;
     let (mut bodies, mut bytes_read) = (HashMap::new(), 0_u64);
-    while let Some((entry, payload)) = reads.try_next().await? {
-        if !matches!(entry.placement, Placement::Inline(_)) {
-            bytes_read = bytes_read.saturating_add(entry.size);
+    while let Some((entry, body)) = reads.try_next().await? {
+        let has_object = !matches!(entry.placement, Placement::Inline(_));
+        let spooled = match body {
+            Body::Known(spooled) => spooled,
+            Body::Read(payload) => {
+                if has_object {
+                    bytes_read = bytes_read.saturating_add(entry.size);
+                }
+                spool.append(&payload).map_err(Error::Scratch)?
+            }
+        };
+        if has_object {
+            shared.insert(spooled.sha256, spooled.clone());
         }
         if let Location::Inside(key) = entry.file {
-            let spooled = spool.append(&payload).map_err(Error::Scratch)?;
             bodies.insert(key, spooled);
         }
     }
     Ok((bodies, bytes_read))
 }
 
+/// A log file's bytes.
+enum Body {
+    /// Spooled before.
+    Known(Spooled),
+    /// Read now.
+    Read(Payload),
+}
+
 async fn read(
     vault: &Vault,
     entry: Result<Entry, Error>,
+    known: Option<&Spooled>,
     folder: &Path,
-) -> Result<(Entry, Payload), Error> {
+) -> Result<(Entry, Body), Error> {
     let entry = entry?;
-    let payload = vault.payload(&entry, folder).await?;
-    Ok((entry, payload))
+    let body = match known {
+        // An entry with another size is damage, and reading it says so.
+        Some(spooled) if spooled.size == entry.size => Body::Known(spooled.clone()),
+        _ => Body::Read(vault.payload(&entry, folder).await?),
+    };
+    Ok((entry, body))
 }
 
 /// A replay of all ways, for a thread that may be kept busy.

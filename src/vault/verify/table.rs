@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use super::complete::LogFiles;
 use super::losses::{Lost, LostKind, Substitute};
 use super::rescue::longer_locked;
 use super::uses::Use;
@@ -46,6 +47,7 @@ struct Pages {
     /// The vault, with the pages that are read a second time on this machine.
     vault: Vault,
     known: HashMap<Place, KnownPage>,
+    log_files: LogFiles,
     told: Vec<(usize, ObjectKey, Told)>,
     lost: Vec<(usize, Reference)>,
     moved: Vec<(usize, ObjectKey)>,
@@ -128,6 +130,7 @@ impl Verify<'_, '_> {
         let mut pages = Pages {
             vault: self.vault.clone().with_pages(kept),
             known: HashMap::new(),
+            log_files: LogFiles::new(),
             told: Vec::new(),
             lost: Vec::new(),
             moved: Vec::new(),
@@ -322,7 +325,8 @@ impl Verify<'_, '_> {
         }
         let mut named = manifest.log_pages.iter().chain(&manifest.data_pages);
         if proves && named.all(|page| summary(page).is_some()) {
-            self.complete(&pages.vault, &manifest, reference, named_by)
+            let log_files = &mut pages.log_files;
+            self.complete(&pages.vault, &manifest, reference, named_by, log_files)
                 .await?;
         }
         Ok(())
