@@ -19,7 +19,7 @@ pub use complete::{
 };
 pub use rules::{
     PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
-    pages_problems, record_problems, vault_file_problem,
+    pages_problems, record_problems, unpublished, vanished, vault_file_problem,
 };
 
 /// A sample reads one object in this many, and some of every table's newest snapshot.
@@ -352,6 +352,8 @@ impl Problem {
     }
 }
 
+/// What to do where records may have been deleted.
+const LOOK_FOR_DELETIONS: &str = "look in the access log for deletions in the ledger; a record from a replica can be put back into its empty slot";
 /// What to do about a record or `vault.json` that was changed.
 pub const REPLACED: &str =
     "compare it with a replica, and put it back from there under the same key";

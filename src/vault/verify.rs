@@ -16,7 +16,7 @@ use std::pin::pin;
 
 use futures::{TryStreamExt, stream};
 
-use self::merge::{Merge, Merged};
+use self::merge::{Merge, Merged, Unreferenced};
 use self::objects::{Checker, Outcome};
 use self::sums::{Several, Sums};
 use self::units::Units;
@@ -24,7 +24,7 @@ use self::uses::Use;
 use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::{LockMode, TableKey, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp, Version};
 use crate::plan::verify::{
     Finding, Listed, Problem, READ_AGAIN, REPLACED, Remedy, Severity, VaultFileProblem, VerifyPlan,
     VerifyReport, is_locked_short, vault_file_problem,
@@ -41,6 +41,7 @@ mod parts;
 mod rescue;
 mod sums;
 mod table;
+mod tail;
 mod units;
 mod uses;
 
@@ -141,6 +142,8 @@ struct Verify<'a, 'f> {
 struct CheckedTable {
     key: TableKey,
     name: String,
+    /// Delta id and version of its newest record.
+    head: Option<(String, Version)>,
     /// Objects that only snapshots use whose promise is over, and that are gone or damaged.
     over: Several,
 }
@@ -364,11 +367,12 @@ impl Verify<'_, '_> {
             Ok::<_, Error>(match merged {
                 Merged::Key(job) => Done::Key(checker.check(job).await),
                 Merged::Unlistable(prefix, error) => Done::Unlistable(prefix, error),
-                Merged::Unreferenced(objects, bytes) => Done::Unreferenced(objects, bytes),
+                Merged::Unreferenced(unreferenced) => Done::Unreferenced(unreferenced),
             })
         })
         .try_buffered(OBJECTS_AHEAD);
         let mut done = pin!(done);
+        let mut unnamed = Vec::new();
         while let Some(done) = done.try_next().await? {
             match done {
                 Done::Key(outcome) => self.outcome(&outcome)?,
@@ -376,12 +380,21 @@ impl Verify<'_, '_> {
                     self.names_everything = false;
                     self.tell_alone(None, prefix, unreadable(&error))?;
                 }
-                Done::Unreferenced(objects, bytes) => {
+                Done::Unreferenced(unreferenced) => {
+                    let Unreferenced {
+                        objects,
+                        bytes,
+                        manifests,
+                    } = unreferenced;
                     let is_known = is_whole_vault && self.names_everything;
                     self.report.unreferenced = is_known.then_some((objects, bytes));
+                    if is_known {
+                        unnamed = manifests;
+                    }
                 }
             }
         }
+        self.unnamed(unnamed).await?;
         self.sums()?;
         let snapshots = self.snapshots.iter().filter_map(|snapshot| {
             let table = self.tables.get(snapshot.table)?;
@@ -471,7 +484,7 @@ impl Verify<'_, '_> {
 enum Done {
     Key(Outcome),
     Unlistable(&'static str, StoreError),
-    Unreferenced(u64, u64),
+    Unreferenced(Unreferenced),
 }
 
 /// What is said of something that the store could not bring.

@@ -1,13 +1,19 @@
 //! `verify` on ledgers, records, manifests and pages that break the rules.
 
+use std::sync::Arc;
+
 use deltavault::ExitCode;
 use deltavault::format::VaultKey;
-use deltavault::ids::{Digest, SnapshotId};
+use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::verify::{Severity, VerifyPlan};
+use deltavault::store::ReadStore;
 use deltavault::store::memory::MemoryStore;
+use deltavault::vault::Vault;
 
+use crate::support::scene::Scene;
 use crate::support::vault_builder::{TableBuilder, new_vault, now};
 use crate::support::verified::{ALL, NO_BYTES, advice, verify};
+use crate::support::world::request;
 use crate::verify::{blob_and_pack, take_away, two_tables};
 
 #[tokio::test]
@@ -251,4 +257,60 @@ async fn what_no_promise_covers(is_gone: bool) {
     // The newest snapshot of a table is kept whatever its promise says.
     take_away(&store, &people.records[2].1.manifest.key).await;
     assert_eq!(verify(&vault, later).await.code(), ExitCode::Damage);
+}
+
+#[tokio::test]
+async fn deleted_newest_record_is_noted_where_its_manifest_is_left() {
+    let mut scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
+    scene.table.append(1, 100).await;
+    let newest = scene.take(24).await.unwrap();
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    assert_eq!(verify(&vault, NO_BYTES).await.findings, []);
+    let (table, seq) = (request(scene.live.uri(), 0).key, newest.record.seq);
+    let record = VaultKey::Record { table, seq }.object_key().unwrap();
+    drop(scene.vault.inner().delete_marker(&record));
+    let found = verify(&vault, NO_BYTES).await;
+    let [note] = &found.findings[..] else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(note.object, newest.record.manifest.key.as_str());
+    assert_eq!(note.severity, Severity::Info);
+    assert!(note.what.contains("or the record was deleted"), "{note:?}");
+    assert!(advice(note).contains("take a snapshot"), "{note:?}");
+    // With the next snapshot there is nothing that is newer.
+    scene.take(48).await.unwrap();
+    assert_eq!(verify(&vault, NO_BYTES).await.findings, []);
+}
+
+#[tokio::test]
+async fn journal_far_above_the_head_proves_that_records_are_gone() {
+    let scene = Scene::set().await;
+    let key = request(scene.live.uri(), 0).key;
+    let journal = |next_seq| {
+        let run = Id128::from_bytes([7; 16]);
+        let (table, n) = (key.hash(), 0);
+        let key = VaultKey::Journal {
+            table,
+            next_seq,
+            run,
+            n,
+        };
+        key.object_key().unwrap()
+    };
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    // A killed run's.
+    scene.vault.inner().plant(&journal(2), "x");
+    assert_eq!(verify(&vault, NO_BYTES).await.findings, []);
+    scene.vault.inner().plant(&journal(4), "x");
+    let found = verify(&vault, NO_BYTES).await;
+    let [finding] = &found.findings[..] else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(finding.object, journal(4).as_str());
+    assert!(
+        finding
+            .what
+            .contains("slots up to 3 were taken, and now they are up to 1")
+    );
+    assert_eq!(found.code(), ExitCode::Damage);
 }

@@ -1,12 +1,12 @@
 //! The rules between records, manifests and pages.
 
-use super::{Problem, Remedy, Severity};
+use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity};
 use crate::count::counted_are;
 use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
 use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile};
-use crate::ids::{Digest, Location, SnapshotId, Timestamp};
+use crate::ids::{Digest, Location, SnapshotId, Timestamp, Version};
 use crate::plan::choose::{History, Snapshot};
 
 /// What to do about a record that names one which is not there.
@@ -272,6 +272,40 @@ pub fn check_inlined(entries: &[Entry]) -> (u64, Option<Problem>) {
         ))
     });
     (inlined, problem)
+}
+
+/// What is said of a journal for slot `next`, which was the first empty one then, where slots below it are empty now.
+pub fn vanished(history: &History, next: u64) -> Option<Problem> {
+    let is_gap = |finding: &LedgerFinding| matches!(finding, LedgerFinding::BeyondGap { .. });
+    let read = history.snapshots.iter().map(|snapshot| snapshot.seq);
+    let newer = history.newer.iter().map(|newer| newer.seq);
+    let scars = history.findings.iter().map(LedgerFinding::seq);
+    let taken = read.chain(newer).chain(scars).max().unwrap_or(0);
+    // A gap is told as such.
+    if next <= taken.saturating_add(1) || history.findings.iter().any(is_gap) {
+        return None;
+    }
+    Some(Problem {
+        severity: Severity::Damage,
+        what: format!(
+            "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
+             deleted, or somebody wrote it ahead",
+            next.saturating_sub(1)
+        ),
+        remedy: LOOK_FOR_DELETIONS.into(),
+    })
+}
+
+/// What is said of a manifest of `version` that no record names, where the newest record is of an older version.
+pub fn unpublished(version: Version) -> Problem {
+    Problem {
+        severity: Severity::Info,
+        what: format!(
+            "it is a manifest of version {version}, newer than the newest record: a run is about to publish it, ended just \
+             before that, or the record was deleted"
+        ),
+        remedy: "take a snapshot; where no run ended early, look in the access log for deletions in the ledger".into(),
+    }
 }
 
 /// Whether nothing promises a snapshot any more: it may have been pruned, the newest ones never are.

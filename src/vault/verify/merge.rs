@@ -7,15 +7,20 @@ use futures::stream::{BoxStream, TryStreamExt};
 
 use super::uses::{Part, Use, Want};
 use crate::error::Error;
-use crate::format::layout;
+use crate::format::layout::{self, Area};
 use crate::ids::ObjectKey;
 use crate::plan::verify::Listed;
 use crate::sort::Sorted;
 use crate::store::{ListedVersion, ReadStore, StoreError};
+use crate::vault::substitutes;
 
 /// Object versions of one key that are remembered from a listing. The one that was put first comes first; without
 /// a limit, whoever may create objects could fill the memory.
 const VERSIONS_KEPT: usize = 64;
+
+/// Manifests that nothing refers to that are remembered, for the same reason. A run leaves one when it ends just before it
+/// publishes.
+const MANIFESTS_KEPT: usize = 256;
 
 /// One key, all that refers to it, and what the listing shows of it.
 #[derive(Debug)]
@@ -33,15 +38,24 @@ pub(super) enum Merged {
     Key(Job),
     /// A part of the listing failed; the keys that it would have shown are asked for alone.
     Unlistable(&'static str, StoreError),
-    /// The end: objects that nothing refers to, and their bytes.
-    Unreferenced(u64, u64),
+    /// The end.
+    Unreferenced(Unreferenced),
+}
+
+/// Objects that nothing refers to.
+#[derive(Debug, Default)]
+pub(super) struct Unreferenced {
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+    /// The manifests among them, as far as they are remembered.
+    pub(super) manifests: Vec<ObjectKey>,
 }
 
 /// The merge under way.
 pub(super) struct Merge<'a> {
     uses: Peekable<Sorted<Use>>,
     listing: Listing<'a>,
-    unreferenced: (u64, u64),
+    unreferenced: Unreferenced,
     is_done: bool,
 }
 
@@ -63,7 +77,7 @@ impl<'a> Merge<'a> {
                 shown: areas.to_vec(),
                 failure: None,
             },
-            unreferenced: (0, 0),
+            unreferenced: Unreferenced::default(),
             is_done: false,
         }
     }
@@ -87,8 +101,8 @@ impl<'a> Merge<'a> {
                 (None, None) if self.is_done => return Ok(None),
                 (None, None) => {
                     self.is_done = true;
-                    let (objects, bytes) = self.unreferenced;
-                    return Ok(Some(Merged::Unreferenced(objects, bytes)));
+                    let unreferenced = std::mem::take(&mut self.unreferenced);
+                    return Ok(Some(Merged::Unreferenced(unreferenced)));
                 }
                 (Some(key), Some(listed)) if listed == key => {
                     let listed = Some(self.listing.take(&key).await);
@@ -96,8 +110,13 @@ impl<'a> Merge<'a> {
                 }
                 (wanted, Some(listed)) if wanted.as_ref().is_none_or(|key| listed < *key) => {
                     let Listed { objects, count, .. } = self.listing.take(&listed).await;
-                    self.unreferenced.0 += count;
-                    self.unreferenced.1 += objects.iter().map(|(_, size)| size).sum::<u64>();
+                    let unreferenced = &mut self.unreferenced;
+                    unreferenced.objects += count;
+                    unreferenced.bytes += objects.iter().map(|(_, size)| size).sum::<u64>();
+                    let is_manifest = substitutes::area_of(&listed) == Area::Manifests;
+                    if is_manifest && count > 0 && unreferenced.manifests.len() < MANIFESTS_KEPT {
+                        unreferenced.manifests.push(listed);
+                    }
                 }
                 (Some(key), _) => {
                     let listed = self.listing.shows(&key).then(Listed::default);

@@ -77,6 +77,7 @@ impl Verify<'_, '_> {
     pub(super) async fn table(&mut self, key: &TableKey) -> Result<(), Error> {
         self.report.tables += 1;
         let table = self.tables.len();
+        let highest_journal = self.highest_journal(key).await;
         let history = self.vault.history(key, Bodies::new()).await;
         let name = history
             .as_ref()
@@ -85,6 +86,7 @@ impl Verify<'_, '_> {
         self.tables.push(CheckedTable {
             key: key.clone(),
             name: name.to_owned(),
+            head: None,
             over: Several::default(),
         });
         let ledger = layout::ledger_prefix(key);
@@ -114,6 +116,12 @@ impl Verify<'_, '_> {
         self.on_top(Some(table), &ledger, false).await?;
         let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
         self.events(table, first, newest, key).await?;
+        self.journal(table, &history, highest_journal)?;
+        if let (Some(checked), Some(head)) = (self.tables.get_mut(table), history.snapshots.last())
+        {
+            let record = &head.record;
+            checked.head = Some((record.table.delta_id.clone(), record.version));
+        }
 
         let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();
         let mut known: HashMap<Place, usize> = HashMap::new();
