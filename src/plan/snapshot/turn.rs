@@ -40,9 +40,9 @@ mod tests {
                 let (pages, objects): (Vec<_>, Vec<_>) =
                     ((0..pages).collect(), (0..objects).collect());
                 let parts = pages.len() * objects.len();
-                for step in [1, 2, 3, 7, 13, 34] {
-                    let seen: BTreeSet<_> = (1..=step * parts as u64 * 40)
-                        .step_by(step as usize)
+                for step in [1_usize, 2, 3, 7, 13, 34] {
+                    let seen: BTreeSet<_> = (1..=(step * parts * 40) as u64)
+                        .step_by(step)
                         .map(|seq| {
                             let mut turn = Turn::of(seq);
                             (*turn.pick(&pages).unwrap(), *turn.pick(&objects).unwrap())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
 use super::Failure;
-use super::pin::{self, Pinned};
+use super::pin::{self, Base, Pinned};
 use super::replayed::{
     ChangeData, Fingerprint, OddKept, Replayed, Touched, Watched, live_files_of,
 };
@@ -139,8 +139,7 @@ pub(super) async fn close(
                         replay.start_file(known)?;
                     }
                 }
-                let reuse = base.reuses(&entry);
-                held.push(entry, reuse)?;
+                held.push(entry, base)?;
             }
         }
     }
@@ -298,11 +297,11 @@ impl Held {
         })
     }
 
-    fn push(&mut self, entry: Entry, reuse: bool) -> Result<(), Failure> {
+    fn push(&mut self, entry: Entry, base: &Base) -> Result<(), Failure> {
         self.push_row(HeldEntry {
+            reuse: base.reuses(&entry),
             entry,
             from_base: true,
-            reuse,
         })
     }
 
