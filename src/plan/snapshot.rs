@@ -1,7 +1,7 @@
 //! What a snapshot has to do: which record it may build on, which files are known, which must be copied.
 //!
 //! Invariant: a file counts as known only when a trusted base holds it under the same path with the size and the
-//! `modificationTime` that the log gives now, and, where a commit since then names it again, with the ETag that the
+//! `modificationTime` that the log gives now, and, where a commit since then names it again, with the tag that the
 //! source gives now. Everything else is read again.
 
 use std::cmp::Ordering;

@@ -166,7 +166,8 @@ async fn absolute_paths_into_the_own_root_come_back_in_place_and_are_refused_els
             .table
             .put("part=0/plain.parquet", b"12345".to_vec())
             .await;
-        scene.table.put("vectors/dv.bin", b"vectors".to_vec()).await;
+        let vectors = b"file of vectors".to_vec();
+        scene.table.put("vectors/dv.bin", vectors).await;
         let remove = json!({"remove": {"path": action["add"]["path"], "dataChange": true,
             "deletionVector": action["add"].get("deletionVector").cloned().unwrap_or(Value::Null),
             "deletionTimestamp": 1_760_000_000_000_u64}});

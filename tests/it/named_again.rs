@@ -1,4 +1,4 @@
-//! Files that commits name again after a snapshot held them: the store's ETag says whether they are still the same.
+//! Files that commits name again after a snapshot held them: the store's tag says whether they are still the same.
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ pub enum Matched {
 /// A file that a commit after the base names again, with the size and the time under which it is held.
 ///
 /// Most often it has a new deletion vector and its bytes are the same. A writer that wrote other bytes under the old
-/// name leaves no other trace than the store's ETag.
+/// name leaves no other trace than the store's tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Again {
     /// What V needs.
@@ -29,18 +29,18 @@ pub struct Again {
 }
 
 impl Again {
-    /// Decides by what the source has: the object's ETag and size, or nothing. What it has no more, the vault has.
+    /// Decides by what the source has: the object's tag and size, or nothing. What it has no more, the vault has.
     ///
     /// # Errors
     /// The file, which must be copied.
-    pub fn settle(self, found: Option<(&ETag, u64)>) -> Result<Entry, Need> {
+    pub fn settle(self, found: Option<(&ETag, u64)>) -> Result<Entry, Box<Need>> {
         let Self { need, mut held } = self;
         let same = held.iter().position(|entry| {
             found.is_none_or(|(etag, size)| entry.etag.as_ref() == Some(etag) && entry.size == size)
         });
         match same {
             Some(same) => Ok(brought_up(held.swap_remove(same), need)),
-            None => Err(need),
+            None => Err(Box::new(need)),
         }
     }
 }

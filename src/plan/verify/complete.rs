@@ -231,6 +231,47 @@ impl Comparison {
         }
     }
 
+    /// What is wrong with files, kind by kind; `is_said` says whether the record tells of files that only some readers
+    /// have live and that are not held.
+    fn damaged_files(&self, is_said: bool) -> impl Iterator<Item = String> {
+        let file = "file";
+        let off_newest = (
+            &self.off_newest,
+            file,
+            "live by one of several ways through its own log and not held",
+        );
+        let kinds = [
+            (&self.missing, file, "live by its own log and not held"),
+            (
+                &self.vectors,
+                "file of deletion vectors",
+                "needed by its own log and not held whole",
+            ),
+            (
+                &self.unmarked,
+                file,
+                "held, and live by its own log in a way that its data pages do not say",
+            ),
+            (
+                &self.resized,
+                file,
+                "held with another size than its own log gives",
+            ),
+            (&self.twice, file, "in its data pages more than once"),
+        ];
+        kinds
+            .into_iter()
+            .chain((!is_said).then_some(off_newest))
+            .filter(|(files, ..)| files.count > 0)
+            .map(|(files, noun, what)| {
+                format!(
+                    "{} {what}: {}",
+                    counted_are(files.count, noun),
+                    files.list()
+                )
+            })
+    }
+
     fn count_differences(&mut self, by: &[(usize, u64)]) {
         let all = self.differences.len();
         for (way, (lacks, adds)) in self.differences.iter_mut().enumerate() {
@@ -355,46 +396,10 @@ pub fn completeness_problems(
         return problems;
     }
     // Where the record says so, its owner knows.
-    let is_said = |finding: &String| finding.contains(NOT_AT_THE_SOURCE);
-    let is_said = record.findings.iter().any(is_said);
-    let none = Named::default();
-    let file = "file";
-    for (files, noun, what) in [
-        (
-            &comparison.missing,
-            file,
-            "live by its own log and not held",
-        ),
-        (
-            if is_said {
-                &none
-            } else {
-                &comparison.off_newest
-            },
-            file,
-            "live by one of several ways through its own log and not held",
-        ),
-        (
-            &comparison.vectors,
-            "file of deletion vectors",
-            "needed by its own log and not held whole",
-        ),
-        (
-            &comparison.unmarked,
-            file,
-            "held, and live by its own log in a way that its data pages do not say",
-        ),
-        (
-            &comparison.resized,
-            file,
-            "held with another size than its own log gives",
-        ),
-        (&comparison.twice, file, "in its data pages more than once"),
-    ] {
-        if files.count > 0 {
-            let (files, named) = (counted_are(files.count, noun), files.list());
-            damage(format!("{files} {what}: {named}"));
-        }
+    let mut said = record.findings.iter();
+    let is_said = said.any(|it| it.contains(NOT_AT_THE_SOURCE));
+    for what in comparison.damaged_files(is_said) {
+        damage(what);
     }
     let says = |is: &dyn Fn(&(Protocol, String)) -> bool| ends.clone().any(is);
     if !says(&|(protocol, _)| ProtocolRecord::of(protocol) == record.protocol) {

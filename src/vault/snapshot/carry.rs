@@ -16,6 +16,7 @@ use super::record::Facts;
 use super::replayed::Touched;
 use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
+use crate::count::are;
 use crate::error::Error;
 use crate::format::{
     Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope, Tally,
@@ -373,15 +374,18 @@ impl Named {
 
     fn finding(&self) -> Option<String> {
         let first = self.first.as_ref()?;
-        let (are, they, them) = match self.count {
-            1 => ("is", "it is", "it"),
-            _ => ("are", "they are", "them"),
+        let pronouns = if self.count == 1 {
+            ("it is", "it")
+        } else {
+            ("they are", "them")
         };
         Some(format!(
             "of the files that only some readers have live, by a spelling or by one of several ways through the log, {} \
-             {are} {NOT_AT_THE_SOURCE}, first {first}: {they} not held, and readers that have {them} live cannot read the \
-             table",
-            self.count
+             {} {NOT_AT_THE_SOURCE}, first {first}: {} not held, and readers that have {} live cannot read the table",
+            self.count,
+            are(self.count),
+            pronouns.0,
+            pronouns.1
         ))
     }
 }

@@ -12,6 +12,7 @@ use super::replayed::{
     ChangeData, Fingerprint, OddKept, Replayed, Touched, Watched, live_files_of,
 };
 use super::ways::FailedCheckpoint;
+use crate::count::{are, counted};
 use crate::delta::replay::{Comparison, FilesCompared, TableState};
 use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;
@@ -189,18 +190,25 @@ pub(super) async fn close(
     closure.findings = live.findings(&odd);
     closure.ask_again(source, scratch).await?;
     closure.disputed = live.disputed().cloned();
-    let mut compared: Vec<_> = compared.into_iter().map(Some).collect();
-    for (index, comparison) in live.comparisons() {
-        let checkpoint = compared.get_mut(index).and_then(Option::take);
-        closure
-            .compared
-            .extend(checkpoint.map(|checkpoint| (checkpoint, comparison)));
-    }
+    closure.compared = with_results(compared, live.comparisons());
     let expected = Expected {
         fingerprint: live.into_fingerprint(&closure.touched),
         base: taken.rows,
     };
     Ok((closure, expected))
+}
+
+/// The compared checkpoints of which there is a result, and what it is.
+fn with_results(
+    compared: Vec<CheckpointFiles>,
+    results: Vec<(usize, Comparison)>,
+) -> Vec<(CheckpointFiles, Comparison)> {
+    let mut compared: Vec<_> = compared.into_iter().map(Some).collect();
+    let with_result = |(index, comparison)| {
+        let checkpoint = compared.get_mut(index).and_then(Option::take)?;
+        Some((checkpoint, comparison))
+    };
+    results.into_iter().filter_map(with_result).collect()
 }
 
 /// The files of the change data feed that commits name.
@@ -411,17 +419,15 @@ impl Closure {
             let found = found.as_ref().map(|found| (&found.etag, found.size));
             match again.settle(found) {
                 Ok(entry) => self.known.push(InDataOrder(entry))?,
-                Err(need) => self.copy(need)?,
+                Err(need) => self.copy(*need)?,
             }
         }
         if let Some(first) = gone {
-            let (files, are) = match count {
-                1 => ("1 file".to_owned(), "is"),
-                more => (format!("{more} files"), "are"),
-            };
             self.findings.push(format!(
-                "{files} that newer commits name again {are} gone from the source, first {first}: this snapshot holds the \
-                 bytes of an earlier one, and readers of the live table miss them"
+                "{} that newer commits name again {} gone from the source, first {first}: this snapshot holds the \
+                 bytes of an earlier one, and readers of the live table miss them",
+                counted(count, "file"),
+                are(count)
             ));
         }
         Ok(())

@@ -76,13 +76,13 @@ pub(super) struct LogRead {
 impl LogRead {
     /// The files of checkpoints that could not be decoded, or whose sidecars are not there.
     pub(super) fn unreadable(&self) -> HashSet<ObjectKey> {
-        let marked = self
-            .failed
-            .iter()
-            .map(|failed| match failed.is_unreadable() {
-                true => &failed.file,
-                false => &failed.top,
-            });
+        let marked = self.failed.iter().map(|failed| {
+            if failed.is_unreadable() {
+                &failed.file
+            } else {
+                &failed.top
+            }
+        });
         marked.cloned().collect()
     }
 
