@@ -326,6 +326,10 @@ impl Restorer {
         if let Situation::NewerLive { tip } = plan.situation {
             plan.live = self.look_above(request.version, tip, &mended.after).await?;
         }
+        if plan.situation == Situation::NothingAbove {
+            self.set_unlike_aside(request, &held, &mended.after, &mut plan)
+                .await?;
+        }
         self.read_live(request, &mended.after, &mut plan).await?;
         Ok(plan)
     }

@@ -1,14 +1,17 @@
 //! Files that some ways through the log have live and others do not: none that a reader can see is lost, and one that no
 //! reader sees stops no backup.
 
-use deltavault::error::ExitCode;
-use deltavault::vault::Vault;
 use std::sync::Arc;
+
+use deltavault::error::ExitCode;
+use deltavault::plan::restore::Mode;
+use deltavault::vault::Vault;
 
 use super::one_truth::{Live, assert_has, checkpoint_that_says, commit, finding};
 use super::support::scene::{Scene, assert_says};
 use super::support::table::CheckpointForm;
 use super::support::verified::{NO_BYTES, verify};
+use super::support::world::restore_request;
 
 const FORMS: [CheckpointForm; 3] = [
     CheckpointForm::Classic,
@@ -49,6 +52,37 @@ async fn what_a_checkpoint_lost_is_held_though_the_bases_commit_was_cleaned_up()
         assert_eq!(done.record.change.files_removed, 0);
         assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
         assert_sound(&scene).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_lost_files_since_the_snapshot_is_set_aside_by_restore() {
+    for form in FORMS {
+        for honest in [true, false] {
+            let mut scene = Scene::set().await;
+            let live = scene.table.live.clone();
+            let lost = usize::from(!honest);
+            let said = live.into_iter().skip(lost).collect();
+            checkpoint_that_says(&mut scene, said, form).await;
+            let request = restore_request(&scene.first, Mode::InPlace, 24);
+            let plan = scene.plan(&request).await.unwrap();
+            assert_eq!(plan.is_empty(), honest, "{form:?} {plan:?}");
+            assert_eq!(plan.broken.is_empty(), honest, "{form:?} {:?}", plan.broken);
+            if honest {
+                continue;
+            }
+            let why = "checkpoint 2: it names other files than the rest of the log";
+            assert_eq!(plan.broken, [why]);
+            scene.restore(&request).await.unwrap();
+            let log = scene.table.names("_delta_log/0").await;
+            assert!(
+                !log.iter().any(|name| name.contains(".checkpoint.")),
+                "{log:?}"
+            );
+            assert!(!scene.table.has("_delta_log/_last_checkpoint").await);
+            let plan = scene.plan(&request).await.unwrap();
+            assert!(plan.is_empty() && plan.broken.is_empty(), "{plan:?}");
+        }
     }
 }
 

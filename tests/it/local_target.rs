@@ -12,6 +12,7 @@ use deltavault::error::ExitCode;
 use deltavault::plan::restore::Mode;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
+use deltavault::store::{Payload, WriteStore as _};
 use deltavault::vault::restore::RestorePlan;
 use serde_json::{Value, json};
 
@@ -67,6 +68,31 @@ async fn what_comes_back_has_the_modes_of_its_neighbours() {
         }
         for name in table.names("").await {
             assert_eq!(mode(&path.join(&name)), files, "{above:o} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_need_a_new_folder_at_once_all_get_their_modes_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table");
+    fs::create_dir(&path).unwrap();
+    set_mode(&path, 0o2775);
+    let store = LocalStore::open(&path).unwrap();
+    for round in 0..100 {
+        let puts = (0..4).map(|file| {
+            let key = format!("part={round}/{file}").parse().unwrap();
+            let (store, payload) = (store.clone(), Payload::from_bytes("bytes"));
+            async move { store.put_new(&key, &payload, None).await }
+        });
+        for put in futures::future::join_all(puts).await {
+            put.unwrap();
+        }
+    }
+    for round in 0..100 {
+        for file in 0..4 {
+            let made = mode(&path.join(format!("part={round}/{file}")));
+            assert_eq!(made, 0o664, "{round} {file}");
         }
     }
 }

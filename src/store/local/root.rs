@@ -41,6 +41,8 @@ pub(super) struct Root {
     pub(super) uri: String,
     /// Folders whose names are known to be on disk, so that each is synced once and not once an object.
     durable: Mutex<HashSet<PathBuf>>,
+    /// Held while a folder is made: before it has its mode, nothing may be put into it that takes its own from there.
+    making: Mutex<()>,
 }
 
 impl Root {
@@ -63,6 +65,7 @@ impl Root {
             uri: format!("file://{text}"),
             path,
             durable: Mutex::default(),
+            making: Mutex::default(),
         })
     }
 
@@ -147,6 +150,7 @@ impl Root {
     }
 
     fn enter_or_make(&self, folder: &Path, like_above: bool) -> Result<PathBuf, StoreErrorKind> {
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match fs::symlink_metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_folder(folder, like_above)?;
@@ -155,6 +159,7 @@ impl Root {
             }
             found => found?,
         };
+        drop(making);
         let real = if found.is_symlink() {
             self.resolve_link(folder)?
         } else {

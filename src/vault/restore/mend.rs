@@ -23,6 +23,7 @@ use crate::store::{Attributes, StoreErrorKind, read_all};
 
 mod compare;
 mod left_out;
+mod unheld;
 
 /// The log as it will be once a plan was carried out.
 #[derive(Debug, Default)]

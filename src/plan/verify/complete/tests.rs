@@ -95,6 +95,10 @@ fn said(
             state: false,
         })
         .collect();
+    said_of(&record, ways, entries)
+}
+
+fn said_of(record: &Record, ways: &[&[File]], entries: &[Entry]) -> Vec<(Severity, String)> {
     let protocol = Protocol {
         min_reader_version: record.protocol.reader,
         min_writer_version: record.protocol.writer,
@@ -109,7 +113,7 @@ fn said(
         .collect();
     let commit = record.commit.as_ref().map(|it| (it.sha256, it.size));
     let problems = completeness_problems(
-        &record,
+        record,
         &record.table.delta_id,
         commit,
         &ends,
@@ -240,7 +244,7 @@ fn entry_that_says_other_than_the_log_is_damage() {
 fn file_that_no_way_names_is_damage_unless_a_disagreement_explains_it() {
     let mut entries = held();
     entries.push(entry("e", 5, &[None]));
-    let what = "no way through its own log names them: e";
+    let what = "by no way through its own log: e";
     says(&said(&[LIVE], &entries, &[]), Severity::Damage, what);
     says(&said(&[LIVE], &entries, &[(4, 0)]), Severity::Damage, what);
     says(&said(&[LIVE], &entries, &[(0, 1)]), Severity::Warning, what);
@@ -250,7 +254,38 @@ fn file_that_no_way_names_is_damage_unless_a_disagreement_explains_it() {
     says(
         &said(&[LIVE], &revived, &[]),
         Severity::Damage,
-        "names them: old",
+        "by no way through its own log: old",
+    );
+}
+
+#[test]
+fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_so() {
+    let newest: &[File] = &[("a", None, 1)];
+    let older: &[File] = &[("a", None, 1), ("b", None, 2)];
+    let entries = [entry("a", 1, &[None])];
+    let what = "1 file is live by one of several ways through its own log and not held: b";
+    says(
+        &said(&[newest, older], &entries, &[(1, 0)]),
+        Severity::Damage,
+        what,
+    );
+    let mut record = record();
+    record.disagreements = vec![Disagreement {
+        adds: 0,
+        checkpoint: Version(1),
+        file: "_delta_log/00000000000000000001.checkpoint.parquet"
+            .parse()
+            .unwrap(),
+        lacks: 1,
+        state: false,
+    }];
+    record.findings = vec![format!("b is {NOT_AT_THE_SOURCE}")];
+    assert_eq!(said_of(&record, &[newest, older], &entries), []);
+    // What readers see is never excused.
+    says(
+        &said_of(&record, &[older, newest], &entries),
+        Severity::Damage,
+        "1 file is live by its own log and not held: b",
     );
 }
 
