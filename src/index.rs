@@ -3,7 +3,7 @@
 //!
 //! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
 //! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes. It may be
-//! deleted at any moment; a file that is no index, or a damaged one, is moved aside and made anew. Several
+//! deleted at any moment; a file that is no index, or a damaged one, is moved aside and rebuilt. Several
 //! processes may use it at once.
 //!
 //! Synchronous: callers hold it between awaits, not across them.
@@ -83,7 +83,7 @@ pub enum IndexError {
 }
 
 impl IndexError {
-    /// Whether the file can only be made anew.
+    /// Whether the file can only be rebuilt.
     fn is_beyond_use(&self) -> bool {
         match self {
             // A statement that does not fit is a table of another shape; a folder cannot even be opened.

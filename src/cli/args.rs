@@ -413,7 +413,7 @@ pub(crate) struct RetireArgs {
 /// Commands under `index`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexArgs {
-    /// Make the local index anew from the vault
+    /// Rebuild the local index from the vault
     #[command(
         after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 10 no vault, 12 damage, 130 interrupted"
     )]

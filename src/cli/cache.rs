@@ -69,7 +69,7 @@ impl Cache {
             Ok(Opened { index, moved_aside }) => {
                 if let Some(aside) = moved_aside {
                     self.progress.note(&format!(
-                        "the local index could not be used and is made anew; the old file is {}",
+                        "the local index could not be used and is rebuilt; the old file is {}",
                         aside.display()
                     ));
                 }

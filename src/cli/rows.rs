@@ -651,7 +651,7 @@ pub(crate) struct VerifyDone {
     pub(crate) seconds: f64,
 }
 
-/// The index is made anew.
+/// The index is rebuilt.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct IndexDone {
     /// Where it is.

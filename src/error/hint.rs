@@ -147,7 +147,7 @@ impl Error {
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
             ),
             Self::EventsMeanwhile { .. } => {
-                "run the same command again: it reads the vault anew. If the event is a hold, run that hold again a \
+                "run the same command again: it reads the vault as it is by then. If the event is a hold, run that hold again a \
                  quarter of an hour later: it tells whether anything was deleted under it"
                     .into()
             }

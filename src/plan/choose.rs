@@ -1,7 +1,7 @@
 //! Which snapshot of a table is meant: by id, by version, by time, or the newest.
 //!
 //! Refuses rather than guesses. Where two snapshots answer the question with different content (a table that was
-//! rewound, or dropped and made anew) the owner chooses by id. A distrusted snapshot is only ever chosen by its
+//! rewound, or dropped and re-created) the owner chooses by id. A distrusted snapshot is only ever chosen by its
 //! id. A record that needs a newer tool may be the very snapshot that is asked for, so it stands in the way of
 //! every choice but the one by id.
 

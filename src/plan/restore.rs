@@ -20,7 +20,7 @@ pub mod fit;
 pub enum Situation {
     /// An empty place for a full copy, or one that a restore of the same snapshot has begun to fill, or has filled.
     EmptyTarget,
-    /// Another table lives there now: dropped and made anew.
+    /// Another table lives there now: dropped and re-created.
     AnotherTable {
         /// Its Delta id.
         delta_id: String,

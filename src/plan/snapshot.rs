@@ -59,7 +59,7 @@ pub enum BaseUse {
     Likely,
     /// V is planned from a checkpoint, but files that the base holds are known.
     HeldOnly,
-    /// The table is not its continuation (rewound, or made anew).
+    /// The table is not its continuation (rewound, or re-created).
     Untrusted,
 }
 

@@ -15,7 +15,7 @@
 //!
 //! - With locks, a run takes over only what is still locked for a day, and extends that at once: the store refuses to
 //!   delete it until long after. What it references again from an older snapshot is locked that long as well, and still
-//!   for an hour when it comes to extend and publish; else it begins anew without. Or that snapshot is the newest of a
+//!   for an hour when it comes to extend and publish; else it begins again without. Or that snapshot is the newest of a
 //!   table that is in use, which is kept here; to lose it, another one would have to be published, marked against and
 //!   swept, grace period and all, while the run goes on. Even then the extension fails on what is gone, and it is copied
 //!   again.

@@ -57,7 +57,7 @@ pub use pairs::Pairs;
 pub(super) use terms::Terms;
 use terms::later;
 
-/// How often a version is pinned anew when files vanish under the copy.
+/// How often a version is pinned again when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
 
 /// What to take a snapshot of, and how.
@@ -358,7 +358,7 @@ impl Snapshotter {
                     self.progress.note(&format!(
                         "{object} is gone from the vault; building on something else"
                     ));
-                    // Older snapshots reference most of the same objects: looked at once, then all is copied anew.
+                    // Older snapshots reference most of the same objects: looked at once, then all is copied again.
                     avoid.all = !avoid.manifests.is_empty();
                     avoid.manifests.push(*manifest);
                 }
@@ -367,7 +367,7 @@ impl Snapshotter {
                 }
                 Failure::Outlived => {
                     self.progress.note(
-                        "the snapshot took longer than what it builds on is sure to stay; building anew",
+                        "the snapshot took longer than what it builds on is sure to stay: starting over",
                     );
                 }
                 Failure::Moved { file } => {

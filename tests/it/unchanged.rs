@@ -19,7 +19,7 @@ type Store = FaultStore<MemoryStore>;
 /// More than a pack takes: such a file is read and put alone.
 const LARGE: usize = 1024 * 1024 + 1;
 
-/// A table, and a vault that every run opens anew: there is no index, so each is as cold as on a new machine.
+/// A table, and a vault that every run opens again: there is no index, so each is as cold as on a new machine.
 struct Scene {
     table: Table,
     live: Store,

@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 255;
 /// The longest path that the kernel takes, in bytes, and room for the name of a temporary file.
 const LONGEST_PATH: usize = 4095 - 64;
 
-/// How many folders are remembered as durable before the memory starts anew: a few megabytes at most.
+/// How many folders are remembered as durable before the memory starts again: a few megabytes at most.
 const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
 
 /// A root folder, by its real path.

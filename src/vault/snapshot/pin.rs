@@ -241,7 +241,7 @@ async fn pin_after(
     avoid: &Avoid,
     folder: &Path,
 ) -> Result<Option<Pinned>, Failure> {
-    // Where the base's entries may not be used again, the log must be held anew, and all of it.
+    // Where the base's entries may not be used again, the log must be held again, and all of it.
     let reuse = may_reuse(vault, request, head, Some(head.id)).await?;
     let from = head.record.checkpoint.filter(|_| reuse);
     let mut listing = LogListing::new(source.list_log(from).await?);
@@ -427,7 +427,7 @@ async fn may_reuse(
     }
 }
 
-/// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies anew
+/// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies again
 /// what they held.
 async fn open_base(
     vault: &Vault,

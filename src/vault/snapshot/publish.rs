@@ -71,7 +71,7 @@ impl Snapshotter {
     }
 
     /// Publishes `record` as the ledger's next, unless another writer was as far or further. Class, promise and locks are
-    /// decided anew for each slot that is tried. `manifest` is `None` for a table in which nothing has changed.
+    /// decided again for each slot that is tried. `manifest` is `None` for a table in which nothing has changed.
     #[expect(
         clippy::too_many_arguments,
         reason = "what a record is made and proven of"

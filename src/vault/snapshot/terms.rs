@@ -1,5 +1,5 @@
 //! What a run promises, and with which locks it puts what it puts: decided against a ledger's head, before the first
-//! byte, and anew when another writer was quicker.
+//! byte, and again when another writer was quicker.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

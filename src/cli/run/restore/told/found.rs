@@ -176,7 +176,7 @@ impl Case<'_> {
             Situation::EmptyTarget => "is not touched".to_owned(),
             Situation::AnotherTable { .. } => "ANOTHER TABLE lives there now".to_owned(),
             Situation::CommitsDiffer { .. } => {
-                "ANOTHER HISTORY: its log was written anew".to_owned()
+                "ANOTHER HISTORY: its log was written again".to_owned()
             }
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
             Situation::NothingAbove if found.nothing_to_do => {
