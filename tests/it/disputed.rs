@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use deltavault::error::ExitCode;
+use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 use deltavault::vault::Vault;
 
@@ -82,6 +83,31 @@ async fn a_checkpoint_that_lost_files_since_the_snapshot_is_set_aside_by_restore
             assert!(!scene.table.has("_delta_log/_last_checkpoint").await);
             let plan = scene.plan(&request).await.unwrap();
             assert!(plan.is_empty() && plan.broken.is_empty(), "{plan:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_lost_files_under_a_newer_live_table_is_named() {
+    for form in FORMS {
+        for honest in [true, false] {
+            let mut scene = Scene::set().await;
+            scene.table.append(1, 100).await;
+            let live = scene.table.live.clone();
+            let lost = usize::from(!honest);
+            let said = live.into_iter().skip(lost).collect();
+            checkpoint_that_says(&mut scene, said, form).await;
+            scene.table.append(1, 100).await;
+            let request = restore_request(&scene.first, Mode::InPlace, 24);
+            let live = scene.plan(&request).await.unwrap().live;
+            let whole = if honest { 4 } else { 2 };
+            assert_eq!(live.whole, [(Version(0), Version(whole))], "{form:?}");
+            let why = "checkpoint 3 names other files than the commits, and readers start from it";
+            assert_eq!(
+                live.trouble.as_deref(),
+                (!honest).then_some(why),
+                "{form:?}"
+            );
         }
     }
 }

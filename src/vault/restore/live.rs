@@ -11,7 +11,7 @@ use super::mend::LogAfter;
 use super::{FILES_COMPARED, RestoreRequest, Restorer, Several, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
-use crate::delta::replay::Replay;
+use crate::delta::replay::{Detail, FilesCompared, Replay};
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError, LogFile, LogFileKind};
 use crate::error::Error;
@@ -24,7 +24,7 @@ use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::vault::listing::{KnownKeys, list_all};
-use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
+use crate::vault::log_replay::{read_actions, read_checkpoint, read_sidecars, replay_segment};
 
 /// Versions at or below V that are described: more than a person reads before choosing one.
 const OLDER_DESCRIBED: usize = 32;
@@ -306,7 +306,14 @@ impl Reading<'_> {
         version: Version,
         live: &mut LiveTable,
     ) -> Result<(), Error> {
-        self.fetch(way.files().map(|file| &file.key)).await?;
+        // Where readers start; the way is the longest one.
+        let mut checkpoints = listing.checkpoints().iter();
+        let newest = checkpoints
+            .find(|found| found.version <= way.version)
+            .filter(|newest| way.checkpoint.as_ref() != Some(*newest));
+        let read = newest.iter().flat_map(|newest| &newest.files);
+        self.fetch(way.files().chain(read).map(|file| &file.key))
+            .await?;
         let mut sidecars = Vec::new();
         for file in listing.checkpoints().iter().flat_map(|found| &found.files) {
             if let Some(body) = self.bodies.get(&file.key) {
@@ -320,8 +327,16 @@ impl Reading<'_> {
             .map_or(Version(0), |checkpoint| checkpoint.version);
         let mut replay = Replay::new(self.scratch.path())?;
         let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
+        if let Some(newest) = newest {
+            let index = replay.compare(newest.version, Detail::Sum)?;
+            let sink = &mut |action| replay.compared(index, action);
+            if let Err(failed) = read_checkpoint(newest, body_of, &self.root, sink) {
+                replay.drop_compared(index);
+                live.trouble.get_or_insert(trouble((*failed.error).into())?);
+            }
+        }
         replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
-        let (state, files) = replay.finish_with_history()?;
+        let (state, mut files) = replay.finish_with_history()?;
         if let Some(metadata) = state.metadata {
             live.properties = Some(metadata.configuration);
             live.partition_columns = metadata.partition_columns;
@@ -338,7 +353,7 @@ impl Reading<'_> {
         let mut spans: Sorter<ByFile<(Span, Option<u64>)>> = Sorter::new(self.scratch.path())?;
         let mut known = KnownKeys::default();
         let mut sizes = Sizes::default();
-        for file in files {
+        for file in files.by_ref() {
             let file = file?;
             sizes.see(&file);
             if let Location::Inside(key) = &file.add.file {
@@ -360,7 +375,16 @@ impl Reading<'_> {
         sizes.measure(first, measured.filter(|it| it.version <= way.version));
         let missing = self.restorer.missing_spans(spans, known, &mut live.faults);
         let missing = missing.await?;
-        live.whole = whole_versions(first, way.version, &missing);
+        let mut last = way.version;
+        let mut unlike = files.comparisons().into_iter();
+        if let Some((_, found)) = unlike.find(|(_, found)| found.files != FilesCompared::Same) {
+            let version = found.version;
+            live.trouble.get_or_insert(format!(
+                "checkpoint {version} names other files than the commits, and readers start from it"
+            ));
+            last = Version(version.0.saturating_sub(1));
+        }
+        live.whole = whole_versions(first, last, &missing);
         live.readable_from = Some(first);
         Ok(())
     }
