@@ -16,8 +16,9 @@ use deltavault::vault::snapshot::SnapshotDone;
 use futures::TryStreamExt;
 use serde_json::Value;
 
+use super::one_truth::commit;
 use super::support::corpus::{self, CorpusTable};
-use super::support::table::Table;
+use super::support::table::{CheckpointForm, Table};
 use super::support::world::{
     copy_folder, init, local, request, restore_request, restorer, snapshotter, source,
 };
@@ -138,6 +139,31 @@ async fn a_vector_that_is_gone_spoils_only_the_versions_that_use_it() {
     assert_eq!(held.len(), 3);
     assert_eq!(whole(&done), [(0, 1), (3, 3)]);
     assert_eq!(done.record.totals.rows, Some(19));
+}
+
+#[tokio::test]
+async fn a_log_that_is_cleaned_up_beyond_the_last_snapshot_goes_on() {
+    for goes_on in [false, true] {
+        let mut scene = Scene::set().await;
+        scene.table.append(3, 100).await; // 1
+        scene.night(Scope::History).await;
+        scene.table.delete(1).await; // 2
+        scene.table.append_with_change_data(1, 100).await; // 3
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        if goes_on {
+            scene.table.append(1, 100).await; // 4
+        }
+        for version in 0..3 {
+            scene.table.remove(&commit(version)).await;
+        }
+        let done = scene.night(Scope::History).await;
+        assert_eq!(done.record.findings, [""; 0]);
+        let older: &[_] = if goes_on { &[(3, 3)] } else { &[] };
+        assert_eq!(whole(&done), older);
+        let live: BTreeSet<_> = scene.table.live.keys().cloned().collect();
+        assert!(scene.restored(&done).await.is_superset(&live));
+        assert!(scene.night(Scope::History).await.unchanged);
+    }
 }
 
 #[tokio::test]

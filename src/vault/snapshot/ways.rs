@@ -102,6 +102,7 @@ impl LogRead {
             .flat_map(|found| &found.files);
         let files = checkpoint
             .chain(&self.way.segment.commits)
+            .chain(&self.way.first_commit)
             .map(|file| &file.key);
         files.chain(&self.replayed_sidecars)
     }
