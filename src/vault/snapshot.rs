@@ -46,6 +46,7 @@ mod publish;
 mod record;
 mod replayed;
 mod sidecars;
+mod since;
 mod streams;
 mod terms;
 mod ways;

@@ -16,7 +16,7 @@ use deltavault::vault::snapshot::SnapshotDone;
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use super::one_truth::commit;
+use super::one_truth::{commit, finding};
 use super::support::corpus::{self, CorpusTable};
 use super::support::table::{CheckpointForm, Table};
 use super::support::world::{
@@ -163,6 +163,40 @@ async fn a_log_that_is_cleaned_up_beyond_the_last_snapshot_goes_on() {
         let live: BTreeSet<_> = scene.table.live.keys().cloned().collect();
         assert!(scene.restored(&done).await.is_superset(&live));
         assert!(scene.night(Scope::History).await.unchanged);
+    }
+}
+
+#[tokio::test]
+async fn what_a_checkpoint_lost_is_named_where_no_other_way_is_left() {
+    for form in [CheckpointForm::Classic, CheckpointForm::Sidecars(2)] {
+        for goes_on in [false, true] {
+            let mut scene = Scene::set().await;
+            scene.table.append(3, 100).await; // 1
+            let first = scene.night(Scope::History).await;
+            scene.table.append(1, 100).await; // 2
+            let truth = scene.table.live.clone();
+            let (lost, _) = scene.table.live.pop_first().unwrap();
+            scene.table.checkpoint_as(form).await;
+            scene.table.live = truth;
+            if goes_on {
+                scene.table.append(1, 100).await; // 3
+            }
+            for version in 0..2 {
+                scene.table.remove(&commit(version)).await;
+            }
+            for unchanged in [false, true] {
+                let done = scene.night(Scope::History).await;
+                assert_eq!(done.unchanged, unchanged);
+                let says = finding(&done.record, "checkpoint 2 disagrees with snapshot");
+                let it = format!(
+                    "{} and the commits after it: it lacks 1 live file that they name and has 0 that they do not, one of \
+                     them {lost}",
+                    first.id.short()
+                );
+                assert!(says.contains(&it), "{says}");
+                assert!(!scene.restored(&done).await.contains(&lost));
+            }
+        }
     }
 }
 

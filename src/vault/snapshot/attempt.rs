@@ -108,7 +108,7 @@ impl Snapshotter {
             if failures.iter().any(|failed| failed.closes(&way)) {
                 continue;
             }
-            let planned = self.plan_along(&mut work, &mut pinned, way.clone()).await;
+            let planned = Box::pin(self.plan_along(&mut work, &mut pinned, way.clone())).await;
             match planned {
                 Ok(along) if is_refuted(&mut pinned, &along.closure) => {
                     work.bodies = along.log.bodies;
@@ -168,6 +168,8 @@ impl Snapshotter {
             // Sums that differ say that, and no more: the rows of those checkpoints say which files.
             let unequal = closure.unequal();
             if unequal.is_empty() {
+                let lost = self.compare_with_base(pinned, &log, &work.root, &work.scratch);
+                pinned.findings.extend(lost.await?);
                 return Ok(Along {
                     log,
                     terms,
@@ -239,7 +241,7 @@ fn is_refuted(pinned: &mut Pinned, closure: &Closure) -> bool {
 
 /// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
 /// reader, and a checkpoint may have both.
-fn ends_only_its_way(error: &LogError) -> bool {
+pub(super) fn ends_only_its_way(error: &LogError) -> bool {
     error.is_about_content()
         || matches!(
             error,

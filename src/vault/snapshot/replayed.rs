@@ -236,7 +236,7 @@ impl CheckpointFailed {
 }
 
 /// Gives a replay the base's table state.
-fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
+pub(super) fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
     let protocol = Protocol {
         min_reader_version: record.protocol.reader,
         min_writer_version: record.protocol.writer,

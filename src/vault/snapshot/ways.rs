@@ -37,6 +37,9 @@ pub(super) struct Way {
     /// With scope `history`, the commit of the checkpoint that it starts from: nothing of it is replayed, but its change
     /// data is held.
     pub(super) first_commit: Option<LogFile>,
+    /// With scope `history`, where the log's clean-up has passed the base: the commits after the base up to the checkpoint
+    /// that it starts from.
+    pub(super) since_base: Option<Vec<LogFile>>,
 }
 
 impl Way {
@@ -176,6 +179,7 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
             },
             compared: compared.cloned().collect(),
             first_commit: None,
+            since_base: None,
         }]);
     }
     let mut segments: Vec<_> = listing.candidates(pinned.version)?.collect();
@@ -198,10 +202,21 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
             first_commit: start
                 .filter(|_| scope == Scope::History)
                 .and_then(|start| listing.commit(start.version).cloned()),
+            since_base: start
+                .filter(|_| scope == Scope::History)
+                .and_then(|start| since_base(pinned, start)),
             segment,
         }
     });
     Ok(ways.collect())
+}
+
+/// The commits after the base up to a checkpoint that it does not know, if all are there.
+fn since_base(pinned: &Pinned, start: &CheckpointFiles) -> Option<Vec<LogFile>> {
+    let from = pinned.base.as_ref()?.past.record.version;
+    let is_comparable = !pinned.ended && from <= start.version && !pinned.inherited.knows(start);
+    let commits = is_comparable.then(|| pinned.listing.commits(from, start.version));
+    commits?.ok()
 }
 
 /// Reads log files of one table into a spool.
@@ -370,6 +385,7 @@ impl LogReader<'_> {
         // A checkpoint does not keep V's commitInfo: its commit is read although nothing is replayed from it.
         wanted.extend(self.pinned.commit().cloned());
         wanted.extend(read.way.first_commit.clone());
+        wanted.extend(read.way.since_base.iter().flatten().cloned());
         let mut seen = HashSet::new();
         wanted.retain(|file| seen.insert(file.key.clone()));
         self.read_all(&wanted).await
