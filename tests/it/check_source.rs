@@ -182,15 +182,21 @@ async fn a_file_with_another_size_is_named_with_both() {
         let sizes = format!("{name} ({size} bytes instead of {held})");
         assert_one(&found, &["1 of the 5 files", "another size", &sizes]);
     }
-    // Its bytes are not read.
-    scene
-        .table
-        .overwrite(&name, vec![b'x'; usize::try_from(held).unwrap()])
-        .await;
-    assert_eq!(
-        check(&scene, &scene.first).await.findings,
-        Vec::<String>::new()
-    );
+}
+
+#[tokio::test]
+async fn a_file_that_was_written_again_with_its_size_is_named() {
+    let scene = Scene::set().await;
+    let name = first_file(&scene);
+    let size = scene.table.read(&name).await.len();
+    scene.table.overwrite(&name, vec![b'!'; size]).await;
+    let done = scene.take(24).await.unwrap();
+    assert!(done.unchanged);
+    let found = check(&scene, &done).await;
+    assert_eq!((found.files, found.faults), (5, 1));
+    let distrust = format!("--distrust {}`", done.id.short());
+    let says = ["1 of the 5 files", "written again", &name, &distrust];
+    assert_one(&found, &says);
 }
 
 #[tokio::test]

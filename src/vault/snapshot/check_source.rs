@@ -2,8 +2,8 @@
 //!
 //! An ordinary night never lists the data prefix, so a file that something deletes from under a table that does not
 //! change is noticed only when somebody reads it. This is for a weekly run. The snapshot is published already and holds
-//! the files: what is found here is about the live table. No file is read, so other bytes of the same size are not
-//! found. Files outside the table's root are not in the listing; each is asked for alone.
+//! the files: what is found here is about the live table. No file is read: that one was written again with the same size is
+//! told by its tag. Files outside the table's root are not in the listing; each is asked for alone.
 //!
 //! What the version needs comes from the manifest's data pages through an external sort, so memory does not grow with
 //! the table; of what is missing, counts and the first few names are kept.
@@ -17,14 +17,14 @@ use super::{SnapshotDone, Snapshotter};
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
-use crate::ids::{Location, Version};
+use crate::ids::{ETag, Location, Version};
 use crate::plan::snapshot::ByFile;
 use crate::progress::Phase;
 use crate::shell::quoted;
 use crate::sort::{Sorted, Sorter};
 use crate::source::Source;
 use crate::spool::Scratch;
-use crate::store::StoreErrorKind;
+use crate::store::{Attributes, StoreErrorKind};
 use crate::vault::listing::{KnownKeys, list_all};
 
 /// How many files of each kind a finding names.
@@ -49,12 +49,28 @@ pub struct SourceCheck {
 struct Said {
     /// Whether the pinned version needs it.
     is_live: bool,
-    /// Bytes, where the entry is the file's own.
-    size: Option<u64>,
+    /// What is held, where the entry is the file's own.
+    held: Option<Looks>,
 }
 
-/// A file that the pinned version needs, and its bytes.
-type Needed = (Location, Option<u64>);
+/// What a store says of a file without reading it: the tag, where it is known, and the size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Looks {
+    etag: Option<ETag>,
+    size: u64,
+}
+
+impl From<&Attributes> for Looks {
+    fn from(found: &Attributes) -> Self {
+        Self {
+            etag: Some(found.etag.clone()),
+            size: found.size,
+        }
+    }
+}
+
+/// A file that the pinned version needs, and what is held.
+type Needed = (Location, Option<Looks>);
 
 impl Snapshotter {
     /// Looks whether the source still has every file that the version of a published snapshot needs.
@@ -78,31 +94,31 @@ impl Snapshotter {
         let mut listed = listing.try_next().await?;
         let mut outside = None;
         for row in needed.by_ref() {
-            let (file, size) = row?;
+            let (file, held) = row?;
             let Location::Inside(key) = &file else {
                 // Sorted behind all that is inside.
-                outside = Some((file, size));
+                outside = Some((file, held));
                 break;
             };
             while listed.as_ref().is_some_and(|found| found.key < *key) {
                 listed = listing.try_next().await?;
             }
             let found = listed.as_ref().filter(|found| found.key == *key);
-            seen.see(&file, size, found.map(|found| found.size));
+            seen.see(&file, held.as_ref(), found.map(Looks::from).as_ref());
         }
         drop(listing);
         let outside = outside.map(Ok).into_iter().chain(needed);
         let mut answers = stream::iter(outside)
             .map(async |row: Result<Needed, Error>| {
-                let (file, size) = row?;
-                let found = source.attributes(&file).await.map(|found| found.size);
-                Ok::<_, Error>((file, size, found))
+                let (file, held) = row?;
+                let found = source.attributes(&file).await;
+                Ok::<_, Error>((file, held, found.map(|found| Looks::from(&found))))
             })
             .buffered(REQUESTS_AHEAD);
-        while let Some((file, size, found)) = answers.try_next().await? {
+        while let Some((file, held, found)) = answers.try_next().await? {
             match found {
-                Ok(found) => seen.see(&file, size, Some(found)),
-                Err(error) if error.is_not_found() => seen.see(&file, size, None),
+                Ok(found) => seen.see(&file, held.as_ref(), Some(&found)),
+                Err(error) if error.is_not_found() => seen.see(&file, held.as_ref(), None),
                 Err(error) => seen.see_nothing(&file, &error.kind),
             }
         }
@@ -133,8 +149,8 @@ impl Snapshotter {
             }
             let vectors = entry.live.iter().filter_map(|used| used.dv.as_ref());
             for file in vectors.filter_map(|dv| dv.file.clone()) {
-                let (is_live, size) = (true, None);
-                let row = Said { is_live, size };
+                let (is_live, held) = (true, None);
+                let row = Said { is_live, held };
                 rows.push(ByFile { file, row })?;
             }
             if let Some(row) = said_by(&entry) {
@@ -153,7 +169,10 @@ fn said_by(entry: &Entry) -> Option<Said> {
     let may_be_live = is_live || entry.kind == EntryKind::DeletionVector;
     may_be_live.then_some(Said {
         is_live,
-        size: Some(entry.size),
+        held: Some(Looks {
+            etag: entry.etag.clone(),
+            size: entry.size,
+        }),
     })
 }
 
@@ -183,13 +202,13 @@ impl Iterator for NeededFiles {
                 match next {
                     Ok(ByFile { row, .. }) => {
                         all.is_live |= row.is_live;
-                        all.size = all.size.or(row.size);
+                        all.held = all.held.or(row.held);
                     }
                     Err(error) => return Some(Err(error.into())),
                 }
             }
             if all.is_live {
-                return Some(Ok((file, all.size)));
+                return Some(Ok((file, all.held)));
             }
         }
     }
@@ -227,17 +246,23 @@ struct Seen {
     files: u64,
     gone: Named,
     other_size: Named,
+    put_again: Named,
     unknown: Named,
 }
 
 impl Seen {
-    fn see(&mut self, file: &Location, needed: Option<u64>, found: Option<u64>) {
+    fn see(&mut self, file: &Location, held: Option<&Looks>, found: Option<&Looks>) {
         self.files += 1;
-        match (needed, found) {
+        match (held, found) {
             (_, None) => self.gone.add(|| file.to_string()),
-            (Some(needed), Some(found)) if needed != found => self
-                .other_size
-                .add(|| format!("{file} ({found} bytes instead of {needed})")),
+            (Some(held), Some(found)) if held.size != found.size => {
+                let (found, held) = (found.size, held.size);
+                self.other_size
+                    .add(|| format!("{file} ({found} bytes instead of {held})"));
+            }
+            (Some(held), Some(found)) if held.etag.is_some() && held.etag != found.etag => {
+                self.put_again.add(|| file.to_string());
+            }
             (_, Some(_)) => {}
         }
     }
@@ -248,7 +273,7 @@ impl Seen {
     }
 
     fn faults(&self) -> u64 {
-        self.gone.count + self.other_size.count + self.unknown.count
+        self.gone.count + self.other_size.count + self.put_again.count + self.unknown.count
     }
 
     fn findings(&self, done: &SnapshotDone, newer: Option<Version>) -> Vec<String> {
@@ -276,6 +301,14 @@ impl Seen {
             let (count, names) = (self.other_size.count, self.other_size.list());
             findings.push(format!(
                 "{count} {of} have another size at the source: {names}{next}"
+            ));
+        }
+        if self.put_again.count > 0 {
+            let (count, names) = (self.put_again.count, self.put_again.list());
+            findings.push(format!(
+                "{count} {of} were written again at the source since they were held, with the same size and perhaps other \
+                 bytes: {names}{since}; this snapshot keeps the bytes that were held, and `deltavault snapshot {table} \
+                 --distrust {id}` holds the table again as it is now"
             ));
         }
         if self.unknown.count > 0 {
