@@ -166,6 +166,28 @@ async fn a_base_of_another_table_lends_it_no_file() {
 }
 
 #[tokio::test]
+async fn another_table_beyond_a_checkpoint_lends_nothing_to_it_either() {
+    for goes_on in [false, true] {
+        let mut scene = Scene::set().await;
+        scene.table.live.clear();
+        scene.table.append(1, 100).await;
+        scene.table.append(1, 100).await;
+        scene.table.id = "people".to_owned();
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        if goes_on {
+            scene.table.append(1, 100).await;
+        }
+        for version in 0..=3 {
+            scene.table.remove(&commit(version)).await;
+        }
+        let done = scene.take(24).await.unwrap();
+        finding(&done.record, "dropped and re-created");
+        scene.is_exact(&done).await;
+        assert_sound(&scene).await;
+    }
+}
+
+#[tokio::test]
 async fn what_only_an_older_checkpoint_names_may_be_gone() {
     let mut scene = Scene::set().await;
     scene.forget_vault().await;

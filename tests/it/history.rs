@@ -201,6 +201,50 @@ async fn what_a_checkpoint_lost_is_named_where_no_other_way_is_left() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_replaced_spoils_only_the_versions_before() {
+    for snapshot_before in [false, true] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 100).await; // 1
+        scene.table.append(1, 100).await; // 2
+        if snapshot_before {
+            scene.night(Scope::History).await;
+        }
+        let replaced: Vec<_> = scene.table.states[&1].keys().cloned().collect();
+        scene.table.delete(1).await; // 3
+        scene.table.overwrite(&replaced[0], vec![b'!'; 77]).await;
+        scene.table.append(1, 100).await; // 4
+        for _ in 0..2 {
+            let done = scene.night(Scope::History).await;
+            let (_, absent) = files(&scene.vault, &done).await;
+            if snapshot_before {
+                assert_eq!(absent, BTreeSet::new());
+                assert_eq!(whole(&done), [(0, 3)]);
+            } else {
+                assert_eq!(absent, replaced.iter().cloned().collect());
+                assert_eq!(whole(&done), [(0, 0), (3, 3)]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_commit_of_the_first_checkpoint_may_be_unreadable() {
+    let mut scene = Scene::set().await;
+    scene.table.append_with_change_data(1, 100).await; // 1
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    scene.table.append(1, 100).await; // 2
+    let torn = scene.table.read(&commit(1)).await;
+    scene
+        .table
+        .overwrite(&commit(1), torn[..torn.len() / 2].to_vec())
+        .await;
+    let done = scene.night(Scope::History).await;
+    finding(&done.record, "commit 1 cannot be read");
+    let live: BTreeSet<_> = scene.table.live.keys().cloned().collect();
+    assert!(scene.restored(&done).await.is_superset(&live));
+}
+
+#[tokio::test]
 async fn change_data_is_held_by_history_alone() {
     let mut scene = Scene::set().await;
     scene.table.append_with_change_data(2, 100).await;

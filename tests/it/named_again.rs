@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::support::scene::{LARGE, Scene, take_as};
 use super::support::table::CheckpointForm;
-use super::support::world::request;
+use super::support::world::{hours_later, request};
 
 /// The first live file, and other bytes of its size.
 async fn first_file(scene: &Scene) -> (String, Vec<u8>) {
@@ -100,9 +100,44 @@ async fn a_commit_that_was_overwritten_names_its_files_again() {
     scene.table.overwrite(&key, commit).await;
     scene.table.overwrite(&name, bytes.clone()).await;
     let (done, asked) = night(&scene, 24).await;
-    assert_eq!(asked, 2, "the files that this commit adds");
+    assert_eq!(asked, 5, "all that the base holds");
     assert!(scene.contents(&done).await.unwrap()[&name] == bytes);
     scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_was_put_again_with_its_bytes_names_its_files_again() {
+    let mut scene = Scene::set().await;
+    let (name, bytes) = first_file(&scene).await;
+    let tip = "_delta_log/00000000000000000002.json";
+    let commit = scene.table.read(tip).await;
+    scene.table.append(1, 100).await;
+    scene.live.inner().set_now(hours_later(12));
+    scene.table.overwrite(tip, commit).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    let (done, asked) = night(&scene, 24).await;
+    assert_eq!(asked, 5, "all that the base holds");
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+    scene.is_exact(&done).await;
+}
+
+#[tokio::test]
+async fn what_only_a_lost_commit_named_again_is_asked_about() {
+    let mut scene = Scene::set().await;
+    let (name, bytes) = first_file(&scene).await;
+    scene.table.overwrite(&name, bytes.clone()).await;
+    scene.table.add_again(&name).await;
+    let lost = "_delta_log/00000000000000000003.json";
+    night(&scene, 24).await;
+    // Another writer's commit stands in its place, which is no continuation of that night's snapshot.
+    let other = scene
+        .table
+        .read("_delta_log/00000000000000000002.json")
+        .await;
+    scene.table.overwrite(lost, other).await;
+    let done = scene.take(48).await.unwrap();
+    assert_eq!(done.record.base, Some(scene.first.id));
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::closure::{self, Closure, Expected, Held, Matching};
 use super::left::Left;
 use super::log::Bodies;
 use super::pin::{self, Past, Pinned};
-use super::replayed;
+use super::replayed::{self, Touched};
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
 use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
@@ -190,7 +190,7 @@ impl Snapshotter {
         closely: &[CheckpointFiles],
     ) -> Result<(Terms, Vec<Id128>, (Closure, Expected)), Failure> {
         let (request, folder) = (work.request, work.scratch.path());
-        let replayed = replayed::replay_log(pinned, log, &work.root, folder, closely)?;
+        let mut replayed = replayed::replay_log(pinned, log, &work.root, folder, closely)?;
         let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
         check_protocol(protocol)?;
         let delta_id = metadata.id.clone().unwrap_or_default();
@@ -200,6 +200,7 @@ impl Snapshotter {
         {
             let left = pinned.base.take();
             pinned.left = left.map(|base| Left::all(base.past));
+            replayed.touched = Touched::all();
         }
         if let Some(left) = pinned.left.take() {
             let finding = left.finding(&delta_id, pinned.version, pinned.base.as_ref());

@@ -104,6 +104,7 @@ pub(super) async fn close(
     let Replayed {
         mut replay,
         change_data,
+        without_change_data,
         touched,
         compared,
         failed,
@@ -188,6 +189,7 @@ pub(super) async fn close(
         odd.respelled = 0;
     }
     closure.findings = live.findings(&odd);
+    closure.findings.extend(without_change_data);
     closure.ask_again(source, scratch).await?;
     closure.disputed = live.disputed().cloned();
     closure.compared = with_results(compared, live.comparisons());

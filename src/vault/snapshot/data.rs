@@ -377,14 +377,16 @@ fn archived(need: &Need, error: StoreError) -> Result<Outcome, Error> {
 /// What a file comes to that has not the bytes that the log says.
 fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
     let is_short = need.size.is_none() && actual < need.at_least;
-    if is_short && !need.required {
-        // The versions that need more of it cannot be read, as if it were not there.
+    if !is_short && need.size.is_none_or(|size| size == actual) {
+        return None;
+    }
+    if !need.required {
+        // The file that those versions need is not there any more, whatever is in its place.
         return Some(Outcome::Missing(Box::new(need.clone())));
     }
-    let expected = need.size.unwrap_or(need.at_least);
-    (is_short || need.size.is_some_and(|size| size != actual)).then(|| Outcome::WrongSize {
+    Some(Outcome::WrongSize {
         file: need.file.to_string(),
-        expected,
+        expected: need.size.unwrap_or(need.at_least),
         or_more: is_short,
         actual,
     })

@@ -36,6 +36,8 @@ pub(super) struct Inherited {
     unreadable: HashMap<ObjectKey, Entry>,
     /// The commits at or below the base that have other bytes than it holds, ascending.
     pub(super) overwritten: Vec<Version>,
+    /// Whether a commit at or below the base was put again, with the same bytes or with others.
+    pub(super) put_again: bool,
     /// The sidecars that have other bytes than it holds.
     pub(super) overwritten_sidecars: BTreeSet<ObjectKey>,
     /// The checkpoint files that the vault has lost, with their objects.
@@ -244,7 +246,12 @@ pub(super) async fn examine(
             | EntryKind::LastCheckpoint
             | EntryKind::Other => continue,
         };
-        if let Some(file) = listed.filter(|file| !is_same(&entry, file)) {
+        let Some(file) = listed else { continue };
+        let is_same = is_same(&entry, file);
+        if entry.kind == EntryKind::Commit {
+            inherited.put_again |= !is_same || Some(file.last_modified) > entry.last_modified;
+        }
+        if !is_same {
             doubtful.push((entry, file));
         }
     }

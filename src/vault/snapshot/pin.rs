@@ -46,6 +46,8 @@ pub(super) struct Pinned {
     pub(super) ended: bool,
     /// The newest snapshot that the live table does not go on from.
     pub(super) left: Option<Left>,
+    /// Whether a newer snapshot than the base was passed by since the live table does not go on from it.
+    pub(super) passed_by: bool,
     /// What the owner should know.
     pub(super) findings: Vec<String>,
 }
@@ -95,11 +97,16 @@ impl Pinned {
         self.listing.commit(self.version)
     }
 
-    /// Whether the base has not seen the commit of a version as it is now.
+    /// Whether the base has not seen the commit of a version.
     pub(super) fn is_new(&self, version: Version) -> bool {
         let base = self.base.as_ref();
         base.is_some_and(|base| version > base.past.record.version)
-            || self.inherited.overwritten.binary_search(&version).is_ok()
+    }
+
+    /// Whether any of the base's files may have been written again although no new commit names it: the table was put
+    /// again, or it has a past that the base has not seen.
+    pub(super) fn may_be_put_again(&self) -> bool {
+        self.inherited.put_again || self.passed_by
     }
 
     /// What the owner should know where nothing has changed since a record.
@@ -216,6 +223,7 @@ async fn choose(
         inherited: Inherited::default(),
         ended: false,
         left: None,
+        passed_by: false,
         findings: Vec::new(),
     };
     if view.head.link.is_some() {
@@ -223,6 +231,7 @@ async fn choose(
         if let Some(past) = older.untrusted {
             let diverged = diverged(vault, source, &past, &pinned.listing, folder).await?;
             pinned.left = Some(Left::at(past, diverged));
+            pinned.passed_by = true;
         } else if older.base.is_none() {
             pinned.findings.push(presence::no_base());
         }
@@ -270,6 +279,7 @@ async fn pin_after(
         inherited: Inherited::default(),
         ended: false,
         left: None,
+        passed_by: false,
         findings: Vec::new(),
     };
     let opened = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;

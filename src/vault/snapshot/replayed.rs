@@ -42,6 +42,8 @@ pub(super) struct Replayed {
     pub(super) replay: Replay,
     /// The change data that the commits name.
     pub(super) change_data: Vec<ChangeData>,
+    /// Why the change data of the first commit is not known.
+    pub(super) without_change_data: Option<String>,
     pub(super) touched: Touched,
     /// The checkpoints that take part in the replay only to be compared, by the index of their comparison.
     pub(super) compared: Vec<CheckpointFiles>,
@@ -82,7 +84,7 @@ impl OddKept {
 pub(super) struct Touched {
     hashes: HashSet<u64>,
     all: bool,
-    /// Commits that the base has not seen are gone: nobody knows what they named.
+    /// Nobody knows which: commits that the base has not seen are gone, or files may have been put again without one.
     unknown: bool,
 }
 
@@ -178,12 +180,13 @@ pub(super) fn replay_log(
     if let Some(base) = base.filter(|_| log.way.from_base) {
         start_from(&mut replay, &base.past.record)?;
         // Compared file by file, a checkpoint takes part with all of its files. What is lost may be in any of them.
-        touched.all = !closely.is_empty() || !base.lost.is_empty();
+        touched.all = !closely.is_empty() || !base.lost.is_empty() || pinned.may_be_put_again();
     }
     let first = log.way.first_version();
-    touched.unknown =
-        !log.way.from_base && base.is_some_and(|base| first > base.past.record.version);
+    touched.unknown = pinned.may_be_put_again()
+        || !log.way.from_base && base.is_some_and(|base| first > base.past.record.version);
     let mut change_data = Vec::new();
+    let mut without_change_data = None;
     let mut note = |version: Version, action: &Action| {
         if pinned.is_new(version) {
             touched.see(action);
@@ -209,12 +212,23 @@ pub(super) fn replay_log(
             note(version, &action);
             Ok(())
         };
-        read_actions(&file.key, &body, root, sink).map(drop)?;
+        match read_actions(&file.key, &body, root, sink) {
+            Ok(_) => {}
+            // Readers start from the checkpoint.
+            Err(error) if error.is_about_content() => {
+                without_change_data = Some(format!(
+                    "commit {version} cannot be read ({error}): its change data is not held, and readers start from the \
+                     checkpoint of that version"
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     replay_segment(&log.way.segment, body_of, root, &mut replay, &mut note)?;
     Ok(Replayed {
         replay,
         change_data,
+        without_change_data,
         touched,
         compared: log.way.compared.clone(),
         failed,
