@@ -205,6 +205,8 @@ pub struct Need {
     pub required: bool,
     /// The versions that need it.
     pub spans: Vec<Span>,
+    /// Older versions, which needed another file under this name: one of another size.
+    pub replaced: Vec<Span>,
 }
 
 /// Versions from one on, up to another exclusive; `None`: V is among them.
@@ -256,6 +258,7 @@ impl Need {
             held: None,
             required,
             spans: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -325,6 +328,7 @@ pub fn data_needs<E>(
             held: None,
             required: false,
             spans: Vec::new(),
+            replaced: Vec::new(),
         };
         take_in(&mut need, first);
         while let Some(next) = files.next_if(|next| {
@@ -342,7 +346,6 @@ pub fn data_needs<E>(
 
 fn take_in(need: &mut Need, file: LiveFile) {
     let span = (file.from, file.until);
-    need.spans.push(span);
     let vector = file.add.dv.as_ref();
     let vector = vector.and_then(|dv| VectorUse::of(dv, span));
     need.vectors.extend(vector.map(|used| VectorUse {
@@ -350,11 +353,23 @@ fn take_in(need: &mut Need, file: LiveFile) {
         ..used
     }));
     need.absolute |= file.add.absolute;
-    if file.until.is_none() {
-        // The live use describes the object now; an older one may have been rewritten under its name.
+    // The newest use describes the object now; it may have been rewritten under its name.
+    let is_newest = need.spans.iter().all(|known| ends(known) <= ends(&span));
+    let is_same = need.size == Some(file.add.size);
+    match (is_newest, is_same) {
+        (true, false) => need.replaced.append(&mut need.spans),
+        (false, false) => need.replaced.push(span),
+        (_, true) => {}
+    }
+    if is_newest || is_same {
+        need.spans.push(span);
+    }
+    if is_newest {
         need.size = Some(file.add.size);
         need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
+    }
+    if file.until.is_none() {
         need.required |= file.is_seen();
         need.live.push(LiveUse {
             by_text: file.by_text,
@@ -362,6 +377,11 @@ fn take_in(need: &mut Need, file: LiveFile) {
             spelled: file.spelled,
         });
     }
+}
+
+/// Where spans stand in time: those that reach V are behind all others.
+fn ends(span: &Span) -> (u64, Version) {
+    (span.1.map_or(u64::MAX, |until| until.0), span.0)
 }
 
 /// Counts the logical files that came and went under one data file.

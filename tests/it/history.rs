@@ -228,6 +228,30 @@ async fn a_file_that_was_replaced_spoils_only_the_versions_before() {
 }
 
 #[tokio::test]
+async fn of_two_files_under_one_name_the_newer_is_held() {
+    for snapshot_before in [false, true] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 100).await; // 1
+        let name = scene.table.states[&1].keys().next().unwrap().clone();
+        scene.table.append(1, 100).await; // 2
+        scene.table.overwrite(&name, vec![b'!'; 77]).await;
+        scene.table.add_again_as(&name, 77).await; // 3
+        if snapshot_before {
+            scene.night(Scope::History).await;
+        }
+        scene.table.delete(1).await; // 4
+        assert!(!scene.table.live.contains_key(&name));
+        scene.table.append(1, 100).await; // 5
+        for _ in 0..2 {
+            let done = scene.night(Scope::History).await;
+            let (held, absent) = files(&scene.vault, &done).await;
+            assert!(held.contains(&name), "{absent:?}");
+            assert_eq!(whole(&done), [(0, 0), (3, 4)]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_commit_of_the_first_checkpoint_may_be_unreadable() {
     let mut scene = Scene::set().await;
     scene.table.append_with_change_data(1, 100).await; // 1

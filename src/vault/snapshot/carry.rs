@@ -25,7 +25,7 @@ use crate::format::{
 use crate::ids::Version;
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
-use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, whole_versions};
+use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, Span, whole_versions};
 use crate::plan::unheld::noted_properties;
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::{SortError, Sorter};
@@ -38,8 +38,8 @@ use crate::vault::{LedgerView, Vault};
 /// The data half of a snapshot, all of it in the vault.
 struct Copied {
     entries: Sorter<InDataOrder>,
-    /// The versions that absent files spoil.
-    absent: Vec<(Version, Option<Version>)>,
+    /// The versions that files spoil which are absent, or others by now.
+    absent: Vec<Span>,
     /// What the source lacks of the files on which readers differ.
     gone: Named,
     change: Change,
@@ -281,6 +281,7 @@ async fn copy(
         copy,
         copy_bytes,
         mut change,
+        replaced: mut absent,
         ..
     } = closure;
     let planned = PlannedWork {
@@ -290,7 +291,6 @@ async fn copy(
     let known = kept + entries.len();
     copier.progress.planned(planned);
     let mut trouble = Trouble::default();
-    let mut absent = Vec::new();
     let mut gone = Named::default();
     let needs = copy.finish()?.map(|need| Ok(need?.row));
     let result = copier

@@ -19,7 +19,8 @@ use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::snapshot::{
-    Again, ByFile, InDataOrder, Matched, Need, VectorUse, count_change, data_needs, match_need,
+    Again, ByFile, InDataOrder, Matched, Need, Span, VectorUse, count_change, data_needs,
+    match_need,
 };
 use crate::sort::{SortError, Sorted, Sorter};
 use crate::source::Source;
@@ -47,6 +48,8 @@ pub(super) struct Closure {
     /// How many files it was asked about.
     pub(super) asked: u64,
     pub(super) change: Change,
+    /// The older versions that needed another file than the one that has the name now.
+    pub(super) replaced: Vec<Span>,
     /// The compared checkpoints, and what was found.
     pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
     /// A file that some ways to V have live and others do not.
@@ -161,6 +164,7 @@ pub(super) async fn close(
         again: Rows::create(scratch).map_err(Error::Scratch)?,
         asked: 0,
         change: Change::default(),
+        replaced: Vec::new(),
         compared: Vec::new(),
         disputed: None,
         failed,
@@ -353,7 +357,8 @@ impl Closure {
     ) -> Result<(), Failure> {
         let mut held = held.peekable();
         for need in needs {
-            let need = need?;
+            let mut need = need?;
+            self.replaced.append(&mut need.replaced);
             while let Some(passed) = held.next_if(|row| before(row, &need.file)) {
                 self.passed(&passed?.row);
             }

@@ -242,8 +242,17 @@ impl Table {
     /// Commits one of the table's older files as live again, under its old name and with all its rows.
     pub(crate) async fn add_again(&mut self, name: &str) {
         let mut states = self.states.values().rev();
+        let add = states.find_map(|state| state.get(name)).unwrap();
+        let size = usize::try_from(add["size"].as_u64().unwrap()).unwrap();
+        self.add_again_as(name, size).await;
+    }
+
+    /// As [`Table::add_again`], with another size.
+    pub(crate) async fn add_again_as(&mut self, name: &str, size: usize) {
+        let mut states = self.states.values().rev();
         let mut add = states.find_map(|state| state.get(name)).unwrap().clone();
         add.as_object_mut().unwrap().remove("deletionVector");
+        add["size"] = json!(size);
         self.live.insert(name.to_owned(), add.clone());
         self.commit("RESTORE", vec![json!({ "add": add })]).await;
     }
