@@ -331,6 +331,8 @@ impl Restorer {
                 .await?;
         }
         self.read_live(request, &mended.after, &mut plan).await?;
+        let out = plan.asides.iter().map(|aside| aside.key.clone());
+        plan.expected.except.extend(out);
         Ok(plan)
     }
 

@@ -536,6 +536,28 @@ async fn a_checkpoint_that_disagrees_is_left_out_on_demand_and_readers_take_the_
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_disagrees_is_put_back_where_nobody_can_read_the_live_one() {
+    let (scene, done) = disagreeing().await;
+    let whole = scene.source_files().await;
+    let name = format!("_delta_log/{:020}.checkpoint.parquet", 3);
+    for (_, harmed) in harmed(&whole[&name]) {
+        scene.table.overwrite(&name, harmed.clone()).await;
+        mends(&scene, &in_place(&done), &whole, &[(&name, &harmed)]).await;
+        assert_eq!(opens(scene.live.inner(), 4).await, Some(7));
+    }
+}
+
+#[tokio::test]
+async fn a_disagreeing_checkpoint_that_a_writer_wrote_again_stays() {
+    let (scene, done) = disagreeing().await;
+    let name = format!("_delta_log/{:020}.checkpoint.parquet", 3);
+    let right = scene.table.classic_again(&[]);
+    scene.table.overwrite(&name, right.clone()).await;
+    let plan = scene.plan(&in_place(&done)).await.unwrap();
+    assert!(plan.is_empty() && plan.broken.is_empty(), "{plan:?}");
+}
+
+#[tokio::test]
 async fn taking_a_disagreeing_checkpoint_out_can_be_killed_at_any_call() {
     let none = async |scene: &mut Scene| {
         let (other, done) = disagreeing().await;

@@ -7,13 +7,16 @@ use std::fs;
 use std::path::Path;
 
 use deltavault::error::ExitCode;
+use deltavault::format::Scope;
+use deltavault::store::ReadStore as _;
 use deltavault::vault::snapshot::SnapshotDone;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::Value;
 
-use super::support::scene::{Files, Scene};
+use super::support::scene::{Files, Scene, take_as};
 use super::support::table::{CheckpointForm, Table};
+use super::support::world::request;
 
 /// One thing that a writer does, or that befalls the log. Numbers choose among what there is at that time.
 #[derive(Debug, Clone)]
@@ -223,12 +226,19 @@ fn is_json(name: &str) -> bool {
 
 /// What `deltalake` sees: the version and the names of the live files.
 async fn seen(files: &Files) -> Result<(u64, BTreeSet<String>), String> {
+    seen_at(files, None).await
+}
+
+/// As [`seen`], of an older version.
+async fn seen_at(files: &Files, version: Option<u64>) -> Result<(u64, BTreeSet<String>), String> {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path(), files);
     let url = deltalake::ensure_table_uri(folder.path().to_str().unwrap()).unwrap();
-    let table = deltalake::open_table(url)
-        .await
-        .map_err(|error| error.to_string())?;
+    let opened = match version {
+        Some(version) => deltalake::open_table_with_version(url, version).await,
+        None => deltalake::open_table(url).await,
+    };
+    let table = opened.map_err(|error| error.to_string())?;
     let uris = table.get_file_uris().map_err(|error| error.to_string())?;
     let root = format!("{}/", folder.path().canonicalize().unwrap().display());
     let names = uris.map(|uri| uri.split(&root).last().unwrap_or_default().to_owned());
@@ -244,10 +254,12 @@ fn write_all(folder: &Path, files: &Files) {
 }
 
 /// Takes a snapshot and compares it with what the independent reader saw.
-async fn night(scene: &Scene, hours: i64) {
+async fn night(scene: &Scene, scope: Scope, hours: i64) {
     let source = scene.source_files().await;
     let before = seen(&source).await;
-    let done = match scene.take(hours).await {
+    let mut request = request(scene.live.uri(), hours);
+    request.scope = scope;
+    let done = match take_as(&scene.live, &scene.vault, &scene.elsewhere, &request).await {
         Ok(done) => done,
         Err(error) => {
             assert_ne!(error.exit_code(), ExitCode::Damage, "{error:?}");
@@ -259,6 +271,9 @@ async fn night(scene: &Scene, hours: i64) {
         }
     };
     let restored = scene.contents(&done).await;
+    if let Ok(files) = &restored {
+        older_are_whole(&done, files).await;
+    }
     let findings = &done.record.findings;
     if !findings.is_empty() {
         // Odd, and said: the files that the reader saw are held all the same.
@@ -274,6 +289,20 @@ async fn night(scene: &Scene, hours: i64) {
     assert_eq!(done.record.version.0, version);
     assert_has_all(&done, &restored, &source, &names);
     assert_eq!(seen(&restored).await, Ok((version, names)));
+}
+
+/// Asserts that every version that is called whole has the files that a reader wants.
+async fn older_are_whole(done: &SnapshotDone, files: &Files) {
+    let ranges = done.record.whole_versions.iter();
+    for version in ranges.flat_map(|(first, last)| first.0..=last.0) {
+        if let Ok((_, names)) = seen_at(files, Some(version)).await {
+            let missing: Vec<_> = names
+                .iter()
+                .filter(|name| !files.contains_key(*name))
+                .collect();
+            assert!(missing.is_empty(), "version {version} lacks {missing:?}");
+        }
+    }
 }
 
 /// Asserts that what a reader saw is held, with the bytes that it had.
@@ -294,7 +323,7 @@ fn config() -> ProptestConfig {
     let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
     let persistence = FileFailurePersistence::Direct("tests/it/odd_logs.proptest-regressions");
     ProptestConfig {
-        cases: if all { 1000 } else { 40 },
+        cases: if all { 1000 } else { 60 },
         failure_persistence: Some(Box::new(persistence)),
         ..ProptestConfig::default()
     }
@@ -304,7 +333,10 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn what_is_odd_is_held_as_readers_see_it_or_said_or_refused(ops in ops()) {
+    fn what_is_odd_is_held_as_readers_see_it_or_said_or_refused(
+        ops in ops(),
+        scope in prop_oneof![Just(Scope::Live), Just(Scope::History)],
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -315,11 +347,11 @@ proptest! {
             for op in &ops {
                 apply(&mut scene, op).await;
                 if matches!(op, Op::Snapshot) {
-                    night(&scene, hours).await;
+                    night(&scene, scope, hours).await;
                     hours += 24;
                 }
             }
-            night(&scene, hours).await;
+            night(&scene, scope, hours).await;
         });
     }
 }

@@ -63,19 +63,21 @@ impl Mending<'_> {
                 .map(|file| file.key.clone())
                 .collect();
             let is_out = |out: &Out| out.checkpoint.files == checkpoint.files;
-            // Where the snapshot's own ways disagree it does not tell which is right.
-            let is_doubtful = self.is_disagreeing(checkpoint.version);
-            if wrong.is_empty() || is_doubtful || out.iter().any(is_out) {
+            if wrong.is_empty() || out.iter().any(is_out) {
                 continue;
             }
+            // Where the snapshot's own ways disagree it does not tell which is right.
+            let is_doubtful = self.is_disagreeing(checkpoint.version);
             let now = target.checkpoint(checkpoint).await?;
             let then = vault.checkpoint(checkpoint).await?;
             let trouble = match (&now, &then) {
                 (Content::Unreadable(why), Content::Says(_) | Content::Lost) => why.clone(),
-                (Content::Says(now), Content::Says(then)) if now != then => format!(
-                    "checkpoint {} names other files than the one that was held",
-                    checkpoint.version
-                ),
+                (Content::Says(now), Content::Says(then)) if now != then && !is_doubtful => {
+                    format!(
+                        "checkpoint {} names other files than the one that was held",
+                        checkpoint.version
+                    )
+                }
                 (Content::Unreadable(_), Content::Unreadable(why)) => {
                     out.push(Out {
                         checkpoint: checkpoint.clone(),
