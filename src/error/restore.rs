@@ -91,7 +91,7 @@ impl RestoreError {
                     .as_deref()
                     .unwrap_or("the same command with --accept-damaged");
                 format!(
-                    "data that is good was put back already, the log was not. `deltavault verify --repair` looks for the \
+                    "data that is good was put back already, the log was not. `deltavault verify --read all --repair` looks for the \
                      lost bytes in the live table, and with --from in a replica; `deltavault snapshots` lists what else is \
                      held; to have the table without what is lost, {command}"
                 )

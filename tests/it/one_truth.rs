@@ -581,6 +581,27 @@ async fn a_checkpoint_that_was_removed_is_no_hole_where_the_commits_are_there() 
 }
 
 #[tokio::test]
+async fn a_lost_checkpoint_is_named_and_not_the_commits_that_nobody_has() {
+    let mut scene = Scene::set().await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    scene.table.append(1, 30).await;
+    for version in 0..2 {
+        scene.table.remove(&commit(version)).await;
+    }
+    scene.forget_vault().await;
+    let held = scene.take(24).await.unwrap();
+    assert_eq!(held.record.findings, [""; 0]);
+    scene.table.remove(&checkpoint_key(&scene).await).await;
+    scene.table.remove("_delta_log/_last_checkpoint").await;
+    for hours in [48, 72] {
+        let done = scene.take(hours).await.unwrap();
+        let says = finding(&done.record, "is gone from the live log");
+        assert!(says.starts_with("checkpoint 2 is gone"), "{says}");
+        assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+    }
+}
+
+#[tokio::test]
 async fn a_hole_in_the_live_log_is_reported_until_it_is_mended() {
     for missing in [0, 1] {
         let mut scene = Scene::set().await;

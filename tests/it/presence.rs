@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{Entry, Placement, Scope};
+use deltavault::format::{Entry, Placement, Scope, VaultKey};
 use deltavault::ids::ObjectKey;
 use deltavault::plan::verify::Severity;
 use deltavault::store::{ReadStore, memory::MemoryStore};
@@ -114,6 +114,35 @@ async fn lost_manifest_is_seen_on_the_next_night() {
             "{case}"
         );
         is_whole(&scene, &done, &case).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_gone_is_seen_whether_the_table_changed_or_not() {
+    for changes in [false, true] {
+        let mut scene = scene().await;
+        for night in 2..=3 {
+            scene.table.append(1, 30).await;
+            scene.take(night).await.unwrap();
+        }
+        let table = request(scene.live.uri(), 0).key;
+        let second = VaultKey::Record { table, seq: 2 };
+        harm(
+            &scene.vault,
+            &second.to_string().parse().unwrap(),
+            Harm::Gone,
+        );
+        if changes {
+            scene.table.append(1, 30).await;
+        }
+        let done = scene.take(4).await.unwrap();
+        let findings = &done.record.findings;
+        let says = "the vault may hide snapshots of this table: slot 2 is empty";
+        assert!(
+            findings.iter().any(|it| it.starts_with(says)),
+            "{findings:?}"
+        );
+        scene.is_exact(&done).await;
     }
 }
 

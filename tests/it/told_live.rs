@@ -333,7 +333,7 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
             &said,
             &[
                 "VAULT   holds that by its record: ",
-                "`deltavault verify --repair` looks for the lost bytes",
+                "`deltavault verify --read all --repair` looks for the lost bytes",
             ],
         );
         none_of(&said, &["holds all"]);
@@ -345,7 +345,7 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
                 &[
                     "LOST    ",
                     "restoring this snapshot again brings no more",
-                    "/lake/t --repair looks for them",
+                    "/lake/t --read all --repair looks for them",
                     if others {
                         " of v2: "
                     } else {
@@ -356,6 +356,33 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
             none_of(&said, &["--accept-damaged"]);
         }
     }
+}
+
+#[test]
+fn what_the_vault_lost_and_the_live_table_has_is_copied_and_named() {
+    let lake = Lake::with_snapshot();
+    for blob in blobs(&lake.folder.path().join("vault")) {
+        fs::remove_file(blob).unwrap();
+    }
+    let said = lake.ends(
+        &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
+        3,
+    );
+    in_order(
+        &said,
+        &[
+            "CHECKED v1 opens",
+            "RESCUED ",
+            "with the right SHA-256: ",
+            "--read all --repair puts what is lost into the vault again",
+        ],
+    );
+    let said = lake.ends(
+        &["verify", "lake-t", "--read", "all", "--repair", "--yes"],
+        3,
+    );
+    all_of(&said, &["repaired"]);
+    lake.ends(&["verify", "--read", "all"], 0);
 }
 
 #[test]

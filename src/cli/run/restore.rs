@@ -196,7 +196,7 @@ pub(super) async fn restore(
             context.output.version_time(&row)?;
         }
     }
-    let code = case.code().max(told::checked::code(&checked, &done.lost));
+    let code = case.code().max(told::checked::code(&checked, &done));
     let row = done_row(&case, &done, seconds, Some(&checked));
     context.output.restore_done(&row)?;
     Ok(code)
@@ -221,7 +221,7 @@ async fn filled(
         work.carry_out(plan, context.clock.now()).await?;
     }
     let checked = work.check(&expected).await?;
-    let code = case.code().max(told::checked::code(&checked, &kept.lost));
+    let code = case.code().max(told::checked::code(&checked, &kept));
     let seconds = start.elapsed().as_secs_f64();
     let row = done_row(case, &kept, seconds, Some(&checked));
     context.output.restore_done(&row)?;
@@ -473,7 +473,7 @@ fn done_row(
         files_rescued: done.files_rescued,
         lost: done.lost.iter().map(ToString::to_string).collect(),
         vanished: checked.map_or(0, |checked| checked.vanished.count),
-        notes: checked.map_or_else(Vec::new, |checked| case.notes(checked, &done.lost)),
+        notes: checked.map_or_else(Vec::new, |checked| case.notes(checked, done)),
         opens_with_files,
         refused_because,
         seconds,

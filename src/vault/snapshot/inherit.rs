@@ -36,6 +36,8 @@ pub(super) struct Inherited {
     unreadable: HashMap<ObjectKey, Entry>,
     /// The commits at or below the base that have other bytes than it holds, ascending.
     pub(super) overwritten: Vec<Version>,
+    /// The commits that it holds and that are not listed.
+    unlisted: BTreeSet<Version>,
     /// Whether a commit at or below the base was put again, with the same bytes or with others.
     pub(super) put_again: bool,
     /// The sidecars that have other bytes than it holds.
@@ -83,6 +85,21 @@ impl Inherited {
             .collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// What of the log the base holds and a listing of the whole log lacks, where that helps against a commit that is
+    /// missing: the commit itself, or else the newest checkpoint from which readers do not need it.
+    pub(super) fn lost_instead_of(&self, missing: Version, listing: &LogListing) -> Option<String> {
+        if self.unlisted.contains(&missing) {
+            return Some(format!("commit {missing}"));
+        }
+        let gone = self.checkpoints.iter().filter(|(key, entry)| {
+            !entry.unreadable && listing.files().all(|file| file.key != **key)
+        });
+        let newest = gone
+            .filter_map(|(_, entry)| log_order(entry).version())
+            .max()?;
+        (newest >= missing).then(|| format!("checkpoint {newest}"))
     }
 
     /// Whether the base holds a checkpoint's files as they were listed, and so has compared it already.
@@ -246,7 +263,12 @@ pub(super) async fn examine(
             | EntryKind::LastCheckpoint
             | EntryKind::Other => continue,
         };
-        let Some(file) = listed else { continue };
+        let Some(file) = listed else {
+            if entry.kind == EntryKind::Commit {
+                inherited.unlisted.extend(log_order(&entry).version());
+            }
+            continue;
+        };
         let is_same = is_same(&entry, file);
         if entry.kind == EntryKind::Commit {
             inherited.put_again |= !is_same || Some(file.last_modified) > entry.last_modified;

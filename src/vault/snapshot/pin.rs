@@ -127,6 +127,7 @@ pub(super) async fn pin(
     folder: &Path,
 ) -> Result<Pinned, Failure> {
     let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
+    pinned.findings.extend(presence::of_ledger(view));
     if pinned.unchanged.is_some() {
         return Ok(pinned);
     }
@@ -160,11 +161,17 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
     if let (Some(base), Err(LogError::Gap { first_missing, .. })) =
         (base, listing.candidates(pinned.version).map(drop))
     {
-        findings.push(format!(
-            "commit {first_missing} is gone from the live log, which no reader can open without it: snapshot {} holds \
-             it, and `deltavault restore` puts it back",
-            base.past.id.short()
-        ));
+        let id = base.past.id.short();
+        findings.push(match pinned.inherited.lost_instead_of(first_missing, listing) {
+            Some(lost) => format!(
+                "{lost} is gone from the live log, which no reader can open without it: snapshot {id} holds it, and \
+                 `deltavault restore` puts it back"
+            ),
+            None => format!(
+                "commit {first_missing} is gone from the live log, which no reader can open without it, and snapshot {id} \
+                 does not hold it: `deltavault restore` shows what it can put back"
+            ),
+        });
     }
     let unreadable = pinned.inherited.unreadable(listing);
     findings.extend(unreadable.iter().take(FINDINGS_MAX).map(|file| {

@@ -13,7 +13,7 @@ use crate::format::{Manifest, Record};
 use crate::ids::ObjectKey;
 use crate::plan::snapshot::Turn;
 use crate::shell::quoted;
-use crate::vault::Vault;
+use crate::vault::{LedgerView, Vault};
 
 /// What was looked for.
 #[derive(Debug)]
@@ -83,6 +83,19 @@ const VAULT: &str = "the vault ";
 pub(super) fn lasting(record: &Record) -> impl Iterator<Item = &String> {
     let findings = record.findings.iter();
     findings.filter(|finding| !finding.starts_with(VAULT))
+}
+
+/// What is said of a ledger in which records are gone or put out of reach.
+pub(super) fn of_ledger(view: &LedgerView) -> impl Iterator<Item = String> {
+    let slot = view.head.next_free;
+    let findings = view.head.findings.iter();
+    let hiding = findings.filter(|finding| finding.may_hide_a_record());
+    hiding.map(move |finding| {
+        format!(
+            "{VAULT}may hide snapshots of this table: {finding}; this snapshot is put into slot {slot}, and `deltavault \
+             verify` says what is missing"
+        )
+    })
 }
 
 /// What is said of an object that could not be looked at.

@@ -1,10 +1,10 @@
 //! What there is to know and to do when it is done.
 
 use deltavault::format::{Record, Scope};
-use deltavault::ids::{Location, Version};
+use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
 use deltavault::plan::unheld::{Unheld, is_catalog_managed, unheld};
-use deltavault::vault::restore::Checked;
+use deltavault::vault::restore::{Checked, RestoreDone};
 
 use super::Case;
 use super::phrase::{line, told_statement};
@@ -12,8 +12,8 @@ use crate::cli::rows::PlanLine;
 
 impl Case<'_> {
     /// What there is to know and to do after it.
-    pub(crate) fn notes(&self, checked: &Checked, lost: &[Location]) -> Vec<PlanLine> {
-        let mut notes = self.told_check(checked, lost);
+    pub(crate) fn notes(&self, checked: &Checked, done: &RestoreDone) -> Vec<PlanLine> {
+        let mut notes = self.told_check(checked, done);
         notes.extend(self.told_out());
         notes.extend(self.told_left());
         if self.found.new_times > 0 && !self.has_in_commit_timestamps() {

@@ -13,7 +13,7 @@ impl Case<'_> {
         let what = if at_work.is_own {
             "yours: the next restore takes it over"
         } else {
-            "a restore waits for it to end, or takes the table over with --take-over"
+            "until it ends no other restore begins, but one with --take-over, which takes the table over"
         };
         Some(line("RESTORING", format!("{}; {what}", told(at_work))))
     }

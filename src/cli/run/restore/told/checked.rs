@@ -3,7 +3,7 @@
 use deltavault::ExitCode;
 use deltavault::ids::{Location, Version};
 use deltavault::reader::{Trouble, Verdict};
-use deltavault::vault::restore::{Checked, Difference, Several};
+use deltavault::vault::restore::{Checked, Difference, RestoreDone, Several};
 use indicatif::HumanCount;
 
 use super::Case;
@@ -14,11 +14,11 @@ use crate::cli::rows::PlanLine;
 const LOST_SHOWN: usize = 10;
 
 /// A table that is not whole, or that nobody has opened, is for the owner to look at, whatever the reason; what the vault
-/// has lost is damage.
-pub(crate) fn code(checked: &Checked, lost: &[Location]) -> ExitCode {
-    if !lost.is_empty() {
+/// has lost is damage where nobody has it any more, and a finding where it was found elsewhere.
+pub(crate) fn code(checked: &Checked, done: &RestoreDone) -> ExitCode {
+    if !done.lost.is_empty() {
         ExitCode::Damage
-    } else if checked.is_good() {
+    } else if checked.is_good() && done.files_rescued == 0 {
         ExitCode::Done
     } else {
         ExitCode::Findings
@@ -27,7 +27,8 @@ pub(crate) fn code(checked: &Checked, lost: &[Location]) -> ExitCode {
 
 impl Case<'_> {
     /// What was found after the last put.
-    pub(super) fn told_check(&self, checked: &Checked, lost: &[Location]) -> Vec<PlanLine> {
+    pub(super) fn told_check(&self, checked: &Checked, done: &RestoreDone) -> Vec<PlanLine> {
+        let lost = &done.lost[..];
         let mut lines = told_verdict(self.version, &checked.verdict);
         if let Some(first) = &checked.vanished.first {
             let count = checked.vanished.count;
@@ -42,6 +43,24 @@ impl Case<'_> {
         if let Some(list) = checked.list.as_ref().filter(|list| !list.is_empty()) {
             lines.extend(told_list(list, lost));
             lines.extend(self.told_side(list));
+        }
+        if done.files_rescued > 0 {
+            let repair = self
+                .again
+                .command(&["verify", &self.name, "--read", "all", "--repair"]);
+            let verb = if done.files_rescued == 1 {
+                "was"
+            } else {
+                "were"
+            };
+            lines.push(line(
+                "RESCUED",
+                format!(
+                    "{} that the vault has lost {verb} found elsewhere, with the right SHA-256: {repair} puts what is lost \
+                     into the vault again",
+                    counted(done.files_rescued)
+                ),
+            ));
         }
         if !lost.is_empty() {
             let named = lost.iter().take(LOST_SHOWN).map(Location::as_str);
@@ -64,7 +83,9 @@ impl Case<'_> {
 
     /// How to go on without what the vault has lost: the same restore would find no more of it.
     fn told_way_on(&self) -> Vec<PlanLine> {
-        let repair = self.again.command(&["verify", &self.name, "--repair"]);
+        let repair = self
+            .again
+            .command(&["verify", &self.name, "--read", "all", "--repair"]);
         let mut lines = vec![line(
             "",
             format!(
