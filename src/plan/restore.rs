@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Placement};
-use crate::ids::{ETag, ObjectKey, Timestamp, Version};
+use crate::ids::{Digest, ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
 
 pub mod claim;
@@ -239,6 +239,8 @@ pub struct LiveVersion {
     pub files_removed: u64,
     /// Logical files of the table in this version, when they are known.
     pub files_after: Option<u64>,
+    /// SHA-256 of its commit, where that was read.
+    pub commit: Option<Digest>,
 }
 
 impl LiveVersion {
@@ -257,6 +259,7 @@ impl LiveVersion {
             files_added: 0,
             files_removed: 0,
             files_after: None,
+            commit: None,
         }
     }
 }

@@ -124,7 +124,7 @@ fn damage_is_12_its_remedy_asks_with_4_and_repairs_with_0() {
     let before = files(&folder.join("vault"));
     let plan = pasted(folder, repair);
     assert_eq!(plan.code, 4, "{plan:?}");
-    assert!(plan.has("repair: 1 objects, 8 B, would be put again\n  1 from the live table\n"));
+    assert!(plan.has("repair: 1 object, 8 B, would be put again\n  1 from the live table\n"));
     assert!(plan.talk.contains("--yes"), "{plan:?}");
     assert_eq!(files(&folder.join("vault")), before);
 
@@ -137,7 +137,7 @@ fn damage_is_12_its_remedy_asks_with_4_and_repairs_with_0() {
     );
     assert!(done.has(&live), "{done:?}");
     assert!(done.has(" is whole again\n"), "{done:?}");
-    assert!(done.has("1 objects repaired\neverything is as it should be\n"));
+    assert!(done.has("1 object repaired\neverything is as it should be\n"));
 
     // Beside what is left, never in its place.
     let after = files(&folder.join("vault"));

@@ -379,10 +379,44 @@ fn what_the_vault_lost_and_the_live_table_has_is_copied_and_named() {
     );
     let said = lake.ends(
         &["verify", "lake-t", "--read", "all", "--repair", "--yes"],
-        3,
+        0,
     );
     all_of(&said, &["repaired"]);
     lake.ends(&["verify", "--read", "all"], 0);
+}
+
+#[test]
+fn a_snapshot_of_commits_that_the_log_has_lost_is_not_called_the_live_version() {
+    let mut lake = Lake::with_snapshot();
+    fs::remove_file(lake.commit_file(1)).unwrap();
+    lake.next = 1;
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let lost = "that the live log has lost: it was rewound, or lost its newest commits; ";
+    for words in [
+        &["restore", "lake/t"][..],
+        &["restore", "lake/t", "--latest", "--yes"],
+    ] {
+        let said = lake.ends(words, 0);
+        in_order(
+            &said,
+            &["live v0 healthy", "NOTE    snapshot ", "holds a v1", lost],
+        );
+    }
+    lake.append();
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    in_order(
+        &said,
+        &[
+            "live v1 healthy",
+            lost,
+            "v1 ",
+            "not held",
+            "v1 ",
+            "LOST FROM THE LIVE LOG",
+            "v0 ",
+            "NEWEST GOOD HELD",
+        ],
+    );
 }
 
 #[test]

@@ -270,8 +270,8 @@ impl Output {
             return self.line(row);
         }
         self.print(format_args!(
-            "repair: {} objects, {}, would be put again",
-            HumanCount(row.objects),
+            "repair: {}, {}, would be put again",
+            counted(row.objects, "object"),
             HumanBytes(row.bytes)
         ))?;
         for (from, objects) in &row.from {
@@ -337,10 +337,10 @@ impl Output {
             return self.line(row);
         }
         self.print(format_args!(
-            "{} tables, {} snapshots, {} objects present; {} read again, {}; {:.1} s",
-            HumanCount(row.tables),
-            HumanCount(row.snapshots),
-            HumanCount(row.objects),
+            "{}, {}, {} present; {} read again, {}; {:.1} s",
+            counted(row.tables, "table"),
+            counted(row.snapshots, "snapshot"),
+            counted(row.objects, "object"),
             HumanCount(row.objects_read),
             HumanBytes(row.bytes_read),
             row.seconds,
@@ -361,11 +361,14 @@ impl Output {
             ))?;
         }
         if let Some(repaired @ 1..) = row.repaired {
-            self.print(format_args!("{} objects repaired", HumanCount(repaired)))?;
+            self.print(format_args!("{} repaired", counted(repaired, "object")))?;
         }
         match (row.damaged, row.unchecked, row.findings) {
             (0, 0, 0) => self.print(format_args!("everything is as it should be")),
-            (0, 0, findings) => self.print(format_args!("{findings} findings, nothing damaged")),
+            (0, 0, findings) => self.print(format_args!(
+                "{}, nothing damaged",
+                counted(findings, "finding")
+            )),
             (0, unchecked, findings) => self.print(format_args!(
                 "{unchecked} UNCHECKED, {findings} other findings, no damage found"
             )),
@@ -411,6 +414,14 @@ pub(super) fn lock(mode: LockMode) -> &'static str {
         LockMode::None => "none",
         LockMode::Governance => "governance",
         LockMode::Compliance => "compliance",
+    }
+}
+
+/// `1 table`, `2 tables`: for nouns with a plural in "s".
+fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{} {noun}s", HumanCount(count)),
     }
 }
 

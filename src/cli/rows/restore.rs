@@ -76,6 +76,9 @@ pub(crate) struct VersionRow {
     pub(crate) files_after: Option<u64>,
     /// Whether the live log has it.
     pub(crate) live: bool,
+    /// Whether the live log has lost it: it ends below it, or has another commit of that number.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) other_history: bool,
     /// Whether all its files are at their place.
     pub(crate) whole: bool,
     /// The snapshots that hold it, newest first.

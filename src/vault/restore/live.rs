@@ -191,6 +191,7 @@ impl Restorer {
                 time: Some(file.last_modified),
                 modified: Some(file.last_modified),
                 rows: Some(0),
+                commit: Some(body.sha256),
                 ..LiveVersion::unread(number)
             };
             let described = describe(&mut found, &file.key, body, &reading.root);

@@ -2,6 +2,7 @@
 //! looks wrong, and which one to take.
 
 use deltavault::ids::Version;
+use deltavault::plan::restore::Situation;
 use indicatif::HumanCount;
 
 use super::Case;
@@ -32,10 +33,34 @@ impl Case<'_> {
         ))
     }
 
+    /// The newest version that the vault holds and the live log has lost.
+    pub(super) fn told_other_history(&self) -> Option<PlanLine> {
+        let ends_here = self.found.situation == Situation::NothingAbove;
+        let rows = self.found.versions.iter();
+        let lost =
+            rows.filter(|row| row.other_history || (ends_here && row.version > self.version));
+        let (row, id) = lost
+            .filter_map(|row| Some((row, row.snapshots.first()?)))
+            .find(|(row, _)| !row.snapshots.contains(&self.id))?;
+        let id = id.short();
+        let command = self
+            .again
+            .command(&["restore", &self.name, "--snapshot", &id]);
+        Some(line(
+            "NOTE",
+            format!(
+                "snapshot {id} holds a v{} that the live log has lost: it was rewound, or lost its newest commits; {command} \
+                 shows what that brings back",
+                row.version
+            ),
+        ))
+    }
+
     /// The list.
     pub(super) fn told_choices(&self) -> Vec<PlanLine> {
         let versions = &self.found.versions;
         let mut lines: Vec<PlanLine> = self.told_others().into_iter().collect();
+        lines.extend(self.told_other_history());
         let shown = shown(versions, VERSIONS_SHOWN);
         let oldest = self.found.readable_from;
         lines.extend(shown.iter().map(|row| line("", told_choice(row, oldest))));
@@ -66,7 +91,9 @@ impl Case<'_> {
                 offers.push(self.take_back(before.version));
             }
         }
-        let held = rows.iter().filter(|row| !row.snapshots.is_empty());
+        let held = rows
+            .iter()
+            .filter(|row| !row.snapshots.is_empty() && !row.other_history);
         let below_tip = |row: &&VersionRow| Some(row.version) != tip;
         let good = match suspect {
             Some(_) => held.clone().find(|row| row.newest_good_held),
@@ -129,10 +156,11 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
         (None, Some(count)) => format!("  of {}", files(count)),
         (None, None) => String::new(),
     };
-    let mark = match (row.suspect, row.newest_good_held) {
-        (true, _) => "  SUSPECT",
-        (_, true) => "  NEWEST GOOD HELD",
-        (false, false) => "",
+    let mark = match row {
+        row if row.other_history => "  LOST FROM THE LIVE LOG",
+        row if row.suspect => "  SUSPECT",
+        row if row.newest_good_held => "  NEWEST GOOD HELD",
+        _ => "",
     };
     format!("{}{size}  {held}{mark}", told_row(row))
 }

@@ -71,6 +71,7 @@ impl Case<'_> {
             return lines;
         }
         lines.extend(self.told_others());
+        lines.extend(self.told_other_history());
         lines.push(line("WANTED", self.told_wanted()));
         lines.extend(self.told_time());
         lines.extend(found.told_causes());

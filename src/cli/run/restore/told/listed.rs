@@ -16,10 +16,25 @@ fn snapshots_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<It
     snapshots.filter(move |it| !it.is_distrusted && it.record.table.delta_id == delta_id)
 }
 
+/// Whether a snapshot is of the live version of its number, or of another one that the log has lost. Without its commit
+/// nobody knows.
+fn is_of(snapshot: &Snapshot, live: &LiveVersion) -> bool {
+    let held = snapshot.record.commit.as_ref().map(|it| it.sha256);
+    let (Some(held), Some(now)) = (held, live.commit) else {
+        return true;
+    };
+    held == now
+}
+
 /// Fills in from the vault's records what the live log does not tell of its versions.
 pub(super) fn fill_from_vault(versions: &mut [LiveVersion], history: &History, delta_id: &str) {
     let mut held: BTreeMap<Version, &Snapshot> = BTreeMap::new();
     for snapshot in snapshots_of(history, delta_id) {
+        let number = snapshot.record.version;
+        let live = versions.iter().find(|it| it.version == number);
+        if live.is_some_and(|live| !is_of(snapshot, live)) {
+            continue;
+        }
         held.entry(snapshot.record.version).or_insert(snapshot);
     }
     for version in versions.iter_mut() {
@@ -79,12 +94,18 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
     let mut snapshots: BTreeMap<Version, Vec<SnapshotId>> = BTreeMap::new();
     let mut known: BTreeMap<Version, LiveVersion> = BTreeMap::new();
     let mut live = BTreeSet::new();
+    let mut others: BTreeMap<Version, Vec<&Snapshot>> = BTreeMap::new();
     for version in found.lost.iter().chain(&found.older) {
         live.insert(version.version);
         known.insert(version.version, version.clone());
     }
     for snapshot in snapshots_of(history, delta_id) {
         let version = snapshot.record.version;
+        let row = known.get(&version).filter(|_| live.contains(&version));
+        if row.is_some_and(|row| !is_of(snapshot, row)) {
+            others.entry(version).or_default().push(snapshot);
+            continue;
+        }
         snapshots.entry(version).or_default().push(snapshot.id);
         known
             .entry(version)
@@ -93,26 +114,42 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
     let known: Vec<LiveVersion> = known.into_values().rev().collect();
     let suspects = suspects(&known);
     let damaged = suspects.first().and_then(|index| known.get(*index));
+    let tip = live.last().copied();
     let newest_good = snapshots.keys().rev().find(|version| {
         let is_suspect =
             |index: &usize| known.get(*index).is_some_and(|it| it.version == **version);
-        damaged.is_none_or(|damaged| **version < damaged.version)
+        tip.is_none_or(|tip| **version <= tip)
+            && damaged.is_none_or(|damaged| **version < damaged.version)
             && !suspects.iter().any(is_suspect)
     });
     let newest_good = newest_good.copied();
-    let rows = known.into_iter().enumerate().map(|(index, version)| {
+    let rows = known.into_iter().enumerate().flat_map(|(index, version)| {
         let number = version.version;
         let is_live = live.contains(&number);
-        VersionRow {
+        let row = VersionRow {
+            other_history: tip.is_some_and(|tip| number > tip),
             live: is_live,
             whole: is_live && found.has_all_files(number),
             snapshots: snapshots.remove(&number).unwrap_or_default(),
             suspect: suspects.contains(&index),
             newest_good_held: newest_good == Some(number),
             ..row(version)
-        }
+        };
+        let others = others.remove(&number).unwrap_or_default();
+        std::iter::once(row).chain(of_other_history(&others))
     });
     rows.collect()
+}
+
+/// The snapshots of a version that the log has lost and written again, as one row.
+fn of_other_history(snapshots: &[&Snapshot]) -> Option<VersionRow> {
+    let newest = snapshots.first()?;
+    Some(VersionRow {
+        live: false,
+        other_history: true,
+        snapshots: snapshots.iter().map(|it| it.id).collect(),
+        ..row(of_snapshot(newest))
+    })
 }
 
 /// A live version as a row, without its marks.
@@ -130,6 +167,7 @@ pub(super) fn row(version: LiveVersion) -> VersionRow {
         files_removed: Some(version.files_removed),
         files_after: version.files_after,
         live: true,
+        other_history: false,
         whole: false,
         snapshots: Vec::new(),
         suspect: false,
@@ -291,6 +329,41 @@ mod tests {
             ],
             "v14 is held and not good"
         );
+    }
+
+    #[test]
+    fn a_snapshot_of_a_version_that_the_log_has_lost_is_a_row_of_its_own() {
+        let of = |seq: u64, version: u64, commit: &[u8]| {
+            let mut snapshot = snapshot(seq, version, "t", 7);
+            let record = Arc::make_mut(&mut snapshot.record);
+            record.commit.as_mut().unwrap().sha256 = Digest::of(commit);
+            snapshot
+        };
+        let (other, above) = (of(1, 15, b"lost"), of(2, 16, b"lost"));
+        let same = of(3, 13, b"13");
+        let history = history(vec![other.clone(), above.clone(), same.clone()]);
+        let mut found = overwritten();
+        for version in found.lost.iter_mut().chain(&mut found.older) {
+            version.commit = Some(Digest::of(version.version.to_string().as_bytes()));
+        }
+        let told: Vec<_> = versions(&found, &history, "t")
+            .into_iter()
+            .filter(|row| !row.snapshots.is_empty())
+            .map(|row| {
+                let marks = (row.live, row.other_history, row.newest_good_held);
+                (row.version.0, row.snapshots[0], marks)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (16, above.id, (false, true, false)),
+                (15, other.id, (false, true, false)),
+                (13, same.id, (true, false, true)),
+            ]
+        );
+        fill_from_vault(&mut found.lost, &history, "t");
+        assert_eq!(found.lost[0].rows_after, Some(3), "v15 is another one");
     }
 
     #[test]
