@@ -327,6 +327,10 @@ impl Restorer {
             plan.live = self.look_above(request.version, tip, &mended.after).await?;
         }
         if plan.situation == Situation::NothingAbove {
+            let listing = mended.after.listing();
+            let own = listing.commit(request.version);
+            let empty = own.filter(|file| file.size == 0);
+            plan.live.empty = empty.and_then(|file| file.version).into_iter().collect();
             self.set_unlike_aside(request, &held, &mended.after, &mut plan)
                 .await?;
         }

@@ -359,6 +359,47 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
 }
 
 #[test]
+fn an_empty_commit_that_a_snapshot_holds_is_named_all_the_same() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    fs::write(lake.commit_file(2), "").unwrap();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    for words in [
+        &["restore", "lake/t"][..],
+        &["restore", "lake/t", "--latest", "--yes"],
+    ] {
+        let said = lake.ends(words, 3);
+        in_order(
+            &said,
+            &["live v2 DOUBTFUL", "LOG     commit 2 is empty (0 bytes)"],
+        );
+        none_of(&said, &["healthy"]);
+    }
+}
+
+#[test]
+fn a_newer_table_is_not_called_healthy_where_a_file_of_the_snapshot_has_other_bytes() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let file = lake.table().join("r=a/1.parquet");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, vec![b'!'; bytes.len()]).unwrap();
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    all_of(
+        &said,
+        &[
+            "live v2 DOUBTFUL",
+            "1 has other bytes",
+            "by name and size of their files: ",
+        ],
+    );
+    none_of(&said, &["healthy", "still readable"]);
+    lake.ends(&["restore", "lake/t", "--latest", "--heal", "--yes"], 0);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v2 healthy"]);
+}
+
+#[test]
 fn what_the_vault_lost_and_the_live_table_has_is_copied_and_named() {
     let lake = Lake::with_snapshot();
     for blob in blobs(&lake.folder.path().join("vault")) {

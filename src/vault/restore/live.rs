@@ -179,7 +179,8 @@ impl Restorer {
         {
             live.lone = Some((version, last_before));
         }
-        let empty = commits.iter().take(above).filter(|file| file.size == 0);
+        // V's own as well: a snapshot holds it as it is.
+        let empty = commits.iter().take(above + 1).filter(|file| file.size == 0);
         live.empty = empty.filter_map(|file| file.version).collect();
         commits.truncate(above + OLDER_DESCRIBED);
         reading.fetch(commits.iter().map(|file| &file.key)).await?;

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_suspect_newest_snapshot_of_a_healthy_table_is_not_called_good() {
         let mut found = overwritten();
-        found.situation = deltavault::plan::restore::Situation::NothingAbove;
+        found.situation = Situation::NothingAbove;
         found.lost.clear();
         found.versions.remove(0);
         let (way, text) = told(&found, &Which::Unsaid, &How::InPlace);

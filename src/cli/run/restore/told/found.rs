@@ -72,6 +72,9 @@ impl Case<'_> {
         }
         lines.extend(self.told_others());
         lines.extend(self.told_other_history());
+        if found.situation == Situation::NothingAbove {
+            lines.extend(found.told_empty());
+        }
         lines.push(line("WANTED", self.told_wanted()));
         lines.extend(self.told_time());
         lines.extend(found.told_causes());
@@ -126,9 +129,14 @@ impl Case<'_> {
         lines.extend(found.told_lone());
         lines.extend(found.told_empty());
         if !found.whole_live.is_empty() {
+            let whole = ranges(&found.whole_live);
             lines.push(line(
                 "WHOLE",
-                format!("still readable at its place: {}", ranges(&found.whole_live)),
+                if found.wrong > 0 {
+                    format!("by name and size of their files: {whole}")
+                } else {
+                    format!("still readable at its place: {whole}")
+                },
             ));
         }
         if !found.lost.is_empty() && *self.how != How::Heal {
@@ -180,6 +188,11 @@ impl Case<'_> {
                 "ANOTHER HISTORY: its log was written again".to_owned()
             }
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
+            Situation::NothingAbove if found.nothing_to_do && !found.empty.is_empty() => {
+                format!(
+                    "live v{version} DOUBTFUL: no file of it is missing, and its log has an empty commit"
+                )
+            }
             Situation::NothingAbove if found.nothing_to_do => {
                 let rest = if self.is_question() {
                     ", nothing missing. Restore what?"
@@ -194,6 +207,9 @@ impl Case<'_> {
                     "live v{tip} DOUBTFUL: no file of it is missing, and its log has an empty commit"
                 )
             }
+            Situation::NewerLive { tip } if found.is_whole(*tip) && found.wrong > 0 => format!(
+                "live v{tip} DOUBTFUL: no file of it is missing, and it may need what has other bytes than v{version} had"
+            ),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
                 let rest = if self.is_question() {
                     ", nothing missing. Restore what?"
@@ -233,6 +249,7 @@ impl Case<'_> {
                 let gone = found.to_put.files.saturating_sub(found.wrong);
                 let wrong = match found.wrong {
                     0 => String::new(),
+                    1 => ", 1 has other bytes".to_owned(),
                     wrong => format!(", {} have other bytes", HumanCount(wrong)),
                 };
                 format!(
