@@ -148,6 +148,11 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error>
                 format!("two tables are named {:?}", table.name),
             ));
         }
+        if let Some(other) = config.tables.iter().find(|it| it.uri == table.uri) {
+            let (one, another) = (&other.name, &table.name);
+            let rule = format!("{one:?} and {another:?} are one table, {}", table.uri);
+            return Err(invalid(None, rule));
+        }
         config.tables.push(table);
     }
     Ok(config)
@@ -594,6 +599,10 @@ mod tests {
             (
                 "[[tables]]\nname='a'\nuri='c'\n[[tables]]\nname='a'\nuri='d'",
                 "\"a\"",
+            ),
+            (
+                "[[tables]]\nname='a'\nuri='c'\n[[tables]]\nname='b'\nuri='./c/'",
+                "\"a\" and \"b\" are one table",
             ),
             ("[[tables]]\nname='a'", "uri"),
             ("[source]\nendpoint='minio:9000'", "source.endpoint"),

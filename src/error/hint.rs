@@ -55,7 +55,7 @@ impl Error {
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }
-            Self::NoVault { uri } => format!("make one with `deltavault --vault {uri} init`"),
+            Self::NoVault { uri } => format!("check the spelling; a new one is made with `deltavault --vault {uri} init`"),
             Self::NotAVault { .. } => {
                 "check --vault; if this was a vault, bring its vault.json back from a replica".into()
             }

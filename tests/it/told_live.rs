@@ -400,6 +400,20 @@ fn a_newer_table_is_not_called_healthy_where_a_file_of_the_snapshot_has_other_by
 }
 
 #[test]
+fn a_heal_that_has_nothing_to_do_says_so() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let said = lake.ends(&["restore", "lake/t", "--latest", "--heal", "--yes"], 0);
+    all_of(
+        &said,
+        &[
+            "HEAL    nothing to put back: every file of v1",
+            "stays at v2",
+        ],
+    );
+}
+
+#[test]
 fn what_the_vault_lost_and_the_live_table_has_is_copied_and_named() {
     let lake = Lake::with_snapshot();
     for blob in blobs(&lake.folder.path().join("vault")) {

@@ -123,19 +123,24 @@ fn a_damaged_record_is_not_taken_for_nothing_held() {
 fn a_damaged_record_stops_no_snapshot_of_that_folder_nor_of_another() {
     let folder = small_lake();
     let lake = folder.path().join("lake");
-    let snapshot = |table: &str| {
+    let snapshot = |table: &str, code: i32| {
         let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
             .args(["--vault", "../vault", "snapshot", table])
             .current_dir(&lake)
             .env_clear()
             .output()
             .unwrap();
-        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     };
-    snapshot("orders");
+    snapshot("orders", 0);
     overwrite(&record(folder.path(), "lake-orders-"), "");
-    snapshot("people");
-    snapshot("orders");
+    snapshot("people", 0);
+    let said = snapshot("orders", 3);
+    assert!(
+        said.contains("may hide snapshots of this table: slot 1"),
+        "{said}"
+    );
     let (code, _, said) = deltavault(folder.path(), &["restore", "lake/orders"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("a newer snapshot may be missing"), "{said}");

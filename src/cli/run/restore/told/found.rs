@@ -139,7 +139,18 @@ impl Case<'_> {
                 },
             ));
         }
-        if !found.lost.is_empty() && *self.how != How::Heal {
+        if *self.how == How::Heal {
+            if found.nothing_to_do {
+                lines.push(line(
+                    "HEAL",
+                    format!(
+                        "nothing to put back: every file of v{} is at its place, and the live table stays at v{tip}; without \
+                         --heal the plan says how to go back",
+                        self.version
+                    ),
+                ));
+            }
+        } else if !found.lost.is_empty() {
             lines.extend(self.told_lost(tip));
         }
         lines
