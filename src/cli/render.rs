@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use deltavault::visible::visible;
 use deltavault::{Error, ExitCode};
-use indicatif::ProgressBar;
+use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
 use super::rows::{ErrorRow, ExitError, Row, WaitsRow};
@@ -279,6 +279,14 @@ impl<W: Write> Write for Talk<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// `1 table`, `2,000 tables`: for nouns with a plural in "s".
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{} {noun}s", HumanCount(count)),
     }
 }
 

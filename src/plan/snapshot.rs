@@ -315,21 +315,8 @@ pub fn data_needs<E>(
             Ok(first) => first,
             Err(error) => return Some(Err(error)),
         };
-        let mut need = Need {
-            file: first.add.file.clone(),
-            kind: EntryKind::Data,
-            absolute: false,
-            size: Some(first.add.size),
-            modification_time: first.add.modification_time,
-            rows: first.add.rows,
-            live: Vec::new(),
-            vectors: Vec::new(),
-            at_least: 0,
-            held: None,
-            required: false,
-            spans: Vec::new(),
-            replaced: Vec::new(),
-        };
+        let size = Some(first.add.size);
+        let mut need = Need::plain(first.add.file.clone(), EntryKind::Data, size, false);
         take_in(&mut need, first);
         while let Some(next) = files.next_if(|next| {
             next.as_ref()

@@ -35,6 +35,14 @@ fn asked(scene: &Scene) -> usize {
         .count()
 }
 
+/// Takes a snapshot that asks about all that its base holds, and so finds the bytes that a file has by now.
+async fn all_are_asked_about(scene: &Scene, name: &str, bytes: &[u8]) {
+    let (done, asked) = night(scene, 24).await;
+    assert_eq!(asked, 5, "all that the base holds");
+    assert_eq!(scene.contents(&done).await.unwrap()[name], bytes);
+    scene.is_exact(&done).await;
+}
+
 async fn take_history(scene: &Scene, hours: i64) -> SnapshotDone {
     let mut request = request(scene.live.uri(), hours);
     request.scope = Scope::History;
@@ -115,10 +123,7 @@ async fn a_commit_that_was_put_again_with_its_bytes_names_its_files_again() {
     scene.live.inner().set_now(hours_later(12));
     scene.table.overwrite(tip, commit).await;
     scene.table.overwrite(&name, bytes.clone()).await;
-    let (done, asked) = night(&scene, 24).await;
-    assert_eq!(asked, 5, "all that the base holds");
-    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
-    scene.is_exact(&done).await;
+    all_are_asked_about(&scene, &name, &bytes).await;
 }
 
 #[tokio::test]
@@ -149,10 +154,7 @@ async fn commits_that_are_gone_may_have_named_any_file_again() {
     scene.table.append(1, 100).await;
     scene.table.checkpoint_as(CheckpointForm::Classic).await;
     scene.table.clean_up_log().await;
-    let (done, asked) = night(&scene, 24).await;
-    assert_eq!(asked, 5, "all that the base holds");
-    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
-    scene.is_exact(&done).await;
+    all_are_asked_about(&scene, &name, &bytes).await;
 }
 
 #[tokio::test]

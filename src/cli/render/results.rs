@@ -5,7 +5,7 @@ use deltavault::format::LockMode;
 use deltavault::ids::{SnapshotId, Timestamp};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::Output;
+use super::{Output, counted};
 use crate::cli::rows::{
     BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, MendedRow, PlanLine,
     RepairPlanned, RepairRow, RestoreDone, RestorePlanned, Severity, SnapshotDone, SnapshotPlanned,
@@ -414,14 +414,6 @@ pub(super) fn lock(mode: LockMode) -> &'static str {
         LockMode::None => "none",
         LockMode::Governance => "governance",
         LockMode::Compliance => "compliance",
-    }
-}
-
-/// `1 table`, `2 tables`: for nouns with a plural in "s".
-fn counted(count: u64, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{} {noun}s", HumanCount(count)),
     }
 }
 

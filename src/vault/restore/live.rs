@@ -180,7 +180,8 @@ impl Restorer {
             live.lone = Some((version, last_before));
         }
         // V's own as well: a snapshot holds it as it is.
-        let empty = commits.iter().take(above + 1).filter(|file| file.size == 0);
+        let from_v = commits.iter().filter(|file| file.version >= Some(version));
+        let empty = from_v.filter(|file| file.size == 0);
         live.empty = empty.filter_map(|file| file.version).collect();
         commits.truncate(above + OLDER_DESCRIBED);
         reading.fetch(commits.iter().map(|file| &file.key)).await?;

@@ -13,13 +13,14 @@ use super::replayed::{self, Touched};
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
 use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
+use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::FilesCompared;
 use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
 use crate::format::{Disagreement, Scope};
-use crate::ids::{Id128, ObjectKey};
+use crate::ids::{Id128, Location, ObjectKey};
 use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
 use crate::source::Source;
@@ -240,6 +241,13 @@ fn is_refuted(pinned: &mut Pinned, closure: &Closure) -> bool {
     false
 }
 
+/// How a checkpoint's files differ from what the other ways name.
+pub(super) fn said_difference((adds, lacks): (u64, u64), example: Option<&Location>) -> String {
+    let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
+    let lacks = counted(lacks, "live file");
+    format!("lacks {lacks} that they name and has {adds} that they do not{example}")
+}
+
 /// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
 /// reader, and a checkpoint may have both.
 pub(super) fn ends_only_its_way(error: &LogError) -> bool {
@@ -396,7 +404,6 @@ impl Along {
             Some(_) | None => "the commits".to_owned(),
         };
         let example = self.closure.disputed.as_ref();
-        let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
         let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
         let findings = disagreements.iter().map(|found| {
             let version = found.checkpoint;
@@ -405,15 +412,14 @@ impl Along {
             } else {
                 ""
             };
-            let files = if found.lacks == 1 { "file" } else { "files" };
+            let difference = said_difference((found.adds, found.lacks), example);
             let readers = match newest.filter(|newest| *newest > version) {
                 Some(newest) => format!("readers start from checkpoint {newest} by now"),
                 None => "readers see the checkpoint's".to_owned(),
             };
             format!(
-                "checkpoint {version} disagrees with {others}: it {state}lacks {} live {files} that they name and has {} \
-                 that they do not{example}; this snapshot holds both sides, and {readers}",
-                found.lacks, found.adds
+                "checkpoint {version} disagrees with {others}: it {state}{difference}; this snapshot holds both sides, and \
+                 {readers}"
             )
         });
         findings.collect()

@@ -101,6 +101,7 @@ impl Touched {
     /// Whether a base's entry is for sure V's entry too, as it is: live, held, and named by no commit since.
     pub(super) fn spares(&self, entry: &Entry) -> bool {
         !self.all
+            && !self.unknown
             && entry.kind == EntryKind::Data
             && !entry.live.is_empty()
             && entry.placement != (Placement::Absent {})
@@ -180,7 +181,7 @@ pub(super) fn replay_log(
     if let Some(base) = base.filter(|_| log.way.from_base) {
         start_from(&mut replay, &base.past.record)?;
         // Compared file by file, a checkpoint takes part with all of its files. What is lost may be in any of them.
-        touched.all = !closely.is_empty() || !base.lost.is_empty() || pinned.may_be_put_again();
+        touched.all = !closely.is_empty() || !base.lost.is_empty();
     }
     let first = log.way.first_version();
     touched.unknown = pinned.may_be_put_again()

@@ -7,12 +7,11 @@
 use futures::TryStreamExt;
 
 use super::super::log_replay::{read_checkpoint, replay_segment};
-use super::attempt::ends_only_its_way;
+use super::attempt::{ends_only_its_way, said_difference};
 use super::pin::{Base, Pinned};
 use super::replayed::{live_files_of, start_from};
 use super::ways::LogRead;
 use super::{Failure, Snapshotter};
-use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, Detail, FilesCompared, Replay};
 use crate::delta::segment::{CheckpointFiles, Segment};
@@ -116,15 +115,13 @@ impl Snapshotter {
 }
 
 impl Since<'_> {
-    fn differs(&self, (adds, lacks): (u64, u64), example: Option<&Location>) -> String {
-        let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
+    fn differs(&self, counts: (u64, u64), example: Option<&Location>) -> String {
         format!(
-            "checkpoint {} disagrees with snapshot {} and the commits after it: it lacks {} that they name and has {adds} \
-             that they do not{example}; the log's clean-up has left readers no other way to the version, and this \
-             snapshot holds what the checkpoint names",
+            "checkpoint {} disagrees with snapshot {} and the commits after it: it {}; the log's clean-up has left readers \
+             no other way to the version, and this snapshot holds what the checkpoint names",
             self.start.version,
             self.base.past.id.short(),
-            counted(lacks, "live file"),
+            said_difference(counts, example),
         )
     }
 

@@ -7,7 +7,8 @@ use deltavault::vault::restore::{Checked, Difference, RestoreDone, Several};
 use indicatif::HumanCount;
 
 use super::Case;
-use super::phrase::{files as counted, line};
+use super::phrase::{files, line};
+use crate::cli::render::counted;
 use crate::cli::rows::PlanLine;
 
 /// Lost files that are named one by one.
@@ -36,7 +37,7 @@ impl Case<'_> {
                 "WARNING",
                 format!(
                     "{} vanished again, first {first}: something is still deleting. Stop it, and run the same command again",
-                    objects(count)
+                    counted(count, "object")
                 ),
             ));
         }
@@ -45,9 +46,7 @@ impl Case<'_> {
             lines.extend(self.told_side(list));
         }
         if done.files_rescued > 0 {
-            let repair = self
-                .again
-                .command(&["verify", &self.name, "--read", "all", "--repair"]);
+            let repair = self.repair();
             let verb = if done.files_rescued == 1 {
                 "was"
             } else {
@@ -58,7 +57,7 @@ impl Case<'_> {
                 format!(
                     "{} that the vault has lost {verb} found elsewhere, with the right SHA-256: {repair} puts what is lost \
                      into the vault again",
-                    counted(done.files_rescued)
+                    files(done.files_rescued)
                 ),
             ));
         }
@@ -73,7 +72,7 @@ impl Case<'_> {
                 "LOST",
                 format!(
                     "{} that nobody has any more: {named}{more}; rows in them cannot be read",
-                    counted(lost.len() as u64)
+                    files(lost.len() as u64)
                 ),
             ));
             lines.extend(self.told_way_on());
@@ -81,11 +80,16 @@ impl Case<'_> {
         lines
     }
 
+    /// The command that looks for what the vault has lost. It reads all bytes: a restore has, and some of what it found
+    /// shows in no listing.
+    fn repair(&self) -> String {
+        let words = ["verify", &self.name, "--read", "all", "--repair"];
+        self.again.command(&words)
+    }
+
     /// How to go on without what the vault has lost: the same restore would find no more of it.
     fn told_way_on(&self) -> Vec<PlanLine> {
-        let repair = self
-            .again
-            .command(&["verify", &self.name, "--read", "all", "--repair"]);
+        let repair = self.repair();
         let mut lines = vec![line(
             "",
             format!(
@@ -136,14 +140,6 @@ impl Case<'_> {
     }
 }
 
-/// `1 object`, `212 objects`.
-fn objects(count: u64) -> String {
-    match count {
-        1 => "1 object".to_owned(),
-        count => format!("{} objects", HumanCount(count)),
-    }
-}
-
 fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
     let mut said = Vec::new();
     if difference.shown != difference.live
@@ -156,8 +152,8 @@ fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
         };
         said.push(format!(
             "deltalake shows {} as live, the snapshot has {}{}{}",
-            counted(difference.shown),
-            counted(difference.live),
+            files(difference.shown),
+            files(difference.live),
             differ("lacks", &difference.lacks),
             differ("adds", &difference.adds)
         ));
@@ -184,7 +180,8 @@ fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
 fn told_verdict(wanted: Version, verdict: &Verdict) -> Vec<PlanLine> {
     let (reason, about) = match verdict {
         Verdict::Opens { version, files } => {
-            let files = files.map_or_else(String::new, |files| format!(", {}", counted(files)));
+            let files =
+                files.map_or_else(String::new, |files| format!(", {}", counted(files, "file")));
             return vec![line(
                 "CHECKED",
                 format!("v{version} opens with deltalake{files}"),

@@ -200,9 +200,7 @@ impl Case<'_> {
             }
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
             Situation::NothingAbove if found.nothing_to_do && !found.empty.is_empty() => {
-                format!(
-                    "live v{version} DOUBTFUL: no file of it is missing, and its log has an empty commit"
-                )
+                told_empty_log(version)
             }
             Situation::NothingAbove if found.nothing_to_do => {
                 let rest = if self.is_question() {
@@ -214,9 +212,7 @@ impl Case<'_> {
             }
             Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
             Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
-                format!(
-                    "live v{tip} DOUBTFUL: no file of it is missing, and its log has an empty commit"
-                )
+                told_empty_log(*tip)
             }
             Situation::NewerLive { tip } if found.is_whole(*tip) && found.wrong > 0 => format!(
                 "live v{tip} DOUBTFUL: no file of it is missing, and it may need what has other bytes than v{version} had"
@@ -373,6 +369,11 @@ fn told_hole(hole: Version) -> PlanLine {
             hole.0
         ),
     )
+}
+
+/// A live table that has all its files, and less in it than was committed.
+fn told_empty_log(tip: Version) -> String {
+    format!("live v{tip} DOUBTFUL: no file of it is missing, and its log has an empty commit")
 }
 
 /// What is wrong with the files of the newest live version.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deltavault::ids::{SnapshotId, Version};
+use deltavault::ids::{Digest, SnapshotId, Version};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::{LiveVersion, Situation};
 use deltavault::plan::suspect::suspects;
@@ -16,23 +16,21 @@ fn snapshots_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<It
     snapshots.filter(move |it| !it.is_distrusted && it.record.table.delta_id == delta_id)
 }
 
-/// Whether a snapshot is of the live version of its number, or of another one that the log has lost. Without its commit
-/// nobody knows.
-fn is_of(snapshot: &Snapshot, live: &LiveVersion) -> bool {
+/// Whether a snapshot is of the live version of its number, whose commit is given, or of another one that the log has
+/// lost. Without both commits nobody knows.
+fn is_of(snapshot: &Snapshot, commit: Option<Digest>) -> bool {
     let held = snapshot.record.commit.as_ref().map(|it| it.sha256);
-    let (Some(held), Some(now)) = (held, live.commit) else {
-        return true;
-    };
-    held == now
+    held.zip(commit).is_none_or(|(held, now)| held == now)
 }
 
 /// Fills in from the vault's records what the live log does not tell of its versions.
 pub(super) fn fill_from_vault(versions: &mut [LiveVersion], history: &History, delta_id: &str) {
+    let commits: BTreeMap<Version, Option<Digest>> =
+        versions.iter().map(|it| (it.version, it.commit)).collect();
     let mut held: BTreeMap<Version, &Snapshot> = BTreeMap::new();
     for snapshot in snapshots_of(history, delta_id) {
-        let number = snapshot.record.version;
-        let live = versions.iter().find(|it| it.version == number);
-        if live.is_some_and(|live| !is_of(snapshot, live)) {
+        let commit = commits.get(&snapshot.record.version).copied();
+        if !is_of(snapshot, commit.flatten()) {
             continue;
         }
         held.entry(snapshot.record.version).or_insert(snapshot);
@@ -101,8 +99,9 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
     }
     for snapshot in snapshots_of(history, delta_id) {
         let version = snapshot.record.version;
-        let row = known.get(&version).filter(|_| live.contains(&version));
-        if row.is_some_and(|row| !is_of(snapshot, row)) {
+        // Of what only the vault knows there is no live commit.
+        let commit = known.get(&version).and_then(|row| row.commit);
+        if !is_of(snapshot, commit) {
             others.entry(version).or_default().push(snapshot);
             continue;
         }
@@ -234,7 +233,6 @@ mod tests {
     use std::sync::Arc;
 
     use deltavault::format::{Record, TableKey};
-    use deltavault::ids::Digest;
 
     use super::*;
 

@@ -8,6 +8,7 @@ use deltavault::progress::PlannedWork;
 use indicatif::{HumanCount, HumanDuration};
 
 use super::listed::row;
+use crate::cli::render::counted;
 use crate::cli::rows::{Choice, Engine, PlanLine, Statement, VersionRow};
 
 /// Bytes a second that an estimate counts with: a plain disk that reads and writes at once. Estimates are said to
@@ -101,10 +102,7 @@ pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone
 
 /// `1 file`, `12 files`.
 pub(super) fn files(count: u64) -> String {
-    match count {
-        1 => "1 file".to_owned(),
-        count => format!("{} files", HumanCount(count)),
-    }
+    counted(count, "file")
 }
 
 /// `v3`, `v3-v7`.
@@ -129,10 +127,7 @@ fn changed_rows(change: i64) -> String {
 
 /// `1 row`, `12 rows`.
 pub(super) fn rows(count: u64) -> String {
-    match count {
-        1 => "1 row".to_owned(),
-        count => format!("{} rows", HumanCount(count)),
-    }
+    counted(count, "row")
 }
 
 pub(super) fn second(time: Timestamp) -> String {
