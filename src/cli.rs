@@ -73,7 +73,13 @@ fn run_args(args: Args) -> ExitCode {
     let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
     let (outcome, mut output) = match prepare(&global, command, Arc::clone(&bar)) {
         Ok((request, context)) => block_on(request, context),
-        Err(error) => (Err(error), Output::to_stdout(global.json, bar.shown())),
+        Err(error) => {
+            let again = call_again(&global, global.vault.as_deref());
+            (
+                Err(error),
+                Output::to_stdout(global.json, bar.shown(), again),
+            )
+        }
     };
     bar.clear();
     let code = match outcome {
@@ -113,9 +119,10 @@ fn prepare(
         zone: &TimeZone::system(),
     };
     let request = Request::new(command, around)?;
-    let output = Output::to_stdout(global.json, progress.shown());
+    let again = call_again(global, vault.as_deref());
+    let output = Output::to_stdout(global.json, progress.shown(), again.clone());
     let context = Context {
-        again: call_again(global, vault.as_deref()),
+        again,
         verbose: global.verbose > 0,
         stores: Stores::new(config.s3.clone()),
         vault,
@@ -216,7 +223,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let message = text.lines().take_while(|line| !line.is_empty());
         let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
-        let mut output = Output::to_stdout(true, ProgressBar::hidden());
+        let mut output = Output::to_stdout(
+            true,
+            ProgressBar::hidden(),
+            Again::new("deltavault", None, None),
+        );
         let hint = Some("deltavault --help".to_owned());
         let written = output.exit_error(code, message, hint);
         if written.and_then(|()| output.finish()).is_ok() && !output.is_lost() {

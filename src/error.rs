@@ -136,7 +136,7 @@ pub enum Error {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The temporary folder cannot be used.
-    #[error("use the temporary folder")]
+    #[error("cannot use the temporary folder")]
     Scratch(#[source] io::Error),
     /// A restore cannot go on.
     #[error(transparent)]

@@ -43,6 +43,23 @@ impl Again {
         called.into_owned()
     }
 
+    /// A text whose `deltavault …` commands name the vault and the configuration as this one did.
+    ///
+    /// One that names a vault itself stays as it is.
+    pub(crate) fn in_text(&self, text: &str) -> String {
+        let mut parts = text.split("`deltavault ");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let start = if part.starts_with("--vault") {
+                "deltavault"
+            } else {
+                &self.start
+            };
+            out = format!("{out}`{start} {part}");
+        }
+        out
+    }
+
     /// A whole command line.
     pub(crate) fn command(&self, words: &[&str]) -> String {
         let words = words.iter().map(|word| quoted(word));
@@ -69,6 +86,11 @@ mod tests {
         assert_eq!(
             flagged.command(&["verify"]),
             "/opt/dv --vault '/backup/my vault' --config /etc/dv.toml verify"
+        );
+        assert_eq!(
+            flagged.in_text("see `deltavault show`; or `deltavault --vault x init`, or `--help`"),
+            "see `/opt/dv --vault '/backup/my vault' --config /etc/dv.toml show`; or \
+             `deltavault --vault x init`, or `--help`"
         );
     }
 }

@@ -33,7 +33,13 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
         .as_ref()
         .map(|(scheme, rest)| (scheme.as_str(), *rest))
     {
-        None if text.starts_with("s3:") => return Err(invalid(S3_FORM)),
+        // `s3//bucket` is a slip of the finger more often than a folder.
+        None if ["s3:", "s3//", "s3a//"]
+            .iter()
+            .any(|it| text.starts_with(it)) =>
+        {
+            return Err(invalid(S3_FORM));
+        }
         None => base.join(text),
         Some(("file", rest)) => {
             // `file:/a` and `file:///a` name the same folder, and so does `file://localhost/a`.
@@ -164,6 +170,7 @@ mod tests {
         for (bad, rule) in [
             ("s3:/lake/x", "s3://bucket/prefix"),
             ("s3:lake/x", "s3://bucket/prefix"),
+            ("s3//lake/x", "s3://bucket/prefix"),
             ("s3://", "s3://bucket/prefix"),
             ("s3:///x", "s3://bucket/prefix"),
             ("s3://Lake/x", "lower-case"),

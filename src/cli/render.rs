@@ -16,6 +16,7 @@ use deltavault::{Error, ExitCode};
 use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
+use super::again::Again;
 use super::rows::{ErrorRow, ExitError, Row, WaitsRow};
 
 mod iam;
@@ -27,6 +28,8 @@ mod wall;
 /// Where results go, and in which of the two forms.
 pub(crate) struct Output {
     json: bool,
+    /// How the commands begin that a hint names.
+    again: Again,
     out: Box<dyn Write + Send>,
     // Taken off the terminal while a line is printed, so that neither falls into the other.
     bar: ProgressBar,
@@ -46,7 +49,7 @@ impl fmt::Debug for Output {
 
 impl Output {
     /// Writes to stdout, beside a progress bar.
-    pub(crate) fn to_stdout(json: bool, bar: ProgressBar) -> Self {
+    pub(crate) fn to_stdout(json: bool, bar: ProgressBar, again: Again) -> Self {
         // Without a terminal nobody waits for a line: a listing of a million files goes out in large pieces.
         let out: Box<dyn Write + Send> = if io::stdout().is_terminal() {
             Box::new(io::stdout())
@@ -55,6 +58,7 @@ impl Output {
         };
         Self {
             json,
+            again,
             out,
             bar,
             for_a_reader: false,
@@ -97,7 +101,7 @@ impl Output {
             return code;
         }
         let error = Error::Output(error);
-        self.bar.suspend(|| print_error(None, &error));
+        self.bar.suspend(|| print_error(None, &error, None));
         if code == ExitCode::Done {
             error.exit_code()
         } else {
@@ -125,7 +129,7 @@ impl Output {
             table: table.to_owned(),
             code: error.exit_code().number(),
             message: with_causes(error),
-            hint: error.hint(),
+            hint: self.hint(error),
         };
         self.error_line(&row, Some(table), error)
     }
@@ -151,7 +155,7 @@ impl Output {
         let row = ExitError {
             code: error.exit_code().number(),
             message: with_causes(error),
-            hint: error.hint(),
+            hint: self.hint(error),
         };
         // Without a reader the error goes to stderr, and the exit code says it in any case.
         self.error_line(&row, None, error).ok();
@@ -184,9 +188,15 @@ impl Output {
         // What was found before comes before the talk about it, and a line that is lost is known to be.
         let written = written.and_then(|()| self.finish());
         if !self.json || self.is_lost() {
-            self.bar.suspend(|| print_error(table, error));
+            let hint = self.hint(error);
+            self.bar
+                .suspend(|| print_error(table, error, hint.as_deref()));
         }
         written
+    }
+
+    fn hint(&self, error: &Error) -> Option<String> {
+        error.hint().map(|hint| self.again.in_text(&hint))
     }
 
     /// Asks a question on stderr and reads the answer's line.
@@ -238,9 +248,9 @@ impl Output {
 }
 
 /// Prints an error in its three parts to stderr.
-fn print_error(table: Option<&str>, error: &Error) {
+fn print_error(table: Option<&str>, error: &Error, hint: Option<&str>) {
     print_parts("error", table, error);
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = hint {
         aside(&format!("hint: {hint}"));
     }
 }

@@ -1,11 +1,26 @@
 //! How a restore can fail for reasons of its own, each with its exit code and its hint.
 
 use super::{Error, ExitCode};
-use crate::ids::{Location, ObjectKey, Version};
+use crate::ids::{Location, ObjectKey, SnapshotId, Version};
 
 /// A restore that cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
+    /// What the vault holds of a snapshot cannot be read.
+    #[error("snapshot {} of version {version} cannot be read", snapshot.short())]
+    Unreadable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its version.
+        version: Version,
+        /// The command that looks for what is damaged or lost, and puts it into the vault again.
+        repair: String,
+        /// The newest other version of the table that can be read, and the command that restores it.
+        other: Option<(Version, String)>,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// A checkpoint is to be left out that the snapshot does not hold.
     #[error("the snapshot holds no checkpoint of version {version}")]
     NoSuchCheckpoint {
@@ -74,12 +89,23 @@ impl RestoreError {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
             Self::NoWayWithout { .. } | Self::TableAppeared { .. } => ExitCode::OwnerMustChoose,
             Self::FilesLost { .. } => ExitCode::Damage,
+            Self::Unreadable { source, .. } => source.exit_code(),
         }
     }
 
     /// What to do about it.
     pub(super) fn hint(&self) -> String {
         match self {
+            Self::Unreadable { repair, other, .. } => {
+                let other = match other {
+                    Some((version, command)) => format!("v{version} can be read: `{command}`"),
+                    None => "no other snapshot of the table can be read".to_owned(),
+                };
+                format!(
+                    "`{repair}` looks for what is lost in the live table and in other snapshots, and with --from URI in a \
+                     replica; {other}"
+                )
+            }
             Self::NoSuchCheckpoint { held, .. } if held.is_empty() => {
                 "it holds no checkpoint at all: leave --without-checkpoint out".into()
             }

@@ -526,10 +526,7 @@ async fn verify_says_what_it_found_and_ends_so() {
         &["verify", "--read", "all"],
         &["verify", "orders"],
     ] {
-        assert!(
-            cli.text(args).ends_with("everything is as it should be\n"),
-            "{args:?}"
-        );
+        assert!(cli.text(args).contains("no problems found"), "{args:?}");
     }
     let part = cli.lines(&["verify", "--subset", "1/1"]);
     assert_eq!(
@@ -611,10 +608,7 @@ async fn vault_is_made_once_and_only_where_nothing_is() {
     assert_eq!(again.status.code(), Some(1));
     let said = String::from_utf8(again.stderr).unwrap();
     assert!(said.contains(made[0]["id"].as_str().unwrap()), "{said}");
-    assert_eq!(
-        new.text(&["verify"]).lines().last().unwrap(),
-        "everything is as it should be"
-    );
+    assert!(new.text(&["verify"]).contains("\nno problems found"));
     let store = LocalStore::open(&new.vault).unwrap();
     assert_eq!(open(&store).await.uri(), store.uri());
 

@@ -97,14 +97,56 @@ fn unchanged_night_without_its_manifest_ends_with_3_and_a_remedy_that_runs() {
     let [remedy] = &remedies[..] else {
         panic!("{found:?}");
     };
-    assert_eq!(remedy, "deltavault verify lake-orders --repair");
-    let words: Vec<&str> = remedy.split(' ').skip(1).collect();
     // The same list of the same files has the same name: the older snapshots are whole again, too.
-    let repair = typed(folder, &words);
+    let repair = pasted(folder, remedy);
     assert_eq!(repair.code, 0, "{repair:?}");
     let sound = typed(folder, &["snapshot", "lake/orders"]);
     assert_eq!(sound.code, 0, "{sound:?}");
     assert!(sound.has("nothing changed since"), "{sound:?}");
+}
+
+#[test]
+fn restore_of_a_snapshot_without_its_manifest_names_an_older_one_that_can_be_read() {
+    let folder = lake();
+    let folder = folder.path();
+    let of_before = inside(folder, "manifests");
+    fs::write(
+        folder.join("lake/orders/_delta_log/00000000000000000001.json"),
+        r#"{"add":{"path":"a.parquet","partitionValues":{},"size":8,"modificationTime":1,"dataChange":false}}"#,
+    )
+    .unwrap();
+    taken(folder, &["lake/orders"]);
+    for manifest in inside(folder, "manifests") {
+        if !of_before.contains(&manifest) {
+            fs::remove_file(manifest).unwrap();
+        }
+    }
+    fs::remove_dir_all(folder.join("lake/orders")).unwrap();
+
+    let refused = typed(folder, &["restore", "lake/orders", "--latest", "--yes"]);
+    assert_eq!(refused.code, 12, "{refused:?}");
+    let hint = Said {
+        code: refused.code,
+        out: refused.talk,
+        talk: String::new(),
+    };
+    let [repair, restore] = &commands(&hint)[..] else {
+        panic!("{hint:?}");
+    };
+    assert!(repair.ends_with(" --read all --repair"), "{hint:?}");
+    let restored = pasted(folder, &format!("{restore} --yes"));
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert!(folder.join("lake/orders/a.parquet").exists());
+
+    // With the last manifest gone no command is offered that would fail.
+    lose(folder, "manifests");
+    let refused = typed(folder, &["restore", "lake/orders", "--latest", "--yes"]);
+    assert!(
+        refused
+            .talk
+            .contains("no other snapshot of the table can be read"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -137,7 +179,7 @@ fn damage_is_12_its_remedy_asks_with_4_and_repairs_with_0() {
     );
     assert!(done.has(&live), "{done:?}");
     assert!(done.has(" is whole again\n"), "{done:?}");
-    assert!(done.has("1 object repaired\neverything is as it should be\n"));
+    assert!(done.has("1 object repaired\nno problems found"));
 
     // Beside what is left, never in its place.
     let after = files(&folder.join("vault"));

@@ -37,6 +37,8 @@ class Checks:
             .config("spark.sql.shuffle.partitions", "1")
             .config("spark.sql.warehouse.dir", f"{self.work}/warehouse")
             .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.sql.sources.parallelPartitionDiscovery.parallelism", "2")
             .config("spark.driver.memory", "1g")
         )
         if args.s3:

@@ -364,7 +364,10 @@ impl Output {
             self.print(format_args!("{} repaired", counted(repaired, "object")))?;
         }
         match (row.damaged, row.unchecked, row.findings) {
-            (0, 0, 0) => self.print(format_args!("everything is as it should be")),
+            (0, 0, 0) if row.read == "none" => self.print(format_args!(
+                "no problems found; the bytes of data files were not read: --read sample or --read all reads them"
+            )),
+            (0, 0, 0) => self.print(format_args!("no problems found")),
             (0, 0, findings) => self.print(format_args!(
                 "{}, nothing damaged",
                 counted(findings, "finding")
@@ -392,9 +395,10 @@ impl Output {
     }
 
     pub(super) fn findings(&mut self, findings: &[String]) -> Result<(), Error> {
-        findings
-            .iter()
-            .try_for_each(|finding| self.print(format_args!("  finding: {finding}")))
+        findings.iter().try_for_each(|finding| {
+            let finding = self.again.in_text(finding);
+            self.print(format_args!("  finding: {finding}"))
+        })
     }
 
     fn plan_lines(&mut self, lines: &[PlanLine]) -> Result<(), Error> {
@@ -428,6 +432,7 @@ mod tests {
     use indicatif::ProgressBar;
 
     use super::*;
+    use crate::cli::again::Again;
     use crate::cli::rows::{Choice, SnapshotRow};
 
     #[derive(Clone, Default)]
@@ -449,7 +454,7 @@ mod tests {
         let bar = ProgressBar::hidden();
         let mut output = Output {
             out,
-            ..Output::to_stdout(json, bar)
+            ..Output::to_stdout(json, bar, Again::new("deltavault", None, None))
         };
         print(&mut output).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()

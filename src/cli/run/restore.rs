@@ -36,6 +36,9 @@ mod told;
 /// How long what is left of a dropped table is watched.
 const WATCHED: Duration = Duration::from_secs(1);
 
+/// Other snapshots that are looked at when the chosen one cannot be read.
+const OTHERS_TRIED: usize = 32;
+
 /// What a restore needs to know of the vault: the table's history, and the state of it that was chosen.
 pub(super) struct Chosen {
     /// The snapshot.
@@ -95,12 +98,8 @@ pub(super) async fn restore(
     let plan = match work.plan().await {
         Ok(plan) => plan,
         Err(error) => {
-            let Ok(Some(snapshot)) = history.find(chosen.id) else {
-                return Err(error);
-            };
-            let now = context.clock.now();
-            let why = open.vault.why_unreadable(error, snapshot, &history, now);
-            return Err(why.await);
+            let table = name_again(&request, table.name());
+            return Err(no_plan(error, &chosen, &history, &open, &table, context).await);
         }
     };
     let mut found = work.found(&plan, &request.which).await?;
@@ -246,6 +245,47 @@ fn warn_of_ledger(history: &History, progress: &dyn Progress) {
              `deltavault verify` says more",
         );
     }
+}
+
+/// Why a snapshot cannot be restored: pruned by now, or unreadable, with the newest other one that can be read.
+async fn no_plan(
+    error: Error,
+    chosen: &Chosen,
+    history: &History,
+    open: &OpenVault,
+    table: &str,
+    context: &Context,
+) -> Error {
+    let Ok(Some(snapshot)) = history.find(chosen.id) else {
+        return error;
+    };
+    let vault = &open.vault;
+    let now = context.clock.now();
+    let why = vault.why_unreadable(error, snapshot, history, now).await;
+    if !matches!(why, Error::Damaged { .. } | Error::Format(_)) {
+        return why;
+    }
+    let delta_id = &chosen.record.table.delta_id;
+    let others = history.snapshots.iter().rev().filter(|it| {
+        it.id != chosen.id && !it.is_distrusted && it.record.table.delta_id == *delta_id
+    });
+    let mut other = None;
+    for it in others.take(OTHERS_TRIED) {
+        if vault.manifest(&it.record).await.is_ok() {
+            let words = ["restore", table, "--snapshot", &it.id.short()];
+            other = Some((it.record.version, context.again.command(&words)));
+            break;
+        }
+    }
+    let repair = ["verify", table, "--read", "all", "--repair"];
+    RestoreError::Unreadable {
+        snapshot: chosen.id,
+        version: chosen.version,
+        repair: context.again.command(&repair),
+        other,
+        source: Box::new(why),
+    }
+    .into()
 }
 
 /// Chooses a snapshot, and refuses one that names another table than the ledger it stands in: it would be put

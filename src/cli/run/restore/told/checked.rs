@@ -30,7 +30,7 @@ impl Case<'_> {
     /// What was found after the last put.
     pub(super) fn told_check(&self, checked: &Checked, done: &RestoreDone) -> Vec<PlanLine> {
         let lost = &done.lost[..];
-        let mut lines = told_verdict(self.version, &checked.verdict);
+        let mut lines = told_verdict(self.version, &checked.verdict, lost.len());
         if let Some(first) = &checked.vanished.first {
             let count = checked.vanished.count;
             lines.push(line(
@@ -177,14 +177,19 @@ fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
 }
 
 /// What the independent reader said, and what that means.
-fn told_verdict(wanted: Version, verdict: &Verdict) -> Vec<PlanLine> {
+fn told_verdict(wanted: Version, verdict: &Verdict, lost: usize) -> Vec<PlanLine> {
     let (reason, about) = match verdict {
         Verdict::Opens { version, files } => {
             let files =
                 files.map_or_else(String::new, |files| format!(", {}", counted(files, "file")));
+            let but = match lost {
+                0 => "",
+                1 => "; one of them is lost",
+                _ => "; some of them are lost",
+            };
             return vec![line(
                 "CHECKED",
-                format!("v{version} opens with deltalake{files}"),
+                format!("v{version} opens with deltalake{files}{but}"),
             )];
         }
         Verdict::Refuses { reason, about } => (reason, about),

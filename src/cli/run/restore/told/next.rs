@@ -48,8 +48,8 @@ impl Case<'_> {
                 } else if found.to_put.files > 0 && found.can_be_read(version) {
                     choices.push(choice(
                         format!(
-                            "v{version} readable again under live v{tip}, about {put}; then run the statements \
-                             that it prints, or the next VACUUM removes it again"
+                            "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \
+                             that it prints, before the next VACUUM removes it again"
                         ),
                         self.restore(&["--heal", "--yes"]),
                     ));
