@@ -14,7 +14,7 @@ use deltavault::store::{ReadStore, WriteStore};
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
 use futures::TryStreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::one_truth::{commit, finding};
 use super::support::corpus::{self, CorpusTable};
@@ -121,6 +121,28 @@ async fn files_of_older_versions_are_held_and_vacuumed_ones_are_absent_every_nig
         assert_eq!(done.record.totals.absent_files, 1);
         scene.table.append(1, 100).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_out_of_reach_spoils_only_the_versions_that_need_it() {
+    let mut scene = Scene::set().await;
+    let place = "abfss://lake@account/base.parquet";
+    let add = json!({"path": place, "partitionValues": {}, "size": 9, "modificationTime": 1, "dataChange": true});
+    let remove = json!({"path": place, "deletionTimestamp": 1, "dataChange": true});
+    scene.table.append(1, 100).await; // 1
+    scene.table.commit("CLONE", vec![json!({"add": add})]).await; // 2
+    let live = Arc::new(scene.live.clone());
+    let refused = take(&scene.vault, live, Scope::History, 1).await;
+    assert!(refused.is_err(), "{refused:?}");
+    scene
+        .table
+        .commit("DELETE", vec![json!({"remove": remove})])
+        .await; // 3
+    scene.table.append(1, 100).await; // 4
+    let done = scene.night(Scope::History).await;
+    let (_, absent) = files(&scene.vault, &done).await;
+    assert_eq!(absent, BTreeSet::from([place.to_owned()]));
+    assert_eq!(whole(&done), [(0, 1), (3, 3)]);
 }
 
 #[tokio::test]

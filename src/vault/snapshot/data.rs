@@ -278,7 +278,7 @@ impl Copier {
     /// Opens a file that has the size that the log says.
     async fn open(&self, need: &Need) -> Result<Opened, Error> {
         let located = self.source.locate(&need.file);
-        if is_not_found(&located) {
+        if is_out_of_reach(&located, need) {
             return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
         }
         let (store, key) = located?;
@@ -363,6 +363,18 @@ async fn wait_until(due: Option<tokio::time::Instant>) {
 
 fn is_not_found<T>(result: &Result<T, StoreError>) -> bool {
     result.as_ref().is_err_and(StoreError::is_not_found)
+}
+
+/// Whether a file is nowhere: not there, or, where only older versions need it, at a place that cannot be read at all.
+fn is_out_of_reach<T>(located: &Result<T, StoreError>, need: &Need) -> bool {
+    is_not_found(located)
+        || (!need.required
+            && located.as_ref().is_err_and(|error| {
+                matches!(
+                    error.kind,
+                    StoreErrorKind::Unsupported { .. } | StoreErrorKind::InvalidKey { .. }
+                )
+            }))
 }
 
 /// What a file in archive storage comes to; any other error stays one.

@@ -11,7 +11,9 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sha2::{Digest as _, Sha256};
 
 use super::super::pairs::Learning;
-use super::{Copier, Outcome, ReadFile, archived, is_not_found, lost, placed, wrong_size};
+use super::{
+    Copier, Outcome, ReadFile, archived, is_not_found, is_out_of_reach, lost, placed, wrong_size,
+};
 use crate::error::Error;
 use crate::format::{Placement, Reference, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, Timestamp};
@@ -93,7 +95,7 @@ impl Copier {
     /// What is there now, or was before it was deleted.
     async fn look_at(&self, need: &Need) -> Result<Option<Attributes>, Error> {
         let located = self.source.locate(&need.file);
-        if is_not_found(&located) {
+        if is_out_of_reach(&located, need) {
             return Ok(None);
         }
         let (store, key) = located?;
