@@ -50,6 +50,7 @@ mod lost_output;
 mod mended;
 mod model;
 mod named_again;
+mod no_way;
 mod odd_logs;
 mod odd_values;
 mod one_truth;

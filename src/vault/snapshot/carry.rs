@@ -257,13 +257,18 @@ impl Snapshotter {
         };
         let pinned = &mut planned.pinned;
         let mut scope = pin::log_scope(pinned);
-        // As long as ways differ, what each is made of stays.
-        scope.whole &= pinned.ended || planned.disagreements.is_empty();
+        // As long as ways differ, or one of them cannot be read, what each is made of stays.
+        let all_agree = planned.disagreements.is_empty()
+            && planned.log.failed.is_empty()
+            && pinned.inherited.unreadable(&pinned.listing).is_empty();
+        scope.whole &= pinned.ended || all_agree;
         let hint = writer.hint_is_true(pinned).await?;
         let hold = log::files_to_hold(pinned, hint);
         let base = pinned.base.as_ref().filter(|base| base.reuse);
         let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
-        writer.write(pinned, hold, scope, known, tally).await
+        let written = writer.write(pinned, hold, scope, known, tally).await?;
+        written.leads_to(pinned.version, &mut planned.log.failed)?;
+        Ok(written)
     }
 }
 

@@ -10,12 +10,14 @@ use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
+use super::super::log_replay::as_listed;
 use super::super::put::Placer;
 use super::super::{Entries, Vault};
 use super::Failure;
 use super::pages::Pages;
 use super::pin::Pinned;
-use crate::delta::segment::CheckpointFiles;
+use super::ways::FailedCheckpoint;
+use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::page::{INLINE_LIMIT, LogOrder, log_order, log_order_of};
@@ -77,6 +79,34 @@ pub(super) struct LogWritten {
     pub(super) pages: Vec<PageRef>,
     pub(super) new_files: u64,
     pub(super) new_bytes: u64,
+    /// What it holds, as a listing of it would show it, but for files of checkpoints that cannot be decoded.
+    readable: Vec<Attributes>,
+}
+
+impl LogWritten {
+    /// Makes sure that a way through the log that is held leads to V: without one nobody could read what is restored.
+    ///
+    /// # Errors
+    /// What is wrong with the checkpoint that would have been one, or what is missing.
+    pub(super) fn leads_to(
+        &self,
+        version: Version,
+        failed: &mut Vec<FailedCheckpoint>,
+    ) -> Result<(), Failure> {
+        let held: HashSet<_> = self.readable.iter().map(|it| &it.key).collect();
+        let is_closed = |key: &ObjectKey| {
+            let mut failed = failed.iter();
+            failed.any(|it| it.top == *key && !held.contains(&it.file))
+        };
+        let readable = self.readable.iter().filter(|it| !is_closed(&it.key));
+        match LogListing::new(readable.cloned())
+            .candidates(version)
+            .map(drop)
+        {
+            Ok(()) => Ok(()),
+            Err(error) => Err(failed.pop().map_or(error, |failed| failed.error).into()),
+        }
+    }
 }
 
 impl LogWriter<'_> {
@@ -117,6 +147,11 @@ impl LogWriter<'_> {
                 written.new_bytes += entry.size;
             }
             tally.add(&entry);
+            if let Location::Inside(key) = &entry.file
+                && !entry.unreadable
+            {
+                written.readable.push(as_listed(key, &entry));
+            }
             pages.push(&entry).await?;
         }
         written.pages = pages.finish().await?;

@@ -147,7 +147,7 @@ impl FailedCheckpoint {
         let Self { version, error, .. } = self;
         if self.is_unreadable() {
             format!(
-                "checkpoint {version} cannot be decoded ({error}): its bytes are held, and the version was planned without it"
+                "checkpoint {version} cannot be decoded ({error}): the version was planned without it"
             )
         } else {
             format!(
