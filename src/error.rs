@@ -14,7 +14,7 @@ use crate::demo::DemoError;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError, UnreadRecord};
 use crate::iam::IamError;
-use crate::ids::{Id128, InvalidId, SnapshotId, Timestamp, Version};
+use crate::ids::{Id128, InvalidId, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
 use crate::plan::price::{NanoUsd, TerabyteMonths};
 use crate::plan::retention::RetentionError;
@@ -358,10 +358,11 @@ pub enum Error {
     },
     /// The version needs files that the source no longer has.
     #[error(
-        "{table} version {version} is not whole: {} of its files {} gone, first {}",
+        "{table} version {version} is not whole: {} of its files {} gone, first {}{}",
         files.len(),
         if files.len() == 1 { "is" } else { "are" },
-        files.first().map_or("", String::as_str)
+        files.first().map_or("", String::as_str),
+        lost.as_ref().map_or_else(String::new, |lost| format!(", and the vault has lost {lost}, which held it"))
     )]
     SourceFileMissing {
         /// The table.
@@ -372,6 +373,8 @@ pub enum Error {
         files: Vec<String>,
         /// The newest snapshot of the table that the vault holds.
         held: Option<HeldSnapshot>,
+        /// The first object that the vault has lost of those that held them.
+        lost: Option<Box<ObjectKey>>,
     },
     /// The run was to end before everything was copied.
     #[error(
@@ -715,6 +718,7 @@ impl Error {
             | Self::RestoreTakenOver { .. }
             | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
             Self::Damaged { .. }
+            | Self::SourceFileMissing { lost: Some(_), .. }
             | Self::LedgerNotWhole { .. }
             | Self::PruneRefused { .. }
             | Self::HeldTooLate { .. } => ExitCode::Damage,
@@ -742,7 +746,7 @@ impl Error {
             | Self::NotATable { .. }
             | Self::LockRefused { .. }
             | Self::CommitsTooMuch { .. }
-            | Self::SourceFileMissing { .. }
+            | Self::SourceFileMissing { lost: None, .. }
             | Self::SourceFileSize { .. }
             | Self::SourceMoving { .. }
             | Self::TookTooLong { .. }
@@ -829,6 +833,7 @@ mod tests {
             version: Version(7),
             files: vec!["a.parquet".into(), "b.parquet".into()],
             held: None,
+            lost: None,
         };
         let text = "orders version 7 is not whole: 2 of its files are gone, first a.parquet";
         assert_eq!(error.to_string(), text);

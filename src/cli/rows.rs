@@ -242,6 +242,9 @@ pub(crate) struct SnapshotDone {
     /// How many of them are gone, have another size or could not be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source_faults: Option<u64>,
+    /// How many of those that are gone the vault has lost, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_lost: Option<u64>,
     /// What the owner should know.
     pub(crate) findings: Vec<String>,
     /// What it does not hold: said once, no finding.

@@ -114,6 +114,10 @@ impl Error {
                 "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore`"
                     .into()
             }
+            Self::SourceFileMissing { table, lost: Some(_), .. } => format!(
+                "`deltavault verify {table} --read all --repair` looks for what is lost, with --from URI in a replica, too; \
+                 or bring the files back {BROUGHT_BACK}"
+            ),
             Self::SourceFileMissing { table, held, .. } => missing_hint(table, held.as_ref()),
             Self::SourceArchived { .. } => {
                 "thaw them at the source (`aws s3api restore-object`) and run the same command again: what could be \
@@ -197,15 +201,17 @@ impl Error {
     }
 }
 
+/// How a live table comes to be whole without the vault.
+const BROUGHT_BACK: &str = "from another copy or an older object version, or take them out of the table \
+     (`FSCK REPAIR TABLE`; in Python `DeltaTable.repair()`), and run again";
+
 fn missing_hint(table: &str, held: Option<&HeldSnapshot>) -> String {
-    let otherwise = "from another copy or an older object version, or take them out of the table (`FSCK REPAIR TABLE`; in \
-                     Python `DeltaTable.repair()`), and run again";
     if held.is_some() {
         format!(
-            "`deltavault restore {table} --heal` puts back those that the vault holds; bring others back {otherwise}"
+            "`deltavault restore {table} --heal` puts back those that the vault holds; bring others back {BROUGHT_BACK}"
         )
     } else {
-        format!("the vault holds no snapshot of {table} yet: bring them back {otherwise}")
+        format!("the vault holds no snapshot of {table} yet: bring them back {BROUGHT_BACK}")
     }
 }
 
@@ -425,6 +431,7 @@ mod tests {
                 version: Version(3),
                 files: vec!["a".into()],
                 held,
+                lost: None,
             };
             error.hint().unwrap()
         };

@@ -66,6 +66,7 @@ mod tests {
             version: crate::ids::Version(7),
             files: vec!["a.parquet".to_owned()],
             held: None,
+            lost: None,
         };
         assert!(!gone.is_passing());
         assert!(!Error::Interrupted.is_passing());

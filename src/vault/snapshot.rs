@@ -16,7 +16,7 @@ use crate::error::{Error, HeldSnapshot};
 use crate::format::ledger::Link;
 use crate::format::record::TableIdentity;
 use crate::format::{Record, Scope, TableKey, TableUri, Trigger};
-use crate::ids::{Digest, Id128, SnapshotId, Timestamp, Version};
+use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Ask, Chosen, Policy, Reason};
 use crate::plan::snapshot::{Outlook, plan_batches};
@@ -200,6 +200,8 @@ enum Failure {
     Vanished {
         version: Version,
         files: Vec<String>,
+        /// An object of the vault that held one of them, and is gone, too.
+        lost: Option<ObjectKey>,
     },
     /// Data files of V are in archive storage.
     Archived {
@@ -375,7 +377,7 @@ impl Snapshotter {
                     self.progress
                         .note(&format!("{file} changed while it was read; pinning again"));
                 }
-                Failure::Vanished { version, files } => {
+                Failure::Vanished { version, files, .. } => {
                     if self.newest(source, *version).await? <= *version {
                         return Err(failure.into_error(&request, held));
                     }
@@ -492,11 +494,16 @@ impl Failure {
                 object,
                 what: "it is gone from the vault".to_owned(),
             },
-            Self::Vanished { version, files } => Error::SourceFileMissing {
+            Self::Vanished {
+                version,
+                files,
+                lost,
+            } => Error::SourceFileMissing {
                 table,
                 version,
                 files,
                 held,
+                lost: lost.map(Box::new),
             },
             Self::Archived { version, files } => Error::SourceArchived {
                 table,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::source::{OpenOutside, Source};
+use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, StoreError, StoreErrorKind, WriteStore as _};
 use deltavault::vault::snapshot::{SnapshotDone, SourceCheck};
 use serde_json::{Value, json};
 
-use super::support::scene::Scene;
+use super::support::scene::{LARGE, Scene};
 use super::support::table::key;
 use super::support::world::{copy_folder, files, snapshotter};
 
@@ -68,6 +69,7 @@ async fn a_whole_table_costs_one_listing_and_nothing_is_found() {
     let whole = SourceCheck {
         files: 6,
         faults: 0,
+        lost: 0,
         findings: Vec::new(),
     };
     assert_eq!(found, whole);
@@ -98,6 +100,30 @@ async fn a_file_that_is_gone_from_an_unchanged_table_is_named() {
         &restore,
     ];
     assert_one(&found, &says);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_from_the_vault_too_is_no_longer_called_held() {
+    let scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
+    let gone: Vec<_> = scene.table.live.keys().cloned().collect();
+    for file in &gone {
+        scene.table.remove(file).await;
+    }
+    // One of two large files: each is alone in its object.
+    let entries = scene.entries(&scene.first).await;
+    let large = entries.iter().find(|entry| entry.size == LARGE as u64);
+    let (file, object) = large
+        .map(|entry| (entry.file.to_string(), entry.placement.reference().unwrap()))
+        .unwrap();
+    scene.vault.inner().delete_marker(&object.key);
+
+    let done = scene.take(24).await.unwrap();
+    let found = check(&scene, &done).await;
+    assert_eq!((found.files, found.faults, found.lost), (5, 5, 1));
+    let lost = &found.findings[1];
+    for word in [&*file, object.key.as_str(), "verify", "--repair"] {
+        assert!(lost.contains(word), "{lost:?} does not say {word:?}");
+    }
 }
 
 #[tokio::test]
@@ -334,6 +360,12 @@ fn the_command_ends_with_3_when_a_file_is_gone_and_publishes_all_the_same() {
         row["findings"][0].as_str().unwrap().contains(&data),
         "{row}"
     );
+    // Damage to the vault weighs more than a table that lacks files.
+    std::fs::remove_dir_all(folder.path().join("vault/blobs")).unwrap();
+    let (code, text) = run(folder.path(), &[&check[..], &["--json"]].concat());
+    assert_eq!(code, 12, "{text}");
+    let row: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(row["source_lost"], 1);
     // A plan looks at nothing.
     let (code, text) = run(folder.path(), &[&check[..], &["--dry-run"]].concat());
     assert_eq!(code, 2, "{text}");

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use deltavault::error::ExitCode;
 use deltavault::format::{Placement, Scope};
 use deltavault::store::ReadStore as _;
+use deltavault::store::memory::MemoryStore;
 use deltavault::vault::snapshot::SnapshotDone;
 use serde_json::json;
 
-use super::support::scene::{LARGE, Scene, take_as};
+use super::support::scene::{LARGE, Scene, assert_says, take_as};
 use super::support::table::CheckpointForm;
 use super::support::world::{hours_later, request};
 
@@ -81,6 +82,57 @@ async fn so_they_are_when_only_statistics_or_a_deletion_vector_changed() {
         assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
         scene.is_exact(&done).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_of_deletion_vectors_that_a_new_commit_names_is_asked_about() {
+    let mut scene = Scene::set().await;
+    scene.table.delete_rows(1).await;
+    let (done, _) = night(&scene, 24).await;
+    scene.is_exact(&done).await;
+    let (data, vector) = {
+        let mut live = scene.table.live.iter();
+        let (data, add) = live
+            .find(|(_, add)| add.get("deletionVector").is_some())
+            .unwrap();
+        (data.clone(), add.clone())
+    };
+    let name = scene.table.names("deletion_vector").await.remove(0);
+    let bytes = vec![b'!'; scene.source_files().await[&name].len()];
+    scene.table.overwrite(&name, bytes.clone()).await;
+    scene
+        .table
+        .commit("RESTORE", vec![json!({ "add": vector })])
+        .await;
+    let (done, asked) = night(&scene, 48).await;
+    assert_eq!(asked, 2, "{data} and its vectors");
+    assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+}
+
+#[tokio::test]
+async fn what_the_source_and_the_vault_have_both_lost_is_not_called_held() {
+    let mut scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
+    let entries = scene.entries(&scene.first).await;
+    let large = entries.iter().find(|entry| entry.size == LARGE as u64);
+    let (file, object) = large
+        .map(|entry| (entry.file.to_string(), entry.placement.reference().unwrap()))
+        .unwrap();
+    scene.table.add_again(&file).await;
+    scene.table.remove(&file).await;
+    // The vault has it: the snapshot is whole, and says that the table is not.
+    let (done, _) = night(&scene, 24).await;
+    assert!(
+        done.record.findings[0].contains("are gone") || done.record.findings[0].contains("is gone")
+    );
+    assert_eq!(scene.contents(&done).await.unwrap()[&file].len(), LARGE);
+
+    scene.table.add_again(&file).await;
+    scene.vault.inner().delete_marker(&object.key);
+    let says = [&*file, object.key.as_str(), "the vault has lost"];
+    let visible = scene.visible().await;
+    let refused = scene.take(48).await.unwrap_err();
+    assert_says(&refused, ExitCode::Damage, &says);
+    assert_eq!(scene.visible().await, visible);
 }
 
 #[tokio::test]
@@ -182,7 +234,7 @@ async fn what_is_named_again_and_gone_comes_from_the_vault_and_is_a_finding() {
     let (done, _) = night(&scene, 24).await;
     let findings = &done.record.findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
-    for says in ["1 file that newer commits name again is gone", &name] {
+    for says in ["1 file that the version needs is gone", &name] {
         assert!(findings[0].contains(says), "{findings:?}");
     }
     assert_eq!(scene.contents(&done).await.unwrap()[&name], before[&name]);

@@ -271,9 +271,16 @@ class Checks:
         assert found == kept + 10, (kept, found)
         return f"with its newer checkpoint the stream skipped batch 1: {found} of {kept + 20} rows"
 
+    def make_bucket(self, bucket):
+        key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        server = os.environ["AWS_ENDPOINT_URL"].replace("://", f"://{key}:{secret}@")
+        make = [os.environ["DELTAVAULT_TEST_MC"], "mb", "--quiet", f"test/{bucket}"]
+        subprocess.run(make, env=os.environ | {"MC_HOST_test": server}, check=True)
+
     def on_s3(self):
         """the statements for a table on S3 run with s3a://, whatever was typed"""
         bucket = "spark-lake"
+        self.make_bucket(bucket)
         path, table = self.make("s3", f"s3a://{bucket}/sales.db/orders on s3")
         wanted = self.rows(path)
         typed = path.replace("s3a://", "s3://")

@@ -134,18 +134,20 @@ pub(super) async fn snapshot(
         let name = &table.table.text;
         match outcome {
             Outcome::Done(done) => {
-                let findings = match &done {
+                let (findings, lost) = match &done {
                     Taken::Planned(row) => {
                         output.snapshot_planned(row)?;
-                        &row.findings
+                        (&row.findings, None)
                     }
                     Taken::Done(row) => {
                         output.snapshot_done(row)?;
-                        &row.findings
+                        (&row.findings, row.source_lost)
                     }
                 };
-                if !findings.is_empty() {
-                    code = ExitCode::Findings;
+                if lost.is_some_and(|lost| lost > 0) {
+                    code = ExitCode::Damage;
+                } else if !findings.is_empty() {
+                    code = code.max(ExitCode::Findings);
                 }
             }
             Outcome::Waits(error) => output.table_waits(name, &error)?,
@@ -325,11 +327,12 @@ impl Taker {
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
         let mut findings = done.record.findings.clone();
-        let (mut source_files, mut source_faults) = (None, None);
+        let (mut source_files, mut source_faults, mut source_lost) = (None, None, None);
         if self.check_source {
             match self.snapshotter.check_live_files(&job.source, &done).await {
                 Ok(check) => {
                     (source_files, source_faults) = (Some(check.files), Some(check.faults));
+                    source_lost = Some(check.lost);
                     findings.extend(check.findings);
                 }
                 // The snapshot is published, and its line has to be printed.
@@ -370,6 +373,7 @@ impl Taker {
             commits: self.commit_row(&done.commitment),
             source_files,
             source_faults,
+            source_lost,
             findings,
             not_held: done.newly_unheld.iter().map(NotHeld::from).collect(),
         })

@@ -17,7 +17,8 @@ pub enum Matched {
     Copy(Need),
 }
 
-/// A file that a commit after the base names again, with the size and the time under which it is held.
+/// A file that may be another one than is held under its name, size and time: a commit after the base names it again, or
+/// it was placed by a run that did not finish.
 ///
 /// Most often it has a new deletion vector and its bytes are the same. A writer that wrote other bytes under the old
 /// name leaves no other trace than the store's tag.
@@ -29,6 +30,18 @@ pub struct Again {
 }
 
 impl Again {
+    /// The entries that it may be, all held under its name.
+    pub fn held(&self) -> &[Entry] {
+        &self.held
+    }
+
+    /// The need, with the entry that would have served if the vault had not lost its object.
+    pub fn into_lost(self) -> Need {
+        let mut need = self.need;
+        need.held = self.held.into_iter().next().map(Box::new);
+        need
+    }
+
     /// Decides by what the source has: the object's tag and size, or nothing. What it has no more, the vault has.
     ///
     /// # Errors
@@ -61,18 +74,32 @@ impl Need {
     }
 }
 
-/// Matches one need with what is held under the same file; `is_named_again` says whether a commit after the base names
-/// it.
-pub fn match_need(need: Need, held: &[Entry], is_named_again: bool) -> Matched {
-    let mut matching = held.iter().filter(|entry| need.is_held_by(entry)).cloned();
-    let Some(first) = matching.next() else {
-        return Matched::Copy(need);
-    };
-    if is_named_again && need.kind == EntryKind::Data && !need.live.is_empty() {
-        let held = std::iter::once(first).chain(matching).collect();
-        return Matched::Again(Again { need, held });
+/// Matches one need with what is held under the same file: `published` by the base, `placed` by a run that did not
+/// finish. `is_named_again` says whether a commit after the base names it.
+///
+/// A run that did not finish has published nothing, so commits that the base has not seen may have named its files
+/// again since: the source is asked about each.
+pub fn match_need(
+    need: Need,
+    published: &[Entry],
+    placed: &[Entry],
+    is_named_again: bool,
+) -> Matched {
+    let is_live = (need.kind == EntryKind::Data && !need.live.is_empty())
+        || (need.kind == EntryKind::DeletionVector && need.required);
+    let mut published = published.iter().filter(|entry| need.is_held_by(entry));
+    if !(is_named_again && is_live)
+        && let Some(first) = published.next()
+    {
+        return Matched::Known(brought_up(first.clone(), need));
     }
-    Matched::Known(brought_up(first, need))
+    let placed = placed.iter().filter(|entry| need.is_held_by(entry));
+    let held: Vec<_> = published.chain(placed).cloned().collect();
+    if held.is_empty() {
+        Matched::Copy(need)
+    } else {
+        Matched::Again(Again { need, held })
+    }
 }
 
 fn brought_up(entry: Entry, need: Need) -> Entry {

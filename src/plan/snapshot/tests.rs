@@ -272,8 +272,12 @@ fn a_file_is_known_only_with_the_same_path_size_and_time() {
         modification_time: Some(1),
         ..samples::data_entry("a", None)
     };
-    let known =
-        |entry: Entry| matches!(match_need(need.clone(), &[entry], false), Matched::Known(_));
+    let known = |entry: Entry| {
+        matches!(
+            match_need(need.clone(), &[entry], &[], false),
+            Matched::Known(_)
+        )
+    };
     assert!(known(entry.clone()));
     assert!(!known(Entry {
         size: 101,
@@ -312,7 +316,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     };
     let held = [entry("old"), entry("newer")];
     let settled = |found: Option<(&str, u64)>| {
-        let Matched::Again(again) = match_need(need.clone(), &held, true) else {
+        let Matched::Again(again) = match_need(need.clone(), &held, &[], true) else {
             panic!("it was not to be asked about");
         };
         let tag = found.map(|(tag, size)| (ETag(tag.to_owned()), size));
@@ -329,15 +333,26 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
         Box::new(need.clone())
     );
     assert_eq!(settled(None).map(tag).unwrap(), "old");
-    // An older version's file is as it was held, and so are other kinds of files.
-    for kind in [EntryKind::Data, EntryKind::DeletionVector] {
+    // An older version's file is as it was held; what V needs is asked about, and so is all that only an unfinished run
+    // has placed.
+    for (kind, required) in [
+        (EntryKind::Data, false),
+        (EntryKind::DeletionVector, false),
+        (EntryKind::DeletionVector, true),
+    ] {
         let need = Need {
             kind,
             live: Vec::new(),
+            required,
             ..need.clone()
         };
         let held = [Entry { kind, ..entry("a") }];
-        let matched = match_need(need, &held, true);
+        let matched = match_need(need.clone(), &held, &[], true);
+        let is_known = matches!(matched, Matched::Known(_));
+        assert_eq!(is_known, !required, "{matched:?}");
+        let matched = match_need(need.clone(), &[], &held, false);
+        assert!(matches!(matched, Matched::Again(_)), "{matched:?}");
+        let matched = match_need(need, &held, &held, false);
         assert!(matches!(matched, Matched::Known(_)), "{matched:?}");
     }
 }
@@ -355,7 +370,7 @@ fn a_file_whose_time_is_not_known_is_read_again_while_a_live_version_needs_it() 
             ..entry.clone()
         };
         let need = Need::plain(location("a"), kind, Some(100), required);
-        matches!(match_need(need, &[entry], false), Matched::Known(_))
+        matches!(match_need(need, &[entry], &[], false), Matched::Known(_))
     };
     assert!(!known(EntryKind::Data, true));
     assert!(known(EntryKind::Data, false));

@@ -22,7 +22,7 @@ use crate::format::{
     Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope, Tally,
     data_order,
 };
-use crate::ids::Version;
+use crate::ids::{ObjectKey, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
 use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, Span, whole_versions};
@@ -308,6 +308,11 @@ async fn copy(
                 }
                 Outcome::Missing(need) if need.required => {
                     trouble.missing.push(need.file.to_string());
+                    // Held once: its object was looked for before the file was called missing.
+                    let held = need
+                        .held
+                        .and_then(|held| held.placement.reference().cloned());
+                    trouble.lost = trouble.lost.take().or_else(|| held.map(|held| held.key));
                 }
                 // No version but this one is held, and not every reader has the file live in it.
                 Outcome::Missing(need) if scope == Scope::Live => gone.note(&need),
@@ -399,6 +404,8 @@ impl Named {
 #[derive(Debug, Default)]
 struct Trouble {
     missing: Vec<String>,
+    /// The first object that the vault has lost of what is missing.
+    lost: Option<ObjectKey>,
     archived: Vec<String>,
     wrong_size: Option<Error>,
 }
@@ -420,6 +427,7 @@ impl Trouble {
             None => Err(Failure::Vanished {
                 version,
                 files: self.missing,
+                lost: self.lost,
             }),
         }
     }

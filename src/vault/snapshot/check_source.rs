@@ -2,28 +2,31 @@
 //!
 //! An ordinary night never lists the data prefix, so a file that something deletes from under a table that does not
 //! change is noticed only when somebody reads it. This is for a weekly run. The snapshot is published already and holds
-//! the files: what is found here is about the live table. No file is read: that one was written again with the same size is
+//! the files: what is found here is about the live table. Only of what the source lacks is the vault asked, too: nobody
+//! else has it any more. No file is read: that one was written again with the same size is
 //! told by its tag. Files outside the table's root are not in the listing; each is asked for alone.
 //!
 //! What the version needs comes from the manifest's data pages through an external sort, so memory does not grow with
 //! the table; of what is missing, counts and the first few names are kept.
 
+use std::io;
 use std::iter::Peekable;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::presence::{self, Looked};
 use super::{SnapshotDone, Snapshotter};
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
-use crate::ids::{ETag, Location, Version};
+use crate::ids::{Location, Version};
 use crate::plan::snapshot::ByFile;
 use crate::progress::Phase;
 use crate::shell::quoted;
 use crate::sort::{Sorted, Sorter};
 use crate::source::Source;
-use crate::spool::Scratch;
+use crate::spool::{Rows, Scratch};
 use crate::store::{Attributes, StoreErrorKind};
 use crate::vault::listing::{KnownKeys, list_all};
 
@@ -40,6 +43,8 @@ pub struct SourceCheck {
     pub files: u64,
     /// How many of them are gone, have another size or could not be looked at.
     pub faults: u64,
+    /// How many of those that are gone the vault has lost, too.
+    pub lost: u64,
     /// What the owner should know; empty when the source has them all.
     pub findings: Vec<String>,
 }
@@ -50,27 +55,11 @@ struct Said {
     /// Whether the pinned version needs it.
     is_live: bool,
     /// What is held, where the entry is the file's own.
-    held: Option<Looks>,
-}
-
-/// What a store says of a file without reading it: the tag, where it is known, and the size in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Looks {
-    etag: Option<ETag>,
-    size: u64,
-}
-
-impl From<&Attributes> for Looks {
-    fn from(found: &Attributes) -> Self {
-        Self {
-            etag: Some(found.etag.clone()),
-            size: found.size,
-        }
-    }
+    held: Option<Box<Entry>>,
 }
 
 /// A file that the pinned version needs, and what is held.
-type Needed = (Location, Option<Looks>);
+type Needed = (Location, Option<Box<Entry>>);
 
 impl Snapshotter {
     /// Looks whether the source still has every file that the version of a published snapshot needs.
@@ -88,7 +77,7 @@ impl Snapshotter {
         let manifest = self.vault.manifest(record).await?;
         let (rows, known) = self.said_of_files(&manifest, &scratch).await?;
         let mut needed = NeededFiles(rows.finish()?.peekable());
-        let mut seen = Seen::default();
+        let mut seen = Seen::new(&scratch)?;
         let ends = known.range_ends(source.root().as_ref());
         let mut listing = list_all(source.root().as_ref(), &ends);
         let mut listed = listing.try_next().await?;
@@ -104,7 +93,7 @@ impl Snapshotter {
                 listed = listing.try_next().await?;
             }
             let found = listed.as_ref().filter(|found| found.key == *key);
-            seen.see(&file, held.as_ref(), found.map(Looks::from).as_ref());
+            seen.see(&file, held.as_deref(), found)?;
         }
         drop(listing);
         let outside = outside.map(Ok).into_iter().chain(needed);
@@ -112,16 +101,17 @@ impl Snapshotter {
             .map(async |row: Result<Needed, Error>| {
                 let (file, held) = row?;
                 let found = source.attributes(&file).await;
-                Ok::<_, Error>((file, held, found.map(|found| Looks::from(&found))))
+                Ok::<_, Error>((file, held, found))
             })
             .buffered(REQUESTS_AHEAD);
         while let Some((file, held, found)) = answers.try_next().await? {
             match found {
-                Ok(found) => seen.see(&file, held.as_ref(), Some(&found)),
-                Err(error) if error.is_not_found() => seen.see(&file, held.as_ref(), None),
+                Ok(found) => seen.see(&file, held.as_deref(), Some(&found))?,
+                Err(error) if error.is_not_found() => seen.see(&file, held.as_deref(), None)?,
                 Err(error) => seen.see_nothing(&file, &error.kind),
             }
         }
+        let lost = self.lost_too(&mut seen, &scratch).await?;
         let newer = if seen.faults() > 0 {
             newer_version(source, record.version).await
         } else {
@@ -130,8 +120,29 @@ impl Snapshotter {
         Ok(SourceCheck {
             files: seen.files,
             faults: seen.faults(),
-            findings: seen.findings(done, newer),
+            lost: lost.count,
+            findings: seen.findings(done, newer, &lost),
         })
+    }
+
+    /// Looks for what the source lacks in the vault.
+    async fn lost_too(&self, seen: &mut Seen, scratch: &Scratch) -> Result<Named, Error> {
+        let none = Rows::create(scratch).map_err(Error::Scratch)?;
+        let gone = std::mem::replace(&mut seen.gone_but_held, none);
+        let mut looks = stream::iter(gone.read().map_err(Error::Scratch)?)
+            .map(async |entry: io::Result<Entry>| {
+                let entry = entry.map_err(Error::Scratch)?;
+                let looked = presence::look_at(&self.vault, &entry, scratch.path()).await?;
+                Ok::<_, Error>((entry, looked))
+            })
+            .buffered(REQUESTS_AHEAD);
+        let mut lost = Named::default();
+        while let Some((entry, looked)) = looks.try_next().await? {
+            if let Looked::Lost(object) = looked {
+                lost.add(|| format!("{} (in {object})", entry.file));
+            }
+        }
+        Ok(lost)
     }
 
     /// What the data pages say of each file that the version may need.
@@ -153,8 +164,8 @@ impl Snapshotter {
                 let row = Said { is_live, held };
                 rows.push(ByFile { file, row })?;
             }
-            if let Some(row) = said_by(&entry) {
-                let file = entry.file;
+            let file = entry.file.clone();
+            if let Some(row) = said_by(entry) {
                 rows.push(ByFile { file, row })?;
             }
         }
@@ -163,16 +174,13 @@ impl Snapshotter {
 }
 
 /// What an entry says of its own file; nothing when no version's rows need it.
-fn said_by(entry: &Entry) -> Option<Said> {
+fn said_by(entry: Entry) -> Option<Said> {
     let is_live = !entry.live.is_empty();
     // A file of deletion vectors is live when a data file says so.
     let may_be_live = is_live || entry.kind == EntryKind::DeletionVector;
     may_be_live.then_some(Said {
         is_live,
-        held: Some(Looks {
-            etag: entry.etag.clone(),
-            size: entry.size,
-        }),
+        held: Some(Box::new(entry)),
     })
 }
 
@@ -241,30 +249,55 @@ impl Named {
 }
 
 /// What was found so far.
-#[derive(Debug, Default)]
 struct Seen {
     files: u64,
     gone: Named,
+    /// What is held of files that are gone.
+    gone_but_held: Rows<Entry>,
     other_size: Named,
     put_again: Named,
     unknown: Named,
 }
 
 impl Seen {
-    fn see(&mut self, file: &Location, held: Option<&Looks>, found: Option<&Looks>) {
+    fn new(scratch: &Scratch) -> Result<Self, Error> {
+        Ok(Self {
+            files: 0,
+            gone: Named::default(),
+            gone_but_held: Rows::create(scratch).map_err(Error::Scratch)?,
+            other_size: Named::default(),
+            put_again: Named::default(),
+            unknown: Named::default(),
+        })
+    }
+
+    fn see(
+        &mut self,
+        file: &Location,
+        held: Option<&Entry>,
+        found: Option<&Attributes>,
+    ) -> Result<(), Error> {
         self.files += 1;
         match (held, found) {
-            (_, None) => self.gone.add(|| file.to_string()),
+            (held, None) => {
+                self.gone.add(|| file.to_string());
+                if let Some(held) = held {
+                    self.gone_but_held.push(held).map_err(Error::Scratch)?;
+                }
+            }
             (Some(held), Some(found)) if held.size != found.size => {
                 let (found, held) = (found.size, held.size);
                 self.other_size
                     .add(|| format!("{file} ({found} bytes instead of {held})"));
             }
-            (Some(held), Some(found)) if held.etag.is_some() && held.etag != found.etag => {
+            (Some(held), Some(found))
+                if held.etag.as_ref().is_some_and(|etag| *etag != found.etag) =>
+            {
                 self.put_again.add(|| file.to_string());
             }
             (_, Some(_)) => {}
         }
+        Ok(())
     }
 
     fn see_nothing(&mut self, file: &Location, why: &StoreErrorKind) {
@@ -276,7 +309,7 @@ impl Seen {
         self.gone.count + self.other_size.count + self.put_again.count + self.unknown.count
     }
 
-    fn findings(&self, done: &SnapshotDone, newer: Option<Version>) -> Vec<String> {
+    fn findings(&self, done: &SnapshotDone, newer: Option<Version>, lost: &Named) -> Vec<String> {
         let record: &Record = &done.record;
         let of = format!(
             "of the {} files that version {} needs",
@@ -295,6 +328,13 @@ impl Seen {
             let (count, names) = (self.gone.count, self.gone.list());
             findings.push(format!(
                 "{count} {of} are gone from the source: {names}{next}"
+            ));
+        }
+        if lost.count > 0 {
+            let (count, names) = (lost.count, lost.list());
+            findings.push(format!(
+                "{count} of those that are gone the vault has lost, too: {names}; `deltavault verify {table} --read all \
+                 --repair` looks for them, with --from URI in a replica"
             ));
         }
         if self.other_size.count > 0 {

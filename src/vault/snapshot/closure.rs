@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Vault;
 use super::Failure;
 use super::pin::{self, Base, Pinned};
+use super::presence::{self, Looked};
 use super::replayed::{
     ChangeData, Fingerprint, OddKept, Replayed, Touched, Watched, live_files_of,
 };
@@ -25,6 +26,7 @@ use crate::plan::snapshot::{
 use crate::sort::{SortError, Sorted, Sorter};
 use crate::source::Source;
 use crate::spool::{Rows, Scratch};
+use crate::store::Attributes;
 
 /// Files that are asked about at a time: S3 answers many small requests side by side.
 const REQUESTS_AHEAD: usize = 32;
@@ -194,7 +196,7 @@ pub(super) async fn close(
     }
     closure.findings = live.findings(&odd);
     closure.findings.extend(without_change_data);
-    closure.ask_again(source, scratch).await?;
+    closure.ask_again(vault, source, scratch).await?;
     closure.disputed = live.disputed().cloned();
     closure.compared = with_results(compared, live.comparisons());
     let expected = Expected {
@@ -373,10 +375,12 @@ impl Closure {
                 .collect();
             count_change(&mut self.change, &need.live, &then);
             let (usable, told): (Vec<_>, Vec<_>) = same.into_iter().partition(|held| held.reuse);
+            let (published, placed): (Vec<_>, Vec<_>) =
+                usable.into_iter().partition(|held| held.from_base);
             let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
-            let usable: Vec<_> = entries(usable).collect();
+            let [published, placed] = [published, placed].map(|it| entries(it).collect::<Vec<_>>());
             let is_named_again = self.touched.names(&need.file);
-            match match_need(need, &usable, is_named_again) {
+            match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
                 Matched::Again(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
@@ -400,8 +404,14 @@ impl Closure {
         Ok(self.copy.push(ByFile { file, row: need })?)
     }
 
-    /// Asks the source whether files that were named again are still the objects that are held.
-    async fn ask_again(&mut self, source: &Source, scratch: &Scratch) -> Result<(), Failure> {
+    /// Asks the source whether files that were named again are still the objects that are held. What it has no more is
+    /// held only where the vault still has it.
+    async fn ask_again(
+        &mut self,
+        vault: &Vault,
+        source: &Source,
+        scratch: &Scratch,
+    ) -> Result<(), Failure> {
         let none = Rows::create(scratch).map_err(Error::Scratch)?;
         let again = std::mem::replace(&mut self.again, none);
         let again = again.read().map_err(Error::Scratch)?;
@@ -409,8 +419,11 @@ impl Closure {
             .map(async |again| {
                 let again = again.map_err(Error::Scratch)?;
                 match source.attributes(&again.need.file).await {
-                    Ok(found) => Ok((again, Some(found))),
-                    Err(error) if error.is_not_found() => Ok((again, None)),
+                    Ok(found) => Ok((again, AtSource::Is(found))),
+                    Err(error) if error.is_not_found() => {
+                        let gone = look_in_vault(vault, &again, scratch).await?;
+                        Ok((again, gone))
+                    }
                     Err(error) => Err(Error::from(error)),
                 }
             })
@@ -419,11 +432,19 @@ impl Closure {
         let mut count = 0_u64;
         while let Some((again, found)) = answers.try_next().await? {
             self.asked += 1;
-            if found.is_none() {
-                count += 1;
-                gone.get_or_insert_with(|| again.need.file.clone());
-            }
-            let found = found.as_ref().map(|found| (&found.etag, found.size));
+            let found = match &found {
+                AtSource::Is(found) => Some((&found.etag, found.size)),
+                AtSource::GoneAndLost => {
+                    self.copy(again.into_lost())?;
+                    continue;
+                }
+                AtSource::Gone if !again.need.required => None,
+                AtSource::Gone => {
+                    count += 1;
+                    gone.get_or_insert_with(|| again.need.file.clone());
+                    None
+                }
+            };
             match again.settle(found) {
                 Ok(entry) => self.known.push(InDataOrder(entry))?,
                 Err(need) => self.copy(*need)?,
@@ -431,8 +452,8 @@ impl Closure {
         }
         if let Some(first) = gone {
             self.findings.push(format!(
-                "{} that newer commits name again {} gone from the source, first {first}: this snapshot holds the \
-                 bytes of an earlier one, and readers of the live table miss them",
+                "{} that the version needs {} gone from the source, first {first}: this snapshot holds bytes that were \
+                 taken before, and readers of the live table miss them",
                 counted(count, "file"),
                 are(count)
             ));
@@ -446,6 +467,27 @@ impl Closure {
             count_change(&mut self.change, &[], &held.entry.live);
         }
     }
+}
+
+/// What the source has of a file that was named again.
+enum AtSource {
+    /// An object.
+    Is(Attributes),
+    /// Nothing; the vault has what it was.
+    Gone,
+    /// Nothing, and the vault has lost what it held of it.
+    GoneAndLost,
+}
+
+/// Looks whether the vault has what it held of a file that the source lacks.
+async fn look_in_vault(vault: &Vault, again: &Again, scratch: &Scratch) -> Result<AtSource, Error> {
+    // Which of several the source had is not known; all have to be there.
+    for entry in again.held() {
+        if let Looked::Lost(_) = presence::look_at(vault, entry, scratch.path()).await? {
+            return Ok(AtSource::GoneAndLost);
+        }
+    }
+    Ok(AtSource::Gone)
 }
 
 fn before(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {

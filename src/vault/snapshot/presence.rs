@@ -9,7 +9,7 @@ use std::path::Path;
 use super::Failure;
 use super::pin::Past;
 use crate::error::Error;
-use crate::format::{Manifest, Record};
+use crate::format::{Entry, Manifest, Record};
 use crate::ids::ObjectKey;
 use crate::plan::snapshot::Turn;
 use crate::shell::quoted;
@@ -56,6 +56,12 @@ pub(super) async fn look(
     let Some(entry) = turn.pick(&entries) else {
         return Ok(Looked::Present);
     };
+    Ok(look_at(vault, entry, folder).await?)
+}
+
+/// Looks whether the vault still has the bytes of an entry: its object's size tells, or, where that is not there, what
+/// else serves the file.
+pub(super) async fn look_at(vault: &Vault, entry: &Entry, folder: &Path) -> Result<Looked, Error> {
     let Some(reference) = entry.placement.reference() else {
         return Ok(Looked::Present);
     };
@@ -72,7 +78,7 @@ pub(super) async fn look(
     match vault.payload(entry, folder).await {
         Ok(_) => Ok(Looked::Present),
         Err(Error::Damaged { .. }) => Ok(Looked::Lost(key.clone())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

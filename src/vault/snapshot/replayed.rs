@@ -122,6 +122,9 @@ impl Touched {
         match action {
             Action::Add { add, .. } => {
                 self.hashes.insert(hash(&add.file));
+                // A vector's file may have been written again under its name, too.
+                let vector = add.dv.as_ref().and_then(|dv| dv.file.as_ref());
+                self.hashes.extend(vector.map(hash));
             }
             Action::Remove { file, .. } => {
                 self.hashes.insert(hash(file));
