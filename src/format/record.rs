@@ -65,6 +65,10 @@ pub struct Record {
     /// The start of the calendar period that each class last opened.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub opened: BTreeMap<String, Timestamp>,
+    /// The first commit at or below the version of the snapshot before that has other bytes than it held then: from there
+    /// on older snapshots are of another history, whatever their own commits say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten_from: Option<Version>,
     /// The record before this one; absent in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,

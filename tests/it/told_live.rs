@@ -333,7 +333,7 @@ fn what_the_vault_holds_is_told_by_its_record_and_what_it_lost_with_a_way_on() {
             &said,
             &[
                 "VAULT   holds that by its record: ",
-                "`deltavault verify --read all --repair` looks for the lost bytes",
+                " verify --read all --repair` looks for the lost bytes",
             ],
         );
         none_of(&said, &["holds all"]);
@@ -446,7 +446,8 @@ fn a_snapshot_of_commits_that_the_log_has_lost_is_not_called_the_live_version() 
     fs::remove_file(lake.commit_file(1)).unwrap();
     lake.next = 1;
     lake.ends(&["snapshot", "lake/t"], 3);
-    let lost = "that the live log has lost: it was rewound, or lost its newest commits; ";
+    let lost =
+        "that the live log has lost: it was rewound or overwritten, or lost its newest commits; ";
     for words in [
         &["restore", "lake/t"][..],
         &["restore", "lake/t", "--latest", "--yes"],
@@ -472,6 +473,45 @@ fn a_snapshot_of_commits_that_the_log_has_lost_is_not_called_the_live_version() 
             "NEWEST GOOD HELD",
         ],
     );
+}
+
+#[test]
+fn a_snapshot_from_before_a_commit_was_overwritten_is_of_another_history() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    // Commit 2 is written again and brings only one of its files: version 3 has its own commit, and other rows.
+    let commit = fs::read_to_string(lake.commit_file(2)).unwrap();
+    let fork: Vec<&str> = commit.lines().take(2).collect();
+    fs::write(lake.commit_file(2), fork.join("\n")).unwrap();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    all_of(
+        &said,
+        &["NOTE    snapshot ", "holds a v3 that the live log has lost"],
+    );
+    in_order(
+        &said,
+        &[
+            "v4 ",
+            "v3 ",
+            "not held",
+            "v3 ",
+            "LOST FROM THE LIVE LOG",
+            "v1 ",
+        ],
+    );
+    // A night on which nothing changed is of the same history.
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    in_order(
+        &said,
+        &["v4 ", "NEWEST GOOD HELD", "LOST FROM THE LIVE LOG", "v1 "],
+    );
+    let said = lake.ends(&["snapshots"], 0);
+    assert_eq!(said.matches("rewritten").count(), 1, "{said}");
 }
 
 #[test]

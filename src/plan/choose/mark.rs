@@ -9,7 +9,7 @@ pub enum Mark {
     Recreated,
     /// The table went back to a lower version.
     Rewound,
-    /// The same version was committed again, with other content.
+    /// The same version was committed again, with other content, or a commit below it was overwritten.
     Rewritten,
 }
 
@@ -38,6 +38,20 @@ impl History {
     }
 }
 
+impl History {
+    /// Whether a newer snapshot found that the commits which led to this one were overwritten since.
+    pub fn is_overwritten(&self, snapshot: &Snapshot) -> bool {
+        let newer = self.snapshots.iter().filter(|it| it.seq > snapshot.seq);
+        let mut newer = newer.filter(|it| {
+            !it.is_distrusted && it.record.table.delta_id == snapshot.record.table.delta_id
+        });
+        newer.any(|it| {
+            let from = it.record.overwritten_from;
+            from.is_some_and(|from| from <= snapshot.record.version)
+        })
+    }
+}
+
 impl Snapshot {
     fn mark_after(&self, before: &Self) -> Option<Mark> {
         let (record, earlier) = (&self.record, &before.record);
@@ -50,6 +64,7 @@ impl Snapshot {
         let commits = record.commit.as_ref().zip(earlier.commit.as_ref());
         let rewritten = record.version == earlier.version
             && commits.is_some_and(|(commit, before)| commit.sha256 != before.sha256);
-        rewritten.then_some(Mark::Rewritten)
+        let overwritten = record.overwritten_from.is_some();
+        (rewritten || overwritten).then_some(Mark::Rewritten)
     }
 }

@@ -46,6 +46,7 @@ impl Snapshotter {
             distrusts: request.distrust.clone(),
             findings: pinned.findings_of_unchanged(then),
             journals: Vec::new(),
+            overwritten_from: None,
             principal: request.principal.clone(),
             run: request.run,
             scope: request.scope,

@@ -66,6 +66,7 @@ impl Snapshotter {
             log_digest: log_digest(&pinned.listing, checkpoint),
             manifest: facts.manifest,
             opened: terms.chosen.opened.clone(),
+            overwritten_from: pinned.inherited.overwritten.first().copied(),
             previous: None,
             principal: request.principal.clone(),
             promise: terms.chosen.promise,

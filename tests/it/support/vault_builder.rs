@@ -345,6 +345,7 @@ impl<S: WriteStore> TableBuilder<S> {
             log_digest: Digest::of(b"log"),
             manifest: reference,
             opened: BTreeMap::new(),
+            overwritten_from: None,
             previous: last.map(|(id, record)| Previous {
                 seq: record.seq,
                 sha256: id.0,

@@ -49,7 +49,7 @@ impl Case<'_> {
         Some(line(
             "NOTE",
             format!(
-                "snapshot {id} holds a v{} that the live log has lost: it was rewound, or lost its newest commits; {command} \
+                "snapshot {id} holds a v{} that the live log has lost: it was rewound or overwritten, or lost its newest commits; {command} \
                  shows what that brings back",
                 row.version
             ),

@@ -30,7 +30,7 @@ pub(super) fn fill_from_vault(versions: &mut [LiveVersion], history: &History, d
     let mut held: BTreeMap<Version, &Snapshot> = BTreeMap::new();
     for snapshot in snapshots_of(history, delta_id) {
         let commit = commits.get(&snapshot.record.version).copied();
-        if !is_of(snapshot, commit.flatten()) {
+        if !is_of(snapshot, commit.flatten()) || history.is_overwritten(snapshot) {
             continue;
         }
         held.entry(snapshot.record.version).or_insert(snapshot);
@@ -101,7 +101,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
         let version = snapshot.record.version;
         // Of what only the vault knows there is no live commit.
         let commit = known.get(&version).and_then(|row| row.commit);
-        if !is_of(snapshot, commit) {
+        if !is_of(snapshot, commit) || history.is_overwritten(snapshot) {
             others.entry(version).or_default().push(snapshot);
             continue;
         }
