@@ -31,6 +31,7 @@ pub mod segment;
 
 pub use error::LogError;
 pub use name::{CheckpointFormat, LogFile, LogFileKind};
+pub(crate) use protocol::have_in_commit_timestamps;
 pub use protocol::{MAX_READER_VERSION, Protocol, READER_FEATURES, check_protocol};
 
 /// A data file as an `add` names it, reduced to what a backup needs.

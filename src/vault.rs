@@ -30,6 +30,7 @@ use crate::store::{
 };
 
 mod ahead;
+mod choose;
 pub mod diff;
 pub mod events;
 pub mod hold;

@@ -86,7 +86,7 @@ pub(crate) enum CommandArgs {
                            10 no vault, 11 another writer won, 12 damage, 130 interrupted"
     )]
     Snapshot(SnapshotArgs),
-    /// List the snapshots that are kept, and until when
+    /// List the snapshots, and until when each is kept
     #[command(after_long_help = LOOK_EXIT_CODES)]
     Snapshots(SnapshotsArgs),
     /// Show everything one snapshot says of itself
@@ -299,7 +299,8 @@ pub(crate) struct RestoreArgs {
     /// Put back Delta version N
     #[arg(long, value_name = "N", group = "which")]
     pub(crate) version: Option<u64>,
-    /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00)
+    /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00); without a fraction
+    /// all of its second counts
     #[arg(long, value_name = "TIME", group = "which")]
     pub(crate) at: Option<String>,
     /// Put back the newest snapshot

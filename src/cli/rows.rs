@@ -252,7 +252,7 @@ pub(crate) struct SnapshotDone {
     pub(crate) not_held: Vec<NotHeld>,
 }
 
-/// A snapshot that is kept.
+/// A snapshot.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SnapshotRow {
     /// The table's name.
@@ -301,6 +301,8 @@ pub(crate) struct SnapshotRow {
     pub(crate) rows: Option<i64>,
     /// Whether it is distrusted, and chosen by its id only.
     pub(crate) distrusted: bool,
+    /// Whether a prune has deleted what it held: only its record is left.
+    pub(crate) pruned: bool,
     /// Where the table's history breaks before it: `re-created`, `rewound`, `rewritten`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mark: Option<&'static str>,

@@ -7,6 +7,7 @@ use std::fmt;
 
 use deltavault::Error;
 use deltavault::ids::Timestamp;
+use deltavault::plan::choose::At;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -18,6 +19,9 @@ pub(crate) struct When {
     pub(crate) time: Timestamp,
     /// The zone that it is told in.
     pub(crate) zone: TimeZone,
+    /// Whether a fraction of a second was typed: then that moment is meant, else all of the second, because commit times
+    /// are printed without theirs.
+    pub(crate) has_fraction: bool,
 }
 
 impl When {
@@ -31,16 +35,22 @@ impl When {
             text: text.to_owned(),
         };
         let trimmed = text.trim();
+        let has_fraction = trimmed.contains(['.', ',']);
         if let Ok(zoned) = trimmed.parse::<Zoned>() {
             let zone = zoned.time_zone().clone();
             return Ok(Self {
                 time: zoned.timestamp(),
                 zone,
+                has_fraction,
             });
         }
         if let Ok(time) = trimmed.parse::<Timestamp>() {
             let zone = TimeZone::UTC;
-            return Ok(Self { time, zone });
+            return Ok(Self {
+                time,
+                zone,
+                has_fraction,
+            });
         }
         let (local, zone) = match trimmed.rsplit_once(' ') {
             Some((local, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
@@ -61,6 +71,7 @@ impl When {
         Ok(Self {
             time: zoned.timestamp(),
             zone,
+            has_fraction,
         })
     }
 
@@ -69,6 +80,16 @@ impl When {
         Self {
             time,
             zone: self.zone.clone(),
+            has_fraction: false,
+        }
+    }
+}
+
+impl From<&When> for At {
+    fn from(when: &When) -> Self {
+        Self {
+            time: when.time,
+            is_exact: when.has_fraction,
         }
     }
 }
@@ -78,7 +99,7 @@ impl fmt::Display for When {
         let zoned = self.time.to_zoned(self.zone.clone());
         // Only these distinguish commits that are a few milliseconds apart.
         let millis = match self.time.as_millisecond().rem_euclid(1000) {
-            0 => String::new(),
+            0 if !self.has_fraction => String::new(),
             millis => format!(".{millis:03}"),
         };
         let second = zoned.strftime("%Y-%m-%d %H:%M:%S");
@@ -165,6 +186,20 @@ mod tests {
                 matches!(parse(bad), Err(Error::TimeAmbiguous { .. })),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn a_fraction_means_that_moment_and_a_second_all_of_it() {
+        for (text, is_exact, told) in [
+            ("11:29:36Z", false, "11:29:36Z"),
+            ("11:29:36.000Z", true, "11:29:36.000Z"),
+            ("11:29:36.5Z", true, "11:29:36.500Z"),
+            ("11:29Z", false, "11:29:00Z"),
+        ] {
+            let when = When::parse(&format!("2026-11-20T{text}"), &TimeZone::UTC).unwrap();
+            assert_eq!(At::from(&when).is_exact, is_exact, "{text}");
+            assert_eq!(when.to_string(), format!("2026-11-20 {told}"));
         }
     }
 

@@ -53,9 +53,14 @@ impl Protocol {
     /// Whether the table's commits may say with authority when they were made. Without the feature `commitInfo` is free
     /// text, and a field of it that is called `inCommitTimestamp` means nothing.
     pub fn has_in_commit_timestamps(&self) -> bool {
-        let mut features = self.writer_features.iter();
-        features.any(|feature| IN_COMMIT_TIMESTAMPS.contains(&feature.as_str()))
+        have_in_commit_timestamps(&self.writer_features)
     }
+}
+
+/// Whether in-commit timestamps are among the writer features.
+pub(crate) fn have_in_commit_timestamps(features: &[String]) -> bool {
+    let mut features = features.iter();
+    features.any(|feature| IN_COMMIT_TIMESTAMPS.contains(&feature.as_str()))
 }
 
 /// The writer feature of in-commit timestamps, and its name while it was a preview.

@@ -301,8 +301,13 @@ pub fn is_probe(key: &str) -> bool {
 
 /// What every key for bytes with that SHA-256 begins with, whatever its suffix.
 pub fn content_prefix(area: Area, sha256: Digest) -> String {
+    format!("{}{sha256}", content_folder(area, sha256))
+}
+
+/// The prefix of everything in an area whose SHA-256 begins with the same byte.
+pub fn content_folder(area: Area, sha256: Digest) -> String {
     let [first, ..] = sha256.as_bytes();
-    format!("{}/{first:02x}/{sha256}", area.as_str())
+    format!("{}/{first:02x}/", area.as_str())
 }
 
 /// The prefix of a table's records.

@@ -8,7 +8,7 @@ use super::{
     FORMAT, FormatError, KNOWN_FEATURES, LockMode, Reference, Totals, check_size, decode_json,
     encode_json,
 };
-use crate::delta::Protocol;
+use crate::delta::{Protocol, have_in_commit_timestamps};
 use crate::ids::{Digest, ETag, Generation, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 
 /// A record's bytes may not be more than this; a slot with more is a scar.
@@ -190,6 +190,11 @@ impl ProtocolRecord {
             writer: protocol.min_writer_version,
             writer_features,
         }
+    }
+
+    /// Whether the table's commits may say with authority when they were made.
+    pub fn has_in_commit_timestamps(&self) -> bool {
+        have_in_commit_timestamps(&self.writer_features)
     }
 }
 

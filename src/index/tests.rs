@@ -23,6 +23,7 @@ fn history(table: &str, count: u64) -> History {
             record_version: None,
             record: Arc::new(record),
             is_distrusted: false,
+            is_pruned: false,
         }
     });
     History {

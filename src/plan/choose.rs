@@ -15,8 +15,10 @@ use crate::format::ledger::{
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 
+pub use self::at::{At, Between, CommitTimes};
 pub use self::mark::Mark;
 
+mod at;
 mod mark;
 
 /// One snapshot of a ledger.
@@ -34,6 +36,9 @@ pub struct Snapshot {
     pub record: Arc<Record>,
     /// Whether nothing may be built on it, because it or one below it is distrusted.
     pub is_distrusted: bool,
+    /// Whether a prune has deleted what it held. A ledger does not say so, so this is false until somebody looks: see
+    /// [`Vault::mark_pruned`](crate::vault::Vault::mark_pruned).
+    pub is_pruned: bool,
 }
 
 /// What a table's ledger holds, oldest first.
@@ -72,7 +77,7 @@ pub enum Wanted {
     /// A version.
     Version(Version),
     /// The newest version committed at or before a time.
-    At(Timestamp),
+    At(At),
 }
 
 /// The snapshot that was meant.
@@ -82,6 +87,19 @@ pub struct Chosen<'a> {
     pub snapshot: &'a Snapshot,
     /// The version to put back: the snapshot's own, or an older one that it is whole at.
     pub version: Version,
+    /// When that was committed, where it is known.
+    pub committed: Option<Timestamp>,
+    /// Versions that may be meant as well, where a time was asked for.
+    pub between: Option<Between>,
+}
+
+/// How far a choice has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// It is made.
+    Done(Chosen<'a>),
+    /// It takes the times at which the versions in this history snapshot were committed.
+    Read(&'a Snapshot),
 }
 
 impl History {
@@ -116,6 +134,7 @@ impl History {
                     record_version: link.version.clone(),
                     record: Arc::clone(record),
                     is_distrusted: !is_trusted(link),
+                    is_pruned: false,
                 }),
                 LinkBody::Newer(body) => newer.push(NewerSnapshot {
                     id: link.id,
@@ -152,10 +171,13 @@ impl History {
         self.trusted().next_back()
     }
 
-    /// Every id, newest first; those of records that need a newer tool come last.
+    /// Every id, newest first; those of pruned snapshots and of records that need a newer tool come last.
     pub fn ids(&self) -> impl Iterator<Item = SnapshotId> {
         let newer = self.newer.iter().map(|newer| newer.id);
-        let snapshots = self.snapshots.iter().rev().map(|snapshot| snapshot.id);
+        let newest_first = || self.snapshots.iter().rev();
+        let held = newest_first().filter(|snapshot| !snapshot.is_pruned);
+        let pruned = newest_first().filter(|snapshot| snapshot.is_pruned);
+        let snapshots = held.chain(pruned).map(|snapshot| snapshot.id);
         snapshots.chain(newer)
     }
 
@@ -188,31 +210,37 @@ impl History {
         }
     }
 
-    /// Chooses the snapshot that is meant.
+    /// Chooses the snapshot that is meant. `times` has what [`Step::Read`] asked for.
     ///
     /// # Errors
     /// [`Error::Prefix`], [`Error::VersionNotHeld`], [`Error::NothingHeldAt`], or [`Error::LedgerNotWhole`] where the
     /// ledger cannot tell; [`Error::OwnerMustChoose`] where different content answers; [`Error::Ledger`] where a record
     /// that needs a newer tool could.
-    pub fn choose(&self, wanted: &Wanted) -> Result<Chosen<'_>, Error> {
+    pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, Error> {
         if let Wanted::Snapshot(prefix) = wanted {
-            return self.by_id(prefix);
+            return self.by_id(prefix).map(Step::Done);
         }
         if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
             return Err(newer.error.clone().into());
         }
-        match wanted {
+        let chosen = match wanted {
             Wanted::Latest => self.latest(),
             Wanted::Version(version) => self.by_version(*version),
-            Wanted::At(time) => self.by_time(*time),
+            Wanted::At(time) => return self.by_time(*time, times),
             Wanted::Snapshot(prefix) => self.by_id(prefix),
-        }
+        };
+        chosen.map(Step::Done)
     }
 
     fn trusted(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
         self.snapshots
             .iter()
             .filter(|snapshot| !snapshot.is_distrusted)
+    }
+
+    /// The trusted snapshots that can be restored.
+    fn held(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
+        self.trusted().filter(|snapshot| !snapshot.is_pruned)
     }
 
     fn by_id(&self, prefix: &str) -> Result<Chosen<'_>, Error> {
@@ -233,8 +261,8 @@ impl History {
     }
 
     fn latest(&self) -> Result<Chosen<'_>, Error> {
-        let chosen = self.newest_trusted().map(Chosen::whole);
-        chosen.ok_or_else(|| {
+        let newest = self.held().next_back().or(self.newest_trusted());
+        newest.map(Chosen::whole).ok_or_else(|| {
             self.only_distrusted("the newest snapshot", |_| true)
                 .unwrap_or_else(|| {
                     let none = Error::UnknownSnapshot {
@@ -247,21 +275,25 @@ impl History {
     }
 
     fn by_version(&self, version: Version) -> Result<Chosen<'_>, Error> {
-        let own = self.trusted().filter(|it| it.record.version == version);
+        let own = self.held().filter(|it| it.record.version == version);
         let own = newest_of_each(own, Snapshot::has_content_of);
-        let older = self.trusted().filter(|it| it.is_whole_at(version));
+        let older = self.held().filter(|it| it.is_whole_at(version));
         let candidates = if own.is_empty() {
             newest_of_each(older, |a, b| self.is_built_on(a, b))
         } else {
             own
         };
+        let mut pruned = self.trusted().filter(|it| it.is_pruned).rev();
         match candidates.as_slice() {
-            [snapshot] => Ok(Chosen { snapshot, version }),
+            [snapshot] => Ok(Chosen::of(snapshot, version)),
+            // Whoever reads it says that it was pruned, and which are kept.
+            [] if let Some(snapshot) = pruned.find(|it| it.holds(version)) => {
+                Ok(Chosen::of(snapshot, version))
+            }
             [] => {
                 let what = format!("version {version}");
-                let holds = |it: &Snapshot| it.record.version == version || it.is_whole_at(version);
                 Err(self
-                    .only_distrusted(&what, holds)
+                    .only_distrusted(&what, |it| it.holds(version))
                     .unwrap_or_else(|| self.version_not_held(version)))
             }
             several => Err(owner_must_choose(
@@ -274,41 +306,8 @@ impl History {
         }
     }
 
-    fn by_time(&self, at: Timestamp) -> Result<Chosen<'_>, Error> {
-        let committed = || self.trusted().filter(|it| it.is_committed_by(at));
-        let newest = committed().next_back();
-        let latest_commit = committed().max_by_key(|it| (it.record.commit_time, it.seq));
-        match (newest, latest_commit) {
-            (Some(newest), Some(latest)) if newest.went_back_behind(latest) => {
-                Err(owner_must_choose(
-                    format!(
-                        "{} went back from version {} to {}, at a time that the vault does not know",
-                        self.name(),
-                        latest.record.version,
-                        newest.record.version
-                    ),
-                    &[newest, latest],
-                ))
-            }
-            (Some(newest), _) => Ok(Chosen::whole(newest)),
-            (None, _) => {
-                let what = format!("a version committed at or before {at}");
-                Err(self
-                    .only_distrusted(&what, |it| it.is_committed_by(at))
-                    .unwrap_or_else(|| {
-                        let not_held = Error::NothingHeldAt {
-                            table: self.name().to_owned(),
-                            at,
-                            oldest: self.trusted().map(|it| it.record.commit_time).min(),
-                        };
-                        self.or_unread(what, not_held)
-                    }))
-            }
-        }
-    }
-
     fn version_not_held(&self, version: Version) -> Error {
-        let mut held: Vec<Version> = self.trusted().map(|it| it.record.version).collect();
+        let mut held: Vec<Version> = self.held().map(|it| it.record.version).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held.dedup();
         let not_held = Error::VersionNotHeld {
@@ -363,14 +362,9 @@ impl Snapshot {
         same_commit || self.manifest() == other.manifest()
     }
 
-    /// Whether its version was committed at or before a time, to the millisecond: that is how engines compare, while
-    /// folders know nanoseconds. A time in whole seconds means all of its last one: so are commit times printed.
-    fn is_committed_by(&self, at: Timestamp) -> bool {
-        let committed = self.record.commit_time;
-        if at.subsec_nanosecond() == 0 {
-            return committed.as_second() <= at.as_second();
-        }
-        committed.as_millisecond() <= at.as_millisecond()
+    /// Whether it holds a version: its own, or an older one whole.
+    fn holds(&self, version: Version) -> bool {
+        self.record.version == version || self.is_whole_at(version)
     }
 
     /// Whether it holds an older version whole.
@@ -382,18 +376,21 @@ impl Snapshot {
     fn manifest(&self) -> Digest {
         self.record.manifest.sha256
     }
-
-    /// Whether the table was at a lower version, or another table, after `latest` had been committed.
-    fn went_back_behind(&self, latest: &Self) -> bool {
-        let (newest, latest) = (&self.record, &latest.record);
-        newest.version < latest.version || newest.table.delta_id != latest.table.delta_id
-    }
 }
 
 impl<'a> Chosen<'a> {
     fn whole(snapshot: &'a Snapshot) -> Self {
-        let version = snapshot.record.version;
-        Self { snapshot, version }
+        Self::of(snapshot, snapshot.record.version)
+    }
+
+    fn of(snapshot: &'a Snapshot, version: Version) -> Self {
+        let record = &snapshot.record;
+        Self {
+            snapshot,
+            version,
+            committed: (version == record.version).then_some(record.commit_time),
+            between: None,
+        }
     }
 }
 
@@ -414,13 +411,13 @@ fn newest_of_each<'a>(
 fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> Error {
     let choices = snapshots.iter().map(|snapshot| {
         let record = &snapshot.record;
-        let distrusted = if snapshot.is_distrusted {
-            ", distrusted"
-        } else {
-            ""
+        let mark = match snapshot {
+            it if it.is_pruned => ", pruned",
+            it if it.is_distrusted => ", distrusted",
+            _ => "",
         };
         format!(
-            "--snapshot {} (version {}, committed {}, taken {}{distrusted})",
+            "--snapshot {} (version {}, committed {}, taken {}{mark})",
             snapshot.id.short(),
             record.version,
             record.commit_time,

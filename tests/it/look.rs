@@ -9,7 +9,7 @@ use deltavault::format::ledger::Bodies;
 use deltavault::format::{EntryKind, Placement, TableUri};
 use deltavault::ids::{ObjectKey, Version};
 use deltavault::index::{Index, Opened};
-use deltavault::plan::choose::Wanted;
+use deltavault::plan::choose::{CommitTimes, Wanted};
 use deltavault::store::ReadStore;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
@@ -93,10 +93,12 @@ async fn record_for_a_newer_tool_hides_nothing_and_is_the_answer_where_it_may_be
     assert_eq!(history.snapshots.len(), 2);
     assert_eq!(history.newer.len(), 2);
     for wanted in [Wanted::Latest, Wanted::Snapshot(newer.to_string())] {
-        assert!(matches!(history.choose(&wanted), Err(Error::Ledger(_))));
+        let refused = history.choose(&wanted, &CommitTimes::new());
+        assert!(matches!(refused, Err(Error::Ledger(_))));
     }
     let id = orders.records[0].0.to_string();
-    assert!(history.choose(&Wanted::Snapshot(id)).is_ok());
+    let by_id = Wanted::Snapshot(id);
+    assert!(history.choose(&by_id, &CommitTimes::new()).is_ok());
     assert!(matches!(
         vault.find_table("orders").await,
         Err(Error::Ledger(_))

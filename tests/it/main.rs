@@ -17,6 +17,7 @@ mod bad_restore;
 mod bad_source;
 mod bad_vault;
 mod check_source;
+mod choosing;
 mod claims;
 mod cli;
 mod cli_s3;

@@ -51,11 +51,16 @@ impl Lake {
         self.folder.path().join("lake/t")
     }
 
-    fn commit_file(&self, version: u64) -> PathBuf {
+    /// How many versions there are.
+    pub(crate) fn versions(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn commit_file(&self, version: u64) -> PathBuf {
         self.table().join(format!("_delta_log/{version:020}.json"))
     }
 
-    fn commit(&mut self, operation: &str, actions: Vec<Value>) {
+    pub(crate) fn commit(&mut self, operation: &str, actions: Vec<Value>) {
         let now = now().as_millisecond();
         let info =
             json!({"commitInfo": {"timestamp": now, "operation": operation, "version": self.next}});
@@ -70,7 +75,7 @@ impl Lake {
     }
 
     /// A file of each partition, named by the version.
-    fn append(&mut self) {
+    pub(crate) fn append(&mut self) {
         let version = self.next;
         let adds = ["a", "b"].map(|region| {
             let path = format!("r={region}/{version}.parquet");
@@ -101,7 +106,7 @@ impl Lake {
     }
 
     /// How a command ended, and what it printed.
-    fn run(&self, words: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn run(&self, words: &[&str]) -> (Option<i32>, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
             .args(["--vault", "vault"])
             .args(words)

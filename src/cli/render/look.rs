@@ -11,7 +11,7 @@ use super::results::{lock, minute};
 use crate::cli::rows::{DiffDone, DiffRow, Difference, FileRow, ShowRow, SnapshotRow};
 
 impl Output {
-    /// Prints the snapshots that are kept.
+    /// Prints snapshots, and until when each is kept.
     pub(crate) fn snapshots(&mut self, rows: &[SnapshotRow]) -> Result<(), Error> {
         if self.json {
             return rows.iter().try_for_each(|row| self.line(row));
@@ -45,7 +45,7 @@ impl Output {
                 row.table.clone(),
                 format!("v{}", row.version),
                 minute(row.commit_time),
-                minute(row.promise),
+                kept_until(row),
                 lock(row.lock_mode).to_owned(),
                 row.class.clone(),
                 HumanCount(row.files).to_string(),
@@ -130,10 +130,11 @@ impl Output {
             (
                 "kept until",
                 format!(
-                    "{} by class {}, lock {}",
+                    "{} by class {}, lock {}{}",
                     snapshot.promise,
                     snapshot.class,
-                    lock(snapshot.lock_mode)
+                    lock(snapshot.lock_mode),
+                    if snapshot.pruned { "; pruned" } else { "" }
                 ),
             ),
             (
@@ -263,6 +264,14 @@ fn align_right(table: &mut Table, column: usize) {
 fn signed(change: i64) -> String {
     let sign = if change < 0 { "-" } else { "+" };
     format!("{sign}{}", HumanCount(change.unsigned_abs()))
+}
+
+/// Of a pruned one only the record is left.
+fn kept_until(row: &SnapshotRow) -> String {
+    if row.pruned {
+        return "pruned".to_owned();
+    }
+    minute(row.promise)
 }
 
 fn operation(row: &SnapshotRow) -> String {

@@ -486,6 +486,7 @@ mod tests {
             files_removed: 1,
             rows,
             distrusted: false,
+            pruned: false,
             mark: None,
         }
     }

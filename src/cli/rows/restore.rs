@@ -83,6 +83,9 @@ pub(crate) struct VersionRow {
     pub(crate) whole: bool,
     /// The snapshots that hold it, newest first.
     pub(crate) snapshots: Vec<SnapshotId>,
+    /// The newest history snapshot of a later version that holds it whole: `--version` restores it from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held_in: Option<SnapshotId>,
     /// Whether it removed most of the table.
     pub(crate) suspect: bool,
     /// Whether it is the newest version in the vault that looks right.

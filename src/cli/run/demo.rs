@@ -80,7 +80,7 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
         };
         let found = open.find_table(&table).await?;
         let history = open.vault.history(&found.key, Bodies::default()).await?;
-        let chosen = choose(&history, &wanted)?;
+        let chosen = choose(&open.vault, &history, &wanted).await?;
         let work = Work::new(
             &open,
             &chosen,

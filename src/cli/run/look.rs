@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use deltavault::format::ledger::{Bodies, Severity};
-use deltavault::format::{Entry, Placement, VaultKey};
-use deltavault::ids::SnapshotId;
+use deltavault::format::{Entry, Manifest, Placement, VaultKey};
+use deltavault::ids::{SnapshotId, Timestamp};
 use deltavault::index::Index;
 use deltavault::plan::choose::{History, Mark, Snapshot};
 use deltavault::progress::Progress;
@@ -43,7 +43,7 @@ pub(super) async fn snapshots(
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
     let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
-    let histories = match table {
+    let mut histories = match table {
         None => {
             let histories = open.vault.histories(|table| cache.records(table));
             histories.await?
@@ -55,6 +55,8 @@ pub(super) async fn snapshots(
         }
     };
     cache.put(&histories);
+    let now = context.clock.now();
+    open.vault.mark_pruned(&mut histories, now).await?;
     let rows = histories.iter().flat_map(History::marked);
     let rows: Vec<SnapshotRow> = rows
         .map(|(snapshot, mark)| snapshot_row(snapshot, mark))
@@ -110,7 +112,10 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
         kinds.collect()
     });
     let mark = history.marked().find(|(it, _)| it.id == snapshot.id);
-    let row = snapshot_row(snapshot, mark.and_then(|(_, mark)| mark));
+    let row = SnapshotRow {
+        pruned: matches!(damage, Some(Error::Pruned { .. })),
+        ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark))
+    };
     context.output.show(&show_row(snapshot, row, kinds))?;
     damage.map_or(Ok(ExitCode::Done), Err)
 }
@@ -118,17 +123,9 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
 /// `ls`
 pub(super) async fn ls(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
     let looked = Looked::new(context).await?;
-    let (history, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
-    let vault = &looked.open.vault;
-    let manifest = match vault.manifest(&snapshot.record).await {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            let now = context.clock.now();
-            let why = vault.why_unreadable(error, snapshot, history, now);
-            return Err(why.await);
-        }
-    };
-    let mut files = vault.files(&manifest);
+    let found = find_snapshot(&looked.histories, prefix.as_str())?;
+    let manifest = looked.manifest(found, context.clock.now()).await?;
+    let mut files = looked.open.vault.files(&manifest);
     while let Some(entry) = files.try_next().await? {
         context.output.file(&file_row(&entry))?;
     }
@@ -143,8 +140,10 @@ pub(super) async fn diff(
 ) -> Result<ExitCode, Error> {
     let looked = Looked::new(context).await?;
     let vault = &looked.open.vault;
-    let (_, before) = find_snapshot(&looked.histories, before.as_str())?;
-    let manifest = vault.manifest(&before.record).await?;
+    let now = context.clock.now();
+    let found = find_snapshot(&looked.histories, before.as_str())?;
+    let (_, before) = found;
+    let manifest = looked.manifest(found, now).await?;
     let spill = tempfile::tempdir().map_err(Error::Scratch)?;
     let mut rows = Rows(context);
     let done = match after {
@@ -162,8 +161,9 @@ pub(super) async fn diff(
             live_done(before, &totals)
         }
         DiffSide::Snapshot(after) => {
-            let (_, after) = find_snapshot(&looked.histories, after.as_str())?;
-            let other = vault.manifest(&after.record).await?;
+            let found = find_snapshot(&looked.histories, after.as_str())?;
+            let (_, after) = found;
+            let other = looked.manifest(found, now).await?;
             let totals = vault
                 .diff(&manifest, &other, spill.path(), &mut |found| {
                     rows.snapshots(&found)
@@ -213,6 +213,19 @@ impl Looked {
         let vault = cache::with_pages(open.vault.clone());
         let open = OpenVault { vault, ..open };
         Ok(Self { open, histories })
+    }
+
+    /// Reads a snapshot's manifest, or says that it was pruned.
+    async fn manifest(
+        &self,
+        (history, snapshot): (&History, &Snapshot),
+        now: Timestamp,
+    ) -> Result<Manifest, Error> {
+        let vault = &self.open.vault;
+        match vault.manifest(&snapshot.record).await {
+            Ok(manifest) => Ok(manifest),
+            Err(error) => Err(vault.why_unreadable(error, snapshot, history, now).await),
+        }
     }
 }
 
@@ -322,6 +335,7 @@ fn snapshot_row(snapshot: &Snapshot, mark: Option<Mark>) -> SnapshotRow {
         files_removed: change.files_removed,
         rows: change.rows,
         distrusted: snapshot.is_distrusted,
+        pruned: snapshot.is_pruned,
         mark: mark.map(Mark::as_str),
     }
 }

@@ -10,11 +10,12 @@ use deltavault::format::Record;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::{History, Wanted};
+use deltavault::plan::choose::{Between, History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
+use deltavault::vault::Vault;
 use deltavault::vault::restore::{
     self, Checked, CopyPlace, Expected, LogWanted, RestorePlan, Restorer,
 };
@@ -47,6 +48,10 @@ pub(super) struct Chosen {
     pub(super) record: Arc<Record>,
     /// The version that is wanted: the snapshot's own, or an older one that it holds whole.
     pub(super) version: Version,
+    /// When that was committed, where it is known.
+    pub(super) committed: Option<Timestamp>,
+    /// Versions that may be meant as well, where a time was asked for.
+    pub(super) between: Option<Between>,
 }
 
 /// How much is put back.
@@ -78,9 +83,13 @@ pub(super) async fn restore(
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
     let table = open.find_table(&request.table).await?;
-    let history = open.vault.history(&table.key, Bodies::default()).await?;
+    let mut history = open.vault.history(&table.key, Bodies::default()).await?;
     warn_of_ledger(&history, context.progress.as_ref());
-    let chosen = choose(&history, &wanted(&request.which))?;
+    let histories = std::slice::from_mut(&mut history);
+    open.vault
+        .mark_pruned(histories, context.clock.now())
+        .await?;
+    let chosen = choose(&open.vault, &history, &wanted(&request.which)).await?;
     let work = Work::new(
         &open,
         &chosen,
@@ -113,6 +122,8 @@ pub(super) async fn restore(
         record: &chosen.record,
         id: chosen.id,
         version: chosen.version,
+        committed: chosen.committed,
+        between: chosen.between,
         target: work.target.uri(),
         which: &request.which,
         how: &request.how,
@@ -232,7 +243,7 @@ fn wanted(which: &Which) -> Wanted {
         Which::Unsaid | Which::Latest => Wanted::Latest,
         Which::Snapshot(prefix) => Wanted::Snapshot(prefix.as_str().to_owned()),
         Which::Version(version) => Wanted::Version(*version),
-        Which::At(when) => Wanted::At(when.time),
+        Which::At(when) => Wanted::At(when.into()),
     }
 }
 
@@ -267,7 +278,10 @@ async fn no_plan(
     }
     let delta_id = &chosen.record.table.delta_id;
     let others = history.snapshots.iter().rev().filter(|it| {
-        it.id != chosen.id && !it.is_distrusted && it.record.table.delta_id == *delta_id
+        it.id != chosen.id
+            && !it.is_distrusted
+            && !it.is_pruned
+            && it.record.table.delta_id == *delta_id
     });
     let mut other = None;
     for it in others.take(OTHERS_TRIED) {
@@ -290,8 +304,13 @@ async fn no_plan(
 
 /// Chooses a snapshot, and refuses one that names another table than the ledger it stands in: it would be put
 /// where its forger wants it.
-pub(super) fn choose(history: &History, wanted: &Wanted) -> Result<Chosen, Error> {
-    let chosen = history.choose(wanted)?;
+pub(super) async fn choose(
+    vault: &Vault,
+    history: &History,
+    wanted: &Wanted,
+) -> Result<Chosen, Error> {
+    let vault = cache::with_pages(vault.clone());
+    let chosen = vault.choose(history, wanted, &std::env::temp_dir()).await?;
     let snapshot = chosen.snapshot;
     let uri: TableUri = snapshot.record.table.uri.parse()?;
     let key = TableKey::of(&snapshot.record.table.source, &uri)?;
@@ -305,6 +324,8 @@ pub(super) fn choose(history: &History, wanted: &Wanted) -> Result<Chosen, Error
         id: snapshot.id,
         record: Arc::clone(&snapshot.record),
         version: chosen.version,
+        committed: chosen.committed,
+        between: chosen.between,
     })
 }
 
@@ -537,7 +558,7 @@ fn version_times(history: &History, chosen: &Chosen) -> Vec<VersionTime> {
     let of_this_table = history.snapshots.iter().filter(|it| {
         !it.is_distrusted
             && it.record.table.delta_id == chosen.record.table.delta_id
-            && it.record.version <= chosen.record.version
+            && it.record.version <= chosen.version
     });
     let mut rows: Vec<VersionTime> = of_this_table
         .map(|it| VersionTime {

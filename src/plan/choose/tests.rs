@@ -23,6 +23,10 @@ fn time(minute: u8) -> Timestamp {
     format!("2026-01-01T00:{minute:02}:00Z").parse().unwrap()
 }
 
+fn at(time: Timestamp, is_exact: bool) -> Wanted {
+    Wanted::At(At { time, is_exact })
+}
+
 fn id(seq: u64) -> SnapshotId {
     SnapshotId(Digest::of(&seq.to_be_bytes()))
 }
@@ -56,8 +60,46 @@ fn history(links: Vec<Link>) -> History {
 }
 
 fn chosen(history: &History, wanted: &Wanted) -> Result<(u64, u64), Error> {
-    let chosen = history.choose(wanted)?;
-    Ok((chosen.snapshot.seq, chosen.version.0))
+    match history.choose(wanted, &CommitTimes::new())? {
+        Step::Done(chosen) => Ok((chosen.snapshot.seq, chosen.version.0)),
+        Step::Read(snapshot) => panic!("asks for {}", snapshot.seq),
+    }
+}
+
+/// As [`chosen`], with the times that a snapshot's log says: `(slot, [(version, minute)])`. Where more is asked for, its
+/// slot is the error.
+fn chosen_at(
+    history: &History,
+    minute: u8,
+    logs: &[(u64, &[(u64, u8)])],
+) -> Result<(u64, u64, Option<(u64, u64, bool)>), u64> {
+    let times = logs.iter().map(|(seq, log)| {
+        let log = log.iter();
+        let times = log.map(|(version, minute)| (Version(*version), time(*minute)));
+        (id(*seq), times.collect())
+    });
+    match history.choose(&at(time(minute), false), &times.collect()) {
+        Ok(Step::Done(chosen)) => {
+            let between = chosen.between.map(|it| (it.first.0, it.last.0, it.is_held));
+            Ok((chosen.snapshot.seq, chosen.version.0, between))
+        }
+        Ok(Step::Read(snapshot)) => Err(snapshot.seq),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn whole(record: Record, first: u64, last: u64) -> Record {
+    Record {
+        whole_versions: vec![(Version(first), Version(last))],
+        ..record
+    }
+}
+
+fn pruned(mut history: History, seqs: &[u64]) -> History {
+    for snapshot in &mut history.snapshots {
+        snapshot.is_pruned = seqs.contains(&snapshot.seq);
+    }
+    history
 }
 
 fn choices(history: &History, wanted: &Wanted) -> Vec<String> {
@@ -148,7 +190,7 @@ fn records_that_name_each_other_as_base_do_not_go_in_circles() {
 #[test]
 fn time_means_the_newest_snapshot_committed_until_then() {
     let history = history(links(vec![record(1, 4, 10, "4"), record(2, 5, 20, "5")]));
-    let choose = |minute| chosen(&history, &Wanted::At(time(minute)));
+    let choose = |minute| chosen(&history, &at(time(minute), false));
     assert_eq!(choose(10).unwrap(), (1, 4));
     assert_eq!(choose(19).unwrap(), (1, 4));
     assert_eq!(choose(20).unwrap(), (2, 5));
@@ -165,12 +207,12 @@ fn time_after_a_rewind_is_the_owners_choice() {
         record(2, 5, 20, "5"),
         record(3, 4, 10, "4"),
     ]));
-    let choose = |minute| chosen(&history, &Wanted::At(time(minute)));
+    let choose = |minute| chosen(&history, &at(time(minute), false));
     assert_eq!(choose(15).unwrap(), (3, 4));
-    assert_eq!(choices(&history, &Wanted::At(time(30))).len(), 2);
+    assert_eq!(choices(&history, &at(time(30), false)).len(), 2);
     // Clocks that run apart do not make a rewind.
     let skewed = self::history(links(vec![record(1, 4, 20, "4"), record(2, 5, 10, "5")]));
-    assert_eq!(chosen(&skewed, &Wanted::At(time(30))).unwrap(), (2, 5));
+    assert_eq!(chosen(&skewed, &at(time(30), false)).unwrap(), (2, 5));
 }
 
 #[test]
@@ -210,17 +252,17 @@ fn a_list_is_marked_where_a_table_was_created_again_went_back_or_was_written_ove
 }
 
 #[test]
-fn times_are_compared_to_the_millisecond() {
-    let at = |text: &str| -> Timestamp { format!("2026-01-01T00:00:{text}Z").parse().unwrap() };
+fn times_are_compared_to_the_millisecond_where_a_fraction_counts() {
+    let moment = |text: &str| -> Timestamp { format!("2026-01-01T00:00:{text}Z").parse().unwrap() };
     let mut records = vec![record(1, 4, 0, "4"), record(2, 5, 0, "5")];
-    records[0].commit_time = at("49");
-    records[1].commit_time = at("49.834567891");
+    records[0].commit_time = moment("49");
+    records[1].commit_time = moment("49.834567891");
     let history = history(links(records));
-    let choose = |text: &str| chosen(&history, &Wanted::At(at(text))).ok();
+    let choose = |text, is_exact| chosen(&history, &at(moment(text), is_exact)).ok();
     let cases = [
         ("48.999999999", None),
         ("48", None),
-        ("49", Some((2, 5))),
+        ("49", Some((1, 4))),
         ("49.001", Some((1, 4))),
         ("49.833", Some((1, 4))),
         ("49.833999999", Some((1, 4))),
@@ -229,8 +271,10 @@ fn times_are_compared_to_the_millisecond() {
         ("50", Some((2, 5))),
     ];
     for (text, expected) in cases {
-        assert_eq!(choose(text), expected, "{text}");
+        assert_eq!(choose(text, true), expected, "{text}");
     }
+    assert_eq!(choose("48", false), None);
+    assert_eq!(choose("49", false), Some((2, 5)), "all of that second");
 }
 
 #[test]
@@ -252,7 +296,7 @@ fn distrusted_snapshots_are_chosen_by_id_only() {
     assert_eq!(chosen(&history, &by_id).unwrap(), (2, 5));
     let offered = choices(&history, &Wanted::Version(Version(5)));
     assert!(offered[0].contains("distrusted"), "{offered:?}");
-    assert_eq!(chosen(&history, &Wanted::At(time(2))).unwrap(), (1, 4));
+    assert_eq!(chosen(&history, &at(time(2), false)).unwrap(), (1, 4));
 }
 
 #[test]
@@ -281,7 +325,7 @@ fn record_for_a_newer_tool_refuses_every_choice_but_by_id() {
     for wanted in [
         Wanted::Latest,
         Wanted::Version(Version(4)),
-        Wanted::At(time(5)),
+        at(time(5), false),
         Wanted::Snapshot(id(2).short()),
     ] {
         let refused = chosen(&before, &wanted).unwrap_err();
@@ -298,4 +342,140 @@ fn record_for_a_newer_tool_refuses_every_choice_but_by_id() {
     links.extend(self::links(vec![third]));
     let distrusted = history(links);
     assert_eq!(chosen(&distrusted, &Wanted::Latest).unwrap(), (3, 5));
+}
+
+#[test]
+fn time_means_what_a_history_snapshot_holds_between_two_snapshots() {
+    let log: &[(u64, u8)] = &[(4, 31), (5, 32)];
+    let records = vec![
+        whole(record(1, 3, 30, "3"), 0, 2),
+        whole(record(2, 6, 40, "6"), 0, 5),
+        whole(record(3, 7, 50, "7"), 0, 6),
+    ];
+    let history = history(links(records));
+    assert_eq!(chosen_at(&history, 33, &[]), Err(2), "its log is asked for");
+    let read = |minute| chosen_at(&history, minute, &[(2, log)]);
+    assert_eq!(read(33), Ok((2, 5, None)));
+    assert_eq!(read(31), Ok((2, 4, None)));
+    assert_eq!(read(30), Ok((1, 3, None)));
+    // Nothing lies between v6 and v7, so no log is asked for.
+    assert_eq!(read(45), Ok((2, 6, None)));
+    assert_eq!(read(59), Ok((3, 7, None)));
+    // Before the first snapshot's own version.
+    let before = chosen_at(&history, 20, &[(1, &[(0, 10), (1, 15), (2, 25)])]);
+    assert_eq!(before, Ok((1, 1, None)));
+}
+
+#[test]
+fn versions_that_may_be_meant_as_well_are_told() {
+    let live = history(links(vec![record(1, 3, 30, "3"), record(2, 6, 40, "6")]));
+    assert_eq!(chosen_at(&live, 33, &[]), Ok((1, 3, Some((4, 5, false)))));
+    assert_eq!(chosen_at(&live, 50, &[]), Ok((2, 6, None)));
+    let newer = whole(record(2, 6, 40, "6"), 5, 5);
+    let spoiled = history(links(vec![record(1, 3, 30, "3"), newer]));
+    let told = |log| chosen_at(&spoiled, 33, &[(2, log)]);
+    assert_eq!(told(&[(4, 31), (5, 35)]), Ok((1, 3, Some((4, 4, false)))));
+    assert_eq!(told(&[(4, 31), (5, 32)]), Ok((2, 5, None)));
+    assert_eq!(
+        told(&[]),
+        Ok((1, 3, Some((4, 5, true)))),
+        "no time is known"
+    );
+}
+
+#[test]
+fn a_gap_in_one_history_snapshot_is_looked_for_in_the_next() {
+    let records = vec![
+        record(1, 3, 30, "3"),
+        whole(record(2, 7, 40, "7"), 4, 4),
+        whole(record(3, 8, 50, "8"), 5, 7),
+    ];
+    let history = history(links(records));
+    let first: (u64, &[(u64, u8)]) = (2, &[(4, 31), (5, 32), (6, 36)]);
+    assert_eq!(chosen_at(&history, 33, &[first]), Err(3));
+    let both = [first, (3, &[(5, 32), (6, 36), (7, 40)])];
+    assert_eq!(chosen_at(&history, 33, &both), Ok((3, 5, None)));
+    assert_eq!(chosen_at(&history, 31, &[first]), Ok((2, 4, None)));
+}
+
+#[test]
+fn a_table_that_was_created_again_is_chosen_by_its_own_times() {
+    let mut again = whole(record(2, 2, 40, "other"), 0, 1);
+    again.table.delta_id = "another".to_owned();
+    let history = history(links(vec![record(1, 3, 30, "3"), again]));
+    let log: (u64, &[(u64, u8)]) = (2, &[(0, 34), (1, 36)]);
+    assert_eq!(chosen_at(&history, 35, &[log]), Ok((2, 0, None)));
+    assert_eq!(chosen_at(&history, 33, &[log]), Ok((1, 3, None)));
+}
+
+#[test]
+fn what_was_pruned_is_chosen_only_where_nothing_else_holds_it() {
+    let records = vec![
+        record(1, 0, 10, "0"),
+        record(2, 1, 20, "1"),
+        whole(record(3, 3, 40, "3"), 0, 2),
+        record(4, 4, 50, "4"),
+        record(5, 4, 50, "4"),
+    ];
+    let history = pruned(history(links(records)), &[1, 2, 4]);
+    let version = |version| chosen(&history, &Wanted::Version(Version(version))).unwrap();
+    assert_eq!(version(0), (3, 0));
+    assert_eq!(version(1), (3, 1));
+    assert_eq!(version(4), (5, 4));
+    let log: (u64, &[(u64, u8)]) = (3, &[(0, 10), (1, 20), (2, 30), (3, 40)]);
+    assert_eq!(chosen_at(&history, 25, &[log]), Ok((3, 1, None)));
+    assert_eq!(chosen_at(&history, 35, &[log]), Ok((3, 2, None)));
+    assert_eq!(chosen_at(&history, 55, &[log]), Ok((5, 4, None)));
+    assert_eq!(chosen(&history, &Wanted::Latest).unwrap(), (5, 4));
+    // Of what is gone, the reader says so.
+    let gone = pruned(history, &[1, 2, 3, 4, 5]);
+    assert_eq!(chosen(&gone, &Wanted::Version(Version(1))).unwrap(), (3, 1));
+    assert_eq!(chosen(&gone, &Wanted::Latest).unwrap(), (5, 4));
+}
+
+#[test]
+fn a_state_that_an_older_snapshot_holds_too_is_taken_from_there() {
+    let records = vec![
+        record(1, 4, 10, "4"),
+        record(2, 4, 10, "4"),
+        record(3, 9, 40, "9"),
+    ];
+    let history = pruned(history(links(records)), &[2]);
+    assert_eq!(
+        chosen_at(&history, 20, &[]),
+        Ok((1, 4, Some((5, 8, false))))
+    );
+    let wanted = Wanted::Version(Version(4));
+    assert_eq!(chosen(&history, &wanted).unwrap(), (1, 4));
+}
+
+#[test]
+fn a_table_that_went_back_later_was_where_its_history_says() {
+    let first = || record(1, 3, 30, "3");
+    let second = || whole(record(2, 6, 40, "6"), 0, 5);
+    let log: (u64, &[(u64, u8)]) = (2, &[(4, 31), (5, 32)]);
+    // It went back to v3, and is there still.
+    let back = history(links(vec![first(), second(), record(3, 3, 30, "3")]));
+    assert_eq!(chosen_at(&back, 33, &[log]), Ok((2, 5, None)));
+    // It went on from there: its v5 is another one.
+    let on = whole(record(3, 5, 50, "other"), 0, 4);
+    let on = history(links(vec![first(), second(), on]));
+    assert_eq!(chosen_at(&on, 33, &[log]), Ok((2, 5, None)));
+    // A clock that ran ahead when an older snapshot's version was committed hides nothing.
+    let ahead = vec![
+        record(1, 2, 45, "2"),
+        record(2, 3, 30, "3"),
+        whole(record(3, 6, 40, "6"), 0, 5),
+    ];
+    let log = (3, log.1);
+    assert_eq!(
+        chosen_at(&history(links(ahead)), 33, &[log]),
+        Ok((3, 5, None))
+    );
+    let bare = history(links(vec![
+        first(),
+        record(2, 6, 40, "6"),
+        record(3, 5, 50, "other"),
+    ]));
+    assert_eq!(chosen_at(&bare, 33, &[]), Ok((1, 3, Some((4, 5, false)))));
 }

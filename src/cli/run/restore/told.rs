@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use deltavault::delta::partitions::Partition;
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::History;
+use deltavault::plan::choose::{Between, History};
 use deltavault::plan::restore::{LiveVersion, Permission, Situation};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
@@ -123,6 +123,10 @@ pub(super) struct Case<'a> {
     pub(super) record: &'a Record,
     pub(super) id: SnapshotId,
     pub(super) version: Version,
+    /// When that was committed, where it is known.
+    pub(super) committed: Option<Timestamp>,
+    /// Versions that may be meant as well, where a time was asked for.
+    pub(super) between: Option<Between>,
     /// The URI of the place where files are put.
     pub(super) target: &'a str,
     pub(super) which: &'a Which,

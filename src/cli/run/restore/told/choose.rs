@@ -6,7 +6,7 @@ use deltavault::plan::restore::Situation;
 use indicatif::HumanCount;
 
 use super::Case;
-use super::listed::shown;
+use super::listed::{flag_for, shown};
 use super::phrase::{choice, files, line, range, rows, second, summed, told_row};
 use crate::cli::rows::{Choice, PlanLine, VersionRow};
 
@@ -93,14 +93,14 @@ impl Case<'_> {
         }
         let held = rows
             .iter()
-            .filter(|row| !row.snapshots.is_empty() && !row.other_history);
+            .filter(|row| flag_for(row).is_some() && !row.other_history);
         let below_tip = |row: &&VersionRow| Some(row.version) != tip;
         let good = match suspect {
             Some(_) => held.clone().find(|row| row.newest_good_held),
             None => held.clone().find(below_tip),
         };
         if let Some(good) = good.filter(below_tip)
-            && let Some(id) = good.snapshots.first()
+            && let Some((flag, value)) = flag_for(good)
         {
             let which = if suspect.is_some() {
                 "the newest good version in the vault"
@@ -112,8 +112,7 @@ impl Case<'_> {
                     "{which}, v{}: what it would bring back and lose",
                     good.version
                 ),
-                self.again
-                    .command(&["restore", &self.name, "--snapshot", &id.short()]),
+                self.again.command(&["restore", &self.name, flag, &value]),
             ));
         }
         if let Some(other) = self.found.others.first() {
@@ -145,6 +144,7 @@ impl Case<'_> {
 /// One line of the list. Below the oldest version that the live log can rebuild nobody has looked for files.
 fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let held = match row.snapshots.as_slice() {
+        [] if let Some(id) = row.held_in => format!("in history snapshot {}", id.short()),
         [] if row.whole => "not held".to_owned(),
         [] if Some(row.version) < oldest => "not looked at, not held".to_owned(),
         [] => "FILES GONE, not held".to_owned(),

@@ -5,6 +5,7 @@ use deltavault::plan::restore::Situation;
 use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
+use super::listed::flag_for;
 use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
 use super::{Case, Found, Several};
 use crate::cli::request::{How, Which};
@@ -164,26 +165,38 @@ impl Case<'_> {
         }
     }
 
-    /// With `--at`, which commit was taken. Stores that tell whole seconds leave open which commit of a second it was.
+    /// With `--at`, which commit was taken, and which others may be meant. Stores that tell whole seconds leave open
+    /// which commit of a second it was.
     fn told_time(&self) -> Option<PlanLine> {
         let Which::At(when) = self.which else {
             return None;
         };
-        let record = self.record;
-        let committed = when.same_zone(record.commit_time);
-        let only_seconds = record.commit_time.subsec_nanosecond() == 0
-            && record.table.uri.starts_with("s3:")
+        let time = self.committed?;
+        let only_seconds = time.subsec_nanosecond() == 0
+            && self.record.table.uri.starts_with("s3:")
             && !self.has_in_commit_timestamps();
         let precision = if only_seconds {
             "; its store tells whole seconds only: for another commit of that second choose by --version"
         } else {
             ""
         };
+        let others = match self.between {
+            None => ", the newest by then that is held".to_owned(),
+            Some(between) => {
+                let others = range(between.first, between.last);
+                if between.is_held {
+                    format!("; no commit time is known of {others}: choose by --version")
+                } else {
+                    format!("; not held: {others}, which may have been committed by then too")
+                }
+            }
+        };
         Some(line(
             "",
             format!(
-                "asked for {when}: taken is v{}, committed {committed}, the newest that is held{precision}",
-                record.version
+                "asked for {when}: taken is v{}, committed {}{others}{precision}",
+                self.version,
+                when.same_zone(time)
             ),
         ))
     }
@@ -238,16 +251,15 @@ impl Case<'_> {
     fn told_wanted(&self) -> String {
         let found = self.found;
         let record = self.record;
+        let committed = self
+            .committed
+            .map_or_else(String::new, |time| format!(", committed {}", second(time)));
+        let id = self.id.short();
         let held = if self.version == record.version {
-            let committed = second(record.commit_time);
-            format!("snapshot {}, committed {committed}", self.id.short())
+            format!("snapshot {id}{committed}")
         } else {
-            // When an older version was committed stands in its own commit, not in the record.
-            format!(
-                "whole in history snapshot {} of v{}",
-                self.id.short(),
-                record.version
-            )
+            let newer = record.version;
+            format!("whole in history snapshot {id} of v{newer}{committed}")
         };
         let what = format!("v{}, {held}", self.version);
         let total = found.to_put.files + found.kept.files;
@@ -308,9 +320,9 @@ impl Case<'_> {
         let suspect = rows.find(|row| row.version == self.version && row.suspect)?;
         let good = self.found.versions.iter().find(|row| row.newest_good_held);
         let good = good.and_then(|row| {
-            let id = row.snapshots.first()?.short();
+            let (flag, value) = flag_for(row)?;
             Some(format!(
-                "; the newest good one held is v{}, --snapshot {id}",
+                "; the newest good one held is v{}, {flag} {value}",
                 row.version
             ))
         });

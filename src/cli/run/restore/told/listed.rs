@@ -10,10 +10,28 @@ use deltavault::plan::suspect::suspects;
 use super::Found;
 use crate::cli::rows::{OtherTable, VersionRow};
 
+/// Versions that are listed because a history snapshot holds them and that the live log does not have, the newest of
+/// them: a record may claim any number.
+const OLDER_LISTED: usize = 10_000;
+
 /// The trusted snapshots of one Delta table, newest first.
 fn snapshots_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<Item = &'a Snapshot> {
     let snapshots = history.snapshots.iter().rev();
     snapshots.filter(move |it| !it.is_distrusted && it.record.table.delta_id == delta_id)
+}
+
+/// Those of them that can be restored.
+fn held_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<Item = &'a Snapshot> {
+    snapshots_of(history, delta_id).filter(|it| !it.is_pruned)
+}
+
+/// The flag and its value that choose a version: by its own snapshot, else out of the history snapshot that holds it.
+pub(super) fn flag_for(row: &VersionRow) -> Option<(&'static str, String)> {
+    match (row.snapshots.first(), row.held_in) {
+        (Some(id), _) => Some(("--snapshot", id.short())),
+        (None, Some(_)) => Some(("--version", row.version.to_string())),
+        (None, None) => None,
+    }
 }
 
 /// Whether a snapshot is of the live version of its number, whose commit is given, or of another one that the log has
@@ -59,19 +77,15 @@ pub(super) fn fill_from_vault(versions: &mut [LiveVersion], history: &History, d
 /// Other tables that the vault holds under this name, newest first, each with its newest good snapshot.
 pub(super) fn other_tables(history: &History, delta_id: &str) -> Vec<OtherTable> {
     let mut ids: Vec<&str> = Vec::new();
-    for snapshot in history
-        .snapshots
-        .iter()
-        .rev()
-        .filter(|it| !it.is_distrusted)
-    {
+    let snapshots = history.snapshots.iter().rev();
+    for snapshot in snapshots.filter(|it| !it.is_distrusted && !it.is_pruned) {
         let id = snapshot.record.table.delta_id.as_str();
         if id != delta_id && !ids.contains(&id) {
             ids.push(id);
         }
     }
     let others = ids.into_iter().filter_map(|id| {
-        let snapshots: Vec<&Snapshot> = snapshots_of(history, id).collect();
+        let snapshots: Vec<&Snapshot> = held_of(history, id).collect();
         let known: Vec<LiveVersion> = snapshots.iter().map(|it| of_snapshot(it)).collect();
         let below_suspect = suspects(&known).first().map_or(0, |index| index + 1);
         let newest = snapshots.get(below_suspect).or(snapshots.first())?;
@@ -97,7 +111,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
         live.insert(version.version);
         known.insert(version.version, version.clone());
     }
-    for snapshot in snapshots_of(history, delta_id) {
+    for snapshot in held_of(history, delta_id) {
         let version = snapshot.record.version;
         // Of what only the vault knows there is no live commit.
         let commit = known.get(&version).and_then(|row| row.commit);
@@ -110,18 +124,45 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             .entry(version)
             .or_insert_with(|| of_snapshot(snapshot));
     }
+    let tip = live.last().copied();
+    // What a snapshot above the live log holds of older versions may be another history's.
+    let with_older = held_of(history, delta_id).filter(|it| {
+        let version = it.record.version;
+        let commit = known.get(&version).and_then(|row| row.commit);
+        tip.is_none_or(|tip| version <= tip) && is_of(it, commit)
+    });
+    let with_older: Vec<&Snapshot> = with_older.collect();
+    let older = with_older.iter().flat_map(|it| {
+        let ranges = it.record.whole_versions.iter().rev();
+        ranges.flat_map(|(first, last)| (first.0..=last.0).rev().map(Version))
+    });
+    let listed_at_most = known.len().saturating_add(OLDER_LISTED);
+    for version in older {
+        if known.len() == listed_at_most {
+            break;
+        }
+        known
+            .entry(version)
+            .or_insert_with(|| LiveVersion::unread(version));
+    }
+    let held_in = |version| {
+        let snapshot = with_older.iter().find(|it| it.is_whole_at(version))?;
+        Some(snapshot.id)
+    };
     let known: Vec<LiveVersion> = known.into_values().rev().collect();
     let suspects = suspects(&known);
     let damaged = suspects.first().and_then(|index| known.get(*index));
-    let tip = live.last().copied();
-    let newest_good = snapshots.keys().rev().find(|version| {
-        let is_suspect =
-            |index: &usize| known.get(*index).is_some_and(|it| it.version == **version);
-        tip.is_none_or(|tip| **version <= tip)
-            && damaged.is_none_or(|damaged| **version < damaged.version)
-            && !suspects.iter().any(is_suspect)
+    let newest_good = known.iter().enumerate().find(|(index, row)| {
+        let version = row.version;
+        // Of what only a history snapshot has, nobody has looked at what it did.
+        let is_held = snapshots.contains_key(&version)
+            || (live.contains(&version) && held_in(version).is_some());
+        is_held
+            && tip.is_none_or(|tip| version <= tip)
+            && damaged.is_none_or(|damaged| version < damaged.version)
+            && !suspects.contains(index)
     });
-    let newest_good = newest_good.copied();
+    let newest_good = newest_good.map(|(_, row)| row.version);
     let rows = known.into_iter().enumerate().flat_map(|(index, version)| {
         let number = version.version;
         let is_live = live.contains(&number);
@@ -130,6 +171,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             live: is_live,
             whole: is_live && found.has_all_files(number),
             snapshots: snapshots.remove(&number).unwrap_or_default(),
+            held_in: held_in(number),
             suspect: suspects.contains(&index),
             newest_good_held: newest_good == Some(number),
             ..row(version)
@@ -169,6 +211,7 @@ pub(super) fn row(version: LiveVersion) -> VersionRow {
         other_history: false,
         whole: false,
         snapshots: Vec::new(),
+        held_in: None,
         suspect: false,
         newest_good_held: false,
     }
@@ -255,6 +298,7 @@ mod tests {
             record_version: None,
             record: Arc::new(record),
             is_distrusted: false,
+            is_pruned: false,
         }
     }
 

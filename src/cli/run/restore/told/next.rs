@@ -284,8 +284,7 @@ impl Case<'_> {
 
     /// By the protocol's list of features; a table that has the feature and never turned it on is rare.
     pub(super) fn has_in_commit_timestamps(&self) -> bool {
-        let mut features = self.record.protocol.writer_features.iter();
-        features.any(|feature| feature.starts_with("inCommitTimestamp"))
+        self.record.protocol.has_in_commit_timestamps()
     }
 
     /// The words that choose the same state again, whatever is taken meanwhile.

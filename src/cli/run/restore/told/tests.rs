@@ -102,6 +102,8 @@ pub(super) fn told_of(
     let case = Case {
         name: "sales.orders".into(),
         version: record.version,
+        committed: Some(record.commit_time),
+        between: None,
         id: SnapshotId(deltavault::ids::Digest::of(b"snapshot")),
         record: &record,
         target,
