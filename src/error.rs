@@ -307,6 +307,16 @@ pub enum Error {
         /// Short ids of those that there are.
         known: Vec<String>,
     },
+    /// The snapshot that was named for a table is another table's.
+    #[error("snapshot {} is of {other}, not of {table}", snapshot.short())]
+    SnapshotOfAnotherTable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The table that was named.
+        table: String,
+        /// The snapshot's table.
+        other: String,
+    },
     /// Several snapshots have an id that begins so.
     #[error("{} snapshots begin with {prefix}", candidates.len())]
     AmbiguousSnapshot {
@@ -741,6 +751,7 @@ impl Error {
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }
             | Self::UnknownSnapshot { .. }
+            | Self::SnapshotOfAnotherTable { .. }
             | Self::VersionNotHeld { .. }
             | Self::NothingHeldAt { .. }
             | Self::NotATable { .. }

@@ -83,7 +83,9 @@ impl Error {
             Self::UnknownTable { known, .. } if known.is_empty() => {
                 "the vault holds no table yet: take a first one with `deltavault snapshot PATH`".into()
             }
-            Self::UnknownTable { known, .. } => format!("it holds {}", one_of(known)),
+            Self::UnknownTable { name, known } => {
+                format!("it holds {}", one_of(&closest_first(name, known)))
+            }
             Self::AmbiguousTable { candidates, .. } => {
                 format!("name it by its URI: {}", one_of(candidates))
             }
@@ -93,6 +95,15 @@ impl Error {
             Self::UnknownSnapshot { known, .. } => {
                 format!("there is {}; `deltavault snapshots` lists them", one_of(known))
             }
+            Self::SnapshotOfAnotherTable {
+                snapshot,
+                table,
+                other,
+            } => format!(
+                "`deltavault snapshots {table}` lists those of {table}; that one comes back with `deltavault restore {other} \
+                 --snapshot {}`",
+                snapshot.short()
+            ),
             Self::AmbiguousSnapshot { candidates, .. } => {
                 format!("type more digits of {}", one_of(candidates))
             }
@@ -400,6 +411,18 @@ fn store_hint(error: &StoreError) -> &'static str {
     }
 }
 
+/// How alike two names are, from 0 to 1, for the one to be taken for the other with a typing error.
+const ALIKE: f64 = 0.8;
+
+/// The names that are spelled like `name` first, the most alike at the front; the others keep their order.
+fn closest_first<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
+    let alike = |other: &String| strsim::jaro_winkler(name, other);
+    let (mut close, others): (Vec<_>, Vec<_>) = known.iter().partition(|it| alike(it) >= ALIKE);
+    close.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
+    close.extend(others);
+    close
+}
+
 /// Joins what there is to choose from; long lists end in how many more there are.
 pub(super) fn one_of<T: ToString>(items: &[T]) -> String {
     const SHOWN: usize = 8;
@@ -467,5 +490,32 @@ mod tests {
         .hint()
         .unwrap();
         assert_eq!(hint, "it holds t0, t1, t2, t3, t4, t5, t6, t7 and 12 more");
+    }
+
+    #[test]
+    fn what_was_nearly_typed_is_named_first() {
+        let known = [
+            "a",
+            "b",
+            "c",
+            "d",
+            "e",
+            "f",
+            "g",
+            "h",
+            "i",
+            "sales.orderz",
+            "sales.orders",
+        ];
+        let hint = Error::UnknownTable {
+            name: "sales.order".into(),
+            known: known.map(str::to_owned).into(),
+        };
+        let hint = hint.hint().unwrap();
+        assert!(
+            hint.starts_with("it holds sales.orderz, sales.orders, a, b, ")
+                && hint.ends_with(" and 3 more"),
+            "{hint}"
+        );
     }
 }

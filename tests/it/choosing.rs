@@ -143,6 +143,36 @@ fn in_commit_timestamps_tell_the_times_of_older_versions_where_the_table_has_the
 }
 
 #[test]
+fn a_snapshot_of_another_table_is_called_that() {
+    let lake = Lake::with_snapshot();
+    lake.ends(&["snapshot", "lake/orders"], 0);
+    let (first, second) = match &lake.snapshots(&in_days(0))[..] {
+        [first, second] => (first.0.clone(), second.0.clone()),
+        other => panic!("{other:?}"),
+    };
+    let is_of = |id: &str, table: &str| {
+        lake.run(&["show", id])
+            .1
+            .contains(&format!("lake/{table}\n"))
+    };
+    let of_orders = if is_of(&first, "orders") {
+        first
+    } else {
+        second
+    };
+    let said = lake.ends(&["restore", "lake/t", "--snapshot", &of_orders], 1);
+    all_of(
+        &said,
+        &[
+            &format!("error: snapshot {of_orders} is of lake-orders, not of lake-t\n"),
+            &format!("restore lake-orders --snapshot {of_orders}`"),
+        ],
+    );
+    let said = lake.ends(&["restore", "lake/t", "--snapshot", "00000000"], 1);
+    all_of(&said, &["no snapshot begins with \"00000000\""]);
+}
+
+#[test]
 fn versions_between_two_snapshots_are_told_where_nobody_holds_them() {
     let mut lake = Lake::with_snapshot();
     for last in [3, 6] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use deltavault::error::RestoreError;
 use deltavault::format::Record;
-use deltavault::format::ledger::Bodies;
+use deltavault::format::ledger::{Bodies, PrefixError};
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{Between, History, Wanted};
@@ -16,6 +16,7 @@ use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
 use deltavault::vault::Vault;
+use deltavault::vault::look::find_snapshot;
 use deltavault::vault::restore::{
     self, Checked, CopyPlace, Expected, LogWanted, RestorePlan, Restorer,
 };
@@ -89,7 +90,10 @@ pub(super) async fn restore(
     open.vault
         .mark_pruned(histories, context.clock.now())
         .await?;
-    let chosen = choose(&open.vault, &history, &wanted(&request.which)).await?;
+    let chosen = match choose(&open.vault, &history, &wanted(&request.which)).await {
+        Ok(chosen) => chosen,
+        Err(error) => return Err(of_another_table(error, table.name(), &open).await),
+    };
     let work = Work::new(
         &open,
         &chosen,
@@ -244,6 +248,24 @@ fn wanted(which: &Which) -> Wanted {
         Which::Snapshot(prefix) => Wanted::Snapshot(prefix.as_str().to_owned()),
         Which::Version(version) => Wanted::Version(*version),
         Which::At(when) => Wanted::At(when.into()),
+    }
+}
+
+/// Why no snapshot of the table was found: the one that was named may be of another table.
+async fn of_another_table(error: Error, table: &str, open: &OpenVault) -> Error {
+    let Error::Prefix(PrefixError::Unknown { text, .. }) = &error else {
+        return error;
+    };
+    let Ok(histories) = open.vault.histories(|_| Bodies::default()).await else {
+        return error;
+    };
+    match find_snapshot(&histories, text) {
+        Ok((history, snapshot)) => Error::SnapshotOfAnotherTable {
+            snapshot: snapshot.id,
+            table: table.to_owned(),
+            other: history.name().to_owned(),
+        },
+        Err(_) => error,
     }
 }
 
