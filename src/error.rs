@@ -188,6 +188,18 @@ pub enum Error {
         /// Where one was looked for.
         uri: String,
     },
+    /// The objects of a vault are there, and its `vault.json` is not.
+    #[error("{uri} has a vault's folders, but its vault.json is gone")]
+    VaultFileGone {
+        /// Where one was looked for.
+        uri: String,
+    },
+    /// There is no vault at the place that is to be a replica.
+    #[error("--from names no replica: there is no vault at {uri}")]
+    NoReplica {
+        /// Where one was looked for.
+        uri: String,
+    },
     /// There is a `vault.json`, and it is not one of ours.
     #[error("{uri} is not a vault")]
     NotAVault {
@@ -709,7 +721,9 @@ impl Error {
                 | RetentionError::UnknownClass { .. } => ExitCode::Usage,
                 RetentionError::ClockSkew { .. } => ExitCode::Failed,
             },
-            Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
+            Self::NoVault { .. } | Self::NoReplica { .. } | Self::NotAVault { .. } => {
+                ExitCode::NoVault
+            }
             Self::Log(LogError::FarFuture { .. })
             | Self::AmbiguousTable { .. }
             | Self::AmbiguousSnapshot { .. }
@@ -729,6 +743,7 @@ impl Error {
             | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
             Self::Damaged { .. }
             | Self::SourceFileMissing { lost: Some(_), .. }
+            | Self::VaultFileGone { .. }
             | Self::LedgerNotWhole { .. }
             | Self::PruneRefused { .. }
             | Self::HeldTooLate { .. } => ExitCode::Damage,

@@ -47,6 +47,7 @@ pub mod restore;
 pub mod snapshot;
 mod substitutes;
 pub mod verify;
+mod without_file;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
 
@@ -138,13 +139,16 @@ impl Vault {
     /// Opens the vault at the store's root.
     ///
     /// # Errors
-    /// [`Error::NoVault`], [`Error::NotAVault`], [`Error::NewerVault`].
+    /// [`Error::NoVault`], [`Error::VaultFileGone`], [`Error::NotAVault`], [`Error::NewerVault`].
     pub async fn open(store: Arc<dyn ReadStore>) -> Result<Self, Error> {
         let uri = store.uri().to_owned();
         let no_vault = || Error::NoVault { uri: uri.clone() };
         let key = VaultKey::VaultFile.object_key()?;
         let oldest = oldest_version(store.as_ref(), &key).await?;
-        let version = oldest.ok_or_else(no_vault)?.version;
+        let Some(oldest) = oldest else {
+            return Err(without_file::no_vault_file(store.as_ref()).await);
+        };
+        let version = oldest.version;
         let body = match read_all(store.as_ref(), &key, version.as_ref(), RECORD_LIMIT).await {
             Ok((_, body)) => body,
             Err(error) if error.is_not_found() => return Err(no_vault()),

@@ -8,7 +8,8 @@ use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
 use crate::plan::retention::RetentionError;
-use crate::store::{Obstacle, StoreError, StoreErrorKind};
+use crate::shell::quoted;
+use crate::store::{Obstacle, StoreError, StoreErrorKind, local_path};
 
 mod log;
 
@@ -56,6 +57,10 @@ impl Error {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }
             Self::NoVault { uri } => format!("check the spelling; a new one is made with `deltavault --vault {uri} init`"),
+            Self::VaultFileGone { uri } => vault_file_hint(uri),
+            Self::NoReplica { .. } => {
+                "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
+            }
             Self::NotAVault { .. } => {
                 "check --vault; if this was a vault, bring its vault.json back from a replica".into()
             }
@@ -299,6 +304,22 @@ fn retention_hint(error: &RetentionError) -> &'static str {
             "set this machine's clock right, with NTP: promises and locks are counted from now"
         }
     }
+}
+
+/// Nothing that is left of a `vault.json` could be read: where a bucket has an older version of it, that is taken.
+fn vault_file_hint(uri: &str) -> String {
+    let (copy, place, left) = match local_path(uri) {
+        Some(path) => ("cp", path.display().to_string(), ""),
+        None => (
+            "aws s3 cp",
+            uri.to_owned(),
+            "; the bucket has no older version of it that can be read",
+        ),
+    };
+    let file = quoted(&format!("{place}/vault.json"));
+    format!(
+        "put it back from a replica, everything else stays as it is: `{copy} REPLICA/vault.json {file}`{left}"
+    )
 }
 
 /// What was typed is to be typed otherwise; what a log or a vault says is not the user's to correct.

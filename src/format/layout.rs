@@ -19,6 +19,8 @@ pub const TABLES_PREFIX: &str = "tables/";
 pub const BLOBS_PREFIX: &str = "blobs/";
 /// The prefix of pages.
 pub const PAGES_PREFIX: &str = "pages/";
+/// The prefix of manifests.
+pub const MANIFESTS_PREFIX: &str = "manifests/";
 /// Where a probe lies as a record would.
 pub const PROBE_LEDGER: &str = "tables/probe/ledger/";
 /// Where a probe lies as an event would.

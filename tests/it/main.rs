@@ -81,6 +81,7 @@ mod support;
 mod told_live;
 mod unchanged;
 mod unread_ledger;
+mod vault_file_gone;
 mod verify;
 mod verify_locks;
 mod verify_rules;

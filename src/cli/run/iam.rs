@@ -20,7 +20,9 @@ pub(super) async fn render(
     if request.told.is_none() && iam::uses_vault_file(request.document, request.flavor) {
         match tokio::time::timeout(PATIENCE, context.open_vault()).await {
             Ok(Ok(open)) => params.set_vault_file(open.vault.file()),
-            Ok(Err(error @ (Error::NoVault { .. } | Error::Store(_)))) => {
+            Ok(Err(
+                error @ (Error::NoVault { .. } | Error::VaultFileGone { .. } | Error::Store(_)),
+            )) => {
                 context.output.iam_not_asked(&error.to_string(), &params)?;
             }
             Ok(Err(error)) => return Err(error),

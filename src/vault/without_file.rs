@@ -1,0 +1,36 @@
+//! Tells a vault whose `vault.json` is gone from a place where none ever was.
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::error::Error;
+use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, TABLES_PREFIX};
+use crate::format::{VaultKey, layout};
+use crate::store::ReadStore;
+
+/// Rows of each listing that are looked at: one request. Other folders may have these names as well, with any number of
+/// files in them.
+const ROWS_LOOKED_AT: usize = 1000;
+
+/// What to answer where no `vault.json` is.
+pub(super) async fn no_vault_file(store: &dyn ReadStore) -> Error {
+    let uri = store.uri().to_owned();
+    for prefix in [TABLES_PREFIX, MANIFESTS_PREFIX, BLOBS_PREFIX] {
+        // A listing that fails tells nothing.
+        if has_vault_key(store, prefix).await {
+            return Error::VaultFileGone { uri };
+        }
+    }
+    Error::NoVault { uri }
+}
+
+/// Whether one of the first keys below a prefix is spelled as those of a vault are.
+async fn has_vault_key(store: &dyn ReadStore, prefix: &str) -> bool {
+    let mut listing = store.list_versions(prefix, None).take(ROWS_LOOKED_AT);
+    while let Ok(Some(found)) = listing.try_next().await {
+        let key = found.key().as_str();
+        if !layout::is_probe(key) && VaultKey::parse(key).is_some() {
+            return true;
+        }
+    }
+    false
+}
