@@ -46,6 +46,7 @@ pub mod repair;
 pub mod restore;
 pub mod snapshot;
 mod substitutes;
+mod unnamed;
 pub mod verify;
 mod without_file;
 
@@ -219,6 +220,11 @@ impl Vault {
 
     /// Lists the slots of a table's chain, each with its object versions, oldest first.
     async fn slots(&self, rack: Shelf<'_>) -> Result<Slots, Error> {
+        Ok(Slots::from_listing(self.slot_rows(rack).await?))
+    }
+
+    /// Lists everything that lies in the slots of a table's chain, also beyond a gap.
+    async fn slot_rows(&self, rack: Shelf<'_>) -> Result<Vec<SlotRow>, Error> {
         let prefix = rack.prefix();
         let mut rows = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
@@ -233,7 +239,7 @@ impl Vault {
                 });
             }
         }
-        Ok(Slots::from_listing(rows))
+        Ok(rows)
     }
 
     /// Finds the head of a table's ledger by a constant number of reads.

@@ -579,6 +579,9 @@ pub(crate) struct RepairPlanned {
     pub(crate) replica: Option<String>,
     /// Where the bytes are, with how many objects come from there.
     pub(crate) from: BTreeMap<String, u64>,
+    /// Whether nobody is asked before they are put.
+    #[serde(skip)]
+    pub(crate) is_agreed: bool,
 }
 
 /// What became of a lost object.

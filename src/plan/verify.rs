@@ -19,7 +19,8 @@ pub use complete::{
 };
 pub use rules::{
     PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
-    pages_problems, record_problems, unpublished, vanished, vault_file_problem,
+    not_looked_at, pages_problems, record_problems, stray, unpublished, vanished,
+    vault_file_problem,
 };
 
 /// A sample reads one object in this many, and some of every table's newest snapshot.
@@ -68,6 +69,8 @@ pub struct Finding {
 pub enum Remedy {
     /// What this says.
     Text(&'static str),
+    /// Put records back into the ledger from a replica; what else this says.
+    PutBack(&'static str),
     /// Put the bytes again; where they are not to be had, take a snapshot that builds on nothing of it.
     Repair,
     /// Take a snapshot that builds on nothing of it.
@@ -87,12 +90,13 @@ impl From<&'static str> for Remedy {
 }
 
 impl Finding {
-    /// The remedy as people read it. `typed` is what means the table on a command line, `read` how much was read, and
-    /// `command` spells a command of this tool from its words.
+    /// The remedy as people read it. `typed` is what means the table on a command line, `read` how much was read, `from`
+    /// the replica that was named, and `command` spells a command of this tool from its words.
     pub fn advice(
         &self,
         typed: Option<&str>,
         read: ReadBytes,
+        from: Option<&str>,
         command: &dyn Fn(&[&str]) -> String,
     ) -> String {
         let spell = |words: &[&str]| format!("`{}`", command(words));
@@ -105,19 +109,24 @@ impl Finding {
             }
             spell(&words)
         };
-        let verify = |flags: &[&str]| {
+        let verify = |flags: &[&str], from: Option<&str>| {
             let mut words = vec!["verify"];
             words.extend(typed);
             words.extend(flags);
+            words.extend(from.into_iter().flat_map(|from| ["--from", from]));
             spell(&words)
         };
         match self.remedy {
             Remedy::Text(text) => text.to_owned(),
+            Remedy::PutBack(text) => {
+                let repair = verify(&["--repair"], Some(from.unwrap_or(A_REPLICA)));
+                format!("{repair} puts back what a replica still has; {text}")
+            }
             Remedy::Repair => {
                 let repair = match read {
-                    ReadBytes::None => verify(&["--repair"]),
-                    ReadBytes::Sample => verify(&["--read", "sample", "--repair"]),
-                    ReadBytes::All => verify(&["--read", "all", "--repair"]),
+                    ReadBytes::None => verify(&["--repair"], from),
+                    ReadBytes::Sample => verify(&["--read", "sample", "--repair"], from),
+                    ReadBytes::All => verify(&["--read", "all", "--repair"], from),
                 };
                 let retake = retake();
                 format!(
@@ -138,7 +147,7 @@ impl Finding {
                     _ => format!("{who} `--distrust` of `snapshot` builds on nothing of it"),
                 }
             }
-            Remedy::ReadAll => format!("{} reads it", verify(&["--read", "all"])),
+            Remedy::ReadAll => format!("{} reads it", verify(&["--read", "all"], None)),
             Remedy::Relock => {
                 let newest = self.snapshots.first().map(SnapshotId::short);
                 let hold = newest.map_or_else(|| "`hold`".to_owned(), |id| spell(&["hold", &id]));
@@ -353,7 +362,15 @@ impl Problem {
 }
 
 /// What to do where records may have been deleted.
-const LOOK_FOR_DELETIONS: &str = "look in the access log for deletions in the ledger; a record from a replica can be put back into its empty slot";
+const LOOK_FOR_DELETIONS: Remedy =
+    Remedy::PutBack("look in the access log for deletions in the ledger");
+/// What to do about a manifest that no record names.
+const UNPUBLISHED: Remedy = Remedy::PutBack(
+    "do that first, because the next snapshot of the table takes the place of the record; where a run ended early, that \
+     snapshot is all that is needed",
+);
+/// Stands for the replica in a command that is printed.
+pub const A_REPLICA: &str = "REPLICA";
 /// What to do about a record or `vault.json` that was changed.
 pub const REPLACED: &str =
     "compare it with a replica, and put it back from there under the same key";

@@ -32,7 +32,10 @@ use crate::source::Source;
 use crate::store::{Payload, PayloadData, StoreError, StoreErrorKind, WriteStore};
 
 mod find;
+mod ledgers;
 mod places;
+
+pub use ledgers::{InTheWay, LedgerPlan, LostLink, SlotHolds};
 
 /// Objects that are looked for and put side by side.
 const AHEAD: usize = 8;

@@ -10,7 +10,7 @@
 //! configuration. What nothing else vouches for cannot be verified: the bytes of the newest record are only
 //! compared with what the store attests, until another record names them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::pin::pin;
 
@@ -21,10 +21,11 @@ use self::objects::{Checker, Outcome};
 use self::sums::{Several, Sums};
 use self::units::Units;
 use self::uses::Use;
+use super::unnamed::Newest;
 use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::{LockMode, TableKey, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp, Version};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::verify::{
     Finding, Listed, Problem, READ_AGAIN, REPLACED, Remedy, Severity, VaultFileProblem, VerifyPlan,
     VerifyReport, is_locked_short, vault_file_problem,
@@ -106,6 +107,7 @@ impl Vault {
             sums: Sums::default(),
             lost: Vec::new(),
             names_everything: tables.is_none(),
+            manifests: HashSet::new(),
         };
         for table in tables.unwrap_or(&all) {
             verify.table(table).await?;
@@ -136,14 +138,18 @@ struct Verify<'a, 'f> {
     lost: Vec<Lost>,
     /// Whether everything that could name an object was read.
     names_everything: bool,
+    /// The manifests that records name.
+    manifests: HashSet<Digest>,
 }
 
 /// A table that was verified.
 struct CheckedTable {
     key: TableKey,
     name: String,
-    /// Delta id and version of its newest record.
-    head: Option<(String, Version)>,
+    /// Its newest record.
+    newest: Option<Newest>,
+    /// The Delta ids of its records.
+    delta_ids: BTreeSet<String>,
     /// Objects that only snapshots use whose promise is over, and that are gone or damaged.
     over: Several,
 }
@@ -372,7 +378,7 @@ impl Verify<'_, '_> {
         })
         .try_buffered(OBJECTS_AHEAD);
         let mut done = pin!(done);
-        let mut unnamed = Vec::new();
+        let mut unnamed = None;
         while let Some(done) = done.try_next().await? {
             match done {
                 Done::Key(outcome) => self.outcome(&outcome)?,
@@ -388,13 +394,14 @@ impl Verify<'_, '_> {
                     } = unreferenced;
                     let is_known = is_whole_vault && self.names_everything;
                     self.report.unreferenced = is_known.then_some((objects, bytes));
-                    if is_known {
-                        unnamed = manifests;
-                    }
+                    unnamed = is_known.then_some(manifests);
                 }
             }
         }
-        self.unnamed(unnamed).await?;
+        match unnamed {
+            Some(manifests) => self.unnamed(manifests).await?,
+            None => self.unnamed_of_tables().await?,
+        }
         self.sums()?;
         let snapshots = self.snapshots.iter().filter_map(|snapshot| {
             let table = self.tables.get(snapshot.table)?;

@@ -48,6 +48,7 @@ mod locks;
 mod look;
 mod lost;
 mod lost_output;
+mod lost_records;
 mod mended;
 mod model;
 mod named_again;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{LockMode, Placement};
+use deltavault::format::{LockMode, Placement, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::retention::Ask;
 use deltavault::plan::verify::{ReadBytes, Severity, VerifyPlan};
@@ -218,4 +218,45 @@ async fn of_two_repairs_the_one_that_is_locked_for_longer_counts() {
     }
     let sound = locked.verify(3).await;
     assert_eq!(sound.code(), ExitCode::Done, "{sound:#?}");
+}
+
+#[tokio::test]
+async fn record_that_goes_back_is_locked_for_as_long_as_its_snapshot_is_promised() {
+    let locked = Locked::set().await;
+    take(&locked.store, &locked.live, 2, 60).await;
+    let replica = locked.copy().await;
+    let before = locked.objects().await;
+    let record = |seq| {
+        let table = request("s3://lake/orders", 0).key;
+        VaultKey::Record { table, seq }.object_key().unwrap()
+    };
+    let until = |objects: &Objects| {
+        let of_record = |(key, _): &&(ObjectKey, Option<ObjectVersion>)| *key == record(2);
+        let mut found = objects.keys().filter(of_record).map(|it| objects[it]);
+        (found.next().unwrap(), found.count())
+    };
+    let (_, version) = before.keys().find(|(key, _)| *key == record(2)).unwrap();
+    let version = version.clone().unwrap();
+    locked.store.set_now(hours_later(24 * 365));
+    locked.store.delete_version(&record(2), &version).unwrap();
+    locked.store.set_now(hours_later(3));
+
+    let store: Arc<dyn WriteStore> = Arc::new(locked.store.clone());
+    let live: Arc<dyn ReadStore> = Arc::new(locked.live.clone());
+    let replica: Arc<dyn ReadStore> = Arc::new(replica);
+    let repairer = repairs::repairer(store, live, Some(replica), hours_later(3)).await;
+    let plan = repairer.plan_ledgers(None).await.unwrap();
+    assert_eq!(plan.in_the_way, []);
+    let [lost] = &plan.back[..] else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(lost.key, record(2));
+    assert!(repairer.put_back(lost).await.unwrap());
+    assert_eq!(until(&locked.objects().await), until(&before));
+    // What is there by then is not put once more.
+    assert!(!repairer.put_back(lost).await.unwrap());
+    assert_eq!(until(&locked.objects().await), until(&before));
+    let again = repairer.plan_ledgers(None).await.unwrap();
+    assert!(again.back.is_empty());
+    assert_eq!(locked.verify(3).await.code(), ExitCode::Done);
 }

@@ -12,7 +12,7 @@ use deltavault::vault::Vault;
 
 use crate::support::scene::Scene;
 use crate::support::vault_builder::{TableBuilder, new_vault, now};
-use crate::support::verified::{ALL, NO_BYTES, advice, verify};
+use crate::support::verified::{ALL, NO_BYTES, advice, verify, verify_tables};
 use crate::support::world::request;
 use crate::verify::{blob_and_pack, take_away, two_tables};
 
@@ -260,7 +260,7 @@ async fn what_no_promise_covers(is_gone: bool) {
 }
 
 #[tokio::test]
-async fn deleted_newest_record_is_noted_where_its_manifest_is_left() {
+async fn deleted_newest_record_is_a_finding_where_its_manifest_is_left() {
     let mut scene = Scene::set_in(MemoryStore::without_versions("s3://vault")).await;
     scene.table.append(1, 100).await;
     let newest = scene.take(24).await.unwrap();
@@ -269,14 +269,20 @@ async fn deleted_newest_record_is_noted_where_its_manifest_is_left() {
     let (table, seq) = (request(scene.live.uri(), 0).key, newest.record.seq);
     let record = VaultKey::Record { table, seq }.object_key().unwrap();
     drop(scene.vault.inner().delete_marker(&record));
-    let found = verify(&vault, NO_BYTES).await;
-    let [note] = &found.findings[..] else {
-        panic!("{found:#?}");
-    };
-    assert_eq!(note.object, newest.record.manifest.key.as_str());
-    assert_eq!(note.severity, Severity::Info);
-    assert!(note.what.contains("or the record was deleted"), "{note:?}");
-    assert!(advice(note).contains("take a snapshot"), "{note:?}");
+    let only = [request(scene.live.uri(), 0).key];
+    for tables in [None, Some(&only[..])] {
+        let found = verify_tables(&vault, tables, NO_BYTES).await;
+        let [told] = &found.findings[..] else {
+            panic!("{found:#?}");
+        };
+        assert_eq!(told.object, newest.record.manifest.key.as_str());
+        assert_eq!(found.code(), ExitCode::Findings);
+        assert!(told.what.contains("or whose record is lost"), "{told:?}");
+        assert!(
+            advice(told).contains(" --repair --from REPLICA`"),
+            "{told:?}"
+        );
+    }
     // With the next snapshot there is nothing that is newer.
     scene.take(48).await.unwrap();
     assert_eq!(verify(&vault, NO_BYTES).await.findings, []);

@@ -269,8 +269,13 @@ impl Output {
         if self.json {
             return self.line(row);
         }
+        let put = match (row.is_agreed, row.objects) {
+            (false, _) => "would be put again",
+            (true, 1) => "is put again",
+            (true, _) => "are put again",
+        };
         self.print(format_args!(
-            "repair: {}, {}, would be put again",
+            "repair: {}, {}, {put}",
             counted(row.objects, "object"),
             HumanBytes(row.bytes)
         ))?;

@@ -4,17 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::format::TableKey;
 use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
+use deltavault::shell::quoted;
+use deltavault::store::local_path;
 use deltavault::vault::Vault;
-use deltavault::vault::repair::{OpenTable, Origin, RepairPlan, Repaired, Repairer, outcome};
+use deltavault::vault::repair::{
+    InTheWay, LedgerPlan, LostLink, OpenTable, Origin, RepairPlan, Repaired, Repairer, SlotHolds,
+    outcome,
+};
 use deltavault::vault::verify::{Hurt, Losses, LostKind};
 
 use super::{Context, confirm};
-use crate::cli::cache;
 use crate::cli::render::Output;
-use crate::cli::rows::{MendedRow, RepairPlanned, RepairPut, RepairRow};
+use crate::cli::rows::{FindingRow, MendedRow, RepairPlanned, RepairPut, RepairRow, Severity};
 use crate::cli::stores::{OpenVault, Stores};
+use crate::cli::{cache, place};
 
 /// How many lost files a snapshot's line names.
 const NAMED: usize = 3;
@@ -26,7 +32,7 @@ pub(super) struct Repairs {
     repaired: BTreeSet<String>,
     /// What the snapshots that had lost something lack by now, in the order in which they were met.
     snapshots: BTreeMap<usize, (Hurt, Vec<String>)>,
-    /// Whether manifests or pages were put in the last round, whose content was not verified since.
+    /// Whether records, manifests or pages were put in the last round, whose content was not verified since.
     pub(super) has_more: bool,
 }
 
@@ -67,6 +73,12 @@ impl Repairs {
         self.has_more = whole().any(|it| leads_on(it) && !it.lost.is_only_locked_short());
     }
 
+    /// Takes note of records that are in their slots again.
+    fn put_back(&mut self, records: Vec<String>) {
+        self.has_more |= !records.is_empty();
+        self.repaired.extend(records);
+    }
+
     /// Says of every snapshot that had lost something whether it is whole by now. `others` says what else is wrong with
     /// one.
     pub(super) fn tell(
@@ -90,52 +102,154 @@ impl Repairs {
     }
 }
 
-/// Puts again what was lost, after asking unless `yes`.
+/// Opens the replica that `--from` names.
+///
+/// # Errors
+/// [`Error::NoReplica`], a replica of another vault, and what opening a vault refuses.
+pub(super) async fn replica(
+    open: &OpenVault,
+    from: Option<&str>,
+) -> Result<Option<OpenVault>, Error> {
+    let Some(uri) = from else {
+        return Ok(None);
+    };
+    let replica = match OpenVault::open(&open.stores, uri).await {
+        Err(Error::NoVault { uri }) => return Err(Error::NoReplica { uri }),
+        opened => opened?,
+    };
+    is_the_same(&open.vault, &replica.vault)?;
+    Ok(Some(replica))
+}
+
+/// What a repair is to do.
+pub(super) struct Job<'a> {
+    /// The tables; all without.
+    pub(super) tables: Option<&'a [TableKey]>,
+    /// What else to take bytes from.
+    pub(super) replica: Option<&'a OpenVault>,
+    /// Whether nobody need be asked.
+    pub(super) yes: bool,
+}
+
+/// Puts again what was lost, after asking unless told otherwise; returns what a replica has and the vault cannot be given.
 pub(super) async fn repair(
     open: &OpenVault,
     losses: &Losses,
-    (from, yes): (Option<&str>, bool),
+    job: &Job<'_>,
     context: &mut Context,
     repairs: &mut Repairs,
-) -> Result<(), Error> {
+) -> Result<Vec<InTheWay>, Error> {
+    if job.replica.is_none() && losses.needed().next().is_none() {
+        repairs.found_nothing();
+        return Ok(Vec::new());
+    }
     let shared = open.share()?;
     let temp = tempfile::tempdir().map_err(Error::Scratch)?;
-    let replica = match from {
-        Some(uri) => Some(OpenVault::open(&open.stores, uri).await?.vault),
-        None => None,
-    };
-    if let Some(replica) = &replica {
-        is_the_same(&open.vault, replica)?;
-    }
     let repairer = Repairer {
         vault: open.vault.clone(),
         store: open.bulk(),
         structure: open.place.write(),
         open: open_table(open.stores.clone()),
-        replica,
+        replica: job.replica.map(|replica| replica.vault.clone()),
         pages: cache::page_cache(open.vault.file().id),
         now: context.clock.now(),
         temp: temp.path().to_owned(),
         progress: Arc::clone(&context.progress),
     };
+    let ledgers = repairer.plan_ledgers(job.tables).await?;
+    if losses.needed().next().is_none() && ledgers.back.is_empty() {
+        repairs.found_nothing();
+        return Ok(ledgers.in_the_way);
+    }
     let plan = repairer.plan(losses).await?;
-    let replica = repairer.replica.as_ref();
-    let planned = planned(&plan, replica.map(Vault::uri));
+    let replica = repairer.replica.as_ref().map(Vault::uri);
+    let planned = planned(&plan, &ledgers, replica, job.yes);
     context.output.repair_planned(&planned)?;
     if planned.objects == 0 {
         repairs.add(losses, &plan.into_lost());
-        return Ok(());
+        return Ok(ledgers.in_the_way);
     }
-    if !yes {
+    if !job.yes {
         let what = format!("repair {} lost objects", planned.objects);
         confirm(&what, context)?;
     }
     let output = &mut context.output;
+    let mut put_back = Vec::new();
+    for lost in &ledgers.back {
+        let is_back = repairer.put_back(lost).await?;
+        output.repaired(&link_row(lost, replica, is_back))?;
+        if is_back {
+            put_back.push(lost.key.to_string());
+        }
+    }
     let mut told = |repaired: &Repaired| output.repaired(&row(repaired));
     let done = repairer.carry_out(plan, &mut told).await?;
     drop(shared);
     repairs.add(losses, &done);
-    Ok(())
+    repairs.put_back(put_back);
+    Ok(ledgers.in_the_way)
+}
+
+/// What is told of a slot for which the replica has something that the vault cannot be given. `typed` is what means the
+/// table on a command line.
+pub(super) fn in_the_way(
+    slot: &InTheWay,
+    typed: &str,
+    open: &OpenVault,
+    replica: &OpenVault,
+) -> FindingRow {
+    let kind = slot.snapshot.map_or("event", |_| "record");
+    let what = match slot.holds {
+        SlotHolds::AnotherRecord => format!(
+            "the replica has another {kind} in this slot: the vault lost that one, and a later one took its place"
+        ),
+        SlotHolds::NoRecord => {
+            format!("the replica has a {kind} in this slot, and something else lies here")
+        }
+        SlotHolds::Nothing => {
+            format!("the {kind} that the replica has in this slot fits none of those around it")
+        }
+    };
+    let remedy = match (slot.holds, slot.snapshot) {
+        (SlotHolds::NoRecord, _) => {
+            format!(
+                "{}, and repair again",
+                move_away(open.vault.uri(), slot.key.as_str())
+            )
+        }
+        (SlotHolds::AnotherRecord | SlotHolds::Nothing, Some(snapshot)) => format!(
+            "both ledgers can be read: `deltavault --vault {} restore {} --snapshot {}` restores what is only in the replica",
+            quoted(place::typed(replica.vault.uri())),
+            quoted(typed),
+            snapshot.short()
+        ),
+        (SlotHolds::AnotherRecord | SlotHolds::Nothing, None) => {
+            "compare the events of both, and `hold` again what was held".to_owned()
+        }
+    };
+    FindingRow {
+        severity: Severity::Finding,
+        table: Some(typed.to_owned()),
+        snapshots: Vec::new(),
+        object: slot.key.to_string(),
+        what,
+        remedy,
+    }
+}
+
+/// How something is taken out of its slot and kept.
+fn move_away(vault: &str, key: &str) -> String {
+    let uri = format!("{vault}/{key}");
+    match local_path(&uri) {
+        Some(path) => format!(
+            "take it out of the slot: `mv {} .`",
+            quoted(&path.display().to_string())
+        ),
+        None => format!(
+            "take it out of the slot: `aws s3 mv {} .`, and where the bucket keeps versions delete that object version",
+            quoted(&uri)
+        ),
+    }
 }
 
 /// Only a copy of this very vault is a replica of it.
@@ -159,7 +273,12 @@ fn open_table(stores: Stores) -> OpenTable {
     })
 }
 
-fn planned(plan: &RepairPlan, replica: Option<&str>) -> RepairPlanned {
+fn planned(
+    plan: &RepairPlan,
+    ledgers: &LedgerPlan,
+    replica: Option<&str>,
+    is_agreed: bool,
+) -> RepairPlanned {
     let (objects, bytes) = plan.amount();
     let mut from: BTreeMap<String, u64> = BTreeMap::new();
     for step in plan.steps() {
@@ -167,12 +286,35 @@ fn planned(plan: &RepairPlan, replica: Option<&str>) -> RepairPlanned {
             *from.entry(kind(origin)).or_default() += 1;
         }
     }
+    let records = ledgers.back.len() as u64;
+    if let Some(replica) = replica.filter(|_| records > 0) {
+        *from.entry(replica.to_owned()).or_default() += records;
+    }
     RepairPlanned {
-        objects,
-        bytes,
+        objects: objects + records,
+        bytes: bytes + ledgers.back.iter().map(LostLink::size).sum::<u64>(),
         nowhere: (plan.steps().len() as u64).saturating_sub(objects),
         replica: replica.map(ToOwned::to_owned),
         from,
+        is_agreed,
+    }
+}
+
+fn link_row(lost: &LostLink, replica: Option<&str>, is_back: bool) -> RepairRow {
+    let key = lost.key.to_string();
+    let put = is_back.then(|| RepairPut {
+        key: key.clone(),
+        from: replica.unwrap_or_default().to_owned(),
+        relocked: false,
+    });
+    RepairRow {
+        still_lost: if is_back {
+            Vec::new()
+        } else {
+            vec![key.clone()]
+        },
+        put: put.into_iter().collect(),
+        object: key,
     }
 }
 

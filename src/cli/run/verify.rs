@@ -10,17 +10,18 @@ use deltavault::vault::look;
 use deltavault::vault::verify::Losses;
 use deltavault::{Error, ExitCode};
 
-use super::repair::{self, Repairs};
+use super::repair::{self, Job, Repairs};
 use super::{Context, remind_of_locks};
 use crate::cli::again::Again;
 use crate::cli::args::ReadArg;
 use crate::cli::config::Config;
-use crate::cli::request::VerifyRequest;
+use crate::cli::place;
+use crate::cli::request::{TableName, VerifyRequest};
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
 use crate::cli::stores::OpenVault;
 
-/// A manifest leads to pages and those to files: a repair that has put the one looks for the others.
-const ROUNDS: u32 = 3;
+/// A record leads to a manifest, that to pages and those to files: a repair that has put the one looks for the others.
+const ROUNDS: u32 = 4;
 
 /// `verify`
 pub(super) async fn verify(
@@ -29,9 +30,11 @@ pub(super) async fn verify(
 ) -> Result<ExitCode, Error> {
     let start = Instant::now();
     let open = context.open_vault().await?;
+    // Before hours are spent on the vault.
+    let replica = repair::replica(&open, request.from.as_deref()).await?;
     let mut tables = Vec::new();
     for name in &request.tables {
-        let table = open.find_table(name).await?.key;
+        let table = find_table(&open, replica.as_ref(), name).await?;
         if !tables.contains(&table) {
             tables.push(table);
         }
@@ -49,7 +52,9 @@ pub(super) async fn verify(
     let spill = tempfile::tempdir().map_err(Error::Scratch)?;
     let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
     let mut told = HashSet::new();
+    let from = request.from.as_deref().map(place::typed);
     let mut repairs = Repairs::default();
+    let mut in_the_way = Vec::new();
     let mut rounds = 0;
     let (mut report, seen) = loop {
         let Context {
@@ -67,7 +72,7 @@ pub(super) async fn verify(
                         return Ok(());
                     }
                 }
-                let row = finding_row(finding, table.as_deref(), plan.read, &again);
+                let row = finding_row(finding, table.as_deref(), (plan.read, from), &again);
                 output.finding(&row)
             };
             let tables = tables.as_deref();
@@ -82,12 +87,15 @@ pub(super) async fn verify(
                 (report.await?, Losses::default())
             }
         };
-        if losses.needed().next().is_none() {
-            repairs.found_nothing();
+        if !request.repair {
             break (report, seen);
         }
-        let how = (request.from.as_deref(), request.yes);
-        repair::repair(&open, &losses, how, context, &mut repairs).await?;
+        let job = Job {
+            tables: tables.as_deref(),
+            replica: replica.as_ref(),
+            yes: request.yes,
+        };
+        in_the_way = repair::repair(&open, &losses, &job, context, &mut repairs).await?;
         rounds += 1;
         if !repairs.has_more || rounds == ROUNDS {
             break (report, seen);
@@ -97,6 +105,11 @@ pub(super) async fn verify(
     let mended = seen.lost.iter().filter(|(object, _)| repairs.has(object));
     let mended = mended.map(|(_, findings)| findings).sum();
     report.damaged = report.damaged.saturating_sub(mended);
+    for (slot, replica) in in_the_way.iter().zip(replica.iter().cycle()) {
+        let row = repair::in_the_way(slot, &typed(&slot.table), &open, replica);
+        report.count(Severity::Warning);
+        context.output.finding(&row)?;
+    }
     let repaired = request.repair.then(|| repairs.count());
     repairs.tell(&mut context.output, |id| seen.of(id))?;
     let output = &mut context.output;
@@ -162,6 +175,20 @@ impl Seen {
     }
 }
 
+/// Finds a table in the vault; one that has lost all its records there, in the replica.
+async fn find_table(
+    open: &OpenVault,
+    replica: Option<&OpenVault>,
+    name: &TableName,
+) -> Result<TableKey, Error> {
+    match (open.find_table(name).await, replica) {
+        (Err(Error::UnknownTable { .. } | Error::LedgerNotWhole { .. }), Some(replica)) => {
+            Ok(replica.find_table(name).await?.key)
+        }
+        (found, _) => Ok(found?.key),
+    }
+}
+
 /// A part of no bytes would be nothing: whoever names a part wants it read.
 fn bytes_to_read(request: &VerifyRequest) -> ReadBytes {
     match request.read {
@@ -189,10 +216,10 @@ async fn typed(open: &OpenVault, config: &Config) -> impl Fn(&TableKey) -> Strin
 fn finding_row(
     finding: Finding,
     typed: Option<&str>,
-    read: ReadBytes,
+    (read, from): (ReadBytes, Option<&str>),
     again: &Again,
 ) -> FindingRow {
-    let remedy = finding.advice(typed, read, &|words| again.command(words));
+    let remedy = finding.advice(typed, read, from, &|words| again.command(words));
     FindingRow {
         severity: match finding.severity {
             Severity::Info => RowSeverity::Info,
@@ -223,6 +250,7 @@ mod tests {
         let id = |n: u8| SnapshotId(Digest::of(&[n]));
         let remedies = [
             Remedy::Text("look"),
+            Remedy::PutBack("look"),
             Remedy::Repair,
             Remedy::Retake,
             Remedy::Distrust,
@@ -233,7 +261,12 @@ mod tests {
         for remedy in remedies {
             for snapshots in [vec![], vec![id(2), id(1)]] {
                 for typed in [None, Some("orders"), Some("s3://lake/we ird"), Some("/-x")] {
-                    for read in [ReadBytes::None, ReadBytes::Sample, ReadBytes::All] {
+                    for (read, from) in [
+                        (ReadBytes::None, None),
+                        (ReadBytes::Sample, Some("/re plica")),
+                        (ReadBytes::All, None),
+                        (ReadBytes::All, Some("s3://replica")),
+                    ] {
                         let finding = Finding {
                             severity: Severity::Damage,
                             table: None,
@@ -244,7 +277,7 @@ mod tests {
                             remedy,
                         };
                         let spelled = RefCell::new(Vec::new());
-                        let advice = finding.advice(typed, read, &|words| {
+                        let advice = finding.advice(typed, read, from, &|words| {
                             let words = words.iter().map(|word| (*word).to_owned());
                             spelled.borrow_mut().push(words.collect::<Vec<_>>());
                             String::new()
@@ -257,6 +290,12 @@ mod tests {
                             }
                             let named = typed.is_none_or(|it| words.iter().any(|word| word == it));
                             assert!(named || words[0] == "hold", "{words:?}");
+                            let is_from = |word: &String| Some(word.as_str()) == from;
+                            let repairs = words.iter().any(|it| it == "--repair");
+                            assert!(
+                                from.is_none() || repairs == words.iter().any(is_from),
+                                "{words:?}"
+                            );
                             // What counts from the oldest on, and what is held is the newest.
                             let of = |word: &str| words.iter().any(|it| it == word);
                             assert!(!of("--distrust") || of(&id(1).short()), "{words:?}");

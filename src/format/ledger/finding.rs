@@ -169,11 +169,37 @@ impl LedgerFinding {
         }
     }
 
+    /// The slot of the record that may be behind it.
+    pub fn hidden_slot(&self) -> u64 {
+        match self {
+            Self::Broken { .. } => self.slot(),
+            Self::Scar { .. }
+            | Self::Planted { .. }
+            | Self::BeyondGap { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fork { .. } => self.seq(),
+        }
+    }
+
     /// Whether a record may be behind it that was not read. What somebody wrote into a free slot cannot be told from
     /// a record that was damaged there.
     pub fn may_hide_a_record(&self) -> bool {
         match self {
             Self::Scar { .. } | Self::BeyondGap { .. } | Self::Broken { .. } => true,
+            Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
+        }
+    }
+
+    /// Whether a record from a replica may be what is missing.
+    pub fn may_be_put_back(&self) -> bool {
+        match self {
+            Self::BeyondGap { .. } | Self::Broken { .. } => true,
+            Self::Scar { reason, .. } => matches!(
+                reason,
+                ScarReason::NotARecord { .. }
+                    | ScarReason::Gone
+                    | ScarReason::PreviousMissing { .. }
+            ),
             Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
         }
     }
@@ -185,8 +211,8 @@ impl LedgerFinding {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
                 ..
             } => {
-                "when a record was damaged there, put it back from a replica or from an older version of the object; \
-                 when it never was one, nothing is lost: find out whose credentials wrote it"
+                "where a record was damaged there, move it out of its slot before; where it never was one, nothing is \
+                 lost: find out whose credentials wrote it"
             }
             Self::Scar { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
@@ -194,17 +220,13 @@ impl LedgerFinding {
             Self::Planted { .. } => {
                 "the first version counts and nothing is lost; find out whose credentials wrote the others"
             }
-            Self::BeyondGap { .. } => {
-                "look in the access log for a deletion of the empty slot; a record from a replica can be \
-                 put back into it as long as nothing else is there"
-            }
+            Self::BeyondGap { .. } => "look in the access log for a deletion of the empty slot",
             Self::OtherVersion { .. } => {
                 "the record is whole; find out in the access log who removed or replaced the slot's first \
                  version"
             }
             Self::Broken { .. } => {
-                "take the missing record from a replica; snapshots on both sides can be restored as they \
-                 are; when the upper ones are a forgery, `snapshot --distrust` the lowest of them"
+                "snapshots on both sides can be restored as they are; when the upper ones are a forgery, `snapshot --distrust` the lowest of them"
             }
             Self::Fork { .. } => {
                 "snapshots on both sides can be restored; when the record that leaves others out is a \

@@ -1,7 +1,7 @@
 //! The rules between records, manifests and pages.
 
-use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity};
-use crate::count::counted_are;
+use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED};
+use crate::count::{counted, counted_are};
 use crate::format::ledger::{self, LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
@@ -10,8 +10,8 @@ use crate::ids::{Digest, Location, SnapshotId, Timestamp, Version};
 use crate::plan::choose::{History, Snapshot};
 
 /// What to do about a record that names one which is not there.
-const PREVIOUS_MISSING: &str = "compare both slots with a replica: when the lower one was changed, put it back and both snapshots \
-                                are there again; when the upper one is a forgery, nothing is lost";
+const PREVIOUS_MISSING: &str = "where the lower slot was changed, both snapshots are there again then; where the upper one is a \
+                                forgery, nothing is lost";
 
 /// What a finding of the ledger is here, and the slot whose object it is about.
 pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
@@ -21,7 +21,11 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
             ledger::Severity::Damage => Severity::Damage,
         },
         what: finding.to_string(),
-        remedy: finding.remedy().into(),
+        remedy: if finding.may_be_put_back() {
+            Remedy::PutBack(finding.remedy())
+        } else {
+            finding.remedy().into()
+        },
     };
     // For a reader of the ledger it is a scar, whoever is at fault. It may as well be the newest snapshot, put out of
     // sight by a bit that flipped in the record below it.
@@ -31,7 +35,7 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
     } = finding
     {
         problem.severity = Severity::Damage;
-        problem.remedy = PREVIOUS_MISSING.into();
+        problem.remedy = Remedy::PutBack(PREVIOUS_MISSING);
     }
     (finding.slot(), problem)
 }
@@ -292,19 +296,39 @@ pub fn vanished(history: &History, next: u64) -> Option<Problem> {
              deleted, or somebody wrote it ahead",
             next.saturating_sub(1)
         ),
-        remedy: LOOK_FOR_DELETIONS.into(),
+        remedy: LOOK_FOR_DELETIONS,
     })
 }
 
 /// What is said of a manifest of `version` that no record names, where the newest record is of an older version.
 pub fn unpublished(version: Version) -> Problem {
+    let what = format!(
+        "no record names this manifest of version {version}, which is newer than the newest record: it is of a snapshot that \
+         was never finished, or whose record is lost"
+    );
+    Problem::warning(what, UNPUBLISHED)
+}
+
+/// What is said of manifests of a table of which there is no record, the newest of them of `version`.
+pub fn stray(delta_id: &str, manifests: u64, version: Version) -> Problem {
+    let what = format!(
+        "{} up to version {version} of a table of which there is no record, Delta id {}: its first snapshot was never \
+         finished, or its records are lost",
+        counted(manifests, "manifest"),
+        delta_id.escape_debug()
+    );
+    Problem::warning(what, UNPUBLISHED)
+}
+
+/// What is said of `more` manifests that may be newer than a table's newest record, and that nobody looked at.
+pub fn not_looked_at(more: u64) -> Problem {
     Problem {
         severity: Severity::Info,
         what: format!(
-            "it is a manifest of version {version}, newer than the newest record: a run is about to publish it, ended just \
-             before that, or the record was deleted"
+            "{} not looked at: one of a newer version than the newest record may be among them",
+            counted_are(more, "manifest")
         ),
-        remedy: "take a snapshot; where no run ended early, look in the access log for deletions in the ledger".into(),
+        remedy: "verify the whole vault, without a table".into(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::plan::verify::{
 use crate::progress::Phase;
 use crate::spool::Scratch;
 use crate::store::{StoreError, read_all};
+use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::{PageCache, Vault};
 
 /// Pages read ahead of the one that is being looked at.
@@ -86,7 +87,8 @@ impl Verify<'_, '_> {
         self.tables.push(CheckedTable {
             key: key.clone(),
             name: name.to_owned(),
-            head: None,
+            newest: None,
+            delta_ids: BTreeSet::new(),
             over: Several::default(),
         });
         let ledger = layout::ledger_prefix(key);
@@ -117,10 +119,11 @@ impl Verify<'_, '_> {
         let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
         self.events(table, first, newest, key).await?;
         self.journal(table, &history, highest_journal)?;
-        if let (Some(checked), Some(head)) = (self.tables.get_mut(table), history.snapshots.last())
-        {
-            let record = &head.record;
-            checked.head = Some((record.table.delta_id.clone(), record.version));
+        self.manifests.extend(named_by(&history));
+        if let Some(checked) = self.tables.get_mut(table) {
+            checked.newest = Newest::of(&history);
+            let records = history.snapshots.iter().map(|it| &it.record);
+            checked.delta_ids = records.map(|it| it.table.delta_id.clone()).collect();
         }
 
         let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();

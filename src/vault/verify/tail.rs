@@ -6,17 +6,23 @@
 //! also what a run leaves that ended just before it published. A record that named the manifest of the one before it,
 //! since nothing had changed, leaves no trace at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures::TryStreamExt;
 
-use super::table::not_read;
 use super::{Verify, unreadable};
 use crate::error::Error;
-use crate::format::manifest::MANIFEST_LIMIT;
+use crate::format::layout::MANIFESTS_PREFIX;
+use crate::format::ledger::Bodies;
 use crate::format::{Manifest, TableKey, VaultKey, layout};
-use crate::ids::ObjectKey;
+use crate::ids::{ObjectKey, Version};
 use crate::plan::choose::History;
-use crate::plan::verify::{unpublished, vanished};
-use crate::store::{StoreError, read_all};
+use crate::plan::verify::{not_looked_at, stray, unpublished, vanished};
+use crate::store::StoreError;
+use crate::vault::unnamed::{list_unnamed, read_manifests};
+
+/// When single tables are verified, up to this many manifests are read to tell whose they are: most are of other tables.
+const MANIFESTS_OF_OTHERS: usize = 1000;
 
 /// A journal, and the slot that its run meant to publish in.
 type Journal = Option<(ObjectKey, u64)>;
@@ -57,31 +63,110 @@ impl Verify<'_, '_> {
         }
     }
 
-    /// Tells of manifests that no record names and that are of a newer version than the newest record of their table.
+    /// Tells of manifests that nothing refers to, where all tables were read: those of a newer version than the newest
+    /// record of their table, and those of a table of which there is no record at all.
     pub(super) async fn unnamed(&mut self, manifests: Vec<ObjectKey>) -> Result<(), Error> {
-        for key in manifests {
-            let bytes = match read_all(self.vault.store(), &key, None, MANIFEST_LIMIT).await {
-                Ok((_, bytes)) => bytes,
-                Err(error) if error.is_permanent() => continue,
+        let mut strays: BTreeMap<String, (u64, Version, ObjectKey)> = BTreeMap::new();
+        for (key, read) in read_manifests(self.vault.store(), manifests).await {
+            let manifest = match read {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => continue,
                 Err(error) => {
-                    self.tell_alone(None, key.as_str(), not_read(&error.into()))?;
+                    self.tell_alone(None, key.as_str(), unreadable(&error))?;
                     continue;
                 }
             };
-            let Ok(manifest) = Manifest::decode(&bytes) else {
-                continue;
-            };
             let mut tables = self.tables.iter();
-            let of = tables.position(|table| {
-                let head = table.head.as_ref();
-                head.is_some_and(|(id, version)| {
-                    *id == manifest.delta_id && *version < manifest.version
-                })
-            });
-            if of.is_some() {
-                self.tell_alone(of, key.as_str(), unpublished(manifest.version))?;
+            if tables.any(|table| table.delta_ids.contains(&manifest.delta_id)) {
+                self.unnamed_manifest(&key, &manifest).await?;
+                continue;
+            }
+            let first = (0, manifest.version, key.clone());
+            let stray = strays.entry(manifest.delta_id).or_insert(first);
+            stray.0 += 1;
+            if stray.1 < manifest.version {
+                (stray.1, stray.2) = (manifest.version, key);
+            }
+        }
+        if !strays.is_empty() {
+            for delta_id in self.delta_ids_since().await {
+                strays.remove(&delta_id);
+            }
+        }
+        for (delta_id, (manifests, version, key)) in strays {
+            let problem = stray(&delta_id, manifests, version);
+            self.tell_alone(None, key.as_str(), problem)?;
+        }
+        Ok(())
+    }
+
+    /// The Delta ids of tables whose first record was published since the tables were listed.
+    async fn delta_ids_since(&self) -> BTreeSet<String> {
+        let mut delta_ids = BTreeSet::new();
+        // What cannot be listed now was listed before; then it is told what was found.
+        for key in self.vault.tables().await.unwrap_or_default() {
+            if self.tables.iter().any(|table| table.key == key) {
+                continue;
+            }
+            if let Ok(history) = self.vault.history(&key, Bodies::new()).await {
+                let records = history.snapshots.iter().map(|it| &it.record);
+                delta_ids.extend(records.map(|it| it.table.delta_id.clone()));
+            }
+        }
+        delta_ids
+    }
+
+    /// As [`Verify::unnamed`], where other tables were not read: looks only at manifests that were put after the newest
+    /// record of a table that was.
+    pub(super) async fn unnamed_of_tables(&mut self) -> Result<(), Error> {
+        let newest = self.tables.iter().filter_map(|it| it.newest.as_ref());
+        let Some(since) = newest.map(|newest| newest.since).min() else {
+            return Ok(());
+        };
+        let store = self.vault.store();
+        let found = match list_unnamed(store, &self.manifests, since, usize::MAX).await {
+            Ok(found) => found,
+            Err(error) => return self.tell_alone(None, MANIFESTS_PREFIX, unreadable(&error)),
+        };
+        let mut keys: Vec<ObjectKey> = found.manifests.into_iter().map(|(_, key)| key).collect();
+        if let Some(more) = keys.len().checked_sub(MANIFESTS_OF_OTHERS)
+            && more > 0
+        {
+            self.tell_alone(None, MANIFESTS_PREFIX, not_looked_at(more as u64))?;
+        }
+        keys.truncate(MANIFESTS_OF_OTHERS);
+        for (key, read) in read_manifests(self.vault.store(), keys).await {
+            match read {
+                Ok(Some(manifest)) => self.unnamed_manifest(&key, &manifest).await?,
+                Ok(None) => {}
+                Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
             }
         }
         Ok(())
+    }
+
+    /// Tells of a manifest that no record named when they were read, unless one does by now: a run may just have
+    /// published it.
+    async fn unnamed_manifest(
+        &mut self,
+        key: &ObjectKey,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        let of = self.tables.iter().position(|table| {
+            let newest = table.newest.as_ref();
+            newest.is_some_and(|newest| newest.is_before(manifest))
+        });
+        let Some((table, checked)) = of.and_then(|of| Some((of, self.tables.get(of)?))) else {
+            return Ok(());
+        };
+        let history = self.vault.history(&checked.key, Bodies::new()).await;
+        let is_named = |history: &History| {
+            let mut records = history.snapshots.iter().map(|it| &it.record);
+            records.any(|record| record.manifest.key == *key)
+        };
+        if history.is_ok_and(|history| is_named(&history)) {
+            return Ok(());
+        }
+        self.tell_alone(Some(table), key.as_str(), unpublished(manifest.version))
     }
 }

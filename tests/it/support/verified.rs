@@ -38,7 +38,7 @@ impl Verified {
 /// What a finding says is to be done.
 pub(crate) fn advice(finding: &Finding) -> String {
     let command = |words: &[&str]| format!("deltavault {}", words.join(" "));
-    finding.advice(finding.table.as_deref(), ReadBytes::None, &command)
+    finding.advice(finding.table.as_deref(), ReadBytes::None, None, &command)
 }
 
 /// Reads everything, at a time when every promise holds.

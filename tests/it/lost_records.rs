@@ -1,0 +1,301 @@
+//! A ledger that has lost records: nobody is told that all is well, and what a replica still has goes back by a command that
+//! is printed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cli::small_lake;
+use crate::support::world::{copy_folder, files};
+
+/// What a command printed, both streams together, and how it ended.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    text: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn ends_with(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.text);
+        for text in texts {
+            assert!(self.text.contains(text), "{text:?} not in {}", self.text);
+        }
+    }
+
+    /// The commands that were printed of which one word is `word`.
+    fn commands(&self, word: &str) -> Vec<String> {
+        let quoted = self.text.split('`').skip(1).step_by(2);
+        let with = quoted.filter(|it| it.split(' ').any(|one| one == word));
+        with.map(ToOwned::to_owned).collect()
+    }
+}
+
+fn run(command: &mut Command, folder: &Path) -> Said {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let command = command.current_dir(folder).env_clear();
+    let output = command.env("PATH", path).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    Said {
+        code: output.status.code().unwrap(),
+        text: String::from_utf8(text).unwrap(),
+    }
+}
+
+/// Runs a command line as it was printed; deltavault is this one, and the replica is the one beside the vault.
+fn pasted(folder: &Path, line: &str) -> Said {
+    let line = line.replace("REPLICA", &folder.join("replica").display().to_string());
+    let line = match line.strip_prefix("deltavault ") {
+        Some(rest) => format!("{} {rest}", env!("CARGO_BIN_EXE_deltavault")),
+        None => line,
+    };
+    run(Command::new("sh").args(["-c", &line]), folder)
+}
+
+/// A lake with two tables: `orders` with snapshots of versions 0 to 2, `people` with one that was taken last. The replica is
+/// as the vault was then.
+struct Lake(tempfile::TempDir);
+
+impl Lake {
+    fn new() -> Self {
+        let lake = Self(small_lake());
+        lake.take("lake/orders");
+        for version in 1..=2 {
+            lake.commit(version);
+            lake.take("lake/orders");
+        }
+        lake.take("lake/people");
+        lake.keep_replica();
+        lake
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn typed(&self, words: &[&str]) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deltavault"));
+        run(
+            command.args(["--vault", "vault"]).args(words),
+            self.folder(),
+        )
+    }
+
+    fn commit(&self, version: u64) {
+        let log = self.folder().join("lake/orders/_delta_log");
+        fs::write(
+            log.join(format!("{version:020}.json")),
+            r#"{"commitInfo":{}}"#,
+        )
+        .unwrap();
+    }
+
+    fn take(&self, table: &str) {
+        let said = self.typed(&["snapshot", table]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    fn keep_replica(&self) {
+        fs::remove_dir_all(self.folder().join("replica")).ok();
+        copy_folder(&self.folder().join("vault"), &self.folder().join("replica"));
+    }
+
+    /// The folder of a table in the vault or its replica.
+    fn table(&self, vault: &str, slug: &str) -> PathBuf {
+        let tables = fs::read_dir(self.folder().join(vault).join("tables")).unwrap();
+        let mut paths = tables.map(|entry| entry.unwrap().path());
+        let is_of = |path: &PathBuf| path.display().to_string().contains(slug);
+        paths.find(is_of).unwrap()
+    }
+
+    fn record(&self, vault: &str, seq: u64) -> PathBuf {
+        self.table(vault, "lake-orders-")
+            .join(format!("ledger/{seq:020}.json"))
+    }
+
+    fn lose(&self, seq: u64) {
+        fs::remove_file(self.record("vault", seq)).unwrap();
+    }
+
+    fn vault(&self) -> BTreeMap<String, Vec<u8>> {
+        files(&self.folder().join("vault"))
+    }
+
+    #[track_caller]
+    fn is_as_the_replica(&self) {
+        let replica = files(&self.folder().join("replica"));
+        assert!(files(&self.folder().join("vault")) == replica);
+        self.typed(&["verify"]).ends_with(0, &["no problems found"]);
+    }
+}
+
+/// Repairs by the command that was printed: it asks first, and then heals all.
+#[track_caller]
+fn heals(lake: &Lake, said: &Said) {
+    let commands = said.commands("REPLICA");
+    let Some(repair) = commands.first() else {
+        panic!("{}", said.text);
+    };
+    let before = lake.vault();
+    let asked = pasted(lake.folder(), repair);
+    asked.ends_with(4, &["would be put again", "from file://", "--yes"]);
+    assert!(lake.vault() == before);
+    let done = pasted(lake.folder(), &format!("{repair} --yes"));
+    done.ends_with(
+        0,
+        &[
+            " put again\n",
+            "put again tables/",
+            "/replica",
+            "no problems found",
+        ],
+    );
+    assert!(!done.text.contains("would be"), "{done:?}");
+    lake.is_as_the_replica();
+}
+
+#[test]
+fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
+    let lake = Lake::new();
+    lake.lose(3);
+    for words in [&["verify"][..], &["verify", "lake-orders"]] {
+        let said = lake.typed(words);
+        said.ends_with(
+            3,
+            &[
+                "this manifest of version 2",
+                "finding lake-orders: manifests/",
+            ],
+        );
+        assert_eq!(said.text.matches("no record names").count(), 1, "{said:?}");
+    }
+    // Of another table there is nothing to say.
+    lake.typed(&["verify", "lake-people"]).ends_with(0, &[]);
+    heals(&lake, &lake.typed(&["verify", "lake-orders"]));
+    // Several at the end, by the whole vault.
+    lake.lose(3);
+    lake.lose(2);
+    heals(&lake, &lake.typed(&["verify"]));
+}
+
+#[test]
+fn table_whose_ledger_is_gone_is_a_finding_and_goes_back_from_a_replica() {
+    let lake = Lake::new();
+    fs::remove_dir_all(lake.table("vault", "lake-orders-")).unwrap();
+    let found = lake.typed(&["verify"]);
+    found.ends_with(
+        3,
+        &["3 manifests up to version 2 of a table of which there is no record"],
+    );
+    heals(&lake, &found);
+    fs::remove_dir_all(lake.table("vault", "lake-orders-")).unwrap();
+    pasted(
+        lake.folder(),
+        "deltavault --vault vault verify lake-orders --repair --from replica --yes",
+    )
+    .ends_with(0, &["put again tables/"]);
+    lake.is_as_the_replica();
+    fs::remove_dir_all(lake.folder().join("vault/tables")).unwrap();
+    let found = lake.typed(&["verify"]);
+    found.ends_with(3, &["of a table of which there is no record"]);
+    heals(&lake, &found);
+}
+
+#[test]
+fn what_lies_in_a_slot_is_never_replaced() {
+    // A damaged record: it is named, and moved away by hand.
+    let lake = Lake::new();
+    let repair = [
+        "verify",
+        "lake-orders",
+        "--repair",
+        "--from",
+        "replica",
+        "--yes",
+    ];
+    lake.lose(3);
+    fs::write(lake.record("vault", 3), "{").unwrap();
+    let told = lake.typed(&repair);
+    told.ends_with(
+        3,
+        &["the replica has a record in this slot, and something else lies here"],
+    );
+    assert_eq!(fs::read(lake.record("vault", 3)).unwrap(), b"{");
+    let [away] = &told.commands("mv")[..] else {
+        panic!("{told:?}");
+    };
+    pasted(lake.folder(), away).ends_with(0, &[]);
+    lake.typed(&repair).ends_with(0, &["put again tables/"]);
+    lake.is_as_the_replica();
+
+    // A later snapshot took the slot.
+    lake.lose(3);
+    lake.commit(3);
+    lake.take("lake/orders");
+    let theirs = fs::read(lake.record("vault", 3)).unwrap();
+    let told = lake.typed(&repair);
+    told.ends_with(3, &["the replica has another record in this slot"]);
+    assert_eq!(fs::read(lake.record("vault", 3)).unwrap(), theirs);
+    let [restore] = &told.commands("restore")[..] else {
+        panic!("{told:?}");
+    };
+    pasted(lake.folder(), &format!("{restore} --to copy --yes")).ends_with(0, &["v2"]);
+
+    // What the replica has does not go on from what is here.
+    fs::remove_file(lake.record("vault", 3)).unwrap();
+    let forged = fs::read_to_string(lake.record("replica", 3)).unwrap();
+    let below = forged.find("\"sha256\":\"").unwrap();
+    let forged = format!(
+        "{}{}",
+        &forged[..below],
+        forged[below..].replacen("\":\"", "\":\"00", 1)
+    );
+    fs::remove_file(lake.record("replica", 3)).unwrap();
+    fs::write(lake.record("replica", 3), forged).unwrap();
+    lake.typed(&repair);
+    assert!(!lake.record("vault", 3).exists());
+}
+
+#[test]
+fn lost_events_go_back_as_records_do() {
+    let lake = Lake::new();
+    let listed = lake.typed(&["snapshots", "lake-orders", "--json"]);
+    let row: serde_json::Value = serde_json::from_str(listed.text.lines().next().unwrap()).unwrap();
+    let id = row["snapshot"].as_str().unwrap();
+    lake.typed(&["hold", id]).ends_with(0, &[]);
+    lake.typed(&["release", id]).ends_with(0, &[]);
+    lake.keep_replica();
+    let events = lake.table("vault", "lake-orders-").join("events");
+    fs::remove_file(events.join("00000000000000000001.json")).unwrap();
+    let found = lake.typed(&["verify"]);
+    found.ends_with(12, &["events/00000000000000000001.json: slot 1 is empty"]);
+    heals(&lake, &found);
+}
+
+#[test]
+fn place_without_a_replica_is_refused_before_anything_is_verified() {
+    let lake = Lake::new();
+    lake.lose(2);
+    let said = lake.typed(&["verify", "--repair", "--from", "replika", "--yes"]);
+    said.ends_with(
+        10,
+        &[
+            "--from names no replica: there is no vault at ",
+            "check the spelling",
+        ],
+    );
+    assert!(!said.text.contains(" init`"), "{said:?}");
+    assert!(!said.text.contains("DAMAGE"), "{said:?}");
+    // The replica that was named is in the commands that are printed.
+    fs::remove_dir_all(lake.folder().join("vault/blobs")).unwrap();
+    let said = lake.typed(&["verify", "--repair", "--from", "replica"]);
+    let replica = lake.folder().join("replica").display().to_string();
+    assert!(
+        said.commands("--repair")
+            .iter()
+            .all(|it| it.ends_with(&replica)),
+        "{said:?}"
+    );
+}
