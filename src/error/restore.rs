@@ -1,6 +1,7 @@
 //! How a restore can fail for reasons of its own, each with its exit code and its hint.
 
 use super::{Error, ExitCode};
+use crate::format::ledger::UnreadRecord;
 use crate::ids::{Location, ObjectKey, SnapshotId, Version};
 
 /// A restore that cannot go on.
@@ -20,6 +21,26 @@ pub enum RestoreError {
         /// What is wrong.
         #[source]
         source: Box<Error>,
+    },
+    /// The newest snapshot is wanted, and a newer one than can be read may have been taken.
+    #[error(
+        "the ledger of {table} is not whole: a snapshot newer than {} (version {version}) may be missing",
+        snapshot.short()
+    )]
+    NewerMayBeMissing {
+        /// The table.
+        table: String,
+        /// The newest snapshot that can be read.
+        snapshot: SnapshotId,
+        /// Its version.
+        version: Version,
+        /// The command that puts lost records back.
+        repair: String,
+        /// The command that restores that snapshot.
+        restore: String,
+        /// The record that cannot be read.
+        #[source]
+        source: Box<UnreadRecord>,
     },
     /// A checkpoint is to be left out that the snapshot does not hold.
     #[error("the snapshot holds no checkpoint of version {version}")]
@@ -88,7 +109,7 @@ impl RestoreError {
         match self {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
             Self::NoWayWithout { .. } | Self::TableAppeared { .. } => ExitCode::OwnerMustChoose,
-            Self::FilesLost { .. } => ExitCode::Damage,
+            Self::FilesLost { .. } | Self::NewerMayBeMissing { .. } => ExitCode::Damage,
             Self::Unreadable { source, .. } => source.exit_code(),
         }
     }
@@ -106,6 +127,10 @@ impl RestoreError {
                      replica; {other}"
                 )
             }
+            Self::NewerMayBeMissing { repair, restore, .. } => format!(
+                "`{repair}` puts back what a replica still has; to restore the newest snapshot that can be read: \
+                 `{restore}`"
+            ),
             Self::NoSuchCheckpoint { held, .. } if held.is_empty() => {
                 "it holds no checkpoint at all: leave --without-checkpoint out".into()
             }

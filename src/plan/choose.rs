@@ -20,6 +20,7 @@ pub use self::mark::Mark;
 
 mod at;
 mod mark;
+mod unread;
 
 /// One snapshot of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

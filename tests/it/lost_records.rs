@@ -173,11 +173,64 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
     }
     // Of another table there is nothing to say.
     lake.typed(&["verify", "lake-people"]).ends_with(0, &[]);
+    let restored = lake.typed(&["restore", "lake-orders", "--latest", "--dry-run"]);
+    restored.ends_with(4, &["has a manifest of v2, newer than the newest snapshot"]);
+    heals(&lake, &restored);
+    lake.lose(3);
     heals(&lake, &lake.typed(&["verify", "lake-orders"]));
+    let sound = lake.typed(&["restore", "lake-orders", "--latest", "--dry-run"]);
+    assert!(!sound.text.contains("has a manifest of"), "{sound:?}");
     // Several at the end, by the whole vault.
     lake.lose(3);
     lake.lose(2);
     heals(&lake, &lake.typed(&["verify"]));
+}
+
+#[test]
+fn restore_takes_no_older_snapshot_for_the_newest_where_a_record_is_lost_below_others() {
+    let lake = Lake::new();
+    lake.lose(2);
+    fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
+    for how in [
+        &["--latest", "--yes"][..],
+        &["--at", "2100-01-01T00:00Z", "--yes"],
+        &[],
+        &["--heal", "--yes"],
+    ] {
+        let refused = lake.typed(&[&["restore", "lake-orders"], how].concat());
+        refused.ends_with(
+            12,
+            &[
+                "error: the ledger of lake-orders is not whole: a snapshot newer than ",
+                "/ledger/00000000000000000002.json: slot 2 is empty",
+                " verify lake-orders --repair --from REPLICA`",
+            ],
+        );
+        assert!(!lake.folder().join("lake/orders").exists());
+    }
+    let refused = lake.typed(&["restore", "lake-orders", "--to", "copy"]);
+    let [restore] = &refused.commands("--snapshot")[..] else {
+        panic!("{refused:?}");
+    };
+    pasted(lake.folder(), &format!("{restore} --yes")).ends_with(0, &[]);
+    assert!(
+        lake.folder()
+            .join("copy/_delta_log/00000000000000000000.json")
+            .exists()
+    );
+    lake.typed(&[
+        "restore",
+        "lake-orders",
+        "--version",
+        "0",
+        "--to",
+        "other",
+        "--yes",
+    ])
+    .ends_with(0, &[]);
+    heals(&lake, &lake.typed(&["verify", "lake-orders"]));
+    lake.typed(&["restore", "lake-orders", "--latest", "--yes"])
+        .ends_with(0, &["v2"]);
 }
 
 #[test]

@@ -24,8 +24,8 @@ use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
+use self::ledger::{refuse_if_not_newest, warn_of_ledger, warn_of_unnamed};
 use self::told::{Case, Found, Streams, Way};
-use super::look::note_findings;
 use super::{Context, confirm};
 use crate::cli::cache;
 use crate::cli::request::{How, RestoreRequest, Which};
@@ -33,6 +33,7 @@ use crate::cli::rows::{RestoreDone, RestorePlanned, Restoring, VersionTime};
 use crate::cli::stores::{OpenVault, Place};
 use crate::cli::who;
 
+mod ledger;
 mod told;
 
 /// How long what is left of a dropped table is watched.
@@ -90,10 +91,16 @@ pub(super) async fn restore(
     open.vault
         .mark_pruned(histories, context.clock.now())
         .await?;
-    let chosen = match choose(&open.vault, &history, &wanted(&request.which)).await {
+    let wanted = wanted(&request.which);
+    let chosen = match choose(&open.vault, &history, &wanted).await {
         Ok(chosen) => chosen,
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),
     };
+    let name = name_again(&request, table.name());
+    refuse_if_not_newest(&history, &wanted, &request.how, &name, context)?;
+    if matches!(wanted, Wanted::Latest | Wanted::At(_)) {
+        warn_of_unnamed(&open.vault, &history, &name, context).await;
+    }
     let work = Work::new(
         &open,
         &chosen,
@@ -111,8 +118,7 @@ pub(super) async fn restore(
     let plan = match work.plan().await {
         Ok(plan) => plan,
         Err(error) => {
-            let table = name_again(&request, table.name());
-            return Err(no_plan(error, &chosen, &history, &open, &table, context).await);
+            return Err(no_plan(error, &chosen, &history, &open, &name, context).await);
         }
     };
     let mut found = work.found(&plan, &request.which).await?;
@@ -122,7 +128,7 @@ pub(super) async fn restore(
     }
     let again = context.again.clone();
     let case = Case {
-        name: name_again(&request, table.name()),
+        name,
         record: &chosen.record,
         id: chosen.id,
         version: chosen.version,
@@ -266,17 +272,6 @@ async fn of_another_table(error: Error, table: &str, open: &OpenVault) -> Error 
             other: history.name().to_owned(),
         },
         Err(_) => error,
-    }
-}
-
-/// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
-fn warn_of_ledger(history: &History, progress: &dyn Progress) {
-    note_findings(history, progress);
-    if !history.findings.is_empty() {
-        progress.note(
-            "the ledger is not as it was written, and a newer snapshot may be missing from what follows: \
-             `deltavault verify` says more",
-        );
     }
 }
 

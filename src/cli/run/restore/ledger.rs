@@ -1,0 +1,74 @@
+//! What a restore says of a ledger that is not whole, and when it does not go by it.
+
+use deltavault::Error;
+use deltavault::error::RestoreError;
+use deltavault::plan::choose::{History, Wanted};
+use deltavault::plan::verify::A_REPLICA;
+use deltavault::progress::Progress;
+use deltavault::vault::Vault;
+
+use crate::cli::place::typed;
+use crate::cli::request::How;
+use crate::cli::run::Context;
+use crate::cli::run::look::note_findings;
+
+/// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
+pub(super) fn warn_of_ledger(history: &History, progress: &dyn Progress) {
+    note_findings(history, progress);
+    if !history.findings.is_empty() {
+        progress.note(
+            "the ledger is not as it was written, and a newer snapshot may be missing from what follows: \
+             `deltavault verify` says more",
+        );
+    }
+}
+
+/// Refuses to take an older snapshot for the newest one where a record that cannot be read may be of a newer one.
+pub(super) fn refuse_if_not_newest(
+    history: &History,
+    wanted: &Wanted,
+    how: &How,
+    name: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    let snapshot = history.choose(wanted)?.snapshot;
+    let Some(unread) = history.may_be_newer(wanted, snapshot) else {
+        return Ok(());
+    };
+    let id = snapshot.id.short();
+    let mut restore = vec!["restore", name, "--snapshot", &id];
+    match how {
+        How::To(place) => restore.extend(["--to", typed(place)]),
+        How::Heal => restore.push("--heal"),
+        How::InPlace | How::Later(_) => {}
+    }
+    let repair = ["verify", name, "--repair", "--from", A_REPLICA];
+    Err(RestoreError::NewerMayBeMissing {
+        table: history.name().to_owned(),
+        snapshot: snapshot.id,
+        version: snapshot.record.version,
+        repair: context.again.command(&repair),
+        restore: context.again.command(&restore),
+        source: Box::new(unread),
+    }
+    .into())
+}
+
+/// Says that there may have been a newer snapshot, where a manifest of one lies in the vault.
+pub(super) async fn warn_of_unnamed(
+    vault: &Vault,
+    history: &History,
+    name: &str,
+    context: &Context,
+) {
+    // It is said in passing; what a restore needs is read by the restore.
+    let Ok(Some(version)) = vault.unnamed_newer(history).await else {
+        return;
+    };
+    let repair = ["verify", name, "--repair", "--from", A_REPLICA];
+    context.progress.note(&format!(
+        "the vault has a manifest of v{version}, newer than the newest snapshot: that one was never finished, or its record \
+         is lost. Before the next snapshot is taken, `{}` puts back what a replica still has",
+        context.again.command(&repair)
+    ));
+}
