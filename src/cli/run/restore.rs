@@ -97,7 +97,7 @@ pub(super) async fn restore(
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),
     };
     let name = name_again(&request, table.name());
-    refuse_if_not_newest(&history, &wanted, &request.how, &name, context)?;
+    refuse_if_not_newest(&history, &chosen, &wanted, &request.how, &name, context)?;
     if matches!(wanted, Wanted::Latest | Wanted::At(_)) {
         warn_of_unnamed(&open.vault, &history, &name, context).await;
     }

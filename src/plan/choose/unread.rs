@@ -43,6 +43,7 @@ mod tests {
     use crate::format::record::Previous;
     use crate::format::samples;
     use crate::ids::{Digest, SnapshotId, Timestamp, Version};
+    use crate::plan::choose::At;
 
     fn with_snapshots(seqs: &[u64], finding: &LedgerFinding) -> History {
         let link = |seq: u64| {
@@ -78,7 +79,10 @@ mod tests {
                 sha256: Digest::of(b"gone"),
             },
         };
-        let at = Wanted::At(Timestamp::UNIX_EPOCH);
+        let at = Wanted::At(At {
+            time: Timestamp::UNIX_EPOCH,
+            is_exact: true,
+        });
         let version = Wanted::Version(Version(1));
         let by_id = Wanted::Snapshot("0123456789".to_owned());
         // Snapshots in slots 1 and 3; the chosen one, what was wanted, the finding, the object that is named.

@@ -7,6 +7,7 @@ use deltavault::plan::verify::A_REPLICA;
 use deltavault::progress::Progress;
 use deltavault::vault::Vault;
 
+use super::Chosen;
 use crate::cli::place::typed;
 use crate::cli::request::How;
 use crate::cli::run::Context;
@@ -26,12 +27,15 @@ pub(super) fn warn_of_ledger(history: &History, progress: &dyn Progress) {
 /// Refuses to take an older snapshot for the newest one where a record that cannot be read may be of a newer one.
 pub(super) fn refuse_if_not_newest(
     history: &History,
+    chosen: &Chosen,
     wanted: &Wanted,
     how: &How,
     name: &str,
     context: &Context,
 ) -> Result<(), Error> {
-    let snapshot = history.choose(wanted)?.snapshot;
+    let Some(snapshot) = history.find(chosen.id)? else {
+        return Ok(());
+    };
     let Some(unread) = history.may_be_newer(wanted, snapshot) else {
         return Ok(());
     };
