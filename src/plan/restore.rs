@@ -14,6 +14,7 @@ use crate::store::Attributes;
 
 pub mod claim;
 pub mod fit;
+pub mod under;
 
 /// What stands at the target, in the order in which the cases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

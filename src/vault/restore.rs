@@ -8,19 +8,17 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 
 use self::held::HeldLog;
 use self::mend::{LogAfter, Mended};
 use super::Vault;
 use super::ahead::Bounds;
-use super::listing::list_all;
 use super::snapshot::Interrupt;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::restore::fit::Nesting;
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge, permit,
     plan_entry,
@@ -40,6 +38,7 @@ mod check;
 mod claim;
 mod content;
 mod copy;
+mod data;
 mod fit;
 mod held;
 mod live;
@@ -48,10 +47,12 @@ mod measure;
 mod mend;
 mod older;
 mod streams;
+mod under;
 
 pub use check::{Checked, Difference, Expected, Several};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
+pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
 pub const OWN_PREFIX: &str = "_deltavault/";
@@ -205,6 +206,8 @@ pub struct RestorePlan {
     pub missing: PlannedWork,
     /// Wrong files to set aside and replace.
     pub wrong: PlannedWork,
+    /// Files that are missing or wrong and must stay so under the newer live table.
+    pub not_put: NotPut,
     /// How many of both are commits whose file times will be new.
     pub new_times: u64,
     /// Files of the snapshot that are right as they are.
@@ -287,6 +290,7 @@ impl Restorer {
             copy_place,
             missing: PlannedWork::default(),
             wrong: PlannedWork::default(),
+            not_put: NotPut::default(),
             new_times: 0,
             kept: PlannedWork::default(),
             left: Vec::new(),
@@ -318,13 +322,19 @@ impl Restorer {
         };
         self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
             .await?;
-        self.plan_data(request, &manifest, &mut plan).await?;
+        let lacking = self.plan_data(request, &manifest, &mut plan).await?;
         let is_whole = plan.is_empty() && plan.left.is_empty();
         if copy_place == Some(CopyPlace::Filled) && !is_whole {
             return Err(self.not_empty());
         }
         if let Situation::NewerLive { tip } = plan.situation {
-            plan.live = self.look_above(request.version, tip, &mended.after).await?;
+            let mut uses = Sorter::new(plan.scratch.path())?;
+            let wanted = (!lacking.is_empty()).then_some(&mut uses);
+            plan.live = self
+                .look_above(request.version, tip, &mended.after, wanted)
+                .await?;
+            self.plan_under(request, tip, lacking, uses, &mut plan)
+                .await?;
         }
         if plan.situation == Situation::NothingAbove {
             let listing = mended.after.listing();
@@ -466,78 +476,11 @@ impl Restorer {
             if mended.skip.contains(key) {
                 continue;
             }
-            let listed = log.get(key);
+            let etag = log.get(key).map(|file| file.etag.clone());
             let state = held.states.get(key).unwrap_or(&FileState::Missing).clone();
-            self.add_step(request, plan, entry, &state, listed)?;
+            self.add_step(request, plan, entry, &state, etag)?;
         }
         Ok(())
-    }
-
-    /// Merges the data entries with one listing of the table.
-    async fn plan_data(
-        &self,
-        request: &RestoreRequest,
-        manifest: &Manifest,
-        plan: &mut RestorePlan,
-    ) -> Result<(), Error> {
-        let (wanted, known) = self
-            .data_entries(request, manifest, plan.scratch.path())
-            .await?;
-        let wanted = wanted.finish()?;
-        let ends = known.range_ends(self.target.as_ref());
-        let listing = list_all(self.target.as_ref(), &ends)
-            .try_filter(|file| {
-                let name = file.key.as_str();
-                let data = !name.starts_with(LOG_PREFIX) && !name.starts_with(OWN_PREFIX);
-                futures::future::ready(data)
-            })
-            .peekable();
-        let pairs = stream::try_unfold(
-            (wanted, listing.boxed().peekable()),
-            |(mut wanted, mut listing)| async move {
-                let Some(entry) = wanted.next() else {
-                    return Ok::<_, Error>(None);
-                };
-                let entry = entry?.row;
-                let mut found = None;
-                if let Location::Inside(key) = &entry.file {
-                    let at_or_before = |file: &Result<Attributes, StoreError>| {
-                        file.as_ref().map_or(true, |file| file.key <= *key)
-                    };
-                    while let Some(file) =
-                        std::pin::Pin::new(&mut listing).next_if(at_or_before).await
-                    {
-                        found = Some(file?).filter(|file| file.key == *key);
-                    }
-                }
-                Ok(Some(((entry, found), (wanted, listing))))
-            },
-        );
-        let settled = pairs
-            .map_ok(|(entry, found)| async move {
-                let state = match &entry.file {
-                    Location::Inside(_) => self.settle(&entry, found.as_ref()).await?,
-                    Location::Outside(uri) => self.settle_outside(&entry, uri).await?,
-                };
-                Ok((entry, found, state))
-            })
-            .try_buffered(FILES_COMPARED);
-        let mut settled = std::pin::pin!(settled);
-        let mut nesting = Nesting::default();
-        while let Some((entry, found, state)) = settled.try_next().await? {
-            self.refuse_below_a_file(&entry, &mut nesting)?;
-            self.add_step(request, plan, entry, &state, found.as_ref())?;
-        }
-        Ok(())
-    }
-
-    async fn settle_outside(&self, entry: &Entry, uri: &str) -> Result<FileState, Error> {
-        let (store, key) = (self.outside)(uri)?;
-        match store.attributes(&key, None).await {
-            Ok(found) => Ok(compare(entry, Some(&found))),
-            Err(error) if error.is_not_found() => Ok(FileState::Missing),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn add_step(
@@ -546,7 +489,7 @@ impl Restorer {
         plan: &mut RestorePlan,
         entry: Entry,
         state: &FileState,
-        listed: Option<&Attributes>,
+        etag: Option<ETag>,
     ) -> Result<(), Error> {
         let leaves = match &entry.file {
             Location::Inside(key) => key.has_odd_segment(),
@@ -592,7 +535,7 @@ impl Restorer {
             return Ok(());
         }
         let replaces = match action {
-            Action::Replace => listed.map(|file| file.etag.clone()),
+            Action::Replace => etag,
             Action::Keep | Action::Put | Action::Report => None,
         };
         plan.steps.push(RestoreStep { entry, replaces })?;

@@ -30,6 +30,7 @@ mod demo;
 mod disputed;
 mod fleet;
 mod format_v1;
+mod heal_names;
 mod history;
 mod hostile_day;
 mod hostile_text;

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::format::Entry;
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
+use crate::plan::restore::under::NameUse;
 use crate::plan::snapshot::{ByFile, Span, whole_versions};
 use crate::plan::streams::Txns;
 use crate::plan::suspect::{self, operation_name};
@@ -133,19 +134,21 @@ impl Restorer {
                     files: log,
                     from_vault: HashMap::new(),
                 };
-                self.look_above(request.version, tip, &log).await
+                self.look_above(request.version, tip, &log, None).await
             }
             None => Ok(LiveTable::default()),
         }
     }
 
     /// Reads the live log, as it will be once what is planned was done to it: what each version did, and which versions
-    /// have all their files.
+    /// have all their files. Where `uses` are asked for, they get what the versions from V on use names for; where the log
+    /// has trouble, they are not all.
     pub(super) async fn look_above(
         &self,
         version: Version,
         tip: Version,
         log: &LogAfter,
+        uses: Option<&mut Sorter<ByFile<NameUse>>>,
     ) -> Result<LiveTable, Error> {
         let listing = log.listing();
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
@@ -210,7 +213,10 @@ impl Restorer {
         let Some(way) = oldest_way(&listing, tip, &mut live) else {
             return Ok(live);
         };
-        match reading.replay(&listing, &way, version, &mut live).await {
+        match reading
+            .replay(&listing, &way, version, uses, &mut live)
+            .await
+        {
             Ok(()) => {}
             Err(error) => {
                 live.trouble.get_or_insert(trouble(error)?);
@@ -307,6 +313,7 @@ impl Reading<'_> {
         listing: &LogListing,
         way: &Segment,
         version: Version,
+        mut uses: Option<&mut Sorter<ByFile<NameUse>>>,
         live: &mut LiveTable,
     ) -> Result<(), Error> {
         // Where readers start; the way is the longest one.
@@ -352,7 +359,6 @@ impl Reading<'_> {
             None
         };
         live.txns = Some(state.txns);
-        // A vector's file may hold several, so nothing is said of its size.
         let mut spans: Sorter<ByFile<(Span, Option<u64>)>> = Sorter::new(self.scratch.path())?;
         let mut known = KnownKeys::default();
         let mut sizes = Sizes::default();
@@ -362,17 +368,17 @@ impl Reading<'_> {
             if let Location::Inside(key) = &file.add.file {
                 known.see(key);
             }
-            let span = (file.from, file.until);
-            if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
+            for (file, row) in NameUse::of(file.add, (file.from, file.until)) {
                 spans.push(ByFile {
-                    file: vector,
-                    row: (span, None),
+                    file: file.clone(),
+                    row: (row.span, row.size()),
                 })?;
+                if let Some(uses) = &mut uses
+                    && row.is_from(version)
+                {
+                    uses.push(ByFile { file, row })?;
+                }
             }
-            spans.push(ByFile {
-                file: file.add.file,
-                row: (span, Some(file.add.size)),
-            })?;
         }
         let measured = live.above.iter_mut().chain(&mut live.older);
         sizes.measure(first, measured.filter(|it| it.version <= way.version));

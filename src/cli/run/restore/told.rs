@@ -14,7 +14,7 @@ use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::{
-    AtWork, LeftOut, LiveTable, LogWanted, Reading, RestorePlan, Several,
+    AtWork, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, Several,
 };
 use indicatif::HumanBytes;
 
@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub(super) permission: Permission,
     /// What is missing or wrong.
     pub(super) to_put: PlannedWork,
+    /// What of it must stay so under the newer live table.
+    pub(super) not_put: NotPut,
     /// Commits among them whose file times will be new.
     pub(super) new_times: u64,
     pub(super) wrong: u64,
@@ -148,11 +150,28 @@ impl Found {
             situation: plan.situation.clone(),
             permission: plan.permission,
             to_put: PlannedWork {
-                files: plan.missing.files + plan.wrong.files,
-                bytes: plan.missing.bytes + plan.wrong.bytes,
+                files: [
+                    plan.missing,
+                    plan.wrong,
+                    plan.not_put.missing,
+                    plan.not_put.wrong,
+                ]
+                .map(|work| work.files)
+                .iter()
+                .sum(),
+                bytes: [
+                    plan.missing,
+                    plan.wrong,
+                    plan.not_put.missing,
+                    plan.not_put.wrong,
+                ]
+                .map(|work| work.bytes)
+                .iter()
+                .sum(),
             },
+            not_put: plan.not_put.clone(),
             new_times: plan.new_times,
-            wrong: plan.wrong.files,
+            wrong: plan.wrong.files + plan.not_put.wrong.files,
             kept: plan.kept,
             left: plan.left.clone(),
             outside_missing: plan.outside_missing.clone(),
@@ -164,7 +183,9 @@ impl Found {
             lone: None,
             empty: Vec::new(),
             faults: Several::default(),
-            nothing_to_do: plan.is_empty() && plan.outside_missing.is_empty(),
+            nothing_to_do: plan.is_empty()
+                && plan.outside_missing.is_empty()
+                && plan.not_put.is_empty(),
             vanishing: 0,
             older: Vec::new(),
             properties: None,
@@ -292,6 +313,12 @@ impl Case<'_> {
                     self.version
                 ));
             }
+            Situation::NewerLive { .. } if self.is_taken() => {
+                return Way::Choose(format!(
+                    "version {} cannot be put back under the live table: it uses names of its files for others",
+                    self.version
+                ));
+            }
             Situation::EmptyTarget
             | Situation::NoLog
             | Situation::NothingAbove
@@ -325,6 +352,11 @@ impl Case<'_> {
     /// and there is nothing else to put right.
     fn is_beyond_the_log(&self) -> bool {
         self.found.broken.is_empty() && self.found.is_cleaned(self.version)
+    }
+
+    /// Whether newer versions stand in the way of V's files, and there is no log to put right.
+    fn is_taken(&self) -> bool {
+        self.found.broken.is_empty() && !self.found.not_put.is_empty()
     }
 
     /// What is asked before acting.

@@ -127,6 +127,16 @@ impl Case<'_> {
                 ),
             ));
         }
+        if let Some((file, why)) = &found.not_put.first {
+            lines.push(line(
+                "TAKEN",
+                format!(
+                    "v{} cannot be made whole at its place: of {}, first {file}: {why}",
+                    self.version,
+                    files(found.not_put.files()),
+                ),
+            ));
+        }
         lines.extend(found.told_lone());
         lines.extend(found.told_empty());
         if !found.whole_live.is_empty() {
@@ -227,7 +237,7 @@ impl Case<'_> {
             Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
                 told_empty_log(*tip)
             }
-            Situation::NewerLive { tip } if found.is_whole(*tip) && found.wrong > 0 => format!(
+            Situation::NewerLive { tip } if found.is_whole(*tip) && found.is_doubtful() => format!(
                 "live v{tip} DOUBTFUL: no file of it is missing, and it may need what has other bytes than v{version} had"
             ),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
@@ -401,6 +411,11 @@ fn told_faults(faults: &Several) -> String {
 }
 
 impl Found {
+    /// Whether files have bytes that V's did not have, and no newer version's log says that they are its own.
+    fn is_doubtful(&self) -> bool {
+        self.wrong > self.not_put.of_newer
+    }
+
     /// A newest version that stands alone, unless somebody has accepted it: then there is a snapshot of it.
     fn told_lone(&self) -> Option<PlanLine> {
         let (lone, before) = self.lone?;

@@ -37,7 +37,7 @@ impl Case<'_> {
                 choices
             }
             (Situation::NewerLive { tip }, _)
-                if *self.how != How::Heal || self.is_beyond_the_log() =>
+                if *self.how != How::Heal || self.is_beyond_the_log() || self.is_taken() =>
             {
                 let mut choices = Vec::new();
                 if !found.broken.is_empty() {
@@ -45,7 +45,7 @@ impl Case<'_> {
                         format!("put the log of live v{tip} right, and v{version}'s files back, about {put}"),
                         self.restore(&["--heal", "--yes"]),
                     ));
-                } else if found.to_put.files > 0 && found.can_be_read(version) {
+                } else if found.to_put.files > 0 && found.can_be_read(version) && !self.is_taken() {
                     choices.push(choice(
                         format!(
                             "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \

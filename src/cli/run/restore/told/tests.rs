@@ -22,6 +22,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         situation,
         permission,
         to_put: work(missing),
+        not_put: NotPut::default(),
         new_times: 0,
         wrong: 0,
         kept: work(40 - missing),

@@ -1,0 +1,470 @@
+//! Whether a file of V may be put back under a newer live table: never where a newer version uses its name for another
+//! file.
+//!
+//! A name is enough to read a file, so bytes of V that stand under a name of a newer version are read as that version's.
+//! What the log says of a file (size, modification time, place of a vector) and what newer snapshots hold tell whether
+//! the newer version means V's file. Where nothing tells, a free place may be filled; bytes that are there stay.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::FileState;
+use crate::delta::Add;
+use crate::format::{Entry, EntryKind};
+use crate::ids::{Digest, Location, Version};
+use crate::plan::snapshot::Span;
+
+/// How versions of the live log use a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameUse {
+    /// The versions that do.
+    pub span: Span,
+    /// What they take it for.
+    pub what: Named,
+}
+
+/// What a log takes a name for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Named {
+    /// A data file.
+    Data {
+        /// Its bytes.
+        size: u64,
+        /// The log's `modificationTime`, milliseconds since 1970.
+        modification_time: Option<i64>,
+    },
+    /// A file of deletion vectors, by one of those in it.
+    Vector {
+        /// Where the vector begins, in bytes.
+        offset: Option<u64>,
+        /// The vector's bytes.
+        size: u64,
+    },
+}
+
+impl NameUse {
+    /// The names that a logical file uses, with the versions in which it is live.
+    pub fn of(add: Add, span: Span) -> impl Iterator<Item = (Location, Self)> {
+        let vector = add.dv.and_then(|dv| {
+            let what = Named::Vector {
+                offset: dv.offset,
+                size: dv.size,
+            };
+            Some((dv.file?, Self { span, what }))
+        });
+        let what = Named::Data {
+            size: add.size,
+            modification_time: add.modification_time,
+        };
+        std::iter::once((add.file, Self { span, what })).chain(vector)
+    }
+
+    /// The bytes of the file, where the log tells: a vector's file may hold several.
+    pub fn size(&self) -> Option<u64> {
+        match self.what {
+            Named::Data { size, .. } => Some(size),
+            Named::Vector { .. } => None,
+        }
+    }
+
+    /// Whether the newest version does.
+    pub fn is_newest(&self) -> bool {
+        self.span.1.is_none()
+    }
+
+    /// Whether a version does.
+    pub fn has(&self, version: Version) -> bool {
+        let (from, until) = self.span;
+        from <= version && until.is_none_or(|until| until > version)
+    }
+
+    /// Whether a version or a newer one does.
+    pub fn is_from(&self, version: Version) -> bool {
+        self.span.1.is_none_or(|until| until > version)
+    }
+
+    /// The first version above another one that does.
+    fn first_above(&self, version: Version) -> Option<Version> {
+        let (from, until) = self.span;
+        let first = from.max(version.next());
+        until.is_none_or(|until| until > first).then_some(first)
+    }
+}
+
+/// How a newer snapshot of the same history holds a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLater {
+    /// The snapshot's version.
+    pub version: Version,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// The log's `modificationTime` of it.
+    pub modification_time: Option<i64>,
+}
+
+/// Why a file of V is not put under the newer live table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A newer version uses the name for another file.
+    AnotherFile(Version),
+    /// The snapshot of a newer version holds other bytes under the name.
+    HeldOtherwise(Version),
+    /// Other bytes are there, and nothing proves that the newer version, which uses the name, needs V's.
+    Unproven(Version),
+    /// The live log cannot be read, so that nobody knows what newer versions use the name for.
+    LogUnread,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnotherFile(version) => {
+                write!(f, "v{version} uses that name for another file")
+            }
+            Self::HeldOtherwise(version) => {
+                write!(f, "the snapshot of v{version} holds other bytes under that name")
+            }
+            Self::Unproven(version) => {
+                write!(f, "other bytes are there, and v{version} may need them")
+            }
+            Self::LogUnread => {
+                f.write_str("the live log cannot be read, and newer versions may use that name for another file")
+            }
+        }
+    }
+}
+
+/// How surely a newer version means V's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    Other,
+    Alike,
+    Proven,
+}
+
+/// Decides whether a file of V that is missing, or that has other bytes, is put. `uses` are those by the live log,
+/// `later` is how newer snapshots hold its name. Says whether the newest version needs it.
+///
+/// # Errors
+/// Why it is not put.
+pub fn judge_name(
+    entry: &Entry,
+    state: &FileState,
+    version: Version,
+    uses: &[NameUse],
+    later: &[HeldLater],
+) -> Result<bool, Taken> {
+    let above = |it: &NameUse| Some((it.first_above(version)?, it.clone()));
+    let newer: Vec<(Version, NameUse)> = uses.iter().filter_map(above).collect();
+    let likeness = |it: &NameUse| likeness(entry, version, it, uses, later);
+    if let Some((first, _)) = newer.iter().find(|(_, it)| likeness(it) == Likeness::Other) {
+        return Err(Taken::AnotherFile(*first));
+    }
+    if let Some(other) = later.iter().find(|it| Some(it.sha256) != entry.sha256) {
+        return Err(Taken::HeldOtherwise(other.version));
+    }
+    let overwrites = *state != FileState::Missing;
+    let unproven = |it: &NameUse| likeness(it) != Likeness::Proven;
+    if let Some((first, _)) = newer.iter().find(|(_, it)| overwrites && unproven(it)) {
+        return Err(Taken::Unproven(*first));
+    }
+    Ok(newer.iter().any(|(_, it)| it.is_newest()))
+}
+
+/// What a log says of a data file.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    size: u64,
+    time: Option<i64>,
+}
+
+impl Said {
+    /// Whether nothing tells the two apart.
+    fn is_like(self, other: Self) -> bool {
+        let times = self.time.zip(other.time);
+        self.size == other.size && times.is_none_or(|(one, two)| one == two)
+    }
+
+    /// Whether the time says that it is the same file. Some writers give every file the time 0, which names none.
+    fn is_surely(self, other: Self) -> bool {
+        self.is_like(other) && self.time == other.time && self.time.is_some_and(|time| time > 0)
+    }
+}
+
+impl HeldLater {
+    /// Whether it is how a snapshot held the file that a log speaks of.
+    fn is_of(&self, newer: &NameUse, said: Said) -> bool {
+        let held = Said {
+            size: self.size,
+            time: self.modification_time,
+        };
+        said.is_surely(held) || (said.is_like(held) && newer.has(self.version))
+    }
+}
+
+fn likeness(
+    entry: &Entry,
+    version: Version,
+    newer: &NameUse,
+    uses: &[NameUse],
+    later: &[HeldLater],
+) -> Likeness {
+    let mut same_bytes = later.iter().filter(|it| Some(it.sha256) == entry.sha256);
+    // A version that goes on to use what V used has V's file. The log does not show a file that was written again with
+    // another time; the times do.
+    let goes_on = newer.has(version);
+    match newer.what {
+        Named::Data {
+            size,
+            modification_time: time,
+        } => {
+            let said = Said { size, time };
+            let own = Said {
+                size: entry.size,
+                time: entry.modification_time,
+            };
+            if same_bytes.any(|it| it.is_of(newer, said)) {
+                Likeness::Proven
+            } else if entry.kind != EntryKind::Data || !said.is_like(own) {
+                Likeness::Other
+            } else if goes_on || said.is_surely(own) {
+                Likeness::Proven
+            } else {
+                Likeness::Alike
+            }
+        }
+        Named::Vector { offset, size } => {
+            let is_other = |it: &NameUse| {
+                let moved = matches!(it.what, Named::Vector { offset: at, size: bytes }
+                    if at == offset && bytes != size);
+                moved && it.has(version)
+            };
+            if entry.kind != EntryKind::DeletionVector || uses.iter().any(is_other) {
+                Likeness::Other
+            } else if goes_on || same_bytes.any(|it| newer.has(it.version)) {
+                Likeness::Proven
+            } else {
+                Likeness::Alike
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::samples::data_entry;
+
+    const V: Version = Version(3);
+    const TIME: i64 = 1_767_225_600_000;
+
+    fn span(from: u64, until: Option<u64>) -> Span {
+        (Version(from), until.map(Version))
+    }
+
+    fn data(span: Span, size: u64, time: Option<i64>) -> NameUse {
+        let what = Named::Data {
+            size,
+            modification_time: time,
+        };
+        NameUse { span, what }
+    }
+
+    fn vector(span: Span, offset: u64, size: u64) -> NameUse {
+        let offset = Some(offset);
+        NameUse {
+            span,
+            what: Named::Vector { offset, size },
+        }
+    }
+
+    fn held(version: u64, entry: &Entry, other: bool, time: i64) -> HeldLater {
+        let sha256 = entry.sha256.unwrap();
+        HeldLater {
+            version: Version(version),
+            sha256: if other { Digest::of(b"other") } else { sha256 },
+            size: entry.size,
+            modification_time: Some(time),
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_newer_version_gives_another_file_is_neither_filled_nor_replaced() {
+        use FileState::{Missing, Wrong};
+        let entry = data_entry("a.parquet", None);
+        let size = entry.size;
+        let (again, on) = (span(5, None), span(2, None));
+        let another = |version| Err(Taken::AnotherFile(Version(version)));
+        let unproven = |version| Err(Taken::Unproven(Version(version)));
+        let with_time = Some(TIME);
+        let none = || Vec::<HeldLater>::new();
+        let (same, other) = (held(6, &entry, false, TIME), held(6, &entry, true, TIME));
+        let touched = held(6, &entry, false, TIME + 9);
+        let early = held(4, &entry, false, 0);
+        let cases = [
+            (
+                "only V has it",
+                vec![data(span(2, Some(4)), size, with_time)],
+                none(),
+                Ok(false),
+                Ok(false),
+            ),
+            ("no log tells of it", vec![], none(), Ok(false), Ok(false)),
+            (
+                "it goes on",
+                vec![data(on, size, with_time)],
+                none(),
+                Ok(true),
+                Ok(true),
+            ),
+            (
+                "it goes on a while",
+                vec![data(span(2, Some(6)), size, with_time)],
+                none(),
+                Ok(false),
+                Ok(false),
+            ),
+            (
+                "it came back",
+                vec![data(again, size, with_time)],
+                none(),
+                Ok(true),
+                Ok(true),
+            ),
+            (
+                "another time",
+                vec![data(again, size, Some(TIME + 1))],
+                none(),
+                another(5),
+                another(5),
+            ),
+            (
+                "another time at once",
+                vec![data(on, size, Some(TIME + 1))],
+                none(),
+                another(4),
+                another(4),
+            ),
+            (
+                "another size",
+                vec![data(again, size + 1, with_time)],
+                none(),
+                another(5),
+                another(5),
+            ),
+            (
+                "another one for a while",
+                vec![data(span(5, Some(6)), size + 1, with_time)],
+                none(),
+                another(5),
+                another(5),
+            ),
+            (
+                "one before V",
+                vec![data(span(1, Some(3)), size + 1, with_time)],
+                none(),
+                Ok(false),
+                Ok(false),
+            ),
+            (
+                "another time, the epoch",
+                vec![data(again, size, Some(0))],
+                none(),
+                another(5),
+                another(5),
+            ),
+            (
+                "a time that nobody said",
+                vec![data(again, size, None)],
+                none(),
+                Ok(true),
+                unproven(5),
+            ),
+            (
+                "held with its bytes",
+                vec![data(again, size, None)],
+                vec![same.clone()],
+                Ok(true),
+                Ok(true),
+            ),
+            (
+                "held before it came back",
+                vec![data(again, size, None)],
+                vec![early],
+                Ok(true),
+                unproven(5),
+            ),
+            (
+                "touched, held with its bytes",
+                vec![data(again, size, Some(TIME + 9))],
+                vec![touched],
+                Ok(true),
+                Ok(true),
+            ),
+            (
+                "held with other bytes",
+                vec![data(on, size, with_time)],
+                vec![same, other.clone()],
+                Err(Taken::HeldOtherwise(Version(6))),
+                Err(Taken::HeldOtherwise(Version(6))),
+            ),
+            (
+                "held otherwise, not used",
+                vec![],
+                vec![other],
+                Err(Taken::HeldOtherwise(Version(6))),
+                Err(Taken::HeldOtherwise(Version(6))),
+            ),
+            (
+                "a vector's file",
+                vec![vector(again, 1, 9)],
+                none(),
+                another(5),
+                another(5),
+            ),
+        ];
+        for (what, uses, later, free, full) in cases {
+            let judged = |state| judge_name(&entry, &state, V, &uses, &later);
+            assert_eq!((judged(Missing), judged(Wrong)), (free, full), "{what}");
+        }
+        // A writer that gives every file the same time.
+        let timeless = Entry {
+            modification_time: Some(0),
+            ..entry
+        };
+        let uses = [data(again, size, Some(0))];
+        let judged = |state| judge_name(&timeless, &state, V, &uses, &[]);
+        assert_eq!((judged(Missing), judged(Wrong)), (Ok(true), unproven(5)));
+    }
+
+    #[test]
+    fn a_vectors_file_that_came_back_is_replaced_only_where_a_newer_snapshot_holds_it() {
+        use FileState::{Missing, Wrong};
+        let entry = Entry {
+            kind: EntryKind::DeletionVector,
+            modification_time: None,
+            ..data_entry("v.bin", None)
+        };
+        let own = vector(span(2, Some(4)), 1, 40);
+        let same = [HeldLater {
+            modification_time: None,
+            ..held(6, &entry, false, 0)
+        }];
+        let unproven = Err(Taken::Unproven(Version(5)));
+        let another = Err(Taken::AnotherFile(Version(5)));
+        for (newer, later, free, full) in [
+            (vector(span(5, None), 1, 40), &[][..], Ok(true), unproven),
+            (vector(span(5, None), 1, 40), &same[..], Ok(true), Ok(true)),
+            (vector(span(3, None), 1, 40), &[][..], Ok(true), Ok(true)),
+            (vector(span(5, None), 49, 12), &[][..], Ok(true), unproven),
+            (vector(span(5, None), 1, 41), &[][..], another, another),
+        ] {
+            let uses = [own.clone(), newer];
+            let judged = |state| judge_name(&entry, &state, V, &uses, later);
+            assert_eq!((judged(Missing), judged(Wrong)), (free, full), "{uses:?}");
+        }
+    }
+}

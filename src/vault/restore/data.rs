@@ -1,0 +1,113 @@
+//! Plans the data files: the snapshot's entries beside one listing of the table.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{FILES_COMPARED, OWN_PREFIX, RestorePlan, RestoreRequest, Restorer};
+use crate::error::Error;
+use crate::format::{Entry, Manifest, Placement};
+use crate::ids::{ETag, Location};
+use crate::plan::restore::fit::Nesting;
+use crate::plan::restore::{FileState, Situation, compare};
+use crate::plan::snapshot::ByFile;
+use crate::sort::Sorter;
+use crate::source::LOG_PREFIX;
+use crate::store::{Attributes, StoreError};
+use crate::vault::listing::list_all;
+
+/// A data file of V that is not there, or that has other bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lacking {
+    /// The file.
+    pub(super) entry: Entry,
+    /// Whether something else is there.
+    pub(super) is_wrong: bool,
+    /// Its tag.
+    pub(super) etag: Option<ETag>,
+}
+
+impl Restorer {
+    /// Merges the data entries with one listing of the table. Under a newer live table, returns what is missing or wrong:
+    /// whether it may be put, the live log has to say.
+    pub(super) async fn plan_data(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        plan: &mut RestorePlan,
+    ) -> Result<Sorter<ByFile<Lacking>>, Error> {
+        let is_under = matches!(plan.situation, Situation::NewerLive { .. });
+        let mut lacking = Sorter::new(plan.scratch.path())?;
+        let (wanted, known) = self
+            .data_entries(request, manifest, plan.scratch.path())
+            .await?;
+        let wanted = wanted.finish()?;
+        let ends = known.range_ends(self.target.as_ref());
+        let listing = list_all(self.target.as_ref(), &ends)
+            .try_filter(|file| {
+                let name = file.key.as_str();
+                let data = !name.starts_with(LOG_PREFIX) && !name.starts_with(OWN_PREFIX);
+                futures::future::ready(data)
+            })
+            .peekable();
+        let pairs = stream::try_unfold(
+            (wanted, listing.boxed().peekable()),
+            |(mut wanted, mut listing)| async move {
+                let Some(entry) = wanted.next() else {
+                    return Ok::<_, Error>(None);
+                };
+                let entry = entry?.row;
+                let mut found = None;
+                if let Location::Inside(key) = &entry.file {
+                    let at_or_before = |file: &Result<Attributes, StoreError>| {
+                        file.as_ref().map_or(true, |file| file.key <= *key)
+                    };
+                    while let Some(file) =
+                        std::pin::Pin::new(&mut listing).next_if(at_or_before).await
+                    {
+                        found = Some(file?).filter(|file| file.key == *key);
+                    }
+                }
+                Ok(Some(((entry, found), (wanted, listing))))
+            },
+        );
+        let settled = pairs
+            .map_ok(|(entry, found)| async move {
+                let state = match &entry.file {
+                    Location::Inside(_) => self.settle(&entry, found.as_ref()).await?,
+                    Location::Outside(uri) => self.settle_outside(&entry, uri).await?,
+                };
+                Ok((entry, found, state))
+            })
+            .try_buffered(FILES_COMPARED);
+        let mut settled = std::pin::pin!(settled);
+        let mut nesting = Nesting::default();
+        while let Some((entry, found, state)) = settled.try_next().await? {
+            self.refuse_below_a_file(&entry, &mut nesting)?;
+            let etag = found.map(|file| file.etag);
+            let lacks = matches!(state, FileState::Missing | FileState::Wrong)
+                && entry.placement != (Placement::Absent {});
+            if is_under && lacks {
+                lacking.push(ByFile {
+                    file: entry.file.clone(),
+                    row: Lacking {
+                        entry,
+                        is_wrong: state == FileState::Wrong,
+                        etag,
+                    },
+                })?;
+            } else {
+                self.add_step(request, plan, entry, &state, etag)?;
+            }
+        }
+        Ok(lacking)
+    }
+
+    async fn settle_outside(&self, entry: &Entry, uri: &str) -> Result<FileState, Error> {
+        let (store, key) = (self.outside)(uri)?;
+        match store.attributes(&key, None).await {
+            Ok(found) => Ok(compare(entry, Some(&found))),
+            Err(error) if error.is_not_found() => Ok(FileState::Missing),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

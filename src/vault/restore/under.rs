@@ -1,0 +1,213 @@
+//! Data files of V under a newer live table: what the live log and newer snapshots say of their names decides whether they
+//! are put.
+
+use std::collections::HashSet;
+use std::iter::Peekable;
+
+use futures::TryStreamExt;
+
+use super::data::Lacking;
+use super::lost::is_damage;
+use super::{LiveTable, RestorePlan, RestoreRequest, Restorer};
+use crate::error::Error;
+use crate::format::ledger::Bodies;
+use crate::format::{TableKey, TableUri};
+use crate::ids::{Location, Version};
+use crate::plan::restore::under::{HeldLater, NameUse, Taken, judge_name};
+use crate::plan::restore::{FileState, LiveVersion};
+use crate::plan::snapshot::{ByFile, Span, whole_versions};
+use crate::progress::PlannedWork;
+use crate::sort::{SortError, Sorted, Sorter};
+
+/// Files of V that must not be put under the newer live table.
+#[derive(Debug, Clone, Default)]
+pub struct NotPut {
+    /// Those that are gone.
+    pub missing: PlannedWork,
+    /// Those in whose place something else is.
+    pub wrong: PlannedWork,
+    /// How many of `wrong` are files of a newer version by its log: it does not lack V's.
+    pub of_newer: u64,
+    /// The first of them, and why.
+    pub first: Option<(Location, Taken)>,
+}
+
+/// Rows of a sort, taken file by file in ascending order.
+struct Rows<T: Eq>(Peekable<Sorted<ByFile<T>>>)
+where
+    ByFile<T>: crate::sort::Row;
+
+impl<T: Eq> Rows<T>
+where
+    ByFile<T>: crate::sort::Row,
+{
+    fn of(sorter: Sorter<ByFile<T>>) -> Result<Self, SortError> {
+        Ok(Self(sorter.finish()?.peekable()))
+    }
+
+    /// What is said of one file.
+    fn take(&mut self, file: &Location) -> Result<Vec<T>, SortError> {
+        let mut said = Vec::new();
+        let at_or_before =
+            |row: &Result<ByFile<T>, SortError>| row.as_ref().map_or(true, |row| row.file <= *file);
+        while let Some(row) = self.0.next_if(at_or_before) {
+            let row = row?;
+            if row.file == *file {
+                said.push(row.row);
+            }
+        }
+        Ok(said)
+    }
+}
+
+impl Restorer {
+    /// Decides about what V lacks. `uses` are the names in the live log, from V on.
+    pub(super) async fn plan_under(
+        &self,
+        request: &RestoreRequest,
+        tip: Version,
+        lacking: Sorter<ByFile<Lacking>>,
+        uses: Sorter<ByFile<NameUse>>,
+        plan: &mut RestorePlan,
+    ) -> Result<(), Error> {
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let mut later = Rows::of(self.held_later(request, tip, plan).await?)?;
+        let mut uses = Rows::of(uses)?;
+        let mut spoiled = Vec::new();
+        for row in lacking.finish()? {
+            let Lacking {
+                entry,
+                is_wrong,
+                etag,
+            } = row?.row;
+            let state = if is_wrong {
+                FileState::Wrong
+            } else {
+                FileState::Missing
+            };
+            let uses = uses.take(&entry.file)?;
+            let later = later.take(&entry.file)?;
+            let judged = match plan.live.trouble {
+                None => judge_name(&entry, &state, request.version, &uses, &later),
+                Some(_) => Err(Taken::LogUnread),
+            };
+            let why = match judged {
+                Ok(_) => {
+                    self.add_step(request, plan, entry, &state, etag)?;
+                    continue;
+                }
+                Err(why) => why,
+            };
+            if is_wrong {
+                let up_to_v = uses.iter().filter(|it| it.has(request.version));
+                spoiled.extend(up_to_v.map(|it| (it.span.0, Some(request.version.next()))));
+            }
+            plan.not_put.take(&entry.file, (is_wrong, entry.size), why);
+            if let Location::Inside(key) = entry.file {
+                plan.expected.except.insert(key);
+            }
+        }
+        plan.live.without(&spoiled);
+        Ok(())
+    }
+
+    /// How newer snapshots of the live table's own history hold data files.
+    async fn held_later(
+        &self,
+        request: &RestoreRequest,
+        tip: Version,
+        plan: &RestorePlan,
+    ) -> Result<Sorter<ByFile<HeldLater>>, Error> {
+        let mut later = Sorter::new(plan.scratch.path())?;
+        let table = &request.record.table;
+        let key = TableKey::of(&table.source, &table.uri.parse::<TableUri>()?)?;
+        let history = self.vault.history(&key, Bodies::default()).await?;
+        let mut seen = HashSet::new();
+        for snapshot in &history.snapshots {
+            let record = &snapshot.record;
+            let version = record.version;
+            let commit = record.commit.as_ref().map(|it| it.sha256);
+            let is_live = |it: &LiveVersion| {
+                it.version != version || it.commit.zip(commit).is_none_or(|(now, then)| now == then)
+            };
+            let is_newer = version > request.version && version <= tip;
+            if !is_newer
+                || snapshot.is_distrusted
+                || record.table.delta_id != table.delta_id
+                || !plan.live.above.iter().all(is_live)
+            {
+                continue;
+            }
+            let manifest = match self.vault.manifest(record).await {
+                Ok(manifest) => manifest,
+                // What is damaged, or was pruned, tells nothing.
+                Err(error) if is_damage(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            for page in &manifest.data_pages {
+                if !seen.insert(page.page.sha256) {
+                    continue;
+                }
+                let mut entries = self.vault.entries(std::slice::from_ref(page));
+                loop {
+                    let entry = match entries.try_next().await {
+                        Ok(Some(entry)) => entry,
+                        Ok(None) => break,
+                        Err(error) if is_damage(&error) => break,
+                        Err(error) => return Err(error),
+                    };
+                    let Some(sha256) = entry.sha256 else {
+                        continue;
+                    };
+                    later.push(ByFile {
+                        file: entry.file,
+                        row: HeldLater {
+                            version,
+                            sha256,
+                            size: entry.size,
+                            modification_time: entry.modification_time,
+                        },
+                    })?;
+                }
+            }
+        }
+        Ok(later)
+    }
+}
+
+impl NotPut {
+    fn take(&mut self, file: &Location, (is_wrong, bytes): (bool, u64), why: Taken) {
+        let work = if is_wrong {
+            &mut self.wrong
+        } else {
+            &mut self.missing
+        };
+        work.files += 1;
+        work.bytes += bytes;
+        if is_wrong && matches!(why, Taken::AnotherFile(_)) {
+            self.of_newer += 1;
+        }
+        self.first.get_or_insert_with(|| (file.clone(), why));
+    }
+
+    /// How many there are.
+    pub fn files(&self) -> u64 {
+        self.missing.files + self.wrong.files
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl LiveTable {
+    /// Takes versions that lack a file out of those that have all of theirs.
+    fn without(&mut self, spoiled: &[Span]) {
+        let whole = std::mem::take(&mut self.whole).into_iter();
+        let rest = whole.flat_map(|(first, last)| whole_versions(first, last, spoiled));
+        self.whole = rest.collect();
+    }
+}

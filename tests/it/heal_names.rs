@@ -1,0 +1,113 @@
+//! `restore --heal` under a newer live table that uses a name of the old version for another file: the live table keeps
+//! its bytes, and the old version is had elsewhere.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::told_live::{Lake, all_of, none_of};
+
+const A: &str = "r=a/1.parquet";
+const OLD: &[u8] = b"12345678";
+
+fn add(size: usize, modification_time: u64) -> Value {
+    json!({"add": {"path": A, "partitionValues": {"r": "a"}, "size": size,
+        "modificationTime": modification_time, "dataChange": true, "stats": "{\"numRecords\":10}"}})
+}
+
+fn remove() -> Value {
+    json!({"remove": {"path": A, "deletionTimestamp": 1, "dataChange": true}})
+}
+
+/// A table whose v1 is held, and whose v3 has other bytes under the name of a file of v1.
+fn named_again(bytes: &[u8], modification_time: u64) -> Lake {
+    let mut lake = Lake::with_snapshot();
+    lake.commit("DELETE", vec![remove()]);
+    fs::write(lake.table().join(A), bytes).unwrap();
+    lake.commit("WRITE", vec![add(bytes.len(), modification_time)]);
+    lake
+}
+
+const HEAL: [&str; 6] = ["restore", "lake/t", "--version", "1", "--heal", "--yes"];
+
+#[test]
+fn a_name_that_a_newer_version_gives_another_file_is_not_filled() {
+    for bytes in [&b"abcdefgh"[..], b"abc"] {
+        let lake = named_again(bytes, 2);
+        lake.remove(A);
+        for words in [&HEAL[..], &HEAL[..4]] {
+            let said = lake.ends(words, 4);
+            all_of(
+                &said,
+                &[
+                    "live v3 NOT WHOLE: r=a/1.parquet is gone",
+                    "TAKEN   v1 cannot be made whole at its place: of 1 file, first r=a/1.parquet: v3 uses that name for \
+                     another file",
+                    "--to ",
+                ],
+            );
+            none_of(&said, &["--heal --yes\n", "is whole"]);
+            assert!(!lake.table().join(A).exists());
+        }
+    }
+}
+
+#[test]
+fn bytes_of_a_newer_version_stay_under_their_name_and_it_is_healthy() {
+    for bytes in [&b"abcdefgh"[..], b"abc"] {
+        for is_held in [false, true] {
+            let lake = named_again(bytes, 2);
+            if is_held {
+                lake.ends(&["snapshot", "lake/t"], 0);
+            }
+            let said = lake.ends(&HEAL, 4);
+            all_of(
+                &said,
+                &["live v3 healthy", "1 has other bytes", "TAKEN ", "--to "],
+            );
+            none_of(&said, &["v1-v3", "RESTORE TABLE", "is whole"]);
+            assert_eq!(fs::read(lake.table().join(A)).unwrap(), bytes);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_came_back_as_it_was_is_put_and_replaced() {
+    let lake = named_again(OLD, 1);
+    for broken in [None, Some("87654321")] {
+        lake.remove(A);
+        if let Some(bytes) = broken {
+            fs::write(lake.table().join(A), bytes).unwrap();
+        }
+        let said = lake.ends(&HEAL, 0);
+        all_of(&said, &["v3 is whole and stays live"]);
+        assert_eq!(fs::read(lake.table().join(A)).unwrap(), OLD);
+    }
+}
+
+#[test]
+fn what_a_newer_snapshot_holds_decides_where_the_log_does_not_tell() {
+    // A writer that gives every file the same time.
+    let lake = named_again(b"abcdefgh", 1);
+    lake.ends(&["snapshot", "lake/t"], 0);
+    lake.remove(A);
+    let said = lake.ends(&HEAL, 4);
+    all_of(
+        &said,
+        &[
+            "TAKEN ",
+            "the snapshot of v3 holds other bytes under that name",
+        ],
+    );
+    assert!(!lake.table().join(A).exists());
+}
+
+#[test]
+fn under_a_log_that_cannot_be_read_nothing_is_put() {
+    let mut lake = named_again(b"abcdefgh", 2);
+    lake.commit("WRITE", vec![]);
+    fs::remove_file(lake.commit_file(3)).unwrap();
+    let said = lake.ends(&HEAL, 4);
+    all_of(&said, &["TAKEN ", "the live log cannot be read", "--to "]);
+    assert_eq!(fs::read(lake.table().join(A)).unwrap(), b"abcdefgh");
+}
