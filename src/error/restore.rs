@@ -29,15 +29,15 @@ pub enum RestoreError {
     )]
     NewerMayBeMissing {
         /// The table.
-        table: String,
+        table: Box<str>,
         /// The newest snapshot that can be read.
         snapshot: SnapshotId,
         /// Its version.
         version: Version,
         /// The command that puts lost records back.
-        repair: String,
+        repair: Box<str>,
         /// The command that restores that snapshot.
-        restore: String,
+        restore: Box<str>,
         /// The record that cannot be read.
         #[source]
         source: Box<UnreadRecord>,

@@ -32,15 +32,8 @@ pub(super) async fn verify(
     let open = context.open_vault().await?;
     // Before hours are spent on the vault.
     let replica = repair::replica(&open, request.from.as_deref()).await?;
-    let mut tables = Vec::new();
-    for name in &request.tables {
-        let table = find_table(&open, replica.as_ref(), name).await?;
-        if !tables.contains(&table) {
-            tables.push(table);
-        }
-    }
+    let tables = find_tables(&open, replica.as_ref(), &request.tables).await?;
     remind_of_locks(&open, context.progress.as_ref());
-    let tables = (!tables.is_empty()).then_some(tables);
     let plan = VerifyPlan {
         read: bytes_to_read(&request),
         subset: request.subset.map(|subset| Subset {
@@ -173,6 +166,22 @@ impl Seen {
             None
         }
     }
+}
+
+/// Finds the tables that were named; `None` where none was.
+async fn find_tables(
+    open: &OpenVault,
+    replica: Option<&OpenVault>,
+    names: &[TableName],
+) -> Result<Option<Vec<TableKey>>, Error> {
+    let mut tables = Vec::new();
+    for name in names {
+        let table = find_table(open, replica, name).await?;
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    Ok((!tables.is_empty()).then_some(tables))
 }
 
 /// Finds a table in the vault; one that has lost all its records there, in the replica.

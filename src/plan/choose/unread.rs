@@ -117,11 +117,10 @@ mod tests {
                 .find(|it| it.seq == chosen)
                 .unwrap();
             let found = history.may_be_newer(wanted, chosen);
-            let slot = found.map(|unread| match unread.object {
-                VaultKey::Record { seq, .. } => seq,
-                other => panic!("{other}"),
-            });
-            assert_eq!(slot, hidden, "{wanted:?} {finding:?}");
+            let object = found.map(|unread| unread.object);
+            let table = history.table.clone();
+            let expected = hidden.map(|seq| VaultKey::Record { table, seq });
+            assert_eq!(object, expected, "{wanted:?} {finding:?}");
         }
     }
 }

@@ -150,14 +150,10 @@ impl Repairer {
     }
 
     /// What the replica can give back to one chain of the vault.
-    async fn given<B: Chained>(
-        &self,
-        replica: &Vault,
-        shelf: Shelf<'_>,
-    ) -> Result<Given<B>, Error> {
+    async fn given<B: Chained>(&self, replica: &Vault, rack: Shelf<'_>) -> Result<Given<B>, Error> {
         let mut given = Given::default();
-        let ours = self.vault.slot_rows(shelf).await?;
-        let theirs = replica.slot_rows(shelf).await?;
+        let ours = self.vault.slot_rows(rack).await?;
+        let theirs = replica.slot_rows(rack).await?;
         if theirs.is_empty() {
             return Ok(given);
         }
@@ -167,9 +163,9 @@ impl Repairer {
         let own = Slots::from_listing(ours.iter().cloned());
         let merged = Slots::from_listing(ours.into_iter().chain(lacked));
         let mut bodies = Bodies::new();
-        let own = self.walk(None, shelf, &own, &is_ours, &mut bodies).await?;
+        let own = self.walk(None, rack, &own, &is_ours, &mut bodies).await?;
         let merged = self
-            .walk(Some(replica), shelf, &merged, &is_ours, &mut bodies)
+            .walk(Some(replica), rack, &merged, &is_ours, &mut bodies)
             .await?;
         // A ledger that this tool cannot read is told by the verification.
         let (Some(own), Some(merged)) = (own, merged) else {
@@ -186,7 +182,7 @@ impl Repairer {
         let has = |chain: &Chain<B>, link: &Link<B>| chain.links.iter().any(|it| it.id == link.id);
         for link in &merged.links {
             if fits && !taken.contains(&link.seq) {
-                let key = shelf.key(link.seq).object_key()?;
+                let key = rack.key(link.seq).object_key()?;
                 let version = link.version.as_ref();
                 let (_, bytes) = read_all(replica.store(), &key, version, RECORD_LIMIT).await?;
                 if Digest::of(&bytes) != link.id.0 {
@@ -199,10 +195,10 @@ impl Repairer {
         let nothing_is_ours = |_: &SlotRow| false;
         let mut bodies = Bodies::new();
         let theirs = self
-            .walk(Some(replica), shelf, &slots, &nothing_is_ours, &mut bodies)
+            .walk(Some(replica), rack, &slots, &nothing_is_ours, &mut bodies)
             .await?;
         let theirs = theirs.map_or_else(Vec::new, |chain| chain.links);
-        let is_left = |link: &&Link<B>| !has(&own, link) && !(fits && has(&merged, link));
+        let is_left = |link: &&Link<B>| !(has(&own, link) || fits && has(&merged, link));
         if let Some(first) = theirs.iter().find(is_left) {
             let holds = if !taken.contains(&first.seq) {
                 SlotHolds::Nothing
@@ -221,7 +217,7 @@ impl Repairer {
     async fn walk<B: Chained>(
         &self,
         replica: Option<&Vault>,
-        shelf: Shelf<'_>,
+        rack: Shelf<'_>,
         slots: &Slots,
         is_ours: &(dyn Fn(&SlotRow) -> bool + Sync),
         bodies: &mut Bodies<B>,
@@ -232,9 +228,9 @@ impl Repairer {
                 Ok(Step::Done(chain)) => return Ok(Some(chain)),
                 Ok(Step::Read(wanted)) => {
                     let (ours, theirs): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_ours);
-                    self.vault.read_slots(shelf, ours, bodies).await?;
+                    self.vault.read_slots(rack, ours, bodies).await?;
                     if let Some(replica) = replica {
-                        replica.read_slots(shelf, theirs, bodies).await?;
+                        replica.read_slots(rack, theirs, bodies).await?;
                     }
                 }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
@@ -246,25 +242,25 @@ impl Repairer {
 
 fn add<B: Chained>(
     plan: &mut LedgerPlan,
-    shelf: Shelf<'_>,
+    rack: Shelf<'_>,
     given: Given<B>,
     lock_until: impl Fn(&Link<B>) -> Option<Timestamp>,
 ) -> Result<(), Error> {
     for (link, bytes) in given.links {
         plan.back.push(LostLink {
-            key: shelf.key(link.seq).object_key()?,
+            key: rack.key(link.seq).object_key()?,
             bytes,
             lock_until: lock_until(&link),
         });
     }
     if let Some((first, holds)) = given.in_the_way {
-        let (table, snapshot) = match shelf {
+        let (table, snapshot) = match rack {
             Shelf::Records(table) => (table, Some(first.id)),
             Shelf::Events(table) => (table, None),
         };
         plan.in_the_way.push(InTheWay {
             table: table.clone(),
-            key: shelf.key(first.seq).object_key()?,
+            key: rack.key(first.seq).object_key()?,
             holds,
             snapshot,
         });

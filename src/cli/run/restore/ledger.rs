@@ -48,11 +48,11 @@ pub(super) fn refuse_if_not_newest(
     }
     let repair = ["verify", name, "--repair", "--from", A_REPLICA];
     Err(RestoreError::NewerMayBeMissing {
-        table: history.name().to_owned(),
+        table: history.name().into(),
         snapshot: snapshot.id,
         version: snapshot.record.version,
-        repair: context.again.command(&repair),
-        restore: context.again.command(&restore),
+        repair: context.again.command(&repair).into(),
+        restore: context.again.command(&restore).into(),
         source: Box::new(unread),
     }
     .into())
