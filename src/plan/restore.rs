@@ -26,7 +26,7 @@ pub enum Situation {
         /// Its Delta id.
         delta_id: String,
     },
-    /// Commits at or below V have other bytes.
+    /// Commits at or below V have other bytes, or lead to files that V's history never had.
     CommitsDiffer {
         /// Their names.
         files: Vec<String>,
@@ -49,7 +49,7 @@ pub struct LiveLog {
     pub tip: Option<Version>,
     /// Its Delta id, where it had to be read.
     pub delta_id: Option<String>,
-    /// Commits at or below V that have other bytes than the snapshot's.
+    /// Commits at or below V that have other bytes than the snapshot's, or that it does not hold and that do not lead to V.
     pub other_commits: Vec<String>,
 }
 

@@ -34,12 +34,32 @@ pub(super) fn read_actions(
     root: &TableRoot,
     sink: &mut Sink<'_>,
 ) -> Result<Coverage, LogError> {
+    read_wanted(key, body, root, Wants::State, sink)
+}
+
+/// As [`read_actions`], with what a checkpoint says of files that were removed.
+pub(super) fn read_with_tombstones(
+    key: &ObjectKey,
+    body: &Spooled,
+    root: &TableRoot,
+    sink: &mut Sink<'_>,
+) -> Result<Coverage, LogError> {
+    read_wanted(key, body, root, Wants::StateAndTombstones, sink)
+}
+
+fn read_wanted(
+    key: &ObjectKey,
+    body: &Spooled,
+    root: &TableRoot,
+    wants: Wants,
+    sink: &mut Sink<'_>,
+) -> Result<Coverage, LogError> {
     let name = key.as_str();
     if is_json(key) {
         read_commit(BufReader::new(body.reader()), name, root, sink)?;
         return Ok(Coverage::JSON);
     }
-    read_parquet(body.clone(), name, root, Wants::State, sink)
+    read_parquet(body.clone(), name, root, wants, sink)
 }
 
 /// Reads which sidecars a checkpoint's file names.

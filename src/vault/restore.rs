@@ -40,6 +40,7 @@ mod content;
 mod copy;
 mod data;
 mod fit;
+mod fork;
 mod held;
 mod live;
 mod lost;
@@ -208,6 +209,13 @@ pub struct RestorePlan {
     pub wrong: PlannedWork,
     /// Files that are missing or wrong and must stay so under the newer live table.
     pub not_put: NotPut,
+    /// The first file of V that its log names by an absolute path below the table: a copy elsewhere would read the
+    /// original's.
+    pub absolute: Option<String>,
+    /// Files of a version that the live log leads to no more and that the newest version does not need: they are not put.
+    pub useless: PlannedWork,
+    /// Whether files are put for the newest live version's sake alone: the log leads to V no more.
+    pub serves_live: bool,
     /// How many of both are commits whose file times will be new.
     pub new_times: u64,
     /// Files of the snapshot that are right as they are.
@@ -216,6 +224,8 @@ pub struct RestorePlan {
     pub left: Vec<String>,
     /// Files that the log names outside the table's folder and that are not there.
     pub outside_missing: Vec<String>,
+    /// The newest version of a live table that is whole and behind V.
+    pub rewound: Option<Version>,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.
@@ -279,7 +289,7 @@ impl Restorer {
         };
         let situation = match copy_place {
             Some(_) => Situation::EmptyTarget,
-            None => self.situation(request, &log, &held).await?,
+            None => self.situation(request, &manifest, &log, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
@@ -291,10 +301,14 @@ impl Restorer {
             missing: PlannedWork::default(),
             wrong: PlannedWork::default(),
             not_put: NotPut::default(),
+            absolute: None,
+            useless: PlannedWork::default(),
+            serves_live: false,
             new_times: 0,
             kept: PlannedWork::default(),
             left: Vec::new(),
             outside_missing: Vec::new(),
+            rewound: None,
             live: LiveTable::default(),
             broken: Vec::new(),
             asides: Vec::new(),
@@ -311,6 +325,7 @@ impl Restorer {
             Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
         );
         if another {
+            plan.absolute = self.first_absolute(&manifest).await?;
             return Ok(plan);
         }
         let mended = self
@@ -318,6 +333,7 @@ impl Restorer {
             .await?;
         plan.expected = Expected {
             log: plan.permission == Permission::Everything,
+            live: None,
             except: mended.skip.clone(),
         };
         self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
@@ -343,6 +359,13 @@ impl Restorer {
             plan.live.empty = empty.and_then(|file| file.version).into_iter().collect();
             self.set_unlike_aside(request, &held, &mended.after, &mut plan)
                 .await?;
+            let about = request.record.totals.live_files;
+            if let Some(tip) = live_tip(&log).filter(|tip| *tip < request.version)
+                && plan.wrong.files == 0
+                && self.is_healthy_at(tip, &log, about).await?
+            {
+                plan.rewound = Some(tip);
+            }
         }
         self.read_live(request, &mended.after, &mut plan).await?;
         let out = plan.asides.iter().map(|aside| aside.key.clone());
@@ -362,22 +385,24 @@ impl Restorer {
     async fn situation(
         &self,
         request: &RestoreRequest,
+        manifest: &Manifest,
         log: &HashMap<ObjectKey, Attributes>,
         held: &HeldLog,
     ) -> Result<Situation, Error> {
-        let files: Vec<LogFile> = log.values().cloned().filter_map(LogFile::parse).collect();
-        let tip = files
-            .iter()
-            .filter(|file| makes_a_version(file))
-            .filter_map(|file| file.version)
-            .max();
+        let tip = live_tip(log);
         let mut live = LiveLog {
             tip,
             delta_id: None,
             other_commits: held.other_commits.clone(),
         };
+        if let Some(tip) = tip
+            && live.other_commits.is_empty()
+        {
+            live.other_commits = self.forked(request, manifest, log, held, tip).await?;
+        }
         if tip.is_some() && (held.right_commits == 0 || !live.other_commits.is_empty()) {
-            live.delta_id = self.live_delta_id(&files).await?;
+            let files = log.values().cloned().filter_map(LogFile::parse);
+            live.delta_id = self.live_delta_id(&files.collect::<Vec<_>>()).await?;
         }
         Ok(judge(
             &live,
@@ -541,6 +566,15 @@ impl Restorer {
         plan.steps.push(RestoreStep { entry, replaces })?;
         Ok(())
     }
+}
+
+/// The newest version that a commit or a checkpoint of a log names.
+fn live_tip(log: &HashMap<ObjectKey, Attributes>) -> Option<Version> {
+    let files = log.values().cloned().filter_map(LogFile::parse);
+    let versions = files
+        .filter(makes_a_version)
+        .filter_map(|file| file.version);
+    versions.max()
 }
 
 /// Whether a version exists by this file: readers take a commit or a checkpoint for one.

@@ -22,7 +22,7 @@ fn remove() -> Value {
 /// A table whose v1 is held, and whose v3 has other bytes under the name of a file of v1.
 fn named_again(bytes: &[u8], modification_time: u64) -> Lake {
     let mut lake = Lake::with_snapshot();
-    lake.commit("DELETE", vec![remove()]);
+    lake.commit("UPDATE", vec![remove()]);
     fs::write(lake.table().join(A), bytes).unwrap();
     lake.commit("WRITE", vec![add(bytes.len(), modification_time)]);
     lake
@@ -41,12 +41,12 @@ fn a_name_that_a_newer_version_gives_another_file_is_not_filled() {
                 &said,
                 &[
                     "live v3 NOT WHOLE: r=a/1.parquet is gone",
-                    "TAKEN   v1 cannot be made whole at its place: of 1 file, first r=a/1.parquet: v3 uses that name for \
-                     another file",
+                    "TAKEN   v1 cannot be put back here for the names of 1 file, first r=a/1.parquet: v3 uses that \
+                     name for another file",
                     "--to ",
                 ],
             );
-            none_of(&said, &["--heal --yes\n", "is whole"]);
+            none_of(&said, &["--heal --yes\n", "v1 is whole", "v3 is whole"]);
             assert!(!lake.table().join(A).exists());
         }
     }
@@ -79,8 +79,8 @@ fn a_file_that_came_back_as_it_was_is_put_and_replaced() {
         if let Some(bytes) = broken {
             fs::write(lake.table().join(A), bytes).unwrap();
         }
-        let said = lake.ends(&HEAL, 0);
-        all_of(&said, &["v3 is whole and stays live"]);
+        lake.ends(&HEAL, 0);
+        all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v3 healthy"]);
         assert_eq!(fs::read(lake.table().join(A)).unwrap(), OLD);
     }
 }
@@ -110,4 +110,47 @@ fn under_a_log_that_cannot_be_read_nothing_is_put() {
     let said = lake.ends(&HEAL, 4);
     all_of(&said, &["TAKEN ", "the live log cannot be read", "--to "]);
     assert_eq!(fs::read(lake.table().join(A)).unwrap(), b"abcdefgh");
+}
+
+#[test]
+fn files_that_the_newest_version_needs_are_said_to_be_its_own() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.remove(A);
+    let plan = lake.ends(&["restore", "lake/t", "--version", "1"], 4);
+    all_of(
+        &plan,
+        &["put back what live v2 needs of it", "--heal --yes"],
+    );
+    let done = lake.ends(&HEAL, 0);
+    for said in [&plan, &done] {
+        none_of(said, &["VACUUM", "LOSES"]);
+    }
+}
+
+#[test]
+fn a_log_that_leads_to_the_old_version_no_more_gets_what_its_newest_version_needs() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.commit("UPDATE", vec![remove()]);
+    let adds = ["r=b/1.parquet", "r=a/2.parquet", "r=b/2.parquet"].map(|path| {
+        json!({"add": {"path": path, "partitionValues": {"r": &path[2..3]}, "size": 8, "modificationTime": 1,
+            "dataChange": true}})
+    });
+    let head = fs::read_to_string(lake.commit_file(0)).unwrap();
+    let head = head.lines().skip(1).map(str::to_owned);
+    let top = std::iter::once(json!({"checkpointMetadata": {"version": 3}}).to_string());
+    let lines = top.chain(head).chain(adds.map(|add| add.to_string()));
+    let name = "00000000000000000003.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json";
+    let checkpoint = lake.table().join("_delta_log").join(name);
+    fs::write(checkpoint, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    (0..3).for_each(|version| fs::remove_file(lake.commit_file(version)).unwrap());
+    // Nothing that v3 needs is gone.
+    lake.remove(A);
+    let said = lake.ends(&HEAL, 4);
+    all_of(&said, &["files put back under it cannot be read"]);
+    lake.remove("r=b/1.parquet");
+    lake.ends(&HEAL, 0);
+    assert_eq!(fs::read(lake.table().join("r=b/1.parquet")).unwrap(), OLD);
+    assert!(!lake.table().join(A).exists(), "nobody could read it");
 }

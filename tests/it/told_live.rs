@@ -152,7 +152,7 @@ fn rows_that_were_deleted_come_back_by_the_insert_first_while_the_newest_version
     in_order(
         &said,
         &[
-            "only what v2 deleted comes back from v1; later commits stay:",
+            "only what v2 deleted comes back from v1; later commits stay; once: running it twice doubles the rows:",
             "INSERT INTO",
             "v1 is whole at its place: a new commit brings it back and takes v2-v3",
             "RESTORE TABLE",

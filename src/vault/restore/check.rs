@@ -13,7 +13,7 @@ use super::{OWN_PREFIX, RestoreDone, RestoreRequest, Restorer};
 use crate::delta::path::TableRoot;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Placement};
-use crate::ids::{Location, ObjectKey};
+use crate::ids::{Location, ObjectKey, Version};
 use crate::reader::{self, Lake, Shown, Verdict};
 use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
@@ -25,6 +25,8 @@ use crate::vault::listing::list_all;
 pub struct Expected {
     /// Whether the whole log of the snapshot is put back.
     pub(super) log: bool,
+    /// The newer live version for which the files are put, where the log leads to V no more.
+    pub(super) live: Option<Version>,
     /// Files of the snapshot that are not: left out, or lost.
     pub(super) except: HashSet<ObjectKey>,
 }
@@ -129,13 +131,21 @@ impl Restorer {
         request: &RestoreRequest,
         expected: &Expected,
     ) -> Result<Checked, Error> {
+        let about = request.record.totals.live_files;
+        if let Some(tip) = expected.live {
+            let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+            return Ok(Checked {
+                verdict: reader::judge(&lake, tip, about).await,
+                vanished: Several::default(),
+                list: None,
+            });
+        }
         let manifest = self.vault.manifest(&request.record).await?;
         let mut vanished = Several::default();
         if expected.log {
             self.look_for_log(request, &manifest, expected, &mut vanished)
                 .await?;
         }
-        let about = request.record.totals.live_files;
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;

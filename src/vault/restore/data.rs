@@ -3,6 +3,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::lost::is_damage;
 use super::{FILES_COMPARED, OWN_PREFIX, RestorePlan, RestoreRequest, Restorer};
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Placement};
@@ -83,6 +84,9 @@ impl Restorer {
         let mut nesting = Nesting::default();
         while let Some((entry, found, state)) = settled.try_next().await? {
             self.refuse_below_a_file(&entry, &mut nesting)?;
+            if entry.absolute {
+                plan.absolute.get_or_insert_with(|| entry.file.to_string());
+            }
             let etag = found.map(|file| file.etag);
             let lacks = matches!(state, FileState::Missing | FileState::Wrong)
                 && entry.placement != (Placement::Absent {});
@@ -100,6 +104,23 @@ impl Restorer {
             }
         }
         Ok(lacking)
+    }
+
+    /// The first file that the log names by an absolute path below the table. What is damaged tells nothing.
+    pub(super) async fn first_absolute(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, Error> {
+        let mut entries = self.vault.entries(&manifest.data_pages);
+        loop {
+            match entries.try_next().await {
+                Ok(Some(entry)) if entry.absolute => return Ok(Some(entry.file.to_string())),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) if is_damage(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn settle_outside(&self, entry: &Entry, uri: &str) -> Result<FileState, Error> {

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::measure::Sizes;
 use super::mend::LogAfter;
-use super::{FILES_COMPARED, RestoreRequest, Restorer, Several, makes_a_version};
+use super::{FILES_COMPARED, RestoreRequest, Restorer, Several, live_tip, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Detail, FilesCompared, Replay};
@@ -56,6 +56,8 @@ pub struct LiveTable {
     pub properties: Option<BTreeMap<String, String>>,
     /// The columns by which it is partitioned.
     pub partition_columns: Vec<String>,
+    /// Whether the newest version needs not every file of V: the next VACUUM removes the others.
+    pub drops_files: bool,
     /// When V was committed, by the oldest file of that version that is still in the log.
     pub committed: Option<Timestamp>,
     /// How far streams have written.
@@ -124,11 +126,7 @@ impl Restorer {
     /// What the store says; what is wrong with the live log is part of the answer.
     pub async fn look_at_live(&self, request: &RestoreRequest) -> Result<LiveTable, Error> {
         let log = self.list_log().await?;
-        let files = log.values().cloned().filter_map(LogFile::parse);
-        let versions = files
-            .filter(makes_a_version)
-            .filter_map(|file| file.version);
-        match versions.max() {
+        match live_tip(&log) {
             Some(tip) => {
                 let log = LogAfter {
                     files: log,
@@ -232,18 +230,21 @@ impl Restorer {
         &self,
         spans: Sorter<ByFile<(Span, Option<u64>)>>,
         known: KnownKeys,
-        faults: &mut Several,
+        version: Version,
+        live: &mut LiveTable,
     ) -> Result<Vec<Span>, Error> {
         let ends = known.range_ends(self.target.as_ref());
         let mut listing = list_all(self.target.as_ref(), &ends);
         let mut next = listing.try_next().await?;
         let mut missing = Vec::new();
+        let mut dropped = Dropped::default();
         for row in spans.finish()? {
             let ByFile {
-                file: Location::Inside(key),
+                file,
                 row: (span, size),
-            } = row?
-            else {
+            } = row?;
+            dropped.see(&file, version, span);
+            let Location::Inside(key) = file else {
                 continue;
             };
             while next.as_ref().is_some_and(|file| file.key < key) {
@@ -258,11 +259,40 @@ impl Restorer {
                 (Some(_), _) => continue,
             };
             if span.1.is_none() {
-                faults.add(&fault);
+                live.faults.add(&fault);
             }
             missing.push(span);
         }
+        live.drops_files = dropped.any();
         Ok(missing)
+    }
+}
+
+/// Looks for files that a version uses and the newest one does not; the spans come file by file.
+#[derive(Default)]
+struct Dropped {
+    file: Option<Location>,
+    is_used: bool,
+    is_newest: bool,
+    found: bool,
+}
+
+impl Dropped {
+    fn see(&mut self, file: &Location, version: Version, (from, until): Span) {
+        if self.file.as_ref() != Some(file) {
+            *self = Self {
+                file: Some(file.clone()),
+                found: self.any(),
+                ..Self::default()
+            };
+        }
+        self.is_used |= from <= version && until.is_none_or(|until| until > version);
+        self.is_newest |= until.is_none();
+    }
+
+    /// Whether there is one among those seen.
+    fn any(&self) -> bool {
+        self.found || (self.is_used && !self.is_newest)
     }
 }
 
@@ -382,7 +412,7 @@ impl Reading<'_> {
         }
         let measured = live.above.iter_mut().chain(&mut live.older);
         sizes.measure(first, measured.filter(|it| it.version <= way.version));
-        let missing = self.restorer.missing_spans(spans, known, &mut live.faults);
+        let missing = self.restorer.missing_spans(spans, known, version, live);
         let missing = missing.await?;
         let mut last = way.version;
         let mut unlike = files.comparisons().into_iter();

@@ -93,8 +93,16 @@ impl Restorer {
                 None => judge_name(&entry, &state, request.version, &uses, &later),
                 Some(_) => Err(Taken::LogUnread),
             };
+            // A version that can be read no more is in nobody's way, and serves nobody.
+            let is_cleaned = plan.live.is_cleaned(request.version);
+            if is_cleaned && judged != Ok(true) {
+                plan.useless.files += 1;
+                plan.useless.bytes += entry.size;
+                continue;
+            }
             let why = match judged {
                 Ok(_) => {
+                    plan.serves_live |= is_cleaned;
                     self.add_step(request, plan, entry, &state, etag)?;
                     continue;
                 }
@@ -110,6 +118,7 @@ impl Restorer {
             }
         }
         plan.live.without(&spoiled);
+        plan.expected.live = plan.serves_live.then_some(tip);
         Ok(())
     }
 
@@ -204,6 +213,11 @@ impl NotPut {
 }
 
 impl LiveTable {
+    /// Whether the live log's own clean-up has taken what would rebuild a version.
+    pub fn is_cleaned(&self, version: Version) -> bool {
+        self.readable_from.is_some_and(|oldest| oldest > version)
+    }
+
     /// Takes versions that lack a file out of those that have all of theirs.
     fn without(&mut self, spoiled: &[Span]) {
         let whole = std::mem::take(&mut self.whole).into_iter();

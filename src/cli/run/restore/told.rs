@@ -44,6 +44,10 @@ pub(super) struct Found {
     pub(super) to_put: PlannedWork,
     /// What of it must stay so under the newer live table.
     pub(super) not_put: NotPut,
+    /// A file of V that its log names by an absolute path below the table: a copy elsewhere would read the original's.
+    pub(super) absolute: Option<String>,
+    /// Whether it is put for the newest live version's sake alone: the log leads to V no more.
+    pub(super) serves_live: bool,
     /// Commits among them whose file times will be new.
     pub(super) new_times: u64,
     pub(super) wrong: u64,
@@ -62,6 +66,8 @@ pub(super) struct Found {
     pub(super) lone: Option<(Version, Version)>,
     /// Commits above V without a byte.
     pub(super) empty: Vec<Version>,
+    /// The newest version of a live table that is whole and behind V.
+    pub(super) rewound: Option<Version>,
     /// Files of the newest live version that are gone or have another size than the log says.
     pub(super) faults: Several,
     pub(super) nothing_to_do: bool,
@@ -71,6 +77,8 @@ pub(super) struct Found {
     pub(super) older: Vec<LiveVersion>,
     /// The live table's properties, where they could be read.
     pub(super) properties: Option<BTreeMap<String, String>>,
+    /// Whether the newest version needs not every file of V.
+    pub(super) drops_files: bool,
     /// When V's commit was written, by the live log.
     pub(super) committed: Option<Timestamp>,
     /// A version, and the partitions that it deleted whole.
@@ -146,30 +154,29 @@ pub(super) struct Case<'a> {
 
 impl Found {
     pub(super) fn new(plan: &RestorePlan) -> Self {
+        // Beside what is put they are of no account, and without it they are what is gone.
+        let useless = if plan.serves_live {
+            PlannedWork::default()
+        } else {
+            plan.useless
+        };
+        let lacking = [
+            plan.missing,
+            plan.wrong,
+            plan.not_put.missing,
+            plan.not_put.wrong,
+            useless,
+        ];
         Self {
             situation: plan.situation.clone(),
             permission: plan.permission,
             to_put: PlannedWork {
-                files: [
-                    plan.missing,
-                    plan.wrong,
-                    plan.not_put.missing,
-                    plan.not_put.wrong,
-                ]
-                .map(|work| work.files)
-                .iter()
-                .sum(),
-                bytes: [
-                    plan.missing,
-                    plan.wrong,
-                    plan.not_put.missing,
-                    plan.not_put.wrong,
-                ]
-                .map(|work| work.bytes)
-                .iter()
-                .sum(),
+                files: lacking.iter().map(|work| work.files).sum(),
+                bytes: lacking.iter().map(|work| work.bytes).sum(),
             },
             not_put: plan.not_put.clone(),
+            absolute: plan.absolute.clone(),
+            serves_live: plan.serves_live,
             new_times: plan.new_times,
             wrong: plan.wrong.files + plan.not_put.wrong.files,
             kept: plan.kept,
@@ -182,14 +189,17 @@ impl Found {
             hole: None,
             lone: None,
             empty: Vec::new(),
+            rewound: plan.rewound,
             faults: Several::default(),
             nothing_to_do: plan.is_empty()
                 && plan.outside_missing.is_empty()
-                && plan.not_put.is_empty(),
+                && plan.not_put.is_empty()
+                && plan.useless.files == 0,
             vanishing: 0,
             older: Vec::new(),
             properties: None,
             committed: None,
+            drops_files: false,
             deleted_partitions: None,
             versions: Vec::new(),
             others: Vec::new(),
@@ -218,6 +228,7 @@ impl Found {
             faults: live.faults,
             properties: live.properties,
             committed: live.committed,
+            drops_files: live.drops_files,
             deleted_partitions: live.deleted_partitions,
             ..self
         }
@@ -241,6 +252,15 @@ impl Found {
     /// nothing is promised.
     fn can_be_read(&self, version: Version) -> bool {
         self.live_trouble.is_none() && self.readable_from.is_some_and(|oldest| oldest <= version)
+    }
+
+    /// Whether the newest version lacks files, and every file of V is one of its own: V's are put back for its sake.
+    fn mends_newest(&self, version: Version, tip: Version) -> bool {
+        self.serves_live
+            || (self.to_put.files > 0
+                && !self.drops_files
+                && !self.is_whole(tip)
+                && self.can_be_read(version))
     }
 
     /// Whether the live log's own clean-up has taken what would rebuild a version.
@@ -351,7 +371,9 @@ impl Case<'_> {
     /// Whether files put back under a newer live table would be there for nobody: its log leads to the version no more,
     /// and there is nothing else to put right.
     fn is_beyond_the_log(&self) -> bool {
-        self.found.broken.is_empty() && self.found.is_cleaned(self.version)
+        self.found.broken.is_empty()
+            && self.found.is_cleaned(self.version)
+            && !self.found.serves_live
     }
 
     /// Whether newer versions stand in the way of V's files, and there is no log to put right.

@@ -103,9 +103,11 @@ impl Case<'_> {
                 }
             }
         }
-        next.push(format!(
-            "the next VACUUM removes the files of v{version} again"
-        ));
+        if self.found.drops_files {
+            next.push(format!(
+                "the next VACUUM removes the files of v{version} again"
+            ));
+        }
         next
     }
 

@@ -39,8 +39,8 @@ impl Case<'_> {
             Situation::CommitsDiffer { files: other } => lines.push(line(
                 "",
                 format!(
-                    "{} of its commits have other bytes, first {}",
-                    HumanCount(other.len() as u64),
+                    "its log has {} that are not the snapshot's, first {}",
+                    files(other.len() as u64),
                     other.first().map_or("", String::as_str)
                 ),
             )),
@@ -90,6 +90,14 @@ impl Case<'_> {
         if !(acting && found.situation == Situation::NoLog) {
             lines.extend(self.told_streams());
         }
+        if let Some(file) = found.absolute.as_ref().filter(|_| !acting) {
+            lines.push(line(
+                "NOTE",
+                format!(
+                    "no copy elsewhere: the log names {file} by an absolute path into this table, which a copy would read"
+                ),
+            ));
+        }
         if let Some(first) = found.outside_missing.first() {
             lines.push(line(
                 "OUTSIDE",
@@ -121,17 +129,24 @@ impl Case<'_> {
         } else if !found.can_be_read(self.version) {
             lines.push(line(
                 "LOG",
-                format!(
-                    "v{} was cleaned out of it: files put back under it cannot be read",
-                    self.version
-                ),
+                if found.serves_live {
+                    format!(
+                        "v{} was cleaned out of it: put back are files that live v{tip} needs, and no others",
+                        self.version
+                    )
+                } else {
+                    format!(
+                        "v{} was cleaned out of it: files put back under it cannot be read",
+                        self.version
+                    )
+                },
             ));
         }
         if let Some((file, why)) = &found.not_put.first {
             lines.push(line(
                 "TAKEN",
                 format!(
-                    "v{} cannot be made whole at its place: of {}, first {file}: {why}",
+                    "v{} cannot be put back here for the names of {}, first {file}: {why}",
                     self.version,
                     files(found.not_put.files()),
                 ),
@@ -143,7 +158,9 @@ impl Case<'_> {
             let whole = ranges(&found.whole_live);
             lines.push(line(
                 "WHOLE",
-                if found.wrong > 0 {
+                if !found.broken.is_empty() {
+                    format!("once its log is put right: {whole}")
+                } else if found.wrong > 0 {
                     format!("by name and size of their files: {whole}")
                 } else {
                     format!("still readable at its place: {whole}")
@@ -161,7 +178,7 @@ impl Case<'_> {
                     ),
                 ));
             }
-        } else if !found.lost.is_empty() {
+        } else if !found.lost.is_empty() && !found.mends_newest(self.version, tip) {
             lines.extend(self.told_lost(tip));
         }
         lines
@@ -233,7 +250,10 @@ impl Case<'_> {
                 };
                 found.told_whole(version, rest)
             }
-            Situation::NothingAbove => format!("DAMAGED, and nothing newer than v{version}"),
+            Situation::NothingAbove => match found.rewound {
+                Some(tip) => format!("REWOUND: live v{tip} is healthy, and behind v{version}"),
+                None => format!("DAMAGED, and nothing newer than v{version}"),
+            },
             Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
                 told_empty_log(*tip)
             }

@@ -29,11 +29,13 @@ impl Case<'_> {
             _ if self.is_question() => self.offers(),
             (_, Way::Nothing) => self.without_checkpoint().into_iter().collect(),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
-                vec![self.full_copy("a full copy elsewhere; --replace comes in a later version")]
+                let copy =
+                    self.full_copy("a full copy elsewhere; --replace comes in a later version");
+                copy.into_iter().collect()
             }
             _ if found.nothing_to_do && found.is_lost() => {
                 let mut choices: Vec<Choice> = self.newer_with_the_hole().into_iter().collect();
-                choices.push(self.full_copy("a full copy elsewhere; the table is not touched"));
+                choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
             }
             (Situation::NewerLive { tip }, _)
@@ -43,6 +45,11 @@ impl Case<'_> {
                 if !found.broken.is_empty() {
                     choices.push(choice(
                         format!("put the log of live v{tip} right, and v{version}'s files back, about {put}"),
+                        self.restore(&["--heal", "--yes"]),
+                    ));
+                } else if found.mends_newest(version, *tip) && !self.is_taken() {
+                    choices.push(choice(
+                        format!("put back what live v{tip} needs of it, about {put}"),
                         self.restore(&["--heal", "--yes"]),
                     ));
                 } else if found.to_put.files > 0 && found.can_be_read(version) && !self.is_taken() {
@@ -65,7 +72,7 @@ impl Case<'_> {
                 {
                     choices.insert(0, self.take_back(newest));
                 }
-                choices.push(self.full_copy("a full copy elsewhere; the table is not touched"));
+                choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
             }
             _ if !found.outside_missing.is_empty() => vec![choice(
@@ -81,7 +88,7 @@ impl Case<'_> {
                     format!("put v{version} back, about {put}; first stop what deleted it"),
                     self.as_asked(&[]),
                 ));
-                choices.push(self.full_copy("a full copy elsewhere"));
+                choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
             }
             _ if found.to_put.files == 0 => vec![choice(
@@ -223,7 +230,7 @@ impl Case<'_> {
             None => String::new(),
         };
         let effect = format!(
-            "only what v{} deleted{what} comes back from v{from}; later commits stay",
+            "only what v{} deleted{what} comes back from v{from}; later commits stay; once: running it twice doubles the rows",
             cause.version
         );
         let statement = match &found.deleted_partitions {
@@ -335,16 +342,20 @@ impl Case<'_> {
         self.restore(&flags)
     }
 
-    fn full_copy(&self, effect: &str) -> Choice {
+    /// None where the log would lead a copy to the files of the original.
+    fn full_copy(&self, effect: &str) -> Option<Choice> {
+        if self.found.absolute.is_some() {
+            return None;
+        }
         let place = self.copy_place();
         let all = PlannedWork {
             files: self.record.totals.files,
             bytes: self.record.totals.bytes,
         };
-        choice(
+        Some(choice(
             format!("{effect}, about {}", about(all)),
             self.restore(&["--to", &place, "--yes"]),
-        )
+        ))
     }
 
     /// A place for a copy, beside the table.

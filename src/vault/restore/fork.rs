@@ -1,0 +1,180 @@
+//! A live log that ends below V: is it V's own log, rewound, or did it go on in another way?
+//!
+//! A snapshot holds the log from its oldest checkpoint on, so commits below that are compared with nothing. What tells is
+//! what they lead to: a file that is live there was live or was removed on the way to V, or V does not come from there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::content::LogReader;
+use super::held::{HeldLog, nothing_held};
+use super::lost::is_damage;
+use super::mend::LogAfter;
+use super::{RestoreRequest, Restorer};
+use crate::delta::path::TableRoot;
+use crate::delta::segment::{LogListing, Segment};
+use crate::delta::{Action, LogError};
+use crate::error::Error;
+use crate::format::{EntryKind, Manifest};
+use crate::ids::{Location, ObjectKey, Version};
+use crate::reader::{self, Lake, Verdict};
+use crate::sort::Sorter;
+use crate::spool::{Scratch, Spool};
+use crate::store::{Attributes, RestoreStore};
+use crate::vault::log_replay::read_with_tombstones;
+
+/// A logical file: its place and the id of its deletion vector.
+type Logical = (Location, Option<String>);
+
+impl Restorer {
+    /// The files that the snapshot does not hold, newest first, of a log that ends below V and does not lead there.
+    pub(super) async fn forked(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+        log: &HashMap<ObjectKey, Attributes>,
+        held: &HeldLog,
+        tip: Version,
+    ) -> Result<Vec<String>, Error> {
+        if tip >= request.version {
+            return Ok(Vec::new());
+        }
+        let Some(way) = way_to(log, tip) else {
+            return Ok(Vec::new());
+        };
+        let mut unheld: Vec<String> = way
+            .files()
+            .filter(|file| !held.states.contains_key(&file.key))
+            .map(|file| file.key.to_string())
+            .collect();
+        if unheld.is_empty() {
+            return Ok(unheld);
+        }
+        let mut reader = LogReader::of_target(self, nothing_held())?;
+        let live = match reader.read_way(&way).await {
+            Ok(_) => reader.replay(&way).map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        let live = match live {
+            Ok(live) => live,
+            // A log that nobody opens shows nobody a file.
+            Err(Error::Log(error))
+                if !matches!(error, LogError::Sort(_) | LogError::Read { .. }) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(Error::Store(error)) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut known = self.named(request, manifest).await?.finish()?.peekable();
+        for file in live.finish()?.1 {
+            let add = file?.add;
+            let logical: Logical = (add.file, add.dv.map(|dv| dv.id));
+            let is_below = |row: &Result<Logical, _>| row.as_ref().is_ok_and(|row| *row < logical);
+            while known.next_if(is_below).is_some() {}
+            match known.peek() {
+                Some(Ok(row)) if *row == logical => {}
+                Some(Err(_)) => {
+                    if let Some(Err(error)) = known.next() {
+                        return Err(error.into());
+                    }
+                }
+                Some(Ok(_)) | None => {
+                    unheld.sort_unstable_by(|one, two| two.cmp(one));
+                    return Ok(unheld);
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The logical files that the log of V names: added or removed.
+    async fn named(
+        &self,
+        request: &RestoreRequest,
+        manifest: &Manifest,
+    ) -> Result<Sorter<Logical>, Error> {
+        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
+        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
+        let root = TableRoot::new(&request.record.table.uri)?;
+        let mut named: Sorter<Logical> = Sorter::new(&self.temp)?;
+        let mut entries = self.log_entries(request, manifest);
+        while let Some(entry) = entries.try_next().await? {
+            let is_read = matches!(
+                entry.kind,
+                EntryKind::Commit | EntryKind::Checkpoint | EntryKind::Sidecar
+            );
+            let Location::Inside(key) = &entry.file else {
+                continue;
+            };
+            if !is_read || entry.unreadable {
+                continue;
+            }
+            let payload = match self.vault.payload(&entry, scratch.path()).await {
+                Ok(payload) => payload,
+                // What is not known to belong to V is for the owner to look at.
+                Err(error) if is_damage(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            let body = spool.append(&payload).map_err(Error::Scratch)?;
+            let read = read_with_tombstones(key, &body, &root, &mut |action| {
+                match action {
+                    Action::Add { add, .. } => {
+                        named.push((add.file, add.dv.map(|dv| dv.id)))?;
+                    }
+                    Action::Remove { file, dv_id, .. } => named.push((file, dv_id))?,
+                    Action::Cdc { .. }
+                    | Action::PassedOver { .. }
+                    | Action::Unnameable { .. }
+                    | Action::Sidecar { .. }
+                    | Action::Protocol(_)
+                    | Action::Metadata(_)
+                    | Action::Txn { .. }
+                    | Action::Domain { .. }
+                    | Action::CheckpointMetadata { .. }
+                    | Action::CommitInfo(_) => {}
+                }
+                Ok(())
+            });
+            match read {
+                Err(error @ (LogError::Sort(_) | LogError::Read { .. })) => {
+                    return Err(error.into());
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(named)
+    }
+
+    /// Whether a live log that ends below V can be opened there, with all its files.
+    pub(super) async fn is_healthy_at(
+        &self,
+        tip: Version,
+        log: &HashMap<ObjectKey, Attributes>,
+        about: u64,
+    ) -> Result<bool, Error> {
+        if way_to(log, tip).is_none() {
+            return Ok(false);
+        }
+        let after = LogAfter {
+            files: log.clone(),
+            from_vault: HashMap::new(),
+        };
+        let live = self.look_above(tip, tip, &after, None).await?;
+        let is_whole = live.whole.iter().any(|(_, last)| *last == tip);
+        if live.trouble.is_some() || !is_whole {
+            return Ok(false);
+        }
+        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+        let verdict = reader::judge(&lake, tip, about).await;
+        Ok(matches!(verdict, Verdict::Opens { .. }))
+    }
+}
+
+/// The way that readers take to the newest version.
+fn way_to(log: &HashMap<ObjectKey, Attributes>, tip: Version) -> Option<Segment> {
+    let listing = LogListing::new(log.values().cloned());
+    listing.candidates(tip).ok()?.next()
+}
