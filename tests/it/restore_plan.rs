@@ -172,4 +172,13 @@ async fn an_older_copy_of_the_table_is_put_forward_and_one_that_went_on_is_the_o
         panic!("{:?}", found.situation);
     };
     assert!(files.contains(&commit), "{files:?}");
+    // Under a name that V has, too.
+    scene.table.remove(&commit).await;
+    let named = scene.table.names("part").await.remove(0);
+    let add = serde_json::json!({"add": {"path": named, "partitionValues": {}, "size": 3,
+        "modificationTime": 1, "dataChange": true}});
+    let body = format!("{add}\n").into_bytes();
+    scene.table.put(&commit, body).await;
+    let found = plan(&scene).await;
+    assert!(matches!(found.situation, Situation::CommitsDiffer { .. }));
 }

@@ -175,15 +175,17 @@ pub fn judge_name(
 }
 
 /// What a log says of a data file.
-#[derive(Debug, Clone, Copy)]
-struct Said {
-    size: u64,
-    time: Option<i64>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Said {
+    /// Its bytes.
+    pub size: u64,
+    /// Its `modificationTime`, milliseconds since 1970.
+    pub time: Option<i64>,
 }
 
 impl Said {
     /// Whether nothing tells the two apart.
-    fn is_like(self, other: Self) -> bool {
+    pub fn is_like(self, other: Self) -> bool {
         let times = self.time.zip(other.time);
         self.size == other.size && times.is_none_or(|(one, two)| one == two)
     }

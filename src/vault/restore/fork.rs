@@ -19,6 +19,7 @@ use crate::delta::{Action, LogError};
 use crate::error::Error;
 use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::restore::under::Said;
 use crate::reader::{self, Lake, Verdict};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool};
@@ -27,6 +28,9 @@ use crate::vault::log_replay::read_with_tombstones;
 
 /// A logical file: its place and the id of its deletion vector.
 type Logical = (Location, Option<String>);
+
+/// A logical file that the log of V names, and what it says of it where it adds it.
+type Known = (Logical, Option<Said>);
 
 impl Restorer {
     /// The files that the snapshot does not hold, newest first, of a log that ends below V and does not lead there.
@@ -71,20 +75,21 @@ impl Restorer {
         let mut known = self.named(request, manifest).await?.finish()?.peekable();
         for file in live.finish()?.1 {
             let add = file?.add;
+            let said = Said {
+                size: add.size,
+                time: add.modification_time,
+            };
             let logical: Logical = (add.file, add.dv.map(|dv| dv.id));
-            let is_below = |row: &Result<Logical, _>| row.as_ref().is_ok_and(|row| *row < logical);
-            while known.next_if(is_below).is_some() {}
-            match known.peek() {
-                Some(Ok(row)) if *row == logical => {}
-                Some(Err(_)) => {
-                    if let Some(Err(error)) = known.next() {
-                        return Err(error.into());
-                    }
-                }
-                Some(Ok(_)) | None => {
-                    unheld.sort_unstable_by(|one, two| two.cmp(one));
-                    return Ok(unheld);
-                }
+            let mut is_known = false;
+            let at_or_below =
+                |row: &Result<Known, _>| row.as_ref().map_or(true, |row| row.0 <= logical);
+            while let Some(row) = known.next_if(at_or_below) {
+                let (named, added) = row?;
+                is_known |= named == logical && added.is_none_or(|added| added.is_like(said));
+            }
+            if !is_known {
+                unheld.sort_unstable_by(|one, two| two.cmp(one));
+                return Ok(unheld);
             }
         }
         Ok(Vec::new())
@@ -95,11 +100,11 @@ impl Restorer {
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
-    ) -> Result<Sorter<Logical>, Error> {
+    ) -> Result<Sorter<Known>, Error> {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
         let root = TableRoot::new(&request.record.table.uri)?;
-        let mut named: Sorter<Logical> = Sorter::new(&self.temp)?;
+        let mut named: Sorter<Known> = Sorter::new(&self.temp)?;
         let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
             let is_read = matches!(
@@ -122,9 +127,13 @@ impl Restorer {
             let read = read_with_tombstones(key, &body, &root, &mut |action| {
                 match action {
                     Action::Add { add, .. } => {
-                        named.push((add.file, add.dv.map(|dv| dv.id)))?;
+                        let said = Said {
+                            size: add.size,
+                            time: add.modification_time,
+                        };
+                        named.push(((add.file, add.dv.map(|dv| dv.id)), Some(said)))?;
                     }
-                    Action::Remove { file, dv_id, .. } => named.push((file, dv_id))?,
+                    Action::Remove { file, dv_id, .. } => named.push(((file, dv_id), None))?,
                     Action::Cdc { .. }
                     | Action::PassedOver { .. }
                     | Action::Unnameable { .. }
