@@ -294,6 +294,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_name_that_a_newer_version_gives_another_file_is_neither_filled_nor_replaced() {
         use FileState::{Missing, Wrong};
         let entry = data_entry("a.parquet", None);

@@ -147,11 +147,8 @@ impl Restorer {
                 }
                 Ok(())
             });
-            match read {
-                Err(error @ (LogError::Sort(_) | LogError::Read { .. })) => {
-                    return Err(error.into());
-                }
-                Ok(_) | Err(_) => {}
+            if let Err(error @ (LogError::Sort(_) | LogError::Read { .. })) = read {
+                return Err(error.into());
             }
         }
         Ok(named)

@@ -100,13 +100,10 @@ impl Restorer {
                 plan.useless.bytes += entry.size;
                 continue;
             }
-            let why = match judged {
-                Ok(_) => {
-                    plan.serves_live |= is_cleaned;
-                    self.add_step(request, plan, entry, &state, etag)?;
-                    continue;
-                }
-                Err(why) => why,
+            let Err(why) = judged else {
+                plan.serves_live |= is_cleaned;
+                self.add_step(request, plan, entry, &state, etag)?;
+                continue;
             };
             if is_wrong {
                 let up_to_v = uses.iter().filter(|it| it.has(request.version));
