@@ -192,7 +192,7 @@ fn assert_same(what: &str, found: &Files, expected: &Files) {
 
 async fn all_held(tables: impl IntoIterator<Item = Odd>) {
     for table in tables {
-        table.held_and_restored().await;
+        Box::pin(table.held_and_restored()).await;
     }
 }
 

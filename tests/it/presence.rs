@@ -304,7 +304,8 @@ async fn file_that_vault_and_table_have_lost_fails_the_snapshot_and_is_named() {
         match scene.take(1 + night).await {
             Ok(done) => assert!(done.unchanged),
             Err(error) => {
-                assert_says(&error, ExitCode::Failed, &[&lost]);
+                let says = [&*lost, "the vault has lost", object.as_str()];
+                assert_says(&error, ExitCode::Damage, &says);
                 return;
             }
         }

@@ -173,7 +173,7 @@ pub(super) async fn restore(
     })?;
     match way {
         Way::Nothing if found.situation == Situation::EmptyTarget => {
-            return filled(&work, plan, &case, &request, context).await;
+            return Box::pin(filled(&work, plan, &case, &request, context)).await;
         }
         Way::Nothing => {
             if context.output.is_json() && request.which != Which::Unsaid {

@@ -66,13 +66,12 @@ fn chosen(history: &History, wanted: &Wanted) -> Result<(u64, u64), Error> {
     }
 }
 
+/// A slot, a version, and the versions between: first, last, and whether they are held.
+type ChosenAt = (u64, u64, Option<(u64, u64, bool)>);
+
 /// As [`chosen`], with the times that a snapshot's log says: `(slot, [(version, minute)])`. Where more is asked for, its
 /// slot is the error.
-fn chosen_at(
-    history: &History,
-    minute: u8,
-    logs: &[(u64, &[(u64, u8)])],
-) -> Result<(u64, u64, Option<(u64, u64, bool)>), u64> {
+fn chosen_at(history: &History, minute: u8, logs: &[(u64, &[(u64, u8)])]) -> Result<ChosenAt, u64> {
     let times = logs.iter().map(|(seq, log)| {
         let log = log.iter();
         let times = log.map(|(version, minute)| (Version(*version), time(*minute)));
