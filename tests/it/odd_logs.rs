@@ -123,7 +123,9 @@ async fn apply(scene: &mut Scene, op: &Op) {
             }
         }
         Op::Lose(number) => {
-            if let Some(name) = chosen(table, *number).await {
+            if let Some(name) = chosen(table, *number).await
+                && !names_again(table, &name).await
+            {
                 table.remove(&name).await;
             }
         }
