@@ -276,14 +276,20 @@ impl History {
     }
 
     fn by_version(&self, version: Version) -> Result<Chosen<'_>, Error> {
-        let own = self.held().filter(|it| it.record.version == version);
-        let own = newest_of_each(own, Snapshot::has_content_of);
-        let older = self.held().filter(|it| it.is_whole_at(version));
-        let candidates = if own.is_empty() {
-            newest_of_each(older, |a, b| self.is_built_on(a, b))
-        } else {
-            own
-        };
+        let mut candidates = Vec::new();
+        // What was overwritten since is of a history that the table has left: only where nothing else holds the version.
+        for left_too in [false, true] {
+            let counts = |it: &&Snapshot| left_too || !self.is_overwritten_at(it, version);
+            let own = self.held().filter(|it| it.record.version == version);
+            candidates = newest_of_each(own.filter(counts), Snapshot::has_content_of);
+            if candidates.is_empty() {
+                let older = self.held().filter(|it| it.is_whole_at(version));
+                candidates = newest_of_each(older.filter(counts), |a, b| self.is_built_on(a, b));
+            }
+            if !candidates.is_empty() {
+                break;
+            }
+        }
         let mut pruned = self.trusted().filter(|it| it.is_pruned).rev();
         match candidates.as_slice() {
             [snapshot] => Ok(Chosen::of(snapshot, version)),

@@ -1,6 +1,7 @@
 //! Where the history of a table breaks: what a list of snapshots shows as one line of versions may be several.
 
 use super::{History, Snapshot};
+use crate::ids::Version;
 
 /// Why a snapshot is no continuation of the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +42,18 @@ impl History {
 impl History {
     /// Whether a newer snapshot found that the commits which led to this one were overwritten since.
     pub fn is_overwritten(&self, snapshot: &Snapshot) -> bool {
+        self.is_overwritten_at(snapshot, snapshot.record.version)
+    }
+
+    /// The same of an older version that it holds.
+    pub(super) fn is_overwritten_at(&self, snapshot: &Snapshot, version: Version) -> bool {
         let newer = self.snapshots.iter().filter(|it| it.seq > snapshot.seq);
         let mut newer = newer.filter(|it| {
             !it.is_distrusted && it.record.table.delta_id == snapshot.record.table.delta_id
         });
         newer.any(|it| {
             let from = it.record.overwritten_from;
-            from.is_some_and(|from| from <= snapshot.record.version)
+            from.is_some_and(|from| from <= version)
         })
     }
 }

@@ -215,6 +215,24 @@ fn time_after_a_rewind_is_the_owners_choice() {
 }
 
 #[test]
+fn a_version_is_of_the_history_that_the_table_is_in_while_something_holds_it() {
+    let mut records = vec![record(1, 4, 1, "4"), record(2, 6, 2, "6")];
+    records[1].overwritten_from = Some(Version(3));
+    let version = |number| Wanted::Version(Version(number));
+    let left = history(links(records.clone()));
+    assert_eq!(
+        chosen(&left, &version(4)).unwrap(),
+        (1, 4),
+        "nothing else has it"
+    );
+    records[1] = whole(records[1].clone(), 0, 5);
+    let held = history(links(records));
+    assert_eq!(chosen(&held, &version(4)).unwrap(), (2, 4));
+    let by_id = Wanted::Snapshot(id(1).short());
+    assert_eq!(chosen(&held, &by_id).unwrap(), (1, 4));
+}
+
+#[test]
 fn a_list_is_marked_where_a_table_was_created_again_went_back_or_was_written_over() {
     let mut records = vec![
         record(1, 4, 1, "4"),
