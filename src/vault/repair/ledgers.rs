@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::Repairer;
 use crate::error::Error;
 use crate::format::ledger::{
-    self, Bodies, Chain, Chained, LedgerError, LedgerFinding, Link, SlotRow, Slots, Step,
+    self, Bodies, Chain, Chained, LedgerError, LedgerFinding, Link, ScarReason, SlotRow, Slots,
+    Step,
 };
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{Event, LockMode, Record, TableKey};
@@ -178,7 +179,23 @@ impl Repairer {
             );
             breaks && !own.findings.contains(finding)
         };
-        let fits = !merged.findings.iter().any(is_worse);
+        // A slot above that names the one which is lost has the last word about what goes there.
+        let is_other = |finding: &LedgerFinding| {
+            let LedgerFinding::Scar {
+                reason:
+                    ScarReason::PreviousMissing { previous } | ScarReason::BuildsOnScar { previous },
+                ..
+            } = finding
+            else {
+                return false;
+            };
+            let is_put = |it: &Link<B>| it.seq == *previous && !taken.contains(&it.seq);
+            merged.links.iter().any(is_put)
+        };
+        let fits = !merged
+            .findings
+            .iter()
+            .any(|it| is_worse(it) || is_other(it));
         let has = |chain: &Chain<B>, link: &Link<B>| chain.links.iter().any(|it| it.id == link.id);
         for link in &merged.links {
             if fits && !taken.contains(&link.seq) {
