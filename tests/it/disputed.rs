@@ -4,15 +4,18 @@
 use std::sync::Arc;
 
 use deltavault::error::ExitCode;
+use deltavault::format::Scope;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
+use deltavault::store::ReadStore as _;
 use deltavault::vault::Vault;
+use deltavault::vault::snapshot::SnapshotRequest;
 
 use super::one_truth::{Live, assert_has, checkpoint_that_says, commit, finding};
-use super::support::scene::{Scene, assert_says};
+use super::support::scene::{Scene, assert_says, take_as};
 use super::support::table::CheckpointForm;
 use super::support::verified::{NO_BYTES, verify};
-use super::support::world::restore_request;
+use super::support::world::{hours_later, request, restore_request};
 
 const FORMS: [CheckpointForm; 3] = [
     CheckpointForm::Classic,
@@ -54,6 +57,27 @@ async fn what_a_checkpoint_lost_is_held_though_the_bases_commit_was_cleaned_up()
         assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
         assert_sound(&scene).await;
     }
+}
+
+#[tokio::test]
+async fn a_history_holds_what_the_first_of_two_checkpoints_of_a_version_has() {
+    let mut scene = Scene::set().await;
+    scene.table.remove(&commit(0)).await;
+    scene.table.checkpoint_as(CheckpointForm::Json).await;
+    let mut request = request(scene.live.uri(), 24);
+    request.scope = Scope::History;
+    let take = async |scene: &Scene, request: &SnapshotRequest| {
+        take_as(&scene.live, &scene.vault, &scene.elsewhere, request)
+            .await
+            .unwrap()
+    };
+    take(&scene, &request).await;
+    checkpoint_that_says(&mut scene, Live::new(), CheckpointForm::Classic).await;
+    request.now = hours_later(48);
+    let done = take(&scene, &request).await;
+    finding(&done.record, "checkpoint 2 disagrees with the commits");
+    assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+    assert_sound(&scene).await;
 }
 
 #[tokio::test]

@@ -193,6 +193,8 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
     let ways = segments.into_iter().map(|segment| {
         let start = segment.checkpoint.as_ref();
         let from = start.map_or(Version(0), |start| start.version);
+        // With a start that enters now nothing was compared yet.
+        let known = known && start.is_none_or(|start| inherited.knows(start));
         let compared = checkpoints.iter().filter(|found| {
             found.version >= from && start != Some(*found) && !(known && inherited.knows(found))
         });
