@@ -36,7 +36,9 @@ async fn a_snapshot_is_restorable_or_refused_where_the_only_checkpoint_is_spoilt
     {
         let (form, spoilt) = case;
         let mut scene = Scene::set().await;
-        let before: Vec<_> = (0..=scene.table.version()).collect();
+        // The base's own commit stays where the checkpoint is spoilt after it: it shows that the log goes on.
+        let last = scene.table.version();
+        let before: Vec<_> = (0..=last).collect();
         scene.table.append(1, 100).await;
         scene.table.checkpoint_as(form).await;
         if was_held {
@@ -62,8 +64,8 @@ async fn a_snapshot_is_restorable_or_refused_where_the_only_checkpoint_is_spoilt
             }
         }
         if !was_held {
-            for version in before {
-                scene.table.remove(&commit(version)).await;
+            for version in before.iter().filter(|version| **version < last) {
+                scene.table.remove(&commit(*version)).await;
             }
         }
         for night in [24, 48, 72] {
@@ -99,5 +101,48 @@ async fn a_snapshot_is_restorable_or_refused_where_the_only_checkpoint_is_spoilt
             ExitCode::Failed,
             "{case:?}: {refused:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn commits_of_a_base_whose_own_commit_is_gone_stand_in_for_no_checkpoint() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    for version in 0..=2 {
+        scene.table.remove(&commit(version)).await;
+    }
+    let top = checkpoint_key(&scene).await;
+    scene.table.overwrite(&top, vec![0; 500]).await;
+    let refused = scene.take(24).await.unwrap_err();
+    assert_says(&refused, ExitCode::Failed, &["cannot be read"]);
+}
+
+#[tokio::test]
+async fn a_part_of_a_checkpoint_is_not_held_beside_another_that_was_written_again() {
+    for is_first_lost in [true, false] {
+        let mut scene = Scene::set().await;
+        scene.table.checkpoint_as(CheckpointForm::Parts(2)).await;
+        scene.take(24).await.unwrap();
+        let parts = scene
+            .table
+            .names("_delta_log/00000000000000000002.checkpoint.")
+            .await;
+        let (first, end) = (parts.first().unwrap(), parts.last().unwrap());
+        let (lost, again) = if is_first_lost {
+            (first, end)
+        } else {
+            (end, first)
+        };
+        let bytes = scene.table.read(lost).await;
+        scene.table.overwrite(again, bytes).await;
+        scene.table.remove(lost).await;
+        scene.table.append(1, 30).await;
+        let done = scene.take(48).await.unwrap();
+        let files = scene.contents(&done).await.unwrap();
+        assert!(!files.contains_key(lost), "{lost}");
+        let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+        let found = verify(&vault, ALL).await;
+        assert!(found.findings.is_empty(), "{found:?}");
     }
 }

@@ -254,14 +254,19 @@ impl Snapshotter {
             bodies: &planned.log.bodies,
             sidecars: &planned.log.sidecars,
             unreadable: planned.log.unreadable(),
+            stale_parts: planned
+                .pinned
+                .inherited
+                .stale_parts(&planned.pinned.listing),
         };
         let pinned = &mut planned.pinned;
         let mut scope = pin::log_scope(pinned);
-        // As long as ways differ, or one of them cannot be read, what each is made of stays.
-        let all_agree = planned.disagreements.is_empty()
-            && planned.log.failed.is_empty()
+        // As long as ways differ, or one of them cannot be read, what each is made of stays: of what cannot be read, only
+        // where the base's own commit shows that its log is of this table's past.
+        let can_be_read = planned.log.failed.is_empty()
             && pinned.inherited.unreadable(&pinned.listing).is_empty();
-        scope.whole &= pinned.ended || all_agree;
+        scope.whole &= pinned.ended || planned.disagreements.is_empty();
+        scope.whole &= can_be_read || !pin::goes_on(pinned);
         let hint = writer.hint_is_true(pinned).await?;
         let hold = log::files_to_hold(pinned, hint);
         let base = pinned.base.as_ref().filter(|base| base.reuse);

@@ -5,7 +5,7 @@
 //! the base, or sidecar of a checkpoint, that has other bytes now, and with a checkpoint below the base that the base does
 //! not hold: that one can only be compared by replaying from it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use futures::{TryStreamExt, stream};
 
 use super::super::Vault;
 use super::super::ahead::ahead;
+use super::super::log_replay::as_listed;
 use super::log::{LOG_FILES_AHEAD, read_listed};
 use super::pin::{Base, Pinned};
 use super::{Failure, presence, sidecars};
@@ -100,6 +101,30 @@ impl Inherited {
             .filter_map(|(_, entry)| log_order(entry).version())
             .max()?;
         (newest >= missing).then(|| format!("checkpoint {newest}"))
+    }
+
+    /// Parts of checkpoints that the base holds and that are not listed any more, where another part of the same
+    /// checkpoint was written again: together they would be a checkpoint that never was.
+    pub(super) fn stale_parts(&self, listing: &LogListing) -> HashSet<ObjectKey> {
+        let checkpoint_of = |file: &LogFile| {
+            let LogFileKind::CheckpointPart { parts, .. } = file.kind else {
+                return None;
+            };
+            Some((file.version, parts))
+        };
+        let written_again = listing.files().filter(|file| self.holds(file).is_none());
+        let written_again: HashSet<_> = written_again.filter_map(checkpoint_of).collect();
+        let listed: HashSet<&ObjectKey> = listing.files().map(|file| &file.key).collect();
+        let gone = self
+            .checkpoints
+            .iter()
+            .filter(|(key, _)| !listed.contains(key));
+        let stale = gone.filter(|(key, entry)| {
+            let file = LogFile::parse(as_listed(key, entry));
+            let checkpoint = file.as_ref().and_then(checkpoint_of);
+            checkpoint.is_some_and(|it| written_again.contains(&it))
+        });
+        stale.map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether the base holds a checkpoint's files as they were listed, and so has compared it already.

@@ -71,6 +71,8 @@ pub(super) struct LogWriter<'a> {
     pub(super) sidecars: &'a HashSet<ObjectKey>,
     /// Files of checkpoints that could not be decoded.
     pub(super) unreadable: HashSet<ObjectKey>,
+    /// Parts of checkpoints that are held, and whose other parts are others by now.
+    pub(super) stale_parts: HashSet<ObjectKey>,
 }
 
 /// What writing the log brought.
@@ -127,7 +129,7 @@ impl LogWriter<'_> {
             }
             Some(_) | None => stream::empty().boxed(),
         };
-        let steps = merge(base, sorted(hold), scope, self.sidecars);
+        let steps = merge(base, sorted(hold), scope, self.sidecars, &self.stale_parts);
         let mut pages = Pages::new(self.vault, self.placer, known_pages);
         let mut written = LogWritten::default();
         let work = steps.map(|step| {
@@ -233,6 +235,7 @@ fn merge<'a>(
     listed: VecDeque<(Location, LogFile)>,
     scope: LogScope,
     sidecars: &'a HashSet<ObjectKey>,
+    stale_parts: &'a HashSet<ObjectKey>,
 ) -> impl futures::Stream<Item = Result<Step, Failure>> + Send + 'a {
     let state = (base.peekable(), listed);
     stream::try_unfold(state, move |(mut base, mut listed)| async move {
@@ -273,6 +276,7 @@ fn merge<'a>(
                 scope,
             );
             let decided = match (&entry, &file) {
+                (Some(entry), None) if is_one_of(entry, stale_parts) => LogStep::Drop,
                 (Some(entry), None) => unlisted(entry, sidecars).unwrap_or(decided),
                 _ => decided,
             };
@@ -284,6 +288,10 @@ fn merge<'a>(
             return Ok(Some((step, (base, listed))));
         }
     })
+}
+
+fn is_one_of(entry: &Entry, keys: &HashSet<ObjectKey>) -> bool {
+    matches!(&entry.file, Location::Inside(key) if keys.contains(key))
 }
 
 /// What becomes of held entries that name no version and are not listed any more, whatever their place in the log.

@@ -500,10 +500,7 @@ pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
             keep_from: None,
         };
     }
-    let continued = |base: &&Base| {
-        base.reuse && compare_commit(&base.past.record, listing) == CommitState::Same
-    };
-    let Some(base) = pinned.base.as_ref().filter(continued) else {
+    let Some(base) = pinned.base.as_ref().filter(|_| goes_on(pinned)) else {
         return LogScope {
             whole: pinned.whole,
             keep_from: None,
@@ -517,6 +514,14 @@ pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
         whole: pinned.whole && newest > held,
         keep_from: second.max(held.filter(|held| Some(*held) < newest)),
     }
+}
+
+/// Whether the base's own commit still stands, so that its log is of this table's past.
+pub(super) fn goes_on(pinned: &Pinned) -> bool {
+    let base = pinned.base.as_ref().filter(|base| base.reuse);
+    base.is_some_and(|base| {
+        !pinned.ended && compare_commit(&base.past.record, &pinned.listing) == CommitState::Same
+    })
 }
 
 fn checkpoints(listing: &LogListing, version: Version) -> impl Iterator<Item = Version> + '_ {
