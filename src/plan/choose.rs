@@ -279,7 +279,7 @@ impl History {
         let mut candidates = Vec::new();
         // What was overwritten since is of a history that the table has left: only where nothing else holds the version.
         for left_too in [false, true] {
-            let counts = |it: &&Snapshot| left_too || !self.is_overwritten_at(it, version);
+            let counts = |it: &&Snapshot| left_too || !self.is_overwritten(it, version);
             let own = self.held().filter(|it| it.record.version == version);
             candidates = newest_of_each(own.filter(counts), Snapshot::has_content_of);
             if candidates.is_empty() {

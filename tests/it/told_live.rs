@@ -520,6 +520,27 @@ fn a_snapshot_from_before_a_commit_was_overwritten_is_of_another_history() {
 }
 
 #[test]
+fn a_history_is_said_to_hold_no_version_whose_commits_were_overwritten_since() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t", "--scope", "history"], 0);
+    let commit = fs::read_to_string(lake.commit_file(2)).unwrap();
+    let fork: Vec<&str> = commit.lines().take(2).collect();
+    fs::write(lake.commit_file(2), fork.join("\n")).unwrap();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    let line = |version: &str| {
+        let mut lines = said.lines();
+        let line = lines.find(|line| line.trim_start().starts_with(version));
+        line.unwrap_or_else(|| panic!("{version}: {said}"))
+    };
+    all_of(line("v2 "), &["not held"]);
+    all_of(line("v0 "), &["in history snapshot"]);
+}
+
+#[test]
 fn a_table_that_is_at_the_version_already_has_nothing_to_take_back() {
     let mut lake = Lake::with_snapshot();
     for flag in ["--rewind", "--replace", "--as-commit"] {

@@ -302,10 +302,15 @@ async fn no_plan(
     });
     let mut other = None;
     for it in others.take(OTHERS_TRIED) {
-        if vault.manifest(&it.record).await.is_ok() {
-            let words = ["restore", table, "--snapshot", &it.id.short()];
-            other = Some((it.record.version, context.again.command(&words)));
-            break;
+        match vault.manifest(&it.record).await {
+            Ok(_) => {
+                let words = ["restore", table, "--snapshot", &it.id.short()];
+                other = Some((it.record.version, context.again.command(&words)));
+                break;
+            }
+            Err(Error::Damaged { .. } | Error::Format(_)) => {}
+            // A store that does not answer is no proof that nothing else can be read.
+            Err(error) => return error,
         }
     }
     let repair = ["verify", table, "--read", "all", "--repair"];

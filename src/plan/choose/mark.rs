@@ -40,13 +40,8 @@ impl History {
 }
 
 impl History {
-    /// Whether a newer snapshot found that the commits which led to this one were overwritten since.
-    pub fn is_overwritten(&self, snapshot: &Snapshot) -> bool {
-        self.is_overwritten_at(snapshot, snapshot.record.version)
-    }
-
-    /// The same of an older version that it holds.
-    pub(super) fn is_overwritten_at(&self, snapshot: &Snapshot, version: Version) -> bool {
+    /// Whether a newer snapshot found that the commits which led to a version were overwritten since this one held it.
+    pub fn is_overwritten(&self, snapshot: &Snapshot, version: Version) -> bool {
         let newer = self.snapshots.iter().filter(|it| it.seq > snapshot.seq);
         let mut newer = newer.filter(|it| {
             !it.is_distrusted && it.record.table.delta_id == snapshot.record.table.delta_id

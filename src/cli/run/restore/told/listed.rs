@@ -34,11 +34,15 @@ pub(super) fn flag_for(row: &VersionRow) -> Option<(&'static str, String)> {
     }
 }
 
-/// Whether a snapshot is of the live version of its number, whose commit is given, or of another one that the log has
-/// lost. Without both commits nobody knows.
-fn is_of(snapshot: &Snapshot, commit: Option<Digest>) -> bool {
+/// Whether a snapshot has the live commit of its version's number, which is given. Without both commits nobody knows.
+fn has_commit(snapshot: &Snapshot, commit: Option<Digest>) -> bool {
     let held = snapshot.record.commit.as_ref().map(|it| it.sha256);
     held.zip(commit).is_none_or(|(held, now)| held == now)
+}
+
+/// Whether a snapshot is of the live version of its number, or of another one that the log has lost.
+fn is_of(history: &History, snapshot: &Snapshot, commit: Option<Digest>) -> bool {
+    has_commit(snapshot, commit) && !history.is_overwritten(snapshot, snapshot.record.version)
 }
 
 /// Fills in from the vault's records what the live log does not tell of its versions.
@@ -48,7 +52,7 @@ pub(super) fn fill_from_vault(versions: &mut [LiveVersion], history: &History, d
     let mut held: BTreeMap<Version, &Snapshot> = BTreeMap::new();
     for snapshot in snapshots_of(history, delta_id) {
         let commit = commits.get(&snapshot.record.version).copied();
-        if !is_of(snapshot, commit.flatten()) || history.is_overwritten(snapshot) {
+        if !is_of(history, snapshot, commit.flatten()) {
             continue;
         }
         held.entry(snapshot.record.version).or_insert(snapshot);
@@ -115,7 +119,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
         let version = snapshot.record.version;
         // Of what only the vault knows there is no live commit.
         let commit = known.get(&version).and_then(|row| row.commit);
-        if !is_of(snapshot, commit) || history.is_overwritten(snapshot) {
+        if !is_of(history, snapshot, commit) {
             others.entry(version).or_default().push(snapshot);
             continue;
         }
@@ -129,7 +133,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
     let with_older = held_of(history, delta_id).filter(|it| {
         let version = it.record.version;
         let commit = known.get(&version).and_then(|row| row.commit);
-        tip.is_none_or(|tip| version <= tip) && is_of(it, commit)
+        tip.is_none_or(|tip| version <= tip) && has_commit(it, commit)
     });
     let with_older: Vec<&Snapshot> = with_older.collect();
     let older = with_older.iter().flat_map(|it| {
@@ -146,7 +150,9 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             .or_insert_with(|| LiveVersion::unread(version));
     }
     let held_in = |version| {
-        let snapshot = with_older.iter().find(|it| it.is_whole_at(version))?;
+        let mut snapshots = with_older.iter();
+        let snapshot =
+            snapshots.find(|it| it.is_whole_at(version) && !history.is_overwritten(it, version))?;
         Some(snapshot.id)
     };
     let known: Vec<LiveVersion> = known.into_values().rev().collect();
