@@ -190,7 +190,7 @@ pub(super) async fn repair(
     Ok(ledgers.in_the_way)
 }
 
-/// What is told of a slot for which the replica has something that the vault cannot be given. `typed` is what means the
+/// The finding for a slot of which the replica has something that cannot be put into the vault. `typed` is what means the
 /// table on a command line.
 pub(super) fn in_the_way(
     slot: &InTheWay,

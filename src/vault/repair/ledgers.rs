@@ -4,7 +4,7 @@
 //! read with it is whole: both chains are merged, slot by slot, and read as one ledger. So what goes back is named by the
 //! record above it, or goes on from the highest one below it.
 //!
-//! What a slot holds is never replaced. Where other bytes lie in the slot of a record of the replica, that is told.
+//! What a slot holds is never replaced. Where the slot of a record of the replica has other bytes here, [`InTheWay`] says so.
 
 use std::collections::BTreeSet;
 
@@ -168,7 +168,7 @@ impl Repairer {
         let merged = self
             .walk(Some(replica), rack, &merged, &is_ours, &mut bodies)
             .await?;
-        // A ledger that this tool cannot read is told by the verification.
+        // The verification reports a ledger that this tool cannot read.
         let (Some(own), Some(merged)) = (own, merged) else {
             return Ok(given);
         };

@@ -3,7 +3,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::lost::is_damage;
+use super::lost::unless_damaged;
 use super::{FILES_COMPARED, OWN_PREFIX, RestorePlan, RestoreRequest, Restorer};
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Placement};
@@ -112,15 +112,12 @@ impl Restorer {
         manifest: &Manifest,
     ) -> Result<Option<String>, Error> {
         let mut entries = self.vault.entries(&manifest.data_pages);
-        loop {
-            match entries.try_next().await {
-                Ok(Some(entry)) if entry.absolute => return Ok(Some(entry.file.to_string())),
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(None),
-                Err(error) if is_damage(&error) => return Ok(None),
-                Err(error) => return Err(error),
+        while let Some(entry) = unless_damaged(entries.try_next().await)?.flatten() {
+            if entry.absolute {
+                return Ok(Some(entry.file.to_string()));
             }
         }
+        Ok(None)
     }
 
     async fn settle_outside(&self, entry: &Entry, uri: &str) -> Result<FileState, Error> {

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 
 use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
-use super::lost::is_damage;
+use super::lost::unless_damaged;
 use super::mend::LogAfter;
 use super::{RestoreRequest, Restorer};
 use crate::delta::path::TableRoot;
@@ -117,11 +117,10 @@ impl Restorer {
             if !is_read || entry.unreadable {
                 continue;
             }
-            let payload = match self.vault.payload(&entry, scratch.path()).await {
-                Ok(payload) => payload,
-                // What is not known to belong to V is for the owner to look at.
-                Err(error) if is_damage(&error) => continue,
-                Err(error) => return Err(error),
+            // What is not known to belong to V is for the owner to look at.
+            let payload = self.vault.payload(&entry, scratch.path()).await;
+            let Some(payload) = unless_damaged(payload)? else {
+                continue;
             };
             let body = spool.append(&payload).map_err(Error::Scratch)?;
             let read = read_with_tombstones(key, &body, &root, &mut |action| {

@@ -35,6 +35,15 @@ pub(super) fn is_damage(error: &Error) -> bool {
     matches!(error, Error::Damaged { .. })
 }
 
+/// What was read; nothing where it is damaged.
+pub(super) fn unless_damaged<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Where else in the vault the bytes of files may be.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
@@ -62,25 +71,17 @@ impl Restorer {
         let history = self.vault.history(&key, Bodies::default()).await?;
         let mut seen = HashSet::new();
         for snapshot in history.snapshots.iter().rev() {
-            let manifest = match self.vault.manifest(&snapshot.record).await {
-                Ok(manifest) => manifest,
-                // What is damaged, or was pruned, has nothing to offer.
-                Err(error) if is_damage(&error) => continue,
-                Err(error) => return Err(error),
+            // What is damaged, or was pruned, has nothing to offer.
+            let manifest = self.vault.manifest(&snapshot.record).await;
+            let Some(manifest) = unless_damaged(manifest)? else {
+                continue;
             };
             for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
                 if !seen.insert(page.page.sha256) {
                     continue;
                 }
-                let pages = std::slice::from_ref(page);
-                let mut entries = self.vault.entries(pages);
-                loop {
-                    let entry = match entries.try_next().await {
-                        Ok(Some(entry)) => entry,
-                        Ok(None) => break,
-                        Err(error) if is_damage(&error) => break,
-                        Err(error) => return Err(error),
-                    };
+                let entries = unless_damaged(self.vault.page(page).await)?;
+                for entry in entries.unwrap_or_default() {
                     let Some(sha256) = entry.sha256.filter(|sha256| wanted.contains(sha256)) else {
                         continue;
                     };

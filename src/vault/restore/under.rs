@@ -4,10 +4,8 @@
 use std::collections::HashSet;
 use std::iter::Peekable;
 
-use futures::TryStreamExt;
-
 use super::data::Lacking;
-use super::lost::is_damage;
+use super::lost::unless_damaged;
 use super::{LiveTable, RestorePlan, RestoreRequest, Restorer};
 use crate::error::Error;
 use crate::format::ledger::Bodies;
@@ -146,24 +144,16 @@ impl Restorer {
             {
                 continue;
             }
-            let manifest = match self.vault.manifest(record).await {
-                Ok(manifest) => manifest,
-                // What is damaged, or was pruned, tells nothing.
-                Err(error) if is_damage(&error) => continue,
-                Err(error) => return Err(error),
+            // What is damaged, or was pruned, tells nothing.
+            let Some(manifest) = unless_damaged(self.vault.manifest(record).await)? else {
+                continue;
             };
             for page in &manifest.data_pages {
                 if !seen.insert(page.page.sha256) {
                     continue;
                 }
-                let mut entries = self.vault.entries(std::slice::from_ref(page));
-                loop {
-                    let entry = match entries.try_next().await {
-                        Ok(Some(entry)) => entry,
-                        Ok(None) => break,
-                        Err(error) if is_damage(&error) => break,
-                        Err(error) => return Err(error),
-                    };
+                let entries = unless_damaged(self.vault.page(page).await)?;
+                for entry in entries.unwrap_or_default() {
                     let Some(sha256) = entry.sha256 else {
                         continue;
                     };

@@ -271,7 +271,7 @@ impl Snapshotter {
         let hold = log::files_to_hold(pinned, hint);
         let base = pinned.base.as_ref().filter(|base| base.reuse);
         let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
-        let written = writer.write(pinned, hold, scope, known, tally).await?;
+        let mut written = writer.write(pinned, hold, scope, known, tally).await?;
         written.leads_to(pinned.version, &mut planned.log.failed)?;
         Ok(written)
     }

@@ -91,20 +91,19 @@ impl LogWritten {
     /// # Errors
     /// What is wrong with the checkpoint that would have been one, or what is missing.
     pub(super) fn leads_to(
-        &self,
+        &mut self,
         version: Version,
         failed: &mut Vec<FailedCheckpoint>,
     ) -> Result<(), Failure> {
-        let held: HashSet<_> = self.readable.iter().map(|it| &it.key).collect();
-        let is_closed = |key: &ObjectKey| {
-            let mut failed = failed.iter();
-            failed.any(|it| it.top == *key && !held.contains(&it.file))
-        };
-        let readable = self.readable.iter().filter(|it| !is_closed(&it.key));
-        match LogListing::new(readable.cloned())
-            .candidates(version)
-            .map(drop)
-        {
+        let mut readable = std::mem::take(&mut self.readable);
+        let is_held = |key: &ObjectKey| readable.iter().any(|it| it.key == *key);
+        let closed: HashSet<_> = failed
+            .iter()
+            .filter(|it| !is_held(&it.file))
+            .map(|it| &it.top)
+            .collect();
+        readable.retain(|it| !closed.contains(&it.key));
+        match LogListing::new(readable).candidates(version).map(drop) {
             Ok(()) => Ok(()),
             Err(error) => Err(failed.pop().map_or(error, |failed| failed.error).into()),
         }

@@ -103,7 +103,7 @@ impl Verify<'_, '_> {
     /// The Delta ids of tables whose first record was published since the tables were listed.
     async fn delta_ids_since(&self) -> BTreeSet<String> {
         let mut delta_ids = BTreeSet::new();
-        // What cannot be listed now was listed before; then it is told what was found.
+        // Where the tables cannot be listed a second time, what was found the first time is reported.
         for key in self.vault.tables().await.unwrap_or_default() {
             if self.tables.iter().any(|table| table.key == key) {
                 continue;
