@@ -11,9 +11,9 @@ use deltavault::format::Scope;
 use deltavault::store::ReadStore as _;
 use deltavault::vault::snapshot::SnapshotDone;
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use serde_json::Value;
 
+use super::support::cases::cases;
 use super::support::scene::{Files, Scene, take_as};
 use super::support::table::{CheckpointForm, Table};
 use super::support::world::request;
@@ -325,18 +325,8 @@ fn assert_has_all(done: &SnapshotDone, files: &Files, source: &Files, names: &BT
     );
 }
 
-fn config() -> ProptestConfig {
-    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
-    let persistence = FileFailurePersistence::Direct("tests/it/odd_logs.proptest-regressions");
-    ProptestConfig {
-        cases: if all { 1000 } else { 60 },
-        failure_persistence: Some(Box::new(persistence)),
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases(60, "tests/it/odd_logs.proptest-regressions"))]
 
     #[test]
     fn what_is_odd_is_held_as_readers_see_it_or_said_or_refused(

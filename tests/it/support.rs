@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub(crate) mod attempts;
+pub(crate) mod cases;
 pub(crate) mod corpus;
 pub(crate) mod evaluate;
 pub(crate) mod fault_store;
