@@ -189,11 +189,6 @@ impl Said {
         let times = self.time.zip(other.time);
         self.size == other.size && times.is_none_or(|(one, two)| one == two)
     }
-
-    /// Whether the time says that it is the same file. Some writers give every file the time 0, which names none.
-    fn is_surely(self, other: Self) -> bool {
-        self.is_like(other) && self.time == other.time && self.time.is_some_and(|time| time > 0)
-    }
 }
 
 impl HeldLater {
@@ -203,7 +198,7 @@ impl HeldLater {
             size: self.size,
             time: self.modification_time,
         };
-        said.is_surely(held) || (said.is_like(held) && newer.has(self.version))
+        said.is_like(held) && newer.has(self.version)
     }
 }
 
@@ -215,8 +210,8 @@ fn likeness(
     later: &[HeldLater],
 ) -> Likeness {
     let mut same_bytes = later.iter().filter(|it| Some(it.sha256) == entry.sha256);
-    // A version that goes on to use what V used has V's file. The log does not show a file that was written again with
-    // another time; the times do.
+    // A version that goes on to use what V used has V's file. One that came back may be another, even of the same size
+    // and time: there are writers that give every file the same time.
     let goes_on = newer.has(version);
     match newer.what {
         Named::Data {
@@ -232,7 +227,7 @@ fn likeness(
                 Likeness::Proven
             } else if entry.kind != EntryKind::Data || !said.is_like(own) {
                 Likeness::Other
-            } else if goes_on || said.is_surely(own) {
+            } else if goes_on {
                 Likeness::Proven
             } else {
                 Likeness::Alike
@@ -307,6 +302,7 @@ mod tests {
         let (same, other) = (held(6, &entry, false, TIME), held(6, &entry, true, TIME));
         let touched = held(6, &entry, false, TIME + 9);
         let early = held(4, &entry, false, 0);
+        let before = held(4, &entry, false, TIME);
         let cases = [
             (
                 "only V has it",
@@ -335,7 +331,14 @@ mod tests {
                 vec![data(again, size, with_time)],
                 none(),
                 Ok(true),
+                unproven(5),
+            ),
+            (
+                "it came back, held before",
+                vec![data(again, size, with_time)],
+                vec![before],
                 Ok(true),
+                unproven(5),
             ),
             (
                 "another time",
@@ -433,14 +436,6 @@ mod tests {
             let judged = |state| judge_name(&entry, &state, V, &uses, &later);
             assert_eq!((judged(Missing), judged(Wrong)), (free, full), "{what}");
         }
-        // A writer that gives every file the same time.
-        let timeless = Entry {
-            modification_time: Some(0),
-            ..entry
-        };
-        let uses = [data(again, size, Some(0))];
-        let judged = |state| judge_name(&timeless, &state, V, &uses, &[]);
-        assert_eq!((judged(Missing), judged(Wrong)), (Ok(true), unproven(5)));
     }
 
     #[test]
