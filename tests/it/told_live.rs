@@ -180,9 +180,40 @@ fn rows_that_were_deleted_come_back_by_the_insert_first_while_the_newest_version
     lake.remove("r=b/3.parquet");
     let said = lake.ends(
         &["restore", "lake/t", "--version", "1", "--heal", "--yes"],
-        0,
+        3,
     );
     in_order(&said, &["NEXT    RESTORE TABLE", "INSERT INTO"]);
+}
+
+#[test]
+fn a_heal_that_leaves_the_newest_version_without_a_file_says_so_and_who_may_have_it() {
+    let heal = ["restore", "lake/t", "--version", "1", "--heal", "--yes"];
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.remove("r=a/1.parquet");
+    lake.remove("r=b/2.parquet");
+    // With files to put back, and then with none.
+    for _ in 0..2 {
+        let said = lake.ends(&heal, 3);
+        all_of(
+            &said,
+            &[
+                "LACKS   live v2 is still not whole: r=b/2.parquet is gone; v1 has nothing that mends it",
+                "no newer snapshot is held",
+                ".repair(); on Databricks FSCK REPAIR TABLE",
+            ],
+        );
+    }
+    fs::write(lake.table().join("r=b/2.parquet"), DATA).unwrap();
+    none_of(&lake.ends(&heal, 0), &["LACKS"]);
+    lake.ends(&["snapshot", "lake/t"], 0);
+    lake.remove("r=b/2.parquet");
+    let said = lake.ends(&heal, 3);
+    let (_, command) = said.split_once("may have it: ").unwrap();
+    let words: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
+    assert_eq!(words[3], "restore", "{said}");
+    lake.ends(&[&words[3..], &["--yes"]].concat(), 0);
+    all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v2 healthy"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use deltavault::plan::unheld::{Unheld, is_catalog_managed, unheld};
 use deltavault::vault::restore::{Checked, RestoreDone};
 
 use super::Case;
+use super::found::told_faults;
 use super::phrase::{line, told_statement};
 use crate::cli::rows::PlanLine;
 
@@ -14,6 +15,7 @@ impl Case<'_> {
     /// What there is to know and to do after it.
     pub(crate) fn notes(&self, checked: &Checked, done: &RestoreDone) -> Vec<PlanLine> {
         let mut notes = self.told_check(checked, done);
+        notes.extend(self.told_lacking());
         notes.extend(self.told_out());
         notes.extend(self.told_left());
         if self.found.new_times > 0 && !self.has_in_commit_timestamps() {
@@ -109,6 +111,46 @@ impl Case<'_> {
             ));
         }
         next
+    }
+
+    /// What the newest live version lacks when everything is back that the snapshot has, and who may have it.
+    pub(super) fn told_lacking(&self) -> Vec<PlanLine> {
+        let faults = &self.found.faults;
+        let Situation::NewerLive { tip } = self.found.situation else {
+            return Vec::new();
+        };
+        if faults.is_empty() {
+            return Vec::new();
+        }
+        let lacking = line(
+            "LACKS",
+            format!(
+                "live v{tip} is still not whole{}; v{} has nothing that mends it",
+                told_faults(faults),
+                self.version
+            ),
+        );
+        let newer = self
+            .found
+            .versions
+            .iter()
+            .find(|row| row.live && row.version > self.version && !row.snapshots.is_empty());
+        let way_on = match newer.and_then(|row| Some((row.version, row.snapshots.first()?))) {
+            Some((version, id)) => {
+                let words = ["restore", &self.name, "--snapshot", &id.short(), "--heal"];
+                let command = self.again.command(&words);
+                format!(
+                    "snapshot {} of v{version} may have it: {command}",
+                    id.short()
+                )
+            }
+            None => format!(
+                "no newer snapshot is held. Go back to a version that is whole, or take the files that are gone out of the \
+                 table, with their rows (python: {}; on Databricks FSCK REPAIR TABLE)",
+                self.lake().python_repair()
+            ),
+        };
+        vec![lacking, line("", way_on)]
     }
 
     /// What a snapshot of scope `live` does not bring back.

@@ -177,6 +177,7 @@ impl Case<'_> {
                         self.version
                     ),
                 ));
+                lines.extend(self.told_lacking());
             }
         } else if !found.lost.is_empty() && !found.mends_newest(self.version, tip) {
             lines.extend(self.told_lost(tip));
@@ -419,7 +420,7 @@ fn told_empty_log(tip: Version) -> String {
 }
 
 /// What is wrong with the files of the newest live version.
-fn told_faults(faults: &Several) -> String {
+pub(super) fn told_faults(faults: &Several) -> String {
     match &faults.first {
         None => ": files of it are gone".to_owned(),
         Some(first) if faults.count == 1 => format!(": {first}"),

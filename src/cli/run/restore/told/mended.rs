@@ -55,7 +55,10 @@ impl Found {
 
     /// What has to be looked at although the plan was carried out.
     pub(super) fn code(&self) -> ExitCode {
-        if self.is_proven() && self.kept_unreadable.is_empty() && self.empty.is_empty() {
+        let is_newer = matches!(self.situation, Situation::NewerLive { .. });
+        let is_whole = !is_newer || self.faults.is_empty();
+        if is_whole && self.is_proven() && self.kept_unreadable.is_empty() && self.empty.is_empty()
+        {
             ExitCode::Done
         } else {
             ExitCode::Findings

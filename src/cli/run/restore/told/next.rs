@@ -281,7 +281,7 @@ impl Case<'_> {
         self.record.scope == Scope::History
     }
 
-    fn lake(&self) -> Place<'_> {
+    pub(super) fn lake(&self) -> Place<'_> {
         Place::new(&self.record.table.uri)
     }
 

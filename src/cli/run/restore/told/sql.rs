@@ -99,6 +99,12 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Takes files that are gone out of the newest version.
+    pub(super) fn python_repair(&self) -> String {
+        let table = self.python();
+        format!("from deltalake import DeltaTable; DeltaTable({table}).repair()")
+    }
+
     /// Puts back the rows of whole partitions, as they were in a version.
     pub(super) fn insert_partitions(&self, from: Version, partitions: &[Partition]) -> Statement {
         let table = self.table();
