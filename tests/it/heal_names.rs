@@ -85,6 +85,14 @@ fn a_file_that_came_back_as_it_was_is_put_and_is_replaced_once_a_newer_snapshot_
 }
 
 #[test]
+fn a_file_that_came_back_and_was_cut_off_is_replaced() {
+    let lake = named_again(OLD, 1);
+    fs::write(lake.table().join(A), "1234").unwrap();
+    lake.ends(&HEAL, 0);
+    assert_eq!(fs::read(lake.table().join(A)).unwrap(), OLD);
+}
+
+#[test]
 fn bytes_of_the_same_size_and_time_may_be_another_file_and_stay() {
     // A writer that gives every file the same time.
     let lake = named_again(b"abcdefgh", 1);

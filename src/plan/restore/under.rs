@@ -9,7 +9,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::FileState;
 use crate::delta::Add;
 use crate::format::{Entry, EntryKind};
 use crate::ids::{Digest, Location, Version};
@@ -41,6 +40,16 @@ pub enum Named {
         /// The vector's bytes.
         size: u64,
     },
+}
+
+impl Named {
+    /// Whether a file of so many bytes can be what is meant: one that was cut off is nobody's.
+    fn may_have(&self, bytes: u64) -> bool {
+        match *self {
+            Self::Data { size, .. } => bytes == size,
+            Self::Vector { offset, size } => bytes >= offset.unwrap_or(0).saturating_add(size),
+        }
+    }
 }
 
 impl NameUse {
@@ -145,14 +154,14 @@ enum Likeness {
     Proven,
 }
 
-/// Decides whether a file of V that is missing, or that has other bytes, is put. `uses` are those by the live log,
-/// `later` is how newer snapshots hold its name. Says whether the newest version needs it.
+/// Decides whether a file of V is put that is missing, or in whose place so many other bytes are `there`. `uses` are those
+/// by the live log, `later` is how newer snapshots hold its name. Says whether the newest version needs it.
 ///
 /// # Errors
 /// Why it is not put.
 pub fn judge_name(
     entry: &Entry,
-    state: &FileState,
+    there: Option<u64>,
     version: Version,
     uses: &[NameUse],
     later: &[HeldLater],
@@ -166,9 +175,9 @@ pub fn judge_name(
     if let Some(other) = later.iter().find(|it| Some(it.sha256) != entry.sha256) {
         return Err(Taken::HeldOtherwise(other.version));
     }
-    let overwrites = *state != FileState::Missing;
-    let unproven = |it: &NameUse| likeness(it) != Likeness::Proven;
-    if let Some((first, _)) = newer.iter().find(|(_, it)| overwrites && unproven(it)) {
+    let may_be_its_own = |it: &NameUse| there.is_some_and(|bytes| it.what.may_have(bytes));
+    let unproven = |it: &NameUse| may_be_its_own(it) && likeness(it) != Likeness::Proven;
+    if let Some((first, _)) = newer.iter().find(|(_, it)| unproven(it)) {
         return Err(Taken::Unproven(*first));
     }
     Ok(newer.iter().any(|(_, it)| it.is_newest()))
@@ -291,7 +300,6 @@ mod tests {
     #[test]
     #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_name_that_a_newer_version_gives_another_file_is_neither_filled_nor_replaced() {
-        use FileState::{Missing, Wrong};
         let entry = data_entry("a.parquet", None);
         let size = entry.size;
         let (again, on) = (span(5, None), span(2, None));
@@ -433,14 +441,15 @@ mod tests {
             ),
         ];
         for (what, uses, later, free, full) in cases {
-            let judged = |state| judge_name(&entry, &state, V, &uses, &later);
-            assert_eq!((judged(Missing), judged(Wrong)), (free, full), "{what}");
+            let judged = |there| judge_name(&entry, there, V, &uses, &later);
+            assert_eq!((judged(None), judged(Some(size))), (free, full), "{what}");
+            // Cut off, it is no version's file.
+            assert_eq!(judged(Some(size - 1)), free, "{what}");
         }
     }
 
     #[test]
     fn a_vectors_file_that_came_back_is_replaced_only_where_a_newer_snapshot_holds_it() {
-        use FileState::{Missing, Wrong};
         let entry = Entry {
             kind: EntryKind::DeletionVector,
             modification_time: None,
@@ -461,8 +470,9 @@ mod tests {
             (vector(span(5, None), 1, 41), &[][..], another, another),
         ] {
             let uses = [own.clone(), newer];
-            let judged = |state| judge_name(&entry, &state, V, &uses, later);
-            assert_eq!((judged(Missing), judged(Wrong)), (free, full), "{uses:?}");
+            let judged = |there| judge_name(&entry, there, V, &uses, later);
+            assert_eq!((judged(None), judged(Some(100))), (free, full), "{uses:?}");
+            assert_eq!(judged(Some(20)), free, "{uses:?}");
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::vault::listing::list_all;
 pub(super) struct Lacking {
     /// The file.
     pub(super) entry: Entry,
-    /// Whether something else is there.
-    pub(super) is_wrong: bool,
+    /// The bytes of what is there in its place.
+    pub(super) there: Option<u64>,
     /// Its tag.
     pub(super) etag: Option<ETag>,
 }
@@ -87,17 +87,16 @@ impl Restorer {
             if entry.absolute {
                 plan.absolute.get_or_insert_with(|| entry.file.to_string());
             }
+            // No listing shows the size of what lies outside: it may be as large as it should be.
+            let size = found.as_ref().map_or(entry.size, |file| file.size);
+            let there = (state == FileState::Wrong).then_some(size);
             let etag = found.map(|file| file.etag);
             let lacks = matches!(state, FileState::Missing | FileState::Wrong)
                 && entry.placement != (Placement::Absent {});
             if is_under && lacks {
                 lacking.push(ByFile {
                     file: entry.file.clone(),
-                    row: Lacking {
-                        entry,
-                        is_wrong: state == FileState::Wrong,
-                        etag,
-                    },
+                    row: Lacking { entry, there, etag },
                 })?;
             } else {
                 self.add_step(request, plan, entry, &state, etag)?;

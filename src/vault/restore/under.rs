@@ -75,11 +75,8 @@ impl Restorer {
         let mut uses = Rows::of(uses)?;
         let mut spoiled = Vec::new();
         for row in lacking.finish()? {
-            let Lacking {
-                entry,
-                is_wrong,
-                etag,
-            } = row?.row;
+            let Lacking { entry, there, etag } = row?.row;
+            let is_wrong = there.is_some();
             let state = if is_wrong {
                 FileState::Wrong
             } else {
@@ -88,7 +85,7 @@ impl Restorer {
             let uses = uses.take(&entry.file)?;
             let later = later.take(&entry.file)?;
             let judged = match plan.live.trouble {
-                None => judge_name(&entry, &state, request.version, &uses, &later),
+                None => judge_name(&entry, there, request.version, &uses, &later),
                 Some(_) => Err(Taken::LogUnread),
             };
             // A version that can be read no more is in nobody's way, and serves nobody.
