@@ -226,6 +226,8 @@ pub struct RestorePlan {
     pub outside_missing: Vec<String>,
     /// The newest version of a live table that is whole and behind V.
     pub rewound: Option<Version>,
+    /// Whether the live table is whole at V, and what is missing is of older versions only.
+    pub only_past: bool,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.
@@ -309,6 +311,7 @@ impl Restorer {
             left: Vec::new(),
             outside_missing: Vec::new(),
             rewound: None,
+            only_past: false,
             live: LiveTable::default(),
             broken: Vec::new(),
             asides: Vec::new(),
@@ -359,13 +362,8 @@ impl Restorer {
             plan.live.empty = empty.and_then(|file| file.version).into_iter().collect();
             self.set_unlike_aside(request, &held, &mended.after, &mut plan)
                 .await?;
-            let about = request.record.totals.live_files;
-            if let Some(tip) = live_tip(&log).filter(|tip| *tip < request.version)
-                && plan.wrong.files == 0
-                && self.is_healthy_at(tip, &log, about).await?
-            {
-                plan.rewound = Some(tip);
-            }
+            self.look_for_health(request, &log, &held, &mut plan)
+                .await?;
         }
         self.read_live(request, &mended.after, &mut plan).await?;
         let out = plan.asides.iter().map(|aside| aside.key.clone());

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use deltavault::format::Scope;
 use deltavault::ids::Version;
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::restore::RestorePlan;
 use deltavault::vault::snapshot::SnapshotDone;
 
-use super::support::table::Table;
+use super::support::table::{CheckpointForm, Table};
 use super::support::world::{init, request, restore_request, restorer, snapshotter, source};
 
 struct Scene {
@@ -181,4 +182,43 @@ async fn an_older_copy_of_the_table_is_put_forward_and_one_that_went_on_is_the_o
     scene.table.put(&commit, body).await;
     let found = plan(&scene).await;
     assert!(matches!(found.situation, Situation::CommitsDiffer { .. }));
+}
+
+#[tokio::test]
+async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_table() {
+    for scope in [Scope::Live, Scope::History] {
+        let mut scene = scene().await;
+        scene.table.delete(1).await;
+        scene.table.append(1, 100).await;
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        let taking = snapshotter(Arc::new(scene.vault.clone())).await.unwrap();
+        let mut asked = request("s3://lake/orders", 12);
+        asked.scope = scope;
+        let table_source = source(Arc::new(scene.live.clone()));
+        scene.first = taking.take(&table_source, &asked).await.unwrap();
+        scene.table.vacuum().await;
+        assert_eq!(plan(&scene).await.only_past, scope == Scope::History);
+        scene.table.clean_up_log().await;
+        let found = plan(&scene).await;
+        assert_eq!(found.situation, Situation::NothingAbove);
+        assert!(found.only_past && found.missing.files > 0, "{found:?}");
+        // A file that the live table itself needs, and a commit from the midst of its log.
+        let needed = scene.table.live.keys().next().unwrap().clone();
+        let bytes = scene.table.read(&needed).await;
+        scene.table.remove(&needed).await;
+        assert!(!plan(&scene).await.only_past);
+        scene.table.put(&needed, bytes).await;
+        assert!(plan(&scene).await.only_past);
+        let request = restore_request(&scene.first, Mode::InPlace, 1);
+        let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
+        let restorer = restorer.await.unwrap();
+        let plan_of_all = restorer.plan(&request).await.unwrap();
+        restorer.carry_out(&request, plan_of_all).await.unwrap();
+        assert!(plan(&scene).await.is_empty());
+        scene
+            .table
+            .remove(&format!("_delta_log/{:020}.json", 2))
+            .await;
+        assert!(!plan(&scene).await.only_past);
+    }
 }

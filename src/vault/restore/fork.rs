@@ -12,7 +12,7 @@ use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
-use super::{RestoreRequest, Restorer};
+use super::{RestorePlan, RestoreRequest, Restorer, live_tip};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
@@ -153,8 +153,35 @@ impl Restorer {
         Ok(named)
     }
 
-    /// Whether a live log that ends below V can be opened there, with all its files.
-    pub(super) async fn is_healthy_at(
+    /// Finds out whether a live log that ends at V or below it is as good as it should be there: then what is missing is
+    /// newer, or of older versions only.
+    pub(super) async fn look_for_health(
+        &self,
+        request: &RestoreRequest,
+        log: &HashMap<ObjectKey, Attributes>,
+        held: &HeldLog,
+        plan: &mut RestorePlan,
+    ) -> Result<(), Error> {
+        let version = request.version;
+        let touches_nothing = plan.wrong.files == 0 && plan.asides.is_empty();
+        let Some(tip) = live_tip(log).filter(|_| touches_nothing && !plan.is_empty()) else {
+            return Ok(());
+        };
+        if tip == version && !held.lacks_only_its_beginning() {
+            return Ok(());
+        }
+        if self
+            .is_healthy_at(tip, log, request.record.totals.live_files)
+            .await?
+        {
+            plan.rewound = (tip < version).then_some(tip);
+            plan.only_past = tip == version;
+        }
+        Ok(())
+    }
+
+    /// Whether a live log can be opened at a version, with all its files.
+    async fn is_healthy_at(
         &self,
         tip: Version,
         log: &HashMap<ObjectKey, Attributes>,

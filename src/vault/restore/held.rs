@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use futures::TryStreamExt;
 
 use super::content::{Content, LogReader, is_cut_off};
-use super::{FILES_COMPARED, RestoreRequest, Restorer};
+use super::{FILES_COMPARED, RestoreRequest, Restorer, makes_a_version};
+use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey};
@@ -39,6 +40,21 @@ pub(super) struct HeldLog {
 pub(super) fn nothing_held() -> &'static HashMap<ObjectKey, Entry> {
     static NOTHING: OnceLock<HashMap<ObjectKey, Entry>> = OnceLock::new();
     NOTHING.get_or_init(HashMap::new)
+}
+
+impl HeldLog {
+    /// Whether what is missing of it at the target is older than everything that is there: the log's own clean-up takes
+    /// the oldest commits and checkpoints, and what belongs to them.
+    pub(super) fn lacks_only_its_beginning(&self) -> bool {
+        let files = self.files.iter().cloned().filter_map(LogFile::parse);
+        let (gone, there): (Vec<_>, Vec<_>) =
+            files.partition(|file| self.states.get(&file.key) == Some(&FileState::Missing));
+        let lacks_hint = gone.iter().any(|it| it.kind == LogFileKind::LastCheckpoint);
+        let newest_gone = gone.iter().filter_map(|it| it.version).max();
+        let there = there.iter().filter(|it| makes_a_version(it));
+        let oldest_there = there.filter_map(|it| it.version).min();
+        !lacks_hint && (newest_gone.is_none() || newest_gone < oldest_there)
+    }
 }
 
 impl Restorer {

@@ -68,6 +68,8 @@ pub(super) struct Found {
     pub(super) empty: Vec<Version>,
     /// The newest version of a live table that is whole and behind V.
     pub(super) rewound: Option<Version>,
+    /// Whether the live table is whole at V, and what is missing is of older versions only.
+    pub(super) only_past: bool,
     /// Files of the newest live version that are gone or have another size than the log says.
     pub(super) faults: Several,
     pub(super) nothing_to_do: bool,
@@ -190,6 +192,7 @@ impl Found {
             lone: None,
             empty: Vec::new(),
             rewound: plan.rewound,
+            only_past: plan.only_past,
             faults: Several::default(),
             nothing_to_do: plan.is_empty()
                 && plan.outside_missing.is_empty()
@@ -350,7 +353,7 @@ impl Case<'_> {
                     .to_owned(),
             );
         }
-        if found.nothing_to_do {
+        if found.nothing_to_do || (found.only_past && *self.which == Which::Unsaid) {
             return Way::Nothing;
         }
         if !found.outside_missing.is_empty() {
@@ -361,6 +364,12 @@ impl Case<'_> {
         }
         if found.vanishing > 0 {
             return Way::Choose("something is still deleting the table".to_owned());
+        }
+        if let Some(tip) = found.rewound.filter(|_| self.is_unnamed()) {
+            return Way::Choose(format!(
+                "the live table is healthy at version {tip}, behind {}",
+                self.version
+            ));
         }
         if *self.which == Which::Unsaid {
             return Way::Choose("which snapshot to put back was not said".to_owned());
@@ -379,6 +388,11 @@ impl Case<'_> {
     /// Whether newer versions stand in the way of V's files, and there is no log to put right.
     fn is_taken(&self) -> bool {
         self.found.broken.is_empty() && !self.found.not_put.is_empty()
+    }
+
+    /// Whether the newest snapshot was taken because nobody named one: it may hold the very version that did the damage.
+    fn is_unnamed(&self) -> bool {
+        matches!(self.which, Which::Unsaid | Which::Latest)
     }
 
     /// What is asked before acting.
@@ -420,7 +434,10 @@ impl Case<'_> {
     pub(super) fn live_version(&self) -> Option<Version> {
         match self.found.situation {
             Situation::NewerLive { tip } => Some(tip),
-            Situation::NothingAbove if self.found.nothing_to_do => Some(self.version),
+            Situation::NothingAbove if self.found.nothing_to_do || self.found.only_past => {
+                Some(self.version)
+            }
+            Situation::NothingAbove if self.found.rewound.is_some() => self.found.rewound,
             Situation::EmptyTarget
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. }

@@ -61,6 +61,7 @@ impl Case<'_> {
         let versions = &self.found.versions;
         let mut lines: Vec<PlanLine> = self.told_others().into_iter().collect();
         lines.extend(self.told_other_history());
+        lines.extend(self.told_past());
         let shown = shown(versions, VERSIONS_SHOWN);
         let oldest = self.found.readable_from;
         lines.extend(shown.iter().map(|row| line("", told_choice(row, oldest))));
@@ -75,6 +76,22 @@ impl Case<'_> {
             ));
         }
         lines
+    }
+
+    /// What the table lacks of its past where it is whole otherwise.
+    fn told_past(&self) -> Option<PlanLine> {
+        self.found.only_past.then(|| {
+            line(
+                "NOTE",
+                format!(
+                    "{} of older versions that snapshot {} holds are gone, as after a clean-up of the log or a VACUUM; {} puts \
+                     them back",
+                    files(self.found.to_put.files),
+                    self.id.short(),
+                    self.as_asked(&[])
+                ),
+            )
+        })
     }
 
     /// What to do about the newest suspect version, else how to go back at all.
@@ -168,10 +185,10 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
 #[cfg(test)]
 mod tests {
     use deltavault::ids::{Digest, SnapshotId};
-    use deltavault::plan::restore::LiveVersion;
+    use deltavault::plan::restore::{LiveVersion, Permission};
 
     use super::super::listed::row;
-    use super::super::tests::{all_of, newer, told, told_of};
+    use super::super::tests::{all_of, found, newer, told, told_of};
     use super::super::{Found, Way};
     use super::*;
     use crate::cli::request::{How, Which};
@@ -220,6 +237,76 @@ mod tests {
             .versions
             .extend((0..9).rev().map(|number| version(number, "APPEND", 1, 2)));
         found
+    }
+
+    #[test]
+    fn a_table_that_lacks_only_its_past_is_healthy_and_the_list_is_shown() {
+        let mut cleaned = found(Situation::NothingAbove, Permission::Everything, 3);
+        cleaned.only_past = true;
+        cleaned.versions = vec![held(version(7, "APPEND", 12_000, 12_001))];
+        let (way, text) = told(&cleaned, &Which::Unsaid, &How::InPlace);
+        assert_eq!(way, Way::Nothing);
+        all_of(
+            &text,
+            &[
+                "live v7 healthy. Restore what?",
+                "NOTE    3 files of older versions",
+                " --yes puts them back",
+                "v7  2026",
+            ],
+        );
+        assert!(!text.contains("DAMAGED"), "{text}");
+        let (way, text) = told(&cleaned, &Which::Latest, &How::InPlace);
+        assert_eq!(way, Way::Ready);
+        all_of(
+            &text,
+            &[
+                "healthy, and lacks files of older versions only",
+                "3 of 40 files gone",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_healthy_table_behind_the_newest_snapshot_goes_forward_only_where_its_owner_names_the_snapshot()
+     {
+        let mut swapped = found(Situation::NothingAbove, Permission::Everything, 3);
+        swapped.rewound = Some(Version(5));
+        for which in [Which::Unsaid, Which::Latest] {
+            let (way, text) = told(&swapped, &which, &How::InPlace);
+            assert_eq!(
+                way,
+                Way::Choose("the live table is healthy at version 5, behind 7".into())
+            );
+            all_of(
+                &text,
+                &[
+                    "REWOUND: live v5 is healthy",
+                    "forward to v7: put 3 files there",
+                    " --yes",
+                ],
+            );
+        }
+        let named = Which::Version(Version(7));
+        assert_eq!(told(&swapped, &named, &How::InPlace).0, Way::Ready);
+        // The newest snapshot holds what the table was taken back from.
+        swapped.versions = vec![
+            VersionRow {
+                suspect: true,
+                ..held(version(7, "OVERWRITE", -918_000_000, 1))
+            },
+            VersionRow {
+                newest_good_held: true,
+                ..held(version(6, "MERGE", 40_000, 918_000_001))
+            },
+        ];
+        let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
+        let (good, suspect) = text.split_once("forward to v7, which looks wrong").unwrap();
+        all_of(good, &["SUSPECT ", "forward to v6, the newest good one"]);
+        all_of(suspect, &[" --yes"]);
+        swapped.rewound = Some(Version(6));
+        let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
+        assert!(!text.contains("forward to v6"), "{text}");
     }
 
     #[test]

@@ -251,6 +251,14 @@ impl Case<'_> {
                 };
                 found.told_whole(version, rest)
             }
+            Situation::NothingAbove if found.only_past => {
+                let rest = if self.is_question() {
+                    ". Restore what?"
+                } else {
+                    ", and lacks files of older versions only"
+                };
+                found.told_whole(version, rest)
+            }
             Situation::NothingAbove => match found.rewound {
                 Some(tip) => format!("REWOUND: live v{tip} is healthy, and behind v{version}"),
                 None => format!("DAMAGED, and nothing newer than v{version}"),
@@ -319,9 +327,7 @@ impl Case<'_> {
 
     fn told_vault(&self) -> Option<PlanLine> {
         let work = self.found.to_put;
-        if self.found.situation == Situation::NoLog
-            && matches!(self.which, Which::Unsaid | Which::Latest)
-        {
+        if self.found.situation == Situation::NoLog && self.is_unnamed() {
             return Some(line(
                 "VAULT",
                 format!(
@@ -344,9 +350,9 @@ impl Case<'_> {
         })
     }
 
-    /// A snapshot that nobody named may hold the very version that did the damage.
+    /// What looks wrong about a snapshot that nobody named.
     fn told_suspect(&self) -> Option<PlanLine> {
-        let unnamed = matches!(self.which, Which::Unsaid | Which::Latest);
+        let unnamed = self.is_unnamed();
         let mut rows = self.found.versions.iter().filter(|_| unnamed);
         let suspect = rows.find(|row| row.version == self.version && row.suspect)?;
         let good = self.found.versions.iter().find(|row| row.newest_good_held);

@@ -10,6 +10,7 @@ use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
 
+use super::listed::flag_for;
 use super::phrase::{about, choice, files as counted, statements};
 use super::sql::{Place, TableName};
 use super::{Case, Way};
@@ -91,6 +92,7 @@ impl Case<'_> {
                 choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
             }
+            _ if found.rewound.is_some() && self.is_unnamed() => self.ways_forward(),
             _ if found.to_put.files == 0 => vec![choice(
                 format!(
                     "set {} of the log aside",
@@ -103,6 +105,43 @@ impl Case<'_> {
                 self.as_asked(&[]),
             )),
         }
+    }
+
+    /// Of a healthy live table behind the newest snapshot: what brings it forward, a good version before a suspect one.
+    fn ways_forward(&self) -> Vec<Choice> {
+        let found = self.found;
+        let suspect = found
+            .versions
+            .iter()
+            .any(|it| it.version == self.version && it.suspect);
+        let good = found
+            .versions
+            .iter()
+            .find(|it| suspect && it.newest_good_held);
+        let good = good.filter(|it| Some(it.version) > found.rewound);
+        let mut choices = Vec::new();
+        if let Some(good) = good
+            && let Some((flag, value)) = flag_for(good)
+        {
+            choices.push(choice(
+                format!(
+                    "forward to v{}, the newest good one: what that brings",
+                    good.version
+                ),
+                self.again.command(&["restore", &self.name, flag, &value]),
+            ));
+        }
+        let mark = if suspect { ", which looks wrong" } else { "" };
+        choices.push(choice(
+            format!(
+                "forward to v{}{mark}: put {} there, about {}",
+                self.version,
+                counted(found.to_put.files),
+                about(found.to_put)
+            ),
+            self.as_asked(&[]),
+        ));
+        choices
     }
 
     /// A new commit that brings a whole version back, and what that takes out of the table.

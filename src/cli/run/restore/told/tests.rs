@@ -38,6 +38,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         lone: None,
         empty: Vec::new(),
         rewound: None,
+        only_past: false,
         faults: Several::default(),
         nothing_to_do: missing == 0,
         vanishing: 0,
