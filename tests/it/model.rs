@@ -567,8 +567,15 @@ impl World {
         let is_data = |name: &&String| !name.starts_with("_delta_log/");
         let data: Vec<_> = held.closure.keys().filter(is_data).collect();
         hurt(table, data.iter().copied(), damage).await;
+        let log = table.names("_delta_log/").await;
         let permission = self.restore(held, Mode::Heal).await;
         assert_ne!(permission, Permission::OwnerMustChoose);
+        // At the newest version a heal puts back what the log's clean-up took, and the next clean-up takes that again.
+        for name in table.names("_delta_log/").await {
+            if !log.contains(&name) {
+                table.remove(&name).await;
+            }
+        }
         let back = everything(self.live.inner()).await;
         // Of a version that the log's clean-up took, only what the newest one uses is of use to anybody.
         let is_cleaned = held.done.record.version.0 < table.oldest_version().await;
