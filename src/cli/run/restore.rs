@@ -86,7 +86,8 @@ pub(super) async fn restore(
     let open = context.open_vault().await?;
     let table = open.find_table(&request.table).await?;
     let mut history = open.vault.history(&table.key, Bodies::default()).await?;
-    warn_of_ledger(&history, context.progress.as_ref());
+    let name = name_again(&request, table.name());
+    warn_of_ledger(&history, &name, context);
     let histories = std::slice::from_mut(&mut history);
     open.vault
         .mark_pruned(histories, context.clock.now())
@@ -96,7 +97,6 @@ pub(super) async fn restore(
         Ok(chosen) => chosen,
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),
     };
-    let name = name_again(&request, table.name());
     refuse_if_not_newest(&history, &chosen, &wanted, &request.how, &name, context)?;
     if matches!(wanted, Wanted::Latest | Wanted::At(_)) {
         warn_of_unnamed(&open.vault, &history, &name, context).await;

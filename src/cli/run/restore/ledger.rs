@@ -4,7 +4,6 @@ use deltavault::Error;
 use deltavault::error::RestoreError;
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::verify::A_REPLICA;
-use deltavault::progress::Progress;
 use deltavault::vault::Vault;
 
 use super::Chosen;
@@ -14,14 +13,23 @@ use crate::cli::run::Context;
 use crate::cli::run::look::note_findings;
 
 /// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
-pub(super) fn warn_of_ledger(history: &History, progress: &dyn Progress) {
-    note_findings(history, progress);
-    if !history.findings.is_empty() {
-        progress.note(
-            "the ledger is not as it was written, and a newer snapshot may be missing from what follows: \
-             `deltavault verify` says more",
-        );
+pub(super) fn warn_of_ledger(history: &History, name: &str, context: &Context) {
+    note_findings(history, context.progress.as_ref());
+    if history.findings.is_empty() {
+        return;
     }
+    let newest = history.newest_trusted();
+    let is_whole_above =
+        newest.is_some_and(|it| history.may_be_newer(&Wanted::Latest, it).is_none());
+    let missing = if is_whole_above {
+        ""
+    } else {
+        ", and a newer snapshot may be missing from what follows"
+    };
+    context.progress.note(&format!(
+        "the ledger is not as it was written{missing}: `{}` says more",
+        context.again.command(&["verify", name])
+    ));
 }
 
 /// Refuses to take an older snapshot for the newest one where a record that cannot be read may be of a newer one.
