@@ -303,6 +303,15 @@ pub enum Error {
         /// The tables that there are.
         known: Vec<String>,
     },
+    /// The vault has manifests of snapshots, and no record of any table.
+    #[error(
+        "the vault has no record of {name:?} or of any other table, but manifests of snapshots: their records are lost, or \
+         the first snapshot was never finished"
+    )]
+    RecordsGone {
+        /// What was asked for.
+        name: String,
+    },
     /// Several tables of the vault have that name.
     #[error("{name:?} is the name of {} tables", candidates.len())]
     AmbiguousTable {
@@ -744,6 +753,7 @@ impl Error {
             Self::Damaged { .. }
             | Self::SourceFileMissing { lost: Some(_), .. }
             | Self::VaultFileGone { .. }
+            | Self::RecordsGone { .. }
             | Self::LedgerNotWhole { .. }
             | Self::PruneRefused { .. }
             | Self::HeldTooLate { .. } => ExitCode::Damage,

@@ -91,6 +91,11 @@ impl Error {
             Self::UnknownTable { name, known } => {
                 format!("it holds {}", one_of(&closest_first(name, known)))
             }
+            Self::RecordsGone { .. } => {
+                "before anything else, `deltavault verify --repair --from REPLICA` puts back what a replica still has: the next \
+                 snapshot takes the first slot of the ledger"
+                    .into()
+            }
             Self::AmbiguousTable { candidates, .. } => {
                 format!("name it by its URI: {}", one_of(candidates))
             }

@@ -24,7 +24,7 @@ pub(super) async fn no_vault_file(store: &dyn ReadStore) -> Error {
 }
 
 /// Whether one of the first keys below a prefix is spelled as those of a vault are.
-async fn has_vault_key(store: &dyn ReadStore, prefix: &str) -> bool {
+pub(super) async fn has_vault_key(store: &dyn ReadStore, prefix: &str) -> bool {
     let mut listing = store.list_versions(prefix, None).take(ROWS_LOOKED_AT);
     while let Ok(Some(found)) = listing.try_next().await {
         let key = found.key().as_str();
