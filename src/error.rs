@@ -188,11 +188,17 @@ pub enum Error {
         /// Where one was looked for.
         uri: String,
     },
-    /// The objects of a vault are there, and its `vault.json` is not.
-    #[error("{uri} has a vault's folders, but its vault.json is gone")]
-    VaultFileGone {
+    /// The objects of a vault are there, and its `vault.json` is not, or cannot be read.
+    #[error(
+        "{uri} has a vault's folders, but its vault.json {}",
+        if source.is_some() { "cannot be read" } else { "is gone" }
+    )]
+    VaultFileLost {
         /// Where one was looked for.
         uri: String,
+        /// What is wrong with it, where it is there.
+        #[source]
+        source: Option<FormatError>,
     },
     /// There is no vault at the place that is to be a replica.
     #[error("--from names no replica: there is no vault at {uri}")]
@@ -338,14 +344,6 @@ pub enum Error {
         /// The snapshot's table.
         other: String,
     },
-    /// Several snapshots have an id that begins so.
-    #[error("{} snapshots begin with {prefix}", candidates.len())]
-    AmbiguousSnapshot {
-        /// What was asked for.
-        prefix: String,
-        /// Their ids.
-        candidates: Vec<SnapshotId>,
-    },
     /// No snapshot holds that version.
     #[error("no snapshot of {table} holds version {version}")]
     VersionNotHeld {
@@ -353,8 +351,8 @@ pub enum Error {
         table: String,
         /// The version that was asked for.
         version: Version,
-        /// The versions that are held.
-        held: Vec<Version>,
+        /// The versions that are held, newest first, each stretch by its first and last.
+        held: Vec<(Version, Version)>,
     },
     /// Every snapshot is of a version committed later.
     #[error("no snapshot of {table} holds a version committed at or before {at}")]
@@ -735,7 +733,6 @@ impl Error {
             }
             Self::Log(LogError::FarFuture { .. })
             | Self::AmbiguousTable { .. }
-            | Self::AmbiguousSnapshot { .. }
             | Self::OwnerMustChoose { .. }
             | Self::Unconfirmed { .. }
             | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
@@ -752,7 +749,7 @@ impl Error {
             | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
             Self::Damaged { .. }
             | Self::SourceFileMissing { lost: Some(_), .. }
-            | Self::VaultFileGone { .. }
+            | Self::VaultFileLost { .. }
             | Self::RecordsGone { .. }
             | Self::LedgerNotWhole { .. }
             | Self::PruneRefused { .. }

@@ -140,14 +140,17 @@ impl Vault {
     /// Opens the vault at the store's root.
     ///
     /// # Errors
-    /// [`Error::NoVault`], [`Error::VaultFileGone`], [`Error::NotAVault`], [`Error::NewerVault`].
+    /// [`Error::NoVault`], [`Error::VaultFileLost`], [`Error::NotAVault`], [`Error::NewerVault`].
     pub async fn open(store: Arc<dyn ReadStore>) -> Result<Self, Error> {
         let uri = store.uri().to_owned();
         let no_vault = || Error::NoVault { uri: uri.clone() };
         let key = VaultKey::VaultFile.object_key()?;
         let oldest = oldest_version(store.as_ref(), &key).await?;
         let Some(oldest) = oldest else {
-            return Err(without_file::no_vault_file(store.as_ref()).await);
+            if without_file::has_objects(store.as_ref()).await {
+                return Err(Error::VaultFileLost { uri, source: None });
+            }
+            return Err(no_vault());
         };
         let version = oldest.version;
         let body = match read_all(store.as_ref(), &key, version.as_ref(), RECORD_LIMIT).await {
@@ -155,13 +158,17 @@ impl Vault {
             Err(error) if error.is_not_found() => return Err(no_vault()),
             Err(error) => return Err(error.into()),
         };
-        let file = VaultFile::decode(&body).map_err(|source| match source {
-            FormatError::NewerFormat { found, .. } => Error::NewerVault { uri, found },
-            FormatError::Malformed { .. }
-            | FormatError::UnknownFeature { .. }
-            | FormatError::TooLarge { .. }
-            | FormatError::Invalid { .. } => Error::NotAVault { uri, source },
-        })?;
+        let file = match VaultFile::decode(&body) {
+            Ok(file) => file,
+            Err(FormatError::NewerFormat { found, .. }) => {
+                return Err(Error::NewerVault { uri, found });
+            }
+            Err(source) if without_file::has_objects(store.as_ref()).await => {
+                let source = Some(source);
+                return Err(Error::VaultFileLost { uri, source });
+            }
+            Err(source) => return Err(Error::NotAVault { uri, source }),
+        };
         Ok(Self {
             store,
             file,

@@ -57,7 +57,7 @@ impl Error {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }
             Self::NoVault { uri } => format!("check the spelling; a new one is made with `deltavault --vault {uri} init`"),
-            Self::VaultFileGone { uri } => vault_file_hint(uri),
+            Self::VaultFileLost { uri, .. } => vault_file_hint(uri),
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
             }
@@ -114,11 +114,18 @@ impl Error {
                  --snapshot {}`",
                 snapshot.short()
             ),
-            Self::AmbiguousSnapshot { candidates, .. } => {
-                format!("type more digits of {}", one_of(candidates))
-            }
             Self::VersionNotHeld { held, .. } => {
-                format!("choose {}, or list them with `deltavault snapshots`", one_of(held))
+                let held: Vec<String> = held
+                    .iter()
+                    .map(|(first, last)| {
+                        if first == last {
+                            first.to_string()
+                        } else {
+                            format!("{first}-{last}")
+                        }
+                    })
+                    .collect();
+                format!("choose {}, or list them with `deltavault snapshots`", one_of(&held))
             }
             Self::NothingHeldAt { oldest: Some(oldest), .. } => {
                 format!("the oldest version held was committed at {oldest}")
@@ -131,9 +138,12 @@ impl Error {
                  older version of the object"
                     .into()
             }
-            Self::NotATable { .. } => {
-                "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore`"
-                    .into()
+            Self::NotATable { uri } => {
+                let place = local_path(uri).map_or_else(|| uri.clone(), |path| path.display().to_string());
+                format!(
+                    "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore {}`",
+                    quoted(&place)
+                )
             }
             Self::SourceFileMissing { table, lost: Some(_), .. } => format!(
                 "`deltavault verify {table} --read all --repair` looks for what is lost, with --from URI in a replica, too; \

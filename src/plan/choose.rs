@@ -314,9 +314,11 @@ impl History {
     }
 
     fn version_not_held(&self, version: Version) -> Error {
-        let mut held: Vec<Version> = self.held().map(|it| it.record.version).collect();
-        held.sort_unstable_by(|a, b| b.cmp(a));
-        held.dedup();
+        let own = self.held().map(|it| (it.record.version, it.record.version));
+        let older = self
+            .held()
+            .flat_map(|it| it.record.whole_versions.iter().copied());
+        let held = joined(own.chain(older).collect());
         let not_held = Error::VersionNotHeld {
             table: self.name().to_owned(),
             version,
@@ -354,6 +356,22 @@ impl History {
         }
         true
     }
+}
+
+/// Joins stretches of versions that overlap or follow one another; the newest first.
+fn joined(mut stretches: Vec<(Version, Version)>) -> Vec<(Version, Version)> {
+    stretches.sort_unstable_by(|a, b| b.cmp(a));
+    let mut joined: Vec<(Version, Version)> = Vec::new();
+    for (first, last) in stretches {
+        match joined.last_mut() {
+            Some((lowest, highest)) if last.next() >= *lowest => {
+                *lowest = first.min(*lowest);
+                *highest = last.max(*highest);
+            }
+            _ => joined.push((first, last)),
+        }
+    }
+    joined
 }
 
 impl Snapshot {

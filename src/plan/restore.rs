@@ -42,6 +42,15 @@ pub enum Situation {
     },
 }
 
+/// A live table that ends at V or below it, and that is whole as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    /// It is at V: what is missing is of older versions only.
+    AtV,
+    /// It is behind V, at this version.
+    Behind(Version),
+}
+
 /// What the live log tells about the target, for [`judge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLog {

@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::{
-    Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge, permit,
-    plan_entry,
+    Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, Sound, compare, judge,
+    permit, plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
 use crate::reader::{self, Lake, Trouble, Verdict};
@@ -224,10 +224,8 @@ pub struct RestorePlan {
     pub left: Vec<String>,
     /// Files that the log names outside the table's folder and that are not there.
     pub outside_missing: Vec<String>,
-    /// The newest version of a live table that is whole and behind V.
-    pub rewound: Option<Version>,
-    /// Whether the live table is whole at V, and what is missing is of older versions only.
-    pub only_past: bool,
+    /// Whether a live table that does not go beyond V is whole without what is put.
+    pub sound: Option<Sound>,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.
@@ -310,8 +308,7 @@ impl Restorer {
             kept: PlannedWork::default(),
             left: Vec::new(),
             outside_missing: Vec::new(),
-            rewound: None,
-            only_past: false,
+            sound: None,
             live: LiveTable::default(),
             broken: Vec::new(),
             asides: Vec::new(),

@@ -1,8 +1,7 @@
-//! Tells a vault whose `vault.json` is gone from a place where none ever was.
+//! Tells a vault whose `vault.json` is gone or damaged from a place where none ever was.
 
 use futures::{StreamExt, TryStreamExt};
 
-use crate::error::Error;
 use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, TABLES_PREFIX};
 use crate::format::{VaultKey, layout};
 use crate::store::ReadStore;
@@ -11,16 +10,15 @@ use crate::store::ReadStore;
 /// files in them.
 const ROWS_LOOKED_AT: usize = 1000;
 
-/// What to answer where no `vault.json` is.
-pub(super) async fn no_vault_file(store: &dyn ReadStore) -> Error {
-    let uri = store.uri().to_owned();
+/// Whether objects of a vault are there.
+pub(super) async fn has_objects(store: &dyn ReadStore) -> bool {
     for prefix in [TABLES_PREFIX, MANIFESTS_PREFIX, BLOBS_PREFIX] {
         // A listing that fails tells nothing.
         if has_vault_key(store, prefix).await {
-            return Error::VaultFileGone { uri };
+            return true;
         }
     }
-    Error::NoVault { uri }
+    false
 }
 
 /// Whether one of the first keys below a prefix is spelled as those of a vault are.

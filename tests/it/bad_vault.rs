@@ -277,13 +277,13 @@ async fn a_forked_or_truncated_ledger_is_told_and_both_sides_come_back() {
         .version
         .unwrap();
     vault.delete_version(&lowest, &version).unwrap();
-    let gap = LedgerFinding::Gap { first: 1, last: 1 };
-    assert_eq!(scene.ledger_findings().await, [gap.clone()]);
+    let gap = [LedgerFinding::Gap { first: 1, last: 1 }];
+    assert_eq!(scene.ledger_findings().await, gap);
     assert_holds(&scene.contents(&second).await.unwrap(), &held);
     // The next snapshot leaves the slot to the record that was lost.
     let done = scene.take(48).await.unwrap();
     assert_eq!(done.record.seq, 3);
-    assert_eq!(scene.ledger_findings().await, [gap]);
+    assert_eq!(scene.ledger_findings().await, gap);
     assert_eq!(scene.visible().await, [second.id, done.id]);
     scene.is_exact(&done).await;
 }
@@ -487,7 +487,10 @@ async fn a_flipped_bit_anywhere_never_becomes_a_wrong_byte() {
                 Err(error) => {
                     assert_eq!(name, "vault.json", "{error}");
                     assert!(
-                        matches!(error, Error::NotAVault { .. } | Error::NewerVault { .. }),
+                        matches!(
+                            error,
+                            Error::VaultFileLost { .. } | Error::NewerVault { .. }
+                        ),
                         "{error}"
                     );
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::format::Scope;
 use deltavault::ids::Version;
-use deltavault::plan::restore::{Mode, Situation};
+use deltavault::plan::restore::{Mode, Situation, Sound};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::restore::RestorePlan;
 use deltavault::vault::snapshot::SnapshotDone;
@@ -161,7 +161,7 @@ async fn an_older_copy_of_the_table_is_put_forward_and_one_that_went_on_is_the_o
     let scene = rewound().await;
     let found = plan(&scene).await;
     assert_eq!(found.situation, Situation::NothingAbove);
-    assert_eq!(found.rewound, Some(Version(2)));
+    assert_eq!(found.sound, Some(Sound::Behind(Version(2))));
     let commit = format!("_delta_log/{:020}.json", 3);
     let add = serde_json::json!({"add": {"path": "other.parquet", "partitionValues": {}, "size": 3,
         "modificationTime": 1, "dataChange": true}});
@@ -197,18 +197,22 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
         let table_source = source(Arc::new(scene.live.clone()));
         scene.first = taking.take(&table_source, &asked).await.unwrap();
         scene.table.vacuum().await;
-        assert_eq!(plan(&scene).await.only_past, scope == Scope::History);
+        let only_past = (scope == Scope::History).then_some(Sound::AtV);
+        assert_eq!(plan(&scene).await.sound, only_past);
         scene.table.clean_up_log().await;
         let found = plan(&scene).await;
         assert_eq!(found.situation, Situation::NothingAbove);
-        assert!(found.only_past && found.missing.files > 0, "{found:?}");
+        assert!(
+            found.sound == Some(Sound::AtV) && found.missing.files > 0,
+            "{found:?}"
+        );
         // A file that the live table itself needs, and a commit from the midst of its log.
         let needed = scene.table.live.keys().next().unwrap().clone();
         let bytes = scene.table.read(&needed).await;
         scene.table.remove(&needed).await;
-        assert!(!plan(&scene).await.only_past);
+        assert_eq!(plan(&scene).await.sound, None);
         scene.table.put(&needed, bytes).await;
-        assert!(plan(&scene).await.only_past);
+        assert_eq!(plan(&scene).await.sound, Some(Sound::AtV));
         let request = restore_request(&scene.first, Mode::InPlace, 1);
         let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
         let restorer = restorer.await.unwrap();
@@ -219,6 +223,6 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
             .table
             .remove(&format!("_delta_log/{:020}.json", 2))
             .await;
-        assert!(!plan(&scene).await.only_past);
+        assert_eq!(plan(&scene).await.sound, None);
     }
 }

@@ -1,4 +1,4 @@
-//! A vault whose `vault.json` is gone: it is told as such, with the command that puts it back.
+//! A vault whose `vault.json` is gone or damaged: it is told as such, with the command that puts it back.
 
 use std::fs;
 use std::process::Command;
@@ -34,6 +34,14 @@ fn vault_without_its_vault_json_is_told_from_no_vault() {
         let (code, _, said) = deltavault(&part, &["verify"]);
         assert_eq!(code, Some(12), "{left}: {said}");
         assert!(said.contains(gone), "{left}: {said}");
+    }
+    for broken in ["", "{\"format\": 1"] {
+        fs::write(vault.join("vault.json"), broken).unwrap();
+        let (code, _, said) = deltavault(folder, &["restore", "lake-orders"]);
+        assert_eq!(code, Some(12), "{broken:?}: {said}");
+        let unreadable = "/vault has a vault's folders, but its vault.json cannot be read";
+        assert!(said.contains(unreadable), "{broken:?}: {said}");
+        fs::remove_file(vault.join("vault.json")).unwrap();
     }
     let (_, _, said) = deltavault(folder, &["verify"]);
     let copy = said.split('`').find(|it| it.starts_with("cp ")).unwrap();

@@ -392,10 +392,10 @@ impl Output {
             return self.line(row);
         }
         self.print(format_args!(
-            "{}: {} tables, {} snapshots",
+            "{}: {}, {}",
             row.path,
-            HumanCount(row.tables),
-            HumanCount(row.snapshots)
+            counted(row.tables, "table"),
+            counted(row.snapshots, "snapshot")
         ))
     }
 

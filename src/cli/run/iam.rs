@@ -21,7 +21,7 @@ pub(super) async fn render(
         match tokio::time::timeout(PATIENCE, context.open_vault()).await {
             Ok(Ok(open)) => params.set_vault_file(open.vault.file()),
             Ok(Err(
-                error @ (Error::NoVault { .. } | Error::VaultFileGone { .. } | Error::Store(_)),
+                error @ (Error::NoVault { .. } | Error::VaultFileLost { .. } | Error::Store(_)),
             )) => {
                 context.output.iam_not_asked(&error.to_string(), &params)?;
             }

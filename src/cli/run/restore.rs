@@ -425,8 +425,7 @@ impl Work {
     async fn found(&self, plan: &RestorePlan, which: &Which) -> Result<Found, Error> {
         let mut found = Found::new(plan);
         let in_place = found.situation == Situation::NothingAbove;
-        let is_whole = found.nothing_to_do || found.only_past;
-        if in_place && is_whole && *which == Which::Unsaid {
+        if in_place && found.is_all_there() && *which == Which::Unsaid {
             let live = self.restorer.look_at_live(&self.request).await?;
             found = found.with_live(live);
         }

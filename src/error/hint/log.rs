@@ -4,6 +4,7 @@
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::error::HeldSnapshot;
+use crate::shell::quoted;
 
 /// This tool, by its version.
 const TOOL: &str = concat!("deltavault ", env!("CARGO_PKG_VERSION"));
@@ -21,8 +22,13 @@ pub(super) enum Known<'a> {
 pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
     match error {
         LogError::NoLog { .. } => {
-            "name the table's root folder, the one that holds _delta_log/; if it was dropped, `deltavault restore`"
-                .into()
+            let table = match known {
+                Known::Newest(table, _) => quoted(table),
+                Known::Nothing => "TABLE".into(),
+            };
+            format!(
+                "name the table's root folder, the one that holds _delta_log/; if it was dropped, `deltavault restore {table}`"
+            )
         }
         LogError::NoSuchVersion { .. } => "choose a version that the log has".into(),
         LogError::FarFuture {
@@ -41,9 +47,11 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
             "no reader opens the table while _delta_log/{version:020}.* is there, without what leads up to it; \
              --accept-tip {last_before} takes version {last_before} as the newest"
         ),
-        LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => format!(
-            "this is {TOOL}: use one that knows it; a copy made without understanding it could miss files"
-        ),
+        LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => {
+            format!(
+                "this is {TOOL}: use one that knows it; a copy made without understanding it could miss files"
+            )
+        }
         LogError::Sort(_) | LogError::Read { .. } => {
             "check the disk of the temporary folder, and run the same command again".into()
         }

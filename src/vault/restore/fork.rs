@@ -19,6 +19,7 @@ use crate::delta::{Action, LogError};
 use crate::error::Error;
 use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
+use crate::plan::restore::Sound;
 use crate::plan::restore::under::Said;
 use crate::reader::{self, Lake, Verdict};
 use crate::sort::Sorter;
@@ -174,8 +175,11 @@ impl Restorer {
             .is_healthy_at(tip, log, request.record.totals.live_files)
             .await?
         {
-            plan.rewound = (tip < version).then_some(tip);
-            plan.only_past = tip == version;
+            plan.sound = Some(if tip < version {
+                Sound::Behind(tip)
+            } else {
+                Sound::AtV
+            });
         }
         Ok(())
     }

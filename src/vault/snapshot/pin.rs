@@ -22,6 +22,7 @@ use crate::plan::snapshot::{
     BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
 };
 use crate::plan::{keep, retention};
+use crate::shell::quoted;
 use crate::source::Source;
 
 /// Findings of one kind that are listed one by one.
@@ -162,14 +163,15 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
         (base, listing.candidates(pinned.version).map(drop))
     {
         let id = base.past.id.short();
+        let table = quoted(&base.past.record.table.name);
         findings.push(match pinned.inherited.lost_instead_of(first_missing, listing) {
             Some(lost) => format!(
                 "{lost} is gone from the live log, which no reader can open without it: snapshot {id} holds it, and \
-                 `deltavault restore` puts it back"
+                 `deltavault restore {table}` puts it back"
             ),
             None => format!(
                 "commit {first_missing} is gone from the live log, which no reader can open without it, and snapshot {id} \
-                 does not hold it: `deltavault restore` shows what it can put back"
+                 does not hold it: `deltavault restore {table}` shows what it can put back"
             ),
         });
     }

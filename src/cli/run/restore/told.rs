@@ -9,7 +9,7 @@ use deltavault::delta::partitions::Partition;
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{Between, History};
-use deltavault::plan::restore::{LiveVersion, Permission, Situation};
+use deltavault::plan::restore::{LiveVersion, Permission, Situation, Sound};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
@@ -66,10 +66,8 @@ pub(super) struct Found {
     pub(super) lone: Option<(Version, Version)>,
     /// Commits above V without a byte.
     pub(super) empty: Vec<Version>,
-    /// The newest version of a live table that is whole and behind V.
-    pub(super) rewound: Option<Version>,
-    /// Whether the live table is whole at V, and what is missing is of older versions only.
-    pub(super) only_past: bool,
+    /// Whether a live table that does not go beyond V is whole without what is put.
+    pub(super) sound: Option<Sound>,
     /// Files of the newest live version that are gone or have another size than the log says.
     pub(super) faults: Several,
     pub(super) nothing_to_do: bool,
@@ -191,8 +189,7 @@ impl Found {
             hole: None,
             lone: None,
             empty: Vec::new(),
-            rewound: plan.rewound,
-            only_past: plan.only_past,
+            sound: plan.sound,
             faults: Several::default(),
             nothing_to_do: plan.is_empty()
                 && plan.outside_missing.is_empty()
@@ -264,6 +261,16 @@ impl Found {
                 && !self.drops_files
                 && !self.is_whole(tip)
                 && self.can_be_read(version))
+    }
+
+    /// Whether only files of older versions are missing.
+    fn lacks_only_past(&self) -> bool {
+        self.sound == Some(Sound::AtV)
+    }
+
+    /// Whether a table with nothing above V has all that V needs.
+    pub(super) fn is_all_there(&self) -> bool {
+        self.nothing_to_do || self.lacks_only_past()
     }
 
     /// Whether the live log's own clean-up has taken what would rebuild a version.
@@ -353,7 +360,7 @@ impl Case<'_> {
                     .to_owned(),
             );
         }
-        if found.nothing_to_do || (found.only_past && *self.which == Which::Unsaid) {
+        if found.nothing_to_do || (found.lacks_only_past() && *self.which == Which::Unsaid) {
             return Way::Nothing;
         }
         if !found.outside_missing.is_empty() {
@@ -365,7 +372,7 @@ impl Case<'_> {
         if found.vanishing > 0 {
             return Way::Choose("something is still deleting the table".to_owned());
         }
-        if let Some(tip) = found.rewound.filter(|_| self.is_unnamed()) {
+        if let Some(Sound::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) {
             return Way::Choose(format!(
                 "the live table is healthy at version {tip}, behind {}",
                 self.version
@@ -434,10 +441,8 @@ impl Case<'_> {
     pub(super) fn live_version(&self) -> Option<Version> {
         match self.found.situation {
             Situation::NewerLive { tip } => Some(tip),
-            Situation::NothingAbove if self.found.nothing_to_do || self.found.only_past => {
-                Some(self.version)
-            }
-            Situation::NothingAbove if self.found.rewound.is_some() => self.found.rewound,
+            Situation::NothingAbove if self.found.is_all_there() => Some(self.version),
+            Situation::NothingAbove if let Some(Sound::Behind(tip)) = self.found.sound => Some(tip),
             Situation::EmptyTarget
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. }

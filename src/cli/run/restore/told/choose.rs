@@ -80,7 +80,7 @@ impl Case<'_> {
 
     /// What the table lacks of its past where it is whole otherwise.
     fn told_past(&self) -> Option<PlanLine> {
-        self.found.only_past.then(|| {
+        self.found.lacks_only_past().then(|| {
             line(
                 "NOTE",
                 format!(
@@ -185,7 +185,7 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
 #[cfg(test)]
 mod tests {
     use deltavault::ids::{Digest, SnapshotId};
-    use deltavault::plan::restore::{LiveVersion, Permission};
+    use deltavault::plan::restore::{LiveVersion, Permission, Sound};
 
     use super::super::listed::row;
     use super::super::tests::{all_of, found, newer, told, told_of};
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_table_that_lacks_only_its_past_is_healthy_and_the_list_is_shown() {
         let mut cleaned = found(Situation::NothingAbove, Permission::Everything, 3);
-        cleaned.only_past = true;
+        cleaned.sound = Some(Sound::AtV);
         cleaned.versions = vec![held(version(7, "APPEND", 12_000, 12_001))];
         let (way, text) = told(&cleaned, &Which::Unsaid, &How::InPlace);
         assert_eq!(way, Way::Nothing);
@@ -271,7 +271,7 @@ mod tests {
     fn a_healthy_table_behind_the_newest_snapshot_goes_forward_only_where_its_owner_names_the_snapshot()
      {
         let mut swapped = found(Situation::NothingAbove, Permission::Everything, 3);
-        swapped.rewound = Some(Version(5));
+        swapped.sound = Some(Sound::Behind(Version(5)));
         for which in [Which::Unsaid, Which::Latest] {
             let (way, text) = told(&swapped, &which, &How::InPlace);
             assert_eq!(
@@ -304,7 +304,7 @@ mod tests {
         let (good, suspect) = text.split_once("forward to v7, which looks wrong").unwrap();
         all_of(good, &["SUSPECT ", "forward to v6, the newest good one"]);
         all_of(suspect, &[" --yes"]);
-        swapped.rewound = Some(Version(6));
+        swapped.sound = Some(Sound::Behind(Version(6)));
         let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
         assert!(!text.contains("forward to v6"), "{text}");
     }

@@ -1,7 +1,7 @@
 //! Before a restore: what stands there, what is wanted, what is gone and why, what the vault holds.
 
 use deltavault::ids::Version;
-use deltavault::plan::restore::Situation;
+use deltavault::plan::restore::{Situation, Sound};
 use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
@@ -251,7 +251,7 @@ impl Case<'_> {
                 };
                 found.told_whole(version, rest)
             }
-            Situation::NothingAbove if found.only_past => {
+            Situation::NothingAbove if found.lacks_only_past() => {
                 let rest = if self.is_question() {
                     ". Restore what?"
                 } else {
@@ -259,9 +259,11 @@ impl Case<'_> {
                 };
                 found.told_whole(version, rest)
             }
-            Situation::NothingAbove => match found.rewound {
-                Some(tip) => format!("REWOUND: live v{tip} is healthy, and behind v{version}"),
-                None => format!("DAMAGED, and nothing newer than v{version}"),
+            Situation::NothingAbove => match found.sound {
+                Some(Sound::Behind(tip)) => {
+                    format!("REWOUND: live v{tip} is healthy, and behind v{version}")
+                }
+                Some(Sound::AtV) | None => format!("DAMAGED, and nothing newer than v{version}"),
             },
             Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
                 told_empty_log(*tip)

@@ -245,7 +245,7 @@ impl Found {
         // Nothing above and nothing missing: V itself was compared file by file.
         self.is_whole(version)
             || (self.situation == Situation::NothingAbove
-                && (self.nothing_to_do || self.only_past)
+                && self.is_all_there()
                 && self
                     .older
                     .first()

@@ -2,7 +2,7 @@
 
 use deltavault::format::Scope;
 use deltavault::ids::{Timestamp, Version};
-use deltavault::plan::restore::Situation;
+use deltavault::plan::restore::{Situation, Sound};
 use deltavault::plan::suspect::is_removal;
 use deltavault::plan::unheld::is_catalog_managed;
 use deltavault::plan::window::Window;
@@ -92,7 +92,9 @@ impl Case<'_> {
                 choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
             }
-            _ if found.rewound.is_some() && self.is_unnamed() => self.ways_forward(),
+            _ if let Some(Sound::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) => {
+                self.ways_forward(tip)
+            }
             _ if found.to_put.files == 0 => vec![choice(
                 format!(
                     "set {} of the log aside",
@@ -108,7 +110,7 @@ impl Case<'_> {
     }
 
     /// Of a healthy live table behind the newest snapshot: what brings it forward, a good version before a suspect one.
-    fn ways_forward(&self) -> Vec<Choice> {
+    fn ways_forward(&self, tip: Version) -> Vec<Choice> {
         let found = self.found;
         let suspect = found
             .versions
@@ -118,7 +120,7 @@ impl Case<'_> {
             .versions
             .iter()
             .find(|it| suspect && it.newest_good_held);
-        let good = good.filter(|it| Some(it.version) > found.rewound);
+        let good = good.filter(|it| it.version > tip);
         let mut choices = Vec::new();
         if let Some(good) = good
             && let Some((flag, value)) = flag_for(good)
