@@ -60,21 +60,14 @@ sha256_of() {
   printf '%s' "${sum%% *}"
 }
 
-# What lies in the slots, and which of them hold a record that stands. One with more than 1,000 empty slots right below it
-# is not read.
-shas=() previous_seqs=() previous_shas=() highest=(0) empty=()
+# What lies in the slots from 1 on, and which of them hold a record that stands.
+shas=() previous_seqs=() previous_shas=() highest=(0)
 top=0
-for file in "$ledger"/*.json; do
-  [[ ${file##*/} =~ ^[0-9]{20}\.json$ && ${file##*/} =~ ^0*([1-9][0-9]*)\.json$ ]] || continue
-  slot=${BASH_REMATCH[1]}
-  if ((${#slot} > 18 || slot > top + 1001)); then
-    echo "warning: slots from $slot on are far above slot $top and are not read" >&2
-    break
-  fi
-  while ((++top < slot)); do
-    highest[top]=${highest[top - 1]}
-    empty[top]=1
-  done
+while :; do
+  slot=$((top + 1))
+  file=$(printf '%s/%020d.json' "$ledger" "$slot")
+  [[ -f $file ]] || break
+  top=$slot
   highest[slot]=${highest[slot - 1]}
   if (($(stat -c %s -- "$file") > 1048576)); then
     echo "warning: slot $slot has more than 1 MiB and is skipped" >&2
@@ -96,8 +89,6 @@ for file in "$ledger"/*.json; do
     ((highest[slot - 1] == 0)) && highest[slot]=$slot
   elif ((p < slot)) && [[ ${shas[p]:-none} == "${previous_shas[slot]}" ]]; then
     ((p == slot - 1 || p == highest[slot - 1])) && highest[slot]=$slot
-  elif ((p < slot && highest[slot - 1] < p)) && [[ -n ${empty[p]:-} ]]; then
-    highest[slot]=$slot
   fi
 done
 ((highest[top] > 0)) || die "no record in $ledger"

@@ -187,51 +187,50 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
 }
 
 #[test]
-fn snapshots_on_both_sides_of_a_lost_record_are_restored_and_its_slot_stays_free() {
-    for lost in [&[1][..], &[2], &[1, 2]] {
-        let lake = Lake::new();
-        for slot in lost {
-            lake.lose(*slot);
-        }
-        fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
-        let restored = lake.typed(&["restore", "lake-orders", "--latest", "--yes"]);
-        restored.ends_with(
-            0,
-            &["lake-orders v2 ", " empty, and slots above", " verify"],
+fn restore_takes_no_older_snapshot_for_the_newest_where_a_record_is_lost_below_others() {
+    let lake = Lake::new();
+    lake.lose(2);
+    fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
+    for how in [
+        &["--latest", "--yes"][..],
+        &["--at", "2100-01-01T00:00Z", "--yes"],
+        &[],
+        &["--heal", "--yes"],
+    ] {
+        let refused = lake.typed(&[&["restore", "lake-orders"], how].concat());
+        refused.ends_with(
+            12,
+            &[
+                "error: the ledger of lake-orders is not whole: a snapshot newer than ",
+                "/ledger/00000000000000000002.json: slot 2 is empty",
+                " verify lake-orders --repair --from REPLICA`",
+            ],
         );
-        assert!(!restored.text.contains("newer snapshot"), "{restored:?}");
-        lake.commit(3);
-        let night = lake.typed(&["snapshot", "lake/orders"]);
-        night.ends_with(3, &["(#4)", " empty, and slots above"]);
-        for version in ["2", "3"] {
-            let words = [
-                "restore",
-                "lake-orders",
-                "--version",
-                version,
-                "--to",
-                version,
-                "--yes",
-            ];
-            lake.typed(&words).ends_with(0, &["CHECKED"]);
-        }
-        // What the replica has goes back, below what came since.
-        let found = lake.typed(&["verify", "lake-orders"]);
-        found.ends_with(12, &[" empty, and slots above"]);
-        let repair = &found.commands("--repair")[0];
-        pasted(lake.folder(), &format!("{repair} --yes")).ends_with(0, &["put again tables/"]);
-        lake.typed(&["verify", "lake-orders"]).ends_with(0, &[]);
-        lake.typed(&[
-            "restore",
-            "lake-orders",
-            "--version",
-            "0",
-            "--to",
-            "0",
-            "--yes",
-        ])
-        .ends_with(0, &["CHECKED"]);
+        assert!(!lake.folder().join("lake/orders").exists());
     }
+    let refused = lake.typed(&["restore", "lake-orders", "--to", "copy"]);
+    let [restore] = &refused.commands("--snapshot")[..] else {
+        panic!("{refused:?}");
+    };
+    pasted(lake.folder(), &format!("{restore} --yes")).ends_with(0, &[]);
+    assert!(
+        lake.folder()
+            .join("copy/_delta_log/00000000000000000000.json")
+            .exists()
+    );
+    lake.typed(&[
+        "restore",
+        "lake-orders",
+        "--version",
+        "0",
+        "--to",
+        "other",
+        "--yes",
+    ])
+    .ends_with(0, &[]);
+    heals(&lake, &lake.typed(&["verify", "lake-orders"]));
+    lake.typed(&["restore", "lake-orders", "--latest", "--yes"])
+        .ends_with(0, &["v2"]);
 }
 
 #[test]

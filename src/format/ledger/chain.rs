@@ -32,11 +32,15 @@ pub fn read_chain<B: Chained>(
     distrusts: &[SnapshotId],
 ) -> Result<Step<Chain<B>>, LedgerError> {
     let view = View { slots, bodies };
-    let mut walk = Walk::new(view);
+    let mut walk = Walk {
+        view,
+        standing: Standing::new(view),
+        links: Vec::new(),
+        findings: slots.findings(),
+    };
     if let Err(Missing(rows)) = walk.run() {
         return Ok(Step::Read(rows));
     }
-    walk.note_gaps();
     let mut distrusts = distrusts.to_vec();
     for link in &walk.links {
         link.check_readable(&distrusts)?;
@@ -66,18 +70,6 @@ pub fn read_chain<B: Chained>(
     }))
 }
 
-/// The empty slots whose records were lost. Reads nothing where none is empty.
-pub(super) fn gaps<B: Chained>(view: View<'_, B>) -> Result<Vec<LedgerFinding>, Missing> {
-    if view.slots.empty().next().is_none() {
-        return Ok(Vec::new());
-    }
-    let mut walk = Walk::new(view);
-    walk.run()?;
-    walk.note_gaps();
-    let is_gap = |finding: &LedgerFinding| matches!(finding, LedgerFinding::Gap { .. });
-    Ok(walk.findings.into_iter().filter(is_gap).collect())
-}
-
 struct Walk<'a, B> {
     view: View<'a, B>,
     standing: Standing<'a, B>,
@@ -86,16 +78,7 @@ struct Walk<'a, B> {
     findings: Vec<LedgerFinding>,
 }
 
-impl<'a, B: Chained> Walk<'a, B> {
-    fn new(view: View<'a, B>) -> Self {
-        Self {
-            view,
-            standing: Standing::new(view),
-            links: Vec::new(),
-            findings: view.slots.findings(),
-        }
-    }
-
+impl<B: Chained> Walk<'_, B> {
     fn run(&mut self) -> Result<(), Missing> {
         let mut from = self.view.slots.top();
         while let Some(link) = self.standing.highest_link(from)? {
@@ -117,32 +100,6 @@ impl<'a, B: Chained> Walk<'a, B> {
                 None => return Ok(seq),
             }
         }
-    }
-
-    /// Says which slots are empty that were not: where a record names the one before it, none was in between.
-    fn note_gaps(&mut self) {
-        let spans: Vec<(u64, u64)> = self
-            .links
-            .iter()
-            .map(|link| (link.previous().map_or(0, |it| it.seq), link.seq))
-            .collect();
-        let was_empty =
-            |first: u64, last: u64| spans.iter().any(|(low, high)| *low < first && last < *high);
-        let empty = self.view.slots.empty();
-        let gaps: Vec<_> = empty
-            .filter(|(first, last)| !was_empty(*first, *last))
-            .collect();
-        // That the record is not there which the one above names says no more.
-        self.findings.retain(|finding| {
-            let LedgerFinding::Broken { previous, .. } = finding else {
-                return true;
-            };
-            let is_in = |(first, last): &(u64, u64)| (*first..=*last).contains(&previous.seq);
-            !gaps.iter().any(is_in)
-        });
-        let gaps = gaps.into_iter();
-        self.findings
-            .extend(gaps.map(|(first, last)| LedgerFinding::Gap { first, last }));
     }
 
     /// The record before `link`, when it is there and `link` leaves out none that stands.

@@ -32,18 +32,10 @@ pub enum LedgerFinding {
         /// How many.
         versions: usize,
     },
-    /// Slots are empty, others above them are not, and no record of the chain says that nothing was there: records were
-    /// deleted, or somebody wrote ahead.
-    Gap {
-        /// The lowest empty slot.
-        first: u64,
-        /// The highest.
-        last: u64,
-    },
-    /// There are objects far above the highest slot that is read.
-    FarAbove {
-        /// That slot.
-        above: u64,
+    /// There are objects above an empty slot: a record was deleted, or somebody wrote ahead.
+    BeyondGap {
+        /// The empty slot.
+        empty: u64,
         /// The lowest occupied slot above it.
         lowest: u64,
         /// How many occupied slots there are above it.
@@ -142,8 +134,7 @@ impl LedgerFinding {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Scar { .. } | Self::Planted { .. } => Severity::Warning,
-            Self::Gap { .. }
-            | Self::FarAbove { .. }
+            Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
             | Self::Fork { .. } => Severity::Damage,
@@ -158,8 +149,7 @@ impl LedgerFinding {
             | Self::OtherVersion { seq }
             | Self::Broken { seq, .. }
             | Self::Fork { seq, .. }
-            | Self::Gap { first: seq, .. }
-            | Self::FarAbove { lowest: seq, .. } => *seq,
+            | Self::BeyondGap { empty: seq, .. } => *seq,
         }
     }
 
@@ -173,21 +163,19 @@ impl LedgerFinding {
             } => *previous,
             Self::Scar { .. }
             | Self::Planted { .. }
-            | Self::Gap { .. }
-            | Self::FarAbove { .. }
+            | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. } => self.seq(),
         }
     }
 
-    /// The slot of the record that may be behind it; of several the highest.
+    /// The slot of the record that may be behind it.
     pub fn hidden_slot(&self) -> u64 {
         match self {
             Self::Broken { .. } => self.slot(),
-            Self::Gap { last, .. } => *last,
             Self::Scar { .. }
             | Self::Planted { .. }
-            | Self::FarAbove { .. }
+            | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. } => self.seq(),
         }
@@ -197,9 +185,7 @@ impl LedgerFinding {
     /// a record that was damaged there.
     pub fn may_hide_a_record(&self) -> bool {
         match self {
-            Self::Scar { .. } | Self::Gap { .. } | Self::FarAbove { .. } | Self::Broken { .. } => {
-                true
-            }
+            Self::Scar { .. } | Self::BeyondGap { .. } | Self::Broken { .. } => true,
             Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
         }
     }
@@ -207,17 +193,14 @@ impl LedgerFinding {
     /// Whether a record from a replica may be what is missing.
     pub fn may_be_put_back(&self) -> bool {
         match self {
-            Self::Gap { .. } | Self::Broken { .. } => true,
+            Self::BeyondGap { .. } | Self::Broken { .. } => true,
             Self::Scar { reason, .. } => matches!(
                 reason,
                 ScarReason::NotARecord { .. }
                     | ScarReason::Gone
                     | ScarReason::PreviousMissing { .. }
             ),
-            Self::Planted { .. }
-            | Self::FarAbove { .. }
-            | Self::OtherVersion { .. }
-            | Self::Fork { .. } => false,
+            Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
         }
     }
 
@@ -237,13 +220,7 @@ impl LedgerFinding {
             Self::Planted { .. } => {
                 "the first version counts and nothing is lost; find out whose credentials wrote the others"
             }
-            Self::Gap { .. } => {
-                "snapshots above and below can be restored as they are; look in the access log for a deletion of the empty \
-                 slots"
-            }
-            Self::FarAbove { .. } => {
-                "nothing that far above is read, and nothing is lost; find out whose credentials wrote it"
-            }
+            Self::BeyondGap { .. } => "look in the access log for a deletion of the empty slot",
             Self::OtherVersion { .. } => {
                 "the record is whole; find out in the access log who removed or replaced the slot's first \
                  version"
@@ -272,23 +249,13 @@ impl fmt::Display for LedgerFinding {
                     counted(*versions as u64, "object version")
                 )
             }
-            Self::Gap { first, last } if first == last => {
-                write!(
-                    f,
-                    "slot {first} is empty, and slots above it are not: its record is lost"
-                )
-            }
-            Self::Gap { first, last } => write!(
-                f,
-                "slots {first} to {last} are empty, and slots above them are not: their records are lost"
-            ),
-            Self::FarAbove {
-                above,
+            Self::BeyondGap {
+                empty,
                 lowest,
                 slots,
             } => write!(
                 f,
-                "{} from {lowest} on {} occupied, far above slot {above}, the highest that is read",
+                "slot {empty} is empty, but {} from {lowest} on {} not",
                 counted(*slots, "slot"),
                 are(*slots)
             ),

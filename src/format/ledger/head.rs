@@ -1,9 +1,7 @@
-//! Finds the head of a ledger: two reads, however long the ledger is, and more only where somebody left scars or slots are
-//! empty.
+//! Finds the head of a ledger: two reads, however long the ledger is, and more only where somebody left scars.
 
 use std::collections::BTreeMap;
 
-use super::chain::gaps;
 use super::finding::{LedgerFinding, ScarReason};
 use super::slots::{Bodies, Body, Missing, Slots, View};
 use super::{Chained, LedgerError, Link, Step};
@@ -41,11 +39,6 @@ pub fn find_head<B: Chained>(
     let head_seq = link.as_ref().map_or(0, |link| link.seq);
     let mut findings = standing.scars_between(head_seq, slots.next_free());
     findings.extend(slots.findings());
-    // Which empty slots are those of lost records, only the whole chain tells.
-    match gaps(View { slots, bodies }) {
-        Err(Missing(rows)) => return Ok(Step::Read(rows)),
-        Ok(gaps) => findings.extend(gaps),
-    }
     Ok(Step::Done(Head {
         link,
         next_free: slots.next_free(),
@@ -67,7 +60,7 @@ enum Verdict {
     Stands,
     /// It stands if the highest record below it is this one; 0 for none.
     IfHighestIs(u64),
-    /// It names a version that is not the oldest of its slot, or an empty slot: it stands if nothing does from that slot on.
+    /// It names a version that is not the oldest of its slot: it stands if nothing does from that slot on.
     IfHighestIsBelow(u64),
     /// It does not stand.
     Scar(ScarReason),
@@ -88,7 +81,7 @@ impl<'a, B: Chained> Standing<'a, B> {
     /// would decide how deep it goes.
     pub(super) fn highest(&mut self, from: u64) -> Result<u64, Missing> {
         let mut undecided = Vec::new();
-        let mut seq = self.view.slots.at_or_below(from);
+        let mut seq = from;
         let mut highest = loop {
             if seq == 0 {
                 break 0;
@@ -100,7 +93,7 @@ impl<'a, B: Chained> Standing<'a, B> {
             if let Some((_, Verdict::Stands)) = undecided.last() {
                 break 0;
             }
-            seq = self.view.slots.at_or_below(seq - 1);
+            seq -= 1;
         };
         for (seq, verdict) in undecided.into_iter().rev() {
             let scar = match verdict {
@@ -176,12 +169,6 @@ impl<'a, B: Chained> Standing<'a, B> {
             Named::Oldest if follows_directly => Ok(Verdict::Stands),
             Named::Oldest => Ok(Verdict::IfHighestIs(previous.seq)),
             Named::Other => Ok(Verdict::IfHighestIsBelow(previous.seq)),
-            // Lost. What was built on it is there all the same.
-            Named::Nothing
-                if previous.seq < seq && self.view.slots.oldest(previous.seq).is_none() =>
-            {
-                Ok(Verdict::IfHighestIsBelow(previous.seq))
-            }
             Named::Nothing => scar(ScarReason::PreviousMissing {
                 previous: previous.seq,
             }),

@@ -13,10 +13,6 @@ use crate::ids::{Digest, ObjectVersion, SnapshotId};
 /// limit, whoever may create objects could make every reading of the ledger as long as he likes.
 const VERSIONS_LOOKED_AT: usize = 32;
 
-/// Empty slots that a run goes on past. Records are lost one by one; without a limit, whoever may create objects could
-/// use up the numbers of the slots with one object.
-const EMPTY_SLOTS_PASSED: u64 = 1000;
-
 /// One object version in a slot, as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SlotRow {
@@ -28,13 +24,12 @@ pub struct SlotRow {
     pub size: u64,
 }
 
-/// The occupied slots of a ledger. The *run* is those from 1 on with no more than [`EMPTY_SLOTS_PASSED`] slots in a row
-/// empty.
+/// The occupied slots of a ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// The run: each occupied slot's versions, oldest first, never none.
-    run: BTreeMap<u64, Vec<SlotRow>>,
-    /// The lowest slot that is too far above the run to be of it, and how many there are.
+    /// The run from slot 1: each slot's versions, oldest first, never none.
+    run: Vec<Vec<SlotRow>>,
+    /// The lowest slot above the first empty one, and how many there are.
     beyond: Option<(u64, u64)>,
 }
 
@@ -47,9 +42,8 @@ impl Slots {
         }
         let mut slots = Self::default();
         for (seq, versions) in by_seq {
-            let empty = seq.saturating_sub(slots.next_free());
-            if empty <= EMPTY_SLOTS_PASSED && slots.beyond.is_none() {
-                slots.run.insert(seq, versions);
+            if seq == slots.next_free() {
+                slots.run.push(versions);
             } else {
                 let (lowest, count) = slots.beyond.unwrap_or((seq, 0));
                 slots.beyond = Some((lowest, count + 1));
@@ -58,33 +52,22 @@ impl Slots {
         slots
     }
 
-    /// The slot above the run: where the next record goes. An empty slot below is that of a record which was lost, and
-    /// may be put back there.
+    /// The first empty slot: where the next record goes.
     pub fn next_free(&self) -> u64 {
         self.top() + 1
     }
 
-    /// The highest slot of the run; 0 when all are empty.
+    /// The highest slot of the run from 1; 0 when slot 1 is empty.
     pub fn top(&self) -> u64 {
-        self.run.last_key_value().map_or(0, |(seq, _)| *seq)
-    }
-
-    /// The highest occupied slot of the run at or below one; 0 for none.
-    pub(super) fn at_or_below(&self, seq: u64) -> u64 {
-        let mut below = self.run.range(..=seq);
-        below.next_back().map_or(0, |(seq, _)| *seq)
-    }
-
-    /// The empty slots in the run, lowest first, each stretch by its first and last.
-    pub(super) fn empty(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let below = std::iter::once(0).chain(self.run.keys().copied());
-        let pairs = below.zip(self.run.keys().copied());
-        pairs.filter_map(|(below, above)| (above - below > 1).then_some((below + 1, above - 1)))
+        self.run.len() as u64
     }
 
     /// The versions in a slot of the run, oldest first.
     pub fn versions(&self, seq: u64) -> &[SlotRow] {
-        self.run.get(&seq).map_or(&[], Vec::as_slice)
+        seq.checked_sub(1)
+            .and_then(|index| usize::try_from(index).ok())
+            .and_then(|index| self.run.get(index))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The version of a slot that was there first: the one that was published, whatever was put on top.
@@ -96,7 +79,7 @@ impl Slots {
     pub(super) fn findings(&self) -> Vec<LedgerFinding> {
         let planted = self
             .run
-            .values()
+            .iter()
             .filter_map(|versions| match versions.as_slice() {
                 [oldest, planted @ ..] if !planted.is_empty() => Some(LedgerFinding::Planted {
                     seq: oldest.seq,
@@ -104,8 +87,8 @@ impl Slots {
                 }),
                 _ => None,
             });
-        let beyond = self.beyond.map(|(lowest, slots)| LedgerFinding::FarAbove {
-            above: self.top(),
+        let beyond = self.beyond.map(|(lowest, slots)| LedgerFinding::BeyondGap {
+            empty: self.next_free(),
             lowest,
             slots,
         });

@@ -356,50 +356,16 @@ fn missing_tail_cannot_be_seen_but_a_hole_can() {
     let mut ledger = Ledger::honest(5);
     ledger.0.remove(&5);
     assert_eq!(ledger.read(), (vec![1, 2, 3, 4], vec![]));
-    let gap = |first, last| LedgerFinding::Gap { first, last };
-    for lost in 1..4 {
-        let mut ledger = ledger.clone();
-        ledger.0.remove(&lost);
-        let (slots, findings) = ledger.read();
-        assert_eq!(slots.len(), 3, "{lost}: {slots:?}");
-        assert_eq!(findings, [gap(lost, lost)]);
-        assert_eq!(findings[0].severity(), Severity::Damage);
-        assert_eq!(ledger.head(&[]).unwrap().0.findings, findings);
-    }
-    ledger.0.remove(&1);
-    ledger.0.remove(&3);
-    assert_eq!(ledger.read(), (vec![2, 4], vec![gap(1, 1), gap(3, 3)]));
     ledger.0.remove(&2);
-    assert_eq!(ledger.read(), (vec![4], vec![gap(1, 3)]));
-}
-
-#[test]
-fn a_hole_stays_free_for_the_record_that_was_lost() {
-    let whole = Ledger::honest(5);
-    let mut ledger = whole.clone();
-    let lost = ledger.0.remove(&4).unwrap();
-    ledger.append();
     let (slots, findings) = ledger.read();
-    assert_eq!(slots, [1, 2, 3, 5, 6]);
-    assert_eq!(findings, [LedgerFinding::Gap { first: 4, last: 4 }]);
-    ledger.0.insert(4, lost);
-    assert_eq!(ledger.read(), (vec![1, 2, 3, 4, 5, 6], vec![]));
-}
-
-#[test]
-fn a_record_on_an_empty_slot_hides_no_record_that_stands() {
-    let mut ledger = Ledger::honest(3);
-    let nowhere = |seq| Previous {
-        seq,
-        sha256: Digest::of(b"nowhere"),
+    assert_eq!(slots, [1]);
+    let gap = LedgerFinding::BeyondGap {
+        empty: 2,
+        lowest: 3,
+        slots: 2,
     };
-    ledger.put(8, &record(8, Some(nowhere(5))));
-    assert_eq!(ledger.read().0, [1, 2, 3, 8]);
-    ledger.put(9, &record(9, Some(nowhere(4))));
-    let (slots, findings) = ledger.read();
-    assert_eq!(slots, [1, 2, 3, 8]);
-    let leaves_out = ScarReason::LeavesOut { leaves_out: 8 };
-    assert!(scars(&findings).contains(&(9, &leaves_out)), "{findings:?}");
+    assert_eq!(findings, [gap]);
+    assert_eq!(findings[0].severity(), Severity::Damage);
 }
 
 #[test]
@@ -435,37 +401,21 @@ fn slot_with_only_a_delete_marker_is_empty() {
 #[test]
 fn far_future_slots_are_one_finding_and_do_not_move_the_next_slot() {
     let mut ledger = Ledger::honest(2);
-    for seq in [1004, 1005, u64::MAX] {
+    for seq in [4, 9, u64::MAX] {
         ledger.put(seq, &record(seq, None));
     }
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2]);
-    let far = LedgerFinding::FarAbove {
-        above: 2,
-        lowest: 1004,
+    let gap = LedgerFinding::BeyondGap {
+        empty: 3,
+        lowest: 4,
         slots: 3,
     };
-    assert_eq!(findings, [far]);
+    assert_eq!(findings, [gap]);
     ledger.append();
-    assert_eq!(ledger.read().0, [1, 2, 3]);
-}
-
-#[test]
-fn what_is_written_ahead_is_passed_and_leaves_no_gap_behind() {
-    let mut ledger = Ledger::honest(2);
-    ledger.put(6, &record(6, None));
-    let (slots, findings) = ledger.read();
-    assert_eq!(slots, [1, 2]);
-    assert!(findings.contains(&LedgerFinding::Gap { first: 3, last: 5 }));
-    // The next record names the one before it, and so says that nothing was in between.
     ledger.append();
-    let (slots, findings) = ledger.read();
-    assert_eq!(slots, [1, 2, 7]);
-    assert_eq!(
-        scars(&findings),
-        [(6, &ScarReason::LeavesOut { leaves_out: 2 })]
-    );
-    assert_eq!(findings.len(), 1, "{findings:?}");
+    // Slot 4 was waiting there; it became a scar.
+    assert_eq!(ledger.read().0, [1, 2, 3, 5]);
 }
 
 #[test]
@@ -574,8 +524,6 @@ enum Deed {
     Forge(u64),
     /// A version on top of such a slot.
     Plant(u64),
-    /// A record above empty slots that names one of them, or a record that is there.
-    Ahead(u64),
 }
 
 fn deeds() -> impl Strategy<Value = Deed> {
@@ -584,7 +532,6 @@ fn deeds() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Garbage),
         2 => any::<u64>().prop_map(Deed::Forge),
         1 => any::<u64>().prop_map(Deed::Plant),
-        1 => any::<u64>().prop_map(Deed::Ahead),
     ]
 }
 
@@ -604,29 +551,20 @@ proptest! {
                     ledger.put(next, b"garbage");
                 }
                 Deed::Forge(n) => {
-                    let at = ledger.slots().at_or_below(n % next);
+                    let at = n % next;
                     let previous = (at > 0).then(|| {
                         let versions = ledger.0[&at].len() as u64;
                         ledger.link_to(at, usize::try_from(n % versions).unwrap())
                     });
                     ledger.put(next, &record(next, previous));
                 }
-                Deed::Ahead(n) => {
-                    let seq = next + 2 + n % 3;
-                    let nowhere = Previous { seq: seq - 1 - n % 2, sha256: Digest::of(b"nowhere") };
-                    let top = ledger.slots().top();
-                    let there = (top > 0).then(|| ledger.link(top));
-                    let previous = if n % 5 == 0 { there } else { Some(nowhere) };
-                    ledger.put(seq, &record(seq, previous));
-                }
                 Deed::Plant(n) => {
-                    let at = ledger.slots().at_or_below(n % next);
+                    let at = n % next;
                     if at > 0 {
                         let mut planted = samples::record();
                         planted.principal = "mallory".to_owned();
                         planted.seq = at;
-                        let below = ledger.slots().at_or_below(at - 1);
-                        planted.previous = (below > 0).then(|| ledger.link(below));
+                        planted.previous = (at > 1).then(|| ledger.link(at - 1));
                         ledger.put(at, &planted.encode().unwrap());
                     }
                 }

@@ -66,9 +66,10 @@ mod tests {
 
     #[test]
     fn only_a_slot_above_the_chosen_one_can_hide_a_newer_one() {
-        let gap = |empty| LedgerFinding::Gap {
-            first: empty,
-            last: empty,
+        let gap = |empty| LedgerFinding::BeyondGap {
+            empty,
+            lowest: empty + 1,
+            slots: 1,
         };
         let scar = |seq, reason| LedgerFinding::Scar { seq, reason };
         let broken = LedgerFinding::Broken {

@@ -280,7 +280,7 @@ pub fn check_inlined(entries: &[Entry]) -> (u64, Option<Problem>) {
 
 /// What is said of a journal for slot `next`, which was the first empty one then, where slots below it are empty now.
 pub fn vanished(history: &History, next: u64) -> Option<Problem> {
-    let is_gap = |finding: &LedgerFinding| matches!(finding, LedgerFinding::Gap { .. });
+    let is_gap = |finding: &LedgerFinding| matches!(finding, LedgerFinding::BeyondGap { .. });
     let read = history.snapshots.iter().map(|snapshot| snapshot.seq);
     let newer = history.newer.iter().map(|newer| newer.seq);
     let scars = history.findings.iter().map(LedgerFinding::seq);

@@ -39,7 +39,7 @@ async fn an_event_that_cannot_be_told_keeps_its_own_table_and_nothing_else() {
         )
     };
     for (seq, text, says) in [
-        (u64::MAX / 2, "x".to_owned(), "far above"),
+        (u64::MAX / 2, "x".to_owned(), "is empty"),
         (2, "{}".to_owned(), "is empty"),
         (1, event(r#"{"hold":{"set":"x"}}"#, ""), "cannot read"),
         (1, event(r#"{"x":{}}"#, r#""nonsense""#), "cannot be read"),
