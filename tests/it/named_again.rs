@@ -41,7 +41,17 @@ async fn all_are_asked_about(scene: &Scene, name: &str, bytes: &[u8]) {
     let (done, asked) = night(scene, 24).await;
     assert_eq!(asked, 5, "all that the base holds");
     assert_eq!(scene.contents(&done).await.unwrap()[name], bytes);
+    says_that_it_is_other(&done);
     scene.is_exact(&done).await;
+}
+
+fn says_that_it_is_other(done: &SnapshotDone) {
+    let says = |it: &String| it.starts_with("1 file has other bytes than snapshot ");
+    assert!(
+        done.record.findings.iter().any(says),
+        "{:?}",
+        done.record.findings
+    );
 }
 
 async fn take_history(scene: &Scene, hours: i64) -> SnapshotDone {
@@ -61,6 +71,7 @@ async fn other_bytes_under_an_old_name_are_copied_when_a_commit_adds_the_file_ag
     let (done, asked) = night(&scene, 24).await;
     assert_eq!(asked, 1);
     assert_eq!(scene.contents(&done).await.unwrap()[&name], bytes);
+    says_that_it_is_other(&done);
     scene.is_exact(&done).await;
     scene.first_is_safe().await;
 }

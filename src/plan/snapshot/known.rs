@@ -47,14 +47,15 @@ impl Again {
     /// # Errors
     /// The file, which must be copied.
     pub fn settle(self, found: Option<(&ETag, u64)>) -> Result<Entry, Box<Need>> {
-        let Self { need, mut held } = self;
+        let Self { mut need, mut held } = self;
         let same = held.iter().position(|entry| {
             found.is_none_or(|(etag, size)| entry.etag.as_ref() == Some(etag) && entry.size == size)
         });
-        match same {
-            Some(same) => Ok(brought_up(held.swap_remove(same), need)),
-            None => Err(Box::new(need)),
+        if let Some(same) = same {
+            return Ok(brought_up(held.swap_remove(same), need));
         }
+        need.was = held.first().and_then(|entry| entry.sha256).map(Box::new);
+        Err(Box::new(need))
     }
 }
 

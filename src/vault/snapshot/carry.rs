@@ -10,19 +10,19 @@ use super::data::{Copier, Ended, Outcome};
 use super::journal::Journal;
 use super::log::{self, LogWriter, LogWritten};
 use super::pages::Pages;
-use super::pin;
+use super::pin::{self, Past};
 use super::prove::Proof;
 use super::record::Facts;
 use super::replayed::Touched;
 use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
-use crate::count::are;
+use crate::count::{are, counted};
 use crate::error::Error;
 use crate::format::{
     Change, Entry, FORMAT, JournalHeader, Manifest, PageRef, Placement, Reference, Scope, Tally,
     data_order,
 };
-use crate::ids::{ObjectKey, Version};
+use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::price::Commitment;
 use crate::plan::retention::{Slice, slices};
 use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, Span, whole_versions};
@@ -42,6 +42,8 @@ struct Copied {
     absent: Vec<Span>,
     /// What the source lacks of the files on which readers differ.
     gone: Named,
+    /// What has other bytes at the source than the base holds under the same description.
+    others: Named,
     change: Change,
 }
 
@@ -113,9 +115,12 @@ impl Snapshotter {
             entries,
             absent,
             gone,
+            others,
             mut change,
         } = data?;
         findings.extend(gone.finding());
+        let past = pinned.base.as_ref().map(|base| &base.past);
+        findings.extend(past.and_then(|past| others.finding_of_others(past)));
         change.new_files += log.new_files;
         change.new_bytes += log.new_bytes;
         commitment.add_new(log.new_bytes, terms.kept());
@@ -302,11 +307,15 @@ async fn copy(
     copier.progress.planned(planned);
     let mut trouble = Trouble::default();
     let mut gone = Named::default();
+    let mut others = Named::default();
     let needs = copy.finish()?.map(|need| Ok(need?.row));
     let result = copier
         .copy_all(needs, journal, |outcome| {
             match outcome {
-                Outcome::Placed(entry) => {
+                Outcome::Placed { entry, is_other } => {
+                    if is_other {
+                        others.note(&entry.file);
+                    }
                     change.new_files += 1;
                     change.new_bytes += entry.size;
                     entries.push(InDataOrder(*entry))?;
@@ -320,10 +329,10 @@ async fn copy(
                     trouble.lost = trouble.lost.take().or_else(|| held.map(|held| held.key));
                 }
                 // No version but this one is held, and not every reader has the file live in it.
-                Outcome::Missing(need) if scope == Scope::Live => gone.note(&need),
+                Outcome::Missing(need) if scope == Scope::Live => gone.note(&need.file),
                 Outcome::Missing(need) => {
                     if !need.live.is_empty() {
-                        gone.note(&need);
+                        gone.note(&need.file);
                     }
                     absent.extend(need.spans.iter().copied());
                     entries.push(InDataOrder(absent_entry(*need)))?;
@@ -370,6 +379,7 @@ async fn copy(
         entries,
         absent,
         gone,
+        others,
         change,
     })
 }
@@ -382,9 +392,21 @@ struct Named {
 }
 
 impl Named {
-    fn note(&mut self, need: &Need) {
+    fn note(&mut self, file: &Location) {
         self.count += 1;
-        self.first.get_or_insert_with(|| need.file.to_string());
+        self.first.get_or_insert_with(|| file.to_string());
+    }
+
+    /// What to say of files that the source has with other bytes than a snapshot holds, which nothing in the log tells.
+    fn finding_of_others(&self, base: &Past) -> Option<String> {
+        let first = self.first.as_ref()?;
+        let have = if self.count == 1 { "has" } else { "have" };
+        Some(format!(
+            "{} {have} other bytes than snapshot {} holds, under the same name, size and time, first {first}: this snapshot \
+             holds what the source has now, which may be damage; that one keeps what was there",
+            counted(self.count, "file"),
+            base.id.short()
+        ))
     }
 
     fn finding(&self) -> Option<String> {

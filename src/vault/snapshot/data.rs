@@ -49,7 +49,11 @@ const CHUNKS: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is in the vault.
-    Placed(Box<Entry>),
+    Placed {
+        entry: Box<Entry>,
+        /// Whether the base holds other bytes under the same name, size and time.
+        is_other: bool,
+    },
     /// The source no longer has it.
     Missing(Box<Need>),
     /// The source has it where nothing can be read at once.
@@ -140,7 +144,7 @@ impl Copier {
                     let done = done?;
                     note_all(journal, &done);
                     for outcome in done {
-                        if let Outcome::Placed(entry) = &outcome {
+                        if let Outcome::Placed { entry, .. } = &outcome {
                             self.progress.file_done(entry.size);
                         }
                         sink(outcome)?;
@@ -210,13 +214,17 @@ impl Copier {
             offset: None,
             reference: self.placer().blob(&payload).await?,
         };
-        Ok(Some(Outcome::Placed(Box::new(Entry {
+        let entry = Entry {
             absolute: need.absolute,
             live: need.live.clone(),
             rows: need.rows,
             placement,
             ..Entry::clone(entry)
-        }))))
+        };
+        Ok(Some(Outcome::Placed {
+            entry: Box::new(entry),
+            is_other: false,
+        }))
     }
 
     async fn carry_out_single(&self, need: Need) -> Result<Outcome, Error> {
@@ -313,7 +321,7 @@ impl Copier {
 
 fn note_all(journal: &mut Journal<'_>, outcomes: &[Outcome]) {
     for outcome in outcomes {
-        if let Outcome::Placed(entry) = outcome {
+        if let Outcome::Placed { entry, .. } = outcome {
             journal.note(entry);
         }
     }
@@ -423,7 +431,8 @@ impl From<Fetched> for ReadFile {
 }
 
 fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
-    Outcome::Placed(Box::new(Entry {
+    let is_other = need.was.is_some_and(|was| *was != read.sha256);
+    let entry = Entry {
         absolute: need.absolute,
         etag: Some(read.attributes.etag),
         file: need.file,
@@ -437,5 +446,9 @@ fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
         sha256: Some(read.sha256),
         size: read.size,
         unreadable: false,
-    }))
+    };
+    Outcome::Placed {
+        entry: Box::new(entry),
+        is_other,
+    }
 }
