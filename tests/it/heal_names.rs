@@ -85,6 +85,20 @@ fn a_file_that_came_back_as_it_was_is_put_and_is_replaced_once_a_newer_snapshot_
 }
 
 #[test]
+fn bytes_of_a_file_that_was_added_again_without_a_removal_stay() {
+    let mut lake = Lake::with_snapshot();
+    fs::write(lake.table().join(A), "abcdefgh").unwrap();
+    lake.commit("WRITE", vec![add(8, 1)]);
+    for is_held in [false, true] {
+        if is_held {
+            lake.ends(&["snapshot", "lake/t"], 3);
+        }
+        all_of(&lake.ends(&HEAL, 4), &["TAKEN ", "--to "]);
+        assert_eq!(fs::read(lake.table().join(A)).unwrap(), b"abcdefgh");
+    }
+}
+
+#[test]
 fn a_file_that_came_back_and_was_cut_off_is_replaced() {
     let lake = named_again(OLD, 1);
     fs::write(lake.table().join(A), "1234").unwrap();
@@ -113,7 +127,7 @@ fn bytes_of_the_same_size_and_time_may_be_another_file_and_stay() {
 fn what_a_newer_snapshot_holds_decides_where_the_log_does_not_tell() {
     // A writer that gives every file the same time.
     let lake = named_again(b"abcdefgh", 1);
-    lake.ends(&["snapshot", "lake/t"], 0);
+    lake.ends(&["snapshot", "lake/t"], 3);
     lake.remove(A);
     let said = lake.ends(&HEAL, 4);
     all_of(

@@ -375,7 +375,20 @@ impl Reading<'_> {
                 live.trouble.get_or_insert(trouble((*failed.error).into())?);
             }
         }
-        replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
+        // A name that is added again while it is live goes on in the replay, and may be another file's all the same.
+        let mut noted = Ok(());
+        let mut note = |of: Version, action: &Action| {
+            if let Action::Add { add, .. } = action
+                && of > version
+                && let Some(uses) = &mut uses
+                && noted.is_ok()
+            {
+                let mut rows = NameUse::of(add.clone(), (of, Some(of.next())));
+                noted = rows.try_for_each(|(file, row)| uses.push(ByFile { file, row }));
+            }
+        };
+        replay_segment(way, body_of, &self.root, &mut replay, &mut note)?;
+        noted?;
         let (state, mut files) = replay.finish_with_history()?;
         if let Some(metadata) = state.metadata {
             live.properties = Some(metadata.configuration);
