@@ -200,7 +200,8 @@ pub struct Need {
     pub at_least: u64,
     /// The entry of a snapshot that may not be built on any more, which the vault may still hold.
     pub held: Option<Box<Entry>>,
-    /// SHA-256 of what the base holds under the same name, size and time, where the source has another object there now.
+    /// SHA-256 of what the base holds under the same name, size and time, where the source was asked whether it still has
+    /// that.
     pub was: Option<Box<Digest>>,
     /// Whether V itself needs it. Otherwise only older versions or the change feed do, or readers differ on whether V
     /// does; it may be missing then.

@@ -47,14 +47,13 @@ impl Again {
     /// # Errors
     /// The file, which must be copied.
     pub fn settle(self, found: Option<(&ETag, u64)>) -> Result<Entry, Box<Need>> {
-        let Self { mut need, mut held } = self;
+        let Self { need, mut held } = self;
         let same = held.iter().position(|entry| {
             found.is_none_or(|(etag, size)| entry.etag.as_ref() == Some(etag) && entry.size == size)
         });
         if let Some(same) = same {
             return Ok(brought_up(held.swap_remove(same), need));
         }
-        need.was = held.first().and_then(|entry| entry.sha256).map(Box::new);
         Err(Box::new(need))
     }
 }
@@ -81,21 +80,25 @@ impl Need {
 /// A run that did not finish has published nothing, so commits that the base has not seen may have named its files
 /// again since: the source is asked about each.
 pub fn match_need(
-    need: Need,
+    mut need: Need,
     published: &[Entry],
     placed: &[Entry],
     is_named_again: bool,
 ) -> Matched {
     let is_live = (need.kind == EntryKind::Data && !need.live.is_empty())
         || (need.kind == EntryKind::DeletionVector && need.required);
-    let mut published = published.iter().filter(|entry| need.is_held_by(entry));
-    if !(is_named_again && is_live)
-        && let Some(first) = published.next()
-    {
-        return Matched::Known(brought_up(first.clone(), need));
+    let published: Vec<&Entry> = published
+        .iter()
+        .filter(|entry| need.is_held_by(entry))
+        .collect();
+    if let Some(first) = published.first() {
+        if !(is_named_again && is_live) {
+            return Matched::Known(brought_up((*first).clone(), need));
+        }
+        need.was = first.sha256.map(Box::new);
     }
     let placed = placed.iter().filter(|entry| need.is_held_by(entry));
-    let held: Vec<_> = published.chain(placed).cloned().collect();
+    let held: Vec<_> = published.into_iter().chain(placed).cloned().collect();
     if held.is_empty() {
         Matched::Copy(need)
     } else {

@@ -324,14 +324,18 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     };
     let tag = |entry: Entry| entry.etag.unwrap().0;
     assert_eq!(settled(Some(("newer", 100))).map(tag).unwrap(), "newer");
-    assert_eq!(
-        settled(Some(("other", 100))).unwrap_err(),
-        Box::new(need.clone())
-    );
-    assert_eq!(
-        settled(Some(("old", 101))).unwrap_err(),
-        Box::new(need.clone())
-    );
+    // What is copied then is compared with what the base holds.
+    let other = Box::new(Need {
+        was: entry("old").sha256.map(Box::new),
+        ..need.clone()
+    });
+    assert_eq!(settled(Some(("other", 100))).unwrap_err(), other);
+    assert_eq!(settled(Some(("old", 101))).unwrap_err(), other);
+    let Matched::Again(placed) = match_need(need.clone(), &[], &held, true) else {
+        panic!("it was not to be asked about");
+    };
+    let other = ETag("other".to_owned());
+    assert_eq!(placed.settle(Some((&other, 100))).unwrap_err().was, None);
     assert_eq!(settled(None).map(tag).unwrap(), "old");
     // An older version's file is as it was held; what V needs is asked about, and so is all that only an unfinished run
     // has placed.
