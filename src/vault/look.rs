@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::without_file::has_vault_key;
 use super::{Shelf, Vault};
 use crate::error::Error;
-use crate::format::layout::MANIFESTS_PREFIX;
 use crate::format::ledger::{self, Bodies, LedgerError, PrefixError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
 use crate::format::{Entry, EntryKind, Manifest, Placement, TableKey, TableUri};
@@ -182,11 +180,6 @@ impl Vault {
                 let is_place = uris.iter().any(|uri| uri.slug() == table.key.slug());
                 is_place || uris.is_empty() || !text.contains('/')
             });
-        if tables.is_empty() && has_vault_key(self.store(), MANIFESTS_PREFIX).await {
-            return Err(Error::RecordsGone {
-                name: text.to_owned(),
-            });
-        }
         let unknown = || Error::UnknownTable {
             name: text.to_owned(),
             known: tables.iter().map(|table| table.name().to_owned()).collect(),

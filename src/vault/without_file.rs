@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::Vault;
 use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, TABLES_PREFIX};
 use crate::format::{VaultKey, layout};
 use crate::store::ReadStore;
@@ -21,8 +22,15 @@ pub(super) async fn has_objects(store: &dyn ReadStore) -> bool {
     false
 }
 
+impl Vault {
+    /// Whether manifests are there. Without a record of any table, records are lost, or a first snapshot never ended.
+    pub async fn has_manifests(&self) -> bool {
+        has_vault_key(self.store(), MANIFESTS_PREFIX).await
+    }
+}
+
 /// Whether one of the first keys below a prefix is spelled as those of a vault are.
-pub(super) async fn has_vault_key(store: &dyn ReadStore, prefix: &str) -> bool {
+async fn has_vault_key(store: &dyn ReadStore, prefix: &str) -> bool {
     let mut listing = store.list_versions(prefix, None).take(ROWS_LOOKED_AT);
     while let Ok(Some(found)) = listing.try_next().await {
         let key = found.key().as_str();

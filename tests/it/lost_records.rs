@@ -260,6 +260,21 @@ fn table_whose_ledger_is_gone_is_a_finding_and_goes_back_from_a_replica() {
     let found = lake.typed(&["verify"]);
     found.ends_with(3, &["of a table of which there is no record"]);
     heals(&lake, &found);
+    // Who names the table gets its records back, too, and a backup of a folder goes on.
+    fs::remove_dir_all(lake.folder().join("vault/tables")).unwrap();
+    lake.typed(&[
+        "verify",
+        "lake-orders",
+        "--repair",
+        "--from",
+        "replica",
+        "--yes",
+    ])
+    .ends_with(0, &["put again tables/"]);
+    fs::remove_dir_all(lake.folder().join("vault/tables")).unwrap();
+    let mut night = Command::new(env!("CARGO_BIN_EXE_deltavault"));
+    let night = night.args(["--vault", "../vault", "snapshot", "orders"]);
+    run(night, &lake.folder().join("lake")).ends_with(0, &["(#1)"]);
 }
 
 #[test]

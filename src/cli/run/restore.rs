@@ -84,7 +84,14 @@ pub(super) async fn restore(
     context: &mut Context,
 ) -> Result<ExitCode, Error> {
     let open = context.open_vault().await?;
-    let table = open.find_table(&request.table).await?;
+    let table = match open.find_table(&request.table).await {
+        Err(Error::UnknownTable { name, known })
+            if known.is_empty() && open.vault.has_manifests().await =>
+        {
+            return Err(Error::RecordsGone { name });
+        }
+        found => found?,
+    };
     let mut history = open.vault.history(&table.key, Bodies::default()).await?;
     let name = name_again(&request, table.name());
     warn_of_ledger(&history, &name, context);
