@@ -154,8 +154,8 @@ impl Restorer {
         Ok(named)
     }
 
-    /// Finds out whether a live log that ends at V or below it is as good as it should be there: then what is missing is
-    /// newer, or of older versions only.
+    /// Finds out whether the live table is whole at the end of its log, which is V or lower: what the plan puts is newer
+    /// then, or of older versions only.
     pub(super) async fn look_for_health(
         &self,
         request: &RestoreRequest,

@@ -283,6 +283,11 @@ impl Found {
         ranges.any(|(first, last)| (*first..=*last).contains(&version))
     }
 
+    /// The newest good version that the vault holds.
+    fn newest_good(&self) -> Option<&VersionRow> {
+        self.versions.iter().find(|row| row.newest_good_held)
+    }
+
     /// The newest live version that has all its files.
     fn newest_whole(&self) -> Option<Version> {
         self.whole_live.iter().map(|(_, last)| *last).max()

@@ -113,7 +113,7 @@ impl Case<'_> {
         next
     }
 
-    /// What the newest live version lacks when everything is back that the snapshot has, and who may have it.
+    /// Names what the newest live version still lacks once the snapshot's files are back, and a snapshot that may have it.
     pub(super) fn told_lacking(&self) -> Vec<PlanLine> {
         let faults = &self.found.faults;
         let Situation::NewerLive { tip } = self.found.situation else {

@@ -9,7 +9,7 @@ use super::listed::flag_for;
 use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
 use super::{Case, Found, Several};
 use crate::cli::request::{How, Which};
-use crate::cli::rows::PlanLine;
+use crate::cli::rows::{PlanLine, VersionRow};
 
 /// Lost versions that are listed one by one; fewer where files are gone too, because there is more to say then.
 const LOST_SHOWN: usize = 3;
@@ -352,12 +352,17 @@ impl Case<'_> {
         })
     }
 
-    /// What looks wrong about a snapshot that nobody named.
+    /// The wanted version's row, where nobody named the version and it looks wrong.
+    pub(super) fn unnamed_suspect(&self) -> Option<&VersionRow> {
+        let mut rows = self.found.versions.iter();
+        rows.find(|row| row.version == self.version && row.suspect)
+            .filter(|_| self.is_unnamed())
+    }
+
+    /// Says what looks wrong about a snapshot that nobody named, and which one is good.
     fn told_suspect(&self) -> Option<PlanLine> {
-        let unnamed = self.is_unnamed();
-        let mut rows = self.found.versions.iter().filter(|_| unnamed);
-        let suspect = rows.find(|row| row.version == self.version && row.suspect)?;
-        let good = self.found.versions.iter().find(|row| row.newest_good_held);
+        let suspect = self.unnamed_suspect()?;
+        let good = self.found.newest_good();
         let good = good.and_then(|row| {
             let (flag, value) = flag_for(row)?;
             Some(format!(

@@ -112,17 +112,10 @@ impl Case<'_> {
     /// Of a healthy live table behind the newest snapshot: what brings it forward, a good version before a suspect one.
     fn ways_forward(&self, tip: Version) -> Vec<Choice> {
         let found = self.found;
-        let suspect = found
-            .versions
-            .iter()
-            .any(|it| it.version == self.version && it.suspect);
-        let good = found
-            .versions
-            .iter()
-            .find(|it| suspect && it.newest_good_held);
-        let good = good.filter(|it| it.version > tip);
+        let suspect = self.unnamed_suspect();
+        let good = suspect.and(found.newest_good());
         let mut choices = Vec::new();
-        if let Some(good) = good
+        if let Some(good) = good.filter(|it| it.version > tip)
             && let Some((flag, value)) = flag_for(good)
         {
             choices.push(choice(
@@ -133,7 +126,11 @@ impl Case<'_> {
                 self.again.command(&["restore", &self.name, flag, &value]),
             ));
         }
-        let mark = if suspect { ", which looks wrong" } else { "" };
+        let mark = if suspect.is_some() {
+            ", which looks wrong"
+        } else {
+            ""
+        };
         choices.push(choice(
             format!(
                 "forward to v{}{mark}: put {} there, about {}",
