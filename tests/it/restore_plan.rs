@@ -226,3 +226,26 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
         assert_eq!(plan(&scene).await.sound, None);
     }
 }
+
+#[tokio::test]
+async fn a_file_outside_the_table_that_is_gone_is_damage_beside_a_clean_up_of_the_log_too() {
+    let mut scene = scene().await;
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("a.parquet");
+    std::fs::write(&outside, "123").unwrap();
+    let add = serde_json::json!({"add": {"path": format!("file://{}", outside.display()), "partitionValues": {},
+        "size": 3, "modificationTime": 1, "dataChange": true}});
+    scene.table.commit("WRITE", vec![add]).await;
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    let taking = snapshotter(Arc::new(scene.vault.clone())).await.unwrap();
+    let table_source = source(Arc::new(scene.live.clone()));
+    let asked = request("s3://lake/orders", 12);
+    scene.first = taking.take(&table_source, &asked).await.unwrap();
+    scene.table.clean_up_log().await;
+    assert_eq!(plan(&scene).await.sound, Some(Sound::AtV));
+    std::fs::remove_file(&outside).unwrap();
+    let found = plan(&scene).await;
+    assert_eq!(found.outside_missing.len(), 1);
+    assert_eq!(found.sound, None);
+}

@@ -168,7 +168,8 @@ impl Restorer {
         let Some(tip) = live_tip(log).filter(|_| touches_nothing && !plan.is_empty()) else {
             return Ok(());
         };
-        if tip == version && !held.lacks_only_its_beginning() {
+        let lacks_its_own = !plan.outside_missing.is_empty() || !held.lacks_only_its_beginning();
+        if tip == version && lacks_its_own {
             return Ok(());
         }
         if self
