@@ -409,9 +409,13 @@ impl Vault {
     /// # Errors
     /// [`Error::Damaged`], or a manifest that breaks the format.
     pub async fn manifest(&self, record: &Record) -> Result<Manifest, Error> {
-        Ok(Manifest::decode(
-            &self.read(&record.manifest, MANIFEST_LIMIT).await?,
-        )?)
+        self.manifest_at(&record.manifest).await
+    }
+
+    /// As [`Vault::manifest`], of one that no record has to name.
+    async fn manifest_at(&self, reference: &Reference) -> Result<Manifest, Error> {
+        let bytes = self.read(reference, MANIFEST_LIMIT).await?;
+        Ok(Manifest::decode(&bytes)?)
     }
 
     /// Reads the file that an entry describes, checked: in memory when it is small, else into `folder`.

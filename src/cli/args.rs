@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use deltavault::format::{Scope, Trigger};
-use deltavault::ids::Timestamp;
+use deltavault::ids::{Digest, Timestamp};
 use deltavault::plan::price::NanoUsd;
 use deltavault::plan::prune::LONGEST_GRACE;
 use jiff::SignedDuration;
@@ -379,6 +379,10 @@ pub(crate) struct PruneArgs {
     /// Delete without being asked [ask]
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Take the manifest with this SHA-256 for one of a snapshot that was never finished; may be repeated [keep what a
+    /// manifest leads to whose record may be lost]
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) forget: Vec<Digest>,
 }
 
 /// Reads days and hours: `3d`, `12h`.

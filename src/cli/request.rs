@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap_complete::Shell;
 use deltavault::Error;
 use deltavault::format::{LockMode, Scope, Trigger};
-use deltavault::ids::{Timestamp, Version};
+use deltavault::ids::{Digest, Timestamp, Version};
 use deltavault::plan::price::NanoUsd;
 use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
@@ -299,6 +299,8 @@ pub(crate) struct PruneRequest {
     pub(crate) dry_run: bool,
     /// Whether to delete without being asked.
     pub(crate) yes: bool,
+    /// Manifests of snapshots that were never finished.
+    pub(crate) forget: Vec<Digest>,
 }
 
 /// What `retire` was asked for.
@@ -361,6 +363,7 @@ impl Request {
                 grace: args.grace,
                 dry_run: args.dry_run,
                 yes: args.yes,
+                forget: args.forget,
             }),
             CommandArgs::Hold(args) => Self::Hold {
                 snapshot: args.snapshot,

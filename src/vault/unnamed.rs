@@ -1,7 +1,7 @@
 //! Manifests that no record names. One that was put after a table's newest record is all that is left of a record that was
 //! lost, or of a run that ended just before it published: nothing in the vault tells the one from the other.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
@@ -13,10 +13,10 @@ use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::{Manifest, VaultKey};
 use crate::ids::{Digest, ObjectKey, Timestamp, Version};
 use crate::plan::choose::History;
-use crate::store::{ListedVersion, ReadStore, StoreError, read_all};
+use crate::store::{Attributes, ListedVersion, ReadStore, StoreError, read_all};
 
 /// Manifests read at a time.
-const MANIFESTS_AHEAD: usize = 16;
+pub(super) const MANIFESTS_AHEAD: usize = 16;
 
 /// A restore lists no more manifests than one request shows, and reads no more than this many.
 const LISTED_IN_PASSING: usize = 1000;
@@ -36,7 +36,8 @@ pub(super) struct Newest {
 
 impl Newest {
     pub(super) fn of(history: &History) -> Option<Self> {
-        let record = &history.snapshots.last()?.record;
+        let newest = history.newest_trusted();
+        let record = &newest.or(history.snapshots.last())?.record;
         Some(Self {
             delta_id: record.table.delta_id.clone(),
             version: record.version,
@@ -52,11 +53,45 @@ impl Newest {
     }
 }
 
+/// The tables of a vault, as far as is to be known of them to tell which manifests may belong to a record that was lost.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// Manifests that records name.
+    pub(super) named: HashSet<Digest>,
+    /// The newest records by the Delta ids of all records: none for an id that a table had before it was created again.
+    newest: BTreeMap<String, Vec<Newest>>,
+}
+
+impl Tables {
+    pub(super) fn add(&mut self, history: &History) {
+        self.named.extend(named_by(history));
+        for snapshot in &history.snapshots {
+            let delta_id = &snapshot.record.table.delta_id;
+            if !self.newest.contains_key(delta_id) {
+                self.newest.insert(delta_id.clone(), Vec::new());
+            }
+        }
+        if let Some(newest) = Newest::of(history) {
+            let of_id = self.newest.entry(newest.delta_id.clone()).or_default();
+            of_id.push(newest);
+        }
+    }
+
+    /// Whether a manifest that no record names, put at `put`, may belong to a record that was lost: to one after the newest
+    /// record of its table, or of a table of which there is no record.
+    pub(super) fn may_have_lost(&self, manifest: &Manifest, put: Timestamp) -> bool {
+        match self.newest.get(&manifest.delta_id) {
+            Some(newest) => (newest.iter()).any(|it| it.since <= put && it.is_before(manifest)),
+            None => true,
+        }
+    }
+}
+
 /// A listing of manifests.
 #[derive(Debug, Default)]
 pub(super) struct Unnamed {
     /// Those that nothing names, oldest first.
-    pub(super) manifests: Vec<(Timestamp, ObjectKey)>,
+    pub(super) manifests: Vec<Attributes>,
     /// Whether there are more manifests than were to be listed.
     pub(super) is_cut: bool,
 }
@@ -87,11 +122,16 @@ pub(super) async fn list_unnamed(
             }) = VaultKey::parse(object.key.as_str())
             && !named.contains(&sha256)
         {
-            unnamed.manifests.push((object.last_modified, object.key));
+            unnamed.manifests.push(object);
         }
     }
-    unnamed.manifests.sort();
-    unnamed.manifests.dedup_by(|one, next| one.1 == next.1);
+    // Of several versions of a key the oldest.
+    let manifests = &mut unnamed.manifests;
+    manifests.sort_by(|one, other| {
+        (&one.key, one.last_modified).cmp(&(&other.key, other.last_modified))
+    });
+    manifests.dedup_by(|one, before| one.key == before.key);
+    manifests.sort_by_key(|it| it.last_modified);
     Ok(unnamed)
 }
 
@@ -128,7 +168,7 @@ impl Vault {
         if found.is_cut || found.manifests.len() > READ_IN_PASSING {
             return Ok(None);
         }
-        let keys = found.manifests.into_iter().map(|(_, key)| key).collect();
+        let keys = found.manifests.into_iter().map(|it| it.key).collect();
         let read = read_manifests(store, keys).await.into_iter();
         let manifests = read.filter_map(|(_, manifest)| manifest.ok().flatten());
         let newer = manifests.filter(|manifest| newest.is_before(manifest));

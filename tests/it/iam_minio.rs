@@ -239,6 +239,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
             vault: vault_of_role,
             store: Arc::new(at(role, &vault)),
             temp: std::env::temp_dir(),
+            forget: Vec::new(),
         };
         let patience = Patience {
             grace: SignedDuration::ZERO,

@@ -35,6 +35,7 @@ pub(super) async fn prune(request: PruneRequest, context: &mut Context) -> Resul
         store: open.place.prune(open.vault.file().lock_mode),
         vault: open.vault.clone(),
         temp: temp.path().to_owned(),
+        forget: request.forget,
     };
     let patience = Patience {
         grace: request.grace,

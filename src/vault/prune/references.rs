@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use crate::error::Error;
-use crate::format::{Entry, PageRef, Record, Reference};
+use crate::format::{Entry, Manifest, PageRef, Record, Reference};
 use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::vault::Vault;
 
@@ -45,7 +45,18 @@ pub(in crate::vault) async fn each_use(
         return Ok(());
     }
     let manifest = vault.manifest(record).await?;
-    each(Use::Structure(&record.manifest))?;
+    each_use_of(vault, &record.manifest, &manifest, seen, each).await
+}
+
+/// As [`each_use`], of a manifest that was read.
+async fn each_use_of(
+    vault: &Vault,
+    reference: &Reference,
+    manifest: &Manifest,
+    seen: &mut Seen,
+    each: &mut (dyn FnMut(Use<'_>) -> Result<(), Error> + Send),
+) -> Result<(), Error> {
+    each(Use::Structure(reference))?;
     let mut fresh: Vec<PageRef> = Vec::new();
     for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
         if !seen.contains(&whole(&page.page)) {
@@ -67,7 +78,7 @@ pub(in crate::vault) async fn each_use(
         seen.insert(whole(&page.page));
     }
     // Last: a manifest counts as read when all of it was.
-    seen.insert(whole(&record.manifest));
+    seen.insert(whole(reference));
     Ok(())
 }
 
@@ -78,9 +89,26 @@ pub(in crate::vault) async fn each_reference(
     seen: &mut Seen,
     each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
 ) -> Result<(), Error> {
-    // The files of a pack follow each other mostly; each pack is told once a page.
+    each_use(vault, record, seen, &mut each_object(each)).await
+}
+
+/// As [`each_reference`], of a manifest that was read.
+pub(super) async fn each_reference_of(
+    vault: &Vault,
+    reference: &Reference,
+    manifest: &Manifest,
+    seen: &mut Seen,
+    each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
+) -> Result<(), Error> {
+    each_use_of(vault, reference, manifest, seen, &mut each_object(each)).await
+}
+
+/// The files of a pack follow each other mostly; each pack is told once a page.
+fn each_object(
+    each: &mut (dyn FnMut(&Reference) -> Result<(), Error> + Send),
+) -> impl FnMut(Use<'_>) -> Result<(), Error> + Send {
     let mut told: HashSet<(Place, u64)> = HashSet::new();
-    each_use(vault, record, seen, &mut |used| match used {
+    move |used| match used {
         Use::Structure(reference) => {
             told.clear();
             each(reference)
@@ -91,6 +119,5 @@ pub(in crate::vault) async fn each_reference(
             }
             Ok(())
         }
-    })
-    .await
+    }
 }

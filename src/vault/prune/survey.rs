@@ -26,6 +26,7 @@ use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
 use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
+use crate::vault::unnamed::Tables;
 
 /// Things that stand in the way which are named.
 const OBSTACLES_NAMED: usize = 20;
@@ -34,18 +35,19 @@ const OBSTACLES_NAMED: usize = 20;
 pub(super) struct Reading<'a, 'f> {
     /// Asked for its pages itself, not a cache: what cannot be read there must not be taken for read.
     pub(super) vault: Vault,
-    pruner: &'a Pruner,
+    pub(super) pruner: &'a Pruner,
     pub(super) now: Timestamp,
     told: &'a mut Told<'f>,
-    facts: Sorter<Fact>,
+    pub(super) facts: Sorter<Fact>,
     /// Hashes of the manifests that lie in the vault: of their keys and versions, and of their digests.
     manifests: HashSet<u64>,
     /// When the newest of the manifests and plans was put, and whether it has an object version: whether the bucket
     /// keeps versions now, whatever it did when other objects were put.
     newest: Option<(Timestamp, bool)>,
     heads: BTreeMap<Id128, u64>,
+    pub(super) tables: Tables,
     watched: Vec<(TableKey, u64)>,
-    sums: Sums,
+    pub(super) sums: Sums,
     obstacles: Vec<String>,
 }
 
@@ -71,6 +73,7 @@ impl Pruner {
             manifests: HashSet::new(),
             newest: None,
             heads: BTreeMap::new(),
+            tables: Tables::default(),
             watched: Vec::new(),
             sums: Sums::default(),
             obstacles: Vec::new(),
@@ -80,13 +83,16 @@ impl Pruner {
             reading.table(&table).await?;
         }
         reading.refuse()?;
-        let ripe = reading.plans(patience.grace).await?;
         let lock_mode = self.vault.file().lock_mode;
+        let min_age = patience.min_age(lock_mode);
+        let young = now.checked_sub(min_age).unwrap_or(Timestamp::MIN);
+        reading.unnamed(young).await?;
+        let ripe = reading.plans(patience.grace).await?;
         let keeps_versions = reading.newest.is_some_and(|(_, has_version)| has_version);
         let rules = Rules {
             now,
             grace: patience.grace,
-            min_age: patience.min_age(lock_mode),
+            min_age,
             names_suffice: patience.names_suffice(lock_mode, keeps_versions),
             heads: std::mem::take(&mut reading.heads),
         };
@@ -161,6 +167,7 @@ impl Reading<'_, '_> {
             let finding = format!("{name}: events: {doubt}: {kept}");
             self.sums.findings.push(finding);
         }
+        self.tables.add(&history);
         let all_kept = !doubts.is_empty();
         let newest = history.snapshots.last().map(|snapshot| snapshot.seq);
         let newer = history.newer.last().map(|newer| newer.seq);
@@ -512,7 +519,11 @@ fn hash(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn push(facts: &mut Sorter<Fact>, reference: &Reference, what: What) -> Result<(), Error> {
+pub(super) fn push(
+    facts: &mut Sorter<Fact>,
+    reference: &Reference,
+    what: What,
+) -> Result<(), Error> {
     // A forged manifest may name anything; only what could be deleted has to be kept.
     if let Some(rank) = rank(&reference.key) {
         let key = reference.key.clone();
@@ -534,6 +545,15 @@ fn obstacles(history: &History) -> Vec<String> {
 /// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
 fn doubts(events: &Chain<Event>) -> Vec<String> {
     let mut found: Vec<String> = damage(&events.findings).collect();
+    let newest = events.links.last().map_or(0, |link| link.seq);
+    // Who wrote the next event saw it, and did again what was lost with it.
+    let above = events.findings.iter().filter(|it| it.seq() > newest);
+    let unread = above.filter(|it| matches!(it, LedgerFinding::Scar { .. }));
+    found.extend(
+        unread.map(|scar| {
+            format!("{scar}: `hold` what is to be kept; the event that writes ends this")
+        }),
+    );
     for event in events.links.iter().filter_map(|link| link.record()) {
         if event.deed.is_unreadable_retention() {
             let (seq, deed) = (event.seq, event.deed.name());

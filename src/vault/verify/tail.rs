@@ -128,7 +128,7 @@ impl Verify<'_, '_> {
             Ok(found) => found,
             Err(error) => return self.tell_alone(None, MANIFESTS_PREFIX, unreadable(&error)),
         };
-        let mut keys: Vec<ObjectKey> = found.manifests.into_iter().map(|(_, key)| key).collect();
+        let mut keys: Vec<ObjectKey> = found.manifests.into_iter().map(|it| it.key).collect();
         if let Some(more) = keys.len().checked_sub(MANIFESTS_OF_OTHERS)
             && more > 0
         {

@@ -26,6 +26,7 @@ fn pruner(yard: &Yard, vault: Vault) -> Pruner {
         vault,
         store,
         temp: std::env::temp_dir(),
+        forget: Vec::new(),
     }
 }
 

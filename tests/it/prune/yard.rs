@@ -7,7 +7,7 @@ use deltavault::Error;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::Previous;
 use deltavault::format::{Deed, LockMode, Record, TableKey, VaultKey};
-use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
+use deltavault::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
@@ -47,6 +47,8 @@ pub(crate) struct Yard {
     pub(crate) table: Table,
     /// As if nobody else used the vault.
     pub(crate) is_alone: bool,
+    /// Manifests whose snapshots were never finished.
+    pub(crate) forget: Vec<Digest>,
 }
 
 /// What a prune saw and did.
@@ -103,6 +105,7 @@ impl Yard {
             live,
             table,
             is_alone: lock_mode == LockMode::None,
+            forget: Vec::new(),
         }
     }
 
@@ -156,7 +159,11 @@ impl Yard {
             grace: GRACE,
             is_alone: self.is_alone,
         };
-        prune_in(self.try_vault().await?, store, patience, day(days)).await
+        let pruner = Pruner {
+            forget: self.forget.clone(),
+            ..pruner(self.try_vault().await?, store)
+        };
+        prune_with(&pruner, patience, day(days)).await
     }
 
     pub(crate) async fn history(&self) -> History {
@@ -298,11 +305,19 @@ pub(crate) async fn prune_in(
     patience: Patience,
     now: Timestamp,
 ) -> Result<Pruned, Error> {
-    let pruner = Pruner {
+    prune_with(&pruner(vault, store), patience, now).await
+}
+
+fn pruner(vault: Vault, store: Arc<dyn PruneStore>) -> Pruner {
+    Pruner {
         vault,
         store,
         temp: std::env::temp_dir(),
-    };
+        forget: Vec::new(),
+    }
+}
+
+async fn prune_with(pruner: &Pruner, patience: Patience, now: Timestamp) -> Result<Pruned, Error> {
     let survey = pruner.survey(patience, now, &mut |_| Ok(())).await?;
     let sums = survey.sums.clone();
     let done = pruner.carry_out(survey, &doer(now)).await?;
