@@ -46,6 +46,7 @@ pub mod repair;
 pub mod restore;
 pub mod snapshot;
 mod substitutes;
+mod unlinked;
 mod unnamed;
 pub mod verify;
 mod without_file;

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use deltavault::ids::Digest;
+
 use crate::cli::small_lake;
 use crate::support::world::{copy_folder, files};
 
@@ -115,6 +117,11 @@ impl Lake {
             .join(format!("ledger/{seq:020}.json"))
     }
 
+    /// The id of a snapshot of `orders`.
+    fn id_of(&self, seq: u64) -> String {
+        Digest::of(&fs::read(self.record("vault", seq)).unwrap()).to_string()
+    }
+
     fn lose(&self, seq: u64) {
         fs::remove_file(self.record("vault", seq)).unwrap();
     }
@@ -209,9 +216,11 @@ fn restore_takes_no_older_snapshot_for_the_newest_where_a_record_is_lost_below_o
         assert!(!lake.folder().join("lake/orders").exists());
     }
     let refused = lake.typed(&["restore", "lake-orders", "--to", "copy"]);
-    let [restore] = &refused.commands("--snapshot")[..] else {
+    let [unlinked, restore] = &refused.commands("--snapshot")[..] else {
         panic!("{refused:?}");
     };
+    refused.ends_with(12, &["slot 3 has a snapshot of v2, ", "does not prove"]);
+    assert!(unlinked.contains(&lake.id_of(3)), "{unlinked}");
     pasted(lake.folder(), &format!("{restore} --yes")).ends_with(0, &[]);
     assert!(
         lake.folder()
@@ -231,6 +240,40 @@ fn restore_takes_no_older_snapshot_for_the_newest_where_a_record_is_lost_below_o
     heals(&lake, &lake.typed(&["verify", "lake-orders"]));
     lake.typed(&["restore", "lake-orders", "--latest", "--yes"])
         .ends_with(0, &["v2"]);
+}
+
+#[test]
+fn snapshot_above_a_lost_record_comes_back_by_its_id_alone() {
+    let lake = Lake::new();
+    let held = files(&lake.folder().join("lake/orders"));
+    let id = lake.id_of(3);
+    lake.lose(2);
+    fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
+    for which in [
+        &["--version", "2"][..],
+        &["--latest"],
+        &["--snapshot", "0123456789"],
+    ] {
+        let words = [&["restore", "lake-orders", "--yes"], which].concat();
+        lake.typed(&words).ends_with(12, &[]);
+    }
+    lake.typed(&["restore", "lake-orders", "--snapshot", &id[..12], "--yes"])
+        .ends_with(0, &["slot 3 has a snapshot of v2, ", "does not prove"]);
+    assert_eq!(files(&lake.folder().join("lake/orders")), held);
+}
+
+#[test]
+fn record_of_another_slot_or_table_is_no_snapshot_of_a_broken_ledger() {
+    let lake = Lake::new();
+    let (slot, ledger) = (lake.record("vault", 3), lake.table("vault", "lake-people-"));
+    let other = files(&ledger.join("ledger")).into_values().next().unwrap();
+    lake.lose(2);
+    let moved = slot.with_file_name("00000000000000000004.json");
+    fs::rename(&slot, &moved).unwrap();
+    fs::write(&slot, other).unwrap();
+    let said = lake.typed(&["restore", "lake-orders"]);
+    said.ends_with(12, &[]);
+    assert!(!said.text.contains("has a snapshot of"), "{said:?}");
 }
 
 #[test]

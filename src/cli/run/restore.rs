@@ -24,7 +24,7 @@ use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt as _;
 
-use self::ledger::{refuse_if_not_newest, warn_of_ledger, warn_of_unnamed};
+use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
 use self::told::{Case, Found, Streams, Way};
 use super::{Context, confirm};
 use crate::cli::cache;
@@ -94,12 +94,13 @@ pub(super) async fn restore(
     };
     let mut history = open.vault.history(&table.key, Bodies::default()).await?;
     let name = name_again(&request, table.name());
+    let wanted = wanted(&request.which);
     warn_of_ledger(&history, &name, context);
+    take_in_unlinked(&open.vault, &mut history, &wanted, &name, context).await?;
     let histories = std::slice::from_mut(&mut history);
     open.vault
         .mark_pruned(histories, context.clock.now())
         .await?;
-    let wanted = wanted(&request.which);
     let chosen = match choose(&open.vault, &history, &wanted).await {
         Ok(chosen) => chosen,
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),

@@ -12,6 +12,9 @@ use crate::cli::request::How;
 use crate::cli::run::Context;
 use crate::cli::run::look::note_findings;
 
+/// Whoever plants records decides how many there are.
+const UNLINKED_TOLD: usize = 10;
+
 /// Says what is wrong with a table's ledger: a newer snapshot may hide behind a damaged record.
 pub(super) fn warn_of_ledger(history: &History, name: &str, context: &Context) {
     note_findings(history, context.progress.as_ref());
@@ -30,6 +33,47 @@ pub(super) fn warn_of_ledger(history: &History, name: &str, context: &Context) {
         "the ledger is not as it was written{missing}: `{}` says more",
         context.again.command(&["verify", name])
     ));
+}
+
+/// Where the ledger is not whole, says which records lie outside its chain; adds the one that is wanted to the history, when
+/// the chain does not have it.
+pub(super) async fn take_in_unlinked(
+    vault: &Vault,
+    history: &mut History,
+    wanted: &Wanted,
+    name: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    if history.unread().is_none() {
+        return Ok(());
+    }
+    let prefix = match wanted {
+        Wanted::Snapshot(prefix) => prefix.to_ascii_lowercase(),
+        Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => String::new(),
+    };
+    let is_named = !prefix.is_empty();
+    if is_named && history.ids().any(|id| id.to_string().starts_with(&prefix)) {
+        return Ok(());
+    }
+    let unlinked = vault.unlinked(history, &prefix).await?;
+    for it in unlinked.iter().take(UNLINKED_TOLD) {
+        let (seq, version, id) = (it.seq, it.record.version, it.id.to_string());
+        let what = format!(
+            "slot {seq} has a snapshot of v{version}, {id}, that the ledger does not prove, since a record is gone or damaged: \
+             whoever may write into the vault can have put it there"
+        );
+        context.progress.note(&if is_named {
+            what
+        } else {
+            let restore = context.again.command(&["restore", name, "--snapshot", &id]);
+            format!("{what}. When you know that id from elsewhere: `{restore}`")
+        });
+    }
+    if is_named {
+        history.snapshots.extend(unlinked);
+        history.snapshots.sort_by_key(|it| it.seq);
+    }
+    Ok(())
 }
 
 /// Refuses to take an older snapshot for the newest one where a record that cannot be read may be of a newer one.
