@@ -176,7 +176,7 @@ impl Replay {
         match action {
             Action::Add { add, spelling } => {
                 let dv_id = add.dv.as_ref().map(|dv| dv.id.as_str());
-                self.compared.names(index, &add.file, dv_id);
+                self.compared.names(index, &add.file, dv_id, add.size);
                 match self.compared.detail(index) {
                     Some((version, Detail::Rows)) => {
                         let given = Given {
@@ -215,8 +215,13 @@ impl Replay {
 
     /// Takes note of a file that is live from a version on and that nothing else of the replay is about, for the sums of
     /// the compared checkpoints.
-    pub fn untouched(&mut self, from: Version, file: &Location, dv_id: Option<&str>) {
-        self.compared.live(file, dv_id, (from, None));
+    pub fn untouched(
+        &mut self,
+        from: Version,
+        (file, size): (&Location, u64),
+        dv_id: Option<&str>,
+    ) {
+        self.compared.live(file, dv_id, size, (from, None));
     }
 
     /// Takes an action of a checkpoint of `version`, or of another known state of it. Tombstones, which say what is

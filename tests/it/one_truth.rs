@@ -259,6 +259,31 @@ async fn a_checkpoint_with_another_vector_or_twice_the_same_row() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_gives_a_file_another_size() {
+    for form in FORMS {
+        for first in [true, false] {
+            let mut scene = Scene::set().await;
+            if !first {
+                scene.take(12).await.unwrap();
+            }
+            let mut said = scene.table.live.clone();
+            let add = said.values_mut().next().unwrap();
+            add["size"] = json!(add["size"].as_u64().unwrap() - 1);
+            checkpoint_that_says(&mut scene, said, form).await;
+            scene.table.append(1, 60).await;
+            let done = scene.take(24).await.unwrap();
+            finding(
+                &done.record,
+                "gives 1 live file another size than the commits",
+            );
+            assert_eq!(done.record.findings.len(), 1, "{:?}", done.record.findings);
+            assert_eq!(done.record.disagreements, []);
+            scene.is_exact(&done).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_late_checkpoint_below_the_base_is_compared_from_the_whole_log() {
     for honest in [true, false] {
         let mut scene = Scene::set().await;

@@ -35,6 +35,8 @@ pub struct Comparison {
     pub state_differs: bool,
     /// Its rows that name a logical file again, counted with [`Detail::Rows`].
     pub doubled: u64,
+    /// Files that it gives another size than the replay, counted with [`Detail::Rows`].
+    pub resized: u64,
 }
 
 /// How the files of a checkpoint compare with the replay's.
@@ -42,7 +44,7 @@ pub struct Comparison {
 pub enum FilesCompared {
     /// The same ones.
     Same,
-    /// Others, by their sum; or some of them twice.
+    /// Others, or others' sizes, by their sum; or some of them twice.
     Differ,
     /// Others, counted.
     Counted {
@@ -82,6 +84,7 @@ struct Checkpoint {
     /// Files that both have, counted with [`Detail::Rows`].
     common: u64,
     adds: u64,
+    resized: u64,
     /// It could not be read to its end.
     dropped: bool,
 }
@@ -132,8 +135,8 @@ impl LiveSum {
 struct Hashes(RandomState, RandomState);
 
 impl Hashes {
-    fn of(&self, file: &Location, dv_id: Option<&str>) -> u128 {
-        let key = (file, dv_id);
+    fn of(&self, file: &Location, dv_id: Option<&str>, size: u64) -> u128 {
+        let key = (file, dv_id, size);
         u128::from(self.0.hash_one(key)) << 64 | u128::from(self.1.hash_one(key))
     }
 }
@@ -153,6 +156,7 @@ impl Compared {
             replayed_state: None,
             common: 0,
             adds: 0,
+            resized: 0,
             dropped: false,
         });
         self.steps
@@ -167,8 +171,8 @@ impl Compared {
     }
 
     /// Takes a file that the checkpoint names.
-    pub(super) fn names(&mut self, index: usize, file: &Location, dv_id: Option<&str>) {
-        let hash = self.hashes.of(file, dv_id);
+    pub(super) fn names(&mut self, index: usize, file: &Location, dv_id: Option<&str>, size: u64) {
+        let hash = self.hashes.of(file, dv_id, size);
         if let Some(found) = self.checkpoints.get_mut(index) {
             found.own.add(hash);
         }
@@ -216,13 +220,14 @@ impl Compared {
         &mut self,
         file: &Location,
         dv_id: Option<&str>,
+        size: u64,
         (from, until): (Version, Option<Version>),
     ) {
         let Range { start, end } = self.indices(from, until);
         if start >= end {
             return;
         }
-        let hash = self.hashes.of(file, dv_id);
+        let hash = self.hashes.of(file, dv_id, size);
         if let Some(step) = self.steps.get_mut(start) {
             step.add(hash);
         }
@@ -262,11 +267,13 @@ impl Compared {
         decides.then_some(named == Some(index))
     }
 
-    /// Counts a row of a checkpoint, each logical file once.
-    pub(super) fn count(&mut self, index: usize, is_live: bool) {
+    /// Counts a row of a checkpoint, each logical file once: one that gives a file `size` which the replay has live with
+    /// `live_size`.
+    pub(super) fn count(&mut self, index: usize, size: Option<u64>, live_size: Option<u64>) {
         if let Some(found) = self.checkpoints.get_mut(index) {
-            if is_live {
+            if live_size.is_some() {
                 found.common += 1;
+                found.resized += u64::from(size != live_size);
             } else {
                 found.adds += 1;
             }
@@ -304,6 +311,7 @@ impl Compared {
                         Detail::Sum => 0,
                         Detail::Rows => found.own.count.saturating_sub(found.common + found.adds),
                     },
+                    resized: found.resized,
                 },
             ));
         }

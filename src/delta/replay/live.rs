@@ -243,7 +243,8 @@ impl LiveFiles {
             }
             return;
         }
-        self.compared.count(index, fate.live.is_some());
+        let size = |life: &Option<Life>| life.as_ref().map(|life| life.body.size);
+        (self.compared).count(index, size(&life), size(&fate.live));
         fate.named.count += 1;
         fate.named.life = life.map(|mut life| {
             if let Some(before) = before {
@@ -256,7 +257,8 @@ impl LiveFiles {
 
     fn end_span(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
         let dv_id = fate.dv_id.as_deref();
-        self.compared.live(&fate.file, dv_id, (from, Some(until)));
+        self.compared
+            .live(&fate.file, dv_id, body.size, (from, Some(until)));
         self.history(fate, body, from, until);
     }
 
@@ -283,7 +285,9 @@ impl LiveFiles {
         }
         if let Some(life) = &fate.live {
             let dv_id = fate.dv_id.as_deref();
-            self.compared.live(&fate.file, dv_id, (life.from, None));
+            let size = life.body.size;
+            self.compared
+                .live(&fate.file, dv_id, size, (life.from, None));
         }
         let newest = self.compared.newest_has(fate.last, fate.named.last);
         let off_newest = !newest.unwrap_or(fate.live.is_some());

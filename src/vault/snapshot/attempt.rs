@@ -309,6 +309,7 @@ impl Along {
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
+        pinned.findings.extend(self.resized().take(FINDINGS_MAX));
         let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
@@ -367,6 +368,20 @@ impl Along {
             format!(
                 "checkpoint {} names live files again in {} rows: readers that do not look for that count their rows twice",
                 checkpoint.version, found.doubled
+            )
+        })
+    }
+
+    /// Checkpoints that give files other sizes than the commits; the files themselves have those of the commits.
+    fn resized(&self) -> impl Iterator<Item = String> {
+        let compared = self.closure.compared.iter();
+        let resized = compared.filter(|(_, found)| found.resized > 0);
+        resized.map(|(checkpoint, found)| {
+            format!(
+                "checkpoint {} gives {} another size than the commits do: readers that start from it cannot read what it names. \
+                 Let the table's writer make another checkpoint",
+                checkpoint.version,
+                counted(found.resized, "live file")
             )
         })
     }

@@ -135,7 +135,7 @@ pub(super) async fn close(
                 if touched.spares(&entry) {
                     for used in &entry.live {
                         let dv_id = used.dv.as_ref().map(|dv| dv.id.as_str());
-                        replay.untouched(record.version, &entry.file, dv_id);
+                        replay.untouched(record.version, (&entry.file, entry.size), dv_id);
                     }
                     taken.keep(record.version, &entry, of)?;
                     continue;
