@@ -11,6 +11,7 @@ use deltavault::format::{Scope, Trigger};
 use deltavault::ids::{Digest, Timestamp};
 use deltavault::plan::price::NanoUsd;
 use deltavault::plan::prune::LONGEST_GRACE;
+use deltavault::vault::prune::Forget;
 use jiff::SignedDuration;
 
 mod iam;
@@ -119,16 +120,20 @@ pub(crate) enum CommandArgs {
     Prune(PruneArgs),
     /// Keep a snapshot beyond its promise, until it is released
     #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it, 4 several \
-                           match, 10 no vault, 12 damage, 130 interrupted"
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could \
+                           not be read, 4 several match, 10 no vault, 12 damage, 130 interrupted"
     )]
     Hold(OneSnapshotArgs),
     /// Take back the hold on a snapshot; promise and locks stay
-    #[command(after_long_help = LOOK_EXIT_CODES)]
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, \
+                           10 no vault, 12 damage, 130 interrupted"
+    )]
     Release(OneSnapshotArgs),
     /// Give a table up: its newest snapshot is kept no longer than its promise
     #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 4 needs --yes, 10 no vault, 12 damage, 130 interrupted"
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, \
+                           10 no vault, 12 damage, 130 interrupted"
     )]
     Retire(RetireArgs),
     /// Work on the local index
@@ -379,10 +384,20 @@ pub(crate) struct PruneArgs {
     /// Delete without being asked [ask]
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Take the manifest with this SHA-256 for one of a snapshot that was never finished; may be repeated [keep what a
-    /// manifest leads to whose record may be lost]
-    #[arg(long, value_name = "SHA256")]
-    pub(crate) forget: Vec<Digest>,
+    /// Take the manifest with this SHA-256, or `all` that no record names, for those of snapshots that were never finished;
+    /// may be repeated [keep what they lead to]
+    #[arg(long, value_name = "SHA256", value_parser = parse_forget)]
+    pub(crate) forget: Vec<Forget>,
+}
+
+/// Reads a digest or `all`.
+fn parse_forget(text: &str) -> Result<Forget, String> {
+    if text == "all" {
+        return Ok(Forget::All);
+    }
+    let digest = text.parse::<Digest>();
+    let one = digest.map_err(|error| format!("{error}, or the word all"))?;
+    Ok(Forget::These(vec![one]))
 }
 
 /// Reads days and hours: `3d`, `12h`.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap_complete::Shell;
 use deltavault::Error;
 use deltavault::format::{LockMode, Scope, Trigger};
-use deltavault::ids::{Digest, Timestamp, Version};
+use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::price::NanoUsd;
+use deltavault::vault::prune::Forget;
 use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -300,7 +301,7 @@ pub(crate) struct PruneRequest {
     /// Whether to delete without being asked.
     pub(crate) yes: bool,
     /// Manifests of snapshots that were never finished.
-    pub(crate) forget: Vec<Digest>,
+    pub(crate) forget: Forget,
 }
 
 /// What `retire` was asked for.
@@ -363,7 +364,7 @@ impl Request {
                 grace: args.grace,
                 dry_run: args.dry_run,
                 yes: args.yes,
-                forget: args.forget,
+                forget: forget(args.forget),
             }),
             CommandArgs::Hold(args) => Self::Hold {
                 snapshot: args.snapshot,
@@ -389,6 +390,17 @@ impl Request {
 }
 
 /// A demo makes a vault, so only a flag leads it to S3, never what is set up for real work.
+fn forget(said: Vec<Forget>) -> Forget {
+    let mut these = Vec::new();
+    for one in said {
+        match one {
+            Forget::All => return Forget::All,
+            Forget::These(more) => these.extend(more),
+        }
+    }
+    Forget::These(these)
+}
+
 fn demo_place(args: DemoArgs, around: Surroundings<'_>) -> Result<DemoPlace, Error> {
     let on_s3 = around.vault.filter(|vault| vault.starts_with("s3://"));
     let unusable = |uri: &str, rule| Error::InvalidUri {

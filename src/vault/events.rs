@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Shelf, Vault, oldest_version};
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, Chain, Head, Link, Step};
+use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, Step};
 use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
@@ -33,7 +33,23 @@ pub(super) fn by_now(then: Timestamp, at: Instant) -> Timestamp {
     then.checked_add(passed).unwrap_or(then)
 }
 
+/// What lies above the newest event and is none: any of it may have been a hold. Whoever writes the next event is told.
+pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
+    let newest = events.links.last().map_or(0, |link| link.seq);
+    let scars = (events.findings.iter()).filter(|it| matches!(it, LedgerFinding::Scar { .. }));
+    scars.filter(move |it| it.seq() > newest)
+}
+
 impl Vault {
+    /// What lies above a table's newest event and is none: any of it may have been a hold.
+    ///
+    /// # Errors
+    /// As [`Vault::events`].
+    pub async fn unread_events(&self, table: &TableKey) -> Result<Vec<LedgerFinding>, Error> {
+        let events = self.events(table).await?;
+        Ok(unread(&events).cloned().collect())
+    }
+
     /// Reads all of a table's events.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ use tokio::time::Instant;
 use super::Vault;
 use crate::error::Error;
 use crate::format::{Garbage, LockMode, PlanRow, TableKey};
-use crate::ids::{Digest, Id128, Timestamp};
+use crate::ids::{Id128, Timestamp};
 use crate::plan::keep::Decision;
 use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
 use crate::sort::Sorted;
@@ -70,6 +70,7 @@ mod unnamed;
 
 pub(super) use references::{Place, Seen, Use, each_use, place};
 pub(super) use survey::decide;
+pub use unnamed::Forget;
 
 /// Collects in one vault.
 #[derive(Debug, Clone)]
@@ -80,8 +81,8 @@ pub struct Pruner {
     pub store: Arc<dyn PruneStore>,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Manifests whose snapshots were never finished, by the owner's word.
-    pub forget: Vec<Digest>,
+    /// Which manifests that no record names need not be kept.
+    pub forget: Forget,
 }
 
 /// How long what nothing needs stays.

@@ -1,7 +1,7 @@
 //! Manifests that no record names. One that was put after a table's newest record is all that is left of a record that was
 //! lost, or of a run that ended just before it published: nothing in the vault tells the one from the other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
@@ -50,40 +50,6 @@ impl Newest {
     /// Whether a manifest that no record names may belong to a later record of this table.
     pub(super) fn is_before(&self, manifest: &Manifest) -> bool {
         self.delta_id == manifest.delta_id && self.version < manifest.version
-    }
-}
-
-/// The tables of a vault, as far as is to be known of them to tell which manifests may belong to a record that was lost.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    /// Manifests that records name.
-    pub(super) named: HashSet<Digest>,
-    /// The newest records by the Delta ids of all records: none for an id that a table had before it was created again.
-    newest: BTreeMap<String, Vec<Newest>>,
-}
-
-impl Tables {
-    pub(super) fn add(&mut self, history: &History) {
-        self.named.extend(named_by(history));
-        for snapshot in &history.snapshots {
-            let delta_id = &snapshot.record.table.delta_id;
-            if !self.newest.contains_key(delta_id) {
-                self.newest.insert(delta_id.clone(), Vec::new());
-            }
-        }
-        if let Some(newest) = Newest::of(history) {
-            let of_id = self.newest.entry(newest.delta_id.clone()).or_default();
-            of_id.push(newest);
-        }
-    }
-
-    /// Whether a manifest that no record names, put at `put`, may belong to a record that was lost: to one after the newest
-    /// record of its table, or of a table of which there is no record.
-    pub(super) fn may_have_lost(&self, manifest: &Manifest, put: Timestamp) -> bool {
-        match self.newest.get(&manifest.delta_id) {
-            Some(newest) => (newest.iter()).any(|it| it.since <= put && it.is_before(manifest)),
-            None => true,
-        }
     }
 }
 

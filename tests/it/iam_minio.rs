@@ -12,7 +12,7 @@ use deltavault::store::s3::{Keys, S3Client, S3Store};
 use deltavault::store::{Payload, ReadStore, WriteStore as _};
 use deltavault::vault::events::Doer;
 use deltavault::vault::hold::Holder;
-use deltavault::vault::prune::{Patience, Pruner};
+use deltavault::vault::prune::{Forget, Patience, Pruner};
 use deltavault::vault::{self, NewVault, Vault};
 use deltavault::{Error, ExitCode};
 use jiff::SignedDuration;
@@ -239,7 +239,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
             vault: vault_of_role,
             store: Arc::new(at(role, &vault)),
             temp: std::env::temp_dir(),
-            forget: Vec::new(),
+            forget: Forget::These(Vec::new()),
         };
         let patience = Patience {
             grace: SignedDuration::ZERO,

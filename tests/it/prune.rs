@@ -322,7 +322,7 @@ async fn in_a_replica_with_other_object_versions_nothing_that_may_be_needed_goes
         live: yard.live.clone(),
         table: yard.table,
         is_alone: true,
-        forget: Vec::new(),
+        forget: yard.forget,
     };
     let needed = keys(&yard::needs(&replica.vault().await, &second.record).await);
     for days in [31, 50, 80, 90] {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use deltavault::format::ledger::Bodies;
-use deltavault::format::{Garbage, PlanRow};
+use deltavault::format::ledger::{Bodies, LedgerFinding};
+use deltavault::format::{Garbage, PlanRow, TableKey, VaultKey};
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::store::HoldStore;
 use deltavault::vault::events::Doer;
@@ -88,6 +88,7 @@ pub(super) async fn hold(
     };
     let now = context.clock.now();
     let doer = doer(now);
+    let unread = open.vault.unread_events(&history.table).await?;
     let done = if on {
         holder.hold(snapshot, &doer).await
     } else {
@@ -110,7 +111,8 @@ pub(super) async fn hold(
         shared: done.shared,
         sure: done.is_sure,
     })?;
-    if done.is_sure {
+    say_unread(&unread, &history.table, context);
+    if done.is_sure && unread.is_empty() {
         Ok(ExitCode::Done)
     } else {
         Ok(ExitCode::Findings)
@@ -132,13 +134,30 @@ pub(super) async fn retire(
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
     let doer = doer(context.clock.now());
+    let unread = open.vault.unread_events(&table.key).await?;
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &doer).await?;
     drop(shared);
+    say_unread(&unread, &table.key, context);
     context.output.retired(&RetireRow {
         table: table.name().to_owned(),
         was_so: !retired,
     })?;
-    Ok(ExitCode::Done)
+    Ok(if unread.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Findings
+    })
+}
+
+/// Says which events could not be read when the next one was written.
+fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &Context) {
+    for scar in unread {
+        let (table, seq) = (table.clone(), scar.seq());
+        let event = VaultKey::Event { table, seq };
+        context.progress.note(&format!(
+            "{event}: {scar}: it may have been a hold, and counts no more: hold again what it held"
+        ));
+    }
 }
 
 fn doer(now: Timestamp) -> Doer {

@@ -18,7 +18,7 @@ use crate::format::prune_plan::PLAN_LIMIT;
 use crate::format::{
     Event, Garbage, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
 };
-use crate::ids::{Id128, SnapshotId, Timestamp};
+use crate::ids::{Digest, Id128, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{self, Candidate, Decision};
 use crate::plan::prune::{Missing, PLAN_LIFE, Rules, Verdict, judge, may_be_substitute};
@@ -26,7 +26,8 @@ use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
 use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
-use crate::vault::unnamed::Tables;
+use crate::vault::events::unread;
+use crate::vault::unnamed::named_by;
 
 /// Things that stand in the way which are named.
 const OBSTACLES_NAMED: usize = 20;
@@ -45,7 +46,10 @@ pub(super) struct Reading<'a, 'f> {
     /// keeps versions now, whatever it did when other objects were put.
     newest: Option<(Timestamp, bool)>,
     heads: BTreeMap<Id128, u64>,
-    pub(super) tables: Tables,
+    /// Manifests that records name.
+    pub(super) named: HashSet<Digest>,
+    /// Whether manifests are kept that no record names.
+    pub(super) keeps_unnamed: bool,
     watched: Vec<(TableKey, u64)>,
     pub(super) sums: Sums,
     obstacles: Vec<String>,
@@ -73,7 +77,8 @@ impl Pruner {
             manifests: HashSet::new(),
             newest: None,
             heads: BTreeMap::new(),
-            tables: Tables::default(),
+            named: HashSet::new(),
+            keeps_unnamed: false,
             watched: Vec::new(),
             sums: Sums::default(),
             obstacles: Vec::new(),
@@ -87,6 +92,7 @@ impl Pruner {
         let min_age = patience.min_age(lock_mode);
         let young = now.checked_sub(min_age).unwrap_or(Timestamp::MIN);
         reading.unnamed(young).await?;
+        reading.refuse()?;
         let ripe = reading.plans(patience.grace).await?;
         let keeps_versions = reading.newest.is_some_and(|(_, has_version)| has_version);
         let rules = Rules {
@@ -110,7 +116,7 @@ impl Pruner {
 }
 
 impl Reading<'_, '_> {
-    fn obstacle(&mut self, what: String) {
+    pub(super) fn obstacle(&mut self, what: String) {
         self.obstacles.push(what);
     }
 
@@ -167,7 +173,15 @@ impl Reading<'_, '_> {
             let finding = format!("{name}: events: {doubt}: {kept}");
             self.sums.findings.push(finding);
         }
-        self.tables.add(&history);
+        self.named.extend(named_by(&history));
+        let held = events.links.iter().filter_map(|link| link.record());
+        for (id, (at, by)) in keep::held(held) {
+            if !history.ids().any(|it| it == id) {
+                self.sums.findings.push(format!(
+                    "{name}: snapshot {id} is held by {by} since {at}, and its record is lost, or never was"
+                ));
+            }
+        }
         let all_kept = !doubts.is_empty();
         let newest = history.snapshots.last().map(|snapshot| snapshot.seq);
         let newer = history.newer.last().map(|newer| newer.seq);
@@ -400,7 +414,11 @@ impl Reading<'_, '_> {
         }
         let settled = self.settle(&mut doubtful).await?;
         for verdict in doubtful.verdicts(&settled, temp)? {
-            let (size, verdict) = verdict?;
+            let (size, mut verdict) = verdict?;
+            // Nobody looks whether it serves for what a manifest leads to that no record names.
+            if self.keeps_unnamed {
+                verdict = Verdict::Needed;
+            }
             self.count(size, verdict, &mut delete, &mut mark)?;
         }
         for key in settled.lost {
@@ -545,12 +563,8 @@ fn obstacles(history: &History) -> Vec<String> {
 /// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
 fn doubts(events: &Chain<Event>) -> Vec<String> {
     let mut found: Vec<String> = damage(&events.findings).collect();
-    let newest = events.links.last().map_or(0, |link| link.seq);
-    // Who wrote the next event saw it, and did again what was lost with it.
-    let above = events.findings.iter().filter(|it| it.seq() > newest);
-    let unread = above.filter(|it| matches!(it, LedgerFinding::Scar { .. }));
     found.extend(
-        unread.map(|scar| {
+        unread(events).map(|scar| {
             format!("{scar}: `hold` what is to be kept; the event that writes ends this")
         }),
     );

@@ -1,8 +1,8 @@
-//! Keeps what a record that was lost may have named. A ledger whose newest records are gone is a shorter, valid one, and what
-//! they alone named is an orphan like any other: only its manifest tells it from one.
+//! Keeps what manifests lead to that no record names. A ledger whose newest records are gone is a shorter, valid one, and what
+//! they alone named is an orphan like any other: only the manifest tells it from one.
 //!
-//! A run that ended just before it published leaves such a manifest too, and whoever may write can put one. What it leads
-//! to is kept until a newer snapshot of the table is there or the owner says that it never was one: it stops nothing.
+//! A run that ended just before it published leaves such a manifest too, and whoever may write can put one. Nothing in the
+//! vault tells these from each other, so the owner has to.
 
 use futures::{StreamExt as _, stream};
 
@@ -11,78 +11,103 @@ use super::references::{Seen, each_reference_of};
 use super::survey::{Reading, push};
 use crate::error::Error;
 use crate::format::{Manifest, Reference, VaultKey};
-use crate::ids::{Generation, Timestamp};
+use crate::ids::{Digest, Generation, Timestamp, Version};
 use crate::store::Attributes;
 use crate::vault::unnamed::{MANIFESTS_AHEAD, list_unnamed};
 
+/// Whoever plants manifests decides how many there are.
+const TOLD: u64 = 20;
+
+/// Manifests whose snapshots were never finished, by the owner's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forget {
+    /// All that no record names.
+    All,
+    /// Those with these digests.
+    These(Vec<Digest>),
+}
+
+impl Forget {
+    fn has(&self, sha256: Digest) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(&sha256),
+        }
+    }
+}
+
 impl Reading<'_, '_> {
-    /// Takes note of what such manifests lead to. A run may be about to name one that was put after `young`, which is kept
-    /// in any case: of that nothing is told.
+    /// Takes note of what such manifests lead to. A run may be about to name one that was put after `young`: it is not told.
     pub(super) async fn unnamed(&mut self, young: Timestamp) -> Result<(), Error> {
         let vault = self.vault.clone();
-        let named = &self.tables.named;
-        let found = list_unnamed(vault.store(), named, Timestamp::MIN, usize::MAX).await?;
-        let read = |object: Attributes| {
-            let (vault, reference) = (vault.clone(), reference(&object));
-            async move {
-                let manifest = vault.manifest_at(reference.as_ref()?).await;
-                Some((object.last_modified, reference?, manifest))
-            }
-        };
-        let mut manifests = stream::iter(found.manifests)
-            .map(read)
+        let found = list_unnamed(vault.store(), &self.named, Timestamp::MIN, usize::MAX).await?;
+        let forget = &self.pruner.forget;
+        let unnamed = found.manifests.into_iter().filter_map(|object| {
+            let reference = reference(&object)?;
+            (!forget.has(reference.sha256)).then_some((object.last_modified, reference))
+        });
+        let mut manifests = stream::iter(unnamed)
+            .map(|(put, reference)| {
+                let vault = vault.clone();
+                async move {
+                    let manifest = vault.manifest_at(&reference).await;
+                    (put, reference, manifest)
+                }
+            })
             .buffered(MANIFESTS_AHEAD);
         let mut seen = Seen::new();
-        while let Some(read) = manifests.next().await {
-            let Some((put, reference, manifest)) = read else {
-                continue;
-            };
-            let manifest = match manifest {
-                Ok(manifest) => manifest,
-                // It leads nowhere.
-                Err(Error::Damaged { .. } | Error::Format(_)) => continue,
+        let mut told = 0;
+        while let Some((put, reference, manifest)) = manifests.next().await {
+            self.keeps_unnamed = true;
+            let version = match self.follow(&reference, manifest, &mut seen).await {
+                Ok(version) => version,
+                // What else it leads to is not known, so nothing can be called useless.
+                Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
+                    self.obstacle(format!(
+                        "{}: no record names this manifest, and it cannot be followed: {error}; where its snapshot was never \
+                         finished, `prune --forget {}`",
+                        reference.key, reference.sha256
+                    ));
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
-            let is_forgotten = self.pruner.forget.contains(&reference.sha256);
-            if !is_forgotten && self.tables.may_have_lost(&manifest, put) {
-                self.may_be_lost(&reference, &manifest, &mut seen, put <= young)
-                    .await?;
+            if put <= young {
+                told += 1;
+                if told <= TOLD {
+                    self.sums.findings.push(format!(
+                        "{}: no record names this manifest of version {version}: its record is lost, or its snapshot was \
+                         never finished. What it leads to is kept; `verify` says more. Where it was never finished, \
+                         `prune --forget {}`",
+                        reference.key, reference.sha256
+                    ));
+                }
             }
+        }
+        if told > TOLD {
+            self.sums.findings.push(format!(
+                "{} more such manifests; `prune --forget all` gives all of them up",
+                told - TOLD
+            ));
         }
         Ok(())
     }
 
-    async fn may_be_lost(
+    /// Takes note of everything that a manifest leads to; returns its version.
+    async fn follow(
         &mut self,
         reference: &Reference,
-        manifest: &Manifest,
+        manifest: Result<Manifest, Error>,
         seen: &mut Seen,
-        is_told: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Version, Error> {
+        let manifest = manifest?;
         let facts = &mut self.facts;
         let mut each = |reference: &Reference| {
             let (version, size) = (reference.version.clone(), reference.size);
             push(facts, reference, What::Spared { version, size })
         };
-        let followed = each_reference_of(&self.vault, reference, manifest, seen, &mut each).await;
-        let but = match followed {
-            Ok(()) => String::new(),
-            // Nobody waits for what no record names.
-            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
-                format!(", as far as it can be followed ({error})")
-            }
-            Err(error) => return Err(error),
-        };
-        if is_told {
-            let (key, version) = (&reference.key, manifest.version);
-            self.sums.findings.push(format!(
-                "{key}: no record names this manifest of version {version}, and none of its table is newer: its record may \
-                 be lost, so what it leads to is kept{but}. `verify` says more; where its snapshot was never finished, \
-                 `prune --forget {}`",
-                reference.sha256
-            ));
-        }
-        Ok(())
+        each_reference_of(&self.vault, reference, &manifest, seen, &mut each).await?;
+        Ok(manifest.version)
     }
 }
 

@@ -9,7 +9,7 @@ use deltavault::plan::retention::CLOCK_SKEW;
 use deltavault::store::PruneStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
-use deltavault::vault::prune::{Patience, Pruner};
+use deltavault::vault::prune::{Forget, Patience, Pruner};
 use jiff::SignedDuration;
 
 use super::race::{RIPE, is_whole};
@@ -26,7 +26,7 @@ fn pruner(yard: &Yard, vault: Vault) -> Pruner {
         vault,
         store,
         temp: std::env::temp_dir(),
-        forget: Vec::new(),
+        forget: Forget::These(Vec::new()),
     }
 }
 

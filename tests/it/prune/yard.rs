@@ -7,7 +7,7 @@ use deltavault::Error;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::Previous;
 use deltavault::format::{Deed, LockMode, Record, TableKey, VaultKey};
-use deltavault::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
+use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
@@ -17,7 +17,7 @@ use deltavault::store::{
 };
 use deltavault::vault::events::Doer;
 use deltavault::vault::hold::{HoldDone, Holder};
-use deltavault::vault::prune::{Amount, Patience, PruneDone, Pruner, Sums};
+use deltavault::vault::prune::{Amount, Forget, Patience, PruneDone, Pruner, Sums};
 use deltavault::vault::snapshot::SnapshotDone;
 use deltavault::vault::{self, NewVault, Vault};
 use futures::TryStreamExt;
@@ -48,7 +48,7 @@ pub(crate) struct Yard {
     /// As if nobody else used the vault.
     pub(crate) is_alone: bool,
     /// Manifests whose snapshots were never finished.
-    pub(crate) forget: Vec<Digest>,
+    pub(crate) forget: Forget,
 }
 
 /// What a prune saw and did.
@@ -105,7 +105,7 @@ impl Yard {
             live,
             table,
             is_alone: lock_mode == LockMode::None,
-            forget: Vec::new(),
+            forget: Forget::These(Vec::new()),
         }
     }
 
@@ -313,7 +313,7 @@ fn pruner(vault: Vault, store: Arc<dyn PruneStore>) -> Pruner {
         vault,
         store,
         temp: std::env::temp_dir(),
-        forget: Vec::new(),
+        forget: Forget::These(Vec::new()),
     }
 }
 
