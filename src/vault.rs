@@ -408,9 +408,22 @@ impl Vault {
     /// Reads a record's manifest.
     ///
     /// # Errors
-    /// [`Error::Damaged`], or a manifest that breaks the format.
+    /// [`Error::Damaged`], for one of another table or version too, or a manifest that breaks the format.
     pub async fn manifest(&self, record: &Record) -> Result<Manifest, Error> {
-        self.manifest_at(&record.manifest).await
+        let manifest = self.manifest_at(&record.manifest).await?;
+        if manifest.version != record.version || manifest.delta_id != record.table.delta_id {
+            return Err(Error::Damaged {
+                object: record.manifest.key.to_string(),
+                what: format!(
+                    "it is a manifest of version {} of the table with Delta id {}, and its record is of version {} and {}",
+                    manifest.version,
+                    manifest.delta_id.escape_debug(),
+                    record.version,
+                    record.table.delta_id.escape_debug()
+                ),
+            });
+        }
+        Ok(manifest)
     }
 
     /// As [`Vault::manifest`], of one that no record has to name.

@@ -149,7 +149,6 @@ async fn no_record_hides_what_another_manifest_names() {
     manifest.log_pages.clear();
     manifest.data_pages.clear();
     manifest.totals = Totals::default();
-    manifest.delta_id = "x".repeat(2000);
     let lie = Payload::from_bytes(manifest.encode().unwrap());
     // The place is the honest one's, the bytes lie on top of it.
     let mut forged = first.record.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::ExitCode;
 use deltavault::format::{Deed, LockMode, TableKey, VaultKey};
-use deltavault::ids::{Digest, Id128, SnapshotId};
+use deltavault::ids::{Digest, Id128, SnapshotId, Version};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, WriteStore};
 use deltavault::vault::snapshot::SnapshotDone;
@@ -118,6 +118,27 @@ async fn forged(yard: &Yard, second: &SnapshotDone) -> SnapshotId {
     forged.manifest.sha256 = Digest::of(b"nowhere");
     forged.manifest.version = None;
     yard.forge(3, (2, second.id), forged).await
+}
+
+#[tokio::test]
+async fn a_record_of_another_version_than_its_manifest_stops_everything() {
+    let (yard, [_, second]) = grown(Yard::locked().await).await;
+    let mut forged = second.record.clone();
+    forged.version = Version(9);
+    let id = yard.forge(3, (2, second.id), forged.clone()).await;
+    let error = yard.try_prune(RIPE).await.unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
+    assert!(error.to_string().contains("of version 3"), "{error}");
+    let done = SnapshotDone {
+        id,
+        record: forged,
+        ..second
+    };
+    let error = yard.contents(&done).await.unwrap_err();
+    assert!(
+        error.to_string().contains("its record is of version 9"),
+        "{error}"
+    );
 }
 
 async fn take_distrusting(yard: &Yard, id: SnapshotId) -> SnapshotDone {
