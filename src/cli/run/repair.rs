@@ -206,6 +206,9 @@ pub(super) fn in_the_way(
         SlotHolds::NoRecord => {
             format!("the replica has a {kind} in this slot, and something else lies here")
         }
+        SlotHolds::Passed => format!(
+            "the replica has a {kind} in this slot, and something else lies here, over which a later one was published"
+        ),
         SlotHolds::Nothing => {
             format!("the {kind} that the replica has in this slot fits none of those around it")
         }
@@ -217,13 +220,20 @@ pub(super) fn in_the_way(
                 move_away(open.vault.uri(), slot.key.as_str())
             )
         }
-        (SlotHolds::AnotherRecord | SlotHolds::Nothing, Some(snapshot)) => format!(
-            "both ledgers can be read: `deltavault --vault {} restore {} --snapshot {}` restores what is only in the replica",
-            quoted(place::typed(replica.vault.uri())),
-            quoted(typed),
-            snapshot.short()
-        ),
-        (SlotHolds::AnotherRecord | SlotHolds::Nothing, None) => {
+        (SlotHolds::AnotherRecord | SlotHolds::Passed | SlotHolds::Nothing, Some(snapshot)) => {
+            let back = match slot.holds {
+                SlotHolds::Nothing => "if something was moved out of the slot, move it back: ",
+                SlotHolds::AnotherRecord | SlotHolds::Passed | SlotHolds::NoRecord => "",
+            };
+            format!(
+                "{back}both ledgers can be read: `deltavault --vault {} restore {} --snapshot {}` restores what is only in the \
+                 replica",
+                quoted(place::typed(replica.vault.uri())),
+                quoted(typed),
+                snapshot.short()
+            )
+        }
+        (SlotHolds::AnotherRecord | SlotHolds::Passed | SlotHolds::Nothing, None) => {
             "compare the events of both, and `hold` again what was held".to_owned()
         }
     };

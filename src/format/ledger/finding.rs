@@ -211,8 +211,8 @@ impl LedgerFinding {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
                 ..
             } => {
-                "where a record was damaged there, move it out of its slot before; where it never was one, nothing is \
-                 lost: find out whose credentials wrote it"
+                "where a record was damaged there and none was published since, move it out of its slot before; where it \
+                 never was one, nothing is lost: find out whose credentials wrote it"
             }
             Self::Scar { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"

@@ -63,6 +63,8 @@ pub enum SlotHolds {
     AnotherRecord,
     /// No record of the chain.
     NoRecord,
+    /// No record of the chain, and one that was published above it goes round it: what is put there would hide that one.
+    Passed,
 }
 
 /// What a replica can give back to one chain.
@@ -179,17 +181,19 @@ impl Repairer {
             );
             breaks && !own.findings.contains(finding)
         };
-        // A slot above that names the one which is lost has the last word about what goes there.
+        // A slot above that names the one which is lost, or goes round it, has the last word about what goes there.
         let is_other = |finding: &LedgerFinding| {
             let LedgerFinding::Scar {
                 reason:
-                    ScarReason::PreviousMissing { previous } | ScarReason::BuildsOnScar { previous },
+                    ScarReason::PreviousMissing { previous: put }
+                    | ScarReason::BuildsOnScar { previous: put }
+                    | ScarReason::LeavesOut { leaves_out: put },
                 ..
             } = finding
             else {
                 return false;
             };
-            let is_put = |it: &Link<B>| it.seq == *previous && !taken.contains(&it.seq);
+            let is_put = |it: &Link<B>| it.seq == *put && !taken.contains(&it.seq);
             merged.links.iter().any(is_put)
         };
         let fits = !merged
@@ -221,6 +225,8 @@ impl Repairer {
                 SlotHolds::Nothing
             } else if own.links.iter().any(|it| it.seq == first.seq) {
                 SlotHolds::AnotherRecord
+            } else if own.links.iter().any(|it| goes_round(it, first.seq)) {
+                SlotHolds::Passed
             } else {
                 SlotHolds::NoRecord
             };
@@ -255,6 +261,11 @@ impl Repairer {
             }
         }
     }
+}
+
+/// Whether a record was published above a slot, on one below it.
+fn goes_round<B: Chained>(link: &Link<B>, seq: u64) -> bool {
+    link.seq > seq && link.previous().is_none_or(|previous| previous.seq < seq)
 }
 
 fn add<B: Chained>(
