@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
+use super::record::TableIdentity;
 use crate::ids::{Digest, Id128, InvalidId};
 
 /// The slug is cut after this many bytes.
@@ -205,6 +206,13 @@ impl TableKey {
         let uri = uri.parse::<TableUri>();
         uri.and_then(|uri| Self::of(source_id, &uri))
             .is_ok_and(|key| key.hash == self.hash)
+    }
+
+    /// Whether this is the key of a table, both halves.
+    pub fn is_of(&self, table: &TableIdentity) -> bool {
+        let uri = table.uri.parse::<TableUri>();
+        uri.and_then(|uri| Self::of(&table.source, &uri))
+            .is_ok_and(|key| key == *self)
     }
 
     /// The readable half.

@@ -122,7 +122,7 @@ impl Vault {
             .and_then(ledger::Link::record)
             .map(|record| record.table.clone())
             // A record put into the ledger of another table must not lend it its name.
-            .filter(|identity| key.is_made_from(&identity.source, &identity.uri));
+            .filter(|identity| key.is_of(identity));
         Ok(TableRef { key, identity })
     }
 
@@ -295,7 +295,10 @@ pub fn find_snapshot<'a>(
         }
     })?;
     for history in histories {
-        if let Some(snapshot) = history.find(id)? {
+        if let Some(snapshot) = history.find(id)?
+            // A record may lie in the ledger of another table, too.
+            && history.table.is_of(&snapshot.record.table)
+        {
             return Ok((history, snapshot));
         }
     }
