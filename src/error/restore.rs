@@ -128,8 +128,8 @@ impl RestoreError {
                 )
             }
             Self::NewerMayBeMissing { repair, restore, .. } => format!(
-                "`{repair}` puts back what a replica still has; to restore the newest snapshot that can be read: \
-                 `{restore}`"
+                "`{repair}` puts back what a replica still has; newer snapshots that the ledger does not prove, if there \
+                 are any, are named above; to restore the newest one that it proves: `{restore}`"
             ),
             Self::NoSuchCheckpoint { held, .. } if held.is_empty() => {
                 "it holds no checkpoint at all: leave --without-checkpoint out".into()

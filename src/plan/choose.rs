@@ -263,6 +263,18 @@ impl History {
 
     fn latest(&self) -> Result<Chosen<'_>, Error> {
         let newest = self.held().next_back().or(self.newest_trusted());
+        if let Some(newest) = newest
+            && self.unread().is_some()
+            // A snapshot takes the first empty slot: that of a lost record, below those that were taken before.
+            && let Some(last) = self.held().max_by_key(|it| it.record.taken_at)
+            && last.record.taken_at > newest.record.taken_at
+        {
+            let what = format!(
+                "the ledger of {} is not whole: the snapshot that was taken last is not the last of the ledger",
+                self.name()
+            );
+            return Err(owner_must_choose(what, &[last, newest]));
+        }
         newest.map(Chosen::whole).ok_or_else(|| {
             self.only_distrusted("the newest snapshot", |_| true)
                 .unwrap_or_else(|| {

@@ -258,7 +258,7 @@ fn snapshot_above_a_lost_record_comes_back_by_its_id_alone() {
         lake.typed(&words).ends_with(12, &[]);
     }
     lake.typed(&["restore", "lake-orders", "--snapshot", &id[..12], "--yes"])
-        .ends_with(0, &["slot 3 has a snapshot of v2, ", "does not prove"]);
+        .ends_with(3, &["slot 3 has a snapshot of v2, ", "UNPROVEN"]);
     assert_eq!(files(&lake.folder().join("lake/orders")), held);
 }
 
@@ -373,6 +373,107 @@ fn what_lies_in_a_slot_is_never_replaced() {
     fs::write(lake.record("replica", 3), forged).unwrap();
     lake.typed(&repair);
     assert!(!lake.record("vault", 3).exists());
+}
+
+#[test]
+fn record_does_not_go_back_below_one_that_was_published_over_it() {
+    let lake = Lake::new();
+    let repair = [
+        "verify",
+        "lake-orders",
+        "--repair",
+        "--from",
+        "replica",
+        "--yes",
+    ];
+    let slot = lake.record("vault", 3);
+    fs::write(&slot, "{").unwrap();
+    lake.commit(3);
+    let night = lake.typed(&["snapshot", "lake/orders"]);
+    assert!(night.text.contains("(#4)"), "{night:?}");
+    let told = lake.typed(&repair);
+    told.ends_with(3, &["over which a later one was published"]);
+    assert_eq!(told.commands("mv"), [""; 0]);
+    let [restore] = &told.commands("restore")[..] else {
+        panic!("{told:?}");
+    };
+    pasted(lake.folder(), &format!("{restore} --to copy --yes")).ends_with(0, &["v2"]);
+
+    // Moved away all the same.
+    fs::remove_file(&slot).unwrap();
+    let told = lake.typed(&repair);
+    told.ends_with(12, &["fits none of those around it", "move it back"]);
+    assert!(!slot.exists());
+    fs::write(&slot, "{").unwrap();
+    lake.typed(&[
+        "restore",
+        "lake/orders",
+        "--latest",
+        "--to",
+        "newest",
+        "--yes",
+    ])
+    .ends_with(0, &["v3"]);
+}
+
+#[test]
+fn latest_is_a_choice_where_a_snapshot_took_the_slot_of_a_lost_one() {
+    let lake = Lake::new();
+    lake.commit(3);
+    lake.take("lake/orders");
+    lake.lose(2);
+    lake.commit(4);
+    lake.typed(&["snapshot", "lake/orders"])
+        .ends_with(3, &["v4", "(#2)"]);
+    let held = files(&lake.folder().join("lake/orders"));
+    fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
+    for which in [&["--latest", "--yes"][..], &["--yes"]] {
+        let said = lake.typed(&[&["restore", "lake-orders"], which].concat());
+        said.ends_with(
+            4,
+            &[
+                "taken last is not the last of the ledger",
+                &lake.id_of(2)[..8],
+            ],
+        );
+    }
+    let id = lake.id_of(2);
+    lake.typed(&["restore", "lake-orders", "--snapshot", &id, "--yes"])
+        .ends_with(0, &["v4"]);
+    assert_eq!(files(&lake.folder().join("lake/orders")), held);
+}
+
+#[test]
+fn who_writes_above_a_damaged_event_is_told_that_it_may_have_been_a_hold() {
+    for words in [&["hold"][..], &["retire", "lake-orders", "--yes"]] {
+        let lake = Lake::new();
+        lake.typed(&["hold", &lake.id_of(1)]).ends_with(0, &[]);
+        let events = lake.table("vault", "lake-orders-").join("events");
+        fs::write(events.join("00000000000000000001.json"), "{").unwrap();
+        let id = lake.id_of(2);
+        let words = match words {
+            ["hold"] => vec!["hold", &id],
+            words => words.to_vec(),
+        };
+        lake.typed(&words)
+            .ends_with(3, &["00000000000000000001.json", "hold again what it held"]);
+    }
+}
+
+/// Whoever may create objects can copy records into a folder whose name has the same digits.
+#[test]
+fn folder_of_another_name_with_the_same_digits_is_no_table() {
+    let lake = Lake::new();
+    let honest = lake.table("vault", "lake-orders-");
+    let name = honest.file_name().unwrap().to_str().unwrap();
+    let twin = honest.with_file_name(name.replace("lake-orders", "aa"));
+    copy_folder(&honest, &twin);
+    fs::remove_dir_all(lake.folder().join("lake/orders")).unwrap();
+    lake.typed(&["restore", "lake/orders", "--latest", "--yes"])
+        .ends_with(0, &["v2"]);
+    lake.typed(&["hold", &lake.id_of(3)]).ends_with(0, &[]);
+    assert!(honest.join("events").exists());
+    assert!(!twin.join("events").exists());
 }
 
 #[test]

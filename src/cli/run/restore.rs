@@ -96,7 +96,7 @@ pub(super) async fn restore(
     let name = name_again(&request, table.name());
     let wanted = wanted(&request.which);
     warn_of_ledger(&history, &name, context);
-    take_in_unlinked(&open.vault, &mut history, &wanted, &name, context).await?;
+    let proof = take_in_unlinked(&open.vault, &mut history, &wanted, &name, context).await?;
     let histories = std::slice::from_mut(&mut history);
     open.vault
         .mark_pruned(histories, context.clock.now())
@@ -152,6 +152,7 @@ pub(super) async fn restore(
         again: &again,
         now: context.clock.now(),
         s3a: request.s3a,
+        proof,
     };
     let way = case.way();
     let may_act = way == Way::Ready && !request.dry_run && (request.yes || context.can_ask);

@@ -7,6 +7,7 @@ use deltavault::plan::verify::A_REPLICA;
 use deltavault::vault::Vault;
 
 use super::Chosen;
+use super::told::Proof;
 use crate::cli::place::typed;
 use crate::cli::request::How;
 use crate::cli::run::Context;
@@ -36,16 +37,16 @@ pub(super) fn warn_of_ledger(history: &History, name: &str, context: &Context) {
 }
 
 /// Where the ledger is not whole, says which records lie outside its chain; adds the one that is wanted to the history, when
-/// the chain does not have it.
+/// the chain does not have it. Returns what proves what is wanted.
 pub(super) async fn take_in_unlinked(
     vault: &Vault,
     history: &mut History,
     wanted: &Wanted,
     name: &str,
     context: &Context,
-) -> Result<(), Error> {
+) -> Result<Proof, Error> {
     if history.unread().is_none() {
-        return Ok(());
+        return Ok(Proof::Ledger);
     }
     let prefix = match wanted {
         Wanted::Snapshot(prefix) => prefix.to_ascii_lowercase(),
@@ -53,7 +54,7 @@ pub(super) async fn take_in_unlinked(
     };
     let is_named = !prefix.is_empty();
     if is_named && history.ids().any(|id| id.to_string().starts_with(&prefix)) {
-        return Ok(());
+        return Ok(Proof::Ledger);
     }
     let unlinked = vault.unlinked(history, &prefix).await?;
     for it in unlinked.iter().take(UNLINKED_TOLD) {
@@ -69,11 +70,12 @@ pub(super) async fn take_in_unlinked(
             format!("{what}. When you know that id from elsewhere: `{restore}`")
         });
     }
-    if is_named {
-        history.snapshots.extend(unlinked);
-        history.snapshots.sort_by_key(|it| it.seq);
+    if !is_named {
+        return Ok(Proof::Ledger);
     }
-    Ok(())
+    history.snapshots.extend(unlinked);
+    history.snapshots.sort_by_key(|it| it.seq);
+    Ok(Proof::IdAlone)
 }
 
 /// Refuses to take an older snapshot for the newest one where a record that cannot be read may be of a newer one.

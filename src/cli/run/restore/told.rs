@@ -150,6 +150,17 @@ pub(super) struct Case<'a> {
     pub(super) now: Timestamp,
     /// Whether places on S3 were typed as `s3a://`, and so are printed.
     pub(super) s3a: bool,
+    /// What proves the snapshot.
+    pub(super) proof: Proof,
+}
+
+/// What proves a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The ledger.
+    Ledger,
+    /// Its id alone: its record lies above one that is lost.
+    IdAlone,
 }
 
 impl Found {

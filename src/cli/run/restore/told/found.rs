@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::listed::flag_for;
 use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
-use super::{Case, Found, Several};
+use super::{Case, Found, Proof, Several};
 use crate::cli::request::{How, Which};
 use crate::cli::rows::{PlanLine, VersionRow};
 
@@ -15,6 +15,11 @@ use crate::cli::rows::{PlanLine, VersionRow};
 const LOST_SHOWN: usize = 3;
 
 impl Case<'_> {
+    fn told_proof(&self) -> Option<PlanLine> {
+        let what = "the ledger does not prove it, since a record is gone or damaged: compare its id with one kept elsewhere";
+        (self.proof == Proof::IdAlone).then(|| line("UNPROVEN", what.to_owned()))
+    }
+
     /// What was found. How long it takes is part of every choice, and told here only to who has made it.
     pub(crate) fn lines(&self, acting: bool) -> Vec<PlanLine> {
         let mut lines = vec![line("TABLE", self.told_table())];
@@ -77,6 +82,7 @@ impl Case<'_> {
             lines.extend(found.told_empty());
         }
         lines.push(line("WANTED", self.told_wanted()));
+        lines.extend(self.told_proof());
         lines.extend(self.told_time());
         lines.extend(found.told_causes());
         if !self.is_another() {

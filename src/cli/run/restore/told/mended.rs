@@ -7,7 +7,7 @@ use deltavault::reader::Trouble;
 use deltavault::vault::restore::{LeftOut, LogWanted, Reading, WhyLeftOut};
 
 use super::phrase::{choice, files as counted, line, range};
-use super::{Case, Found};
+use super::{Case, Found, Proof};
 use crate::cli::rows::{Choice, PlanLine};
 
 impl Found {
@@ -72,7 +72,7 @@ impl Case<'_> {
         let disagrees = !self.record.disagreements.is_empty()
             && self.version == self.record.version
             && !matches!(self.log, LogWanted::Without(_));
-        if self.found.left.is_empty() && !disagrees {
+        if self.found.left.is_empty() && !disagrees && self.proof == Proof::Ledger {
             self.found.code()
         } else {
             ExitCode::Findings
@@ -101,11 +101,15 @@ impl Case<'_> {
             lines.push(line(
                 "WAYS",
                 format!(
-                    "checkpoint {} and the log's other ways disagree: it lacks {} and has {} that they do not name; the \
+                    "checkpoint {} and the log's other ways disagree: it lacks {} and has {} that they do not name{}; the \
                      snapshot holds both",
                     disagreement.checkpoint,
                     counted(disagreement.lacks),
                     counted(disagreement.adds),
+                    match disagreement.sizes {
+                        0 => String::new(),
+                        sizes => format!(", and gives {} another size", counted(sizes)),
+                    }
                 ),
             ));
         }

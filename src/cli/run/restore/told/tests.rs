@@ -120,6 +120,7 @@ pub(super) fn told_of(
         found,
         again: &again,
         now: "2026-11-21T03:00:00Z".parse().unwrap(),
+        proof: Proof::Ledger,
         s3a,
     };
     let mut text = String::new();
