@@ -172,9 +172,17 @@ pub struct Disagreement {
     pub file: ObjectKey,
     /// Logical files that only the other ways name.
     pub lacks: u64,
+    /// Logical files of both to which the checkpoint gives another size: readers that start from it cannot read them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sizes: u64,
     /// Whether it has another protocol or another table id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub state: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl ProtocolRecord {

@@ -444,6 +444,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             checkpoint: Version(checkpoint),
             file: "_delta_log/a.checkpoint.parquet".parse().unwrap(),
             lacks: new_bytes,
+            sizes: 0,
             state: is_history,
         });
         Record {

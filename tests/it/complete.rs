@@ -376,6 +376,7 @@ async fn checkpoint_that_disagrees_is_damage_where_it_names_more_and_a_finding_w
     forged(&scene, |entries, record| {
         let file = add_checkpoint(&scene, entries, |adds| drop(adds.pop()));
         record.disagreements = vec![Disagreement {
+            sizes: 0,
             adds: 0,
             checkpoint: V2,
             file,

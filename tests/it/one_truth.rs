@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{Entry, EntryKind, Record};
+use deltavault::format::{Entry, EntryKind, Record, Scope};
 use deltavault::plan::restore::Mode;
 use deltavault::plan::verify::{Finding, Severity};
+use deltavault::store::ReadStore as _;
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
-use deltavault::vault::snapshot::SnapshotDone;
+use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
 use serde_json::{Value, json};
 
 use super::support::parquet::parquet;
-use super::support::scene::{Files, Scene};
+use super::support::scene::{Files, Scene, take_as};
 use super::support::table::{CheckpointForm, files_of};
 use super::support::verified::{ALL, NO_BYTES, verify};
-use super::support::world::restore_request;
+use super::support::world::{request, restore_request};
 
 pub(super) type Live = BTreeMap<String, Value>;
 
@@ -272,13 +273,18 @@ async fn a_checkpoint_that_gives_a_file_another_size() {
             checkpoint_that_says(&mut scene, said, form).await;
             scene.table.append(1, 60).await;
             let done = scene.take(24).await.unwrap();
-            finding(
-                &done.record,
-                "gives 1 live file another size than the commits",
-            );
+            finding(&done.record, "it gives 1 live file another size;");
             assert_eq!(done.record.findings.len(), 1, "{:?}", done.record.findings);
-            assert_eq!(done.record.disagreements, []);
+            let [found] = &done.record.disagreements[..] else {
+                panic!("{:?}", done.record.disagreements);
+            };
+            assert_eq!((found.sizes, found.lacks, found.adds), (1, 0, 0));
             scene.is_exact(&done).await;
+            // As long as readers start from it, every night says so.
+            scene.table.append(1, 60).await;
+            let next = scene.take(48).await.unwrap();
+            assert_eq!(next.record.disagreements.len(), 1, "{form:?} {first}");
+            scene.is_exact(&next).await;
         }
     }
 }
@@ -316,6 +322,50 @@ async fn a_late_checkpoint_below_the_base_is_compared_from_the_whole_log() {
         );
         assert_eq!(done.record.base, Some(base.id));
         assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+    }
+}
+
+async fn take(scene: &Scene, scope: Scope, hours: i64) -> SnapshotDone {
+    let request = SnapshotRequest {
+        scope,
+        ..request(scene.live.uri(), hours)
+    };
+    let done = take_as(&scene.live, &scene.vault, &scene.elsewhere, &request);
+    done.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_checkpoint_below_the_base_that_the_clean_up_left_alone_is_compared_with_the_base() {
+    for scope in [Scope::Live, Scope::History] {
+        for honest in [true, false] {
+            let mut scene = Scene::set().await;
+            let at_2 = scene.table.live.clone();
+            scene.table.append(1, 60).await;
+            let base = take(&scene, scope, 12).await;
+            let (next, live) = (scene.table.next, scene.table.live.clone());
+            scene.table.next = 3;
+            scene.table.live = if honest {
+                at_2
+            } else {
+                at_2.into_iter().skip(1).collect()
+            };
+            scene.table.checkpoint_as(CheckpointForm::Classic).await;
+            (scene.table.next, scene.table.live) = (next, live);
+            for version in 0..3 {
+                scene.table.remove(&commit(version)).await;
+            }
+            scene.table.append(1, 60).await;
+            let done = take(&scene, scope, 24).await;
+            if honest {
+                assert_eq!(done.record.findings, [""; 0]);
+            } else {
+                let id = base.id.short();
+                let says = format!(
+                    "disagree with snapshot {id}, which saw the commits before: this way lacks 1 live file"
+                );
+                finding(&done.record, &says);
+            }
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub enum FilesCompared {
 impl Comparison {
     /// Whether checkpoint and replay give the same table.
     pub fn agrees(&self) -> bool {
-        self.files == FilesCompared::Same && !self.state_differs
+        self.files == FilesCompared::Same && self.resized == 0 && !self.state_differs
     }
 }
 

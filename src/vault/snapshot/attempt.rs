@@ -242,7 +242,19 @@ fn is_refuted(pinned: &mut Pinned, closure: &Closure) -> bool {
 }
 
 /// How a checkpoint's files differ from what the other ways name.
-pub(super) fn said_difference((adds, lacks): (u64, u64), example: Option<&Location>) -> String {
+fn said_difference(found: &Disagreement, example: Option<&Location>) -> String {
+    let names = said_names((found.adds, found.lacks), example);
+    match (found.adds, found.lacks, found.sizes) {
+        (_, _, 0) => names,
+        (0, 0, sizes) => format!("gives {} another size", counted(sizes, "live file")),
+        (_, _, sizes) => format!(
+            "{names}, and gives {} another size",
+            counted(sizes, "live file")
+        ),
+    }
+}
+
+pub(super) fn said_names((adds, lacks): (u64, u64), example: Option<&Location>) -> String {
     let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
     let lacks = counted(lacks, "live file");
     format!("lacks {lacks} that they name and has {adds} that they do not{example}")
@@ -309,7 +321,6 @@ impl Along {
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
-        pinned.findings.extend(self.resized().take(FINDINGS_MAX));
         let (disagreements, unlisted) = self.disagreements();
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
@@ -372,20 +383,6 @@ impl Along {
         })
     }
 
-    /// Checkpoints that give files other sizes than the commits; the files themselves have those of the commits.
-    fn resized(&self) -> impl Iterator<Item = String> {
-        let compared = self.closure.compared.iter();
-        let resized = compared.filter(|(_, found)| found.resized > 0);
-        resized.map(|(checkpoint, found)| {
-            format!(
-                "checkpoint {} gives {} another size than the commits do: readers that start from it cannot read what it names. \
-                 Let the table's writer make another checkpoint",
-                checkpoint.version,
-                counted(found.resized, "live file")
-            )
-        })
-    }
-
     /// The checkpoints that differ, newest first, and how many more there are than a record lists.
     fn disagreements(&self) -> (Vec<Disagreement>, usize) {
         let differing = self.closure.compared.iter().rev();
@@ -403,6 +400,7 @@ impl Along {
                     checkpoint: checkpoint.version,
                     file: checkpoint.files.first()?.key.clone(),
                     lacks,
+                    sizes: found.resized,
                     state: found.state_differs,
                 })
             })
@@ -427,7 +425,7 @@ impl Along {
             } else {
                 ""
             };
-            let difference = said_difference((found.adds, found.lacks), example);
+            let difference = said_difference(found, example);
             let readers = match newest.filter(|newest| *newest > version) {
                 Some(newest) => format!("readers start from checkpoint {newest} by now"),
                 None => "readers see the checkpoint's".to_owned(),

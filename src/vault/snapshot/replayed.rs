@@ -255,20 +255,27 @@ impl CheckpointFailed {
 
 /// Gives a replay the base's table state.
 pub(super) fn start_from(replay: &mut Replay, record: &Record) -> Result<(), LogError> {
+    for action in state_of(record) {
+        replay.start(record.version, action)?;
+    }
+    Ok(())
+}
+
+/// The protocol and the metadata that a record has.
+pub(super) fn state_of(record: &Record) -> [Action; 2] {
     let protocol = Protocol {
         min_reader_version: record.protocol.reader,
         min_writer_version: record.protocol.writer,
         reader_features: record.protocol.reader_features.clone(),
         writer_features: record.protocol.writer_features.clone(),
     };
-    replay.start(record.version, Action::Protocol(protocol))?;
     let metadata = Metadata {
         id: Some(record.table.delta_id.clone()),
         name: None,
         partition_columns: Vec::new(),
         configuration: record.properties.clone(),
     };
-    replay.start(record.version, Action::Metadata(metadata))
+    [Action::Protocol(protocol), Action::Metadata(metadata)]
 }
 
 /// The logical files that an entry of a base of version `from` carries.

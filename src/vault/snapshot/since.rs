@@ -1,5 +1,6 @@
-//! Where the log's clean-up has passed the base: whether the checkpoint that a `history` plan starts from has all that the
-//! base and the commits since have.
+//! Whether the checkpoint that a plan starts from since the log's clean-up has all that the base has: a checkpoint above the
+//! base, in scope `history`, what the base and the commits after it have; one below the base, with the commits after it, what
+//! the base has at its own version.
 //!
 //! Such a plan comes from the listed log alone, in which nothing tells what that checkpoint has lost. Readers of the live
 //! table have no other way to the version either, so the snapshot holds what they see, and its owner reads of the rest.
@@ -7,15 +8,15 @@
 use futures::TryStreamExt;
 
 use super::super::log_replay::{read_checkpoint, replay_segment};
-use super::attempt::{ends_only_its_way, said_difference};
+use super::attempt::{ends_only_its_way, said_names};
 use super::pin::{Base, Pinned};
-use super::replayed::{live_files_of, start_from};
+use super::replayed::{live_files_of, start_from, state_of};
 use super::ways::LogRead;
 use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
-use crate::delta::replay::{Comparison, Detail, FilesCompared, Replay};
+use crate::delta::replay::{Comparison, Detail, FilesCompared, LiveFile, Replay};
 use crate::delta::segment::{CheckpointFiles, Segment};
-use crate::delta::{LogError, LogFile};
+use crate::delta::{Action, LogError, LogFile, Spelling};
 use crate::error::Error;
 use crate::ids::{Location, ObjectKey};
 use crate::spool::{Scratch, Spooled};
@@ -23,8 +24,16 @@ use crate::spool::{Scratch, Spooled};
 /// The checkpoint at the start, and what it is compared with.
 struct Since<'a> {
     base: &'a Base,
-    commits: &'a [LogFile],
     start: &'a CheckpointFiles,
+    at: At<'a>,
+}
+
+/// At which version both are compared.
+enum At<'a> {
+    /// At the checkpoint's: with the base and the commits after it.
+    Checkpoint(&'a [LogFile]),
+    /// At the base's: with the checkpoint and the commits after it, which lead to V.
+    Base(&'a Segment),
 }
 
 impl Snapshotter {
@@ -36,18 +45,15 @@ impl Snapshotter {
         root: &TableRoot,
         scratch: &Scratch,
     ) -> Result<Option<String>, Failure> {
-        let (Some(base), Some(commits), Some(start)) = (
-            &pinned.base,
-            &log.way.since_base,
-            &log.way.segment.checkpoint,
-        ) else {
+        let (Some(base), Some(start)) = (&pinned.base, &log.way.segment.checkpoint) else {
             return Ok(None);
         };
-        let since = Since {
-            base,
-            commits,
-            start,
+        let at = match &log.way.since_base {
+            Some(commits) => At::Checkpoint(commits),
+            None if log.way.passes_base => At::Base(&log.way.segment),
+            None => return Ok(None),
         };
+        let since = Since { base, start, at };
         let body_of = |key: &ObjectKey| log.bodies.get(key).map(|body| body.spooled.clone());
         // Sums that differ say that, and no more.
         for detail in [Detail::Sum, Detail::Rows] {
@@ -72,7 +78,7 @@ impl Snapshotter {
         Ok(None)
     }
 
-    /// Replays the commits after the base on its live set, beside the checkpoint.
+    /// Replays the commits on the one, beside the other.
     async fn compare_once(
         &self,
         since: &Since<'_>,
@@ -81,30 +87,44 @@ impl Snapshotter {
         scratch: &Scratch,
         detail: Detail,
     ) -> Result<(Option<Comparison>, Option<Location>), Failure> {
-        let Since {
-            base,
-            commits,
-            start,
-        } = since;
+        let Since { base, start, at } = since;
         let record = &base.past.record;
         let mut replay = Replay::new(scratch.path())?;
-        let index = replay.compare(start.version, detail)?;
-        read_checkpoint(start, &body_of, root, &mut |action| {
-            replay.compared(index, action)
-        })
-        .map_err(|failed| *failed.error)?;
-        start_from(&mut replay, record)?;
-        let segment = Segment {
-            version: start.version,
-            checkpoint: None,
-            commits: commits.to_vec(),
-            tip: None,
-        };
-        replay_segment(&segment, &body_of, root, &mut replay, &mut |_, _| {})?;
         let mut entries = self.vault.entries(&base.manifest.data_pages);
-        while let Some(entry) = entries.try_next().await? {
-            for known in live_files_of(entry, record.version) {
-                replay.start_file(known)?;
+        match at {
+            At::Checkpoint(commits) => {
+                let index = replay.compare(start.version, detail)?;
+                read_checkpoint(start, &body_of, root, &mut |action| {
+                    replay.compared(index, action)
+                })
+                .map_err(|failed| *failed.error)?;
+                start_from(&mut replay, record)?;
+                let segment = Segment {
+                    version: start.version,
+                    checkpoint: None,
+                    commits: commits.to_vec(),
+                    tip: None,
+                };
+                replay_segment(&segment, &body_of, root, &mut replay, &mut |_, _| {})?;
+                while let Some(entry) = entries.try_next().await? {
+                    for known in live_files_of(entry, record.version) {
+                        replay.start_file(known)?;
+                    }
+                }
+            }
+            At::Base(segment) => {
+                let index = replay.compare(record.version, detail)?;
+                for action in state_of(record) {
+                    replay.compared(index, action)?;
+                }
+                while let Some(entry) = entries.try_next().await? {
+                    let known = live_files_of(entry, record.version);
+                    for LiveFile { add, .. } in known.filter(LiveFile::is_seen) {
+                        let spelling = Spelling::default();
+                        replay.compared(index, Action::Add { add, spelling })?;
+                    }
+                }
+                replay_segment(segment, &body_of, root, &mut replay, &mut |_, _| {})?;
             }
         }
         let (_, mut files) = replay.finish()?;
@@ -115,13 +135,28 @@ impl Snapshotter {
 }
 
 impl Since<'_> {
-    fn differs(&self, counts: (u64, u64), example: Option<&Location>) -> String {
+    fn differs(&self, (adds, lacks): (u64, u64), example: Option<&Location>) -> String {
+        let snapshot = self.base.past.id.short();
+        let version = self.start.version;
+        // What is compared with the other is the checkpoint, or the base.
+        let (both, counts) = match self.at {
+            At::Checkpoint(_) => (
+                format!(
+                    "checkpoint {version} disagrees with snapshot {snapshot} and the commits after it: it"
+                ),
+                (adds, lacks),
+            ),
+            At::Base(_) => (
+                format!(
+                    "checkpoint {version} and the commits after it disagree with snapshot {snapshot}, which saw the commits before: this way"
+                ),
+                (lacks, adds),
+            ),
+        };
         format!(
-            "checkpoint {} disagrees with snapshot {} and the commits after it: it {}; the log's clean-up has left readers \
-             no other way to the version, and this snapshot holds what the checkpoint names",
-            self.start.version,
-            self.base.past.id.short(),
-            said_difference(counts, example),
+            "{both} {}; the log's clean-up has left readers no other way to the version, and this snapshot holds what \
+             the checkpoint names",
+            said_names(counts, example),
         )
     }
 

@@ -40,6 +40,9 @@ pub(super) struct Way {
     /// With scope `history`, where the log's clean-up has passed the base: the commits after the base up to the checkpoint
     /// that it starts from.
     pub(super) since_base: Option<Vec<LogFile>>,
+    /// Whether it starts from a checkpoint below the base, in a log that was cleaned up, and passes the base's own version:
+    /// then it has to come to what the base holds there.
+    pub(super) passes_base: bool,
 }
 
 impl Way {
@@ -180,6 +183,7 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
             compared: compared.cloned().collect(),
             first_commit: None,
             since_base: None,
+            passes_base: false,
         }]);
     }
     let mut segments: Vec<_> = listing.candidates(pinned.version)?.collect();
@@ -207,6 +211,7 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
             since_base: start
                 .filter(|_| scope == Scope::History)
                 .and_then(|start| since_base(pinned, start)),
+            passes_base: start.is_some_and(|start| passes_base(pinned, start)),
             segment,
         }
     });
@@ -219,6 +224,18 @@ fn since_base(pinned: &Pinned, start: &CheckpointFiles) -> Option<Vec<LogFile>> 
     let is_comparable = !pinned.ended && from <= start.version && !pinned.inherited.knows(start);
     let commits = is_comparable.then(|| pinned.listing.commits(from, start.version));
     commits?.ok()
+}
+
+/// Whether a way from a checkpoint passes the version of a base whose log nobody has written again.
+fn passes_base(pinned: &Pinned, start: &CheckpointFiles) -> bool {
+    pinned.base.as_ref().is_some_and(|base| {
+        let record = &base.past.record;
+        start.version < record.version
+            && record.version <= pinned.version
+            && record.disagreements.is_empty()
+            && pinned.inherited.overwritten.is_empty()
+            && !pinned.inherited.knows(start)
+    })
 }
 
 /// Reads log files of one table into a spool.

@@ -86,6 +86,7 @@ fn said(
     record.disagreements = disagreements
         .iter()
         .map(|(lacks, adds)| Disagreement {
+            sizes: 0,
             checkpoint: Version(1),
             file: "_delta_log/00000000000000000001.checkpoint.parquet"
                 .parse()
@@ -277,6 +278,7 @@ fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_
             .parse()
             .unwrap(),
         lacks: 1,
+        sizes: 0,
         state: false,
     }];
     record.findings = vec![format!("b is {NOT_AT_THE_SOURCE}")];
