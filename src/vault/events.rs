@@ -41,13 +41,19 @@ pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFindi
 }
 
 impl Vault {
-    /// What lies above a table's newest event and is none: any of it may have been a hold.
+    /// Where an event of a table may be out of sight that was a hold: above the newest one, or below others.
     ///
     /// # Errors
     /// As [`Vault::events`].
     pub async fn unread_events(&self, table: &TableKey) -> Result<Vec<LedgerFinding>, Error> {
         let events = self.events(table).await?;
-        Ok(unread(&events).cloned().collect())
+        let lost = events.findings.iter().filter(|it| {
+            matches!(
+                it,
+                LedgerFinding::BeyondGap { .. } | LedgerFinding::Broken { .. }
+            )
+        });
+        Ok(unread(&events).chain(lost).cloned().collect())
     }
 
     /// Reads all of a table's events.

@@ -142,8 +142,10 @@ impl Vault {
     }
 }
 
-/// The manifests that a table's records name.
+/// The manifests that a table's records name. A copy of another table's record names none: what is known of the table, its
+/// holds above all, is in its own folder.
 pub(super) fn named_by(history: &History) -> HashSet<Digest> {
     let records = history.snapshots.iter();
-    records.map(|it| it.record.manifest.sha256).collect()
+    let own = records.filter(|it| history.table.is_of(&it.record.table));
+    own.map(|it| it.record.manifest.sha256).collect()
 }

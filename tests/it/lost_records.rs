@@ -460,6 +460,18 @@ fn who_writes_above_a_damaged_event_is_told_that_it_may_have_been_a_hold() {
     }
 }
 
+#[test]
+fn who_writes_where_an_event_is_lost_below_others_is_told() {
+    let lake = Lake::new();
+    for seq in 1..=2 {
+        lake.typed(&["hold", &lake.id_of(seq)]).ends_with(0, &[]);
+    }
+    let events = lake.table("vault", "lake-orders-").join("events");
+    fs::remove_file(events.join("00000000000000000001.json")).unwrap();
+    lake.typed(&["hold", &lake.id_of(3)])
+        .ends_with(3, &["slot 1 is empty", "hold again what it held"]);
+}
+
 /// Whoever may create objects can copy records into a folder whose name has the same digits.
 #[test]
 fn folder_of_another_name_with_the_same_digits_is_no_table() {

@@ -155,7 +155,7 @@ fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &Context) {
         let (table, seq) = (table.clone(), scar.seq());
         let event = VaultKey::Event { table, seq };
         context.progress.note(&format!(
-            "{event}: {scar}: it may have been a hold, and counts no more: hold again what it held"
+            "{event}: {scar}: it may have been a hold, and does not count: hold again what it held"
         ));
     }
 }

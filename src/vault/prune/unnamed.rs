@@ -77,7 +77,7 @@ impl Reading<'_, '_> {
                 if told <= TOLD {
                     self.sums.findings.push(format!(
                         "{}: no record names this manifest of version {version}: its record is lost, or its snapshot was \
-                         never finished. What it leads to is kept; `verify` says more. Where it was never finished, \
+                         never finished. What it leads to is kept. Where you know that it was never finished, \
                          `prune --forget {}`",
                         reference.key, reference.sha256
                     ));

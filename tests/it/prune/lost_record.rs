@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use deltavault::ExitCode;
-use deltavault::format::{LockMode, VaultKey};
+use deltavault::format::{LockMode, TableKey, VaultKey};
 use deltavault::ids::{Digest, ObjectKey, Version};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, WriteStore as _, read_all};
@@ -137,6 +137,31 @@ async fn what_a_run_is_about_to_name_is_not_told() {
     lose(&yard, &second).await;
     assert_eq!(yard.prune(22).await.sums.findings, [""; 0]);
     assert!(tells(&yard.prune(23).await, &second));
+}
+
+/// A copy of its record in another folder names its manifest, and nothing holds it there.
+#[tokio::test]
+async fn a_copy_of_the_lost_record_in_a_folder_of_another_name_does_not_count() {
+    let (mut yard, [first, second]) = two(Yard::plain().await).await;
+    yard.rewrite().await;
+    let third = yard.take(25).await;
+    yard.hold(&second, 26).await.unwrap();
+    for done in [&first, &second, &third] {
+        let (_, record) = read_all(yard.store.inner(), &record_of(&yard, done), None, 1 << 20)
+            .await
+            .unwrap();
+        let table: TableKey = format!("aa-{}", yard.key().hash()).parse().unwrap();
+        let seq = done.record.seq;
+        let twin = VaultKey::Record { table, seq }.object_key().unwrap();
+        yard.store.inner().plant(&twin, record);
+    }
+    let newest = lose(&yard, &third).await;
+    let held = lose(&yard, &second).await;
+    assert!(tells(&prune_for_long(&yard).await, &second));
+    for (done, record) in [(&second, held), (&third, newest)] {
+        yard.store.inner().plant(&record_of(&yard, done), record);
+    }
+    yard.contents(&second).await.unwrap();
 }
 
 /// What a repair put stands in no manifest, so it is kept with what one leads to.
