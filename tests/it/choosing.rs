@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::support::s3::now;
 use super::told_live::{Lake, all_of, none_of};
 
-/// When a version was committed: `second` and 120 milliseconds past ten o'clock on a day to come.
+/// When a version was committed: `second` and 120 milliseconds past ten o'clock, later than any day of a test run.
 fn committed(second: u64) -> Timestamp {
-    format!("2027-01-01T10:00:{second:02}.120Z")
+    format!("2100-01-01T10:00:{second:02}.120Z")
         .parse()
         .unwrap()
 }
@@ -84,7 +84,7 @@ fn a_time_finds_the_version_that_a_history_snapshot_holds() {
 
     fs::remove_dir_all(lake.table()).unwrap();
     let at = |time: &str| {
-        let time = format!("2027-01-01T10:00:{time}Z");
+        let time = format!("2100-01-01T10:00:{time}Z");
         lake.run(&["restore", "lake/t", "--dry-run", "--at", &time])
             .1
     };
@@ -92,9 +92,9 @@ fn a_time_finds_the_version_that_a_history_snapshot_holds() {
         &at("05.5"),
         &[
             &format!(
-                "WANTED  v5, whole in history snapshot {newest} of v6, committed 2027-01-01 10:00:05Z"
+                "WANTED  v5, whole in history snapshot {newest} of v6, committed 2100-01-01 10:00:05Z"
             ),
-            "taken is v5, committed 2027-01-01 10:00:05.120Z, the newest by then that is held",
+            "taken is v5, committed 2100-01-01 10:00:05.120Z, the newest by then that is held",
         ],
     );
     all_of(&at("05"), &["taken is v5"]);
@@ -105,7 +105,7 @@ fn a_time_finds_the_version_that_a_history_snapshot_holds() {
     );
     all_of(&at("02.5"), &["taken is v2"]);
     all_of(&at("07"), &["taken is v6"]);
-    let time = "2027-01-01T10:00:05.5Z";
+    let time = "2100-01-01T10:00:05.5Z";
     lake.ends(&["restore", "lake/t", "--at", time, "--yes"], 0);
     assert!(lake.table().join("r=a/5.parquet").exists());
     assert!(!lake.table().join("r=a/6.parquet").exists());
@@ -132,13 +132,13 @@ fn in_commit_timestamps_tell_the_times_of_older_versions_where_the_table_has_the
         lake.ends(&["snapshot", "lake/t", "--scope", "history"], 0);
     }
     fs::remove_dir_all(lake.table()).unwrap();
-    let time = "2027-01-01T10:00:05.5Z";
+    let time = "2100-01-01T10:00:05.5Z";
     let said = lake
         .run(&["restore", "lake/t", "--dry-run", "--at", time])
         .1;
     all_of(
         &said,
-        &["taken is v5, committed 2027-01-01 10:00:05.120Z, the newest by then"],
+        &["taken is v5, committed 2100-01-01 10:00:05.120Z, the newest by then"],
     );
 }
 
@@ -181,7 +181,7 @@ fn versions_between_two_snapshots_are_told_where_nobody_holds_them() {
     }
     let words = ["restore", "lake/t", "--dry-run", "--at"];
     let at = |time| lake.run(&[&words[..], &[time]].concat()).1;
-    let said = at("2027-01-01T10:00:05.5Z");
+    let said = at("2100-01-01T10:00:05.5Z");
     all_of(
         &said,
         &[
@@ -191,7 +191,7 @@ fn versions_between_two_snapshots_are_told_where_nobody_holds_them() {
     );
     none_of(&said, &["the newest"]);
     all_of(
-        &at("2027-01-01T10:00:09Z"),
+        &at("2100-01-01T10:00:09Z"),
         &["taken is v6", ", the newest by then that is held"],
     );
 }
