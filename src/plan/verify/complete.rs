@@ -17,6 +17,10 @@ use crate::format::{Entry, EntryKind, Placement, Record};
 use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::snapshot::{ByFile, NOT_AT_THE_SOURCE, VectorUse};
 
+/// What is said where a commit is as no reader can read it.
+const ANOTHER_WAY: &str =
+    "the source's own log was so; readers, and a restore, start from a later checkpoint";
+
 /// How many files a finding names.
 const EXAMPLES: usize = 5;
 
@@ -26,22 +30,32 @@ pub struct HeldFile {
     kind: EntryKind,
     size: u64,
     is_absent: bool,
-    /// The ids of the deletion vectors of its logical files; `None` for one without.
-    live: Vec<Option<String>>,
+    live: Vec<HeldUse>,
+}
+
+/// A logical file that an entry carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct HeldUse {
+    /// The id of its deletion vector; `None` for one without.
+    id: Option<String>,
+    /// Whether only readers that compare paths as text have it live: maybe by commits that the source has cleaned up.
+    by_text: bool,
 }
 
 impl HeldFile {
     /// What `entry` says.
     pub fn of(entry: &Entry) -> ByFile<Self> {
-        let ids = entry.live.iter();
-        let ids = ids.map(|live| live.dv.as_ref().map(|dv| dv.id.clone()));
+        let live = entry.live.iter().map(|live| HeldUse {
+            id: live.dv.as_ref().map(|dv| dv.id.clone()),
+            by_text: live.by_text,
+        });
         ByFile {
             file: entry.file.clone(),
             row: Self {
                 kind: entry.kind,
                 size: entry.size,
                 is_absent: entry.placement == (Placement::Absent {}),
-                live: ids.collect(),
+                live: live.collect(),
             },
         }
     }
@@ -197,7 +211,10 @@ impl Comparison {
         }
         let data = |entry: &&HeldFile| entry.kind == EntryKind::Data && !entry.is_absent;
         let held: Vec<_> = entries.iter().filter(data).collect();
-        let carries = |id: &Option<String>| held.iter().any(|entry| entry.live.contains(id));
+        let carries = |id: &Option<String>| {
+            let mut uses = held.iter().flat_map(|entry| &entry.live);
+            uses.any(|used| used.id == *id)
+        };
         if entries.len() > 1 {
             self.twice.add(file);
         }
@@ -226,7 +243,7 @@ impl Comparison {
             self.resized.add(file);
         }
         let mut live = entries.iter().flat_map(|entry| &entry.live);
-        if live.any(|id| !logical.0.contains_key(id)) {
+        if live.any(|used| !used.by_text && !logical.0.contains_key(&used.id)) {
             self.surplus.add(file);
         }
     }
@@ -358,6 +375,21 @@ impl WayEnd {
             })
     }
 
+    /// Whether a commit is to blame. Commits are held as they were: one that no reader can read, or that lacks what a later
+    /// checkpoint has, is the table's trouble and no damage of the snapshot.
+    fn is_by_commits(&self, error: &LogError) -> bool {
+        match error.file() {
+            Some(file) => file.contains(".json") && !file.contains(".checkpoint."),
+            None => {
+                self.checkpoint.is_none()
+                    && matches!(
+                        error,
+                        LogError::NoProtocol { .. } | LogError::NoMetadata { .. }
+                    )
+            }
+        }
+    }
+
     fn name(&self) -> String {
         match &self.checkpoint {
             Some((version, file)) => format!("checkpoint {version} ({file})"),
@@ -379,14 +411,17 @@ pub fn completeness_problems(
     comparison: &Comparison,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut damage = |what: String| problems.push(Problem::damage(what));
+    let has_way = ways.iter().any(|way| way.end.is_ok());
     for way in ways {
-        if let Err(error) = &way.end
-            && !way.is_declared(record, error)
-        {
-            damage(format!("{} cannot be replayed: {error}", way.name()));
+        let Err(error) = &way.end else { continue };
+        let what = format!("{} cannot be replayed: {error}", way.name());
+        if has_way && way.is_by_commits(error) {
+            problems.push(Problem::warning(what, ANOTHER_WAY));
+        } else if !way.is_declared(record, error) {
+            problems.push(Problem::damage(what));
         }
     }
+    let mut damage = |what: String| problems.push(Problem::damage(what));
     let mut ends = ways
         .iter()
         .filter_map(|way| way.end.as_ref().ok())

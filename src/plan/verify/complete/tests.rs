@@ -260,6 +260,15 @@ fn file_that_no_way_names_is_damage_unless_a_disagreement_explains_it() {
 }
 
 #[test]
+fn file_that_no_way_names_is_no_damage_where_only_some_readers_had_it() {
+    let mut entries = held();
+    let mut by_text = entry("respelled", 4, &[None]);
+    by_text.live[0].by_text = true;
+    entries.push(by_text);
+    assert_eq!(said(&[LIVE], &entries, &[]), []);
+}
+
+#[test]
 fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_so() {
     let newest: &[File] = &[("a", None, 1)];
     let older: &[File] = &[("a", None, 1), ("b", None, 2)];
@@ -395,4 +404,70 @@ fn way_that_cannot_be_gone_is_damage_and_without_any_nothing_else_is_said() {
         completeness_problems(&record, "", None, &[], &compared).len(),
         1
     );
+}
+
+#[test]
+fn commits_that_nobody_can_read_are_no_damage_where_another_way_leads_on() {
+    let record = record();
+    let file = || "_delta_log/00000000000000000001.json".to_owned();
+    let version = Version(2);
+    for (error, of_checkpoint, is_damage) in [
+        (LogError::NoProtocol { version }, false, false),
+        (LogError::NoMetadata { version }, false, false),
+        (LogError::NoProtocol { version }, true, true),
+        (
+            LogError::NotUtf8 {
+                file: file(),
+                line: 1,
+            },
+            false,
+            false,
+        ),
+        (
+            LogError::NotUtf8 {
+                file: file(),
+                line: 1,
+            },
+            true,
+            false,
+        ),
+        (
+            LogError::NotUtf8 {
+                file: file().replace(".json", ".checkpoint.x.json"),
+                line: 1,
+            },
+            true,
+            true,
+        ),
+    ] {
+        let checkpoint = (Version(1), "_delta_log/c.parquet".parse().unwrap());
+        let text = error.to_string();
+        let failed = WayEnd {
+            checkpoint: of_checkpoint.then_some(checkpoint),
+            end: Err(error),
+        };
+        let whole = WayEnd {
+            checkpoint: None,
+            end: Ok((
+                Protocol {
+                    min_reader_version: record.protocol.reader,
+                    min_writer_version: record.protocol.writer,
+                    reader_features: record.protocol.reader_features.clone(),
+                    writer_features: record.protocol.writer_features.clone(),
+                },
+                record.table.delta_id.clone(),
+            )),
+        };
+        let commit = record.commit.as_ref().map(|it| (it.sha256, it.size));
+        let compared = comparison(&[LIVE], &held());
+        let id = &record.table.delta_id;
+        let found = completeness_problems(&record, id, commit, &[failed, whole], &compared);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.contains(&text), "{found:?}");
+        assert_eq!(
+            found[0].severity == Severity::Damage,
+            is_damage,
+            "{found:?}"
+        );
+    }
 }
