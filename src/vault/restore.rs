@@ -130,6 +130,8 @@ pub enum WhyLeftOut {
     Unreadable(String),
     /// The owner asked for it.
     Asked,
+    /// The snapshot's record says that it disagrees with the log's other ways, and the live log does without it.
+    Disagrees,
 }
 
 /// A file that is taken out of the live log; its bytes are kept beside it.

@@ -532,6 +532,17 @@ async fn a_checkpoint_that_disagrees_is_left_out_on_demand_and_readers_take_the_
         let again = scene.plan(&request).await.unwrap();
         assert!(again.is_empty(), "{again:?}");
         assert_eq!(again.reading, Some(Reading::Opens));
+
+        // It stays out: of a plan that does not ask for it, too.
+        let later = scene.plan(&in_place(&done)).await.unwrap();
+        assert!(later.is_empty(), "{later:?}");
+        assert_eq!(later.left_out[0].why, WhyLeftOut::Disagrees);
+        let as_it_was = RestoreRequest {
+            log: LogWanted::AsItWas,
+            ..in_place(&done)
+        };
+        scene.restore(&as_it_was).await.unwrap();
+        assert_eq!(opens(scene.live.inner(), 4).await, Some(7));
     }
 }
 

@@ -192,7 +192,11 @@ impl Mending<'_> {
         let listing = LogListing::new(self.held.files.iter().cloned());
         let mut out = match self.request.log {
             LogWanted::AsItWas => Vec::new(),
-            LogWanted::Readable => self.marked(&listing).await?,
+            LogWanted::Readable => {
+                let mut out = self.marked(&listing).await?;
+                self.leave_out_disagreeing(&listing, &mut out);
+                out
+            }
             LogWanted::Without(version) => {
                 let mut out = left_out::asked(&listing, version)?;
                 for marked in self.marked(&listing).await? {

@@ -46,6 +46,27 @@ impl Mending<'_> {
         Ok(out)
     }
 
+    /// A checkpoint that disagrees with the log's other ways, and that somebody took out of a live log which leads to its tip
+    /// without it, stays out.
+    pub(super) fn leave_out_disagreeing(&self, listing: &LogListing, out: &mut Vec<Out>) {
+        let live = LogListing::new(self.log.values().cloned());
+        if self.tip.is_none_or(|tip| live.candidates(tip).is_err()) {
+            return;
+        }
+        for checkpoint in listing.checkpoints() {
+            let mut files = checkpoint.files.iter();
+            if self.is_disagreeing(checkpoint.version)
+                && files.all(|file| !self.log.contains_key(&file.key))
+                && !out.iter().any(|out| out.checkpoint == *checkpoint)
+            {
+                out.push(Out {
+                    checkpoint: checkpoint.clone(),
+                    why: WhyLeftOut::Disagrees,
+                });
+            }
+        }
+    }
+
     /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.
     pub(super) async fn compare_checkpoints(
         &mut self,

@@ -149,6 +149,7 @@ impl Mending<'_> {
             let is_live = files.iter().any(|file| self.log.contains_key(&file.key));
             let goes = match out.why {
                 WhyLeftOut::Asked => is_live,
+                WhyLeftOut::Disagrees => false,
                 WhyLeftOut::UnreadableWhenTaken | WhyLeftOut::Unreadable(_) => {
                     is_live
                         && target
@@ -188,7 +189,7 @@ impl Mending<'_> {
                 self.held.broken.remove(&file.key);
             }
             if let Some(why) = match &out.why {
-                WhyLeftOut::Asked => None,
+                WhyLeftOut::Asked | WhyLeftOut::Disagrees => None,
                 WhyLeftOut::UnreadableWhenTaken => Some(format!(
                     "checkpoint {} cannot be read",
                     out.checkpoint.version

@@ -118,7 +118,7 @@ impl Case<'_> {
 
     /// Of a snapshot whose ways disagree, says which side the reader shows and how the other one is had.
     fn told_side(&self, list: &Difference) -> Option<PlanLine> {
-        let disagreement = self.record.disagreements.first()?;
+        let disagreement = self.disagreeing().next()?;
         let version = disagreement.checkpoint;
         let text = if disagreement.lacks > 0 && list.lacks.count >= disagreement.lacks {
             format!(

@@ -1,6 +1,7 @@
 //! What is wrong with a log, what is done about it, and what is left out: the words for it.
 
 use deltavault::ExitCode;
+use deltavault::format::record::Disagreement;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
 use deltavault::reader::Trouble;
@@ -69,7 +70,7 @@ impl Found {
 impl Case<'_> {
     /// The exit code of a plan that leaves something to look at.
     pub(crate) fn code(&self) -> ExitCode {
-        let disagrees = !self.record.disagreements.is_empty()
+        let disagrees = self.disagreeing().next().is_some()
             && self.version == self.record.version
             && !matches!(self.log, LogWanted::Without(_));
         if self.found.left.is_empty() && !disagrees && self.proof == Proof::Ledger {
@@ -77,6 +78,15 @@ impl Case<'_> {
         } else {
             ExitCode::Findings
         }
+    }
+
+    /// What the snapshot's record says of checkpoints that disagree, without those that are left out.
+    pub(super) fn disagreeing(&self) -> impl Iterator<Item = &Disagreement> {
+        let all = self.record.disagreements.iter();
+        all.filter(|it| {
+            let mut out = self.found.left_out.iter();
+            !out.any(|out| out.checkpoint == it.checkpoint)
+        })
     }
 
     /// What is wrong with the log, and what happens to it.
@@ -97,7 +107,7 @@ impl Case<'_> {
             ));
             lines.extend(replay.clone().map(|replay| line("", replay)));
         }
-        for disagreement in &self.record.disagreements {
+        for disagreement in self.disagreeing() {
             lines.push(line(
                 "WAYS",
                 format!(
@@ -151,7 +161,7 @@ impl Case<'_> {
 
     /// The command that puts the log back without a checkpoint that disagrees with the rest.
     pub(super) fn without_checkpoint(&self) -> Option<Choice> {
-        let disagreement = self.record.disagreements.first()?;
+        let disagreement = self.disagreeing().next()?;
         let may = matches!(
             self.found.situation,
             Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove
@@ -161,9 +171,23 @@ impl Case<'_> {
         }
         let version = disagreement.checkpoint;
         Some(choice(
-            format!("leave checkpoint {version} out, so that readers go by the log's other ways"),
+            format!(
+                "leave checkpoint {version} out, so that readers go by the log's other ways{}",
+                other_ways(disagreement)
+            ),
             self.as_asked(&["--without-checkpoint", &version.to_string()]),
         ))
+    }
+}
+
+/// What readers see by the other ways, beside what the checkpoint says.
+fn other_ways(disagreement: &Disagreement) -> String {
+    let (lacks, adds) = (counted(disagreement.lacks), counted(disagreement.adds));
+    match (disagreement.lacks, disagreement.adds) {
+        (0, 0) => String::new(),
+        (_, 0) => format!(": {lacks} more"),
+        (0, _) => format!(": {adds} fewer"),
+        (_, _) => format!(": {lacks} more and {adds} fewer"),
     }
 }
 
@@ -182,6 +206,9 @@ fn told_left_out(out: &LeftOut) -> PlanLine {
         WhyLeftOut::UnreadableWhenTaken => "unreadable when it was taken".to_owned(),
         WhyLeftOut::Unreadable(why) => why.clone(),
         WhyLeftOut::Asked => "as asked".to_owned(),
+        WhyLeftOut::Disagrees => {
+            "which disagrees with the log's other ways and is not in the live log".to_owned()
+        }
     };
     let commits = |from| range(from, out.to).replace('v', "");
     let instead = match out.from {
@@ -300,6 +327,26 @@ mod tests {
                     &["commit 9 is missing", "--to /lake/sales/orders-v7"],
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_other_ways_are_told_by_what_readers_see_more_or_fewer() {
+        for (lacks, adds, says) in [
+            (0, 0, ""),
+            (1, 0, ": 1 file more"),
+            (0, 2, ": 2 files fewer"),
+            (3, 1, ": 3 files more and 1 file fewer"),
+        ] {
+            let disagreement = Disagreement {
+                adds,
+                checkpoint: Version(3),
+                file: "_delta_log/3.checkpoint.parquet".parse().unwrap(),
+                lacks,
+                sizes: 0,
+                state: false,
+            };
+            assert_eq!(other_ways(&disagreement), says);
         }
     }
 
