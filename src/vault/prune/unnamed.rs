@@ -34,6 +34,18 @@ impl Forget {
             Self::These(these) => these.contains(&sha256),
         }
     }
+
+    /// The digests that are none of these manifests'.
+    fn mistaken<'a>(&'a self, manifests: &[Attributes]) -> impl Iterator<Item = &'a Digest> {
+        let known: Vec<_> = manifests.iter().filter_map(reference).collect();
+        let these = match self {
+            Self::All => &[][..],
+            Self::These(these) => these,
+        };
+        these
+            .iter()
+            .filter(move |digest| !known.iter().any(|it| it.sha256 == **digest))
+    }
 }
 
 impl Reading<'_, '_> {
@@ -42,6 +54,11 @@ impl Reading<'_, '_> {
         let vault = self.vault.clone();
         let found = list_unnamed(vault.store(), &self.named, Timestamp::MIN, usize::MAX).await?;
         let forget = &self.pruner.forget;
+        for digest in forget.mistaken(&found.manifests) {
+            self.sums.findings.push(format!(
+                "--forget {digest}: there is no such manifest, or a record names it; nothing was given up for it"
+            ));
+        }
         let unnamed = found.manifests.into_iter().filter_map(|object| {
             let reference = reference(&object)?;
             (!forget.has(reference.sha256)).then_some((object.last_modified, reference))

@@ -125,9 +125,24 @@ async fn what_the_owner_calls_unfinished_goes() {
         lose(&yard, &second).await;
         let manifest = second.record.manifest.sha256;
         yard.forget = forget.unwrap_or(Forget::These(vec![manifest]));
-        let pruned = prune_for_long(&yard).await;
-        assert_eq!(pruned.sums.findings, [""; 0]);
+        let planned = yard.prune(40).await;
+        assert_eq!(planned.sums.findings, [""; 0]);
+        prune_for_long(&yard).await;
         yard.holds_only(&[&first]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_given_up_by_mistake_is_told() {
+    let (mut yard, [_, second]) = two(Yard::plain().await).await;
+    for mistaken in [Digest::of(b"mistyped"), second.record.manifest.sha256] {
+        yard.forget = Forget::These(vec![mistaken]);
+        let findings = yard.prune(22).await.sums.findings;
+        let says = format!("--forget {mistaken}: there is no such manifest");
+        assert!(
+            findings.len() == 1 && findings[0].starts_with(&says),
+            "{findings:?}"
+        );
     }
 }
 
