@@ -74,6 +74,11 @@ impl DeletionVector {
     pub fn is_absolute(&self) -> bool {
         self.id.starts_with('p') && matches!(self.file, Some(Location::Inside(_)))
     }
+
+    /// Its id, size and cardinality.
+    fn facts(&self) -> (&str, u64, u64) {
+        (&self.id, self.size, self.cardinality)
+    }
 }
 
 /// One action of the log. Actions and fields that are not here are skipped: they never decide about files.

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Action, Add, CommitInfo, LogError, Metadata, Protocol, Spelling};
+use super::{Action, Add, CommitInfo, DeletionVector, LogError, Metadata, Protocol, Spelling};
 use crate::ids::{Location, Version};
 use crate::sort::Sorter;
 
@@ -26,7 +26,7 @@ mod live;
 pub use compare::{Comparison, Detail, FilesCompared};
 pub use live::LiveFiles;
 
-use compare::Compared;
+use compare::{Compared, Named};
 use event::{AddBody, Event, VectorBody};
 
 /// Takes actions in the order of their versions; see [`Replay::finish`].
@@ -175,8 +175,14 @@ impl Replay {
     pub fn compared(&mut self, index: usize, action: Action) -> Result<(), LogError> {
         match action {
             Action::Add { add, spelling } => {
-                let dv_id = add.dv.as_ref().map(|dv| dv.id.as_str());
-                self.compared.names(index, &add.file, dv_id, add.size);
+                let spelled = (!spelling.is_plain()).then(|| spelling.text(&add.file));
+                let named = Named {
+                    file: &add.file,
+                    size: add.size,
+                    vector: add.dv.as_ref().map(DeletionVector::facts),
+                    spelled: spelled.into_iter().collect(),
+                };
+                self.compared.names(index, &named);
                 match self.compared.detail(index) {
                     Some((version, Detail::Rows)) => {
                         let given = Given {
@@ -214,14 +220,21 @@ impl Replay {
     }
 
     /// Takes note of a file that is live from a version on and that nothing else of the replay is about, for the sums of
-    /// the compared checkpoints.
+    /// the compared checkpoints; `spelled` as in [`LiveFile`].
     pub fn untouched(
         &mut self,
         from: Version,
         (file, size): (&Location, u64),
-        dv_id: Option<&str>,
+        dv: Option<&DeletionVector>,
+        spelled: &[String],
     ) {
-        self.compared.live(file, dv_id, size, (from, None));
+        let named = Named {
+            file,
+            size,
+            vector: dv.map(DeletionVector::facts),
+            spelled: spelled.iter().map(String::as_str).collect(),
+        };
+        self.compared.live(&named, (from, None));
     }
 
     /// Takes an action of a checkpoint of `version`, or of another known state of it. Tombstones, which say what is

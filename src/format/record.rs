@@ -172,7 +172,7 @@ pub struct Disagreement {
     pub file: ObjectKey,
     /// Logical files that only the other ways name.
     pub lacks: u64,
-    /// Logical files of both to which the checkpoint gives another size: readers that start from it cannot read them.
+    /// Logical files of both to which, or to whose vectors, the checkpoint gives another size, or another cardinality: readers that start from it cannot read them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sizes: u64,
     /// Whether it has another protocol or another table id.

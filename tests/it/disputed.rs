@@ -126,7 +126,7 @@ async fn a_checkpoint_that_lost_files_under_a_newer_live_table_is_named() {
             let live = scene.plan(&request).await.unwrap().live;
             let whole = if honest { 4 } else { 2 };
             assert_eq!(live.whole, [(Version(0), Version(whole))], "{form:?}");
-            let why = "checkpoint 3 names other files than the commits, or gives them other sizes, and readers start from it";
+            let why = "checkpoint 3 names other files than the commits, or gives them other sizes or spellings, and readers start from it";
             assert_eq!(
                 live.trouble.as_deref(),
                 (!honest).then_some(why),

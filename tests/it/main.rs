@@ -19,6 +19,7 @@ mod bad_vault;
 mod check_source;
 mod choosing;
 mod claims;
+mod cleaned_up;
 mod cli;
 mod cli_s3;
 mod complete;

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use deltavault::error::ExitCode;
-use deltavault::format::Scope;
+use deltavault::format::{EntryKind, Scope};
+use deltavault::plan::verify::Severity;
 use deltavault::store::ReadStore as _;
+use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -16,6 +18,7 @@ use serde_json::Value;
 use super::support::cases::cases;
 use super::support::scene::{Files, Scene, take_as};
 use super::support::table::{CheckpointForm, Table};
+use super::support::verified::{NO_BYTES, verify};
 use super::support::world::request;
 
 /// One thing that a writer does, or that befalls the log. Numbers choose among what there is at that time.
@@ -26,6 +29,10 @@ enum Op {
     Update,
     DeleteRows,
     Checkpoint(CheckpointForm, Lie),
+    /// A checkpoint of an older version, in the place of one that was there.
+    LateCheckpoint(usize, CheckpointForm, Lie),
+    /// A checkpoint is lost.
+    LoseCheckpoint(usize),
     /// A late writer puts another commit in the place of one.
     Overwrite(usize),
     /// A commit is lost.
@@ -51,6 +58,8 @@ enum Lie {
     KeepsDead,
     Doubles,
     IsEmpty,
+    /// A file under another spelling of its name.
+    Respells,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -65,6 +74,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Lie::KeepsDead),
         1 => Just(Lie::Doubles),
         1 => Just(Lie::IsEmpty),
+        1 => Just(Lie::Respells),
     ];
     let op = prop_oneof![
         4 => (1_usize..3).prop_map(Op::Append),
@@ -72,7 +82,10 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Update),
         1 => Just(Op::DeleteRows),
         1 => Just(Op::DeleteEscaped),
-        4 => (form, lie).prop_map(|(form, lie)| Op::Checkpoint(form, lie)),
+        4 => (form.clone(), lie.clone()).prop_map(|(form, lie)| Op::Checkpoint(form, lie)),
+        1 => (any::<usize>(), form, lie)
+            .prop_map(|(number, form, lie)| Op::LateCheckpoint(number, form, lie)),
+        1 => any::<usize>().prop_map(Op::LoseCheckpoint),
         1 => any::<usize>().prop_map(Op::Overwrite),
         1 => any::<usize>().prop_map(Op::Lose),
         1 => any::<usize>().prop_map(Op::Reverse),
@@ -108,6 +121,15 @@ async fn apply(scene: &mut Scene, op: &Op) {
         Op::DeleteRows if !table.live.is_empty() => table.delete_rows(1).await,
         Op::DeleteEscaped => delete_escaped(table).await,
         Op::Checkpoint(form, lie) => checkpoint(table, *form, *lie).await,
+        Op::LateCheckpoint(number, form, lie) => {
+            late_checkpoint(table, *number as u64, *form, *lie).await;
+        }
+        Op::LoseCheckpoint(number) => {
+            let all = checkpoints(table, "").await;
+            if let Some(name) = all.get(number % all.len().max(1)) {
+                table.remove(name).await;
+            }
+        }
         Op::Overwrite(number) => {
             if let Some(name) = chosen(table, *number).await
                 && !names_again(table, &name).await
@@ -202,6 +224,12 @@ async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
             said.extend(dead);
         }
         Lie::IsEmpty => said.clear(),
+        Lie::Respells => {
+            if let Some(add) = said.values_mut().next() {
+                let path = add["path"].as_str().unwrap().replace("part-", "%70art-");
+                add["path"] = path.into();
+            }
+        }
     }
     let truth = std::mem::replace(&mut table.live, said);
     table.checkpoint_as(form).await;
@@ -218,6 +246,25 @@ async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
                 .await;
         }
     }
+}
+
+async fn late_checkpoint(table: &mut Table, number: u64, form: CheckpointForm, lie: Lie) {
+    let version = number % table.next;
+    for name in checkpoints(table, &format!("{version:020}")).await {
+        table.remove(&name).await;
+    }
+    let (next, truth) = (table.next, table.live.clone());
+    table.next = version + 1;
+    table.live = table.states[&version].clone();
+    checkpoint(table, form, lie).await;
+    (table.next, table.live) = (next, truth);
+}
+
+/// The files of the checkpoints whose names begin so.
+async fn checkpoints(table: &Table, version: &str) -> Vec<String> {
+    let names = table.names(&format!("_delta_log/{version}")).await;
+    let names = names.into_iter();
+    names.filter(|name| name.contains(".checkpoint.")).collect()
 }
 
 fn is_json(name: &str) -> bool {
@@ -255,8 +302,8 @@ fn write_all(folder: &Path, files: &Files) {
     }
 }
 
-/// Takes a snapshot and compares it with what the independent reader saw.
-async fn night(scene: &Scene, scope: Scope, hours: i64) {
+/// Takes a snapshot and compares it with what the independent reader saw, and with what the last one `held`.
+async fn night(scene: &Scene, scope: Scope, hours: i64, held: &mut Held) {
     let source = scene.source_files().await;
     let before = seen(&source).await;
     let mut request = request(scene.live.uri(), hours);
@@ -272,11 +319,27 @@ async fn night(scene: &Scene, scope: Scope, hours: i64) {
             return;
         }
     };
+    is_sound(scene, &done).await;
     let restored = scene.contents(&done).await;
     if let Ok(files) = &restored {
         older_are_whole(&done, files).await;
     }
     let findings = &done.record.findings;
+    let last = std::mem::replace(held, Held::by(scene, &done).await);
+    let dropped: Vec<_> = last
+        .live
+        .difference(&held.live)
+        .filter(|name| scene.table.live.contains_key(*name))
+        .collect();
+    // What commits did that were cleaned up between two nights nobody can tell.
+    let mut unseen = false;
+    for version in last.version + 1..=held.version {
+        unseen |= !scene.table.has(&commit(version)).await;
+    }
+    assert!(
+        dropped.is_empty() || !findings.is_empty() || unseen,
+        "{dropped:?} were held, nobody removed them, and they are left out in silence"
+    );
     if !findings.is_empty() {
         // Odd, and said: the files that the reader saw are held all the same.
         if let (Ok((_, names)), Ok(files)) = (&before, &restored) {
@@ -291,6 +354,33 @@ async fn night(scene: &Scene, scope: Scope, hours: i64) {
     assert_eq!(done.record.version.0, version);
     assert_has_all(&done, &restored, &source, &names);
     assert_eq!(seen(&restored).await, Ok((version, names)));
+}
+
+/// What the newest snapshot holds.
+struct Held {
+    version: u64,
+    /// The live data files.
+    live: BTreeSet<String>,
+}
+
+impl Held {
+    async fn by(scene: &Scene, done: &SnapshotDone) -> Self {
+        let entries = scene.entries(done).await.into_iter();
+        let live = entries.filter(|it| it.kind == EntryKind::Data && !it.live.is_empty());
+        Self {
+            version: done.record.version.0,
+            live: live.map(|entry| entry.file.to_string()).collect(),
+        }
+    }
+}
+
+/// Asserts that `verify` finds no damage in what was just published.
+async fn is_sound(scene: &Scene, done: &SnapshotDone) {
+    let vault = Vault::open(std::sync::Arc::new(scene.vault.clone())).await;
+    let verified = verify(&vault.unwrap(), NO_BYTES).await;
+    let mut about = verified.findings.iter();
+    let damage = about.find(|it| it.severity >= Severity::Damage);
+    assert!(damage.is_none(), "{damage:#?} {:?}", done.record.findings);
 }
 
 /// Asserts that every version that is called whole has the files that a reader wants.
@@ -340,14 +430,15 @@ proptest! {
         runtime.block_on(async {
             let mut scene = Scene::set().await;
             let mut hours = 24;
+            let mut held = Held::by(&scene, &scene.first).await;
             for op in &ops {
                 apply(&mut scene, op).await;
                 if matches!(op, Op::Snapshot) {
-                    night(&scene, scope, hours).await;
+                    night(&scene, scope, hours, &mut held).await;
                     hours += 24;
                 }
             }
-            night(&scene, scope, hours).await;
+            night(&scene, scope, hours, &mut held).await;
         });
     }
 }

@@ -149,6 +149,26 @@ async fn a_second_add_in_another_spelling_outlives_the_remove_of_the_first() {
     }
 }
 
+/// Readers that start from the checkpoint and compare text have the file live after a remove in the commits' spelling.
+#[tokio::test]
+async fn a_checkpoint_in_another_spelling_is_noticed() {
+    for form in [CheckpointForm::Classic, CheckpointForm::Sidecars(2)] {
+        let mut scene = Scene::set().await;
+        scene.table.put("s p.parquet", vec![b'x'; 50]).await;
+        commit(&mut scene, vec![add("s%20p.parquet")]).await;
+        scene.take(12).await.unwrap();
+        scene.table.append(1, 40).await;
+        let named = add("s p.parquet")["add"].clone();
+        scene.table.live.insert("s p.parquet".to_owned(), named);
+        scene.table.checkpoint_as(form).await;
+        scene.take(24).await.unwrap();
+        commit(&mut scene, vec![remove("s%20p.parquet")]).await;
+        let done = scene.take(36).await.unwrap();
+        assert_eq!(respelled(&done).len(), 1, "{:?}", done.record.findings);
+        holds(&scene, &done, "s p.parquet", "s p.parquet", true).await;
+    }
+}
+
 #[tokio::test]
 async fn a_checkpoint_settles_what_readers_have() {
     for form in [CheckpointForm::Classic, CheckpointForm::Sidecars(2)] {

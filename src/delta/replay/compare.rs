@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use super::TableState;
+use super::event::AddBody;
 use crate::delta::Protocol;
 use crate::ids::{Location, Version};
 
@@ -22,6 +23,17 @@ pub enum Detail {
     Sum,
     /// File by file, which tells how many differ and adds what only the checkpoint names to the live set.
     Rows,
+}
+
+/// A logical file as one side of a comparison has it.
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Named<'a> {
+    pub(super) file: &'a Location,
+    pub(super) size: u64,
+    /// Its vector's id, size and cardinality.
+    pub(super) vector: Option<(&'a str, u64, u64)>,
+    /// Its spellings, sorted; none where the only one is the file's own key or URI.
+    pub(super) spelled: Vec<&'a str>,
 }
 
 /// What comparing one checkpoint found.
@@ -35,18 +47,19 @@ pub struct Comparison {
     pub state_differs: bool,
     /// Its rows that name a logical file again, counted with [`Detail::Rows`].
     pub doubled: u64,
-    /// Files that it gives another size than the replay, counted with [`Detail::Rows`].
+    /// Files that it gives another size than the replay, or another size or cardinality of their vectors, counted with
+    /// [`Detail::Rows`].
     pub resized: u64,
 }
 
 /// How the files of a checkpoint compare with the replay's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesCompared {
-    /// The same ones.
+    /// The same ones, by their sum.
     Same,
-    /// Others, or others' sizes, by their sum; or some of them twice.
+    /// Others, or other sizes or spellings of them, by their sum; or some of them twice.
     Differ,
-    /// Others, counted.
+    /// Compared file by file.
     Counted {
         /// Logical files that only the checkpoint names.
         adds: u64,
@@ -58,7 +71,9 @@ pub enum FilesCompared {
 impl Comparison {
     /// Whether checkpoint and replay give the same table.
     pub fn agrees(&self) -> bool {
-        self.files == FilesCompared::Same && self.resized == 0 && !self.state_differs
+        let none = FilesCompared::Counted { adds: 0, lacks: 0 };
+        let has_same = self.files == FilesCompared::Same || self.files == none;
+        has_same && self.resized == 0 && !self.state_differs
     }
 }
 
@@ -135,9 +150,8 @@ impl LiveSum {
 struct Hashes(RandomState, RandomState);
 
 impl Hashes {
-    fn of(&self, file: &Location, dv_id: Option<&str>, size: u64) -> u128 {
-        let key = (file, dv_id, size);
-        u128::from(self.0.hash_one(key)) << 64 | u128::from(self.1.hash_one(key))
+    fn of(&self, named: &Named<'_>) -> u128 {
+        u128::from(self.0.hash_one(named)) << 64 | u128::from(self.1.hash_one(named))
     }
 }
 
@@ -171,8 +185,8 @@ impl Compared {
     }
 
     /// Takes a file that the checkpoint names.
-    pub(super) fn names(&mut self, index: usize, file: &Location, dv_id: Option<&str>, size: u64) {
-        let hash = self.hashes.of(file, dv_id, size);
+    pub(super) fn names(&mut self, index: usize, named: &Named<'_>) {
+        let hash = self.hashes.of(named);
         if let Some(found) = self.checkpoints.get_mut(index) {
             found.own.add(hash);
         }
@@ -216,18 +230,12 @@ impl Compared {
     }
 
     /// Takes a span of versions in which the replay has a file live; without an end, up to the last version.
-    pub(super) fn live(
-        &mut self,
-        file: &Location,
-        dv_id: Option<&str>,
-        size: u64,
-        (from, until): (Version, Option<Version>),
-    ) {
+    pub(super) fn live(&mut self, named: &Named<'_>, (from, until): (Version, Option<Version>)) {
         let Range { start, end } = self.indices(from, until);
         if start >= end {
             return;
         }
-        let hash = self.hashes.of(file, dv_id, size);
+        let hash = self.hashes.of(named);
         if let Some(step) = self.steps.get_mut(start) {
             step.add(hash);
         }
@@ -267,13 +275,12 @@ impl Compared {
         decides.then_some(named == Some(index))
     }
 
-    /// Counts a row of a checkpoint, each logical file once: one that gives a file `size` which the replay has live with
-    /// `live_size`.
-    pub(super) fn count(&mut self, index: usize, size: Option<u64>, live_size: Option<u64>) {
+    /// Counts a row of a checkpoint, each logical file once: what it says of the file, and what the replay has live.
+    pub(super) fn count(&mut self, index: usize, said: Option<&AddBody>, live: Option<&AddBody>) {
         if let Some(found) = self.checkpoints.get_mut(index) {
-            if live_size.is_some() {
+            if let Some(live) = live {
                 found.common += 1;
-                found.resized += u64::from(size != live_size);
+                found.resized += u64::from(!said.is_some_and(|said| said.is_same_file(live)));
             } else {
                 found.adds += 1;
             }
@@ -294,7 +301,6 @@ impl Compared {
             let files = match found.detail {
                 Detail::Sum if found.own == live => FilesCompared::Same,
                 Detail::Sum => FilesCompared::Differ,
-                Detail::Rows if found.adds == 0 && lacks == 0 => FilesCompared::Same,
                 Detail::Rows => FilesCompared::Counted {
                     adds: found.adds,
                     lacks,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::compare::{Compared, Comparison};
+use super::compare::{Compared, Comparison, Named};
 use super::event::{AddBody, Event};
 use super::{LiveFile, ReplayFindings};
 use crate::delta::path::is_absolute;
@@ -38,11 +38,11 @@ struct Fate {
     live: Option<Life>,
     /// The last version of the replay itself that is about it.
     last: Option<Version>,
-    named: Named,
+    named: NamedBy,
 }
 
 /// A logical file while it is live.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Life {
     body: AddBody,
     from: Version,
@@ -55,7 +55,7 @@ struct Life {
 
 /// What compared checkpoints say of a logical file since the last commit that is about it.
 #[derive(Debug, Default)]
-struct Named {
+struct NamedBy {
     /// The file as the newest of them has it, since the version of the oldest.
     life: Option<Life>,
     count: usize,
@@ -89,19 +89,32 @@ impl Life {
         (!self.spellings.is_empty()).then_some(self)
     }
 
+    /// Its spellings, as [`LiveFile`] has them.
+    fn spelled<'a>(&'a self, of: &'a Location) -> Vec<&'a str> {
+        if self.spellings.iter().all(Spelling::is_plain) {
+            return Vec::new();
+        }
+        let mut texts: Vec<_> = self.spellings.iter().map(|it| it.text(of)).collect();
+        texts.sort_unstable();
+        texts
+    }
+
+    fn named<'a>(&'a self, file: &'a Location, dv_id: Option<&'a str>) -> Named<'a> {
+        let vector = self.body.dv.as_ref().zip(dv_id);
+        Named {
+            file,
+            size: self.body.size,
+            vector: vector.map(|(dv, id)| (id, dv.size, dv.cardinality)),
+            spelled: self.spelled(file),
+        }
+    }
+
     fn into_file(
         self,
         (file, dv_id): (Location, Option<String>),
         until: Option<Version>,
     ) -> LiveFile {
-        let is_plain = self.spellings.iter().all(Spelling::is_plain);
-        let texts = self.spellings.iter().map(|it| it.text(&file).to_owned());
-        let mut spelled: Vec<_> = if is_plain {
-            Vec::new()
-        } else {
-            texts.collect()
-        };
-        spelled.sort_unstable();
+        let spelled = self.spelled(&file).into_iter().map(str::to_owned).collect();
         LiveFile {
             add: self.body.into_add(file, dv_id),
             from: self.from,
@@ -161,7 +174,7 @@ impl LiveFiles {
                     removed_in: None,
                     live: None,
                     last: None,
-                    named: Named::default(),
+                    named: NamedBy::default(),
                 }
             }
         };
@@ -187,10 +200,10 @@ impl LiveFiles {
         fate.removed_in = Some(version);
         let was_live = fate.live.is_some();
         if let Some(life) = fate.live.take() {
-            let (body, from) = (life.body.clone(), life.from);
+            let was = life.clone();
             fate.live = life.without(spelling, &fate.file);
             if fate.live.is_none() {
-                self.end_span(fate, body, from, version);
+                self.end_span(fate, was, version);
             }
         }
         if let Some(life) = fate.named.life.take() {
@@ -201,7 +214,7 @@ impl LiveFiles {
             }
         }
         if fate.live.is_none() && fate.named.life.is_none() {
-            fate.named = Named::default();
+            fate.named = NamedBy::default();
             fate.last = Some(version);
         }
     }
@@ -222,12 +235,12 @@ impl LiveFiles {
         if let Some(before) = fate.live.take() {
             // To readers that compare paths as text, one spelling does not end the other.
             now.body.absolute |= before.body.absolute;
-            now.spell(before.spellings);
+            now.spell(before.spellings.clone());
             if before.body.is_same_file(&now.body) {
                 // Written again, for its statistics or tags: the same file goes on.
                 now.from = before.from;
             } else if before.from < version {
-                self.end_span(fate, before.body, before.from, version);
+                self.end_span(fate, before, version);
             }
         }
         fate.live = Some(now);
@@ -243,8 +256,9 @@ impl LiveFiles {
             }
             return;
         }
-        let size = |life: &Option<Life>| life.as_ref().map(|life| life.body.size);
-        (self.compared).count(index, size(&life), size(&fate.live));
+        let said = life.as_ref().map(|life| &life.body);
+        let replayed = fate.live.as_ref().map(|life| &life.body);
+        self.compared.count(index, said, replayed);
         fate.named.count += 1;
         fate.named.life = life.map(|mut life| {
             if let Some(before) = before {
@@ -255,11 +269,10 @@ impl LiveFiles {
         });
     }
 
-    fn end_span(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
-        let dv_id = fate.dv_id.as_deref();
-        self.compared
-            .live(&fate.file, dv_id, body.size, (from, Some(until)));
-        self.history(fate, body, from, until);
+    fn end_span(&mut self, fate: &Fate, life: Life, until: Version) {
+        let named = life.named(&fate.file, fate.dv_id.as_deref());
+        self.compared.live(&named, (life.from, Some(until)));
+        self.history(fate, life.body, life.from, until);
     }
 
     fn history(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
@@ -284,10 +297,8 @@ impl LiveFiles {
                 .get_or_insert_with(|| fate.file.clone());
         }
         if let Some(life) = &fate.live {
-            let dv_id = fate.dv_id.as_deref();
-            let size = life.body.size;
-            self.compared
-                .live(&fate.file, dv_id, size, (life.from, None));
+            let named = life.named(&fate.file, fate.dv_id.as_deref());
+            self.compared.live(&named, (life.from, None));
         }
         let newest = self.compared.newest_has(fate.last, fate.named.last);
         let off_newest = !newest.unwrap_or(fate.live.is_some());

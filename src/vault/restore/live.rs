@@ -432,7 +432,7 @@ impl Reading<'_> {
         if let Some((_, found)) = unlike.find(|(_, found)| found.files != FilesCompared::Same) {
             let version = found.version;
             live.trouble.get_or_insert(format!(
-                "checkpoint {version} names other files than the commits, or gives them other sizes, and readers start from it"
+                "checkpoint {version} names other files than the commits, or gives them other sizes or spellings, and readers start from it"
             ));
             last = Version(version.0.saturating_sub(1));
         }

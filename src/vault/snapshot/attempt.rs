@@ -10,12 +10,13 @@ use super::left::Left;
 use super::log::Bodies;
 use super::pin::{self, Past, Pinned};
 use super::replayed::{self, Touched};
+use super::since::StartDiffers;
 use super::terms::Terms;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
 use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::count::counted;
 use crate::delta::path::TableRoot;
-use crate::delta::replay::FilesCompared;
+use crate::delta::replay::{Comparison, FilesCompared};
 use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
@@ -71,6 +72,7 @@ struct Work<'a> {
 /// The plan along one way.
 struct Along {
     log: LogRead,
+    start_differs: Option<StartDiffers>,
     terms: Terms,
     closure: Closure,
     expected: Expected,
@@ -169,10 +171,16 @@ impl Snapshotter {
             // Sums that differ say that, and no more: the rows of those checkpoints say which files.
             let unequal = closure.unequal();
             if unequal.is_empty() {
-                let lost = self.compare_with_base(pinned, &log, &work.root, &work.scratch);
-                pinned.findings.extend(lost.await?);
+                let compared = self.compare_with_base(pinned, &log, &work.root, &work.scratch);
+                let start_differs = compared.await?;
+                if let Some(differs) = &start_differs {
+                    pinned.findings.push(differs.finding.clone());
+                    // The log that is held is then the one that was listed: the base's would lead to other files.
+                    pinned.ended = true;
+                }
                 return Ok(Along {
                     log,
+                    start_differs,
                     terms,
                     closure,
                     expected,
@@ -241,23 +249,43 @@ fn is_refuted(pinned: &mut Pinned, closure: &Closure) -> bool {
     false
 }
 
-/// How a checkpoint's files differ from what the other ways name.
-fn said_difference(found: &Disagreement, example: Option<&Location>) -> String {
-    let names = said_names((found.adds, found.lacks), example);
-    match (found.adds, found.lacks, found.sizes) {
-        (_, _, 0) => names,
-        (0, 0, sizes) => format!("gives {} another size", counted(sizes, "live file")),
-        (_, _, sizes) => format!(
-            "{names}, and gives {} another size",
-            counted(sizes, "live file")
-        ),
-    }
+fn disagreement(checkpoint: &CheckpointFiles, found: &Comparison) -> Option<Disagreement> {
+    let (adds, lacks) = match found.files {
+        FilesCompared::Counted { adds, lacks } => (adds, lacks),
+        FilesCompared::Same | FilesCompared::Differ => (0, 0),
+    };
+    Some(Disagreement {
+        adds,
+        checkpoint: checkpoint.version,
+        file: checkpoint.files.first()?.key.clone(),
+        lacks,
+        sizes: found.resized,
+        state: found.state_differs,
+    })
 }
 
-pub(super) fn said_names((adds, lacks): (u64, u64), example: Option<&Location>) -> String {
+/// How a checkpoint's files differ from what the other ways name.
+pub(super) fn said_difference(
+    (adds, lacks): (u64, u64),
+    resized: u64,
+    example: Option<&Location>,
+) -> String {
+    let sizes = match resized {
+        1 => "gives 1 live file, or its deletion vector, another size".to_owned(),
+        several => {
+            format!("gives {several} live files, or their deletion vectors, another size")
+        }
+    };
+    if (adds, lacks) == (0, 0) && resized > 0 {
+        return sizes;
+    }
     let example = example.map_or_else(String::new, |file| format!(", one of them {file}"));
     let lacks = counted(lacks, "live file");
-    format!("lacks {lacks} that they name and has {adds} that they do not{example}")
+    let names = format!("lacks {lacks} that they name and has {adds} that they do not{example}");
+    match resized {
+        0 => names,
+        _ => format!("{names}, and {sizes}"),
+    }
 }
 
 /// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
@@ -321,7 +349,7 @@ impl Along {
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
-        let (disagreements, unlisted) = self.disagreements();
+        let (disagreements, unlisted) = self.disagreements(&pinned);
         let findings = failed.iter().map(FailedCheckpoint::finding);
         let findings = findings.chain(self.findings(&disagreements, &pinned));
         pinned.findings.extend(findings.take(FINDINGS_MAX));
@@ -335,6 +363,7 @@ impl Along {
         self.log.failed = failed;
         let Self {
             log,
+            start_differs: _,
             terms,
             closure,
             expected,
@@ -384,28 +413,46 @@ impl Along {
     }
 
     /// The checkpoints that differ, newest first, and how many more there are than a record lists.
-    fn disagreements(&self) -> (Vec<Disagreement>, usize) {
+    ///
+    /// Where the start differs from the base, it is to blame for what sets it apart from a checkpoint that the base found to
+    /// agree, or that has what the base has.
+    fn disagreements(&self, pinned: &Pinned) -> (Vec<Disagreement>, usize) {
+        let start = self.log.way.segment.checkpoint.as_ref();
+        let start = start.zip(self.start_differs.as_ref());
+        let is_agreed = |checkpoint: &CheckpointFiles| {
+            pinned.base.as_ref().is_some_and(|base| {
+                let mut then = base.past.record.disagreements.iter();
+                let is_file =
+                    |it: &Disagreement| checkpoint.files.iter().any(|file| file.key == it.file);
+                pinned.inherited.knows(checkpoint) && !then.any(is_file)
+            })
+        };
         let differing = self.closure.compared.iter().rev();
         let differing = differing.filter(|(_, found)| !found.agrees());
-        let unlisted = differing.clone().count().saturating_sub(DISAGREEMENTS_MAX);
-        let listed = differing
-            .take(DISAGREEMENTS_MAX)
-            .filter_map(|(checkpoint, found)| {
-                let (adds, lacks) = match found.files {
-                    FilesCompared::Counted { adds, lacks } => (adds, lacks),
-                    FilesCompared::Same | FilesCompared::Differ => (0, 0),
-                };
-                Some(Disagreement {
-                    adds,
-                    checkpoint: checkpoint.version,
-                    file: checkpoint.files.first()?.key.clone(),
-                    lacks,
-                    sizes: found.resized,
-                    state: found.state_differs,
-                })
+        let mut all: Vec<_> = differing
+            .filter_map(|(checkpoint, found)| match start {
+                Some((start, differs)) => {
+                    let itself = disagreement(checkpoint, found)?;
+                    let (adds, lacks) = (itself.lacks, itself.adds);
+                    let has_the_bases = differs.base_has == Some((itself.adds, itself.lacks));
+                    if !is_agreed(checkpoint) && !has_the_bases {
+                        return Some(itself);
+                    }
+                    let of_start = disagreement(start, found)?;
+                    Some(Disagreement {
+                        adds,
+                        lacks,
+                        ..of_start
+                    })
+                }
+                None => disagreement(checkpoint, found),
             })
             .collect();
-        (listed, unlisted)
+        let mut seen = HashSet::new();
+        all.retain(|found| seen.insert(found.file.clone()));
+        let unlisted = all.len().saturating_sub(DISAGREEMENTS_MAX);
+        all.truncate(DISAGREEMENTS_MAX);
+        (all, unlisted)
     }
 
     /// What the owner should know of disagreements.
@@ -425,7 +472,7 @@ impl Along {
             } else {
                 ""
             };
-            let difference = said_difference(found, example);
+            let difference = said_difference((found.adds, found.lacks), found.sizes, example);
             let readers = match newest.filter(|newest| *newest > version) {
                 Some(newest) => format!("readers start from checkpoint {newest} by now"),
                 None => "readers see the checkpoint's".to_owned(),

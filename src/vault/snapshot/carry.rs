@@ -88,7 +88,7 @@ impl Snapshotter {
             journals,
             ..
         } = planned;
-        let closely: Vec<_> = closure.unlike();
+        let closely: Vec<_> = closure.compared_closely();
         let state = closure.state.clone();
         let mut findings = std::mem::take(&mut closure.findings);
         let touched = std::mem::replace(&mut closure.touched, Touched::all());

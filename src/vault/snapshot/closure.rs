@@ -14,7 +14,7 @@ use super::replayed::{
 };
 use super::ways::FailedCheckpoint;
 use crate::count::{are, counted};
-use crate::delta::replay::{Comparison, FilesCompared, TableState};
+use crate::delta::replay::{Comparison, FilesCompared, Replay, TableState};
 use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
@@ -70,13 +70,13 @@ impl Closure {
         unequal.map(|(checkpoint, _)| checkpoint.clone()).collect()
     }
 
-    /// The checkpoints that were compared file by file and differ.
-    pub(super) fn unlike(&self) -> Vec<CheckpointFiles> {
-        let unlike = self
+    /// The checkpoints that were compared file by file.
+    pub(super) fn compared_closely(&self) -> Vec<CheckpointFiles> {
+        let closely = self
             .compared
             .iter()
             .filter(|(_, found)| matches!(found.files, FilesCompared::Counted { .. }));
-        unlike.map(|(checkpoint, _)| checkpoint.clone()).collect()
+        closely.map(|(checkpoint, _)| checkpoint.clone()).collect()
     }
 }
 
@@ -133,10 +133,7 @@ pub(super) async fn close(
             let of = refs.next().map(|page| &page.page.key);
             for entry in page {
                 if touched.spares(&entry) {
-                    for used in &entry.live {
-                        let dv_id = used.dv.as_ref().map(|dv| dv.id.as_str());
-                        replay.untouched(record.version, (&entry.file, entry.size), dv_id);
-                    }
+                    untouched(&mut replay, record.version, &entry);
                     taken.keep(record.version, &entry, of)?;
                     continue;
                 }
@@ -204,6 +201,14 @@ pub(super) async fn close(
         base: taken.rows,
     };
     Ok((closure, expected))
+}
+
+/// Takes note of an entry that no commit has touched since the base of version `from`.
+fn untouched(replay: &mut Replay, from: Version, entry: &Entry) {
+    for used in &entry.live {
+        let file = (&entry.file, entry.size);
+        replay.untouched(from, file, used.dv.as_ref(), &used.spelled);
+    }
 }
 
 /// The compared checkpoints of which there is a result, and what it is.

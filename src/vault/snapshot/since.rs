@@ -8,7 +8,7 @@
 use futures::TryStreamExt;
 
 use super::super::log_replay::{read_checkpoint, replay_segment};
-use super::attempt::{ends_only_its_way, said_names};
+use super::attempt::{ends_only_its_way, said_difference};
 use super::pin::{Base, Pinned};
 use super::replayed::{live_files_of, start_from, state_of};
 use super::ways::LogRead;
@@ -28,6 +28,14 @@ struct Since<'a> {
     at: At<'a>,
 }
 
+/// How the checkpoint that a plan starts from, and what leads on from it, differs from the base.
+pub(super) struct StartDiffers {
+    /// What the owner should know.
+    pub(super) finding: String,
+    /// Live files that the base alone has, and those that it lacks; `None` where that could not be found out.
+    pub(super) base_has: Option<(u64, u64)>,
+}
+
 /// At which version both are compared.
 enum At<'a> {
     /// At the checkpoint's: with the base and the commits after it.
@@ -37,14 +45,14 @@ enum At<'a> {
 }
 
 impl Snapshotter {
-    /// Compares the checkpoint that a plan starts from with the base; what the owner should know of the difference.
+    /// Compares the checkpoint that a plan starts from with the base; how they differ, if they do.
     pub(super) async fn compare_with_base(
         &self,
         pinned: &Pinned,
         log: &LogRead,
         root: &TableRoot,
         scratch: &Scratch,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<StartDiffers>, Failure> {
         let (Some(base), Some(start)) = (&pinned.base, &log.way.segment.checkpoint) else {
             return Ok(None);
         };
@@ -61,16 +69,30 @@ impl Snapshotter {
             let (found, example) = match compared.await {
                 Ok(compared) => compared,
                 Err(Failure::Error(Error::Log(error))) if ends_only_its_way(&error) => {
-                    return Ok(Some(since.incomparable(&error)));
+                    return Ok(Some(StartDiffers {
+                        finding: since.incomparable(&error),
+                        base_has: None,
+                    }));
                 }
                 Err(failure) => return Err(failure),
             };
             // Another table has other files.
             let found = found.filter(|found| !found.state_differs);
+            let resized = found.map_or(0, |found| found.resized);
             match found.map(|found| found.files) {
                 Some(FilesCompared::Differ) => {}
+                Some(FilesCompared::Counted { adds: 0, lacks: 0 }) if resized == 0 => {
+                    return Ok(None);
+                }
                 Some(FilesCompared::Counted { adds, lacks }) => {
-                    return Ok(Some(since.differs((adds, lacks), example.as_ref())));
+                    let example = example.as_ref();
+                    return Ok(Some(StartDiffers {
+                        finding: since.differs((adds, lacks), resized, example),
+                        base_has: Some(match since.at {
+                            At::Checkpoint(_) => (lacks, adds),
+                            At::Base(_) => (adds, lacks),
+                        }),
+                    }));
                 }
                 Some(FilesCompared::Same) | None => return Ok(None),
             }
@@ -135,7 +157,12 @@ impl Snapshotter {
 }
 
 impl Since<'_> {
-    fn differs(&self, (adds, lacks): (u64, u64), example: Option<&Location>) -> String {
+    fn differs(
+        &self,
+        (adds, lacks): (u64, u64),
+        resized: u64,
+        example: Option<&Location>,
+    ) -> String {
         let snapshot = self.base.past.id.short();
         let version = self.start.version;
         // What is compared with the other is the checkpoint, or the base.
@@ -156,7 +183,7 @@ impl Since<'_> {
         format!(
             "{both} {}; the log's clean-up has left readers no other way to the version, and this snapshot holds what \
              the checkpoint names",
-            said_names(counts, example),
+            said_difference(counts, resized, example),
         )
     }
 

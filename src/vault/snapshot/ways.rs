@@ -37,8 +37,8 @@ pub(super) struct Way {
     /// With scope `history`, the commit of the checkpoint that it starts from: nothing of it is replayed, but its change
     /// data is held.
     pub(super) first_commit: Option<LogFile>,
-    /// With scope `history`, where the log's clean-up has passed the base: the commits after the base up to the checkpoint
-    /// that it starts from.
+    /// Where the log's clean-up has passed the base: the commits after the base up to the checkpoint that it starts from,
+    /// which has to come to what the base and they do.
     pub(super) since_base: Option<Vec<LogFile>>,
     /// Whether it starts from a checkpoint below the base, in a log that was cleaned up, and passes the base's own version:
     /// then it has to come to what the base holds there.
@@ -202,39 +202,49 @@ pub(super) fn ways(pinned: &Pinned, scope: Scope) -> Result<Vec<Way>, LogError> 
         let compared = checkpoints.iter().filter(|found| {
             found.version >= from && start != Some(*found) && !(known && inherited.knows(found))
         });
+        let compared: Vec<_> = compared.cloned().collect();
+        let unproven = start.filter(|start| is_unproven(pinned, start, &compared));
         Way {
             from_base: false,
-            compared: compared.cloned().collect(),
+            compared,
             first_commit: start
                 .filter(|_| scope == Scope::History)
                 .and_then(|start| listing.commit(start.version).cloned()),
-            since_base: start
-                .filter(|_| scope == Scope::History)
-                .and_then(|start| since_base(pinned, start)),
-            passes_base: start.is_some_and(|start| passes_base(pinned, start)),
+            since_base: unproven.and_then(|start| since_base(pinned, start)),
+            passes_base: unproven.is_some_and(|start| passes_base(pinned, start)),
             segment,
         }
     });
     Ok(ways.collect())
 }
 
-/// The commits after the base up to a checkpoint that it does not know, if all are there.
+/// Whether only the base can tell what a way from a checkpoint has lost: the base has not seen the checkpoint, or found that
+/// a checkpoint disagrees which begins this way, or which is gone.
+fn is_unproven(pinned: &Pinned, start: &CheckpointFiles, compared: &[CheckpointFiles]) -> bool {
+    let Some(base) = &pinned.base else {
+        return false;
+    };
+    let is_compared = |file: &ObjectKey| {
+        let mut files = compared.iter().flat_map(|found| &found.files);
+        files.any(|compared| compared.key == *file)
+    };
+    let mut disagreements = base.past.record.disagreements.iter();
+    pinned.inherited.overwritten.is_empty()
+        && (!pinned.inherited.knows(start) || disagreements.any(|it| !is_compared(&it.file)))
+}
+
+/// The commits after the base up to a checkpoint, if all are there.
 fn since_base(pinned: &Pinned, start: &CheckpointFiles) -> Option<Vec<LogFile>> {
     let from = pinned.base.as_ref()?.past.record.version;
-    let is_comparable = !pinned.ended && from <= start.version && !pinned.inherited.knows(start);
-    let commits = is_comparable.then(|| pinned.listing.commits(from, start.version));
+    let commits = (from <= start.version).then(|| pinned.listing.commits(from, start.version));
     commits?.ok()
 }
 
-/// Whether a way from a checkpoint passes the version of a base whose log nobody has written again.
+/// Whether a way from a checkpoint passes the base's version.
 fn passes_base(pinned: &Pinned, start: &CheckpointFiles) -> bool {
     pinned.base.as_ref().is_some_and(|base| {
         let record = &base.past.record;
-        start.version < record.version
-            && record.version <= pinned.version
-            && record.disagreements.is_empty()
-            && pinned.inherited.overwritten.is_empty()
-            && !pinned.inherited.knows(start)
+        start.version < record.version && record.version <= pinned.version
     })
 }
 

@@ -1,0 +1,169 @@
+//! What a log's clean-up leaves of checkpoints that disagree with the commits: no file that a snapshot held goes without a
+//! word, no honest checkpoint is blamed, and what is published is what its own log leads to.
+
+use std::sync::Arc;
+
+use deltavault::error::ExitCode;
+use deltavault::format::Scope;
+use deltavault::ids::Version;
+use deltavault::store::ReadStore as _;
+use deltavault::vault::Vault;
+use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
+
+use super::one_truth::{assert_has, checkpoint_that_says, commit, finding};
+use super::support::scene::{Scene, take_as};
+use super::support::table::CheckpointForm;
+use super::support::verified::{NO_BYTES, verify};
+use super::support::world::request;
+
+/// Takes a snapshot, in which `verify` finds no damage.
+async fn take(scene: &Scene, scope: Scope, hours: i64) -> SnapshotDone {
+    let request = SnapshotRequest {
+        scope,
+        ..request(scene.live.uri(), hours)
+    };
+    let done = take_as(&scene.live, &scene.vault, &scene.elsewhere, &request);
+    let done = done.await.unwrap();
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    let verified = verify(&vault, NO_BYTES).await;
+    assert_ne!(verified.code(), ExitCode::Damage, "{verified:#?}");
+    done
+}
+
+/// Writes a checkpoint of an older version that lacks the first `lost` of its files.
+async fn late_checkpoint(scene: &mut Scene, version: u64, lost: usize) {
+    let (next, live) = (scene.table.next, scene.table.live.clone());
+    let then = scene.table.states[&version].clone();
+    scene.table.next = version + 1;
+    scene.table.live = then.into_iter().skip(lost).collect();
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    (scene.table.next, scene.table.live) = (next, live);
+}
+
+async fn remove_commits(scene: &Scene, versions: impl IntoIterator<Item = u64>) {
+    for version in versions {
+        scene.table.remove(&commit(version)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_late_checkpoint_below_the_base_is_compared_from_the_whole_log() {
+    for honest in [true, false] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 60).await;
+        let base = scene.take(12).await.unwrap();
+        late_checkpoint(&mut scene, 2, usize::from(!honest)).await;
+        scene.table.append(1, 60).await;
+        let done = scene.take(24).await.unwrap();
+        assert_eq!(done.record.disagreements.is_empty(), honest);
+        assert_eq!(
+            done.record.findings.is_empty(),
+            honest,
+            "{:?}",
+            done.record.findings
+        );
+        // Files that the base holds are not copied again.
+        assert!(
+            done.record.change.new_files <= 5,
+            "{:?}",
+            done.record.change
+        );
+        assert_eq!(done.record.base, Some(base.id));
+        assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_below_the_base_that_the_clean_up_left_alone_is_compared_with_the_base() {
+    for scope in [Scope::Live, Scope::History] {
+        for honest in [true, false] {
+            let mut scene = Scene::set().await;
+            scene.table.append(1, 60).await;
+            let base = take(&scene, scope, 12).await;
+            late_checkpoint(&mut scene, 2, usize::from(!honest)).await;
+            for version in 0..3 {
+                scene.table.remove(&commit(version)).await;
+            }
+            scene.table.append(1, 60).await;
+            let done = take(&scene, scope, 24).await;
+            if honest {
+                assert_eq!(done.record.findings, [""; 0]);
+            } else {
+                let id = base.id.short();
+                let says = format!(
+                    "disagree with snapshot {id}, which saw the commits before: this way lacks 1 live file"
+                );
+                finding(&done.record, &says);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_checkpoint_lost_does_not_go_without_a_word_when_the_log_is_cleaned_up() {
+    for scope in [Scope::Live, Scope::History] {
+        // With commits since, and without: as the night before left it.
+        for commits in [0, 1, 2] {
+            let mut scene = Scene::set().await;
+            scene.table.append(1, 100).await;
+            let said = scene.table.live.clone().into_iter().skip(1).collect();
+            let lost = scene.table.live.keys().next().unwrap().clone();
+            checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+            let told = take(&scene, scope, 24).await;
+            finding(&told.record, "checkpoint 3 disagrees with");
+            assert_has(&scene.contents(&told).await.unwrap(), &scene.table.live);
+            remove_commits(&scene, 0..3).await;
+            for _ in 0..commits {
+                scene.table.append(1, 100).await;
+            }
+            let done = take(&scene, scope, 48).await;
+            finding(&done.record, &lost);
+            finding(&done.record, "lacks 1 live file");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_checkpoint_is_to_blame_where_the_base_agrees_with_the_other() {
+    for scope in [Scope::Live, Scope::History] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 100).await;
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        let base = take(&scene, scope, 24).await;
+        assert_eq!(base.record.findings, [""; 0]);
+        scene.table.append(1, 100).await;
+        late_checkpoint(&mut scene, 1, 1).await;
+        remove_commits(&scene, [0]).await;
+        // With another checkpoint the whole log is listed.
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        let done = take(&scene, scope, 48).await;
+        let found = &done.record.disagreements;
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| (it.checkpoint, it.lacks, it.adds))
+            .collect();
+        assert_eq!(found, [(Version(1), 1, 0)]);
+        assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_gone_below_a_checkpoint_that_disagrees_is_no_way_through_what_is_held() {
+    for scope in [Scope::Live, Scope::History] {
+        let mut scene = Scene::set().await;
+        scene.table.append(1, 100).await;
+        scene.table.append(1, 100).await;
+        take(&scene, scope, 24).await;
+        scene.table.append(1, 100).await;
+        let said = scene.table.live.clone().into_iter().skip(1).collect();
+        checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+        remove_commits(&scene, [3]).await;
+        for hours in [48, 72] {
+            let done = take(&scene, scope, hours).await;
+            if hours == 48 {
+                finding(&done.record, "disagrees with snapshot");
+            }
+            scene.table.append(1, 100).await;
+        }
+    }
+}
