@@ -132,6 +132,7 @@ async fn a_checkpoint_that_lost_files_under_a_newer_live_table_is_named() {
                 (!honest).then_some(why),
                 "{form:?}"
             );
+            assert_eq!(live.ways_disagree, !honest);
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct LiveTable {
     pub readable_from: Option<Version>,
     /// What is wrong with the live log: often why somebody restores, so it must not stop them.
     pub trouble: Option<String>,
+    /// Whether that is no more than a checkpoint that disagrees with the commits: readers open the table all the same.
+    pub ways_disagree: bool,
     /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
     /// what follows.
     pub hole: Option<Version>,
@@ -431,6 +433,7 @@ impl Reading<'_> {
         let mut unlike = files.comparisons().into_iter();
         if let Some((_, found)) = unlike.find(|(_, found)| found.files != FilesCompared::Same) {
             let version = found.version;
+            live.ways_disagree = live.trouble.is_none();
             live.trouble.get_or_insert(format!(
                 "checkpoint {version} names other files than the commits, or gives them other sizes or spellings, and readers start from it"
             ));

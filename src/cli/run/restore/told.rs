@@ -60,6 +60,8 @@ pub(super) struct Found {
     pub(super) readable_from: Option<Version>,
     /// What is wrong with the live log.
     pub(super) live_trouble: Option<String>,
+    /// Whether that is a checkpoint that disagrees, and nothing that cannot be read.
+    pub(super) ways_disagree: bool,
     /// The first commit that is missing in the midst of the live log.
     pub(super) hole: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.
@@ -197,6 +199,7 @@ impl Found {
             whole_live: Vec::new(),
             readable_from: None,
             live_trouble: None,
+            ways_disagree: false,
             hole: None,
             lone: None,
             empty: Vec::new(),
@@ -233,6 +236,7 @@ impl Found {
             whole_live: live.whole,
             readable_from: live.readable_from,
             live_trouble: live.trouble,
+            ways_disagree: live.ways_disagree,
             hole: live.hole,
             lone: live.lone,
             empty: live.empty,

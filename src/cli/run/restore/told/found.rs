@@ -285,6 +285,11 @@ impl Case<'_> {
                 };
                 found.told_whole(*tip, rest)
             }
+            Situation::NewerLive { tip } if found.ways_disagree => {
+                format!(
+                    "live v{tip} DOUBTFUL: its checkpoint and its commits lead to different files"
+                )
+            }
             Situation::NewerLive { tip } if found.live_trouble.is_some() => {
                 format!("live v{tip} BROKEN: its log cannot be read")
             }

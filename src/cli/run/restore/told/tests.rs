@@ -34,6 +34,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         whole_live: Vec::new(),
         readable_from: None,
         live_trouble: None,
+        ways_disagree: false,
         hole: None,
         lone: None,
         empty: Vec::new(),
@@ -200,6 +201,14 @@ fn a_live_log_that_cannot_be_read_is_what_comes_first() {
         &text,
         &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
     );
+    // Readers open what only disagrees.
+    broken.ways_disagree = true;
+    let (_, text) = told(&broken, &Which::Unsaid, &How::InPlace);
+    all_of(
+        &text,
+        &["live v15 DOUBTFUL: its checkpoint and its commits"],
+    );
+    assert!(!text.contains("cannot be read"), "{text}");
 }
 
 #[test]
