@@ -17,9 +17,9 @@ use crate::format::{Entry, EntryKind, Placement, Record};
 use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::snapshot::{ByFile, NOT_AT_THE_SOURCE, VectorUse};
 
-/// What is said where a commit is as no reader can read it.
+/// What is said where the source's log has a way that leads nowhere.
 const ANOTHER_WAY: &str =
-    "the source's own log was so; readers, and a restore, start from a later checkpoint";
+    "the source's own log was so; readers who take another way through it see the table";
 
 /// How many files a finding names.
 const EXAMPLES: usize = 5;
@@ -375,18 +375,15 @@ impl WayEnd {
             })
     }
 
-    /// Whether a commit is to blame. Commits are held as they were: one that no reader can read, or that lacks what a later
-    /// checkpoint has, is the table's trouble and no damage of the snapshot.
-    fn is_by_commits(&self, error: &LogError) -> bool {
+    /// Whether the log was so at its source. Commits are held as they were, and so is what lacks a protocol or metadata:
+    /// that ends its way, and is no damage of the snapshot.
+    fn was_so(error: &LogError) -> bool {
         match error.file() {
             Some(file) => file.contains(".json") && !file.contains(".checkpoint."),
-            None => {
-                self.checkpoint.is_none()
-                    && matches!(
-                        error,
-                        LogError::NoProtocol { .. } | LogError::NoMetadata { .. }
-                    )
-            }
+            None => matches!(
+                error,
+                LogError::NoProtocol { .. } | LogError::NoMetadata { .. }
+            ),
         }
     }
 
@@ -415,11 +412,14 @@ pub fn completeness_problems(
     for way in ways {
         let Err(error) = &way.end else { continue };
         let what = format!("{} cannot be replayed: {error}", way.name());
-        if has_way && way.is_by_commits(error) {
-            problems.push(Problem::warning(what, ANOTHER_WAY));
-        } else if !way.is_declared(record, error) {
-            problems.push(Problem::damage(what));
+        if way.is_declared(record, error) {
+            continue;
         }
+        problems.push(if has_way && WayEnd::was_so(error) {
+            Problem::warning(what, ANOTHER_WAY)
+        } else {
+            Problem::damage(what)
+        });
     }
     let mut damage = |what: String| problems.push(Problem::damage(what));
     let mut ends = ways

@@ -414,7 +414,7 @@ fn commits_that_nobody_can_read_are_no_damage_where_another_way_leads_on() {
     for (error, of_checkpoint, is_damage) in [
         (LogError::NoProtocol { version }, false, false),
         (LogError::NoMetadata { version }, false, false),
-        (LogError::NoProtocol { version }, true, true),
+        (LogError::NoProtocol { version }, true, false),
         (
             LogError::NotUtf8 {
                 file: file(),
