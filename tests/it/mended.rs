@@ -546,6 +546,27 @@ async fn a_checkpoint_that_disagrees_is_left_out_on_demand_and_readers_take_the_
     }
 }
 
+/// Readers who do without the one would start from the other.
+#[tokio::test]
+async fn of_several_checkpoints_that_disagree_all_are_left_out() {
+    let (mut scene, _) = disagreeing().await;
+    let lost = scene.table.live.keys().last().unwrap().clone();
+    let lacking = scene.table.classic_again(&[&lost]);
+    let name = format!("_delta_log/{:020}.checkpoint.parquet", 4);
+    scene.table.put(&name, lacking).await;
+    scene.table.append(1, 10).await;
+    let done = scene.take(48).await.unwrap();
+    assert_eq!(done.record.disagreements.len(), 2);
+    for version in [4, 3] {
+        let request = without(in_place(&done), version);
+        scene.restore(&request).await.unwrap();
+        assert_eq!(opens(scene.live.inner(), 5).await, Some(9));
+        let later = scene.plan(&in_place(&done)).await.unwrap();
+        assert!(later.is_empty(), "{later:?}");
+        assert_eq!(later.left_out.len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn a_checkpoint_that_disagrees_is_put_back_where_nobody_can_read_the_live_one() {
     let (scene, done) = disagreeing().await;

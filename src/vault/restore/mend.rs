@@ -51,7 +51,7 @@ pub(super) struct Mended {
 }
 
 /// Checkpoints that are taken out of the log, or are not put back into it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Out {
     checkpoint: CheckpointFiles,
     why: WhyLeftOut,
@@ -199,11 +199,13 @@ impl Mending<'_> {
             }
             LogWanted::Without(version) => {
                 let mut out = left_out::asked(&listing, version)?;
+                self.with_disagreeing(&listing, &mut out).await?;
                 for marked in self.marked(&listing).await? {
                     if marked.checkpoint.version != version {
                         out.push(marked);
                     }
                 }
+                self.leave_out_disagreeing(&listing, &mut out);
                 out
             }
         };

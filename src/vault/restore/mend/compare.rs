@@ -67,6 +67,32 @@ impl Mending<'_> {
         }
     }
 
+    /// With one checkpoint that disagrees, leaves the others that do out, too, as far as the rest suffices: readers would
+    /// start from them.
+    pub(super) async fn with_disagreeing(
+        &mut self,
+        listing: &LogListing,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Error> {
+        let is_asked = |out: &Out| self.is_disagreeing(out.checkpoint.version);
+        if !out.iter().any(is_asked) {
+            return Ok(());
+        }
+        let others = listing.checkpoints().iter().filter(|checkpoint| {
+            self.is_disagreeing(checkpoint.version)
+                && !out.iter().any(|out| out.checkpoint == **checkpoint)
+        });
+        let mut all = out.clone();
+        all.extend(others.map(|checkpoint| Out {
+            checkpoint: checkpoint.clone(),
+            why: WhyLeftOut::Asked,
+        }));
+        if all.len() > out.len() && self.suffices_without(&all).await? {
+            *out = all;
+        }
+        Ok(())
+    }
+
     /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.
     pub(super) async fn compare_checkpoints(
         &mut self,

@@ -79,6 +79,18 @@ impl Mending<'_> {
         Ok(skip)
     }
 
+    /// Whether the snapshot's other log files lead to the version.
+    pub(super) async fn suffices_without(&self, out: &[Out]) -> Result<bool, Error> {
+        let files: HashSet<&ObjectKey> = out
+            .iter()
+            .flat_map(|out| &out.checkpoint.files)
+            .map(|file| &file.key)
+            .collect();
+        let rest = self.held.files.iter().filter(|it| !files.contains(&it.key));
+        let rest = LogListing::new(rest.cloned());
+        Ok(self.first_readable(&rest).await?.is_ok())
+    }
+
     /// The best way to the version through some of the snapshot's log files that can be read from the vault.
     async fn first_readable(&self, rest: &LogListing) -> Result<Result<Segment, String>, Error> {
         let ways: Vec<Segment> = match rest.candidates(self.request.version) {
