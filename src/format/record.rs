@@ -44,6 +44,10 @@ pub struct Record {
     /// Snapshots on which nothing may be built any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distrusts: Vec<SnapshotId>,
+    /// Why it is in doubt whether V is what its writers committed, by what the source's log has become since: one of the
+    /// findings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// What the owner should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,

@@ -275,7 +275,8 @@ impl History {
             );
             return Err(owner_must_choose(what, &[last, newest]));
         }
-        newest.map(Chosen::whole).ok_or_else(|| {
+        let newest = newest.map(|newest| Chosen::whole(self.without_doubt(newest)));
+        newest.ok_or_else(|| {
             self.only_distrusted("the newest snapshot", |_| true)
                 .unwrap_or_else(|| {
                     let none = Error::UnknownSnapshot {
@@ -285,6 +286,21 @@ impl History {
                     self.or_unread("a snapshot of it", none)
                 })
         })
+    }
+
+    /// Rather than a snapshot that is in doubt, the newest other one of its version that is not; it, where there is none.
+    fn without_doubt<'a>(&'a self, snapshot: &'a Snapshot) -> &'a Snapshot {
+        let record = &snapshot.record;
+        if record.doubt.is_none() {
+            return snapshot;
+        }
+        let is_better = |other: &&Snapshot| {
+            let other = &other.record;
+            let same =
+                (other.version, &other.table.delta_id) == (record.version, &record.table.delta_id);
+            same && other.doubt.is_none()
+        };
+        self.held().rev().find(is_better).unwrap_or(snapshot)
     }
 
     fn by_version(&self, version: Version) -> Result<Chosen<'_>, Error> {
@@ -304,6 +320,9 @@ impl History {
         }
         let mut pruned = self.trusted().filter(|it| it.is_pruned).rev();
         match candidates.as_slice() {
+            [snapshot] if snapshot.record.version == version => {
+                Ok(Chosen::of(self.without_doubt(snapshot), version))
+            }
             [snapshot] => Ok(Chosen::of(snapshot, version)),
             // Whoever reads it says that it was pruned, and which are kept.
             [] if let Some(snapshot) = pruned.find(|it| it.holds(version)) => {

@@ -55,7 +55,7 @@ pub enum BaseUse {
     /// The table went on from it: its live set and the new commits make V's live set.
     Continue,
     /// Its own commit was cleaned up, and every one since is there: as [`Self::Continue`], as long as the checkpoint
-    /// that came in its place is of the same table. Where that checkpoint lost files, only the base tells.
+    /// that stands in its place is of the same table. Where that checkpoint lost files, only the base tells.
     Likely,
     /// V is planned from a checkpoint, but files that the base holds are known.
     HeldOnly,
@@ -79,7 +79,7 @@ pub struct BaseEvidence {
     pub version: Version,
     /// Whether every commit after the base up to V was listed.
     pub commits_listed: bool,
-    /// Whether a complete checkpoint of the base's version or a later one came since.
+    /// Whether there is a complete checkpoint of the base's version or a later one.
     pub checkpoint_since: bool,
     /// The digest of the listed log, computed as the base's record computed its own.
     pub log_digest: Digest,

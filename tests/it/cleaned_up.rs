@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use deltavault::error::ExitCode;
 use deltavault::format::Scope;
+use deltavault::format::ledger::Bodies;
 use deltavault::ids::Version;
+use deltavault::plan::choose::Wanted;
 use deltavault::store::ReadStore as _;
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
@@ -166,4 +168,52 @@ async fn a_commit_that_is_gone_below_a_checkpoint_that_disagrees_is_no_way_throu
             scene.table.append(1, 100).await;
         }
     }
+}
+
+/// As after `what_a_checkpoint_lost_…`, but with the snapshot's own commit gone.
+#[tokio::test]
+async fn a_base_whose_commit_is_gone_is_compared_with_its_own_checkpoint() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, 100).await;
+    take(&scene, Scope::Live, 24).await;
+    let said = scene.table.live.clone().into_iter().skip(1).collect();
+    let lost = scene.table.live.keys().next().unwrap().clone();
+    checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+    let told = take(&scene, Scope::Live, 48).await;
+    finding(&told.record, "checkpoint 3 disagrees with");
+    remove_commits(&scene, 0..4).await;
+    let done = take(&scene, Scope::Live, 72).await;
+    finding(&done.record, &lost);
+    let doubt = done.record.doubt.as_ref().unwrap();
+    assert!(doubt.contains(&lost), "{doubt}");
+}
+
+#[tokio::test]
+async fn a_snapshot_says_why_it_is_in_doubt_and_its_version_comes_from_another() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, 100).await;
+    let good = scene.take(24).await.unwrap();
+    assert_eq!(good.record.doubt, None);
+    scene.table.overwrite(&commit(2), Vec::new()).await;
+    let bad = scene.take(48).await.unwrap();
+    let doubt = bad.record.doubt.as_ref().unwrap();
+    assert!(doubt.contains("commit 2 has other bytes"), "{doubt}");
+    assert_eq!(bad.record.version, good.record.version);
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    let key = request(scene.live.uri(), 0).key;
+    let history = vault.history(&key, Bodies::default()).await.unwrap();
+    let by_id = Wanted::Snapshot(bad.id.to_string());
+    for (wanted, id) in [
+        (Wanted::Latest, good.id),
+        (Wanted::Version(Version(3)), good.id),
+        (by_id, bad.id),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let chosen = vault.choose(&history, &wanted, folder.path()).await;
+        assert_eq!(chosen.unwrap().snapshot.id, id, "{wanted:?}");
+    }
+    // A version above it has no other.
+    scene.table.append(1, 100).await;
+    let next = scene.take(72).await.unwrap();
+    assert_eq!(next.record.doubt, None);
 }

@@ -317,6 +317,7 @@ impl SampleVault {
             }),
             commit_time: commit.last_modified.unwrap(),
             disagreements: Vec::new(),
+            doubt: None,
             distrusts: Vec::new(),
             findings: Vec::new(),
             format: 1,

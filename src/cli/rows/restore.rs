@@ -86,6 +86,9 @@ pub(crate) struct VersionRow {
     /// The newest history snapshot of a later version that holds it whole: `--version` restores it from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_in: Option<SnapshotId>,
+    /// Whether every snapshot of it is in doubt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) doubtful: bool,
     /// Whether it removed most of the table.
     pub(crate) suspect: bool,
     /// Whether it is the newest version in the vault that looks right.

@@ -131,6 +131,7 @@ pub(super) async fn restore(
     };
     let mut found = work.found(&plan, &request.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
+    found.passed_over = passed_over(&history, &chosen);
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         found.vanishing = work.vanishing().await?;
     }
@@ -264,6 +265,15 @@ fn wanted(which: &Which) -> Wanted {
         Which::Version(version) => Wanted::Version(*version),
         Which::At(when) => Wanted::At(when.into()),
     }
+}
+
+/// The newest snapshot of the chosen version that is newer than the chosen one and in doubt, and why.
+fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, String)> {
+    let newer = history.snapshots.iter().rev();
+    let mut newer = newer
+        .take_while(|it| it.id != chosen.id)
+        .filter(|it| it.record.version == chosen.version && !it.is_distrusted && !it.is_pruned);
+    newer.find_map(|it| Some((it.id, it.record.doubt.clone()?)))
 }
 
 /// Why no snapshot of the table was found: the one that was named may be of another table.

@@ -158,7 +158,7 @@ impl Snapshotter {
         work.bodies = reader.bodies;
         let log = read?;
         self.progress.phase(&work.request.table.name, Phase::Plan);
-        let mut closely = Vec::new();
+        let mut closely: Vec<CheckpointFiles> = Vec::new();
         loop {
             let planned = self.plan_closure(work, pinned, &log, &closely).await;
             let (terms, journals, (closure, expected)) = match planned {
@@ -174,7 +174,7 @@ impl Snapshotter {
                 let compared = self.compare_with_base(pinned, &log, &work.root, &work.scratch);
                 let start_differs = compared.await?;
                 if let Some(differs) = &start_differs {
-                    pinned.findings.push(differs.finding.clone());
+                    pinned.is_in_doubt(differs.finding.clone());
                     // The log that is held is then the one that was listed: the base's would lead to other files.
                     pinned.ended = true;
                 }
@@ -187,7 +187,8 @@ impl Snapshotter {
                     journals,
                 });
             }
-            closely = unequal;
+            // The rows of one may make another's sum differ: none is compared by its sum again.
+            closely.extend(unequal);
         }
     }
 
@@ -351,8 +352,11 @@ impl Along {
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
         let (disagreements, unlisted) = self.disagreements(&pinned);
         let findings = failed.iter().map(FailedCheckpoint::finding);
-        let findings = findings.chain(self.findings(&disagreements, &pinned));
-        pinned.findings.extend(findings.take(FINDINGS_MAX));
+        let disagreeing = self.findings(&disagreements, &pinned);
+        pinned.doubt = pinned.doubt.take().or(disagreeing.first().cloned());
+        pinned
+            .findings
+            .extend(findings.chain(disagreeing).take(FINDINGS_MAX));
         let all = failed.len() + disagreements.len() + unlisted;
         let unnamed = all.saturating_sub(FINDINGS_MAX);
         if unnamed > 0 {
@@ -463,7 +467,9 @@ impl Along {
             }
             Some(_) | None => "the commits".to_owned(),
         };
+        // Of several, nothing tells whose it is.
         let example = self.closure.disputed.as_ref();
+        let example = example.filter(|_| disagreements.len() == 1);
         let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
         let findings = disagreements.iter().map(|found| {
             let version = found.checkpoint;

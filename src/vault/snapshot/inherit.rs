@@ -195,12 +195,15 @@ pub(super) async fn inspect_base(
             pinned.version
         )
     });
-    pinned.findings.extend(findings);
+    let findings: Vec<_> = findings.collect();
     for (file, object) in std::mem::take(&mut pinned.inherited.lost) {
         let table = &base.past.record.table.name;
         let finding = presence::lost_checkpoint(&file, &base.past, table);
         pinned.findings.push(finding);
         base.lost.push(object);
+    }
+    for finding in findings {
+        pinned.is_in_doubt(finding);
     }
     Ok(())
 }

@@ -51,6 +51,8 @@ pub(super) struct Pinned {
     pub(super) passed_by: bool,
     /// What the owner should know.
     pub(super) findings: Vec<String>,
+    /// The first of them that puts it in doubt whether V is what its writers committed.
+    pub(super) doubt: Option<String>,
 }
 
 /// A record of the ledger that this tool can read.
@@ -110,6 +112,12 @@ impl Pinned {
         self.inherited.put_again || self.passed_by
     }
 
+    /// Takes note of a finding that puts V in doubt.
+    pub(super) fn is_in_doubt(&mut self, finding: String) {
+        self.doubt.get_or_insert_with(|| finding.clone());
+        self.findings.push(finding);
+    }
+
     /// What the owner should know where nothing has changed since a record.
     pub(super) fn findings_of_unchanged(&self, then: &Record) -> Vec<String> {
         let findings = presence::lasting(then).chain(&self.findings);
@@ -134,6 +142,9 @@ pub(super) async fn pin(
     }
     inherit::inspect_base(vault, source, &mut pinned, folder).await?;
     pinned.findings.extend(live_log_findings(&pinned));
+    for finding in empty_commits(&pinned) {
+        pinned.is_in_doubt(finding);
+    }
     if let Some(accepted) = request.accept_tip.filter(|tip| *tip != pinned.version) {
         pinned.findings.push(format!(
             "--accept-tip names version {accepted}, and the newest version is {}, which does not stand alone",
@@ -179,19 +190,25 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
     findings.extend(unreadable.iter().take(FINDINGS_MAX).map(|file| {
         format!("{file} still cannot be read as a checkpoint: its bytes are held, and the version was planned without it")
     }));
+    findings
+}
+
+/// The commits of 0 bytes that came since the base.
+fn empty_commits(pinned: &Pinned) -> Vec<String> {
+    let base = pinned.base.as_ref();
     let since = base.map(|base| base.past.record.version);
+    let listing = &pinned.listing;
     let empty = listing
         .held(pinned.version)
         .filter(|file| file.kind == LogFileKind::Commit && file.size == 0 && file.version > since);
-    findings.extend(empty.filter_map(|file| file.version).take(FINDINGS_MAX).map(
-        |version| {
-            format!(
-                "commit {version} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
-                 loss leaves such a file"
-            )
-        },
-    ));
-    findings
+    let empty = empty.filter_map(|file| file.version).take(FINDINGS_MAX);
+    let findings = empty.map(|version| {
+        format!(
+            "commit {version} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
+             loss leaves such a file"
+        )
+    });
+    findings.collect()
 }
 
 async fn choose(
@@ -234,6 +251,7 @@ async fn choose(
         left: None,
         passed_by: false,
         findings: Vec::new(),
+        doubt: None,
     };
     if view.head.link.is_some() {
         let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
@@ -290,6 +308,7 @@ async fn pin_after(
         left: None,
         passed_by: false,
         findings: Vec::new(),
+        doubt: None,
     };
     let opened = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
     let Some(mut base) = opened else {
@@ -400,7 +419,7 @@ async fn judge(
         version,
         commits_listed: listing.commits(record.version, version).is_ok(),
         checkpoint_since: newest_checkpoint(listing, version)
-            .is_some_and(|newest| newest >= record.version && Some(newest) > record.checkpoint),
+            .is_some_and(|newest| newest >= record.version),
         log_digest: log_digest(listing, record.checkpoint),
         scope: request.scope,
     };

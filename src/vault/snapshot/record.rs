@@ -58,6 +58,7 @@ impl Snapshotter {
             commit,
             disagreements: facts.disagreements,
             distrusts: request.distrust.clone(),
+            doubt: pinned.doubt.take(),
             findings,
             format: FORMAT,
             journals: facts.journals,

@@ -336,6 +336,7 @@ impl<S: WriteStore> TableBuilder<S> {
             }),
             commit_time: time(version.0),
             disagreements: Vec::new(),
+            doubt: None,
             distrusts: Vec::new(),
             findings: Vec::new(),
             format: 1,

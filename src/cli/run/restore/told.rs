@@ -35,6 +35,14 @@ mod phrase;
 mod sql;
 mod streams;
 
+/// What is wrong with the live log.
+#[derive(Debug, Clone)]
+pub(super) struct LiveTrouble {
+    pub(super) what: String,
+    /// Whether it is a checkpoint that disagrees, and nothing that cannot be read.
+    pub(super) ways_disagree: bool,
+}
+
 /// What a plan found, without its steps.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -59,9 +67,9 @@ pub(super) struct Found {
     /// The oldest version that the live log can rebuild.
     pub(super) readable_from: Option<Version>,
     /// What is wrong with the live log.
-    pub(super) live_trouble: Option<String>,
-    /// Whether that is a checkpoint that disagrees, and nothing that cannot be read.
-    pub(super) ways_disagree: bool,
+    pub(super) live_trouble: Option<LiveTrouble>,
+    /// A newer snapshot of the wanted version that is in doubt, and why.
+    pub(super) passed_over: Option<(SnapshotId, String)>,
     /// The first commit that is missing in the midst of the live log.
     pub(super) hole: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.
@@ -199,7 +207,7 @@ impl Found {
             whole_live: Vec::new(),
             readable_from: None,
             live_trouble: None,
-            ways_disagree: false,
+            passed_over: None,
             hole: None,
             lone: None,
             empty: Vec::new(),
@@ -235,8 +243,10 @@ impl Found {
             older: live.older,
             whole_live: live.whole,
             readable_from: live.readable_from,
-            live_trouble: live.trouble,
-            ways_disagree: live.ways_disagree,
+            live_trouble: live.trouble.map(|what| LiveTrouble {
+                what,
+                ways_disagree: live.ways_disagree,
+            }),
             hole: live.hole,
             lone: live.lone,
             empty: live.empty,

@@ -56,6 +56,22 @@ impl Case<'_> {
         ))
     }
 
+    /// Why the snapshot is in doubt, or a newer one of its version.
+    pub(super) fn told_doubt(&self) -> Option<PlanLine> {
+        if let Some((id, doubt)) = &self.found.passed_over {
+            let id = id.short();
+            let text =
+                format!("snapshot {id} of this version is newer and was passed over: {doubt}");
+            return Some(line("DOUBT", text));
+        }
+        // Elsewhere than in the list, the disagreeing checkpoints are told one by one.
+        let is_told = !self.is_question() && !self.record.disagreements.is_empty();
+        let is_in_doubt = self.is_in_doubt() && !is_told;
+        let doubt = self.record.doubt.as_ref().filter(|_| is_in_doubt)?;
+        let id = self.id.short();
+        Some(line("DOUBT", format!("snapshot {id}: {doubt}")))
+    }
+
     /// The list.
     pub(super) fn told_choices(&self) -> Vec<PlanLine> {
         let versions = &self.found.versions;
@@ -112,14 +128,20 @@ impl Case<'_> {
             .iter()
             .filter(|row| flag_for(row).is_some() && !row.other_history);
         let below_tip = |row: &&VersionRow| Some(row.version) != tip;
-        let good = match suspect {
-            Some(_) => held.clone().find(|row| row.newest_good_held),
-            None => held.clone().find(below_tip),
+        let is_in_doubt = self.is_in_doubt();
+        let looks_wrong = suspect.is_some() || is_in_doubt;
+        let good = if looks_wrong {
+            held.clone().find(|row| row.newest_good_held)
+        } else {
+            held.clone().find(below_tip)
         };
+        if is_in_doubt {
+            offers.extend(self.without_checkpoint());
+        }
         if let Some(good) = good.filter(below_tip)
             && let Some((flag, value)) = flag_for(good)
         {
-            let which = if suspect.is_some() {
+            let which = if looks_wrong {
                 "the newest good version in the vault"
             } else {
                 "the newest older version in the vault"
@@ -176,6 +198,7 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let mark = match row {
         row if row.other_history => "  LOST FROM THE LIVE LOG",
         row if row.suspect => "  SUSPECT",
+        row if row.doubtful => "  IN DOUBT",
         row if row.newest_good_held => "  NEWEST GOOD HELD",
         _ => "",
     };

@@ -70,6 +70,7 @@ impl Case<'_> {
                 ),
             ));
         }
+        lines.extend(self.told_doubt());
         if self.is_question() {
             lines.extend(found.told_lone());
             lines.extend(found.told_empty());
@@ -131,7 +132,7 @@ impl Case<'_> {
         if let Some(hole) = found.hole {
             lines.push(told_hole(hole));
         } else if let Some(trouble) = &found.live_trouble {
-            lines.push(line("LOG", trouble.clone()));
+            lines.push(line("LOG", trouble.what.clone()));
         } else if !found.can_be_read(self.version) {
             lines.push(line(
                 "LOG",
@@ -249,6 +250,17 @@ impl Case<'_> {
             Situation::NothingAbove if found.nothing_to_do && !found.empty.is_empty() => {
                 told_empty_log(version)
             }
+            Situation::NothingAbove if found.nothing_to_do && self.is_in_doubt() => {
+                let rest = if self.is_question() {
+                    ". Restore what?"
+                } else {
+                    ""
+                };
+                format!(
+                    "live v{version} DOUBTFUL: it has all of snapshot {}, which is in doubt{rest}",
+                    self.id.short()
+                )
+            }
             Situation::NothingAbove if found.nothing_to_do => {
                 let rest = if self.is_question() {
                     ", nothing missing. Restore what?"
@@ -285,7 +297,12 @@ impl Case<'_> {
                 };
                 found.told_whole(*tip, rest)
             }
-            Situation::NewerLive { tip } if found.ways_disagree => {
+            Situation::NewerLive { tip }
+                if found
+                    .live_trouble
+                    .as_ref()
+                    .is_some_and(|it| it.ways_disagree) =>
+            {
                 format!(
                     "live v{tip} DOUBTFUL: its checkpoint and its commits lead to different files"
                 )

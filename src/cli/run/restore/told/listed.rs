@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deltavault::ids::{Digest, SnapshotId, Version};
+use deltavault::ids::{Digest, Version};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::{LiveVersion, Situation};
 use deltavault::plan::suspect::suspects;
@@ -107,7 +107,7 @@ pub(super) fn other_tables(history: &History, delta_id: &str) -> Vec<OtherTable>
 /// Every version that can be chosen, newest first, with what it did; the vault's own where the live log has no more
 /// of it.
 pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<VersionRow> {
-    let mut snapshots: BTreeMap<Version, Vec<SnapshotId>> = BTreeMap::new();
+    let mut snapshots: BTreeMap<Version, Vec<&Snapshot>> = BTreeMap::new();
     let mut known: BTreeMap<Version, LiveVersion> = BTreeMap::new();
     let mut live = BTreeSet::new();
     let mut others: BTreeMap<Version, Vec<&Snapshot>> = BTreeMap::new();
@@ -123,11 +123,19 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             others.entry(version).or_default().push(snapshot);
             continue;
         }
-        snapshots.entry(version).or_default().push(snapshot.id);
+        snapshots.entry(version).or_default().push(snapshot);
         known
             .entry(version)
             .or_insert_with(|| of_snapshot(snapshot));
     }
+    for held in snapshots.values_mut() {
+        held.sort_by_key(|snapshot| snapshot.record.doubt.is_some());
+    }
+    let in_doubt: BTreeSet<Version> = snapshots
+        .iter()
+        .filter(|(_, held)| held.first().is_some_and(|it| it.record.doubt.is_some()))
+        .map(|(version, _)| *version)
+        .collect();
     let tip = live.last().copied();
     // What a snapshot above the live log holds of older versions may be another history's.
     let with_older = held_of(history, delta_id).filter(|it| {
@@ -167,6 +175,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             && tip.is_none_or(|tip| version <= tip)
             && damaged.is_none_or(|damaged| version < damaged.version)
             && !suspects.contains(index)
+            && !in_doubt.contains(&version)
     });
     let newest_good = newest_good.map(|(_, row)| row.version);
     let rows = known.into_iter().enumerate().flat_map(|(index, version)| {
@@ -176,8 +185,11 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
             other_history: tip.is_some_and(|tip| number > tip),
             live: is_live,
             whole: is_live && found.has_all_files(number),
-            snapshots: snapshots.remove(&number).unwrap_or_default(),
+            snapshots: snapshots
+                .remove(&number)
+                .map_or_else(Vec::new, |held| held.iter().map(|it| it.id).collect()),
             held_in: held_in(number),
+            doubtful: in_doubt.contains(&number),
             suspect: suspects.contains(&index),
             newest_good_held: newest_good == Some(number),
             ..row(version)
@@ -218,6 +230,7 @@ pub(super) fn row(version: LiveVersion) -> VersionRow {
         whole: false,
         snapshots: Vec::new(),
         held_in: None,
+        doubtful: false,
         suspect: false,
         newest_good_held: false,
     }
@@ -282,6 +295,7 @@ mod tests {
     use std::sync::Arc;
 
     use deltavault::format::{Record, TableKey};
+    use deltavault::ids::SnapshotId;
 
     use super::*;
 
@@ -472,5 +486,33 @@ mod tests {
         let told: Vec<u64> = shown(&rows, 5).iter().map(|row| row.version.0).collect();
         assert_eq!(told, [99, 98, 97, 59, 39]);
         assert_eq!(shown(&rows[..2], 5).len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_in_doubt_is_not_the_newest_good_one_and_comes_after_others_of_its_version() {
+        let in_doubt = |mut snapshot: Snapshot| {
+            Arc::make_mut(&mut snapshot.record).doubt = Some("commit 2 is empty".into());
+            snapshot
+        };
+        let older = snapshot(1, 6, "t", 40);
+        let bad = in_doubt(snapshot(2, 7, "t", 30));
+        let mut found = super::super::tests::newer(0, &[(6, 7)]);
+        found.lost = Vec::new();
+        found.older = vec![live(7, "WRITE", 0, 0, 30), live(6, "WRITE", 10, 0, 40)];
+        let rows = versions(&found, &history(vec![older.clone(), bad.clone()]), "t");
+        let marks: Vec<_> = rows
+            .iter()
+            .map(|row| (row.version.0, row.doubtful, row.newest_good_held))
+            .collect();
+        assert_eq!(marks, [(7, true, false), (6, false, true)]);
+        // Another snapshot of the version takes the doubt from it.
+        let good = snapshot(3, 7, "t", 40);
+        let rows = versions(
+            &found,
+            &history(vec![older, good.clone(), bad.clone()]),
+            "t",
+        );
+        assert_eq!(rows[0].snapshots, [good.id, bad.id]);
+        assert!(!rows[0].doubtful && rows[0].newest_good_held);
     }
 }

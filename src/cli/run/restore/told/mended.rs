@@ -70,14 +70,23 @@ impl Found {
 impl Case<'_> {
     /// The exit code of a plan that leaves something to look at.
     pub(crate) fn code(&self) -> ExitCode {
-        let disagrees = self.disagreeing().next().is_some()
-            && self.version == self.record.version
-            && !matches!(self.log, LogWanted::Without(_));
-        if self.found.left.is_empty() && !disagrees && self.proof == Proof::Ledger {
+        if self.found.left.is_empty() && !self.is_in_doubt() && self.proof == Proof::Ledger {
             self.found.code()
         } else {
             ExitCode::Findings
         }
+    }
+
+    /// Whether it is in doubt that the version is what its writers committed; a checkpoint that is left out takes the doubt
+    /// with it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let record = self.record;
+        let has_doubt = if record.disagreements.is_empty() {
+            record.doubt.is_some()
+        } else {
+            self.disagreeing().next().is_some() && !matches!(self.log, LogWanted::Without(_))
+        };
+        has_doubt && self.version == record.version
     }
 
     /// What the snapshot's record says of checkpoints that disagree, without those that are left out.
@@ -172,7 +181,11 @@ impl Case<'_> {
         let version = disagreement.checkpoint;
         Some(choice(
             format!(
-                "leave checkpoint {version} out, so that readers go by the log's other ways{}",
+                "leave checkpoint {version}{} out, so that readers go by the log's other ways{}",
+                match self.disagreeing().count() {
+                    1 => "",
+                    _ => " and the others that disagree",
+                },
                 other_ways(disagreement)
             ),
             self.as_asked(&["--without-checkpoint", &version.to_string()]),

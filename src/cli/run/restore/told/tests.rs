@@ -34,7 +34,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         whole_live: Vec::new(),
         readable_from: None,
         live_trouble: None,
-        ways_disagree: false,
+        passed_over: None,
         hole: None,
         lone: None,
         empty: Vec::new(),
@@ -194,7 +194,10 @@ fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
 fn a_live_log_that_cannot_be_read_is_what_comes_first() {
     let mut broken = newer(4, &[]);
     broken.readable_from = None;
-    broken.live_trouble = Some("_delta_log/15.json line 1 is not an action".into());
+    broken.live_trouble = Some(LiveTrouble {
+        what: "_delta_log/15.json line 1 is not an action".into(),
+        ways_disagree: false,
+    });
     let (way, text) = told(&broken, &Which::Unsaid, &How::InPlace);
     assert!(matches!(way, Way::Choose(_)));
     all_of(
@@ -202,7 +205,10 @@ fn a_live_log_that_cannot_be_read_is_what_comes_first() {
         &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
     );
     // Readers open what only disagrees.
-    broken.ways_disagree = true;
+    broken.live_trouble = Some(LiveTrouble {
+        what: "checkpoint 15 names other files".into(),
+        ways_disagree: true,
+    });
     let (_, text) = told(&broken, &Which::Unsaid, &How::InPlace);
     all_of(
         &text,
