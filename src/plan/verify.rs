@@ -19,7 +19,7 @@ pub use complete::{
 };
 pub use rules::{
     PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
-    not_looked_at, pages_problems, record_problems, stray, unpublished, vanished,
+    not_looked_at, pages_problems, record_problems, stray, unnamed_below, unpublished, vanished,
     vault_file_problem,
 };
 

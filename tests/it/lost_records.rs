@@ -163,6 +163,17 @@ fn heals(lake: &Lake, said: &Said) {
     lake.is_as_the_replica();
 }
 
+/// The next snapshot took its slot: only its manifest is left.
+#[test]
+fn record_that_was_lost_below_a_newer_snapshot_leaves_a_trace() {
+    let lake = Lake::new();
+    lake.lose(3);
+    lake.commit(3);
+    lake.take("lake/orders");
+    let said = lake.typed(&["verify"]);
+    said.ends_with(0, &["no record names 1 manifest, the first of version 2"]);
+}
+
 #[test]
 fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
     let lake = Lake::new();

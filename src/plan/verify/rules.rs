@@ -320,6 +320,22 @@ pub fn stray(delta_id: &str, manifests: u64, version: Version) -> Problem {
     Problem::warning(what, UNPUBLISHED)
 }
 
+/// What is said of `manifests` that no record names and that are not newer than their table's newest record, the first
+/// of them of `version`.
+pub fn unnamed_below(manifests: u64, version: Version) -> Problem {
+    let them = counted(manifests, "manifest");
+    Problem {
+        severity: Severity::Info,
+        what: format!(
+            "no record names {them}, the first of version {version}: of snapshots that were never finished, or whose \
+             records are lost"
+        ),
+        remedy: "`prune` keeps what they lead to and names each; a record that was lost comes back with `verify --repair \
+                 --from REPLICA`"
+            .into(),
+    }
+}
+
 /// What is said of `more` manifests that may be newer than a table's newest record, and that nobody looked at.
 pub fn not_looked_at(more: u64) -> Problem {
     Problem {

@@ -174,7 +174,7 @@ impl Snapshotter {
                 let compared = self.compare_with_base(pinned, &log, &work.root, &work.scratch);
                 let start_differs = compared.await?;
                 if let Some(differs) = &start_differs {
-                    pinned.is_in_doubt(differs.finding.clone());
+                    pinned.note_doubt(differs.finding.clone());
                     // The log that is held is then the one that was listed: the base's would lead to other files.
                     pinned.ended = true;
                 }

@@ -203,7 +203,7 @@ pub(super) async fn inspect_base(
         base.lost.push(object);
     }
     for finding in findings {
-        pinned.is_in_doubt(finding);
+        pinned.note_doubt(finding);
     }
     Ok(())
 }

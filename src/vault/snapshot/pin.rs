@@ -112,8 +112,8 @@ impl Pinned {
         self.inherited.put_again || self.passed_by
     }
 
-    /// Takes note of a finding that puts V in doubt.
-    pub(super) fn is_in_doubt(&mut self, finding: String) {
+    /// Takes a finding that puts V in doubt.
+    pub(super) fn note_doubt(&mut self, finding: String) {
         self.doubt.get_or_insert_with(|| finding.clone());
         self.findings.push(finding);
     }
@@ -143,7 +143,7 @@ pub(super) async fn pin(
     inherit::inspect_base(vault, source, &mut pinned, folder).await?;
     pinned.findings.extend(live_log_findings(&pinned));
     for finding in empty_commits(&pinned) {
-        pinned.is_in_doubt(finding);
+        pinned.note_doubt(finding);
     }
     if let Some(accepted) = request.accept_tip.filter(|tip| *tip != pinned.version) {
         pinned.findings.push(format!(

@@ -17,7 +17,7 @@ use crate::format::ledger::Bodies;
 use crate::format::{Manifest, TableKey, VaultKey, layout};
 use crate::ids::{ObjectKey, Version};
 use crate::plan::choose::History;
-use crate::plan::verify::{not_looked_at, stray, unpublished, vanished};
+use crate::plan::verify::{not_looked_at, stray, unnamed_below, unpublished, vanished};
 use crate::store::StoreError;
 use crate::vault::unnamed::{list_unnamed, read_manifests};
 
@@ -67,6 +67,7 @@ impl Verify<'_, '_> {
     /// record of their table, and those of a table of which there is no record at all.
     pub(super) async fn unnamed(&mut self, manifests: Vec<ObjectKey>) -> Result<(), Error> {
         let mut strays: BTreeMap<String, (u64, Version, ObjectKey)> = BTreeMap::new();
+        let mut older: (u64, Option<(ObjectKey, Version)>) = (0, None);
         for (key, read) in read_manifests(self.vault.store(), manifests).await {
             let manifest = match read {
                 Ok(Some(manifest)) => manifest,
@@ -78,7 +79,10 @@ impl Verify<'_, '_> {
             };
             let mut tables = self.tables.iter();
             if tables.any(|table| table.delta_ids.contains(&manifest.delta_id)) {
-                self.unnamed_manifest(&key, &manifest).await?;
+                if !self.unnamed_manifest(&key, &manifest).await? {
+                    older.0 += 1;
+                    older.1.get_or_insert((key, manifest.version));
+                }
                 continue;
             }
             let first = (0, manifest.version, key.clone());
@@ -87,6 +91,9 @@ impl Verify<'_, '_> {
             if stray.1 < manifest.version {
                 (stray.1, stray.2) = (manifest.version, key);
             }
+        }
+        if let (count, Some((key, version))) = older {
+            self.tell_alone(None, key.as_str(), unnamed_below(count, version))?;
         }
         if !strays.is_empty() {
             for delta_id in self.delta_ids_since().await {
@@ -137,7 +144,9 @@ impl Verify<'_, '_> {
         keys.truncate(MANIFESTS_OF_OTHERS);
         for (key, read) in read_manifests(self.vault.store(), keys).await {
             match read {
-                Ok(Some(manifest)) => self.unnamed_manifest(&key, &manifest).await?,
+                Ok(Some(manifest)) => {
+                    self.unnamed_manifest(&key, &manifest).await?;
+                }
                 Ok(None) => {}
                 Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
             }
@@ -146,18 +155,18 @@ impl Verify<'_, '_> {
     }
 
     /// Tells of a manifest that no record named when they were read, unless one does by now: a run may just have
-    /// published it.
+    /// published it. Returns whether it is newer than what a table's newest record names.
     async fn unnamed_manifest(
         &mut self,
         key: &ObjectKey,
         manifest: &Manifest,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let of = self.tables.iter().position(|table| {
             let newest = table.newest.as_ref();
             newest.is_some_and(|newest| newest.is_before(manifest))
         });
         let Some((table, checked)) = of.and_then(|of| Some((of, self.tables.get(of)?))) else {
-            return Ok(());
+            return Ok(false);
         };
         let history = self.vault.history(&checked.key, Bodies::new()).await;
         let is_named = |history: &History| {
@@ -165,8 +174,9 @@ impl Verify<'_, '_> {
             records.any(|record| record.manifest.key == *key)
         };
         if history.is_ok_and(|history| is_named(&history)) {
-            return Ok(());
+            return Ok(true);
         }
-        self.tell_alone(Some(table), key.as_str(), unpublished(manifest.version))
+        self.tell_alone(Some(table), key.as_str(), unpublished(manifest.version))?;
+        Ok(true)
     }
 }
