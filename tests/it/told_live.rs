@@ -523,7 +523,7 @@ fn a_snapshot_from_before_a_commit_was_overwritten_is_of_another_history() {
     fs::write(lake.commit_file(2), fork.join("\n")).unwrap();
     lake.append();
     lake.ends(&["snapshot", "lake/t"], 3);
-    let said = lake.ends(&["restore", "lake/t"], 0);
+    let said = lake.ends(&["restore", "lake/t"], 3);
     all_of(
         &said,
         &["NOTE    snapshot ", "holds a v3 that the live log has lost"],
@@ -541,10 +541,18 @@ fn a_snapshot_from_before_a_commit_was_overwritten_is_of_another_history() {
     );
     // A night on which nothing changed is of the same history.
     lake.ends(&["snapshot", "lake/t"], 3);
-    let said = lake.ends(&["restore", "lake/t"], 0);
+    let said = lake.ends(&["restore", "lake/t"], 3);
     in_order(
         &said,
-        &["v4 ", "NEWEST GOOD HELD", "LOST FROM THE LIVE LOG", "v1 "],
+        &[
+            "DOUBTFUL",
+            "DOUBT   snapshot",
+            "v4 ",
+            "IN DOUBT",
+            "LOST FROM THE LIVE LOG",
+            "v1 ",
+            "NEWEST GOOD HELD",
+        ],
     );
     let said = lake.ends(&["snapshots"], 0);
     assert_eq!(said.matches("rewritten").count(), 1, "{said}");
@@ -561,7 +569,7 @@ fn a_history_is_said_to_hold_no_version_whose_commits_were_overwritten_since() {
     fs::write(lake.commit_file(2), fork.join("\n")).unwrap();
     lake.append();
     lake.ends(&["snapshot", "lake/t"], 3);
-    let said = lake.ends(&["restore", "lake/t"], 0);
+    let said = lake.ends(&["restore", "lake/t"], 3);
     let line = |version: &str| {
         let mut lines = said.lines();
         let line = lines.find(|line| line.trim_start().starts_with(version));
