@@ -44,8 +44,7 @@ pub struct Record {
     /// Snapshots on which nothing may be built any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distrusts: Vec<SnapshotId>,
-    /// Why it is in doubt whether V is what its writers committed, by what the source's log has become since: one of the
-    /// findings.
+    /// Why it is in doubt whether V is what its writers committed: one of the findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
     /// What the owner should know.
@@ -176,7 +175,8 @@ pub struct Disagreement {
     pub file: ObjectKey,
     /// Logical files that only the other ways name.
     pub lacks: u64,
-    /// Logical files of both to which, or to whose vectors, the checkpoint gives another size, or another cardinality: readers that start from it cannot read them.
+    /// Logical files of both to which, or to whose vectors, the checkpoint gives another size, or another cardinality: readers
+    /// that start from it cannot read them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sizes: u64,
     /// Whether it has another protocol or another table id.

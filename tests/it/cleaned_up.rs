@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
 use deltavault::format::Scope;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Version;
@@ -12,10 +11,10 @@ use deltavault::store::ReadStore as _;
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
 
+use super::disputed::assert_sound;
 use super::one_truth::{assert_has, checkpoint_that_says, commit, finding};
 use super::support::scene::{Scene, take_as};
 use super::support::table::CheckpointForm;
-use super::support::verified::{NO_BYTES, verify};
 use super::support::world::request;
 
 /// Takes a snapshot, in which `verify` finds no damage.
@@ -26,9 +25,7 @@ async fn take(scene: &Scene, scope: Scope, hours: i64) -> SnapshotDone {
     };
     let done = take_as(&scene.live, &scene.vault, &scene.elsewhere, &request);
     let done = done.await.unwrap();
-    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
-    let verified = verify(&vault, NO_BYTES).await;
-    assert_ne!(verified.code(), ExitCode::Damage, "{verified:#?}");
+    assert_sound(scene).await;
     done
 }
 

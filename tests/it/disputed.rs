@@ -24,7 +24,7 @@ const FORMS: [CheckpointForm; 3] = [
 ];
 
 /// Asserts that `verify` finds no damage.
-async fn assert_sound(scene: &Scene) {
+pub(super) async fn assert_sound(scene: &Scene) {
     let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
     let verified = verify(&vault, NO_BYTES).await;
     assert_ne!(verified.code(), ExitCode::Damage, "{verified:#?}");

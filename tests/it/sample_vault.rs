@@ -317,8 +317,8 @@ impl SampleVault {
             }),
             commit_time: commit.last_modified.unwrap(),
             disagreements: Vec::new(),
-            doubt: None,
             distrusts: Vec::new(),
+            doubt: None,
             findings: Vec::new(),
             format: 1,
             journals: before

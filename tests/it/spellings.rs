@@ -257,11 +257,11 @@ async fn a_remove_on_one_line_with_an_add_takes_no_bytes_away() {
 /// The rows of the one checkpoint make the other's sum differ, too.
 #[tokio::test]
 async fn two_checkpoints_of_which_one_spells_a_file_otherwise_come_to_an_end() {
-    for scope_is_new in [true, false] {
+    for is_first in [true, false] {
         let mut scene = Scene::set().await;
         scene.table.put("s p.parquet", vec![b'x'; 50]).await;
         commit(&mut scene, vec![add("s%20p.parquet")]).await;
-        if scope_is_new {
+        if is_first {
             scene.forget_vault().await;
         }
         let named = add("s p.parquet")["add"].clone();

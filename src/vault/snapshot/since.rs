@@ -77,24 +77,18 @@ impl Snapshotter {
                 Err(failure) => return Err(failure),
             };
             // Another table has other files.
-            let found = found.filter(|found| !found.state_differs);
-            let resized = found.map_or(0, |found| found.resized);
-            match found.map(|found| found.files) {
-                Some(FilesCompared::Differ) => {}
-                Some(FilesCompared::Counted { adds: 0, lacks: 0 }) if resized == 0 => {
-                    return Ok(None);
-                }
-                Some(FilesCompared::Counted { adds, lacks }) => {
-                    let example = example.as_ref();
-                    return Ok(Some(StartDiffers {
-                        finding: since.differs((adds, lacks), resized, example),
-                        base_has: Some(match since.at {
-                            At::Checkpoint(_) => (lacks, adds),
-                            At::Base(_) => (adds, lacks),
-                        }),
-                    }));
-                }
-                Some(FilesCompared::Same) | None => return Ok(None),
+            let found = found.filter(|found| !found.state_differs && !found.agrees());
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            if let FilesCompared::Counted { adds, lacks } = found.files {
+                return Ok(Some(StartDiffers {
+                    finding: since.differs((adds, lacks), found.resized, example.as_ref()),
+                    base_has: Some(match since.at {
+                        At::Checkpoint(_) => (lacks, adds),
+                        At::Base(_) => (adds, lacks),
+                    }),
+                }));
             }
         }
         Ok(None)

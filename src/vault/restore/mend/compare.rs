@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Mending, Out};
-use crate::delta::segment::LogListing;
+use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 use crate::format::EntryKind;
 use crate::ids::{ObjectKey, Version};
@@ -46,51 +46,50 @@ impl Mending<'_> {
         Ok(out)
     }
 
-    /// A checkpoint that disagrees with the log's other ways, and that somebody took out of a live log which leads to its tip
-    /// without it, stays out.
+    /// Leaves out each disagreeing checkpoint that somebody took out of a live log which leads to its tip without it.
     pub(super) fn leave_out_disagreeing(&self, listing: &LogListing, out: &mut Vec<Out>) {
         let live = LogListing::new(self.log.values().cloned());
         if self.tip.is_none_or(|tip| live.candidates(tip).is_err()) {
             return;
         }
-        for checkpoint in listing.checkpoints() {
-            let mut files = checkpoint.files.iter();
-            if self.is_disagreeing(checkpoint.version)
-                && files.all(|file| !self.log.contains_key(&file.key))
-                && !out.iter().any(|out| out.checkpoint == *checkpoint)
-            {
-                out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::Disagrees,
-                });
-            }
-        }
+        let gone = self.disagreeing(listing, out, &WhyLeftOut::Disagrees);
+        let gone = gone.into_iter().filter(|found| {
+            let mut files = found.checkpoint.files.iter();
+            files.all(|file| !self.log.contains_key(&file.key))
+        });
+        out.extend(gone);
     }
 
-    /// With one checkpoint that disagrees, leaves the others that do out, too, as far as the rest suffices: readers would
-    /// start from them.
+    /// Where one checkpoint that disagrees is left out, leaves the others that do out, too, if the rest suffices: readers
+    /// would start from them.
     pub(super) async fn with_disagreeing(
-        &mut self,
+        &self,
         listing: &LogListing,
         out: &mut Vec<Out>,
     ) -> Result<(), Error> {
-        let is_asked = |out: &Out| self.is_disagreeing(out.checkpoint.version);
-        if !out.iter().any(is_asked) {
+        let mut versions = out.iter().map(|out| out.checkpoint.version);
+        if !versions.any(|version| self.is_disagreeing(version)) {
             return Ok(());
         }
-        let others = listing.checkpoints().iter().filter(|checkpoint| {
-            self.is_disagreeing(checkpoint.version)
-                && !out.iter().any(|out| out.checkpoint == **checkpoint)
-        });
-        let mut all = out.clone();
-        all.extend(others.map(|checkpoint| Out {
-            checkpoint: checkpoint.clone(),
-            why: WhyLeftOut::Asked,
-        }));
-        if all.len() > out.len() && self.suffices_without(&all).await? {
+        let others = self.disagreeing(listing, out, &WhyLeftOut::Asked);
+        let all = [out.as_slice(), &others].concat();
+        if !others.is_empty() && self.way_without(&all).await?.is_ok() {
             *out = all;
         }
         Ok(())
+    }
+
+    /// The checkpoints that disagree and are not left out yet, to be left out for a reason.
+    fn disagreeing(&self, listing: &LogListing, out: &[Out], why: &WhyLeftOut) -> Vec<Out> {
+        let disagreeing = listing.checkpoints().iter().filter(|checkpoint| {
+            self.is_disagreeing(checkpoint.version)
+                && !out.iter().any(|out| out.checkpoint == **checkpoint)
+        });
+        let leave_out = |checkpoint: &CheckpointFiles| Out {
+            checkpoint: checkpoint.clone(),
+            why: why.clone(),
+        };
+        disagreeing.map(leave_out).collect()
     }
 
     /// Compares checkpoints whose files have other bytes than the snapshot's by what they say.

@@ -42,14 +42,7 @@ impl Mending<'_> {
         if out.is_empty() {
             return Ok(skip);
         }
-        let files: HashSet<ObjectKey> = out
-            .iter()
-            .flat_map(|out| &out.checkpoint.files)
-            .map(|file| file.key.clone())
-            .collect();
-        let rest = self.held.files.iter().filter(|it| !files.contains(&it.key));
-        let rest = LogListing::new(rest.cloned());
-        let instead = match self.first_readable(&rest).await? {
+        let instead = match self.way_without(&out).await? {
             Ok(way) => way,
             Err(trouble) => {
                 if let LogWanted::Without(checkpoint) = self.request.log {
@@ -66,7 +59,8 @@ impl Mending<'_> {
             }
         };
         skip.extend(self.sidecars_of_none_else(listing, &out).await?);
-        skip.extend(files);
+        let files = out.iter().flat_map(|out| &out.checkpoint.files);
+        skip.extend(files.map(|file| file.key.clone()));
         self.set_out_aside(&out).await?;
         self.plan
             .left_out
@@ -79,16 +73,15 @@ impl Mending<'_> {
         Ok(skip)
     }
 
-    /// Whether the snapshot's other log files lead to the version.
-    pub(super) async fn suffices_without(&self, out: &[Out]) -> Result<bool, Error> {
+    /// The best way to the version through the snapshot's log without some checkpoints; why there is none.
+    pub(super) async fn way_without(&self, out: &[Out]) -> Result<Result<Segment, String>, Error> {
         let files: HashSet<&ObjectKey> = out
             .iter()
             .flat_map(|out| &out.checkpoint.files)
             .map(|file| &file.key)
             .collect();
         let rest = self.held.files.iter().filter(|it| !files.contains(&it.key));
-        let rest = LogListing::new(rest.cloned());
-        Ok(self.first_readable(&rest).await?.is_ok())
+        self.first_readable(&LogListing::new(rest.cloned())).await
     }
 
     /// The best way to the version through some of the snapshot's log files that can be read from the vault.

@@ -64,7 +64,7 @@ impl Case<'_> {
                 format!("snapshot {id} of this version is newer and was passed over: {doubt}");
             return Some(line("DOUBT", text));
         }
-        // Elsewhere than in the list, the disagreeing checkpoints are told one by one.
+        // Outside the list, a WAYS line names each checkpoint that disagrees.
         let is_told = !self.is_question() && !self.record.disagreements.is_empty();
         let is_in_doubt = self.is_in_doubt() && !is_told;
         let doubt = self.record.doubt.as_ref().filter(|_| is_in_doubt)?;
