@@ -112,8 +112,20 @@ pub struct LiveFile {
     pub by_text: bool,
     /// Whether readers do not have it live who start from the newest checkpoint: only another way through the log does.
     pub off_newest: bool,
+    /// The sizes that other ways through the log give where they differ from `add`'s: which of them is right only the
+    /// object can tell.
+    pub otherwise: Vec<Sizes>,
     /// The spellings under which it is live, in order; empty where the only one is the file's own key or URI.
     pub spelled: Vec<String>,
+}
+
+/// What a log says of the bytes of a file, and of its deletion vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sizes {
+    /// Bytes of the data file.
+    pub file: u64,
+    /// Bytes of the vector.
+    pub vector: Option<u64>,
 }
 
 impl LiveFile {

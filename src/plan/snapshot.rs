@@ -188,6 +188,8 @@ pub struct Need {
     pub absolute: bool,
     /// Bytes by the log; a file of deletion vectors has no size there.
     pub size: Option<u64>,
+    /// The sizes that other ways through the log give: the file is what the source has of any of them.
+    pub other_sizes: Box<[u64]>,
     /// `modificationTime` by the log, milliseconds since 1970.
     pub modification_time: Option<i64>,
     /// `numRecords` by the log.
@@ -253,6 +255,7 @@ impl Need {
             kind,
             absolute: false,
             size,
+            other_sizes: Box::default(),
             modification_time: None,
             rows: None,
             live: Vec::new(),
@@ -268,7 +271,15 @@ impl Need {
 
     /// Bytes to count it with before it is read.
     pub fn likely_size(&self) -> u64 {
-        self.size.unwrap_or(self.at_least.max(UNKNOWN_SIZE))
+        let unknown = self.at_least.max(UNKNOWN_SIZE);
+        let sizes = self.other_sizes.iter().copied();
+        sizes.fold(self.size.unwrap_or(unknown), u64::max)
+    }
+
+    /// Whether an object of so many bytes may be it.
+    pub fn may_have(&self, size: u64) -> bool {
+        let is_known = self.size.is_none_or(|known| known == size);
+        size >= self.at_least && (is_known || self.other_sizes.contains(&size))
     }
 }
 
@@ -335,7 +346,12 @@ pub fn data_needs<E>(
     })
 }
 
-fn take_in(need: &mut Need, file: LiveFile) {
+fn take_in(need: &mut Need, mut file: LiveFile) {
+    if let Some(dv) = &mut file.add.dv {
+        // Where ways differ, its file has to hold the smallest.
+        let others = file.otherwise.iter().filter_map(|sizes| sizes.vector);
+        dv.size = others.fold(dv.size, u64::min);
+    }
     let span = (file.from, file.until);
     let vector = file.add.dv.as_ref();
     let vector = vector.and_then(|dv| VectorUse::of(dv, span));
@@ -357,6 +373,8 @@ fn take_in(need: &mut Need, file: LiveFile) {
     }
     if is_newest {
         need.size = Some(file.add.size);
+        let others = file.otherwise.iter().map(|sizes| sizes.file);
+        need.other_sizes = others.filter(|size| *size != file.add.size).collect();
         need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
     }

@@ -10,6 +10,7 @@ use deltavault::plan::choose::Wanted;
 use deltavault::store::ReadStore as _;
 use deltavault::vault::Vault;
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
+use serde_json::json;
 
 use super::disputed::assert_sound;
 use super::one_truth::{assert_has, checkpoint_that_says, commit, finding};
@@ -167,6 +168,39 @@ async fn a_commit_that_is_gone_below_a_checkpoint_that_disagrees_is_no_way_throu
                 finding(&done.record, "disagrees with snapshot");
             }
             scene.table.append(1, 100).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whichever_checkpoint_gives_the_wrong_size_the_file_is_held_as_it_is() {
+    for scope in [Scope::Live, Scope::History] {
+        for (liar, by) in [(2, 1), (2, -1), (4, 1), (4, -1)] {
+            for first in [true, false] {
+                let mut scene = Scene::set().await;
+                if !first {
+                    take(&scene, scope, 12).await;
+                }
+                for version in [2, 4] {
+                    let mut said = scene.table.live.clone();
+                    if version == liar {
+                        let add = said.values_mut().next().unwrap();
+                        add["size"] = json!(add["size"].as_i64().unwrap() + by);
+                    }
+                    checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+                    scene.table.append(1, 100).await;
+                    scene.table.append(1, 100).await;
+                }
+                remove_commits(&scene, 0..3).await;
+                for hours in [24, 48] {
+                    let done = take(&scene, scope, hours).await;
+                    if hours == 24 {
+                        finding(&done.record, "another size");
+                    }
+                    assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+                    scene.table.append(1, 100).await;
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::Sizes;
 use crate::delta::{Add, DeletionVector, Spelling};
 use crate::ids::{Location, Version};
 
@@ -81,6 +82,13 @@ pub(super) struct VectorBody {
 impl AddBody {
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         self.size == other.size && self.dv == other.dv
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes {
+            file: self.size,
+            vector: self.dv.as_ref().map(|dv| dv.size),
+        }
     }
 
     pub(super) fn into_add(self, file: Location, dv_id: Option<String>) -> Add {

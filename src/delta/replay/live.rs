@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::compare::{Compared, Comparison, Named};
 use super::event::{AddBody, Event};
-use super::{LiveFile, ReplayFindings};
+use super::{LiveFile, ReplayFindings, Sizes};
 use crate::delta::path::is_absolute;
 use crate::delta::{LogError, Spelling};
 use crate::ids::{Location, Version};
@@ -51,6 +51,8 @@ struct Life {
     /// Whether only those readers do.
     by_text: bool,
     off_newest: bool,
+    /// What others say of its sizes.
+    otherwise: BTreeSet<Sizes>,
 }
 
 /// What compared checkpoints say of a logical file since the last commit that is about it.
@@ -70,7 +72,17 @@ impl Life {
             spellings: BTreeSet::from([spelling]),
             by_text: false,
             off_newest: false,
+            otherwise: BTreeSet::new(),
         }
+    }
+
+    /// Takes what another life of the same file says.
+    fn join(&mut self, other: Self) {
+        if other.body.sizes() != self.body.sizes() {
+            self.otherwise.insert(other.body.sizes());
+        }
+        self.otherwise.extend(other.otherwise);
+        self.spell(other.spellings);
     }
 
     fn spell(&mut self, spellings: BTreeSet<Spelling>) {
@@ -121,6 +133,7 @@ impl Life {
             until,
             by_text: self.by_text,
             off_newest: self.off_newest,
+            otherwise: self.otherwise.into_iter().collect(),
             spelled,
         }
     }
@@ -263,7 +276,7 @@ impl LiveFiles {
         fate.named.life = life.map(|mut life| {
             if let Some(before) = before {
                 life.from = before.from;
-                life.spell(before.spellings);
+                life.join(before);
             }
             life
         });
@@ -320,7 +333,7 @@ impl LiveFiles {
             }
         }
         if let Some(named) = fate.named.life {
-            life.spell(named.spellings);
+            life.join(named);
         }
         self.live(life, fate.file, fate.dv_id);
     }

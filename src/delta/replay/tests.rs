@@ -183,6 +183,7 @@ fn what_is_known_at_the_start_keeps_its_spellings() {
             until: None,
             by_text,
             off_newest: false,
+            otherwise: Vec::new(),
             spelled: spelled.iter().map(ToString::to_string).collect(),
         };
         replay.start_file(known.clone()).unwrap();
@@ -325,6 +326,7 @@ fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
         until: None,
         by_text: false,
         off_newest: false,
+        otherwise: Vec::new(),
         spelled: Vec::new(),
     };
     replay.start_file(known).unwrap();

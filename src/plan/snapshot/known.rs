@@ -65,8 +65,7 @@ impl Need {
         // as long as a live version needs it; one that only older versions need may be nowhere but in the vault.
         let told_by_time = self.kind == EntryKind::Data && self.required;
         entry.kind == self.kind
-            && self.size.is_none_or(|size| size == entry.size)
-            && self.at_least <= entry.size
+            && self.may_have(entry.size)
             && (entry.modification_time == self.modification_time)
             && (self.modification_time.is_some() || !told_by_time)
             // It may be there again; and if not, the versions that it spoils have to be counted again.

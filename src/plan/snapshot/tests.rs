@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use super::*;
+use crate::delta::replay::Sizes;
 use crate::delta::{Add, DeletionVector};
 use crate::format::{Placement, samples};
 use crate::ids::ETag;
@@ -222,6 +223,7 @@ fn live(name: &str, dv: Option<&str>, until: Option<u64>) -> LiveFile {
         until: until.map(Version),
         by_text: false,
         off_newest: false,
+        otherwise: Vec::new(),
         spelled: Vec::new(),
     }
 }
@@ -248,6 +250,32 @@ fn logical_files_of_one_object_are_one_need() {
     // A vector that is gone spoils the versions that use it, not those before and after.
     let vectors: Vec<_> = a.vectors.iter().map(|used| used.span).collect();
     assert_eq!(vectors, a.spans);
+}
+
+#[test]
+fn any_of_the_sizes_that_ways_give_serves_and_the_smallest_vector() {
+    let file = LiveFile {
+        otherwise: vec![
+            Sizes {
+                file: 90,
+                vector: Some(30),
+            },
+            Sizes {
+                file: 100,
+                vector: Some(40),
+            },
+        ],
+        ..live("a", Some("u1"), None)
+    };
+    let mut needs = data_needs([Ok::<_, Infallible>(file)].into_iter()).map(Result::unwrap);
+    let need = needs.next().unwrap();
+    let fitting = [89, 90, 99, 100, 101].map(|size| need.may_have(size));
+    assert_eq!(fitting, [false, true, false, true, false]);
+    let published = need.live.iter().filter_map(|used| used.dv.as_ref());
+    assert_eq!(published.map(|dv| dv.size).collect::<Vec<_>>(), [30]);
+    // The vector begins at 1, after which come its size and its checksum.
+    let ends: Vec<_> = need.vectors.iter().map(|used| used.end).collect();
+    assert_eq!(ends, [39]);
 }
 
 #[test]

@@ -149,17 +149,10 @@ pub fn compare<E>(
         let mut logical = LogicalFiles::default();
         for (index, way) in ways.iter_mut().enumerate() {
             while let Some(named) = way.next_if(|named| named.add.file == file)? {
-                let is_seen = index == 0 && !named.by_text;
-                let dv = named.add.dv.as_ref().filter(|_| is_seen);
-                if let Some(used) = dv.and_then(|dv| VectorUse::of(dv, (named.from, None))) {
-                    vectors(ByFile {
-                        file: used.file,
-                        row: VectorRow::Used(used.end),
-                    })?;
-                }
                 logical.add(index, named);
             }
         }
+        logical.used_vectors().try_for_each(&mut *vectors)?;
         let mut entries = Vec::new();
         while let Some(row) = held.next_if(|row| row.file == file)? {
             let HeldFile {
@@ -192,15 +185,31 @@ struct Logical {
     is_certain: bool,
     /// Whether the first way does.
     is_seen: bool,
+    /// Its deletion vector, as the way has it that needs the least of it.
+    vector: Option<VectorUse>,
 }
 
 impl LogicalFiles {
     fn add(&mut self, way: usize, named: LiveFile) {
+        let vector = named.add.dv.as_ref();
+        let vector = vector.and_then(|dv| VectorUse::of(dv, (named.from, None)));
         let id = named.add.dv.map(|dv| dv.id);
         let logical = self.0.entry(id).or_default();
+        let vectors = logical.vector.take().into_iter().chain(vector);
+        logical.vector = vectors.min_by_key(|used| used.end);
         logical.named.push((way, named.add.size));
         logical.is_certain |= !named.by_text;
         logical.is_seen |= !named.by_text && way == 0;
+    }
+
+    /// The vectors that readers need who start from the newest checkpoint.
+    fn used_vectors(&self) -> impl Iterator<Item = ByFile<VectorRow>> {
+        let seen = self.0.values().filter(|logical| logical.is_seen);
+        let vectors = seen.filter_map(|logical| logical.vector.as_ref());
+        vectors.map(|used| ByFile {
+            file: used.file.clone(),
+            row: VectorRow::Used(used.end),
+        })
     }
 }
 

@@ -119,6 +119,7 @@ mod tests {
             until: until.map(Version),
             by_text: false,
             off_newest: false,
+            otherwise: Vec::new(),
             spelled: Vec::new(),
         }
     }

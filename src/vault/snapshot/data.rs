@@ -292,7 +292,7 @@ impl Copier {
         let (store, key) = located?;
         let mut opened = store.open(&key, None, None).await;
         if is_not_found(&opened)
-            && let Some(lost) = lost::find(store.as_ref(), &key, need.size).await?
+            && let Some(lost) = lost::find(store.as_ref(), &key, need).await?
         {
             opened = store.open(&key, lost.version.as_ref(), None).await;
         }
@@ -396,8 +396,7 @@ fn archived(need: &Need, error: StoreError) -> Result<Outcome, Error> {
 
 /// What a file comes to that has not the bytes that the log says.
 fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
-    let is_short = need.size.is_none() && actual < need.at_least;
-    if !is_short && need.size.is_none_or(|size| size == actual) {
+    if need.may_have(actual) {
         return None;
     }
     if !need.required {
@@ -407,7 +406,7 @@ fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
     Some(Outcome::WrongSize {
         file: need.file.to_string(),
         expected: need.size.unwrap_or(need.at_least),
-        or_more: is_short,
+        or_more: need.size.is_none(),
         actual,
     })
 }

@@ -302,6 +302,7 @@ pub(super) fn live_files_of(entry: Entry, from: Version) -> impl Iterator<Item =
         until: None,
         by_text: used.by_text,
         off_newest: false,
+        otherwise: Vec::new(),
         spelled: used.spelled,
     })
 }

@@ -37,6 +37,7 @@ fn way(files: &[File]) -> std::vec::IntoIter<Result<LiveFile, String>> {
         until: None,
         by_text: false,
         off_newest: false,
+        otherwise: Vec::new(),
         spelled: Vec::new(),
     };
     let files: Vec<_> = files.iter().map(|file| Ok(live(file))).collect();

@@ -101,7 +101,7 @@ impl Copier {
         let (store, key) = located?;
         let seen = store.attributes(&key, None).await;
         if is_not_found(&seen) {
-            return Ok(lost::find(store.as_ref(), &key, need.size).await?);
+            return Ok(lost::find(store.as_ref(), &key, need).await?);
         }
         Ok(Some(seen?))
     }

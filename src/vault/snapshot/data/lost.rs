@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 
 use crate::ids::ObjectKey;
+use crate::plan::snapshot::Need;
 use crate::store::{Attributes, ListedVersion, ReadStore, StoreError, StoreErrorKind};
 
 /// The newest object version of `key`, of the right size where one is known. Delta never writes another file under a
@@ -10,7 +11,7 @@ use crate::store::{Attributes, ListedVersion, ReadStore, StoreError, StoreErrorK
 pub(super) async fn find(
     store: &dyn ReadStore,
     key: &ObjectKey,
-    size: Option<u64>,
+    need: &Need,
 ) -> Result<Option<Attributes>, StoreError> {
     let mut newest = None;
     let mut listing = store.list_versions(key.as_str(), None);
@@ -18,7 +19,7 @@ pub(super) async fn find(
         match listing.try_next().await {
             Ok(Some(row)) if row.key() != key => break,
             Ok(Some(ListedVersion::Object(object))) => {
-                if size.is_none_or(|size| size == object.size) && object.version.is_some() {
+                if need.may_have(object.size) && object.version.is_some() {
                     newest = Some(object);
                 }
             }
