@@ -11,11 +11,13 @@ use jiff::SignedDuration;
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::demo::DemoError;
+use crate::exit_code::ExitCode;
 use crate::format::FormatError;
-use crate::format::ledger::{LedgerError, PrefixError, UnreadRecord};
+use crate::format::ledger::{LedgerError, PrefixError};
 use crate::iam::IamError;
 use crate::ids::{Id128, InvalidId, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::index::IndexError;
+use crate::plan::choose::ChooseError;
 use crate::plan::price::{NanoUsd, TerabyteMonths};
 use crate::plan::retention::RetentionError;
 use crate::progress::PlannedWork;
@@ -27,54 +29,6 @@ mod passing;
 mod restore;
 
 pub use restore::RestoreError;
-
-/// How a process ends. The order is the precedence: where several apply, the greatest wins, so
-/// `codes.max()` is the code of the whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum ExitCode {
-    /// 0: done.
-    #[default]
-    Done,
-    /// 3: done, with findings, or an RPO was missed.
-    Findings,
-    /// 4: nothing was done; the owner must choose.
-    OwnerMustChoose,
-    /// 5: some tables failed or a budget ran out, the rest is done.
-    SomeFailed,
-    /// 11: another writer won.
-    AnotherWriterWon,
-    /// 13: objects are in archive storage and still thawing.
-    ThawPending,
-    /// 10: there is no vault there.
-    NoVault,
-    /// 1: failed.
-    Failed,
-    /// 12: something in the vault is damaged.
-    Damage,
-    /// 2: the command line or the configuration is wrong; nothing was tried.
-    Usage,
-    /// 130: interrupted.
-    Interrupted,
-}
-
-impl ExitCode {
-    /// The number that the process returns.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Findings => 3,
-            Self::OwnerMustChoose => 4,
-            Self::SomeFailed => 5,
-            Self::NoVault => 10,
-            Self::AnotherWriterWon => 11,
-            Self::Damage => 12,
-            Self::ThawPending => 13,
-            Self::Interrupted => 130,
-        }
-    }
-}
 
 /// A snapshot that the vault holds of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +74,9 @@ pub enum Error {
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A text names no snapshot, or several.
+    /// No snapshot could be chosen.
     #[error(transparent)]
-    Prefix(#[from] PrefixError),
+    Choose(ChooseError),
     /// A promise that the vault does not allow.
     #[error(transparent)]
     Retention(#[from] RetentionError),
@@ -326,14 +280,6 @@ pub enum Error {
         /// The URIs that match.
         candidates: Vec<String>,
     },
-    /// No snapshot has an id that begins so.
-    #[error("there is no snapshot {prefix}")]
-    UnknownSnapshot {
-        /// What was asked for.
-        prefix: String,
-        /// Short ids of those that there are.
-        known: Vec<String>,
-    },
     /// The snapshot that was named for a table is another table's.
     #[error("snapshot {} is of {other}, not of {table}", snapshot.short())]
     SnapshotOfAnotherTable {
@@ -344,41 +290,6 @@ pub enum Error {
         /// The snapshot's table.
         other: String,
     },
-    /// No snapshot holds that version.
-    #[error("no snapshot of {table} holds version {version}")]
-    VersionNotHeld {
-        /// The table.
-        table: String,
-        /// The version that was asked for.
-        version: Version,
-        /// The versions that are held, newest first, each stretch by its first and last.
-        held: Vec<(Version, Version)>,
-    },
-    /// Every snapshot is of a version committed later.
-    #[error("no snapshot of {table} holds a version committed at or before {at}")]
-    NothingHeldAt {
-        /// The table.
-        table: String,
-        /// The time that was asked for.
-        at: Timestamp,
-        /// When the oldest version held was committed.
-        oldest: Option<Timestamp>,
-    },
-
-    /// What was asked for is not in what can be read of a ledger, and some of that ledger cannot be read.
-    #[error(
-        "the ledger of {table} could not be read whole: it cannot be told whether {wanted} is held"
-    )]
-    LedgerNotWhole {
-        /// What was asked for.
-        wanted: String,
-        /// The table.
-        table: String,
-        /// The first record that cannot be read.
-        #[source]
-        source: Box<UnreadRecord>,
-    },
-
     /// There is no Delta table at that place.
     #[error("{uri} is not a Delta table: it has no commit and no checkpoint under _delta_log/")]
     NotATable {
@@ -686,6 +597,15 @@ fn of_obstacles(obstacles: &[String], count: usize) -> String {
     format!("{named}; and {more} more")
 }
 
+impl From<ChooseError> for Error {
+    fn from(error: ChooseError) -> Self {
+        if let ChooseError::Ledger(error) = error {
+            return Self::Ledger(error);
+        }
+        Self::Choose(error)
+    }
+}
+
 impl From<DemoError> for Error {
     fn from(error: DemoError) -> Self {
         Self::Demo(Box::new(error))
@@ -751,16 +671,11 @@ impl Error {
             | Self::SourceFileMissing { lost: Some(_), .. }
             | Self::VaultFileLost { .. }
             | Self::RecordsGone { .. }
-            | Self::LedgerNotWhole { .. }
             | Self::PruneRefused { .. }
             | Self::HeldTooLate { .. } => ExitCode::Damage,
             Self::HoldsUnread { source, .. } => source.exit_code(),
             Self::Restore(error) => error.exit_code(),
-            Self::Prefix(error) => match error {
-                PrefixError::Ambiguous { .. } => ExitCode::OwnerMustChoose,
-                PrefixError::Unknown { .. } => ExitCode::Failed,
-                PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => ExitCode::Usage,
-            },
+            Self::Choose(error) => choose_exit_code(error),
             Self::Interrupted => ExitCode::Interrupted,
             Self::SourceArchived { .. }
             | Self::Store(StoreError {
@@ -772,10 +687,7 @@ impl Error {
             | Self::Demo(_)
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }
-            | Self::UnknownSnapshot { .. }
             | Self::SnapshotOfAnotherTable { .. }
-            | Self::VersionNotHeld { .. }
-            | Self::NothingHeldAt { .. }
             | Self::NotATable { .. }
             | Self::LockRefused { .. }
             | Self::CommitsTooMuch { .. }
@@ -815,6 +727,23 @@ fn format_exit_code(error: &FormatError) -> ExitCode {
     }
 }
 
+fn choose_exit_code(error: &ChooseError) -> ExitCode {
+    match error {
+        ChooseError::LedgerNotWhole { .. } => ExitCode::Damage,
+        ChooseError::Several { .. } | ChooseError::Prefix(PrefixError::Ambiguous { .. }) => {
+            ExitCode::OwnerMustChoose
+        }
+        ChooseError::Prefix(PrefixError::NotHex { .. } | PrefixError::TooShort { .. }) => {
+            ExitCode::Usage
+        }
+        ChooseError::Ledger(_)
+        | ChooseError::Prefix(PrefixError::Unknown { .. })
+        | ChooseError::NoSnapshot { .. }
+        | ChooseError::VersionNotHeld { .. }
+        | ChooseError::NothingHeldAt { .. } => ExitCode::Failed,
+    }
+}
+
 fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" at line {line}"))
 }
@@ -822,25 +751,6 @@ fn at_line(line: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn where_several_codes_apply_the_documented_one_wins() {
-        use ExitCode as E;
-        let documented = [
-            E::Damage,
-            E::Failed,
-            E::NoVault,
-            E::ThawPending,
-            E::AnotherWriterWon,
-            E::SomeFailed,
-            E::OwnerMustChoose,
-            E::Findings,
-        ];
-        for pair in documented.windows(2) {
-            assert_eq!(pair[0].max(pair[1]), pair[0]);
-        }
-        assert_eq!(documented.map(E::number), [12, 1, 10, 13, 11, 5, 4, 3]);
-    }
 
     #[test]
     fn a_failing_table_among_others_is_5_and_damage_stays_12() {

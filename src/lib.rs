@@ -4,6 +4,7 @@ mod count;
 pub mod delta;
 pub mod demo;
 pub mod error;
+mod exit_code;
 pub mod format;
 pub mod iam;
 pub mod ids;
@@ -20,4 +21,5 @@ pub mod vault;
 pub mod visible;
 pub mod wall;
 
-pub use error::{Error, ExitCode};
+pub use error::Error;
+pub use exit_code::ExitCode;

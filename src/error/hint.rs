@@ -7,6 +7,7 @@ use super::{Error, HeldSnapshot};
 use crate::format::FormatError;
 use crate::format::ledger::PrefixError;
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
+use crate::plan::choose::ChooseError;
 use crate::plan::retention::RetentionError;
 use crate::shell::quoted;
 use crate::store::{Obstacle, StoreError, StoreErrorKind, local_path};
@@ -29,7 +30,7 @@ impl Error {
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
             Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
-            Self::Prefix(error) => prefix_hint(error),
+            Self::Choose(error) => choose_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
             Self::Sort(_) | Self::Scratch(_) => {
                 "make room in the temporary folder, or choose another one with TMPDIR".into()
@@ -99,12 +100,6 @@ impl Error {
             Self::AmbiguousTable { candidates, .. } => {
                 format!("name it by its URI: {}", one_of(candidates))
             }
-            Self::UnknownSnapshot { known, .. } if known.is_empty() => {
-                "the vault holds no snapshot yet: take one with `deltavault snapshot PATH`".into()
-            }
-            Self::UnknownSnapshot { known, .. } => {
-                format!("there is {}; `deltavault snapshots` lists them", one_of(known))
-            }
             Self::SnapshotOfAnotherTable {
                 snapshot,
                 table,
@@ -114,30 +109,6 @@ impl Error {
                  --snapshot {}`",
                 snapshot.short()
             ),
-            Self::VersionNotHeld { held, .. } => {
-                let held: Vec<String> = held
-                    .iter()
-                    .map(|(first, last)| {
-                        if first == last {
-                            first.to_string()
-                        } else {
-                            format!("{first}-{last}")
-                        }
-                    })
-                    .collect();
-                format!("choose {}, or list them with `deltavault snapshots`", one_of(&held))
-            }
-            Self::NothingHeldAt { oldest: Some(oldest), .. } => {
-                format!("the oldest version held was committed at {oldest}")
-            }
-            Self::NothingHeldAt { oldest: None, .. } => {
-                "list what is held with `deltavault snapshots`".into()
-            }
-            Self::LedgerNotWhole { .. } => {
-                "`deltavault verify` names every record that is damaged or gone; put it back from a replica, or from an \
-                 older version of the object"
-                    .into()
-            }
             Self::NotATable { uri } => {
                 let place = local_path(uri).map_or_else(|| uri.clone(), |path| path.display().to_string());
                 format!(
@@ -350,6 +321,45 @@ fn id_hint(error: &InvalidId) -> &'static str {
             "a file of this name can be neither read nor put: S3 gives a key 1,024 bytes, the table's prefix included; choose a table or a target with a shorter prefix"
         }
         _ => "`--help` of the command tells what it takes",
+    }
+}
+
+fn choose_hint(error: &ChooseError) -> String {
+    match error {
+        ChooseError::Ledger(error) => error.hint(),
+        ChooseError::Prefix(error) => prefix_hint(error),
+        ChooseError::NoSnapshot { .. } => {
+            "the vault holds no snapshot yet: take one with `deltavault snapshot PATH`".into()
+        }
+        ChooseError::VersionNotHeld { held, .. } => {
+            let stretch = |(first, last): &(Version, Version)| {
+                if first == last {
+                    first.to_string()
+                } else {
+                    format!("{first}-{last}")
+                }
+            };
+            let held: Vec<String> = held.iter().map(stretch).collect();
+            format!(
+                "choose {}, or list them with `deltavault snapshots`",
+                one_of(&held)
+            )
+        }
+        ChooseError::NothingHeldAt {
+            oldest: Some(oldest),
+            ..
+        } => {
+            format!("the oldest version held was committed at {oldest}")
+        }
+        ChooseError::NothingHeldAt { oldest: None, .. } => {
+            "list what is held with `deltavault snapshots`".into()
+        }
+        ChooseError::LedgerNotWhole { .. } => {
+            "`deltavault verify` names every record that is damaged or gone; put it back from a replica, or from an \
+             older version of the object"
+                .into()
+        }
+        ChooseError::Several { choices, .. } => one_of(choices),
     }
 }
 

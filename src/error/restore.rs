@@ -1,6 +1,7 @@
 //! How a restore can fail for reasons of its own, each with its exit code and its hint.
 
-use super::{Error, ExitCode};
+use super::Error;
+use crate::exit_code::ExitCode;
 use crate::format::ledger::UnreadRecord;
 use crate::ids::{Location, ObjectKey, SnapshotId, Version};
 

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::format::ledger::{
     Chain, LedgerError, LedgerFinding, Link, LinkBody, PrefixError, UnreadRecord, resolve_prefix,
     trusted,
@@ -16,9 +15,11 @@ use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 
 pub use self::at::{At, Between, CommitTimes};
+pub use self::error::ChooseError;
 pub use self::mark::Mark;
 
 mod at;
+mod error;
 mod mark;
 mod unread;
 
@@ -185,8 +186,8 @@ impl History {
     /// Finds a snapshot by its id.
     ///
     /// # Errors
-    /// [`Error::Ledger`] when it needs a newer tool. `None`: the ledger does not have it.
-    pub fn find(&self, id: SnapshotId) -> Result<Option<&Snapshot>, Error> {
+    /// [`ChooseError::Ledger`] when it needs a newer tool. `None`: the ledger does not have it.
+    pub fn find(&self, id: SnapshotId) -> Result<Option<&Snapshot>, ChooseError> {
         if let Some(newer) = self.newer.iter().find(|newer| newer.id == id) {
             return Err(newer.error.clone().into());
         }
@@ -198,26 +199,22 @@ impl History {
         UnreadRecord::first(&self.table, &self.findings)
     }
 
-    /// What to answer where nothing fits `wanted`: `not_held`, unless what was asked for may be in a record that could
-    /// not be read.
-    pub fn or_unread(&self, wanted: impl Into<String>, not_held: Error) -> Error {
-        match self.unread() {
-            Some(unread) => Error::LedgerNotWhole {
-                wanted: wanted.into(),
-                table: self.name().to_owned(),
-                source: Box::new(unread),
-            },
-            None => not_held,
-        }
+    /// Why it cannot be told whether `wanted` is held: it may be in a record that could not be read, if there is one.
+    pub fn not_whole(&self, wanted: impl Into<String>) -> Option<ChooseError> {
+        self.unread().map(|unread| ChooseError::LedgerNotWhole {
+            wanted: wanted.into(),
+            table: self.name().to_owned(),
+            source: Box::new(unread),
+        })
     }
 
     /// Chooses the snapshot that is meant. `times` has what [`Step::Read`] asked for.
     ///
     /// # Errors
-    /// [`Error::Prefix`], [`Error::VersionNotHeld`], [`Error::NothingHeldAt`], or [`Error::LedgerNotWhole`] where the
-    /// ledger cannot tell; [`Error::OwnerMustChoose`] where different content answers; [`Error::Ledger`] where a record
+    /// [`ChooseError::Prefix`], [`ChooseError::VersionNotHeld`], [`ChooseError::NothingHeldAt`], or [`ChooseError::LedgerNotWhole`] where the
+    /// ledger cannot tell; [`ChooseError::Several`] where different content answers; [`ChooseError::Ledger`] where a record
     /// that needs a newer tool could.
-    pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, Error> {
+    pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
         if let Wanted::Snapshot(prefix) = wanted {
             return self.by_id(prefix).map(Step::Done);
         }
@@ -244,24 +241,20 @@ impl History {
         self.trusted().filter(|snapshot| !snapshot.is_pruned)
     }
 
-    fn by_id(&self, prefix: &str) -> Result<Chosen<'_>, Error> {
+    fn by_id(&self, prefix: &str) -> Result<Chosen<'_>, ChooseError> {
         let id = resolve_prefix(self.ids(), prefix).map_err(|error| match error {
-            PrefixError::Unknown { .. } => {
-                self.or_unread(format!("snapshot {prefix}"), error.into())
-            }
+            PrefixError::Unknown { .. } => self
+                .not_whole(format!("snapshot {prefix}"))
+                .unwrap_or(error.into()),
             PrefixError::NotHex { .. }
             | PrefixError::TooShort { .. }
             | PrefixError::Ambiguous { .. } => error.into(),
         })?;
-        self.find(id)?
-            .map(Chosen::whole)
-            .ok_or_else(|| Error::UnknownSnapshot {
-                prefix: prefix.to_owned(),
-                known: self.ids().map(|id| id.short()).collect(),
-            })
+        let found = self.find(id)?.map(Chosen::whole);
+        found.ok_or_else(|| PrefixError::unknown(prefix, self.ids()).into())
     }
 
-    fn latest(&self) -> Result<Chosen<'_>, Error> {
+    fn latest(&self) -> Result<Chosen<'_>, ChooseError> {
         let newest = self.held().next_back().or(self.newest_trusted());
         if let Some(newest) = newest
             && self.unread().is_some()
@@ -278,12 +271,9 @@ impl History {
         let newest = newest.map(|newest| Chosen::whole(self.without_doubt(newest)));
         newest.ok_or_else(|| {
             self.only_distrusted("the newest snapshot", |_| true)
-                .unwrap_or_else(|| {
-                    let none = Error::UnknownSnapshot {
-                        prefix: format!("of {}", self.name()),
-                        known: Vec::new(),
-                    };
-                    self.or_unread("a snapshot of it", none)
+                .or_else(|| self.not_whole("a snapshot of it"))
+                .unwrap_or_else(|| ChooseError::NoSnapshot {
+                    table: self.name().to_owned(),
                 })
         })
     }
@@ -303,7 +293,7 @@ impl History {
         self.held().rev().find(is_better).unwrap_or(snapshot)
     }
 
-    fn by_version(&self, version: Version) -> Result<Chosen<'_>, Error> {
+    fn by_version(&self, version: Version) -> Result<Chosen<'_>, ChooseError> {
         let mut candidates = Vec::new();
         // What was overwritten since is of a history that the table has left: only where nothing else holds the version.
         for left_too in [false, true] {
@@ -344,22 +334,24 @@ impl History {
         }
     }
 
-    fn version_not_held(&self, version: Version) -> Error {
+    fn version_not_held(&self, version: Version) -> ChooseError {
+        if let Some(not_whole) = self.not_whole(format!("version {version}")) {
+            return not_whole;
+        }
         let own = self.held().map(|it| (it.record.version, it.record.version));
         let older = self
             .held()
             .flat_map(|it| it.record.whole_versions.iter().copied());
         let held = joined(own.chain(older).collect());
-        let not_held = Error::VersionNotHeld {
+        ChooseError::VersionNotHeld {
             table: self.name().to_owned(),
             version,
             held,
-        };
-        self.or_unread(format!("version {version}"), not_held)
+        }
     }
 
     /// What to answer when only distrusted snapshots fit: they are named, and never taken by themselves.
-    fn only_distrusted(&self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Option<Error> {
+    fn only_distrusted(&self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Option<ChooseError> {
         let fitting: Vec<&Snapshot> = self.snapshots.iter().rev().filter(|it| fits(it)).collect();
         (!fitting.is_empty()).then(|| {
             owner_must_choose(
@@ -464,7 +456,7 @@ fn newest_of_each<'a>(
     kept
 }
 
-fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> Error {
+fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> ChooseError {
     let choices = snapshots.iter().map(|snapshot| {
         let record = &snapshot.record;
         let mark = match snapshot {
@@ -480,7 +472,7 @@ fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> Error {
             record.taken_at
         )
     });
-    Error::OwnerMustChoose {
+    ChooseError::Several {
         what,
         choices: choices.collect(),
     }

@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 
 use crate::count::{counted, counted_are};
-use crate::error::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::format::layout::VaultKey;
 use crate::format::{Reference, TableKey, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};

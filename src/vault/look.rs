@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::format::ledger::{self, Bodies, LedgerError, PrefixError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
 use crate::format::{Entry, EntryKind, Manifest, Placement, TableKey, TableUri};
-use crate::plan::choose::{History, Snapshot};
+use crate::plan::choose::{ChooseError, History, Snapshot};
 
 /// Tables looked at side by side: each is two or three small requests one after the other.
 const TABLES_AHEAD: usize = 16;
@@ -194,8 +194,8 @@ impl Vault {
             {
                 return Err(newer.error.clone().into());
             }
-            if history.unread().is_some() {
-                return Err(history.or_unread(format!("table {text:?}"), unknown()));
+            if let Some(not_whole) = history.not_whole(format!("table {text:?}")) {
+                return Err(not_whole.into());
             }
         }
         Err(unknown())
@@ -279,18 +279,19 @@ impl Vault {
 /// Finds the one snapshot, of whatever table, whose id begins with `prefix`.
 ///
 /// # Errors
-/// [`Error::Prefix`], saying which there are, or [`Error::LedgerNotWhole`]; [`Error::Ledger`] when it needs a newer tool.
+/// [`ChooseError::Prefix`], saying which there are, or [`ChooseError::LedgerNotWhole`]; [`ChooseError::Ledger`] when it
+/// needs a newer tool.
 pub fn find_snapshot<'a>(
     histories: &'a [History],
     prefix: &str,
-) -> Result<(&'a History, &'a Snapshot), Error> {
+) -> Result<(&'a History, &'a Snapshot), ChooseError> {
     let id = resolve_prefix(histories.iter().flat_map(History::ids), prefix);
     let id = id.map_err(|error| {
-        let unread = histories.iter().find(|history| history.unread().is_some());
-        match (&error, unread) {
-            (PrefixError::Unknown { .. }, Some(history)) => {
-                history.or_unread(format!("snapshot {prefix}"), error.into())
-            }
+        let mut not_whole = histories
+            .iter()
+            .filter_map(|history| history.not_whole(format!("snapshot {prefix}")));
+        match (&error, not_whole.next()) {
+            (PrefixError::Unknown { .. }, Some(not_whole)) => not_whole,
             _ => error.into(),
         }
     })?;
@@ -302,10 +303,7 @@ pub fn find_snapshot<'a>(
             return Ok((history, snapshot));
         }
     }
-    Err(Error::UnknownSnapshot {
-        prefix: prefix.to_owned(),
-        known: Vec::new(),
-    })
+    Err(PrefixError::unknown(prefix, []).into())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use deltavault::format::Record;
 use deltavault::format::ledger::{Bodies, PrefixError};
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::{Between, History, Wanted};
+use deltavault::plan::choose::{Between, ChooseError, History, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
@@ -278,7 +278,7 @@ fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, String
 
 /// Why no snapshot of the table was found: the one that was named may be of another table.
 async fn of_another_table(error: Error, table: &str, open: &OpenVault) -> Error {
-    let Error::Prefix(PrefixError::Unknown { text, .. }) = &error else {
+    let Error::Choose(ChooseError::Prefix(PrefixError::Unknown { text, .. })) = &error else {
         return error;
     };
     let Ok(histories) = open.vault.histories(|_| Bodies::default()).await else {

@@ -9,6 +9,7 @@ use deltavault::format::ledger::{Bodies, resolve_prefix};
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Timestamp, Version};
+use deltavault::plan::choose::ChooseError;
 use deltavault::plan::price::{Commitment, Prices};
 use deltavault::plan::retention::{self, Ask};
 use deltavault::plan::snapshot::Going;
@@ -282,8 +283,9 @@ impl Taker {
             match self.open.find_table(name).await {
                 Ok(table) => root = stores.home_of(&table).await?,
                 // A folder that the vault does not know yet, or of which no record can be read any more.
-                Err(Error::UnknownTable { .. } | Error::LedgerNotWhole { .. })
-                    if root.is_there() => {}
+                Err(
+                    Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. }),
+                ) if root.is_there() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -313,7 +315,8 @@ impl Taker {
         }
         let mut found: BTreeMap<TableKey, Vec<SnapshotId>> = BTreeMap::new();
         for prefix in request.distrust.iter().map(SnapshotPrefix::as_str) {
-            let id = resolve_prefix(ids.iter().map(|(_, id)| *id), prefix)?;
+            let id =
+                resolve_prefix(ids.iter().map(|(_, id)| *id), prefix).map_err(ChooseError::from)?;
             for (table, _) in ids.iter().filter(|(_, known)| *known == id) {
                 found.entry(table.clone()).or_default().push(id);
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use deltavault::format::TableKey;
 use deltavault::ids::SnapshotId;
+use deltavault::plan::choose::ChooseError;
 use deltavault::plan::verify::{Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan};
 use deltavault::vault::look;
 use deltavault::vault::verify::Losses;
@@ -191,9 +192,10 @@ async fn find_table(
     name: &TableName,
 ) -> Result<TableKey, Error> {
     match (open.find_table(name).await, replica) {
-        (Err(Error::UnknownTable { .. } | Error::LedgerNotWhole { .. }), Some(replica)) => {
-            Ok(replica.find_table(name).await?.key)
-        }
+        (
+            Err(Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. })),
+            Some(replica),
+        ) => Ok(replica.find_table(name).await?.key),
         (found, _) => Ok(found?.key),
     }
 }

@@ -70,6 +70,16 @@ pub enum PrefixError {
     },
 }
 
+impl PrefixError {
+    /// No snapshot begins like that.
+    pub fn unknown(text: &str, known: impl IntoIterator<Item = SnapshotId>) -> Self {
+        Self::Unknown {
+            text: text.to_owned(),
+            known: known.into_iter().collect(),
+        }
+    }
+}
+
 /// Finds the one snapshot whose id begins with `prefix`: 8 or more hex digits, in either case.
 ///
 /// # Errors

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Chosen, History, Snapshot, Step, owner_must_choose};
-use crate::error::Error;
+use super::{ChooseError, Chosen, History, Snapshot, Step, owner_must_choose};
 use crate::ids::{SnapshotId, Timestamp, Version};
 
 /// When versions were committed, as far as the log of a history snapshot says so; by that snapshot.
@@ -46,7 +45,7 @@ pub struct Between {
 }
 
 impl History {
-    pub(super) fn by_time(&self, at: At, times: &CommitTimes) -> Result<Step<'_>, Error> {
+    pub(super) fn by_time(&self, at: At, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
         let committed = || self.trusted().filter(|it| it.is_committed_by(at));
         let newest = committed().next_back();
         let latest = committed().max_by_key(|it| (it.record.commit_time, it.seq));
@@ -93,16 +92,14 @@ impl History {
         ids
     }
 
-    fn nothing_held_at(&self, at: At) -> Error {
+    fn nothing_held_at(&self, at: At) -> ChooseError {
         let what = format!("a version committed at or before {}", at.time);
         self.only_distrusted(&what, |it| it.is_committed_by(at))
-            .unwrap_or_else(|| {
-                let not_held = Error::NothingHeldAt {
-                    table: self.name().to_owned(),
-                    at: at.time,
-                    oldest: self.held().map(|it| it.record.commit_time).min(),
-                };
-                self.or_unread(what, not_held)
+            .or_else(|| self.not_whole(what))
+            .unwrap_or_else(|| ChooseError::NothingHeldAt {
+                table: self.name().to_owned(),
+                at: at.time,
+                oldest: self.held().map(|it| it.record.commit_time).min(),
             })
     }
 }
