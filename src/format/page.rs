@@ -25,7 +25,7 @@ pub const PACKED_FILE_LIMIT: u64 = 1024 * 1024;
 /// A pack ends before it would grow past this many bytes.
 pub const PACK_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// What a file is for its table. The order is the order in which a restore puts kinds back.
+/// What a file is for its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryKind {

@@ -12,8 +12,11 @@ use crate::format::{Entry, EntryKind, Placement};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
 
+use self::order::Turn;
+
 pub mod claim;
 pub mod fit;
+pub mod order;
 pub mod under;
 
 /// What stands at the target, in the order in which the cases are looked for.
@@ -147,18 +150,19 @@ pub fn compare(entry: &Entry, listed: Option<&Attributes>) -> FileState {
 /// One thing that a restore has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreStep {
+    /// When.
+    pub turn: Turn,
     /// The file to put.
     pub entry: Entry,
     /// The tag of the wrong file that stands there now: it is set aside first.
     pub replaces: Option<ETag>,
 }
 
-// Data before log, the newest commit after all other commits, the hint last: `EntryKind` declares that order. What lies
-// in packs comes as it lies there, so that neighbours can be read together.
+// What lies in packs comes as it lies there, so that neighbours can be read together.
 impl Ord for RestoreStep {
     fn cmp(&self, other: &Self) -> Ordering {
         fn key(step: &RestoreStep) -> impl Ord + '_ {
-            (step.entry.kind, in_pack(&step.entry))
+            (step.turn, in_pack(&step.entry))
         }
         key(self)
             .cmp(&key(other))

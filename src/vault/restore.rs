@@ -15,10 +15,12 @@ use self::mend::{LogAfter, Mended};
 use super::Vault;
 use super::ahead::Bounds;
 use super::snapshot::Interrupt;
+use crate::delta::segment::LogListing;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::restore::order::LogOrder;
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, Sound, compare, judge,
     permit, plan_entry,
@@ -244,6 +246,7 @@ pub struct RestorePlan {
     pub expected: Expected,
     /// Another restore that is at work there, or one that was killed a moment ago.
     pub at_work: Option<AtWork>,
+    order: LogOrder,
     steps: Sorter<RestoreStep>,
     // Holds what the steps were sorted in.
     scratch: Scratch,
@@ -319,6 +322,7 @@ impl Restorer {
             reading: None,
             expected: Expected::default(),
             at_work: Self::at_work(request, &claims),
+            order: LogOrder::Ascending,
             steps: Sorter::new(scratch.path())?,
             scratch,
         };
@@ -338,6 +342,8 @@ impl Restorer {
             live: None,
             except: mended.skip.clone(),
         };
+        let now = LogListing::new(log.values().cloned());
+        plan.order = LogOrder::new(&now, &mended.after.listing(), live_tip(&log));
         self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
             .await?;
         let lacking = self.plan_data(request, &manifest, &mut plan).await?;
@@ -560,7 +566,11 @@ impl Restorer {
             Action::Replace => etag,
             Action::Keep | Action::Put | Action::Report => None,
         };
-        plan.steps.push(RestoreStep { entry, replaces })?;
+        plan.steps.push(RestoreStep {
+            turn: plan.order.turn(&entry),
+            entry,
+            replaces,
+        })?;
         Ok(())
     }
 }

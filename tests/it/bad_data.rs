@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::plan::restore::Mode;
 use deltavault::store::RestoreStore;
 use futures::FutureExt as _;

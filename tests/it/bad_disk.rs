@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::plan::restore::Mode;
 use deltavault::store::local::LocalStore;
 use deltavault::store::{RestoreStore, WriteStore};

@@ -1,7 +1,7 @@
 //! Logs whose paths climb, or are absolute: into the table's own root, or to other places.
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::plan::restore::Mode;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, WriteStore as _};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::plan::restore::{Mode, Permission, Situation};
 use deltavault::store::RestoreStore;
 use deltavault::store::memory::MemoryStore;

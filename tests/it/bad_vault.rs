@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::VaultKey;
 use deltavault::format::ledger::{Bodies, LedgerFinding, ScarReason};
 use deltavault::ids::{ObjectKey, SnapshotId};

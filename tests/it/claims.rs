@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::{decode_json, encode_json};
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::restore::Mode;

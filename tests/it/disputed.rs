@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::Scope;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;

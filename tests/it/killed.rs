@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::delta::segment::LogListing;
 use deltavault::format::ledger::Bodies;
+use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, RestoreStore};
 use deltavault::vault::Vault;
 use deltavault::vault::restore::{RestoreDone, Restorer};
 use deltavault::vault::snapshot::{Budget, JournalPace, SnapshotDone};
+
+use futures::TryStreamExt as _;
 
 use super::support::fault_store::{Fault, FaultStore};
 use super::support::table::Table;
@@ -198,6 +202,12 @@ async fn kill_restores<F: AsyncFn(&Table)>(last: &str, damage: F) {
                         "call {k}: {name} is wrong"
                     );
                 }
+                if let Some(version) = version_that_opens(scene.live.inner()).await {
+                    assert_eq!(
+                        version, done.record.version,
+                        "call {k}: an older version opens"
+                    );
+                }
                 if between.contains_key(last) {
                     for name in scene.table.live.keys() {
                         assert!(
@@ -230,6 +240,15 @@ async fn kill_restores<F: AsyncFn(&Table)>(last: &str, damage: F) {
             println!("{} calls, {fault:?}: each survived", k - 1);
         }
     }
+}
+
+/// The version that readers see in a log, if they can open it.
+async fn version_that_opens(store: &MemoryStore) -> Option<Version> {
+    let log = store.list("_delta_log/", None);
+    let log: Vec<_> = log.try_collect().await.unwrap();
+    let log = LogListing::new(log);
+    let newest = *log.versions().last()?;
+    log.candidates(newest).is_ok().then_some(newest)
 }
 
 fn assert_holds(found: &BTreeMap<String, Vec<u8>>, closure: &BTreeMap<String, Vec<u8>>, k: usize) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::plan::restore::Mode;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::{Reference, Trigger};
 use deltavault::ids::{ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::price::{NanoUsd, Prices};

@@ -9,7 +9,7 @@ use deltavault::format::ledger::Bodies;
 use deltavault::format::{EntryKind, Placement, TableUri};
 use deltavault::ids::{ObjectKey, Version};
 use deltavault::index::{Index, Opened};
-use deltavault::plan::choose::{CommitTimes, Wanted};
+use deltavault::plan::choose::{ChooseError, CommitTimes, Wanted};
 use deltavault::store::ReadStore;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
@@ -94,7 +94,7 @@ async fn record_for_a_newer_tool_hides_nothing_and_is_the_answer_where_it_may_be
     assert_eq!(history.newer.len(), 2);
     for wanted in [Wanted::Latest, Wanted::Snapshot(newer.to_string())] {
         let refused = history.choose(&wanted, &CommitTimes::new());
-        assert!(matches!(refused, Err(Error::Ledger(_))));
+        assert!(matches!(refused, Err(ChooseError::Ledger(_))));
     }
     let id = orders.records[0].0.to_string();
     let by_id = Wanted::Snapshot(id);
@@ -125,7 +125,7 @@ async fn snapshots_are_found_by_prefix_across_tables() {
         }
     }
     let unknown = find_snapshot(&histories, "00000000").unwrap_err();
-    let known = unknown.hint().unwrap();
+    let known = Error::from(unknown).hint().unwrap();
     assert!(known.contains(&people.records[0].0.short()), "{known}");
 }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::error::{ExitCode, RestoreError};
+use deltavault::ExitCode;
+use deltavault::error::RestoreError;
 use deltavault::format::Placement;
 use deltavault::format::layout::{Area, content_prefix};
 use deltavault::ids::{Location, ObjectKey};

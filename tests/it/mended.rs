@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::ids::Version;
 use deltavault::plan::restore::{Mode, Permission, Situation};
 use deltavault::reader::{Lake, Trouble, Verdict, judge};

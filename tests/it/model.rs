@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Placement, Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::{Placement, Scope};
 use deltavault::store::ReadStore as _;
 use deltavault::store::memory::MemoryStore;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::{EntryKind, Scope};
 use deltavault::plan::verify::Severity;
 use deltavault::store::ReadStore as _;

@@ -12,7 +12,7 @@ use deltalake::arrow::datatypes::{Field, Fields};
 use deltalake::arrow::record_batch::RecordBatch;
 use deltalake::parquet::arrow::ArrowWriter;
 use deltavault::Error;
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 use deltavault::reader::{Lake, Verdict, judge};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::Reference;
 use deltavault::ids::Timestamp;
 use deltavault::plan::retention::{Ask, check_clock};

@@ -1,4 +1,4 @@
-//! Carries out a restore plan: data at once, then the log, its commits one after the other in ascending order.
+//! Carries out a restore plan, one turn after the other.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
 use crate::ids::{ETag, Location, ObjectKey, Timestamp};
+use crate::plan::restore::order::Turn;
 use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
@@ -101,13 +102,12 @@ impl Restorer {
         self.progress.planned(planned);
         let mut steps = steps.finish()?.peekable();
         let mut in_log = false;
-        // The steps come by kind; a kind begins only after the one before it is whole.
-        while let Some(kind) = steps
+        while let Some(turn) = steps
             .peek()
             .and_then(|step| step.as_ref().ok())
-            .map(|step| step.entry.kind)
+            .map(|step| step.turn)
         {
-            if kind.is_log() && !in_log {
+            if turn.is_log() && !in_log {
                 // Whoever has taken the restore over in the last minute restores another version, perhaps.
                 self.renew(claim).await?;
                 if let Some(before) = &log_before {
@@ -115,21 +115,21 @@ impl Restorer {
                 }
                 in_log = true;
             }
-            let of_kind = std::iter::from_fn(|| {
-                steps.next_if(|step| step.as_ref().map_or(true, |step| step.entry.kind == kind))
+            let of_turn = std::iter::from_fn(|| {
+                steps.next_if(|step| step.as_ref().map_or(true, |step| step.turn == turn))
             });
             // A log is put only above data that is whole. What is left is read all the same, so that everything that is
             // lost can be named at once.
-            let puts = !kind.is_log() || carried.given_up == 0 || request.accept_damaged;
-            let drops_hint = kind == EntryKind::LastCheckpoint && carried.checkpoints_lost;
+            let puts = !turn.is_log() || carried.given_up == 0 || request.accept_damaged;
+            let drops_hint = turn == Turn::Hint && carried.checkpoints_lost;
             if drops_hint {
-                for step in of_kind {
+                for step in of_turn {
                     carried.done.useless.push(step?.entry.file);
                 }
                 continue;
             }
             let folder = scratch.path();
-            self.put_kind(kind, of_kind, puts, folder, &mut carried)
+            self.put_turn(turn, of_turn, puts, folder, &mut carried)
                 .await?;
             self.rescue_lost(request, puts, folder, &mut carried)
                 .await?;
@@ -179,16 +179,16 @@ impl Restorer {
         }
     }
 
-    /// Puts all files of a kind, or only reads them; takes note of those that the vault has lost.
-    async fn put_kind(
+    /// Puts all files of a turn, or only reads them; takes note of those that the vault has lost.
+    async fn put_turn(
         &self,
-        kind: EntryKind,
+        turn: Turn,
         steps: impl Iterator<Item = Result<RestoreStep, SortError>> + Send,
         puts: bool,
         folder: &Path,
         carried: &mut Carried,
     ) -> Result<(), Error> {
-        let bounds = if kind == EntryKind::Commit {
+        let bounds = if turn == Turn::Commit {
             ONE_AT_A_TIME
         } else {
             FILES_IN_FLIGHT
@@ -521,8 +521,11 @@ mod tests {
             size,
             ..data_entry(&format!("{pack} {offset}"), None)
         };
-        let replaces = None;
-        RestoreStep { entry, replaces }
+        RestoreStep {
+            turn: Turn::Data,
+            entry,
+            replaces: None,
+        }
     }
 
     fn spans(steps: Vec<RestoreStep>) -> Vec<(usize, Option<Range<u64>>)> {
@@ -560,6 +563,7 @@ mod tests {
             2
         );
         let alone = RestoreStep {
+            turn: Turn::Data,
             entry: data_entry("alone", None),
             replaces: None,
         };

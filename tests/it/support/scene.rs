@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltavault::error::ExitCode;
+use deltavault::ExitCode;
 use deltavault::format::Entry;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::{ObjectKey, SnapshotId, Timestamp};
