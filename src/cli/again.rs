@@ -9,6 +9,9 @@ use super::place::typed;
 /// The program as it was called, and the flags that say which vault and which configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
+    /// The program alone.
+    program: String,
+    /// With the flags.
     start: String,
 }
 
@@ -16,7 +19,8 @@ impl Again {
     /// `program` is how it was called; `vault` and `config` only where a flag named them, because what the
     /// environment says it will say again.
     pub(crate) fn new(program: &str, vault: Option<&str>, config: Option<&Path>) -> Self {
-        let mut start = vec![quoted(program)];
+        let program = quoted(program);
+        let mut start = vec![program.clone()];
         let vault = vault.map(|uri| typed(uri).to_owned());
         let config = config.map(|path| path.display().to_string());
         for (flag, value) in [("--vault", vault), ("--config", config)] {
@@ -25,7 +29,7 @@ impl Again {
             }
         }
         let start = start.join(" ");
-        Self { start }
+        Self { program, start }
     }
 
     /// Spells the program, as it was called, so that it means the same from any folder.
@@ -45,13 +49,13 @@ impl Again {
 
     /// A text whose `deltavault …` commands name the vault and the configuration as this one did.
     ///
-    /// One that names a vault itself stays as it is.
+    /// One that names a vault itself gets the program alone.
     pub(crate) fn in_text(&self, text: &str) -> String {
         let mut parts = text.split("`deltavault ");
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let start = if part.starts_with("--vault") {
-                "deltavault"
+                &self.program
             } else {
                 &self.start
             };
@@ -90,7 +94,7 @@ mod tests {
         assert_eq!(
             flagged.in_text("see `deltavault show`; or `deltavault --vault x init`, or `--help`"),
             "see `/opt/dv --vault '/backup/my vault' --config /etc/dv.toml show`; or \
-             `deltavault --vault x init`, or `--help`"
+             `/opt/dv --vault x init`, or `--help`"
         );
     }
 }

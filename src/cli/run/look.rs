@@ -77,9 +77,8 @@ pub(super) async fn snapshots(
         }
     }
     if code == ExitCode::Damage {
-        context
-            .progress
-            .note("the ledger is damaged: `deltavault verify` says what to do");
+        let what_to_do = "the ledger is damaged: `deltavault verify` says what to do";
+        context.progress.note(&context.again.in_text(what_to_do));
     }
     Ok(code)
 }

@@ -71,7 +71,7 @@ impl Case<'_> {
             lines.push(line(
                 "LOST",
                 format!(
-                    "{} that nobody has any more: {named}{more}; rows in them cannot be read",
+                    "{}, found neither in this table's snapshots nor at the source: {named}{more}; rows in them cannot be read",
                     files(lost.len() as u64)
                 ),
             ));
@@ -108,7 +108,7 @@ impl Case<'_> {
                 let copy = self.again.command(&words);
                 line(
                     "",
-                    format!("or copy another snapshot, {id} of v{version}: {copy}"),
+                    format!("or copy another snapshot, which may lack the same files, {id} of v{version}: {copy}"),
                 )
             }
             None => line("", "no other snapshot of the table is held".to_owned()),
