@@ -5,6 +5,7 @@
 //! source gives now. Everything else is read again.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -276,6 +277,11 @@ impl Need {
         sizes.fold(self.size.unwrap_or(unknown), u64::max)
     }
 
+    /// Whether V needs it, by some reading of its log.
+    pub fn is_of_v(&self) -> bool {
+        self.spans.iter().any(|span| span.1.is_none())
+    }
+
     /// Whether an object of so many bytes may be it.
     pub fn may_have(&self, size: u64) -> bool {
         let is_known = self.size.is_none_or(|known| known == size);
@@ -362,7 +368,12 @@ fn take_in(need: &mut Need, mut file: LiveFile) {
     need.absolute |= file.add.absolute;
     // The newest use describes the object now; it may have been rewritten under its name.
     let is_newest = need.spans.iter().all(|known| ends(known) <= ends(&span));
-    let is_same = need.size == Some(file.add.size);
+    let others = file.otherwise.iter().map(|sizes| sizes.file);
+    let sizes: BTreeSet<u64> = others.chain([file.add.size]).collect();
+    let known: BTreeSet<u64> = need.other_sizes.iter().copied().chain(need.size).collect();
+    // Where readers differ on what V needs, either may be right.
+    let both_live = file.until.is_none() && need.spans.iter().any(|known| known.1.is_none());
+    let is_same = both_live || !sizes.is_disjoint(&known);
     match (is_newest, is_same) {
         (true, false) => need.replaced.append(&mut need.spans),
         (false, false) => need.replaced.push(span),
@@ -373,11 +384,17 @@ fn take_in(need: &mut Need, mut file: LiveFile) {
     }
     if is_newest {
         need.size = Some(file.add.size);
-        let others = file.otherwise.iter().map(|sizes| sizes.file);
-        need.other_sizes = others.filter(|size| *size != file.add.size).collect();
+        need.other_sizes = Box::default();
         need.modification_time = file.add.modification_time;
         need.rows = file.add.rows;
     }
+    let may_have = match (is_newest, both_live) {
+        (_, true) => &known | &sizes,
+        (true, false) => sizes,
+        (false, false) => known,
+    };
+    let may_have = may_have.into_iter().filter(|size| need.size != Some(*size));
+    need.other_sizes = may_have.collect();
     if file.until.is_none() {
         need.required |= file.is_seen();
         need.live.push(LiveUse {

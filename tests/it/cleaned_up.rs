@@ -13,7 +13,9 @@ use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest};
 use serde_json::json;
 
 use super::disputed::assert_sound;
-use super::one_truth::{assert_has, checkpoint_that_says, commit, finding};
+use super::one_truth::{
+    assert_has, checkpoint_key, checkpoint_that_says, commit, finding, live_of,
+};
 use super::support::scene::{Scene, take_as};
 use super::support::table::CheckpointForm;
 use super::support::world::request;
@@ -203,6 +205,116 @@ async fn whichever_checkpoint_gives_the_wrong_size_the_file_is_held_as_it_is() {
             }
         }
     }
+}
+
+/// Readers that compare paths as text have a removed file live by it, until it is gone.
+#[tokio::test]
+async fn a_checkpoint_that_its_owner_took_out_does_not_come_back() {
+    for scope in [Scope::Live, Scope::History] {
+        let mut scene = Scene::set().await;
+        let mut said = scene.table.live.clone();
+        let removed = said.keys().next().unwrap().clone();
+        let mut add = said.remove(&removed).unwrap();
+        let spelled = removed.replace("part-", "%70art-");
+        add["path"] = json!(spelled);
+        said.insert(spelled, add);
+        checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+        let checkpoint = checkpoint_key(&scene).await;
+        scene.table.delete(1).await;
+        take(&scene, scope, 12).await;
+        scene.table.remove(&checkpoint).await;
+        scene.table.append(1, 100).await;
+        for hours in [24, 48] {
+            let done = take(&scene, scope, hours).await;
+            let live = live_of(&scene, &done).await;
+            assert_eq!(live.len(), scene.table.live.len(), "{scope:?}");
+            let held = scene.contents(&done).await.unwrap();
+            assert!(!held.contains_key(&checkpoint), "{scope:?}");
+            scene.table.append(1, 100).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_another_vector_and_another_size_stops_nothing() {
+    for scope in [Scope::Live, Scope::History] {
+        for first in [true, false] {
+            let mut scene = Scene::set().await;
+            if !first {
+                take(&scene, scope, 12).await;
+            }
+            scene.table.append(1, 100).await;
+            let mut before = scene.table.live.clone();
+            scene.table.delete_rows(1).await;
+            for add in before.values_mut() {
+                add["size"] = json!(add["size"].as_i64().unwrap() + 7);
+            }
+            checkpoint_that_says(&mut scene, before, CheckpointForm::Classic).await;
+            scene.table.append(1, 100).await;
+            scene.table.checkpoint_as(CheckpointForm::Classic).await;
+            remove_commits(&scene, 0..4).await;
+            for hours in [24, 48] {
+                let done = take(&scene, scope, hours).await;
+                finding(&done.record, "disagree");
+                assert_has(&scene.contents(&done).await.unwrap(), &scene.table.live);
+                scene.table.append(1, 100).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_only_a_checkpoint_has_live_is_held_as_it_is_whatever_size_it_gives() {
+    for scope in [Scope::Live, Scope::History] {
+        let mut scene = Scene::set().await;
+        let mut said = scene.table.live.clone();
+        let name = said.keys().next().unwrap().clone();
+        scene.table.delete(1).await;
+        let removed = said.get_mut(&name).unwrap();
+        removed["size"] = json!(removed["size"].as_i64().unwrap() + 7);
+        checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+        scene.table.append(1, 100).await;
+        scene.table.checkpoint_as(CheckpointForm::Classic).await;
+        let done = take(&scene, scope, 24).await;
+        finding(
+            &done.record,
+            "another size at the source than the log gives",
+        );
+        let held = scene.contents(&done).await.unwrap();
+        assert_eq!(held[&name], scene.table.read(&name).await);
+    }
+}
+
+#[tokio::test]
+async fn history_holds_a_removed_file_whose_size_one_of_two_checkpoints_gives() {
+    let mut scene = Scene::set().await;
+    let mut said = scene.table.live.clone();
+    let name = said.keys().next().unwrap().clone();
+    let size = said[&name]["size"].as_i64().unwrap();
+    said.get_mut(&name).unwrap()["size"] = json!(size + 7);
+    checkpoint_that_says(&mut scene, said, CheckpointForm::Classic).await;
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    remove_commits(&scene, 0..2).await;
+    scene.table.append(1, 100).await;
+    scene.table.delete(1).await;
+    let done = take(&scene, Scope::History, 24).await;
+    let held = scene.contents(&done).await.unwrap();
+    assert_eq!(held[&name], scene.table.read(&name).await);
+    assert_eq!(done.record.whole_versions, [(Version(2), Version(4))]);
+}
+
+#[tokio::test]
+async fn history_says_which_versions_lie_below_a_gap() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, 100).await;
+    scene.table.checkpoint_as(CheckpointForm::Classic).await;
+    scene.table.append(1, 100).await;
+    remove_commits(&scene, [2]).await;
+    let live = take(&scene, Scope::Live, 12).await;
+    assert_eq!(live.record.findings, [""; 0]);
+    let done = take(&scene, Scope::History, 24).await;
+    finding(&done.record, "a gap between version 1 and version 3");
 }
 
 /// As after `what_a_checkpoint_lost_…`, but with the snapshot's own commit gone.

@@ -471,7 +471,7 @@ async fn mending_a_log_can_be_killed_at_any_call() {
         in_place(&done)
     };
     // Nobody opens it before, and nobody a wrong version of it after any call.
-    killed_everywhere(wreck, 5, &[None, Some(7)], Some(7)).await;
+    Box::pin(killed_everywhere(wreck, 5, &[None, Some(7)], Some(7))).await;
 }
 
 /// A checkpoint of version 3 that lacks a live file, in a table of which all commits are there.
@@ -597,7 +597,7 @@ async fn taking_a_disagreeing_checkpoint_out_can_be_killed_at_any_call() {
         without(in_place(&done), 3)
     };
     // The old table or the new one.
-    killed_everywhere(none, 4, &[Some(7), Some(8)], Some(8)).await;
+    Box::pin(killed_everywhere(none, 4, &[Some(7), Some(8)], Some(8))).await;
 }
 
 #[tokio::test]

@@ -76,13 +76,18 @@ impl Life {
         }
     }
 
-    /// Takes what another life of the same file says.
+    /// Takes what another way says of the same file.
     fn join(&mut self, other: Self) {
+        self.body.absolute |= other.body.absolute;
+        self.join_sizes(&other);
+        self.spell(other.spellings);
+    }
+
+    fn join_sizes(&mut self, other: &Self) {
         if other.body.sizes() != self.body.sizes() {
             self.otherwise.insert(other.body.sizes());
         }
-        self.otherwise.extend(other.otherwise);
-        self.spell(other.spellings);
+        self.otherwise.extend(&other.otherwise);
     }
 
     fn spell(&mut self, spellings: BTreeSet<Spelling>) {
@@ -213,17 +218,20 @@ impl LiveFiles {
         fate.removed_in = Some(version);
         let was_live = fate.live.is_some();
         if let Some(life) = fate.live.take() {
-            let was = life.clone();
+            let mut was = life.clone();
             fate.live = life.without(spelling, &fate.file);
             if fate.live.is_none() {
+                if let Some(named) = &fate.named.life {
+                    was.join_sizes(named);
+                }
                 self.end_span(fate, was, version);
             }
         }
         if let Some(life) = fate.named.life.take() {
-            let (body, since) = (life.body.clone(), life.from);
+            let was = life.clone();
             fate.named.life = life.without(spelling, &fate.file);
             if fate.named.life.is_none() && !was_live {
-                self.history(fate, body, since, version);
+                self.history(fate, was, version);
             }
         }
         if fate.live.is_none() && fate.named.life.is_none() {
@@ -236,9 +244,10 @@ impl LiveFiles {
         let version = now.from;
         // A commit is about the file: from here on it is what the commit says, on every way.
         if let Some(named) = std::mem::take(&mut fate.named).life {
-            now.spell(named.spellings);
-            if fate.live.is_none() {
-                self.history(fate, named.body, named.from, version);
+            now.spell(named.spellings.clone());
+            match &mut fate.live {
+                Some(before) => before.join_sizes(&named),
+                None => self.history(fate, named, version),
             }
         }
         fate.last = Some(version);
@@ -285,12 +294,15 @@ impl LiveFiles {
     fn end_span(&mut self, fate: &Fate, life: Life, until: Version) {
         let named = life.named(&fate.file, fate.dv_id.as_deref());
         self.compared.live(&named, (life.from, Some(until)));
-        self.history(fate, life.body, life.from, until);
+        self.history(fate, life, until);
     }
 
-    fn history(&mut self, fate: &Fate, body: AddBody, from: Version, until: Version) {
-        if self.history && from < until {
-            let life = Life::new(body, from, Spelling::default());
+    fn history(&mut self, fate: &Fate, life: Life, until: Version) {
+        if self.history && life.from < until {
+            let life = Life {
+                otherwise: life.otherwise,
+                ..Life::new(life.body, life.from, Spelling::default())
+            };
             let name = (fate.file.clone(), fate.dv_id.clone());
             self.ready.push_back(life.into_file(name, Some(until)));
         }

@@ -227,7 +227,6 @@ impl Comparison {
         if entries.len() > 1 {
             self.twice.add(file);
         }
-        let is_named = !logical.0.is_empty();
         let lacking = || logical.0.iter().filter(|(id, _)| !carries(id));
         let lacking = || lacking().map(|(_, logical)| logical);
         if lacking().any(|it| it.is_seen) {
@@ -243,12 +242,9 @@ impl Comparison {
             self.by_text.add(file);
         }
         let named = || logical.0.values().flat_map(|logical| &logical.named);
-        let sizes = || named().map(|(_, size)| *size);
-        if is_named
-            && !held
-                .iter()
-                .all(|entry| sizes().any(|size| size == entry.size))
-        {
+        let has_a_size = |entry: &&HeldFile| named().any(|(_, size)| *size == entry.size);
+        // What only some readers have live may be held with a size that they do not expect.
+        if logical.0.values().any(|it| it.is_seen) && !held.iter().all(has_a_size) {
             self.resized.add(file);
         }
         let mut live = entries.iter().flat_map(|entry| &entry.live);

@@ -349,6 +349,9 @@ impl Along {
         let mut seen = HashSet::new();
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
+        if work.request.scope == Scope::History {
+            pinned.findings.extend(self.below_a_gap(&pinned));
+        }
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
         let (disagreements, unlisted) = self.disagreements(&pinned);
         let findings = failed.iter().map(FailedCheckpoint::finding);
@@ -402,6 +405,18 @@ impl Along {
             .iter()
             .filter(|finding| finding.contains(NOT_AT_THE_SOURCE));
         before.take(FINDINGS_MAX).cloned().collect()
+    }
+
+    /// What the owner should know of versions that readers can still open, and that no way leads on from.
+    fn below_a_gap(&self, pinned: &Pinned) -> Option<String> {
+        let first = self.log.way.first_version();
+        let versions = pinned.listing.versions();
+        let mut below = versions.range(..first).rev();
+        let readable = below.find(|version| pinned.listing.candidates(**version).is_ok())?;
+        Some(format!(
+            "the log has a gap between version {readable} and version {first}: the versions before it are not held, although \
+             readers can open them"
+        ))
     }
 
     /// What the owner should know of checkpoints that name a file more than once.

@@ -44,6 +44,8 @@ struct Copied {
     gone: Named,
     /// What has other bytes at the source than the base holds under the same description.
     others: Named,
+    /// What has another size than the readers expect who have it live.
+    resized: Named,
     change: Change,
 }
 
@@ -116,9 +118,11 @@ impl Snapshotter {
             absent,
             gone,
             others,
+            resized,
             mut change,
         } = data?;
         findings.extend(gone.finding());
+        findings.extend(resized.finding_of_resized());
         let past = pinned.base.as_ref().map(|base| &base.past);
         findings.extend(past.and_then(|past| others.finding_of_others(past)));
         change.new_files += log.new_files;
@@ -308,13 +312,21 @@ async fn copy(
     let mut trouble = Trouble::default();
     let mut gone = Named::default();
     let mut others = Named::default();
+    let mut resized = Named::default();
     let needs = copy.finish()?.map(|need| Ok(need?.row));
     let result = copier
         .copy_all(needs, journal, |outcome| {
             match outcome {
-                Outcome::Placed { entry, is_other } => {
+                Outcome::Placed {
+                    entry,
+                    is_other,
+                    is_resized,
+                } => {
                     if is_other {
                         others.note(&entry.file);
+                    }
+                    if is_resized {
+                        resized.note(&entry.file);
                     }
                     change.new_files += 1;
                     change.new_bytes += entry.size;
@@ -380,6 +392,7 @@ async fn copy(
         absent,
         gone,
         others,
+        resized,
         change,
     })
 }
@@ -406,6 +419,17 @@ impl Named {
              holds what the source has now, which may be damage; that one keeps what was there",
             counted(self.count, "file"),
             base.id.short()
+        ))
+    }
+
+    /// What to say of files that are held as they are, with a size that the log does not give.
+    fn finding_of_resized(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        let have = if self.count == 1 { "has" } else { "have" };
+        Some(format!(
+            "of the files that only some readers have live, by a spelling or by one of several ways through the log, {} {have} \
+             another size at the source than the log gives, first {first}: held as the source has it",
+            self.count
         ))
     }
 

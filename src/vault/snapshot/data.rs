@@ -53,6 +53,8 @@ pub(super) enum Outcome {
         entry: Box<Entry>,
         /// Whether the base holds other bytes under the same name, size and time.
         is_other: bool,
+        /// Whether it has none of the sizes that the log gives.
+        is_resized: bool,
     },
     /// The source no longer has it.
     Missing(Box<Need>),
@@ -224,6 +226,7 @@ impl Copier {
         Ok(Some(Outcome::Placed {
             entry: Box::new(entry),
             is_other: false,
+            is_resized: false,
         }))
     }
 
@@ -399,6 +402,10 @@ fn wrong_size(need: &Need, actual: u64) -> Option<Outcome> {
     if need.may_have(actual) {
         return None;
     }
+    if !need.required && need.is_of_v() {
+        // Readers differ on whether they need it, and those who do may be wrong about its size.
+        return None;
+    }
     if !need.required {
         // The file that those versions need is not there any more, whatever is in its place.
         return Some(Outcome::Missing(Box::new(need.clone())));
@@ -430,6 +437,7 @@ impl From<Fetched> for ReadFile {
 }
 
 fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
+    let is_resized = !need.may_have(read.size);
     let is_other = need.was.is_some_and(|was| *was != read.sha256);
     let entry = Entry {
         absolute: need.absolute,
@@ -449,5 +457,6 @@ fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
     Outcome::Placed {
         entry: Box::new(entry),
         is_other,
+        is_resized,
     }
 }

@@ -2,8 +2,8 @@
 //! base's live set, or has to be planned from the whole log.
 //!
 //! A base's live set is true for the log bytes that it was replayed from. So it ends with the first commit at or below
-//! the base, or sidecar of a checkpoint, that has other bytes now, and with a checkpoint below the base that the base does
-//! not hold: that one can only be compared by replaying from it.
+//! the base, or sidecar of a checkpoint, that has other bytes now, with a checkpoint that somebody took out since, and with
+//! one below the base that the base does not hold: that one can only be compared by replaying from it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -127,6 +127,19 @@ impl Inherited {
         stale.map(|(key, _)| key.clone()).collect()
     }
 
+    /// Whether somebody took a checkpoint that the base holds out of the source's log: it is not listed, older files are,
+    /// and the log leads to `version` without it. A log's own clean-up takes the oldest files first.
+    fn lacks_one_taken_out(&self, listing: &LogListing, version: Version) -> bool {
+        let oldest = listing.versions().first().copied();
+        let above = |entry: &Entry| log_order(entry).version() > oldest;
+        let is_gone = |key: &ObjectKey| listing.files().all(|file| file.key != *key);
+        listing.candidates(version).is_ok()
+            && self
+                .checkpoints
+                .iter()
+                .any(|(key, entry)| above(entry) && is_gone(key))
+    }
+
     /// Whether the base holds a checkpoint's files as they were listed, and so has compared it already.
     pub(super) fn knows(&self, checkpoint: &CheckpointFiles) -> bool {
         checkpoint
@@ -243,6 +256,7 @@ async fn look(
         || !inherited.overwritten_sidecars.is_empty()
         || !strayed.checkpoints.is_empty()
         || !record.disagreements.is_empty()
+        || inherited.lacks_one_taken_out(listing, pinned.version)
         || listing.checkpoints().iter().any(is_late);
     for checkpoint in &strayed.checkpoints {
         inherited.forget(checkpoint);
