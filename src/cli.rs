@@ -24,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 use self::again::Again;
 use self::args::{Args, GlobalArgs};
 use self::config::{Config, read_config};
+use self::error::CommandError;
 use self::place::parse_place;
 use self::progress::Bar;
 use self::render::{Output, Talk};
@@ -35,6 +36,7 @@ mod again;
 mod args;
 mod cache;
 mod config;
+mod error;
 mod place;
 mod progress;
 mod render;
@@ -85,7 +87,7 @@ fn run_args(args: Args) -> ExitCode {
     let code = match outcome {
         Ok(code) => code,
         // The end of the output says it.
-        Err(Error::Output(_)) if output.is_lost() => ExitCode::Done,
+        Err(CommandError::Output(_)) if output.is_lost() => ExitCode::Done,
         Err(error) => {
             output.failed(&error);
             error.exit_code()
@@ -98,8 +100,8 @@ fn prepare(
     global: &GlobalArgs,
     command: args::CommandArgs,
     progress: Arc<Bar>,
-) -> Result<(Request, Context), Error> {
-    let folder = std::env::current_dir().map_err(|_| Error::InvalidUri {
+) -> Result<(Request, Context), CommandError> {
+    let folder = std::env::current_dir().map_err(|_| CommandError::InvalidUri {
         uri: ".".to_owned(),
         rule: "the working directory is gone",
     })?;
@@ -163,7 +165,7 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
 }
 
 /// Runs one command, and returns its output with what came of it.
-fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Error>, Output) {
+fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, CommandError>, Output) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // As the main thread has: a table is taken on a thread of its own.
@@ -171,11 +173,11 @@ fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Error>,
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return (Err(Error::Start(error)), context.output),
+        Err(error) => return (Err(CommandError::Start(error)), context.output),
     };
     let outcome = runtime.block_on(async {
         // Listened for from before the command's first step on.
-        let mut signals = signal(SignalKind::interrupt()).map_err(Error::Start)?;
+        let mut signals = signal(SignalKind::interrupt()).map_err(CommandError::Start)?;
         let (interrupt, interrupted) = oneshot::channel();
         // On another thread than the command, which may be deep in a computation when the signal comes.
         let mut watch = JoinSet::new();
@@ -197,7 +199,7 @@ fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Error>,
                 if ending.fire() {
                     tokio::time::timeout(LAST_WORDS, command).await.ok();
                 }
-                Err(Error::Interrupted)
+                Err(Error::Interrupted.into())
             }
         }
     });

@@ -10,13 +10,10 @@ use jiff::SignedDuration;
 
 use crate::delta::LogError;
 use crate::delta::path::PathError;
-use crate::demo::DemoError;
 use crate::exit_code::ExitCode;
 use crate::format::FormatError;
 use crate::format::ledger::{LedgerError, PrefixError};
-use crate::iam::IamError;
-use crate::ids::{Id128, InvalidId, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::index::IndexError;
+use crate::ids::{InvalidId, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::choose::ChooseError;
 use crate::plan::price::{NanoUsd, TerabyteMonths};
 use crate::plan::retention::RetentionError;
@@ -28,6 +25,7 @@ mod hint;
 mod passing;
 mod restore;
 
+pub use hint::one_of;
 pub use restore::RestoreError;
 
 /// A snapshot that the vault holds of a table.
@@ -68,9 +66,6 @@ pub enum Error {
     /// A table's root, or a path in its log, points nowhere.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A policy cannot be written.
-    #[error(transparent)]
-    Iam(#[from] IamError),
     /// A ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -83,22 +78,12 @@ pub enum Error {
     /// Rows that were sorted outside memory could not be written or read back.
     #[error(transparent)]
     Sort(#[from] SortError),
-    /// There is no place for the local index.
-    #[error("there is no folder for the local index")]
-    NoCacheFolder,
-    /// The local index cannot be made.
-    #[error(transparent)]
-    Index(#[from] IndexError),
     /// The temporary folder cannot be used.
     #[error("cannot use the temporary folder")]
     Scratch(#[source] io::Error),
     /// A restore cannot go on.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// A step of the demo did not come out as it must.
-    #[error(transparent)]
-    Demo(Box<DemoError>),
-
     /// Something was done about a table's snapshots while a prune went by what had been done before.
     #[error(
         "an event of {table} came while the vault was pruned, and it may be a hold: {deleted} objects were deleted \
@@ -130,12 +115,6 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// No vault was named anywhere.
-    #[error("no vault was given")]
-    NoVaultGiven,
-    /// No table was named, and the configuration lists none.
-    #[error("no table was given")]
-    NoTableGiven,
     /// There is no vault at that place.
     #[error("there is no vault at {uri}")]
     NoVault {
@@ -154,12 +133,6 @@ pub enum Error {
         #[source]
         source: Option<FormatError>,
     },
-    /// There is no vault at the place that is to be a replica.
-    #[error("--from names no replica: there is no vault at {uri}")]
-    NoReplica {
-        /// Where one was looked for.
-        uri: String,
-    },
     /// There is a `vault.json`, and it is not one of ours.
     #[error("{uri} is not a vault")]
     NotAVault {
@@ -169,20 +142,6 @@ pub enum Error {
         #[source]
         source: FormatError,
     },
-    /// A vault is to be made where one is.
-    #[error("{uri} is a vault already, with the id {id}")]
-    AlreadyAVault {
-        /// Where.
-        uri: String,
-        /// Its id.
-        id: Id128,
-    },
-    /// A vault is to be made in a folder that holds something else.
-    #[error("{uri} is no vault, and it is not empty")]
-    FolderNotEmpty {
-        /// Where.
-        uri: String,
-    },
     /// The vault was made by a newer tool.
     #[error("the vault {uri} has format {found}, newer than this tool knows")]
     NewerVault {
@@ -191,70 +150,6 @@ pub enum Error {
         /// The format that it names.
         found: u32,
     },
-    /// A URI with a scheme that this build cannot reach.
-    #[error("{uri} cannot be reached: this tool reads and writes folders and S3")]
-    UnsupportedScheme {
-        /// The URI.
-        uri: String,
-    },
-    /// A URI or path that breaks a rule.
-    #[error("{uri:?} is not usable: {rule}")]
-    InvalidUri {
-        /// The URI.
-        uri: String,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// A flag that does not go with the others, or with the place.
-    #[error("{flag} is not usable: {rule}")]
-    UnusableFlag {
-        /// The flag.
-        flag: &'static str,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// A time that could not be understood.
-    #[error("the time {text:?} cannot be understood")]
-    TimeUnparseable {
-        /// The text.
-        text: String,
-    },
-    /// A local time that a zone has twice or never.
-    #[error("the time {text:?} happens twice or never in {zone}")]
-    TimeAmbiguous {
-        /// The text.
-        text: String,
-        /// The zone that it was read in.
-        zone: String,
-    },
-    /// The configuration file could not be read.
-    #[error("read the configuration {path}")]
-    ConfigUnreadable {
-        /// The file.
-        path: String,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The configuration file says something that it may not.
-    #[error("the configuration {path} is wrong{}: {rule}", at_line(*line))]
-    ConfigInvalid {
-        /// The file.
-        path: String,
-        /// The line, counted from 1, where it is known.
-        line: Option<usize>,
-        /// What is wrong, with the key named.
-        rule: String,
-    },
-    /// A retention class that is not configured.
-    #[error("there is no retention class {name:?}")]
-    UnknownClass {
-        /// The class.
-        name: String,
-        /// The classes that there are.
-        known: Vec<String>,
-    },
-
     /// No table of the vault has that name or URI.
     #[error("the vault holds no table {name:?}")]
     UnknownTable {
@@ -263,15 +158,6 @@ pub enum Error {
         /// The tables that there are.
         known: Vec<String>,
     },
-    /// The vault has manifests of snapshots, and no record of any table.
-    #[error(
-        "the vault has no record of {name:?} or of any other table, but manifests of snapshots: their records are lost, or \
-         the first snapshot was never finished"
-    )]
-    RecordsGone {
-        /// What was asked for.
-        name: String,
-    },
     /// Several tables of the vault have that name.
     #[error("{name:?} is the name of {} tables", candidates.len())]
     AmbiguousTable {
@@ -279,22 +165,6 @@ pub enum Error {
         name: String,
         /// The URIs that match.
         candidates: Vec<String>,
-    },
-    /// The snapshot that was named for a table is another table's.
-    #[error("snapshot {} is of {other}, not of {table}", snapshot.short())]
-    SnapshotOfAnotherTable {
-        /// The snapshot.
-        snapshot: SnapshotId,
-        /// The table that was named.
-        table: String,
-        /// The snapshot's table.
-        other: String,
-    },
-    /// There is no Delta table at that place.
-    #[error("{uri} is not a Delta table: it has no commit and no checkpoint under _delta_log/")]
-    NotATable {
-        /// Where one was looked for.
-        uri: String,
     },
     /// The version needs files that the source no longer has.
     #[error(
@@ -391,22 +261,6 @@ pub enum Error {
         /// The target.
         target: String,
     },
-    /// A table's URI leads to another place than when its snapshot was taken.
-    #[error("{uri} was in the source {recorded:?}, and now means a place in {today:?}")]
-    AnotherSource {
-        /// The table.
-        uri: String,
-        /// The source that the record names.
-        recorded: String,
-        /// The source that the same URI leads to today.
-        today: String,
-    },
-    /// Somebody has the vault to himself.
-    #[error("a prune is at work in {uri}")]
-    VaultInUse {
-        /// The vault.
-        uri: String,
-    },
     /// The log names a file of its own table by an absolute path: a copy elsewhere would read the original's file.
     #[error(
         "the log names {file} by its absolute path below {table}, and a copy elsewhere would read it there"
@@ -477,31 +331,6 @@ pub enum Error {
         /// Each choice, as a flag or command with what it does.
         choices: Vec<String>,
     },
-    /// The plan was printed; `--yes` is missing and there is no terminal to ask.
-    #[error("{what} needs a yes")]
-    Unconfirmed {
-        /// What would be done.
-        what: String,
-    },
-    /// Known, and not in this version of the tool.
-    #[error("{what} comes in a later version")]
-    ComesLater {
-        /// The flag or command.
-        what: String,
-        /// What to do until then.
-        instead: &'static str,
-    },
-
-    /// Some tables failed, the rest is done; each failure was told when it happened.
-    #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
-    SomeTablesFailed {
-        /// The tables.
-        failed: Vec<String>,
-        /// How many there were.
-        of: usize,
-        /// The exit code of each failure.
-        codes: Vec<ExitCode>,
-    },
     /// A snapshot of the same or a newer version was published meanwhile.
     #[error("another writer published version {version} of {table} first, as snapshot {}", snapshot.short())]
     AnotherWriterWon {
@@ -565,15 +394,12 @@ pub enum Error {
         limit: NanoUsd,
     },
 
-    /// The system lacks what every command needs: threads, signals.
-    #[error("start to work")]
-    Start(#[source] io::Error),
-    /// The result could not be written.
-    #[error("write the result")]
-    Output(#[source] io::Error),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// What was passed in to be called failed; its error comes back as it was.
+    #[error(transparent)]
+    Caller(Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn to_the_second(time: Timestamp) -> String {
@@ -606,12 +432,6 @@ impl From<ChooseError> for Error {
     }
 }
 
-impl From<DemoError> for Error {
-    fn from(error: DemoError) -> Self {
-        Self::Demo(Box::new(error))
-    }
-}
-
 impl Error {
     /// What is wrong with a table's log, where that is what failed.
     pub fn about_log(&self) -> Option<&LogError> {
@@ -628,19 +448,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Format(error) => format_exit_code(error),
-            Self::NoVaultGiven
-            | Self::NoTableGiven
-            | Self::Iam(_)
-            | Self::InvalidId(_)
-            | Self::UnsupportedScheme { .. }
-            | Self::InvalidUri { .. }
-            | Self::UnusableFlag { .. }
-            | Self::TimeUnparseable { .. }
-            | Self::TimeAmbiguous { .. }
-            | Self::ConfigUnreadable { .. }
-            | Self::ConfigInvalid { .. }
-            | Self::AnotherSource { .. }
-            | Self::UnknownClass { .. } => ExitCode::Usage,
+            Self::InvalidId(_) => ExitCode::Usage,
             Self::Retention(error) => match error {
                 RetentionError::OutOfBounds { .. }
                 | RetentionError::UntilOutOfBounds { .. }
@@ -648,29 +456,17 @@ impl Error {
                 | RetentionError::UnknownClass { .. } => ExitCode::Usage,
                 RetentionError::ClockSkew { .. } => ExitCode::Failed,
             },
-            Self::NoVault { .. } | Self::NoReplica { .. } | Self::NotAVault { .. } => {
-                ExitCode::NoVault
-            }
+            Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::Log(LogError::FarFuture { .. })
             | Self::AmbiguousTable { .. }
-            | Self::OwnerMustChoose { .. }
-            | Self::Unconfirmed { .. }
-            | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
-            // That a single table failed is what 5 means; only what is worse for the vault or asks for another
-            // reaction than reading the list is told by its own code.
+            | Self::OwnerMustChoose { .. } => ExitCode::OwnerMustChoose,
             Self::LimitReached { .. } => ExitCode::SomeFailed,
-            Self::SomeTablesFailed { codes, .. } => codes
-                .iter()
-                .copied()
-                .filter(|code| *code != ExitCode::Failed)
-                .fold(ExitCode::SomeFailed, ExitCode::max),
             Self::ClaimedByOther { .. }
             | Self::RestoreTakenOver { .. }
             | Self::AnotherWriterWon { .. } => ExitCode::AnotherWriterWon,
             Self::Damaged { .. }
             | Self::SourceFileMissing { lost: Some(_), .. }
             | Self::VaultFileLost { .. }
-            | Self::RecordsGone { .. }
             | Self::PruneRefused { .. }
             | Self::HeldTooLate { .. } => ExitCode::Damage,
             Self::HoldsUnread { source, .. } => source.exit_code(),
@@ -684,11 +480,8 @@ impl Error {
             }) => ExitCode::ThawPending,
             Self::Store(_)
             | Self::Pruned { .. }
-            | Self::Demo(_)
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }
-            | Self::SnapshotOfAnotherTable { .. }
-            | Self::NotATable { .. }
             | Self::LockRefused { .. }
             | Self::CommitsTooMuch { .. }
             | Self::SourceFileMissing { lost: None, .. }
@@ -703,17 +496,11 @@ impl Error {
             | Self::Path(_)
             | Self::Sort(_)
             | Self::Scratch(_)
-            | Self::VaultInUse { .. }
             | Self::EventsMeanwhile { .. }
-            | Self::AlreadyAVault { .. }
-            | Self::FolderNotEmpty { .. }
-            | Self::Index(_)
-            | Self::NoCacheFolder
             | Self::TargetNotEmpty { .. }
             | Self::ClaimBlocked { .. }
             | Self::TargetCannotHold { .. }
-            | Self::Start(_)
-            | Self::Output(_) => ExitCode::Failed,
+            | Self::Caller(_) => ExitCode::Failed,
         }
     }
 }
@@ -744,30 +531,9 @@ fn choose_exit_code(error: &ChooseError) -> ExitCode {
     }
 }
 
-fn at_line(line: Option<usize>) -> String {
-    line.map_or_else(String::new, |line| format!(" at line {line}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_failing_table_among_others_is_5_and_damage_stays_12() {
-        let code = |codes: &[ExitCode]| {
-            let failed = vec!["orders".into()];
-            let codes = codes.to_vec();
-            let error = Error::SomeTablesFailed {
-                failed,
-                of: 3,
-                codes,
-            };
-            error.exit_code().number()
-        };
-        assert_eq!(code(&[ExitCode::Failed]), 5);
-        assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
-        assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
-    }
 
     #[test]
     fn missing_source_files_are_counted_and_the_first_is_named() {

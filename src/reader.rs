@@ -309,7 +309,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::table::make_table;
+    use crate::demo::make_table;
 
     #[tokio::test]
     async fn a_version_that_is_there_opens_and_one_that_is_not_is_refused_with_a_reason() {

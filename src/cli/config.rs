@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use deltavault::Error;
 use deltavault::format::Scope;
 use deltavault::plan::price::NanoUsd;
 use deltavault::plan::retention::{Class, MonthDay, Period, Policy, Weekday};
@@ -16,6 +15,7 @@ use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
 use super::place::parse_place;
+use crate::cli::error::CommandError;
 
 /// What the configuration says, checked.
 #[derive(Debug, Clone, Default)]
@@ -41,13 +41,13 @@ impl Config {
     /// Finds a class.
     ///
     /// # Errors
-    /// [`Error::UnknownClass`] with the classes that there are.
-    pub(crate) fn class(&self, name: &str) -> Result<&Class, Error> {
+    /// [`CommandError::UnknownClass`] with the classes that there are.
+    pub(crate) fn class(&self, name: &str) -> Result<&Class, CommandError> {
         let classes = &self.policy.classes;
         classes
             .iter()
             .find(|class| class.name == name)
-            .ok_or_else(|| Error::UnknownClass {
+            .ok_or_else(|| CommandError::UnknownClass {
                 name: name.to_owned(),
                 known: classes.iter().map(|class| class.name.clone()).collect(),
             })
@@ -93,9 +93,9 @@ pub(crate) struct ConfiguredTable {
 /// Reads the configuration at `path`.
 ///
 /// # Errors
-/// [`Error::ConfigUnreadable`], [`Error::ConfigInvalid`] with line and key.
-pub(crate) fn read_config(path: &Path) -> Result<Config, Error> {
-    let unreadable = |source| Error::ConfigUnreadable {
+/// [`CommandError::ConfigUnreadable`], [`CommandError::ConfigInvalid`] with line and key.
+pub(crate) fn read_config(path: &Path) -> Result<Config, CommandError> {
+    let unreadable = |source| CommandError::ConfigUnreadable {
         path: path.display().to_string(),
         source,
     };
@@ -105,8 +105,8 @@ pub(crate) fn read_config(path: &Path) -> Result<Config, Error> {
     parse_config(&text, path, folder)
 }
 
-fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Error> {
-    let invalid = |line, rule| Error::ConfigInvalid {
+fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, CommandError> {
+    let invalid = |line, rule| CommandError::ConfigInvalid {
         path: path.display().to_string(),
         line,
         rule,
@@ -280,8 +280,8 @@ fn check_table(
     table: TableFile,
     config: &Config,
     folder: &Path,
-    invalid: &impl Fn(Option<usize>, String) -> Error,
-) -> Result<ConfiguredTable, Error> {
+    invalid: &impl Fn(Option<usize>, String) -> CommandError,
+) -> Result<ConfiguredTable, CommandError> {
     let name = table.name;
     // A name with a slash or a colon could be taken for a path or a URI.
     if name.is_empty() || name.contains(|c: char| "/:\\".contains(c) || c.is_control()) {
@@ -461,7 +461,7 @@ impl From<WeekdayFile> for Weekday {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, Error> {
+    fn parse(text: &str) -> Result<Config, CommandError> {
         parse_config(text, Path::new("vault.toml"), Path::new("/etc/deltavault"))
     }
 
@@ -618,7 +618,7 @@ mod tests {
         }
         assert!(matches!(
             parse("[vault]\nuri='gs://b/v'"),
-            Err(Error::UnsupportedScheme { .. })
+            Err(CommandError::UnsupportedScheme { .. })
         ));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use deltavault::Error;
+use crate::cli::error::CommandError;
 
 /// How a place on S3 is spelled.
 const S3_FORM: &str = "a place on S3 is spelled s3://bucket/prefix";
@@ -19,9 +19,9 @@ const LONGEST_PREFIX: usize = 800;
 /// A URI is taken literally, never percent-decoded: it is what the vault records and prints.
 ///
 /// # Errors
-/// [`Error::UnsupportedScheme`] for another scheme, [`Error::InvalidUri`] for what cannot be a folder.
-pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
-    let invalid = |rule| Error::InvalidUri {
+/// [`CommandError::UnsupportedScheme`] for another scheme, [`CommandError::InvalidUri`] for what cannot be a folder.
+pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, CommandError> {
+    let invalid = |rule| CommandError::InvalidUri {
         uri: text.to_owned(),
         rule,
     };
@@ -52,7 +52,7 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, Error> {
         }
         Some(("s3" | "s3a" | "s3n", rest)) => return bucket_place(rest).map_err(invalid),
         Some(_) => {
-            return Err(Error::UnsupportedScheme {
+            return Err(CommandError::UnsupportedScheme {
                 uri: text.to_owned(),
             });
         }
@@ -124,7 +124,7 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> Result<String, Error> {
+    fn place(text: &str) -> Result<String, CommandError> {
         parse_place(text, Path::new("/home/ann"))
     }
 
@@ -182,7 +182,7 @@ mod tests {
             ("s3://lake/a\nb", "control"),
         ] {
             let refused = place(bad).unwrap_err();
-            assert!(matches!(refused, Error::InvalidUri { .. }), "{bad}");
+            assert!(matches!(refused, CommandError::InvalidUri { .. }), "{bad}");
             assert!(refused.to_string().contains(rule), "{bad}: {refused}");
         }
         let long = format!("s3://lake/{}", "x".repeat(LONGEST_PREFIX + 1));
@@ -193,12 +193,15 @@ mod tests {
     fn what_is_neither_a_folder_nor_on_s3_is_refused() {
         for bad in ["gs://bucket/x", "abfss://c@a/x", "http://h/x"] {
             assert!(
-                matches!(place(bad), Err(Error::UnsupportedScheme { .. })),
+                matches!(place(bad), Err(CommandError::UnsupportedScheme { .. })),
                 "{bad}"
             );
         }
         for bad in ["", "/", "file:///", "file://host/x", "file://", "/a\nb"] {
-            assert!(matches!(place(bad), Err(Error::InvalidUri { .. })), "{bad}");
+            assert!(
+                matches!(place(bad), Err(CommandError::InvalidUri { .. })),
+                "{bad}"
+            );
         }
     }
 }

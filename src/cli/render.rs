@@ -11,13 +11,14 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
+use deltavault::ExitCode;
 use deltavault::visible::visible;
-use deltavault::{Error, ExitCode};
 use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
 use super::again::Again;
 use super::rows::{ErrorRow, ExitError, Row, WaitsRow};
+use crate::cli::error::CommandError;
 
 mod iam;
 mod look;
@@ -85,7 +86,7 @@ impl Output {
     }
 
     /// Makes sure that everything is out.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), CommandError> {
         self.write(|out| out.flush())
     }
 
@@ -100,7 +101,7 @@ impl Output {
         if self.for_a_reader && error.kind() == io::ErrorKind::BrokenPipe {
             return code;
         }
-        let error = Error::Output(error);
+        let error = CommandError::Output(error);
         self.bar.suspend(|| print_error(None, &error, None));
         if code == ExitCode::Done {
             error.exit_code()
@@ -110,7 +111,7 @@ impl Output {
     }
 
     /// Prints a line of text for people; with `--json` nothing.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), CommandError> {
         if self.json {
             return Ok(());
         }
@@ -119,12 +120,16 @@ impl Output {
     }
 
     /// Prints bytes as they are, in either form.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         self.write(|out| out.write_all(bytes))
     }
 
     /// Tells that one table failed while others go on.
-    pub(crate) fn table_failed(&mut self, table: &str, error: &Error) -> Result<(), Error> {
+    pub(crate) fn table_failed(
+        &mut self,
+        table: &str,
+        error: &CommandError,
+    ) -> Result<(), CommandError> {
         let row = ErrorRow {
             table: table.to_owned(),
             code: error.exit_code().number(),
@@ -135,7 +140,11 @@ impl Output {
     }
 
     /// Tells that one table failed, and that it is tried once more.
-    pub(crate) fn table_waits(&mut self, table: &str, error: &Error) -> Result<(), Error> {
+    pub(crate) fn table_waits(
+        &mut self,
+        table: &str,
+        error: &CommandError,
+    ) -> Result<(), CommandError> {
         if self.json {
             return self.line(&WaitsRow {
                 table: table.to_owned(),
@@ -151,7 +160,7 @@ impl Output {
     }
 
     /// Tells that the command failed; the last that is printed.
-    pub(crate) fn failed(&mut self, error: &Error) {
+    pub(crate) fn failed(&mut self, error: &CommandError) {
         let row = ExitError {
             code: error.exit_code().number(),
             message: with_causes(error),
@@ -167,7 +176,7 @@ impl Output {
         code: ExitCode,
         message: String,
         hint: Option<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), CommandError> {
         let code = code.number();
         self.line(&ExitError {
             code,
@@ -182,8 +191,8 @@ impl Output {
         &mut self,
         row: &R,
         table: Option<&str>,
-        error: &Error,
-    ) -> Result<(), Error> {
+        error: &CommandError,
+    ) -> Result<(), CommandError> {
         let written = if self.json { self.line(row) } else { Ok(()) };
         // What was found before comes before the talk about it, and a line that is lost is known to be.
         let written = written.and_then(|()| self.finish());
@@ -195,7 +204,7 @@ impl Output {
         written
     }
 
-    fn hint(&self, error: &Error) -> Option<String> {
+    fn hint(&self, error: &CommandError) -> Option<String> {
         error.hint().map(|hint| self.again.in_text(&hint))
     }
 
@@ -204,12 +213,12 @@ impl Output {
         self.bar.suspend(|| ask(question))
     }
 
-    fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), Error> {
+    fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), CommandError> {
         let text = text.to_string();
         self.write_line(visible(&text).as_bytes())
     }
 
-    fn write_line(&mut self, line: &[u8]) -> Result<(), Error> {
+    fn write_line(&mut self, line: &[u8]) -> Result<(), CommandError> {
         let bar = self.bar.clone();
         self.write(|out| {
             bar.suspend(|| {
@@ -220,20 +229,23 @@ impl Output {
     }
 
     /// Every write to stdout. After one that failed nothing more is written: what follows a torn line would be misread.
-    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CommandError> {
         if self.is_lost() {
             return Ok(());
         }
         let Err(error) = write(&mut self.out) else {
             return Ok(());
         };
-        let stop = Error::Output(error.kind().into());
+        let stop = CommandError::Output(error.kind().into());
         self.lost = Some(error);
         self.out = Box::new(io::sink());
         if self.for_a_reader { Err(stop) } else { Ok(()) }
     }
 
-    fn line<R: Row>(&mut self, row: &R) -> Result<(), Error> {
+    fn line<R: Row>(&mut self, row: &R) -> Result<(), CommandError> {
         #[derive(Serialize)]
         struct Line<'a, R> {
             message_type: &'static str,
@@ -242,20 +254,20 @@ impl Output {
         }
         let message_type = R::MESSAGE_TYPE;
         let line = serde_json::to_vec(&Line { message_type, row })
-            .map_err(|error| Error::Output(error.into()))?;
+            .map_err(|error| CommandError::Output(error.into()))?;
         self.write_line(&line)
     }
 }
 
 /// Prints an error in its three parts to stderr.
-fn print_error(table: Option<&str>, error: &Error, hint: Option<&str>) {
+fn print_error(table: Option<&str>, error: &CommandError, hint: Option<&str>) {
     print_parts("error", table, error);
     if let Some(hint) = hint {
         aside(&format!("hint: {hint}"));
     }
 }
 
-fn print_parts(word: &str, table: Option<&str>, error: &Error) {
+fn print_parts(word: &str, table: Option<&str>, error: &CommandError) {
     let table = table.map_or_else(String::new, |table| format!("{table}: "));
     aside(&format!("{word}: {table}{error}"));
     for cause in causes(error) {
@@ -301,7 +313,7 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
 }
 
 /// An error and its causes in one line.
-pub(crate) fn with_causes(error: &Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     for cause in causes(error) {
         message.push_str(": ");
@@ -310,8 +322,8 @@ pub(crate) fn with_causes(error: &Error) -> String {
     message
 }
 
-fn causes(error: &Error) -> impl Iterator<Item = String> {
-    let first = std::error::Error::source(error);
+fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = String> {
+    let first = error.source();
     std::iter::successors(first, |error| error.source()).map(ToString::to_string)
 }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap_complete::Shell;
-use deltavault::Error;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::price::NanoUsd;
@@ -21,6 +20,7 @@ use super::args::{
 use super::config::{Config, ConfiguredTable};
 use super::place::parse_place;
 use super::when::When;
+use crate::cli::error::CommandError;
 
 mod iam;
 
@@ -92,9 +92,9 @@ pub(crate) struct InitRequest {
 }
 
 impl InitRequest {
-    fn new(args: &InitArgs) -> Result<Self, Error> {
+    fn new(args: &InitArgs) -> Result<Self, CommandError> {
         if args.longest < args.shortest {
-            return Err(Error::UnusableFlag {
+            return Err(CommandError::UnusableFlag {
                 flag: "--longest",
                 rule: "it is less than --shortest",
             });
@@ -177,7 +177,7 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    fn parse(text: &str, zone: &TimeZone) -> Result<Self, Error> {
+    fn parse(text: &str, zone: &TimeZone) -> Result<Self, CommandError> {
         match text.parse::<SignedDuration>() {
             Ok(after) if after.is_positive() => Ok(Self::After(after)),
             Ok(_) | Err(_) => When::parse(text, zone).map(Self::Time),
@@ -331,7 +331,7 @@ impl Request {
     ///
     /// # Errors
     /// Usage errors: a place that cannot be reached, a time that is none, an unknown class, no table.
-    pub(crate) fn new(args: CommandArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(args: CommandArgs, around: Surroundings<'_>) -> Result<Self, CommandError> {
         let name = |text: String| TableName::new(text, around);
         Ok(match args {
             CommandArgs::Init(args) => Self::Init(InitRequest::new(&args)?),
@@ -401,9 +401,9 @@ fn forget(said: Vec<Forget>) -> Forget {
     Forget::These(these)
 }
 
-fn demo_place(args: DemoArgs, around: Surroundings<'_>) -> Result<DemoPlace, Error> {
+fn demo_place(args: DemoArgs, around: Surroundings<'_>) -> Result<DemoPlace, CommandError> {
     let on_s3 = around.vault.filter(|vault| vault.starts_with("s3://"));
-    let unusable = |uri: &str, rule| Error::InvalidUri {
+    let unusable = |uri: &str, rule| CommandError::InvalidUri {
         uri: uri.to_owned(),
         rule,
     };
@@ -432,7 +432,7 @@ fn demo_place(args: DemoArgs, around: Surroundings<'_>) -> Result<DemoPlace, Err
 }
 
 impl SnapshotRequest {
-    fn new(args: SnapshotArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+    fn new(args: SnapshotArgs, around: Surroundings<'_>) -> Result<Self, CommandError> {
         let scope = args.scope.map(Scope::from);
         let take = |table: TableName, configured: Option<&ConfiguredTable>| TableToTake {
             table,
@@ -455,10 +455,10 @@ impl SnapshotRequest {
             tables.extend(configured.map(|table| take(TableName::configured(table), Some(table))));
         }
         if tables.is_empty() {
-            return Err(Error::NoTableGiven);
+            return Err(CommandError::NoTableGiven);
         }
         if args.accept_tip.is_some() && tables.len() > 1 {
-            return Err(Error::UnusableFlag {
+            return Err(CommandError::UnusableFlag {
                 flag: "--accept-tip",
                 rule: "it is about one table: name that table",
             });
@@ -490,7 +490,7 @@ impl SnapshotRequest {
 }
 
 impl TableName {
-    fn new(text: String, around: Surroundings<'_>) -> Result<Self, Error> {
+    fn new(text: String, around: Surroundings<'_>) -> Result<Self, CommandError> {
         if let Some(table) = around.config.table(&text) {
             return Ok(Self::configured(table));
         }
@@ -512,7 +512,7 @@ impl TableName {
 }
 
 impl RestoreRequest {
-    fn new(args: RestoreArgs, around: Surroundings<'_>) -> Result<Self, Error> {
+    fn new(args: RestoreArgs, around: Surroundings<'_>) -> Result<Self, CommandError> {
         let which = if let Some(prefix) = args.snapshot {
             Which::Snapshot(prefix)
         } else if let Some(version) = args.version {
@@ -588,7 +588,7 @@ mod tests {
         }
     }
 
-    fn request(config: &Config, line: &str) -> Result<Request, Error> {
+    fn request(config: &Config, line: &str) -> Result<Request, CommandError> {
         let args = Args::try_parse_from(["deltavault"].into_iter().chain(line.split(' '))).unwrap();
         let around = Surroundings {
             config,
@@ -622,7 +622,7 @@ mod tests {
         );
         assert_eq!(taken[1].2, Scope::Live);
         let none = request(&Config::default(), "snapshot");
-        assert!(matches!(none, Err(Error::NoTableGiven)));
+        assert!(matches!(none, Err(CommandError::NoTableGiven)));
     }
 
     #[test]

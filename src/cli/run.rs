@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use deltavault::ExitCode;
 use deltavault::format::LockMode;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
 use deltavault::vault::snapshot::Interrupt;
-use deltavault::{Error, ExitCode};
 
 use super::again::Again;
 use super::args::Args;
@@ -16,6 +16,7 @@ use super::config::Config;
 use super::render::Output;
 use super::request::Request;
 use super::stores::{OpenVault, Stores};
+use crate::cli::error::CommandError;
 
 mod demo;
 mod fleet;
@@ -28,6 +29,8 @@ mod restore;
 mod snapshot;
 mod verify;
 mod wall;
+
+pub(crate) use self::demo::DemoError;
 
 /// What every command works with.
 #[derive(Debug)]
@@ -58,16 +61,16 @@ impl Context {
     /// The vault's URI.
     ///
     /// # Errors
-    /// [`Error::NoVaultGiven`].
-    pub(crate) fn vault(&self) -> Result<&str, Error> {
-        self.vault.as_deref().ok_or(Error::NoVaultGiven)
+    /// [`CommandError::NoVaultGiven`].
+    pub(crate) fn vault(&self) -> Result<&str, CommandError> {
+        self.vault.as_deref().ok_or(CommandError::NoVaultGiven)
     }
 
     /// Opens the vault.
     ///
     /// # Errors
-    /// [`Error::NoVaultGiven`], and as [`OpenVault::open`].
-    pub(crate) async fn open_vault(&self) -> Result<OpenVault, Error> {
+    /// [`CommandError::NoVaultGiven`], and as [`OpenVault::open`].
+    pub(crate) async fn open_vault(&self) -> Result<OpenVault, CommandError> {
         OpenVault::open(&self.stores, self.vault()?).await
     }
 }
@@ -122,7 +125,7 @@ pub(crate) fn only_shows(request: &Request) -> bool {
 ///
 /// # Errors
 /// Whatever the core cannot do; what it did with something to say is an exit code.
-pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, Error> {
+pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitCode, CommandError> {
     match request {
         Request::WallCheck(args) => Box::pin(wall::check(args, context)).await,
         Request::Init(request) => Box::pin(init::init(request, context)).await,
@@ -143,7 +146,7 @@ pub(crate) async fn run(request: Request, context: &mut Context) -> Result<ExitC
     }
 }
 
-fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, Error> {
+fn completions(shell: Shell, context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "deltavault", &mut script);
     context.output.raw(&script)?;
@@ -160,9 +163,9 @@ pub(crate) fn remind_of_locks(open: &OpenVault, progress: &dyn Progress) {
 /// Asks the owner on the terminal whether to go on.
 ///
 /// # Errors
-/// [`Error::Unconfirmed`] when there is nobody to ask, or the answer is no.
-pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), Error> {
-    let unconfirmed = || Error::Unconfirmed {
+/// [`CommandError::Unconfirmed`] when there is nobody to ask, or the answer is no.
+pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), CommandError> {
+    let unconfirmed = || CommandError::Unconfirmed {
         what: what.to_owned(),
     };
     context.output.finish()?;

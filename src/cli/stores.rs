@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 pub(crate) use self::open::Place;
 use super::config::S3Config;
 use super::request::TableName;
+use crate::cli::error::CommandError;
 
 mod open;
 
@@ -70,7 +71,7 @@ impl Stores {
     ///
     /// # Errors
     /// What cannot be a vault's place, and what stands in the way of reaching it.
-    pub(crate) async fn vault(&self, uri: &str) -> Result<Place, Error> {
+    pub(crate) async fn vault(&self, uri: &str) -> Result<Place, CommandError> {
         if is_on_s3(uri) {
             let side = &self.0.vault;
             return Ok(Place::Bucket(S3Store::open(side.client().await?, uri)?));
@@ -82,7 +83,7 @@ impl Stores {
     ///
     /// # Errors
     /// As [`Stores::vault`].
-    pub(crate) async fn vault_as(&self, uri: &str, profile: &str) -> Result<S3Store, Error> {
+    pub(crate) async fn vault_as(&self, uri: &str, profile: &str) -> Result<S3Store, CommandError> {
         let client = S3Client::connect(&self.settings_of(profile)).await?;
         Ok(S3Store::open(&client, uri)?)
     }
@@ -102,7 +103,7 @@ impl Stores {
         uri: &'a str,
         store: &S3Store,
         profile: Option<&str>,
-    ) -> Option<impl Future<Output = Result<S3Store, Error>> + use<'a>> {
+    ) -> Option<impl Future<Output = Result<S3Store, CommandError>> + use<'a>> {
         let client = store.client();
         let host = match client.service() {
             AWS => format!("s3.{}.amazonaws.com", client.region()),
@@ -126,7 +127,7 @@ impl Stores {
     ///
     /// # Errors
     /// As [`Stores::vault`].
-    pub(crate) async fn table(&self, uri: &str) -> Result<Place, Error> {
+    pub(crate) async fn table(&self, uri: &str) -> Result<Place, CommandError> {
         if is_on_s3(uri) {
             let side = &self.0.source;
             return Ok(Place::Bucket(S3Store::open(side.client().await?, uri)?));
@@ -137,8 +138,8 @@ impl Stores {
     /// Opens the place where a table of the vault was, as its record names it.
     ///
     /// # Errors
-    /// As [`Stores::table`], and [`Error::AnotherSource`] where the same URI means another place today.
-    pub(crate) async fn home(&self, source: &str, uri: &str) -> Result<Place, Error> {
+    /// As [`Stores::table`], and [`CommandError::AnotherSource`] where the same URI means another place today.
+    pub(crate) async fn home(&self, source: &str, uri: &str) -> Result<Place, CommandError> {
         let place = self.table(uri).await?;
         let today = self.source_id(&place);
         // Without the configuration that gave a source its name, there is nothing to compare it with.
@@ -146,7 +147,7 @@ impl Stores {
         if today == source || (was_named && self.0.source_name.is_none()) {
             return Ok(place);
         }
-        Err(Error::AnotherSource {
+        Err(CommandError::AnotherSource {
             uri: uri.to_owned(),
             recorded: source.to_owned(),
             today,
@@ -157,7 +158,7 @@ impl Stores {
     ///
     /// # Errors
     /// As [`Stores::home`].
-    pub(crate) async fn home_of(&self, table: &TableRef) -> Result<Place, Error> {
+    pub(crate) async fn home_of(&self, table: &TableRef) -> Result<Place, CommandError> {
         match &table.identity {
             Some(identity) => self.home(&identity.source, &identity.uri).await,
             None => self.table(&table.uri()).await,
@@ -177,7 +178,7 @@ impl Stores {
     ///
     /// # Errors
     /// Never for a place that was opened.
-    pub(crate) fn table_key(&self, place: &Place) -> Result<TableKey, Error> {
+    pub(crate) fn table_key(&self, place: &Place) -> Result<TableKey, CommandError> {
         let uri: TableUri = place.uri().parse()?;
         Ok(TableKey::of(&self.source_id(place), &uri)?)
     }
@@ -244,17 +245,17 @@ impl OpenVault {
     ///
     /// # Errors
     /// [`Error::NoVault`], and what [`Vault::open`] refuses.
-    pub(crate) async fn open(stores: &Stores, uri: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(stores: &Stores, uri: &str) -> Result<Self, CommandError> {
         // A file is as little a vault as an empty folder.
         if local_path(uri).is_some_and(|path| path.is_file()) {
             let uri = uri.to_owned();
-            return Err(Error::NoVault { uri });
+            return Err(Error::NoVault { uri }.into());
         }
         let place = stores.vault(uri).await?;
         let vault = match Vault::open(place.read()).await {
             Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {
                 let uri = uri.to_owned();
-                return Err(Error::NoVault { uri });
+                return Err(Error::NoVault { uri }.into());
             }
             opened => opened?,
         };
@@ -290,13 +291,13 @@ impl OpenVault {
     /// Keeps a prune away while a snapshot is being taken. In a bucket its role and the objects' age do that.
     ///
     /// # Errors
-    /// [`Error::VaultInUse`].
-    pub(crate) fn share(&self) -> Result<Option<StoreLock>, Error> {
+    /// [`CommandError::VaultInUse`].
+    pub(crate) fn share(&self) -> Result<Option<StoreLock>, CommandError> {
         let Place::Folder(store) = &self.place else {
             return Ok(None);
         };
         let lock = store.try_lock_shared()?;
-        let lock = lock.ok_or_else(|| Error::VaultInUse {
+        let lock = lock.ok_or_else(|| CommandError::VaultInUse {
             uri: store.uri().to_owned(),
         })?;
         Ok(Some(lock))
@@ -305,13 +306,13 @@ impl OpenVault {
     /// Keeps snapshots and other prunes away while a folder is pruned. In a bucket locks and the objects' age do that.
     ///
     /// # Errors
-    /// [`Error::VaultInUse`].
-    pub(crate) fn alone(&self) -> Result<Option<StoreLock>, Error> {
+    /// [`CommandError::VaultInUse`].
+    pub(crate) fn alone(&self) -> Result<Option<StoreLock>, CommandError> {
         let Place::Folder(store) = &self.place else {
             return Ok(None);
         };
         let lock = store.try_lock_exclusive()?;
-        let lock = lock.ok_or_else(|| Error::VaultInUse {
+        let lock = lock.ok_or_else(|| CommandError::VaultInUse {
             uri: store.uri().to_owned(),
         })?;
         Ok(Some(lock))
@@ -321,27 +322,27 @@ impl OpenVault {
     ///
     /// # Errors
     /// [`Error::UnknownTable`], [`Error::AmbiguousTable`].
-    pub(crate) async fn find_table(&self, name: &TableName) -> Result<TableRef, Error> {
+    pub(crate) async fn find_table(&self, name: &TableName) -> Result<TableRef, CommandError> {
         let place = table_uri(&name.uri)?;
         if name.configured.is_none() {
             let found = self.vault.find_table_or_place(&name.text, Some(&place));
-            return found.await;
+            return Ok(found.await?);
         }
         // A name of the configuration means its place and nothing else.
         match self.vault.find_table(place.as_str()).await {
-            Err(Error::UnknownTable { known, .. }) => Err(Error::UnknownTable {
-                name: name.text.clone(),
-                known,
-            }),
-            found => found,
+            Err(Error::UnknownTable { known, .. }) => {
+                let name = name.text.clone();
+                Err(Error::UnknownTable { name, known }.into())
+            }
+            found => Ok(found?),
         }
     }
 
     /// Refuses a place that holds the vault or lies in it: what cleans up a table would clean up the vault.
     ///
     /// # Errors
-    /// [`Error::InvalidUri`].
-    pub(crate) fn refuse_overlap(&self, place: &Place) -> Result<(), Error> {
+    /// [`CommandError::InvalidUri`].
+    pub(crate) fn refuse_overlap(&self, place: &Place) -> Result<(), CommandError> {
         let rule = if place.contains(&self.place) {
             "the vault lies in it, where a VACUUM or a DROP would take the vault along"
         } else if self.place.contains(place) {
@@ -349,7 +350,7 @@ impl OpenVault {
         } else {
             return Ok(());
         };
-        Err(Error::InvalidUri {
+        Err(CommandError::InvalidUri {
             uri: place.uri().to_owned(),
             rule,
         })
@@ -360,7 +361,7 @@ impl OpenVault {
 ///
 /// # Errors
 /// What cannot be a table's place.
-pub(crate) fn table_uri(uri: &str) -> Result<TableUri, Error> {
+pub(crate) fn table_uri(uri: &str) -> Result<TableUri, CommandError> {
     if is_on_s3(uri) {
         return Ok(uri.parse()?);
     }
@@ -372,11 +373,11 @@ fn is_on_s3(uri: &str) -> bool {
 }
 
 /// Opens a folder, which may be absent, by its real path.
-fn open_folder(uri: &str) -> Result<LocalStore, Error> {
-    let path = local_path(uri).ok_or_else(|| Error::UnsupportedScheme {
+fn open_folder(uri: &str) -> Result<LocalStore, CommandError> {
+    let path = local_path(uri).ok_or_else(|| CommandError::UnsupportedScheme {
         uri: uri.to_owned(),
     })?;
-    let unusable = |rule| Error::InvalidUri {
+    let unusable = |rule| CommandError::InvalidUri {
         uri: uri.to_owned(),
         rule,
     };

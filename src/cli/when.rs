@@ -5,12 +5,13 @@
 
 use std::fmt;
 
-use deltavault::Error;
 use deltavault::ids::Timestamp;
 use deltavault::plan::choose::At;
 use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+
+use crate::cli::error::CommandError;
 
 /// A point in time, and the zone it was said in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +30,9 @@ impl When {
     /// where none is named. A date alone is its first moment.
     ///
     /// # Errors
-    /// [`Error::TimeUnparseable`], [`Error::TimeAmbiguous`].
-    pub(crate) fn parse(text: &str, system: &TimeZone) -> Result<Self, Error> {
-        let unparseable = || Error::TimeUnparseable {
+    /// [`CommandError::TimeUnparseable`], [`CommandError::TimeAmbiguous`].
+    pub(crate) fn parse(text: &str, system: &TimeZone) -> Result<Self, CommandError> {
+        let unparseable = || CommandError::TimeUnparseable {
             text: text.to_owned(),
         };
         let trimmed = text.trim();
@@ -61,13 +62,12 @@ impl When {
         };
         // A parser of times that takes "2026-11-20T03:00Z" and drops the Z would be hours off.
         let civil = parse_civil(local).ok_or_else(unparseable)?;
-        let zoned =
-            zone.to_ambiguous_zoned(civil)
-                .unambiguous()
-                .map_err(|_| Error::TimeAmbiguous {
-                    text: text.to_owned(),
-                    zone: zone_name(&zone),
-                })?;
+        let zoned = zone.to_ambiguous_zoned(civil).unambiguous().map_err(|_| {
+            CommandError::TimeAmbiguous {
+                text: text.to_owned(),
+                zone: zone_name(&zone),
+            }
+        })?;
         Ok(Self {
             time: zoned.timestamp(),
             zone,
@@ -134,7 +134,7 @@ fn zone_name(zone: &TimeZone) -> String {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<String, Error> {
+    fn parse(text: &str) -> Result<String, CommandError> {
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
         When::parse(text, &berlin).map(|when| when.time.to_string())
     }
@@ -173,7 +173,7 @@ mod tests {
             "2026-11-20 03:00 +01",
         ] {
             assert!(
-                matches!(parse(bad), Err(Error::TimeUnparseable { .. })),
+                matches!(parse(bad), Err(CommandError::TimeUnparseable { .. })),
                 "{bad}"
             );
         }
@@ -183,7 +183,7 @@ mod tests {
     fn a_local_time_that_is_double_or_missing_is_refused() {
         for bad in ["2026-10-25 02:30", "2026-03-29 02:30"] {
             assert!(
-                matches!(parse(bad), Err(Error::TimeAmbiguous { .. })),
+                matches!(parse(bad), Err(CommandError::TimeAmbiguous { .. })),
                 "{bad}"
             );
         }

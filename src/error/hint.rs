@@ -28,7 +28,6 @@ impl Error {
                 source,
             } => log_hint(source, Known::Newest(table, held.as_ref())),
             Self::Path(_) => "name the table by a path or a file:// URI".into(),
-            Self::Iam(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Choose(error) => choose_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
@@ -47,74 +46,22 @@ impl Error {
             Self::AbsoluteIntoOwnRoot { table, .. } => {
                 format!("restore in place, without --to: what is missing goes back to {table}")
             }
-            Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
-            Self::Start(_) | Self::Output(_) | Self::Interrupted => return None,
+            Self::Interrupted | Self::Caller(_) => return None,
             Self::InvalidId(error) => id_hint(error).into(),
-            Self::NoVaultGiven => {
-                "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
-                    .into()
-            }
-            Self::NoTableGiven => {
-                "name a table, or list tables in the configuration under [[tables]]".into()
-            }
             Self::NoVault { uri } => format!("check the spelling; a new one is made with `deltavault --vault {uri} init`"),
             Self::VaultFileLost { uri, .. } => vault_file_hint(uri),
-            Self::NoReplica { .. } => {
-                "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
-            }
             Self::NotAVault { .. } => {
                 "check --vault; if this was a vault, bring its vault.json back from a replica".into()
             }
             Self::NewerVault { .. } => "use the deltavault version that wrote it, or a newer one".into(),
-            Self::UnsupportedScheme { .. } => {
-                "use a path, or a URI like s3://bucket/prefix".into()
-            }
-            Self::InvalidUri { .. } => {
-                "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
-            },
-            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
-            Self::TimeUnparseable { .. } => {
-                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
-                    .into()
-            }
-            Self::TimeAmbiguous { .. } => {
-                "write the offset to UTC, like 2026-10-25T02:30:00+01:00".into()
-            }
-            Self::ConfigUnreadable { .. } => "check --config and DELTAVAULT_CONFIG".into(),
-            Self::ConfigInvalid { path, .. } => format!("correct {path} and try again"),
-            Self::UnknownClass { known, .. } => format!(
-                "use {}, or add the class to the configuration under [classes]",
-                one_of(known)
-            ),
             Self::UnknownTable { known, .. } if known.is_empty() => {
                 "the vault holds no table yet: take a first one with `deltavault snapshot PATH`".into()
             }
             Self::UnknownTable { name, known } => {
                 format!("it holds {}", one_of(&closest_first(name, known)))
             }
-            Self::RecordsGone { .. } => {
-                "before anything else, `deltavault verify --repair --from REPLICA` puts back what a replica still has: the next \
-                 snapshot takes the first slot of the ledger"
-                    .into()
-            }
             Self::AmbiguousTable { candidates, .. } => {
                 format!("name it by its URI: {}", one_of(candidates))
-            }
-            Self::SnapshotOfAnotherTable {
-                snapshot,
-                table,
-                other,
-            } => format!(
-                "`deltavault snapshots {table}` lists those of {table}; that one comes back with `deltavault restore {other} \
-                 --snapshot {}`",
-                snapshot.short()
-            ),
-            Self::NotATable { uri } => {
-                let place = local_path(uri).map_or_else(|| uri.clone(), |path| path.display().to_string());
-                format!(
-                    "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore {}`",
-                    quoted(&place)
-                )
             }
             Self::SourceFileMissing { table, lost: Some(_), .. } => format!(
                 "`deltavault verify {table} --read all --repair` looks for what is lost, with --from URI in a replica, too; \
@@ -139,19 +86,6 @@ impl Error {
                  the vault holds of before"
                     .into()
             }
-            Self::AlreadyAVault { .. } => {
-                "take a snapshot into it, or name another place with --vault".into()
-            }
-            Self::FolderNotEmpty { .. } => {
-                "name a place that is empty or not there with --vault; it will be for nothing else".into()
-            }
-            Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
-            Self::Index(_) => {
-                "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
-            }
-            Self::AnotherSource { recorded, .. } => format!(
-                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
-            ),
             Self::EventsMeanwhile { .. } => {
                 "run the same command again: it reads the vault as it is by then. If the event is a hold, run that hold again a \
                  quarter of an hour later: it tells whether anything was deleted under it"
@@ -164,7 +98,6 @@ impl Error {
             }
             Self::HoldsUnread { source, .. } => source.hint()?,
             Self::Restore(error) => error.hint(),
-            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::TargetCannotHold { target, .. } if target.starts_with("file:") => {
                 "nothing was changed; choose a place on S3, which holds any name, with --to s3://bucket/prefix".into()
             }
@@ -182,11 +115,6 @@ impl Error {
                 "look at what lies in _deltavault/ beside the table's log, and move it out of the table's folder".into()
             }
             Self::OwnerMustChoose { choices, .. } => one_of(choices),
-            Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
-            Self::ComesLater { instead, .. } => (*instead).into(),
-            Self::SomeTablesFailed { .. } => {
-                "the errors are above; run the same command again, what is done is not done twice".into()
-            }
             Self::AnotherWriterWon { snapshot, .. } => {
                 format!("nothing to do: look at it with `deltavault show {}`", snapshot.short())
             }
@@ -470,7 +398,7 @@ fn closest_first<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
 }
 
 /// Joins what there is to choose from; long lists end in how many more there are.
-pub(super) fn one_of<T: ToString>(items: &[T]) -> String {
+pub fn one_of<T: ToString>(items: &[T]) -> String {
     const SHOWN: usize = 8;
     let mut text = items
         .iter()

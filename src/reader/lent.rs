@@ -309,7 +309,7 @@ impl ObjectStore for Lent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::table::{append_night, make_table, read_rows, update_region, vacuum_now};
+    use crate::demo::{append_night, make_table, read_rows, update_region, vacuum_now};
     use crate::ids::Version;
     use crate::reader::{Lake, Verdict, judge};
     use crate::store::WriteStore as _;

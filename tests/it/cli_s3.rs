@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use deltavault::demo::table::{append_night, make_table, read_rows};
+use deltavault::demo::{append_night, make_table, read_rows};
 use deltavault::ids::Version;
 use deltavault::reader::Lake;
 use deltavault::store::s3::{Keys, S3Store};

@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetentionMode};
-use deltavault::demo::table::make_table;
+use deltavault::demo::make_table;
 use deltavault::format::LockMode;
 use deltavault::reader::Lake;
 use deltavault::store::s3::S3Store;

@@ -1,9 +1,9 @@
 //! `iam render`: the document alone on stdout, what it does not enforce on stderr.
 
-use deltavault::Error;
 use deltavault::iam::{Document, Params, Rendered};
 
 use super::{Output, aside};
+use crate::cli::error::CommandError;
 use crate::cli::rows::{IamNotEnforced, IamPolicy};
 
 impl Output {
@@ -12,7 +12,7 @@ impl Output {
         &mut self,
         document: Document,
         rendered: &Rendered,
-    ) -> Result<(), Error> {
+    ) -> Result<(), CommandError> {
         if self.json {
             self.line(&IamPolicy {
                 document: document.to_string(),
@@ -37,7 +37,11 @@ impl Output {
     }
 
     /// Says that the vault could not be asked for its floor, its ceiling and its mode.
-    pub(crate) fn iam_not_asked(&mut self, reason: &str, params: &Params) -> Result<(), Error> {
+    pub(crate) fn iam_not_asked(
+        &mut self,
+        reason: &str,
+        params: &Params,
+    ) -> Result<(), CommandError> {
         // What waits for a terminal or a pipe comes before the talk about it.
         self.finish()?;
         aside(&format!(

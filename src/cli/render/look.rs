@@ -1,18 +1,18 @@
 //! What a look into a vault shows: lists, one snapshot, its files, differences.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use deltavault::Error;
 use deltavault::ids::SnapshotId;
 use deltavault::visible::visible;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
 use super::results::{lock, minute};
+use crate::cli::error::CommandError;
 use crate::cli::rows::{DiffDone, DiffRow, Difference, FileRow, ShowRow, SnapshotRow};
 
 impl Output {
     /// Prints snapshots, and until when each is kept.
-    pub(crate) fn snapshots(&mut self, rows: &[SnapshotRow]) -> Result<(), Error> {
+    pub(crate) fn snapshots(&mut self, rows: &[SnapshotRow]) -> Result<(), CommandError> {
         if self.json {
             return rows.iter().try_for_each(|row| self.line(row));
         }
@@ -64,7 +64,7 @@ impl Output {
     }
 
     /// Prints one snapshot.
-    pub(crate) fn show(&mut self, row: &ShowRow) -> Result<(), Error> {
+    pub(crate) fn show(&mut self, row: &ShowRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -168,7 +168,7 @@ impl Output {
     }
 
     /// Prints one file of a snapshot; listings are streamed, so columns have fixed widths.
-    pub(crate) fn file(&mut self, row: &FileRow) -> Result<(), Error> {
+    pub(crate) fn file(&mut self, row: &FileRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -182,7 +182,7 @@ impl Output {
     }
 
     /// Prints one file that differs.
-    pub(crate) fn difference(&mut self, row: &DiffRow) -> Result<(), Error> {
+    pub(crate) fn difference(&mut self, row: &DiffRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -199,7 +199,7 @@ impl Output {
     }
 
     /// Prints the sums of a comparison.
-    pub(crate) fn diff_done(&mut self, row: &DiffDone) -> Result<(), Error> {
+    pub(crate) fn diff_done(&mut self, row: &DiffDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -235,7 +235,7 @@ impl Output {
         Ok(())
     }
 
-    fn table(&mut self, table: &Table) -> Result<(), Error> {
+    fn table(&mut self, table: &Table) -> Result<(), CommandError> {
         let lines: Vec<String> = table.lines().collect();
         lines
             .iter()

@@ -1,16 +1,16 @@
 //! How `prune`, `hold`, `release` and `retire` look.
 
-use deltavault::Error;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::Output;
+use crate::cli::error::CommandError;
 use crate::cli::rows::{
     AmountRow, HoldRow, PruneDoneRow, PruneObject, PrunePlanned, PruneTable, Reasons, RetireRow,
 };
 
 impl Output {
     /// Prints what is kept of a table; each snapshot with `all`.
-    pub(crate) fn prune_table(&mut self, row: &PruneTable, all: bool) -> Result<(), Error> {
+    pub(crate) fn prune_table(&mut self, row: &PruneTable, all: bool) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -32,7 +32,7 @@ impl Output {
     }
 
     /// Prints what is to become of an object.
-    pub(crate) fn prune_object(&mut self, row: &PruneObject) -> Result<(), Error> {
+    pub(crate) fn prune_object(&mut self, row: &PruneObject) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -48,7 +48,7 @@ impl Output {
     }
 
     /// Prints what a reading of the vault came to.
-    pub(crate) fn prune_planned(&mut self, row: &PrunePlanned) -> Result<(), Error> {
+    pub(crate) fn prune_planned(&mut self, row: &PrunePlanned) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -102,7 +102,7 @@ impl Output {
     }
 
     /// Prints what a prune did.
-    pub(crate) fn prune_done(&mut self, row: &PruneDoneRow) -> Result<(), Error> {
+    pub(crate) fn prune_done(&mut self, row: &PruneDoneRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -128,7 +128,7 @@ impl Output {
         Ok(())
     }
 
-    fn reasons(&mut self, what: &str, reasons: &Reasons) -> Result<(), Error> {
+    fn reasons(&mut self, what: &str, reasons: &Reasons) -> Result<(), CommandError> {
         if reasons.is_empty() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Output {
     }
 
     /// Prints what a hold or a release did.
-    pub(crate) fn hold_done(&mut self, row: &HoldRow) -> Result<(), Error> {
+    pub(crate) fn hold_done(&mut self, row: &HoldRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -181,7 +181,7 @@ impl Output {
     }
 
     /// Prints that a table was retired.
-    pub(crate) fn retired(&mut self, row: &RetireRow) -> Result<(), Error> {
+    pub(crate) fn retired(&mut self, row: &RetireRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }

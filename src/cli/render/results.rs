@@ -1,11 +1,11 @@
 //! What the commands that do something have done, as a JSON line or as text for people.
 
-use deltavault::Error;
 use deltavault::format::LockMode;
 use deltavault::ids::{SnapshotId, Timestamp};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{Output, counted};
+use crate::cli::error::CommandError;
 use crate::cli::rows::{
     BucketFinding, BucketRow, CommitRow, FindingRow, IndexDone, InitDone, MendedRow, PlanLine,
     RepairPlanned, RepairRow, RestoreDone, RestorePlanned, Severity, SnapshotDone, SnapshotPlanned,
@@ -14,7 +14,7 @@ use crate::cli::rows::{
 
 impl Output {
     /// Prints what `init` did.
-    pub(crate) fn init_done(&mut self, row: &InitDone) -> Result<(), Error> {
+    pub(crate) fn init_done(&mut self, row: &InitDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -56,7 +56,7 @@ impl Output {
         &mut self,
         row: &BucketFinding,
         verbose: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -71,7 +71,7 @@ impl Output {
     }
 
     /// Prints what a snapshot would take.
-    pub(crate) fn snapshot_planned(&mut self, row: &SnapshotPlanned) -> Result<(), Error> {
+    pub(crate) fn snapshot_planned(&mut self, row: &SnapshotPlanned) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -120,7 +120,7 @@ impl Output {
     }
 
     /// Prints what a snapshot newly commits to, where that is paid for.
-    fn commits(&mut self, commits: Option<&CommitRow>) -> Result<(), Error> {
+    fn commits(&mut self, commits: Option<&CommitRow>) -> Result<(), CommandError> {
         let Some((row, usd)) = commits.and_then(|row| Some((row, row.usd.as_ref()?))) else {
             return Ok(());
         };
@@ -140,7 +140,7 @@ impl Output {
     }
 
     /// Prints a published snapshot.
-    pub(crate) fn snapshot_done(&mut self, row: &SnapshotDone) -> Result<(), Error> {
+    pub(crate) fn snapshot_done(&mut self, row: &SnapshotDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -179,7 +179,7 @@ impl Output {
     }
 
     /// Prints what a restore found and would do.
-    pub(crate) fn restore_planned(&mut self, row: &RestorePlanned) -> Result<(), Error> {
+    pub(crate) fn restore_planned(&mut self, row: &RestorePlanned) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -203,7 +203,7 @@ impl Output {
     }
 
     /// Prints when a version was committed.
-    pub(crate) fn version_time(&mut self, row: &VersionTime) -> Result<(), Error> {
+    pub(crate) fn version_time(&mut self, row: &VersionTime) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -216,7 +216,7 @@ impl Output {
     }
 
     /// Prints a finished restore.
-    pub(crate) fn restore_done(&mut self, row: &RestoreDone) -> Result<(), Error> {
+    pub(crate) fn restore_done(&mut self, row: &RestoreDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -234,7 +234,7 @@ impl Output {
     }
 
     /// Prints one finding, with its remedy.
-    pub(crate) fn finding(&mut self, row: &FindingRow) -> Result<(), Error> {
+    pub(crate) fn finding(&mut self, row: &FindingRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -265,7 +265,7 @@ impl Output {
     }
 
     /// Prints what a repair would do.
-    pub(crate) fn repair_planned(&mut self, row: &RepairPlanned) -> Result<(), Error> {
+    pub(crate) fn repair_planned(&mut self, row: &RepairPlanned) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -297,7 +297,7 @@ impl Output {
     }
 
     /// Prints what became of a lost object.
-    pub(crate) fn repaired(&mut self, row: &RepairRow) -> Result<(), Error> {
+    pub(crate) fn repaired(&mut self, row: &RepairRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -315,7 +315,7 @@ impl Output {
     }
 
     /// Prints what became of a snapshot that had lost something.
-    pub(crate) fn mended(&mut self, row: &MendedRow) -> Result<(), Error> {
+    pub(crate) fn mended(&mut self, row: &MendedRow) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -337,7 +337,7 @@ impl Output {
     }
 
     /// Prints the sums of a verify.
-    pub(crate) fn verify_done(&mut self, row: &VerifyDone) -> Result<(), Error> {
+    pub(crate) fn verify_done(&mut self, row: &VerifyDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -387,7 +387,7 @@ impl Output {
     }
 
     /// Prints what `index rebuild` did.
-    pub(crate) fn index_done(&mut self, row: &IndexDone) -> Result<(), Error> {
+    pub(crate) fn index_done(&mut self, row: &IndexDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -399,14 +399,14 @@ impl Output {
         ))
     }
 
-    pub(super) fn findings(&mut self, findings: &[String]) -> Result<(), Error> {
+    pub(super) fn findings(&mut self, findings: &[String]) -> Result<(), CommandError> {
         findings.iter().try_for_each(|finding| {
             let finding = self.again.in_text(finding);
             self.print(format_args!("  finding: {finding}"))
         })
     }
 
-    fn plan_lines(&mut self, lines: &[PlanLine]) -> Result<(), Error> {
+    fn plan_lines(&mut self, lines: &[PlanLine]) -> Result<(), CommandError> {
         lines
             .iter()
             .try_for_each(|line| self.print(format_args!("{:<7} {}", line.label, line.text)))
@@ -431,7 +431,6 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
-    use deltavault::Error;
     use deltavault::format::{Scope, Trigger};
     use deltavault::ids::{Digest, Version};
     use indicatif::ProgressBar;
@@ -453,7 +452,7 @@ mod tests {
         }
     }
 
-    fn printed(json: bool, print: impl FnOnce(&mut Output) -> Result<(), Error>) -> String {
+    fn printed(json: bool, print: impl FnOnce(&mut Output) -> Result<(), CommandError>) -> String {
         let shared = Shared::default();
         let out = Box::new(shared.clone());
         let bar = ProgressBar::hidden();
@@ -582,7 +581,7 @@ mod tests {
 
     #[test]
     fn a_failing_table_tells_its_causes_in_one_json_line() {
-        let error = Error::Output(std::io::Error::other("disk on fire"));
+        let error = CommandError::Output(std::io::Error::other("disk on fire"));
         let text = printed(true, |output| output.table_failed("orders", &error));
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["message_type"], "table_failed");

@@ -1,13 +1,12 @@
 //! What `wall check` prints.
 
-use deltavault::Error;
-
 use super::Output;
+use crate::cli::error::CommandError;
 use crate::cli::rows::{ProvenRow, WallDone, WallRow};
 
 impl Output {
     /// Prints a call; what is as it should be only where more is to be said.
-    pub(crate) fn wall_row(&mut self, row: &WallRow, verbose: bool) -> Result<(), Error> {
+    pub(crate) fn wall_row(&mut self, row: &WallRow, verbose: bool) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }
@@ -41,7 +40,7 @@ impl Output {
     }
 
     /// Prints what came of a check.
-    pub(crate) fn wall_done(&mut self, row: &WallDone) -> Result<(), Error> {
+    pub(crate) fn wall_done(&mut self, row: &WallDone) -> Result<(), CommandError> {
         if self.json {
             return self.line(row);
         }

@@ -1,11 +1,11 @@
 //! What `iam render` was asked for.
 
-use deltavault::Error;
 use deltavault::format::LockMode;
 use deltavault::iam::{Document, Flavor, Location, Params};
 
 use super::Surroundings;
 use crate::cli::args::{IamRenderArgs, ModeArg};
+use crate::cli::error::CommandError;
 use crate::cli::place::parse_place;
 
 /// What `iam render` was asked for.
@@ -32,7 +32,10 @@ pub(crate) struct Told {
 }
 
 impl IamRenderRequest {
-    pub(super) fn new(args: Box<IamRenderArgs>, around: Surroundings<'_>) -> Result<Self, Error> {
+    pub(super) fn new(
+        args: Box<IamRenderArgs>,
+        around: Surroundings<'_>,
+    ) -> Result<Self, CommandError> {
         let config = around.config;
         let sources: Vec<String> = if args.source.is_empty() {
             let uris = config.tables.iter().map(|table| table.uri.clone());
@@ -77,8 +80,8 @@ impl IamRenderRequest {
     /// What the document is filled with, for a vault that was not asked.
     ///
     /// # Errors
-    /// [`Error::Iam`] for a vault that is not on S3, or that no policy can name.
-    pub(crate) fn params(&self, vault: &str) -> Result<Params, Error> {
+    /// [`CommandError::Iam`] for a vault that is not on S3, or that no policy can name.
+    pub(crate) fn params(&self, vault: &str) -> Result<Params, CommandError> {
         let args = &self.args;
         let mut params = Params {
             partition: args.partition.clone(),

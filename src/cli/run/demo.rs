@@ -1,28 +1,37 @@
-//! `demo`: the story of [`deltavault::demo`], told by the same code that `snapshot` and `restore` run.
+//! `demo`: its story, told by the same code that `snapshot` and `restore` run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use deltavault::demo::{self, DemoError, PutBack, Stage, Taken, Wish};
+use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Scope, Trigger};
 use deltavault::plan::choose::Wanted;
 use deltavault::plan::retention::Ask;
 use deltavault::store::StoreErrorKind;
-use deltavault::{Error, ExitCode};
 
+use self::stage::Stage;
+pub(crate) use self::story::DemoError;
+use self::story::{PutBack, Taken, Wish, tell};
 use super::Context;
 use super::init::make_vault;
 use super::restore::{Extent, Work, choose};
 use super::snapshot::{Run, Taker};
 use crate::cli::again::Again;
 use crate::cli::config::Config;
+use crate::cli::error::CommandError;
 use crate::cli::request::{DemoPlace, How, InitRequest, TableName, TableToTake};
 use crate::cli::stores::{OpenVault, Place};
 
+mod stage;
+mod story;
+
 /// Destroys a small table and gets it back.
-pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn demo(
+    place: DemoPlace,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let set = match place {
         DemoPlace::Folder(folder) => in_folder(folder, context).await?,
         DemoPlace::Bucket { vault, table } => in_bucket(vault, table, context).await?,
@@ -99,7 +108,7 @@ pub(super) async fn demo(place: DemoPlace, context: &mut Context) -> Result<Exit
         })
     };
     let mut say = |line: &str| output.text(line);
-    Box::pin(demo::tell(&stage, &program, snapshot, restore, &mut say)).await?;
+    Box::pin(tell(&stage, &program, snapshot, restore, &mut say)).await?;
     Ok(ExitCode::Done)
 }
 
@@ -114,7 +123,7 @@ struct Set {
     program: String,
 }
 
-async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, Error> {
+async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, CommandError> {
     let folder = match folder {
         Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
         None => temporary_folder()?,
@@ -131,18 +140,18 @@ async fn in_folder(folder: Option<PathBuf>, context: &Context) -> Result<Set, Er
     })
 }
 
-async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Set, Error> {
+async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Set, CommandError> {
     let inner = context.stores.table(&table).await?;
     let outer = context.stores.vault(&vault).await?;
     if inner.contains(&outer) || outer.contains(&inner) {
-        return Err(Error::InvalidUri {
+        return Err(CommandError::InvalidUri {
             uri: table,
             rule: "the table of the demo needs a place of its own beside the vault",
         });
     }
     let looked = match Stage::in_store(inner.restore(), &vault).await {
         // Often it is that of the vault, which makes it.
-        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => None,
+        Err(error) if error.is_without_bucket() => None,
         looked => Some(looked?),
     };
     refuse_locks(&outer).await?;
@@ -160,7 +169,7 @@ async fn in_bucket(vault: String, table: String, context: &Context) -> Result<Se
 }
 
 /// A bucket that locks whatever is put would keep the demo's files long after anybody looked at them.
-async fn refuse_locks(place: &Place) -> Result<(), Error> {
+async fn refuse_locks(place: &Place) -> Result<(), CommandError> {
     let Place::Bucket(store) = place else {
         return Ok(());
     };
@@ -170,7 +179,7 @@ async fn refuse_locks(place: &Place) -> Result<(), Error> {
     };
     match state.object_lock.known().and_then(|lock| lock.default) {
         None => Ok(()),
-        Some(_) => Err(Error::InvalidUri {
+        Some(_) => Err(CommandError::InvalidUri {
             uri: place.uri().to_owned(),
             rule: "its bucket locks every new object for days, and a demo is to be thrown away",
         }),
@@ -178,7 +187,7 @@ async fn refuse_locks(place: &Place) -> Result<(), Error> {
 }
 
 /// A folder that stays after the demo, to look around in.
-fn temporary_folder() -> Result<PathBuf, Error> {
+fn temporary_folder() -> Result<PathBuf, CommandError> {
     let made = tempfile::Builder::new()
         .prefix("deltavault-demo-")
         .tempdir();

@@ -8,6 +8,8 @@ use futures::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::cli::error::CommandError;
+
 /// How a run goes about its tables.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
@@ -23,9 +25,9 @@ pub(super) enum Outcome<O> {
     /// It is done.
     Done(O),
     /// It failed for a passing reason, and is tried once more at the end.
-    Waits(Error),
+    Waits(CommandError),
     /// It failed.
-    Failed(Error),
+    Failed(CommandError),
 }
 
 /// Takes every table, and tells of each as soon as it is known what became of it.
@@ -36,9 +38,9 @@ pub(super) enum Outcome<O> {
 pub(super) async fn run<T, O>(
     tables: &[T],
     pace: Pace,
-    take: impl AsyncFn(&T) -> Result<O, Error>,
-    mut told: impl FnMut(&T, Outcome<O>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    take: impl AsyncFn(&T) -> Result<O, CommandError>,
+    mut told: impl FnMut(&T, Outcome<O>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let mut waiting = Vec::new();
     round(tables.iter().collect(), pace, &take, |table, outcome| {
         let outcome = match outcome {
@@ -71,10 +73,12 @@ pub(super) async fn run<T, O>(
 /// Carries work out on a thread of its own. What keeps a processor busy in one table (a replay, a large sort) then holds
 /// up neither the uploads of another nor the threads that carry the connections. Whoever stops waiting does not stop it: it
 /// ends with the process, as if it was killed.
-pub(super) async fn apart<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T, Error>
+pub(super) async fn apart<T, F>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, CommandError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, Error>>,
+    F: Future<Output = Result<T, CommandError>>,
 {
     let runtime = Handle::current();
     match spawn_blocking(move || runtime.block_on(work())).await {
@@ -82,7 +86,7 @@ where
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // Only a runtime that is ending gives up such work.
-            Err(_) => Err(Error::Interrupted),
+            Err(_) => Err(Error::Interrupted.into()),
         },
     }
 }
@@ -90,21 +94,21 @@ where
 async fn round<'a, T, O>(
     tables: Vec<&'a T>,
     pace: Pace,
-    take: &impl AsyncFn(&T) -> Result<O, Error>,
-    mut told: impl FnMut(&'a T, Result<O, Error>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    take: &impl AsyncFn(&T) -> Result<O, CommandError>,
+    mut told: impl FnMut(&'a T, Result<O, CommandError>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let mut interrupted = false;
     let mut outcomes = stream::iter(tables)
         .map(|table| async move { (table, take(table).await) })
         .buffer_unordered(pace.at_a_time);
     while let Some((table, outcome)) = outcomes.next().await {
         match outcome {
-            Err(Error::Interrupted) => interrupted = true,
+            Err(error) if error.is_interrupted() => interrupted = true,
             outcome => told(table, outcome)?,
         }
     }
     if interrupted {
-        Err(Error::Interrupted)
+        Err(Error::Interrupted.into())
     } else {
         Ok(())
     }
@@ -124,25 +128,26 @@ mod tests {
         pause: Duration::from_secs(5),
     };
 
-    fn failure(kind: StoreErrorKind) -> Error {
+    fn failure(kind: StoreErrorKind) -> CommandError {
         Error::Store(StoreError {
             action: "read",
             uri: "s3://lake".to_owned(),
             kind,
         })
+        .into()
     }
 
-    fn passing() -> Error {
+    fn passing() -> CommandError {
         failure(StoreErrorKind::Io {
             detail: "the server answered 503".to_owned(),
         })
     }
 
     /// Makes the errors of one table, one a try.
-    type Errors = Vec<fn() -> Error>;
+    type Errors = Vec<fn() -> CommandError>;
 
     /// What became of tables, each of which fails with its errors one after the other, and then is done.
-    async fn told(tables: &[(&str, Errors)]) -> (Vec<String>, Result<(), Error>) {
+    async fn told(tables: &[(&str, Errors)]) -> (Vec<String>, Result<(), CommandError>) {
         let tries = RefCell::new(vec![0; tables.len()]);
         let numbered: Vec<_> = tables.iter().enumerate().collect();
         let mut told = Vec::new();
@@ -218,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_nothing_passing_failed_nothing_waits_and_nothing_is_tried_twice() {
         let begun = Instant::now();
-        let gone: fn() -> Error = || failure(StoreErrorKind::NotFound);
+        let gone: fn() -> CommandError = || failure(StoreErrorKind::NotFound);
         let (told, ended) = told(&[("good", vec![]), ("gone", vec![gone])]).await;
         ended.unwrap();
         assert_eq!(told.len(), 2, "{told:?}");
@@ -228,12 +233,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_interrupted_run_lets_the_others_end_and_tries_nothing_again() {
         let (told, ended) = told(&[
-            ("cut", vec![|| Error::Interrupted]),
+            ("cut", vec![|| Error::Interrupted.into()]),
             ("once", vec![passing]),
             ("good", vec![]),
         ])
         .await;
-        assert!(matches!(ended, Err(Error::Interrupted)));
+        assert!(ended.unwrap_err().is_interrupted());
         assert_eq!(told.len(), 2, "{told:?}");
     }
 
@@ -243,11 +248,11 @@ mod tests {
         let busy = apart(move || async move {
             // As a long computation: nothing else is done on this thread.
             let freed = receiver.recv_timeout(Duration::from_mins(1));
-            freed.map_err(|_| Error::Interrupted)
+            freed.map_err(|_| Error::Interrupted.into())
         });
         let other = apart(move || async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            sender.send(()).map_err(|_| Error::Interrupted)
+            sender.send(()).map_err(|_| Error::Interrupted.into())
         });
         let (busy, other) = futures::join!(busy, other);
         busy.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use deltavault::{Error, ExitCode, iam};
 
 use super::Context;
+use crate::cli::error::CommandError;
 use crate::cli::request::IamRenderRequest;
 
 /// A policy is printed from flags rather than late: nobody waits for credentials that this machine does not have.
@@ -15,14 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn render(
     request: IamRenderRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let mut params = request.params(context.vault()?)?;
     if request.told.is_none() && iam::uses_vault_file(request.document, request.flavor) {
         match tokio::time::timeout(PATIENCE, context.open_vault()).await {
             Ok(Ok(open)) => params.set_vault_file(open.vault.file()),
-            Ok(Err(
-                error @ (Error::NoVault { .. } | Error::VaultFileLost { .. } | Error::Store(_)),
-            )) => {
+            Ok(Err(error)) if is_no_answer(&error) => {
                 context.output.iam_not_asked(&error.to_string(), &params)?;
             }
             Ok(Err(error)) => return Err(error),
@@ -35,4 +34,15 @@ pub(super) async fn render(
     let rendered = iam::render(request.document, &params, request.flavor)?;
     context.output.iam_rendered(request.document, &rendered)?;
     Ok(ExitCode::Done)
+}
+
+/// Whether the vault could not be asked.
+fn is_no_answer(error: &CommandError) -> bool {
+    let error = error.library();
+    error.is_some_and(|error| {
+        matches!(
+            error,
+            Error::NoVault { .. } | Error::VaultFileLost { .. } | Error::Store(_)
+        )
+    })
 }

@@ -17,6 +17,7 @@ use futures::TryStreamExt;
 use jiff::SignedDuration;
 
 use super::{Context, confirm};
+use crate::cli::error::CommandError;
 use crate::cli::request::InitRequest;
 use crate::cli::rows::{BucketFinding, BucketRow, InitDone, Weight};
 use crate::cli::stores::Place;
@@ -26,20 +27,23 @@ const NEVER_UNDONE: &str = "COMPLIANCE can never be undone: until the date that 
      it or shortens its lock, neither root nor AWS Support; only closing the account ends it, and the bill goes on";
 
 /// `init`
-pub(super) async fn init(request: InitRequest, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn init(
+    request: InitRequest,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let uri = context.vault()?.to_owned();
     let place = context.stores.vault(&uri).await?;
     if matches!(place, Place::Folder(_))
         && matches!(request.mode, Some(mode) if mode != LockMode::None)
     {
-        return Err(Error::UnusableFlag {
+        return Err(CommandError::UnusableFlag {
             flag: "--mode",
             rule: "a folder has no locks",
         });
     }
     if request.mode == Some(LockMode::Compliance) && !request.yes {
         match refuse_what_is_there(&place).await {
-            Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {}
+            Err(error) if error.is_without_bucket() => {}
             checked => checked?,
         }
         context.output.text(NEVER_UNDONE)?;
@@ -91,7 +95,7 @@ pub(super) async fn make_vault(
     place: &Place,
     request: &InitRequest,
     now: Timestamp,
-) -> Result<Made, Error> {
+) -> Result<Made, CommandError> {
     let checked = match place {
         Place::Bucket(store) => Some(check_bucket(place, store, request, now).await?),
         Place::Folder(_) => {
@@ -142,10 +146,10 @@ async fn check_bucket(
     store: &S3Store,
     request: &InitRequest,
     now: Timestamp,
-) -> Result<Checked, Error> {
+) -> Result<Checked, CommandError> {
     let lock_mode = request.mode.unwrap_or(LockMode::Governance);
     let created = match refuse_what_is_there(place).await {
-        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket) => {
+        Err(error) if error.is_without_bucket() => {
             let created = store.create_bucket().await?;
             // Somebody else may have been quicker, also with a vault.
             refuse_what_is_there(place).await?;
@@ -204,7 +208,7 @@ async fn probe_locks(
     expected: &Expected<'_>,
     request: &InitRequest,
     now: Timestamp,
-) -> Result<Vec<Finding>, Error> {
+) -> Result<Vec<Finding>, CommandError> {
     let key = || layout::probe_key(layout::BLOBS_PREFIX, Id128::from_bytes(rand::random()));
     // Beyond what a bucket policy with the vault's floor refuses as too short.
     let days = i64::from(request.shortest_days).saturating_add(1);
@@ -231,14 +235,15 @@ async fn probe_locks(
                     "`--mode compliance`, which holds here".to_owned(),
                     "`--mode governance --yes`, a wall against mistakes only".to_owned(),
                 ],
-            });
+            }
+            .into());
         }
     }
     Ok(findings)
 }
 
 /// The bucket can never be immutable, or not as it is.
-fn cannot_lock(store: &S3Store, findings: &[Finding], expected: &Expected<'_>) -> Error {
+fn cannot_lock(store: &S3Store, findings: &[Finding], expected: &Expected<'_>) -> CommandError {
     let about = |finding: &&Finding| matches!(finding.check, "object-lock" | "lock-probe");
     let worst = findings.iter().find(about);
     let why = worst.map_or("", |finding| finding.what.as_str());
@@ -252,10 +257,11 @@ fn cannot_lock(store: &S3Store, findings: &[Finding], expected: &Expected<'_>) -
             "`--no-lock`, a backup and no wall".to_owned(),
         ],
     }
+    .into()
 }
 
 /// Whether there is nothing in a whole bucket but probes.
-async fn holds_nothing(store: &S3Store) -> Result<bool, Error> {
+async fn holds_nothing(store: &S3Store) -> Result<bool, CommandError> {
     let whole = S3Store::open(store.client(), &format!("s3://{}", store.bucket()))?;
     let mut listing = whole.list_versions("", None);
     while let Some(found) = listing.try_next().await? {
@@ -268,15 +274,15 @@ async fn holds_nothing(store: &S3Store) -> Result<bool, Error> {
     Ok(true)
 }
 
-async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {
+async fn refuse_what_is_there(place: &Place) -> Result<(), CommandError> {
     let uri = place.uri().to_owned();
     match Vault::open(place.read()).await {
         Ok(vault) => {
             let id = vault.file().id;
-            return Err(Error::AlreadyAVault { uri, id });
+            return Err(CommandError::AlreadyAVault { uri, id });
         }
         Err(Error::NoVault { .. }) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     // The oldest version of a key is what a vault reads, so what a delete marker hides counts, too. Probes of an init
     // that ended before there was a vault do not.
@@ -291,7 +297,7 @@ async fn refuse_what_is_there(place: &Place) -> Result<(), Error> {
     }
     drop(listing);
     if has_object || place.has_entry() {
-        return Err(Error::FolderNotEmpty { uri });
+        return Err(CommandError::FolderNotEmpty { uri });
     }
     Ok(())
 }

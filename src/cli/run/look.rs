@@ -18,6 +18,7 @@ use futures::TryStreamExt;
 use super::Context;
 use crate::cli::args::{DiffSide, SnapshotPrefix};
 use crate::cli::cache::{self, Cache, index_path};
+use crate::cli::error::CommandError;
 use crate::cli::request::TableName;
 use crate::cli::rows::{
     DiffDone, DiffRow, Difference, FileRow, IndexDone, KindRow, ShowRow, SnapshotRow,
@@ -40,7 +41,7 @@ pub(super) fn note_findings(history: &History, progress: &dyn Progress) {
 pub(super) async fn snapshots(
     table: Option<TableName>,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
     let mut histories = match table {
@@ -65,7 +66,7 @@ pub(super) async fn snapshots(
     let mut code = ExitCode::Done;
     for history in &histories {
         for newer in history.newer.iter().filter(|newer| !newer.is_distrusted) {
-            let error = Error::from(newer.error.clone());
+            let error = CommandError::from(newer.error.clone());
             context.output.table_failed(history.name(), &error)?;
             code = code.max(error.exit_code());
         }
@@ -84,7 +85,10 @@ pub(super) async fn snapshots(
 }
 
 /// `show`
-pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn show(
+    prefix: SnapshotPrefix,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let looked = Looked::new(context).await?;
     let (history, snapshot) = find_snapshot(&looked.histories, prefix.as_str())?;
     let vault = &looked.open.vault;
@@ -116,11 +120,14 @@ pub(super) async fn show(prefix: SnapshotPrefix, context: &mut Context) -> Resul
         ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark))
     };
     context.output.show(&show_row(snapshot, row, kinds))?;
-    damage.map_or(Ok(ExitCode::Done), Err)
+    damage.map_or(Ok(ExitCode::Done), |damage| Err(damage.into()))
 }
 
 /// `ls`
-pub(super) async fn ls(prefix: SnapshotPrefix, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn ls(
+    prefix: SnapshotPrefix,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let looked = Looked::new(context).await?;
     let found = find_snapshot(&looked.histories, prefix.as_str())?;
     let manifest = looked.manifest(found, context.clock.now()).await?;
@@ -136,7 +143,7 @@ pub(super) async fn diff(
     before: SnapshotPrefix,
     after: DiffSide,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let looked = Looked::new(context).await?;
     let vault = &looked.open.vault;
     let now = context.clock.now();
@@ -154,7 +161,7 @@ pub(super) async fn diff(
                     &manifest,
                     live.read().as_ref(),
                     spill.path(),
-                    &mut |found| rows.live(&found),
+                    &mut |found| Ok(rows.live(&found)?),
                 )
                 .await?;
             live_done(before, &totals)
@@ -165,7 +172,7 @@ pub(super) async fn diff(
             let other = looked.manifest(found, now).await?;
             let totals = vault
                 .diff(&manifest, &other, spill.path(), &mut |found| {
-                    rows.snapshots(&found)
+                    Ok(rows.snapshots(&found)?)
                 })
                 .await?;
             diff_done(before, after, &totals)
@@ -176,11 +183,11 @@ pub(super) async fn diff(
 }
 
 /// `index rebuild`
-pub(super) async fn index_rebuild(context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn index_rebuild(context: &mut Context) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let histories = open.vault.histories(|_| Bodies::default()).await?;
     let id = open.vault.file().id;
-    let path = index_path(id).ok_or(Error::NoCacheFolder)?;
+    let path = index_path(id).ok_or(CommandError::NoCacheFolder)?;
     let mut opened = Index::open(&path, id)?;
     if let Err(error) = opened.index.rebuild(&histories) {
         opened = opened.index.renew(error)?;
@@ -204,7 +211,7 @@ struct Looked {
 }
 
 impl Looked {
-    async fn new(context: &Context) -> Result<Self, Error> {
+    async fn new(context: &Context) -> Result<Self, CommandError> {
         let open = context.open_vault().await?;
         let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
         let histories = open.vault.histories(|table| cache.records(table)).await?;
@@ -219,11 +226,14 @@ impl Looked {
         &self,
         (history, snapshot): (&History, &Snapshot),
         now: Timestamp,
-    ) -> Result<Manifest, Error> {
+    ) -> Result<Manifest, CommandError> {
         let vault = &self.open.vault;
         match vault.manifest(&snapshot.record).await {
             Ok(manifest) => Ok(manifest),
-            Err(error) => Err(vault.why_unreadable(error, snapshot, history, now).await),
+            Err(error) => Err(vault
+                .why_unreadable(error, snapshot, history, now)
+                .await
+                .into()),
         }
     }
 }
@@ -232,7 +242,7 @@ impl Looked {
 struct Rows<'a>(&'a mut Context);
 
 impl Rows<'_> {
-    fn snapshots(&mut self, found: &Differs) -> Result<(), Error> {
+    fn snapshots(&mut self, found: &Differs) -> Result<(), CommandError> {
         let (difference, size, size_before) = match found.change {
             Change::Added { size } => (Difference::Added, size, None),
             Change::Removed { size } => (Difference::Removed, size, Some(size)),
@@ -247,7 +257,7 @@ impl Rows<'_> {
         })
     }
 
-    fn live(&mut self, found: &LiveDifference) -> Result<(), Error> {
+    fn live(&mut self, found: &LiveDifference) -> Result<(), CommandError> {
         let (difference, size, size_before) = match found.change {
             LiveChange::Missing { size } => (Difference::Removed, size, Some(size)),
             LiveChange::OtherSize { held, live } => (Difference::Changed, live, Some(held)),

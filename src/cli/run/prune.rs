@@ -17,6 +17,7 @@ use deltavault::{Error, ExitCode};
 
 use super::{Context, confirm};
 use crate::cli::args::SnapshotPrefix;
+use crate::cli::error::CommandError;
 use crate::cli::request::{PruneRequest, RetireRequest};
 use crate::cli::rows::{
     AmountRow, HoldRow, PruneDoneRow, PruneObject, PrunePlanned, PruneSnapshot, PruneTable,
@@ -25,7 +26,10 @@ use crate::cli::rows::{
 use crate::cli::who;
 
 /// `prune`
-pub(super) async fn prune(request: PruneRequest, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn prune(
+    request: PruneRequest,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let start = Instant::now();
     let open = context.open_vault().await?;
     // A dry run stands in nobody's way.
@@ -44,7 +48,7 @@ pub(super) async fn prune(request: PruneRequest, context: &mut Context) -> Resul
     let now = context.clock.now();
     let all = context.verbose;
     let output = &mut context.output;
-    let mut told = |kept| output.prune_table(&table_row(kept), all);
+    let mut told = |kept| Ok(output.prune_table(&table_row(kept), all)?);
     let survey = pruner.survey(patience, now, &mut told).await?;
     let sums = survey.sums.clone();
     context
@@ -75,7 +79,7 @@ pub(super) async fn hold(
     prefix: SnapshotPrefix,
     on: bool,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
     let histories = open.vault.histories(|_| Bodies::default()).await?;
@@ -98,7 +102,7 @@ pub(super) async fn hold(
         Ok(done) => done,
         Err(error) => {
             let why = open.vault.why_unreadable(error, snapshot, history, now);
-            return Err(why.await);
+            return Err(why.await.into());
         }
     };
     drop(shared);
@@ -123,7 +127,7 @@ pub(super) async fn hold(
 pub(super) async fn retire(
     request: RetireRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
     let table = open.find_table(&request.table).await?;
@@ -184,7 +188,7 @@ fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     }
 }
 
-fn objects(survey: Survey, context: &mut Context) -> Result<(), Error> {
+fn objects(survey: Survey, context: &mut Context) -> Result<(), CommandError> {
     for row in survey.into_rows()? {
         let (action, row) = row?;
         context.output.prune_object(&object_row(action, row))?;

@@ -17,6 +17,7 @@ use deltavault::vault::repair::{
 use deltavault::vault::verify::{Hurt, Losses, LostKind};
 
 use super::{Context, confirm};
+use crate::cli::error::CommandError;
 use crate::cli::render::Output;
 use crate::cli::rows::{FindingRow, MendedRow, RepairPlanned, RepairPut, RepairRow, Severity};
 use crate::cli::stores::{OpenVault, Stores};
@@ -85,7 +86,7 @@ impl Repairs {
         self,
         output: &mut Output,
         others: impl Fn(SnapshotId) -> Option<&'static str>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), CommandError> {
         let unverified = (self.has_more).then_some("what was put was not verified: verify again");
         for (hurt, lacks) in self.snapshots.into_values() {
             let otherwise = others(hurt.id).or(unverified);
@@ -105,16 +106,19 @@ impl Repairs {
 /// Opens the replica that `--from` names.
 ///
 /// # Errors
-/// [`Error::NoReplica`], a replica of another vault, and what opening a vault refuses.
+/// [`CommandError::NoReplica`], a replica of another vault, and what opening a vault refuses.
 pub(super) async fn replica(
     open: &OpenVault,
     from: Option<&str>,
-) -> Result<Option<OpenVault>, Error> {
+) -> Result<Option<OpenVault>, CommandError> {
     let Some(uri) = from else {
         return Ok(None);
     };
     let replica = match OpenVault::open(&open.stores, uri).await {
-        Err(Error::NoVault { uri }) => return Err(Error::NoReplica { uri }),
+        Err(error) if matches!(error.library(), Some(Error::NoVault { .. })) => {
+            let uri = uri.to_owned();
+            return Err(CommandError::NoReplica { uri });
+        }
         opened => opened?,
     };
     is_the_same(&open.vault, &replica.vault)?;
@@ -138,7 +142,7 @@ pub(super) async fn repair(
     job: &Job<'_>,
     context: &mut Context,
     repairs: &mut Repairs,
-) -> Result<Vec<InTheWay>, Error> {
+) -> Result<Vec<InTheWay>, CommandError> {
     if job.replica.is_none() && losses.needed().next().is_none() {
         repairs.found_nothing();
         return Ok(Vec::new());
@@ -182,7 +186,7 @@ pub(super) async fn repair(
             put_back.push(lost.key.to_string());
         }
     }
-    let mut told = |repaired: &Repaired| output.repaired(&row(repaired));
+    let mut told = |repaired: &Repaired| Ok(output.repaired(&row(repaired))?);
     let done = repairer.carry_out(plan, &mut told).await?;
     drop(shared);
     repairs.add(losses, &done);
@@ -263,11 +267,11 @@ fn move_away(vault: &str, key: &str) -> String {
 }
 
 /// Only a copy of this very vault is a replica of it.
-fn is_the_same(vault: &Vault, replica: &Vault) -> Result<(), Error> {
+fn is_the_same(vault: &Vault, replica: &Vault) -> Result<(), CommandError> {
     if vault.file().id == replica.file().id {
         return Ok(());
     }
-    Err(Error::UnusableFlag {
+    Err(CommandError::UnusableFlag {
         flag: "--from",
         rule: "it names another vault, not a replica of this one",
     })

@@ -28,6 +28,7 @@ use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_
 use self::told::{Case, Found, Streams, Way};
 use super::{Context, confirm};
 use crate::cli::cache;
+use crate::cli::error::CommandError;
 use crate::cli::request::{How, RestoreRequest, Which};
 use crate::cli::rows::{RestoreDone, RestorePlanned, Restoring, VersionTime};
 use crate::cli::stores::{OpenVault, Place};
@@ -82,13 +83,12 @@ pub(super) struct Work {
 pub(super) async fn restore(
     request: RestoreRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let table = match open.find_table(&request.table).await {
-        Err(Error::UnknownTable { name, known })
-            if known.is_empty() && open.vault.has_manifests().await =>
-        {
-            return Err(Error::RecordsGone { name });
+        Err(error) if holds_no_table(&error) && open.vault.has_manifests().await => {
+            let name = request.table.text.clone();
+            return Err(CommandError::RecordsGone { name });
         }
         found => found?,
     };
@@ -198,7 +198,7 @@ pub(super) async fn restore(
         }
         Way::Choose(what) => return owner_must_choose(what, &case, context),
         Way::Later(flag) => {
-            return Err(Error::ComesLater {
+            return Err(CommandError::ComesLater {
                 what: format!("restore {flag}"),
                 instead: "copy it elsewhere with --to, or bring its files back with --heal and let the engine's RESTORE commit them",
             });
@@ -240,7 +240,7 @@ async fn filled(
     case: &Case<'_>,
     request: &RestoreRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let start = Instant::now();
     let expected = plan.expected.clone();
     let kept = restore::RestoreDone {
@@ -276,16 +276,22 @@ fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, String
     newer.find_map(|it| Some((it.id, it.record.doubt.clone()?)))
 }
 
+fn holds_no_table(error: &CommandError) -> bool {
+    matches!(error.library(), Some(Error::UnknownTable { known, .. }) if known.is_empty())
+}
+
 /// Why no snapshot of the table was found: the one that was named may be of another table.
-async fn of_another_table(error: Error, table: &str, open: &OpenVault) -> Error {
-    let Error::Choose(ChooseError::Prefix(PrefixError::Unknown { text, .. })) = &error else {
+async fn of_another_table(error: CommandError, table: &str, open: &OpenVault) -> CommandError {
+    let Some(Error::Choose(ChooseError::Prefix(PrefixError::Unknown { text, .. }))) =
+        error.library()
+    else {
         return error;
     };
     let Ok(histories) = open.vault.histories(|_| Bodies::default()).await else {
         return error;
     };
     match find_snapshot(&histories, text) {
-        Ok((history, snapshot)) => Error::SnapshotOfAnotherTable {
+        Ok((history, snapshot)) => CommandError::SnapshotOfAnotherTable {
             snapshot: snapshot.id,
             table: table.to_owned(),
             other: history.name().to_owned(),
@@ -302,15 +308,15 @@ async fn no_plan(
     open: &OpenVault,
     table: &str,
     context: &Context,
-) -> Error {
+) -> CommandError {
     let Ok(Some(snapshot)) = history.find(chosen.id) else {
-        return error;
+        return error.into();
     };
     let vault = &open.vault;
     let now = context.clock.now();
     let why = vault.why_unreadable(error, snapshot, history, now).await;
     if !matches!(why, Error::Damaged { .. } | Error::Format(_)) {
-        return why;
+        return why.into();
     }
     let delta_id = &chosen.record.table.delta_id;
     let others = history.snapshots.iter().rev().filter(|it| {
@@ -329,7 +335,7 @@ async fn no_plan(
             }
             Err(Error::Damaged { .. } | Error::Format(_)) => {}
             // A store that does not answer is no proof that nothing else can be read.
-            Err(error) => return error,
+            Err(error) => return error.into(),
         }
     }
     let repair = ["verify", table, "--read", "all", "--repair"];
@@ -349,7 +355,7 @@ pub(super) async fn choose(
     vault: &Vault,
     history: &History,
     wanted: &Wanted,
-) -> Result<Chosen, Error> {
+) -> Result<Chosen, CommandError> {
     let vault = cache::with_pages(vault.clone());
     let chosen = vault.choose(history, wanted, &std::env::temp_dir()).await?;
     let snapshot = chosen.snapshot;
@@ -359,7 +365,8 @@ pub(super) async fn choose(
         return Err(Error::Damaged {
             object: format!("snapshot {}", snapshot.id.short()),
             what: format!("it names another table, {uri}"),
-        });
+        }
+        .into());
     }
     Ok(Chosen {
         id: snapshot.id,
@@ -379,7 +386,7 @@ impl Work {
         extent: Extent,
         now: Timestamp,
         progress: Arc<dyn Progress>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, CommandError> {
         let stores = &open.stores;
         let table = &chosen.record.table;
         let home = stores.home(&table.source, &table.uri).await;
@@ -389,7 +396,7 @@ impl Work {
                 let target = stores.table(place).await?;
                 // The place where the table was may be out of reach; a copy needs nothing of it.
                 if home.is_ok_and(|home| target.contains(&home) || home.contains(&target)) {
-                    return Err(Error::InvalidUri {
+                    return Err(CommandError::InvalidUri {
                         uri: target.uri().to_owned(),
                         rule: "a copy goes to a place of its own, not above, below or in that of the table",
                     });
@@ -441,7 +448,7 @@ impl Work {
 
     /// What is told of a plan: what it found, the live table where that is asked about, and how far streams have
     /// written.
-    async fn found(&self, plan: &RestorePlan, which: &Which) -> Result<Found, Error> {
+    async fn found(&self, plan: &RestorePlan, which: &Which) -> Result<Found, CommandError> {
         let mut found = Found::new(plan);
         let in_place = found.situation == Situation::NothingAbove;
         if in_place && found.is_all_there() && *which == Which::Unsaid {
@@ -470,13 +477,13 @@ impl Work {
             Err(error @ (Error::Damaged { .. } | Error::Log(_))) => {
                 Streams::Unknown(error.to_string())
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         Ok(found)
     }
 
     /// What is told once files were put back under a newer live table: they may have made its newest versions whole.
-    async fn found_after(&self, found: &Found) -> Result<Option<Found>, Error> {
+    async fn found_after(&self, found: &Found) -> Result<Option<Found>, CommandError> {
         if !matches!(found.situation, Situation::NewerLive { .. }) {
             return Ok(None);
         }
@@ -490,13 +497,13 @@ impl Work {
     }
 
     /// Watches for a moment whether objects vanish: who deletes a table may not be done with it.
-    async fn vanishing(&self) -> Result<u64, Error> {
+    async fn vanishing(&self) -> Result<u64, CommandError> {
         let before = self.count().await?;
         tokio::time::sleep(WATCHED).await;
         Ok(before.saturating_sub(self.count().await?))
     }
 
-    async fn count(&self) -> Result<u64, Error> {
+    async fn count(&self) -> Result<u64, CommandError> {
         let store = self.target.read();
         let listing = store.list("", None);
         Ok(listing.try_fold(0, async |count, _| Ok(count + 1)).await?)
@@ -508,13 +515,13 @@ impl Work {
         &self,
         plan: RestorePlan,
         now: Timestamp,
-    ) -> Result<restore::RestoreDone, Error> {
+    ) -> Result<restore::RestoreDone, CommandError> {
         self.target.make()?;
         let request = restore::RestoreRequest {
             now,
             ..self.request.clone()
         };
-        self.restorer.carry_out(&request, plan).await
+        Ok(self.restorer.carry_out(&request, plan).await?)
     }
 }
 
@@ -532,7 +539,11 @@ fn name_again(request: &RestoreRequest, known: &str) -> String {
 }
 
 /// With `--json` every failure ends in a line of its own; people have read the plan and its choices.
-fn owner_must_choose(what: String, case: &Case<'_>, context: &Context) -> Result<ExitCode, Error> {
+fn owner_must_choose(
+    what: String,
+    case: &Case<'_>,
+    context: &Context,
+) -> Result<ExitCode, CommandError> {
     if context.output.is_json() {
         let choices = case.choices().into_iter();
         return Err(Error::OwnerMustChoose {
@@ -540,14 +551,17 @@ fn owner_must_choose(what: String, case: &Case<'_>, context: &Context) -> Result
             choices: choices
                 .map(|choice| choice.command.replace('\n', " "))
                 .collect(),
-        });
+        }
+        .into());
     }
     Ok(ExitCode::OwnerMustChoose)
 }
 
 /// Says which command goes on past what the vault has lost.
-fn with_command(mut error: Error, case: &Case<'_>) -> Error {
-    if let Error::Restore(RestoreError::FilesLost { command, .. }) = &mut error {
+fn with_command(mut error: CommandError, case: &Case<'_>) -> CommandError {
+    if let CommandError::Library(error) = &mut error
+        && let Error::Restore(RestoreError::FilesLost { command, .. }) = &mut **error
+    {
         *command = Some(case.as_asked(&["--accept-damaged"]));
     }
     error

@@ -23,6 +23,7 @@ use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::config::Config;
+use crate::cli::error::CommandError;
 use crate::cli::render::with_causes;
 use crate::cli::request::{SnapshotRequest, TableName, TableToTake};
 use crate::cli::rows::{CommitRow, NotHeld, SnapshotDone, SnapshotPlanned, WayRow};
@@ -82,7 +83,7 @@ fn real_place(table: &TableName) -> String {
 pub(super) async fn snapshot(
     mut request: SnapshotRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     // One place under two spellings would make the run race with itself.
     let mut places = HashSet::new();
     request
@@ -130,7 +131,7 @@ pub(super) async fn snapshot(
         .await
     };
     let mut code = ExitCode::Done;
-    let mut failed: Vec<(String, Error)> = Vec::new();
+    let mut failed: Vec<(String, CommandError)> = Vec::new();
     fleet::run(&request.tables, PACE, take, |table, outcome| {
         let name = &table.table.text;
         match outcome {
@@ -175,11 +176,11 @@ pub(super) async fn snapshot(
     let (failed, codes) = failed
         .map(|(name, error)| (name, error.exit_code()))
         .unzip();
-    Err(Error::SomeTablesFailed { failed, of, codes })
+    Err(CommandError::SomeTablesFailed { failed, of, codes })
 }
 
 /// Compares the clock with that of the vault's server, which has just answered. Promises and locks count from it.
-fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), Error> {
+fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), CommandError> {
     match (&open.place, clock) {
         (Place::Bucket(store), Clock::System) => {
             let told = store.client().server_time();
@@ -233,7 +234,7 @@ impl Taker {
         take: &TableToTake,
         run: &Run,
         config: &Config,
-    ) -> Result<Job, Error> {
+    ) -> Result<Job, CommandError> {
         let (root, name) = self.locate(&take.table, config).await?;
         self.open.refuse_overlap(&root)?;
         let stores = &self.open.stores;
@@ -272,7 +273,11 @@ impl Taker {
 
     /// The place of a table and its name, empty where nothing here gives it one: a word that is no folder may be the
     /// name of a table in the vault.
-    async fn locate(&self, name: &TableName, config: &Config) -> Result<(Place, String), Error> {
+    async fn locate(
+        &self,
+        name: &TableName,
+        config: &Config,
+    ) -> Result<(Place, String), CommandError> {
         let stores = &self.open.stores;
         let mut root = stores.table(&name.uri).await?;
         if let Some(configured) = &name.configured {
@@ -283,9 +288,7 @@ impl Taker {
             match self.open.find_table(name).await {
                 Ok(table) => root = stores.home_of(&table).await?,
                 // A folder that the vault does not know yet, or of which no record can be read any more.
-                Err(
-                    Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. }),
-                ) if root.is_there() => {}
+                Err(error) if error.is_about_an_unknown_table() && root.is_there() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -303,7 +306,7 @@ impl Taker {
     async fn distrusted(
         &self,
         request: &SnapshotRequest,
-    ) -> Result<BTreeMap<TableKey, Vec<SnapshotId>>, Error> {
+    ) -> Result<BTreeMap<TableKey, Vec<SnapshotId>>, CommandError> {
         let mut ids: Vec<(TableKey, SnapshotId)> = Vec::new();
         if request.distrust.is_empty() {
             return Ok(BTreeMap::new());
@@ -325,7 +328,7 @@ impl Taker {
     }
 
     /// Takes one snapshot.
-    pub(super) async fn take(&self, job: &Job) -> Result<SnapshotDone, Error> {
+    pub(super) async fn take(&self, job: &Job) -> Result<SnapshotDone, CommandError> {
         let start = Instant::now();
         let done = self.snapshotter.take(&job.source, &job.request).await;
         let done = done.map_err(|error| named(error, job))?;
@@ -382,7 +385,7 @@ impl Taker {
         })
     }
 
-    async fn plan(&self, job: &Job) -> Result<SnapshotPlanned, Error> {
+    async fn plan(&self, job: &Job) -> Result<SnapshotPlanned, CommandError> {
         let plan = self.snapshotter.plan(&job.source, &job.request).await;
         let SnapshotPlan {
             table,
@@ -447,11 +450,11 @@ fn way_row(going: &Going) -> WayRow {
 }
 
 /// Says which folder is no table.
-fn named(error: Error, job: &Job) -> Error {
+fn named(error: Error, job: &Job) -> CommandError {
     if matches!(error, Error::Log(LogError::NoLog { .. })) {
-        return Error::NotATable {
+        return CommandError::NotATable {
             uri: job.request.table.uri.clone(),
         };
     }
-    error
+    error.into()
 }

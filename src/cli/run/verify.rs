@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use deltavault::format::TableKey;
 use deltavault::ids::SnapshotId;
-use deltavault::plan::choose::ChooseError;
 use deltavault::plan::verify::{Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan};
 use deltavault::vault::look;
 use deltavault::vault::verify::Losses;
@@ -16,6 +15,7 @@ use super::{Context, remind_of_locks};
 use crate::cli::again::Again;
 use crate::cli::args::ReadArg;
 use crate::cli::config::Config;
+use crate::cli::error::CommandError;
 use crate::cli::place;
 use crate::cli::request::{TableName, VerifyRequest};
 use crate::cli::rows::{FindingRow, Severity as RowSeverity, VerifyDone};
@@ -28,7 +28,7 @@ const ROUNDS: u32 = 4;
 pub(super) async fn verify(
     request: VerifyRequest,
     context: &mut Context,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, CommandError> {
     let start = Instant::now();
     let open = context.open_vault().await?;
     // Before hours are spent on the vault.
@@ -67,7 +67,7 @@ pub(super) async fn verify(
                     }
                 }
                 let row = finding_row(finding, table.as_deref(), (plan.read, from), &again);
-                output.finding(&row)
+                Ok(output.finding(&row)?)
             };
             let tables = tables.as_deref();
             let progress = progress.as_ref();
@@ -174,7 +174,7 @@ async fn find_tables(
     open: &OpenVault,
     replica: Option<&OpenVault>,
     names: &[TableName],
-) -> Result<Option<Vec<TableKey>>, Error> {
+) -> Result<Option<Vec<TableKey>>, CommandError> {
     let mut tables = Vec::new();
     for name in names {
         let table = find_table(open, replica, name).await?;
@@ -190,12 +190,11 @@ async fn find_table(
     open: &OpenVault,
     replica: Option<&OpenVault>,
     name: &TableName,
-) -> Result<TableKey, Error> {
+) -> Result<TableKey, CommandError> {
     match (open.find_table(name).await, replica) {
-        (
-            Err(Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. })),
-            Some(replica),
-        ) => Ok(replica.find_table(name).await?.key),
+        (Err(error), Some(replica)) if error.is_about_an_unknown_table() => {
+            Ok(replica.find_table(name).await?.key)
+        }
         (found, _) => Ok(found?.key),
     }
 }

@@ -1,5 +1,6 @@
 //! `wall check`: judges the bucket, then tries a role's calls.
 
+use deltavault::ExitCode;
 use deltavault::iam::{self, Document, Flavor, Location, Params};
 use deltavault::store::s3::S3Store;
 use deltavault::store::s3::walls::Walls;
@@ -7,20 +8,23 @@ use deltavault::wall::call::Call;
 use deltavault::wall::judge::{Outcome, judge};
 use deltavault::wall::lint::{Expected, Finding, Severity, lint};
 use deltavault::wall::matrix::{Expected as Wanted, Server};
-use deltavault::{Error, ExitCode};
 use serde_json::Value;
 
 use super::Context;
 use super::init::row;
 use crate::cli::args::WallCheckArgs;
+use crate::cli::error::CommandError;
 use crate::cli::rows::{ProvenRow, WallDone, WallRow};
 use crate::cli::stores::{OpenVault, Place};
 
 /// `wall check`
-pub(super) async fn check(args: WallCheckArgs, context: &mut Context) -> Result<ExitCode, Error> {
+pub(super) async fn check(
+    args: WallCheckArgs,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let Place::Bucket(store) = &open.place else {
-        return Err(Error::InvalidUri {
+        return Err(CommandError::InvalidUri {
             uri: open.place.uri().to_owned(),
             rule: "a folder has no walls: whoever may delete it can delete the vault",
         });
@@ -54,7 +58,7 @@ fn bucket_policy(
     args: &WallCheckArgs,
     open: &OpenVault,
     store: &S3Store,
-) -> Result<Option<Value>, Error> {
+) -> Result<Option<Value>, CommandError> {
     let Some(account) = &args.account else {
         return Ok(None);
     };
@@ -80,7 +84,7 @@ async fn judge_bucket(
     store: &S3Store,
     open: &OpenVault,
     policy: Option<&Value>,
-) -> Result<Vec<Finding>, Error> {
+) -> Result<Vec<Finding>, CommandError> {
     let client = store.client();
     let file = open.vault.file();
     let expected = Expected {
@@ -101,7 +105,7 @@ async fn try_role(
     store: &S3Store,
     context: &mut Context,
     done: &mut WallDone,
-) -> Result<(), Error> {
+) -> Result<(), CommandError> {
     let Some(role) = args.role else {
         return Ok(());
     };

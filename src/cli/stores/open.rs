@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use deltavault::Error;
 use deltavault::format::LockMode;
 use deltavault::store::local::LocalStore;
 use deltavault::store::s3::S3Store;
 use deltavault::store::{HoldStore, PruneStore, ReadStore, RestoreStore, WriteStore};
+
+use crate::cli::error::CommandError;
 
 /// A folder or a prefix, with the store behind it.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ impl Place {
     ///
     /// # Errors
     /// What the store says.
-    pub(crate) fn make(&self) -> Result<(), Error> {
+    pub(crate) fn make(&self) -> Result<(), CommandError> {
         if let Self::Folder(store) = self {
             store.make()?;
         }

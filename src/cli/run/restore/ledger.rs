@@ -1,6 +1,5 @@
 //! What a restore says of a ledger that is not whole, and when it does not go by it.
 
-use deltavault::Error;
 use deltavault::error::RestoreError;
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::verify::A_REPLICA;
@@ -8,6 +7,7 @@ use deltavault::vault::Vault;
 
 use super::Chosen;
 use super::told::Proof;
+use crate::cli::error::CommandError;
 use crate::cli::place::typed;
 use crate::cli::request::How;
 use crate::cli::run::Context;
@@ -44,7 +44,7 @@ pub(super) async fn take_in_unlinked(
     wanted: &Wanted,
     name: &str,
     context: &Context,
-) -> Result<Proof, Error> {
+) -> Result<Proof, CommandError> {
     if history.unread().is_none() {
         return Ok(Proof::Ledger);
     }
@@ -86,7 +86,7 @@ pub(super) fn refuse_if_not_newest(
     how: &How,
     name: &str,
     context: &Context,
-) -> Result<(), Error> {
+) -> Result<(), CommandError> {
     let Some(snapshot) = history.find(chosen.id)? else {
         return Ok(());
     };

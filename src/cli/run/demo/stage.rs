@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use deltavault::Error;
+use deltavault::reader::Lake;
+use deltavault::shell::quoted;
+use deltavault::store::RestoreStore;
 use futures::TryStreamExt;
 
-use super::DemoError;
-use crate::error::Error;
-use crate::reader::Lake;
-use crate::shell::quoted;
-use crate::store::RestoreStore;
+use super::story::DemoError;
+use crate::cli::error::CommandError;
 
 /// The places of the table and the vault, and how they are called in the story.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub(crate) struct Stage {
     table: Ground,
     vault: String,
     set_out: String,
@@ -31,13 +32,13 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error::TargetNotEmpty`] when something is in it.
-    pub fn in_folder(folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn in_folder(folder: &Path) -> Result<Self, CommandError> {
         let failed = |action| move |source| folder_error(action, folder, source);
         std::fs::create_dir_all(folder).map_err(failed("create"))?;
         let mut entries = std::fs::read_dir(folder).map_err(failed("read"))?;
         if entries.next().is_some() {
             let uri = folder.display().to_string();
-            return Err(Error::TargetNotEmpty { uri });
+            return Err(Error::TargetNotEmpty { uri }.into());
         }
         let told = folder.display().to_string();
         Ok(Self {
@@ -52,10 +53,13 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error::TargetNotEmpty`] when something is in it.
-    pub async fn in_store(table: Arc<dyn RestoreStore>, vault: &str) -> Result<Self, Error> {
+    pub(crate) async fn in_store(
+        table: Arc<dyn RestoreStore>,
+        vault: &str,
+    ) -> Result<Self, CommandError> {
         let uri = table.uri().to_owned();
         if table.list("", None).try_next().await?.is_some() {
-            return Err(Error::TargetNotEmpty { uri });
+            return Err(Error::TargetNotEmpty { uri }.into());
         }
         let places = [vault.to_owned(), uri.clone(), copy_of(&uri)];
         let remove =
@@ -69,7 +73,7 @@ impl Stage {
     }
 
     /// The table, as it is named in a command.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         match &self.table {
             Ground::Folder(folder) => folder.display().to_string(),
             Ground::Store(store) => store.uri().to_owned(),
@@ -77,7 +81,7 @@ impl Stage {
     }
 
     /// The vault, as it is named in a command.
-    pub fn vault(&self) -> &str {
+    pub(crate) fn vault(&self) -> &str {
         &self.vault
     }
 
@@ -127,10 +131,10 @@ impl Stage {
     }
 
     /// Deletes the table: data, log and all.
-    pub(super) async fn drop_table(&self) -> Result<(), Error> {
+    pub(super) async fn drop_table(&self) -> Result<(), CommandError> {
         match &self.table {
-            Ground::Folder(folder) => std::fs::remove_dir_all(folder)
-                .map_err(|source| folder_error("delete", folder, source)),
+            Ground::Folder(folder) => Ok(std::fs::remove_dir_all(folder)
+                .map_err(|source| folder_error("delete", folder, source))?),
             Ground::Store(store) => {
                 let mut files = store.list("", None);
                 while let Some(file) = files.try_next().await? {
@@ -146,12 +150,11 @@ fn copy_of(table: &str) -> String {
     format!("{table}-copy")
 }
 
-fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
+fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> DemoError {
     let path = path.display().to_string();
     DemoError::Folder {
         action,
         path,
         source,
     }
-    .into()
 }

@@ -1,0 +1,449 @@
+//! Why a command ended without doing what it was asked: what is said of it, how the process ends, and what to do next.
+
+use std::io;
+
+use deltavault::delta::LogError;
+use deltavault::delta::path::PathError;
+use deltavault::error::{RestoreError, one_of};
+use deltavault::format::FormatError;
+use deltavault::format::ledger::LedgerError;
+use deltavault::iam::IamError;
+use deltavault::ids::{Id128, InvalidId, SnapshotId};
+use deltavault::index::IndexError;
+use deltavault::plan::choose::ChooseError;
+use deltavault::plan::retention::RetentionError;
+use deltavault::shell::quoted;
+use deltavault::sort::SortError;
+use deltavault::store::{StoreError, StoreErrorKind, local_path};
+use deltavault::{Error, ExitCode};
+
+use super::run::DemoError;
+
+/// What a command can fail with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// The library could not do it.
+    #[error(transparent)]
+    Library(Box<Error>),
+    /// A policy cannot be written.
+    #[error(transparent)]
+    Iam(Box<IamError>),
+    /// There is no place for the local index.
+    #[error("there is no folder for the local index")]
+    NoCacheFolder,
+    /// The local index cannot be made.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A step of the demo did not come out as it must.
+    #[error(transparent)]
+    Demo(Box<DemoError>),
+
+    /// No vault was named anywhere.
+    #[error("no vault was given")]
+    NoVaultGiven,
+    /// No table was named, and the configuration lists none.
+    #[error("no table was given")]
+    NoTableGiven,
+    /// There is no vault at the place that is to be a replica.
+    #[error("--from names no replica: there is no vault at {uri}")]
+    NoReplica {
+        /// Where one was looked for.
+        uri: String,
+    },
+    /// A vault is to be made where one is.
+    #[error("{uri} is a vault already, with the id {id}")]
+    AlreadyAVault {
+        /// Where.
+        uri: String,
+        /// Its id.
+        id: Id128,
+    },
+    /// A vault is to be made in a folder that holds something else.
+    #[error("{uri} is no vault, and it is not empty")]
+    FolderNotEmpty {
+        /// Where.
+        uri: String,
+    },
+    /// A URI with a scheme that this build cannot reach.
+    #[error("{uri} cannot be reached: this tool reads and writes folders and S3")]
+    UnsupportedScheme {
+        /// The URI.
+        uri: String,
+    },
+    /// A URI or path that breaks a rule.
+    #[error("{uri:?} is not usable: {rule}")]
+    InvalidUri {
+        /// The URI.
+        uri: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A flag that does not go with the others, or with the place.
+    #[error("{flag} is not usable: {rule}")]
+    UnusableFlag {
+        /// The flag.
+        flag: &'static str,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A time that could not be understood.
+    #[error("the time {text:?} cannot be understood")]
+    TimeUnparseable {
+        /// The text.
+        text: String,
+    },
+    /// A local time that a zone has twice or never.
+    #[error("the time {text:?} happens twice or never in {zone}")]
+    TimeAmbiguous {
+        /// The text.
+        text: String,
+        /// The zone that it was read in.
+        zone: String,
+    },
+    /// The configuration file could not be read.
+    #[error("read the configuration {path}")]
+    ConfigUnreadable {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration file says something that it may not.
+    #[error("the configuration {path} is wrong{}: {rule}", at_line(*line))]
+    ConfigInvalid {
+        /// The file.
+        path: String,
+        /// The line, counted from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong, with the key named.
+        rule: String,
+    },
+    /// A retention class that is not configured.
+    #[error("there is no retention class {name:?}")]
+    UnknownClass {
+        /// The class.
+        name: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
+
+    /// The vault has manifests of snapshots, and no record of any table.
+    #[error(
+        "the vault has no record of {name:?} or of any other table, but manifests of snapshots: their records are lost, or \
+         the first snapshot was never finished"
+    )]
+    RecordsGone {
+        /// What was asked for.
+        name: String,
+    },
+    /// The snapshot that was named for a table is another table's.
+    #[error("snapshot {} is of {other}, not of {table}", snapshot.short())]
+    SnapshotOfAnotherTable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The table that was named.
+        table: String,
+        /// The snapshot's table.
+        other: String,
+    },
+    /// There is no Delta table at that place.
+    #[error("{uri} is not a Delta table: it has no commit and no checkpoint under _delta_log/")]
+    NotATable {
+        /// Where one was looked for.
+        uri: String,
+    },
+    /// A table's URI leads to another place than when its snapshot was taken.
+    #[error("{uri} was in the source {recorded:?}, and now means a place in {today:?}")]
+    AnotherSource {
+        /// The table.
+        uri: String,
+        /// The source that the record names.
+        recorded: String,
+        /// The source that the same URI leads to today.
+        today: String,
+    },
+    /// Somebody has the vault to himself.
+    #[error("a prune is at work in {uri}")]
+    VaultInUse {
+        /// The vault.
+        uri: String,
+    },
+    /// The plan was printed; `--yes` is missing and there is no terminal to ask.
+    #[error("{what} needs a yes")]
+    Unconfirmed {
+        /// What would be done.
+        what: String,
+    },
+    /// Known, and not in this version of the tool.
+    #[error("{what} comes in a later version")]
+    ComesLater {
+        /// The flag or command.
+        what: String,
+        /// What to do until then.
+        instead: &'static str,
+    },
+
+    /// Some tables failed, the rest is done; each failure was told when it happened.
+    #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
+    SomeTablesFailed {
+        /// The tables.
+        failed: Vec<String>,
+        /// How many there were.
+        of: usize,
+        /// The exit code of each failure.
+        codes: Vec<ExitCode>,
+    },
+    /// The system lacks what every command needs: threads, signals.
+    #[error("start to work")]
+    Start(#[source] io::Error),
+    /// The result could not be written.
+    #[error("write the result")]
+    Output(#[source] io::Error),
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        let Error::Caller(error) = error else {
+            return Self::Library(Box::new(error));
+        };
+        // It went through the library.
+        match error.downcast() {
+            Ok(own) => *own,
+            Err(other) => Self::Library(Box::new(Error::Caller(other))),
+        }
+    }
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        if let CommandError::Library(error) = error {
+            return *error;
+        }
+        Self::Caller(Box::new(error))
+    }
+}
+
+/// Errors of the library's modules are the library's.
+macro_rules! of_library {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Error::from(error).into()
+            }
+        })*
+    };
+}
+
+of_library!(
+    ChooseError,
+    FormatError,
+    InvalidId,
+    LedgerError,
+    LogError,
+    PathError,
+    RestoreError,
+    RetentionError,
+    SortError,
+    StoreError,
+);
+
+impl From<DemoError> for CommandError {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(Box::new(error))
+    }
+}
+
+impl From<IamError> for CommandError {
+    fn from(error: IamError) -> Self {
+        Self::Iam(Box::new(error))
+    }
+}
+
+impl CommandError {
+    /// How the process ends.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Library(error) => error.exit_code(),
+            Self::NoVaultGiven
+            | Self::NoTableGiven
+            | Self::Iam(_)
+            | Self::UnsupportedScheme { .. }
+            | Self::InvalidUri { .. }
+            | Self::UnusableFlag { .. }
+            | Self::TimeUnparseable { .. }
+            | Self::TimeAmbiguous { .. }
+            | Self::ConfigUnreadable { .. }
+            | Self::ConfigInvalid { .. }
+            | Self::AnotherSource { .. }
+            | Self::UnknownClass { .. } => ExitCode::Usage,
+            Self::NoReplica { .. } => ExitCode::NoVault,
+            Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
+            // That a single table failed is what 5 means; only what is worse for the vault or asks for another
+            // reaction than reading the list is told by its own code.
+            Self::SomeTablesFailed { codes, .. } => codes
+                .iter()
+                .copied()
+                .filter(|code| *code != ExitCode::Failed)
+                .fold(ExitCode::SomeFailed, ExitCode::max),
+            Self::RecordsGone { .. } => ExitCode::Damage,
+            Self::NoCacheFolder
+            | Self::Index(_)
+            | Self::Demo(_)
+            | Self::AlreadyAVault { .. }
+            | Self::FolderNotEmpty { .. }
+            | Self::SnapshotOfAnotherTable { .. }
+            | Self::NotATable { .. }
+            | Self::VaultInUse { .. }
+            | Self::Start(_)
+            | Self::Output(_) => ExitCode::Failed,
+        }
+    }
+
+    /// Something to do: the next command or setting.
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Library(error) => return error.hint(),
+            Self::Start(_) | Self::Output(_) => return None,
+            Self::Iam(error) => error.hint(),
+            Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
+            Self::NoVaultGiven => {
+                "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
+                    .into()
+            }
+            Self::NoTableGiven => {
+                "name a table, or list tables in the configuration under [[tables]]".into()
+            }
+            Self::NoReplica { .. } => {
+                "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
+            }
+            Self::UnsupportedScheme { .. } => {
+                "use a path, or a URI like s3://bucket/prefix".into()
+            }
+            Self::InvalidUri { .. } => {
+                "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
+            },
+            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
+            Self::TimeUnparseable { .. } => {
+                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
+                    .into()
+            }
+            Self::TimeAmbiguous { .. } => {
+                "write the offset to UTC, like 2026-10-25T02:30:00+01:00".into()
+            }
+            Self::ConfigUnreadable { .. } => "check --config and DELTAVAULT_CONFIG".into(),
+            Self::ConfigInvalid { path, .. } => format!("correct {path} and try again"),
+            Self::UnknownClass { known, .. } => format!(
+                "use {}, or add the class to the configuration under [classes]",
+                one_of(known)
+            ),
+            Self::RecordsGone { .. } => {
+                "before anything else, `deltavault verify --repair --from REPLICA` puts back what a replica still has: the next \
+                 snapshot takes the first slot of the ledger"
+                    .into()
+            }
+            Self::SnapshotOfAnotherTable {
+                snapshot,
+                table,
+                other,
+            } => format!(
+                "`deltavault snapshots {table}` lists those of {table}; that one comes back with `deltavault restore {other} \
+                 --snapshot {}`",
+                snapshot.short()
+            ),
+            Self::NotATable { uri } => {
+                let place = local_path(uri).map_or_else(|| uri.clone(), |path| path.display().to_string());
+                format!(
+                    "name the folder that holds _delta_log/; a dropped table comes back with `deltavault restore {}`",
+                    quoted(&place)
+                )
+            }
+            Self::AlreadyAVault { .. } => {
+                "take a snapshot into it, or name another place with --vault".into()
+            }
+            Self::FolderNotEmpty { .. } => {
+                "name a place that is empty or not there with --vault; it will be for nothing else".into()
+            }
+            Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
+            Self::Index(_) => {
+                "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
+            }
+            Self::AnotherSource { recorded, .. } => format!(
+                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
+            ),
+            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
+            Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
+            Self::ComesLater { instead, .. } => (*instead).into(),
+            Self::SomeTablesFailed { .. } => {
+                "the errors are above; run the same command again, what is done is not done twice".into()
+            }
+
+        })
+    }
+
+    /// Whether the same command may do better a moment later, although nobody does anything about it.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Library(error) if error.is_passing())
+    }
+
+    /// Whether somebody interrupted the command.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self.library(), Some(Error::Interrupted))
+    }
+
+    /// Whether there is no such bucket.
+    pub(crate) fn is_without_bucket(&self) -> bool {
+        matches!(self.library(), Some(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket))
+    }
+
+    /// Whether the vault knows no such table, or cannot tell.
+    pub(crate) fn is_about_an_unknown_table(&self) -> bool {
+        matches!(
+            self.library(),
+            Some(Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. }))
+        )
+    }
+
+    /// What the library could not do.
+    pub(crate) fn library(&self) -> Option<&Error> {
+        let Self::Library(error) = self else {
+            return None;
+        };
+        Some(error)
+    }
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(" at line {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_comes_back_from_the_library_as_it_was() {
+        let lost = || CommandError::Output(io::ErrorKind::BrokenPipe.into());
+        let through: Error = lost().into();
+        assert!(matches!(through.into(), CommandError::Output(_)));
+        let cut: Error = CommandError::from(Error::Interrupted).into();
+        assert!(matches!(cut, Error::Interrupted));
+    }
+
+    #[test]
+    fn a_failing_table_among_others_is_5_and_damage_stays_12() {
+        let code = |codes: &[ExitCode]| {
+            let failed = vec!["orders".into()];
+            let codes = codes.to_vec();
+            let error = CommandError::SomeTablesFailed {
+                failed,
+                of: 3,
+                codes,
+            };
+            error.exit_code().number()
+        };
+        assert_eq!(code(&[ExitCode::Failed]), 5);
+        assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
+        assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
+    }
+}
