@@ -36,7 +36,9 @@ pub use prune_plan::{Garbage, PlanRow, PrunePlan};
 pub use record::{Change, Disagreement, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use tally::Tally;
-pub use vault_file::{LockMode, VaultFile};
+pub use vault_file::VaultFile;
+
+pub use crate::lock_mode::LockMode;
 
 /// The format that this tool writes, and the newest that it reads.
 ///

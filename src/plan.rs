@@ -1,6 +1,6 @@
 //! Decisions, as values with a reason each.
 //!
-//! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by [`crate::vault`].
+//! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by `vault`.
 
 pub mod choose;
 pub mod hold;

@@ -16,12 +16,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
+pub use self::part_size::part_size;
 pub use self::prune::{Deletion, Doomed, HoldStore, NoteStore, PruneStore};
 pub use self::restore::RestoreStore;
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
 pub mod memory;
+mod part_size;
 pub mod prune;
 pub mod restore;
 pub mod s3;

@@ -1,7 +1,7 @@
 //! The walls around a vault: what its bucket has to be, and what each role must not be able to do there.
 //!
 //! Pure: what a bucket says of itself and what a server answered come in as values, and findings with their remedy go
-//! out. The calls are made by [`crate::store::s3`].
+//! out. The calls are made by `probe`.
 
 pub mod call;
 pub mod judge;

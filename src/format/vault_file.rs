@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FormatError, check_format, decode_versioned, encode_json};
 use crate::ids::{Id128, Timestamp};
+use crate::lock_mode::LockMode;
 
 /// `vault.json` may not be more bytes than this.
 pub const VAULT_FILE_LIMIT: u64 = 64 * 1024;
@@ -12,18 +13,6 @@ pub const VAULT_FILE_LIMIT: u64 = 64 * 1024;
 pub const SHORTEST_DAYS_MIN: u32 = 3;
 
 const WHAT: &str = "vault.json";
-
-/// How the vault's objects are locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LockMode {
-    /// No Object Lock: a folder, or a bucket that was adopted without. A backup, not a wall.
-    None,
-    /// Object Lock, GOVERNANCE mode.
-    Governance,
-    /// Object Lock, COMPLIANCE mode.
-    Compliance,
-}
 
 /// The content of `vault.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub struct Snapshot {
     /// Whether nothing may be built on it, because it or one below it is distrusted.
     pub is_distrusted: bool,
     /// Whether a prune has deleted what it held. A ledger does not say so, so this is false until somebody looks: see
-    /// [`Vault::mark_pruned`](crate::vault::Vault::mark_pruned).
+    /// `Vault::mark_pruned`.
     pub is_pruned: bool,
 }
 

@@ -98,18 +98,6 @@ pub fn choose_way(size: u64, pair: &Pair, largest_put: u64) -> (Way, Reason) {
     }
 }
 
-/// Parts of a large object have at least this many bytes: fewer requests, and two of them fit the byte budget.
-const PART_SIZE: u64 = 64 * 1024 * 1024;
-
-/// An object has at most this many parts; <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
-const PARTS_MAX: u64 = 10_000;
-
-/// How large the parts of an object of `size` bytes are: all but the last alike, in whole mebibytes.
-pub fn part_size(size: u64) -> u64 {
-    const MIB: u64 = 1024 * 1024;
-    PART_SIZE.max(size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,17 +146,5 @@ mod tests {
             let (chosen, why) = choose_way(size, &pair, 5 * GIB);
             assert_eq!((chosen, why.to_string().as_str()), (way, reason), "{size}");
         }
-    }
-
-    #[test]
-    fn parts_are_large_enough_for_ten_thousand_of_them() {
-        assert_eq!(part_size(6 * GIB), 64 * MIB);
-        assert_eq!(part_size(625 * GIB), 64 * MIB);
-        let largest = 5 * 1024 * GIB;
-        let part = part_size(largest);
-        assert!(
-            largest.div_ceil(part) <= 10_000 && part.is_multiple_of(MIB),
-            "{part}"
-        );
     }
 }

@@ -16,9 +16,10 @@ use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
 use crate::format::{Change, Entry, EntryKind, LiveUse, Record, Scope};
 use crate::ids::{Digest, Location, Version};
-use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way, part_size};
+use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way};
 use crate::plan::price::Requests;
 use crate::source::LOG_PREFIX;
+use crate::store::part_size;
 
 mod known;
 mod turn;

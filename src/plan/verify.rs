@@ -1,7 +1,7 @@
 //! What a vault must be like, and what is to be said where it is not.
 //!
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
-//! and which objects a run reads again. [`crate::vault::verify`] brings the bytes.
+//! and which objects a run reads again. `vault::verify` brings the bytes.
 
 use jiff::SignedDuration;
 

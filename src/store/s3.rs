@@ -20,23 +20,21 @@ use super::{
     ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
     WriteStore, Written,
 };
-use crate::format::LockMode;
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+use crate::lock_mode::LockMode;
 
 mod answer;
-mod ask;
+pub(crate) mod ask;
 mod body;
 mod bucket;
-mod client;
+pub(crate) mod client;
 mod clock;
 mod failure;
 mod list;
 mod parts;
-pub mod prober;
 mod prune;
 mod retry;
-pub mod walls;
-mod write;
+pub(crate) mod write;
 
 pub use client::{Keys, S3Client, S3Settings};
 

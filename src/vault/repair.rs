@@ -25,10 +25,10 @@ use crate::format::layout::{Area, Suffix};
 use crate::format::record::TableIdentity;
 use crate::format::{LockMode, VaultKey};
 use crate::ids::{Digest, ObjectKey, Timestamp};
-use crate::plan::hold::part_size;
 use crate::plan::retention::{lock_ceiling, lock_floor, lock_until};
 use crate::progress::{Phase, PlannedWork, Progress};
 use crate::source::Source;
+use crate::store::part_size;
 use crate::store::{Payload, PayloadData, StoreError, StoreErrorKind, WriteStore};
 
 mod find;

@@ -28,6 +28,7 @@ mod corpus_closure;
 mod corpus_round_trip;
 mod corpus_s3;
 mod demo;
+mod direction;
 mod disputed;
 mod fleet;
 mod format_v1;

@@ -2,8 +2,8 @@
 
 use deltavault::ExitCode;
 use deltavault::iam::{self, Document, Flavor, Location, Params};
+use deltavault::probe::walls::Walls;
 use deltavault::store::s3::S3Store;
-use deltavault::store::s3::walls::Walls;
 use deltavault::wall::call::Call;
 use deltavault::wall::judge::{Outcome, judge};
 use deltavault::wall::lint::{Expected, Finding, Severity, lint};

@@ -48,20 +48,20 @@ impl Refusal {
     }
 
     /// Whether the server has no such call. The wording is that of the servers that were measured.
-    pub(super) fn is_not_offered(&self) -> bool {
+    pub(crate) fn is_not_offered(&self) -> bool {
         matches!(self.status, 405 | 501)
             || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
     }
 }
 
 /// What came of a call: the answer, or how it was refused.
-pub(super) type Answered<T> = Result<T, Refusal>;
+pub(crate) type Answered<T> = Result<T, Refusal>;
 
 /// Makes a call until it is answered, whatever the answer is.
 ///
 /// # Errors
 /// Where there is no answer: the server cannot be reached, there are no credentials.
-pub(super) fn ask<'a, T, E, F>(
+pub(crate) fn ask<'a, T, E, F>(
     client: &'a S3Client,
     attempt: impl FnMut() -> F + Send + 'a,
 ) -> BoxFuture<'a, Result<Answered<T>, StoreErrorKind>>
@@ -118,7 +118,7 @@ where
 }
 
 /// A text of a server, short enough to be kept and to be shown on one line.
-pub(super) fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     let end = text
         .char_indices()
         .map(|(at, c)| at + c.len_utf8())

@@ -1,13 +1,9 @@
-//! Buckets themselves: their names, making one, what they say of themselves, and what their locks are worth.
+//! Buckets themselves: their names, and making one.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 
 use super::S3Store;
 use crate::store::{StoreError, StoreErrorKind};
-
-mod locks;
-mod set_up;
-mod state;
 
 /// The region that has no name in a bucket's location constraint.
 const FIRST_REGION: &str = "us-east-1";

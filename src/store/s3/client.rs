@@ -191,7 +191,7 @@ impl S3Client {
         self.inner.service != AWS
     }
 
-    pub(super) fn s3(&self) -> &aws_sdk_s3::Client {
+    pub(crate) fn s3(&self) -> &aws_sdk_s3::Client {
         &self.inner.s3
     }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use super::write::{Condition, base64, lock, timeout, too_large};
 use super::{S3Store, answer};
 use crate::ids::{Digest, ObjectKey, Timestamp};
-use crate::plan::hold::part_size;
+use crate::store::part_size;
 use crate::store::{Payload, PayloadData, StoreError, StoreErrorKind, Written};
 
 /// Parts of one object on their way at a time, each in memory.

@@ -250,7 +250,7 @@ pub(super) fn lock(
     }
 }
 
-pub(super) fn date(time: Timestamp) -> DateTime {
+pub(crate) fn date(time: Timestamp) -> DateTime {
     // A lock is to the second; a fraction is rounded up, never cut off.
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     DateTime::from_secs(seconds)
@@ -264,7 +264,7 @@ pub(super) fn too_large(size: u64) -> StoreErrorKind {
 }
 
 /// The header that says what is copied.
-pub(super) fn copy_source(bucket: &str, key: &str, version: Option<&ObjectVersion>) -> String {
+pub(crate) fn copy_source(bucket: &str, key: &str, version: Option<&ObjectVersion>) -> String {
     let mut source = utf8_percent_encode(&format!("{bucket}/{key}"), COPY_SOURCE).to_string();
     if let Some(version) = version {
         source.push_str("?versionId=");

@@ -17,9 +17,10 @@ use super::{
 use crate::error::Error;
 use crate::format::{Placement, Reference, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, Timestamp};
-use crate::plan::hold::{Pair, part_size};
+use crate::plan::hold::Pair;
 use crate::plan::retention::{Slice, slice_of};
 use crate::plan::snapshot::Need;
+use crate::store::part_size;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
     StoreErrorKind,

@@ -13,19 +13,19 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::S3Store;
-use super::ask::{ask, clip};
-use super::client::S3Client;
-use super::write::{copy_source, date};
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
+use crate::store::s3::S3Store;
+use crate::store::s3::ask::{ask, clip};
+use crate::store::s3::client::S3Client;
+use crate::store::s3::write::{copy_source, date};
 use crate::store::{StoreError, StoreErrorKind};
 
 mod bucket;
 mod objects;
 
 pub use self::bucket::Settings;
-pub use super::ask::Refusal;
+pub use crate::store::s3::ask::Refusal;
 
 /// Makes calls in one bucket under one identity.
 #[derive(Debug, Clone)]

@@ -9,9 +9,9 @@ use aws_sdk_s3::types::{
 };
 
 use super::{Probed, Prober};
+use crate::probe::walls::Config;
 use crate::store::StoreError;
 use crate::store::s3::ask::{Answered, ask};
-use crate::store::s3::walls::Config;
 
 /// A policy that no server takes.
 const NO_POLICY: &str = "{}";
@@ -124,7 +124,7 @@ impl Prober {
     /// # Errors
     /// Where no answer came.
     #[expect(clippy::too_many_lines, reason = "one arm a setting")]
-    pub(in crate::store::s3) async fn set_again(
+    pub(in crate::probe) async fn set_again(
         &self,
         what: Config,
         settings: &Settings,

@@ -1,7 +1,7 @@
 //! How each call of the table is tried.
 
 use crate::format::layout;
-use crate::store::s3::prober::Extra;
+use crate::probe::prober::Extra;
 use crate::wall::call::Call;
 
 /// How a call is tried.
@@ -70,7 +70,7 @@ pub(super) enum Change {
 
 /// Which setting of the bucket is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::s3) enum Config {
+pub(in crate::probe) enum Config {
     Policy,
     DeletePolicy,
     Lifecycle,

@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
+use crate::probe::prober::{Lock, Prober};
 use crate::store::StoreError;
 use crate::store::s3::S3Store;
-use crate::store::s3::prober::{Lock, Prober};
 use crate::wall::locks::{LockProbe, Locked};
 
 /// How long the probes are locked: long enough for the calls, short enough for COMPLIANCE, which nobody ends early.

@@ -7,9 +7,9 @@ use aws_sdk_s3::types::{
 };
 use serde_json::Value;
 
+use crate::probe::prober::mode_of;
 use crate::store::s3::S3Store;
 use crate::store::s3::ask::{Answered, ask, clip};
-use crate::store::s3::prober::mode_of;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::wall::state::{
     Asked, BucketState, DefaultRetention, Encryption, LifecycleRule, ObjectLock, PublicAccess,
