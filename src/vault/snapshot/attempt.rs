@@ -95,6 +95,9 @@ impl Snapshotter {
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
+        if request.scope == Scope::History {
+            pinned.compare_respelled(&self.vault).await?;
+        }
         let mut work = Work {
             source,
             request,

@@ -156,6 +156,24 @@ impl Inherited {
     }
 }
 
+impl Pinned {
+    /// Takes every checkpoint for one that enters, where the base has files under several spellings: a plan from the whole
+    /// log learns from its checkpoints alone what readers that compare paths as text still have live.
+    pub(super) async fn compare_respelled(&mut self, vault: &Vault) -> Result<(), Failure> {
+        let Some(base) = &self.base else {
+            return Ok(());
+        };
+        let mut entries = vault.entries(&base.manifest.data_pages);
+        while let Some(entry) = entries.try_next().await? {
+            if entry.live.iter().any(|used| !used.spelled.is_empty()) {
+                self.inherited.forget_checkpoints();
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a listed file is the one that was taken, as far as the listing tells.
 fn is_same(entry: &Entry, file: &LogFile) -> bool {
     entry.etag.as_ref() == Some(&file.etag) && entry.size == file.size
