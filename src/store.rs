@@ -519,27 +519,6 @@ pub async fn read_all(
     Ok((reader.attributes, bytes))
 }
 
-/// Reads an object, or one version of it, whole into memory and checks its digest.
-///
-/// # Errors
-/// As [`read_all`], and [`StoreErrorKind::WrongDigest`].
-pub async fn read_verified(
-    store: &dyn ReadStore,
-    key: &ObjectKey,
-    version: Option<&ObjectVersion>,
-    expected: Digest,
-    limit: u64,
-) -> Result<(Attributes, Bytes), StoreError> {
-    let (attributes, bytes) = read_all(store, key, version, limit).await?;
-    let actual = Digest::of(&bytes);
-    if actual == expected {
-        Ok((attributes, bytes))
-    } else {
-        let kind = StoreErrorKind::WrongDigest { expected, actual };
-        Err(StoreError::below("read", store.uri(), key.as_str(), kind))
-    }
-}
-
 /// Reads a part of an object, or of one version of it, into memory; `range` in bytes, end exclusive.
 ///
 /// # Errors

@@ -33,11 +33,6 @@ impl TableUri {
         &self.0
     }
 
-    /// Whether the table is in a folder of this machine.
-    pub fn is_local(&self) -> bool {
-        self.0.starts_with("file://")
-    }
-
     /// The name of a table that nobody named, for people: the last two segments of the URI (a bucket counts as one)
     /// joined by `-`, with their letters as they are. Each run of characters that a shell or a terminal takes for
     /// something else (blanks, quotes, brackets, control characters) is made one `-`, and so is each run of `-`; it is

@@ -578,10 +578,8 @@ impl Restorer {
 /// The newest version that a commit or a checkpoint of a log names.
 fn live_tip(log: &HashMap<ObjectKey, Attributes>) -> Option<Version> {
     let files = log.values().cloned().filter_map(LogFile::parse);
-    let versions = files
-        .filter(makes_a_version)
-        .filter_map(|file| file.version);
-    versions.max()
+    let made = files.filter(makes_a_version);
+    made.filter_map(|file| file.version).max()
 }
 
 /// Whether a version exists by this file: readers take a commit or a checkpoint for one.
