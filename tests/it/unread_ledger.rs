@@ -106,7 +106,7 @@ fn a_damaged_record_is_not_taken_for_nothing_held() {
                 .unwrap()
         );
         assert!(said.contains(&named), "{said}");
-        assert!(said.contains("`deltavault verify`"), "{said}");
+        assert!(said.contains("vault verify` says what to do"), "{said}");
 
         if !all {
             // What can be read of the other table is what it was, and a place that no damaged ledger is of is not held.
