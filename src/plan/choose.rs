@@ -211,9 +211,9 @@ impl History {
     /// Chooses the snapshot that is meant. `times` has what [`Step::Read`] asked for.
     ///
     /// # Errors
-    /// [`ChooseError::Prefix`], [`ChooseError::VersionNotHeld`], [`ChooseError::NothingHeldAt`], or [`ChooseError::LedgerNotWhole`] where the
-    /// ledger cannot tell; [`ChooseError::Several`] where different content answers; [`ChooseError::Ledger`] where a record
-    /// that needs a newer tool could.
+    /// [`ChooseError::Prefix`], [`ChooseError::VersionNotHeld`], [`ChooseError::NothingHeldAt`], or
+    /// [`ChooseError::LedgerNotWhole`] where the ledger cannot tell; [`ChooseError::Several`] where different content
+    /// answers; [`ChooseError::Ledger`] where a record that needs a newer tool could.
     pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
         if let Wanted::Snapshot(prefix) = wanted {
             return self.by_id(prefix).map(Step::Done);

@@ -179,6 +179,9 @@ pub fn plan_log_file(
 /// What a finding says of files that readers differ on and that the source lacks.
 pub const NOT_AT_THE_SOURCE: &str = "no longer at the source";
 
+/// Whatever a log says, no buffer is sized by more: 5 TiB.
+const LIKELY_MAX: u64 = 5 << 40;
+
 /// One object that V's closure needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
@@ -275,7 +278,8 @@ impl Need {
     pub fn likely_size(&self) -> u64 {
         let unknown = self.at_least.max(UNKNOWN_SIZE);
         let sizes = self.other_sizes.iter().copied();
-        sizes.fold(self.size.unwrap_or(unknown), u64::max)
+        let largest = sizes.fold(self.size.unwrap_or(unknown), u64::max);
+        largest.min(LIKELY_MAX)
     }
 
     /// Whether V needs it, by some reading of its log.

@@ -129,7 +129,7 @@ impl Vault {
     /// Finds a table by its recorded name, its URI, its key or the readable half of it.
     ///
     /// # Errors
-    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`]; [`Error::LedgerNotWhole`] where a
+    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`]; [`ChooseError::LedgerNotWhole`] where a
     /// table whose records cannot be read may be the one.
     pub async fn find_table(&self, text: &str) -> Result<TableRef, Error> {
         self.find_table_or_place(text, None).await

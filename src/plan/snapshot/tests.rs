@@ -271,6 +271,13 @@ fn any_of_the_sizes_that_ways_give_serves_and_the_smallest_vector() {
     let need = needs.next().unwrap();
     let fitting = [89, 90, 99, 100, 101].map(|size| need.may_have(size));
     assert_eq!(fitting, [false, true, false, true, false]);
+    assert_eq!(need.likely_size(), 100);
+    // One that lies about a size sizes no buffer.
+    let hostile = Need {
+        other_sizes: Box::new([u64::MAX]),
+        ..need.clone()
+    };
+    assert_eq!(hostile.likely_size(), 5 << 40);
     let published = need.live.iter().filter_map(|used| used.dv.as_ref());
     assert_eq!(published.map(|dv| dv.size).collect::<Vec<_>>(), [30]);
     // The vector begins at 1, after which come its size and its checksum.
