@@ -184,7 +184,7 @@ pub(crate) enum CommandError {
         instead: &'static str,
     },
 
-    /// Some tables failed, the rest is done; each failure was told when it happened.
+    /// Some tables failed, the rest is done; each failure was reported when it happened.
     #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
     SomeTablesFailed {
         /// The tables.
@@ -279,8 +279,8 @@ impl CommandError {
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } => ExitCode::NoVault,
             Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
-            // That a single table failed is what 5 means; only what is worse for the vault or asks for another
-            // reaction than reading the list is told by its own code.
+            // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
+            // than reading the list, keeps its own code.
             Self::SomeTablesFailed { codes, .. } => codes
                 .iter()
                 .copied()
@@ -377,7 +377,6 @@ impl CommandError {
             Self::SomeTablesFailed { .. } => {
                 "the errors are above; run the same command again, what is done is not done twice".into()
             }
-
         })
     }
 
@@ -388,24 +387,24 @@ impl CommandError {
 
     /// Whether somebody interrupted the command.
     pub(crate) fn is_interrupted(&self) -> bool {
-        matches!(self.library(), Some(Error::Interrupted))
+        matches!(self.as_library(), Some(Error::Interrupted))
     }
 
     /// Whether there is no such bucket.
     pub(crate) fn is_without_bucket(&self) -> bool {
-        matches!(self.library(), Some(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket))
+        matches!(self.as_library(), Some(Error::Store(error)) if matches!(error.kind, StoreErrorKind::NoBucket))
     }
 
     /// Whether the vault knows no such table, or cannot tell.
     pub(crate) fn is_about_an_unknown_table(&self) -> bool {
         matches!(
-            self.library(),
+            self.as_library(),
             Some(Error::UnknownTable { .. } | Error::Choose(ChooseError::LedgerNotWhole { .. }))
         )
     }
 
     /// What the library could not do.
-    pub(crate) fn library(&self) -> Option<&Error> {
+    pub(crate) fn as_library(&self) -> Option<&Error> {
         let Self::Library(error) = self else {
             return None;
         };

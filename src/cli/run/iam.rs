@@ -38,7 +38,7 @@ pub(super) async fn render(
 
 /// Whether the vault could not be asked.
 fn is_no_answer(error: &CommandError) -> bool {
-    let error = error.library();
+    let error = error.as_library();
     error.is_some_and(|error| {
         matches!(
             error,

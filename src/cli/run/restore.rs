@@ -277,13 +277,13 @@ fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, String
 }
 
 fn holds_no_table(error: &CommandError) -> bool {
-    matches!(error.library(), Some(Error::UnknownTable { known, .. }) if known.is_empty())
+    matches!(error.as_library(), Some(Error::UnknownTable { known, .. }) if known.is_empty())
 }
 
 /// Why no snapshot of the table was found: the one that was named may be of another table.
 async fn of_another_table(error: CommandError, table: &str, open: &OpenVault) -> CommandError {
     let Some(Error::Choose(ChooseError::Prefix(PrefixError::Unknown { text, .. }))) =
-        error.library()
+        error.as_library()
     else {
         return error;
     };

@@ -94,10 +94,9 @@ impl Inherited {
         if self.unlisted.contains(&missing) {
             return Some(format!("commit {missing}"));
         }
-        let gone = self.checkpoints.iter().filter(|(key, entry)| {
-            !entry.unreadable && listing.files().all(|file| file.key != **key)
-        });
-        let newest = gone
+        let gone = self.unlisted_checkpoints(listing);
+        let readable = gone.filter(|(_, entry)| !entry.unreadable);
+        let newest = readable
             .filter_map(|(_, entry)| log_order(entry).version())
             .max()?;
         (newest >= missing).then(|| format!("checkpoint {newest}"))
@@ -114,12 +113,7 @@ impl Inherited {
         };
         let written_again = listing.files().filter(|file| self.holds(file).is_none());
         let written_again: HashSet<_> = written_again.filter_map(checkpoint_of).collect();
-        let listed: HashSet<&ObjectKey> = listing.files().map(|file| &file.key).collect();
-        let gone = self
-            .checkpoints
-            .iter()
-            .filter(|(key, _)| !listed.contains(key));
-        let stale = gone.filter(|(key, entry)| {
+        let stale = self.unlisted_checkpoints(listing).filter(|(key, entry)| {
             let file = LogFile::parse(as_listed(key, entry));
             let checkpoint = file.as_ref().and_then(checkpoint_of);
             checkpoint.is_some_and(|it| written_again.contains(&it))
@@ -131,13 +125,19 @@ impl Inherited {
     /// and the log leads to `version` without it. A log's own clean-up takes the oldest files first.
     fn lacks_one_taken_out(&self, listing: &LogListing, version: Version) -> bool {
         let oldest = listing.versions().first().copied();
-        let above = |entry: &Entry| log_order(entry).version() > oldest;
-        let is_gone = |key: &ObjectKey| listing.files().all(|file| file.key != *key);
-        listing.candidates(version).is_ok()
-            && self
-                .checkpoints
-                .iter()
-                .any(|(key, entry)| above(entry) && is_gone(key))
+        let mut gone = self.unlisted_checkpoints(listing);
+        gone.any(|(_, entry)| log_order(entry).version() > oldest)
+            && listing.candidates(version).is_ok()
+    }
+
+    /// The checkpoint files that the base holds and that are not listed any more.
+    fn unlisted_checkpoints<'a>(
+        &'a self,
+        listing: &'a LogListing,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Entry)> {
+        let listed: HashSet<&ObjectKey> = listing.files().map(|file| &file.key).collect();
+        let held = self.checkpoints.iter();
+        held.filter(move |(key, _)| !listed.contains(key))
     }
 
     /// Whether the base holds a checkpoint's files as they were listed, and so has compared it already.
@@ -163,6 +163,9 @@ impl Pinned {
         let Some(base) = &self.base else {
             return Ok(());
         };
+        if self.inherited.checkpoints.is_empty() {
+            return Ok(());
+        }
         let mut entries = vault.entries(&base.manifest.data_pages);
         while let Some(entry) = entries.try_next().await? {
             if entry.live.iter().any(|used| !used.spelled.is_empty()) {
