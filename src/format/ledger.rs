@@ -25,7 +25,7 @@ pub use chain::{Chain, read_chain};
 pub use finding::{LedgerFinding, ScarReason, Severity, UnreadRecord};
 pub use head::{Head, find_head};
 pub use slots::{Bodies, SlotRow, Slots};
-pub use trust::{PrefixError, resolve_prefix, trusted};
+pub use trust::{PrefixError, resolve_prefix, taken_back, trusted};
 
 use std::sync::Arc;
 

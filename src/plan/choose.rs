@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::format::ledger::{
     Chain, LedgerError, LedgerFinding, Link, LinkBody, PrefixError, UnreadRecord, resolve_prefix,
-    trusted,
+    taken_back, trusted,
 };
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
@@ -113,18 +113,7 @@ impl History {
                 .binary_search_by_key(&link.seq, |link| link.seq)
                 .is_ok()
         };
-        // What trusted records take back: everything between the lowest that one names and itself.
-        let taken_back: Vec<(u64, u64)> = trusted
-            .iter()
-            .filter_map(|link| {
-                let distrusts = &link.record()?.distrusts;
-                let named = chain
-                    .links
-                    .iter()
-                    .filter(|link| distrusts.contains(&link.id));
-                Some((named.map(|link| link.seq).min()?, link.seq))
-            })
-            .collect();
+        let taken_back = taken_back(&chain.links);
         let mut snapshots = Vec::new();
         let mut newer = Vec::new();
         for link in &chain.links {
@@ -147,9 +136,7 @@ impl History {
                         tool: body.preamble.tool.clone(),
                         source: body.reason.clone(),
                     },
-                    is_distrusted: taken_back
-                        .iter()
-                        .any(|(from, below)| (*from..*below).contains(&link.seq)),
+                    is_distrusted: taken_back.iter().any(|range| range.contains(&link.seq)),
                 }),
             }
         }

@@ -452,6 +452,22 @@ fn latest_is_a_choice_where_a_snapshot_took_the_slot_of_a_lost_one() {
     lake.typed(&["restore", "lake-orders", "--snapshot", &id, "--yes"])
         .ends_with(0, &["v4"]);
     assert_eq!(files(&lake.folder().join("lake/orders")), held);
+    // Nothing can go back into the slot: what is above it is given up, and the ledger is whole again.
+    let said = lake.typed(&["verify"]);
+    said.ends_with(12, &["gives those up", "--distrust"]);
+    lake.typed(&["prune", "--yes"]).ends_with(12, &[]);
+    let distrust = said.commands("--distrust");
+    let distrust = distrust.iter().find(|it| it.contains(&lake.id_of(3)[..8]));
+    pasted(lake.folder(), distrust.unwrap()).ends_with(0, &["v4"]);
+    lake.typed(&["verify"])
+        .ends_with(3, &["a later snapshot distrusts record 3"]);
+    lake.typed(&["prune", "--yes"]).ends_with(0, &[]);
+    lake.typed(&["restore", "lake-orders", "--latest", "--yes"])
+        .ends_with(0, &["v4"]);
+    let given_up = lake.id_of(4);
+    let copy = ["--snapshot", &given_up, "--to", "copy", "--yes"];
+    lake.typed(&[&["restore", "lake-orders"], &copy[..]].concat())
+        .ends_with(0, &["v3"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::finding::LedgerFinding;
 use super::head::Standing;
 use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
+use super::trust::taken_back;
 use super::{Chained, LedgerError, Link, Step};
 use crate::format::Record;
 use crate::format::record::Previous;
@@ -55,6 +56,17 @@ pub fn read_chain<B: Chained>(
         ..
     } = walk;
     links.reverse();
+    let taken_back = taken_back(&links);
+    let is_taken_back = |seq| taken_back.iter().any(|range| range.contains(&seq));
+    for finding in &mut findings {
+        let is_about_a_link = matches!(
+            finding,
+            LedgerFinding::Broken { .. } | LedgerFinding::Fork { .. }
+        );
+        if is_about_a_link && is_taken_back(finding.seq()) {
+            *finding = LedgerFinding::TakenBack(Box::new(finding.clone()));
+        }
+    }
     let is_link = |seq: &u64| links.binary_search_by_key(seq, |link| link.seq).is_ok();
     findings.extend(
         standing

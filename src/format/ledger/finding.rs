@@ -60,6 +60,8 @@ pub enum LedgerFinding {
         /// The highest slot that it leaves out.
         leaves_out: u64,
     },
+    /// What is wrong with a record that a later one distrusts: its owner has decided about it.
+    TakenBack(Box<LedgerFinding>),
 }
 
 /// Why what lies in a slot is no record of the chain.
@@ -133,7 +135,7 @@ impl LedgerFinding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Scar { .. } | Self::Planted { .. } => Severity::Warning,
+            Self::Scar { .. } | Self::Planted { .. } | Self::TakenBack(_) => Severity::Warning,
             Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
@@ -150,6 +152,7 @@ impl LedgerFinding {
             | Self::Broken { seq, .. }
             | Self::Fork { seq, .. }
             | Self::BeyondGap { empty: seq, .. } => *seq,
+            Self::TakenBack(finding) => finding.seq(),
         }
     }
 
@@ -165,7 +168,8 @@ impl LedgerFinding {
             | Self::Planted { .. }
             | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
-            | Self::Fork { .. } => self.seq(),
+            | Self::Fork { .. }
+            | Self::TakenBack(_) => self.seq(),
         }
     }
 
@@ -177,7 +181,8 @@ impl LedgerFinding {
             | Self::Planted { .. }
             | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
-            | Self::Fork { .. } => self.seq(),
+            | Self::Fork { .. }
+            | Self::TakenBack(_) => self.seq(),
         }
     }
 
@@ -186,7 +191,10 @@ impl LedgerFinding {
     pub fn may_hide_a_record(&self) -> bool {
         match self {
             Self::Scar { .. } | Self::BeyondGap { .. } | Self::Broken { .. } => true,
-            Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
+            Self::Planted { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fork { .. }
+            | Self::TakenBack(_) => false,
         }
     }
 
@@ -200,7 +208,10 @@ impl LedgerFinding {
                     | ScarReason::Gone
                     | ScarReason::PreviousMissing { .. }
             ),
-            Self::Planted { .. } | Self::OtherVersion { .. } | Self::Fork { .. } => false,
+            Self::Planted { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fork { .. }
+            | Self::TakenBack(_) => false,
         }
     }
 
@@ -226,11 +237,15 @@ impl LedgerFinding {
                  version"
             }
             Self::Broken { .. } => {
-                "snapshots on both sides can be restored as they are; when the upper ones are a forgery, `snapshot --distrust` the lowest of them"
+                "snapshots on both sides can be restored as they are; `snapshot --distrust` of the lowest of the upper ones gives \
+                 those up: nothing is built on them, and `prune` works again"
             }
             Self::Fork { .. } => {
-                "snapshots on both sides can be restored; when the record that leaves others out is a \
-                 forgery, `snapshot --distrust` it"
+                "snapshots on both sides can be restored; `snapshot --distrust` of the record that leaves others out gives it \
+                 up: nothing is built on it, and `prune` works again"
+            }
+            Self::TakenBack(_) => {
+                "nothing has to be done: `restore --snapshot ID` still reads what was given up, as long as its promise lasts"
             }
         }
     }
@@ -270,6 +285,13 @@ impl fmt::Display for LedgerFinding {
             ),
             Self::Fork { seq, leaves_out } => {
                 write!(f, "record {seq} leaves out record {leaves_out}")
+            }
+            Self::TakenBack(finding) => {
+                write!(
+                    f,
+                    "{finding}; a later snapshot distrusts record {}",
+                    finding.seq()
+                )
             }
         }
     }

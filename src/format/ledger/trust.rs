@@ -1,6 +1,8 @@
 //! Which records may be built on, and which snapshot a person means by the first digits of its id.
 
-use super::Link;
+use std::ops::Range;
+
+use super::{Chained, Link};
 use crate::ids::SnapshotId;
 
 /// Fewer digits than this do not name a snapshot.
@@ -12,7 +14,7 @@ const PREFIX_MIN: usize = 8;
 /// on it. What a record distrusts counts unless it is itself distrusted, so that a forger cannot take back what
 /// was there before. `distrusts` is what the run at hand distrusts. A record that only a newer tool can read is
 /// not built on.
-pub fn trusted<'a>(links: &'a [Link], distrusts: &[SnapshotId]) -> Vec<&'a Link> {
+pub fn trusted<'a, B: Chained>(links: &'a [Link<B>], distrusts: &[SnapshotId]) -> Vec<&'a Link<B>> {
     let seq_of = |id: &SnapshotId| {
         links
             .iter()
@@ -29,12 +31,22 @@ pub fn trusted<'a>(links: &'a [Link], distrusts: &[SnapshotId]) -> Vec<&'a Link>
         let Some(record) = link.record() else {
             continue;
         };
-        let below = record.distrusts.iter().filter_map(seq_of);
+        let below = record.distrusts().iter().filter_map(seq_of);
         from = below.filter(|seq| *seq < link.seq).chain(from).min();
         trusted.push(link);
     }
     trusted.reverse();
     trusted
+}
+
+/// The slots that trusted records take back, by a record each: from the lowest that it names up to its own.
+pub fn taken_back<B: Chained>(links: &[Link<B>]) -> Vec<Range<u64>> {
+    let ranges = trusted(links, &[]).into_iter().filter_map(|link| {
+        let distrusts = link.record()?.distrusts();
+        let named = links.iter().filter(|link| distrusts.contains(&link.id));
+        Some(named.map(|link| link.seq).min()?..link.seq)
+    });
+    ranges.collect()
 }
 
 /// A text that does not name one snapshot.

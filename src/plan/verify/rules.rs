@@ -65,7 +65,8 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
             .any(|(known, seq)| known == id && seq < snapshot.seq)
     };
     warn(
-        record.base.is_some_and(|base| !below(base)),
+        // What was given up may have been built on a record that is lost.
+        !snapshot.is_distrusted && record.base.is_some_and(|base| !below(base)),
         "the snapshot that it took entries over from is not below it in the chain",
     );
     warn(
