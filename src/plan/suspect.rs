@@ -2,7 +2,8 @@
 //!
 //! A version is suspect when the table lost at least half of its rows (or, where nobody counted rows, of its files)
 //! by it, or when it overwrote at least half of them in a table that is not usually overwritten. A loss stays suspect
-//! until the table has nearly all that it had before: new rows alone do not clear it soon.
+//! until the table has nearly all that it had before: new rows alone do not clear it soon. A RESTORE above it that
+//! brought the rows back clears both.
 
 use crate::plan::restore::LiveVersion;
 
@@ -66,6 +67,8 @@ pub fn suspects(versions: &[LiveVersion]) -> Vec<usize> {
     let mut found = Vec::new();
     // The sizes that the table has reached above the version that is looked at.
     let mut best = Size::default();
+    // The sizes that a RESTORE above it brought back.
+    let mut restored: Vec<Size> = Vec::new();
     for (index, version) in versions.iter().enumerate() {
         let after = Size::after(version);
         best = best.or_more(after);
@@ -73,8 +76,12 @@ pub fn suspects(versions: &[LiveVersion]) -> Vec<usize> {
         let lost_half = before.at_least_twice(after);
         let replaced = is_replacement(version) && !usual && removes_half(version, before);
         let recovered = lost_half && best.is_nearly(before);
-        if changes_rows(version) && ((lost_half && !recovered) || replaced) {
+        let taken_back = restored.iter().any(|size| size.is_nearly(before));
+        if changes_rows(version) && !taken_back && ((lost_half && !recovered) || replaced) {
             found.push(index);
+        }
+        if is_one_of(version, &["RESTORE"]) {
+            restored.push(after);
         }
     }
     found
@@ -277,6 +284,11 @@ mod tests {
         );
         let again = then(&[("DELETE", 0, 22), ("RESTORE", 22, 0), ("OVERWRITE", 1, 22)]);
         assert_eq!(named(&history(&again)), [5]);
+        // As many rows appended are other rows.
+        for (operation, suspect) in [("RESTORE", None), ("APPEND", Some(3))] {
+            let replaced = then(&[("OVERWRITE", 22, 22), (operation, 22, 22), ("APPEND", 1, 0)]);
+            assert_eq!(named(&history(&replaced)).first().copied(), suspect);
+        }
     }
 
     #[test]
