@@ -10,7 +10,7 @@ use deltavault::format::Record;
 use deltavault::format::ledger::{Bodies, PrefixError};
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::{Between, ChooseError, History, Wanted};
+use deltavault::plan::choose::{Between, ChooseError, History, Snapshot, Wanted};
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
@@ -101,7 +101,7 @@ pub(super) async fn restore(
     open.vault
         .mark_pruned(histories, context.clock.now())
         .await?;
-    let chosen = match choose(&open.vault, &history, &wanted).await {
+    let mut chosen = match choose(&open.vault, &history, &wanted).await {
         Ok(chosen) => chosen,
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),
     };
@@ -109,29 +109,43 @@ pub(super) async fn restore(
     if matches!(wanted, Wanted::Latest | Wanted::At(_)) {
         warn_of_unnamed(&open.vault, &history, &name, context).await;
     }
-    let work = Work::new(
-        &open,
-        &chosen,
-        &request.how,
-        Extent {
-            outside: request.outside,
-            log: request.log,
-            accept_damaged: request.accept_damaged,
-        },
-        context.clock.now(),
-        Arc::clone(&context.progress),
-    )
-    .await?
-    .with_claim(context.interrupt.clone(), request.take_over);
-    let plan = match work.plan().await {
+    let mut work = Work::ready(&open, &chosen, &request, context).await?;
+    let mut passed_over = passed_over(&history, &chosen);
+    let mut plan = match work.plan().await {
         Ok(plan) => plan,
         Err(error) => {
-            return Err(no_plan(error, &chosen, &history, &open, &name, context).await);
+            let instead = another_that_holds(&error, &chosen, &history, &wanted, &open).await;
+            let error = no_plan(error, &chosen, &history, &open, &name, context).await;
+            let Some(instead) = instead else {
+                return Err(error);
+            };
+            let other = Work::ready(&open, &instead, &request, context).await?;
+            let Ok(plan) = other.plan().await else {
+                return Err(error);
+            };
+            let why = "its manifest is lost or damaged".to_owned();
+            passed_over = Some((chosen.id, chosen.record.version, why));
+            (chosen, work) = (instead, other);
+            plan
         }
     };
+    if request.which == Which::Unsaid
+        && let Some(doubt) = &chosen.record.doubt
+        && let Some(trusted) = newest_without_doubt(&history, &chosen)
+    {
+        let wanted = Wanted::Snapshot(trusted.id.to_string());
+        let trusted = choose(&open.vault, &history, &wanted).await?;
+        let other = Work::ready(&open, &trusted, &request, context).await?;
+        if let Ok(other_plan) = other.plan().await
+            && tells_more(&other_plan, &plan)
+        {
+            passed_over = Some((chosen.id, chosen.record.version, doubt.clone()));
+            (chosen, work, plan) = (trusted, other, other_plan);
+        }
+    }
     let mut found = work.found(&plan, &request.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
-    found.passed_over = passed_over(&history, &chosen);
+    found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         found.vanishing = work.vanishing().await?;
     }
@@ -267,13 +281,60 @@ fn wanted(which: &Which) -> Wanted {
     }
 }
 
+/// The newest snapshot of the table that is not in doubt.
+fn newest_without_doubt<'a>(history: &'a History, chosen: &Chosen) -> Option<&'a Snapshot> {
+    let delta_id = &chosen.record.table.delta_id;
+    history.snapshots.iter().rev().find(|it| {
+        !it.is_distrusted
+            && !it.is_pruned
+            && it.record.doubt.is_none()
+            && it.record.table.delta_id == *delta_id
+    })
+}
+
+/// Whether the plan of a snapshot without doubt says more of the live table than that of a newer one in doubt: the log is
+/// as that one has it, or has files that it can put right.
+fn tells_more(trusted: &RestorePlan, in_doubt: &RestorePlan) -> bool {
+    let goes_on = matches!(
+        trusted.situation,
+        Situation::NothingAbove | Situation::NewerLive { .. }
+    );
+    let differs = matches!(in_doubt.situation, Situation::CommitsDiffer { .. });
+    goes_on && (differs || !trusted.broken.is_empty())
+}
+
+/// Another snapshot that holds the wanted version, where the chosen one cannot be read.
+async fn another_that_holds(
+    error: &Error,
+    chosen: &Chosen,
+    history: &History,
+    wanted: &Wanted,
+    open: &OpenVault,
+) -> Option<Chosen> {
+    if !matches!(wanted, Wanted::Version(_))
+        || !matches!(error, Error::Damaged { .. } | Error::Format(_))
+    {
+        return None;
+    }
+    let mut others = history.clone();
+    others.snapshots.retain(|it| it.id != chosen.id);
+    let other = choose(&open.vault, &others, wanted).await.ok()?;
+    // Under one number there may be another table's commit, or another history's.
+    let is_of_this_table = other.record.table.delta_id == chosen.record.table.delta_id;
+    let is_overwritten = match history.find(other.id) {
+        Ok(Some(snapshot)) => history.is_overwritten(snapshot, chosen.version),
+        _ => true,
+    };
+    (is_of_this_table && !is_overwritten).then_some(other)
+}
+
 /// The newest snapshot of the chosen version that is newer than the chosen one and in doubt, and why.
-fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, String)> {
+fn passed_over(history: &History, chosen: &Chosen) -> Option<(SnapshotId, Version, String)> {
     let newer = history.snapshots.iter().rev();
     let mut newer = newer
         .take_while(|it| it.id != chosen.id)
         .filter(|it| it.record.version == chosen.version && !it.is_distrusted && !it.is_pruned);
-    newer.find_map(|it| Some((it.id, it.record.doubt.clone()?)))
+    newer.find_map(|it| Some((it.id, chosen.version, it.record.doubt.clone()?)))
 }
 
 fn holds_no_table(error: &CommandError) -> bool {
@@ -378,6 +439,23 @@ pub(super) async fn choose(
 }
 
 impl Work {
+    /// Makes the restore of a chosen snapshot ready, as it was asked for.
+    async fn ready(
+        open: &OpenVault,
+        chosen: &Chosen,
+        request: &RestoreRequest,
+        context: &Context,
+    ) -> Result<Self, CommandError> {
+        let extent = Extent {
+            outside: request.outside,
+            log: request.log,
+            accept_damaged: request.accept_damaged,
+        };
+        let (now, progress) = (context.clock.now(), Arc::clone(&context.progress));
+        let work = Self::new(open, chosen, &request.how, extent, now, progress).await?;
+        Ok(work.with_claim(context.interrupt.clone(), request.take_over))
+    }
+
     /// Makes a restore ready; nothing is read or written yet.
     pub(super) async fn new(
         open: &OpenVault,

@@ -37,6 +37,8 @@ pub(super) struct Inherited {
     unreadable: HashMap<ObjectKey, Entry>,
     /// The commits at or below the base that have other bytes than it holds, ascending.
     pub(super) overwritten: Vec<Version>,
+    /// Those of them that were empty when the base was taken.
+    refilled: BTreeSet<Version>,
     /// The commits that it holds and that are not listed.
     unlisted: BTreeSet<Version>,
     /// Whether a commit at or below the base was put again, with the same bytes or with others.
@@ -213,10 +215,20 @@ pub(super) async fn inspect_base(
     if base.using.goes_on() {
         base.using = BaseUse::HeldOnly;
     }
-    let (commits, sidecars) = (
-        &pinned.inherited.overwritten,
+    let (refilled, sidecars) = (
+        &pinned.inherited.refilled,
         &pinned.inherited.overwritten_sidecars,
     );
+    let commits = pinned.inherited.overwritten.iter();
+    let commits: Vec<_> = commits.filter(|it| !refilled.contains(it)).collect();
+    pinned.findings.extend(refilled.first().map(|first| {
+        format!(
+            "commit {first} was empty when snapshot {} was taken, and has its bytes again: version {} was planned from the \
+             whole log",
+            base.past.id.short(),
+            pinned.version
+        )
+    }));
     let overwritten = [
         overwritten("commit", commits.len(), commits.first()),
         overwritten("sidecar", sidecars.len(), sidecars.first()),
@@ -343,16 +355,21 @@ pub(super) async fn examine(
     let reads = doubtful.into_iter().map(|(entry, file)| {
         let read = async move {
             let differs = differs(source, &entry, file, folder).await?;
-            Ok::<_, Failure>(differs.then_some(file))
+            Ok::<_, Failure>(differs.then_some((file, entry.size == 0)))
         };
         (file.size.min(IN_MEMORY_LIMIT), read)
     });
     let mut reads = ahead(stream::iter(reads), LOG_FILES_AHEAD);
     while let Some(differing) = reads.try_next().await? {
-        let Some(file) = differing else { continue };
+        let Some((file, was_empty)) = differing else {
+            continue;
+        };
         match file.version {
             Some(version) if file.kind == LogFileKind::Commit => {
                 inherited.overwritten.push(version);
+                if was_empty {
+                    inherited.refilled.insert(version);
+                }
             }
             _ => {
                 inherited.overwritten_sidecars.insert(file.key.clone());

@@ -68,8 +68,8 @@ pub(super) struct Found {
     pub(super) readable_from: Option<Version>,
     /// What is wrong with the live log.
     pub(super) live_trouble: Option<LiveTrouble>,
-    /// A newer snapshot of the wanted version that is in doubt, and why.
-    pub(super) passed_over: Option<(SnapshotId, String)>,
+    /// A snapshot that was not taken, its version, and why.
+    pub(super) passed_over: Option<(SnapshotId, Version, String)>,
     /// The first commit that is missing in the midst of the live log.
     pub(super) hole: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.

@@ -37,8 +37,9 @@ impl Case<'_> {
     pub(super) fn told_other_history(&self) -> Option<PlanLine> {
         let ends_here = self.found.situation == Situation::NothingAbove;
         let rows = self.found.versions.iter();
-        let lost =
-            rows.filter(|row| row.other_history || (ends_here && row.version > self.version));
+        let lost = rows
+            .filter(|row| row.other_history || (ends_here && row.version > self.version))
+            .filter(|row| !row.doubtful);
         let (row, id) = lost
             .filter_map(|row| Some((row, row.snapshots.first()?)))
             .find(|(row, _)| !row.snapshots.contains(&self.id))?;
@@ -58,10 +59,9 @@ impl Case<'_> {
 
     /// Why the snapshot is in doubt, or a newer one of its version.
     pub(super) fn told_doubt(&self) -> Option<PlanLine> {
-        if let Some((id, doubt)) = &self.found.passed_over {
+        if let Some((id, version, why)) = &self.found.passed_over {
             let id = id.short();
-            let text =
-                format!("snapshot {id} of this version is newer and was passed over: {doubt}");
+            let text = format!("snapshot {id} of v{version} was passed over: {why}");
             return Some(line("DOUBT", text));
         }
         // Outside the list, a WAYS line names each checkpoint that disagrees.

@@ -207,6 +207,7 @@ fn of_other_history(snapshots: &[&Snapshot]) -> Option<VersionRow> {
         live: false,
         other_history: true,
         snapshots: snapshots.iter().map(|it| it.id).collect(),
+        doubtful: newest.record.doubt.is_some(),
         ..row(of_snapshot(newest))
     })
 }
