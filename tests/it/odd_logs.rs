@@ -56,6 +56,8 @@ enum Lie {
     None,
     Loses,
     KeepsDead,
+    /// Dead files under another spelling of their names.
+    RespellsDead,
     Doubles,
     IsEmpty,
     /// A file under another spelling of its name.
@@ -72,6 +74,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(Lie::None),
         1 => Just(Lie::Loses),
         1 => Just(Lie::KeepsDead),
+        1 => Just(Lie::RespellsDead),
         1 => Just(Lie::Doubles),
         1 => Just(Lie::IsEmpty),
         1 => Just(Lie::Respells),
@@ -216,12 +219,14 @@ async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
     match lie {
         Lie::None | Lie::Doubles => {}
         Lie::Loses => drop(said.pop_first()),
-        Lie::KeepsDead => {
-            let dead = table.states.values().flatten();
-            let dead: BTreeMap<_, Value> = dead
-                .map(|(name, add)| (name.clone(), add.clone()))
-                .collect();
-            said.extend(dead);
+        Lie::KeepsDead => said.extend(dead_files(table)),
+        Lie::RespellsDead => {
+            let dead = dead_files(table).into_iter();
+            said.extend(dead.map(|(name, mut add)| {
+                let spelled = name.replace("part-", "%70art-");
+                add["path"] = spelled.clone().into();
+                (spelled, add)
+            }));
         }
         Lie::IsEmpty => said.clear(),
         Lie::Respells => {
@@ -246,6 +251,14 @@ async fn checkpoint(table: &mut Table, form: CheckpointForm, lie: Lie) {
                 .await;
         }
     }
+}
+
+/// Every file that the table ever had and has no more.
+fn dead_files(table: &Table) -> BTreeMap<String, Value> {
+    let all = table.states.values().flatten();
+    let dead = all.filter(|(name, _)| !table.live.contains_key(*name));
+    dead.map(|(name, add)| (name.clone(), add.clone()))
+        .collect()
 }
 
 async fn late_checkpoint(table: &mut Table, number: u64, form: CheckpointForm, lie: Lie) {
