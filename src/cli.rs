@@ -22,28 +22,26 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use self::again::Again;
-use self::args::{Args, GlobalArgs};
+use self::args::{Arguments, GlobalArgs};
+use self::command::{Clock, Command, Context};
 use self::config::{Config, read_config};
 use self::error::CommandError;
+use self::output::{Output, Talk};
 use self::place::parse_place;
 use self::progress::Bar;
-use self::render::{Output, Talk};
-use self::request::{Request, Surroundings};
-use self::run::{Clock, Context};
 use self::stores::Stores;
 
 mod again;
 mod args;
 mod cache;
+mod command;
 mod config;
 mod error;
+mod output;
 mod place;
 mod progress;
-mod render;
-mod request;
-mod rows;
-mod run;
 mod stores;
+mod table_name;
 mod when;
 mod who;
 
@@ -61,25 +59,25 @@ const STACK: usize = 8 * 1024 * 1024;
 
 /// Runs the process.
 pub(crate) fn main() -> process::ExitCode {
-    let code = match Args::try_parse() {
+    let code = match Arguments::try_parse() {
         Ok(args) => run_args(args),
         Err(error) => refuse(&error),
     };
     process::ExitCode::from(code.number())
 }
 
-fn run_args(args: Args) -> ExitCode {
-    let Args { global, command } = args;
+fn run_args(args: Arguments) -> ExitCode {
+    let Arguments { global, command } = args;
     start_log(global.verbose);
     quiet_the_reader();
     let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
-    let (outcome, mut output) = match prepare(&global, command, Arc::clone(&bar)) {
-        Ok((request, context)) => block_on(request, context),
+    let (outcome, mut output) = match prepare(&global, &command, Arc::clone(&bar)) {
+        Ok(context) => block_on(command, context),
         Err(error) => {
             let again = call_again(&global, global.vault.as_deref());
             (
                 Err(error),
-                Output::to_stdout(global.json, bar.shown(), again),
+                Output::to_stdout((global.json, global.verbose > 0), bar.shown(), again),
             )
         }
     };
@@ -98,9 +96,9 @@ fn run_args(args: Args) -> ExitCode {
 
 fn prepare(
     global: &GlobalArgs,
-    command: args::CommandArgs,
+    command: &Command,
     progress: Arc<Bar>,
-) -> Result<(Request, Context), CommandError> {
+) -> Result<Context, CommandError> {
     let folder = std::env::current_dir().map_err(|_| CommandError::InvalidUri {
         uri: ".".to_owned(),
         rule: "the working directory is gone",
@@ -114,22 +112,16 @@ fn prepare(
         Some(vault) if !vault.is_empty() => Some(parse_place(vault, &folder)?),
         _ => config.vault.clone(),
     };
-    let around = Surroundings {
-        config: &config,
-        vault: vault.as_deref().filter(|_| is_vault_by_flag(global)),
-        folder: &folder,
-        zone: &TimeZone::system(),
-    };
-    let request = Request::new(command, around)?;
     let again = call_again(global, vault.as_deref());
-    let output = Output::to_stdout(global.json, progress.shown(), again.clone());
-    let context = Context {
+    let form = (global.json, global.verbose > 0);
+    let output = Output::to_stdout(form, progress.shown(), again.clone());
+    Ok(Context {
         again,
         verbose: global.verbose > 0,
         stores: Stores::new(config.s3.clone()),
         vault,
         clock: global.now.map_or(Clock::System, Clock::Pinned),
-        output: if run::only_shows(&request) {
+        output: if command.only_shows() {
             output.for_a_reader()
         } else {
             output
@@ -137,9 +129,11 @@ fn prepare(
         progress,
         interrupt: Interrupt::default(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
+        is_vault_by_flag: is_vault_by_flag(global),
+        folder,
+        zone: TimeZone::system(),
         config,
-    };
-    Ok((request, context))
+    })
 }
 
 /// Whether a flag named the vault, and not the environment.
@@ -165,7 +159,7 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
 }
 
 /// Runs one command, and returns its output with what came of it.
-fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, CommandError>, Output) {
+fn block_on(command: Command, mut context: Context) -> (Result<ExitCode, CommandError>, Output) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // As the main thread has: a table is taken on a thread of its own.
@@ -192,7 +186,7 @@ fn block_on(request: Request, mut context: Context) -> (Result<ExitCode, Command
             }
         });
         let ending = context.interrupt.clone();
-        let mut command = std::pin::pin!(run::run(request, &mut context));
+        let mut command = std::pin::pin!(command.run(&mut context));
         tokio::select! {
             outcome = &mut command => outcome,
             Ok(()) = interrupted => {
@@ -226,7 +220,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
         let mut output = Output::to_stdout(
-            true,
+            (true, false),
             ProgressBar::hidden(),
             Again::new("deltavault", None, None),
         );

@@ -17,7 +17,7 @@ use deltavault::sort::SortError;
 use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 
-use super::run::DemoError;
+use super::command::DemoError;
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]

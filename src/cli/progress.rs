@@ -9,7 +9,7 @@ use deltavault::progress::{Phase, PlannedWork, Progress};
 use deltavault::visible::visible;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use super::render::aside;
+use super::output::aside;
 
 /// Before anything is planned there are no totals to measure against.
 const PHASE_ONLY: &str = "{spinner} {msg}";

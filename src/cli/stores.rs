@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 pub(crate) use self::open::Place;
 use super::config::S3Config;
-use super::request::TableName;
+use super::table_name::TableName;
 use crate::cli::error::CommandError;
 
 mod open;

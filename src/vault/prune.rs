@@ -52,6 +52,8 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::Vault;
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::format::{Garbage, LockMode, PlanRow, TableKey};
 use crate::ids::{Id128, Timestamp};
@@ -126,7 +128,7 @@ pub struct TableKept {
 pub type Told<'a> = dyn FnMut(TableKept) -> Result<(), Error> + Send + 'a;
 
 /// Object versions, and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// Object versions.
     pub objects: u64,
@@ -145,7 +147,8 @@ impl Amount {
 pub type ByReason = BTreeMap<Why, Amount>;
 
 /// Why nothing needs an object; as [`Garbage`], whichever the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "&'static str")]
 pub enum Why {
     /// Only snapshots that are not kept needed it.
     Expired,
@@ -166,6 +169,12 @@ impl Why {
             Self::Journal => "journal",
             Self::Planted => "planted on top",
         }
+    }
+}
+
+impl From<Why> for &'static str {
+    fn from(why: Why) -> Self {
+        why.as_str()
     }
 }
 
@@ -225,7 +234,7 @@ impl Survey {
 }
 
 /// What a survey counted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Sums {
     /// Tables.
     pub tables: u64,
@@ -256,9 +265,10 @@ pub struct Sums {
 }
 
 /// Objects that nothing is decided about.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Strangers {
     /// How many.
+    #[serde(flatten)]
     pub amount: Amount,
     /// The first of them.
     pub first: Vec<String>,
@@ -277,7 +287,7 @@ impl Strangers {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct PruneDone {
     /// Deleted for good.
     pub deleted: ByReason,

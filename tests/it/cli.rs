@@ -109,7 +109,7 @@ fn one_table_that_fails_stops_no_other_and_ends_with_5() {
         let found = rows.iter().filter(|row| row["message_type"] == wanted);
         found.collect::<Vec<_>>()
     };
-    assert_eq!(of_type("snapshot").len(), 2, "{rows:?}");
+    assert_eq!(of_type("snapshot_taken").len(), 2, "{rows:?}");
     let failed = of_type("table_failed");
     assert_eq!(failed.len(), 1, "{rows:?}");
     assert_eq!(failed[0]["table"], "lake/plain");
@@ -215,7 +215,9 @@ fn a_table_under_several_spellings_is_taken_once() {
     let words = "snapshot lake/orders lake/orders/ lake/../lake/orders link/orders --json";
     let (code, rows, _) = deltavault(path, &words.split(' ').collect::<Vec<_>>());
     assert_eq!(code, Some(0), "{rows:?}");
-    let taken = rows.iter().filter(|row| row["message_type"] == "snapshot");
+    let taken = rows
+        .iter()
+        .filter(|row| row["message_type"] == "snapshot_taken");
     assert_eq!(taken.count(), 1, "{rows:?}");
 }
 

@@ -502,7 +502,7 @@ async fn commands_look_into_a_vault() {
     );
     let diff = cli.lines(&["diff", &first, &last]);
     let summary = diff.last().unwrap();
-    assert_eq!(summary["message_type"], "summary");
+    assert_eq!(summary["message_type"], "diff_summary");
     assert_eq!(
         (&summary["added"], &summary["same"]),
         (&10.into(), &5.into())

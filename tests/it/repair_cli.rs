@@ -237,7 +237,7 @@ fn json_says_what_was_planned_what_was_put_and_which_snapshots_are_whole() {
     );
     assert_eq!(mended["table"], "lake-orders");
     let summary = rows.last().unwrap();
-    assert_eq!(summary["message_type"], "summary");
+    assert_eq!(summary["message_type"], "verify_summary");
     assert_eq!(
         (&summary["damaged"], &summary["repaired"]),
         (&0.into(), &1.into())

@@ -130,7 +130,7 @@ class Checks:
         self.deltavault("snapshot", path)
         self.sql(f"INSERT OVERWRITE {table} VALUES (1000, 'r9')")
         self.sql(f"VACUUM {table} RETAIN 0 HOURS")
-        plan = self.restore(path, "--version", "4", kind="plan", expect=(4,))
+        plan = self.restore(path, "--version", "4", kind="restore_plan", expect=(4,))
         overwrite = next(it for it in plan["loses"] if it["version"] == plan["cause"])
         assert overwrite["operation"] == "OVERWRITE" and overwrite["rows"] == -28, overwrite
         done = self.restore(path, "--version", "4", "--heal", "--yes")
@@ -149,7 +149,7 @@ class Checks:
         self.deltavault("snapshot", path)
         self.sql(f"INSERT OVERWRITE {table} VALUES (1000, 'r9')")
         self.deltavault("snapshot", path)
-        plan = self.restore(path, kind="plan")
+        plan = self.restore(path, kind="restore_plan")
         marks = {it["version"]: (it["suspect"], it["newest_good_held"]) for it in plan["versions"]}
         assert marks[4] == (True, False) and marks[3] == (False, True), marks
         self.run(plan["choices"][0]["statements"], ["retention", "restore"])
@@ -165,7 +165,7 @@ class Checks:
         self.append(table, 30)
         self.age(path, range(6))
         wanted = sorted(before + [(id, f"r{id % 3}") for id in range(30, 40)], key=str)
-        plan = self.restore(path, "--version", "3", kind="plan", expect=(4,))
+        plan = self.restore(path, "--version", "3", kind="restore_plan", expect=(4,))
         recipe = next(
             it["statements"]
             for it in plan["choices"]
@@ -183,7 +183,7 @@ class Checks:
         self.sql(f"DELETE FROM {table} WHERE id IN (3, 4, 25)")
         self.append(table, 30)
         self.age(path, range(6))
-        plan = self.restore(path, "--version", "3", kind="plan", expect=(4,))
+        plan = self.restore(path, "--version", "3", kind="restore_plan", expect=(4,))
         recipe = next(
             it["statements"]
             for it in plan["choices"]
@@ -254,13 +254,13 @@ class Checks:
         self.deltavault("snapshot", sink)
         self.append(source_table, 30)
         once()
-        plan = self.restore(sink, "--latest", kind="plan", expect=(4,))
+        plan = self.restore(sink, "--latest", kind="restore_plan", expect=(4,))
         (stream,) = plan["streams"]
         assert (stream["app_id"], stream["held"], stream["change"]) == (id, 0, "went-on"), stream
         assert stream["live"] == 1, stream
         shutil.rmtree(sink)
         self.forget()
-        plan = self.restore(sink, "--latest", kind="plan", expect=(4,))
+        plan = self.restore(sink, "--latest", kind="restore_plan", expect=(4,))
         (stream,) = plan["streams"]
         assert (stream["app_id"], stream["held"], stream["change"]) == (id, 0, "unknown"), stream
         self.restore(sink, "--latest", "--yes")

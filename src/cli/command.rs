@@ -1,0 +1,310 @@
+//! The commands: each has a file of its own, with its flags, its run and what it says.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use deltavault::ExitCode;
+use deltavault::format::LockMode;
+use deltavault::ids::Timestamp;
+use deltavault::progress::Progress;
+use deltavault::vault::snapshot::Interrupt;
+use jiff::tz::TimeZone;
+
+use self::completions::CompletionsArgs;
+use self::demo::DemoArgs;
+use self::diff::DiffArgs;
+use self::hold::HoldArgs;
+use self::iam::IamArgs;
+use self::index::IndexArgs;
+use self::init::InitArgs;
+use self::looked::OneSnapshotArgs;
+use self::prune::PruneArgs;
+use self::restore::args::RestoreArgs;
+use self::retire::RetireArgs;
+use self::snapshot::SnapshotArgs;
+use self::snapshots::SnapshotsArgs;
+use self::verify::VerifyArgs;
+use self::wall::WallArgs;
+use super::again::Again;
+use super::config::Config;
+use super::error::CommandError;
+use super::output::Output;
+use super::place::parse_place;
+use super::stores::{OpenVault, Stores};
+use super::table_name::TableName;
+
+pub(crate) use self::demo::DemoError;
+
+mod completions;
+mod demo;
+mod diff;
+mod hold;
+mod iam;
+mod index;
+mod init;
+mod looked;
+mod ls;
+mod prune;
+mod restore;
+mod retire;
+mod show;
+mod snapshot;
+mod snapshots;
+mod verify;
+mod wall;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a vault in a folder or under a prefix where nothing is yet, and its bucket
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must \
+                           choose or needs --yes, 130 interrupted"
+    )]
+    Init(InitArgs),
+    /// Take a snapshot of tables [every table of the configuration]
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 5 some tables failed, \
+                           10 no vault, 11 another writer won, 12 damage, 130 interrupted"
+    )]
+    Snapshot(SnapshotArgs),
+    /// List the snapshots, and until when each is kept
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Snapshots(SnapshotsArgs),
+    /// Show everything one snapshot says of itself
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Show(OneSnapshotArgs),
+    /// List the files of a snapshot
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Ls(OneSnapshotArgs),
+    /// Compare two snapshots, or one with its live table
+    #[command(after_long_help = LOOK_EXIT_CODES)]
+    Diff(DiffArgs),
+    /// Put a table back to a snapshot; without --yes, plan and ask
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, \
+                           10 no vault, 11 another restore is at work, 12 damage, 130 interrupted"
+    )]
+    Restore(RestoreArgs),
+    /// Check the vault against itself: chain, manifests, presence, sizes, bytes
+    #[command(
+        after_long_help = "Exit codes: 0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 \
+                           damage, 130 interrupted"
+    )]
+    Verify(VerifyArgs),
+    /// Delete what no snapshot needs that is kept, in two runs with days in between
+    #[command(
+        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked and is of no use \
+                           still.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
+                           vault, 12 damage: nothing was deleted, 130 interrupted"
+    )]
+    Prune(PruneArgs),
+    /// Keep a snapshot beyond its promise, until it is released
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could \
+                           not be read, 4 several match, 10 no vault, 12 damage, 130 interrupted"
+    )]
+    Hold(HoldArgs),
+    /// Take back the hold on a snapshot; promise and locks stay
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, \
+                           10 no vault, 12 damage, 130 interrupted"
+    )]
+    Release(HoldArgs),
+    /// Give a table up: its newest snapshot is kept no longer than its promise
+    #[command(
+        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, \
+                           10 no vault, 12 damage, 130 interrupted"
+    )]
+    Retire(RetireArgs),
+    /// Work on the local index
+    #[command(subcommand)]
+    Index(IndexArgs),
+    /// Write the policies that wall a vault in
+    #[command(subcommand)]
+    Iam(IamArgs),
+    /// Prove the walls around a vault
+    #[command(subcommand)]
+    Wall(WallArgs),
+    /// Destroy a small table and get it back, in a folder of its own
+    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
+    Demo(DemoArgs),
+    /// Print the completion script of a shell
+    #[command(after_long_help = "Exit codes: 0 done, 2 usage")]
+    Completions(CompletionsArgs),
+}
+
+const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several match, 10 no vault, 12 damage, 130 interrupted";
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// How the next command is spelled.
+    pub(crate) again: Again,
+    /// Whether more is to be said.
+    pub(crate) verbose: bool,
+    /// The connections to where vault and tables are.
+    pub(crate) stores: Stores,
+    /// The vault that was named, by flag, environment or configuration.
+    pub(crate) vault: Option<String>,
+    /// Whether a flag of this command named it.
+    pub(crate) is_vault_by_flag: bool,
+    /// The working directory.
+    pub(crate) folder: PathBuf,
+    /// The system's time zone.
+    pub(crate) zone: TimeZone,
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Where results go.
+    pub(crate) output: Output,
+    /// Where progress goes.
+    pub(crate) progress: Arc<dyn Progress>,
+    /// Fired by Ctrl-C.
+    pub(crate) interrupt: Interrupt,
+    /// Whether somebody can be asked: stdin and stderr are a terminal, and the output is for people.
+    pub(crate) can_ask: bool,
+}
+
+impl Context {
+    /// The vault's URI.
+    ///
+    /// # Errors
+    /// [`CommandError::NoVaultGiven`].
+    pub(crate) fn vault(&self) -> Result<&str, CommandError> {
+        self.vault.as_deref().ok_or(CommandError::NoVaultGiven)
+    }
+
+    /// The vault, where a flag of this command named it.
+    pub(crate) fn vault_by_flag(&self) -> Option<&str> {
+        self.vault.as_deref().filter(|_| self.is_vault_by_flag)
+    }
+
+    /// What a TABLE means.
+    ///
+    /// # Errors
+    /// A place that is none.
+    pub(crate) fn table(&self, text: String) -> Result<TableName, CommandError> {
+        TableName::new(text, &self.config, &self.folder)
+    }
+
+    /// The URI of a place as it was typed.
+    ///
+    /// # Errors
+    /// A place that is none.
+    pub(crate) fn place(&self, text: &str) -> Result<String, CommandError> {
+        parse_place(text, &self.folder)
+    }
+
+    /// Opens the vault.
+    ///
+    /// # Errors
+    /// [`CommandError::NoVaultGiven`], and as [`OpenVault::open`].
+    pub(crate) async fn open_vault(&self) -> Result<OpenVault, CommandError> {
+        OpenVault::open(&self.stores, self.vault()?).await
+    }
+}
+
+/// Where the time comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clock {
+    /// The system's clock.
+    System,
+    /// Always the same time.
+    Pinned(Timestamp),
+}
+
+impl Clock {
+    /// The time now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the clock is read"
+    )]
+    pub(crate) fn now(self) -> Timestamp {
+        match self {
+            Self::System => Timestamp::now(),
+            Self::Pinned(time) => time,
+        }
+    }
+}
+
+impl Command {
+    /// Whether it only shows something, so that without a reader there is nothing left to do. Everything else works or
+    /// judges, and its exit code counts whoever reads along.
+    pub(crate) fn only_shows(&self) -> bool {
+        match self {
+            Self::Snapshots(_)
+            | Self::Show(_)
+            | Self::Ls(_)
+            | Self::Diff(_)
+            | Self::Iam(_)
+            | Self::Completions(_) => true,
+            Self::Wall(_)
+            | Self::Init(_)
+            | Self::Snapshot(_)
+            | Self::Restore(_)
+            | Self::Verify(_)
+            | Self::Prune(_)
+            | Self::Hold(_)
+            | Self::Release(_)
+            | Self::Retire(_)
+            | Self::Index(_)
+            | Self::Demo(_) => false,
+        }
+    }
+
+    /// Carries it out. Dropping the future at any time is how it is interrupted.
+    ///
+    /// # Errors
+    /// Whatever the core cannot do; what it did with something to say is an exit code.
+    pub(crate) async fn run(self, context: &mut Context) -> Result<ExitCode, CommandError> {
+        match self {
+            Self::Init(args) => Box::pin(init::init(args, context)).await,
+            Self::Snapshot(args) => snapshot::snapshot(args, context).await,
+            Self::Snapshots(args) => snapshots::snapshots(args, context).await,
+            Self::Show(args) => show::show(args, context).await,
+            Self::Ls(args) => ls::ls(args, context).await,
+            Self::Diff(args) => diff::diff(args, context).await,
+            Self::Restore(args) => Box::pin(restore::restore(args, context)).await,
+            Self::Verify(args) => verify::verify(args, context).await,
+            Self::Prune(args) => Box::pin(prune::prune(args, context)).await,
+            Self::Hold(args) => hold::hold(args.snapshot, true, context).await,
+            Self::Release(args) => hold::hold(args.snapshot, false, context).await,
+            Self::Retire(args) => retire::retire(args, context).await,
+            Self::Index(IndexArgs::Rebuild) => index::rebuild(context).await,
+            Self::Iam(IamArgs::Render(args)) => iam::render(args, context).await,
+            Self::Wall(WallArgs::Check(args)) => Box::pin(wall::check(args, context)).await,
+            Self::Demo(args) => Box::pin(demo::demo(args, context)).await,
+            Self::Completions(args) => completions::completions(&args, context),
+        }
+    }
+}
+
+/// Says of a vault on S3 that it has no locks, whenever somebody relies on it.
+pub(crate) fn remind_of_locks(open: &OpenVault, progress: &dyn Progress) {
+    if open.is_on_s3() && open.vault.file().lock_mode == LockMode::None {
+        progress.note("no locks: whoever may delete in the bucket can delete this vault");
+    }
+}
+
+/// Asks the owner on the terminal whether to go on.
+///
+/// # Errors
+/// [`CommandError::Unconfirmed`] when there is nobody to ask, or the answer is no.
+pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), CommandError> {
+    let unconfirmed = || CommandError::Unconfirmed {
+        what: what.to_owned(),
+    };
+    context.output.finish()?;
+    // Nobody agrees to a plan that nobody can read.
+    if !context.can_ask || context.output.is_lost() {
+        return Err(unconfirmed());
+    }
+    let answer = context.output.ask(&format!("{what}? [y/N] "));
+    match answer.as_deref().map(str::trim) {
+        Ok("y" | "Y" | "yes") => Ok(()),
+        Ok(_) | Err(_) => Err(unconfirmed()),
+    }
+}

@@ -1,0 +1,148 @@
+//! `hold` and `release`: what is kept beyond its promise.
+
+use clap::Args;
+use deltavault::format::ledger::{Bodies, LedgerFinding};
+use deltavault::format::{TableKey, VaultKey};
+use deltavault::ids::{Id128, SnapshotId, Timestamp};
+use deltavault::vault::events::Doer;
+use deltavault::vault::hold::Holder;
+use deltavault::vault::look::find_snapshot;
+use deltavault::{Error, ExitCode};
+use indicatif::HumanCount;
+use serde::Serialize;
+
+use super::Context;
+use crate::cli::args::SnapshotPrefix;
+use crate::cli::error::CommandError;
+use crate::cli::output::{Message, Output};
+use crate::cli::who;
+
+/// Flags of `hold` and `release`.
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// Snapshot: the first 8 or more digits of its id
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshot: SnapshotPrefix,
+}
+
+/// `hold` and `release`
+pub(super) async fn hold(
+    prefix: SnapshotPrefix,
+    on: bool,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let open = context.open_vault().await?;
+    let shared = open.share()?;
+    let histories = open.vault.histories(|_| Bodies::default()).await?;
+    let (history, snapshot) = find_snapshot(&histories, prefix.as_str())?;
+    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let holder = Holder {
+        store: open.place.hold(open.vault.file().lock_mode),
+        vault: open.vault.clone(),
+        temp: temp.path().to_owned(),
+    };
+    let now = context.clock.now();
+    let doer = doer(now);
+    let unread = open.vault.unread_events(&history.table).await?;
+    let done = if on {
+        holder.hold(snapshot, &doer).await
+    } else {
+        holder.release(snapshot, &doer).await
+    };
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            let why = open.vault.why_unreadable(error, snapshot, history, now);
+            return Err(why.await.into());
+        }
+    };
+    drop(shared);
+    context.output.say(&HoldRow {
+        table: history.name().to_owned(),
+        snapshot: snapshot.id,
+        held: on,
+        was_so: done.was_so,
+        objects: done.objects,
+        shared: done.shared,
+        sure: done.is_sure,
+    })?;
+    say_unread(&unread, &history.table, context);
+    if done.is_sure && unread.is_empty() {
+        Ok(ExitCode::Done)
+    } else {
+        Ok(ExitCode::Findings)
+    }
+}
+
+/// Says which events could not be read when the next one was written.
+pub(super) fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &Context) {
+    for scar in unread {
+        let (table, seq) = (table.clone(), scar.seq());
+        let event = VaultKey::Event { table, seq };
+        context.progress.note(&format!(
+            "{event}: {scar}: it may have been a hold, and does not count: hold again what it held"
+        ));
+    }
+}
+
+pub(super) fn doer(now: Timestamp) -> Doer {
+    Doer {
+        now,
+        principal: who::principal(),
+        run: Id128::from_bytes(rand::random()),
+        tool: who::tool(),
+    }
+}
+
+/// What a hold or a release did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HoldRow {
+    /// The table.
+    pub(crate) table: String,
+    /// The snapshot.
+    pub(crate) snapshot: SnapshotId,
+    /// Whether it is held now.
+    pub(crate) held: bool,
+    /// Whether that was so before.
+    pub(crate) was_so: bool,
+    /// Object versions with a legal hold put on or taken off; none in a vault without locks.
+    pub(crate) objects: Option<u64>,
+    /// Object versions that stay held for another snapshot.
+    pub(crate) shared: u64,
+    /// Whether no prune can have been deleting what is held.
+    pub(crate) sure: bool,
+}
+
+impl Message for HoldRow {
+    const TYPE: &'static str = "hold";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let id = self.snapshot.short();
+        let state = match (self.held, self.was_so) {
+            (true, false) => "is held now, until it is released",
+            (true, true) => "was held before",
+            (false, false) => "is released; its promise and its locks stay",
+            (false, true) => "was not held",
+        };
+        out.print(format_args!("snapshot {id} of {} {state}", self.table))?;
+        if !self.sure {
+            out.print(format_args!(
+                "nothing else kept it, and a prune may have been deleting it: run the same command again in a quarter of \
+                 an hour, which tells whether all of it is there"
+            ))?;
+        }
+        match self.objects {
+            None => out.print(format_args!(
+                "this vault has no locks: the hold is an event that prune obeys, and nothing else enforces it"
+            )),
+            Some(objects) if self.held => {
+                out.print(format_args!("a legal hold is on {} objects", HumanCount(objects)))
+            }
+            Some(objects) => out.print(format_args!(
+                "the legal hold is off {} objects; {} stay held for another snapshot",
+                HumanCount(objects),
+                HumanCount(self.shared)
+            )),
+        }
+    }
+}

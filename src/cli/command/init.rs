@@ -1,0 +1,463 @@
+//! `init`: makes a vault, and its bucket where there is none.
+//!
+//! A bucket that was there and holds something is adopted as it is: others may rely on how it is set, so each finding is
+//! only told, with its remedy. One that holds nothing gets what it lacks. `vault.json` is put last; until then, nothing was
+//! chosen for good, and the same command can be given again with another choice.
+
+use clap::Args;
+use deltavault::format::{LockMode, layout};
+use deltavault::ids::{Id128, Timestamp};
+use deltavault::store::s3::S3Store;
+use deltavault::store::{ReadStore as _, StoreErrorKind};
+use deltavault::vault::{NewVault, Vault};
+use deltavault::wall::lint::{Expected, Finding, Severity, enable_lock, lint};
+use deltavault::wall::locks::{Strength, judge};
+use deltavault::wall::state::Asked;
+use deltavault::{Error, ExitCode, vault};
+use futures::TryStreamExt;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{Context, confirm};
+use crate::cli::args::ModeArg;
+use crate::cli::error::CommandError;
+use crate::cli::output::{Message, Output, lock};
+use crate::cli::stores::Place;
+
+/// Flags of `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Lock objects in MODE: compliance is ended early by nobody, governance by who may bypass it [on S3, governance]
+    #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
+    pub(crate) mode: Option<ModeArg>,
+    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) shortest: u32,
+    /// Promise no snapshot for more than DAYS
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) longest: u32,
+    /// Extend locks by DAYS at a time
+    #[arg(long, value_name = "DAYS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) generation: u32,
+    /// Make a vault without locks: a backup, and no wall against who may delete in its bucket
+    #[arg(long)]
+    pub(crate) no_lock: bool,
+    /// Ask nothing: what was chosen by flags is meant
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl InitArgs {
+    /// The lock mode that was named; `None` of the two where nothing was.
+    fn lock_mode(&self) -> Option<LockMode> {
+        let named = self.mode.map(LockMode::from);
+        named.or(self.no_lock.then_some(LockMode::None))
+    }
+
+    /// Of a vault that is made to be thrown away: without locks.
+    pub(super) fn throwaway() -> Self {
+        Self {
+            mode: None,
+            shortest: 3,
+            longest: 3650,
+            generation: 10,
+            no_lock: true,
+            yes: true,
+        }
+    }
+}
+
+/// What COMPLIANCE means, before anything is locked in it.
+const NEVER_UNDONE: &str = "COMPLIANCE can never be undone: until the date that an object is locked to, nobody deletes \
+     it or shortens its lock, neither root nor AWS Support; only closing the account ends it, and the bill goes on";
+
+/// `init`
+pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.longest < args.shortest {
+        return Err(CommandError::UnusableFlag {
+            flag: "--longest",
+            rule: "it is less than --shortest",
+        });
+    }
+    let uri = context.vault()?.to_owned();
+    let place = context.stores.vault(&uri).await?;
+    if matches!(place, Place::Folder(_))
+        && matches!(args.lock_mode(), Some(mode) if mode != LockMode::None)
+    {
+        return Err(CommandError::UnusableFlag {
+            flag: "--mode",
+            rule: "a folder has no locks",
+        });
+    }
+    if args.lock_mode() == Some(LockMode::Compliance) && !args.yes {
+        match refuse_what_is_there(&place).await {
+            Err(error) if error.is_without_bucket() => {}
+            checked => checked?,
+        }
+        context.output.text(NEVER_UNDONE)?;
+        confirm(&format!("lock everything in {uri} in COMPLIANCE"), context)?;
+    }
+    let made = make_vault(&place, &args, context.clock.now()).await?;
+    context.output.say(&made.done)?;
+    let mut worst = Severity::Note;
+    for finding in made.findings {
+        worst = worst.max(finding.severity);
+        context.output.say(&row(finding))?;
+    }
+    Ok(match worst {
+        Severity::Note => ExitCode::Done,
+        Severity::Warning | Severity::Breach => ExitCode::Findings,
+    })
+}
+
+/// A finding as it is printed.
+pub(super) fn row(finding: Finding) -> BucketFinding {
+    BucketFinding {
+        severity: match finding.severity {
+            Severity::Note => Weight::Note,
+            Severity::Warning => Weight::Warning,
+            Severity::Breach => Weight::Breach,
+        },
+        check: finding.check,
+        what: finding.what,
+        remedy: finding.remedy,
+    }
+}
+
+/// A vault that was made, and what there is to say about its bucket.
+pub(super) struct Made {
+    pub(super) done: InitDone,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// What is known of a vault's bucket before the vault is made.
+struct Checked {
+    bucket: BucketRow,
+    lock_mode: LockMode,
+    findings: Vec<Finding>,
+}
+
+/// Makes a vault where nothing is, and its bucket where that is missing.
+pub(super) async fn make_vault(
+    place: &Place,
+    args: &InitArgs,
+    now: Timestamp,
+) -> Result<Made, CommandError> {
+    let checked = match place {
+        Place::Bucket(store) => Some(check_bucket(place, store, args, now).await?),
+        Place::Folder(_) => {
+            refuse_what_is_there(place).await?;
+            place.make()?;
+            None
+        }
+    };
+    let lock_mode = checked.as_ref().map_or(LockMode::None, |it| it.lock_mode);
+    let new = NewVault {
+        lock_mode,
+        generation_days: args.generation,
+        shortest_days: args.shortest,
+        longest_days: args.longest,
+        ..NewVault::new(Id128::from_bytes(rand::random()), now)
+    };
+    let locking = place.clone().with_lock_mode(lock_mode);
+    let file = match vault::init(locking.write().as_ref(), new).await {
+        Err(Error::Store(error)) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {
+            // Another process was quicker.
+            refuse_what_is_there(place).await?;
+            return Err(error.into());
+        }
+        made => made?,
+    };
+    let (bucket, findings) = match checked {
+        Some(checked) => (Some(checked.bucket), checked.findings),
+        None => (None, Vec::new()),
+    };
+    Ok(Made {
+        done: InitDone {
+            vault: place.uri().to_owned(),
+            id: file.id.to_string(),
+            created: true,
+            bucket,
+            lock_mode: file.lock_mode,
+            shortest_days: file.shortest_days,
+            longest_days: file.longest_days,
+            generation_days: file.generation_days,
+        },
+        findings,
+    })
+}
+
+/// Makes or adopts the bucket, and refuses one whose locks would not be what they are called.
+async fn check_bucket(
+    place: &Place,
+    store: &S3Store,
+    args: &InitArgs,
+    now: Timestamp,
+) -> Result<Checked, CommandError> {
+    let lock_mode = args.lock_mode().unwrap_or(LockMode::Governance);
+    let created = match refuse_what_is_there(place).await {
+        Err(error) if error.is_without_bucket() => {
+            let created = store.create_bucket().await?;
+            // Somebody else may have been quicker, also with a vault.
+            refuse_what_is_there(place).await?;
+            created
+        }
+        checked => {
+            checked?;
+            false
+        }
+    };
+    let mut state = store.bucket_state().await?;
+    let is_bare = created || holds_nothing(store).await?;
+    if is_bare {
+        store
+            .set_up_bucket(&state, lock_mode, args.shortest)
+            .await?;
+        state = store.bucket_state().await?;
+    }
+    let client = store.client();
+    let expected = Expected {
+        bucket: store.bucket(),
+        prefix: store.prefix(),
+        endpoint: client.has_own_endpoint().then(|| client.service()),
+        lock_mode,
+        shortest_days: args.shortest,
+        policy: None,
+    };
+    let mut findings = lint(&state, &expected);
+    if lock_mode == LockMode::None {
+        // It was asked for.
+        for finding in &mut findings {
+            if finding.check == "object-lock" {
+                finding.severity = Severity::Note;
+            }
+        }
+    } else {
+        if matches!(state.object_lock, Asked::Absent | Asked::NotOffered) {
+            return Err(cannot_lock(store, &findings, &expected));
+        }
+        findings.extend(probe_locks(store, &expected, args, now).await?);
+    }
+    Ok(Checked {
+        bucket: match (created, is_bare) {
+            (true, _) => BucketRow::Created,
+            (false, true) => BucketRow::SetUp,
+            (false, false) => BucketRow::Adopted,
+        },
+        lock_mode,
+        findings,
+    })
+}
+
+/// Finds out what the server's locks are worth; refuses those that hold nothing, and asks about those that may not.
+async fn probe_locks(
+    store: &S3Store,
+    expected: &Expected<'_>,
+    args: &InitArgs,
+    now: Timestamp,
+) -> Result<Vec<Finding>, CommandError> {
+    let key = || layout::probe_key(layout::BLOBS_PREFIX, Id128::from_bytes(rand::random()));
+    // Beyond what a bucket policy with the vault's floor refuses as too short.
+    let days = i64::from(args.shortest).saturating_add(1);
+    let floor = SignedDuration::from_hours(days.saturating_mul(24));
+    let longer = now.saturating_add(floor).unwrap_or(Timestamp::MAX);
+    let (first, second) = (key(), key());
+    let keys = [first.as_str(), second.as_str()];
+    let probe = store.probe_locks(keys, expected.lock_mode, now, longer);
+    let (strength, mut findings) = judge(&probe.await?, expected.endpoint.is_none());
+    match strength {
+        Strength::Holds => {}
+        Strength::None => return Err(cannot_lock(store, &findings, expected)),
+        Strength::Bypassable if args.lock_mode().is_some() && args.yes => {
+            for finding in &mut findings {
+                // It was said and chosen.
+                finding.severity = Severity::Note;
+            }
+        }
+        Strength::Bypassable => {
+            let what = findings.iter().map(|finding| finding.what.clone()).next();
+            return Err(Error::OwnerMustChoose {
+                what: what.unwrap_or_default(),
+                choices: vec![
+                    "`--mode compliance`, which holds here".to_owned(),
+                    "`--mode governance --yes`, a wall against mistakes only".to_owned(),
+                ],
+            }
+            .into());
+        }
+    }
+    Ok(findings)
+}
+
+/// The bucket can never be immutable, or not as it is.
+fn cannot_lock(store: &S3Store, findings: &[Finding], expected: &Expected<'_>) -> CommandError {
+    let about = |finding: &&Finding| matches!(finding.check, "object-lock" | "lock-probe");
+    let worst = findings.iter().find(about);
+    let why = worst.map_or("", |finding| finding.what.as_str());
+    Error::OwnerMustChoose {
+        what: format!(
+            "s3://{} cannot hold an immutable vault: {why}",
+            store.bucket()
+        ),
+        choices: vec![
+            enable_lock(expected),
+            "`--no-lock`, a backup and no wall".to_owned(),
+        ],
+    }
+    .into()
+}
+
+/// Whether there is nothing in a whole bucket but probes.
+async fn holds_nothing(store: &S3Store) -> Result<bool, CommandError> {
+    let whole = S3Store::open(store.client(), &format!("s3://{}", store.bucket()))?;
+    let mut listing = whole.list_versions("", None);
+    while let Some(found) = listing.try_next().await? {
+        let key = found.key().as_str();
+        let within = key.strip_prefix(store.prefix());
+        if !within.is_some_and(layout::is_probe) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn refuse_what_is_there(place: &Place) -> Result<(), CommandError> {
+    let uri = place.uri().to_owned();
+    match Vault::open(place.read()).await {
+        Ok(vault) => {
+            let id = vault.file().id;
+            return Err(CommandError::AlreadyAVault { uri, id });
+        }
+        Err(Error::NoVault { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // The oldest version of a key is what a vault reads, so what a delete marker hides counts, too. Probes of an init
+    // that ended before there was a vault do not.
+    let store = place.read();
+    let mut listing = store.list_versions("", None);
+    let mut has_object = false;
+    while let Some(found) = listing.try_next().await? {
+        if !layout::is_probe(found.key().as_str()) {
+            has_object = true;
+            break;
+        }
+    }
+    drop(listing);
+    if has_object || place.has_entry() {
+        return Err(CommandError::FolderNotEmpty { uri });
+    }
+    Ok(())
+}
+
+/// `init` is done.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct InitDone {
+    /// Where the vault is.
+    pub(crate) vault: String,
+    /// Its id.
+    pub(crate) id: String,
+    /// Whether it was made now, or was there already.
+    pub(crate) created: bool,
+    /// What became of the bucket; none for a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<BucketRow>,
+    /// How its objects are locked.
+    pub(crate) lock_mode: LockMode,
+    /// The shortest promise allowed, days.
+    pub(crate) shortest_days: u32,
+    /// The longest promise allowed, days.
+    pub(crate) longest_days: u32,
+    /// Length of a lock generation, days.
+    pub(crate) generation_days: u32,
+}
+
+impl Message for InitDone {
+    const TYPE: &'static str = "vault";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let made = if self.created {
+            "made the vault"
+        } else {
+            "the vault is there already:"
+        };
+        out.print(format_args!("{made} {}", self.vault))?;
+        match self.bucket {
+            Some(BucketRow::Created) => out.print(format_args!(
+                "made the bucket, with versioning and Object Lock"
+            ))?,
+            Some(BucketRow::SetUp) => out.print(format_args!(
+                "the bucket was there with nothing in it: what a vault needs and it did not have was set"
+            ))?,
+            Some(BucketRow::Adopted) => out.print(format_args!(
+                "the bucket was there and is as it was"
+            ))?,
+            None => {}
+        }
+        match self.lock_mode {
+            LockMode::None if self.bucket.is_some() => out.print(format_args!(
+                "no locks: a real backup, and no wall against who may delete in the bucket"
+            )),
+            LockMode::None => out.print(format_args!(
+                "no locks: a real backup, and no wall against who may delete the folder"
+            )),
+            LockMode::Governance | LockMode::Compliance => out.print(format_args!(
+                "objects are locked, mode {}, for {} days at least",
+                lock(self.lock_mode),
+                self.shortest_days
+            )),
+        }
+    }
+}
+
+/// What `init` did about the bucket.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BucketRow {
+    /// It was made, with versioning and Object Lock.
+    Created,
+    /// It was there with nothing in it, and got what it lacked.
+    #[serde(rename = "set-up")]
+    SetUp,
+    /// It was there and is as it was.
+    Adopted,
+}
+
+/// Something about a vault's bucket.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct BucketFinding {
+    /// How much it matters.
+    pub(crate) severity: Weight,
+    /// The setting.
+    pub(crate) check: &'static str,
+    /// What is so.
+    pub(crate) what: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+}
+
+impl Message for BucketFinding {
+    const TYPE: &'static str = "bucket_finding";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let severity = match self.severity {
+            Weight::Note if !out.is_verbose() => return Ok(()),
+            Weight::Note => "NOTE   ",
+            Weight::Warning => "WARNING",
+            Weight::Breach => "BREACH ",
+        };
+        out.print(format_args!("{severity} {}: {}", self.check, self.what))?;
+        out.print(format_args!("        {}", self.remedy))
+    }
+}
+
+/// How much a finding about a bucket matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Weight {
+    /// Worth knowing; nothing to do.
+    Note,
+    /// Weaker than it should be.
+    Warning,
+    /// A wall is missing.
+    Breach,
+}

@@ -1,0 +1,233 @@
+//! What `restore` is asked for.
+
+use std::path::Path;
+
+use clap::Args;
+use deltavault::ids::Version;
+use deltavault::vault::restore::LogWanted;
+use jiff::tz::TimeZone;
+
+use crate::cli::args::SnapshotPrefix;
+use crate::cli::config::Config;
+use crate::cli::error::CommandError;
+use crate::cli::place::parse_place;
+use crate::cli::table_name::TableName;
+use crate::cli::when::When;
+
+/// Flags of `restore`.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one field a flag; the request made from them has enums"
+)]
+pub(crate) struct RestoreArgs {
+    /// Table: a name from the configuration or the vault, a path or a URI
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Put back snapshot ID
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) snapshot: Option<SnapshotPrefix>,
+    /// Put back Delta version N
+    #[arg(long, value_name = "N", group = "which")]
+    pub(crate) version: Option<u64>,
+    /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00); without a fraction
+    /// all of its second counts
+    #[arg(long, value_name = "TIME", group = "which")]
+    pub(crate) at: Option<String>,
+    /// Put back the newest snapshot
+    #[arg(long, group = "which")]
+    pub(crate) latest: bool,
+    /// Copy it whole to the empty folder URI; the table itself is not touched [in place]
+    #[arg(long, value_name = "URI", conflicts_with_all = ["heal", "rewind", "replace", "as_commit"])]
+    pub(crate) to: Option<String>,
+    /// Put back data files only, under a live table that is newer; its log is not touched
+    #[arg(long, conflicts_with_all = ["rewind", "replace", "as_commit"])]
+    pub(crate) heal: bool,
+    /// Also put back files that the log names outside the table's folder [refuse]
+    #[arg(long)]
+    pub(crate) outside: bool,
+    /// Put checkpoints back although nobody can read them [leave them out where the rest of the log suffices]
+    #[arg(long, conflicts_with = "without_checkpoint")]
+    pub(crate) as_it_was: bool,
+    /// Put the log back without checkpoint N, so that readers go by its other ways
+    #[arg(long, value_name = "N")]
+    pub(crate) without_checkpoint: Option<u64>,
+    /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]
+    #[arg(long)]
+    pub(crate) accept_damaged: bool,
+    /// Take the log itself back; comes in a later version
+    #[arg(long, conflicts_with_all = ["replace", "as_commit"])]
+    pub(crate) rewind: bool,
+    /// Put it in the place of another table; comes in a later version
+    #[arg(long, conflicts_with = "as_commit")]
+    pub(crate) replace: bool,
+    /// Commit the old content as a new version; comes in a later version
+    #[arg(long)]
+    pub(crate) as_commit: bool,
+    /// Take the table over from another restore that is at work; that one stops within a minute [refuse]
+    #[arg(long)]
+    pub(crate) take_over: bool,
+    /// Print the plan and change nothing [act on it]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Act on the plan without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Which state of a table is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Nothing was said: the plan shows what there is.
+    Unsaid,
+    /// The newest snapshot.
+    Latest,
+    /// A snapshot.
+    Snapshot(SnapshotPrefix),
+    /// A version.
+    Version(Version),
+    /// The newest version committed at or before a time.
+    At(When),
+}
+
+/// How a table is put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum How {
+    /// In place, as far as nothing is the owner's choice.
+    InPlace,
+    /// In place, data files only.
+    Heal,
+    /// A full copy elsewhere.
+    To(String),
+    /// In place, in a way that this version only plans; the flag that asked for it.
+    Later(&'static str),
+}
+
+/// What `restore` was asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The flags.
+    pub(crate) args: RestoreArgs,
+    /// The table.
+    pub(crate) table: TableName,
+    /// What to put back.
+    pub(crate) which: Which,
+    /// Where and how.
+    pub(crate) how: How,
+    /// Which of the snapshot's checkpoints are put back.
+    pub(crate) log: LogWanted,
+    /// Whether a place on S3 was typed as `s3a://`; what is printed to be typed again says the same.
+    pub(crate) s3a: bool,
+}
+
+impl RestoreArgs {
+    /// Reads them against the configuration, the working directory and its time zone.
+    ///
+    /// # Errors
+    /// A place that is none, a time that is none.
+    pub(crate) fn read(
+        self,
+        config: &Config,
+        folder: &Path,
+        zone: &TimeZone,
+    ) -> Result<Asked, CommandError> {
+        let typed = std::iter::once(&self.table).chain(&self.to);
+        Ok(Asked {
+            table: TableName::new(self.table.clone(), config, folder)?,
+            which: self.which(zone)?,
+            how: self.how(folder)?,
+            log: match self.without_checkpoint {
+                Some(version) => LogWanted::Without(Version(version)),
+                None if self.as_it_was => LogWanted::AsItWas,
+                None => LogWanted::Readable,
+            },
+            s3a: typed.into_iter().any(|text| is_s3a(text)),
+            args: self,
+        })
+    }
+
+    fn which(&self, zone: &TimeZone) -> Result<Which, CommandError> {
+        Ok(if let Some(prefix) = &self.snapshot {
+            Which::Snapshot(prefix.clone())
+        } else if let Some(version) = self.version {
+            Which::Version(Version(version))
+        } else if let Some(text) = &self.at {
+            Which::At(When::parse(text, zone)?)
+        } else if self.latest {
+            Which::Latest
+        } else {
+            Which::Unsaid
+        })
+    }
+
+    fn how(&self, folder: &Path) -> Result<How, CommandError> {
+        Ok(if let Some(to) = &self.to {
+            How::To(parse_place(to, folder)?)
+        } else if self.heal {
+            How::Heal
+        } else if self.rewind {
+            How::Later("--rewind")
+        } else if self.replace {
+            How::Later("--replace")
+        } else if self.as_commit {
+            How::Later("--as-commit")
+        } else {
+            How::InPlace
+        })
+    }
+}
+
+/// Whether a place is spelled as Hadoop does.
+fn is_s3a(text: &str) -> bool {
+    text.get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3a://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::Arguments;
+    use crate::cli::command::Command;
+
+    #[test]
+    fn restore_says_which_state_and_how() {
+        let restore = |line: &str| {
+            let words = ["deltavault"].into_iter().chain(line.split(' '));
+            let Command::Restore(args) = Arguments::try_parse_from(words).unwrap().command else {
+                panic!("{line} is no restore");
+            };
+            let home = Path::new("/home/ann");
+            let asked = args.read(&Config::default(), home, &TimeZone::UTC).unwrap();
+            (asked.which, asked.how)
+        };
+        assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));
+        assert_eq!(
+            restore("restore orders --version 7 --heal"),
+            (Which::Version(Version(7)), How::Heal)
+        );
+        let to = How::To("file:///home/ann/back".into());
+        assert_eq!(
+            restore("restore orders --latest --to back"),
+            (Which::Latest, to)
+        );
+        assert_eq!(restore("restore orders --rewind").1, How::Later("--rewind"));
+        assert!(matches!(
+            restore("restore orders --at 2026-11-20T03:00Z").0,
+            Which::At(_)
+        ));
+    }
+
+    #[test]
+    fn a_restore_chooses_by_one_thing_only() {
+        let parse = |flags: &[&str]| {
+            Arguments::try_parse_from(["deltavault", "restore", "t"].iter().chain(flags)).is_ok()
+        };
+        assert!(parse(&["--version", "3"]));
+        assert!(parse(&["--latest", "--to", "/x", "--yes"]));
+        assert!(!parse(&["--version", "3", "--latest"]));
+        assert!(!parse(&["--to", "/x", "--heal"]));
+    }
+}

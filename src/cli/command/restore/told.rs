@@ -1,0 +1,533 @@
+//! What a tired person reads before and after a restore: what is there, what is gone and why, what the vault
+//! holds, what would be lost, and the next commands, whole. Never more than 15 lines before the choice.
+//!
+//! Pure: everything is decided from what the plan found.
+
+use std::collections::BTreeMap;
+
+use deltavault::delta::partitions::Partition;
+use deltavault::format::Record;
+use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::choose::{Between, History};
+use deltavault::plan::restore::{LiveVersion, Permission, Situation, Sound};
+use deltavault::plan::streams::Stream;
+use deltavault::plan::suspect;
+use deltavault::progress::PlannedWork;
+use deltavault::vault::restore::{
+    AtWork, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, Several,
+};
+use indicatif::HumanBytes;
+
+use self::phrase::{files, line};
+use crate::cli::again::Again;
+use crate::cli::command::restore::args::{How, Which};
+use crate::cli::command::restore::messages::{OtherTable, PlanLine, VersionRow};
+
+mod after;
+mod at_work;
+pub(super) mod checked;
+mod choose;
+mod found;
+mod listed;
+mod mended;
+mod next;
+mod phrase;
+mod sql;
+mod streams;
+
+/// What is wrong with the live log.
+#[derive(Debug, Clone)]
+pub(super) struct LiveTrouble {
+    pub(super) what: String,
+    /// Whether it is a checkpoint that disagrees, and nothing that cannot be read.
+    pub(super) ways_disagree: bool,
+}
+
+/// What a plan found, without its steps.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) situation: Situation,
+    pub(super) permission: Permission,
+    /// What is missing or wrong.
+    pub(super) to_put: PlannedWork,
+    /// What of it must stay so under the newer live table.
+    pub(super) not_put: NotPut,
+    /// A file of V that its log names by an absolute path below the table: a copy elsewhere would read the original's.
+    pub(super) absolute: Option<String>,
+    /// Whether it is put for the newest live version's sake alone: the log leads to V no more.
+    pub(super) serves_live: bool,
+    /// Commits among them whose file times will be new.
+    pub(super) new_times: u64,
+    pub(super) wrong: u64,
+    pub(super) kept: PlannedWork,
+    pub(super) left: Vec<String>,
+    pub(super) outside_missing: Vec<String>,
+    pub(super) lost: Vec<LiveVersion>,
+    pub(super) whole_live: Vec<(Version, Version)>,
+    /// The oldest version that the live log can rebuild.
+    pub(super) readable_from: Option<Version>,
+    /// What is wrong with the live log.
+    pub(super) live_trouble: Option<LiveTrouble>,
+    /// A snapshot that was not taken, its version, and why.
+    pub(super) passed_over: Option<(SnapshotId, Version, String)>,
+    /// The first commit that is missing in the midst of the live log.
+    pub(super) hole: Option<Version>,
+    /// The newest version and the one before it, where the newest stands alone, far past the rest.
+    pub(super) lone: Option<(Version, Version)>,
+    /// Commits above V without a byte.
+    pub(super) empty: Vec<Version>,
+    /// Whether a live table that does not go beyond V is whole without what is put.
+    pub(super) sound: Option<Sound>,
+    /// Files of the newest live version that are gone or have another size than the log says.
+    pub(super) faults: Several,
+    pub(super) nothing_to_do: bool,
+    /// Objects that vanished from a dropped table while it was looked at.
+    pub(super) vanishing: u64,
+    /// V and versions below it in the live log, newest first.
+    pub(super) older: Vec<LiveVersion>,
+    /// The live table's properties, where they could be read.
+    pub(super) properties: Option<BTreeMap<String, String>>,
+    /// Whether the newest version needs not every file of V.
+    pub(super) drops_files: bool,
+    /// When V's commit was written, by the live log.
+    pub(super) committed: Option<Timestamp>,
+    /// A version, and the partitions that it deleted whole.
+    pub(super) deleted_partitions: Option<(Version, Vec<Partition>)>,
+    /// What can be chosen, newest first.
+    pub(super) versions: Vec<VersionRow>,
+    /// Other tables that the vault holds under this name.
+    pub(super) others: Vec<OtherTable>,
+    /// The streams that write to the table.
+    pub(super) streams: Streams,
+    /// What is wrong with log files that the plan puts right.
+    pub(super) broken: Vec<String>,
+    /// Files that the plan takes out of the log.
+    pub(super) asides: Vec<String>,
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) kept_unreadable: Vec<Version>,
+    /// What the independent reader makes of the live table.
+    pub(super) reading: Option<Reading>,
+    /// Another restore that is at work there.
+    pub(super) at_work: Option<AtWork>,
+}
+
+/// What is known of the streams that write to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// Nothing changes for them.
+    NotAsked,
+    /// Why they cannot be told.
+    Unknown(String),
+    /// All of them.
+    Known(Vec<Stream>),
+}
+
+/// What may happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Everything is as it should be.
+    Nothing,
+    /// The plan can be carried out.
+    Ready,
+    /// Only the owner can say how to go on; what there is to choose about.
+    Choose(String),
+    /// A flag was given that this version only plans.
+    Later(&'static str),
+}
+
+/// A restore as it is told.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    /// How the table is named in the next command.
+    pub(super) name: String,
+    pub(super) record: &'a Record,
+    pub(super) id: SnapshotId,
+    pub(super) version: Version,
+    /// When that was committed, where it is known.
+    pub(super) committed: Option<Timestamp>,
+    /// Versions that may be meant as well, where a time was asked for.
+    pub(super) between: Option<Between>,
+    /// The URI of the place where files are put.
+    pub(super) target: &'a str,
+    pub(super) which: &'a Which,
+    pub(super) how: &'a How,
+    pub(super) outside: bool,
+    pub(super) log: LogWanted,
+    pub(super) accept_damaged: bool,
+    pub(super) found: &'a Found,
+    pub(super) again: &'a Again,
+    /// The time of the run.
+    pub(super) now: Timestamp,
+    /// Whether places on S3 were typed as `s3a://`, and so are printed.
+    pub(super) s3a: bool,
+    /// What proves the snapshot.
+    pub(super) proof: Proof,
+}
+
+/// What proves a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The ledger.
+    Ledger,
+    /// Its id alone: its record lies above one that is lost.
+    IdAlone,
+}
+
+impl Found {
+    pub(super) fn new(plan: &RestorePlan) -> Self {
+        // Beside what is put they are of no account, and without it they are what is gone.
+        let useless = if plan.serves_live {
+            PlannedWork::default()
+        } else {
+            plan.useless
+        };
+        let lacking = [
+            plan.missing,
+            plan.wrong,
+            plan.not_put.missing,
+            plan.not_put.wrong,
+            useless,
+        ];
+        Self {
+            situation: plan.situation.clone(),
+            permission: plan.permission,
+            to_put: PlannedWork {
+                files: lacking.iter().map(|work| work.files).sum(),
+                bytes: lacking.iter().map(|work| work.bytes).sum(),
+            },
+            not_put: plan.not_put.clone(),
+            absolute: plan.absolute.clone(),
+            serves_live: plan.serves_live,
+            new_times: plan.new_times,
+            wrong: plan.wrong.files + plan.not_put.wrong.files,
+            kept: plan.kept,
+            left: plan.left.clone(),
+            outside_missing: plan.outside_missing.clone(),
+            lost: Vec::new(),
+            whole_live: Vec::new(),
+            readable_from: None,
+            live_trouble: None,
+            passed_over: None,
+            hole: None,
+            lone: None,
+            empty: Vec::new(),
+            sound: plan.sound,
+            faults: Several::default(),
+            nothing_to_do: plan.is_empty()
+                && plan.outside_missing.is_empty()
+                && plan.not_put.is_empty()
+                && plan.useless.files == 0,
+            vanishing: 0,
+            older: Vec::new(),
+            properties: None,
+            committed: None,
+            drops_files: false,
+            deleted_partitions: None,
+            versions: Vec::new(),
+            others: Vec::new(),
+            streams: Streams::NotAsked,
+            broken: plan.broken.clone(),
+            asides: plan.asides.iter().map(|it| it.key.to_string()).collect(),
+            left_out: plan.left_out.clone(),
+            kept_unreadable: plan.kept_unreadable.clone(),
+            reading: plan.reading.clone(),
+            at_work: plan.at_work.clone(),
+        }
+        .with_live(plan.live.clone())
+    }
+
+    /// Takes what was found of the live table.
+    pub(super) fn with_live(self, live: LiveTable) -> Self {
+        Self {
+            lost: live.above,
+            older: live.older,
+            whole_live: live.whole,
+            readable_from: live.readable_from,
+            live_trouble: live.trouble.map(|what| LiveTrouble {
+                what,
+                ways_disagree: live.ways_disagree,
+            }),
+            hole: live.hole,
+            lone: live.lone,
+            empty: live.empty,
+            faults: live.faults,
+            properties: live.properties,
+            committed: live.committed,
+            drops_files: live.drops_files,
+            deleted_partitions: live.deleted_partitions,
+            ..self
+        }
+    }
+
+    /// Puts the vault's records beside what the live log tells.
+    pub(super) fn with_vault(mut self, history: &History, delta_id: &str) -> Self {
+        listed::fill_from_vault(&mut self.lost, history, delta_id);
+        listed::fill_from_vault(&mut self.older, history, delta_id);
+        self.others = listed::other_tables(history, delta_id);
+        self.versions = listed::versions(&self, history, delta_id);
+        self
+    }
+
+    /// The version above V that is the likely reason for a restore.
+    pub(super) fn cause(&self) -> Option<&LiveVersion> {
+        suspect::cause(&self.lost)
+    }
+
+    /// Whether time travel reads a version once its files are back; where the log does not tell, or cannot be opened,
+    /// nothing is promised.
+    fn can_be_read(&self, version: Version) -> bool {
+        self.live_trouble.is_none() && self.readable_from.is_some_and(|oldest| oldest <= version)
+    }
+
+    /// Whether the newest version lacks files, and every file of V is one of its own: V's are put back for its sake.
+    fn mends_newest(&self, version: Version, tip: Version) -> bool {
+        self.serves_live
+            || (self.to_put.files > 0
+                && !self.drops_files
+                && !self.is_whole(tip)
+                && self.can_be_read(version))
+    }
+
+    /// Whether only files of older versions are missing.
+    fn lacks_only_past(&self) -> bool {
+        self.sound == Some(Sound::AtV)
+    }
+
+    /// Whether a table with nothing above V has all that V needs.
+    pub(super) fn is_all_there(&self) -> bool {
+        self.nothing_to_do || self.lacks_only_past()
+    }
+
+    /// Whether the live log's own clean-up has taken what would rebuild a version.
+    fn is_cleaned(&self, version: Version) -> bool {
+        self.readable_from.is_some_and(|oldest| oldest > version)
+    }
+
+    fn is_whole(&self, version: Version) -> bool {
+        let mut ranges = self.whole_live.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&version))
+    }
+
+    /// The newest good version that the vault holds.
+    fn newest_good(&self) -> Option<&VersionRow> {
+        self.versions.iter().find(|row| row.newest_good_held)
+    }
+
+    /// The newest live version that has all its files.
+    fn newest_whole(&self) -> Option<Version> {
+        self.whole_live.iter().map(|(_, last)| *last).max()
+    }
+}
+
+/// A place as people type it.
+fn spelled(uri: &str, s3a: bool) -> String {
+    match uri.strip_prefix("s3://") {
+        Some(rest) if s3a => format!("s3a://{rest}"),
+        _ => crate::cli::place::typed(uri).to_owned(),
+    }
+}
+
+/// The situation in one word.
+pub(super) fn situation_word(situation: &Situation) -> &'static str {
+    match situation {
+        Situation::EmptyTarget => "empty",
+        Situation::AnotherTable { .. } => "another-table",
+        Situation::CommitsDiffer { .. } => "other-commits",
+        Situation::NoLog => "dropped",
+        Situation::NothingAbove => "nothing-above",
+        Situation::NewerLive { .. } => "newer",
+    }
+}
+
+impl Case<'_> {
+    /// Decides how to go on.
+    pub(super) fn way(&self) -> Way {
+        let found = self.found;
+        // A table that is at its version already needs no way back to it.
+        let is_there = found.situation == Situation::NothingAbove && found.nothing_to_do;
+        if let How::Later(flag) = self.how
+            && !is_there
+        {
+            return Way::Later(flag);
+        }
+        match &found.situation {
+            Situation::AnotherTable { .. } => {
+                return Way::Choose("another table lives there now".to_owned());
+            }
+            Situation::CommitsDiffer { .. } => {
+                return Way::Choose("the table has another history than the snapshot".to_owned());
+            }
+            Situation::NewerLive { tip } if found.permission == Permission::OwnerMustChoose => {
+                let healthy = found.nothing_to_do && found.is_whole(*tip) && !found.is_lost();
+                if healthy && *self.which == Which::Unsaid {
+                    return Way::Nothing;
+                }
+                return Way::Choose(format!(
+                    "the live table is at version {tip}, newer than {}",
+                    self.version
+                ));
+            }
+            Situation::NewerLive { .. } if self.is_beyond_the_log() => {
+                return Way::Choose(format!(
+                    "the live log cannot rebuild version {}: files put back under it cannot be read",
+                    self.version
+                ));
+            }
+            Situation::NewerLive { .. } if self.is_taken() => {
+                return Way::Choose(format!(
+                    "version {} cannot be put back under the live table: it uses names of its files for others",
+                    self.version
+                ));
+            }
+            Situation::EmptyTarget
+            | Situation::NoLog
+            | Situation::NothingAbove
+            | Situation::NewerLive { .. } => {}
+        }
+        if found.nothing_to_do && found.is_lost() {
+            return Way::Choose(
+                "the live table cannot be opened, and the snapshot has nothing that mends it"
+                    .to_owned(),
+            );
+        }
+        if found.nothing_to_do || (found.lacks_only_past() && *self.which == Which::Unsaid) {
+            return Way::Nothing;
+        }
+        if !found.outside_missing.is_empty() {
+            return Way::Choose(format!(
+                "{} to be put back outside the table's folder",
+                files(found.outside_missing.len() as u64)
+            ));
+        }
+        if found.vanishing > 0 {
+            return Way::Choose("something is still deleting the table".to_owned());
+        }
+        if let Some(Sound::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) {
+            return Way::Choose(format!(
+                "the live table is healthy at version {tip}, behind {}",
+                self.version
+            ));
+        }
+        if *self.which == Which::Unsaid {
+            return Way::Choose("which snapshot to put back was not said".to_owned());
+        }
+        Way::Ready
+    }
+
+    /// Whether files put back under a newer live table would be there for nobody: its log leads to the version no more,
+    /// and there is nothing else to put right.
+    fn is_beyond_the_log(&self) -> bool {
+        self.found.broken.is_empty()
+            && self.found.is_cleaned(self.version)
+            && !self.found.serves_live
+    }
+
+    /// Whether newer versions stand in the way of V's files, and there is no log to put right.
+    fn is_taken(&self) -> bool {
+        self.found.broken.is_empty() && !self.found.not_put.is_empty()
+    }
+
+    /// Whether the newest snapshot was taken because nobody named one: it may hold the very version that did the damage.
+    fn is_unnamed(&self) -> bool {
+        matches!(self.which, Which::Unsaid | Which::Latest)
+    }
+
+    /// What is asked before acting.
+    pub(super) fn question(&self) -> String {
+        let verb = match self.how {
+            How::To(_) => "copy",
+            How::InPlace | How::Heal | How::Later(_) => "put back",
+        };
+        if self.found.to_put.files == 0 {
+            let asides = files(self.found.asides.len() as u64);
+            return format!(
+                "set {asides} of the log aside in {}",
+                self.place(self.target)
+            );
+        }
+        format!(
+            "{verb} {} ({}) into {}",
+            files(self.found.to_put.files),
+            HumanBytes(self.found.to_put.bytes),
+            self.place(self.target)
+        )
+    }
+
+    /// Nothing is broken and nothing was said: a list of what there is answers.
+    fn is_question(&self) -> bool {
+        matches!(
+            self.found.situation,
+            Situation::NewerLive { .. } | Situation::NothingAbove
+        ) && *self.which == Which::Unsaid
+            && self.way() == Way::Nothing
+    }
+
+    /// A place as it was typed: a folder by its path, S3 by the scheme that was typed.
+    fn place(&self, uri: &str) -> String {
+        spelled(uri, self.s3a)
+    }
+
+    /// The newest version of the live table.
+    pub(super) fn live_version(&self) -> Option<Version> {
+        match self.found.situation {
+            Situation::NewerLive { tip } => Some(tip),
+            Situation::NothingAbove if self.found.is_all_there() => Some(self.version),
+            Situation::NothingAbove if let Some(Sound::Behind(tip)) = self.found.sound => Some(tip),
+            Situation::EmptyTarget
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. }
+            | Situation::NoLog
+            | Situation::NothingAbove => None,
+        }
+    }
+
+    /// Every version above V, in fields.
+    pub(super) fn loses(&self) -> Vec<VersionRow> {
+        let above = self
+            .found
+            .versions
+            .iter()
+            .filter(|row| row.live && row.version > self.version);
+        above.cloned().collect()
+    }
+
+    /// What can be chosen, where nothing was.
+    pub(super) fn versions(&self) -> Vec<VersionRow> {
+        if *self.which == Which::Unsaid {
+            return self.found.versions.clone();
+        }
+        Vec::new()
+    }
+
+    /// How many streams write to the table, where that can be told.
+    pub(super) fn stream_count(&self) -> Option<u64> {
+        match &self.found.streams {
+            Streams::Known(streams) => Some(streams.len() as u64),
+            Streams::NotAsked | Streams::Unknown(_) => None,
+        }
+    }
+
+    fn is_another(&self) -> bool {
+        matches!(
+            self.found.situation,
+            Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
+        )
+    }
+
+    fn told_left(&self) -> Option<PlanLine> {
+        let first = self.found.left.first()?;
+        let more = match self.found.left.len() {
+            1 => String::new(),
+            several => format!(" and {} more", several - 1),
+        };
+        Some(line(
+            "LEFT",
+            format!(
+                "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

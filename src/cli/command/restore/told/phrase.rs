@@ -1,0 +1,141 @@
+//! The words that the telling is made of.
+
+use std::time::Duration;
+
+use deltavault::ids::{Timestamp, Version};
+use deltavault::plan::restore::LiveVersion;
+use deltavault::progress::PlannedWork;
+use indicatif::{HumanCount, HumanDuration};
+
+use super::listed::row;
+use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement, VersionRow};
+use crate::cli::output::counted;
+
+/// Bytes a second that an estimate counts with: a plain disk that reads and writes at once. Estimates are said to
+/// be estimates.
+const ESTIMATED_BYTES_A_SECOND: u64 = 50 * 1024 * 1024;
+
+/// Files a second that an estimate counts with: each is made durable by itself.
+const ESTIMATED_FILES_A_SECOND: u64 = 100;
+
+pub(super) fn line(label: &'static str, text: String) -> PlanLine {
+    PlanLine { label, text }
+}
+
+pub(super) fn choice(effect: String, command: String) -> Choice {
+    Choice {
+        effect,
+        command,
+        statements: Vec::new(),
+    }
+}
+
+/// A choice that another engine carries out.
+pub(super) fn statements(effect: String, statements: Vec<Statement>) -> Choice {
+    let command = statements.iter().map(told_statement);
+    Choice {
+        effect,
+        command: command.collect::<Vec<_>>().join("\n"),
+        statements,
+    }
+}
+
+/// A statement as a line of its own; SQL is what people expect, anything else says what it is.
+pub(super) fn told_statement(statement: &Statement) -> String {
+    match statement.engine {
+        Engine::SparkSql => statement.statement.clone(),
+        Engine::PythonDeltalake => format!("python: {}", statement.statement),
+    }
+}
+
+/// `v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,220,114 rows  +1 -40 files`.
+pub(super) fn told_version(version: &LiveVersion) -> String {
+    told_row(&row(version.clone()))
+}
+
+/// As [`told_version`], without the row's marks.
+pub(super) fn told_row(row: &VersionRow) -> String {
+    let operation = row.operation.as_deref().unwrap_or("?").to_owned();
+    let rows = row.rows.filter(|rows| *rows != 0);
+    let files = [('+', row.files_added), ('-', row.files_removed)];
+    let files = files.into_iter().filter_map(|(sign, count)| {
+        let count = count.filter(|count| *count > 0)?;
+        Some(format!("{sign}{}", HumanCount(count)))
+    });
+    let files: Vec<String> = files.collect();
+    let one = row.files_added.unwrap_or(0) + row.files_removed.unwrap_or(0) == 1;
+    let noun = if one { "file" } else { "files" };
+    let parts = [
+        Some(format!("v{}", row.version)),
+        row.time.map(second),
+        Some(operation),
+        row.user.clone(),
+        rows.map(changed_rows),
+        (!files.is_empty()).then(|| format!("{} {noun}", files.join(" "))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+}
+
+/// What versions did together: `5 APPEND, 1 MERGE, +12,000 rows`. `versions` are those that go.
+pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone) -> String {
+    let mut counts: Vec<(String, u64)> = Vec::new();
+    // A VACUUM is one thing that happened, told by its end.
+    for version in versions.clone() {
+        let operation = version.operation.as_deref().unwrap_or("unknown operation");
+        let name = match operation {
+            "VACUUM START" => continue,
+            operation => operation.strip_suffix(" END").unwrap_or(operation),
+        };
+        match counts.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name.to_owned(), 1)),
+        }
+    }
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rows = versions.map(|version| version.rows).sum::<Option<i64>>();
+    let rows = rows.filter(|rows| *rows != 0).map(changed_rows);
+    let counts = counts
+        .into_iter()
+        .map(|(name, count)| format!("{count} {name}"));
+    counts.chain(rows).collect::<Vec<_>>().join(", ")
+}
+
+/// `1 file`, `12 files`.
+pub(super) fn files(count: u64) -> String {
+    counted(count, "file")
+}
+
+/// `v3`, `v3-v7`.
+pub(super) fn range(first: Version, last: Version) -> String {
+    if first == last {
+        format!("v{first}")
+    } else {
+        format!("v{first}-v{last}")
+    }
+}
+
+pub(super) fn ranges(ranges: &[(Version, Version)]) -> String {
+    let told = ranges.iter().map(|(first, last)| range(*first, *last));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// `+1 row`, `-918,220,114 rows`.
+fn changed_rows(change: i64) -> String {
+    let sign = if change < 0 { "-" } else { "+" };
+    format!("{sign}{}", rows(change.unsigned_abs()))
+}
+
+/// `1 row`, `12 rows`.
+pub(super) fn rows(count: u64) -> String {
+    counted(count, "row")
+}
+
+pub(super) fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// How long work takes, by the constant rates above.
+pub(super) fn about(work: PlannedWork) -> String {
+    let seconds = work.bytes / ESTIMATED_BYTES_A_SECOND + work.files / ESTIMATED_FILES_A_SECOND;
+    HumanDuration(Duration::from_secs(seconds.max(1))).to_string()
+}

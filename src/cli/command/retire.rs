@@ -1,0 +1,79 @@
+//! `retire`: gives a table up.
+
+use std::sync::Arc;
+
+use clap::Args;
+use deltavault::ExitCode;
+use deltavault::store::HoldStore;
+use deltavault::vault::hold;
+use serde::Serialize;
+
+use super::hold::{doer, say_unread};
+use super::{Context, confirm};
+use crate::cli::error::CommandError;
+use crate::cli::output::{Message, Output};
+
+/// Flags of `retire`.
+#[derive(Debug, Args)]
+pub(crate) struct RetireArgs {
+    /// Table: a name from the configuration or the vault, a path or a URI
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Do it without being asked [ask]
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `retire`
+pub(super) async fn retire(
+    args: RetireArgs,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let open = context.open_vault().await?;
+    let shared = open.share()?;
+    let table = open.find_table(&context.table(args.table)?).await?;
+    if !args.yes {
+        let name = table.name();
+        let what = format!("let prune collect even the newest snapshot of {name} once it expires");
+        confirm(&what, context)?;
+    }
+    let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
+    let doer = doer(context.clock.now());
+    let unread = open.vault.unread_events(&table.key).await?;
+    let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &doer).await?;
+    drop(shared);
+    say_unread(&unread, &table.key, context);
+    context.output.say(&RetireRow {
+        table: table.name().to_owned(),
+        was_so: !retired,
+    })?;
+    Ok(if unread.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Findings
+    })
+}
+
+/// A table was retired.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RetireRow {
+    /// The table.
+    pub(crate) table: String,
+    /// Whether it was retired before.
+    pub(crate) was_so: bool,
+}
+
+impl Message for RetireRow {
+    const TYPE: &'static str = "retired";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        if self.was_so {
+            return out.print(format_args!("{} was retired before", self.table));
+        }
+        out.print(format_args!(
+            "{} is retired: prune keeps its snapshots as long as their promises last, and no longer; \
+             the next snapshot takes that back",
+            self.table
+        ))
+    }
+}

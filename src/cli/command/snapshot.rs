@@ -1,0 +1,459 @@
+//! `snapshot`: takes tables side by side. What becomes of each is told when it is known.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use deltavault::ExitCode;
+use deltavault::format::{Scope, Trigger};
+use deltavault::ids::{Id128, Timestamp, Version};
+use deltavault::plan::price::{NanoUsd, Prices};
+use deltavault::plan::retention;
+use deltavault::plan::retention::Ask;
+use deltavault::vault::snapshot::{Limits, MaxPrice};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
+use self::fleet::{Outcome, Pace};
+use self::messages::{SnapshotDone, SnapshotPlanned};
+use super::{Clock, Context, remind_of_locks};
+use crate::cli::args::SnapshotPrefix;
+use crate::cli::config::{Config, ConfiguredTable};
+use crate::cli::error::CommandError;
+use crate::cli::stores::{OpenVault, Place, table_uri};
+use crate::cli::table_name::TableName;
+use crate::cli::when::When;
+
+pub(super) use self::take::{Run, TableToTake, Taker};
+
+mod fleet;
+mod messages;
+mod take;
+
+/// Flags of `snapshot`.
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// Tables: names from the configuration or the vault, paths or URIs
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Hold the pinned version, or also older ones still in the log [the table's setting, else live]
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<ScopeArg>,
+    /// Keep it as long as CLASS says [the table's class, else as the policy decides]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    /// Record why it was taken
+    #[arg(long, value_name = "TRIGGER", default_value = "manual")]
+    pub(crate) trigger: TriggerArg,
+    /// Print the plan and change nothing [take the snapshot]
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) check_source: bool,
+    /// Begin no file after TIME, or after a duration like 6h; the next run goes on [never]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Copy no more than N bytes, like 500GB or 2TiB; the next run goes on [all]
+    #[arg(long, value_name = "N", value_parser = parse_bytes)]
+    pub(crate) max_bytes: Option<u64>,
+    /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
+    #[arg(long, value_name = "X", value_parser = parse_usd)]
+    pub(crate) max_usd: Option<NanoUsd>,
+    /// Keep it until TIME, whatever its class says [as its class says]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retain_until: Option<String>,
+    /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
+    #[arg(long, value_name = "X", value_parser = parse_usd)]
+    pub(crate) max_commit_usd: Option<NanoUsd>,
+    /// Build on nothing from snapshot ID on; repeatable
+    #[arg(long, value_name = "ID")]
+    pub(crate) distrust: Vec<SnapshotPrefix>,
+    /// Take version N as the newest where one stands far above the rest
+    #[arg(long, value_name = "N")]
+    pub(crate) accept_tip: Option<u64>,
+}
+
+/// Reads a number of bytes: a whole number, with a unit of thousands or of 1,024s.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let power = |base: u64, exponent| Ok(base.pow(exponent));
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Ok(1),
+        "kb" => power(1000, 1),
+        "mb" => power(1000, 2),
+        "gb" => power(1000, 3),
+        "tb" => power(1000, 4),
+        "kib" => power(1024, 1),
+        "mib" => power(1024, 2),
+        "gib" => power(1024, 3),
+        "tib" => power(1024, 4),
+        other => Err(format!("{other:?} is no unit of bytes")),
+    }?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write it like 500GB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "it is more than can be counted".to_owned())
+}
+
+fn parse_usd(text: &str) -> Result<NanoUsd, String> {
+    NanoUsd::parse(text).ok_or_else(|| "write it like 12 or 0.50".to_owned())
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// The pinned version
+    Live,
+    /// Also older versions still in the log
+    History,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(arg: ScopeArg) -> Self {
+        match arg {
+            ScopeArg::Live => Self::Live,
+            ScopeArg::History => Self::History,
+        }
+    }
+}
+
+/// Why a snapshot is taken.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TriggerArg {
+    /// By a timer; opens the periods of retention classes
+    Scheduled,
+    /// By a person
+    Manual,
+    /// Before something destructive
+    Safety,
+}
+
+impl From<TriggerArg> for Trigger {
+    fn from(arg: TriggerArg) -> Self {
+        match arg {
+            TriggerArg::Scheduled => Self::Scheduled,
+            TriggerArg::Manual => Self::Manual,
+            TriggerArg::Safety => Self::Safety,
+        }
+    }
+}
+
+/// When a run begins no more files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// At a time.
+    Time(When),
+    /// So long after it began.
+    After(SignedDuration),
+}
+
+impl Until {
+    fn parse(text: &str, zone: &TimeZone) -> Result<Self, CommandError> {
+        match text.parse::<SignedDuration>() {
+            Ok(after) if after.is_positive() => Ok(Self::After(after)),
+            Ok(_) | Err(_) => When::parse(text, zone).map(Self::Time),
+        }
+    }
+
+    /// How long after `now`; nothing for what is past.
+    pub(crate) fn after(&self, now: Timestamp) -> Duration {
+        let after = match self {
+            Self::Time(when) => when.time.duration_since(now),
+            Self::After(after) => *after,
+        };
+        Duration::try_from(after).unwrap_or_default()
+    }
+}
+
+/// The tables that are named, never none; those of the configuration where none is. Checks what the flags say of them.
+fn tables_to_take(
+    args: &SnapshotArgs,
+    config: &Config,
+    folder: &Path,
+) -> Result<Vec<TableToTake>, CommandError> {
+    let scope = args.scope.map(Scope::from);
+    let take = |table: TableName, configured: Option<&ConfiguredTable>| TableToTake {
+        table,
+        scope: scope
+            .or(configured.map(|table| table.scope))
+            .unwrap_or_default(),
+        class: configured.and_then(|table| table.class.clone()),
+    };
+    let mut tables: Vec<TableToTake> = Vec::new();
+    for text in &args.tables {
+        let table = TableName::new(text.clone(), config, folder)?;
+        // Naming a table twice would make a run race with itself.
+        if tables.iter().all(|other| other.table.uri != table.uri) {
+            let configured = config.table(&table.text);
+            tables.push(take(table, configured));
+        }
+    }
+    if tables.is_empty() {
+        let configured = config.tables.iter();
+        tables.extend(configured.map(|table| take(TableName::configured(table), Some(table))));
+    }
+    if tables.is_empty() {
+        return Err(CommandError::NoTableGiven);
+    }
+    if args.accept_tip.is_some() && tables.len() > 1 {
+        return Err(CommandError::UnusableFlag {
+            flag: "--accept-tip",
+            rule: "it is about one table: name that table",
+        });
+    }
+    if let Some(class) = &args.class {
+        config.class(class)?;
+    }
+    Ok(tables)
+}
+
+const PACE: Pace = Pace {
+    // Their files share one budget, so more would only hold more logs in memory.
+    at_a_time: 4,
+    // What stands in a server's way for longer than a call is tried again needs more than a moment.
+    pause: Duration::from_secs(5),
+};
+
+/// Where a table is, with the links and dots of its path resolved; what cannot be resolved is refused in its turn.
+fn real_place(table: &TableName) -> String {
+    match table_uri(&table.uri) {
+        Ok(uri) => uri.to_string(),
+        Err(_) => table.uri.clone(),
+    }
+}
+
+/// Takes the snapshots, or says what they would be.
+pub(super) async fn snapshot(
+    args: SnapshotArgs,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let mut tables = tables_to_take(&args, &context.config, &context.folder)?;
+    let zone = &context.zone;
+    let retain_until = args
+        .retain_until
+        .as_deref()
+        .map(|text| When::parse(text, zone))
+        .transpose()?;
+    let until = args
+        .until
+        .as_deref()
+        .map(|text| Until::parse(text, zone))
+        .transpose()?;
+    // One place under two spellings would make the run race with itself.
+    let mut places = HashSet::new();
+    tables.retain(|take| places.insert(real_place(&take.table)));
+    let open = context.open_vault().await?;
+    remind_of_locks(&open, context.progress.as_ref());
+    check_clock(&open, context.clock)?;
+    // A dry run writes nothing, not even the file that a lock needs.
+    let _lock = if args.dry_run { None } else { open.share()? };
+    let mut taker = Taker::new(open, Arc::clone(&context.progress));
+    taker.check_source = args.check_source;
+    taker.snapshotter.interrupt = context.interrupt.clone();
+    taker.snapshotter.limits = limits(&args, until.as_ref(), &taker.open, context.clock.now());
+    let run = Run {
+        trigger: args.trigger.into(),
+        ask: Ask {
+            class: args.class.clone(),
+            until: retain_until.map(|until| until.time),
+        },
+        max_commit: args
+            .max_commit_usd
+            .or(context.config.max_commit_usd)
+            .map(|amount| MaxPrice {
+                amount,
+                prices: Prices::of(taker.open.storage_class()),
+            }),
+        clock: context.clock,
+        set: (tables.len() > 1).then(|| Id128::from_bytes(rand::random())),
+        distrust: taker.distrusted(&args.distrust, &tables).await?,
+        accept_tip: args.accept_tip.map(Version),
+    };
+    let Context { config, output, .. } = context;
+    let config = &*config;
+    let of = tables.len();
+    let dry_run = args.dry_run;
+    let taker = Arc::new(taker);
+    let take = async |table: &TableToTake| {
+        let job = taker.job(table, &run, config).await?;
+        let taker = Arc::clone(&taker);
+        fleet::apart(move || async move {
+            if dry_run {
+                taker.plan(&job).await.map(Taken::Planned)
+            } else {
+                taker.take(&job).await.map(Taken::Done)
+            }
+        })
+        .await
+    };
+    let mut code = ExitCode::Done;
+    let mut failed: Vec<(String, CommandError)> = Vec::new();
+    fleet::run(&tables, PACE, take, |table, outcome| {
+        let name = &table.table.text;
+        match outcome {
+            Outcome::Done(done) => {
+                let (findings, lost) = match &done {
+                    Taken::Planned(row) => {
+                        output.say(row)?;
+                        (&row.findings, None)
+                    }
+                    Taken::Done(row) => {
+                        output.say(row)?;
+                        (&row.findings, row.source_lost)
+                    }
+                };
+                if lost.is_some_and(|lost| lost > 0) {
+                    code = ExitCode::Damage;
+                } else if !findings.is_empty() {
+                    code = code.max(ExitCode::Findings);
+                }
+            }
+            Outcome::Waits(error) => output.table_waits(name, &error)?,
+            Outcome::Failed(error) => {
+                if of > 1 {
+                    output.table_failed(name, &error)?;
+                }
+                failed.push((name.clone(), error));
+            }
+        }
+        // What is done is told even when the next table takes an hour.
+        output.finish()
+    })
+    .await?;
+    end(failed, of, code)
+}
+
+/// How a run ends: one table that was asked for alone says itself what it failed with.
+fn end(
+    mut failed: Vec<(String, CommandError)>,
+    of: usize,
+    code: ExitCode,
+) -> Result<ExitCode, CommandError> {
+    if failed.is_empty() {
+        return Ok(code);
+    }
+    if of == 1
+        && let Some((_, error)) = failed.pop()
+    {
+        return Err(error);
+    }
+    let failed = failed.into_iter();
+    let (failed, codes) = failed
+        .map(|(name, error)| (name, error.exit_code()))
+        .unzip();
+    Err(CommandError::SomeTablesFailed { failed, of, codes })
+}
+
+/// Compares the clock with that of the vault's server, which has just answered. Promises and locks count from it.
+fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), CommandError> {
+    match (&open.place, clock) {
+        (Place::Bucket(store), Clock::System) => {
+            let told = store.client().server_time();
+            told.map_or(Ok(()), |told| retention::check_clock(clock.now(), told))?;
+            Ok(())
+        }
+        // A pinned clock means what it says.
+        (Place::Bucket(_), Clock::Pinned(_)) | (Place::Folder(_), _) => Ok(()),
+    }
+}
+
+/// Where the run ends early.
+fn limits(args: &SnapshotArgs, until: Option<&Until>, open: &OpenVault, now: Timestamp) -> Limits {
+    Limits::new(
+        until.map(|until| tokio::time::Instant::now() + until.after(now)),
+        args.max_bytes,
+        args.max_usd.map(|amount| MaxPrice {
+            amount,
+            prices: Prices::of(open.storage_class()),
+        }),
+    )
+}
+
+enum Taken {
+    Planned(SnapshotPlanned),
+    Done(SnapshotDone),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::Arguments;
+    use crate::cli::command::Command;
+
+    fn config() -> Config {
+        let table = |name: &str, scope| ConfiguredTable {
+            name: name.into(),
+            uri: format!("file:///lake/{name}"),
+            scope,
+            class: None,
+            rpo: None,
+        };
+        Config {
+            tables: vec![
+                table("orders", Scope::History),
+                table("people", Scope::Live),
+            ],
+            ..Config::default()
+        }
+    }
+
+    fn tables(config: &Config, line: &str) -> Result<Vec<TableToTake>, CommandError> {
+        let words = ["deltavault"].into_iter().chain(line.split(' '));
+        let Command::Snapshot(args) = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("{line} is no snapshot");
+        };
+        tables_to_take(&args, config, Path::new("/home/ann"))
+    }
+
+    fn snapshot(line: &str) -> Vec<(String, String, Scope)> {
+        let tables = tables(&config(), line).unwrap().into_iter();
+        tables
+            .map(|take| (take.table.text, take.table.uri, take.scope))
+            .collect()
+    }
+
+    #[test]
+    fn without_tables_those_of_the_configuration_are_taken_as_it_says() {
+        let taken = snapshot("snapshot");
+        assert_eq!(
+            taken[0],
+            (
+                "orders".into(),
+                "file:///lake/orders".into(),
+                Scope::History
+            )
+        );
+        assert_eq!(taken[1].2, Scope::Live);
+        let none = tables(&Config::default(), "snapshot");
+        assert!(matches!(none, Err(CommandError::NoTableGiven)));
+    }
+
+    #[test]
+    fn a_configured_name_wins_over_a_path_and_flags_win_over_the_configuration() {
+        let taken = snapshot("snapshot orders ./orders /lake/orders --scope live");
+        assert_eq!(taken.len(), 2, "named twice, taken once");
+        assert_eq!(
+            taken[0],
+            ("orders".into(), "file:///lake/orders".into(), Scope::Live)
+        );
+        assert_eq!(taken[1].1, "file:///home/ann/orders");
+    }
+
+    #[test]
+    fn an_unknown_class_is_a_usage_error() {
+        let refused = tables(&config(), "snapshot --class monthly").unwrap_err();
+        assert_eq!(refused.exit_code().number(), 2);
+        assert_eq!(
+            refused.hint().unwrap(),
+            "use default, or add the class to the configuration under [classes]"
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! What `snapshot` says: what a snapshot would take, and what it took.
+
+use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::unheld::Unheld;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use crate::cli::error::CommandError;
+use crate::cli::output::{Message, Output, minute};
+
+/// What a snapshot would take.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotPlanned {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The version that was pinned.
+    pub(crate) version: Version,
+    /// The snapshot that it would build on.
+    pub(crate) base: Option<SnapshotId>,
+    /// Whether nothing has changed since that.
+    pub(crate) unchanged: bool,
+    /// Data files that the vault does not hold yet.
+    pub(crate) new_files: u64,
+    /// Their bytes, as the log gives them.
+    pub(crate) new_bytes: u64,
+    /// How they would go into the vault.
+    pub(crate) ways: Vec<WayRow>,
+    /// GET, HEAD and the like that it would take, estimated.
+    pub(crate) read_requests: u64,
+    /// PUT, COPY, POST and LIST that it would take, estimated.
+    pub(crate) write_requests: u64,
+    /// What requests, and storage until the promise ends, cost by the list in US dollars, estimated; of a vault on S3.
+    pub(crate) usd: Option<String>,
+    /// Data files that it holds already.
+    pub(crate) known_files: u64,
+    /// The retention class it would get.
+    pub(crate) class: String,
+    /// Why it would get that class.
+    pub(crate) reason: String,
+    /// Until when it would be promised.
+    pub(crate) promise: Timestamp,
+    /// What it would commit to beside what was promised before; absent when that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) commits: Option<CommitRow>,
+    /// What the owner should know.
+    pub(crate) findings: Vec<String>,
+}
+
+impl Message for SnapshotPlanned {
+    const TYPE: &'static str = "snapshot_plan";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let base = self
+            .base
+            .map_or_else(|| "nothing".to_owned(), |base| base.short());
+        let copy = if self.unchanged {
+            format!(
+                "nothing changed since snapshot {base}, {} data files held",
+                HumanCount(self.known_files)
+            )
+        } else {
+            format!(
+                "{} data files to copy, {}; {} held already; builds on {base}",
+                HumanCount(self.new_files),
+                HumanBytes(self.new_bytes),
+                HumanCount(self.known_files)
+            )
+        };
+        out.print(format_args!(
+            "{} v{}: {copy}; class {}, would be kept until {}",
+            self.table,
+            self.version,
+            self.class,
+            minute(self.promise),
+        ))?;
+        for way in &self.ways {
+            out.print(format_args!(
+                "  {}: {} files, {}, because {}",
+                way.way,
+                HumanCount(way.files),
+                HumanBytes(way.bytes),
+                way.reason
+            ))?;
+        }
+        if let Some(usd) = &self.usd {
+            out.print(format_args!(
+                "  about {} reading and {} writing requests; about {usd} USD by S3 list prices, storage until then included",
+                HumanCount(self.read_requests),
+                HumanCount(self.write_requests),
+            ))?;
+        }
+        commits(self.commits.as_ref(), out)?;
+        out.findings(&self.findings)?;
+        out.print(format_args!("NOTHING CHANGED"))
+    }
+}
+
+/// New files that go one way into the vault.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WayRow {
+    /// `pack`, `stream`, `copy` or `parts`.
+    pub(crate) way: &'static str,
+    /// Why.
+    pub(crate) reason: String,
+    /// Files.
+    pub(crate) files: u64,
+    /// Their bytes, as the log gives them.
+    pub(crate) bytes: u64,
+}
+
+/// What a snapshot binds its owner to.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CommitRow {
+    /// Terabytes times months, with three decimals.
+    pub(crate) terabyte_months: String,
+    /// Bytes that are new.
+    pub(crate) new_bytes: u64,
+    /// Bytes that were held and are now locked for longer.
+    pub(crate) longer_bytes: u64,
+    /// The objects that those are.
+    pub(crate) longer_objects: u64,
+    /// What it costs by the list in US dollars, estimated; of a vault on S3.
+    pub(crate) usd: Option<String>,
+}
+
+/// A snapshot is published.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotDone {
+    /// The table's name.
+    pub(crate) table: String,
+    /// The version that it holds.
+    pub(crate) version: Version,
+    /// Its id.
+    pub(crate) snapshot: SnapshotId,
+    /// Its slot in the ledger.
+    pub(crate) sequence: u64,
+    /// Files that it holds.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Files that the vault had to take in.
+    pub(crate) new_files: u64,
+    /// Their bytes.
+    pub(crate) new_bytes: u64,
+    /// Whether the table is as it was in the snapshot before.
+    pub(crate) unchanged: bool,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// The retention class.
+    pub(crate) class: String,
+    /// Why it has that class.
+    pub(crate) reason: String,
+    /// Until when it is promised.
+    pub(crate) promise: Timestamp,
+    /// What it commits to beside what was promised before; absent when that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) commits: Option<CommitRow>,
+    /// Files that were looked for at the source; absent when that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_files: Option<u64>,
+    /// How many of them are gone, have another size or could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_faults: Option<u64>,
+    /// How many of those that are gone the vault has lost, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_lost: Option<u64>,
+    /// What the owner should know.
+    pub(crate) findings: Vec<String>,
+    /// What it does not hold: said once, no finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_held: Vec<NotHeld>,
+}
+
+impl Message for SnapshotDone {
+    const TYPE: &'static str = "snapshot_taken";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let new = if self.unchanged {
+            "nothing changed since the one before".to_owned()
+        } else {
+            format!(
+                "{} new, {}",
+                HumanCount(self.new_files),
+                HumanBytes(self.new_bytes)
+            )
+        };
+        out.print(format_args!(
+            "{} v{} is snapshot {} (#{}): {} files, {}; {new}; {:.1} s; kept until {}",
+            self.table,
+            self.version,
+            self.snapshot.short(),
+            self.sequence,
+            HumanCount(self.files),
+            HumanBytes(self.bytes),
+            self.seconds,
+            minute(self.promise),
+        ))?;
+        commits(self.commits.as_ref(), out)?;
+        if let (Some(files), Some(0)) = (self.source_files, self.source_faults) {
+            out.print(format_args!(
+                "  the source has all {} files that v{} needs, each with the right size",
+                HumanCount(files),
+                self.version
+            ))?;
+        }
+        for not_held in &self.not_held {
+            out.print(format_args!("  not held: {}", not_held.text))?;
+        }
+        out.findings(&self.findings)
+    }
+}
+
+/// Something of a table that a snapshot does not hold.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NotHeld {
+    /// A word for scripts: `older-versions`, `change-feed`, `uniform`, `symlink-manifests`, `object-attributes`,
+    /// `catalog-commits`.
+    pub(crate) what: &'static str,
+    /// What it is, and what can be done.
+    pub(crate) text: String,
+}
+
+impl From<&Unheld> for NotHeld {
+    fn from(unheld: &Unheld) -> Self {
+        Self {
+            what: unheld.as_str(),
+            text: format!("{}: {}", unheld.what(), unheld.advice()),
+        }
+    }
+}
+
+/// Says what a snapshot newly commits to, where that is paid for.
+fn commits(commits: Option<&CommitRow>, out: &mut Output) -> Result<(), CommandError> {
+    let Some((row, usd)) = commits.and_then(|row| Some((row, row.usd.as_ref()?))) else {
+        return Ok(());
+    };
+    let longer = match row.longer_objects {
+        0 => String::new(),
+        objects => format!(
+            ", {} objects with {} locked for longer",
+            HumanCount(objects),
+            HumanBytes(row.longer_bytes)
+        ),
+    };
+    out.print(format_args!(
+        "  newly committed: at most {} terabyte-months, about {usd} USD by S3 list prices; {} new{longer}",
+        row.terabyte_months,
+        HumanBytes(row.new_bytes),
+    ))
+}

@@ -1,0 +1,541 @@
+//! `verify`: the vault against itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use deltavault::format::TableKey;
+use deltavault::ids::SnapshotId;
+use deltavault::plan::verify::{
+    Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
+};
+use deltavault::vault::look;
+use deltavault::vault::verify::Losses;
+use deltavault::{Error, ExitCode};
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use self::repair::{Job, Repairs};
+use super::{Context, remind_of_locks};
+use crate::cli::again::Again;
+use crate::cli::config::Config;
+use crate::cli::error::CommandError;
+use crate::cli::output::{Message, Output, counted};
+use crate::cli::place;
+use crate::cli::stores::OpenVault;
+use crate::cli::table_name::TableName;
+
+mod repair;
+
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Tables to check [all]
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Read file bytes again and hash them
+    #[arg(long, value_name = "HOW MUCH", default_value = "none")]
+    pub(crate) read: ReadArg,
+    /// Check the n-th of m parts, so that m nights check everything [1/1]
+    #[arg(long, value_name = "n/m", value_parser = parse_subset)]
+    pub(crate) subset: Option<Subset>,
+    /// Put lost and damaged objects again, from the live table or wherever else their bytes still are
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: a replica of the vault to take lost objects from
+    #[arg(long, value_name = "URI", requires = "repair")]
+    pub(crate) from: Option<String>,
+    /// With --repair: put them without being asked [ask]
+    #[arg(long, requires = "repair")]
+    pub(crate) yes: bool,
+}
+
+/// How many bytes `verify` reads again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadArg {
+    /// None: presence and sizes only
+    None,
+    /// A part of them
+    Sample,
+    /// All of them
+    All,
+}
+
+/// Reads the n-th of m parts, counted from 1.
+fn parse_subset(text: &str) -> Result<Subset, String> {
+    text.split_once('/')
+        .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)))
+        .filter(|(part, of)| (1..=*of).contains(part))
+        .map(|(part, of)| Subset { part, of })
+        .ok_or_else(|| "write it like 2/7: the second of seven parts".into())
+}
+
+/// A record leads to a manifest, that to pages and those to files: a repair that has put the one looks for the others.
+const ROUNDS: u32 = 4;
+
+/// `verify`
+pub(super) async fn verify(
+    args: VerifyArgs,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let start = Instant::now();
+    let names = args.tables.iter().map(|text| context.table(text.clone()));
+    let names: Vec<TableName> = names.collect::<Result<_, _>>()?;
+    let from = args
+        .from
+        .as_deref()
+        .map(|from| context.place(from))
+        .transpose()?;
+    let open = context.open_vault().await?;
+    // Before hours are spent on the vault.
+    let replica = repair::replica(&open, from.as_deref()).await?;
+    let tables = find_tables(&open, replica.as_ref(), &names).await?;
+    remind_of_locks(&open, context.progress.as_ref());
+    let plan = VerifyPlan {
+        read: bytes_to_read(&args),
+        subset: args.subset,
+        now: context.clock.now(),
+    };
+    let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
+    let mut told = HashSet::new();
+    let from = from.as_deref().map(place::typed);
+    let mut repairs = Repairs::default();
+    let mut in_the_way = Vec::new();
+    let mut rounds = 0;
+    let (mut report, seen) = loop {
+        let Context {
+            output, progress, ..
+        } = &mut *context;
+        let mut seen = Seen::default();
+        // Told when they are made: a vault with a million damaged objects must not wait in memory.
+        let (report, losses) = {
+            let mut found = |finding: Finding| {
+                let table = finding.key.as_ref().map(&typed);
+                if args.repair {
+                    seen.add(&finding);
+                    // What an earlier round said is not said again.
+                    if !told.insert((finding.object.clone(), finding.what.clone())) {
+                        return Ok(());
+                    }
+                }
+                let row = finding_row(finding, table.as_deref(), (plan.read, from), &again);
+                Ok(output.say(&row)?)
+            };
+            let tables = tables.as_deref();
+            let progress = progress.as_ref();
+            let vault = &open.vault;
+            if args.repair {
+                vault
+                    .verify_for_repair(tables, plan, spill.path(), progress, &mut found)
+                    .await?
+            } else {
+                let report = vault.verify(tables, plan, spill.path(), progress, &mut found);
+                (report.await?, Losses::default())
+            }
+        };
+        if !args.repair {
+            break (report, seen);
+        }
+        let job = Job {
+            tables: tables.as_deref(),
+            replica: replica.as_ref(),
+            yes: args.yes,
+        };
+        in_the_way = repair::repair(&open, &losses, &job, context, &mut repairs).await?;
+        rounds += 1;
+        if !repairs.has_more || rounds == ROUNDS {
+            break (report, seen);
+        }
+    };
+    // Of the last verification, what was repaired after it is no damage any more.
+    let mended = seen.lost.iter().filter(|(object, _)| repairs.has(object));
+    let mended = mended.map(|(_, findings)| findings).sum();
+    report.damaged = report.damaged.saturating_sub(mended);
+    for (slot, replica) in in_the_way.iter().zip(replica.iter().cycle()) {
+        let row = repair::in_the_way(slot, &typed(&slot.table), &open, replica);
+        report.count(Severity::Warning);
+        context.output.say(&row)?;
+    }
+    let repaired = args.repair.then(|| repairs.count());
+    repairs.tell(&mut context.output, |id| seen.of(id))?;
+    let seconds = start.elapsed().as_secs_f64();
+    context
+        .output
+        .say(&summary(&report, &plan, repaired, seconds))?;
+    Ok(report.exit_code())
+}
+
+fn summary(
+    report: &VerifyReport,
+    plan: &VerifyPlan,
+    repaired: Option<u64>,
+    seconds: f64,
+) -> VerifyDone {
+    VerifyDone {
+        tables: report.tables,
+        snapshots: report.records,
+        objects: report.objects,
+        objects_read: report.objects_read,
+        bytes_read: report.bytes_read,
+        read: match plan.read {
+            ReadBytes::None => "none",
+            ReadBytes::Sample => "sample",
+            ReadBytes::All => "all",
+        },
+        subset: plan
+            .subset
+            .map(|subset| format!("{}/{}", subset.part, subset.of)),
+        unreferenced: report.unreferenced.map(|(objects, _)| objects),
+        unreferenced_bytes: report.unreferenced.map(|(_, bytes)| bytes),
+        infos: report.infos,
+        findings: report.warnings,
+        unchecked: report.unchecked,
+        damaged: report.damaged,
+        repaired,
+        seconds,
+    }
+}
+
+/// What one verification found, as far as a repair has to know.
+#[derive(Default)]
+struct Seen {
+    /// By object: how many damages are that bytes of it are lost.
+    lost: BTreeMap<String, u64>,
+    /// Snapshots with another damage.
+    damaged: BTreeSet<SnapshotId>,
+    /// Snapshots of which something could not be read.
+    unchecked: BTreeSet<SnapshotId>,
+}
+
+impl Seen {
+    fn add(&mut self, finding: &Finding) {
+        let snapshots = finding.snapshots.iter().copied();
+        match (finding.severity, finding.remedy) {
+            (Severity::Damage, Remedy::Repair) => {
+                *self.lost.entry(finding.object.clone()).or_default() += 1;
+            }
+            (Severity::Damage, _) => self.damaged.extend(snapshots),
+            (Severity::Unchecked, _) => self.unchecked.extend(snapshots),
+            (Severity::Info | Severity::Warning, _) => {}
+        }
+    }
+
+    /// What is wrong with a snapshot besides lost bytes.
+    fn of(&self, id: SnapshotId) -> Option<&'static str> {
+        if self.damaged.contains(&id) {
+            Some("it is damaged in another way, see above")
+        } else if self.unchecked.contains(&id) {
+            Some("something of it could not be read, see above")
+        } else {
+            None
+        }
+    }
+}
+
+/// Finds the tables that were named; `None` where none was.
+async fn find_tables(
+    open: &OpenVault,
+    replica: Option<&OpenVault>,
+    names: &[TableName],
+) -> Result<Option<Vec<TableKey>>, CommandError> {
+    let mut tables = Vec::new();
+    for name in names {
+        let table = find_table(open, replica, name).await?;
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    Ok((!tables.is_empty()).then_some(tables))
+}
+
+/// Finds a table in the vault; one that has lost all its records there, in the replica.
+async fn find_table(
+    open: &OpenVault,
+    replica: Option<&OpenVault>,
+    name: &TableName,
+) -> Result<TableKey, CommandError> {
+    match (open.find_table(name).await, replica) {
+        (Err(error), Some(replica)) if error.is_about_an_unknown_table() => {
+            Ok(replica.find_table(name).await?.key)
+        }
+        (found, _) => Ok(found?.key),
+    }
+}
+
+/// A part of no bytes would be nothing: whoever names a part wants it read.
+fn bytes_to_read(args: &VerifyArgs) -> ReadBytes {
+    match args.read {
+        ReadArg::None if args.subset.is_some() => ReadBytes::All,
+        ReadArg::None => ReadBytes::None,
+        ReadArg::Sample => ReadBytes::Sample,
+        ReadArg::All => ReadBytes::All,
+    }
+}
+
+/// What is typed for each table, so that the commands that are printed mean it and no other.
+async fn typed(open: &OpenVault, config: &Config) -> impl Fn(&TableKey) -> String + use<> {
+    // Where tables cannot be told apart by name their keys can.
+    let tables = open.vault.table_refs().await.unwrap_or_default();
+    let configured: BTreeMap<String, String> = (config.tables.iter())
+        .map(|table| (table.name.clone(), table.uri.clone()))
+        .collect();
+    move |key| {
+        look::address(&tables, key, |table, name| {
+            configured.get(name).is_some_and(|uri| *uri != table.uri())
+        })
+    }
+}
+
+fn finding_row(
+    finding: Finding,
+    typed: Option<&str>,
+    (read, from): (ReadBytes, Option<&str>),
+    again: &Again,
+) -> FindingRow {
+    let remedy = finding.advice(typed, read, from, &|words| again.command(words));
+    FindingRow {
+        severity: match finding.severity {
+            Severity::Info => SeverityRow::Info,
+            Severity::Warning => SeverityRow::Finding,
+            Severity::Unchecked => SeverityRow::Unchecked,
+            Severity::Damage => SeverityRow::Damage,
+        },
+        table: finding.table,
+        snapshots: finding.snapshots,
+        object: finding.object,
+        what: finding.what,
+        remedy,
+    }
+}
+
+/// How bad a finding is. Greater is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SeverityRow {
+    /// Worth knowing, nothing to do.
+    Info,
+    /// Somebody should look; every promise holds.
+    Finding,
+    /// It could not be read: nothing is known about it.
+    Unchecked,
+    /// A promise is broken.
+    Damage,
+}
+
+/// Something that a verify has to say.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FindingRow {
+    /// How bad.
+    pub(crate) severity: SeverityRow,
+    /// The table, where it is one's.
+    pub(crate) table: Option<String>,
+    /// The snapshots that suffer.
+    pub(crate) snapshots: Vec<SnapshotId>,
+    /// The object, as a key of the vault.
+    pub(crate) object: String,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+impl Message for FindingRow {
+    const TYPE: &'static str = "finding";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let severity = match self.severity {
+            SeverityRow::Info => "info",
+            SeverityRow::Finding => "finding",
+            SeverityRow::Unchecked => "UNCHECKED",
+            SeverityRow::Damage => "DAMAGE",
+        };
+        let table = self
+            .table
+            .as_deref()
+            .map_or_else(String::new, |table| format!(" {table}"));
+        out.print(format_args!(
+            "{severity}{table}: {}: {}",
+            self.object, self.what
+        ))?;
+        if !self.snapshots.is_empty() {
+            let snapshots = self.snapshots.iter().map(SnapshotId::short);
+            let snapshots = snapshots.collect::<Vec<_>>().join(", ");
+            let word = match self.severity {
+                SeverityRow::Damage | SeverityRow::Unchecked => "hurts",
+                SeverityRow::Info | SeverityRow::Finding => "snapshots",
+            };
+            out.print(format_args!("  {word}: {snapshots}"))?;
+        }
+        out.print(format_args!("  remedy: {}", self.remedy))
+    }
+}
+
+/// The sums of a verify.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VerifyDone {
+    /// Tables checked.
+    pub(crate) tables: u64,
+    /// Snapshots checked.
+    pub(crate) snapshots: u64,
+    /// Objects whose presence and size were checked.
+    pub(crate) objects: u64,
+    /// Objects whose bytes were read and hashed.
+    pub(crate) objects_read: u64,
+    /// Bytes that were read.
+    pub(crate) bytes_read: u64,
+    /// How many bytes were to be read again: `none`, `sample` or `all`.
+    pub(crate) read: &'static str,
+    /// Which part of them, as n/m.
+    pub(crate) subset: Option<String>,
+    /// Objects that no record names; none when not everything that could name them was read.
+    pub(crate) unreferenced: Option<u64>,
+    /// Their bytes.
+    pub(crate) unreferenced_bytes: Option<u64>,
+    /// What is worth knowing.
+    pub(crate) infos: u64,
+    /// Findings that break no promise.
+    pub(crate) findings: u64,
+    /// Findings of what could not be read.
+    pub(crate) unchecked: u64,
+    /// Findings that do.
+    pub(crate) damaged: u64,
+    /// Objects that were put again, or locked for longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repaired: Option<u64>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+impl Message for VerifyDone {
+    const TYPE: &'static str = "verify_summary";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!(
+            "{}, {}, {} present; {} read again, {}; {:.1} s",
+            counted(self.tables, "table"),
+            counted(self.snapshots, "snapshot"),
+            counted(self.objects, "object"),
+            HumanCount(self.objects_read),
+            HumanBytes(self.bytes_read),
+            self.seconds,
+        ))?;
+        if self.read == "sample" {
+            out.print(format_args!(
+                "a sample was read: the same one in 64 by digest every time, and some of every newest snapshot"
+            ))?;
+        }
+        if let Some(subset) = &self.subset {
+            out.print(format_args!("of the bytes, part {subset} was read"))?;
+        }
+        if let (Some(objects @ 1..), Some(bytes)) = (self.unreferenced, self.unreferenced_bytes) {
+            out.print(format_args!(
+                "{} objects, {}, stand in no manifest: what repairs put, what unfinished runs left, or what somebody put there",
+                HumanCount(objects),
+                HumanBytes(bytes)
+            ))?;
+        }
+        if let Some(repaired @ 1..) = self.repaired {
+            out.print(format_args!("{} repaired", counted(repaired, "object")))?;
+        }
+        match (self.damaged, self.unchecked, self.findings) {
+            (0, 0, 0) if self.read == "none" => out.print(format_args!(
+                "no problems found; the bytes of data files were not read: --read sample or --read all reads them"
+            )),
+            (0, 0, 0) => out.print(format_args!("no problems found")),
+            (0, 0, findings) => out.print(format_args!(
+                "{}, nothing damaged",
+                counted(findings, "finding")
+            )),
+            (0, unchecked, findings) => out.print(format_args!(
+                "{unchecked} UNCHECKED, {findings} other findings, no damage found"
+            )),
+            (damaged, unchecked, findings) => out.print(format_args!(
+                "{damaged} DAMAGED, {unchecked} unchecked, {findings} other findings"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use clap::Parser as _;
+    use deltavault::ids::Digest;
+
+    use super::*;
+    use crate::cli::args::Arguments;
+
+    #[test]
+    fn every_remedy_is_a_command_that_is_understood() {
+        let id = |n: u8| SnapshotId(Digest::of(&[n]));
+        let remedies = [
+            Remedy::Text("look"),
+            Remedy::PutBack("look"),
+            Remedy::Repair,
+            Remedy::Retake,
+            Remedy::Distrust,
+            Remedy::ReadAll,
+            Remedy::Relock,
+        ];
+        let mut commands = 0;
+        for remedy in remedies {
+            for snapshots in [vec![], vec![id(2), id(1)]] {
+                for typed in [None, Some("orders"), Some("s3://lake/we ird"), Some("/-x")] {
+                    for (read, from) in [
+                        (ReadBytes::None, None),
+                        (ReadBytes::Sample, Some("/re plica")),
+                        (ReadBytes::All, None),
+                        (ReadBytes::All, Some("s3://replica")),
+                    ] {
+                        let finding = Finding {
+                            severity: Severity::Damage,
+                            table: None,
+                            key: None,
+                            snapshots: snapshots.clone(),
+                            object: String::new(),
+                            what: String::new(),
+                            remedy,
+                        };
+                        let spelled = RefCell::new(Vec::new());
+                        let advice = finding.advice(typed, read, from, &|words| {
+                            let words = words.iter().map(|word| (*word).to_owned());
+                            spelled.borrow_mut().push(words.collect::<Vec<_>>());
+                            String::new()
+                        });
+                        assert!(!advice.is_empty());
+                        for words in spelled.into_inner() {
+                            let all = std::iter::once("deltavault".to_owned()).chain(words.clone());
+                            if let Err(error) = Arguments::try_parse_from(all) {
+                                panic!("{words:?}: {error}");
+                            }
+                            let named = typed.is_none_or(|it| words.iter().any(|word| word == it));
+                            assert!(named || words[0] == "hold", "{words:?}");
+                            let is_from = |word: &String| Some(word.as_str()) == from;
+                            let repairs = words.iter().any(|it| it == "--repair");
+                            assert!(
+                                from.is_none() || repairs == words.iter().any(is_from),
+                                "{words:?}"
+                            );
+                            // What counts from the oldest on, and what is held is the newest.
+                            let of = |word: &str| words.iter().any(|it| it == word);
+                            assert!(!of("--distrust") || of(&id(1).short()), "{words:?}");
+                            assert!(!of("hold") || of(&id(2).short()), "{words:?}");
+                            commands += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(commands > 100, "{commands}");
+    }
+
+    #[test]
+    fn subsets_count_from_1_to_their_number() {
+        assert_eq!(parse_subset("2/7"), Ok(Subset { part: 2, of: 7 }));
+        for bad in ["0/7", "8/7", "7", "/", "1/0", "a/b", "-1/2"] {
+            assert!(parse_subset(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A TABLE as people name it.
+
+use std::path::Path;
+
+use super::config::{Config, ConfiguredTable};
+use super::error::CommandError;
+use super::place::parse_place;
+
+/// A TABLE as it was typed, and all that it can mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableName {
+    /// As typed.
+    pub(crate) text: String,
+    /// The name in the configuration, when it is one; it then means nothing else.
+    pub(crate) configured: Option<String>,
+    /// Where it is by the configuration, else what it means as a path or URI. A word that the configuration
+    /// does not know may also be the name of a table in the vault: the vault decides which it is.
+    pub(crate) uri: String,
+}
+
+impl TableName {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// A place that is none.
+    pub(crate) fn new(text: String, config: &Config, folder: &Path) -> Result<Self, CommandError> {
+        if let Some(table) = config.table(&text) {
+            return Ok(Self::configured(table));
+        }
+        let uri = parse_place(&text, folder)?;
+        Ok(Self {
+            text,
+            configured: None,
+            uri,
+        })
+    }
+
+    /// The name of a table of the configuration.
+    pub(crate) fn configured(table: &ConfiguredTable) -> Self {
+        Self {
+            text: table.name.clone(),
+            configured: Some(table.name.clone()),
+            uri: table.uri.clone(),
+        }
+    }
+}
