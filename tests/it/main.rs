@@ -53,6 +53,7 @@ mod lost;
 mod lost_output;
 mod lost_records;
 mod mended;
+mod messages;
 mod model;
 mod named_again;
 mod no_way;

@@ -14,6 +14,7 @@ use deltavault::wall::call::Call;
 use serde_json::Value;
 
 use super::iam_roles::with_sessions;
+use super::messages::assert_shape;
 use super::support::ministack::{self, ACCOUNT, RoleServer};
 use super::support::s3::{Server, server};
 
@@ -96,6 +97,9 @@ fn rows(said: &Said) -> (Proven, Vec<Value>) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<Value> = lines.collect();
+    for line in &lines {
+        assert_shape(line);
+    }
     let of = |kind: &str| {
         let lines = lines
             .iter()
