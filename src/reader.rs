@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
 use futures::{FutureExt as _, TryStreamExt as _};
 
-use self::lent::Lent;
+use self::shared_store::SharedStore;
 use crate::ids::Version;
 use crate::store::{ReadStore, RestoreStore};
 
-mod lent;
+mod shared_store;
 
 /// Live files are counted up to this many: opening a version reads little more than its protocol and schema, counting
 /// reads every add of every checkpoint.
@@ -60,8 +60,8 @@ impl Lake {
                 let uri = ensure_table_uri(folder.to_string_lossy()).map_err(refused)?;
                 return DeltaTableBuilder::from_url(uri).map_err(refused);
             }
-            Self::Store(store) => Lent::to_read(Arc::clone(store)),
-            Self::Writable(store) => Lent::to_write(Arc::clone(store)),
+            Self::Store(store) => SharedStore::to_read(Arc::clone(store)),
+            Self::Writable(store) => SharedStore::to_write(Arc::clone(store)),
         };
         let uri = ensure_table_uri(LENT_ROOT).map_err(refused)?;
         let builder = DeltaTableBuilder::from_url(uri.clone()).map_err(refused)?;

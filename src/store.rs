@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
 pub use self::part_size::part_size;
-pub use self::prune::{Deletion, Doomed, HoldStore, NoteStore, PruneStore};
+pub use self::prune::{DeleteTarget, Deletion, HoldStore, NoteStore, PruneStore};
 pub use self::restore::RestoreStore;
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 

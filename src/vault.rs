@@ -5,28 +5,25 @@
 //! digest serves, then `blobs/` under the file's own SHA-256 with any suffix. The digest decides, always. So a
 //! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 
 use crate::error::Error;
-use crate::format::layout::{self, Area};
-use crate::format::ledger::{self, Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
+use crate::format::layout;
+use crate::format::ledger;
+use crate::format::ledger::{Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FORMAT, FormatError, LockMode, Manifest, Placement, Record, Reference, TableKey,
-    VaultFile, VaultKey,
+    Entry, FORMAT, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile,
+    VaultKey,
 };
-use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
-use crate::spool::{self, IN_MEMORY_LIMIT};
+use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp};
 use crate::store::{
-    Attributes, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore,
-    read_all, read_range,
+    Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
 };
 
 mod ahead;
@@ -42,6 +39,7 @@ mod page_cache;
 mod pages;
 pub mod prune;
 mod put;
+mod read;
 pub mod repair;
 pub mod restore;
 pub mod snapshot;
@@ -227,18 +225,18 @@ impl Vault {
     }
 
     /// Lists the slots of a table's chain, each with its object versions, oldest first.
-    async fn slots(&self, rack: Shelf<'_>) -> Result<Slots, Error> {
-        Ok(Slots::from_listing(self.slot_rows(rack).await?))
+    async fn slots(&self, slots_of: SlotFolder<'_>) -> Result<Slots, Error> {
+        Ok(Slots::from_listing(self.slot_rows(slots_of).await?))
     }
 
     /// Lists everything that lies in the slots of a table's chain, also beyond a gap.
-    async fn slot_rows(&self, rack: Shelf<'_>) -> Result<Vec<SlotRow>, Error> {
-        let prefix = rack.prefix();
+    async fn slot_rows(&self, slots_of: SlotFolder<'_>) -> Result<Vec<SlotRow>, Error> {
+        let prefix = slots_of.prefix();
         let mut rows = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
         while let Some(found) = listing.try_next().await? {
             if let ListedVersion::Object(object) = found
-                && let Some(seq) = Shelf::seq(object.key.as_str())
+                && let Some(seq) = SlotFolder::seq(object.key.as_str())
             {
                 rows.push(SlotRow {
                     seq,
@@ -259,13 +257,13 @@ impl Vault {
         table: &TableKey,
         distrusted: &[SnapshotId],
     ) -> Result<LedgerView, Error> {
-        let slots = self.slots(Shelf::Records(table)).await?;
+        let slots = self.slots(SlotFolder::Records(table)).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::find_head(&slots, &bodies, distrusted)? {
                 Step::Done(head) => return Ok(LedgerView { slots, head }),
                 Step::Read(wanted) => {
-                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
                         .await?;
                 }
             }
@@ -282,12 +280,12 @@ impl Vault {
         mut bodies: Bodies,
         distrusted: &[SnapshotId],
     ) -> Result<Chain, Error> {
-        let slots = self.slots(Shelf::Records(table)).await?;
+        let slots = self.slots(SlotFolder::Records(table)).await?;
         loop {
             match ledger::read_chain(&slots, &bodies, distrusted)? {
                 Step::Done(chain) => return Ok(chain),
                 Step::Read(wanted) => {
-                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
                         .await?;
                 }
             }
@@ -296,13 +294,13 @@ impl Vault {
 
     async fn read_slots<B: Chained>(
         &self,
-        rack: Shelf<'_>,
+        slots_of: SlotFolder<'_>,
         wanted: Vec<SlotRow>,
         bodies: &mut Bodies<B>,
     ) -> Result<(), Error> {
         let mut reads = stream::iter(wanted)
             .map(|row| async move {
-                let key = rack.key(row.seq).object_key()?;
+                let key = slots_of.key(row.seq).object_key()?;
                 let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
                 Ok::<_, Error>((row, read))
             })
@@ -315,94 +313,6 @@ impl Vault {
             }
         }
         Ok(())
-    }
-
-    /// Reads the object that a reference points at, whatever version of its key has the right digest; nothing that is
-    /// larger than its kind may be.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] when no version has it, naming what was found instead.
-    async fn read(&self, reference: &Reference, limit: u64) -> Result<Bytes, Error> {
-        if reference.size > limit {
-            return Err(Error::Damaged {
-                object: reference.key.to_string(),
-                what: format!(
-                    "it is said to have {} bytes, of {limit} allowed",
-                    reference.size
-                ),
-            });
-        }
-        let named = self
-            .read_version(reference, reference.version.as_ref())
-            .await?;
-        let what = match named {
-            Some(bytes) if Digest::of(&bytes) == reference.sha256 => return Ok(bytes),
-            Some(bytes) => format!("its bytes have SHA-256 {}", Digest::of(&bytes).short()),
-            None => "it is gone".to_owned(),
-        };
-        for version in self.other_versions(&reference.key, reference).await? {
-            if let Some(bytes) = self.read_version(reference, version.as_ref()).await?
-                && Digest::of(&bytes) == reference.sha256
-            {
-                return Ok(bytes);
-            }
-        }
-        for (key, version) in self.repaired(reference).await? {
-            let repaired = Reference {
-                key,
-                version,
-                ..reference.clone()
-            };
-            let version = repaired.version.as_ref();
-            if let Some(bytes) = self.read_version(&repaired, version).await?
-                && Digest::of(&bytes) == reference.sha256
-            {
-                return Ok(bytes);
-            }
-        }
-        Err(Error::Damaged {
-            object: reference.key.to_string(),
-            what,
-        })
-    }
-
-    /// Reads one version of a key whole; `None` when it is not there or has another size.
-    async fn read_version(
-        &self,
-        reference: &Reference,
-        version: Option<&ObjectVersion>,
-    ) -> Result<Option<Bytes>, Error> {
-        match read_all(self.store(), &reference.key, version, reference.size).await {
-            Ok((_, bytes)) => Ok(Some(bytes)),
-            Err(StoreError {
-                kind:
-                    StoreErrorKind::NotFound
-                    | StoreErrorKind::InvalidRange
-                    | StoreErrorKind::TooLarge { .. },
-                ..
-            }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The versions of a key that could serve in place of the one that a reference names.
-    async fn other_versions(
-        &self,
-        key: &ObjectKey,
-        reference: &Reference,
-    ) -> Result<Vec<Option<ObjectVersion>>, Error> {
-        let mut others = Vec::new();
-        let mut listing = self.store.list_versions(key.as_str(), None);
-        while let Some(found) = listing.try_next().await? {
-            if let ListedVersion::Object(object) = found
-                && object.key == *key
-                && object.size == reference.size
-                && (object.version != reference.version || object.version.is_none())
-            {
-                others.push(object.version);
-            }
-        }
-        Ok(others)
     }
 
     /// Reads a record's manifest.
@@ -431,219 +341,18 @@ impl Vault {
         let bytes = self.read(reference, MANIFEST_LIMIT).await?;
         Ok(Manifest::decode(&bytes)?)
     }
-
-    /// Reads the file that an entry describes, checked: in memory when it is small, else into `folder`.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] when the vault does not hold the bytes that the entry names.
-    pub async fn payload(&self, entry: &Entry, folder: &Path) -> Result<Payload, Error> {
-        let damaged = |what: String| Error::Damaged {
-            object: format!("the copy of {}", entry.file),
-            what,
-        };
-        let expected = entry
-            .sha256
-            .ok_or_else(|| damaged("its digest is missing".to_owned()))?;
-        let payload = match &entry.placement {
-            Placement::Inline(bytes) => Payload::from_bytes(bytes.clone()),
-            Placement::Absent {} => return Err(damaged("it was never held".to_owned())),
-            Placement::Copy { reference }
-            | Placement::Blob {
-                offset: None,
-                reference,
-            } => self.read_blob(reference, entry, expected, folder).await?,
-            Placement::Blob {
-                offset: Some(offset),
-                reference,
-            } => Payload::from_bytes(
-                self.read_from_pack(entry, *offset, reference, expected)
-                    .await?,
-            ),
-        };
-        if payload.sha256 != expected {
-            return Err(damaged(format!(
-                "its bytes have SHA-256 {}",
-                payload.sha256.short()
-            )));
-        }
-        if payload.size != entry.size {
-            return Err(damaged(format!(
-                "it has {} bytes, not {}",
-                payload.size, entry.size
-            )));
-        }
-        Ok(payload)
-    }
-
-    /// Reads a blob that is one file, whatever version of its key has the right digest.
-    async fn read_blob(
-        &self,
-        reference: &Reference,
-        entry: &Entry,
-        expected: Digest,
-        folder: &Path,
-    ) -> Result<Payload, Error> {
-        let key = &reference.key;
-        let mut what = "it is gone".to_owned();
-        let mut candidates = vec![(key.clone(), reference.version.clone())];
-        let mut looked_elsewhere = false;
-        while let Some((key, version)) = candidates.pop() {
-            match self.store.open(&key, version.as_ref(), None).await {
-                Ok(reader) => {
-                    let uri = || format!("{}/{key}", self.uri());
-                    let payload = spool::collect(reader, IN_MEMORY_LIMIT, folder, uri).await?;
-                    if payload.sha256 == expected {
-                        return Ok(payload);
-                    }
-                    what = format!("its bytes have SHA-256 {}", payload.sha256.short());
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-            if candidates.is_empty() && !looked_elsewhere {
-                looked_elsewhere = true;
-                candidates = self.elsewhere(reference, expected, entry.size).await?;
-            }
-        }
-        Err(Error::Damaged {
-            object: key.to_string(),
-            what,
-        })
-    }
-
-    /// Where else the bytes of a file could be: other versions of its key, and `blobs/` under its own digest.
-    async fn elsewhere(
-        &self,
-        reference: &Reference,
-        sha256: Digest,
-        size: u64,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        let mut found: Vec<_> = self
-            .other_versions(&reference.key, reference)
-            .await?
-            .into_iter()
-            .map(|version| (reference.key.clone(), version))
-            .collect();
-        found.extend(self.under_own_name(sha256, size).await?);
-        found.retain(|(key, version)| *key != reference.key || *version != reference.version);
-        Ok(found)
-    }
-
-    async fn read_from_pack(
-        &self,
-        entry: &Entry,
-        offset: u64,
-        pack: &Reference,
-        expected: Digest,
-    ) -> Result<Bytes, Error> {
-        let range = offset..offset.saturating_add(entry.size);
-        if range.end > pack.size {
-            let what = format!("{} would lie past its end", entry.file);
-            return Err(Error::Damaged {
-                object: pack.key.to_string(),
-                what,
-            });
-        }
-        let part = read_range(
-            self.store(),
-            &pack.key,
-            pack.version.as_ref(),
-            range.clone(),
-        )
-        .await;
-        match part {
-            Ok(bytes) if Digest::of(&bytes) == expected => return Ok(bytes),
-            Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind,
-                    StoreErrorKind::NotFound | StoreErrorKind::InvalidRange
-                ) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // The object version named is gone or wrong: another version of the pack, else the file by its own name.
-        for version in self.other_versions(&pack.key, pack).await? {
-            let part = read_range(self.store(), &pack.key, version.as_ref(), range.clone()).await?;
-            if Digest::of(&part) == expected {
-                return Ok(part);
-            }
-        }
-        for (key, version) in self.repaired(pack).await? {
-            let part = read_range(self.store(), &key, version.as_ref(), range.clone()).await?;
-            if Digest::of(&part) == expected {
-                return Ok(part);
-            }
-        }
-        self.read_by_name(expected, entry.size)
-            .await?
-            .ok_or_else(|| Error::Damaged {
-                object: pack.key.to_string(),
-                what: format!("{} is not in it", entry.file),
-            })
-    }
-
-    async fn read_by_name(&self, sha256: Digest, size: u64) -> Result<Option<Bytes>, Error> {
-        for (key, version) in self.under_own_name(sha256, size).await? {
-            let (_, bytes) = read_all(self.store(), &key, version.as_ref(), size).await?;
-            if Digest::of(&bytes) == sha256 {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Lists `blobs/` under a file's own SHA-256, with any suffix: where a repair writes.
-    async fn under_own_name(
-        &self,
-        sha256: Digest,
-        size: u64,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        self.under_name(Area::Blobs, sha256, size).await
-    }
-
-    /// Lists the other names under which a repair may have put the object that a reference names.
-    async fn repaired(
-        &self,
-        reference: &Reference,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        let area = substitutes::area_of(&reference.key);
-        let mut found = self
-            .under_name(area, reference.sha256, reference.size)
-            .await?;
-        found.retain(|(key, _)| *key != reference.key);
-        Ok(found)
-    }
-
-    async fn under_name(
-        &self,
-        area: Area,
-        sha256: Digest,
-        size: u64,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, Error> {
-        let prefix = layout::content_prefix(area, sha256);
-        let mut listing = self.store.list_versions(&prefix, None);
-        let mut found = Vec::new();
-        while let Some(row) = listing.try_next().await? {
-            if let ListedVersion::Object(object) = row
-                && object.size == size
-            {
-                found.push((object.key, object.version));
-            }
-        }
-        Ok(found)
-    }
 }
 
 /// Where a table's chains lie.
 #[derive(Debug, Clone, Copy)]
-enum Shelf<'a> {
+enum SlotFolder<'a> {
     /// Its records.
     Records(&'a TableKey),
     /// Its events.
     Events(&'a TableKey),
 }
 
-impl Shelf<'_> {
+impl SlotFolder<'_> {
     fn prefix(self) -> String {
         match self {
             Self::Records(table) => layout::ledger_prefix(table),

@@ -200,14 +200,14 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
         }
     }
     // The next one of each sort, seen from the snapshot at hand.
-    let (mut next, mut calm, mut trusted) = (None, None, None);
+    let (mut next, mut without_alarm, mut trusted) = (None, None, None);
     let mut free = Vec::with_capacity(snapshots.len());
     for snapshot in snapshots.iter().rev() {
         // What nothing followed was kept until its table was retired.
         let followed = |by: Option<Timestamp>| by.or(retired_at);
         let since = [
             followed(next),
-            followed(calm).filter(|_| !snapshot.has_alarm),
+            followed(without_alarm).filter(|_| !snapshot.has_alarm),
             followed(trusted).filter(|_| snapshot.is_trusted),
             released.get(&snapshot.id).copied(),
         ];
@@ -215,7 +215,7 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
         free.push(since.map_or(snapshot.promise, |since| since.max(snapshot.promise)));
         next = Some(snapshot.taken_at);
         if !snapshot.has_alarm {
-            calm = next;
+            without_alarm = next;
         }
         if snapshot.is_trusted {
             trusted = next;
@@ -286,20 +286,20 @@ mod tests {
         let retired = |day: u32| format!("{}, and its table was retired", over(day));
         let until = |day: u32| format!("promised until 2026-03-{day:02}T00:00:00Z");
         let newest = || "the newest of its table".to_owned();
-        let calm = || "the newest of its table without an alarm".to_owned();
+        let without_alarm = || "the newest of its table without an alarm".to_owned();
         let trusted = || "the newest of its table that is trusted".to_owned();
         let cases: Vec<(&str, &str, Vec<String>)> = vec![
             // The promise ends with its last second: on the day itself it is over.
             ("9 10 11", "", vec![over(9), over(10), until(11)]),
             ("1 2 3", "", vec![over(1), over(2), newest()]),
-            ("1 2 3!", "", vec![over(1), calm(), newest()]),
-            ("1 2! 3!", "", vec![calm(), over(2), newest()]),
+            ("1 2 3!", "", vec![over(1), without_alarm(), newest()]),
+            ("1 2! 3!", "", vec![without_alarm(), over(2), newest()]),
             ("1! 2!", "", vec![over(1), newest()]),
             ("1 2 3?", "", vec![over(1), trusted(), newest()]),
             ("1 2! 3?", "", vec![over(1), trusted(), newest()]),
             // A distrusted one without an alarm does not keep the last good one from being kept.
-            ("1 2?! 3?!", "", vec![calm(), over(2), newest()]),
-            ("1! 2? 3!?", "", vec![trusted(), calm(), newest()]),
+            ("1 2?! 3?!", "", vec![without_alarm(), over(2), newest()]),
+            ("1! 2? 3!?", "", vec![trusted(), without_alarm(), newest()]),
             ("1 2 3", "h1", vec![held.to_owned(), over(2), newest()]),
             ("1 2 3", "h1 r1", vec![over(1), over(2), newest()]),
             ("1 2 3", "h1 h1 r1", vec![over(1), over(2), newest()]),

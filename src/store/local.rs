@@ -25,8 +25,8 @@ use self::place::{CHUNK, New, etag_of};
 use self::root::{RESERVED, Root};
 use self::walk::Walk;
 use super::{
-    Attributes, Deletion, Doomed, HoldStore, ListedVersion, ObjectReader, Payload, PruneStore,
-    ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, DeleteTarget, Deletion, HoldStore, ListedVersion, ObjectReader, Payload,
+    PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
 use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 
@@ -335,7 +335,7 @@ impl HoldStore for LocalStore {
 
 #[async_trait]
 impl PruneStore for LocalStore {
-    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
         let mut outcomes = Vec::with_capacity(objects.len());
         for (key, version) in objects {
             // A version that a folder never had is gone.

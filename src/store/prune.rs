@@ -72,11 +72,11 @@ pub trait PruneStore: NoteStore {
     ///
     /// # Errors
     /// What keeps the whole call from being made. Some of it may have been done then; doing it again does no harm.
-    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError>;
+    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError>;
 }
 
 /// An object version that is to be deleted.
-pub type Doomed = (ObjectKey, Option<ObjectVersion>);
+pub type DeleteTarget = (ObjectKey, Option<ObjectVersion>);
 
 /// What became of an object version that was to be deleted, by what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

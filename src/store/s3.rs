@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{
-    Attributes, Copied, CopyAddress, CopySource, Deletion, Doomed, HoldStore, ListedVersion,
+    Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, HoldStore, ListedVersion,
     ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
     WriteStore, Written,
 };
@@ -329,7 +329,7 @@ impl HoldStore for S3Store {
 
 #[async_trait]
 impl PruneStore for S3Store {
-    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
         prune::delete_versions(self, objects).await
     }
 }

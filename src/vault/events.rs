@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::{Shelf, Vault, oldest_version};
+use super::{SlotFolder, Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, Step};
 use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
@@ -16,7 +16,7 @@ const APPEND_ATTEMPTS: usize = 16;
 
 /// Who does something, and when.
 #[derive(Debug, Clone)]
-pub struct Doer {
+pub struct Actor {
     /// The time.
     pub now: Timestamp,
     /// User and host, or the caller's ARN.
@@ -61,25 +61,25 @@ impl Vault {
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
     pub async fn events(&self, table: &TableKey) -> Result<Chain<Event>, Error> {
-        let rack = Shelf::Events(table);
-        let slots = self.slots(rack).await?;
+        let slots_of = SlotFolder::Events(table);
+        let slots = self.slots(slots_of).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::read_chain(&slots, &bodies, &[])? {
                 Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => self.read_slots(rack, wanted, &mut bodies).await?,
+                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
             }
         }
     }
 
     async fn events_head(&self, table: &TableKey) -> Result<Head<Event>, Error> {
-        let rack = Shelf::Events(table);
-        let slots = self.slots(rack).await?;
+        let slots_of = SlotFolder::Events(table);
+        let slots = self.slots(slots_of).await?;
         let mut bodies = Bodies::default();
         loop {
             match ledger::find_head(&slots, &bodies, &[])? {
                 Step::Done(head) => return Ok(head),
-                Step::Read(wanted) => self.read_slots(rack, wanted, &mut bodies).await?,
+                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
             }
         }
     }
@@ -93,18 +93,18 @@ impl Vault {
         store: &S,
         table: &TableKey,
         deed: Deed,
-        doer: &Doer,
+        actor: &Actor,
     ) -> Result<Event, Error> {
         let mut event = Event {
-            at: doer.now,
+            at: actor.now,
             deed,
             format: FORMAT,
             previous: None,
-            principal: doer.principal.clone(),
+            principal: actor.principal.clone(),
             requires: Vec::new(),
-            run: doer.run,
+            run: actor.run,
             seq: 0,
-            tool: doer.tool.clone(),
+            tool: actor.tool.clone(),
         };
         for _ in 0..APPEND_ATTEMPTS {
             let head = self.events_head(table).await?;
@@ -115,7 +115,7 @@ impl Vault {
                 seq: event.seq,
             };
             let payload = Payload::from_bytes(event.encode()?);
-            let lock = self.floor(doer.now);
+            let lock = self.floor(actor.now);
             if self
                 .put_first(store, &key.object_key()?, &payload, lock)
                 .await?
@@ -125,7 +125,7 @@ impl Vault {
         }
         Err(Error::Store(StoreError {
             action: "append an event to",
-            uri: format!("{}/{}", self.uri(), Shelf::Events(table).prefix()),
+            uri: format!("{}/{}", self.uri(), SlotFolder::Events(table).prefix()),
             kind: StoreErrorKind::AlreadyExists,
         }))
     }

@@ -32,7 +32,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::events::{Doer, by_now};
+use super::events::{Actor, by_now};
 use super::prune::{Place, Seen, Use, decide, each_use, place};
 use super::substitutes::{Gone, Name, Names, names_of, substitutes};
 use super::{Vault, oldest_version};
@@ -77,7 +77,7 @@ pub struct Holder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HoldDone {
     /// Whether it was so before.
-    pub was_so: bool,
+    pub already: bool,
     /// Object versions on which a legal hold was put, or from which it was taken; `None` in a vault without locks, where
     /// the event alone counts.
     pub objects: Option<u64>,
@@ -89,7 +89,7 @@ pub struct HoldDone {
 
 /// An object version of a snapshot that is to be released, or of one that stays held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Grip {
+struct HeldObject {
     // Fields in the order in which they are compared: of one object, those that stay come first.
     key: ObjectKey,
     version: Option<ObjectVersion>,
@@ -141,21 +141,21 @@ impl Holder {
     /// # Errors
     /// [`Error::Damaged`] for an object of it that is not there: then it is not held, unless it was before.
     /// [`Error::HeldTooLate`] for one that was deleted meanwhile: then the hold was taken back.
-    pub async fn hold(&self, snapshot: &Snapshot, doer: &Doer) -> Result<HoldDone, Error> {
+    pub async fn hold(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let begun = Instant::now();
         let objects = self.hold_all(snapshot, Act::Hold).await?;
         let since = self.held_since(snapshot).await?;
         // By when it is said that it is held, all of it is: that may take hours.
-        let now = by_now(doer.now, begun);
-        let doer = &Doer {
+        let now = by_now(actor.now, begun);
+        let actor = &Actor {
             now,
-            ..doer.clone()
+            ..actor.clone()
         };
         if since.is_none() {
             let deed = Deed::Hold {
                 snapshot: snapshot.id,
             };
-            self.append(&snapshot.table, deed, doer).await?;
+            self.append(&snapshot.table, deed, actor).await?;
         }
         if let Err(error) = self.look_again(snapshot).await {
             let Error::Damaged { object, .. } = &error else {
@@ -168,13 +168,13 @@ impl Holder {
                 snapshot: snapshot.id,
                 object: object.clone(),
             };
-            return match self.release(snapshot, doer).await {
+            return match self.release(snapshot, actor).await {
                 Ok(_) | Err(Error::Damaged { .. } | Error::Format(_)) => Err(late),
                 Err(error) => Err(error),
             };
         }
         Ok(HoldDone {
-            was_so: since.is_some(),
+            already: since.is_some(),
             objects: self.has_locks().then_some(objects),
             shared: 0,
             is_sure: self.is_sure(snapshot, since, now).await?,
@@ -220,32 +220,32 @@ impl Holder {
     /// # Errors
     /// [`Error::HoldsUnread`] when it cannot be told what else is held: then nothing was changed. What is damaged in the
     /// snapshot itself does not keep it from being released. What the store says; another release goes on.
-    pub async fn release(&self, snapshot: &Snapshot, doer: &Doer) -> Result<HoldDone, Error> {
+    pub async fn release(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let release = async || {
             let is_held = self.held_since(snapshot).await?.is_some();
             if is_held {
                 let deed = Deed::Release {
                     snapshot: snapshot.id,
                 };
-                self.append(&snapshot.table, deed, doer).await?;
+                self.append(&snapshot.table, deed, actor).await?;
             }
             Ok::<_, Error>(!is_held)
         };
         let mut done = HoldDone {
-            was_so: false,
+            already: false,
             objects: None,
             shared: 0,
             is_sure: true,
         };
         if !self.has_locks() {
-            done.was_so = release().await?;
+            done.already = release().await?;
             return Ok(done);
         }
         let mut held = self.held_anywhere().await?;
-        let (mut grips, damage) = self.what_goes(snapshot, &held).await?;
-        done.was_so = release().await?;
+        let (mut held_objects, damage) = self.what_goes(snapshot, &held).await?;
+        done.already = release().await?;
         loop {
-            let passed = self.pass(grips, Act::Release).await?;
+            let passed = self.pass(held_objects, Act::Release).await?;
             (done.objects, done.shared) = (Some(passed.done), passed.shared);
             let then = self.held_anywhere().await?;
             if then.contains_key(&snapshot.id) {
@@ -258,7 +258,7 @@ impl Holder {
                 break;
             }
             held = then;
-            (grips, _) = self.what_goes(snapshot, &held).await?;
+            (held_objects, _) = self.what_goes(snapshot, &held).await?;
         }
         damage.map_or(Ok(done), Err)
     }
@@ -268,21 +268,26 @@ impl Holder {
         &self,
         snapshot: &Snapshot,
         held: &BTreeMap<SnapshotId, Snapshot>,
-    ) -> Result<(Sorter<Grip>, Option<Error>), Error> {
-        let mut grips = Sorter::new(&self.temp)?;
+    ) -> Result<(Sorter<HeldObject>, Option<Error>), Error> {
+        let mut held_objects = Sorter::new(&self.temp)?;
         let others = held.values().filter(|other| other.id != snapshot.id);
         let all = std::iter::once(snapshot).chain(others.clone());
         let looking = self.looking(all).await?;
-        let damage = match self.grip(snapshot, true, &looking, &mut grips).await {
+        let damage = match self
+            .held_object(snapshot, true, &looking, &mut held_objects)
+            .await
+        {
             Ok(()) => None,
             Err(error @ (Error::Damaged { .. } | Error::Format(_))) => Some(error),
             Err(error) => return Err(error),
         };
         for other in others {
-            let gripped = self.grip(other, false, &looking, &mut grips).await;
+            let gripped = self
+                .held_object(other, false, &looking, &mut held_objects)
+                .await;
             gripped.map_err(|error| unread(&other.table, error))?;
         }
-        Ok((grips, damage))
+        Ok((held_objects, damage))
     }
 
     /// Every snapshot that is held, of whatever table.
@@ -332,16 +337,17 @@ impl Holder {
         Ok(events.collect())
     }
 
-    async fn append(&self, table: &TableKey, deed: Deed, doer: &Doer) -> Result<Event, Error> {
+    async fn append(&self, table: &TableKey, deed: Deed, actor: &Actor) -> Result<Event, Error> {
         let store = self.store.as_ref();
-        self.vault.append_event(store, table, deed, doer).await
+        self.vault.append_event(store, table, deed, actor).await
     }
 
-    async fn needs(&self, snapshot: &Snapshot) -> Result<Sorter<Grip>, Error> {
-        let mut grips = Sorter::new(&self.temp)?;
+    async fn needs(&self, snapshot: &Snapshot) -> Result<Sorter<HeldObject>, Error> {
+        let mut held_objects = Sorter::new(&self.temp)?;
         let looking = self.looking(std::iter::once(snapshot)).await?;
-        self.grip(snapshot, true, &looking, &mut grips).await?;
-        Ok(grips)
+        self.held_object(snapshot, true, &looking, &mut held_objects)
+            .await?;
+        Ok(held_objects)
     }
 
     /// How the substitutes of what some snapshots need are looked for.
@@ -369,18 +375,18 @@ impl Holder {
     }
 
     /// Takes note of every object version that a snapshot needs, its record and what a repair put included.
-    async fn grip(
+    async fn held_object(
         &self,
         snapshot: &Snapshot,
         goes: bool,
         looking: &Looking,
-        grips: &mut Sorter<Grip>,
+        held_objects: &mut Sorter<HeldObject>,
     ) -> Result<(), Error> {
         let record = VaultKey::Record {
             table: snapshot.table.clone(),
             seq: snapshot.seq,
         };
-        grips.push(Grip {
+        held_objects.push(HeldObject {
             key: record.object_key()?,
             version: snapshot.record_version.clone(),
             goes,
@@ -403,7 +409,7 @@ impl Holder {
             let place = place(reference);
             if !told.contains(&place) {
                 let (key, version) = place.clone();
-                grips.push(Grip { key, version, goes })?;
+                held_objects.push(HeldObject { key, version, goes })?;
                 told.insert(place);
             }
             Ok(())
@@ -414,7 +420,7 @@ impl Holder {
             .buffer_unordered(OBJECTS_AT_ONCE);
         while let Some(places) = found.try_next().await? {
             for (key, version) in places {
-                grips.push(Grip { key, version, goes })?;
+                held_objects.push(HeldObject { key, version, goes })?;
             }
         }
         Ok(())
@@ -449,36 +455,36 @@ impl Holder {
     }
 
     /// Does what is to be done with each object version; with what stays as well, that it is held.
-    async fn pass(&self, grips: Sorter<Grip>, act: Act) -> Result<Passed, Error> {
+    async fn pass(&self, held_objects: Sorter<HeldObject>, act: Act) -> Result<Passed, Error> {
         let mut passed = Passed::default();
         let shared = &mut passed.shared;
-        let mut last: Option<Grip> = None;
-        let acts = grips.finish()?.filter_map(|grip| {
-            let grip = match grip {
-                Ok(grip) => grip,
+        let mut last: Option<HeldObject> = None;
+        let acts = held_objects.finish()?.filter_map(|held_object| {
+            let held_object = match held_object {
+                Ok(held_object) => held_object,
                 Err(error) => return Some(Err(Error::from(error))),
             };
-            let before = last
-                .replace(grip.clone())
-                .filter(|before| before.key == grip.key && before.version == grip.version);
+            let before = last.replace(held_object.clone()).filter(|before| {
+                before.key == held_object.key && before.version == held_object.version
+            });
             match before {
-                Some(before) if grip.goes && !before.goes => {
+                Some(before) if held_object.goes && !before.goes => {
                     *shared += 1;
-                    Some(Ok((grip, true)))
+                    Some(Ok((held_object, true)))
                 }
                 Some(_) => None,
-                None => grip.goes.then_some(Ok((grip, false))),
+                None => held_object.goes.then_some(Ok((held_object, false))),
             }
         });
         let mut under_way = stream::iter(acts)
             .map(|next| async move {
-                let (grip, stays) = next?;
+                let (held_object, stays) = next?;
                 let this = if stays { Act::HoldAgain } else { act };
-                match self.act(&grip, this).await {
+                match self.act(&held_object, this).await {
                     Ok(()) => Ok((u64::from(!stays), None)),
                     // What is gone holds nothing any more.
                     Err(error) if error.is_not_found() && act == Act::Release => Ok((0, None)),
-                    Err(error) if error.is_not_found() => Ok((0, Some((grip.key, error)))),
+                    Err(error) if error.is_not_found() => Ok((0, Some((held_object.key, error)))),
                     Err(error) => Err(Error::from(error)),
                 }
             })
@@ -491,8 +497,8 @@ impl Holder {
         Ok(passed)
     }
 
-    async fn act(&self, grip: &Grip, act: Act) -> Result<(), StoreError> {
-        let (key, version) = (&grip.key, grip.version.as_ref());
+    async fn act(&self, held_object: &HeldObject, act: Act) -> Result<(), StoreError> {
+        let (key, version) = (&held_object.key, held_object.version.as_ref());
         if !self.has_locks() {
             let there = self.vault.store().attributes(key, version).await;
             return match there {
@@ -538,7 +544,7 @@ pub async fn retire<S: NoteStore + ?Sized>(
     vault: &Vault,
     store: &S,
     table: &TableKey,
-    doer: &Doer,
+    actor: &Actor,
 ) -> Result<bool, Error> {
     let head = vault.head(table, &[]).await?.head;
     let last = head.link.as_ref().map_or(0, |link| link.seq);
@@ -548,7 +554,7 @@ pub async fn retire<S: NoteStore + ?Sized>(
         return Ok(false);
     }
     let deed = Deed::Retire { last };
-    vault.append_event(store, table, deed, doer).await?;
+    vault.append_event(store, table, deed, actor).await?;
     Ok(true)
 }
 

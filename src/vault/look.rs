@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::{Shelf, Vault};
+use super::{SlotFolder, Vault};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, LedgerError, PrefixError, Step, resolve_prefix};
 use crate::format::record::TableIdentity;
@@ -173,7 +173,7 @@ impl Vault {
         uris: &[&TableUri],
         tables: &[TableRef],
     ) -> Result<TableRef, Error> {
-        let nameless = tables
+        let unversioned = tables
             .iter()
             .filter(|table| table.identity.is_none())
             .filter(|table| {
@@ -184,7 +184,7 @@ impl Vault {
             name: text.to_owned(),
             known: tables.iter().map(|table| table.name().to_owned()).collect(),
         };
-        for table in nameless {
+        for table in unversioned {
             let history = self.history(&table.key, Bodies::default()).await?;
             if let Some(newer) = history
                 .newer
@@ -208,13 +208,13 @@ impl Vault {
     /// # Errors
     /// What the store says.
     pub async fn history(&self, table: &TableKey, mut bodies: Bodies) -> Result<History, Error> {
-        let slots = self.slots(Shelf::Records(table)).await?;
+        let slots = self.slots(SlotFolder::Records(table)).await?;
         let mut newer = Vec::new();
         loop {
             match ledger::read_chain(&slots, &bodies, &newer) {
                 Ok(Step::Done(chain)) => return Ok(History::new(table.clone(), chain)),
                 Ok(Step::Read(wanted)) => {
-                    self.read_slots(Shelf::Records(table), wanted, &mut bodies)
+                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
                         .await?;
                 }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),

@@ -68,10 +68,11 @@ mod gone;
 mod references;
 mod survey;
 mod sweep;
+mod table_read;
 mod unnamed;
 
 pub(super) use references::{Place, Seen, Use, each_use, place};
-pub(super) use survey::decide;
+pub(super) use table_read::decide;
 pub use unnamed::Forget;
 
 /// Collects in one vault.
@@ -249,7 +250,7 @@ pub struct Sums {
     /// What is of no use and too young to be marked.
     pub young: Amount,
     /// What is of no use and stays, because its name may be taken again.
-    pub nameless: Amount,
+    pub unversioned: Amount,
     /// What is marked now.
     pub mark: ByReason,
     /// What waits for its plan to be old enough.
@@ -261,12 +262,12 @@ pub struct Sums {
     /// What the owner should know, and what stops nothing.
     pub findings: Vec<String>,
     /// Objects that are not the vault's, or so many on one key that they were not looked at; they stay.
-    pub strangers: Strangers,
+    pub foreign: Foreign,
 }
 
 /// Objects that nothing is decided about.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Strangers {
+pub struct Foreign {
     /// How many.
     #[serde(flatten)]
     pub amount: Amount,
@@ -274,13 +275,13 @@ pub struct Strangers {
     pub first: Vec<String>,
 }
 
-/// Strangers that are named.
-const STRANGERS_NAMED: usize = 10;
+/// Foreign that are named.
+const FOREIGN_NAMED: usize = 10;
 
-impl Strangers {
+impl Foreign {
     fn add(&mut self, key: &str, bytes: u64) {
         self.amount.add(bytes);
-        if self.first.len() < STRANGERS_NAMED && self.first.last().is_none_or(|last| last != key) {
+        if self.first.len() < FOREIGN_NAMED && self.first.last().is_none_or(|last| last != key) {
             self.first.push(key.to_owned());
         }
     }

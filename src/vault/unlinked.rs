@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Shelf, Vault};
+use super::{SlotFolder, Vault};
 use crate::error::Error;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{Record, VaultKey};
@@ -34,7 +34,10 @@ impl Vault {
         let linked: HashSet<(u64, Option<&ObjectVersion>)> = (history.snapshots.iter())
             .map(|it| (it.seq, it.record_version.as_ref()))
             .collect();
-        let rows = self.slot_rows(Shelf::Records(table)).await?.into_iter();
+        let rows = self
+            .slot_rows(SlotFolder::Records(table))
+            .await?
+            .into_iter();
         let rows = rows.filter(|row| !linked.contains(&(row.seq, row.version.as_ref())));
         let read = |(seq, version): (u64, Option<ObjectVersion>)| async move {
             let table = table.clone();

@@ -167,13 +167,13 @@ struct CheckedSnapshot {
 
 /// Something to tell of an object.
 #[derive(Debug)]
-struct Told {
+struct ObjectProblem {
     problem: Problem,
     /// Whether bytes are lost that could be put again.
     is_lost: bool,
 }
 
-impl From<Problem> for Told {
+impl From<Problem> for ObjectProblem {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
@@ -209,7 +209,12 @@ impl Verify<'_, '_> {
     }
 
     /// Tells of an object that snapshots use, once for each table.
-    fn tell_users(&mut self, users: &[usize], object: &str, told: &Told) -> Result<(), Error> {
+    fn tell_users(
+        &mut self,
+        users: &[usize],
+        object: &str,
+        told: &ObjectProblem,
+    ) -> Result<(), Error> {
         let mut by_table: BTreeMap<usize, Vec<CheckedSnapshot>> = BTreeMap::new();
         for user in users {
             if let Some(snapshot) = self.snapshots.get(*user) {
@@ -442,7 +447,7 @@ impl Verify<'_, '_> {
                 users: users.to_vec(),
                 ..lost.clone()
             }));
-            let told = Told {
+            let told = ObjectProblem {
                 problem: Problem::lost(what),
                 is_lost: true,
             };

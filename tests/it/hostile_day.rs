@@ -55,7 +55,7 @@ struct Found {
 }
 
 impl Day {
-    async fn dawn() -> Option<Self> {
+    async fn start() -> Option<Self> {
         let server = server()?;
         let root = server.client().await;
         let bucket = server.bucket(Bucket::Locked).await;
@@ -304,7 +304,7 @@ fn in_bucket(key: &VaultKey) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_snapshotters_keys_deletes_and_unlocks_nothing() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
@@ -326,7 +326,7 @@ async fn who_has_the_snapshotters_keys_deletes_and_unlocks_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_planted_on_top_of_every_object_is_named_and_never_read() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
@@ -346,7 +346,7 @@ async fn what_is_planted_on_top_of_every_object_is_named_and_never_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poisoned_record_is_named_distrusted_and_built_on_by_nobody() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let (honest, _) = day.promised.last().unwrap().clone();
@@ -396,7 +396,7 @@ async fn poisoned_record_is_named_distrusted_and_built_on_by_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_and_far_slots_block_no_night_and_are_named() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
@@ -432,7 +432,7 @@ async fn garbage_and_far_slots_block_no_night_and_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_under_the_names_that_a_night_will_want_does_not_get_into_it() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
@@ -460,7 +460,7 @@ async fn garbage_under_the_names_that_a_night_will_want_does_not_get_into_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_of_a_hundred_years_are_named_and_lose_nothing() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Snapshotter);
@@ -484,7 +484,7 @@ async fn locks_of_a_hundred_years_are_named_and_lose_nothing() {
 /// off. Whoever gets past both takes a snapshot whose own promise is wrong, and nothing else is.
 #[tokio::test(flavor = "multi_thread")]
 async fn night_by_a_clock_that_lies_changes_no_promise_but_its_own() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let honest = day.promised.len();
@@ -506,7 +506,7 @@ async fn night_by_a_clock_that_lies_changes_no_promise_but_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_restorers_keys_destroys_the_table_and_nothing_of_the_vault() {
-    let Some(day) = Day::dawn().await else {
+    let Some(day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Restorer);
@@ -533,7 +533,7 @@ async fn who_has_the_restorers_keys_destroys_the_table_and_nothing_of_the_vault(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_writes_the_table_cannot_even_see_the_vault() {
-    let Some(day) = Day::dawn().await else {
+    let Some(day) = Day::start().await else {
         return;
     };
     let raw = day.server.raw_as(&day.writer());
@@ -556,7 +556,7 @@ async fn who_writes_the_table_cannot_even_see_the_vault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_pruners_keys_deletes_nothing_that_is_locked_whatever_the_plans_say() {
-    let Some(mut day) = Day::dawn().await else {
+    let Some(mut day) = Day::start().await else {
         return;
     };
     let raw = day.attacker(Role::Pruner);

@@ -10,7 +10,7 @@ use deltavault::ids::Id128;
 use deltavault::plan::restore::Mode;
 use deltavault::store::s3::{Keys, S3Client, S3Store};
 use deltavault::store::{Payload, ReadStore, WriteStore as _};
-use deltavault::vault::events::Doer;
+use deltavault::vault::events::Actor;
 use deltavault::vault::hold::Holder;
 use deltavault::vault::prune::{Forget, Patience, Pruner};
 use deltavault::vault::{self, NewVault, Vault};
@@ -203,7 +203,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
             (vault, history)
         }
     };
-    let doer = || Doer {
+    let actor = || Actor {
         now: s3::now(),
         principal: "test@host".to_owned(),
         run: Id128::from_bytes(rand::random()),
@@ -217,9 +217,9 @@ async fn each_role_does_its_work_with_its_own_keys() {
             store: Arc::new(at(role, &vault)),
             temp: std::env::temp_dir(),
         };
-        let held = holder.hold(&snapshot, &doer()).await?;
+        let held = holder.hold(&snapshot, &actor()).await?;
         assert!(held.objects > Some(0), "{held:?}");
-        holder.release(&snapshot, &doer()).await
+        holder.release(&snapshot, &actor()).await
     };
     for role in Role::ALL.into_iter().filter(|role| *role != Role::Holder) {
         assert_denied(hold(role).await.map(|_| ()), role);
@@ -246,7 +246,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
             is_alone: false,
         };
         let survey = pruner.survey(patience, s3::now(), &mut |_| Ok(())).await?;
-        pruner.carry_out(survey, &doer()).await
+        pruner.carry_out(survey, &actor()).await
     };
     for role in Role::ALL.into_iter().filter(|role| *role != Role::Pruner) {
         assert_denied(prune(role).await.map(|_| ()), role);

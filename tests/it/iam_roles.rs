@@ -289,8 +289,8 @@ async fn the_pruner_s_deletions_get_through_where_batches_want_a_right_that_nobo
     let put = snapshotter.put_new(&name, &payload, None).await.unwrap();
     let version = put.version;
     for (who, expected) in [(&snapshotter, false), (&pruner, true)] {
-        let doomed = [(name.clone(), version.clone())];
-        let deleted = who.delete_versions(&doomed).await.unwrap();
+        let targets = [(name.clone(), version.clone())];
+        let deleted = who.delete_versions(&targets).await.unwrap();
         let is_gone = deleted == [Deletion::Deleted];
         assert_eq!(is_gone, expected, "{deleted:?}");
     }

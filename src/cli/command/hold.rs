@@ -4,7 +4,7 @@ use clap::Args;
 use deltavault::format::ledger::{Bodies, LedgerFinding};
 use deltavault::format::{TableKey, VaultKey};
 use deltavault::ids::{Id128, SnapshotId, Timestamp};
-use deltavault::vault::events::Doer;
+use deltavault::vault::events::Actor;
 use deltavault::vault::hold::Holder;
 use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
@@ -42,12 +42,12 @@ pub(super) async fn hold(
         temp: temp.path().to_owned(),
     };
     let now = context.clock.now();
-    let doer = doer(now);
+    let actor = actor(now);
     let unread = open.vault.unread_events(&history.table).await?;
     let done = if on {
-        holder.hold(snapshot, &doer).await
+        holder.hold(snapshot, &actor).await
     } else {
-        holder.release(snapshot, &doer).await
+        holder.release(snapshot, &actor).await
     };
     let done = match done {
         Ok(done) => done,
@@ -61,7 +61,7 @@ pub(super) async fn hold(
         table: history.name().to_owned(),
         snapshot: snapshot.id,
         held: on,
-        was_so: done.was_so,
+        already: done.already,
         objects: done.objects,
         shared: done.shared,
         sure: done.is_sure,
@@ -85,8 +85,8 @@ pub(super) fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &C
     }
 }
 
-pub(super) fn doer(now: Timestamp) -> Doer {
-    Doer {
+pub(super) fn actor(now: Timestamp) -> Actor {
+    Actor {
         now,
         principal: who::principal(),
         run: Id128::from_bytes(rand::random()),
@@ -104,7 +104,7 @@ pub(crate) struct HoldRow {
     /// Whether it is held now.
     pub(crate) held: bool,
     /// Whether that was so before.
-    pub(crate) was_so: bool,
+    pub(crate) already: bool,
     /// Object versions with a legal hold put on or taken off; none in a vault without locks.
     pub(crate) objects: Option<u64>,
     /// Object versions that stay held for another snapshot.
@@ -118,7 +118,7 @@ impl Message for HoldRow {
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let id = self.snapshot.short();
-        let state = match (self.held, self.was_so) {
+        let state = match (self.held, self.already) {
             (true, false) => "is held now, until it is released",
             (true, true) => "was held before",
             (false, false) => "is released; its promise and its locks stay",

@@ -180,7 +180,7 @@ struct IamRender {
     /// For whose IAM.
     flavor: Flavor,
     /// The lock's mode and lengths where they were told; the vault is then not asked.
-    told: Option<Told>,
+    told: Option<LockTerms>,
     args: Box<IamRenderArgs>,
     sources: Vec<Location>,
     storage_classes: Vec<String>,
@@ -188,7 +188,7 @@ struct IamRender {
 
 /// What a vault would say of itself.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct LockTerms {
     mode: Option<LockMode>,
     shortest: Option<u32>,
     longest: Option<u32>,
@@ -211,7 +211,7 @@ impl IamRender {
             storage_classes.push("STANDARD".to_owned());
             storage_classes.extend(config.s3.vault.storage_class.clone());
         }
-        let told = Told {
+        let told = LockTerms {
             mode: args.mode.map(LockMode::from),
             shortest: args.shortest,
             longest: args.longest,
@@ -267,7 +267,7 @@ impl IamRender {
     }
 }
 
-impl Told {
+impl LockTerms {
     fn is_something(self) -> bool {
         let lengths = [self.shortest, self.longest, self.generation];
         self.mode.is_some() || lengths.iter().any(Option::is_some)

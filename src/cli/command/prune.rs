@@ -14,7 +14,7 @@ use indicatif::{HumanBytes, HumanCount};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::hold::doer;
+use super::hold::actor;
 use super::{Context, confirm};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
@@ -116,7 +116,7 @@ pub(super) async fn prune(
         let what = format!("delete {} objects for good", what.objects);
         confirm(&what, context)?;
     }
-    let done = pruner.carry_out(survey, &doer(now)).await?;
+    let done = pruner.carry_out(survey, &actor(now)).await?;
     drop(alone);
     let seconds = start.elapsed().as_secs_f64();
     let code = code.max(self::code(sums, Some(&done)));
@@ -129,8 +129,8 @@ pub(super) async fn prune(
 fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     let refused = done.map_or(0, |done| done.refused.objects);
     if !sums.findings.is_empty()
-        || sums.strangers.amount.objects > 0
-        || sums.nameless.objects > 0
+        || sums.foreign.amount.objects > 0
+        || sums.unversioned.objects > 0
         || refused > 0
     {
         ExitCode::Findings
@@ -309,11 +309,11 @@ impl Message for PrunePlan<'_> {
                 amount(sums.young)
             ))?;
         }
-        if sums.nameless.objects > 0 {
+        if sums.unversioned.objects > 0 {
             out.print(format_args!(
                 "of no use, and left alone: {}. This bucket keeps no object versions, so a deletion could mean what was \
                  put under the same name just now: turn its versioning on",
-                amount(sums.nameless)
+                amount(sums.unversioned)
             ))?;
         }
         if sums.unfinished.objects > 0 {
@@ -322,11 +322,11 @@ impl Message for PrunePlan<'_> {
                 amount(sums.unfinished)
             ))?;
         }
-        if sums.strangers.amount.objects > 0 {
+        if sums.foreign.amount.objects > 0 {
             out.print(format_args!(
                 "not the vault's, and left alone: {}, the first: {}",
-                amount(sums.strangers.amount),
-                sums.strangers.first.join(", ")
+                amount(sums.foreign.amount),
+                sums.foreign.first.join(", ")
             ))?;
         }
         for finding in &sums.findings {

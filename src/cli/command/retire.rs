@@ -8,7 +8,7 @@ use deltavault::store::HoldStore;
 use deltavault::vault::hold;
 use serde::Serialize;
 
-use super::hold::{doer, say_unread};
+use super::hold::{actor, say_unread};
 use super::{Context, confirm};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
@@ -38,14 +38,14 @@ pub(super) async fn retire(
         confirm(&what, context)?;
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
-    let doer = doer(context.clock.now());
+    let actor = actor(context.clock.now());
     let unread = open.vault.unread_events(&table.key).await?;
-    let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &doer).await?;
+    let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &actor).await?;
     drop(shared);
     say_unread(&unread, &table.key, context);
     context.output.say(&RetireRow {
         table: table.name().to_owned(),
-        was_so: !retired,
+        already: !retired,
     })?;
     Ok(if unread.is_empty() {
         ExitCode::Done
@@ -60,14 +60,14 @@ pub(crate) struct RetireRow {
     /// The table.
     pub(crate) table: String,
     /// Whether it was retired before.
-    pub(crate) was_so: bool,
+    pub(crate) already: bool,
 }
 
 impl Message for RetireRow {
     const TYPE: &'static str = "retired";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
-        if self.was_so {
+        if self.already {
             return out.print(format_args!("{} was retired before", self.table));
         }
         out.print(format_args!(

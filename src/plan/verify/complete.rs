@@ -382,7 +382,7 @@ impl WayEnd {
 
     /// Whether the log was so at its source. Commits are held as they were, and so is what lacks a protocol or metadata:
     /// that ends its way, and is no damage of the snapshot.
-    fn was_so(error: &LogError) -> bool {
+    fn already(error: &LogError) -> bool {
         match error.file() {
             Some(file) => file.contains(".json") && !file.contains(".checkpoint."),
             None => matches!(
@@ -420,7 +420,7 @@ pub fn completeness_problems(
         if way.is_declared(record, error) {
             continue;
         }
-        problems.push(if has_way && WayEnd::was_so(error) {
+        problems.push(if has_way && WayEnd::already(error) {
             Problem::warning(what, ANOTHER_WAY)
         } else {
             Problem::damage(what)

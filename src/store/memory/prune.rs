@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{MemoryStore, find_mut};
 use crate::ids::{ObjectKey, ObjectVersion};
-use crate::store::prune::{Deletion, Doomed, HoldStore, PruneStore};
+use crate::store::prune::{DeleteTarget, Deletion, HoldStore, PruneStore};
 use crate::store::{StoreError, StoreErrorKind};
 
 #[async_trait]
@@ -50,7 +50,7 @@ fn no_holds() -> StoreErrorKind {
 
 #[async_trait]
 impl PruneStore for MemoryStore {
-    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
         Ok(objects
             .iter()
             .map(|(key, version)| self.delete_one(key, version.as_ref()))

@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{S3Store, answer};
 use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
-use crate::store::prune::{Deletion, Doomed};
+use crate::store::prune::{DeleteTarget, Deletion};
 use crate::store::{ReadStore as _, StoreError, StoreErrorKind};
 
 /// The most that one `DeleteObjects` takes ("`DeleteObjects`", Amazon S3 API Reference).
@@ -26,7 +26,7 @@ const LOOKS_AHEAD: usize = 16;
 
 pub(super) async fn delete_versions(
     store: &S3Store,
-    objects: &[Doomed],
+    objects: &[DeleteTarget],
 ) -> Result<Vec<Deletion>, StoreError> {
     let mut outcomes = Vec::with_capacity(objects.len());
     for batch in objects.chunks(BATCH) {
@@ -85,7 +85,7 @@ impl Refused {
     }
 }
 
-async fn delete_batch(store: &S3Store, batch: &[Doomed]) -> Result<Refused, StoreError> {
+async fn delete_batch(store: &S3Store, batch: &[DeleteTarget]) -> Result<Refused, StoreError> {
     let failed = |kind| match batch.first() {
         Some((key, _)) => store.failed("delete", key.as_str(), kind),
         None => store.failed("delete", "", kind),

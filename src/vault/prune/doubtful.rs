@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::references::{Place, Seen, Use, each_use};
-use super::survey::{Reading, Rows, TableRead, decide, most_needed_first, read_table};
+use super::survey::{Reading, Rows, most_needed_first};
+use super::table_read::{TableRead, decide, read_table};
 use super::{Amount, ByReason, Why};
 use crate::error::Error;
 use crate::format::VaultKey;
@@ -74,7 +75,9 @@ fn name(verdict: &Verdict) -> Option<Name> {
         Verdict::Mark(row) | Verdict::Waits(row) | Verdict::Locked(row) | Verdict::Delete(row) => {
             row
         }
-        Verdict::Needed | Verdict::Unfinished | Verdict::Young | Verdict::Nameless => return None,
+        Verdict::Needed | Verdict::Unfinished | Verdict::Young | Verdict::Unversioned => {
+            return None;
+        }
     };
     match VaultKey::parse(row.key.as_str()) {
         Some(VaultKey::Content { area, sha256, .. }) => Some((area, sha256, row.size)),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::survey::decide;
+use super::table_read::decide;
 use crate::error::Error;
 use crate::format::layout::{Area, content_folder};
 use crate::format::{Reference, VaultKey};

@@ -11,22 +11,21 @@ use super::doubtful::{Doubtful, without};
 use super::facts::{Fact, Gather, Gathered, What, rank};
 use super::references::each_reference;
 use super::references::{Place, Seen};
+use super::table_read::{TableRead, decide, obstacles, read_table};
 use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why};
 use crate::error::Error;
-use crate::format::ledger::{Bodies, Chain, LedgerFinding};
 use crate::format::prune_plan::PLAN_LIMIT;
 use crate::format::{
-    Event, Garbage, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
+    Garbage, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
 };
 use crate::ids::{Digest, Id128, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
-use crate::plan::keep::{self, Candidate, Decision};
+use crate::plan::keep;
+use crate::plan::keep::Decision;
 use crate::plan::prune::{Missing, PLAN_LIFE, Rules, Verdict, judge, may_be_substitute};
-use crate::plan::verify::{Severity, ledger_problem};
 use crate::sort::Sorter;
 use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
-use crate::vault::events::unread;
 use crate::vault::unnamed::named_by;
 
 /// Things that stand in the way which are named.
@@ -382,9 +381,9 @@ impl Reading<'_, '_> {
             let facts = match gathered {
                 Gathered::Facts(facts) => facts,
                 Gathered::Crowded(key, objects, bytes) => {
-                    let strangers = &mut self.sums.strangers;
-                    strangers.add(key.as_str(), bytes);
-                    strangers.amount.objects += objects - 1;
+                    let foreign = &mut self.sums.foreign;
+                    foreign.add(key.as_str(), bytes);
+                    foreign.amount.objects += objects - 1;
                     continue;
                 }
             };
@@ -398,7 +397,7 @@ impl Reading<'_, '_> {
                 }
                 Ok(None) => {
                     for lying in &facts.lying {
-                        self.sums.strangers.add(facts.key.as_str(), lying.size);
+                        self.sums.foreign.add(facts.key.as_str(), lying.size);
                     }
                 }
                 Ok(Some(verdicts)) => {
@@ -452,7 +451,7 @@ impl Reading<'_, '_> {
             Verdict::Needed => sums.needed.add(size),
             Verdict::Unfinished => sums.unfinished.add(size),
             Verdict::Young => sums.young.add(size),
-            Verdict::Nameless => sums.nameless.add(size),
+            Verdict::Unversioned => sums.unversioned.add(size),
             Verdict::Waits(row) => add(&mut sums.waits, &row),
             Verdict::Locked(row) => add(&mut sums.locked, &row),
             Verdict::Mark(row) => {
@@ -483,38 +482,6 @@ impl Ranked {
         let rank = rank(&row.key);
         Self { rank, row }
     }
-}
-
-/// A table's records and events.
-pub(super) struct TableRead {
-    pub(super) history: History,
-    pub(super) events: Chain<Event>,
-    /// Why an event may be out of sight.
-    pub(super) doubts: Vec<String>,
-}
-
-pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableRead, Error> {
-    let history = vault.history(table, Bodies::new()).await?;
-    let (events, doubts) = match vault.events(table).await {
-        Ok(events) => {
-            let doubts = doubts(&events);
-            (events, doubts)
-        }
-        Err(Error::Ledger(error)) => (
-            Chain {
-                links: Vec::new(),
-                next_free: 1,
-                findings: Vec::new(),
-            },
-            vec![error.to_string()],
-        ),
-        Err(error) => return Err(error),
-    };
-    Ok(TableRead {
-        history,
-        events,
-        doubts,
-    })
 }
 
 /// A table's snapshots in the order in which they are read: what is told once is told as it is needed most.
@@ -548,62 +515,4 @@ pub(super) fn push(
         facts.push(Fact { rank, key, what })?;
     }
     Ok(())
-}
-
-/// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
-fn obstacles(history: &History) -> Vec<String> {
-    let mut found: Vec<String> = damage(&history.findings)
-        .map(|what| format!("ledger: {what}"))
-        .collect();
-    let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
-    found.extend(newer.map(|newer| newer.error.to_string()));
-    found
-}
-
-/// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
-fn doubts(events: &Chain<Event>) -> Vec<String> {
-    let mut found: Vec<String> = damage(&events.findings).collect();
-    found.extend(
-        unread(events).map(|scar| {
-            format!("{scar}: `hold` what is to be kept; the event that writes ends this")
-        }),
-    );
-    for event in events.links.iter().filter_map(|link| link.record()) {
-        if event.deed.is_unreadable_retention() {
-            let (seq, deed) = (event.seq, event.deed.name());
-            found.push(format!("event {seq}: a {deed} that this tool cannot read"));
-        }
-    }
-    found
-}
-
-/// As `verify` judges them: a scar that names what is not there may be the newest snapshot.
-fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String> {
-    let problems = findings.iter().map(|finding| ledger_problem(finding).1);
-    let damage = problems.filter(|problem| problem.severity == Severity::Damage);
-    damage.map(|problem| problem.what)
-}
-
-/// Decides about every snapshot of a table.
-pub(in crate::vault) fn decide(
-    history: &History,
-    events: &Chain<Event>,
-    now: Timestamp,
-) -> Vec<Decision> {
-    let candidates: Vec<Candidate> = history
-        .snapshots
-        .iter()
-        .map(|snapshot| Candidate {
-            id: snapshot.id,
-            seq: snapshot.seq,
-            taken_at: snapshot.record.taken_at,
-            promise: snapshot.record.promise,
-            // Records of this format carry no alarms.
-            has_alarm: false,
-            is_trusted: !snapshot.is_distrusted,
-        })
-        .collect();
-    let links = events.links.iter();
-    let events: Vec<Event> = links.filter_map(|link| link.record().cloned()).collect();
-    keep::decide(&candidates, &events, now)
 }

@@ -12,9 +12,9 @@ use crate::format::prune_plan::PLAN_ROWS;
 use crate::format::{LockMode, PlanRow, PrunePlan, TableKey, VaultKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::retention::check_clock;
-use crate::store::{Deletion, Doomed, Payload, StoreError, StoreErrorKind, local_path};
-use crate::vault::events::{Doer, by_now};
-use crate::vault::{Shelf, oldest_version};
+use crate::store::{DeleteTarget, Deletion, Payload, StoreError, StoreErrorKind, local_path};
+use crate::vault::events::{Actor, by_now};
+use crate::vault::{SlotFolder, oldest_version};
 
 /// Object versions that are deleted by one call.
 const BATCH: usize = 1000;
@@ -34,15 +34,15 @@ impl Pruner {
     /// # Errors
     /// A clock that is wrong: nothing is deleted then. [`Error::EventsMeanwhile`] when an event came that this survey
     /// did not read: it may be a hold. What the store says. What was done stays done, and a later run goes on.
-    pub async fn carry_out(&self, survey: Survey, doer: &Doer) -> Result<PruneDone, Error> {
+    pub async fn carry_out(&self, survey: Survey, actor: &Actor) -> Result<PruneDone, Error> {
         let (now, begun) = (survey.now, survey.begun);
         let mut done = PruneDone::default();
         let plan = || {
             PrunePlan::new(
-                doer.now,
-                doer.run,
-                doer.principal.clone(),
-                doer.tool.clone(),
+                actor.now,
+                actor.run,
+                actor.principal.clone(),
+                actor.tool.clone(),
             )
         };
         if !survey.delete.is_empty() {
@@ -93,7 +93,7 @@ impl Pruner {
     ) -> Result<(), Error> {
         let mut slots = stream::iter(watched.to_vec())
             .map(|(table, next_free)| async move {
-                let slots = self.vault.slots(Shelf::Events(&table)).await?;
+                let slots = self.vault.slots(SlotFolder::Events(&table)).await?;
                 Ok::<_, Error>((table, slots.next_free() != next_free))
             })
             .buffered(LOOKS_AHEAD);
@@ -109,11 +109,11 @@ impl Pruner {
     }
 
     async fn delete(&self, batch: Vec<Ranked>, done: &mut PruneDone) -> Result<(), Error> {
-        let doomed: Vec<Doomed> = batch
+        let targets: Vec<DeleteTarget> = batch
             .iter()
             .map(|ranked| (ranked.row.key.clone(), ranked.row.version.clone()))
             .collect();
-        let outcomes = self.store.delete_versions(&doomed).await?;
+        let outcomes = self.store.delete_versions(&targets).await?;
         for (Ranked { row, .. }, outcome) in batch.iter().zip(outcomes) {
             let amount: &mut Amount = match outcome {
                 Deletion::Deleted => done.deleted.entry(Why::from(&row.reason)).or_default(),

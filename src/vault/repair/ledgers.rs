@@ -21,7 +21,7 @@ use crate::format::{Event, LockMode, Record, TableKey};
 use crate::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
 use crate::plan::retention::{lock_ceiling, lock_floor, lock_until};
 use crate::store::{Payload, StoreErrorKind, read_all};
-use crate::vault::{Shelf, Vault, oldest_version};
+use crate::vault::{SlotFolder, Vault, oldest_version};
 
 /// What can be done about the ledgers of some tables.
 #[derive(Debug, Default)]
@@ -105,12 +105,16 @@ impl Repairer {
             None => replica.tables().await?,
         };
         for table in tables.unwrap_or(&all) {
-            let records = self.given::<Record>(replica, Shelf::Records(table)).await?;
+            let records = self
+                .given::<Record>(replica, SlotFolder::Records(table))
+                .await?;
             let lock_until = |link: &Link<Record>| self.lock_of_record(table, link);
-            add(&mut plan, Shelf::Records(table), records, lock_until)?;
-            let events = self.given::<Event>(replica, Shelf::Events(table)).await?;
+            add(&mut plan, SlotFolder::Records(table), records, lock_until)?;
+            let events = self
+                .given::<Event>(replica, SlotFolder::Events(table))
+                .await?;
             let lock_until = |_: &Link<Event>| self.vault.floor(self.now);
-            add(&mut plan, Shelf::Events(table), events, lock_until)?;
+            add(&mut plan, SlotFolder::Events(table), events, lock_until)?;
         }
         Ok(plan)
     }
@@ -153,7 +157,11 @@ impl Repairer {
     }
 
     /// What the replica can give back to one chain of the vault.
-    async fn given<B: Chained>(&self, replica: &Vault, rack: Shelf<'_>) -> Result<Given<B>, Error> {
+    async fn given<B: Chained>(
+        &self,
+        replica: &Vault,
+        rack: SlotFolder<'_>,
+    ) -> Result<Given<B>, Error> {
         let mut given = Given::default();
         let ours = self.vault.slot_rows(rack).await?;
         let theirs = replica.slot_rows(rack).await?;
@@ -240,7 +248,7 @@ impl Repairer {
     async fn walk<B: Chained>(
         &self,
         replica: Option<&Vault>,
-        rack: Shelf<'_>,
+        rack: SlotFolder<'_>,
         slots: &Slots,
         is_ours: &(dyn Fn(&SlotRow) -> bool + Sync),
         bodies: &mut Bodies<B>,
@@ -270,7 +278,7 @@ fn goes_round<B: Chained>(link: &Link<B>, seq: u64) -> bool {
 
 fn add<B: Chained>(
     plan: &mut LedgerPlan,
-    rack: Shelf<'_>,
+    rack: SlotFolder<'_>,
     given: Given<B>,
     lock_until: impl Fn(&Link<B>) -> Option<Timestamp>,
 ) -> Result<(), Error> {
@@ -283,8 +291,8 @@ fn add<B: Chained>(
     }
     if let Some((first, holds)) = given.in_the_way {
         let (table, snapshot) = match rack {
-            Shelf::Records(table) => (table, Some(first.id)),
-            Shelf::Events(table) => (table, None),
+            SlotFolder::Records(table) => (table, Some(first.id)),
+            SlotFolder::Events(table) => (table, None),
         };
         plan.in_the_way.push(InTheWay {
             table: table.clone(),

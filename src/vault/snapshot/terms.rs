@@ -26,7 +26,7 @@ const YOUNG: SignedDuration = ADOPTED_WITHOUT_LOCKS;
 
 /// What a snapshot stands on while it is taken: nothing of it may be collected before it is locked for longer.
 #[derive(Debug, Clone)]
-struct Footing {
+struct Foundation {
     snapshot: SnapshotId,
     stays_until: Option<Timestamp>,
     /// It stays since it is the newest.
@@ -43,7 +43,7 @@ pub(crate) struct Terms {
     now: Timestamp,
     /// When that was.
     begun: Instant,
-    base: Option<Footing>,
+    base: Option<Foundation>,
     /// Longer promises that the table will make.
     upcoming: Vec<Upcoming>,
     /// What is proven of what the base references.
@@ -110,7 +110,7 @@ impl Terms {
     pub(super) fn on(mut self, base: Option<&Past>) -> Self {
         self.known = base.map_or_else(BTreeMap::new, |base| base.record.locks.clone());
         let lock_mode = self.file.lock_mode;
-        self.base = base.map(|base| Footing {
+        self.base = base.map(|base| Foundation {
             snapshot: base.id,
             stays_until: retention::stays_until(&base.record, lock_mode),
             as_newest: !retention::outlasts_a_run(&base.record, lock_mode, self.now),

@@ -15,7 +15,7 @@ use super::super::ahead::{Bounds, ahead};
 use super::super::log_replay::{as_listed, replay_segment};
 use super::super::{Vault, offload};
 use super::table::not_read;
-use super::{Told, Verify};
+use super::{ObjectProblem, Verify};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{LiveFiles, Replay};
 use crate::delta::segment::{LogListing, Segment};
@@ -131,7 +131,7 @@ impl Verify<'_, '_> {
             let is_complete = problems.iter().all(|it| it.severity < Severity::Damage);
             self.report.proven += u64::from(is_complete);
             for problem in problems {
-                self.tell_users(&[*user], object, &Told::from(problem))?;
+                self.tell_users(&[*user], object, &ObjectProblem::from(problem))?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::merge::{Job, list_alone};
 use super::parts::PartHasher;
 use super::rescue::Rescue;
 use super::uses::{Part, Want};
-use super::{Told, lost, unreadable};
+use super::{ObjectProblem, lost, unreadable};
 use crate::format::Reference;
 use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
@@ -40,7 +40,7 @@ impl Bad {
 pub(super) struct Outcome {
     pub(super) key: ObjectKey,
     /// What to tell, and which units are concerned.
-    pub(super) told: Vec<(Vec<usize>, Told)>,
+    pub(super) told: Vec<(Vec<usize>, ObjectProblem)>,
     /// What is lost, and which units need it; who that is has yet to be filled in.
     pub(super) lost: Vec<(Vec<usize>, Lost)>,
     /// Objects in whose place something serves that a repair put, and which units need them.
@@ -360,7 +360,7 @@ fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part
 }
 
 /// What to tell of bytes that nothing serves for, and whom.
-fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Told) {
+fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, ObjectProblem) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {
         what = format!(
@@ -375,7 +375,7 @@ fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Told) {
         units.extend(&want.units);
     }
     let problem = Problem::lost(what);
-    let told = Told {
+    let told = ObjectProblem {
         problem,
         is_lost: true,
     };

@@ -9,7 +9,7 @@ use super::complete::LogFiles;
 use super::losses::{Lost, LostKind, Substitute};
 use super::rescue::longer_locked;
 use super::uses::Use;
-use super::{CheckedSnapshot, CheckedTable, Several, Told, Verify, lost, unreadable};
+use super::{CheckedSnapshot, CheckedTable, ObjectProblem, Several, Verify, lost, unreadable};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::manifest::MANIFEST_LIMIT;
@@ -49,7 +49,7 @@ struct Pages {
     vault: Vault,
     known: HashMap<Place, KnownPage>,
     log_files: LogFiles,
-    told: Vec<(usize, ObjectKey, Told)>,
+    told: Vec<(usize, ObjectKey, ObjectProblem)>,
     lost: Vec<(usize, Reference)>,
     moved: Vec<(usize, ObjectKey)>,
     repaired: Vec<(usize, Reference, Substitute)>,
@@ -64,13 +64,13 @@ struct KnownPage {
 /// What came of reading a manifest or a page.
 enum Reading {
     /// The bytes, and perhaps something to tell.
-    Bytes(Bytes, Option<Told>),
+    Bytes(Bytes, Option<ObjectProblem>),
     /// The bytes, in another object version than was recorded.
     Moved(Bytes),
     /// The bytes, as a repair put them under another name.
     Repaired(Bytes, Substitute),
     /// None.
-    Lost(Told),
+    Lost(ObjectProblem),
 }
 
 impl Verify<'_, '_> {
@@ -417,7 +417,7 @@ impl Verify<'_, '_> {
             let (inlined, wrong) = check_inlined(&entries);
             self.report.inlined += inlined;
             problems.extend(wrong);
-            let told = problems.into_iter().map(Told::from);
+            let told = problems.into_iter().map(ObjectProblem::from);
             pages
                 .told
                 .extend(told.map(|told| (unit, key.clone(), told)));
@@ -506,7 +506,7 @@ async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Rea
     if let Some((bytes, substitute)) = found {
         return Reading::Repaired(bytes, substitute);
     }
-    Reading::Lost(Told {
+    Reading::Lost(ObjectProblem {
         problem: Problem::lost(what),
         is_lost: true,
     })

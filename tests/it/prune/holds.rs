@@ -15,14 +15,14 @@ use jiff::SignedDuration;
 use tokio::runtime::Handle;
 
 use super::race::RIPE;
-use super::yard::{Place, Yard, day, doer, holder_in, needs};
+use super::scene::{Place, PruneScene, actor, day, holder_in, needs};
 use crate::support::fault_store::{Call, Fault};
 
-async fn held(yard: &Yard) -> Vec<Place> {
+async fn held(scene: &PruneScene) -> Vec<Place> {
     let mut held = Vec::new();
-    for (key, version) in yard.lying(&[""]).await.into_keys() {
+    for (key, version) in scene.lying(&[""]).await.into_keys() {
         let version: Option<&ObjectVersion> = version.as_ref();
-        if yard.store.inner().is_held(&key, version).await.unwrap() {
+        if scene.store.inner().is_held(&key, version).await.unwrap() {
             held.push((key, version.cloned()));
         }
     }
@@ -32,77 +32,77 @@ async fn held(yard: &Yard) -> Vec<Place> {
 #[tokio::test]
 async fn what_is_held_outlives_its_promise_until_it_is_released() {
     for locked in [false, true] {
-        let mut yard = if locked {
-            Yard::locked().await
+        let mut scene = if locked {
+            PruneScene::locked().await
         } else {
-            Yard::plain().await
+            PruneScene::plain().await
         };
-        let first = yard.take(0).await;
-        let closure = yard.table.closure().await;
-        yard.rewrite().await;
-        let second = yard.take(1).await;
+        let first = scene.take(0).await;
+        let closure = scene.table.closure().await;
+        scene.rewrite().await;
+        let second = scene.take(1).await;
         // Marked before it is held: the plan alone deletes nothing.
-        yard.prune(31).await;
-        let done = yard.hold(&first, 32).await.unwrap();
-        assert_eq!((done.was_so, done.objects.is_some()), (false, locked));
-        assert!(yard.hold(&first, 32).await.unwrap().was_so);
+        scene.prune(31).await;
+        let done = scene.hold(&first, 32).await.unwrap();
+        assert_eq!((done.already, done.objects.is_some()), (false, locked));
+        assert!(scene.hold(&first, 32).await.unwrap().already);
         for days in [34, 60, 90] {
-            assert_eq!(yard.prune(days).await.deleted(), 0);
+            assert_eq!(scene.prune(days).await.deleted(), 0);
         }
-        assert_eq!(yard.contents(&first).await.unwrap(), closure);
+        assert_eq!(scene.contents(&first).await.unwrap(), closure);
         if locked {
-            let needs = needs(&yard.vault().await, &first.record).await;
-            assert_eq!(held(&yard).await.len(), needs.len() + 1, "and its record");
+            let needs = needs(&scene.vault().await, &first.record).await;
+            assert_eq!(held(&scene).await.len(), needs.len() + 1, "and its record");
         }
 
-        let done = yard.release(&first, 90).await.unwrap();
-        assert!(!done.was_so);
-        assert!(yard.release(&first, 90).await.unwrap().was_so);
+        let done = scene.release(&first, 90).await.unwrap();
+        assert!(!done.already);
+        assert!(scene.release(&first, 90).await.unwrap().already);
         if locked {
-            assert_eq!(held(&yard).await, []);
+            assert_eq!(held(&scene).await, []);
         }
         // The old plan was made before the hold ended: a new one is made, and waits.
-        assert_eq!(yard.prune(91).await.deleted(), 0);
-        assert_eq!(yard.prune(93).await.deleted(), 0);
-        assert!(yard.prune(94).await.deleted() > 0);
-        yard.holds_only(&[&second]).await;
+        assert_eq!(scene.prune(91).await.deleted(), 0);
+        assert_eq!(scene.prune(93).await.deleted(), 0);
+        assert!(scene.prune(94).await.deleted() > 0);
+        scene.holds_only(&[&second]).await;
     }
 }
 
 #[tokio::test]
 async fn a_release_leaves_alone_what_another_hold_covers() {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.table.append(1, super::yard::LARGE).await;
-    let second = yard.take(1).await;
-    yard.hold(&first, 2).await.unwrap();
-    yard.hold(&second, 2).await.unwrap();
-    let needs = needs(&yard.vault().await, &second.record).await;
-    let done = yard.release(&first, 3).await.unwrap();
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.table.append(1, super::scene::LARGE).await;
+    let second = scene.take(1).await;
+    scene.hold(&first, 2).await.unwrap();
+    scene.hold(&second, 2).await.unwrap();
+    let needs = needs(&scene.vault().await, &second.record).await;
+    let done = scene.release(&first, 3).await.unwrap();
     assert!(done.shared > 0);
-    let mut left = held(&yard).await;
+    let mut left = held(&scene).await;
     left.retain(|(key, _)| !key.as_str().starts_with("tables/"));
     assert_eq!(left, needs.into_keys().collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn the_legal_hold_alone_stops_a_prune_that_knows_of_no_event() {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.rewrite().await;
-    yard.take(1).await;
-    yard.prune(31).await;
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.rewrite().await;
+    scene.take(1).await;
+    scene.prune(31).await;
     // Killed between the bits and the event: not held, and yet nothing goes.
-    let vault = yard.vault().await;
+    let vault = scene.vault().await;
     for (key, version) in needs(&vault, &first.record).await.into_keys() {
         let version = version.as_ref();
-        yard.store.set_hold(&key, version, true).await.unwrap();
+        scene.store.set_hold(&key, version, true).await.unwrap();
     }
-    let before = yard.objects().await;
-    let swept = yard.prune(34).await;
+    let before = scene.objects().await;
+    let swept = scene.prune(34).await;
     assert_eq!(swept.deleted(), 0);
     assert!(swept.done.held.objects > 0, "{swept:?}");
-    assert_eq!(yard.objects().await, before);
+    assert_eq!(scene.objects().await, before);
 }
 
 #[tokio::test]
@@ -110,33 +110,33 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
     for fault in [Fault::Before, Fault::After] {
         let mut k = 1;
         loop {
-            let yard = Yard::locked().await;
-            let first = yard.take(0).await;
-            let needs = needs(&yard.vault().await, &first.record).await;
+            let scene = PruneScene::locked().await;
+            let first = scene.take(0).await;
+            let needs = needs(&scene.vault().await, &first.record).await;
             let all = needs.len() + 1;
-            yard.store.fail_call(k, fault);
-            let killed = yard.hold(&first, 1).await;
-            let died = yard.store.is_dead();
-            yard.store.revive();
-            let vault = yard.vault().await;
-            let is_held = held_of(&vault, &yard.key()).await.unwrap();
+            scene.store.fail_call(k, fault);
+            let killed = scene.hold(&first, 1).await;
+            let died = scene.store.is_dead();
+            scene.store.revive();
+            let vault = scene.vault().await;
+            let is_held = held_of(&vault, &scene.key()).await.unwrap();
             if is_held.contains(&first.id) {
-                assert_eq!(held(&yard).await.len(), all, "called held, and is not");
+                assert_eq!(held(&scene).await.len(), all, "called held, and is not");
             }
-            let done = yard.hold(&first, 1).await.unwrap();
-            assert_eq!(done.was_so, is_held.contains(&first.id));
-            assert_eq!(held(&yard).await.len(), all);
-            let events = vault.events(&yard.key()).await.unwrap();
+            let done = scene.hold(&first, 1).await.unwrap();
+            assert_eq!(done.already, is_held.contains(&first.id));
+            assert_eq!(held(&scene).await.len(), all);
+            let events = vault.events(&scene.key()).await.unwrap();
             assert_eq!((events.links.len(), events.findings), (1, vec![]));
 
-            yard.store.fail_call(k, fault);
-            let released = yard.release(&first, 2).await;
-            let died = yard.store.is_dead() || died;
-            yard.store.revive();
-            yard.release(&first, 2).await.unwrap();
-            assert_eq!(held(&yard).await, []);
-            assert!(held_of(&vault, &yard.key()).await.unwrap().is_empty());
-            let events = vault.events(&yard.key()).await.unwrap();
+            scene.store.fail_call(k, fault);
+            let released = scene.release(&first, 2).await;
+            let died = scene.store.is_dead() || died;
+            scene.store.revive();
+            scene.release(&first, 2).await.unwrap();
+            assert_eq!(held(&scene).await, []);
+            assert!(held_of(&vault, &scene.key()).await.unwrap().is_empty());
+            let events = vault.events(&scene.key()).await.unwrap();
             assert_eq!((events.links.len(), events.findings), (2, vec![]));
             if !died {
                 assert!(killed.is_ok() && released.is_ok());
@@ -150,22 +150,22 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
 
 #[tokio::test]
 async fn a_snapshot_that_is_not_whole_is_not_held() {
-    let yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    let needs = needs(&yard.vault().await, &first.record).await;
+    let scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    let needs = needs(&scene.vault().await, &first.record).await;
     let (key, version) = needs
         .keys()
         .find(|(key, _)| key.as_str().starts_with("blobs/"))
         .unwrap();
-    let inner = yard.store.inner();
+    let inner = scene.store.inner();
     inner.force_lock(key, version.as_ref(), None).unwrap();
     inner
         .delete_version(key, version.as_ref().unwrap())
         .unwrap();
-    let error = yard.hold(&first, 1).await.unwrap_err();
+    let error = scene.hold(&first, 1).await.unwrap_err();
     assert!(error.to_string().contains(key.as_str()), "{error}");
     assert!(
-        held_of(&yard.vault().await, &yard.key())
+        held_of(&scene.vault().await, &scene.key())
             .await
             .unwrap()
             .is_empty()
@@ -173,8 +173,8 @@ async fn a_snapshot_that_is_not_whole_is_not_held() {
     assert!(inner.attributes(key, version.as_ref()).await.is_err());
 }
 
-async fn snapshot_of(yard: &Yard, done: &SnapshotDone) -> Snapshot {
-    let history = yard.history().await;
+async fn snapshot_of(scene: &PruneScene, done: &SnapshotDone) -> Snapshot {
+    let history = scene.history().await;
     history.find(done.id).unwrap().unwrap().clone()
 }
 
@@ -184,20 +184,20 @@ async fn hold_in(
     now: Timestamp,
 ) -> Result<HoldDone, Error> {
     let holder = holder_in(store).await?;
-    holder.hold(snapshot, &doer(now)).await
+    holder.hold(snapshot, &actor(now)).await
 }
 
 /// Holds a snapshot, past all counting, before the next call that `matches`; with `ignored` the server has looked at the
 /// legal holds of these before.
 fn held_before(
-    yard: &Yard,
+    scene: &PruneScene,
     snapshot: Snapshot,
     ignored: Vec<Place>,
     matches: fn(&Call) -> bool,
 ) -> mpsc::Receiver<Result<HoldDone, Error>> {
     let (told, held) = mpsc::channel();
-    let (inner, runtime) = (yard.store.inner().clone(), Handle::current());
-    yard.store.before_call(1, matches, move || {
+    let (inner, runtime) = (scene.store.inner().clone(), Handle::current());
+    scene.store.before_call(1, matches, move || {
         async move {
             let store = inner.clone();
             let run = move || runtime.block_on(hold_in(store, &snapshot, day(RIPE)));
@@ -213,46 +213,46 @@ fn held_before(
 }
 
 /// A vault in which everything that only its first snapshot needs is due.
-async fn due(locked: bool) -> (Yard, SnapshotDone) {
-    let mut yard = if locked {
-        Yard::locked().await
+async fn due(locked: bool) -> (PruneScene, SnapshotDone) {
+    let mut scene = if locked {
+        PruneScene::locked().await
     } else {
-        Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await
+        PruneScene::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await
     };
-    yard.is_alone = false;
-    let first = yard.take(0).await;
-    yard.rewrite().await;
-    yard.take(1).await;
-    assert!(yard.prune(RIPE - 4).await.marked() > 0);
-    yard.set_day(RIPE);
-    (yard, first)
+    scene.is_alone = false;
+    let first = scene.take(0).await;
+    scene.rewrite().await;
+    scene.take(1).await;
+    assert!(scene.prune(RIPE - 4).await.marked() > 0);
+    scene.set_day(RIPE);
+    (scene, first)
 }
 
 /// Held between a prune's last look at the events and the batch that it deletes.
 async fn held_while_it_is_deleted(locked: bool) {
-    let (yard, first) = due(locked).await;
-    let vault = yard.vault().await;
-    let snapshot = snapshot_of(&yard, &first).await;
+    let (scene, first) = due(locked).await;
+    let vault = scene.vault().await;
+    let snapshot = snapshot_of(&scene, &first).await;
     let places: Vec<Place> = needs(&vault, &first.record).await.into_keys().collect();
     let ignored = if locked { places } else { Vec::new() };
-    let held = held_before(&yard, snapshot.clone(), ignored, |call| {
+    let held = held_before(&scene, snapshot.clone(), ignored, |call| {
         call.method == "delete_versions"
     });
-    let error = yard.try_prune(RIPE).await.unwrap_err();
+    let error = scene.try_prune(RIPE).await.unwrap_err();
     assert!(matches!(error, Error::EventsMeanwhile { .. }), "{error}");
     // All of it was there when it was held, and nobody was told that it stays.
     let done = held.try_recv().unwrap().unwrap();
-    assert!(!done.was_so && !done.is_sure, "{done:?}");
+    assert!(!done.already && !done.is_sure, "{done:?}");
     let later = day(RIPE) + SETTLED + SignedDuration::from_mins(1);
-    let store = || yard.store.inner().clone();
+    let store = || scene.store.inner().clone();
     let error = hold_in(store(), &snapshot, later).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
-    let error = yard.try_prune(RIPE + 1).await.unwrap_err();
+    let error = scene.try_prune(RIPE + 1).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
     // What is damaged can be released, and then stands in nobody's way.
-    yard.release(&first, RIPE + 1).await.ok();
-    assert!(held_of(&vault, &yard.key()).await.unwrap().is_empty());
-    yard.prune(RIPE + 2).await;
+    scene.release(&first, RIPE + 1).await.ok();
+    assert!(held_of(&vault, &scene.key()).await.unwrap().is_empty());
+    scene.prune(RIPE + 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,37 +267,37 @@ async fn held_while_it_is_deleted_without_locks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_before_a_prune_looks_again_is_not_deleted() {
-    let (yard, first) = due(false).await;
-    let snapshot = snapshot_of(&yard, &first).await;
+    let (scene, first) = due(false).await;
+    let snapshot = snapshot_of(&scene, &first).await;
     // It has read everything, and is about to say that it begins.
-    let held = held_before(&yard, snapshot.clone(), Vec::new(), |call| {
+    let held = held_before(&scene, snapshot.clone(), Vec::new(), |call| {
         call.method == "put_new" && call.key.starts_with("prune/")
     });
-    let before = yard.objects().await;
-    let error = yard.try_prune(RIPE).await.unwrap_err();
+    let before = scene.objects().await;
+    let error = scene.try_prune(RIPE).await.unwrap_err();
     assert!(error.to_string().contains("may be a hold"), "{error}");
-    assert_eq!(yard.store.count("delete_versions"), 0);
+    assert_eq!(scene.store.count("delete_versions"), 0);
     held.try_recv().unwrap().unwrap();
     let later = day(RIPE) + SETTLED + SignedDuration::from_mins(1);
-    let store = || yard.store.inner().clone();
+    let store = || scene.store.inner().clone();
     let done = hold_in(store(), &snapshot, later).await.unwrap();
-    assert!(done.was_so && done.is_sure, "{done:?}");
-    assert_eq!(yard.prune(RIPE + 1).await.deleted(), 0);
-    assert_eq!(yard.objects().await, before);
+    assert!(done.already && done.is_sure, "{done:?}");
+    assert_eq!(scene.prune(RIPE + 1).await.deleted(), 0);
+    assert_eq!(scene.objects().await, before);
 }
 
 #[tokio::test]
 async fn a_hold_that_something_is_deleted_under_is_taken_back() {
     for locked in [false, true] {
-        let (yard, first) = due(locked).await;
-        let vault = yard.vault().await;
-        let doomed = needs(&vault, &first.record)
+        let (scene, first) = due(locked).await;
+        let vault = scene.vault().await;
+        let targets = needs(&vault, &first.record)
             .await
             .into_keys()
             .find(|place| place.0.as_str().starts_with("blobs/"));
-        let (key, version) = doomed.unwrap();
-        let inner = yard.store.inner().clone();
-        yard.store.before_call(
+        let (key, version) = targets.unwrap();
+        let inner = scene.store.inner().clone();
+        scene.store.before_call(
             1,
             |call| call.method == "put_new" && call.key.contains("/events/"),
             move || {
@@ -312,30 +312,30 @@ async fn a_hold_that_something_is_deleted_under_is_taken_back() {
                 .boxed()
             },
         );
-        let error = yard.hold(&first, RIPE).await.unwrap_err();
+        let error = scene.hold(&first, RIPE).await.unwrap_err();
         assert!(matches!(error, Error::HeldTooLate { .. }), "{error}");
         assert_eq!(error.exit_code(), ExitCode::Damage);
-        assert!(held_of(&vault, &yard.key()).await.unwrap().is_empty());
+        assert!(held_of(&vault, &scene.key()).await.unwrap().is_empty());
         if locked {
-            assert_eq!(held(&yard).await, []);
+            assert_eq!(held(&scene).await, []);
         }
-        yard.prune(RIPE).await;
+        scene.prune(RIPE).await;
     }
 }
 
 #[tokio::test]
 async fn a_hold_is_sure_when_something_keeps_the_snapshot_for_another_hour() {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.rewrite().await;
-    let second = yard.take(1).await;
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.rewrite().await;
+    let second = scene.take(1).await;
     let until = first.record.promise;
     let hold = async |done: &SnapshotDone, now| {
-        let snapshot = snapshot_of(&yard, done).await;
-        yard.store.inner().set_now(now);
-        let store = yard.store.inner().clone();
+        let snapshot = snapshot_of(&scene, done).await;
+        scene.store.inner().set_now(now);
+        let store = scene.store.inner().clone();
         let done = hold_in(store, &snapshot, now).await.unwrap();
-        yard.release_at(&snapshot, now).await.unwrap();
+        scene.release_at(&snapshot, now).await.unwrap();
         done.is_sure
     };
     let minutes = SignedDuration::from_mins;
@@ -353,23 +353,23 @@ async fn a_hold_during_a_release_holds() {
     let record: fn(&Call) -> bool =
         |call| call.method == "set_hold" && call.key.starts_with("tables/");
     for moment in [on, record] {
-        let mut yard = Yard::locked().await;
-        let first = yard.take(0).await;
-        yard.table.append(1, super::yard::LARGE).await;
-        let second = yard.take(1).await;
-        yard.hold(&first, 2).await.unwrap();
-        let snapshot = snapshot_of(&yard, &second).await;
-        let done = held_before(&yard, snapshot, Vec::new(), moment);
-        yard.release(&first, 3).await.unwrap();
+        let mut scene = PruneScene::locked().await;
+        let first = scene.take(0).await;
+        scene.table.append(1, super::scene::LARGE).await;
+        let second = scene.take(1).await;
+        scene.hold(&first, 2).await.unwrap();
+        let snapshot = snapshot_of(&scene, &second).await;
+        let done = held_before(&scene, snapshot, Vec::new(), moment);
+        scene.release(&first, 3).await.unwrap();
         done.try_recv().unwrap().unwrap();
-        let vault = yard.vault().await;
+        let vault = scene.vault().await;
         let needed = needs(&vault, &second.record).await;
-        let held = held(&yard).await;
+        let held = held(&scene).await;
         for place in needed.into_keys() {
             assert!(held.contains(&place), "{place:?} is called held");
         }
         assert_eq!(
-            held_of(&vault, &yard.key()).await.unwrap().len(),
+            held_of(&vault, &scene.key()).await.unwrap().len(),
             1,
             "the second alone"
         );
@@ -378,15 +378,15 @@ async fn a_hold_during_a_release_holds() {
 
 #[tokio::test]
 async fn a_release_during_a_hold_leaves_what_is_held() {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.table.append(1, super::yard::LARGE).await;
-    let second = yard.take(1).await;
-    yard.hold(&first, 2).await.unwrap();
-    let snapshot = snapshot_of(&yard, &first).await;
-    let (inner, runtime) = (yard.store.inner().clone(), Handle::current());
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.table.append(1, super::scene::LARGE).await;
+    let second = scene.take(1).await;
+    scene.hold(&first, 2).await.unwrap();
+    let snapshot = snapshot_of(&scene, &first).await;
+    let (inner, runtime) = (scene.store.inner().clone(), Handle::current());
     // The second is held but for its event.
-    yard.store.before_call(
+    scene.store.before_call(
         1,
         |call| call.method == "put_new" && call.key.contains("/events/"),
         move || {
@@ -394,7 +394,7 @@ async fn a_release_during_a_hold_leaves_what_is_held() {
                 let release = tokio::task::spawn_blocking(move || {
                     runtime.block_on(async {
                         let holder = holder_in(inner).await?;
-                        holder.release(&snapshot, &doer(day(3))).await
+                        holder.release(&snapshot, &actor(day(3))).await
                     })
                 });
                 release.await.unwrap().unwrap();
@@ -402,19 +402,22 @@ async fn a_release_during_a_hold_leaves_what_is_held() {
             .boxed()
         },
     );
-    yard.hold(&second, 3).await.unwrap();
-    let held = held(&yard).await;
-    for place in needs(&yard.vault().await, &second.record).await.into_keys() {
+    scene.hold(&second, 3).await.unwrap();
+    let held = held(&scene).await;
+    for place in needs(&scene.vault().await, &second.record)
+        .await
+        .into_keys()
+    {
         assert!(held.contains(&place), "{place:?} is called held");
     }
 }
 
 #[tokio::test]
 async fn a_release_that_cannot_read_what_another_table_holds_changes_nothing() {
-    let yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.hold(&first, 1).await.unwrap();
-    let before = held(&yard).await;
+    let scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.hold(&first, 1).await.unwrap();
+    let before = held(&scene).await;
     let other = crate::support::world::request("s3://lake/other", 0).key;
     let text = r#"{"at":"2026-02-01T00:00:00Z","deed":{"x":{}},"format":1,"principal":"p","requires":["nonsense"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
     let name = other.to_string();
@@ -424,11 +427,11 @@ async fn a_release_that_cannot_read_what_another_table_holds_changes_nothing() {
     };
     let key = key.object_key().unwrap();
     let payload = Payload::from_bytes(text);
-    yard.store.put_new(&key, &payload, None).await.unwrap();
-    let error = yard.release(&first, 2).await.unwrap_err();
+    scene.store.put_new(&key, &payload, None).await.unwrap();
+    let error = scene.release(&first, 2).await.unwrap_err();
     assert!(error.to_string().contains(&name), "{error}");
-    assert_eq!(held(&yard).await, before);
-    let vault = yard.vault().await;
-    let is_held = held_of(&vault, &yard.key()).await.unwrap();
+    assert_eq!(held(&scene).await, before);
+    let vault = scene.vault().await;
+    let is_held = held_of(&vault, &scene.key()).await.unwrap();
     assert!(is_held.contains(&first.id));
 }

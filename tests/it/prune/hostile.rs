@@ -15,24 +15,24 @@ use deltavault::vault::Vault;
 use deltavault::vault::snapshot::SnapshotDone;
 use futures::TryStreamExt;
 
-use super::yard::{Yard, day};
+use super::scene::{PruneScene, day};
 use crate::support::verified::{Verified, verify};
 
 /// What may be deleted with the pruner's keys.
 const PRUNED: [&str; 5] = ["blobs/", "copies/", "manifests/", "pages/", "runs/"];
 
 /// Two snapshots that share files: on day 45 the first has expired and the second is promised.
-async fn aged() -> (Yard, [SnapshotDone; 2]) {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.table.append(1, 300).await;
-    let second = yard.take(20).await;
-    yard.set_day(45);
-    (yard, [first, second])
+async fn aged() -> (PruneScene, [SnapshotDone; 2]) {
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.table.append(1, 300).await;
+    let second = scene.take(20).await;
+    scene.set_day(45);
+    (scene, [first, second])
 }
 
-async fn verified(yard: &Yard) -> Verified {
-    let store: Arc<dyn ReadStore> = Arc::new(yard.store.clone());
+async fn verified(scene: &PruneScene) -> Verified {
+    let store: Arc<dyn ReadStore> = Arc::new(scene.store.clone());
     let vault = Vault::open(store).await.unwrap();
     let plan = VerifyPlan {
         read: ReadBytes::All,
@@ -42,8 +42,8 @@ async fn verified(yard: &Yard) -> Verified {
     verify(&vault, plan).await
 }
 
-async fn everything(yard: &Yard) -> Vec<Attributes> {
-    let listing = yard.store.list_versions("", None);
+async fn everything(scene: &PruneScene) -> Vec<Attributes> {
+    let listing = scene.store.list_versions("", None);
     let rows: Vec<ListedVersion> = listing.try_collect().await.unwrap();
     let objects = rows.into_iter().filter_map(|row| match row {
         ListedVersion::Object(object) => Some(object),
@@ -54,13 +54,13 @@ async fn everything(yard: &Yard) -> Vec<Attributes> {
 
 #[tokio::test]
 async fn oldest_versions_deleted_once_their_locks_are_over_take_nothing_that_is_promised() {
-    let (yard, [first, second]) = aged().await;
-    let held = yard.contents(&second).await.unwrap();
-    let found = everything(&yard).await;
+    let (scene, [first, second]) = aged().await;
+    let held = scene.contents(&second).await.unwrap();
+    let found = everything(&scene).await;
     // First garbage on top of everything, so that something is left under each name.
     for object in &found {
         let garbage = Payload::from_bytes(vec![b'x'; usize::try_from(object.size).unwrap()]);
-        let inner = yard.store.inner();
+        let inner = scene.store.inner();
         inner
             .replace(&object.key, &garbage, &object.etag)
             .await
@@ -72,7 +72,7 @@ async fn oldest_versions_deleted_once_their_locks_are_over_take_nothing_that_is_
     let mine: Vec<_> = mine
         .map(|object| (object.key.clone(), object.version.clone()))
         .collect();
-    let removed = yard.store.delete_versions(&mine).await.unwrap();
+    let removed = scene.store.delete_versions(&mine).await.unwrap();
     let gone = removed
         .iter()
         .filter(|it| matches!(it, Deletion::Deleted))
@@ -83,12 +83,12 @@ async fn oldest_versions_deleted_once_their_locks_are_over_take_nothing_that_is_
     );
     assert!(gone < mine.len(), "{removed:?}");
 
-    assert_eq!(yard.contents(&second).await.unwrap(), held);
+    assert_eq!(scene.contents(&second).await.unwrap(), held);
     assert!(
-        yard.contents(&first).await.is_err(),
+        scene.contents(&first).await.is_err(),
         "nobody promises it any more"
     );
-    let said = verified(&yard).await;
+    let said = verified(&scene).await;
     for object in &found {
         if object.locked_until.is_some_and(|until| until > day(45)) {
             assert!(said.is_about(&object.key), "nothing about {}", object.key);
@@ -99,9 +99,9 @@ async fn oldest_versions_deleted_once_their_locks_are_over_take_nothing_that_is_
 
 #[tokio::test]
 async fn forged_plan_that_names_everything_deletes_nothing_that_is_kept() {
-    let (yard, [_, second]) = aged().await;
-    let held = yard.contents(&second).await.unwrap();
-    let rows = everything(&yard).await.into_iter().map(|object| PlanRow {
+    let (scene, [_, second]) = aged().await;
+    let held = scene.contents(&second).await.unwrap();
+    let rows = everything(&scene).await.into_iter().map(|object| PlanRow {
         key: object.key,
         version: object.version,
         locked_until: None,
@@ -119,20 +119,20 @@ async fn forged_plan_that_names_everything_deletes_nothing_that_is_kept() {
     };
     let key = VaultKey::PrunePlan(forged.run).object_key().unwrap();
     let payload = Payload::from_bytes(forged.encode().unwrap());
-    yard.store.inner().set_now(day(40));
-    NoteStore::put_note(yard.store.inner(), &key, &payload, None)
+    scene.store.inner().set_now(day(40));
+    NoteStore::put_note(scene.store.inner(), &key, &payload, None)
         .await
         .unwrap();
 
-    let pruned = yard.prune(45).await;
+    let pruned = scene.prune(45).await;
     assert!(
         pruned.deleted() > 0,
         "what expired goes, as with an honest plan"
     );
-    assert_eq!(yard.contents(&second).await.unwrap(), held);
-    let said = verified(&yard).await;
+    assert_eq!(scene.contents(&second).await.unwrap(), held);
+    let said = verified(&scene).await;
     assert_ne!(said.code(), ExitCode::Damage, "{:#?}", said.findings);
-    let records = everything(&yard).await;
+    let records = everything(&scene).await;
     let records = records
         .iter()
         .filter(|it| it.key.as_str().contains("/ledger/"));
@@ -141,10 +141,10 @@ async fn forged_plan_that_names_everything_deletes_nothing_that_is_kept() {
 
 #[tokio::test]
 async fn no_record_hides_what_another_manifest_names() {
-    let yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
-    let first = yard.take(0).await;
-    let closure = yard.table.closure().await;
-    let vault = yard.vault().await;
+    let scene = PruneScene::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    let first = scene.take(0).await;
+    let closure = scene.table.closure().await;
+    let vault = scene.vault().await;
     let mut manifest = vault.manifest(&first.record).await.unwrap();
     manifest.log_pages.clear();
     manifest.data_pages.clear();
@@ -154,13 +154,14 @@ async fn no_record_hides_what_another_manifest_names() {
     let mut forged = first.record.clone();
     forged.manifest.sha256 = lie.sha256;
     forged.manifest.size = lie.size;
-    yard.store
+    scene
+        .store
         .inner()
         .plant(&forged.manifest.key, manifest.encode().unwrap());
-    yard.forge(2, (1, first.id), forged).await;
+    scene.forge(2, (1, first.id), forged).await;
     for days in [12, 16] {
-        let pruned = yard.prune(days).await;
+        let pruned = scene.prune(days).await;
         assert_eq!((pruned.deleted(), pruned.sums.kept), (0, 2));
     }
-    assert_eq!(yard.contents(&first).await.unwrap(), closure);
+    assert_eq!(scene.contents(&first).await.unwrap(), closure);
 }

@@ -1,6 +1,6 @@
 //! A prune killed at every call: what is kept is whole, and the next run finishes.
 
-use super::yard::Yard;
+use super::scene::PruneScene;
 use crate::support::fault_store::Fault;
 
 /// On which day the run dies: that which marks, or that which deletes.
@@ -8,38 +8,38 @@ async fn killed_on(dies: i64, locked: bool, fault: Fault) {
     let mut k = 1;
     let mut deleting = 0;
     loop {
-        let mut yard = if locked {
-            Yard::locked().await
+        let mut scene = if locked {
+            PruneScene::locked().await
         } else {
-            Yard::plain().await
+            PruneScene::plain().await
         };
-        yard.take(0).await;
-        yard.rewrite().await;
-        let second = yard.take(1).await;
-        let closure = yard.table.closure().await;
+        scene.take(0).await;
+        scene.rewrite().await;
+        let second = scene.take(1).await;
+        let closure = scene.table.closure().await;
         if dies > 31 {
-            yard.prune(31).await;
+            scene.prune(31).await;
         }
-        let before = yard.objects().await;
-        yard.store.revive();
-        yard.store.fail_call(k, fault);
-        let killed = yard.try_prune(dies).await;
-        let was_killed = yard.store.is_dead();
-        yard.store.revive();
-        let left = yard.objects().await;
+        let before = scene.objects().await;
+        scene.store.revive();
+        scene.store.fail_call(k, fault);
+        let killed = scene.try_prune(dies).await;
+        let was_killed = scene.store.is_dead();
+        scene.store.revive();
+        let left = scene.objects().await;
         if dies == 31 {
             assert_eq!(left, before, "a run that marks deletes nothing");
         }
         deleting += usize::from(left.len() < before.len() && killed.is_err());
-        yard.is_sound(31).await;
-        assert_eq!(yard.contents(&second).await.unwrap(), closure);
+        scene.is_sound(31).await;
+        assert_eq!(scene.contents(&second).await.unwrap(), closure);
         // Whatever it got done, it never does again, and the rest comes in time.
         for days in [dies, dies, 34, 37] {
-            yard.prune(days.max(dies)).await;
+            scene.prune(days.max(dies)).await;
         }
-        yard.holds_only(&[&second]).await;
-        yard.is_sound(40).await;
-        assert!(yard.prune(40).await.is_idle());
+        scene.holds_only(&[&second]).await;
+        scene.is_sound(40).await;
+        assert!(scene.prune(40).await.is_idle());
         if !was_killed {
             assert!(killed.is_ok());
             break;

@@ -10,25 +10,25 @@ use deltavault::store::{Payload, ReadStore, WriteStore};
 use deltavault::vault::snapshot::SnapshotDone;
 
 use super::race::RIPE;
-use super::yard::{Yard, day, doer};
+use super::scene::{PruneScene, actor, day};
 use crate::support::world::{request, snapshotter, source};
 
 /// What expires on day 30, what is kept, and something that nothing needs.
-async fn grown(mut yard: Yard) -> (Yard, [SnapshotDone; 2]) {
-    let first = yard.take(0).await;
-    yard.rewrite().await;
-    let second = yard.take(1).await;
+async fn grown(mut scene: PruneScene) -> (PruneScene, [SnapshotDone; 2]) {
+    let first = scene.take(0).await;
+    scene.rewrite().await;
+    let second = scene.take(1).await;
     let orphan = VaultKey::blob(Digest::of(b"x"), None);
     let payload = Payload::from_bytes("x");
     let key = orphan.object_key().unwrap();
-    yard.store.put_new(&key, &payload, None).await.unwrap();
-    (yard, [first, second])
+    scene.store.put_new(&key, &payload, None).await.unwrap();
+    (scene, [first, second])
 }
 
-async fn put_event(yard: &Yard, table: TableKey, seq: u64, text: &str) {
+async fn put_event(scene: &PruneScene, table: TableKey, seq: u64, text: &str) {
     let key = VaultKey::Event { table, seq }.object_key().unwrap();
     let payload = Payload::from_bytes(text.to_owned());
-    yard.store.put_new(&key, &payload, None).await.unwrap();
+    scene.store.put_new(&key, &payload, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -44,40 +44,40 @@ async fn an_event_that_cannot_be_told_keeps_its_own_table_and_nothing_else() {
         (1, event(r#"{"hold":{"set":"x"}}"#, ""), "cannot read"),
         (1, event(r#"{"x":{}}"#, r#""nonsense""#), "cannot be read"),
     ] {
-        let (yard, [first, _]) = grown(Yard::locked().await).await;
-        let before = yard.objects().await;
-        put_event(&yard, yard.key(), seq, &text).await;
-        yard.prune(RIPE - 4).await;
-        let pruned = yard.prune(RIPE).await;
+        let (scene, [first, _]) = grown(PruneScene::locked().await).await;
+        let before = scene.objects().await;
+        put_event(&scene, scene.key(), seq, &text).await;
+        scene.prune(RIPE - 4).await;
+        let pruned = scene.prune(RIPE).await;
         assert_eq!(pruned.deleted(), 1, "the orphan alone: {says}");
         assert_eq!(pruned.sums.expired, 0);
         let findings = &pruned.sums.findings;
         assert!(findings.iter().any(|it| it.contains(says)), "{findings:?}");
-        assert_eq!(yard.objects().await.len(), before.len() - 1);
-        yard.contents(&first).await.unwrap();
+        assert_eq!(scene.objects().await.len(), before.len() - 1);
+        scene.contents(&first).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_far_slot_does_not_stop_a_prune_for_ever() {
-    let (yard, [first, second]) = grown(Yard::locked().await).await;
-    yard.prune(RIPE - 4).await;
-    yard.prune(RIPE).await;
-    yard.holds_only(&[&second]).await;
+    let (scene, [first, second]) = grown(PruneScene::locked().await).await;
+    scene.prune(RIPE - 4).await;
+    scene.prune(RIPE).await;
+    scene.holds_only(&[&second]).await;
     // What was collected before cannot be kept any more, and stops nothing.
-    put_event(&yard, yard.key(), u64::MAX / 2, "x").await;
-    yard.prune(RIPE + 1).await;
-    yard.holds_only(&[&second]).await;
-    yard.contents(&first).await.unwrap_err();
+    put_event(&scene, scene.key(), u64::MAX / 2, "x").await;
+    scene.prune(RIPE + 1).await;
+    scene.holds_only(&[&second]).await;
+    scene.contents(&first).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn what_may_be_held_and_cannot_be_followed_stops_everything() {
-    let (yard, [first, _]) = grown(Yard::plain().await).await;
-    put_event(&yard, yard.key(), 2, "x").await;
+    let (scene, [first, _]) = grown(PruneScene::plain().await).await;
+    put_event(&scene, scene.key(), 2, "x").await;
     let manifest = &first.record.manifest.key;
-    yard.store.inner().flip_bit(manifest, None, 9).unwrap();
-    let error = yard.try_prune(RIPE).await.unwrap_err();
+    scene.store.inner().flip_bit(manifest, None, 9).unwrap();
+    let error = scene.try_prune(RIPE).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
     assert!(error.to_string().contains("may be held"), "{error}");
 }
@@ -86,23 +86,23 @@ async fn what_may_be_held_and_cannot_be_followed_stops_everything() {
 async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
     let nobody = request("s3://lake/nobody", 0).key;
     let deed = Deed::Retire { last: 1 };
-    let doer = doer(day(1));
-    let (yard, _) = grown(Yard::locked().await).await;
-    let vault = yard.vault().await;
-    let append = vault.append_event(&yard.store, &nobody, deed.clone(), &doer);
+    let actor = actor(day(1));
+    let (scene, _) = grown(PruneScene::locked().await).await;
+    let vault = scene.vault().await;
+    let append = vault.append_event(&scene.store, &nobody, deed.clone(), &actor);
     append.await.unwrap();
-    yard.prune(RIPE - 4).await;
-    let pruned = yard.prune(RIPE).await;
+    scene.prune(RIPE - 4).await;
+    let pruned = scene.prune(RIPE).await;
     assert!(pruned.deleted() > 1);
     assert!(pruned.sums.findings[0].contains("no record"));
 
     // Without locks its records may be gone.
     let vault = MemoryStore::without_locks("s3://vault");
-    let (yard, _) = grown(Yard::set(vault, LockMode::None).await).await;
-    let vault = yard.vault().await;
-    let append = vault.append_event(&yard.store, &nobody, deed, &doer);
+    let (scene, _) = grown(PruneScene::set(vault, LockMode::None).await).await;
+    let vault = scene.vault().await;
+    let append = vault.append_event(&scene.store, &nobody, deed, &actor);
     append.await.unwrap();
-    let error = yard.try_prune(RIPE).await.unwrap_err();
+    let error = scene.try_prune(RIPE).await.unwrap_err();
     assert!(
         error.to_string().contains("bring its records back"),
         "{error}"
@@ -110,23 +110,23 @@ async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
 }
 
 /// Puts a record above the two with a manifest that is not there, promised for ever.
-async fn forged(yard: &Yard, second: &SnapshotDone) -> SnapshotId {
+async fn forged(scene: &PruneScene, second: &SnapshotDone) -> SnapshotId {
     let mut forged = second.record.clone();
     forged.promise = "9000-01-01T00:00:00Z".parse().unwrap();
     let nowhere = format!("{}.00c0ffee", forged.manifest.key);
     forged.manifest.key = nowhere.parse().unwrap();
     forged.manifest.sha256 = Digest::of(b"nowhere");
     forged.manifest.version = None;
-    yard.forge(3, (2, second.id), forged).await
+    scene.forge(3, (2, second.id), forged).await
 }
 
 #[tokio::test]
 async fn a_record_of_another_version_than_its_manifest_stops_everything() {
-    let (yard, [_, second]) = grown(Yard::locked().await).await;
+    let (scene, [_, second]) = grown(PruneScene::locked().await).await;
     let mut forged = second.record.clone();
     forged.version = Version(9);
-    let id = yard.forge(3, (2, second.id), forged.clone()).await;
-    let error = yard.try_prune(RIPE).await.unwrap_err();
+    let id = scene.forge(3, (2, second.id), forged.clone()).await;
+    let error = scene.try_prune(RIPE).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
     assert!(error.to_string().contains("of version 3"), "{error}");
     let done = SnapshotDone {
@@ -134,49 +134,49 @@ async fn a_record_of_another_version_than_its_manifest_stops_everything() {
         record: forged,
         ..second
     };
-    let error = yard.contents(&done).await.unwrap_err();
+    let error = scene.contents(&done).await.unwrap_err();
     assert!(
         error.to_string().contains("its record is of version 9"),
         "{error}"
     );
 }
 
-async fn take_distrusting(yard: &Yard, id: SnapshotId) -> SnapshotDone {
-    yard.set_day(2);
-    let mut request = request(yard.live.uri(), 48);
+async fn take_distrusting(scene: &PruneScene, id: SnapshotId) -> SnapshotDone {
+    scene.set_day(2);
+    let mut request = request(scene.live.uri(), 48);
     request.run = Id128::from_bytes(rand::random());
     request.distrust = vec![id];
-    let taker = snapshotter(Arc::new(yard.store.clone())).await.unwrap();
-    let live = source(Arc::new(yard.live.clone()));
+    let taker = snapshotter(Arc::new(scene.store.clone())).await.unwrap();
+    let live = source(Arc::new(scene.live.clone()));
     taker.take(&live, &request).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_distrusted_forgery_does_not_stop_a_prune_for_ever() {
-    let (yard, [first, second]) = grown(Yard::locked().await).await;
-    let forged = forged(&yard, &second).await;
-    let error = yard.try_prune(2).await.unwrap_err();
+    let (scene, [first, second]) = grown(PruneScene::locked().await).await;
+    let forged = forged(&scene, &second).await;
+    let error = scene.try_prune(2).await.unwrap_err();
     assert!(error.to_string().contains("--distrust"), "{error}");
 
-    let third = take_distrusting(&yard, forged).await;
-    yard.prune(RIPE - 4).await;
-    let pruned = yard.prune(RIPE).await;
+    let third = take_distrusting(&scene, forged).await;
+    scene.prune(RIPE - 4).await;
+    let pruned = scene.prune(RIPE).await;
     let findings = &pruned.sums.findings;
     assert!(findings[0].contains(&forged.short()), "{findings:?}");
-    yard.holds_only(&[&third]).await;
-    yard.contents(&third).await.unwrap();
-    yard.contents(&first).await.unwrap_err();
+    scene.holds_only(&[&third]).await;
+    scene.contents(&third).await.unwrap();
+    scene.contents(&first).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn what_a_distrusted_record_leads_to_is_kept() {
-    let (mut yard, [_, second]) = grown(Yard::plain().await).await;
-    yard.rewrite().await;
-    let third = take_distrusting(&yard, second.id).await;
-    let before = super::yard::needs(&yard.vault().await, &second.record).await;
-    yard.prune(20).await;
-    yard.prune(24).await;
-    let lying = yard.objects().await;
+    let (mut scene, [_, second]) = grown(PruneScene::plain().await).await;
+    scene.rewrite().await;
+    let third = take_distrusting(&scene, second.id).await;
+    let before = super::scene::needs(&scene.vault().await, &second.record).await;
+    scene.prune(20).await;
+    scene.prune(24).await;
+    let lying = scene.objects().await;
     assert!(before.keys().all(|place| lying.contains_key(place)));
-    yard.contents(&third).await.unwrap();
+    scene.contents(&third).await.unwrap();
 }

@@ -15,7 +15,7 @@ use futures::FutureExt as _;
 use jiff::SignedDuration;
 use tokio::runtime::Handle;
 
-use super::yard::{GRACE, LARGE, Yard, day, needs, prune_in};
+use super::scene::{GRACE, LARGE, PruneScene, day, needs, prune_in};
 use crate::support::s3::{self, Bucket};
 use crate::support::table::Table;
 use crate::support::verified::verify;
@@ -25,25 +25,25 @@ use crate::support::world::{request, request_at, snapshotter, source};
 pub(super) const RIPE: i64 = 60;
 
 /// A vault in which everything of an expired snapshot is marked and due, and the table has gone back to just that.
-pub(super) async fn back_to_what_is_due(locked: bool, is_alone: bool) -> Yard {
-    let mut yard = if locked {
-        Yard::locked().await
+pub(super) async fn back_to_what_is_due(locked: bool, is_alone: bool) -> PruneScene {
+    let mut scene = if locked {
+        PruneScene::locked().await
     } else {
-        Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await
+        PruneScene::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await
     };
-    yard.is_alone = is_alone;
-    yard.take(0).await;
-    let version = yard.table.version();
-    let live = yard.table.names("").await;
+    scene.is_alone = is_alone;
+    scene.take(0).await;
+    let version = scene.table.version();
+    let live = scene.table.names("").await;
     let data: Vec<String> = live
         .into_iter()
         .filter(|name| !name.starts_with("_delta_log/"))
         .collect();
-    yard.table.overwrite_files(&data, 2, LARGE).await;
-    yard.take(1).await;
-    yard.prune(RIPE - 4).await;
-    yard.table.rewind(version).await;
-    yard
+    scene.table.overwrite_files(&data, 2, LARGE).await;
+    scene.take(1).await;
+    scene.prune(RIPE - 4).await;
+    scene.table.rewind(version).await;
+    scene
 }
 
 fn patience(is_alone: bool) -> Patience {
@@ -54,26 +54,26 @@ fn patience(is_alone: bool) -> Patience {
 }
 
 /// Everything that was published is whole, and the newest one is the table as it is.
-pub(super) async fn is_whole(yard: &Yard, done: &SnapshotDone, what: &str) {
-    yard.is_sound(RIPE).await;
-    let vault = yard.vault().await;
-    let lying = yard.objects().await;
+pub(super) async fn is_whole(scene: &PruneScene, done: &SnapshotDone, what: &str) {
+    scene.is_sound(RIPE).await;
+    let vault = scene.vault().await;
+    let lying = scene.objects().await;
     for place in needs(&vault, &done.record).await.into_keys() {
         assert!(lying.contains_key(&place), "{what}: {place:?} is missing");
     }
-    let contents = yard.contents(done).await.unwrap();
-    assert_eq!(contents, yard.table.closure().await, "{what}");
+    let contents = scene.contents(done).await.unwrap();
+    assert_eq!(contents, scene.table.closure().await, "{what}");
 }
 
 /// A whole prune happens just before each call of a snapshot in turn.
 async fn pruned_before_each_call(locked: bool) {
     let mut swept = 0;
     for k in 1.. {
-        let yard = back_to_what_is_due(locked, false).await;
-        yard.set_day(RIPE);
-        let inner = yard.store.inner().clone();
+        let scene = back_to_what_is_due(locked, false).await;
+        scene.set_day(RIPE);
+        let inner = scene.store.inner().clone();
         let (told, pruned) = std::sync::mpsc::channel();
-        yard.store.before_call(
+        scene.store.before_call(
             k,
             |_| true,
             move || {
@@ -87,12 +87,12 @@ async fn pruned_before_each_call(locked: bool) {
                 .boxed()
             },
         );
-        let done = match yard.try_take(RIPE).await {
+        let done = match scene.try_take(RIPE).await {
             Ok(done) => done,
             // What it was about to build on is gone: the next run takes it from the table.
             Err(error) => {
                 assert_ne!(error.exit_code(), ExitCode::Usage, "{error}");
-                yard.take(RIPE).await
+                scene.take(RIPE).await
             }
         };
         // What comes after the last call is no race any more.
@@ -101,10 +101,10 @@ async fn pruned_before_each_call(locked: bool) {
             break;
         };
         swept += deleted;
-        is_whole(&yard, &done, &format!("before call {k}")).await;
+        is_whole(&scene, &done, &format!("before call {k}")).await;
         // And once more after it was published.
-        yard.prune(RIPE).await;
-        is_whole(&yard, &done, &format!("before call {k}, and after")).await;
+        scene.prune(RIPE).await;
+        is_whole(&scene, &done, &format!("before call {k}, and after")).await;
     }
     assert!(swept > 0);
 }
@@ -123,12 +123,12 @@ async fn a_prune_before_any_call_of_a_snapshot_takes_nothing_from_it_without_loc
 async fn taken_before_each_call(locked: bool) {
     let mut swept = 0;
     for k in 1.. {
-        let yard = back_to_what_is_due(locked, false).await;
-        yard.set_day(RIPE);
-        let (inner, live) = (yard.store.inner().clone(), yard.live.clone());
+        let scene = back_to_what_is_due(locked, false).await;
+        scene.set_day(RIPE);
+        let (inner, live) = (scene.store.inner().clone(), scene.live.clone());
         let (told, taken) = std::sync::mpsc::channel();
         let runtime = Handle::current();
-        yard.store.before_call(
+        scene.store.before_call(
             k,
             |_| true,
             move || {
@@ -141,13 +141,13 @@ async fn taken_before_each_call(locked: bool) {
                 .boxed()
             },
         );
-        let pruned = yard.prune(RIPE).await;
+        let pruned = scene.prune(RIPE).await;
         swept += pruned.deleted();
         let Ok(done) = taken.try_recv() else {
             assert!(k > 5, "{k}");
             break;
         };
-        is_whole(&yard, &done, &format!("before call {k}")).await;
+        is_whole(&scene, &done, &format!("before call {k}")).await;
     }
     assert!(swept > 0);
 }
@@ -173,13 +173,13 @@ async fn a_snapshot_before_any_call_of_a_prune_keeps_all_it_needs() {
 async fn snapshots_and_prunes_side_by_side_publish_nothing_that_misses_an_object() {
     for round in 0..40 {
         let locked = round % 2 == 0;
-        let yard = back_to_what_is_due(locked, false).await;
-        yard.set_day(RIPE);
-        let (inner, live) = (yard.store.inner().clone(), yard.live.clone());
+        let scene = back_to_what_is_due(locked, false).await;
+        scene.set_day(RIPE);
+        let (inner, live) = (scene.store.inner().clone(), scene.live.clone());
         let runtime = Handle::current();
         let snapshot =
             tokio::task::spawn_blocking(move || runtime.block_on(take(inner, live, RIPE)));
-        let inner = yard.store.inner().clone();
+        let inner = scene.store.inner().clone();
         let runtime = Handle::current();
         let prune = tokio::task::spawn_blocking(move || {
             runtime.block_on(async {
@@ -195,9 +195,9 @@ async fn snapshots_and_prunes_side_by_side_publish_nothing_that_misses_an_object
         prune.await.unwrap().ok();
         let done = match taken {
             Ok(done) => done,
-            Err(_) => yard.take(RIPE).await,
+            Err(_) => scene.take(RIPE).await,
         };
-        is_whole(&yard, &done, &format!("round {round}")).await;
+        is_whole(&scene, &done, &format!("round {round}")).await;
     }
 }
 

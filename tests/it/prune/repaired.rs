@@ -13,7 +13,7 @@ use deltavault::vault::prune::Why;
 use deltavault::vault::repair::Repaired;
 use deltavault::vault::snapshot::SnapshotDone;
 
-use super::yard::{LARGE, Place, Yard, day, doer, objects};
+use super::scene::{LARGE, Place, PruneScene, actor, day, objects};
 use crate::support::repairs;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +27,7 @@ const EVERY: [Harm; 3] = [Harm::Gone, Harm::Flipped, Harm::Short];
 
 const KINDS: [&str; 4] = ["manifest", "page", "pack", "file"];
 
-impl Yard {
+impl PruneScene {
     /// An object of each kind that a snapshot needs.
     async fn parts(&self, done: &SnapshotDone) -> BTreeMap<&'static str, Place> {
         let vault = self.vault().await;
@@ -123,42 +123,42 @@ async fn what_a_repair_put_is_kept_as_long_as_its_snapshot_and_goes_with_it() {
                     continue;
                 }
                 let case = format!("{kind} {how:?} {locked}");
-                let mut yard = if locked {
-                    Yard::locked().await
+                let mut scene = if locked {
+                    PruneScene::locked().await
                 } else {
-                    Yard::plain().await
+                    PruneScene::plain().await
                 };
-                let first = yard.take(0).await;
-                yard.rewrite().await;
-                yard.table.append(3, 100).await;
-                let second = yard.take(1).await;
-                let closure = yard.table.closure().await;
-                let replica = yard.replica().await;
-                yard.harm(&yard.parts(&second).await[kind], how);
-                let repaired = yard.repair(Some(&replica), 2).await;
+                let first = scene.take(0).await;
+                scene.rewrite().await;
+                scene.table.append(3, 100).await;
+                let second = scene.take(1).await;
+                let closure = scene.table.closure().await;
+                let replica = scene.replica().await;
+                scene.harm(&scene.parts(&second).await[kind], how);
+                let repaired = scene.repair(Some(&replica), 2).await;
                 assert_eq!(repaired.len(), 1, "{case}");
-                let substitutes = yard.substitutes().await;
+                let substitutes = scene.substitutes().await;
                 assert_eq!(substitutes.len(), 1, "{case}");
 
                 // The first expires and goes; whatever the second needs stays, however often it is asked.
                 let mut deleted = 0;
                 for days in [31, 34, 38, 60, 80, 90] {
-                    deleted += yard.prune(days).await.deleted();
+                    deleted += scene.prune(days).await.deleted();
                 }
                 assert!(deleted > 0, "{case}");
-                yard.contents(&first).await.unwrap_err();
-                assert_eq!(yard.substitutes().await, substitutes, "{case}");
-                assert_eq!(yard.contents(&second).await.unwrap(), closure, "{case}");
-                yard.is_sound(90).await;
+                scene.contents(&first).await.unwrap_err();
+                assert_eq!(scene.substitutes().await, substitutes, "{case}");
+                assert_eq!(scene.contents(&second).await.unwrap(), closure, "{case}");
+                scene.is_sound(90).await;
 
                 // Retired, it goes, and what was put for it too.
-                let (vault, key, doer) = (yard.vault().await, yard.key(), doer(day(91)));
-                let retired = hold::retire(&vault, &yard.store, &key, &doer);
+                let (vault, key, actor) = (scene.vault().await, scene.key(), actor(day(91)));
+                let retired = hold::retire(&vault, &scene.store, &key, &actor);
                 assert!(retired.await.unwrap());
                 for days in [92, 95, 99, 103] {
-                    yard.prune(days).await;
+                    scene.prune(days).await;
                 }
-                yard.holds_only(&[]).await;
+                scene.holds_only(&[]).await;
             }
         }
     }
@@ -167,80 +167,84 @@ async fn what_a_repair_put_is_kept_as_long_as_its_snapshot_and_goes_with_it() {
 #[tokio::test]
 async fn files_of_a_pack_that_were_put_one_by_one_are_kept() {
     for how in EVERY {
-        let mut yard = Yard::plain().await;
-        let first = yard.take(0).await;
+        let mut scene = PruneScene::plain().await;
+        let first = scene.take(0).await;
         // One file of the pack is nowhere any more: the pack cannot be put again whole.
-        let small: Vec<_> = yard.table.states[&2]
+        let small: Vec<_> = scene.table.states[&2]
             .keys()
-            .filter(|name| !yard.table.states[&1].contains_key(*name))
+            .filter(|name| !scene.table.states[&1].contains_key(*name))
             .cloned()
             .collect();
-        yard.table.overwrite_files(&small[..1], 1, LARGE).await;
-        yard.table.vacuum().await;
-        let second = yard.take(1).await;
-        let closure = yard.table.closure().await;
-        let pack = yard.parts(&first).await.remove("pack").unwrap();
-        yard.harm(&pack, how);
+        scene.table.overwrite_files(&small[..1], 1, LARGE).await;
+        scene.table.vacuum().await;
+        let second = scene.take(1).await;
+        let closure = scene.table.closure().await;
+        let pack = scene.parts(&first).await.remove("pack").unwrap();
+        scene.harm(&pack, how);
         if how == Harm::Flipped {
             // In the other two files as well.
             for byte in [150, 250] {
-                yard.store
+                scene
+                    .store
                     .inner()
                     .flip_bit(&pack.0, None, byte * 8)
                     .unwrap();
             }
         }
-        let repaired = yard.repair(None, 2).await;
+        let repaired = scene.repair(None, 2).await;
         let lost: Vec<_> = repaired.iter().flat_map(|it| &it.still_lost).collect();
         assert!(lost.iter().all(|lost| **lost == small[0]), "{repaired:?}");
-        let substitutes = yard.substitutes().await;
+        let substitutes = scene.substitutes().await;
         assert_eq!(substitutes.len(), 2, "{how:?} {repaired:#?}");
 
         // As long as the first is kept something that it needs is nowhere, as far as names tell.
-        yard.set_day(3);
+        scene.set_day(3);
         match how {
-            Harm::Flipped => assert!(yard.prune(3).await.is_idle()),
+            Harm::Flipped => assert!(scene.prune(3).await.is_idle()),
             Harm::Gone | Harm::Short => {
-                let refused = yard.try_prune(3).await.unwrap_err();
+                let refused = scene.try_prune(3).await.unwrap_err();
                 assert_eq!(refused.exit_code(), ExitCode::Damage, "{refused}");
                 assert!(refused.to_string().contains("is not there"), "{refused}");
             }
         }
         for days in [30, 33, 37, 60] {
-            yard.prune(days).await;
+            scene.prune(days).await;
         }
-        yard.contents(&first).await.unwrap_err();
-        assert_eq!(yard.substitutes().await, substitutes, "{how:?}");
-        assert_eq!(yard.contents(&second).await.unwrap(), closure, "{how:?}");
+        scene.contents(&first).await.unwrap_err();
+        assert_eq!(scene.substitutes().await, substitutes, "{how:?}");
+        assert_eq!(scene.contents(&second).await.unwrap(), closure, "{how:?}");
     }
 }
 
 #[tokio::test]
 async fn only_what_has_name_and_size_of_something_that_is_needed_may_be_a_substitute() {
-    let mut yard = Yard::plain().await;
-    yard.take(0).await;
-    yard.rewrite().await;
-    let second = yard.take(1).await;
-    let (file, version) = yard.parts(&second).await["file"].clone();
-    let bytes = read_all(yard.store.inner(), &file, version.as_ref(), u64::MAX);
+    let mut scene = PruneScene::plain().await;
+    scene.take(0).await;
+    scene.rewrite().await;
+    let second = scene.take(1).await;
+    let (file, version) = scene.parts(&second).await["file"].clone();
+    let bytes = read_all(scene.store.inner(), &file, version.as_ref(), u64::MAX);
     let bytes = bytes.await.unwrap().1.to_vec();
-    let right = yard.put(&format!("{file}.00000001"), bytes.clone()).await;
+    let right = scene.put(&format!("{file}.00000001"), bytes.clone()).await;
     let mut useless = vec![
         // Another size.
-        yard.put(&format!("{file}.00000002"), bytes[1..].to_vec())
+        scene
+            .put(&format!("{file}.00000002"), bytes[1..].to_vec())
             .await,
         // Nobody needs such bytes.
-        yard.put(&format!("blobs/2c/{DIGEST}.00000003"), b"foo".to_vec())
+        scene
+            .put(&format!("blobs/2c/{DIGEST}.00000003"), b"foo".to_vec())
             .await,
         // A blob is no page.
-        yard.put(
-            &format!("{}.00000004", file.as_str().replace("blobs/", "pages/")),
-            bytes.clone(),
-        )
-        .await,
+        scene
+            .put(
+                &format!("{}.00000004", file.as_str().replace("blobs/", "pages/")),
+                bytes.clone(),
+            )
+            .await,
     ];
     for days in [31, 34, 38, 42] {
-        let pruned = yard.prune(days).await;
+        let pruned = scene.prune(days).await;
         let orphans = |by: &BTreeMap<Why, _>| objects(by.get(&Why::Orphan));
         match days {
             31 => assert_eq!(orphans(&pruned.done.marked), 3, "{pruned:?}"),
@@ -248,19 +252,19 @@ async fn only_what_has_name_and_size_of_something_that_is_needed_may_be_a_substi
             _ => assert!(pruned.is_idle()),
         }
     }
-    let left = yard.objects().await;
+    let left = scene.objects().await;
     useless.retain(|place| left.contains_key(place));
     assert!(useless.is_empty(), "{useless:?}");
     assert!(left.contains_key(&right));
 
     // When the file itself goes, that one alone does not let the rest be deleted unless it has the size.
-    yard.harm(&(file.clone(), version), Harm::Gone);
-    assert!(yard.prune(50).await.is_idle());
-    let store = yard.store.inner();
+    scene.harm(&(file.clone(), version), Harm::Gone);
+    assert!(scene.prune(50).await.is_idle());
+    let store = scene.store.inner();
     store.truncate(&right.0, right.1.as_ref(), 5).unwrap();
-    let refused = yard.try_prune(60).await.unwrap_err();
+    let refused = scene.try_prune(60).await.unwrap_err();
     assert_eq!(refused.exit_code(), ExitCode::Damage, "{refused}");
-    assert!(yard.objects().await.contains_key(&right));
+    assert!(scene.objects().await.contains_key(&right));
 }
 
 const DIGEST: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
@@ -269,56 +273,57 @@ const DIGEST: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e8862
 async fn what_expired_snapshots_left_is_kept_once_it_is_the_only_copy() {
     // Written again under another name on day 29: the first expires, and its copy of the same bytes would go.
     for gone in [false, true] {
-        let mut yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
-        yard.is_alone = true;
-        let first = yard.take(0).await;
-        let second = yard.take(29).await;
-        let closure = yard.table.closure().await;
-        let (old, new) = (yard.parts(&first).await, yard.parts(&second).await);
+        let mut scene =
+            PruneScene::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+        scene.is_alone = true;
+        let first = scene.take(0).await;
+        let second = scene.take(29).await;
+        let closure = scene.table.closure().await;
+        let (old, new) = (scene.parts(&first).await, scene.parts(&second).await);
         assert_ne!(old["file"], new["file"]);
         if gone {
-            yard.harm(&new["file"], Harm::Gone);
-            yard.harm(&new["pack"], Harm::Gone);
+            scene.harm(&new["file"], Harm::Gone);
+            scene.harm(&new["pack"], Harm::Gone);
         }
         for days in [31, 34, 38, 42] {
-            yard.prune(days).await;
+            scene.prune(days).await;
         }
         if gone {
-            let left = yard.objects().await;
+            let left = scene.objects().await;
             assert!(left.contains_key(&old["file"]) && left.contains_key(&old["pack"]));
         } else {
             // Its suffix alone makes nothing a substitute.
-            yard.holds_only(&[&second]).await;
+            scene.holds_only(&[&second]).await;
         }
-        assert_eq!(yard.contents(&second).await.unwrap(), closure);
+        assert_eq!(scene.contents(&second).await.unwrap(), closure);
     }
 }
 
 #[tokio::test]
 async fn rest_of_an_expired_snapshot_is_no_substitute_although_nothing_names_it_any_more() {
-    let mut yard = Yard::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
-    yard.is_alone = true;
-    yard.take(0).await;
+    let mut scene = PruneScene::set(MemoryStore::without_locks("s3://vault"), LockMode::None).await;
+    scene.is_alone = true;
+    scene.take(0).await;
     // Of the same bytes, under a name with a suffix.
-    let second = yard.take(29).await;
-    let third = yard.take(58).await;
-    yard.prune(60).await;
+    let second = scene.take(29).await;
+    let third = scene.take(58).await;
+    scene.prune(60).await;
     // As a sweep leaves it that is killed once the manifests are gone.
     let manifest = second.record.manifest.clone();
     let manifest = (manifest.key, manifest.version);
     let version = manifest.1.as_ref().unwrap();
-    let inner = yard.store.inner();
+    let inner = scene.store.inner();
     inner.delete_version(&manifest.0, version).unwrap();
     for days in [63, 64, 68, 72] {
-        yard.prune(days).await;
+        scene.prune(days).await;
     }
-    yard.holds_only(&[&third]).await;
+    scene.holds_only(&[&third]).await;
 }
 
-async fn held(yard: &Yard) -> Vec<Place> {
+async fn held(scene: &PruneScene) -> Vec<Place> {
     let mut held = Vec::new();
-    for (key, version) in yard.lying(&[""]).await.into_keys() {
-        let is_held = yard.store.inner().is_held(&key, version.as_ref());
+    for (key, version) in scene.lying(&[""]).await.into_keys() {
+        let is_held = scene.store.inner().is_held(&key, version.as_ref());
         if is_held.await.unwrap() {
             held.push((key, version));
         }
@@ -330,92 +335,93 @@ async fn held(yard: &Yard) -> Vec<Place> {
 async fn hold_covers_what_a_repair_put_and_a_release_frees_it() {
     for kind in KINDS {
         for how in EVERY {
-            let mut yard = Yard::locked().await;
-            let first = yard.take(0).await;
-            let closure = yard.table.closure().await;
-            let replica = yard.replica().await;
-            yard.harm(&yard.parts(&first).await[kind], how);
-            yard.repair(Some(&replica), 1).await;
-            let substitutes = yard.substitutes().await;
+            let mut scene = PruneScene::locked().await;
+            let first = scene.take(0).await;
+            let closure = scene.table.closure().await;
+            let replica = scene.replica().await;
+            scene.harm(&scene.parts(&first).await[kind], how);
+            scene.repair(Some(&replica), 1).await;
+            let substitutes = scene.substitutes().await;
             assert_eq!(substitutes.len(), 1, "{kind} {how:?}");
-            yard.rewrite().await;
-            let second = yard.take(2).await;
+            scene.rewrite().await;
+            let second = scene.take(2).await;
 
-            yard.hold(&first, 3).await.unwrap();
-            let of_first = held(&yard).await;
+            scene.hold(&first, 3).await.unwrap();
+            let of_first = held(&scene).await;
             assert!(of_first.contains(&substitutes[0]), "{kind} {how:?}");
             // Its promise and every lock are over; nothing goes.
             for days in [70, 74, 80] {
-                assert_eq!(yard.prune(days).await.deleted(), 0);
+                assert_eq!(scene.prune(days).await.deleted(), 0);
             }
-            assert_eq!(yard.contents(&first).await.unwrap(), closure);
+            assert_eq!(scene.contents(&first).await.unwrap(), closure);
 
             // Another hold does not cover it, and does not let it go.
-            yard.hold(&second, 81).await.unwrap();
-            yard.release(&second, 81).await.unwrap();
-            assert_eq!(held(&yard).await, of_first, "{kind} {how:?}");
-            yard.release(&first, 82).await.unwrap();
-            assert_eq!(held(&yard).await, []);
+            scene.hold(&second, 81).await.unwrap();
+            scene.release(&second, 81).await.unwrap();
+            assert_eq!(held(&scene).await, of_first, "{kind} {how:?}");
+            scene.release(&first, 82).await.unwrap();
+            assert_eq!(held(&scene).await, []);
             for days in [83, 86, 90] {
-                yard.prune(days).await;
+                scene.prune(days).await;
             }
-            yard.holds_only(&[&second]).await;
+            scene.holds_only(&[&second]).await;
         }
     }
 }
 
 #[tokio::test]
 async fn release_leaves_what_a_repair_put_for_another_held_snapshot() {
-    let mut yard = Yard::locked().await;
-    let first = yard.take(0).await;
-    yard.harm(&yard.parts(&first).await["file"], Harm::Flipped);
-    yard.repair(None, 1).await;
-    yard.table.append(1, 100).await;
-    let second = yard.take(2).await;
-    let [substitute] = &yard.substitutes().await[..] else {
+    let mut scene = PruneScene::locked().await;
+    let first = scene.take(0).await;
+    scene.harm(&scene.parts(&first).await["file"], Harm::Flipped);
+    scene.repair(None, 1).await;
+    scene.table.append(1, 100).await;
+    let second = scene.take(2).await;
+    let [substitute] = &scene.substitutes().await[..] else {
         panic!();
     };
-    yard.hold(&first, 3).await.unwrap();
-    yard.hold(&second, 3).await.unwrap();
-    yard.release(&first, 4).await.unwrap();
-    assert!(held(&yard).await.contains(substitute));
-    yard.release(&second, 4).await.unwrap();
-    assert_eq!(held(&yard).await, []);
+    scene.hold(&first, 3).await.unwrap();
+    scene.hold(&second, 3).await.unwrap();
+    scene.release(&first, 4).await.unwrap();
+    assert!(held(&scene).await.contains(substitute));
+    scene.release(&second, 4).await.unwrap();
+    assert_eq!(held(&scene).await, []);
 }
 
 #[tokio::test]
 async fn hold_of_what_is_gone_needs_all_of_it_to_be_served() {
     for kind in ["pack", "file"] {
-        let yard = Yard::locked().await;
-        let first = yard.take(0).await;
-        let part = yard.parts(&first).await[kind].clone();
-        yard.harm(&part, Harm::Gone);
-        let refused = yard.hold(&first, 1).await.unwrap_err();
+        let scene = PruneScene::locked().await;
+        let first = scene.take(0).await;
+        let part = scene.parts(&first).await[kind].clone();
+        scene.harm(&part, Harm::Gone);
+        let refused = scene.hold(&first, 1).await.unwrap_err();
         assert_eq!(refused.exit_code(), ExitCode::Damage, "{refused}");
         assert!(refused.to_string().contains(part.0.as_str()), "{refused}");
         // Another size under its name serves for nothing.
-        yard.put(&format!("{}.00000001", part.0), b"x".to_vec())
+        scene
+            .put(&format!("{}.00000001", part.0), b"x".to_vec())
             .await;
-        yard.hold(&first, 1).await.unwrap_err();
-        let events = yard.vault().await.events(&yard.key()).await.unwrap();
+        scene.hold(&first, 1).await.unwrap_err();
+        let events = scene.vault().await.events(&scene.key()).await.unwrap();
         assert!(events.links.is_empty(), "never called held");
-        yard.repair(None, 2).await;
-        yard.hold(&first, 2).await.unwrap();
+        scene.repair(None, 2).await;
+        scene.hold(&first, 2).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn hold_of_many_files_lists_the_vault_once_a_pass() {
-    let mut yard = Yard::locked().await;
-    yard.table.append(1200, 16).await;
-    let first = yard.take(0).await;
-    yard.harm(&yard.parts(&first).await["file"], Harm::Flipped);
-    yard.repair(None, 1).await;
-    yard.store.revive();
-    yard.hold(&first, 2).await.unwrap();
-    let listings = yard.store.count("list_versions");
+    let mut scene = PruneScene::locked().await;
+    scene.table.append(1200, 16).await;
+    let first = scene.take(0).await;
+    scene.harm(&scene.parts(&first).await["file"], Harm::Flipped);
+    scene.repair(None, 1).await;
+    scene.store.revive();
+    scene.hold(&first, 2).await.unwrap();
+    let listings = scene.store.count("list_versions");
     assert!(listings < 40, "{listings}");
-    let substitutes = yard.substitutes().await;
+    let substitutes = scene.substitutes().await;
     assert_eq!(substitutes.len(), 1);
-    assert!(held(&yard).await.contains(&substitutes[0]));
+    assert!(held(&scene).await.contains(&substitutes[0]));
 }

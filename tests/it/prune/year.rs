@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::yard::{GRACE, Place, needs, prune_in};
+use super::scene::{GRACE, Place, needs, prune_in};
 use crate::fleet::three_classes;
 use crate::support::table::Table;
 use crate::support::world::{request, snapshotter, source};
@@ -106,10 +106,10 @@ impl Modelled {
         kept.extend(lasting.map(|(id, _)| *id));
         if !self.retired {
             let newest = self.taken.iter().max_by_key(|it| it.seq);
-            let calm = self.taken.iter().filter(|it| !it.has_alarm);
+            let without_alarm = self.taken.iter().filter(|it| !it.has_alarm);
             let trusted = self.taken.iter().filter(|it| it.is_trusted);
             kept.extend(newest.map(|it| it.id));
-            kept.extend(calm.max_by_key(|it| it.seq).map(|it| it.id));
+            kept.extend(without_alarm.max_by_key(|it| it.seq).map(|it| it.id));
             kept.extend(trusted.max_by_key(|it| it.seq).map(|it| it.id));
         }
         kept

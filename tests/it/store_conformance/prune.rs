@@ -1,6 +1,6 @@
 //! Deleting by version, and what locks and legal holds do about it.
 
-use deltavault::store::{Deletion, Doomed, ListedVersion, Payload, StoreErrorKind};
+use deltavault::store::{DeleteTarget, Deletion, ListedVersion, Payload, StoreErrorKind};
 use futures::stream::TryStreamExt;
 
 use super::{Subject, assert_fails, content, key, put};
@@ -11,15 +11,15 @@ async fn listed(subject: &Subject) -> Vec<ListedVersion> {
 }
 
 /// The object versions that are there, oldest first within a key.
-async fn doomed(subject: &Subject) -> Vec<Doomed> {
-    let doomed = listed(subject)
+async fn targets(subject: &Subject) -> Vec<DeleteTarget> {
+    let targets = listed(subject)
         .await
         .into_iter()
         .filter_map(|row| match row {
             ListedVersion::Object(object) => Some((object.key, object.version)),
             ListedVersion::DeleteMarker { .. } => None,
         });
-    doomed.collect()
+    targets.collect()
 }
 
 pub(super) async fn what_is_deleted_is_gone_and_nothing_hides_the_rest(subject: &Subject) {
@@ -33,22 +33,22 @@ pub(super) async fn what_is_deleted_is_gone_and_nothing_hides_the_rest(subject: 
         let payload = Payload::from_bytes("newer");
         store.replace(&key("a/1"), &payload, &seen).await.unwrap();
     }
-    let all = doomed(subject).await;
-    let (kept, doomed): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, version)| {
+    let all = targets(subject).await;
+    let (kept, targets): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, version)| {
         key.as_str() == "a/2" || (version.is_some() && key.as_str() == "a/1")
     });
-    let mut doomed = doomed;
+    let mut targets = targets;
     if subject.versions {
         // The oldest of a/1 goes, the newer one stays.
-        doomed.push(
+        targets.push(
             kept.iter()
                 .find(|it| it.0.as_str() == "a/1")
                 .unwrap()
                 .clone(),
         );
     }
-    let outcomes = subject.pruner.delete_versions(&doomed).await.unwrap();
-    assert_eq!(outcomes, vec![Deletion::Deleted; doomed.len()]);
+    let outcomes = subject.pruner.delete_versions(&targets).await.unwrap();
+    assert_eq!(outcomes, vec![Deletion::Deleted; targets.len()]);
     let left = listed(subject).await;
     let objects: Vec<&str> = left.iter().map(|row| row.key().as_str()).collect();
     let markers = left
@@ -62,8 +62,8 @@ pub(super) async fn what_is_deleted_is_gone_and_nothing_hides_the_rest(subject: 
         assert_eq!(objects, ["a/2"]);
     }
     // Once more: what is gone is gone.
-    let outcomes = subject.pruner.delete_versions(&doomed).await.unwrap();
-    assert_eq!(outcomes, vec![Deletion::Deleted; doomed.len()]);
+    let outcomes = subject.pruner.delete_versions(&targets).await.unwrap();
+    assert_eq!(outcomes, vec![Deletion::Deleted; targets.len()]);
     assert_eq!(listed(subject).await, left);
     put(store.as_ref(), "c", "again").await;
     assert!(
@@ -86,7 +86,7 @@ pub(super) async fn a_locked_version_is_not_deleted(subject: &Subject) {
     put(store.as_ref(), "b", "free").await;
     let outcomes = subject
         .pruner
-        .delete_versions(&doomed(subject).await)
+        .delete_versions(&targets(subject).await)
         .await
         .unwrap();
     if subject.locks {
@@ -103,8 +103,8 @@ pub(super) async fn a_locked_version_is_not_deleted(subject: &Subject) {
 pub(super) async fn a_held_version_is_not_deleted_until_it_is_released(subject: &Subject) {
     let (store, holder) = (&subject.store, &subject.holder);
     put(store.as_ref(), "a", "held").await;
-    let doomed = doomed(subject).await;
-    let version = doomed[0].1.as_ref();
+    let targets = targets(subject).await;
+    let version = targets[0].1.as_ref();
     if !subject.locks {
         let refused = holder.set_hold(&key("a"), version, true).await;
         assert_fails!(
@@ -116,7 +116,7 @@ pub(super) async fn a_held_version_is_not_deleted_until_it_is_released(subject: 
     assert!(!holder.is_held(&key("a"), version).await.unwrap());
     holder.set_hold(&key("a"), version, true).await.unwrap();
     assert!(holder.is_held(&key("a"), version).await.unwrap());
-    let outcome = subject.pruner.delete_versions(&doomed).await.unwrap();
+    let outcome = subject.pruner.delete_versions(&targets).await.unwrap();
     assert_eq!(outcome, [Deletion::Held]);
     assert_eq!(content(store.as_ref(), "a").await, "held");
     assert_fails!(
@@ -125,7 +125,7 @@ pub(super) async fn a_held_version_is_not_deleted_until_it_is_released(subject: 
     );
     holder.set_hold(&key("a"), version, false).await.unwrap();
     assert!(!holder.is_held(&key("a"), version).await.unwrap());
-    let outcome = subject.pruner.delete_versions(&doomed).await.unwrap();
+    let outcome = subject.pruner.delete_versions(&targets).await.unwrap();
     assert_eq!(outcome, [Deletion::Deleted]);
     assert_eq!(listed(subject).await, []);
 }

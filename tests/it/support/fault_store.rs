@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::{
-    Attributes, Copied, CopyAddress, CopySource, Deletion, Doomed, HoldStore, ListedVersion,
+    Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, HoldStore, ListedVersion,
     ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
     WriteStore, Written,
 };
@@ -477,7 +477,7 @@ impl<S: WriteStore + HoldStore> HoldStore for FaultStore<S> {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<S: WriteStore + PruneStore> PruneStore for FaultStore<S> {
-    async fn delete_versions(&self, objects: &[Doomed]) -> Result<Vec<Deletion>, StoreError> {
+    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
         let first = objects.first().map_or("", |(key, _)| key.as_str());
         let fault = self.arrive("delete_versions", first).await?;
         let answer = self.inner.delete_versions(objects).await;

@@ -15,7 +15,7 @@ use deltavault::store::memory::MemoryStore;
 use deltavault::store::{
     HoldStore, ListedVersion, Payload, PruneStore, ReadStore, RestoreStore, WriteStore,
 };
-use deltavault::vault::events::Doer;
+use deltavault::vault::events::Actor;
 use deltavault::vault::hold::{HoldDone, Holder};
 use deltavault::vault::prune::{Amount, Forget, Patience, PruneDone, Pruner, Sums};
 use deltavault::vault::snapshot::SnapshotDone;
@@ -41,7 +41,7 @@ pub(crate) type Store = FaultStore<MemoryStore>;
 pub(crate) type Place = (ObjectKey, Option<ObjectVersion>);
 
 /// A vault, one table, and a clock.
-pub(crate) struct Yard {
+pub(crate) struct PruneScene {
     pub(crate) store: Store,
     pub(crate) live: MemoryStore,
     pub(crate) table: Table,
@@ -77,7 +77,7 @@ pub(crate) fn day(days: i64) -> Timestamp {
     hours_later(24 * days)
 }
 
-impl Yard {
+impl PruneScene {
     /// A vault without locks that nobody else uses.
     pub(crate) async fn plain() -> Self {
         Self::set(MemoryStore::without_versions("s3://vault"), LockMode::None).await
@@ -174,8 +174,8 @@ impl Yard {
     /// Retires the table on day 1, after `newest`.
     pub(crate) async fn retire(&self, newest: &SnapshotDone) {
         let last = newest.record.seq;
-        let (vault, key, doer) = (self.vault().await, self.key(), doer(day(1)));
-        let retired = vault.append_event(&self.store, &key, Deed::Retire { last }, &doer);
+        let (vault, key, actor) = (self.vault().await, self.key(), actor(day(1)));
+        let retired = vault.append_event(&self.store, &key, Deed::Retire { last }, &actor);
         retired.await.unwrap();
     }
 
@@ -191,13 +191,13 @@ impl Yard {
     pub(crate) async fn hold(&self, done: &SnapshotDone, days: i64) -> Result<HoldDone, Error> {
         self.set_day(days);
         let (holder, snapshot) = self.holder(done).await?;
-        holder.hold(&snapshot, &doer(day(days))).await
+        holder.hold(&snapshot, &actor(day(days))).await
     }
 
     pub(crate) async fn release(&self, done: &SnapshotDone, days: i64) -> Result<HoldDone, Error> {
         self.set_day(days);
         let (holder, snapshot) = self.holder(done).await?;
-        holder.release(&snapshot, &doer(day(days))).await
+        holder.release(&snapshot, &actor(day(days))).await
     }
 
     pub(crate) async fn release_at(
@@ -206,7 +206,7 @@ impl Yard {
         now: Timestamp,
     ) -> Result<HoldDone, Error> {
         let holder = holder_in(self.store.inner().clone()).await?;
-        holder.release(snapshot, &doer(now)).await
+        holder.release(snapshot, &actor(now)).await
     }
 
     /// Puts a record into slot `seq` with the snapshotter's keys, linked to one below it.
@@ -320,7 +320,7 @@ fn pruner(vault: Vault, store: Arc<dyn PruneStore>) -> Pruner {
 async fn prune_with(pruner: &Pruner, patience: Patience, now: Timestamp) -> Result<Pruned, Error> {
     let survey = pruner.survey(patience, now, &mut |_| Ok(())).await?;
     let sums = survey.sums.clone();
-    let done = pruner.carry_out(survey, &doer(now)).await?;
+    let done = pruner.carry_out(survey, &actor(now)).await?;
     Ok(Pruned { sums, done })
 }
 
@@ -334,8 +334,8 @@ pub(crate) async fn holder_in(store: MemoryStore) -> Result<Holder, Error> {
     })
 }
 
-pub(crate) fn doer(now: Timestamp) -> Doer {
-    Doer {
+pub(crate) fn actor(now: Timestamp) -> Actor {
+    Actor {
         now,
         principal: "test@host".to_owned(),
         run: Id128::from_bytes(rand::random()),

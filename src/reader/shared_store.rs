@@ -25,12 +25,12 @@ const NAME: &str = "deltavault";
 
 /// A store that `deltalake` may use.
 #[derive(Debug, Clone)]
-pub(super) struct Lent {
+pub(super) struct SharedStore {
     read: Arc<dyn ReadStore>,
     write: Option<Arc<dyn RestoreStore>>,
 }
 
-impl Lent {
+impl SharedStore {
     /// For reading only.
     pub(super) fn to_read(store: Arc<dyn ReadStore>) -> Self {
         Self {
@@ -203,14 +203,14 @@ fn not_lent(operation: &str) -> Error {
     }
 }
 
-impl fmt::Display for Lent {
+impl fmt::Display for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{NAME}({})", self.read.uri())
     }
 }
 
 #[async_trait]
-impl ObjectStore for Lent {
+impl ObjectStore for SharedStore {
     async fn put_opts(
         &self,
         location: &Path,
@@ -358,7 +358,7 @@ mod tests {
             let key = key.parse().unwrap();
             store.put_new(&key, &payload, None).await.unwrap();
         }
-        let lent = Lent::to_read(store);
+        let lent = SharedStore::to_read(store);
         let names = |paths: Vec<Path>| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
         let found = lent
             .list_with_delimiter(Some(&Path::from("a")))

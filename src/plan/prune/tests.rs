@@ -1,0 +1,352 @@
+use super::*;
+use crate::ids::Digest;
+
+const SHA: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+const RUN: &str = "1f8fb2bf7bda65c73ba5c9b6e2fca0b5";
+
+fn day(day: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day)
+}
+
+fn version(name: &str) -> Option<ObjectVersion> {
+    (name != "-").then(|| ObjectVersion(name.to_owned()))
+}
+
+fn lying(name: &str, put: i64) -> Lying {
+    Lying {
+        version: version(name),
+        size: 5,
+        last_modified: day(put),
+    }
+}
+
+fn kept(name: &str) -> Named {
+    Named {
+        version: version(name),
+        size: 5,
+        by: By::Kept,
+    }
+}
+
+fn expired(name: &str, since: i64, locked_until: Option<i64>) -> Named {
+    let by = By::Expired {
+        snapshot: SnapshotId(Digest::of(b"x")),
+        since: day(since),
+        locked_until: locked_until.map(day),
+    };
+    Named { by, ..kept(name) }
+}
+
+fn planned(name: &str, since: i64) -> Planned {
+    Planned {
+        version: version(name),
+        since: day(since),
+        locked_until: None,
+        was_named: false,
+    }
+}
+
+#[test]
+fn substitute_is_what_lies_first_under_a_suffixed_name_that_no_snapshot_named() {
+    let suffixed = format!("blobs/2c/{SHA}.00c0ffee");
+    let may_be = |key: &str, named: &[Named], planned: &[Planned]| {
+        let lying = [lying("a", 1), lying("b", 2)];
+        let facts = facts(key, named, &lying, planned);
+        [0, 1, 2].map(|at| may_be_substitute(&facts, at))
+    };
+    let first = [true, false, false];
+    assert_eq!(may_be(&suffixed, &[], &[]), first);
+    let page = format!("pages/2c/{SHA}.00c0ffee");
+    assert_eq!(may_be(&page, &[], &[planned("a", 9)]), first);
+    let named_once = Planned {
+        was_named: true,
+        ..planned("a", 9)
+    };
+    assert_eq!(
+        may_be(&suffixed, &[], std::slice::from_ref(&named_once)),
+        [false; 3]
+    );
+    let other = Planned {
+        version: version("b"),
+        ..named_once
+    };
+    assert_eq!(may_be(&suffixed, &[], &[other]), first);
+    let plain = format!("blobs/2c/{SHA}");
+    let copy = format!("copies/1f/{RUN}");
+    for (key, named) in [
+        (&plain, vec![]),
+        (&copy, vec![]),
+        (&suffixed, vec![kept("a")]),
+        (&suffixed, vec![expired("a", 1, None)]),
+        (&suffixed, vec![kept("gone")]),
+    ] {
+        assert_eq!(may_be(key, &named, &[]), [false; 3], "{key} {named:?}");
+    }
+}
+
+/// It is day 100, and the grace period is three days.
+fn rules() -> Rules {
+    Rules {
+        now: day(100),
+        grace: GRACE,
+        min_age: GRACE,
+        names_suffice: true,
+        heads: BTreeMap::from([(RUN.parse().unwrap(), 7)]),
+    }
+}
+
+fn facts(key: &str, named: &[Named], lying: &[Lying], planned: &[Planned]) -> KeyFacts {
+    KeyFacts {
+        key: key.parse().unwrap(),
+        named: named.to_vec(),
+        lying: lying.to_vec(),
+        planned: planned.to_vec(),
+    }
+}
+
+/// `mark expired`, `needed`…
+fn words(verdicts: &[Verdict]) -> Vec<String> {
+    let word = |verdict: &Verdict| {
+        let (word, row) = match verdict {
+            Verdict::Needed => return "needed".to_owned(),
+            Verdict::Unfinished => return "unfinished".to_owned(),
+            Verdict::Young => return "young".to_owned(),
+            Verdict::Unversioned => return "unversioned".to_owned(),
+            Verdict::Mark(row) => ("mark", row),
+            Verdict::Waits(row) => ("waits", row),
+            Verdict::Locked(row) => ("locked", row),
+            Verdict::Delete(row) => ("delete", row),
+        };
+        let reason = match row.reason {
+            Garbage::Expired(_) => "expired",
+            Garbage::Orphan => "orphan",
+            Garbage::Journal => "journal",
+            Garbage::Planted => "planted",
+        };
+        format!("{word} {reason}")
+    };
+    verdicts.iter().map(word).collect()
+}
+
+fn judged(facts: &KeyFacts) -> Vec<String> {
+    words(&judge(facts, &rules()).unwrap().unwrap())
+}
+
+#[test]
+fn what_tried_the_walls_out_goes_as_an_orphan_does() {
+    let probe = format!("blobs/probe/{RUN}");
+    for (planned, word) in [
+        (vec![], "mark orphan"),
+        (vec![planned("a", 90)], "delete orphan"),
+    ] {
+        let facts = facts(&probe, &[], &[lying("a", 1)], &planned);
+        assert_eq!(judged(&facts), [word]);
+    }
+}
+
+/// Who names a key, what lies there, what is planned; and the verdict on each version.
+type Case<'a> = (&'a [Named], &'a [Lying], &'a [Planned], &'a [&'a str]);
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn each_version_of_a_blob_has_one_verdict() {
+    let cases: &[Case<'_>] = &[
+        (
+            &[kept("a")],
+            &[lying("a", 1)],
+            &[planned("a", 1)],
+            &["needed"],
+        ),
+        (
+            &[kept("-")],
+            &[lying("-", 1)],
+            &[planned("-", 1)],
+            &["needed"],
+        ),
+        // Expired, but somebody else needs it too.
+        (
+            &[expired("a", 50, None), kept("a")],
+            &[lying("a", 1)],
+            &[planned("a", 60)],
+            &["needed"],
+        ),
+        (
+            &[expired("a", 50, None)],
+            &[lying("a", 1)],
+            &[],
+            &["mark expired"],
+        ),
+        (&[], &[lying("a", 97)], &[], &["mark orphan"]),
+        (&[], &[lying("a", 98)], &[planned("a", 1)], &["young"]),
+        (
+            &[],
+            &[lying("a", 1)],
+            &[planned("a", 97)],
+            &["delete orphan"],
+        ),
+        (
+            &[],
+            &[lying("a", 1)],
+            &[planned("a", 98)],
+            &["waits orphan"],
+        ),
+        // The earliest plan counts.
+        (
+            &[],
+            &[lying("a", 1)],
+            &[planned("a", 99), planned("a", 90)],
+            &["delete orphan"],
+        ),
+        // A plan of another version says nothing.
+        (&[], &[lying("a", 1)], &[planned("b", 1)], &["mark orphan"]),
+        // A plan that was made before its last snapshot expired is void.
+        (
+            &[expired("a", 50, None)],
+            &[lying("a", 1)],
+            &[planned("a", 49)],
+            &["mark expired"],
+        ),
+        (
+            &[expired("a", 50, None)],
+            &[lying("a", 1)],
+            &[planned("a", 50)],
+            &["delete expired"],
+        ),
+        // What is known to be locked is not asked for.
+        (
+            &[expired("a", 50, Some(101))],
+            &[lying("a", 1)],
+            &[planned("a", 50)],
+            &["locked expired"],
+        ),
+        (
+            &[expired("a", 50, Some(100))],
+            &[lying("a", 1)],
+            &[planned("a", 50)],
+            &["delete expired"],
+        ),
+        // On top of what is needed, and on top of nothing.
+        (
+            &[kept("a")],
+            &[lying("a", 1), lying("b", 2)],
+            &[],
+            &["needed", "mark planted"],
+        ),
+        (
+            &[],
+            &[lying("a", 1), lying("b", 2)],
+            &[planned("b", 90)],
+            &["mark orphan", "delete planted"],
+        ),
+        // Below what is needed.
+        (
+            &[kept("b")],
+            &[lying("a", 1), lying("b", 2)],
+            &[],
+            &["mark orphan", "needed"],
+        ),
+        // A replica: the version that is named is not there, so any may be the one.
+        (
+            &[kept("z")],
+            &[lying("a", 1), lying("b", 2)],
+            &[planned("a", 1), planned("b", 1)],
+            &["needed", "needed"],
+        ),
+    ];
+    for (named, lying, planned, expected) in cases {
+        for key in [
+            format!("blobs/2c/{SHA}"),
+            format!("pages/2c/{SHA}.00c0ffee"),
+            format!("manifests/2c/{SHA}"),
+            format!("copies/1f/{RUN}"),
+        ] {
+            let facts = facts(&key, named, lying, planned);
+            assert_eq!(judged(&facts), *expected, "{facts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_spared_is_needed_and_may_be_missing() {
+    let key = format!("blobs/2c/{SHA}");
+    let spared = [Named {
+        by: By::Spared,
+        ..kept("a")
+    }];
+    let due = [planned("a", 50), planned("b", 50)];
+    let named = facts(&key, &spared, &[lying("a", 1)], &due);
+    assert_eq!(judged(&named), ["needed"]);
+    let moved = facts(&key, &spared, &[lying("b", 1)], &due);
+    assert_eq!(judged(&moved), ["needed"]);
+    assert_eq!(judged(&facts(&key, &spared, &[], &due)), [""; 0]);
+}
+
+#[test]
+fn a_name_that_was_taken_again_is_marked_again() {
+    let key = format!("blobs/2c/{SHA}");
+    let facts = facts(&key, &[], &[lying("-", 50)], &[planned("-", 49)]);
+    assert_eq!(judged(&facts), ["mark orphan"]);
+}
+
+#[test]
+fn where_names_do_not_suffice_only_versions_are_marked_and_deleted() {
+    let key = format!("blobs/2c/{SHA}");
+    let plans = [planned("-", 60), planned("a", 60)];
+    let facts = facts(&key, &[], &[lying("-", 1), lying("a", 2)], &plans);
+    let rules = Rules {
+        names_suffice: false,
+        ..rules()
+    };
+    let verdicts = judge(&facts, &rules).unwrap().unwrap();
+    assert_eq!(words(&verdicts), ["unversioned", "delete planted"]);
+}
+
+#[test]
+fn what_a_kept_snapshot_needs_and_is_not_there_stops_everything() {
+    let key = format!("blobs/2c/{SHA}");
+    let smaller = Lying {
+        size: 4,
+        ..lying("a", 1)
+    };
+    for lying in [vec![], vec![smaller]] {
+        let facts = facts(&key, &[kept("a")], &lying, &[]);
+        assert_eq!(judge(&facts, &rules()).unwrap_err().key.as_str(), key);
+    }
+}
+
+#[test]
+fn a_journal_goes_when_its_slot_is_below_the_head_or_nobody_came() {
+    let other = "ffffffffffffffffffffffffffffffff";
+    for (table, seq, put, expected) in [
+        (RUN, 6, 90, "mark journal"),
+        (RUN, 6, 98, "young"),
+        (RUN, 7, 90, "unfinished"),
+        (RUN, 8, 71, "unfinished"),
+        (RUN, 8, 70, "mark journal"),
+        (other, 1, 90, "unfinished"),
+        (other, 1, 70, "mark journal"),
+    ] {
+        let key = format!("runs/{table}/{seq:020}/{RUN}-0.jsonl.zst");
+        let facts = facts(&key, &[], &[lying("a", put)], &[]);
+        assert_eq!(judged(&facts), [expected], "{key} {put}");
+    }
+}
+
+#[test]
+fn nothing_is_decided_about_what_is_not_to_be_collected() {
+    let table = format!("orders-{RUN}");
+    for key in [
+        "vault.json".to_owned(),
+        format!("tables/{table}/ledger/{:020}.json", 1),
+        format!("tables/{table}/events/{:020}.json", 1),
+        format!("prune/{RUN}.json"),
+        format!("sets/20260101T000000Z-{RUN}.json"),
+        // Not the vault's spelling.
+        format!("blobs/2d/{SHA}"),
+        "blobs/notes.txt".to_owned(),
+        format!("copies/1F/{}", RUN.to_uppercase()),
+    ] {
+        let facts = facts(&key, &[], &[lying("a", 1)], &[planned("a", 1)]);
+        assert_eq!(judge(&facts, &rules()).unwrap(), None, "{key}");
+    }
+}

@@ -1,0 +1,101 @@
+//! A table's ledger and its events, read whole, with what stands in the way of a prune.
+
+use crate::error::Error;
+use crate::format::ledger::{Bodies, Chain, LedgerFinding};
+use crate::format::{Event, TableKey};
+use crate::ids::Timestamp;
+use crate::plan::choose::History;
+use crate::plan::keep::{self, Candidate, Decision};
+use crate::plan::verify::{Severity, ledger_problem};
+use crate::vault::Vault;
+use crate::vault::events::unread;
+
+/// A table's records and events.
+pub(super) struct TableRead {
+    pub(super) history: History,
+    pub(super) events: Chain<Event>,
+    /// Why an event may be out of sight.
+    pub(super) doubts: Vec<String>,
+}
+
+pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableRead, Error> {
+    let history = vault.history(table, Bodies::new()).await?;
+    let (events, doubts) = match vault.events(table).await {
+        Ok(events) => {
+            let doubts = doubts(&events);
+            (events, doubts)
+        }
+        Err(Error::Ledger(error)) => (
+            Chain {
+                links: Vec::new(),
+                next_free: 1,
+                findings: Vec::new(),
+            },
+            vec![error.to_string()],
+        ),
+        Err(error) => return Err(error),
+    };
+    Ok(TableRead {
+        history,
+        events,
+        doubts,
+    })
+}
+
+/// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
+pub(super) fn obstacles(history: &History) -> Vec<String> {
+    let mut found: Vec<String> = damage(&history.findings)
+        .map(|what| format!("ledger: {what}"))
+        .collect();
+    let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
+    found.extend(newer.map(|newer| newer.error.to_string()));
+    found
+}
+
+/// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
+pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
+    let mut found: Vec<String> = damage(&events.findings).collect();
+    found.extend(
+        unread(events).map(|scar| {
+            format!("{scar}: `hold` what is to be kept; the event that writes ends this")
+        }),
+    );
+    for event in events.links.iter().filter_map(|link| link.record()) {
+        if event.deed.is_unreadable_retention() {
+            let (seq, deed) = (event.seq, event.deed.name());
+            found.push(format!("event {seq}: a {deed} that this tool cannot read"));
+        }
+    }
+    found
+}
+
+/// As `verify` judges them: a scar that names what is not there may be the newest snapshot.
+pub(super) fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String> {
+    let problems = findings.iter().map(|finding| ledger_problem(finding).1);
+    let damage = problems.filter(|problem| problem.severity == Severity::Damage);
+    damage.map(|problem| problem.what)
+}
+
+/// Decides about every snapshot of a table.
+pub(in crate::vault) fn decide(
+    history: &History,
+    events: &Chain<Event>,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let candidates: Vec<Candidate> = history
+        .snapshots
+        .iter()
+        .map(|snapshot| Candidate {
+            id: snapshot.id,
+            seq: snapshot.seq,
+            taken_at: snapshot.record.taken_at,
+            promise: snapshot.record.promise,
+            // Records of this format carry no alarms.
+            has_alarm: false,
+            is_trusted: !snapshot.is_distrusted,
+        })
+        .collect();
+    let links = events.links.iter();
+    let events: Vec<Event> = links.filter_map(|link| link.record().cloned()).collect();
+    keep::decide(&candidates, &events, now)
+}
