@@ -79,6 +79,14 @@ impl From<ModeArg> for LockMode {
     }
 }
 
+/// Reads a Delta version: `12`, or `v12` as it is printed.
+pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix('v').unwrap_or(text);
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let version = number.parse().ok().filter(|_| is_number);
+    version.ok_or_else(|| "a version is a number, as 12 or v12".to_owned())
+}
+
 /// The first 8 to 64 hex digits of a snapshot id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnapshotPrefix(String);
@@ -121,5 +129,22 @@ mod tests {
         assert_eq!(prefix("9f2c11a"), None);
         assert_eq!(prefix("9f2c11ag"), None);
         assert_eq!(prefix(&"a".repeat(65)), None);
+    }
+
+    #[test]
+    fn versions_are_typed_as_they_are_printed() {
+        assert_eq!((parse_version("12"), parse_version("v0")), (Ok(12), Ok(0)));
+        for bad in [
+            "",
+            "v",
+            "+1",
+            "-1",
+            "x",
+            "1.0",
+            "vv1",
+            "99999999999999999999",
+        ] {
+            assert!(parse_version(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -285,7 +285,9 @@ impl Command {
 /// Says of a vault on S3 that it has no locks, whenever somebody relies on it.
 pub(crate) fn remind_of_locks(open: &OpenVault, progress: &dyn Progress) {
     if open.is_on_s3() && open.vault.file().lock_mode == LockMode::None {
-        progress.note("no locks: whoever may delete in the bucket can delete this vault");
+        progress.note(
+            "objects are not locked: anyone who may delete in the bucket can destroy the backup",
+        );
     }
 }
 

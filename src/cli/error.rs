@@ -170,7 +170,7 @@ pub(crate) enum CommandError {
         uri: String,
     },
     /// The plan was printed; `--yes` is missing and there is no terminal to ask.
-    #[error("{what} needs a yes")]
+    #[error("not confirmed: {what}")]
     Unconfirmed {
         /// What would be done.
         what: String,
@@ -372,7 +372,7 @@ impl CommandError {
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
             ),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
-            Self::Unconfirmed { .. } => "read the plan and repeat the command with --yes".into(),
+            Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
             Self::ComesLater { instead, .. } => (*instead).into(),
             Self::SomeTablesFailed { .. } => {
                 "the errors are above; run the same command again, what is done is not done twice".into()

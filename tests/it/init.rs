@@ -126,7 +126,7 @@ async fn compliance_asks_for_a_yes_and_locks_every_object_of_a_snapshot() {
             "neither root nor AWS Support",
         ],
     );
-    all_of(&asked.talk, &["needs a yes", "--yes"]);
+    all_of(&asked.talk, &["not confirmed: ", "--yes"]);
     let gone = server.raw().head_bucket().bucket(&bucket).send().await;
     assert!(gone.is_err(), "nothing was made before the yes");
 
@@ -226,12 +226,15 @@ async fn a_bucket_that_can_never_be_immutable_is_refused_unless_told() {
         // An unversioned bucket overwrites what is there: that is worth more than a note.
         let code = if kind == Bucket::Plain { 3 } else { 0 };
         assert_eq!(made.code, code, "{}{}", made.out, made.talk);
-        all_of(&made.out, &["no locks: a real backup"]);
+        all_of(
+            &made.out,
+            &["objects are not locked: this is a real backup"],
+        );
         let verified = run(&server, &["--vault", &vault, "verify"]);
         assert_eq!(verified.code, 0, "{}{}", verified.out, verified.talk);
         all_of(
             &verified.talk,
-            &["no locks: whoever may delete in the bucket"],
+            &["objects are not locked: anyone who may delete in the bucket"],
         );
     }
 }

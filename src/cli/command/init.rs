@@ -39,7 +39,7 @@ pub(crate) struct InitArgs {
     /// Extend locks by DAYS at a time
     #[arg(long, value_name = "DAYS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) generation: u32,
-    /// Make a vault without locks: a backup, and no wall against who may delete in its bucket
+    /// Make a vault without locks: anyone who may delete in its bucket can destroy the backup
     #[arg(long)]
     pub(crate) no_lock: bool,
     /// Ask nothing: what was chosen by flags is meant
@@ -395,10 +395,10 @@ impl Message for InitDone {
         }
         match self.lock_mode {
             LockMode::None if self.bucket.is_some() => out.print(format_args!(
-                "no locks: a real backup, and no wall against who may delete in the bucket"
+                "objects are not locked: this is a real backup, but anyone who may delete in the bucket can destroy it"
             )),
             LockMode::None => out.print(format_args!(
-                "no locks: a real backup, and no wall against who may delete the folder"
+                "objects are not locked: this is a real backup, but anyone who may delete the folder can destroy it"
             )),
             LockMode::Governance | LockMode::Compliance => out.print(format_args!(
                 "objects are locked, mode {}, for {} days at least",

@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use self::fleet::{Outcome, Pace};
 use self::messages::{SnapshotDone, SnapshotPlanned};
 use super::{Clock, Context, remind_of_locks};
-use crate::cli::args::SnapshotPrefix;
+use crate::cli::args::{SnapshotPrefix, parse_version};
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
 use crate::cli::stores::{OpenVault, Place, table_uri};
@@ -72,7 +72,7 @@ pub(crate) struct SnapshotArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) distrust: Vec<SnapshotPrefix>,
     /// Take version N as the newest where one stands far above the rest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) accept_tip: Option<u64>,
 }
 

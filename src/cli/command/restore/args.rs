@@ -8,6 +8,7 @@ use deltavault::vault::restore::LogWanted;
 use jiff::tz::TimeZone;
 
 use crate::cli::args::SnapshotPrefix;
+use crate::cli::args::parse_version;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
 use crate::cli::place::parse_place;
@@ -29,7 +30,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "ID", group = "which")]
     pub(crate) snapshot: Option<SnapshotPrefix>,
     /// Put back Delta version N
-    #[arg(long, value_name = "N", group = "which")]
+    #[arg(long, value_name = "N", group = "which", value_parser = parse_version)]
     pub(crate) version: Option<u64>,
     /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00); without a fraction
     /// all of its second counts
@@ -51,7 +52,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, conflicts_with = "without_checkpoint")]
     pub(crate) as_it_was: bool,
     /// Put the log back without checkpoint N, so that readers go by its other ways
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) without_checkpoint: Option<u64>,
     /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]
     #[arg(long)]
