@@ -93,10 +93,10 @@ pub(crate) enum Command {
                            damage, 130 interrupted"
     )]
     Verify(VerifyArgs),
-    /// Delete what no snapshot needs that is kept, in two runs with days in between
+    /// Delete what no kept snapshot needs, in two runs with days in between
     #[command(
-        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked and is of no use \
-                           still.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
+        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked, if it is \
+                           still of no use.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
                            vault, 12 damage: nothing was deleted, 130 interrupted"
     )]
     Prune(PruneArgs),
@@ -185,7 +185,7 @@ impl Context {
     /// What a TABLE means.
     ///
     /// # Errors
-    /// A place that is none.
+    /// When the text is no valid place.
     pub(crate) fn table(&self, text: String) -> Result<TableName, CommandError> {
         TableName::new(text, &self.config, &self.folder)
     }
@@ -193,7 +193,7 @@ impl Context {
     /// The URI of a place as it was typed.
     ///
     /// # Errors
-    /// A place that is none.
+    /// When the text is no valid place.
     pub(crate) fn place(&self, text: &str) -> Result<String, CommandError> {
         parse_place(text, &self.folder)
     }
@@ -258,7 +258,7 @@ impl Command {
     /// Carries it out. Dropping the future at any time is how it is interrupted.
     ///
     /// # Errors
-    /// Whatever the core cannot do; what it did with something to say is an exit code.
+    /// Whatever the library cannot do; what it did with something to say is an exit code.
     pub(crate) async fn run(self, context: &mut Context) -> Result<ExitCode, CommandError> {
         match self {
             Self::Init(args) => Box::pin(init::init(args, context)).await,

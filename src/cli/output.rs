@@ -155,13 +155,15 @@ impl Output {
         table: &str,
         error: &CommandError,
     ) -> Result<(), CommandError> {
-        if self.json {
-            return self.line(&WaitsRow {
-                table: table.to_owned(),
-                message: with_causes(error),
-            });
+        let row = WaitsRow {
+            table: table.to_owned(),
+            message: with_causes(error),
+        };
+        let written = if self.json { self.line(&row) } else { Ok(()) };
+        written.and_then(|()| self.finish())?;
+        if self.json && !self.is_lost() {
+            return Ok(());
         }
-        self.finish()?;
         self.bar.suspend(|| {
             print_parts("warning", Some(table), error);
             aside("hint: nothing to do yet: it is tried once more at the end of this run");

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use deltavault::ids::{Id128, Timestamp};
+use deltavault::vault::events::Actor;
+
 /// `user@host`.
 pub(crate) fn principal() -> String {
     let name = ["USER", "LOGNAME"]
@@ -23,6 +26,16 @@ pub(crate) fn principal() -> String {
 /// The tool and its version.
 pub(crate) fn tool() -> String {
     format!("deltavault {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Who acts at a time, with a run of its own.
+pub(crate) fn actor(now: Timestamp) -> Actor {
+    Actor {
+        now,
+        principal: principal(),
+        run: Id128::from_bytes(rand::random()),
+        tool: tool(),
+    }
 }
 
 /// The name of a user by the lines of `/etc/passwd`: a job that runs with an empty environment has no other. Users that

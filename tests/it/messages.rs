@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::told_live::Lake;
 
-/// Types that only a bucket, or a server that fails, brings about; `walls` has them checked.
+/// Types that only a bucket brings about, which `walls` has checked, and `table_waits`, which takes a server that fails.
 const NOT_HERE: [&str; 4] = ["bucket_finding", "table_waits", "wall", "wall_summary"];
 
 fn folder() -> PathBuf {

@@ -1,7 +1,7 @@
 //! What networks and servers do to single calls, on a real server: a command finishes right or fails and says why,
 //! nothing wrong is ever published, and a second run finishes.
 //!
-//! A without_alarm run tells which kinds of calls there are. Then each kind meets each fault, in a place of its own.
+//! A calm run tells which kinds of calls there are. Then each kind meets each fault, in a place of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -69,9 +69,9 @@ fn judge<T>(result: Result<T, Error>, word: Option<&str>) -> Result<Option<T>, S
 async fn a_snapshot_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_right() {
     let Some(server) = s3::server() else { return };
     let scene = &Scene::set(server).await;
-    let without_alarm = scene.way().await;
+    let calm = scene.way().await;
     let vault = scene.new_vault().await;
-    scene.snapshot(&without_alarm.client, &vault).await.unwrap();
+    scene.snapshot(&calm.client, &vault).await.unwrap();
     let trial = async |(kind, fault, word): Trial| {
         let way = scene.way().await;
         let vault = scene.new_vault().await;
@@ -91,20 +91,18 @@ async fn a_snapshot_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_
         let wrong = scene.wrong_in(&vault, &done).await;
         wrong.map_or(Ok(()), Err)
     };
-    run_trials(trials(&without_alarm.proxy.calls()), trial).await;
+    run_trials(trials(&calm.proxy.calls()), trial).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_right() {
     let Some(server) = s3::server() else { return };
     let scene = &Scene::set(server).await;
-    let without_alarm = scene.way().await;
+    let calm = scene.way().await;
     let vault = &scene.new_vault().await;
     let done = &scene.snapshot(&scene.direct, vault).await.unwrap();
     let target = scene.place("restored");
-    let restored = scene
-        .restore(&without_alarm.client, vault, done, &target)
-        .await;
+    let restored = scene.restore(&calm.client, vault, done, &target).await;
     restored.unwrap();
     let trial = async |(kind, fault, word): Trial| {
         let way = scene.way().await;
@@ -131,7 +129,7 @@ async fn a_restore_that_meets_a_fault_is_right_or_says_why_and_the_next_one_is_r
             Err(format!("it has {:?}", found.keys()))
         }
     };
-    run_trials(trials(&without_alarm.proxy.calls()), trial).await;
+    run_trials(trials(&calm.proxy.calls()), trial).await;
 }
 
 /// The places of a vault where two must never be one: by the folder of the key.

@@ -227,6 +227,7 @@ enum DemoPlace {
     },
 }
 
+/// A demo makes a vault, so only a flag leads it to S3, never what is set up for real work.
 fn demo_place(args: DemoArgs, context: &Context) -> Result<DemoPlace, CommandError> {
     let on_s3 = context
         .vault_by_flag()

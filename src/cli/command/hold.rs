@@ -3,8 +3,7 @@
 use clap::Args;
 use deltavault::format::ledger::{Bodies, LedgerFinding};
 use deltavault::format::{TableKey, VaultKey};
-use deltavault::ids::{Id128, SnapshotId, Timestamp};
-use deltavault::vault::events::Actor;
+use deltavault::ids::SnapshotId;
 use deltavault::vault::hold::Holder;
 use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use super::Context;
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output};
+use crate::cli::output::{Message, Output, counted};
 use crate::cli::who;
 
 /// Flags of `hold` and `release`.
@@ -42,7 +41,7 @@ pub(super) async fn hold(
         temp: temp.path().to_owned(),
     };
     let now = context.clock.now();
-    let actor = actor(now);
+    let actor = who::actor(now);
     let unread = open.vault.unread_events(&history.table).await?;
     let done = if on {
         holder.hold(snapshot, &actor).await
@@ -76,41 +75,32 @@ pub(super) async fn hold(
 
 /// Says which events could not be read when the next one was written.
 pub(super) fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &Context) {
-    for scar in unread {
-        let (table, seq) = (table.clone(), scar.seq());
+    for finding in unread {
+        let (table, seq) = (table.clone(), finding.seq());
         let event = VaultKey::Event { table, seq };
         context.progress.note(&format!(
-            "{event}: {scar}: it may have been a hold, and does not count: hold again what it held"
+            "{event}: {finding}: it may have been a hold, and does not count: hold again what it held"
         ));
-    }
-}
-
-pub(super) fn actor(now: Timestamp) -> Actor {
-    Actor {
-        now,
-        principal: who::principal(),
-        run: Id128::from_bytes(rand::random()),
-        tool: who::tool(),
     }
 }
 
 /// What a hold or a release did.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct HoldRow {
+struct HoldRow {
     /// The table.
-    pub(crate) table: String,
+    table: String,
     /// The snapshot.
-    pub(crate) snapshot: SnapshotId,
+    snapshot: SnapshotId,
     /// Whether it is held now.
-    pub(crate) held: bool,
+    held: bool,
     /// Whether that was so before.
-    pub(crate) already: bool,
+    already: bool,
     /// Object versions with a legal hold put on or taken off; none in a vault without locks.
-    pub(crate) objects: Option<u64>,
+    objects: Option<u64>,
     /// Object versions that stay held for another snapshot.
-    pub(crate) shared: u64,
+    shared: u64,
     /// Whether no prune can have been deleting what is held.
-    pub(crate) sure: bool,
+    sure: bool,
 }
 
 impl Message for HoldRow {
@@ -131,18 +121,20 @@ impl Message for HoldRow {
                  an hour, which tells whether all of it is there"
             ))?;
         }
-        match self.objects {
-            None => out.print(format_args!(
+        match (self.objects, self.held) {
+            (None, true) => out.print(format_args!(
                 "this vault has no locks: the hold is an event that prune obeys, and nothing else enforces it"
             )),
-            Some(objects) if self.held => {
-                out.print(format_args!("a legal hold is on {} objects", HumanCount(objects)))
-            }
-            Some(objects) => out.print(format_args!(
-                "the legal hold is off {} objects; {} stay held for another snapshot",
-                HumanCount(objects),
+            (Some(objects), true) => out.print(format_args!(
+                "a legal hold is on {}",
+                counted(objects, "object")
+            )),
+            (Some(objects), false) if !self.already => out.print(format_args!(
+                "the legal hold is off {}; {} stay held for another snapshot",
+                counted(objects, "object"),
                 HumanCount(self.shared)
             )),
+            (_, false) => Ok(()),
         }
     }
 }

@@ -14,10 +14,10 @@ use indicatif::{HumanBytes, HumanCount};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::hold::actor;
 use super::{Context, confirm};
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output};
+use crate::cli::output::{Message, Output, counted};
+use crate::cli::who;
 
 /// Flags of `prune`.
 #[derive(Debug, Args)]
@@ -31,8 +31,8 @@ pub(crate) struct PruneArgs {
     /// Delete without being asked [ask]
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Take the manifest with this SHA-256, or `all` that no record names, for those of snapshots that were never finished;
-    /// may be repeated [keep what they lead to]
+    /// Treat the manifest with this SHA-256 as left by a snapshot that was never finished; `all`: every manifest that no
+    /// record names; repeatable [keep what they lead to]
     #[arg(long, value_name = "SHA256", value_parser = parse_forget)]
     pub(crate) forget: Vec<Forget>,
 }
@@ -66,7 +66,7 @@ fn parse_forget(text: &str) -> Result<Forget, String> {
     Ok(Forget::These(vec![one]))
 }
 
-/// A demo makes a vault, so only a flag leads it to S3, never what is set up for real work.
+/// Every `--forget` in one.
 fn forget(said: Vec<Forget>) -> Forget {
     let mut these = Vec::new();
     for one in said {
@@ -112,11 +112,10 @@ pub(super) async fn prune(
         return Ok(code);
     }
     if !sums.delete.is_empty() && !args.yes {
-        let what = total(&sums.delete);
-        let what = format!("delete {} objects for good", what.objects);
+        let what = format!("delete {} for good", amount(total(&sums.delete)));
         confirm(&what, context)?;
     }
-    let done = pruner.carry_out(survey, &actor(now)).await?;
+    let done = pruner.carry_out(survey, &who::actor(now)).await?;
     drop(alone);
     let seconds = start.elapsed().as_secs_f64();
     let code = code.max(self::code(sums, Some(&done)));
@@ -184,26 +183,26 @@ fn table_row(kept: TableKept) -> PruneTable {
             reason: decision.reason.to_string(),
         })
         .collect();
-    let of_use = snapshots.iter().filter(|snapshot| snapshot.kept).count();
+    let of_use = snapshots.iter().filter(|snapshot| snapshot.kept).count() as u64;
     PruneTable {
         table: kept.name,
         kept: of_use,
-        expired: snapshots.len() - of_use,
+        expired: snapshots.len() as u64 - of_use,
         snapshots,
     }
 }
 
 /// What is kept of a table, and why.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PruneTable {
+struct PruneTable {
     /// The table.
-    pub(crate) table: String,
+    table: String,
     /// Snapshots that are kept.
-    pub(crate) kept: usize,
+    kept: u64,
     /// Snapshots that are not.
-    pub(crate) expired: usize,
+    expired: u64,
     /// Each, oldest first.
-    pub(crate) snapshots: Vec<PruneSnapshot>,
+    snapshots: Vec<PruneSnapshot>,
 }
 
 impl Message for PruneTable {
@@ -211,8 +210,10 @@ impl Message for PruneTable {
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         out.print(format_args!(
-            "{}: {} snapshots kept, {} expired",
-            self.table, self.kept, self.expired
+            "{}: {} kept, {} expired",
+            self.table,
+            counted(self.kept, "snapshot"),
+            HumanCount(self.expired)
         ))?;
         if out.is_verbose() {
             for snapshot in &self.snapshots {
@@ -230,32 +231,32 @@ impl Message for PruneTable {
 
 /// Why a snapshot is kept or not.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PruneSnapshot {
+struct PruneSnapshot {
     /// The snapshot.
-    pub(crate) snapshot: SnapshotId,
+    snapshot: SnapshotId,
     /// Whether it is kept.
-    pub(crate) kept: bool,
+    kept: bool,
     /// Why.
-    pub(crate) reason: String,
+    reason: String,
 }
 
 /// What is to become of an object.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PruneObject {
+struct PruneObject {
     /// `delete` or `mark`.
-    pub(crate) action: &'static str,
+    action: &'static str,
     /// Its key.
-    pub(crate) key: String,
+    key: String,
     /// Its object version.
-    pub(crate) version: Option<String>,
+    version: Option<String>,
     /// Bytes.
-    pub(crate) bytes: u64,
+    bytes: u64,
     /// Why nothing needs it.
-    pub(crate) reason: &'static str,
+    reason: &'static str,
     /// The snapshot that needed it last, where one did.
-    pub(crate) snapshot: Option<SnapshotId>,
+    snapshot: Option<SnapshotId>,
     /// Until when it is locked, as far as that is known.
-    pub(crate) locked_until: Option<Timestamp>,
+    locked_until: Option<Timestamp>,
 }
 
 impl Message for PruneObject {
@@ -289,9 +290,9 @@ impl Message for PrunePlan<'_> {
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let sums = self.sums;
         out.print(format_args!(
-            "{} tables: {} snapshots kept, which need {}; {} expired",
-            HumanCount(sums.tables),
-            HumanCount(sums.kept),
+            "{}: {} kept, which need {}; {} expired",
+            counted(sums.tables, "table"),
+            counted(sums.kept, "snapshot"),
             amount(sums.needed),
             HumanCount(sums.expired),
         ))?;
@@ -369,7 +370,7 @@ impl Message for PruneSummary {
         }
         if let Some(refusal) = &self.done.refusal {
             out.print(format_args!(
-                "the store on the first that it refused: {refusal}"
+                "the store said of the first refusal: {refusal}"
             ))?;
         }
         Ok(())
@@ -378,8 +379,8 @@ impl Message for PruneSummary {
 
 fn amount(amount: Amount) -> String {
     format!(
-        "{} objects, {}",
-        HumanCount(amount.objects),
+        "{}, {}",
+        counted(amount.objects, "object"),
         HumanBytes(amount.bytes)
     )
 }

@@ -8,10 +8,11 @@ use deltavault::store::HoldStore;
 use deltavault::vault::hold;
 use serde::Serialize;
 
-use super::hold::{actor, say_unread};
+use super::hold::say_unread;
 use super::{Context, confirm};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
+use crate::cli::who;
 
 /// Flags of `retire`.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ pub(super) async fn retire(
         confirm(&what, context)?;
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
-    let actor = actor(context.clock.now());
+    let actor = who::actor(context.clock.now());
     let unread = open.vault.unread_events(&table.key).await?;
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &actor).await?;
     drop(shared);

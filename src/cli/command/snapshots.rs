@@ -166,7 +166,7 @@ impl Message for SnapshotRow {
     const TYPE: &'static str = "snapshot";
 }
 
-/// Prints a line of JSON a snapshot, or a table.
+/// Prints a line of JSON a snapshot, or a table for people.
 pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), CommandError> {
     if out.is_json() {
         return rows.iter().try_for_each(|row| out.say(row));

@@ -106,10 +106,10 @@ impl Modelled {
         kept.extend(lasting.map(|(id, _)| *id));
         if !self.retired {
             let newest = self.taken.iter().max_by_key(|it| it.seq);
-            let without_alarm = self.taken.iter().filter(|it| !it.has_alarm);
+            let calm = self.taken.iter().filter(|it| !it.has_alarm);
             let trusted = self.taken.iter().filter(|it| it.is_trusted);
             kept.extend(newest.map(|it| it.id));
-            kept.extend(without_alarm.max_by_key(|it| it.seq).map(|it| it.id));
+            kept.extend(calm.max_by_key(|it| it.seq).map(|it| it.id));
             kept.extend(trusted.max_by_key(|it| it.seq).map(|it| it.id));
         }
         kept
