@@ -193,9 +193,10 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
     findings
 }
 
-/// The commits of 0 bytes that came since the base.
+/// The commits of 0 bytes that came since the base; where it is in doubt, those before it, too.
 fn empty_commits(pinned: &Pinned) -> Vec<String> {
     let base = pinned.base.as_ref();
+    let base = base.filter(|base| base.past.record.doubt.is_none());
     let since = base.map(|base| base.past.record.version);
     let listing = &pinned.listing;
     let empty = listing
