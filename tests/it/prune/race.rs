@@ -111,12 +111,12 @@ async fn pruned_before_each_call(locked: bool) {
 
 #[tokio::test]
 async fn a_prune_before_any_call_of_a_snapshot_takes_nothing_from_it_with_locks() {
-    pruned_before_each_call(true).await;
+    Box::pin(pruned_before_each_call(true)).await;
 }
 
 #[tokio::test]
 async fn a_prune_before_any_call_of_a_snapshot_takes_nothing_from_it_without_locks() {
-    pruned_before_each_call(false).await;
+    Box::pin(pruned_before_each_call(false)).await;
 }
 
 /// A whole snapshot is taken just before each call of a prune in turn.
