@@ -35,6 +35,13 @@ pub fn is_vacuum(version: &LiveVersion) -> bool {
     is_one_of(version, &["VACUUM"])
 }
 
+/// Whether an operation rewrites files and leaves every row as it was.
+pub fn is_rewrite(operation: &str) -> bool {
+    REWRITES
+        .iter()
+        .any(|rewrite| operation.starts_with(rewrite))
+}
+
 /// Whether a version took rows out and put none in, by its operation.
 pub fn is_removal(version: &LiveVersion) -> bool {
     is_one_of(version, &REMOVES)

@@ -55,6 +55,7 @@ mod under;
 pub use check::{Checked, Difference, Expected, Several};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
+pub use mend::WrittenWithout;
 pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -234,6 +235,8 @@ pub struct RestorePlan {
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.
     pub broken: Vec<String>,
+    /// Empty commits that stay so: with their bytes, the table may have rows that nobody put there.
+    pub written_without: Vec<WrittenWithout>,
     /// Files that are taken out of the log, in this order, after everything else.
     pub asides: Vec<Aside>,
     /// Checkpoints of the snapshot that are not put back.
@@ -316,6 +319,7 @@ impl Restorer {
             sound: None,
             live: LiveTable::default(),
             broken: Vec::new(),
+            written_without: Vec::new(),
             asides: Vec::new(),
             left_out: Vec::new(),
             kept_unreadable: Vec::new(),

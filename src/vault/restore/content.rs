@@ -2,19 +2,22 @@
 //! say the same.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Restorer;
+use super::mend::Changes;
 use crate::delta::checkpoint::read_whole;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::{CheckpointFiles, Segment};
-use crate::delta::{LogError, is_json};
+use crate::delta::{Action, LogError, is_json};
 use crate::error::Error;
 use crate::format::Entry;
 use crate::ids::{Digest, ObjectKey, Version};
+use crate::plan::suspect;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
 
@@ -72,6 +75,7 @@ pub(super) struct LogReader<'a> {
     held: &'a HashMap<ObjectKey, Entry>,
     /// Whether all others are read from the target; else they are missing.
     reads_target: bool,
+    hasher: RandomState,
     bodies: HashMap<ObjectKey, Spooled>,
     spool: Spool,
     scratch: Scratch,
@@ -107,6 +111,7 @@ impl<'a> LogReader<'a> {
             root: TableRoot::new(root)?,
             held,
             reads_target,
+            hasher: RandomState::new(),
             bodies: HashMap::new(),
             spool: Spool::create(&scratch).map_err(Error::Scratch)?,
             scratch,
@@ -120,6 +125,42 @@ impl<'a> LogReader<'a> {
         let body = self.spool.append(&payload).map_err(Error::Scratch)?;
         self.bodies.insert(key.clone(), body);
         Ok(())
+    }
+
+    /// What a commit does; `None` where it cannot be read.
+    pub(super) async fn changes(&mut self, key: &ObjectKey) -> Result<Option<Changes>, Error> {
+        let body = self.body(key).await?;
+        let mut changes = Changes::default();
+        let sink = &mut |action| {
+            match &action {
+                Action::Add { add, .. } => {
+                    let dv = add.dv.as_ref().map(|dv| dv.id.as_str());
+                    changes.added.insert(self.hasher.hash_one((&add.file, dv)));
+                }
+                Action::Remove { file, dv_id, .. } => {
+                    let removed = (file, dv_id.as_deref());
+                    changes.removed.insert(self.hasher.hash_one(removed));
+                }
+                Action::PassedOver { .. }
+                | Action::Unnameable { .. }
+                | Action::Cdc { .. }
+                | Action::Sidecar { .. }
+                | Action::Protocol(_)
+                | Action::Metadata(_)
+                | Action::Txn { .. }
+                | Action::Domain { .. }
+                | Action::CheckpointMetadata { .. } => {}
+                Action::CommitInfo(info) => {
+                    changes.is_rewrite = info.operation.as_deref().is_some_and(suspect::is_rewrite);
+                }
+            }
+            Ok(())
+        };
+        match read_actions(key, &body, &self.root, sink) {
+            Ok(_) => Ok(Some(changes)),
+            Err(error) if error.is_about_content() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A file's bytes.

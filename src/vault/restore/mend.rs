@@ -24,6 +24,10 @@ use crate::store::{Attributes, StoreErrorKind, read_all};
 mod compare;
 mod left_out;
 mod unheld;
+mod written_without;
+
+pub(super) use self::written_without::Changes;
+pub use self::written_without::WrittenWithout;
 
 /// The log as it will be once a plan was carried out.
 #[derive(Debug, Default)]
@@ -218,6 +222,7 @@ impl Mending<'_> {
         }
         let skip = self.leave_out(&listing, out).await?;
         self.close_holes(&listing, &skip).await?;
+        self.leave_empty(&skip).await?;
         let mut after = self.after(&skip);
         let mut skip = skip;
         self.settle_hint(&mut after, &mut skip).await?;

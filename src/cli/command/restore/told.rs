@@ -14,7 +14,7 @@ use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::{
-    AtWork, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, Several,
+    AtWork, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, Several, WrittenWithout,
 };
 use indicatif::HumanBytes;
 
@@ -101,6 +101,8 @@ pub(super) struct Found {
     pub(super) streams: Streams,
     /// What is wrong with log files that the plan puts right.
     pub(super) broken: Vec<String>,
+    /// Empty commits that stay so.
+    pub(super) written_without: Vec<WrittenWithout>,
     /// Files that the plan takes out of the log.
     pub(super) asides: Vec<String>,
     pub(super) left_out: Vec<LeftOut>,
@@ -227,6 +229,7 @@ impl Found {
             others: Vec::new(),
             streams: Streams::NotAsked,
             broken: plan.broken.clone(),
+            written_without: plan.written_without.clone(),
             asides: plan.asides.iter().map(|it| it.key.to_string()).collect(),
             left_out: plan.left_out.clone(),
             kept_unreadable: plan.kept_unreadable.clone(),
@@ -249,7 +252,13 @@ impl Found {
             }),
             hole: live.hole,
             lone: live.lone,
-            empty: live.empty,
+            empty: {
+                let live_empty = live.empty;
+                let mut empty = live_empty.clone();
+                let left = self.written_without.iter().map(|it| it.empty);
+                empty.extend(left.filter(|it| !live_empty.contains(it)));
+                empty
+            },
             faults: live.faults,
             properties: live.properties,
             committed: live.committed,

@@ -496,17 +496,34 @@ impl Found {
     }
 
     /// Names the commits above V that have no bytes.
-    fn told_empty(&self) -> Option<PlanLine> {
-        let newest = self.empty.first()?;
+    fn told_empty(&self) -> Vec<PlanLine> {
+        let Some(newest) = self.empty.first() else {
+            return Vec::new();
+        };
         let more = match self.empty.len() {
             1 => String::new(),
             several => format!(" and {} more", several - 1),
         };
-        Some(line(
+        let empty = line(
             "LOG",
             format!(
                 "commit {newest}{more} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
                  loss leaves such a file; what it did is not in the table"
+            ),
+        );
+        let kept = self.told_written_without();
+        std::iter::once(empty).chain(kept).collect()
+    }
+
+    /// Why an empty commit that the vault holds stays empty.
+    fn told_written_without(&self) -> Option<PlanLine> {
+        let first = self.written_without.first()?;
+        Some(line(
+            "",
+            format!(
+                "commit {} is not put back: v{} may have been written without it, and with it the table would have rows that \
+                 nobody put there",
+                first.empty, first.by
             ),
         ))
     }

@@ -51,6 +51,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         others: Vec::new(),
         streams: Streams::NotAsked,
         broken: Vec::new(),
+        written_without: Vec::new(),
         asides: Vec::new(),
         left_out: Vec::new(),
         kept_unreadable: Vec::new(),
