@@ -361,6 +361,8 @@ async fn a_snapshot_says_why_it_is_in_doubt_and_its_version_comes_from_another()
     }
     // A version above it has no other.
     scene.table.append(1, 100).await;
+    // It is in doubt as long as the commit is empty.
     let next = scene.take(72).await.unwrap();
-    assert_eq!(next.record.doubt, None);
+    let doubt = next.record.doubt.unwrap();
+    assert!(doubt.contains("commit 2 is empty"), "{doubt}");
 }

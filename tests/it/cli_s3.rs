@@ -131,7 +131,7 @@ async fn a_table_on_s3_is_kept_dropped_and_comes_back_in_place_and_elsewhere() {
             &format!("made the vault {vault}"),
             "made the bucket, with versioning and Object Lock",
             "objects are not locked: this is a real backup",
-            "no wall",
+            "anyone who may delete in the bucket",
         ],
     );
     let again = session.run(&["--vault", &vault, "init", "--no-lock"]);
