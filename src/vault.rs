@@ -100,7 +100,7 @@ impl NewVault {
 /// Where it has locks, its `vault.json` is locked for the shortest promise and a day.
 ///
 /// # Errors
-/// [`StoreErrorKind::AlreadyExists`] when there is one.
+/// [`AlreadyExists`](crate::store::StoreErrorKind::AlreadyExists) when there is one.
 pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
     let file = VaultFile {
         created: new.created,
