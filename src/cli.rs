@@ -77,7 +77,7 @@ fn run_args(args: Arguments) -> ExitCode {
             let again = call_again(&global, global.vault.as_deref());
             (
                 Err(error),
-                Output::to_stdout((global.json, global.verbose > 0), bar.shown(), again),
+                Output::to_stdout(global.json, bar.shown(), again),
             )
         }
     };
@@ -113,11 +113,10 @@ fn prepare(
         _ => config.vault.clone(),
     };
     let again = call_again(global, vault.as_deref());
-    let form = (global.json, global.verbose > 0);
-    let output = Output::to_stdout(form, progress.shown(), again.clone());
+    let output = Output::to_stdout(global.json, progress.shown(), again.clone());
+    let output = output.verbose(global.verbose > 0);
     Ok(Context {
         again,
-        verbose: global.verbose > 0,
         stores: Stores::new(config.s3.clone()),
         vault,
         clock: global.now.map_or(Clock::System, Clock::Pinned),
@@ -220,7 +219,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let message = message.map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ").to_owned();
         let mut output = Output::to_stdout(
-            (true, false),
+            true,
             ProgressBar::hidden(),
             Again::new("deltavault", None, None),
         );

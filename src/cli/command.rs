@@ -142,8 +142,6 @@ const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several 
 pub(crate) struct Context {
     /// How the next command is spelled.
     pub(crate) again: Again,
-    /// Whether more is to be said.
-    pub(crate) verbose: bool,
     /// The connections to where vault and tables are.
     pub(crate) stores: Stores,
     /// The vault that was named, by flag, environment or configuration.

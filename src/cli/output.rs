@@ -59,7 +59,7 @@ impl fmt::Debug for Output {
 
 impl Output {
     /// Writes to stdout, beside a progress bar.
-    pub(crate) fn to_stdout((json, verbose): (bool, bool), bar: ProgressBar, again: Again) -> Self {
+    pub(crate) fn to_stdout(json: bool, bar: ProgressBar, again: Again) -> Self {
         // Without a terminal nobody waits for a line: a listing of a million files goes out in large pieces.
         let out: Box<dyn Write + Send> = if io::stdout().is_terminal() {
             Box::new(io::stdout())
@@ -68,13 +68,18 @@ impl Output {
         };
         Self {
             json,
-            verbose,
+            verbose: false,
             again,
             out,
             bar,
             for_a_reader: false,
             lost: None,
         }
+    }
+
+    /// Says more, or not.
+    pub(crate) fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
     }
 
     /// The output of a command that only shows something: it fails where it cannot be written.
@@ -140,13 +145,14 @@ impl Output {
         table: &str,
         error: &CommandError,
     ) -> Result<(), CommandError> {
+        let hint = self.hint(error);
         let row = ErrorRow {
             table: table.to_owned(),
             code: error.exit_code().number(),
             message: with_causes(error),
-            hint: self.hint(error),
+            hint: hint.clone(),
         };
-        self.error_line(&row, Some(table), error)
+        self.line_or_talk(&row, || print_error(Some(table), error, hint.as_deref()))
     }
 
     /// Tells that one table failed, and that it is tried once more.
@@ -159,27 +165,23 @@ impl Output {
             table: table.to_owned(),
             message: with_causes(error),
         };
-        let written = if self.json { self.line(&row) } else { Ok(()) };
-        written.and_then(|()| self.finish())?;
-        if self.json && !self.is_lost() {
-            return Ok(());
-        }
-        self.bar.suspend(|| {
+        self.line_or_talk(&row, || {
             print_parts("warning", Some(table), error);
             aside("hint: nothing to do yet: it is tried once more at the end of this run");
-        });
-        Ok(())
+        })
     }
 
     /// Tells that the command failed; the last that is printed.
     pub(crate) fn failed(&mut self, error: &CommandError) {
+        let hint = self.hint(error);
         let row = ExitError {
             code: error.exit_code().number(),
             message: with_causes(error),
-            hint: self.hint(error),
+            hint: hint.clone(),
         };
+        let talk = || print_error(None, error, hint.as_deref());
         // Without a reader the error goes to stderr, and the exit code says it in any case.
-        self.error_line(&row, None, error).ok();
+        self.line_or_talk(&row, talk).ok();
     }
 
     /// Prints the last line of a failure, with `--json`.
@@ -197,21 +199,18 @@ impl Output {
         })
     }
 
-    /// An error as a line of its own with `--json`, as text for people else. Text goes to stderr, and so does an error
-    /// whose line could not be written.
-    fn error_line<R: Message>(
+    /// An error as a line of its own with `--json`, as talk on stderr for people else; and as talk, too, where its line
+    /// could not be written.
+    fn line_or_talk<M: Message>(
         &mut self,
-        row: &R,
-        table: Option<&str>,
-        error: &CommandError,
+        row: &M,
+        talk: impl FnOnce(),
     ) -> Result<(), CommandError> {
         let written = if self.json { self.line(row) } else { Ok(()) };
         // What was found before comes before the talk about it, and a line that is lost is known to be.
         let written = written.and_then(|()| self.finish());
         if !self.json || self.is_lost() {
-            let hint = self.hint(error);
-            self.bar
-                .suspend(|| print_error(table, error, hint.as_deref()));
+            self.bar.suspend(talk);
         }
         written
     }
@@ -491,7 +490,7 @@ pub(crate) mod tests {
         let bar = ProgressBar::hidden();
         let mut output = Output {
             out,
-            ..Output::to_stdout((json, false), bar, Again::new("deltavault", None, None))
+            ..Output::to_stdout(json, bar, Again::new("deltavault", None, None))
         };
         print(&mut output).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()

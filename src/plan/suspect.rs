@@ -61,7 +61,8 @@ fn is_one_of(version: &LiveVersion, beginnings: &[&str]) -> bool {
 
 /// Whether a version changed what a reader sees, as far as its operation and files tell.
 fn changes_rows(version: &LiveVersion) -> bool {
-    !is_one_of(version, &REWRITES) && version.files_added + version.files_removed > 0
+    let operation = version.operation.as_deref();
+    !operation.is_some_and(is_rewrite) && version.files_added + version.files_removed > 0
 }
 
 /// The suspect versions of a table, newest first, as indices into `versions`, which are newest first and without
@@ -74,8 +75,8 @@ pub fn suspects(versions: &[LiveVersion]) -> Vec<usize> {
     let mut found = Vec::new();
     // The sizes that the table has reached above the version that is looked at.
     let mut best = Size::default();
-    // The sizes that a RESTORE above it brought back.
-    let mut restored: Vec<Size> = Vec::new();
+    // And those that a RESTORE brought back.
+    let mut restored = Size::default();
     for (index, version) in versions.iter().enumerate() {
         let after = Size::after(version);
         best = best.or_more(after);
@@ -83,12 +84,12 @@ pub fn suspects(versions: &[LiveVersion]) -> Vec<usize> {
         let lost_half = before.at_least_twice(after);
         let replaced = is_replacement(version) && !usual && removes_half(version, before);
         let recovered = lost_half && best.is_nearly(before);
-        let taken_back = restored.iter().any(|size| size.is_nearly(before));
+        let taken_back = restored.is_nearly(before);
         if changes_rows(version) && !taken_back && ((lost_half && !recovered) || replaced) {
             found.push(index);
         }
         if is_one_of(version, &["RESTORE"]) {
-            restored.push(after);
+            restored = restored.or_more(after);
         }
     }
     found

@@ -55,7 +55,7 @@ mod under;
 pub use check::{Checked, Difference, Expected, Several};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
-pub use mend::WrittenWithout;
+pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};
 pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -109,50 +109,6 @@ pub enum LogWanted {
     AsItWas,
     /// All but those of a version: readers then take the other ways.
     Without(Version),
-}
-
-/// A checkpoint of the snapshot that is not put back, or is taken out of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Its version.
-    pub checkpoint: Version,
-    /// Why.
-    pub why: WhyLeftOut,
-    /// The older checkpoint that readers begin with instead; `None` where they begin with commit 0.
-    pub from: Option<Version>,
-    /// The version that the commits after it lead up to.
-    pub to: Version,
-}
-
-/// Why a checkpoint is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhyLeftOut {
-    /// It could not be read when it was taken.
-    UnreadableWhenTaken,
-    /// It cannot be read, and why.
-    Unreadable(String),
-    /// The owner asked for it.
-    Asked,
-    /// The snapshot's record says that it disagrees with the log's other ways, and the live log does without it.
-    Disagrees,
-}
-
-/// A file that is taken out of the live log; its bytes are kept beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
-    /// The file.
-    pub key: ObjectKey,
-    /// Its tag when it was listed.
-    pub etag: ETag,
-}
-
-impl Aside {
-    fn of(listed: &Attributes) -> Self {
-        Self {
-            key: listed.key.clone(),
-            etag: listed.etag.clone(),
-        }
-    }
 }
 
 /// What the independent reader makes of a live table that lacks nothing.

@@ -179,7 +179,7 @@ struct IamRender {
     document: Document,
     /// For whose IAM.
     flavor: Flavor,
-    /// The lock's mode and lengths where they were told; the vault is then not asked.
+    /// The lock's mode and lengths when flags give them; the vault is not asked then.
     told: Option<LockTerms>,
     args: Box<IamRenderArgs>,
     sources: Vec<Location>,

@@ -27,7 +27,7 @@ use crate::cli::stores::Place;
 /// Flags of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Lock objects in MODE: compliance is ended early by nobody, governance by who may bypass it [on S3, governance]
+    /// Lock objects in MODE: nobody ends compliance early, and anyone who may bypass it ends governance [on S3, governance]
     #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
     pub(crate) mode: Option<ModeArg>,
     /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for

@@ -106,7 +106,7 @@ pub(super) async fn prune(
     context.output.say(&PrunePlan { sums, dry_run })?;
     let code = code(sums, None);
     if args.dry_run {
-        if context.output.is_json() || context.verbose {
+        if context.output.is_json() || context.output.is_verbose() {
             objects(survey, context)?;
         }
         return Ok(code);

@@ -195,7 +195,7 @@ pub(super) async fn restore(
         found: after.as_ref().unwrap_or(&found),
         ..case
     };
-    if context.verbose || context.output.is_json() {
+    if context.output.is_verbose() || context.output.is_json() {
         for row in version_times(&history, &chosen) {
             context.output.say(&row)?;
         }

@@ -329,20 +329,6 @@ fn forged_records_on_a_predecessor_that_never_was_hide_nothing() {
             previous: nowhere
         }]
     );
-    // Its owner gives the forgery up: that is no damage any more, and hides nothing.
-    let mut next = samples::record();
-    (next.seq, next.previous) = (7, Some(ledger.link(6)));
-    next.distrusts = vec![SnapshotId(ledger.link(4).sha256)];
-    ledger.put(7, &next.encode().unwrap());
-    let (slots, findings) = ledger.read();
-    assert_eq!(slots, [1, 2, 3, 4, 5, 6, 7]);
-    let broken = LedgerFinding::Broken {
-        seq: 4,
-        previous: nowhere,
-    };
-    assert_eq!(findings, [LedgerFinding::TakenBack(Box::new(broken))]);
-    assert_eq!(findings[0].severity(), Severity::Warning);
-    assert!(!findings[0].may_hide_a_record() && !findings[0].may_be_put_back());
 }
 
 #[test]

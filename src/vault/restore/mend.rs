@@ -11,11 +11,11 @@ use futures::TryStreamExt;
 
 use super::content::{Content, LogReader};
 use super::held::{HeldLog, SMALL_LIMIT};
-use super::{Aside, LogWanted, RestorePlan, RestoreRequest, Restorer, WhyLeftOut};
+use super::{LogWanted, RestorePlan, RestoreRequest, Restorer};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
-use crate::ids::{Location, ObjectKey, Version};
+use crate::ids::{ETag, Location, ObjectKey, Version};
 use crate::plan::mend::Hint;
 use crate::plan::restore::{FileState, Permission, Situation};
 use crate::source::LOG_PREFIX;
@@ -28,6 +28,50 @@ mod written_without;
 
 pub(super) use self::written_without::Changes;
 pub use self::written_without::WrittenWithout;
+
+/// A checkpoint of the snapshot that is not put back, or is taken out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its version.
+    pub checkpoint: Version,
+    /// Why.
+    pub why: WhyLeftOut,
+    /// The older checkpoint that readers begin with instead; `None` where they begin with commit 0.
+    pub from: Option<Version>,
+    /// The version that the commits after it lead up to.
+    pub to: Version,
+}
+
+/// Why a checkpoint is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyLeftOut {
+    /// It could not be read when it was taken.
+    UnreadableWhenTaken,
+    /// It cannot be read, and why.
+    Unreadable(String),
+    /// The owner asked for it.
+    Asked,
+    /// The snapshot's record says that it disagrees with the log's other ways, and the live log does without it.
+    Disagrees,
+}
+
+/// A file that is taken out of the live log; its bytes are kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// The file.
+    pub key: ObjectKey,
+    /// Its tag when it was listed.
+    pub etag: ETag,
+}
+
+impl Aside {
+    fn of(listed: &Attributes) -> Self {
+        Self {
+            key: listed.key.clone(),
+            etag: listed.etag.clone(),
+        }
+    }
+}
 
 /// The log as it will be once a plan was carried out.
 #[derive(Debug, Default)]

@@ -241,6 +241,12 @@ impl Found {
 
     /// Takes what was found of the live table.
     pub(super) fn with_live(self, live: LiveTable) -> Self {
+        let mut empty = live.empty;
+        for left in self.written_without.iter().map(|it| it.empty) {
+            if !empty.contains(&left) {
+                empty.push(left);
+            }
+        }
         Self {
             lost: live.above,
             older: live.older,
@@ -252,13 +258,7 @@ impl Found {
             }),
             hole: live.hole,
             lone: live.lone,
-            empty: {
-                let live_empty = live.empty;
-                let mut empty = live_empty.clone();
-                let left = self.written_without.iter().map(|it| it.empty);
-                empty.extend(left.filter(|it| !live_empty.contains(it)));
-                empty
-            },
+            empty,
             faults: live.faults,
             properties: live.properties,
             committed: live.committed,

@@ -2,7 +2,7 @@
 
 use super::super::super::samples;
 use super::super::*;
-use super::Ledger;
+use super::{Ledger, record};
 use crate::ids::Digest;
 
 /// A record as a newer tool would write it.
@@ -93,6 +93,31 @@ fn what_is_distrusted_ends_where_it_is_said_and_forgers_cannot_say_it() {
         seqs(&chain.links, &[SnapshotId(Digest::of(b"?"))]),
         [1, 2, 3, 5]
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_distrusted_record_is_no_damage_and_hides_nothing() {
+    let mut ledger = Ledger::honest(3);
+    let nowhere = Previous {
+        seq: 3,
+        sha256: Digest::of(b"nowhere"),
+    };
+    ledger.put(4, &record(4, Some(nowhere)));
+    ledger.put(5, &record(5, Some(ledger.link(4))));
+    ledger.append();
+    let mut next = samples::record();
+    (next.seq, next.previous) = (7, Some(ledger.link(6)));
+    next.distrusts = vec![SnapshotId(ledger.link(4).sha256)];
+    ledger.put(7, &next.encode().unwrap());
+    let (slots, findings) = ledger.read();
+    assert_eq!(slots, [1, 2, 3, 4, 5, 6, 7]);
+    let broken = LedgerFinding::Broken {
+        seq: 4,
+        previous: nowhere,
+    };
+    assert_eq!(findings, [LedgerFinding::TakenBack(Box::new(broken))]);
+    assert_eq!(findings[0].severity(), Severity::Warning);
+    assert!(!findings[0].may_hide_a_record() && !findings[0].may_be_put_back());
 }
 
 #[test]
