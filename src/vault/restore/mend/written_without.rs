@@ -23,27 +23,33 @@ pub struct WrittenWithout {
     pub by: Version,
 }
 
-/// Which of the empty commits later ones may have been written without. Commits come ascending.
+/// Which of the empty commits later ones may have been written without. Commits come ascending; of one that cannot be read
+/// nobody knows what it was written with.
 fn written_without(
-    commits: &[(Version, Changes)],
+    commits: &[(Version, Option<Changes>)],
     empty: &BTreeSet<Version>,
 ) -> Vec<WrittenWithout> {
     let lost = commits
         .iter()
         .filter(|(version, _)| empty.contains(version));
     let found = lost.filter_map(|(version, lost)| {
+        let lost = lost.as_ref()?;
         let mut removed = lost.removed.clone();
         let later = commits.iter().filter(|(later, _)| later > version);
         for (by, changes) in later.filter(|(later, _)| !empty.contains(later)) {
+            let without = WrittenWithout {
+                empty: *version,
+                by: *by,
+            };
+            let Some(changes) = changes else {
+                return Some(without);
+            };
             if !changes.removed.is_disjoint(&lost.added) {
                 return None;
             }
             let again = !changes.removed.is_disjoint(&removed);
             if again || (!changes.removed.is_empty() && !changes.is_rewrite) {
-                return Some(WrittenWithout {
-                    empty: *version,
-                    by: *by,
-                });
+                return Some(without);
             }
             removed.retain(|file| !changes.added.contains(file));
         }
@@ -84,7 +90,7 @@ impl Mending<'_> {
         for version in first.0..=tip.0 {
             if let Some(file) = listing.commit(Version(version)) {
                 let changes = reader.changes(&file.key).await?;
-                commits.push((Version(version), changes.unwrap_or_default()));
+                commits.push((Version(version), changes));
             }
         }
         for found in written_without(&commits, &empty) {
@@ -103,23 +109,26 @@ mod tests {
     use super::*;
 
     /// Commits as `-` and `+` with the numbers of files; those marked `!` were lost, and
-    /// those with `~` rewrite.
+    /// those with `~` rewrite; `?` cannot be read.
     fn found(commits: &[&str]) -> Vec<(u64, u64)> {
         let mut empty = BTreeSet::new();
         let read = |(version, text): (u64, &&str)| {
             let mut changes = Changes::default();
+            let mut unreadable = false;
             for word in text.split_whitespace() {
                 if let Some(file) = word.strip_prefix('-') {
                     changes.removed.insert(file.parse().unwrap());
                 } else if let Some(file) = word.strip_prefix('+') {
                     changes.added.insert(file.parse().unwrap());
+                } else if word == "?" {
+                    unreadable = true;
                 } else if word == "~" {
                     changes.is_rewrite = true;
                 } else {
                     empty.insert(Version(version));
                 }
             }
-            (Version(version), changes)
+            (Version(version), (!unreadable).then_some(changes))
         };
         let commits: Vec<_> = (0..).zip(commits).map(read).collect();
         let found = written_without(&commits, &empty);
@@ -134,6 +143,8 @@ mod tests {
         // An overwrite that left out what the lost one added.
         assert_eq!(found(&["+1", "! +2", "-1 +3"]), [(1, 2)]);
         assert_eq!(found(&["+1", "! +2", "+3", "! +4", "-1 -4"]), [(1, 4)]);
+        // Nobody knows.
+        assert_eq!(found(&["+1", "! +2", "?", "-2"]), [(1, 2)]);
         // It knew it.
         assert_eq!(found(&["+1", "! -1 +2", "-2 +3", "-3 +4"]), []);
         assert_eq!(found(&["+1", "! +2", "-1 -2 +3"]), []);
