@@ -47,6 +47,9 @@ pub struct Record {
     /// Why it is in doubt whether V is what its writers committed: one of the findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
+    /// A commit at or below V that has 0 bytes, and of which an older snapshot holds more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emptied: Option<Version>,
     /// What the owner should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,
@@ -171,6 +174,9 @@ pub struct Disagreement {
     pub adds: u64,
     /// The checkpoint's version.
     pub checkpoint: Version,
+    /// The newest empty commit at or below it: the checkpoint may be all that is left of what that one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty: Option<Version>,
     /// Its first file.
     pub file: ObjectKey,
     /// Logical files that only the other ways name.

@@ -92,6 +92,7 @@ pub(crate) fn record() -> Record {
         disagreements: Vec::new(),
         distrusts: Vec::new(),
         doubt: None,
+        emptied: None,
         findings: Vec::new(),
         format: 1,
         journals: Vec::new(),
@@ -443,6 +444,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         let disagreements = checkpoint.map(|checkpoint| Disagreement {
             adds: new_files,
             checkpoint: Version(checkpoint),
+            empty: is_history.then_some(Version(checkpoint)),
             file: "_delta_log/a.checkpoint.parquet".parse().unwrap(),
             lacks: new_bytes,
             sizes: 0,
@@ -471,6 +473,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             disagreements: disagreements.into_iter().collect(),
             distrusts,
             doubt: findings.first().cloned(),
+            emptied: rows.map(|rows| Version(rows.unsigned_abs())),
             findings,
             format: 1,
             journals,

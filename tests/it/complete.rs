@@ -379,6 +379,7 @@ async fn checkpoint_that_disagrees_is_damage_where_it_names_more_and_a_finding_w
             sizes: 0,
             adds: 0,
             checkpoint: V2,
+            empty: None,
             file,
             lacks: 1,
             state: false,

@@ -16,6 +16,7 @@ mod bad_paths;
 mod bad_restore;
 mod bad_source;
 mod bad_vault;
+mod below_checkpoint;
 mod check_source;
 mod choosing;
 mod claims;

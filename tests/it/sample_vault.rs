@@ -330,6 +330,7 @@ impl SampleVault {
             log_digest: Digest::of(listed.as_bytes()),
             manifest: reference,
             opened: [("default".to_owned(), time("2026-01-02T00:00:00Z"))].into(),
+            emptied: None,
             overwritten_from: None,
             previous: before.map(|id| Previous {
                 seq: seq - 1,

@@ -21,6 +21,7 @@ use crate::plan::restore::{FileState, Permission, Situation};
 use crate::source::LOG_PREFIX;
 use crate::store::{Attributes, StoreErrorKind, read_all};
 
+mod behind;
 mod compare;
 mod left_out;
 mod unheld;
@@ -267,6 +268,7 @@ impl Mending<'_> {
         let skip = self.leave_out(&listing, out).await?;
         self.close_holes(&listing, &skip).await?;
         self.leave_empty(&skip).await?;
+        self.set_checkpoints_behind_aside(&skip).await?;
         let mut after = self.after(&skip);
         let mut skip = skip;
         self.settle_hint(&mut after, &mut skip).await?;

@@ -17,11 +17,11 @@ use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, FilesCompared};
-use crate::delta::segment::{CheckpointFiles, Segment};
-use crate::delta::{LogError, check_protocol};
+use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
+use crate::delta::{LogError, LogFileKind, check_protocol};
 use crate::error::Error;
 use crate::format::{Disagreement, Scope};
-use crate::ids::{Id128, Location, ObjectKey};
+use crate::ids::{Id128, Location, ObjectKey, Version};
 use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
 use crate::source::Source;
@@ -218,6 +218,7 @@ impl Snapshotter {
         if let Some(left) = pinned.left.take() {
             let finding = left.finding(&delta_id, pinned.version, pinned.base.as_ref());
             pinned.findings.push(finding);
+            pinned.emptied = pinned.emptied.or(left.emptied(&delta_id));
         }
         let mut held = Held::new(folder)?;
         let base = pinned.base.as_ref().filter(|base| base.reuse);
@@ -261,11 +262,19 @@ fn disagreement(checkpoint: &CheckpointFiles, found: &Comparison) -> Option<Disa
     Some(Disagreement {
         adds,
         checkpoint: checkpoint.version,
+        empty: None,
         file: checkpoint.files.first()?.key.clone(),
         lacks,
         sizes: found.resized,
         state: found.state_differs,
     })
+}
+
+/// The newest commit of 0 bytes at or below a checkpoint.
+fn empty_below(listing: &LogListing, checkpoint: Version) -> Option<Version> {
+    let below = listing.held(checkpoint);
+    let empty = below.filter(|file| file.kind == LogFileKind::Commit && file.size == 0);
+    empty.filter_map(|file| file.version).max()
 }
 
 /// How a checkpoint's files differ from what the other ways name.
@@ -472,6 +481,9 @@ impl Along {
             .collect();
         let mut seen = HashSet::new();
         all.retain(|found| seen.insert(found.file.clone()));
+        for found in &mut all {
+            found.empty = empty_below(&pinned.listing, found.checkpoint);
+        }
         let unlisted = all.len().saturating_sub(DISAGREEMENTS_MAX);
         all.truncate(DISAGREEMENTS_MAX);
         (all, unlisted)
@@ -501,9 +513,14 @@ impl Along {
                 Some(newest) => format!("readers start from checkpoint {newest} by now"),
                 None => "readers see the checkpoint's".to_owned(),
             };
+            let keep = found.empty.map_or_else(String::new, |empty| {
+                format!(
+                    "; commit {empty} is empty, so keep the checkpoint: it may be all that is left of what that commit did"
+                )
+            });
             format!(
                 "checkpoint {version} disagrees with {others}: it {state}{difference}; this snapshot holds both sides, and \
-                 {readers}"
+                 {readers}{keep}"
             )
         });
         findings.collect()

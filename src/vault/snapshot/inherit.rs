@@ -15,7 +15,7 @@ use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::as_listed;
 use super::log::{LOG_FILES_AHEAD, read_listed};
-use super::pin::{Base, Pinned};
+use super::pin::{Base, Past, Pinned};
 use super::{Failure, presence, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
@@ -23,6 +23,7 @@ use crate::format::page::log_order;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::BaseUse;
+use crate::shell::quoted;
 use crate::source::Source;
 use crate::spool::IN_MEMORY_LIMIT;
 
@@ -39,6 +40,8 @@ pub(super) struct Inherited {
     pub(super) overwritten: Vec<Version>,
     /// Those of them that were empty when the base was taken.
     refilled: BTreeSet<Version>,
+    /// Those of them that are empty now.
+    emptied: BTreeSet<Version>,
     /// The commits that it holds and that are not listed.
     unlisted: BTreeSet<Version>,
     /// Whether a commit at or below the base was put again, with the same bytes or with others.
@@ -63,6 +66,18 @@ impl Inherited {
     /// Whether the base holds sidecars.
     pub(super) fn has_sidecars(&self) -> bool {
         !self.sidecars.is_empty()
+    }
+
+    /// The first commit at or below the base that was written again with other content. One that lost its bytes, or got
+    /// them back, is damage or its repair, and begins no other history.
+    pub(super) fn rewritten_from(&self) -> Option<Version> {
+        let mut overwritten = self.overwritten.iter().copied();
+        overwritten.find(|it| !self.refilled.contains(it) && !self.emptied.contains(it))
+    }
+
+    /// The first commit that the base holds with its bytes and that is empty now.
+    pub(super) fn first_emptied(&self) -> Option<Version> {
+        self.emptied.first().copied()
     }
 
     /// Takes a checkpoint for one that enters now.
@@ -215,12 +230,14 @@ pub(super) async fn inspect_base(
     if base.using.goes_on() {
         base.using = BaseUse::HeldOnly;
     }
-    let (refilled, sidecars) = (
-        &pinned.inherited.refilled,
-        &pinned.inherited.overwritten_sidecars,
-    );
+    let Inherited {
+        refilled, emptied, ..
+    } = &pinned.inherited;
+    let sidecars = &pinned.inherited.overwritten_sidecars;
     let commits = pinned.inherited.overwritten.iter();
-    let commits: Vec<_> = commits.filter(|it| !refilled.contains(it)).collect();
+    let commits: Vec<_> = commits
+        .filter(|it| !refilled.contains(it) && !emptied.contains(it))
+        .collect();
     pinned.findings.extend(refilled.first().map(|first| {
         format!(
             "commit {first} was empty when snapshot {} was taken, and has its bytes again: version {} was planned from the \
@@ -229,6 +246,7 @@ pub(super) async fn inspect_base(
             pinned.version
         )
     }));
+    let emptied = emptied.first().map(|first| is_emptied(*first, &base.past));
     let overwritten = [
         overwritten("commit", commits.len(), commits.first()),
         overwritten("sidecar", sidecars.len(), sidecars.first()),
@@ -241,7 +259,7 @@ pub(super) async fn inspect_base(
             pinned.version
         )
     });
-    let findings: Vec<_> = findings.collect();
+    let findings: Vec<_> = emptied.into_iter().chain(findings).collect();
     for (file, object) in std::mem::take(&mut pinned.inherited.lost) {
         let table = &base.past.record.table.name;
         let finding = presence::lost_checkpoint(&file, &base.past, table);
@@ -252,6 +270,16 @@ pub(super) async fn inspect_base(
         pinned.note_doubt(finding);
     }
     Ok(())
+}
+
+/// What is said of a commit that lost its bytes since a snapshot took them.
+pub(super) fn is_emptied(commit: Version, past: &Past) -> String {
+    let table = quoted(&past.record.table.name);
+    format!(
+        "commit {commit} is empty now (0 bytes), as a power loss leaves it, and readers miss what it did: snapshot {} holds \
+         its bytes, and `deltavault restore {table}` shows whether they can be put back",
+        past.id.short()
+    )
 }
 
 /// Names files of a kind that have other bytes now, with their verb, and the word for them.
@@ -355,21 +383,23 @@ pub(super) async fn examine(
     let reads = doubtful.into_iter().map(|(entry, file)| {
         let read = async move {
             let differs = differs(source, &entry, file, folder).await?;
-            Ok::<_, Failure>(differs.then_some((file, entry.size == 0)))
+            Ok::<_, Failure>(differs.then_some((file, entry.size)))
         };
         (file.size.min(IN_MEMORY_LIMIT), read)
     });
     let mut reads = ahead(stream::iter(reads), LOG_FILES_AHEAD);
     while let Some(differing) = reads.try_next().await? {
-        let Some((file, was_empty)) = differing else {
+        let Some((file, size)) = differing else {
             continue;
         };
         match file.version {
             Some(version) if file.kind == LogFileKind::Commit => {
                 inherited.overwritten.push(version);
-                if was_empty {
-                    inherited.refilled.insert(version);
-                }
+                match (size, file.size) {
+                    (0, _) => inherited.refilled.insert(version),
+                    (_, 0) => inherited.emptied.insert(version),
+                    (_, _) => false,
+                };
             }
             _ => {
                 inherited.overwritten_sidecars.insert(file.key.clone());

@@ -16,8 +16,16 @@ use crate::vault::Vault;
 #[derive(Debug)]
 pub(super) struct Left {
     past: Past,
-    /// The first commit at or below it that has other bytes now.
-    diverged: Option<Version>,
+    diverged: Option<Diverged>,
+}
+
+/// The first commit at or below a snapshot that has other bytes now.
+#[derive(Debug)]
+pub(super) enum Diverged {
+    /// It has none.
+    Emptied(Version),
+    /// Somebody wrote it again.
+    Rewritten(Version),
 }
 
 impl Left {
@@ -29,9 +37,19 @@ impl Left {
         }
     }
 
-    /// A snapshot, and the first commit at or below it that has other bytes now.
-    pub(super) fn at(past: Past, diverged: Option<Version>) -> Self {
+    /// A snapshot, and where the table's log diverged from it.
+    pub(super) fn at(past: Past, diverged: Option<Diverged>) -> Self {
         Self { past, diverged }
+    }
+
+    /// The commit whose bytes the table has lost, if it is the same table.
+    pub(super) fn emptied(&self, delta_id: &str) -> Option<Version> {
+        match self.diverged {
+            Some(Diverged::Emptied(commit)) if self.past.record.table.delta_id == delta_id => {
+                Some(commit)
+            }
+            _ => None,
+        }
     }
 
     /// What became of the table since, as far as log and id tell.
@@ -42,7 +60,9 @@ impl Left {
             format!(
                 "the table was dropped and re-created: snapshot {id} of version {held} is of another table under this name"
             )
-        } else if let Some(commit) = self.diverged {
+        } else if let Some(Diverged::Emptied(commit)) = self.diverged {
+            inherit::is_emptied(commit, &self.past)
+        } else if let Some(Diverged::Rewritten(commit)) = self.diverged {
             format!(
                 "the table was rewound and written on, or a writer overwrote its log: commit {commit} has other bytes \
                  than snapshot {id} of version {held} holds"
@@ -65,21 +85,27 @@ impl Left {
     }
 }
 
-/// The first commit at or below a record's version that has other bytes than its snapshot holds.
+/// Finds the first commit at or below a record's version that has other bytes than its snapshot holds.
 pub(super) async fn diverged(
     vault: &Vault,
     source: &Source,
     past: &Past,
     listing: &LogListing,
     folder: &Path,
-) -> Result<Option<Version>, Failure> {
+) -> Result<Option<Diverged>, Failure> {
     let manifest = match vault.manifest(&past.record).await {
         Ok(manifest) => manifest,
         Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     match inherit::examine(vault, source, &manifest, listing, folder).await {
-        Ok(inherited) => Ok(inherited.overwritten.first().copied()),
+        Ok(inherited) => Ok(inherited.overwritten.first().map(|first| {
+            if inherited.first_emptied() == Some(*first) {
+                Diverged::Emptied(*first)
+            } else {
+                Diverged::Rewritten(*first)
+            }
+        })),
         // It is not built on, so a damaged page of it stops nothing.
         Err(Failure::Error(Error::Damaged { .. } | Error::Format(_))) => Ok(None),
         Err(failure) => Err(failure),

@@ -53,6 +53,8 @@ pub(super) struct Pinned {
     pub(super) findings: Vec<String>,
     /// The first of them that puts it in doubt whether V is what its writers committed.
     pub(super) doubt: Option<String>,
+    /// A commit of 0 bytes whose bytes an older snapshot holds.
+    pub(super) emptied: Option<Version>,
 }
 
 /// A record of the ledger that this tool can read.
@@ -141,6 +143,11 @@ pub(super) async fn pin(
         return Ok(pinned);
     }
     inherit::inspect_base(vault, source, &mut pinned, folder).await?;
+    pinned.emptied = pinned.emptied.or(pinned.inherited.first_emptied());
+    if let Some((commit, finding)) = still_empty(&pinned) {
+        pinned.emptied = Some(commit);
+        pinned.note_doubt(finding);
+    }
     pinned.findings.extend(live_log_findings(&pinned));
     for finding in empty_commits(&pinned) {
         pinned.note_doubt(finding);
@@ -193,7 +200,23 @@ fn live_log_findings(pinned: &Pinned) -> Vec<String> {
     findings
 }
 
-/// The commits of 0 bytes that came since the base; where it is in doubt, those before it, too.
+/// The commit that the base found empty while an older snapshot holds its bytes, if it is still there and still empty.
+fn still_empty(pinned: &Pinned) -> Option<(Version, String)> {
+    let record = &pinned.base.as_ref()?.past.record;
+    let commit = record.emptied.filter(|_| pinned.emptied.is_none())?;
+    let listed = pinned.listing.commit(commit)?;
+    let table = quoted(&record.table.name);
+    (listed.size == 0).then(|| {
+        let finding = format!(
+            "commit {commit} is still empty (0 bytes), and readers miss what it did: an older snapshot holds its bytes, and \
+             `deltavault restore {table}` shows whether they can be put back"
+        );
+        (commit, finding)
+    })
+}
+
+/// The commits of 0 bytes that came since the base; where it is in doubt, those before it, too. What a snapshot holds with
+/// its bytes was named already.
 fn empty_commits(pinned: &Pinned) -> Vec<String> {
     let base = pinned.base.as_ref();
     let base = base.filter(|base| base.past.record.doubt.is_none());
@@ -202,8 +225,9 @@ fn empty_commits(pinned: &Pinned) -> Vec<String> {
     let empty = listing
         .held(pinned.version)
         .filter(|file| file.kind == LogFileKind::Commit && file.size == 0 && file.version > since);
-    let empty = empty.filter_map(|file| file.version).take(FINDINGS_MAX);
-    let findings = empty.map(|version| {
+    let empty = empty.filter_map(|file| file.version);
+    let empty = empty.filter(|version| pinned.emptied != Some(*version));
+    let findings = empty.take(FINDINGS_MAX).map(|version| {
         format!(
             "commit {version} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
              loss leaves such a file"
@@ -253,6 +277,7 @@ async fn choose(
         passed_by: false,
         findings: Vec::new(),
         doubt: None,
+        emptied: None,
     };
     if view.head.link.is_some() {
         let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
@@ -280,7 +305,9 @@ async fn pin_after(
 ) -> Result<Option<Pinned>, Failure> {
     // Where the base's entries may not be used again, the log must be held again, and all of it.
     let reuse = may_reuse(vault, request, head, Some(head.id)).await?;
-    let from = head.record.checkpoint.filter(|_| reuse);
+    // It may stand below the checkpoint from which readers start.
+    let has_emptied = head.record.emptied.is_some();
+    let from = head.record.checkpoint.filter(|_| reuse && !has_emptied);
     let mut listing = LogListing::new(source.list_log(from).await?);
     // Gone or cut short: the whole log tells, with its own errors.
     let known = Some(head.record.version);
@@ -310,12 +337,15 @@ async fn pin_after(
         passed_by: false,
         findings: Vec::new(),
         doubt: None,
+        emptied: None,
     };
     let opened = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
     let Some(mut base) = opened else {
         return Ok(None);
     };
-    if judged == BaseUse::Unchanged && reuse {
+    let is_unchanged = judged == BaseUse::Unchanged
+        && !(has_emptied && has_other_bytes(vault, source, &pinned.listing, &base, folder).await?);
+    if is_unchanged && reuse {
         let slot = view.head.next_free;
         match presence::look(vault, &base.manifest, slot, folder).await? {
             Looked::Present => pinned.unchanged = Some(head.clone()),
@@ -332,6 +362,19 @@ async fn pin_after(
     }
     pinned.base = Some(base).filter(|_| pinned.unchanged.is_none());
     Ok(Some(pinned))
+}
+
+/// Whether a commit at or below a base has other bytes in the listed log, which its record's digest does not show where a
+/// checkpoint stands above the commit.
+async fn has_other_bytes(
+    vault: &Vault,
+    source: &Source,
+    listing: &LogListing,
+    base: &Base,
+    folder: &Path,
+) -> Result<bool, Failure> {
+    let inherited = inherit::examine(vault, source, &base.manifest, listing, folder).await?;
+    Ok(!inherited.overwritten.is_empty())
 }
 
 /// What the walk down the ledger found.

@@ -346,6 +346,7 @@ impl<S: WriteStore> TableBuilder<S> {
             log_digest: Digest::of(b"log"),
             manifest: reference,
             opened: BTreeMap::new(),
+            emptied: None,
             overwritten_from: None,
             previous: last.map(|(id, record)| Previous {
                 seq: record.seq,

@@ -89,6 +89,7 @@ fn said(
         .map(|(lacks, adds)| Disagreement {
             sizes: 0,
             checkpoint: Version(1),
+            empty: None,
             file: "_delta_log/00000000000000000001.checkpoint.parquet"
                 .parse()
                 .unwrap(),
@@ -282,6 +283,7 @@ fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_
     );
     let mut record = record();
     record.disagreements = vec![Disagreement {
+        empty: None,
         adds: 0,
         checkpoint: Version(1),
         file: "_delta_log/00000000000000000001.checkpoint.parquet"

@@ -102,12 +102,11 @@ impl Case<'_> {
     pub(super) fn told_log(&self) -> Vec<PlanLine> {
         let found = self.found;
         let mut lines = Vec::new();
-        if let Some(first) = found.broken.first() {
-            let more = match found.broken.len() {
-                1 => String::new(),
-                several => format!("; and {} more", several - 1),
-            };
-            lines.push(line("LOG", format!("{first}{more}")));
+        let unnamed = found.broken.len().saturating_sub(BROKEN_NAMED);
+        let broken = found.broken.iter().take(BROKEN_NAMED).cloned();
+        let more = (unnamed > 0).then(|| format!("and {unnamed} more"));
+        for (nth, text) in broken.chain(more).enumerate() {
+            lines.push(line(if nth == 0 { "LOG" } else { "" }, text));
         }
         if let Some(Reading::Refuses { reason, replay, .. }) = &found.reading {
             lines.push(line(
@@ -121,14 +120,17 @@ impl Case<'_> {
                 "WAYS",
                 format!(
                     "checkpoint {} and the log's other ways disagree: it lacks {} and has {} that they do not name{}; the \
-                     snapshot holds both",
+                     snapshot holds both{}",
                     disagreement.checkpoint,
                     counted(disagreement.lacks),
                     counted(disagreement.adds),
                     match disagreement.sizes {
                         0 => String::new(),
                         sizes => format!(", and gives {} another size", counted(sizes)),
-                    }
+                    },
+                    disagreement.empty.map_or_else(String::new, |empty| format!(
+                        "; keep the checkpoint: it may be all that is left of commit {empty}, which is empty"
+                    )),
                 ),
             ));
         }
@@ -168,9 +170,10 @@ impl Case<'_> {
             .collect()
     }
 
-    /// The command that puts the log back without a checkpoint that disagrees with the rest.
+    /// The command that puts the log back without a checkpoint that disagrees with the rest, and with no commit that was
+    /// lost.
     pub(super) fn without_checkpoint(&self) -> Option<Choice> {
-        let disagreement = self.disagreeing().next()?;
+        let disagreement = self.disagreeing().find(|it| it.empty.is_none())?;
         let may = matches!(
             self.found.situation,
             Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove
@@ -203,6 +206,9 @@ fn other_ways(disagreement: &Disagreement) -> String {
         (_, _) => format!(": {lacks} more and {adds} fewer"),
     }
 }
+
+/// Broken log files that are named one by one.
+const BROKEN_NAMED: usize = 3;
 
 /// Characters of a reader's reason that are told; some dump their whole state.
 const REASON_SHOWN: usize = 200;
@@ -354,6 +360,7 @@ mod tests {
             let disagreement = Disagreement {
                 adds,
                 checkpoint: Version(3),
+                empty: None,
                 file: "_delta_log/3.checkpoint.parquet".parse().unwrap(),
                 lacks,
                 sizes: 0,

@@ -1,0 +1,144 @@
+//! Commits that lost their bytes below a checkpoint, from which readers start.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::support::parquet::parquet;
+use super::told_live::{Lake, all_of, none_of};
+
+/// Writes a checkpoint of the newest version: what its commits lead to, without those in `without`.
+fn checkpoint(lake: &Lake, without: &[u64]) {
+    let newest = lake.versions() - 1;
+    let mut lines = Vec::new();
+    for version in (0..=newest).filter(|version| !without.contains(version)) {
+        let text = fs::read_to_string(lake.commit_file(version)).unwrap();
+        let actions = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.extend(actions.filter(|action| action.get("commitInfo").is_none()));
+    }
+    let name = format!("_delta_log/{newest:020}.checkpoint.parquet");
+    fs::write(lake.table().join(name), parquet(&lines)).unwrap();
+    let hint = json!({"version": newest, "size": lines.len()});
+    fs::write(
+        lake.table().join("_delta_log/_last_checkpoint"),
+        hint.to_string(),
+    )
+    .unwrap();
+}
+
+/// The table after an append was lost, and others followed: with a checkpoint of version 3 whose writer did not know the
+/// lost commit, or did.
+fn lost_below_a_checkpoint(knew: bool) -> (Lake, Vec<u8>) {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    let commit = fs::read(lake.commit_file(2)).unwrap();
+    lake.append();
+    checkpoint(&lake, if knew { &[] } else { &[2] });
+    fs::write(lake.commit_file(2), "").unwrap();
+    (lake, commit)
+}
+
+fn heal(lake: &Lake, said: &str) {
+    let heal = said.lines().find(|line| line.contains(" --heal "));
+    let heal: Vec<_> = heal.unwrap().split_whitespace().skip(3).collect();
+    lake.ends(&heal, 0);
+}
+
+#[test]
+fn a_checkpoint_that_was_written_while_a_commit_was_empty_goes_with_the_heal() {
+    let (mut lake, commit) = lost_below_a_checkpoint(false);
+    for _ in 0..2 {
+        // Also where nothing has changed, and with commits since: the checkpoint hides the commit from readers, not from us.
+        for _ in 0..2 {
+            let said = lake.ends(&["snapshot", "lake/t"], 3);
+            all_of(&said, &["commit 2 is ", "empty", "holds its bytes"]);
+        }
+        lake.append();
+    }
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    all_of(
+        &said,
+        &[
+            "live v5 DOUBTFUL",
+            "_delta_log/00000000000000000002.json has 0 bytes",
+            "checkpoint 3 was written while commit 2 was empty, and lacks what that did",
+            "ASIDE   _delta_log/_last_checkpoint and 1 more",
+        ],
+    );
+    heal(&lake, &said);
+    assert_eq!(fs::read(lake.commit_file(2)).unwrap(), commit);
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    // All the rows of five appends, the lost one too.
+    all_of(&said, &["live v5 healthy", "of 100 rows", "snapshot"]);
+    none_of(&said, &["LOST FROM THE LIVE LOG"]);
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    all_of(
+        &said,
+        &["commit 2 was empty when snapshot", "has its bytes again"],
+    );
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    all_of(&said, &["live v5 healthy", "NEWEST GOOD HELD"]);
+    none_of(&said, &["DOUBT ", "LOST FROM THE LIVE LOG", "NOTE "]);
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+}
+
+#[test]
+fn a_checkpoint_that_knew_the_commit_stays_where_it_is() {
+    let (lake, commit) = lost_below_a_checkpoint(true);
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    none_of(&said, &["ASIDE"]);
+    heal(&lake, &said);
+    assert_eq!(fs::read(lake.commit_file(2)).unwrap(), commit);
+    let name = "_delta_log/00000000000000000003.checkpoint.parquet";
+    assert!(lake.table().join(name).exists());
+    let said = lake.ends(&["restore", "lake/t"], 0);
+    all_of(&said, &["live v3 healthy", "of 60 rows"]);
+}
+
+#[test]
+fn nobody_is_invited_to_remove_a_checkpoint_that_may_be_all_that_is_left_of_a_commit() {
+    let (mut lake, _) = lost_below_a_checkpoint(true);
+    fs::remove_dir_all(lake.folder().join("vault")).unwrap();
+    lake.ends(&["init"], 0);
+    let keep = "commit 2 is empty, so keep the checkpoint";
+    all_of(&lake.ends(&["snapshot", "lake/t"], 3), &[keep]);
+    lake.append();
+    all_of(&lake.ends(&["snapshot", "lake/t"], 3), &[keep]);
+    none_of(
+        &lake.ends(&["restore", "lake/t"], 3),
+        &["--without-checkpoint"],
+    );
+    let said = lake.ends(&["restore", "lake/t", "--latest"], 3);
+    all_of(
+        &said,
+        &["keep the checkpoint: it may be all that is left of commit 2"],
+    );
+    none_of(&said, &["--without-checkpoint"]);
+    fs::remove_dir_all(lake.table()).unwrap();
+    let said = lake.ends(&["restore", "lake/t", "--latest", "--yes"], 3);
+    none_of(&said, &["--without-checkpoint"]);
+}
+
+#[test]
+fn a_commit_that_was_emptied_below_the_checkpoint_is_named_when_the_next_one_enters() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    checkpoint(&lake, &[]);
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    fs::write(lake.commit_file(1), "").unwrap();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    // Its writer started from the older one.
+    checkpoint(&lake, &[]);
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    all_of(
+        &said,
+        &["commit 1 is empty now (0 bytes)", "holds its bytes"],
+    );
+    none_of(&said, &["a writer overwrote"]);
+}
