@@ -62,14 +62,15 @@ impl Case<'_> {
         if let Some((id, version, why)) = &self.found.passed_over {
             let id = id.short();
             let text = format!("snapshot {id} of v{version} was passed over: {why}");
-            return Some(line("DOUBT", text));
+            return Some(line("DOUBT", self.again.in_text(&text)));
         }
         // Outside the list, a WAYS line names each checkpoint that disagrees.
         let is_told = !self.is_question() && !self.record.disagreements.is_empty();
         let is_in_doubt = self.is_in_doubt() && !is_told;
         let doubt = self.record.doubt.as_ref().filter(|_| is_in_doubt)?;
         let id = self.id.short();
-        Some(line("DOUBT", format!("snapshot {id}: {doubt}")))
+        let text = format!("snapshot {id}: {doubt}");
+        Some(line("DOUBT", self.again.in_text(&text)))
     }
 
     /// The list.
@@ -128,12 +129,19 @@ impl Case<'_> {
             .iter()
             .filter(|row| flag_for(row).is_some() && !row.other_history);
         let below_tip = |row: &&VersionRow| Some(row.version) != tip;
+        // What a RESTORE took back is nobody's wish.
+        let taken_back: Vec<Version> = rows
+            .windows(2)
+            .filter(|pair| pair.first().is_some_and(is_restore))
+            .filter_map(|pair| Some(pair.get(1)?.version))
+            .collect();
+        let looks_right = |row: &&VersionRow| !row.doubtful && !taken_back.contains(&row.version);
         let is_in_doubt = self.is_in_doubt();
         let looks_wrong = suspect.is_some() || is_in_doubt;
         let good = if looks_wrong {
             held.clone().find(|row| row.newest_good_held)
         } else {
-            held.clone().find(below_tip)
+            held.clone().find(|row| below_tip(row) && looks_right(row))
         };
         if is_in_doubt {
             offers.extend(self.without_checkpoint());
@@ -181,6 +189,11 @@ impl Case<'_> {
 }
 
 /// One line of the list. Below the oldest version that the live log can rebuild nobody has looked for files.
+fn is_restore(row: &VersionRow) -> bool {
+    let operation = row.operation.as_deref();
+    operation.is_some_and(|operation| operation.starts_with("RESTORE"))
+}
+
 fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let held = match row.snapshots.as_slice() {
         [] if let Some(id) = row.held_in => format!("in history snapshot {}", id.short()),
@@ -412,6 +425,19 @@ mod tests {
         let (_, text) = told(&found, &Which::Unsaid, &How::InPlace);
         all_of(&text, &["the newest older version in the vault, v13"]);
         assert!(!text.contains("RESTORE TABLE"), "{text}");
+        // What is in doubt, or was taken back by a RESTORE, is passed over.
+        found.versions = vec![
+            version(15, "APPEND", 10, 40),
+            held(version(14, "RESTORE", 10, 30)),
+            held(version(13, "OVERWRITE", -20, 20)),
+            held(version(12, "APPEND", 10, 30)),
+        ];
+        let mut offered = |doubtful| {
+            found.versions[1].doubtful = doubtful;
+            told(&found, &Which::Unsaid, &How::InPlace).1
+        };
+        all_of(&offered(false), &["older version in the vault, v14"]);
+        all_of(&offered(true), &["older version in the vault, v12"]);
         found.versions.clear();
         let (way, text) = told(&found, &Which::Unsaid, &How::InPlace);
         assert_eq!((way, text.lines().count()), (Way::Nothing, 1), "{text}");
