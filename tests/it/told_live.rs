@@ -763,3 +763,27 @@ fn a_newest_version_that_stands_alone_is_told_until_somebody_accepts_it() {
     lake.ends(&["snapshot", "lake/t", "--accept-tip", "1000000"], 0);
     none_of(&lake.run(&["restore", "lake/t"]).1, &["stands alone"]);
 }
+
+#[test]
+fn a_commit_that_was_cut_and_that_nobody_holds_comes_with_what_can_be_done() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    let text = fs::read_to_string(lake.commit_file(3)).unwrap();
+    fs::write(lake.commit_file(3), &text[..text.len() / 2]).unwrap();
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    let moved = "move _delta_log/00000000000000000003.json out of the log: the table is at v2 then";
+    all_of(&said, &["BROKEN", "no snapshot holds commit 3", moved]);
+    // As it says.
+    fs::rename(lake.commit_file(3), lake.folder().join("cut.json")).unwrap();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    fs::rename(lake.folder().join("cut.json"), lake.commit_file(3)).unwrap();
+    // Later versions were written on top of it.
+    lake.append();
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    all_of(
+        &said,
+        &["no snapshot holds commit 3", "v4 and later need it"],
+    );
+    none_of(&said, &["out of the log"]);
+}

@@ -48,6 +48,8 @@ pub struct LiveTable {
     /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
     /// what follows.
     pub hole: Option<Version>,
+    /// The newest commit above V that cannot be read.
+    pub unreadable: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.
     pub lone: Option<(Version, Version)>,
     /// Commits above V that have no bytes: readers take each for a version that changed nothing.
@@ -203,6 +205,7 @@ impl Restorer {
             if number > version {
                 if let Err(error) = described {
                     found.rows = None;
+                    live.unreadable.get_or_insert(number);
                     live.trouble.get_or_insert(trouble(error)?);
                 }
                 live.above.push(found);

@@ -72,6 +72,8 @@ pub(super) struct Found {
     pub(super) passed_over: Option<(SnapshotId, Version, String)>,
     /// The first commit that is missing in the midst of the live log.
     pub(super) hole: Option<Version>,
+    /// The newest commit above V that cannot be read.
+    pub(super) unreadable: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.
     pub(super) lone: Option<(Version, Version)>,
     /// Commits above V without a byte.
@@ -211,6 +213,7 @@ impl Found {
             live_trouble: None,
             passed_over: None,
             hole: None,
+            unreadable: None,
             lone: None,
             empty: Vec::new(),
             sound: plan.sound,
@@ -257,6 +260,7 @@ impl Found {
                 ways_disagree: live.ways_disagree,
             }),
             hole: live.hole,
+            unreadable: live.unreadable,
             lone: live.lone,
             empty,
             faults: live.faults,

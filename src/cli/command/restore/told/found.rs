@@ -161,6 +161,7 @@ impl Case<'_> {
         }
         lines.extend(found.told_lone());
         lines.extend(found.told_empty());
+        lines.extend(self.told_unreadable());
         if !found.whole_live.is_empty() {
             let whole = ranges(&found.whole_live);
             lines.push(line(
@@ -315,6 +316,27 @@ impl Case<'_> {
             }
         };
         format!("{uri}  {state}")
+    }
+
+    /// What can be done about a commit that cannot be read and is newer than every snapshot.
+    fn told_unreadable(&self) -> Option<PlanLine> {
+        let commit = self.found.unreadable.filter(|_| self.is_unnamed())?;
+        let before = Version(commit.0.checked_sub(1)?);
+        let name = format!("_delta_log/{:020}.json", commit.0);
+        let without = if self.found.situation == (Situation::NewerLive { tip: commit }) {
+            format!(
+                "where there are none, move {name} out of the log: the table is at v{before} then, without what v{commit} did"
+            )
+        } else {
+            format!("v{} and later need it", commit.next())
+        };
+        Some(line(
+            "LOG",
+            format!(
+                "no snapshot holds commit {commit}: look for its bytes in an older object version or a file system's snapshot; \
+                 {without}"
+            ),
+        ))
     }
 
     fn told_wanted(&self) -> String {

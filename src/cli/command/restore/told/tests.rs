@@ -36,6 +36,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         live_trouble: None,
         passed_over: None,
         hole: None,
+        unreadable: None,
         lone: None,
         empty: Vec::new(),
         sound: None,
