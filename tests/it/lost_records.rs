@@ -556,3 +556,33 @@ fn place_without_a_replica_is_refused_before_anything_is_verified() {
         "{said:?}"
     );
 }
+
+#[test]
+fn the_last_record_above_a_lost_one_can_be_given_up() {
+    let lake = Lake::new();
+    let upper = lake.id_of(3);
+    lake.lose(2);
+    lake.commit(3);
+    lake.typed(&["snapshot", "lake/orders"])
+        .ends_with(3, &["(#2)"]);
+    // Nobody has the record of slot 2 that the one of slot 3 names.
+    lake.typed(&["verify"])
+        .ends_with(12, &["`snapshot --distrust ID` gives", "restore"]);
+    lake.typed(&["restore", "lake/orders"])
+        .ends_with(12, &[&upper]);
+    lake.commit(4);
+    lake.typed(&["snapshot", "lake/orders", "--distrust", &upper[..8]])
+        .ends_with(3, &["v4", "(#4)"]);
+    let said = lake.typed(&["verify"]);
+    said.ends_with(3, &["a later snapshot distrusts record 3"]);
+    assert!(!said.text.contains("not below it"), "{}", said.text);
+    lake.typed(&["prune", "--yes"]).ends_with(0, &[]);
+    lake.commit(5);
+    lake.take("lake/orders");
+    lake.typed(&["restore", "lake/orders"])
+        .ends_with(0, &["live v5 healthy"]);
+    // By its id it is still there.
+    let copy = ["--snapshot", &upper, "--to", "copy", "--yes"];
+    lake.typed(&[&["restore", "lake/orders"], &copy[..]].concat())
+        .ends_with(3, &["v2"]);
+}

@@ -3,7 +3,7 @@
 use super::finding::LedgerFinding;
 use super::head::Standing;
 use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
-use super::trust::taken_back;
+use super::trust::{is_given_up, taken_back};
 use super::{Chained, LedgerError, Link, Step};
 use crate::format::Record;
 use crate::format::record::Previous;
@@ -67,13 +67,13 @@ pub fn read_chain<B: Chained>(
             *finding = LedgerFinding::TakenBack(Box::new(finding.clone()));
         }
     }
-    let is_link = |seq: &u64| links.binary_search_by_key(seq, |link| link.seq).is_ok();
-    findings.extend(
-        standing
-            .scars_between(0, slots.next_free())
-            .into_iter()
-            .filter(|finding| !matches!(finding, LedgerFinding::Scar { seq, .. } if is_link(seq))),
-    );
+    let is_link = |seq: u64| links.binary_search_by_key(&seq, |link| link.seq).is_ok();
+    let scars = standing.scars_between(0, slots.next_free());
+    let scars = scars.into_iter().filter(|scar| !is_link(scar.seq()));
+    findings.extend(scars.map(|scar| match view.id(scar.seq()) {
+        Some(id) if is_given_up(&links, scar.seq(), id) => LedgerFinding::TakenBack(Box::new(scar)),
+        Some(_) | None => scar,
+    }));
     findings.sort_by_key(LedgerFinding::seq);
     Ok(Step::Done(Chain {
         links,

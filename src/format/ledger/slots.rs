@@ -230,6 +230,14 @@ impl<'a, B: Chained> View<'a, B> {
         }
     }
 
+    /// The id of the record that is the oldest version of a slot, if it was read and is one.
+    pub(super) fn id(self, seq: u64) -> Option<SnapshotId> {
+        match self.bodies.body(self.slots.oldest(seq)?)? {
+            Body::Link(id, _) => Some(*id),
+            Body::Scar(_) => None,
+        }
+    }
+
     /// A version of a slot, other than the oldest, with that SHA-256.
     pub(super) fn other(
         self,

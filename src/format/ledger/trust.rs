@@ -49,6 +49,15 @@ pub fn taken_back<B: Chained>(links: &[Link<B>]) -> Vec<Range<u64>> {
     ranges.collect()
 }
 
+/// Whether a trusted record distrusts what lies in a slot below it and is no record of the chain.
+pub(super) fn is_given_up<B: Chained>(links: &[Link<B>], slot: u64, id: SnapshotId) -> bool {
+    let above = trusted(links, &[])
+        .into_iter()
+        .filter(|link| link.seq > slot);
+    let mut records = above.filter_map(Link::record);
+    records.any(|record| record.distrusts().contains(&id))
+}
+
 /// A text that does not name one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {

@@ -5,6 +5,15 @@ use crate::format::VaultKey;
 use crate::format::ledger::{LedgerFinding, UnreadRecord};
 
 impl History {
+    /// Whether slots have records that the chain does not have.
+    pub fn has_unlinked(&self) -> bool {
+        self.unread().is_some() || {
+            let mut findings = self.findings.iter();
+            findings
+                .any(|it| matches!(it, LedgerFinding::TakenBack(scar) if scar.may_hide_a_record()))
+        }
+    }
+
     /// A record that cannot be read and that may be of a newer snapshot than the one that was chosen, where the newest one
     /// was wanted, or the newest one by a time. Who names a snapshot or a version wants that and no other.
     pub fn may_be_newer(&self, wanted: &Wanted, chosen: &Snapshot) -> Option<UnreadRecord> {

@@ -11,7 +11,8 @@ use crate::plan::choose::{History, Snapshot};
 
 /// What to do about a record that names one which is not there.
 const PREVIOUS_MISSING: &str = "where the lower slot was changed, both snapshots are there again then; where the upper one is a \
-                                forgery, nothing is lost";
+                                forgery, nothing is lost. Where nobody has the lower one any more, `snapshot --distrust ID` gives \
+                                the upper one up, whose ID `restore` prints, and `prune` works again";
 
 /// What a finding of the ledger is here, and the slot whose object it is about.
 pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
@@ -69,8 +70,13 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
         !snapshot.is_distrusted && record.base.is_some_and(|base| !below(base)),
         "the snapshot that it took entries over from is not below it in the chain",
     );
+    let given_up = history.findings.iter().filter(|finding| {
+        matches!(finding, LedgerFinding::TakenBack(scar)
+            if matches!(**scar, LedgerFinding::Scar { .. }) && scar.seq() < snapshot.seq)
+    });
+    let not_below = record.distrusts.iter().filter(|id| !below(**id)).count();
     warn(
-        record.distrusts.iter().any(|id| !below(*id)),
+        not_below > given_up.count(),
         "it distrusts a snapshot that is not below it in the chain",
     );
     warn(

@@ -45,14 +45,15 @@ pub(super) async fn take_in_unlinked(
     name: &str,
     context: &Context,
 ) -> Result<Proof, CommandError> {
-    if history.unread().is_none() {
-        return Ok(Proof::Ledger);
-    }
     let prefix = match wanted {
         Wanted::Snapshot(prefix) => prefix.to_ascii_lowercase(),
         Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => String::new(),
     };
     let is_named = !prefix.is_empty();
+    // What was given up is of interest to nobody who does not name it.
+    if !(is_named && history.has_unlinked()) && history.unread().is_none() {
+        return Ok(Proof::Ledger);
+    }
     if is_named && history.ids().any(|id| id.to_string().starts_with(&prefix)) {
         return Ok(Proof::Ledger);
     }

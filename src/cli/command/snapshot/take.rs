@@ -180,6 +180,10 @@ impl Taker {
             let table = self.open.find_table(&take.table).await?.key;
             let history = self.open.vault.history(&table, Bodies::default()).await?;
             ids.extend(history.ids().map(|id| (table.clone(), id)));
+            if history.unread().is_some() {
+                let unlinked = self.open.vault.unlinked(&history, "").await?;
+                ids.extend(unlinked.iter().map(|it| (table.clone(), it.id)));
+            }
         }
         let mut found: BTreeMap<TableKey, Vec<SnapshotId>> = BTreeMap::new();
         for prefix in distrust.iter().map(SnapshotPrefix::as_str) {
