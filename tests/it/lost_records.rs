@@ -570,6 +570,11 @@ fn the_last_record_above_a_lost_one_can_be_given_up() {
         .ends_with(12, &["`snapshot --distrust ID` gives", "restore"]);
     lake.typed(&["restore", "lake/orders"])
         .ends_with(12, &[&upper]);
+    let program = format!("`{} --vault", env!("CARGO_BIN_EXE_deltavault"));
+    lake.typed(&["verify", "--repair", "--from", "replica"])
+        .ends_with(12, &["restores what is only in the replica", &program]);
+    lake.typed(&["verify", "--repair", "--from", "vault"])
+        .ends_with(2, &["it names this vault itself"]);
     lake.commit(4);
     lake.typed(&["snapshot", "lake/orders", "--distrust", &upper[..8]])
         .ends_with(3, &["v4", "(#4)"]);

@@ -153,7 +153,8 @@ pub(super) async fn verify(
     let mended = mended.map(|(_, findings)| findings).sum();
     report.damaged = report.damaged.saturating_sub(mended);
     for (slot, replica) in in_the_way.iter().zip(replica.iter().cycle()) {
-        let row = repair::in_the_way(slot, &typed(&slot.table), &open, replica);
+        let mut row = repair::in_the_way(slot, &typed(&slot.table), &open, replica);
+        row.remedy = context.again.in_text(&row.remedy);
         report.count(Severity::Warning);
         context.output.say(&row)?;
     }

@@ -270,13 +270,15 @@ fn move_away(vault: &str, key: &str) -> String {
 
 /// Only a copy of this very vault is a replica of it.
 fn is_the_same(vault: &Vault, replica: &Vault) -> Result<(), CommandError> {
-    if vault.file().id == replica.file().id {
+    let flag = "--from";
+    let rule = if vault.file().id != replica.file().id {
+        "it names another vault, not a replica of this one"
+    } else if vault.uri() == replica.uri() {
+        "it names this vault itself, not a replica of it"
+    } else {
         return Ok(());
-    }
-    Err(CommandError::UnusableFlag {
-        flag: "--from",
-        rule: "it names another vault, not a replica of this one",
-    })
+    };
+    Err(CommandError::UnusableFlag { flag, rule })
 }
 
 fn open_table(stores: Stores) -> OpenTable {
