@@ -15,6 +15,7 @@ use crate::store::Attributes;
 use self::order::Turn;
 
 pub mod claim;
+pub mod consent;
 pub mod fit;
 pub mod order;
 pub mod under;
@@ -43,6 +44,20 @@ pub enum Situation {
         /// Its newest version.
         tip: Version,
     },
+}
+
+impl Situation {
+    /// The newest version of a live table that is newer than V.
+    pub fn newer_tip(&self) -> Option<Version> {
+        match self {
+            Self::NewerLive { tip } => Some(*tip),
+            Self::EmptyTarget
+            | Self::AnotherTable { .. }
+            | Self::CommitsDiffer { .. }
+            | Self::NoLog
+            | Self::NothingAbove => None,
+        }
+    }
 }
 
 /// A live table that ends at V or below it, and that is whole as it stands.

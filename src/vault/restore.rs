@@ -20,6 +20,7 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::restore::consent::Named;
 use crate::plan::restore::order::LogOrder;
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, Sound, compare, judge,
@@ -38,6 +39,7 @@ mod aside;
 mod carry;
 mod check;
 mod claim;
+mod consent;
 mod content;
 mod copy;
 mod data;
@@ -97,6 +99,8 @@ pub struct RestoreRequest {
     pub by: String,
     /// Whether to take the table over from another restore that is at work.
     pub take_over: bool,
+    /// Who chose the snapshot.
+    pub named: Named,
 }
 
 /// Which of a snapshot's checkpoints are put back into the log.
@@ -203,6 +207,8 @@ pub struct RestorePlan {
     pub reading: Option<Reading>,
     /// What is there once it was carried out.
     pub expected: Expected,
+    /// Objects that vanished at the target while it was watched.
+    pub vanishing: u64,
     /// Another restore that is at work there, or one that was killed a moment ago.
     pub at_work: Option<AtWork>,
     order: LogOrder,
@@ -281,6 +287,7 @@ impl Restorer {
             kept_unreadable: Vec::new(),
             reading: None,
             expected: Expected::default(),
+            vanishing: 0,
             at_work: Self::at_work(request, &claims),
             order: LogOrder::Ascending,
             steps: Sorter::new(scratch.path())?,

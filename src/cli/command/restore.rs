@@ -106,7 +106,8 @@ pub(super) async fn restore(
     found = found.with_vault(&history, &chosen.record.table.delta_id);
     found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
-        found.vanishing = work.vanishing().await?;
+        plan.vanishing = work.vanishing().await?;
+        found.vanishing = plan.vanishing;
     }
     let again = context.again.clone();
     let case = Case {

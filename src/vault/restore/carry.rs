@@ -15,8 +15,9 @@ use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Placement, Reference};
 use crate::ids::{ETag, Location, ObjectKey, Timestamp};
+use crate::plan::restore::RestoreStep;
+use crate::plan::restore::consent::Decision;
 use crate::plan::restore::order::Turn;
-use crate::plan::restore::{Permission, RestoreStep};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
 use crate::spool::IN_MEMORY_LIMIT;
@@ -42,16 +43,17 @@ impl Restorer {
     /// Does what the plan says.
     ///
     /// # Errors
-    /// [`Error::OwnerMustChoose`] for a plan without permission; another restore's claim, a target that changed since it
+    /// [`Error::OwnerMustChoose`] for a plan that [`RestorePlan::decision`] stops; another restore's claim, a target that changed since it
     /// was listed, damage in the vault. Run it again: what is right by then is kept.
     pub async fn carry_out(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
     ) -> Result<RestoreDone, Error> {
-        if plan.permission == Permission::OwnerMustChoose {
+        let version = request.version;
+        if let Decision::OwnerMustChoose(obstacle) = plan.decision(version, request.named) {
             return Err(Error::OwnerMustChoose {
-                what: format!("what stands at {}", self.target.uri()),
+                what: format!("{}: {}", self.target.uri(), obstacle.of_version(version)),
                 choices: vec!["restore elsewhere with --to".to_owned()],
             });
         }

@@ -15,6 +15,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{LockMode, Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
+use deltavault::plan::restore::consent::Named;
 use deltavault::plan::retention::{Ask, Policy};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
@@ -197,6 +198,7 @@ pub(crate) fn restore_request_at(
         outside: false,
         log: LogWanted::Readable,
         accept_damaged: false,
+        named: Named::ByOwner,
         now,
         by: "test@host".to_owned(),
         take_over: false,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use deltavault::ids::Version;
+use deltavault::plan::restore::consent::Named;
 use deltavault::vault::restore::LogWanted;
 use jiff::tz::TimeZone;
 
@@ -90,6 +91,17 @@ pub(crate) enum Which {
     Version(Version),
     /// The newest version committed at or before a time.
     At(When),
+}
+
+impl Which {
+    /// Who chose the snapshot.
+    pub(crate) fn named(&self) -> Named {
+        match self {
+            Self::Unsaid => Named::Nobody,
+            Self::Latest => Named::Newest,
+            Self::Snapshot(_) | Self::Version(_) | Self::At(_) => Named::ByOwner,
+        }
+    }
 }
 
 /// How a table is put back.

@@ -9,6 +9,7 @@ use deltavault::delta::partitions::Partition;
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{Between, History};
+use deltavault::plan::restore::consent::{Decision, Facts, Task, Under, decide};
 use deltavault::plan::restore::{LiveVersion, Permission, Situation, Sound};
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
@@ -363,68 +364,30 @@ impl Case<'_> {
         {
             return Way::Later(flag);
         }
-        match &found.situation {
-            Situation::AnotherTable { .. } => {
-                return Way::Choose("another table lives there now".to_owned());
-            }
-            Situation::CommitsDiffer { .. } => {
-                return Way::Choose("the table has another history than the snapshot".to_owned());
-            }
-            Situation::NewerLive { tip } if found.permission == Permission::OwnerMustChoose => {
-                let healthy = found.nothing_to_do && found.is_whole(*tip) && !found.is_lost();
-                if healthy && *self.which == Which::Unsaid {
-                    return Way::Nothing;
-                }
-                return Way::Choose(format!(
-                    "the live table is at version {tip}, newer than {}",
-                    self.version
-                ));
-            }
-            Situation::NewerLive { .. } if self.is_beyond_the_log() => {
-                return Way::Choose(format!(
-                    "the live log cannot rebuild version {}: files put back under it cannot be read",
-                    self.version
-                ));
-            }
-            Situation::NewerLive { .. } if self.is_taken() => {
-                return Way::Choose(format!(
-                    "version {} cannot be put back under the live table: it uses names of its files for others",
-                    self.version
-                ));
-            }
-            Situation::EmptyTarget
-            | Situation::NoLog
-            | Situation::NothingAbove
-            | Situation::NewerLive { .. } => {}
+        match decide(&self.facts()) {
+            Decision::Nothing => Way::Nothing,
+            Decision::Ready => Way::Ready,
+            Decision::OwnerMustChoose(obstacle) => Way::Choose(obstacle.of_version(self.version)),
         }
-        if found.nothing_to_do && found.is_lost() {
-            return Way::Choose(
-                "the live table cannot be opened, and the snapshot has nothing that mends it"
-                    .to_owned(),
-            );
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        let found = self.found;
+        Facts {
+            situation: &found.situation,
+            permission: found.permission,
+            named: self.which.named(),
+            task: Task::of(found.nothing_to_do, found.is_lost(), found.sound),
+            under: Under::of(
+                !found.broken.is_empty(),
+                self.is_beyond_the_log(),
+                self.is_taken(),
+            ),
+            is_tip_whole: (found.situation.newer_tip()).is_none_or(|tip| found.is_whole(tip)),
+            outside: found.outside_missing.len() as u64,
+            vanishing: found.vanishing,
+            sound: found.sound,
         }
-        if found.nothing_to_do || (found.lacks_only_past() && *self.which == Which::Unsaid) {
-            return Way::Nothing;
-        }
-        if !found.outside_missing.is_empty() {
-            return Way::Choose(format!(
-                "{} to be put back outside the table's folder",
-                files(found.outside_missing.len() as u64)
-            ));
-        }
-        if found.vanishing > 0 {
-            return Way::Choose("something is still deleting the table".to_owned());
-        }
-        if let Some(Sound::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) {
-            return Way::Choose(format!(
-                "the live table is healthy at version {tip}, behind {}",
-                self.version
-            ));
-        }
-        if *self.which == Which::Unsaid {
-            return Way::Choose("which snapshot to put back was not said".to_owned());
-        }
-        Way::Ready
     }
 
     /// Whether files put back under a newer live table would be there for nobody: its log leads to the version no more,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deltavault::Error;
 use deltavault::ids::Timestamp;
+use deltavault::plan::restore::consent::Named;
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
@@ -57,8 +58,11 @@ impl Work {
             accept_damaged: request.args.accept_damaged,
         };
         let (now, progress) = (context.clock.now(), Arc::clone(&context.progress));
-        let work = Self::new(open, chosen, &request.how, extent, now, progress).await?;
-        Ok(work.with_claim(context.interrupt.clone(), request.args.take_over))
+        let mut work = Self::new(open, chosen, &request.how, extent, now, progress).await?;
+        work.restorer.interrupt = context.interrupt.clone();
+        work.request.take_over = request.args.take_over;
+        work.request.named = request.which.named();
+        Ok(work)
     }
 
     /// Makes a restore ready; nothing is read or written yet.
@@ -111,17 +115,10 @@ impl Work {
                 now,
                 by: who::principal(),
                 take_over: false,
+                named: Named::ByOwner,
             },
             target,
         })
-    }
-
-    /// Lets go of its claim when it is interrupted, and takes the table over from another restore where that is
-    /// wanted.
-    pub(super) fn with_claim(mut self, interrupt: Interrupt, take_over: bool) -> Self {
-        self.restorer.interrupt = interrupt;
-        self.request.take_over = take_over;
-        self
     }
 
     /// Plans it.
