@@ -1,5 +1,5 @@
 //! `wall check` on servers that enforce: every role with the policies that are rendered for it, and somebody who may do
-//! everything. What it proves is written into the README's table of walls, and compared with it.
+//! everything. What it proves is written into the table of walls in `iam/README.md`, and compared with it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -250,7 +250,7 @@ fn cell(minio: &Value, ministack: &Value) -> (String, Option<String>) {
     }
 }
 
-/// The table of walls as the README has it.
+/// The table of walls as `iam/README.md` has it.
 fn table(minio: &[Proven], ministack: &[Proven]) -> String {
     let mut table = "| call |".to_owned();
     for role in Role::ALL {
@@ -286,12 +286,13 @@ fn table(minio: &[Proven], ministack: &[Proven]) -> String {
     table
 }
 
-const BEGIN: &str = "<!-- walls: written by the test walls::the_table_of_the_readme -->\n\n";
+const BEGIN: &str =
+    "<!-- walls: written by the test walls::the_table_in_iam_is_what_the_servers_prove -->\n\n";
 const END: &str = "\n<!-- walls end -->";
 
-/// Every cell of the README is what the servers just proved. `DELTAVAULT_WRITE_WALLS=1` writes it.
+/// Every cell of the table is what the servers just proved. `DELTAVAULT_WRITE_WALLS=1` writes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_of_the_readme_is_what_the_servers_prove() {
+async fn the_table_in_iam_is_what_the_servers_prove() {
     let (Some(minio), Some(roles)) = (server(), ministack::server()) else {
         return;
     };
@@ -300,7 +301,7 @@ async fn the_table_of_the_readme_is_what_the_servers_prove() {
         return;
     };
     let table = table(&proven, &on_ministack(&roles).await);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("iam/README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
     let (committed, after) = rest.split_once(END).unwrap();
