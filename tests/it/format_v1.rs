@@ -1,4 +1,5 @@
-//! The golden files of format 1: bytes that every later tool has to read as they were meant.
+//! The golden files of format 1: bytes that every later tool has to read as they were meant. `tests/golden/write.rs` wrote
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
 use deltavault::format::{
     Deed, Event, Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal, decode_page,
-    encode_journal, encode_line, layout,
+    encode_journal, layout,
 };
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::restore::claim::Claim;
@@ -45,36 +46,6 @@ fn read_tree(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) 
                 .to_owned();
             files.insert(key, fs::read(path).unwrap());
         }
-    }
-}
-
-/// With `WRITE_GOLDEN_FILES` set, for when a new format begins; the files of a format that was released never change.
-#[test]
-fn golden_files_are_written_only_when_asked_for() {
-    if std::env::var_os("WRITE_GOLDEN_FILES").is_none() {
-        return;
-    }
-    let sample = SampleVault::build();
-    sample.write_to(&golden().join("vault"));
-    let (_, header, placed) = sample.journal.unwrap();
-    let mut lines = deltavault::format::encode_json("journal", &header).unwrap();
-    lines.push(b'\n');
-    for entry in &placed {
-        encode_line(&mut lines, entry).unwrap();
-    }
-    fs::write(golden().join("journal.jsonl"), lines).unwrap();
-    for (n, page) in sample.manifests[1]
-        .log_pages
-        .iter()
-        .chain(&sample.manifests[1].data_pages)
-        .enumerate()
-    {
-        let mut lines = Vec::new();
-        for entry in &sample.pages[page.page.key.as_str()] {
-            encode_line(&mut lines, entry).unwrap();
-        }
-        let name = ["log-page.jsonl", "data-page.jsonl"][n];
-        fs::write(golden().join(name), lines).unwrap();
     }
 }
 
