@@ -4,7 +4,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Once;
 use std::time::SystemTime;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -25,20 +24,13 @@ pub(crate) struct RoleServer {
     pub(crate) endpoint: String,
 }
 
-/// The server; `None`, and a word about it, when there is none.
+/// The server; `None` where `DELTAVAULT_TEST_IAM` is empty.
 pub(crate) fn server() -> Option<RoleServer> {
-    static SAID: Once = Once::new();
-    let endpoint = std::env::var_os("DELTAVAULT_TEST_IAM").filter(|it| !it.is_empty());
-    let Some(endpoint) = endpoint else {
-        SAID.call_once(|| {
-            println!(
-                "SKIPPED: no server with roles; scripts/test starts one, or: \
-                 scripts/iam-server start && eval \"$(scripts/iam-server env)\""
-            );
-        });
-        return None;
-    };
-    let endpoint = endpoint.into_string().unwrap();
+    let endpoint = super::address(
+        "DELTAVAULT_TEST_IAM",
+        "server with roles",
+        "scripts/iam-server",
+    )?;
     Some(RoleServer { endpoint })
 }
 

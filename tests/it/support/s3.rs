@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Once;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
@@ -33,18 +32,9 @@ pub(crate) enum Bucket {
     Plain,
 }
 
-/// The server; `None`, and a word about it, when there is none.
+/// The server; `None` where `DELTAVAULT_TEST_S3` is empty.
 pub(crate) fn server() -> Option<Server> {
-    static SAID: Once = Once::new();
-    let Some(endpoint) = variable("DELTAVAULT_TEST_S3") else {
-        SAID.call_once(|| {
-            println!(
-                "SKIPPED: no S3 server; scripts/test starts one, or: \
-                 scripts/s3-server start && eval \"$(scripts/s3-server env)\""
-            );
-        });
-        return None;
-    };
+    let endpoint = super::address("DELTAVAULT_TEST_S3", "S3 server", "scripts/s3-server")?;
     let needed = |name| variable(name).unwrap_or_else(|| panic!("set {name} as well"));
     Some(Server {
         endpoint,
