@@ -50,6 +50,7 @@ mod limits;
 mod local_target;
 mod locks;
 mod look;
+mod look_cli;
 mod lost;
 mod lost_output;
 mod lost_records;

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{Placement, Record, Scope};
+use deltavault::format::{Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::price::Commitment;
 use deltavault::plan::restore::{Mode, Permission};
@@ -19,104 +18,20 @@ use deltavault::vault::snapshot::{JournalPace, SnapshotDone};
 use futures::TryStreamExt;
 use proptest::prelude::*;
 
+use self::compare::{compare, everything, is_damage, objects};
+use self::ops::{Kill, Op, Write, ops};
 use super::support::cases::cases;
-use super::support::fault_store::{Fault, FaultStore};
-use super::support::table::{CheckpointForm, Table, files_of, version_of};
+use super::support::fault_store::FaultStore;
+use super::support::table::{Table, files_of, version_of};
 use super::support::world::{
     hours_later, init, request, restore_request, restorer, snapshotter, source,
 };
 
+mod compare;
+mod ops;
+
 type Store = FaultStore<MemoryStore>;
 type Files = BTreeMap<String, Vec<u8>>;
-
-/// One thing that happens. Numbers choose among what there is at that time.
-#[derive(Debug, Clone)]
-enum Op {
-    Write(Write),
-    Snapshot { scope: Scope, kill: Option<Kill> },
-    Wait { days: i64 },
-    Prune,
-    Plant(usize),
-    DeleteMarker(usize),
-    Flip(usize),
-    DeleteStray(usize),
-    RestoreInPlace { damage: usize },
-    Heal { snapshot: usize, damage: usize },
-}
-
-/// What a writer of the table does, or somebody who should not.
-#[derive(Debug, Clone)]
-enum Write {
-    Append { files: usize, size: usize },
-    Delete(usize),
-    Update,
-    DeleteRows(usize),
-    DeleteRowsInline(usize),
-    ChangeData,
-    AddAgain(usize),
-    Checkpoint(CheckpointForm),
-    CleanUpLog,
-    Vacuum,
-    Drop,
-    MakeAnew,
-    Rewind(usize),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Kill {
-    at_source: bool,
-    call: usize,
-    fault: Fault,
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let kill = (any::<bool>(), 1..60_usize, any::<bool>()).prop_map(|(at_source, call, before)| {
-        let fault = if before { Fault::Before } else { Fault::After };
-        Kill {
-            at_source,
-            call,
-            fault,
-        }
-    });
-    let kill = prop::option::weighted(0.2, kill);
-    let scope = prop_oneof![3 => Just(Scope::Live), 1 => Just(Scope::History)];
-    let size = prop_oneof![20 => 1..3000_usize, 1 => Just(1024 * 1024 + 1)];
-    let form = prop_oneof![
-        Just(CheckpointForm::Json),
-        Just(CheckpointForm::Classic),
-        (1..4_usize).prop_map(CheckpointForm::Sidecars),
-    ];
-    let of_table = prop_oneof![
-        6 => (1..4_usize, size).prop_map(|(files, size)| Write::Append { files, size }),
-        3 => (1..3_usize).prop_map(Write::Delete),
-        2 => Just(Write::Update),
-        3 => (1..4_usize).prop_map(Write::DeleteRows),
-        1 => (1..3_usize).prop_map(Write::DeleteRowsInline),
-        1 => Just(Write::ChangeData),
-        1 => any::<usize>().prop_map(Write::AddAgain),
-        4 => form.prop_map(Write::Checkpoint),
-        2 => Just(Write::CleanUpLog),
-        2 => Just(Write::Vacuum),
-        1 => Just(Write::Drop),
-        1 => Just(Write::MakeAnew),
-        1 => (1..4_usize).prop_map(Write::Rewind),
-    ];
-    let of_vault = prop_oneof![
-        20 => (scope, kill).prop_map(|(scope, kill)| Op::Snapshot { scope, kill }),
-        3 => prop_oneof![Just(1), Just(29)].prop_map(|days| Op::Wait { days }),
-        2 => Just(Op::Prune),
-        2 => any::<usize>().prop_map(Op::Plant),
-        1 => any::<usize>().prop_map(Op::DeleteMarker),
-        1 => any::<usize>().prop_map(Op::Flip),
-        1 => any::<usize>().prop_map(Op::DeleteStray),
-        3 => any::<usize>().prop_map(|damage| Op::RestoreInPlace { damage }),
-        2 => any::<(usize, usize)>().prop_map(|(snapshot, damage)| Op::Heal { snapshot, damage }),
-    ];
-    prop::collection::vec(
-        prop_oneof![3 => of_table.prop_map(Op::Write), 2 => of_vault],
-        1..30,
-    )
-}
 
 /// A published snapshot, and what it has to bring back.
 struct Held {
@@ -626,84 +541,6 @@ async fn hurt(table: &Table, names: impl Iterator<Item = &String>, damage: usize
             _ => {}
         }
     }
-}
-
-fn is_damage(error: &Error) -> bool {
-    error.exit_code() == ExitCode::Damage || matches!(error, Error::Format(_))
-}
-
-fn compare(held: &Held, found: &Files) {
-    let Held {
-        done,
-        closure,
-        ever,
-        table,
-        ..
-    } = held;
-    let seq = done.record.seq;
-    for (name, bytes) in closure {
-        assert!(found.get(name) == Some(bytes), "snapshot {seq}: {name}");
-    }
-    // The other side of a disagreement is of a past that was taken back.
-    if !done.record.disagreements.is_empty() {
-        return;
-    }
-    let history = done.record.scope == Scope::History;
-    for (name, bytes) in found
-        .iter()
-        .filter(|(name, _)| !closure.contains_key(*name))
-    {
-        assert!(
-            ever.get(name) == Some(bytes),
-            "snapshot {seq}: extra {name}"
-        );
-        let expected = history || name.starts_with("_delta_log/");
-        assert!(expected, "snapshot {seq}: extra {name}");
-    }
-    if !history {
-        assert_eq!(done.record.whole_versions, []);
-        return;
-    }
-    for (&version, live) in table.states.range(..done.record.version.0) {
-        let ranges = &done.record.whole_versions;
-        let says = ranges
-            .iter()
-            .any(|(first, last)| (first.0..=last.0).contains(&version));
-        let files = files_of(live);
-        let whole = files.iter().all(|name| found.contains_key(name));
-        assert!(whole || !says, "snapshot {seq}: {version} in {ranges:?}");
-    }
-}
-
-/// The vault objects that a record leads to.
-async fn objects(vault: &Vault, record: &Record) -> Result<BTreeSet<VaultObject>, Error> {
-    let manifest = vault.manifest(record).await?;
-    let pages = [manifest.log_pages, manifest.data_pages].concat();
-    let mut objects =
-        BTreeSet::from([(record.manifest.key.clone(), record.manifest.version.clone())]);
-    for page in &pages {
-        objects.insert((page.page.key.clone(), page.page.version.clone()));
-    }
-    let mut entries = vault.entries(&pages);
-    while let Some(entry) = entries.try_next().await? {
-        match entry.placement {
-            Placement::Blob { reference, .. } | Placement::Copy { reference } => {
-                objects.insert((reference.key, reference.version));
-            }
-            Placement::Inline(_) | Placement::Absent {} => {}
-        }
-    }
-    Ok(objects)
-}
-
-async fn everything(store: &MemoryStore) -> Files {
-    let table = Table::open(Arc::new(store.clone()));
-    let mut found = Files::new();
-    for name in table.names("").await {
-        let bytes = table.read(&name).await;
-        found.insert(name, bytes);
-    }
-    found
 }
 
 proptest! {
