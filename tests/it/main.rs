@@ -31,6 +31,7 @@ mod corpus_s3;
 mod demo;
 mod direction;
 mod disputed;
+mod docs;
 mod fleet;
 mod format_v1;
 mod heal_names;
