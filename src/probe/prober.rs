@@ -3,6 +3,7 @@
 //! Nothing here decides what may be tried, or what an answer means; [`crate::wall`] does. A call is repeated only while it
 //! is not answered.
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
@@ -21,11 +22,20 @@ use crate::store::s3::client::S3Client;
 use crate::store::s3::write::{copy_source, date};
 use crate::store::{StoreError, StoreErrorKind};
 
+/// Sends a request about a key in this bucket until it is answered, and takes what is wanted of the answer.
+macro_rules! send {
+    ($prober:expr, $key:expr, $request:expr, $take:expr) => {{
+        let request = $request.bucket(&$prober.bucket);
+        let answer = $prober.ask($key, || request.clone().send()).await;
+        answer.map(|answer| answer.map($take))
+    }};
+}
+
 mod bucket;
 mod objects;
 
-pub use self::bucket::Settings;
-pub use crate::store::s3::ask::Refusal;
+pub(super) use self::bucket::Settings;
+pub(super) use crate::store::s3::ask::Refusal;
 
 /// Makes calls in one bucket under one identity.
 #[derive(Debug, Clone)]
@@ -35,31 +45,34 @@ pub struct Prober {
 }
 
 /// What came of a call.
-pub type Probed<T> = Result<T, Refusal>;
+pub(super) type Probed<T> = Result<T, Refusal>;
+
+/// What came of a call; the error is that no answer came.
+type Answer<T> = Result<Probed<T>, StoreError>;
 
 /// A lock to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lock {
+pub(super) struct Lock {
     /// Its mode.
-    pub mode: LockMode,
+    pub(super) mode: LockMode,
     /// Its end.
-    pub until: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 /// In which way an object is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Put {
+pub(super) struct Put {
     /// The lock to ask for.
-    pub lock: Option<Lock>,
+    pub(super) lock: Option<Lock>,
     /// Whether also over what is there.
-    pub over_others: bool,
+    pub(super) over_others: bool,
     /// What else the put asks for.
-    pub also: Option<Extra>,
+    pub(super) also: Option<Extra>,
 }
 
 /// What else a put can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extra {
+pub(super) enum Extra {
     /// A legal hold.
     Hold,
     /// Another storage class.
@@ -74,15 +87,15 @@ pub enum Extra {
 
 /// An object as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub(super) struct Look {
     /// The object version that was looked at.
-    pub version: Option<ObjectVersion>,
+    pub(super) version: Option<ObjectVersion>,
     /// Its tag.
-    pub etag: String,
+    pub(super) etag: String,
     /// Its lock.
-    pub lock: Option<Lock>,
+    pub(super) lock: Option<Lock>,
     /// Whether it is under a legal hold.
-    pub held: bool,
+    pub(super) held: bool,
 }
 
 impl S3Store {
@@ -104,6 +117,10 @@ impl Prober {
     /// Whether calls go by TLS.
     pub fn has_tls(&self) -> bool {
         !self.client.service().starts_with("http://")
+    }
+
+    fn s3(&self) -> &Client {
+        self.client.s3()
     }
 
     pub(super) fn unanswered(&self, key: &str, kind: StoreErrorKind) -> StoreError {
@@ -130,15 +147,12 @@ impl Prober {
     }
 
     /// Puts an object where none is, with a lock or without.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn put(
+    pub(super) async fn put(
         &self,
         key: &str,
         body: &[u8],
         lock: Option<Lock>,
-    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+    ) -> Answer<Option<ObjectVersion>> {
         let put = Put {
             lock,
             ..Put::default()
@@ -147,19 +161,15 @@ impl Prober {
     }
 
     /// Puts an object in a way.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn put_with(
+    pub(super) async fn put_with(
         &self,
         key: &str,
         body: &[u8],
         put: &Put,
-    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+    ) -> Answer<Option<ObjectVersion>> {
         let (mode, until) = headers(put.lock);
         let call = || {
             let call = self
-                .client
                 .s3()
                 .put_object()
                 .bucket(&self.bucket)
@@ -190,119 +200,81 @@ impl Prober {
     }
 
     /// Lets the server copy an object version under another key, with a lock.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn copy(
+    pub(super) async fn copy(
         &self,
         key: &str,
         from: &str,
         version: Option<&ObjectVersion>,
         lock: Option<Lock>,
-    ) -> Result<Probed<Option<ObjectVersion>>, StoreError> {
+    ) -> Answer<Option<ObjectVersion>> {
         let (mode, until) = headers(lock);
         let source = copy_source(&self.bucket, from, version);
-        let call = || {
-            self.client
-                .s3()
-                .copy_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .copy_source(&source)
-                .annotation_directive(AnnotationDirective::Exclude)
-                .set_object_lock_mode(mode.clone())
-                .set_object_lock_retain_until_date(until)
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|copied| copied.version_id.map(ObjectVersion)))
+        let request = self.s3().copy_object().key(key).copy_source(source);
+        let request = request
+            .annotation_directive(AnnotationDirective::Exclude)
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until);
+        send!(self, key, request, |copied| copied
+            .version_id
+            .map(ObjectVersion))
     }
 
     /// Looks at an object version; without one, at the newest.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn look(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Result<Probed<Look>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .head_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|head| Look {
-            version: head.version_id.map(ObjectVersion),
-            etag: head.e_tag.unwrap_or_default(),
-            lock: found(
-                head.object_lock_mode.as_ref(),
-                head.object_lock_retain_until_date,
-            ),
-            held: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
-        }))
+    pub(super) async fn look(&self, key: &str, version: Option<&ObjectVersion>) -> Answer<Look> {
+        let request = self.s3().head_object().key(key);
+        send!(self, key, request.set_version_id(id(version)), |head| {
+            Look {
+                version: head.version_id.map(ObjectVersion),
+                etag: head.e_tag.unwrap_or_default(),
+                lock: found(
+                    head.object_lock_mode.as_ref(),
+                    head.object_lock_retain_until_date,
+                ),
+                held: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
+            }
+        })
     }
 
     /// Sets the lock of an object version, or with none asks for it to be removed.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn set_lock(
+    pub(super) async fn set_lock(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
         lock: Option<Lock>,
         bypass: bool,
-    ) -> Result<Probed<()>, StoreError> {
+    ) -> Answer<()> {
         let (mode, until) = headers(lock);
         let mode = mode.map(|mode| ObjectLockRetentionMode::from(mode.as_str()));
         let retention = ObjectLockRetention::builder()
             .set_mode(mode)
             .set_retain_until_date(until)
             .build();
-        let call = || {
-            self.client
-                .s3()
-                .put_object_retention()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .retention(retention.clone())
-                .set_bypass_governance_retention(bypass.then_some(true))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+        let request = self.s3().put_object_retention().key(key);
+        let request = request
+            .set_version_id(id(version))
+            .retention(retention)
+            .set_bypass_governance_retention(bypass.then_some(true));
+        send!(self, key, request, drop)
     }
 
     /// Deletes an object version; without one, puts a delete marker.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn delete(
+    pub(super) async fn delete(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
         bypass: bool,
-    ) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .delete_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .set_bypass_governance_retention(bypass.then_some(true))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+    ) -> Answer<()> {
+        let request = self.s3().delete_object().key(key);
+        let request = request
+            .set_version_id(id(version))
+            .set_bypass_governance_retention(bypass.then_some(true));
+        send!(self, key, request, drop)
     }
+}
+
+/// An object version as a request names it.
+fn id(version: Option<&ObjectVersion>) -> Option<String> {
+    version.map(|version| version.0.clone())
 }
 
 /// The headers of a lock.

@@ -8,7 +8,7 @@ use aws_sdk_s3::types::{
     ServerSideEncryptionConfiguration, VersioningConfiguration,
 };
 
-use super::{Probed, Prober};
+use super::{Answer, Probed, Prober};
 use crate::probe::walls::Config;
 use crate::store::StoreError;
 use crate::store::s3::ask::{Answered, ask};
@@ -18,7 +18,7 @@ const NO_POLICY: &str = "{}";
 
 /// A bucket's configuration as the SDK has it, to be sent again.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(in crate::probe) struct Settings {
     policy: Setting<String>,
     lifecycle: Setting<BucketLifecycleConfiguration>,
     versioning: Setting<BucketVersioningStatus>,
@@ -57,10 +57,7 @@ impl<T> Setting<T> {
 
 impl Prober {
     /// Reads everything that is set.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn settings(&self) -> Result<Settings, StoreError> {
+    pub(in crate::probe) async fn settings(&self) -> Result<Settings, StoreError> {
         let (client, bucket) = (&self.client, self.bucket.as_str());
         let s3 = client.s3();
         let (policy, lifecycle, versioning, encryption, replication, locks, public, owner) = futures::join!(
@@ -106,34 +103,21 @@ impl Prober {
     }
 
     /// Whether the bucket's configuration may be read: one setting that every server has.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn read_versioning(&self) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            let s3 = self.client.s3();
-            s3.get_bucket_versioning().bucket(&self.bucket).send()
-        };
-        let answer = self.ask("", call).await?;
-        Ok(answer.map(|_| ()))
+    pub(in crate::probe) async fn read_versioning(&self) -> Answer<()> {
+        send!(self, "", self.s3().get_bucket_versioning(), drop)
     }
 
     /// Sends what is set again, or, where nothing is, what no server takes. `Err` in the answer's place is why a call was
     /// not made.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    #[expect(clippy::too_many_lines, reason = "one arm a setting")]
     pub(in crate::probe) async fn set_again(
         &self,
         what: Config,
         settings: &Settings,
     ) -> Result<Result<Probed<()>, String>, StoreError> {
-        let (client, bucket) = (&self.client, self.bucket.as_str());
-        let s3 = client.s3();
+        let s3 = self.s3();
         macro_rules! again {
-            ($setting:expr, $unset:expr, $send:expr) => {{
-                let value = match $setting {
+            ($setting:ident or $unset:expr, $request:expr) => {{
+                let value = match &settings.$setting {
                     Setting::Is(value) => Some(value.clone()),
                     Setting::Unset => $unset,
                     Setting::Unknown(why) => return Ok(Err(why.clone())),
@@ -141,100 +125,66 @@ impl Prober {
                 let Some(value) = value else {
                     return Ok(Err("nothing is set that could be sent again".to_owned()));
                 };
-                ask(client, || $send(value.clone()))
-                    .await
-                    .map(|answer| answer.map(|_| ()))
+                send!(self, "", $request(value), drop)
             }};
         }
         let answer = match what {
-            Config::Policy => again!(
-                &settings.policy,
-                Some(NO_POLICY.to_owned()),
-                |it: String| s3.put_bucket_policy().bucket(bucket).policy(it).send()
-            ),
+            Config::Policy => again!(policy or Some(NO_POLICY.to_owned()), |it: String| {
+                s3.put_bucket_policy().policy(it)
+            }),
             Config::DeletePolicy => match &settings.policy {
-                Setting::Unset => ask(client, || s3.delete_bucket_policy().bucket(bucket).send())
-                    .await
-                    .map(|answer| answer.map(|_| ())),
+                Setting::Unset => send!(self, "", s3.delete_bucket_policy(), drop),
                 Setting::Is(_) => {
                     let why = "there is a policy, and deleting it would be the damage";
                     return Ok(Err(why.to_owned()));
                 }
                 Setting::Unknown(why) => return Ok(Err(why.clone())),
             },
-            Config::Lifecycle => again!(
-                &settings.lifecycle,
-                BucketLifecycleConfiguration::builder()
-                    .set_rules(Some(Vec::new()))
-                    .build()
-                    .ok(),
-                |it| s3
-                    .put_bucket_lifecycle_configuration()
-                    .bucket(bucket)
-                    .lifecycle_configuration(it)
-                    .send()
-            ),
-            Config::Versioning => again!(&settings.versioning, None, |it| s3
-                .put_bucket_versioning()
-                .bucket(bucket)
-                .versioning_configuration(VersioningConfiguration::builder().status(it).build())
-                .send()),
-            Config::Encryption => again!(
-                &settings.encryption,
-                ServerSideEncryptionConfiguration::builder()
-                    .set_rules(Some(Vec::new()))
-                    .build()
-                    .ok(),
-                |it| s3
-                    .put_bucket_encryption()
-                    .bucket(bucket)
-                    .server_side_encryption_configuration(it)
-                    .send()
-            ),
-            Config::Replication => again!(
-                &settings.replication,
-                ReplicationConfiguration::builder()
-                    .role("")
-                    .set_rules(Some(Vec::new()))
-                    .build()
-                    .ok(),
-                |it| s3
-                    .put_bucket_replication()
-                    .bucket(bucket)
-                    .replication_configuration(it)
-                    .send()
-            ),
-            Config::Locks => again!(
-                &settings.locks,
-                Some(ObjectLockConfiguration::builder().build()),
-                |it| s3
-                    .put_object_lock_configuration()
-                    .bucket(bucket)
-                    .object_lock_configuration(it)
-                    .send()
-            ),
-            Config::PublicAccess => again!(&settings.public_access, None, |it| s3
-                .put_public_access_block()
-                .bucket(bucket)
-                .public_access_block_configuration(it)
-                .send()),
-            Config::Ownership => again!(
-                &settings.ownership,
-                OwnershipControls::builder()
-                    .set_rules(Some(Vec::new()))
-                    .build()
-                    .ok(),
-                |it| s3
-                    .put_bucket_ownership_controls()
-                    .bucket(bucket)
-                    .ownership_controls(it)
-                    .send()
-            ),
+            Config::Lifecycle => {
+                let none = BucketLifecycleConfiguration::builder().set_rules(Some(Vec::new()));
+                again!(lifecycle or none.build().ok(), |it| {
+                    let request = s3.put_bucket_lifecycle_configuration();
+                    request.lifecycle_configuration(it)
+                })
+            }
+            Config::Versioning => again!(versioning or None, |it| {
+                let status = VersioningConfiguration::builder().status(it).build();
+                s3.put_bucket_versioning().versioning_configuration(status)
+            }),
+            Config::Encryption => {
+                let none = ServerSideEncryptionConfiguration::builder().set_rules(Some(Vec::new()));
+                again!(encryption or none.build().ok(), |it| {
+                    let request = s3.put_bucket_encryption();
+                    request.server_side_encryption_configuration(it)
+                })
+            }
+            Config::Replication => {
+                let none = ReplicationConfiguration::builder().role("");
+                let none = none.set_rules(Some(Vec::new()));
+                again!(replication or none.build().ok(), |it| {
+                    s3.put_bucket_replication().replication_configuration(it)
+                })
+            }
+            Config::Locks => {
+                let none = ObjectLockConfiguration::builder().build();
+                again!(locks or Some(none), |it| {
+                    let request = s3.put_object_lock_configuration();
+                    request.object_lock_configuration(it)
+                })
+            }
+            Config::PublicAccess => again!(public_access or None, |it| {
+                let request = s3.put_public_access_block();
+                request.public_access_block_configuration(it)
+            }),
+            Config::Ownership => {
+                let none = OwnershipControls::builder().set_rules(Some(Vec::new()));
+                again!(ownership or none.build().ok(), |it| {
+                    s3.put_bucket_ownership_controls().ownership_controls(it)
+                })
+            }
             // Refused by every server for what is in it.
-            Config::DeleteBucket => ask(client, || s3.delete_bucket().bucket(bucket).send())
-                .await
-                .map(|answer| answer.map(|_| ())),
+            Config::DeleteBucket => send!(self, "", s3.delete_bucket(), drop),
         };
-        answer.map(Ok).map_err(|kind| self.unanswered("", kind))
+        answer.map(Ok)
     }
 }

@@ -6,298 +6,160 @@ use aws_sdk_s3::types::{
     ObjectLockLegalHoldStatus, SsekmsEncryption, Tag, Tagging,
 };
 
-use super::{Probed, Prober, Refusal};
+use super::{Answer, Prober, Refusal, id};
 use crate::ids::ObjectVersion;
-use crate::store::StoreError;
 
 /// A key that no account has: what is asked with it fails after the right to ask.
 const NO_KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
 
 impl Prober {
     /// Reads an object version.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn read(
+    pub(in crate::probe) async fn read(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .get_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+    ) -> Answer<()> {
+        let request = self.s3().get_object().key(key).set_version_id(id(version));
+        send!(self, key, request, drop)
     }
 
     /// Asks for an object version's lock.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn read_lock(
+    pub(in crate::probe) async fn read_lock(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .get_object_retention()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+    ) -> Answer<()> {
+        let request = self.s3().get_object_retention().key(key);
+        send!(self, key, request.set_version_id(id(version)), drop)
     }
 
     /// Lists a few keys, and a few object versions.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn list(&self, prefix: &str) -> Result<Probed<()>, StoreError> {
-        let s3 = self.client.s3();
-        let keys = || {
-            s3.list_objects_v2()
-                .bucket(&self.bucket)
-                .prefix(prefix)
-                .max_keys(1)
-                .send()
-        };
-        if let Err(refusal) = self.ask(prefix, keys).await? {
+    pub(in crate::probe) async fn list(&self, prefix: &str) -> Answer<()> {
+        let keys = self.s3().list_objects_v2().prefix(prefix).max_keys(1);
+        if let Err(refusal) = send!(self, prefix, keys, drop)? {
             return Ok(Err(refusal));
         }
-        let versions = || {
-            s3.list_object_versions()
-                .bucket(&self.bucket)
-                .prefix(prefix)
-                .max_keys(1)
-                .send()
-        };
-        let answer = self.ask(prefix, versions).await?;
-        Ok(answer.map(|_| ()))
+        let versions = self.s3().list_object_versions().prefix(prefix).max_keys(1);
+        send!(self, prefix, versions, drop)
     }
 
     /// Deletes object versions of one key by a batch.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn delete_many(
+    pub(in crate::probe) async fn delete_many(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
-        let object = ObjectIdentifier::builder()
-            .key(key)
-            .set_version_id(version.map(|version| version.0.clone()))
-            .build();
+    ) -> Answer<()> {
+        let object = ObjectIdentifier::builder().key(key);
+        let object = object.set_version_id(id(version)).build();
         let delete = object.and_then(|object| Delete::builder().objects(object).build());
         let Ok(delete) = delete else {
-            return Ok(Err(unsaid("the call cannot be spelled")));
+            return Ok(Err(unsent()));
         };
-        let call = || {
-            self.client
-                .s3()
-                .delete_objects()
-                .bucket(&self.bucket)
-                .delete(delete.clone())
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.and_then(|done| {
+        let request = self.s3().delete_objects().delete(delete);
+        let answer = send!(self, key, request, |done| done.errors.unwrap_or_default())?;
+        Ok(answer.and_then(|errors| {
             // The call may succeed in doing nothing.
-            match done.errors.unwrap_or_default().into_iter().next() {
-                None => Ok(()),
-                Some(error) => Err(Refusal {
-                    status: 200,
-                    code: error.code.as_deref().map(super::clip).unwrap_or_default(),
-                    message: error
-                        .message
-                        .as_deref()
-                        .map(super::clip)
-                        .unwrap_or_default(),
-                    server: String::new(),
-                }),
-            }
+            let Some(error) = errors.into_iter().next() else {
+                return Ok(());
+            };
+            let clipped = |text: Option<&str>| text.map(super::clip).unwrap_or_default();
+            Err(Refusal {
+                status: 200,
+                code: clipped(error.code.as_deref()),
+                message: clipped(error.message.as_deref()),
+                server: String::new(),
+            })
         }))
     }
 
     /// Puts a legal hold on an object version, or takes it off.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn set_hold(
+    pub(in crate::probe) async fn set_hold(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
         on: bool,
-    ) -> Result<Probed<()>, StoreError> {
+    ) -> Answer<()> {
         let status = if on {
             ObjectLockLegalHoldStatus::On
         } else {
             ObjectLockLegalHoldStatus::Off
         };
         let hold = ObjectLockLegalHold::builder().status(status).build();
-        let call = || {
-            self.client
-                .s3()
-                .put_object_legal_hold()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .legal_hold(hold.clone())
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+        let request = self.s3().put_object_legal_hold().key(key).legal_hold(hold);
+        send!(self, key, request.set_version_id(id(version)), drop)
     }
 
     /// Gives an object version the ACL that lets nobody in.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn set_acl(
+    pub(in crate::probe) async fn set_acl(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .put_object_acl()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .acl(ObjectCannedAcl::Private)
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+    ) -> Answer<()> {
+        let request = self.s3().put_object_acl().key(key);
+        let request = request.acl(ObjectCannedAcl::Private);
+        send!(self, key, request.set_version_id(id(version)), drop)
     }
 
     /// Gives an object version a tag.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn set_tags(
+    pub(in crate::probe) async fn set_tags(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
+    ) -> Answer<()> {
         let tag = Tag::builder().key("probe").value("1").build();
         let tagging = tag.and_then(|tag| Tagging::builder().tag_set(tag).build());
         let Ok(tagging) = tagging else {
-            return Ok(Err(unsaid("the call cannot be spelled")));
+            return Ok(Err(unsent()));
         };
-        let call = || {
-            self.client
-                .s3()
-                .put_object_tagging()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .tagging(tagging.clone())
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+        let request = self.s3().put_object_tagging().key(key).tagging(tagging);
+        send!(self, key, request.set_version_id(id(version)), drop)
     }
 
     /// Asks for an object version to be encrypted with a key that there is not.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn reencrypt(
+    pub(in crate::probe) async fn reencrypt(
         &self,
         key: &str,
         version: Option<&ObjectVersion>,
-    ) -> Result<Probed<()>, StoreError> {
+    ) -> Answer<()> {
         let Ok(kms) = SsekmsEncryption::builder().kms_key_arn(NO_KEY).build() else {
-            return Ok(Err(unsaid("the call cannot be spelled")));
+            return Ok(Err(unsent()));
         };
-        let call = || {
-            self.client
-                .s3()
-                .update_object_encryption()
-                .bucket(&self.bucket)
-                .key(key)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .object_encryption(ObjectEncryption::Ssekms(kms.clone()))
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+        let request = self.s3().update_object_encryption().key(key);
+        let request = request.object_encryption(ObjectEncryption::Ssekms(kms));
+        send!(self, key, request.set_version_id(id(version)), drop)
     }
 
     /// Begins an upload in parts.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn begin_upload(&self, key: &str) -> Result<Probed<String>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .create_multipart_upload()
-                .bucket(&self.bucket)
-                .key(key)
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|begun| begun.upload_id.unwrap_or_default()))
+    pub(in crate::probe) async fn begin_upload(&self, key: &str) -> Answer<String> {
+        let request = self.s3().create_multipart_upload().key(key);
+        send!(self, key, request, |begun| begun
+            .upload_id
+            .unwrap_or_default())
     }
 
     /// Sends the one part of an upload: it succeeds while the upload is there.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn send_part(&self, key: &str, upload: &str) -> Result<Probed<()>, StoreError> {
+    pub(in crate::probe) async fn send_part(&self, key: &str, upload: &str) -> Answer<()> {
         let call = || {
-            self.client
-                .s3()
-                .upload_part()
-                .bucket(&self.bucket)
-                .key(key)
-                .upload_id(upload)
-                .part_number(1)
-                .body(ByteStream::from_static(b"?"))
-                .send()
+            let request = self.s3().upload_part().bucket(&self.bucket).key(key);
+            let request = request.upload_id(upload).part_number(1);
+            request.body(ByteStream::from_static(b"?")).send()
         };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+        Ok(self.ask(key, call).await?.map(drop))
     }
 
     /// Drops an upload in parts.
-    ///
-    /// # Errors
-    /// Where no answer came.
-    pub async fn abort(&self, key: &str, upload: &str) -> Result<Probed<()>, StoreError> {
-        let call = || {
-            self.client
-                .s3()
-                .abort_multipart_upload()
-                .bucket(&self.bucket)
-                .key(key)
-                .upload_id(upload)
-                .send()
-        };
-        let answer = self.ask(key, call).await?;
-        Ok(answer.map(|_| ()))
+    pub(in crate::probe) async fn abort(&self, key: &str, upload: &str) -> Answer<()> {
+        let request = self.s3().abort_multipart_upload().key(key);
+        send!(self, key, request.upload_id(upload), drop)
     }
 }
 
-/// A call that was not sent.
-pub(super) fn unsaid(why: &str) -> Refusal {
+/// A call that cannot be spelled was not sent.
+fn unsent() -> Refusal {
     Refusal {
         status: 0,
         code: String::new(),
-        message: why.to_owned(),
+        message: "the call cannot be spelled".to_owned(),
         server: String::new(),
     }
 }

@@ -17,20 +17,20 @@ const LONGEST: usize = 1024;
 
 /// How a server said no.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The error code; empty for an answer without a body.
-    pub code: String,
+    pub(crate) code: String,
     /// The message.
-    pub message: String,
+    pub(crate) message: String,
     /// What the server calls itself.
-    pub server: String,
+    pub(crate) server: String,
 }
 
 impl Refusal {
     /// `AccessDenied: the message (HTTP 403)`
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let Self {
             status,
             code,
