@@ -40,6 +40,7 @@ mod error;
 mod output;
 mod place;
 mod progress;
+mod snapshot_name;
 mod stores;
 mod table_name;
 mod when;

@@ -87,7 +87,7 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
     version.ok_or_else(|| "a version is a number, as 12 or v12".to_owned())
 }
 
-/// The first 8 to 64 hex digits of a snapshot id.
+/// The first 4 to 64 hex digits of a snapshot id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnapshotPrefix(String);
 
@@ -103,10 +103,10 @@ impl FromStr for SnapshotPrefix {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.chars().all(|digit| digit.is_ascii_hexdigit());
-        if digits && (8..=64).contains(&text.len()) {
+        if digits && (4..=64).contains(&text.len()) {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
-            Err("a snapshot is named by the first 8 or more hex digits of its id".into())
+            Err("a snapshot is named by the first 4 or more hex digits of its id".into())
         }
     }
 }
@@ -123,10 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn snapshot_prefixes_are_8_to_64_hex_digits() {
+    fn snapshot_prefixes_are_4_to_64_hex_digits() {
         let prefix = |text: &str| text.parse::<SnapshotPrefix>().ok();
         assert_eq!(prefix("9F2C11AA").unwrap().as_str(), "9f2c11aa");
-        assert_eq!(prefix("9f2c11a"), None);
+        assert_eq!(prefix("9f2c").unwrap().as_str(), "9f2c");
+        assert_eq!(prefix("9f2"), None);
         assert_eq!(prefix("9f2c11ag"), None);
         assert_eq!(prefix(&"a".repeat(65)), None);
     }

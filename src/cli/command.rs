@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use self::completions::CompletionsArgs;
 use self::demo::DemoArgs;
 use self::diff::DiffArgs;
-use self::hold::HoldArgs;
+use self::hold::Change;
 use self::iam::IamArgs;
 use self::index::IndexArgs;
 use self::init::InitArgs;
@@ -105,13 +105,13 @@ pub(crate) enum Command {
         after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could \
                            not be read, 4 several match, 10 no vault, 12 damage, 130 interrupted"
     )]
-    Hold(HoldArgs),
+    Hold(OneSnapshotArgs),
     /// Take back the hold on a snapshot; promise and locks stay
     #[command(
         after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, \
                            10 no vault, 12 damage, 130 interrupted"
     )]
-    Release(HoldArgs),
+    Release(OneSnapshotArgs),
     /// Give a table up: its newest snapshot is kept no longer than its promise
     #[command(
         after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, \
@@ -268,8 +268,8 @@ impl Command {
             Self::Restore(args) => Box::pin(restore::restore(args, context)).await,
             Self::Verify(args) => verify::verify(args, context).await,
             Self::Prune(args) => Box::pin(prune::prune(args, context)).await,
-            Self::Hold(args) => hold::hold(args.snapshot, true, context).await,
-            Self::Release(args) => hold::hold(args.snapshot, false, context).await,
+            Self::Hold(args) => hold::hold(args, Change::Hold, context).await,
+            Self::Release(args) => hold::hold(args, Change::Release, context).await,
             Self::Retire(args) => retire::retire(args, context).await,
             Self::Index(IndexArgs::Rebuild) => index::rebuild(context).await,
             Self::Iam(IamArgs::Render(args)) => iam::render(args, context).await,

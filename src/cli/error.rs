@@ -128,6 +128,14 @@ pub(crate) enum CommandError {
         known: Vec<String>,
     },
 
+    /// The snapshot that lies so many before the newest was asked for, and there are fewer.
+    #[error("{table} has no {back} snapshots before the newest")]
+    NotSoManySnapshots {
+        /// The table.
+        table: String,
+        /// How many.
+        back: usize,
+    },
     /// The vault has manifests of snapshots, and no record of any table.
     #[error(
         "the vault has no record of {name:?} or of any other table, but manifests of snapshots: their records are lost, or \
@@ -292,6 +300,7 @@ impl CommandError {
             | Self::Demo(_)
             | Self::AlreadyAVault { .. }
             | Self::FolderNotEmpty { .. }
+            | Self::NotSoManySnapshots { .. }
             | Self::SnapshotOfAnotherTable { .. }
             | Self::NotATable { .. }
             | Self::VaultInUse { .. }
@@ -341,6 +350,9 @@ impl CommandError {
                 "before anything else, `deltavault verify --repair --from REPLICA` puts back what a replica still has: the next \
                  snapshot takes the first slot of the ledger"
                     .into()
+            }
+            Self::NotSoManySnapshots { table, .. } => {
+                format!("`deltavault snapshots {}` lists those that there are", quoted(table))
             }
             Self::SnapshotOfAnotherTable {
                 snapshot,

@@ -3,13 +3,12 @@
 use deltavault::format::VaultKey;
 use deltavault::ids::{SnapshotId, Version};
 use deltavault::plan::choose::Snapshot;
-use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Context;
-use super::looked::{Looked, OneSnapshotArgs};
+use super::looked::{Found, Looked, OneSnapshotArgs};
 use super::snapshots::{SnapshotRow, operation, snapshot_row};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock, signed};
@@ -19,8 +18,8 @@ pub(super) async fn show(
     args: OneSnapshotArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let looked = Looked::new(context).await?;
-    let (history, snapshot) = find_snapshot(&looked.histories, args.snapshot.as_str())?;
+    let mut looked = Looked::new(context).await?;
+    let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
     let vault = &looked.open.vault;
     let now = context.clock.now();
     let kinds = async {
