@@ -9,6 +9,7 @@ use deltavault::format::LockMode;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
 use deltavault::vault::snapshot::Interrupt;
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use self::completions::CompletionsArgs;
@@ -194,6 +195,11 @@ impl Context {
     /// When the text is no valid place.
     pub(crate) fn place(&self, text: &str) -> Result<String, CommandError> {
         parse_place(text, &self.folder)
+    }
+
+    /// The time now, in the system's time zone.
+    pub(crate) fn here(&self) -> Zoned {
+        self.clock.now().to_zoned(self.zone.clone())
     }
 
     /// Opens the vault.

@@ -334,7 +334,8 @@ impl CommandError {
             },
             Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
             Self::TimeUnparseable { .. } => {
-                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
+                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00, 2026-11-20 03:00 Europe/Berlin, 03:00, yesterday or 2h \
+                 ago; what is to come also like 6h"
                     .into()
             }
             Self::TimeAmbiguous { .. } => {

@@ -13,8 +13,6 @@ use deltavault::plan::price::{NanoUsd, Prices};
 use deltavault::plan::retention;
 use deltavault::plan::retention::Ask;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
-use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 
 use self::fleet::{Outcome, Pace};
 use self::messages::{SnapshotDone, SnapshotPlanned};
@@ -53,7 +51,7 @@ pub(crate) struct SnapshotArgs {
     /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) check_source: bool,
-    /// Begin no file after TIME, or after a duration like 6h; the next run goes on [never]
+    /// Begin no file after TIME, like 05:00 or 6h from now; the next run goes on [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// Copy no more than N bytes, like 500GB or 2TiB; the next run goes on [all]
@@ -62,7 +60,7 @@ pub(crate) struct SnapshotArgs {
     /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
-    /// Keep it until TIME, whatever its class says [as its class says]
+    /// Keep it until TIME, a date or like 90d from now, whatever its class says [as its class says]
     #[arg(long, value_name = "TIME")]
     pub(crate) retain_until: Option<String>,
     /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
@@ -144,33 +142,6 @@ impl From<TriggerArg> for Trigger {
     }
 }
 
-/// When a run begins no more files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// At a time.
-    Time(When),
-    /// So long after it began.
-    After(SignedDuration),
-}
-
-impl Until {
-    fn parse(text: &str, zone: &TimeZone) -> Result<Self, CommandError> {
-        match text.parse::<SignedDuration>() {
-            Ok(after) if after.is_positive() => Ok(Self::After(after)),
-            Ok(_) | Err(_) => When::parse(text, zone).map(Self::Time),
-        }
-    }
-
-    /// How long after `now`; nothing for what is past.
-    pub(crate) fn after(&self, now: Timestamp) -> Duration {
-        let after = match self {
-            Self::Time(when) => when.time.duration_since(now),
-            Self::After(after) => *after,
-        };
-        Duration::try_from(after).unwrap_or_default()
-    }
-}
-
 /// The tables that are named, never none; those of the configuration where none is. Checks what the flags say of them.
 fn tables_to_take(
     args: &SnapshotArgs,
@@ -234,17 +205,10 @@ pub(super) async fn snapshot(
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let mut tables = tables_to_take(&args, &context.config, &context.folder)?;
-    let zone = &context.zone;
-    let retain_until = args
-        .retain_until
-        .as_deref()
-        .map(|text| When::parse(text, zone))
-        .transpose()?;
-    let until = args
-        .until
-        .as_deref()
-        .map(|text| Until::parse(text, zone))
-        .transpose()?;
+    let here = context.here();
+    let coming = |text: &String| When::parse_coming(text, &here);
+    let retain_until = args.retain_until.as_ref().map(coming).transpose()?;
+    let until = args.until.as_ref().map(coming).transpose()?;
     // One place under two spellings would make the run race with itself.
     let mut places = HashSet::new();
     tables.retain(|take| places.insert(real_place(&take.table)));
@@ -364,9 +328,12 @@ fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), CommandError> {
 }
 
 /// Where the run ends early.
-fn limits(args: &SnapshotArgs, until: Option<&Until>, open: &OpenVault, now: Timestamp) -> Limits {
+fn limits(args: &SnapshotArgs, until: Option<&When>, open: &OpenVault, now: Timestamp) -> Limits {
+    // What is past is reached at once.
+    let left =
+        |until: &When| Duration::try_from(until.time.duration_since(now)).unwrap_or_default();
     Limits::new(
-        until.map(|until| tokio::time::Instant::now() + until.after(now)),
+        until.map(|until| tokio::time::Instant::now() + left(until)),
         args.max_bytes,
         args.max_usd.map(|amount| MaxPrice {
             amount,
