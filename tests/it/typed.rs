@@ -1,6 +1,8 @@
 //! What people type out of habit: names for snapshots, patterns, times and sizes as other tools take them.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -97,4 +99,86 @@ fn in_a_vault_of_several_tables_a_snapshot_without_one_is_refused() {
     );
     let said = ends(folder, &["show", "lake-ordrs"], 1);
     assert!(said.contains("it holds lake-orders"), "{said}");
+}
+
+/// The ids that `snapshots` lists.
+fn listed(folder: &Path, words: &[&str]) -> Vec<String> {
+    let rows = rows(folder, &[&["snapshots"], words].concat());
+    let ids = rows.iter().map(|row| row["snapshot"].as_str().unwrap());
+    ids.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn snapshots_are_listed_by_pattern_number_time_and_class() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let at = |day: &str, table: &str, class: &str| {
+        let now = format!("2026-11-{day}T03:00:00Z");
+        let words = ["--config", "dv.toml", "--now", &now, "snapshot", table];
+        let words = [&words[..], &["--class", class]].concat();
+        let taken = rows(folder, &words);
+        taken[0]["snapshot"].as_str().unwrap().to_owned()
+    };
+    let first = at("01", "sales.orders", "daily");
+    let second = at("02", "sales.orders", "monthly");
+    let people = at("02", "lake/people", "daily");
+    let third = at("03", "sales.orders", "daily");
+    let now = ["--now", "2026-11-03T12:00:00Z"];
+    let list = |words: &[&str]| listed(folder, &[words, &now].concat());
+    assert_eq!(list(&["sales.*"]), [&*first, &second, &third]);
+    assert_eq!(list(&["lake-p?ople", "sales.*", "--latest", "1"]).len(), 2);
+    assert_eq!(list(&["sales.orders", "--latest", "2"]), [&*second, &third]);
+    assert_eq!(list(&["sales.*", "--class", "daily"]), [&*first, &third]);
+    assert_eq!(list(&["--since", "yesterday", "lake-people"]), [&*people]);
+    assert_eq!(list(&["sales.*", "--since", "10h ago"]), [&*third]);
+    let said = ends(folder, &["snapshots", "sale.*"], 1);
+    assert!(said.contains("no table \"sale.*\""), "{said}");
+    assert!(said.contains("it holds "), "{said}");
+    let said = ends(folder, &["snapshots", "sales.["], 2);
+    assert!(said.contains("TABLE is not usable"), "{said}");
+}
+
+#[test]
+fn a_snapshot_that_is_held_or_pruned_is_listed_as_such() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let first = take(folder, "lake/orders");
+    let next = folder.join("lake/orders/_delta_log/00000000000000000001.json");
+    fs::write(
+        next,
+        r#"{"commitInfo":{"timestamp":1,"operation":"WRITE"}}"#,
+    )
+    .unwrap();
+    let second = take(folder, "lake/orders");
+    ends(folder, &["hold", "latest~1"], 0);
+    let list = rows(folder, &["snapshots"]);
+    assert!(list[0]["held"]["by"].as_str().unwrap().contains('@'));
+    assert_eq!(list[1]["held"], Value::Null);
+    let text = text(folder, &["snapshots"]);
+    let held: Vec<_> = text.lines().filter(|it| it.contains("  held  ")).collect();
+    assert!(
+        held.len() == 1 && held[0].starts_with(&first[..8]),
+        "{text}"
+    );
+    let shown = self::text(folder, &["show", &first]);
+    assert!(shown.contains("; held since "), "{shown}");
+    ends(folder, &["release", &first], 0);
+    for now in ["2030-01-01T00:00:00Z", "2030-02-01T00:00:00Z"] {
+        ends(folder, &["--now", now, "prune", "--yes"], 0);
+    }
+    let then = ["--now", "2030-02-01T00:00:00Z"];
+    assert_eq!(listed(folder, &then).len(), 2);
+    assert_eq!(listed(folder, &["--kept", then[0], then[1]]), [second]);
+}
+
+/// What is printed for people.
+fn text(folder: &Path, words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args(["--vault", "vault"])
+        .args(words)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -1,15 +1,19 @@
 //! A vault that is looked into: its ledgers, and the snapshot that somebody named.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
 use deltavault::Error;
-use deltavault::format::ledger::Bodies;
+use deltavault::format::ledger::{Bodies, Link};
 use deltavault::format::{Manifest, TableKey, VaultKey};
-use deltavault::ids::Version;
+use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{ChooseError, Chosen, CommitTimes, History, Snapshot, Step, Wanted};
+use deltavault::plan::keep::held;
 use deltavault::progress::Progress;
 use deltavault::vault::look::find_snapshot;
+use futures::stream::{self, StreamExt as _};
+use serde::Serialize;
 
 use super::Context;
 use crate::cli::args::SnapshotPrefix;
@@ -18,6 +22,9 @@ use crate::cli::cache::Cache;
 use crate::cli::error::CommandError;
 use crate::cli::snapshot_name::{Pick, SnapshotName};
 use crate::cli::stores::OpenVault;
+
+/// Tables whose events are read side by side.
+const TABLES_AHEAD: usize = 16;
 
 /// Says what there is to say about a table's ledger.
 pub(super) fn note_findings(history: &History, progress: &dyn Progress) {
@@ -35,6 +42,15 @@ pub(super) fn note_findings(history: &History, progress: &dyn Progress) {
 pub(super) struct Looked {
     pub(super) open: OpenVault,
     cache: Option<Cache>,
+}
+
+/// Since when a snapshot is held beyond its promise, and by whom.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Hold {
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// By whom.
+    pub(crate) by: String,
 }
 
 /// The snapshot that was named, and its table's history.
@@ -83,6 +99,38 @@ impl Looked {
         }
     }
 
+    /// Reads which snapshots of each table are held; says so where its events cannot be read.
+    pub(super) async fn holds(
+        &self,
+        histories: &[History],
+        context: &Context,
+    ) -> Result<Vec<BTreeMap<SnapshotId, Hold>>, CommandError> {
+        let vault = &self.open.vault;
+        let tables = stream::iter(histories.iter().map(|history| &history.table));
+        let mut events = tables
+            .map(|table| vault.events(table))
+            .buffered(TABLES_AHEAD);
+        let mut holds = Vec::new();
+        for history in histories {
+            let held = match events.next().await {
+                Some(Ok(events)) => held(events.links.iter().filter_map(Link::record)),
+                None => BTreeMap::new(),
+                Some(Err(Error::Ledger(error))) => {
+                    let what = format!("{}: its holds are not shown: {error}", history.name());
+                    context.progress.note(&what);
+                    BTreeMap::new()
+                }
+                Some(Err(error)) => return Err(error.into()),
+            };
+            let held = held.into_iter();
+            holds.push(
+                held.map(|(id, (since, by))| (id, Hold { since, by }))
+                    .collect(),
+            );
+        }
+        Ok(holds)
+    }
+
     /// Finds the snapshot that a name means. Where it names no table, it is about `beside`, else about the only table.
     ///
     /// # Errors
@@ -126,7 +174,10 @@ impl Looked {
             [only] => Some(only),
             several => several.iter().find(|it| Some(&it.table) == beside),
         };
-        let (Some(history), Ok(version)) = (table, digits.as_str().parse()) else {
+        let version = digits.as_str().parse().ok();
+        // No version is written with zeros before it, as an id may begin.
+        let version = version.filter(|it: &u64| it.to_string() == digits.as_str());
+        let (Some(history), Some(version)) = (table, version) else {
             return Ok(by_id?);
         };
         let by_version = self.pick(history.clone(), Pick::Version(version), context);

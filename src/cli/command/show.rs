@@ -44,9 +44,11 @@ pub(super) async fn show(
         kinds.collect()
     });
     let mark = history.marked().find(|(it, _)| it.id == snapshot.id);
+    let holds = looked.holds(std::slice::from_ref(history), context).await?;
+    let held = holds.into_iter().find_map(|mut it| it.remove(&snapshot.id));
     let row = SnapshotRow {
         pruned: matches!(damage, Some(Error::Pruned { .. })),
-        ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark))
+        ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark), held)
     };
     context.output.say(&show_row(snapshot, row, kinds))?;
     damage.map_or(Ok(ExitCode::Done), |damage| Err(damage.into()))
@@ -194,10 +196,17 @@ impl Message for ShowRow {
             (
                 "kept until",
                 format!(
-                    "{} by class {}, lock {}{}",
+                    "{} by class {}, lock {}{}{}",
                     snapshot.promise,
                     snapshot.class,
                     lock(snapshot.lock_mode),
+                    snapshot
+                        .held
+                        .as_ref()
+                        .map_or_else(String::new, |hold| format!(
+                            "; held since {} by {}",
+                            hold.since, hold.by
+                        )),
                     if snapshot.pruned { "; pruned" } else { "" }
                 ),
             ),
