@@ -13,6 +13,7 @@ use deltavault::plan::price::{NanoUsd, Prices};
 use deltavault::plan::retention;
 use deltavault::plan::retention::Ask;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
+use parse_size::parse_size;
 
 use self::fleet::{Outcome, Pace};
 use self::messages::{SnapshotDone, SnapshotPlanned};
@@ -54,7 +55,7 @@ pub(crate) struct SnapshotArgs {
     /// Begin no file after TIME, like 05:00 or 6h from now; the next run goes on [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Copy no more than N bytes, like 500GB or 2TiB; the next run goes on [all]
+    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run goes on [all]
     #[arg(long, value_name = "N", value_parser = parse_bytes)]
     pub(crate) max_bytes: Option<u64>,
     /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
@@ -74,29 +75,8 @@ pub(crate) struct SnapshotArgs {
     pub(crate) accept_tip: Option<u64>,
 }
 
-/// Reads a number of bytes: a whole number, with a unit of thousands or of 1,024s.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-    let power = |base: u64, exponent| Ok(base.pow(exponent));
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => Ok(1),
-        "kb" => power(1000, 1),
-        "mb" => power(1000, 2),
-        "gb" => power(1000, 3),
-        "tb" => power(1000, 4),
-        "kib" => power(1024, 1),
-        "mib" => power(1024, 2),
-        "gib" => power(1024, 3),
-        "tib" => power(1024, 4),
-        other => Err(format!("{other:?} is no unit of bytes")),
-    }?;
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "write it like 500GB".to_owned())?;
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| "it is more than can be counted".to_owned())
+    parse_size(text).map_err(|error| format!("{error}: write it like 5G or 2TiB"))
 }
 
 fn parse_usd(text: &str) -> Result<NanoUsd, String> {
@@ -412,6 +392,22 @@ mod tests {
             ("orders".into(), "file:///lake/orders".into(), Scope::Live)
         );
         assert_eq!(taken[1].1, "file:///home/ann/orders");
+    }
+
+    #[test]
+    fn sizes_are_typed_as_people_type_them() {
+        for (text, bytes) in [
+            ("500", 500),
+            ("5G", 5_000_000_000),
+            ("1.5 GB", 1_500_000_000),
+            ("2TiB", 2 << 40),
+            ("10k", 10_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "5xb", "-1", "G", "99999999999999T"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
