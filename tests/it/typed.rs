@@ -182,3 +182,20 @@ fn text(folder: &Path, words: &[&str]) -> String {
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
+
+#[test]
+fn a_tilde_in_the_configuration_is_the_home_folder() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let config = "[vault]\nuri = \"~/vault\"\n[[tables]]\nname = \"orders\"\nuri = \"~/lake/orders\"\n";
+    fs::write(folder.join("home.toml"), config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args(["--config", "home.toml", "snapshot"])
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(listed(folder, &["lake/orders"]).len(), 1);
+}
