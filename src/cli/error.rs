@@ -5,10 +5,10 @@ use std::io;
 use deltavault::delta::LogError;
 use deltavault::delta::path::PathError;
 use deltavault::error::{RestoreError, one_of};
-use deltavault::format::FormatError;
 use deltavault::format::ledger::LedgerError;
+use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
-use deltavault::ids::{Id128, InvalidId, SnapshotId};
+use deltavault::ids::{InvalidId, SnapshotId};
 use deltavault::index::IndexError;
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::retention::RetentionError;
@@ -18,6 +18,7 @@ use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 
 use super::command::DemoError;
+use super::output::lock;
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,12 @@ pub(crate) enum CommandError {
         uri: String,
     },
     /// A vault is to be made where one is.
-    #[error("{uri} is a vault already, with the id {id}")]
+    #[error("{uri} is a vault already, with the id {}", file.id)]
     AlreadyAVault {
         /// Where.
         uri: String,
-        /// Its id.
-        id: Id128,
+        /// What it says of itself.
+        file: Box<VaultFile>,
     },
     /// A vault is to be made in a folder that holds something else.
     #[error("{uri} is no vault, and it is not empty")]
@@ -371,9 +372,11 @@ impl CommandError {
                     quoted(&place)
                 )
             }
-            Self::AlreadyAVault { .. } => {
-                "take a snapshot into it, or name another place with --vault".into()
-            }
+            Self::AlreadyAVault { file, .. } => format!(
+                "it was made with lock mode {}, --shortest {}, --longest {} and --generation {}, which stays so: take \
+                 a snapshot into it, or name another place with --vault",
+                lock(file.lock_mode), file.shortest_days, file.longest_days, file.generation_days
+            ),
             Self::FolderNotEmpty { .. } => {
                 "name a place that is empty or not there with --vault; it will be for nothing else".into()
             }

@@ -187,7 +187,8 @@ fn text(folder: &Path, words: &[&str]) -> String {
 fn a_tilde_in_the_configuration_is_the_home_folder() {
     let lake = small_lake();
     let folder = lake.path();
-    let config = "[vault]\nuri = \"~/vault\"\n[[tables]]\nname = \"orders\"\nuri = \"~/lake/orders\"\n";
+    let config =
+        "[vault]\nuri = \"~/vault\"\n[[tables]]\nname = \"orders\"\nuri = \"~/lake/orders\"\n";
     fs::write(folder.join("home.toml"), config).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_deltavault"))
         .args(["--config", "home.toml", "snapshot"])
