@@ -128,6 +128,9 @@ fn prepare(
         },
         progress,
         interrupt: Interrupt::default(),
+        has_terminal: io::stdin().is_terminal()
+            || io::stdout().is_terminal()
+            || io::stderr().is_terminal(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         is_vault_by_flag: is_vault_by_flag(global),
         folder,

@@ -163,6 +163,8 @@ pub(crate) struct Context {
     pub(crate) progress: Arc<dyn Progress>,
     /// Fired by Ctrl-C.
     pub(crate) interrupt: Interrupt,
+    /// Whether somebody may be there: any of the three streams is a terminal.
+    pub(crate) has_terminal: bool,
     /// Whether somebody can be asked: stdin and stderr are a terminal, and the output is for people.
     pub(crate) can_ask: bool,
 }

@@ -390,8 +390,12 @@ impl CommandError {
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
             Self::ComesLater { instead, .. } => (*instead).into(),
-            Self::SomeTablesFailed { .. } => {
-                "the errors are above; run the same command again, what is done is not done twice".into()
+            Self::SomeTablesFailed { failed, .. } => {
+                let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
+                format!(
+                    "the errors are above; `deltavault snapshot {}`, with the flags of this run, takes these tables alone",
+                    failed.join(" ")
+                )
             }
         })
     }

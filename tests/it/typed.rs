@@ -163,9 +163,9 @@ fn a_snapshot_that_is_held_or_pruned_is_listed_as_such() {
     let shown = self::text(folder, &["show", &first]);
     assert!(shown.contains("; held since "), "{shown}");
     ends(folder, &["release", &first], 0);
-    for now in ["2030-01-01T00:00:00Z", "2030-02-01T00:00:00Z"] {
-        ends(folder, &["--now", now, "prune", "--yes"], 0);
-    }
+    // What a prune deletes once the promise is over.
+    let manifest = rows(folder, &["show", &first])[0]["manifest"].clone();
+    fs::remove_file(folder.join("vault").join(manifest.as_str().unwrap())).unwrap();
     let then = ["--now", "2030-02-01T00:00:00Z"];
     assert_eq!(listed(folder, &then).len(), 2);
     assert_eq!(listed(folder, &["--kept", then[0], then[1]]), [second]);
@@ -199,4 +199,81 @@ fn a_tilde_in_the_configuration_is_the_home_folder() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(listed(folder, &["lake/orders"]).len(), 1);
+}
+
+#[test]
+fn a_run_of_many_tables_ends_with_its_sums_and_then_the_errors() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let tables = [
+        "snapshot",
+        "lake/plain",
+        "lake/orders",
+        "lake/empty",
+        "lake/people",
+    ];
+    let plan = [&tables[..], &["--dry-run"]].concat();
+    let said = text(folder, &plan);
+    let last: Vec<_> = said.lines().rev().take(2).collect();
+    assert_eq!(last[0], "NOTHING CHANGED", "{said}");
+    assert_eq!(
+        last[1], "4 tables, 2 failed: 2 data files to copy, 16 B",
+        "{said}"
+    );
+    assert_eq!(said.matches("NOTHING CHANGED").count(), 1, "{said}");
+    let printed = folder.join("printed");
+    let file = || {
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&printed)
+            .unwrap()
+    };
+    let status = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args(["--vault", "vault"])
+        .args(tables)
+        .current_dir(folder)
+        .env_clear()
+        .stdout(file())
+        .stderr(file())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(5));
+    let said = fs::read_to_string(printed).unwrap();
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    let order = [
+        at("4 tables: 2 taken, 2 failed; 4 files new, "),
+        // As they were named, whichever failed first.
+        at("error: lake/plain: "),
+        at("error: lake/empty: "),
+        at("error: 2 of 4 tables failed: lake/plain, lake/empty"),
+        at(" snapshot lake/plain lake/empty`, with the flags of this run"),
+    ];
+    assert!(order.is_sorted(), "{said}");
+    assert!(
+        at("lake-orders v0 is") < order[0] && at("lake-people v0 is") < order[0],
+        "{said}"
+    );
+}
+
+#[test]
+fn a_run_without_a_terminal_takes_scheduled_snapshots_where_classes_have_periods() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let trigger = |words: &[&str]| {
+        let words = [&["--config", "dv.toml", "snapshot", "lake/people"], words].concat();
+        let said = ends(folder, &words, 0);
+        let list = rows(folder, &["snapshots", "lake/people", "--latest", "1"]);
+        (list[0]["trigger"].as_str().unwrap().to_owned(), said)
+    };
+    let (taken, said) = trigger(&[]);
+    assert_eq!(taken, "scheduled");
+    assert!(said.contains("--trigger manual says otherwise"), "{said}");
+    assert_eq!(
+        trigger(&["--trigger", "manual"]),
+        ("manual".into(), String::new())
+    );
+    ends(folder, &["snapshot", "lake/people"], 0);
+    let list = rows(folder, &["snapshots", "lake/people", "--latest", "1"]);
+    assert_eq!(list[0]["trigger"], "manual", "no class has a period here");
 }

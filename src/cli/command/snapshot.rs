@@ -15,8 +15,8 @@ use deltavault::plan::retention::Ask;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
 use parse_size::parse_size;
 
-use self::fleet::{Outcome, Pace};
-use self::messages::{SnapshotDone, SnapshotPlanned};
+use self::fleet::Pace;
+use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::{SnapshotPrefix, parse_version};
 use crate::cli::config::{Config, ConfiguredTable};
@@ -29,6 +29,7 @@ pub(super) use self::take::{Run, TableToTake, Taker};
 
 mod fleet;
 mod messages;
+mod report;
 mod take;
 
 /// Flags of `snapshot`.
@@ -43,9 +44,9 @@ pub(crate) struct SnapshotArgs {
     /// Keep it as long as CLASS says [the table's class, else as the policy decides]
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
-    /// Record why it was taken
-    #[arg(long, value_name = "TRIGGER", default_value = "manual")]
-    pub(crate) trigger: TriggerArg,
+    /// Record why it was taken [manual; without a terminal, where a class has a period, scheduled]
+    #[arg(long, value_name = "TRIGGER")]
+    pub(crate) trigger: Option<TriggerArg>,
     /// Print the plan and change nothing [take the snapshot]
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -202,7 +203,7 @@ pub(super) async fn snapshot(
     taker.snapshotter.interrupt = context.interrupt.clone();
     taker.snapshotter.limits = limits(&args, until.as_ref(), &taker.open, context.clock.now());
     let run = Run {
-        trigger: args.trigger.into(),
+        trigger: trigger(&args, context),
         ask: Ask {
             class: args.class.clone(),
             until: retain_until.map(|until| until.time),
@@ -221,7 +222,6 @@ pub(super) async fn snapshot(
     };
     let Context { config, output, .. } = context;
     let config = &*config;
-    let of = tables.len();
     let dry_run = args.dry_run;
     let taker = Arc::new(taker);
     let take = async |table: &TableToTake| {
@@ -236,62 +236,29 @@ pub(super) async fn snapshot(
         })
         .await
     };
-    let mut code = ExitCode::Done;
-    let mut failed: Vec<(String, CommandError)> = Vec::new();
-    fleet::run(&tables, PACE, take, |table, outcome| {
-        let name = &table.table.text;
-        match outcome {
-            Outcome::Done(done) => {
-                let (findings, lost) = match &done {
-                    Taken::Planned(row) => {
-                        output.say(row)?;
-                        (&row.findings, None)
-                    }
-                    Taken::Done(row) => {
-                        output.say(row)?;
-                        (&row.findings, row.source_lost)
-                    }
-                };
-                if lost.is_some_and(|lost| lost > 0) {
-                    code = ExitCode::Damage;
-                } else if !findings.is_empty() {
-                    code = code.max(ExitCode::Findings);
-                }
-            }
-            Outcome::Waits(error) => output.table_waits(name, &error)?,
-            Outcome::Failed(error) => {
-                if of > 1 {
-                    output.table_failed(name, &error)?;
-                }
-                failed.push((name.clone(), error));
-            }
-        }
-        // What is done is told even when the next table takes an hour.
-        output.finish()
-    })
-    .await?;
-    end(failed, of, code)
+    let mut report = Report::new(output, &tables, dry_run);
+    let tell = |table: &TableToTake, outcome| report.tell(table, outcome);
+    if let Err(cut_short) = fleet::run(&tables, PACE, take, tell).await {
+        report.errors()?;
+        return Err(cut_short);
+    }
+    report.end()
 }
 
-/// How a run ends: one table that was asked for alone says itself what it failed with.
-fn end(
-    mut failed: Vec<(String, CommandError)>,
-    of: usize,
-    code: ExitCode,
-) -> Result<ExitCode, CommandError> {
-    if failed.is_empty() {
-        return Ok(code);
+/// Why this run takes its snapshots. A timer that forgets to say so would never open a period of the configuration.
+fn trigger(args: &SnapshotArgs, context: &Context) -> Trigger {
+    if let Some(trigger) = args.trigger {
+        return trigger.into();
     }
-    if of == 1
-        && let Some((_, error)) = failed.pop()
-    {
-        return Err(error);
+    let mut classes = context.config.policy.classes.iter();
+    if context.has_terminal || !classes.any(|class| class.period.is_some()) {
+        return Trigger::Manual;
     }
-    let failed = failed.into_iter();
-    let (failed, codes) = failed
-        .map(|(name, error)| (name, error.exit_code()))
-        .unzip();
-    Err(CommandError::SomeTablesFailed { failed, of, codes })
+    context.progress.note(
+        "taken as --trigger scheduled: there is no terminal, and the configuration has classes with a period; \
+         --trigger manual says otherwise",
+    );
+    Trigger::Scheduled
 }
 
 /// Compares the clock with that of the vault's server, which has just answered. Promises and locks count from it.
@@ -320,11 +287,6 @@ fn limits(args: &SnapshotArgs, until: Option<&When>, open: &OpenVault, now: Time
             prices: Prices::of(open.storage_class()),
         }),
     )
-}
-
-enum Taken {
-    Planned(SnapshotPlanned),
-    Done(SnapshotDone),
 }
 
 #[cfg(test)]
