@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
+use clap::builder::Styles;
 use deltavault::ExitCode;
 use deltavault::visible::visible;
 use indicatif::{HumanCount, ProgressBar};
@@ -167,7 +168,10 @@ impl Output {
         };
         self.line_or_talk(&row, || {
             print_parts("warning", Some(table), error);
-            aside("hint: nothing to do yet: it is tried once more at the end of this run");
+            part(
+                "hint",
+                "nothing to do yet: it is tried once more at the end of this run",
+            );
         })
     }
 
@@ -305,16 +309,33 @@ impl Output {
 fn print_error(table: Option<&str>, error: &CommandError, hint: Option<&str>) {
     print_parts("error", table, error);
     if let Some(hint) = hint {
-        aside(&format!("hint: {hint}"));
+        part("hint", hint);
     }
 }
 
 fn print_parts(word: &str, table: Option<&str>, error: &CommandError) {
     let table = table.map_or_else(String::new, |table| format!("{table}: "));
-    aside(&format!("{word}: {table}{error}"));
+    part(word, &format!("{table}{error}"));
     for cause in causes(error) {
-        aside(&format!("caused by: {cause}"));
+        part("caused by", &cause);
     }
+}
+
+/// Prints a line that begins with a word in the colour that the command line's parser gives it.
+fn part(word: &str, text: &str) {
+    let styles = Styles::styled();
+    let style = match word {
+        "error" => styles.get_error(),
+        "warning" => styles.get_invalid(),
+        _ => styles.get_valid(),
+    };
+    // Where stderr is closed there is nobody to tell.
+    writeln!(
+        anstream::stderr(),
+        "{style}{word}:{style:#} {}",
+        visible(text)
+    )
+    .ok();
 }
 
 /// Prints a line of talk to stderr.

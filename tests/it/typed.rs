@@ -277,3 +277,40 @@ fn a_run_without_a_terminal_takes_scheduled_snapshots_where_classes_have_periods
     let list = rows(folder, &["snapshots", "lake/people", "--latest", "1"]);
     assert_eq!(list[0]["trigger"], "manual", "no class has a period here");
 }
+
+#[test]
+fn quiet_says_errors_only_and_colours_are_a_choice() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let periods = ["--config", "dv.toml", "snapshot", "lake/people"];
+    assert_ne!(ends(folder, &periods, 0), "");
+    assert_eq!(ends(folder, &[&periods[..], &["-q"]].concat(), 0), "");
+    let failing = ["-q", "show", "nothing"];
+    let said = ends(folder, &failing, 1);
+    assert!(said.starts_with("error: "), "{said}");
+    let colour = |words: &[&str], code| ends(folder, &[&failing[1..], words].concat(), code);
+    assert!(!colour(&[], 1).contains('\u{1b}'));
+    assert!(!colour(&["--color=never"], 1).contains('\u{1b}'));
+    let said = colour(&["--color", "always"], 1);
+    assert!(
+        said.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m the vault"),
+        "{said:?}"
+    );
+    let said = colour(&["--color=always", "--no-such-flag"], 2);
+    assert!(said.contains("\u{1b}["), "{said:?}");
+    assert!(colour(&["--color", "green"], 2).contains("[possible values: auto"));
+}
+
+#[test]
+fn there_is_a_manual_page_of_the_tool_and_of_every_command() {
+    let lake = small_lake();
+    let folder = lake.path();
+    assert!(text(folder, &["man"]).contains(".SH EXTRA"));
+    fs::create_dir(folder.join("pages")).unwrap();
+    ends(folder, &["man", "--dir", "pages"], 0);
+    let page = fs::read_to_string(folder.join("pages/deltavault-iam-render.1")).unwrap();
+    assert!(page.contains("Exit codes:"), "{page}");
+    let page = fs::read_to_string(folder.join("pages/deltavault-restore.1")).unwrap();
+    assert!(page.contains("sales.orders"), "{page}");
+    ends(folder, &["man", "--dir", "gone"], 1);
+}

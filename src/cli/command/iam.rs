@@ -39,7 +39,7 @@ pub(crate) struct IamRenderArgs {
     /// Let the role at the tables below URI; repeatable [the tables of the configuration]
     #[arg(long, value_name = "URI")]
     pub(crate) source: Vec<String>,
-    /// Write it for whose IAM
+    /// Whose IAM it is written for
     #[arg(long, value_name = "FLAVOR", default_value = "aws")]
     pub(crate) flavor: FlavorArg,
     /// The account that the roles are in [none]
@@ -54,7 +54,7 @@ pub(crate) struct IamRenderArgs {
     /// Let ARN take on the roles; repeatable [none]
     #[arg(long, value_name = "ARN")]
     pub(crate) trust: Vec<String>,
-    /// What who takes on a role has to say [none]
+    /// What anyone who takes on a role must present [none]
     #[arg(long, value_name = "ID")]
     pub(crate) external_id: Option<String>,
     /// Encrypt with the KMS key ARN and no other [S3's own encryption]

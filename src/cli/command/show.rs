@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Context;
-use super::looked::{Found, Looked, OneSnapshotArgs};
+use super::looked::{Found, Hold, Looked, OneSnapshotArgs};
 use super::snapshots::{SnapshotRow, operation, snapshot_row};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock, signed};
@@ -193,23 +193,7 @@ impl Message for ShowRow {
                 ),
             ),
             ("protocol", self.protocol.clone()),
-            (
-                "kept until",
-                format!(
-                    "{} by class {}, lock {}{}{}",
-                    snapshot.promise,
-                    snapshot.class,
-                    lock(snapshot.lock_mode),
-                    snapshot
-                        .held
-                        .as_ref()
-                        .map_or_else(String::new, |hold| format!(
-                            "; held since {} by {}",
-                            hold.since, hold.by
-                        )),
-                    if snapshot.pruned { "; pruned" } else { "" }
-                ),
-            ),
+            ("kept until", kept_until(snapshot)),
             (
                 "taken",
                 format!(
@@ -239,6 +223,18 @@ impl Message for ShowRow {
         }
         out.findings(&self.findings)
     }
+}
+
+fn kept_until(snapshot: &SnapshotRow) -> String {
+    let held = |hold: &Hold| format!("; held since {} by {}", hold.since, hold.by);
+    format!(
+        "{} by class {}, lock {}{}{}",
+        snapshot.promise,
+        snapshot.class,
+        lock(snapshot.lock_mode),
+        snapshot.held.as_ref().map_or_else(String::new, held),
+        if snapshot.pruned { "; pruned" } else { "" }
+    )
 }
 
 /// Files of one kind.
