@@ -38,6 +38,7 @@ mod command;
 mod config;
 mod error;
 mod help;
+mod near;
 mod output;
 mod place;
 mod progress;

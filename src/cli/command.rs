@@ -31,6 +31,7 @@ use self::wall::WallArgs;
 use super::again::Again;
 use super::config::Config;
 use super::error::CommandError;
+use super::near;
 use super::output::Output;
 use super::place::parse_place;
 use super::stores::{OpenVault, Stores};
@@ -172,9 +173,16 @@ impl Context {
     /// Opens the vault.
     ///
     /// # Errors
-    /// [`CommandError::NoVaultGiven`], and as [`OpenVault::open`].
+    /// [`CommandError::NoVaultGiven`], [`CommandError::NoVaultHere`], and as [`OpenVault::open`].
     pub(crate) async fn open_vault(&self) -> Result<OpenVault, CommandError> {
-        OpenVault::open(&self.stores, self.vault()?).await
+        let uri = self.vault()?;
+        match OpenVault::open(&self.stores, uri).await {
+            Err(error) if error.is_without_vault() => {
+                let configured = self.config.vault.as_deref();
+                Err(Box::pin(near::no_vault(&self.stores, uri, configured)).await)
+            }
+            opened => opened,
+        }
     }
 }
 

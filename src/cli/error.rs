@@ -45,6 +45,16 @@ pub(crate) enum CommandError {
     /// No table was named, and the configuration lists none.
     #[error("no table was given")]
     NoTableGiven,
+    /// There is no vault at the place that was named.
+    #[error("there is no {} at {uri}", if missing_bucket.is_some() { "bucket" } else { "vault" })]
+    NoVaultHere {
+        /// Where one was looked for.
+        uri: String,
+        /// The bucket, where there is none of its name.
+        missing_bucket: Option<String>,
+        /// Vaults that may be meant, as they are typed.
+        near: Vec<String>,
+    },
     /// There is no vault at the place that is to be a replica.
     #[error("--from names no replica: there is no vault at {uri}")]
     NoReplica {
@@ -286,7 +296,7 @@ impl CommandError {
             | Self::ConfigInvalid { .. }
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
-            Self::NoReplica { .. } => ExitCode::NoVault,
+            Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
             Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code.
@@ -323,6 +333,16 @@ impl CommandError {
             }
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()
+            }
+            Self::NoVaultHere { uri, missing_bucket, near } => {
+                let meant = match (near.as_slice(), missing_bucket) {
+                    ([], None) => "check the spelling".into(),
+                    ([], Some(bucket)) => {
+                        format!("check the spelling of {bucket:?}, the endpoint and the credentials")
+                    }
+                    (near, _) => format!("there is a vault at {}", one_of(near)),
+                };
+                format!("{meant}; where there never was one, `deltavault --vault {uri} init` makes it")
             }
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
@@ -408,6 +428,12 @@ impl CommandError {
     /// Whether somebody interrupted the command.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(self.as_library(), Some(Error::Interrupted))
+    }
+
+    /// Whether there is no vault where one was looked for.
+    pub(crate) fn is_without_vault(&self) -> bool {
+        matches!(self, Self::NoVaultHere { .. })
+            || matches!(self.as_library(), Some(Error::NoVault { .. }))
     }
 
     /// Whether there is no such bucket.

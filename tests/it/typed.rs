@@ -314,3 +314,30 @@ fn there_is_a_manual_page_of_the_tool_and_of_every_command() {
     assert!(page.contains("sales.orders"), "{page}");
     ends(folder, &["man", "--dir", "gone"], 1);
 }
+
+#[test]
+fn a_mistyped_vault_is_not_made_but_found() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let vault = folder.join("vault");
+    let vault = vault.to_str().unwrap();
+    fs::create_dir(folder.join("valt")).unwrap();
+    for wrong in ["vaullt", "valt", "vault/x", "."] {
+        let said = ends(folder, &["snapshots", "--vault", wrong], 10);
+        let meant = format!("hint: there is a vault at {vault}; where there never was one, `");
+        assert!(said.contains(&meant), "{wrong}: {said}");
+    }
+    // The configuration's is near whatever it is called.
+    let words = [
+        "--config",
+        "dv.toml",
+        "snapshots",
+        "--vault",
+        "/nowhere/else",
+    ];
+    let said = ends(folder, &words, 10);
+    assert!(
+        said.contains(&format!("there is a vault at {vault};")),
+        "{said}"
+    );
+}

@@ -163,13 +163,8 @@ pub(super) async fn render(
 
 /// Whether the vault could not be asked.
 fn is_no_answer(error: &CommandError) -> bool {
-    let error = error.as_library();
-    error.is_some_and(|error| {
-        matches!(
-            error,
-            Error::NoVault { .. } | Error::VaultFileLost { .. } | Error::Store(_)
-        )
-    })
+    let lost = |error: &Error| matches!(error, Error::VaultFileLost { .. } | Error::Store(_));
+    error.is_without_vault() || error.as_library().is_some_and(lost)
 }
 
 /// What `iam render` was asked for.
