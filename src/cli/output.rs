@@ -28,10 +28,8 @@ pub(crate) trait Message: Serialize {
     /// Its `message_type`, which names one shape.
     const TYPE: &'static str;
 
-    /// Says it to people; nothing where that is done elsewhere.
-    fn text(&self, _out: &mut Output) -> Result<(), CommandError> {
-        Ok(())
-    }
+    /// Says it to people.
+    fn text(&self, out: &mut Output) -> Result<(), CommandError>;
 }
 
 /// Where results go, and in which of the two forms.
@@ -153,7 +151,8 @@ impl Output {
             message: with_causes(error),
             hint: hint.clone(),
         };
-        self.line_or_talk(&row, || print_error(Some(table), error, hint.as_deref()))
+        let talk = || print_error(Some(table), error, hint.as_deref());
+        self.line_or_talk(ErrorRow::TYPE, &row, talk)
     }
 
     /// Tells that one table failed, and that it is tried once more.
@@ -166,7 +165,7 @@ impl Output {
             table: table.to_owned(),
             message: with_causes(error),
         };
-        self.line_or_talk(&row, || {
+        self.line_or_talk(WaitsRow::TYPE, &row, || {
             print_parts("warning", Some(table), error);
             part(
                 "hint",
@@ -185,7 +184,7 @@ impl Output {
         };
         let talk = || print_error(None, error, hint.as_deref());
         // Without a reader the error goes to stderr, and the exit code says it in any case.
-        self.line_or_talk(&row, talk).ok();
+        self.line_or_talk(ExitError::TYPE, &row, talk).ok();
     }
 
     /// Prints the last line of a failure, with `--json`.
@@ -196,21 +195,27 @@ impl Output {
         hint: Option<String>,
     ) -> Result<(), CommandError> {
         let code = code.number();
-        self.line(&ExitError {
+        let row = ExitError {
             code,
             message,
             hint,
-        })
+        };
+        self.line(ExitError::TYPE, &row)
     }
 
     /// An error as a line of its own with `--json`, as talk on stderr for people else; and as talk, too, where its line
     /// could not be written.
-    fn line_or_talk<M: Message>(
+    fn line_or_talk(
         &mut self,
-        row: &M,
+        message_type: &'static str,
+        row: &impl Serialize,
         talk: impl FnOnce(),
     ) -> Result<(), CommandError> {
-        let written = if self.json { self.line(row) } else { Ok(()) };
+        let written = if self.json {
+            self.line(message_type, row)
+        } else {
+            Ok(())
+        };
         // What was found before comes before the talk about it, and a line that is lost is known to be.
         let written = written.and_then(|()| self.finish());
         if !self.json || self.is_lost() {
@@ -236,7 +241,7 @@ impl Output {
     /// Says a result, in the form that was asked for.
     pub(crate) fn say<M: Message>(&mut self, message: &M) -> Result<(), CommandError> {
         if self.json {
-            self.line(message)
+            self.line(M::TYPE, message)
         } else {
             message.text(self)
         }
@@ -291,14 +296,18 @@ impl Output {
         if self.for_a_reader { Err(stop) } else { Ok(()) }
     }
 
-    fn line<R: Message>(&mut self, row: &R) -> Result<(), CommandError> {
+    /// Prints a line of JSON, also of what people are told in another way than by a [`Message`].
+    pub(crate) fn line<R: Serialize>(
+        &mut self,
+        message_type: &'static str,
+        row: &R,
+    ) -> Result<(), CommandError> {
         #[derive(Serialize)]
         struct Line<'a, R> {
             message_type: &'static str,
             #[serde(flatten)]
             row: &'a R,
         }
-        let message_type = R::TYPE;
         let line = serde_json::to_vec(&Line { message_type, row })
             .map_err(|error| CommandError::Output(error.into()))?;
         self.write_line(&line)
@@ -412,7 +421,7 @@ pub(crate) struct ErrorRow {
     pub(crate) hint: Option<String>,
 }
 
-impl Message for ErrorRow {
+impl ErrorRow {
     const TYPE: &'static str = "table_failed";
 }
 
@@ -425,7 +434,7 @@ pub(crate) struct WaitsRow {
     pub(crate) message: String,
 }
 
-impl Message for WaitsRow {
+impl WaitsRow {
     const TYPE: &'static str = "table_waits";
 }
 
@@ -440,7 +449,7 @@ pub(crate) struct ExitError {
     pub(crate) hint: Option<String>,
 }
 
-impl Message for ExitError {
+impl ExitError {
     const TYPE: &'static str = "exit_error";
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::Context;
 use super::looked::{Hold, Looked, note_findings};
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
 use crate::cli::when::When;
 
 /// Flags of `snapshots`.
@@ -236,14 +236,16 @@ pub(crate) struct SnapshotRow {
     pub(crate) mark: Option<&'static str>,
 }
 
-impl Message for SnapshotRow {
+impl SnapshotRow {
     const TYPE: &'static str = "snapshot";
 }
 
 /// Prints a line of JSON a snapshot, or a table for people.
 pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), CommandError> {
     if out.is_json() {
-        return rows.iter().try_for_each(|row| out.say(row));
+        return rows
+            .iter()
+            .try_for_each(|row| out.line(SnapshotRow::TYPE, row));
     }
     let mut header = vec![
         "SNAPSHOT",
