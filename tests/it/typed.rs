@@ -341,3 +341,18 @@ fn a_mistyped_vault_is_not_made_but_found() {
         "{said}"
     );
 }
+
+#[test]
+fn a_job_with_an_empty_environment_has_its_user_s_name() {
+    let lake = small_lake();
+    let folder = lake.path();
+    take(folder, "lake/orders");
+    let principal = rows(folder, &["show", "latest"])[0]["principal"].clone();
+    let (user, host) = principal.as_str().unwrap().split_once('@').unwrap();
+    let system = |command: &str, words: &[&str]| {
+        let output = Command::new(command).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(user, system("id", &["-un"]));
+    assert_eq!(host, system("uname", &["-n"]));
+}
