@@ -25,7 +25,7 @@ pub(crate) struct DiffArgs {
     /// Snapshot to compare: 4 or more digits of its id, its TABLE, or like orders@latest~1, orders@v12
     #[arg(value_name = "A")]
     pub(crate) before: SnapshotName,
-    /// Snapshot to compare with, or `live` for the table as it is now; without a TABLE of the same as A
+    /// Snapshot to compare with, or `live` for the table as it is now; where it names no TABLE, that of A is meant
     #[arg(value_name = "B|live")]
     pub(crate) after: DiffSide,
 }
