@@ -4,13 +4,13 @@
 //! Ctrl-C drops the running future, after a moment for writing down what was placed. Nothing needs undoing then: what is
 //! not published is not visible, and the next run takes up what this one has placed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use deltavault::vault::snapshot::Interrupt;
 use deltavault::{Error, ExitCode, reader};
@@ -37,9 +37,12 @@ mod cache;
 mod command;
 mod config;
 mod error;
+mod help;
+mod near;
 mod output;
 mod place;
 mod progress;
+mod snapshot_name;
 mod stores;
 mod table_name;
 mod when;
@@ -59,18 +62,38 @@ const STACK: usize = 8 * 1024 * 1024;
 
 /// Runs the process.
 pub(crate) fn main() -> process::ExitCode {
-    let code = match Arguments::try_parse() {
+    choose_colour(std::env::args_os().skip(1));
+    let read = help::command().try_get_matches();
+    let code = match read.and_then(|read| Arguments::from_arg_matches(&read)) {
         Ok(args) => run_args(args),
         Err(error) => refuse(&error),
     };
     process::ExitCode::from(code.number())
 }
 
+/// Obeys `--color` before anything is read: what is mistyped is said in colours, too. What it says wrongly is refused
+/// where all arguments are read.
+fn choose_colour(args: impl Iterator<Item = OsString>) {
+    let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let apart = args.windows(2).filter_map(|two| match two {
+        [flag, when] if flag == "--color" => Some(when.as_str()),
+        _ => None,
+    });
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--color="));
+    let choice = match apart.chain(joined).next() {
+        Some("always") => anstream::ColorChoice::Always,
+        Some("never") => anstream::ColorChoice::Never,
+        Some(_) | None => anstream::ColorChoice::Auto,
+    };
+    choice.write_global();
+}
+
 fn run_args(args: Arguments) -> ExitCode {
     let Arguments { global, command } = args;
-    start_log(global.verbose);
+    start_log(global.verbose, global.quiet);
     quiet_the_reader();
-    let bar = Arc::new(Bar::new(global.json, global.verbose > 0));
+    let is_quiet = global.json || global.quiet;
+    let bar = Arc::new(Bar::new(is_quiet, global.verbose > 0));
     let (outcome, mut output) = match prepare(&global, &command, Arc::clone(&bar)) {
         Ok(context) => block_on(command, context),
         Err(error) => {
@@ -127,6 +150,9 @@ fn prepare(
         },
         progress,
         interrupt: Interrupt::default(),
+        has_terminal: io::stdin().is_terminal()
+            || io::stdout().is_terminal()
+            || io::stderr().is_terminal(),
         can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         is_vault_by_flag: is_vault_by_flag(global),
         folder,
@@ -239,8 +265,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 const READER_OFF: &str =
     "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake=off,deltalake_core=off";
 
-fn start_log(verbose: u8) {
+fn start_log(verbose: u8, is_quiet: bool) {
     let filter = match verbose {
+        _ if is_quiet => &format!("error,{READER_OFF}"),
         0 => &format!("deltavault=warn,error,{READER_OFF}"),
         1 => &format!("deltavault=info,warn,{READER_OFF}"),
         2 => "deltavault=debug,info",

@@ -199,7 +199,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
     }
 }
 
-/// The id of a snapshot: the SHA-256 of its record's bytes. People type its first 8 or more hex digits.
+/// The id of a snapshot: the SHA-256 of its record's bytes. People type its first 4 or more hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(pub Digest);

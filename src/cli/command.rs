@@ -9,16 +9,18 @@ use deltavault::format::LockMode;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
 use deltavault::vault::snapshot::Interrupt;
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use self::completions::CompletionsArgs;
 use self::demo::DemoArgs;
 use self::diff::DiffArgs;
-use self::hold::HoldArgs;
+use self::hold::Change;
 use self::iam::IamArgs;
 use self::index::IndexArgs;
 use self::init::InitArgs;
 use self::looked::OneSnapshotArgs;
+use self::man::ManArgs;
 use self::prune::PruneArgs;
 use self::restore::args::RestoreArgs;
 use self::retire::RetireArgs;
@@ -29,6 +31,7 @@ use self::wall::WallArgs;
 use super::again::Again;
 use super::config::Config;
 use super::error::CommandError;
+use super::near;
 use super::output::Output;
 use super::place::parse_place;
 use super::stores::{OpenVault, Stores};
@@ -45,6 +48,7 @@ mod index;
 mod init;
 mod looked;
 mod ls;
+mod man;
 mod prune;
 mod restore;
 mod retire;
@@ -58,65 +62,30 @@ mod wall;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make a vault in a folder or under a prefix where nothing is yet, and its bucket
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must \
-                           choose or needs --yes, 130 interrupted"
-    )]
     Init(InitArgs),
     /// Take a snapshot of tables [every table of the configuration]
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 5 some tables failed, \
-                           10 no vault, 11 another writer won, 12 damage, 130 interrupted"
-    )]
     Snapshot(SnapshotArgs),
     /// List the snapshots, and until when each is kept
-    #[command(after_long_help = LOOK_EXIT_CODES)]
     Snapshots(SnapshotsArgs),
     /// Show everything one snapshot says of itself
-    #[command(after_long_help = LOOK_EXIT_CODES)]
     Show(OneSnapshotArgs),
     /// List the files of a snapshot
-    #[command(after_long_help = LOOK_EXIT_CODES)]
     Ls(OneSnapshotArgs),
     /// Compare two snapshots, or one with its live table
-    #[command(after_long_help = LOOK_EXIT_CODES)]
     Diff(DiffArgs),
     /// Put a table back to a snapshot; without --yes, plan and ask
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, \
-                           10 no vault, 11 another restore is at work, 12 damage, 130 interrupted"
-    )]
     Restore(RestoreArgs),
     /// Check the vault against itself: chain, manifests, presence, sizes, bytes
-    #[command(
-        after_long_help = "Exit codes: 0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 \
-                           damage, 130 interrupted"
-    )]
     Verify(VerifyArgs),
     /// Delete what no kept snapshot needs, in two runs with days in between
-    #[command(
-        after_long_help = "A run marks what is of no use in a plan, and deletes what an earlier plan marked, if it is \
-                           still of no use.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no \
-                           vault, 12 damage: nothing was deleted, 130 interrupted"
-    )]
+    ///
+    /// A run marks what is of no use in a plan, and deletes what an earlier plan marked, if it is still of no use.
     Prune(PruneArgs),
     /// Keep a snapshot beyond its promise, until it is released
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could \
-                           not be read, 4 several match, 10 no vault, 12 damage, 130 interrupted"
-    )]
-    Hold(HoldArgs),
+    Hold(OneSnapshotArgs),
     /// Take back the hold on a snapshot; promise and locks stay
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, \
-                           10 no vault, 12 damage, 130 interrupted"
-    )]
-    Release(HoldArgs),
+    Release(OneSnapshotArgs),
     /// Give a table up: its newest snapshot is kept no longer than its promise
-    #[command(
-        after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, \
-                           10 no vault, 12 damage, 130 interrupted"
-    )]
     Retire(RetireArgs),
     /// Work on the local index
     #[command(subcommand)]
@@ -128,14 +97,12 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Wall(WallArgs),
     /// Destroy a small table and get it back, in a folder of its own
-    #[command(after_long_help = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted")]
     Demo(DemoArgs),
     /// Print the completion script of a shell
-    #[command(after_long_help = "Exit codes: 0 done, 2 usage")]
     Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
 }
-
-const LOOK_EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 several match, 10 no vault, 12 damage, 130 interrupted";
 
 /// What every command works with.
 #[derive(Debug)]
@@ -162,6 +129,8 @@ pub(crate) struct Context {
     pub(crate) progress: Arc<dyn Progress>,
     /// Fired by Ctrl-C.
     pub(crate) interrupt: Interrupt,
+    /// Whether somebody may be there: any of the three streams is a terminal.
+    pub(crate) has_terminal: bool,
     /// Whether somebody can be asked: stdin and stderr are a terminal, and the output is for people.
     pub(crate) can_ask: bool,
 }
@@ -196,12 +165,24 @@ impl Context {
         parse_place(text, &self.folder)
     }
 
+    /// The time now, in the system's time zone.
+    pub(crate) fn here(&self) -> Zoned {
+        self.clock.now().to_zoned(self.zone.clone())
+    }
+
     /// Opens the vault.
     ///
     /// # Errors
-    /// [`CommandError::NoVaultGiven`], and as [`OpenVault::open`].
+    /// [`CommandError::NoVaultGiven`], [`CommandError::NoVaultHere`], and as [`OpenVault::open`].
     pub(crate) async fn open_vault(&self) -> Result<OpenVault, CommandError> {
-        OpenVault::open(&self.stores, self.vault()?).await
+        let uri = self.vault()?;
+        match OpenVault::open(&self.stores, uri).await {
+            Err(error) if error.is_without_vault() => {
+                let configured = self.config.vault.as_deref();
+                Err(Box::pin(near::no_vault(&self.stores, uri, configured)).await)
+            }
+            opened => opened,
+        }
     }
 }
 
@@ -238,7 +219,8 @@ impl Command {
             | Self::Ls(_)
             | Self::Diff(_)
             | Self::Iam(_)
-            | Self::Completions(_) => true,
+            | Self::Completions(_)
+            | Self::Man(_) => true,
             Self::Wall(_)
             | Self::Init(_)
             | Self::Snapshot(_)
@@ -268,14 +250,15 @@ impl Command {
             Self::Restore(args) => Box::pin(restore::restore(args, context)).await,
             Self::Verify(args) => verify::verify(args, context).await,
             Self::Prune(args) => Box::pin(prune::prune(args, context)).await,
-            Self::Hold(args) => hold::hold(args.snapshot, true, context).await,
-            Self::Release(args) => hold::hold(args.snapshot, false, context).await,
+            Self::Hold(args) => hold::hold(args, Change::Hold, context).await,
+            Self::Release(args) => hold::hold(args, Change::Release, context).await,
             Self::Retire(args) => retire::retire(args, context).await,
             Self::Index(IndexArgs::Rebuild) => index::rebuild(context).await,
             Self::Iam(IamArgs::Render(args)) => iam::render(args, context).await,
             Self::Wall(WallArgs::Check(args)) => Box::pin(wall::check(args, context)).await,
             Self::Demo(args) => Box::pin(demo::demo(args, context)).await,
             Self::Completions(args) => completions::completions(&args, context),
+            Self::Man(args) => man::man(&args, context),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::io;
 use deltavault::delta::LogError;
 use deltavault::delta::path::PathError;
 use deltavault::error::{RestoreError, one_of};
-use deltavault::format::FormatError;
 use deltavault::format::ledger::LedgerError;
+use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
-use deltavault::ids::{Id128, InvalidId, SnapshotId};
+use deltavault::ids::{InvalidId, SnapshotId};
 use deltavault::index::IndexError;
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::retention::RetentionError;
@@ -18,6 +18,7 @@ use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 
 use super::command::DemoError;
+use super::output::lock;
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,16 @@ pub(crate) enum CommandError {
     /// No table was named, and the configuration lists none.
     #[error("no table was given")]
     NoTableGiven,
+    /// There is no vault at the place that was named.
+    #[error("there is no {} at {uri}", if missing_bucket.is_some() { "bucket" } else { "vault" })]
+    NoVaultHere {
+        /// Where one was looked for.
+        uri: String,
+        /// The bucket, where there is none of its name.
+        missing_bucket: Option<String>,
+        /// Vaults that may be meant, as they are typed.
+        near: Vec<String>,
+    },
     /// There is no vault at the place that is to be a replica.
     #[error("--from names no replica: there is no vault at {uri}")]
     NoReplica {
@@ -51,12 +62,12 @@ pub(crate) enum CommandError {
         uri: String,
     },
     /// A vault is to be made where one is.
-    #[error("{uri} is a vault already, with the id {id}")]
+    #[error("{uri} is a vault already, with the id {}", file.id)]
     AlreadyAVault {
         /// Where.
         uri: String,
-        /// Its id.
-        id: Id128,
+        /// What it says of itself.
+        file: Box<VaultFile>,
     },
     /// A vault is to be made in a folder that holds something else.
     #[error("{uri} is no vault, and it is not empty")]
@@ -128,6 +139,14 @@ pub(crate) enum CommandError {
         known: Vec<String>,
     },
 
+    /// The snapshot that lies so many before the newest was asked for, and there are fewer.
+    #[error("{table} has no {back} snapshots before the newest")]
+    NotSoManySnapshots {
+        /// The table.
+        table: String,
+        /// How many.
+        back: usize,
+    },
     /// The vault has manifests of snapshots, and no record of any table.
     #[error(
         "the vault has no record of {name:?} or of any other table, but manifests of snapshots: their records are lost, or \
@@ -277,7 +296,7 @@ impl CommandError {
             | Self::ConfigInvalid { .. }
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
-            Self::NoReplica { .. } => ExitCode::NoVault,
+            Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
             Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code.
@@ -292,6 +311,7 @@ impl CommandError {
             | Self::Demo(_)
             | Self::AlreadyAVault { .. }
             | Self::FolderNotEmpty { .. }
+            | Self::NotSoManySnapshots { .. }
             | Self::SnapshotOfAnotherTable { .. }
             | Self::NotATable { .. }
             | Self::VaultInUse { .. }
@@ -314,6 +334,16 @@ impl CommandError {
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }
+            Self::NoVaultHere { uri, missing_bucket, near } => {
+                let meant = match (near.as_slice(), missing_bucket) {
+                    ([], None) => "check the spelling".into(),
+                    ([], Some(bucket)) => {
+                        format!("check the spelling of {bucket:?}, the endpoint and the credentials")
+                    }
+                    (near, _) => format!("there is a vault at {}", one_of(near)),
+                };
+                format!("{meant}; where there never was one, `deltavault --vault {uri} init` makes it")
+            }
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
             }
@@ -325,7 +355,8 @@ impl CommandError {
             },
             Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
             Self::TimeUnparseable { .. } => {
-                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00 or 2026-11-20 03:00 Europe/Berlin"
+                "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00, 2026-11-20 03:00 Europe/Berlin, 03:00, yesterday or 2h \
+                 ago; what is to come also like 6h"
                     .into()
             }
             Self::TimeAmbiguous { .. } => {
@@ -341,6 +372,9 @@ impl CommandError {
                 "before anything else, `deltavault verify --repair --from REPLICA` puts back what a replica still has: the next \
                  snapshot takes the first slot of the ledger"
                     .into()
+            }
+            Self::NotSoManySnapshots { table, .. } => {
+                format!("`deltavault snapshots {}` lists those that there are", quoted(table))
             }
             Self::SnapshotOfAnotherTable {
                 snapshot,
@@ -358,9 +392,11 @@ impl CommandError {
                     quoted(&place)
                 )
             }
-            Self::AlreadyAVault { .. } => {
-                "take a snapshot into it, or name another place with --vault".into()
-            }
+            Self::AlreadyAVault { file, .. } => format!(
+                "it was made with lock mode {}, --shortest {}, --longest {} and --generation {}, which stays so: take \
+                 a snapshot into it, or name another place with --vault",
+                lock(file.lock_mode), file.shortest_days, file.longest_days, file.generation_days
+            ),
             Self::FolderNotEmpty { .. } => {
                 "name a place that is empty or not there with --vault; it will be for nothing else".into()
             }
@@ -374,8 +410,12 @@ impl CommandError {
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
             Self::ComesLater { instead, .. } => (*instead).into(),
-            Self::SomeTablesFailed { .. } => {
-                "the errors are above; run the same command again, what is done is not done twice".into()
+            Self::SomeTablesFailed { failed, .. } => {
+                let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
+                format!(
+                    "the errors are above; `deltavault snapshot {}`, with the flags of this run, takes these tables alone",
+                    failed.join(" ")
+                )
             }
         })
     }
@@ -388,6 +428,12 @@ impl CommandError {
     /// Whether somebody interrupted the command.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(self.as_library(), Some(Error::Interrupted))
+    }
+
+    /// Whether there is no vault where one was looked for.
+    pub(crate) fn is_without_vault(&self) -> bool {
+        matches!(self, Self::NoVaultHere { .. })
+            || matches!(self.as_library(), Some(Error::NoVault { .. }))
     }
 
     /// Whether there is no such bucket.

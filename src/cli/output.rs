@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
+use clap::builder::Styles;
 use deltavault::ExitCode;
 use deltavault::visible::visible;
 use indicatif::{HumanCount, ProgressBar};
@@ -27,10 +28,8 @@ pub(crate) trait Message: Serialize {
     /// Its `message_type`, which names one shape.
     const TYPE: &'static str;
 
-    /// Says it to people; nothing where that is done elsewhere.
-    fn text(&self, _out: &mut Output) -> Result<(), CommandError> {
-        Ok(())
-    }
+    /// Says it to people.
+    fn text(&self, out: &mut Output) -> Result<(), CommandError>;
 }
 
 /// Where results go, and in which of the two forms.
@@ -152,7 +151,8 @@ impl Output {
             message: with_causes(error),
             hint: hint.clone(),
         };
-        self.line_or_talk(&row, || print_error(Some(table), error, hint.as_deref()))
+        let talk = || print_error(Some(table), error, hint.as_deref());
+        self.line_or_talk(ErrorRow::TYPE, &row, talk)
     }
 
     /// Tells that one table failed, and that it is tried once more.
@@ -165,9 +165,12 @@ impl Output {
             table: table.to_owned(),
             message: with_causes(error),
         };
-        self.line_or_talk(&row, || {
+        self.line_or_talk(WaitsRow::TYPE, &row, || {
             print_parts("warning", Some(table), error);
-            aside("hint: nothing to do yet: it is tried once more at the end of this run");
+            part(
+                "hint",
+                "nothing to do yet: it is tried once more at the end of this run",
+            );
         })
     }
 
@@ -181,7 +184,7 @@ impl Output {
         };
         let talk = || print_error(None, error, hint.as_deref());
         // Without a reader the error goes to stderr, and the exit code says it in any case.
-        self.line_or_talk(&row, talk).ok();
+        self.line_or_talk(ExitError::TYPE, &row, talk).ok();
     }
 
     /// Prints the last line of a failure, with `--json`.
@@ -192,21 +195,27 @@ impl Output {
         hint: Option<String>,
     ) -> Result<(), CommandError> {
         let code = code.number();
-        self.line(&ExitError {
+        let row = ExitError {
             code,
             message,
             hint,
-        })
+        };
+        self.line(ExitError::TYPE, &row)
     }
 
     /// An error as a line of its own with `--json`, as talk on stderr for people else; and as talk, too, where its line
     /// could not be written.
-    fn line_or_talk<M: Message>(
+    fn line_or_talk(
         &mut self,
-        row: &M,
+        message_type: &'static str,
+        row: &impl Serialize,
         talk: impl FnOnce(),
     ) -> Result<(), CommandError> {
-        let written = if self.json { self.line(row) } else { Ok(()) };
+        let written = if self.json {
+            self.line(message_type, row)
+        } else {
+            Ok(())
+        };
         // What was found before comes before the talk about it, and a line that is lost is known to be.
         let written = written.and_then(|()| self.finish());
         if !self.json || self.is_lost() {
@@ -232,7 +241,7 @@ impl Output {
     /// Says a result, in the form that was asked for.
     pub(crate) fn say<M: Message>(&mut self, message: &M) -> Result<(), CommandError> {
         if self.json {
-            self.line(message)
+            self.line(M::TYPE, message)
         } else {
             message.text(self)
         }
@@ -287,14 +296,18 @@ impl Output {
         if self.for_a_reader { Err(stop) } else { Ok(()) }
     }
 
-    fn line<R: Message>(&mut self, row: &R) -> Result<(), CommandError> {
+    /// Prints a line of JSON, also of what people are told in another way than by a [`Message`].
+    pub(crate) fn line<R: Serialize>(
+        &mut self,
+        message_type: &'static str,
+        row: &R,
+    ) -> Result<(), CommandError> {
         #[derive(Serialize)]
         struct Line<'a, R> {
             message_type: &'static str,
             #[serde(flatten)]
             row: &'a R,
         }
-        let message_type = R::TYPE;
         let line = serde_json::to_vec(&Line { message_type, row })
             .map_err(|error| CommandError::Output(error.into()))?;
         self.write_line(&line)
@@ -305,16 +318,33 @@ impl Output {
 fn print_error(table: Option<&str>, error: &CommandError, hint: Option<&str>) {
     print_parts("error", table, error);
     if let Some(hint) = hint {
-        aside(&format!("hint: {hint}"));
+        part("hint", hint);
     }
 }
 
 fn print_parts(word: &str, table: Option<&str>, error: &CommandError) {
     let table = table.map_or_else(String::new, |table| format!("{table}: "));
-    aside(&format!("{word}: {table}{error}"));
+    part(word, &format!("{table}{error}"));
     for cause in causes(error) {
-        aside(&format!("caused by: {cause}"));
+        part("caused by", &cause);
     }
+}
+
+/// Prints a line that begins with a word in the colour that the command line's parser gives it.
+fn part(word: &str, text: &str) {
+    let styles = Styles::styled();
+    let style = match word {
+        "error" => styles.get_error(),
+        "warning" => styles.get_invalid(),
+        _ => styles.get_valid(),
+    };
+    // Where stderr is closed there is nobody to tell.
+    writeln!(
+        anstream::stderr(),
+        "{style}{word}:{style:#} {}",
+        visible(text)
+    )
+    .ok();
 }
 
 /// Prints a line of talk to stderr.
@@ -391,7 +421,7 @@ pub(crate) struct ErrorRow {
     pub(crate) hint: Option<String>,
 }
 
-impl Message for ErrorRow {
+impl ErrorRow {
     const TYPE: &'static str = "table_failed";
 }
 
@@ -404,7 +434,7 @@ pub(crate) struct WaitsRow {
     pub(crate) message: String,
 }
 
-impl Message for WaitsRow {
+impl WaitsRow {
     const TYPE: &'static str = "table_waits";
 }
 
@@ -419,7 +449,7 @@ pub(crate) struct ExitError {
     pub(crate) hint: Option<String>,
 }
 
-impl Message for ExitError {
+impl ExitError {
     const TYPE: &'static str = "exit_error";
 }
 

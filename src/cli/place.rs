@@ -4,7 +4,7 @@
 //! what a path leads to is the store's business. A place on S3 becomes `s3://bucket` or `s3://bucket/prefix`, its
 //! key taken literally.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::error::CommandError;
 
@@ -14,7 +14,8 @@ const S3_FORM: &str = "a place on S3 is spelled s3://bucket/prefix";
 /// A key has at most 1,024 bytes, and the vault's own names below a prefix take up to 200 of them.
 const LONGEST_PREFIX: usize = 800;
 
-/// Makes `text` a URI. A relative path is taken from `base`.
+/// Makes `text` a URI. A relative path is taken from `base`, and `~/` stands for the home folder, as in a shell: in a
+/// configuration, in quotes and behind `--vault=` no shell has seen it.
 ///
 /// A URI is taken literally, never percent-decoded: it is what the vault records and prints.
 ///
@@ -40,7 +41,10 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, CommandErro
         {
             return Err(invalid(S3_FORM));
         }
-        None => base.join(text),
+        None => match text.strip_prefix('~') {
+            Some(rest) => at_home(rest).map_err(invalid)?,
+            None => base.join(text),
+        },
         Some(("file", rest)) => {
             // `file:/a` and `file:///a` name the same folder, and so does `file://localhost/a`.
             let path = rest
@@ -67,6 +71,18 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, CommandErro
         "" => Err(invalid("the root of the file system is no place for this")),
         path => Ok(format!("file:///{path}")),
     }
+}
+
+/// What `~` and `rest` stand for.
+fn at_home(rest: &str) -> Result<PathBuf, &'static str> {
+    let below = match rest.strip_prefix('/') {
+        Some(below) => below,
+        None if rest.is_empty() => "",
+        None => return Err("only ~/ stands for a home folder; a folder that begins so is ./~"),
+    };
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let home = home.ok_or("there is no home folder that ~ could stand for")?;
+    Ok(home.join(below.trim_start_matches('/')))
 }
 
 /// A URI as people type it: a folder by its path.
@@ -150,6 +166,18 @@ mod tests {
         assert_eq!(place("lake").unwrap(), "file:///home/ann/lake");
         assert_eq!(place("a:b").unwrap(), "file:///home/ann/a:b");
         assert_eq!(place("file:///a%20b").unwrap(), "file:///a%20b");
+    }
+
+    #[test]
+    fn a_tilde_stands_for_the_home_folder_and_for_nobody_elses() {
+        let home = std::env::home_dir().unwrap();
+        let home = home.to_str().unwrap();
+        assert_eq!(place("~/a b").unwrap(), format!("file://{home}/a b"));
+        assert_eq!(place("~").unwrap(), format!("file://{home}"));
+        assert_eq!(place("./~/x").unwrap(), "file:///home/ann/~/x");
+        assert_eq!(place("a~b").unwrap(), "file:///home/ann/a~b");
+        let refused = place("~bob/x").unwrap_err();
+        assert!(matches!(refused, CommandError::InvalidUri { .. }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Times as people type them after `--at`.
+//! Times as people type them: after `--at` and `--since` those that have been, after `--until` those to come.
 //!
 //! A time without a zone is read in the system's, and always printed with its zone, so that nobody has to know
 //! which one was taken. A local time that a clock change makes double or impossible is refused.
@@ -7,9 +7,9 @@ use std::fmt;
 
 use deltavault::ids::Timestamp;
 use deltavault::plan::choose::At;
-use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use jiff::{Span, Unit, Zoned, ZonedRound};
 
 use crate::cli::error::CommandError;
 
@@ -25,17 +25,82 @@ pub(crate) struct When {
     pub(crate) has_fraction: bool,
 }
 
+/// On which side of now a time lies that is named without its day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The last such time.
+    Past,
+    /// The next.
+    Coming,
+}
+
 impl When {
-    /// Reads `text`: RFC 3339, or a date with or without a time, with or without a zone; `system` is taken
-    /// where none is named. A date alone is its first moment.
+    /// Reads the time of something that has been. RFC 3339, or a date with or without a time, with or without a zone; the
+    /// zone of `now` is taken where none is named. A date alone is its first moment, and so is `yesterday`; `03:00` is the
+    /// last one before now, `2h ago` counts from now.
     ///
     /// # Errors
     /// [`CommandError::TimeUnparseable`], [`CommandError::TimeAmbiguous`].
-    pub(crate) fn parse(text: &str, system: &TimeZone) -> Result<Self, CommandError> {
-        let unparseable = || CommandError::TimeUnparseable {
-            text: text.to_owned(),
-        };
+    pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Self, CommandError> {
+        Self::on_side(text, now, Side::Past)
+    }
+
+    /// Reads a time to come, as [`When::parse`] does: `03:00` is the next one after now, `6h` counts from now.
+    ///
+    /// # Errors
+    /// As [`When::parse`].
+    pub(crate) fn parse_coming(text: &str, now: &Zoned) -> Result<Self, CommandError> {
+        Self::on_side(text, now, Side::Coming)
+    }
+
+    fn on_side(text: &str, now: &Zoned, side: Side) -> Result<Self, CommandError> {
         let trimmed = text.trim();
+        if let Some(time) = from_now(trimmed, now, side) {
+            return Ok(Self {
+                time: time.timestamp(),
+                zone: time.time_zone().clone(),
+                has_fraction: false,
+            });
+        }
+        let around = |days: i64| now.date().checked_add(Span::new().days(days)).ok();
+        let (word, rest) = trimmed.split_at(trimmed.find(' ').unwrap_or(trimmed.len()));
+        let day = match word {
+            "yesterday" => around(-1),
+            "today" => around(0),
+            "tomorrow" => around(1),
+            _ => None,
+        };
+        if let Some(day) = day {
+            return Self::absolute(&format!("{day}{rest}"), text, now.time_zone());
+        }
+        if !is_time_of_day(word) {
+            return Self::absolute(trimmed, text, now.time_zone());
+        }
+        // The day is that of the zone which is named, so it may be another one than here.
+        let mut days: Vec<i64> = (-2..=2).collect();
+        if side == Side::Past {
+            days.reverse();
+        }
+        let is_meant = |when: &Self| match side {
+            Side::Past => when.time <= now.timestamp(),
+            Side::Coming => when.time > now.timestamp(),
+        };
+        for day in days.into_iter().filter_map(around) {
+            let when = Self::absolute(&format!("{day} {trimmed}"), text, now.time_zone())?;
+            if is_meant(&when) {
+                return Ok(when);
+            }
+        }
+        Err(CommandError::TimeUnparseable {
+            text: text.to_owned(),
+        })
+    }
+
+    /// Reads a time with its day; `typed` is what an error names.
+    fn absolute(trimmed: &str, typed: &str, system: &TimeZone) -> Result<Self, CommandError> {
+        let unparseable = || CommandError::TimeUnparseable {
+            text: typed.to_owned(),
+        };
         let has_fraction = trimmed.contains(['.', ',']);
         if let Ok(zoned) = trimmed.parse::<Zoned>() {
             let zone = zoned.time_zone().clone();
@@ -64,7 +129,7 @@ impl When {
         let civil = parse_civil(local).ok_or_else(unparseable)?;
         let zoned = zone.to_ambiguous_zoned(civil).unambiguous().map_err(|_| {
             CommandError::TimeAmbiguous {
-                text: text.to_owned(),
+                text: typed.to_owned(),
                 zone: zone_name(&zone),
             }
         })?;
@@ -111,6 +176,31 @@ impl fmt::Display for When {
     }
 }
 
+/// A time that is said by its distance from now, to the second: `now`, `2h ago`; of what is to come also `6h`.
+fn from_now(text: &str, now: &Zoned, side: Side) -> Option<Zoned> {
+    let second = ZonedRound::new()
+        .smallest(Unit::Second)
+        .mode(jiff::RoundMode::Trunc);
+    let now = now.round(second).ok()?;
+    if text == "now" {
+        return Some(now);
+    }
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let span: Span = text.parse().ok().filter(|_| has_unit)?;
+    let is_of_the_side = match side {
+        Side::Past => text.ends_with("ago"),
+        Side::Coming => span.is_positive(),
+    };
+    now.checked_add(span).ok().filter(|_| is_of_the_side)
+}
+
+/// `03:00`, `3:00` or `03:00:30`, also with the sign of UTC or an offset behind it.
+fn is_time_of_day(word: &str) -> bool {
+    let hour = word.split(':').next().unwrap_or_default();
+    let is_hour = matches!(hour.len(), 1 | 2) && hour.bytes().all(|byte| byte.is_ascii_digit());
+    is_hour && word.contains(':')
+}
+
 fn parse_civil(text: &str) -> Option<DateTime> {
     let date_only = text.len() == "2026-11-20".len();
     if date_only {
@@ -134,9 +224,64 @@ fn zone_name(zone: &TimeZone) -> String {
 mod tests {
     use super::*;
 
+    /// Friday, one in the afternoon.
+    fn now(zone: &str) -> Zoned {
+        let time: Timestamp = "2026-11-20T12:00:00.75Z".parse().unwrap();
+        time.to_zoned(TimeZone::get(zone).unwrap())
+    }
+
     fn parse(text: &str) -> Result<String, CommandError> {
-        let berlin = TimeZone::get("Europe/Berlin").unwrap();
-        When::parse(text, &berlin).map(|when| when.time.to_string())
+        When::parse(text, &now("Europe/Berlin")).map(|when| when.time.to_string())
+    }
+
+    #[test]
+    fn a_time_without_its_day_is_the_last_one_or_the_next() {
+        let next = |text: &str| {
+            let when = When::parse_coming(text, &now("Europe/Berlin"));
+            when.map(|when| when.time.to_string())
+        };
+        for (text, last, coming) in [
+            ("03:00", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"),
+            ("13:00:30", "2026-11-19T12:00:30Z", "2026-11-20T12:00:30Z"),
+            ("18:00 UTC", "2026-11-19T18:00:00Z", "2026-11-20T18:00:00Z"),
+            (
+                "18:00 Asia/Tokyo",
+                "2026-11-20T09:00:00Z",
+                "2026-11-21T09:00:00Z",
+            ),
+            ("yesterday", "2026-11-18T23:00:00Z", "2026-11-18T23:00:00Z"),
+            (
+                "yesterday 18:00",
+                "2026-11-19T17:00:00Z",
+                "2026-11-19T17:00:00Z",
+            ),
+            (
+                "today 18:00 UTC",
+                "2026-11-20T18:00:00Z",
+                "2026-11-20T18:00:00Z",
+            ),
+            ("tomorrow", "2026-11-20T23:00:00Z", "2026-11-20T23:00:00Z"),
+            ("now", "2026-11-20T12:00:00Z", "2026-11-20T12:00:00Z"),
+        ] {
+            assert_eq!(parse(text).unwrap(), last, "{text}");
+            assert_eq!(next(text).unwrap(), coming, "{text}");
+        }
+        for (text, time) in [
+            ("2h ago", "2026-11-20T10:00:00Z"),
+            ("90 minutes ago", "2026-11-20T10:30:00Z"),
+            // The clocks were put back in between: the same time of day.
+            ("30d ago", "2026-10-21T11:00:00Z"),
+        ] {
+            assert_eq!(parse(text).unwrap(), time, "{text}");
+            assert!(next(text).is_err(), "{text}");
+        }
+        for (text, time) in [
+            ("6h", "2026-11-20T18:00:00Z"),
+            ("1w", "2026-11-27T12:00:00Z"),
+        ] {
+            assert_eq!(next(text).unwrap(), time, "{text}");
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -164,7 +309,13 @@ mod tests {
     fn what_is_no_time_is_refused_never_guessed() {
         for bad in [
             "",
-            "yesterday",
+            "the day before",
+            "yesterdays",
+            "yesterday 3",
+            "25:00",
+            "-2h",
+            "2 ago",
+            "ago",
             "2026-13-01",
             "2026-11-20 25:00",
             "20.11.2026",
@@ -197,7 +348,7 @@ mod tests {
             ("11:29:36.5Z", true, "11:29:36.500Z"),
             ("11:29Z", false, "11:29:00Z"),
         ] {
-            let when = When::parse(&format!("2026-11-20T{text}"), &TimeZone::UTC).unwrap();
+            let when = When::parse(&format!("2026-11-20T{text}"), &now("UTC")).unwrap();
             assert_eq!(At::from(&when).is_exact, is_exact, "{text}");
             assert_eq!(when.to_string(), format!("2026-11-20 {told}"));
         }
@@ -205,9 +356,9 @@ mod tests {
 
     #[test]
     fn a_time_is_printed_with_its_zone() {
-        let when = When::parse("2026-11-20 03:00 Europe/Berlin", &TimeZone::UTC).unwrap();
+        let when = When::parse("2026-11-20 03:00 Europe/Berlin", &now("UTC")).unwrap();
         assert_eq!(when.to_string(), "2026-11-20 03:00:00+01:00 Europe/Berlin");
-        let utc = When::parse("2026-11-20T03:00Z", &TimeZone::UTC).unwrap();
+        let utc = When::parse("2026-11-20T03:00Z", &now("UTC")).unwrap();
         assert_eq!(utc.to_string(), "2026-11-20 03:00:00Z");
     }
 }

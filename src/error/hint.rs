@@ -295,7 +295,7 @@ fn prefix_hint(error: &PrefixError) -> String {
     let ids = |ids: &[SnapshotId]| one_of(&ids.iter().map(SnapshotId::short).collect::<Vec<_>>());
     match error {
         PrefixError::NotHex { .. } | PrefixError::TooShort { .. } => {
-            "copy at least 8 digits of an id from `deltavault snapshots`".into()
+            "copy at least 4 digits of an id from `deltavault snapshots`".into()
         }
         PrefixError::Unknown { known, .. } if known.is_empty() => {
             "the vault holds no snapshot yet: take one with `deltavault snapshot PATH`".into()

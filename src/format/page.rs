@@ -255,12 +255,10 @@ impl Placement {
 }
 
 mod base64_text {
-    use std::fmt;
-
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use bytes::Bytes;
-    use serde::de::{Error, Visitor};
+    use serde::de::{Deserialize as _, Error as _};
     use serde::{Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(
@@ -273,20 +271,10 @@ mod base64_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_str(Text)
-    }
-
-    struct Text;
-
-    impl Visitor<'_> for Text {
-        type Value = Bytes;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("base64")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-            STANDARD.decode(text).map(Bytes::from).map_err(E::custom)
-        }
+        let text = String::deserialize(deserializer)?;
+        STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(D::Error::custom)
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use jiff::SignedDuration;
+use serde::{Serialize, Serializer};
 
 /// Money in billionths of a dollar: one GET of S3 Standard costs 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -16,6 +17,12 @@ impl fmt::Display for NanoUsd {
         // Whole cents, rounded up: nobody is told that something is free.
         let cents = self.0.div_ceil(10_000_000);
         write!(f, "{}.{:02}", cents / 100, cents % 100)
+    }
+}
+
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -135,8 +135,11 @@ async fn a_table_on_s3_is_kept_dropped_and_comes_back_in_place_and_elsewhere() {
         ],
     );
     let again = session.run(&["--vault", &vault, "init", "--no-lock"]);
-    assert_eq!(again.code, 1);
-    all_of(&again.talk, &["is a vault already"]);
+    assert_eq!(again.code, 0);
+    all_of(&again.out, &["the vault is there already", "in the bucket"]);
+    let other = session.run(&["--vault", &vault, "init", "--no-lock", "--longest", "30"]);
+    assert_eq!(other.code, 1);
+    all_of(&other.talk, &["is a vault already", "--longest 3650"]);
 
     let table = format!("s3://{bucket}/lake/a b%20c/örders");
     let lake = session.make_table(&table).await;
@@ -287,8 +290,23 @@ async fn what_stands_between_here_and_s3_is_told_with_what_to_set() {
         &none.talk,
         &["there is no vault at", &format!("--vault {vault} init")],
     );
-    assert_eq!(session.run(&["--vault", &absent, "snapshots"]).code, 10);
+    let absent_bucket = session.run(&["--vault", &absent, "snapshots"]);
+    assert_eq!(absent_bucket.code, 10);
+    all_of(
+        &absent_bucket.talk,
+        &["there is no bucket at", "check the spelling of"],
+    );
     session.done(&["--vault", &vault, "init", "--no-lock"]);
+    // A prefix with a typing error, one that is above the vault, and one below it.
+    for wrong in ["/vaultt", "", "/vault/x", "/x"] {
+        let wrong = format!("s3://{bucket}{wrong}");
+        let refused = session.run(&["--vault", &wrong, "snapshots"]);
+        assert_eq!(refused.code, 10, "{wrong}");
+        all_of(
+            &refused.talk,
+            &[&format!("hint: there is a vault at {vault};")],
+        );
+    }
 
     for words in [
         ["snapshot", &absent].as_slice(),

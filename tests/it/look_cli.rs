@@ -192,10 +192,27 @@ async fn vault_is_made_once_and_only_where_nothing_is() {
     let new = at("on/the/way");
     let made = new.lines(&["init"]);
     assert_eq!(made[0]["message_type"], "vault");
-    let again = new.run(&["init", "--yes"]);
-    assert_eq!(again.status.code(), Some(1));
-    let said = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(made[0]["created"], true);
+    // Whoever sets up machines runs it again: it is there, as it was asked for.
+    for words in [
+        &["init", "--yes"][..],
+        &["init", "--no-lock", "--shortest", "3"],
+    ] {
+        let again = new.lines(words);
+        assert_eq!(
+            (&again[0]["created"], &again[0]["id"]),
+            (&false.into(), &made[0]["id"])
+        );
+    }
+    assert!(
+        new.text(&["init"])
+            .contains("nothing to do: the vault is there already")
+    );
+    let other = new.run(&["init", "--shortest", "7"]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = String::from_utf8(other.stderr).unwrap();
     assert!(said.contains(made[0]["id"].as_str().unwrap()), "{said}");
+    assert!(said.contains("--shortest 3"), "{said}");
     assert!(new.text(&["verify"]).contains("\nno problems found"));
     let store = LocalStore::open(&new.vault).unwrap();
     assert_eq!(open(&store).await.uri(), store.uri());

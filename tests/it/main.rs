@@ -87,6 +87,7 @@ mod store_memory;
 mod stream_checkpoints;
 mod support;
 mod told_live;
+mod typed;
 mod unchanged;
 mod unread_ledger;
 mod vault_file_gone;

@@ -101,6 +101,7 @@ fn every_line_has_the_shape_of_its_type() {
     };
     said(&lake, None, &["--vault", "another", "init"], &mut seen);
     run(&["snapshot", "lake/t", "--dry-run"], &mut seen);
+    run(&["snapshot", "lake/t", "lake/none", "--dry-run"], &mut seen);
     let taken = run(&["snapshot", "lake/t", "lake/none"], &mut seen);
     let id = taken
         .iter()

@@ -1,5 +1,6 @@
 //! `diff`: two snapshots, or one and its live table.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
 use clap::Args;
@@ -8,24 +9,23 @@ use deltavault::plan::choose::Snapshot;
 use deltavault::vault::diff::{
     Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
 };
-use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Context;
 use super::looked::Looked;
-use crate::cli::args::SnapshotPrefix;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
+use crate::cli::snapshot_name::SnapshotName;
 
 /// Flags of `diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// Snapshot to compare
+    /// Snapshot to compare: 4 or more digits of its id, its TABLE, or like orders@latest~1, orders@v12
     #[arg(value_name = "A")]
-    pub(crate) before: SnapshotPrefix,
-    /// Snapshot to compare with, or `live` for the table as it is now
+    pub(crate) before: SnapshotName,
+    /// Snapshot to compare with, or `live` for the table as it is now; where it names no TABLE, that of A is meant
     #[arg(value_name = "B|live")]
     pub(crate) after: DiffSide,
 }
@@ -36,36 +36,40 @@ pub(crate) enum DiffSide {
     /// The table as it is now.
     Live,
     /// Another snapshot.
-    Snapshot(SnapshotPrefix),
+    Snapshot(SnapshotName),
 }
 
 impl FromStr for DiffSide {
-    type Err = String;
+    type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "live" {
-            return Ok(Self::Live);
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        match text {
+            "live" => Ok(Self::Live),
+            text => text.parse().map(Self::Snapshot),
         }
-        text.parse()
-            .map(Self::Snapshot)
-            .map_err(|rule| format!("{rule}, or `live`"))
     }
 }
 
 /// `diff`
 pub(super) async fn diff(args: DiffArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let looked = Looked::new(context).await?;
+    let mut looked = Looked::new(context).await?;
+    let found = looked.find(&args.before, None, context).await?;
+    let after = match &args.after {
+        DiffSide::Live => None,
+        DiffSide::Snapshot(after) => {
+            let table = Some(&found.history.table);
+            Some(looked.find(after, table, context).await?)
+        }
+    };
     let vault = &looked.open.vault;
-    let now = context.clock.now();
-    let found = find_snapshot(&looked.histories, args.before.as_str())?;
-    let (_, before) = found;
-    let manifest = looked.manifest(found, now).await?;
+    let before = &found.snapshot;
+    let manifest = looked.manifest(&found, context).await?;
     let spill = tempfile::tempdir().map_err(Error::Scratch)?;
-    let mut rows = Rows(context);
-    let done = match args.after {
-        DiffSide::Live => {
+    let done = match &after {
+        None => {
             let table = &before.record.table;
             let live = looked.open.stores.home(&table.source, &table.uri).await?;
+            let mut rows = Rows(context);
             let totals = vault
                 .diff_live(
                     &manifest,
@@ -76,10 +80,15 @@ pub(super) async fn diff(args: DiffArgs, context: &mut Context) -> Result<ExitCo
                 .await?;
             live_done(before, &totals)
         }
-        DiffSide::Snapshot(after) => {
-            let found = find_snapshot(&looked.histories, after.as_str())?;
-            let (_, after) = found;
-            let other = looked.manifest(found, now).await?;
+        Some(other) => {
+            let after = &other.snapshot;
+            if before.table != after.table {
+                let names = (found.history.name(), other.history.name());
+                let note = format!("two tables are compared: {} and {}", names.0, names.1);
+                context.progress.note(&note);
+            }
+            let other = looked.manifest(other, context).await?;
+            let mut rows = Rows(context);
             let totals = vault
                 .diff(&manifest, &other, spill.path(), &mut |found| {
                     Ok(rows.snapshots(&found)?)

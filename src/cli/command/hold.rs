@@ -1,39 +1,39 @@
 //! `hold` and `release`: what is kept beyond its promise.
 
-use clap::Args;
-use deltavault::format::ledger::{Bodies, LedgerFinding};
+use deltavault::format::ledger::LedgerFinding;
 use deltavault::format::{TableKey, VaultKey};
 use deltavault::ids::SnapshotId;
 use deltavault::vault::hold::Holder;
-use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
 use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::Context;
-use crate::cli::args::SnapshotPrefix;
+use super::looked::{Found, Looked, OneSnapshotArgs};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, counted};
 use crate::cli::who;
 
-/// Flags of `hold` and `release`.
-#[derive(Debug, Args)]
-pub(crate) struct HoldArgs {
-    /// Snapshot: the first 8 or more digits of its id
-    #[arg(value_name = "SNAPSHOT")]
-    pub(crate) snapshot: SnapshotPrefix,
+/// What is done about the hold on a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is put on.
+    Hold,
+    /// It is taken off.
+    Release,
 }
 
 /// `hold` and `release`
 pub(super) async fn hold(
-    prefix: SnapshotPrefix,
-    on: bool,
+    args: OneSnapshotArgs,
+    change: Change,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
-    let histories = open.vault.histories(|_| Bodies::default()).await?;
-    let (history, snapshot) = find_snapshot(&histories, prefix.as_str())?;
+    let mut looked = Looked::without_cache(open);
+    let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
+    let open = &looked.open;
     let temp = tempfile::tempdir().map_err(Error::Scratch)?;
     let holder = Holder {
         store: open.place.hold(open.vault.file().lock_mode),
@@ -43,10 +43,9 @@ pub(super) async fn hold(
     let now = context.clock.now();
     let actor = who::actor(now);
     let unread = open.vault.unread_events(&history.table).await?;
-    let done = if on {
-        holder.hold(snapshot, &actor).await
-    } else {
-        holder.release(snapshot, &actor).await
+    let done = match change {
+        Change::Hold => holder.hold(snapshot, &actor).await,
+        Change::Release => holder.release(snapshot, &actor).await,
     };
     let done = match done {
         Ok(done) => done,
@@ -59,7 +58,7 @@ pub(super) async fn hold(
     context.output.say(&HoldRow {
         table: history.name().to_owned(),
         snapshot: snapshot.id,
-        held: on,
+        held: change == Change::Hold,
         already: done.already,
         objects: done.objects,
         shared: done.shared,

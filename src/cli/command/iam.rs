@@ -39,7 +39,7 @@ pub(crate) struct IamRenderArgs {
     /// Let the role at the tables below URI; repeatable [the tables of the configuration]
     #[arg(long, value_name = "URI")]
     pub(crate) source: Vec<String>,
-    /// Write it for whose IAM
+    /// Whose IAM it is written for
     #[arg(long, value_name = "FLAVOR", default_value = "aws")]
     pub(crate) flavor: FlavorArg,
     /// The account that the roles are in [none]
@@ -54,7 +54,7 @@ pub(crate) struct IamRenderArgs {
     /// Let ARN take on the roles; repeatable [none]
     #[arg(long, value_name = "ARN")]
     pub(crate) trust: Vec<String>,
-    /// What who takes on a role has to say [none]
+    /// What anyone who takes on a role must present [none]
     #[arg(long, value_name = "ID")]
     pub(crate) external_id: Option<String>,
     /// Encrypt with the KMS key ARN and no other [S3's own encryption]
@@ -163,13 +163,8 @@ pub(super) async fn render(
 
 /// Whether the vault could not be asked.
 fn is_no_answer(error: &CommandError) -> bool {
-    let error = error.as_library();
-    error.is_some_and(|error| {
-        matches!(
-            error,
-            Error::NoVault { .. } | Error::VaultFileLost { .. } | Error::Store(_)
-        )
-    })
+    let lost = |error: &Error| matches!(error, Error::VaultFileLost { .. } | Error::Store(_));
+    error.is_without_vault() || error.as_library().is_some_and(lost)
 }
 
 /// What `iam render` was asked for.
@@ -276,27 +271,17 @@ impl LockTerms {
 
 /// Prints a policy, and says what it leaves open.
 fn print(document: Document, rendered: &Rendered, out: &mut Output) -> Result<(), CommandError> {
-    if out.is_json() {
-        out.say(&IamPolicy {
-            document: document.to_string(),
-            policy: &rendered.policy,
-        })?;
-        for gap in &rendered.not_enforced {
-            out.say(&IamNotEnforced {
-                statement: gap.sid.clone(),
-                reason: gap.reason.clone(),
-            })?;
-        }
-        return Ok(());
-    }
-    out.raw(rendered.text()?.as_bytes())?;
-    for gap in &rendered.not_enforced {
-        match &gap.sid {
-            Some(sid) => aside(&format!("not enforced: {sid}: {}", gap.reason)),
-            None => aside(&format!("not enforced: {}", gap.reason)),
-        }
-    }
-    Ok(())
+    out.say(&IamPolicy {
+        document: document.to_string(),
+        policy: &rendered.policy,
+        rendered,
+    })?;
+    rendered.not_enforced.iter().try_for_each(|gap| {
+        out.say(&IamNotEnforced {
+            statement: gap.sid.clone(),
+            reason: gap.reason.clone(),
+        })
+    })
 }
 
 /// Says that the vault could not be asked for its floor, its ceiling and its mode.
@@ -320,10 +305,17 @@ pub(crate) struct IamPolicy<'a> {
     pub(crate) document: String,
     /// The document.
     pub(crate) policy: &'a Policy,
+    /// It as a file.
+    #[serde(skip)]
+    rendered: &'a Rendered,
 }
 
 impl Message for IamPolicy<'_> {
     const TYPE: &'static str = "policy";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.raw(self.rendered.text()?.as_bytes())
+    }
 }
 
 /// A wall that a policy leaves open where it is meant for.
@@ -338,4 +330,13 @@ pub(crate) struct IamNotEnforced {
 
 impl Message for IamNotEnforced {
     const TYPE: &'static str = "not_enforced";
+
+    /// As talk: stdout is the policy, for whoever puts it into a file.
+    fn text(&self, _: &mut Output) -> Result<(), CommandError> {
+        match &self.statement {
+            Some(statement) => aside(&format!("not enforced: {statement}: {}", self.reason)),
+            None => aside(&format!("not enforced: {}", self.reason)),
+        }
+        Ok(())
+    }
 }

@@ -5,7 +5,8 @@
 //! chosen for good, and the same command can be given again with another choice.
 
 use clap::Args;
-use deltavault::format::{LockMode, layout};
+use deltavault::format::{LockMode, VaultFile, layout};
+use deltavault::iam::Params;
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::store::s3::S3Store;
 use deltavault::store::{ReadStore as _, StoreErrorKind};
@@ -30,15 +31,15 @@ pub(crate) struct InitArgs {
     /// Lock objects in MODE: nobody ends compliance early, and anyone who may bypass it ends governance [on S3, governance]
     #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
     pub(crate) mode: Option<ModeArg>,
-    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for
-    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=36500))]
-    pub(crate) shortest: u32,
-    /// Promise no snapshot for more than DAYS
-    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(3..=36500))]
-    pub(crate) longest: u32,
-    /// Extend locks by DAYS at a time
-    #[arg(long, value_name = "DAYS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3650))]
-    pub(crate) generation: u32,
+    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for [3]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) shortest: Option<u32>,
+    /// Promise no snapshot for more than DAYS [3650]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
+    pub(crate) longest: Option<u32>,
+    /// Extend locks by DAYS at a time [10]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) generation: Option<u32>,
     /// Make a vault without locks: anyone who may delete in its bucket can destroy the backup
     #[arg(long)]
     pub(crate) no_lock: bool,
@@ -54,13 +55,33 @@ impl InitArgs {
         named.or(self.no_lock.then_some(LockMode::None))
     }
 
+    fn shortest(&self) -> u32 {
+        self.shortest.unwrap_or(Params::SHORTEST_DAYS)
+    }
+
+    fn longest(&self) -> u32 {
+        self.longest.unwrap_or(Params::LONGEST_DAYS)
+    }
+
+    /// Whether a vault is as the flags say that it is to be; what no flag says is as it is.
+    fn is_met_by(&self, vault: &VaultFile) -> bool {
+        let lengths = [
+            (self.shortest, vault.shortest_days),
+            (self.longest, vault.longest_days),
+            (self.generation, vault.generation_days),
+        ];
+        let is_met = |(asked, is): (Option<u32>, u32)| asked.is_none_or(|asked| asked == is);
+        let mode = self.lock_mode();
+        mode.is_none_or(|mode| mode == vault.lock_mode) && lengths.into_iter().all(is_met)
+    }
+
     /// Of a vault that is made to be thrown away: without locks.
     pub(super) fn throwaway() -> Self {
         Self {
             mode: None,
-            shortest: 3,
-            longest: 3650,
-            generation: 10,
+            shortest: None,
+            longest: None,
+            generation: None,
             no_lock: true,
             yes: true,
         }
@@ -73,7 +94,29 @@ const NEVER_UNDONE: &str = "COMPLIANCE can never be undone: until the date that 
 
 /// `init`
 pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
-    if args.longest < args.shortest {
+    let made = match make(&args, context).await {
+        // Whoever sets up machines runs the same command again.
+        Err(CommandError::AlreadyAVault { uri, file }) if args.is_met_by(&file) => Made {
+            done: InitDone::of(uri, &file, false, None),
+            findings: Vec::new(),
+        },
+        made => made?,
+    };
+    context.output.say(&made.done)?;
+    let mut worst = Severity::Note;
+    for finding in made.findings {
+        worst = worst.max(finding.severity);
+        context.output.say(&row(finding))?;
+    }
+    Ok(match worst {
+        Severity::Note => ExitCode::Done,
+        Severity::Warning | Severity::Breach => ExitCode::Findings,
+    })
+}
+
+/// Asks what is to be asked, and makes the vault.
+async fn make(args: &InitArgs, context: &mut Context) -> Result<Made, CommandError> {
+    if args.longest() < args.shortest() {
         return Err(CommandError::UnusableFlag {
             flag: "--longest",
             rule: "it is less than --shortest",
@@ -97,17 +140,7 @@ pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCo
         context.output.text(NEVER_UNDONE)?;
         confirm(&format!("lock everything in {uri} in COMPLIANCE"), context)?;
     }
-    let made = make_vault(&place, &args, context.clock.now()).await?;
-    context.output.say(&made.done)?;
-    let mut worst = Severity::Note;
-    for finding in made.findings {
-        worst = worst.max(finding.severity);
-        context.output.say(&row(finding))?;
-    }
-    Ok(match worst {
-        Severity::Note => ExitCode::Done,
-        Severity::Warning | Severity::Breach => ExitCode::Findings,
-    })
+    make_vault(&place, args, context.clock.now()).await
 }
 
 /// A finding as it is printed.
@@ -154,9 +187,9 @@ pub(super) async fn make_vault(
     let lock_mode = checked.as_ref().map_or(LockMode::None, |it| it.lock_mode);
     let new = NewVault {
         lock_mode,
-        generation_days: args.generation,
-        shortest_days: args.shortest,
-        longest_days: args.longest,
+        generation_days: args.generation.unwrap_or(Params::GENERATION_DAYS),
+        shortest_days: args.shortest(),
+        longest_days: args.longest(),
         ..NewVault::new(Id128::from_bytes(rand::random()), now)
     };
     let locking = place.clone().with_lock_mode(lock_mode);
@@ -173,16 +206,7 @@ pub(super) async fn make_vault(
         None => (None, Vec::new()),
     };
     Ok(Made {
-        done: InitDone {
-            vault: place.uri().to_owned(),
-            id: file.id.to_string(),
-            created: true,
-            bucket,
-            lock_mode: file.lock_mode,
-            shortest_days: file.shortest_days,
-            longest_days: file.longest_days,
-            generation_days: file.generation_days,
-        },
+        done: InitDone::of(place.uri().to_owned(), &file, true, bucket),
         findings,
     })
 }
@@ -211,7 +235,7 @@ async fn check_bucket(
     let is_bare = created || holds_nothing(store).await?;
     if is_bare {
         store
-            .set_up_bucket(&state, lock_mode, args.shortest)
+            .set_up_bucket(&state, lock_mode, args.shortest())
             .await?;
         state = store.bucket_state().await?;
     }
@@ -221,7 +245,7 @@ async fn check_bucket(
         prefix: store.prefix(),
         endpoint: client.has_own_endpoint().then(|| client.service()),
         lock_mode,
-        shortest_days: args.shortest,
+        shortest_days: args.shortest(),
         policy: None,
     };
     let mut findings = lint(&state, &expected);
@@ -258,7 +282,7 @@ async fn probe_locks(
 ) -> Result<Vec<Finding>, CommandError> {
     let key = || layout::probe_key(layout::BLOBS_PREFIX, Id128::from_bytes(rand::random()));
     // Beyond what a bucket policy with the vault's floor refuses as too short.
-    let days = i64::from(args.shortest).saturating_add(1);
+    let days = i64::from(args.shortest()).saturating_add(1);
     let floor = SignedDuration::from_hours(days.saturating_mul(24));
     let longer = now.saturating_add(floor).unwrap_or(Timestamp::MAX);
     let (first, second) = (key(), key());
@@ -325,8 +349,8 @@ async fn refuse_what_is_there(place: &Place) -> Result<(), CommandError> {
     let uri = place.uri().to_owned();
     match Vault::open(place.read()).await {
         Ok(vault) => {
-            let id = vault.file().id;
-            return Err(CommandError::AlreadyAVault { uri, id });
+            let file = Box::new(vault.file().clone());
+            return Err(CommandError::AlreadyAVault { uri, file });
         }
         Err(Error::NoVault { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -371,6 +395,21 @@ pub(crate) struct InitDone {
     pub(crate) generation_days: u32,
 }
 
+impl InitDone {
+    fn of(vault: String, file: &VaultFile, created: bool, bucket: Option<BucketRow>) -> Self {
+        Self {
+            vault,
+            id: file.id.to_string(),
+            created,
+            bucket,
+            lock_mode: file.lock_mode,
+            shortest_days: file.shortest_days,
+            longest_days: file.longest_days,
+            generation_days: file.generation_days,
+        }
+    }
+}
+
 impl Message for InitDone {
     const TYPE: &'static str = "vault";
 
@@ -378,7 +417,7 @@ impl Message for InitDone {
         let made = if self.created {
             "made the vault"
         } else {
-            "the vault is there already:"
+            "nothing to do: the vault is there already,"
         };
         out.print(format_args!("{made} {}", self.vault))?;
         match self.bucket {
@@ -394,11 +433,13 @@ impl Message for InitDone {
             None => {}
         }
         match self.lock_mode {
-            LockMode::None if self.bucket.is_some() => out.print(format_args!(
-                "objects are not locked: this is a real backup, but anyone who may delete in the bucket can destroy it"
-            )),
             LockMode::None => out.print(format_args!(
-                "objects are not locked: this is a real backup, but anyone who may delete the folder can destroy it"
+                "objects are not locked: this is a real backup, but anyone who may delete {} can destroy it",
+                if self.vault.starts_with("s3://") {
+                    "in the bucket"
+                } else {
+                    "the folder"
+                }
             )),
             LockMode::Governance | LockMode::Compliance => out.print(format_args!(
                 "objects are locked, mode {}, for {} days at least",

@@ -3,7 +3,6 @@
 use deltavault::ExitCode;
 use deltavault::format::{Entry, Placement};
 use deltavault::ids::Digest;
-use deltavault::vault::look::find_snapshot;
 use futures::TryStreamExt;
 use serde::Serialize;
 
@@ -17,9 +16,9 @@ pub(super) async fn ls(
     args: OneSnapshotArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let looked = Looked::new(context).await?;
-    let found = find_snapshot(&looked.histories, args.snapshot.as_str())?;
-    let manifest = looked.manifest(found, context.clock.now()).await?;
+    let mut looked = Looked::new(context).await?;
+    let found = looked.find(&args.snapshot, None, context).await?;
+    let manifest = looked.manifest(&found, context).await?;
     let mut files = looked.open.vault.files(&manifest);
     while let Some(entry) = files.try_next().await? {
         context.output.say(&file_row(&entry))?;

@@ -42,7 +42,7 @@ pub(super) async fn restore(
     args: RestoreArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let request = args.read(&context.config, &context.folder, &context.zone)?;
+    let request = args.read(&context.config, &context.folder, &context.here())?;
     let open = context.open_vault().await?;
     let table = match open.find_table(&request.table).await {
         Err(error) if holds_no_table(&error) && open.vault.has_manifests().await => {

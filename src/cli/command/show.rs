@@ -3,13 +3,12 @@
 use deltavault::format::VaultKey;
 use deltavault::ids::{SnapshotId, Version};
 use deltavault::plan::choose::Snapshot;
-use deltavault::vault::look::find_snapshot;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Context;
-use super::looked::{Looked, OneSnapshotArgs};
+use super::looked::{Found, Hold, Looked, OneSnapshotArgs};
 use super::snapshots::{SnapshotRow, operation, snapshot_row};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock, signed};
@@ -19,8 +18,8 @@ pub(super) async fn show(
     args: OneSnapshotArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let looked = Looked::new(context).await?;
-    let (history, snapshot) = find_snapshot(&looked.histories, args.snapshot.as_str())?;
+    let mut looked = Looked::new(context).await?;
+    let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
     let vault = &looked.open.vault;
     let now = context.clock.now();
     let kinds = async {
@@ -45,9 +44,11 @@ pub(super) async fn show(
         kinds.collect()
     });
     let mark = history.marked().find(|(it, _)| it.id == snapshot.id);
+    let holds = looked.holds(std::slice::from_ref(history), context).await?;
+    let held = holds.into_iter().find_map(|mut it| it.remove(&snapshot.id));
     let row = SnapshotRow {
         pruned: matches!(damage, Some(Error::Pruned { .. })),
-        ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark))
+        ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark), held)
     };
     context.output.say(&show_row(snapshot, row, kinds))?;
     damage.map_or(Ok(ExitCode::Done), |damage| Err(damage.into()))
@@ -192,16 +193,7 @@ impl Message for ShowRow {
                 ),
             ),
             ("protocol", self.protocol.clone()),
-            (
-                "kept until",
-                format!(
-                    "{} by class {}, lock {}{}",
-                    snapshot.promise,
-                    snapshot.class,
-                    lock(snapshot.lock_mode),
-                    if snapshot.pruned { "; pruned" } else { "" }
-                ),
-            ),
+            ("kept until", kept_until(snapshot)),
             (
                 "taken",
                 format!(
@@ -231,6 +223,18 @@ impl Message for ShowRow {
         }
         out.findings(&self.findings)
     }
+}
+
+fn kept_until(snapshot: &SnapshotRow) -> String {
+    let held = |hold: &Hold| format!("; held since {} by {}", hold.since, hold.by);
+    format!(
+        "{} by class {}, lock {}{}{}",
+        snapshot.promise,
+        snapshot.class,
+        lock(snapshot.lock_mode),
+        snapshot.held.as_ref().map_or_else(String::new, held),
+        if snapshot.pruned { "; pruned" } else { "" }
+    )
 }
 
 /// Files of one kind.

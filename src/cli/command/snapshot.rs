@@ -13,11 +13,10 @@ use deltavault::plan::price::{NanoUsd, Prices};
 use deltavault::plan::retention;
 use deltavault::plan::retention::Ask;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
-use jiff::SignedDuration;
-use jiff::tz::TimeZone;
+use parse_size::parse_size;
 
-use self::fleet::{Outcome, Pace};
-use self::messages::{SnapshotDone, SnapshotPlanned};
+use self::fleet::Pace;
+use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::{SnapshotPrefix, parse_version};
 use crate::cli::config::{Config, ConfiguredTable};
@@ -30,6 +29,7 @@ pub(super) use self::take::{Run, TableToTake, Taker};
 
 mod fleet;
 mod messages;
+mod report;
 mod take;
 
 /// Flags of `snapshot`.
@@ -44,25 +44,25 @@ pub(crate) struct SnapshotArgs {
     /// Keep it as long as CLASS says [the table's class, else as the policy decides]
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
-    /// Record why it was taken
-    #[arg(long, value_name = "TRIGGER", default_value = "manual")]
-    pub(crate) trigger: TriggerArg,
+    /// Record why it was taken [manual; without a terminal, where a class has a period, scheduled]
+    #[arg(long, value_name = "TRIGGER")]
+    pub(crate) trigger: Option<TriggerArg>,
     /// Print the plan and change nothing [take the snapshot]
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) check_source: bool,
-    /// Begin no file after TIME, or after a duration like 6h; the next run goes on [never]
+    /// Begin no file after TIME, like 05:00 or 6h from now; the next run goes on [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Copy no more than N bytes, like 500GB or 2TiB; the next run goes on [all]
+    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run goes on [all]
     #[arg(long, value_name = "N", value_parser = parse_bytes)]
     pub(crate) max_bytes: Option<u64>,
     /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
-    /// Keep it until TIME, whatever its class says [as its class says]
+    /// Keep it until TIME, a date or like 90d from now, whatever its class says [as its class says]
     #[arg(long, value_name = "TIME")]
     pub(crate) retain_until: Option<String>,
     /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
@@ -76,29 +76,8 @@ pub(crate) struct SnapshotArgs {
     pub(crate) accept_tip: Option<u64>,
 }
 
-/// Reads a number of bytes: a whole number, with a unit of thousands or of 1,024s.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-    let power = |base: u64, exponent| Ok(base.pow(exponent));
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => Ok(1),
-        "kb" => power(1000, 1),
-        "mb" => power(1000, 2),
-        "gb" => power(1000, 3),
-        "tb" => power(1000, 4),
-        "kib" => power(1024, 1),
-        "mib" => power(1024, 2),
-        "gib" => power(1024, 3),
-        "tib" => power(1024, 4),
-        other => Err(format!("{other:?} is no unit of bytes")),
-    }?;
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "write it like 500GB".to_owned())?;
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| "it is more than can be counted".to_owned())
+    parse_size(text).map_err(|error| format!("{error}: write it like 5G or 2TiB"))
 }
 
 fn parse_usd(text: &str) -> Result<NanoUsd, String> {
@@ -141,33 +120,6 @@ impl From<TriggerArg> for Trigger {
             TriggerArg::Manual => Self::Manual,
             TriggerArg::Safety => Self::Safety,
         }
-    }
-}
-
-/// When a run begins no more files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// At a time.
-    Time(When),
-    /// So long after it began.
-    After(SignedDuration),
-}
-
-impl Until {
-    fn parse(text: &str, zone: &TimeZone) -> Result<Self, CommandError> {
-        match text.parse::<SignedDuration>() {
-            Ok(after) if after.is_positive() => Ok(Self::After(after)),
-            Ok(_) | Err(_) => When::parse(text, zone).map(Self::Time),
-        }
-    }
-
-    /// How long after `now`; nothing for what is past.
-    pub(crate) fn after(&self, now: Timestamp) -> Duration {
-        let after = match self {
-            Self::Time(when) => when.time.duration_since(now),
-            Self::After(after) => *after,
-        };
-        Duration::try_from(after).unwrap_or_default()
     }
 }
 
@@ -234,17 +186,10 @@ pub(super) async fn snapshot(
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let mut tables = tables_to_take(&args, &context.config, &context.folder)?;
-    let zone = &context.zone;
-    let retain_until = args
-        .retain_until
-        .as_deref()
-        .map(|text| When::parse(text, zone))
-        .transpose()?;
-    let until = args
-        .until
-        .as_deref()
-        .map(|text| Until::parse(text, zone))
-        .transpose()?;
+    let here = context.here();
+    let coming = |text: &String| When::parse_coming(text, &here);
+    let retain_until = args.retain_until.as_ref().map(coming).transpose()?;
+    let until = args.until.as_ref().map(coming).transpose()?;
     // One place under two spellings would make the run race with itself.
     let mut places = HashSet::new();
     tables.retain(|take| places.insert(real_place(&take.table)));
@@ -258,7 +203,7 @@ pub(super) async fn snapshot(
     taker.snapshotter.interrupt = context.interrupt.clone();
     taker.snapshotter.limits = limits(&args, until.as_ref(), &taker.open, context.clock.now());
     let run = Run {
-        trigger: args.trigger.into(),
+        trigger: trigger(&args, context),
         ask: Ask {
             class: args.class.clone(),
             until: retain_until.map(|until| until.time),
@@ -277,7 +222,6 @@ pub(super) async fn snapshot(
     };
     let Context { config, output, .. } = context;
     let config = &*config;
-    let of = tables.len();
     let dry_run = args.dry_run;
     let taker = Arc::new(taker);
     let take = async |table: &TableToTake| {
@@ -292,62 +236,29 @@ pub(super) async fn snapshot(
         })
         .await
     };
-    let mut code = ExitCode::Done;
-    let mut failed: Vec<(String, CommandError)> = Vec::new();
-    fleet::run(&tables, PACE, take, |table, outcome| {
-        let name = &table.table.text;
-        match outcome {
-            Outcome::Done(done) => {
-                let (findings, lost) = match &done {
-                    Taken::Planned(row) => {
-                        output.say(row)?;
-                        (&row.findings, None)
-                    }
-                    Taken::Done(row) => {
-                        output.say(row)?;
-                        (&row.findings, row.source_lost)
-                    }
-                };
-                if lost.is_some_and(|lost| lost > 0) {
-                    code = ExitCode::Damage;
-                } else if !findings.is_empty() {
-                    code = code.max(ExitCode::Findings);
-                }
-            }
-            Outcome::Waits(error) => output.table_waits(name, &error)?,
-            Outcome::Failed(error) => {
-                if of > 1 {
-                    output.table_failed(name, &error)?;
-                }
-                failed.push((name.clone(), error));
-            }
-        }
-        // What is done is told even when the next table takes an hour.
-        output.finish()
-    })
-    .await?;
-    end(failed, of, code)
+    let mut report = Report::new(output, &tables, dry_run);
+    let tell = |table: &TableToTake, outcome| report.tell(table, outcome);
+    if let Err(cut_short) = fleet::run(&tables, PACE, take, tell).await {
+        report.errors()?;
+        return Err(cut_short);
+    }
+    report.end()
 }
 
-/// How a run ends: one table that was asked for alone says itself what it failed with.
-fn end(
-    mut failed: Vec<(String, CommandError)>,
-    of: usize,
-    code: ExitCode,
-) -> Result<ExitCode, CommandError> {
-    if failed.is_empty() {
-        return Ok(code);
+/// Why this run takes its snapshots. A timer that forgets to say so would never open a period of the configuration.
+fn trigger(args: &SnapshotArgs, context: &Context) -> Trigger {
+    if let Some(trigger) = args.trigger {
+        return trigger.into();
     }
-    if of == 1
-        && let Some((_, error)) = failed.pop()
-    {
-        return Err(error);
+    let mut classes = context.config.policy.classes.iter();
+    if context.has_terminal || !classes.any(|class| class.period.is_some()) {
+        return Trigger::Manual;
     }
-    let failed = failed.into_iter();
-    let (failed, codes) = failed
-        .map(|(name, error)| (name, error.exit_code()))
-        .unzip();
-    Err(CommandError::SomeTablesFailed { failed, of, codes })
+    context.progress.note(
+        "taken as --trigger scheduled: there is no terminal, and the configuration has classes with a period; \
+         --trigger manual says otherwise",
+    );
+    Trigger::Scheduled
 }
 
 /// Compares the clock with that of the vault's server, which has just answered. Promises and locks count from it.
@@ -364,20 +275,18 @@ fn check_clock(open: &OpenVault, clock: Clock) -> Result<(), CommandError> {
 }
 
 /// Where the run ends early.
-fn limits(args: &SnapshotArgs, until: Option<&Until>, open: &OpenVault, now: Timestamp) -> Limits {
+fn limits(args: &SnapshotArgs, until: Option<&When>, open: &OpenVault, now: Timestamp) -> Limits {
+    // What is past is reached at once.
+    let left =
+        |until: &When| Duration::try_from(until.time.duration_since(now)).unwrap_or_default();
     Limits::new(
-        until.map(|until| tokio::time::Instant::now() + until.after(now)),
+        until.map(|until| tokio::time::Instant::now() + left(until)),
         args.max_bytes,
         args.max_usd.map(|amount| MaxPrice {
             amount,
             prices: Prices::of(open.storage_class()),
         }),
     )
-}
-
-enum Taken {
-    Planned(SnapshotPlanned),
-    Done(SnapshotDone),
 }
 
 #[cfg(test)]
@@ -445,6 +354,22 @@ mod tests {
             ("orders".into(), "file:///lake/orders".into(), Scope::Live)
         );
         assert_eq!(taken[1].1, "file:///home/ann/orders");
+    }
+
+    #[test]
+    fn sizes_are_typed_as_people_type_them() {
+        for (text, bytes) in [
+            ("500", 500),
+            ("5G", 5_000_000_000),
+            ("1.5 GB", 1_500_000_000),
+            ("2TiB", 2 << 40),
+            ("10k", 10_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "5xb", "-1", "G", "99999999999999T"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,29 +1,61 @@
 //! `snapshots`: what is kept, and until when.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use clap::Args;
-use deltavault::ExitCode;
 use deltavault::format::ledger::Severity;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
 use deltavault::visible::visible;
+use deltavault::{Error, ExitCode};
+use glob::Pattern;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::Context;
-use super::looked::note_findings;
-use crate::cli::cache::Cache;
+use super::looked::{Hold, Looked, note_findings};
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::when::When;
 
 /// Flags of `snapshots`.
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotsArgs {
-    /// Table to list [all]
+    /// Tables to list; a name may be a pattern like 'sales.*' [all]
     #[arg(value_name = "TABLE")]
-    pub(crate) table: Option<String>,
+    pub(crate) tables: Vec<String>,
+    /// Of each table only the newest N [all]
+    #[arg(long, value_name = "N")]
+    pub(crate) latest: Option<usize>,
+    /// Only those taken at or after TIME, like 2026-11-20, yesterday or 2h ago [all]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only those of a retention class [all]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    /// Leave out those that a prune has deleted [list their records, too]
+    #[arg(long)]
+    pub(crate) kept: bool,
+}
+
+impl SnapshotsArgs {
+    /// Which of a table's snapshots are listed, the newest last.
+    fn listed<'a>(
+        &self,
+        history: &'a History,
+        since: Option<&When>,
+    ) -> Vec<(&'a Snapshot, Option<Mark>)> {
+        let fits = |(snapshot, _): &(&Snapshot, Option<Mark>)| {
+            let record = &snapshot.record;
+            let is_new = since.is_none_or(|since| record.taken_at >= since.time);
+            let is_of_class = self.class.as_ref().is_none_or(|it| *it == record.class);
+            is_new && is_of_class && !(self.kept && snapshot.is_pruned)
+        };
+        let mut listed: Vec<_> = history.marked().filter(fits).collect();
+        let newest = self.latest.unwrap_or(usize::MAX);
+        listed.split_off(listed.len().saturating_sub(newest))
+    }
 }
 
 /// `snapshots`
@@ -31,27 +63,21 @@ pub(super) async fn snapshots(
     args: SnapshotsArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let table = args.table.map(|text| context.table(text)).transpose()?;
-    let open = context.open_vault().await?;
-    let mut cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
-    let mut histories = match table {
-        None => {
-            let histories = open.vault.histories(|table| cache.records(table));
-            histories.await?
-        }
-        Some(table) => {
-            let found = open.find_table(&table).await?;
-            let bodies = cache.records(&found.key);
-            vec![open.vault.history(&found.key, bodies).await?]
-        }
-    };
-    cache.put(&histories);
+    let since = args.since.as_deref();
+    let since = since.map(|text| When::parse(text, &context.here()));
+    let since = since.transpose()?;
+    let mut looked = Looked::new(context).await?;
+    let mut histories = histories_of(&args.tables, &mut looked, context).await?;
     let now = context.clock.now();
-    open.vault.mark_pruned(&mut histories, now).await?;
-    let rows = histories.iter().flat_map(History::marked);
-    let rows: Vec<SnapshotRow> = rows
-        .map(|(snapshot, mark)| snapshot_row(snapshot, mark))
-        .collect();
+    looked.open.vault.mark_pruned(&mut histories, now).await?;
+    let mut rows = Vec::new();
+    for (history, holds) in histories
+        .iter()
+        .zip(looked.holds(&histories, context).await?)
+    {
+        let listed = args.listed(history, since.as_ref()).into_iter();
+        rows.extend(listed.map(|(it, mark)| snapshot_row(it, mark, holds.get(&it.id).cloned())));
+    }
     print(&rows, &mut context.output)?;
     let mut code = ExitCode::Done;
     for history in &histories {
@@ -74,7 +100,52 @@ pub(super) async fn snapshots(
     Ok(code)
 }
 
-pub(super) fn snapshot_row(snapshot: &Snapshot, mark: Option<Mark>) -> SnapshotRow {
+/// The histories of the tables that are named, by patterns too; of all where none is.
+async fn histories_of(
+    texts: &[String],
+    looked: &mut Looked,
+    context: &Context,
+) -> Result<Vec<History>, CommandError> {
+    let mut patterns = Vec::new();
+    let mut keys = BTreeSet::new();
+    for text in texts {
+        if text.contains(['*', '?', '[']) && context.config.table(text).is_none() {
+            let unusable = |error: glob::PatternError| CommandError::UnusableFlag {
+                flag: "TABLE",
+                rule: error.msg,
+            };
+            patterns.push(Pattern::new(text).map_err(unusable)?);
+        } else {
+            let name = context.table(text.clone())?;
+            keys.insert(looked.open.find_table(&name).await?.key);
+        }
+    }
+    if patterns.is_empty() && !keys.is_empty() {
+        let mut histories = Vec::new();
+        for key in keys {
+            histories.push(looked.history(&key).await?);
+        }
+        return Ok(histories);
+    }
+    let mut histories = looked.histories().await?;
+    let is_unused = |pattern: &&Pattern| !histories.iter().any(|it| pattern.matches(it.name()));
+    if let Some(pattern) = patterns.iter().find(is_unused) {
+        let known = histories.iter().map(|it| it.name().to_owned()).collect();
+        let name = pattern.to_string();
+        return Err(Error::UnknownTable { name, known }.into());
+    }
+    histories.retain(|history| {
+        let matches = |pattern: &Pattern| pattern.matches(history.name());
+        texts.is_empty() || keys.contains(&history.table) || patterns.iter().any(matches)
+    });
+    Ok(histories)
+}
+
+pub(super) fn snapshot_row(
+    snapshot: &Snapshot,
+    mark: Option<Mark>,
+    held: Option<Hold>,
+) -> SnapshotRow {
     let record = snapshot.record.as_ref();
     let change = &record.change;
     SnapshotRow {
@@ -102,6 +173,7 @@ pub(super) fn snapshot_row(snapshot: &Snapshot, mark: Option<Mark>) -> SnapshotR
         rows: change.rows,
         distrusted: snapshot.is_distrusted,
         pruned: snapshot.is_pruned,
+        held,
         mark: mark.map(Mark::as_str),
     }
 }
@@ -157,25 +229,30 @@ pub(crate) struct SnapshotRow {
     pub(crate) distrusted: bool,
     /// Whether a prune has deleted what it held: only its record is left.
     pub(crate) pruned: bool,
+    /// Since when and by whom it is held beyond its promise; none where it is not.
+    pub(crate) held: Option<Hold>,
     /// Where the table's history breaks before it: `re-created`, `rewound`, `rewritten`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mark: Option<&'static str>,
 }
 
-impl Message for SnapshotRow {
+impl SnapshotRow {
     const TYPE: &'static str = "snapshot";
 }
 
 /// Prints a line of JSON a snapshot, or a table for people.
 pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), CommandError> {
     if out.is_json() {
-        return rows.iter().try_for_each(|row| out.say(row));
+        return rows
+            .iter()
+            .try_for_each(|row| out.line(SnapshotRow::TYPE, row));
     }
     let mut header = vec![
         "SNAPSHOT",
         "TABLE",
         "VERSION",
         "COMMITTED",
+        "TAKEN",
         "KEPT UNTIL",
         "LOCK",
         "CLASS",
@@ -191,7 +268,7 @@ pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), Comman
         header.push("HISTORY");
     }
     let mut table = plain_table(&header);
-    for column in [2, 7, 8, 9, 10] {
+    for column in [2, 8, 9, 10, 11] {
         align_right(&mut table, column);
     }
     for row in rows {
@@ -200,6 +277,7 @@ pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), Comman
             row.table.clone(),
             format!("v{}", row.version),
             minute(row.commit_time),
+            minute(row.taken_at),
             kept_until(row),
             lock(row.lock_mode).to_owned(),
             row.class.clone(),
@@ -218,12 +296,13 @@ pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), Comman
     out.table(&table)
 }
 
-/// Of a pruned one only the record is left.
+/// Of a pruned one only the record is left; a hold lasts until it is released, whatever the promise.
 fn kept_until(row: &SnapshotRow) -> String {
-    if row.pruned {
-        return "pruned".to_owned();
+    match (row.pruned, &row.held) {
+        (true, _) => "pruned".to_owned(),
+        (false, Some(_)) => "held".to_owned(),
+        (false, None) => minute(row.promise),
     }
-    minute(row.promise)
 }
 
 pub(super) fn operation(row: &SnapshotRow) -> String {
@@ -269,6 +348,7 @@ mod tests {
             rows,
             distrusted: false,
             pruned: false,
+            held: None,
             mark: None,
         }
     }
@@ -299,7 +379,9 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[0].starts_with("SNAPSHOT  TABLE   VERSION"), "{text}");
         assert!(
-            lines[1].contains("v8790  2026-11-20 01:58Z  2026-12-20 02:00Z  none  daily"),
+            lines[1].contains(
+                "v8790  2026-11-20 01:58Z  2026-11-20 02:00Z  2026-12-20 02:00Z  none  daily"
+            ),
             "{text}"
         );
         assert!(

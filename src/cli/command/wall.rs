@@ -47,7 +47,7 @@ pub(crate) struct WallCheckArgs {
     /// Compare the bucket policy with the one for the roles in this account [not compared]
     #[arg(long, value_name = "DIGITS", requires = "break_glass")]
     pub(crate) account: Option<String>,
-    /// And for ARN as who may change the bucket's configuration; repeatable
+    /// Compare it with ARN as the one who may change the bucket's configuration; repeatable
     #[arg(long, value_name = "ARN", requires = "account")]
     pub(crate) break_glass: Vec<String>,
     /// Roles are called NAME-snapshotter and so on

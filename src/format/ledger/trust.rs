@@ -6,7 +6,7 @@ use super::{Chained, Link};
 use crate::ids::SnapshotId;
 
 /// Fewer digits than this do not name a snapshot.
-const PREFIX_MIN: usize = 8;
+const PREFIX_MIN: usize = 4;
 
 /// Returns the records that may be built on, oldest first: their placements and digests may be reused.
 ///
@@ -62,13 +62,13 @@ pub(super) fn is_given_up<B: Chained>(links: &[Link<B>], slot: u64, id: Snapshot
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     /// Not hex digits, or too many.
-    #[error("{text:?} is not a snapshot id: 8 to 64 hex digits")]
+    #[error("{text:?} is not a snapshot id: 4 to 64 hex digits")]
     NotHex {
         /// The text.
         text: String,
     },
     /// Too few digits to mean one snapshot for long.
-    #[error("{text:?} is too short for a snapshot id: at least 8 hex digits")]
+    #[error("{text:?} is too short for a snapshot id: at least 4 hex digits")]
     TooShort {
         /// The text.
         text: String,
@@ -101,7 +101,7 @@ impl PrefixError {
     }
 }
 
-/// Finds the one snapshot whose id begins with `prefix`: 8 or more hex digits, in either case.
+/// Finds the one snapshot whose id begins with `prefix`: 4 or more hex digits, in either case.
 ///
 /// # Errors
 /// Says which snapshots there are when none fits, and which fit when several do.

@@ -6,7 +6,7 @@ use clap::Args;
 use deltavault::ids::Version;
 use deltavault::plan::restore::consent::Named;
 use deltavault::vault::restore::LogWanted;
-use jiff::tz::TimeZone;
+use jiff::Zoned;
 
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::args::parse_version;
@@ -143,12 +143,12 @@ impl RestoreArgs {
         self,
         config: &Config,
         folder: &Path,
-        zone: &TimeZone,
+        now: &Zoned,
     ) -> Result<Asked, CommandError> {
         let typed = std::iter::once(&self.table).chain(&self.to);
         Ok(Asked {
             table: TableName::new(self.table.clone(), config, folder)?,
-            which: self.which(zone)?,
+            which: self.which(now)?,
             how: self.how(folder)?,
             log: match self.without_checkpoint {
                 Some(version) => LogWanted::Without(Version(version)),
@@ -160,13 +160,13 @@ impl RestoreArgs {
         })
     }
 
-    fn which(&self, zone: &TimeZone) -> Result<Which, CommandError> {
+    fn which(&self, now: &Zoned) -> Result<Which, CommandError> {
         Ok(if let Some(prefix) = &self.snapshot {
             Which::Snapshot(prefix.clone())
         } else if let Some(version) = self.version {
             Which::Version(Version(version))
         } else if let Some(text) = &self.at {
-            Which::At(When::parse(text, zone)?)
+            Which::At(When::parse(text, now)?)
         } else if self.latest {
             Which::Latest
         } else {
@@ -213,7 +213,9 @@ mod tests {
                 panic!("{line} is no restore");
             };
             let home = Path::new("/home/ann");
-            let asked = args.read(&Config::default(), home, &TimeZone::UTC).unwrap();
+            let asked = args
+                .read(&Config::default(), home, &Zoned::default())
+                .unwrap();
             (asked.which, asked.how)
         };
         assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));

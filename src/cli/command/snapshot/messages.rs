@@ -1,12 +1,13 @@
 //! What `snapshot` says: what a snapshot would take, and what it took.
 
 use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::price::NanoUsd;
 use deltavault::plan::unheld::Unheld;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, minute};
+use crate::cli::output::{Message, Output, counted, minute};
 
 /// What a snapshot would take.
 #[derive(Debug, Clone, Serialize)]
@@ -30,7 +31,7 @@ pub(crate) struct SnapshotPlanned {
     /// PUT, COPY, POST and LIST that it would take, estimated.
     pub(crate) write_requests: u64,
     /// What requests, and storage until the promise ends, cost by the list in US dollars, estimated; of a vault on S3.
-    pub(crate) usd: Option<String>,
+    pub(crate) usd: Option<NanoUsd>,
     /// Data files that it holds already.
     pub(crate) known_files: u64,
     /// The retention class it would get.
@@ -90,8 +91,7 @@ impl Message for SnapshotPlanned {
             ))?;
         }
         commits(self.commits.as_ref(), out)?;
-        out.findings(&self.findings)?;
-        out.print(format_args!("NOTHING CHANGED"))
+        out.findings(&self.findings)
     }
 }
 
@@ -247,4 +247,118 @@ fn commits(commits: Option<&CommitRow>, out: &mut Output) -> Result<(), CommandE
         row.terabyte_months,
         HumanBytes(row.new_bytes),
     ))
+}
+
+/// What the snapshots of several tables would take together.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct RunPlanned {
+    /// Tables.
+    pub(crate) tables: usize,
+    /// Tables that have not changed.
+    pub(crate) unchanged: usize,
+    /// Tables that cannot be taken, by name.
+    pub(crate) failed: Vec<String>,
+    /// Data files that the vault does not hold yet.
+    pub(crate) new_files: u64,
+    /// Their bytes, as the logs give them.
+    pub(crate) new_bytes: u64,
+    /// GET, HEAD and the like, estimated.
+    pub(crate) read_requests: u64,
+    /// PUT, COPY, POST and LIST, estimated.
+    pub(crate) write_requests: u64,
+    /// What it costs by the list in US dollars, estimated; of a vault on S3.
+    pub(crate) usd: Option<NanoUsd>,
+}
+
+impl RunPlanned {
+    /// Adds the plan of one table.
+    pub(super) fn add(&mut self, plan: &SnapshotPlanned) {
+        self.unchanged += usize::from(plan.unchanged);
+        self.new_files += plan.new_files;
+        self.new_bytes = self.new_bytes.saturating_add(plan.new_bytes);
+        self.read_requests += plan.read_requests;
+        self.write_requests += plan.write_requests;
+        if let Some(NanoUsd(usd)) = plan.usd {
+            self.usd.get_or_insert_default().0 += usd;
+        }
+    }
+}
+
+impl Message for RunPlanned {
+    const TYPE: &'static str = "run_plan";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!(
+            "{}{}{}: {} to copy, {}",
+            counted(self.tables as u64, "table"),
+            some(self.unchanged, "unchanged"),
+            some(self.failed.len(), "failed"),
+            counted(self.new_files, "data file"),
+            HumanBytes(self.new_bytes)
+        ))?;
+        let Some(usd) = self.usd else { return Ok(()) };
+        out.print(format_args!(
+            "  about {} reading and {} writing requests; about {usd} USD by S3 list prices, storage included",
+            HumanCount(self.read_requests),
+            HumanCount(self.write_requests),
+        ))
+    }
+}
+
+/// What a run of several tables did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct RunSummary {
+    /// Tables.
+    pub(crate) tables: usize,
+    /// Tables of which a snapshot was taken.
+    pub(crate) taken: usize,
+    /// Of those, tables that had not changed.
+    pub(crate) unchanged: usize,
+    /// Of those, tables with findings.
+    pub(crate) with_findings: usize,
+    /// Tables that failed, by name.
+    pub(crate) failed: Vec<String>,
+    /// Files that the vault took in.
+    pub(crate) new_files: u64,
+    /// Their bytes.
+    pub(crate) new_bytes: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+impl RunSummary {
+    /// Adds the snapshot of one table.
+    pub(super) fn add(&mut self, done: &SnapshotDone) {
+        self.taken += 1;
+        self.unchanged += usize::from(done.unchanged);
+        self.with_findings += usize::from(!done.findings.is_empty());
+        self.new_files += done.new_files;
+        self.new_bytes = self.new_bytes.saturating_add(done.new_bytes);
+    }
+}
+
+impl Message for RunSummary {
+    const TYPE: &'static str = "run_summary";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!(
+            "{}: {} taken{}{}{}; {} new, {}; {:.1} s",
+            counted(self.tables as u64, "table"),
+            HumanCount(self.taken as u64),
+            some(self.unchanged, "unchanged"),
+            some(self.with_findings, "with findings"),
+            some(self.failed.len(), "failed"),
+            counted(self.new_files, "file"),
+            HumanBytes(self.new_bytes),
+            self.seconds,
+        ))
+    }
+}
+
+/// `, 3 failed`; nothing where there are none.
+fn some(count: usize, what: &str) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(", {} {what}", HumanCount(count as u64)),
+    }
 }

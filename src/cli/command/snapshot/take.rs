@@ -286,9 +286,7 @@ impl Taker {
             read_requests: outlook.requests.reads,
             write_requests: outlook.requests.writes,
             usd: self.open.is_on_s3().then(|| {
-                Prices::of(self.open.storage_class())
-                    .estimate(outlook.requests, bytes, days)
-                    .to_string()
+                Prices::of(self.open.storage_class()).estimate(outlook.requests, bytes, days)
             }),
             ways: outlook.going.iter().map(way_row).collect(),
             known_files,

@@ -117,7 +117,7 @@ pub(super) async fn replica(
         return Ok(None);
     };
     let replica = match OpenVault::open(&open.stores, uri).await {
-        Err(error) if matches!(error.as_library(), Some(Error::NoVault { .. })) => {
+        Err(error) if error.is_without_vault() => {
             let uri = uri.to_owned();
             return Err(CommandError::NoReplica { uri });
         }

@@ -1,0 +1,221 @@
+//! What `--help` tells beside the flags: the commands in groups, and of each an example and its exit codes.
+
+use std::fmt::Write as _;
+
+use clap::{Command, CommandFactory as _};
+
+use super::args::Arguments;
+
+/// The commands by what somebody wants to do.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Back up and restore", &["init", "snapshot", "restore"]),
+    ("Look", &["snapshots", "show", "ls", "diff"]),
+    (
+        "Take care",
+        &["verify", "prune", "hold", "release", "retire", "index"],
+    ),
+    ("Keep others out", &["iam", "wall"]),
+    ("Learn", &["demo", "completions", "man", "help"]),
+];
+
+/// What is said of a command below its flags.
+struct Below {
+    command: &'static str,
+    example: &'static str,
+    /// None where the commands below it say theirs.
+    exit_codes: &'static str,
+}
+
+const LOOK_EXIT_CODES: &str =
+    "0 done, 1 failed, 2 usage, 4 several match, 10 no vault, 12 damage, 130 interrupted";
+
+const BELOW: [Below; 19] = [
+    Below {
+        command: "init",
+        example: "deltavault --vault s3://company-vault/lake init --mode compliance",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must choose or needs \
+                     --yes, 130 interrupted",
+    },
+    Below {
+        command: "snapshot",
+        example: "deltavault --config vault.toml snapshot --trigger scheduled",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 5 some tables failed, 10 no vault, 11 another \
+                     writer won, 12 damage, 130 interrupted",
+    },
+    Below {
+        command: "restore",
+        example: "deltavault restore sales.orders --at yesterday",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
+                     restore is at work, 12 damage, 130 interrupted",
+    },
+    Below {
+        command: "snapshots",
+        example: "deltavault snapshots sales.* --since 2026-11-20 --latest 3",
+        exit_codes: LOOK_EXIT_CODES,
+    },
+    Below {
+        command: "show",
+        example: "deltavault show sales.orders@latest",
+        exit_codes: LOOK_EXIT_CODES,
+    },
+    Below {
+        command: "ls",
+        example: "deltavault ls sales.orders~1",
+        exit_codes: LOOK_EXIT_CODES,
+    },
+    Below {
+        command: "diff",
+        example: "deltavault diff sales.orders live",
+        exit_codes: LOOK_EXIT_CODES,
+    },
+    Below {
+        command: "verify",
+        example: "deltavault verify --read all --subset 2/7",
+        exit_codes: "0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 damage, 130 \
+                     interrupted",
+    },
+    Below {
+        command: "prune",
+        example: "deltavault prune --dry-run",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no vault, 12 damage: nothing was \
+                     deleted, 130 interrupted",
+    },
+    Below {
+        command: "hold",
+        example: "deltavault hold sales.orders@v12",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could not be \
+                     read, 4 several match, 10 no vault, 12 damage, 130 interrupted",
+    },
+    Below {
+        command: "release",
+        example: "deltavault release sales.orders@v12",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, 10 no vault, \
+                     12 damage, 130 interrupted",
+    },
+    Below {
+        command: "retire",
+        example: "deltavault retire sales.old_orders --yes",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, 10 no vault, \
+                     12 damage, 130 interrupted",
+    },
+    Below {
+        command: "index",
+        example: "deltavault index rebuild",
+        exit_codes: "",
+    },
+    Below {
+        command: "iam",
+        example: "deltavault iam render --role snapshotter",
+        exit_codes: "",
+    },
+    Below {
+        command: "wall",
+        example: "deltavault wall check",
+        exit_codes: "",
+    },
+    Below {
+        command: "demo",
+        example: "deltavault demo",
+        exit_codes: "0 done, 1 failed, 2 usage, 130 interrupted",
+    },
+    Below {
+        command: "completions",
+        example: "deltavault completions bash",
+        exit_codes: "0 done, 2 usage",
+    },
+    Below {
+        command: "man",
+        example: "deltavault man --dir /usr/local/share/man/man1",
+        exit_codes: "0 done, 1 failed, 2 usage",
+    },
+    Below {
+        command: "help",
+        example: "deltavault help restore",
+        exit_codes: "",
+    },
+];
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    let mut command = Arguments::command();
+    for below in BELOW.iter().filter(|it| it.command != "help") {
+        let example = format!("Example: {}", below.example);
+        let long = match below.exit_codes {
+            "" => example.clone(),
+            codes => format!("{example}\n\nExit codes: {codes}"),
+        };
+        command = command.mut_subcommand(below.command, |it| {
+            it.after_help(example).after_long_help(long)
+        });
+    }
+    let template = template(&command);
+    command.help_template(template)
+}
+
+/// As `clap` prints it, but with the commands in groups.
+fn template(command: &Command) -> String {
+    let header = command.get_styles().get_header();
+    let literal = command.get_styles().get_literal();
+    let mut text = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    for (group, names) in GROUPS {
+        write!(text, "\n{header}{group}:{header:#}\n").ok();
+        for name in names {
+            let about = command.find_subcommand(name).and_then(Command::get_about);
+            let about = about.map_or_else(
+                || "Print this, or the help of a command".to_owned(),
+                ToString::to_string,
+            );
+            writeln!(text, "  {literal}{name:<11}{literal:#}  {about}").ok();
+        }
+    }
+    write!(
+        text,
+        "\n{header}Options:{header:#}\n{{options}}{{after-help}}"
+    )
+    .ok();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_one_group_and_has_an_example_that_can_be_typed() {
+        let mut built = command();
+        built.build();
+        let known: Vec<_> = built.get_subcommands().map(Command::get_name).collect();
+        let grouped: Vec<_> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
+        let set = |names: &[&str]| {
+            names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(set(&known), set(&grouped));
+        assert_eq!(known.len(), grouped.len());
+        let examples: Vec<_> = BELOW.iter().map(|below| below.command).collect();
+        assert_eq!(set(&examples), set(&known));
+        for below in BELOW.iter().filter(|it| it.command != "help") {
+            let words = below.example.split(' ');
+            let read = command().try_get_matches_from(words).unwrap();
+            assert_eq!(
+                read.subcommand_name(),
+                Some(below.command),
+                "{}",
+                below.example
+            );
+        }
+    }
+}
