@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
-use crate::ids::{Digest, ETag, Location, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ETag, Generation, Location, ObjectVersion, Timestamp};
 
 pub mod codec;
 pub mod order;
@@ -239,29 +239,22 @@ impl Placement {
         }
     }
 
-    fn reference_mut(&mut self) -> Option<&mut Reference> {
-        match self {
-            Self::Blob { reference, .. } | Self::Copy { reference } => Some(reference),
-            Self::Inline(_) | Self::Absent {} => None,
-        }
-    }
-
     /// Says in which generation the bytes were adopted.
-    pub(crate) fn adopt(&mut self, generation: crate::ids::Generation) {
-        if let Some(reference) = self.reference_mut() {
+    pub(crate) fn adopt(&mut self, generation: Generation) {
+        if let Self::Blob { reference, .. } | Self::Copy { reference } = self {
             reference.generation = generation;
         }
     }
 }
 
 mod base64_text {
-    use std::fmt;
+    use std::borrow::Cow;
 
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use bytes::Bytes;
-    use serde::de::{Error, Visitor};
-    use serde::{Deserializer, Serializer};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(
         bytes: &Bytes,
@@ -273,20 +266,8 @@ mod base64_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_str(Text)
-    }
-
-    struct Text;
-
-    impl Visitor<'_> for Text {
-        type Value = Bytes;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("base64")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-            STANDARD.decode(text).map(Bytes::from).map_err(E::custom)
-        }
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text.as_bytes());
+        bytes.map(Bytes::from).map_err(D::Error::custom)
     }
 }

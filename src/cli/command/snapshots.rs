@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use deltavault::ExitCode;
-use deltavault::format::ledger::Severity;
+use deltavault::format::ledger::LedgerFinding;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
@@ -63,7 +63,7 @@ pub(super) async fn snapshots(
         note_findings(history, context.progress.as_ref());
         let mut findings = history.findings.iter();
         let hides_all = history.snapshots.is_empty() && history.unread().is_some();
-        if hides_all || findings.any(|finding| finding.severity() == Severity::Damage) {
+        if hides_all || findings.any(LedgerFinding::is_damage) {
             code = code.max(ExitCode::Damage);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED};
 use crate::count::{counted, counted_are};
-use crate::format::ledger::{self, LedgerFinding, ScarReason};
+use crate::format::ledger::{LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
 use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile};
@@ -16,9 +16,10 @@ const PREVIOUS_MISSING: &str = "where the lower slot was changed, both snapshots
 /// What a finding of the ledger is here, and the slot whose object it is about.
 pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
     let mut problem = Problem {
-        severity: match finding.severity() {
-            ledger::Severity::Warning => Severity::Warning,
-            ledger::Severity::Damage => Severity::Damage,
+        severity: if finding.is_damage() {
+            Severity::Damage
+        } else {
+            Severity::Warning
         },
         what: finding.to_string(),
         remedy: if finding.may_be_put_back() {
