@@ -18,10 +18,9 @@ use crate::format::ledger::{Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FORMAT, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile,
-    VaultKey,
+    Entry, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile, VaultKey,
 };
-use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp};
+use crate::ids::{Digest, ObjectKey, SnapshotId};
 use crate::store::{
     Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
 };
@@ -64,60 +63,20 @@ pub struct Vault {
     pages: Vec<PageCache>,
 }
 
-/// What `init` writes down for good.
-#[derive(Debug, Clone, Copy)]
-pub struct NewVault {
-    /// 128 random bits.
-    pub id: Id128,
-    /// When.
-    pub created: Timestamp,
-    /// How its objects are locked.
-    pub lock_mode: LockMode,
-    /// Length of a lock generation, days.
-    pub generation_days: u32,
-    /// The shortest promise allowed, days; 3 or more.
-    pub shortest_days: u32,
-    /// The longest promise allowed, days.
-    pub longest_days: u32,
-}
-
-impl NewVault {
-    /// A vault without locks that allows what is usual.
-    pub fn new(id: Id128, created: Timestamp) -> Self {
-        Self {
-            id,
-            created,
-            lock_mode: LockMode::None,
-            generation_days: 10,
-            shortest_days: 3,
-            longest_days: 3650,
-        }
-    }
-}
-
 /// Makes a vault at the store's root.
 ///
 /// Where it has locks, its `vault.json` is locked for the shortest promise and a day.
 ///
 /// # Errors
 /// [`AlreadyExists`](crate::store::StoreErrorKind::AlreadyExists) when there is one.
-pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
-    let file = VaultFile {
-        created: new.created,
-        format: FORMAT,
-        generation_days: new.generation_days,
-        id: new.id,
-        lock_mode: new.lock_mode,
-        longest_days: new.longest_days,
-        shortest_days: new.shortest_days,
-    };
+pub async fn init(store: &dyn WriteStore, file: VaultFile) -> Result<VaultFile, Error> {
     let payload = Payload::from_bytes(file.encode()?);
-    let lock_until = match new.lock_mode {
+    let lock_until = match file.lock_mode {
         LockMode::None => None,
         LockMode::Governance | LockMode::Compliance => {
-            let days = i64::from(new.shortest_days).saturating_add(1);
+            let days = i64::from(file.shortest_days).saturating_add(1);
             let lock = SignedDuration::from_hours(days.saturating_mul(24));
-            new.created.saturating_add(lock).ok()
+            file.created.saturating_add(lock).ok()
         }
     };
     store
