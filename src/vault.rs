@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use jiff::SignedDuration;
 
 use crate::error::Error;
 use crate::format::layout;
 use crate::format::ledger;
-use crate::format::ledger::{Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
+use crate::format::ledger::{Bodies, Chain, Chained, Head, LedgerError, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
     Entry, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile, VaultKey,
 };
 use crate::ids::{Digest, ObjectKey, SnapshotId};
+use crate::plan::retention::lock_floor;
 use crate::store::{
     Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
 };
@@ -73,11 +73,7 @@ pub async fn init(store: &dyn WriteStore, file: VaultFile) -> Result<VaultFile, 
     let payload = Payload::from_bytes(file.encode()?);
     let lock_until = match file.lock_mode {
         LockMode::None => None,
-        LockMode::Governance | LockMode::Compliance => {
-            let days = i64::from(file.shortest_days).saturating_add(1);
-            let lock = SignedDuration::from_hours(days.saturating_mul(24));
-            file.created.saturating_add(lock).ok()
-        }
+        LockMode::Governance | LockMode::Compliance => Some(lock_floor(file.created, &file)),
     };
     store
         .put_new(&VaultKey::VaultFile.object_key()?, &payload, lock_until)
@@ -88,8 +84,6 @@ pub async fn init(store: &dyn WriteStore, file: VaultFile) -> Result<VaultFile, 
 /// A table's ledger as far as its head.
 #[derive(Debug, Clone)]
 pub struct LedgerView {
-    /// The occupied slots.
-    pub slots: Slots,
     /// The last valid record, and what was found on the way.
     pub head: Head,
 }
@@ -216,17 +210,10 @@ impl Vault {
         table: &TableKey,
         distrusted: &[SnapshotId],
     ) -> Result<LedgerView, Error> {
-        let slots = self.slots(SlotFolder::Records(table)).await?;
-        let mut bodies = Bodies::default();
-        loop {
-            match ledger::find_head(&slots, &bodies, distrusted)? {
-                Step::Done(head) => return Ok(LedgerView { slots, head }),
-                Step::Read(wanted) => {
-                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
-                        .await?;
-                }
-            }
-        }
+        let find = |slots: &Slots, bodies: &Bodies| ledger::find_head(slots, bodies, distrusted);
+        let slots_of = SlotFolder::Records(table);
+        let head = self.read_chain(slots_of, Bodies::new(), find).await?;
+        Ok(LedgerView { head })
     }
 
     /// Reads a table's whole ledger; `bodies` may hold what a cache has, the digests decide.
@@ -236,17 +223,26 @@ impl Vault {
     pub async fn chain(
         &self,
         table: &TableKey,
-        mut bodies: Bodies,
+        bodies: Bodies,
         distrusted: &[SnapshotId],
     ) -> Result<Chain, Error> {
-        let slots = self.slots(SlotFolder::Records(table)).await?;
+        let read = |slots: &Slots, bodies: &Bodies| ledger::read_chain(slots, bodies, distrusted);
+        self.read_chain(SlotFolder::Records(table), bodies, read)
+            .await
+    }
+
+    /// Lists a table's chain and reads of it what `reading` asks for until that is done.
+    async fn read_chain<B: Chained, T>(
+        &self,
+        slots_of: SlotFolder<'_>,
+        mut bodies: Bodies<B>,
+        reading: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
+    ) -> Result<T, Error> {
+        let slots = self.slots(slots_of).await?;
         loop {
-            match ledger::read_chain(&slots, &bodies, distrusted)? {
-                Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => {
-                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
-                        .await?;
-                }
+            match reading(&slots, &bodies)? {
+                Step::Done(done) => return Ok(done),
+                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
             }
         }
     }

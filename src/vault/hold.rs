@@ -146,7 +146,7 @@ impl Holder {
         let objects = self.hold_all(snapshot, Act::Hold).await?;
         let since = self.held_since(snapshot).await?;
         // By when it is said that it is held, all of it is: that may take hours.
-        let now = by_now(actor.now, begun);
+        let now = by_now(actor.now, begun.elapsed());
         let actor = &Actor {
             now,
             ..actor.clone()
