@@ -30,6 +30,7 @@ mod choose;
 pub mod diff;
 pub mod events;
 pub mod hold;
+mod key_merge;
 mod listing;
 mod log_replay;
 pub mod look;
@@ -46,6 +47,7 @@ mod substitutes;
 mod unlinked;
 mod unnamed;
 pub mod verify;
+mod walk;
 mod without_file;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};

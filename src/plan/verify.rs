@@ -3,13 +3,12 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. `vault::verify` brings the bytes.
 
-use jiff::SignedDuration;
-
 use crate::count::{counted, counted_are};
 use crate::exit_code::ExitCode;
 use crate::format::layout::VaultKey;
 use crate::format::{Reference, TableKey, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
+use crate::plan::retention::lock_ceiling;
 
 mod complete;
 mod rules;
@@ -240,8 +239,7 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
 /// Whether a lock ends later than any that a snapshot taken at `taken_at` may have set: the longest promise, rounded up to
 /// a generation, and a day.
 pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) -> bool {
-    let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;
-    until.duration_since(taken_at) > SignedDuration::from_hours(24 * days)
+    until > lock_ceiling(taken_at, vault)
 }
 
 /// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
@@ -350,6 +348,11 @@ impl Problem {
             remedy: Remedy::Repair,
             ..Self::damage(what)
         }
+    }
+
+    /// Whether bytes are lost that could be put again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.remedy == Remedy::Repair
     }
 
     pub(crate) fn warning(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {

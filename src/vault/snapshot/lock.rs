@@ -19,6 +19,7 @@ use crate::plan::price::Commitment;
 use crate::plan::retention::{Need, is_short};
 use crate::sort::{Sorted, Sorter};
 use crate::spool::Scratch;
+use crate::vault::walk::{OnDamage, Seen, Use, walk_manifest};
 
 /// Locks being extended at a time: what hides the latency of a store without asking it to slow us down.
 const EXTENSIONS_AT_ONCE: usize = 64;
@@ -183,7 +184,7 @@ impl Snapshotter {
             &read
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut walk = Walk {
+        let mut short = ShortLocks {
             terms,
             locks,
             needs,
@@ -191,28 +192,28 @@ impl Snapshotter {
             seen: BTreeSet::new(),
             last: None,
         };
-        walk.see(&record.manifest)?;
-        for pages in [&manifest.log_pages, &manifest.data_pages] {
-            for page in pages {
-                walk.see(&page.page)?;
-            }
-            let mut entries = self.vault.entries(pages);
-            while let Some(entry) = entries.try_next().await? {
-                if let Some(reference) = entry.placement.reference() {
-                    walk.see(reference)?;
-                }
-            }
-        }
+        let mut each = |used: Use<'_>| used.reference().map_or(Ok(()), |it| short.see(it));
+        let (refuse, mut seen) = (OnDamage::Refuse, Seen::new());
+        let reference = &record.manifest;
+        walk_manifest(
+            &self.vault,
+            reference,
+            manifest,
+            refuse,
+            &mut seen,
+            &mut each,
+        )
+        .await?;
         Ok(Some(Walked {
-            rows: walk.rows.finish()?.peekable(),
-            seen: walk.seen,
+            rows: short.rows.finish()?.peekable(),
+            seen: short.seen,
             _scratch: scratch,
         }))
     }
 }
 
 /// References on their way to be sorted.
-struct Walk<'a> {
+struct ShortLocks<'a> {
     terms: &'a Terms,
     locks: &'a BTreeMap<Generation, Timestamp>,
     needs: BTreeMap<Generation, Need>,
@@ -222,8 +223,8 @@ struct Walk<'a> {
     last: Option<Reference>,
 }
 
-impl Walk<'_> {
-    fn see(&mut self, reference: &Reference) -> Result<(), Failure> {
+impl ShortLocks<'_> {
+    fn see(&mut self, reference: &Reference) -> Result<(), Error> {
         if self.last.as_ref() == Some(reference) {
             return Ok(());
         }
