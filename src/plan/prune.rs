@@ -39,7 +39,7 @@ pub const JOURNAL_LIFE_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hour
 /// Without locks, an object that is older and lies under the name that a snapshot wants is not adopted.
 pub const ADOPTED_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hours(24);
 
-/// By what is decided.
+/// What the decision goes by.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The time.
@@ -130,7 +130,7 @@ pub enum Verdict {
     Needed,
     /// The journal of a run that may be gone on with.
     Unfinished,
-    /// It is too young to be of no use.
+    /// It is too young to be collected.
     Young,
     /// Nothing needs it, and a deletion could mean another object by then: see [`Rules::names_suffice`].
     Unversioned,

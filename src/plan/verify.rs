@@ -229,11 +229,7 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
         }
         None => format!("{objects} promised and without a lock that can be seen"),
     };
-    Problem {
-        severity: Severity::Damage,
-        what,
-        remedy: Remedy::Relock,
-    }
+    Problem::new(Severity::Damage, what, Remedy::Relock)
 }
 
 /// Whether a lock ends later than any that a snapshot taken at `taken_at` may have set: the longest promise, rounded up to
@@ -333,21 +329,26 @@ pub struct Problem {
 }
 
 impl Problem {
+    pub(crate) fn new(
+        severity: Severity,
+        what: impl Into<String>,
+        remedy: impl Into<Remedy>,
+    ) -> Self {
+        Self {
+            severity,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
     /// What a record, a manifest or a page says wrong.
     pub(crate) fn damage(what: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Damage,
-            what: what.into(),
-            remedy: Remedy::Retake,
-        }
+        Self::new(Severity::Damage, what, Remedy::Retake)
     }
 
     /// Bytes that are lost.
     pub(crate) fn lost(what: impl Into<String>) -> Self {
-        Self {
-            remedy: Remedy::Repair,
-            ..Self::damage(what)
-        }
+        Self::new(Severity::Damage, what, Remedy::Repair)
     }
 
     /// Whether bytes are lost that could be put again.
@@ -356,11 +357,16 @@ impl Problem {
     }
 
     pub(crate) fn warning(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            what: what.into(),
-            remedy: remedy.into(),
-        }
+        Self::new(Severity::Warning, what, remedy)
+    }
+
+    pub(crate) fn info(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
+        Self::new(Severity::Info, what, remedy)
+    }
+
+    /// Something of which nothing is known.
+    pub(crate) fn unchecked(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
+        Self::new(Severity::Unchecked, what, remedy)
     }
 }
 

@@ -192,7 +192,7 @@ impl From<&Garbage> for Why {
 #[derive(Debug)]
 pub struct Survey {
     now: Timestamp,
-    /// When `now` was.
+    /// The instant at which `now` was read.
     begun: Instant,
     /// Tables with snapshots that are not kept, and the next free slot of their events.
     watched: Vec<(TableKey, u64)>,

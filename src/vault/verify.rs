@@ -59,27 +59,12 @@ const ASKED_FOR_ALONE: u64 = 1000;
 pub type Found<'a> = dyn FnMut(Finding) -> Result<(), Error> + Send + 'a;
 
 impl Vault {
-    /// Verifies `tables`, or all of them; each finding goes to `found`. Rows that are sorted wait in `spill`.
+    /// Verifies `tables`, or all of them; each finding goes to `found`. Rows that are sorted wait in `spill`; what is lost is
+    /// in memory, for a repair.
     ///
     /// # Errors
     /// Only what leaves nothing to go on with: `spill` fails, the tables cannot be listed, `found` refuses.
     pub async fn verify(
-        &self,
-        tables: Option<&[TableKey]>,
-        plan: VerifyPlan,
-        spill: &Path,
-        progress: &dyn Progress,
-        found: &mut Found<'_>,
-    ) -> Result<VerifyReport, Error> {
-        let losses = self.verify_for_repair(tables, plan, spill, progress, found);
-        Ok(losses.await?.0)
-    }
-
-    /// As [`Vault::verify`], and remembers what is lost: as many rows as there are lost objects, in memory.
-    ///
-    /// # Errors
-    /// As [`Vault::verify`].
-    pub async fn verify_for_repair(
         &self,
         tables: Option<&[TableKey]>,
         plan: VerifyPlan,
@@ -235,10 +220,7 @@ impl Verify<'_, '_> {
             Some(VaultFileProblem::Changed) => {
                 let users: Vec<usize> = (0..self.snapshots.len()).collect();
                 let what = "it is not the one that every record names by its SHA-256";
-                let problem = Problem {
-                    remedy: REPLACED.into(),
-                    ..Problem::damage(what)
-                };
+                let problem = Problem::new(Severity::Damage, what, REPLACED);
                 self.tell_users(&users, key.as_str(), &problem)?;
             }
             Some(VaultFileProblem::Records(ids)) => {
@@ -271,10 +253,10 @@ impl Verify<'_, '_> {
         actual: Digest,
     ) -> Result<(), Error> {
         let problem = match self.vault.store().attributes(key, version).await {
-            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => Problem {
-                remedy: REPLACED.into(),
-                ..Problem::damage("its bytes are not those that the store once took")
-            },
+            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => {
+                let what = "its bytes are not those that the store once took";
+                Problem::new(Severity::Damage, what, REPLACED)
+            }
             Ok(_) => return Ok(()),
             // Hidden by a delete marker, which is told as such.
             Err(error) if error.is_not_found() => return Ok(()),
@@ -467,11 +449,8 @@ enum Done {
 
 /// What is said of something that the store could not bring.
 fn unreadable(error: &StoreError) -> Problem {
-    Problem {
-        severity: Severity::Unchecked,
-        what: format!("it could not be checked: {error}: {}", error.kind),
-        remedy: READ_AGAIN.into(),
-    }
+    let what = format!("it could not be checked: {error}: {}", error.kind);
+    Problem::unchecked(what, READ_AGAIN)
 }
 
 /// What a failed read says of an object that should have `size` bytes; `None` when it says nothing of it.

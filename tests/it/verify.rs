@@ -519,7 +519,7 @@ async fn call_that_fails_anywhere_is_told_or_is_the_error() {
             .await;
         faulty.revive();
         match report {
-            Ok(report) => {
+            Ok((report, _)) => {
                 assert_eq!(
                     report.exit_code(),
                     ExitCode::Failed,

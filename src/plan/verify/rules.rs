@@ -291,15 +291,13 @@ pub fn vanished(history: &History, next: u64) -> Option<Problem> {
     if next <= taken.saturating_add(1) || history.findings.iter().any(is_gap) {
         return None;
     }
-    Some(Problem {
-        severity: Severity::Damage,
-        what: format!(
-            "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
-             deleted, or somebody wrote it ahead",
-            next.saturating_sub(1)
-        ),
-        remedy: LOOK_FOR_DELETIONS,
-    })
+    let what = format!(
+        "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
+         deleted, or somebody wrote it ahead",
+        next.saturating_sub(1)
+    );
+    let problem = Problem::new(Severity::Damage, what, LOOK_FOR_DELETIONS);
+    Some(problem)
 }
 
 /// What is said of a manifest of `version` that no record names, where the newest record is of an older version.
@@ -326,28 +324,22 @@ pub fn stray(delta_id: &str, manifests: u64, version: Version) -> Problem {
 /// of them of `version`.
 pub fn unnamed_below(manifests: u64, version: Version) -> Problem {
     let them = counted(manifests, "manifest");
-    Problem {
-        severity: Severity::Info,
-        what: format!(
-            "no record names {them}, the first of version {version}: of snapshots that were never finished, or whose \
-             records are lost"
-        ),
-        remedy: "`prune` keeps what they lead to and names each; a record that was lost comes back with `verify --repair \
-                 --from REPLICA`"
-            .into(),
-    }
+    let what = format!(
+        "no record names {them}, the first of version {version}: of snapshots that were never finished, or whose \
+         records are lost"
+    );
+    let remedy = "`prune` keeps what they lead to and names each; a record that was lost comes back with `verify --repair \
+                  --from REPLICA`";
+    Problem::info(what, remedy)
 }
 
 /// What is said of `more` manifests that may be newer than a table's newest record, and that nobody looked at.
 pub fn not_looked_at(more: u64) -> Problem {
-    Problem {
-        severity: Severity::Info,
-        what: format!(
-            "{} not looked at: one of a newer version than the newest record may be among them",
-            counted_are(more, "manifest")
-        ),
-        remedy: "verify the whole vault, without a table".into(),
-    }
+    let what = format!(
+        "{} not looked at: one of a newer version than the newest record may be among them",
+        counted_are(more, "manifest")
+    );
+    Problem::info(what, "verify the whole vault, without a table")
 }
 
 /// Whether nothing promises a snapshot any more: it may have been pruned, the newest ones never are.

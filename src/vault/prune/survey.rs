@@ -446,7 +446,8 @@ impl Ranked {
     }
 }
 
-/// A table's snapshots in the order in which they are read: what is told once is told as it is needed most.
+/// A table's snapshots in the order in which they are read: an object that several name is noted under the strongest
+/// reason to keep it.
 pub(super) fn most_needed_first<'a>(
     history: &'a History,
     decisions: &'a [Decision],

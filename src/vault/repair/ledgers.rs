@@ -73,15 +73,6 @@ struct Given<B> {
     in_the_way: Option<(Link<B>, SlotHolds)>,
 }
 
-impl<B> Default for Given<B> {
-    fn default() -> Self {
-        Self {
-            links: Vec::new(),
-            in_the_way: None,
-        }
-    }
-}
-
 impl LostLink {
     /// Its bytes.
     pub fn size(&self) -> u64 {
@@ -153,7 +144,10 @@ impl Repairer {
         replica: &Vault,
         slots_of: SlotFolder<'_>,
     ) -> Result<Given<B>, Error> {
-        let mut given = Given::default();
+        let mut given = Given {
+            links: Vec::new(),
+            in_the_way: None,
+        };
         let ours = self.vault.slot_rows(slots_of).await?;
         let theirs = replica.slot_rows(slots_of).await?;
         if theirs.is_empty() {

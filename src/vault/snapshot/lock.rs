@@ -34,16 +34,6 @@ struct Short {
     size: u64,
 }
 
-/// An object whose lock is short.
-#[derive(Debug)]
-struct Object {
-    key: ObjectKey,
-    version: Option<ObjectVersion>,
-    until: Timestamp,
-    size: u64,
-    generations: BTreeSet<Generation>,
-}
-
 /// The objects of a manifest whose locks are short, each once.
 struct Walked {
     rows: Peekable<Sorted<Short>>,
@@ -53,26 +43,21 @@ struct Walked {
 }
 
 impl Walked {
-    fn next_object(&mut self) -> Option<Result<Object, Error>> {
-        let first = match self.rows.next()? {
+    /// The next object, until when it has to be locked, and the generations that it is in.
+    fn next_object(&mut self) -> Option<Result<(Short, BTreeSet<Generation>), Error>> {
+        let mut object = match self.rows.next()? {
             Ok(row) => row,
             Err(error) => return Some(Err(error.into())),
         };
-        let mut object = Object {
-            key: first.key,
-            version: first.version,
-            until: first.until,
-            size: first.size,
-            generations: BTreeSet::from([first.generation]),
-        };
+        let mut generations = BTreeSet::from([object.generation]);
         while let Some(Ok(row)) = self.rows.next_if(|row| {
             row.as_ref()
                 .is_ok_and(|row| row.key == object.key && row.version == object.version)
         }) {
             object.until = object.until.max(row.until);
-            object.generations.insert(row.generation);
+            generations.insert(row.generation);
         }
-        Some(Ok(object))
+        Some(Ok((object, generations)))
     }
 }
 
@@ -87,22 +72,18 @@ impl Snapshotter {
         manifest: Option<&Manifest>,
     ) -> Result<BTreeMap<Generation, Timestamp>, Failure> {
         let mut locks = terms.locks();
-        let Some(walked) = self.short_objects(terms, record, manifest, &locks).await? else {
+        let Some(mut walked) = self.short_objects(terms, record, manifest, &locks).await? else {
             return Ok(locks);
         };
-        let mut walked = walked;
         let mut proven: BTreeMap<Generation, Timestamp> = BTreeMap::new();
         let objects = stream::iter(std::iter::from_fn(|| walked.next_object()));
         let mut extended = objects
             .map(|object| async {
-                let object = object?;
-                let Object { key, version, .. } = &object;
+                let (object, generations) = object?;
+                let (key, version) = (&object.key, object.version.as_ref());
                 let store = self.store.as_ref();
-                match terms
-                    .extend(store, key, version.as_ref(), object.until)
-                    .await
-                {
-                    Ok(lock) => Ok((object.generations, lock)),
+                match terms.extend(store, key, version, object.until).await {
+                    Ok(lock) => Ok((generations, lock)),
                     Err(Error::Store(error)) if error.is_not_found() => Err(Failure::Gone {
                         object: key.to_string(),
                         manifest: record.manifest.sha256,
@@ -146,12 +127,8 @@ impl Snapshotter {
         };
         if let Some(mut walked) = self.short_objects(terms, record, manifest, &locks).await? {
             while let Some(object) = walked.next_object() {
-                let object = object?;
-                let held = object
-                    .generations
-                    .iter()
-                    .filter_map(|of| locks.get(of))
-                    .min();
+                let (object, generations) = object?;
+                let held = generations.iter().filter_map(|of| locks.get(of)).min();
                 let held = held.copied().unwrap_or(terms.now());
                 let longer = object.until.duration_since(held.max(terms.now()));
                 commitment.add_longer(object.size, longer);

@@ -40,7 +40,7 @@ pub(crate) struct Terms {
     table: TableKey,
     file: VaultFile,
     now: Timestamp,
-    /// When that was.
+    /// The instant at which `now` was read.
     begun: Instant,
     base: Option<Foundation>,
     /// Longer promises that the table will make.

@@ -99,11 +99,7 @@ impl Verify<'_, '_> {
                 | LogError::UnsupportedReaderVersion { .. }),
             )) => {
                 let what = format!("its completeness could not be checked: {error}");
-                let problem = Problem {
-                    severity: Severity::Unchecked,
-                    what,
-                    remedy: USE_NEWER.into(),
-                };
+                let problem = Problem::unchecked(what, USE_NEWER);
                 return self.tell_users(&users, object, &problem);
             }
             Err(Error::Log(error)) => {

@@ -6,9 +6,7 @@ use super::{CheckedSnapshot, Verify};
 use crate::count::counted_are;
 use crate::error::Error;
 use crate::ids::{SnapshotId, Timestamp};
-use crate::plan::verify::{
-    Problem, Remedy, Severity, is_locked_long, is_locked_short, overlocked, unlocked,
-};
+use crate::plan::verify::{Problem, Remedy, is_locked_long, is_locked_short, overlocked, unlocked};
 
 /// What is found of many objects at once, in the order in which it is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +41,6 @@ impl Objects {
     fn problem(&self, kind: Kind) -> Problem {
         let count = self.count;
         let objects = counted_are(count, "object");
-        let info = |what, remedy: &'static str| Problem {
-            severity: Severity::Info,
-            what,
-            remedy: remedy.into(),
-        };
         match (kind, self.first.1) {
             (Kind::Moved, _) => Problem::warning(
                 format!(
@@ -55,7 +48,7 @@ impl Objects {
                 ),
                 "in a replica or a copy of the vault that is so; elsewhere find out who deleted them",
             ),
-            (Kind::Repaired, _) => info(
+            (Kind::Repaired, _) => Problem::info(
                 format!(
                     "{objects} gone or damaged in the place that was recorded; what a repair put serves"
                 ),
@@ -70,7 +63,7 @@ impl Objects {
             ),
             (Kind::Unlocked, until) => unlocked(count, until),
             (Kind::Overlocked, until) => overlocked(count, until.unwrap_or_default()),
-            (Kind::Over, _) => info(
+            (Kind::Over, _) => Problem::info(
                 format!(
                     "{objects} gone or damaged, and used only by snapshots whose promise is over"
                 ),

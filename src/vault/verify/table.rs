@@ -20,8 +20,8 @@ use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
-    PageSummary, Problem, READ_AGAIN, Remedy, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
-    is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
+    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined, is_over,
+    ledger_problem, manifest_problems, pages_problems, record_problems,
 };
 use crate::progress::Phase;
 use crate::spool::Scratch;
@@ -197,14 +197,11 @@ impl Verify<'_, '_> {
             .records()
             .filter(|event| event.deed.is_unreadable_retention())
         {
-            let problem = Problem {
-                severity: Severity::Unchecked,
-                what: format!("a {} that this tool cannot read", event.deed.name()),
-                remedy: Remedy::Text(
-                    "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
+            let problem = Problem::unchecked(
+                format!("a {} that this tool cannot read", event.deed.name()),
+                "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
                          snapshot of the table",
-                ),
-            };
+            );
             self.tell_alone(Some(table), &object(event.seq), problem)?;
         }
         let held = held(events.records());
@@ -238,18 +235,14 @@ impl Verify<'_, '_> {
         }
         for newer in &history.newer {
             self.names_everything = false;
-            let problem = Problem {
-                severity: if newer.is_distrusted {
-                    Severity::Info
-                } else {
-                    Severity::Unchecked
-                },
-                what: newer.error.to_string(),
-                remedy: Remedy::Text(
-                    "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
-                         `snapshot --distrust`",
-                ),
+            let severity = if newer.is_distrusted {
+                Severity::Info
+            } else {
+                Severity::Unchecked
             };
+            let remedy = "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
+                          `snapshot --distrust`";
+            let problem = Problem::new(severity, newer.error.to_string(), remedy);
             self.tell_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
         }
         for snapshot in &history.snapshots {
@@ -479,9 +472,5 @@ pub(super) fn not_read(error: &Error) -> Problem {
     if let Error::Store(error) = error {
         return unreadable(error);
     }
-    Problem {
-        severity: Severity::Unchecked,
-        what: error.to_string(),
-        remedy: READ_AGAIN.into(),
-    }
+    Problem::unchecked(error.to_string(), READ_AGAIN)
 }
