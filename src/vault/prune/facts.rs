@@ -112,3 +112,40 @@ fn name(named: &mut Vec<Named>, mut new: Named) {
         named.push(new);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Digest, SnapshotId, Timestamp};
+
+    #[test]
+    fn of_expired_snapshots_the_last_one_counts_with_the_longest_lock_of_all() {
+        let expired = |day: u8, locked: Option<u8>| {
+            let day_of =
+                |day: u8| -> Timestamp { format!("2026-03-{day:02}T00:00:00Z").parse().unwrap() };
+            let by = By::Expired {
+                since: day_of(day),
+                snapshot: SnapshotId(Digest::of(&[day])),
+                locked_until: locked.map(day_of),
+            };
+            let version = None;
+            Named {
+                version,
+                size: 7,
+                by,
+            }
+        };
+        let mut named = Vec::new();
+        let kept = Named {
+            by: By::Kept,
+            ..expired(1, None)
+        };
+        for new in [&kept, &kept, &expired(1, Some(9)), &expired(2, Some(5))] {
+            name(&mut named, new.clone());
+        }
+        assert_eq!(named, [kept.clone(), expired(2, Some(9))]);
+        let other = Named { size: 8, ..kept };
+        name(&mut named, other.clone());
+        assert_eq!(named.last(), Some(&other));
+    }
+}
