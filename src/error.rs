@@ -8,6 +8,7 @@ use std::io;
 
 use jiff::SignedDuration;
 
+use crate::count::are;
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::exit_code::ExitCode;
@@ -170,7 +171,7 @@ pub enum Error {
     #[error(
         "{table} version {version} is not whole: {} of its files {} gone, first {}{}",
         files.len(),
-        if files.len() == 1 { "is" } else { "are" },
+        are(files.len() as u64),
         files.first().map_or("", String::as_str),
         lost.as_ref().map_or_else(String::new, |lost| format!(", and the vault has lost {lost}, which held it"))
     )]
@@ -210,7 +211,7 @@ pub enum Error {
     #[error(
         "{table} version {version} cannot be read: {} of its files {} in archive storage: {}",
         files.len(),
-        if files.len() == 1 { "is" } else { "are" },
+        are(files.len() as u64),
         hint::listed(files)
     )]
     SourceArchived {
@@ -433,15 +434,9 @@ impl From<ChooseError> for Error {
 }
 
 impl Error {
-    /// What is wrong with a table's log, where that is what failed.
-    pub fn about_log(&self) -> Option<&LogError> {
-        if let Self::LogUnreadable { source, .. } = self {
-            return Some(source);
-        }
-        if let Self::Log(error) = self {
-            return Some(error);
-        }
-        None
+    /// Whether bytes of the vault are not what they should be: damaged, gone, or against the format.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Format(_))
     }
 
     /// How the process ends.

@@ -128,6 +128,17 @@ pub fn encode_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8
     serde_json::to_vec(&tree).map_err(malformed)
 }
 
+/// As [`encode_json`], of no more bytes than the format allows.
+fn encode_limited<T: Serialize>(
+    what: &'static str,
+    value: &T,
+    limit: u64,
+) -> Result<Vec<u8>, FormatError> {
+    let bytes = encode_json(what, value)?;
+    check_size(what, bytes.len() as u64, limit)?;
+    Ok(bytes)
+}
+
 /// Decodes JSON, tolerating unknown fields.
 ///
 /// # Errors
@@ -182,4 +193,40 @@ fn decode_versioned<'a, T: Deserialize<'a>>(
     let FormatOnly { format } = decode_json(what, bytes)?;
     check_format(what, format)?;
     decode_json(what, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn newer_objects_are_named_as_such_even_when_nothing_else_fits() {
+        let newer = |what| Some(FormatError::NewerFormat { what, found: 7 });
+        let bytes = br#"{"format":7,"pages":"elsewhere"}"#;
+        assert_eq!(VaultFile::decode(bytes).err(), newer("vault.json"));
+        assert_eq!(Manifest::decode(bytes).err(), newer("manifest"));
+        assert_eq!(PrunePlan::decode(bytes).err(), newer("prune plan"));
+        let journal = lines::pack("journal", b"{\"format\":7}\n{}\n").unwrap();
+        assert_eq!(decode_journal(&journal).err(), newer("journal"));
+        assert!(Manifest::decode(br#"{"format":0}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_no_object_and_never_a_panic(bytes in vec(any::<u8>(), 0..300)) {
+            prop_assert!(VaultFile::decode(&bytes).is_err());
+            prop_assert!(Manifest::decode(&bytes).is_err());
+            prop_assert!(Record::decode(&bytes).is_err());
+            prop_assert!(Event::decode(&bytes).is_err());
+            prop_assert!(PrunePlan::decode(&bytes).is_err());
+            let packed = lines::pack("page", &bytes).unwrap();
+            for bytes in [bytes, packed] {
+                prop_assert!(decode_page(&bytes).is_err());
+                prop_assert!(decode_journal(&bytes).is_err());
+            }
+        }
+    }
 }

@@ -9,19 +9,18 @@ use std::sync::Arc;
 
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use jiff::SignedDuration;
 
 use crate::error::Error;
 use crate::format::layout;
 use crate::format::ledger;
-use crate::format::ledger::{Bodies, Chain, Chained, Head, SlotRow, Slots, Step};
+use crate::format::ledger::{Bodies, Chain, Chained, Head, LedgerError, SlotRow, Slots, Step};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FORMAT, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile,
-    VaultKey,
+    Entry, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile, VaultKey,
 };
-use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp};
+use crate::ids::{Digest, ObjectKey, SnapshotId};
+use crate::plan::retention::lock_floor;
 use crate::store::{
     Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
 };
@@ -31,6 +30,7 @@ mod choose;
 pub mod diff;
 pub mod events;
 pub mod hold;
+mod key_merge;
 mod listing;
 mod log_replay;
 pub mod look;
@@ -47,6 +47,7 @@ mod substitutes;
 mod unlinked;
 mod unnamed;
 pub mod verify;
+mod walk;
 mod without_file;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
@@ -64,61 +65,17 @@ pub struct Vault {
     pages: Vec<PageCache>,
 }
 
-/// What `init` writes down for good.
-#[derive(Debug, Clone, Copy)]
-pub struct NewVault {
-    /// 128 random bits.
-    pub id: Id128,
-    /// When.
-    pub created: Timestamp,
-    /// How its objects are locked.
-    pub lock_mode: LockMode,
-    /// Length of a lock generation, days.
-    pub generation_days: u32,
-    /// The shortest promise allowed, days; 3 or more.
-    pub shortest_days: u32,
-    /// The longest promise allowed, days.
-    pub longest_days: u32,
-}
-
-impl NewVault {
-    /// A vault without locks that allows what is usual.
-    pub fn new(id: Id128, created: Timestamp) -> Self {
-        Self {
-            id,
-            created,
-            lock_mode: LockMode::None,
-            generation_days: 10,
-            shortest_days: 3,
-            longest_days: 3650,
-        }
-    }
-}
-
 /// Makes a vault at the store's root.
 ///
 /// Where it has locks, its `vault.json` is locked for the shortest promise and a day.
 ///
 /// # Errors
 /// [`AlreadyExists`](crate::store::StoreErrorKind::AlreadyExists) when there is one.
-pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Error> {
-    let file = VaultFile {
-        created: new.created,
-        format: FORMAT,
-        generation_days: new.generation_days,
-        id: new.id,
-        lock_mode: new.lock_mode,
-        longest_days: new.longest_days,
-        shortest_days: new.shortest_days,
-    };
+pub async fn init(store: &dyn WriteStore, file: VaultFile) -> Result<VaultFile, Error> {
     let payload = Payload::from_bytes(file.encode()?);
-    let lock_until = match new.lock_mode {
+    let lock_until = match file.lock_mode {
         LockMode::None => None,
-        LockMode::Governance | LockMode::Compliance => {
-            let days = i64::from(new.shortest_days).saturating_add(1);
-            let lock = SignedDuration::from_hours(days.saturating_mul(24));
-            new.created.saturating_add(lock).ok()
-        }
+        LockMode::Governance | LockMode::Compliance => Some(lock_floor(file.created, &file)),
     };
     store
         .put_new(&VaultKey::VaultFile.object_key()?, &payload, lock_until)
@@ -129,8 +86,6 @@ pub async fn init(store: &dyn WriteStore, new: NewVault) -> Result<VaultFile, Er
 /// A table's ledger as far as its head.
 #[derive(Debug, Clone)]
 pub struct LedgerView {
-    /// The occupied slots.
-    pub slots: Slots,
     /// The last valid record, and what was found on the way.
     pub head: Head,
 }
@@ -257,17 +212,10 @@ impl Vault {
         table: &TableKey,
         distrusted: &[SnapshotId],
     ) -> Result<LedgerView, Error> {
-        let slots = self.slots(SlotFolder::Records(table)).await?;
-        let mut bodies = Bodies::default();
-        loop {
-            match ledger::find_head(&slots, &bodies, distrusted)? {
-                Step::Done(head) => return Ok(LedgerView { slots, head }),
-                Step::Read(wanted) => {
-                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
-                        .await?;
-                }
-            }
-        }
+        let find = |slots: &Slots, bodies: &Bodies| ledger::find_head(slots, bodies, distrusted);
+        let slots_of = SlotFolder::Records(table);
+        let head = self.read_chain(slots_of, Bodies::new(), find).await?;
+        Ok(LedgerView { head })
     }
 
     /// Reads a table's whole ledger; `bodies` may hold what a cache has, the digests decide.
@@ -277,17 +225,26 @@ impl Vault {
     pub async fn chain(
         &self,
         table: &TableKey,
-        mut bodies: Bodies,
+        bodies: Bodies,
         distrusted: &[SnapshotId],
     ) -> Result<Chain, Error> {
-        let slots = self.slots(SlotFolder::Records(table)).await?;
+        let read = |slots: &Slots, bodies: &Bodies| ledger::read_chain(slots, bodies, distrusted);
+        self.read_chain(SlotFolder::Records(table), bodies, read)
+            .await
+    }
+
+    /// Lists a table's chain and reads of it what `reading` asks for until that is done.
+    async fn read_chain<B: Chained, T>(
+        &self,
+        slots_of: SlotFolder<'_>,
+        mut bodies: Bodies<B>,
+        reading: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
+    ) -> Result<T, Error> {
+        let slots = self.slots(slots_of).await?;
         loop {
-            match ledger::read_chain(&slots, &bodies, distrusted)? {
-                Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => {
-                    self.read_slots(SlotFolder::Records(table), wanted, &mut bodies)
-                        .await?;
-                }
+            match reading(&slots, &bodies)? {
+                Step::Done(done) => return Ok(done),
+                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
             }
         }
     }

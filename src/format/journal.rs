@@ -74,19 +74,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newer_journal_is_named_as_such_even_when_nothing_else_fits() {
-        let bytes = lines::pack(WHAT, b"{\"format\":2}\n{}\n").unwrap();
-        let error = decode_journal(&bytes).unwrap_err();
-        assert_eq!(
-            error,
-            FormatError::NewerFormat {
-                what: WHAT,
-                found: 2
-            }
-        );
-    }
-
-    #[test]
     fn more_entries_than_allowed_are_refused() {
         let header = JournalHeader {
             delta_id: String::new(),
@@ -106,12 +93,6 @@ mod tests {
         ) {
             let bytes = encode_journal(&header, &entries).unwrap();
             prop_assert_eq!(decode_journal(&bytes).unwrap(), (header, entries));
-        }
-
-        #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode_journal(&bytes).is_err());
-            prop_assert!(decode_journal(&lines::pack(WHAT, &bytes).unwrap()).is_err());
         }
     }
 }

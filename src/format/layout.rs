@@ -21,6 +21,10 @@ pub const BLOBS_PREFIX: &str = "blobs/";
 pub const PAGES_PREFIX: &str = "pages/";
 /// The prefix of manifests.
 pub const MANIFESTS_PREFIX: &str = "manifests/";
+/// The prefix of copies.
+pub const COPIES_PREFIX: &str = "copies/";
+/// The prefix of journals.
+pub const RUNS_PREFIX: &str = "runs/";
 /// Where a probe lies as a record would.
 pub const PROBE_LEDGER: &str = "tables/probe/ledger/";
 /// Where a probe lies as an event would.
@@ -34,7 +38,17 @@ pub const PRUNE_PREFIX: &str = "prune/";
 const PROBES: &str = "probe";
 
 /// What manifests, pages and files lie under, in the order of their keys.
-pub const OBJECT_PREFIXES: [&str; 4] = ["blobs/", "copies/", "manifests/", "pages/"];
+pub const OBJECT_PREFIXES: [&str; 4] =
+    [BLOBS_PREFIX, COPIES_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX];
+
+/// What a prune deletes, in the order in which it does: from what leads to something to what that leads to.
+pub const PRUNED_PREFIXES: [&str; 5] = [
+    MANIFESTS_PREFIX,
+    PAGES_PREFIX,
+    COPIES_PREFIX,
+    BLOBS_PREFIX,
+    RUNS_PREFIX,
+];
 
 /// The time in the name of a set, always UTC.
 const SET_TIME: &str = "%Y%m%dT%H%M%SZ";
@@ -248,7 +262,11 @@ impl fmt::Display for VaultKey {
             }
             Self::Copy(id) => {
                 let name = id.to_string();
-                write!(f, "copies/{}/{name}", name.get(..2).unwrap_or_default())
+                write!(
+                    f,
+                    "{COPIES_PREFIX}{}/{name}",
+                    name.get(..2).unwrap_or_default()
+                )
             }
             Self::Record { table, seq } => write!(f, "{}{seq:020}.json", ledger_prefix(table)),
             Self::Event { table, seq } => write!(f, "{}{seq:020}.json", events_prefix(table)),
@@ -257,7 +275,7 @@ impl fmt::Display for VaultKey {
                 next_seq,
                 run,
                 n,
-            } => write!(f, "runs/{table}/{next_seq:020}/{run}-{n}.jsonl.zst"),
+            } => write!(f, "{RUNS_PREFIX}{table}/{next_seq:020}/{run}-{n}.jsonl.zst"),
             Self::PrunePlan(id) => write!(f, "{PRUNE_PREFIX}{id}.json"),
             Self::Set { taken_at, id } => {
                 write!(f, "{SETS_PREFIX}{}-{id}.json", taken_at.strftime(SET_TIME))
@@ -324,12 +342,12 @@ pub fn events_prefix(table: &TableKey) -> String {
 
 /// The prefix of a table's journals.
 pub fn journals_prefix(table: &TableKey) -> String {
-    format!("runs/{}/", table.hash())
+    format!("{RUNS_PREFIX}{}/", table.hash())
 }
 
 /// What to list a table's journals after so that only those at or above `seq` come.
 pub fn journals_start_after(table: &TableKey, seq: u64) -> String {
-    format!("runs/{}/{seq:020}", table.hash())
+    format!("{RUNS_PREFIX}{}/{seq:020}", table.hash())
 }
 
 /// The table that a key below [`TABLES_PREFIX`] belongs to, whatever the rest of the key says.

@@ -22,7 +22,7 @@ mod slots;
 mod trust;
 
 pub use chain::{Chain, read_chain};
-pub use finding::{LedgerFinding, ScarReason, Severity, UnreadRecord};
+pub use finding::{LedgerFinding, ScarReason, UnreadRecord};
 pub use head::{Head, find_head};
 pub use slots::{Bodies, SlotRow, Slots};
 pub use trust::{PrefixError, resolve_prefix, taken_back, trusted};

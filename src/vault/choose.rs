@@ -34,9 +34,8 @@ impl Vault {
                 Step::Done(chosen) => return Ok(chosen),
                 Step::Read(snapshot) => {
                     let read = match self.commit_times(snapshot, temp).await {
-                        Err(Error::Damaged { .. } | Error::Format(_) | Error::Log(_)) => {
-                            BTreeMap::new()
-                        }
+                        Err(Error::Log(_)) => BTreeMap::new(),
+                        Err(error) if error.is_damage() => BTreeMap::new(),
                         read => read?,
                     };
                     times.insert(snapshot.id, read);

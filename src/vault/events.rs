@@ -1,11 +1,12 @@
 //! A table's events: read as its records are, and appended by one put-if-absent.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
-use tokio::time::Instant;
 
 use super::{SlotFolder, Vault, oldest_version};
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, Step};
+use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link};
 use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
@@ -27,10 +28,10 @@ pub struct Actor {
     pub tool: String,
 }
 
-/// What time it is by now when it was `then` at an instant.
-pub(super) fn by_now(then: Timestamp, at: Instant) -> Timestamp {
-    let passed = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
-    then.checked_add(passed).unwrap_or(then)
+/// What time it is by now when so much has passed since it was `then`.
+pub(super) fn by_now(then: Timestamp, passed: Duration) -> Timestamp {
+    let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+    then.checked_add(passed).unwrap_or(Timestamp::MAX)
 }
 
 /// What lies above the newest event and is none: any of it may have been a hold. Whoever writes the next event is told.
@@ -61,27 +62,15 @@ impl Vault {
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
     pub async fn events(&self, table: &TableKey) -> Result<Chain<Event>, Error> {
-        let slots_of = SlotFolder::Events(table);
-        let slots = self.slots(slots_of).await?;
-        let mut bodies = Bodies::default();
-        loop {
-            match ledger::read_chain(&slots, &bodies, &[])? {
-                Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
-            }
-        }
+        let read = |slots: &_, bodies: &_| ledger::read_chain(slots, bodies, &[]);
+        self.read_chain(SlotFolder::Events(table), Bodies::new(), read)
+            .await
     }
 
     async fn events_head(&self, table: &TableKey) -> Result<Head<Event>, Error> {
-        let slots_of = SlotFolder::Events(table);
-        let slots = self.slots(slots_of).await?;
-        let mut bodies = Bodies::default();
-        loop {
-            match ledger::find_head(&slots, &bodies, &[])? {
-                Step::Done(head) => return Ok(head),
-                Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
-            }
-        }
+        let find = |slots: &_, bodies: &_| ledger::find_head(slots, bodies, &[]);
+        self.read_chain(SlotFolder::Events(table), Bodies::new(), find)
+            .await
     }
 
     /// Appends an event to a table's chain. It is written once it is the oldest object version of its slot.
@@ -147,19 +136,30 @@ impl Vault {
         payload: &Payload,
         lock_until: Option<Timestamp>,
     ) -> Result<bool, Error> {
-        let written: Option<Written> = match store.put_note(key, payload, lock_until).await {
+        let written = match store.put_note(key, payload, lock_until).await {
             Ok(written) => Some(written),
             Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => None,
+            // The answer may have been lost after the put took effect.
             Err(error) if !error.is_permanent() => None,
             Err(error) => return Err(error.into()),
         };
+        self.is_first(key, payload, written.as_ref()).await
+    }
+
+    /// Whether what was `written` under a key, or else something with the same bytes, is what was there first.
+    pub(super) async fn is_first(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        written: Option<&Written>,
+    ) -> Result<bool, Error> {
         let Some(oldest) = oldest_version(self.store(), key).await? else {
             return Ok(false);
         };
         if oldest.size != payload.size {
             return Ok(false);
         }
-        if let Some(written) = &written
+        if let Some(written) = written
             && written.etag == oldest.etag
             && written.version == oldest.version
         {

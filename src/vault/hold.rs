@@ -23,7 +23,7 @@
 //! there, or names what is gone. What was held before that run it leaves held: whether to release it is for its owner
 //! to say. In a folder the commands lock each other out.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,15 +33,17 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::events::{Actor, by_now};
-use super::prune::{Place, Seen, Use, decide, each_use, place};
+use super::prune::decide;
 use super::substitutes::{Gone, Name, Names, names_of, substitutes};
+use super::walk::{Each, OnDamage, Seen, Use, each_object, walk};
 use super::{Vault, oldest_version};
 use crate::error::Error;
+use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX};
 use crate::format::ledger::Bodies;
 use crate::format::{Deed, Event, LockMode, TableKey, VaultKey};
 use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::choose::Snapshot;
-use crate::plan::keep::held;
+use crate::plan::keep::{held, is_retired};
 use crate::sort::Sorter;
 use crate::store::{HoldStore, ListedVersion, NoteStore, StoreError, local_path};
 
@@ -51,9 +53,6 @@ const OBJECTS_AT_ONCE: usize = 32;
 /// Up to this many files, the substitutes of each are looked for by a listing of its own: that costs no more than the
 /// listing of a vault with a million objects, which comes a thousand keys at a time.
 const ASKED_FOR_ALONE: u64 = 1000;
-
-/// Where substitutes lie.
-const CONTENT_PREFIXES: [&str; 3] = ["blobs/", "manifests/", "pages/"];
 
 /// After this a prune that was under way has looked for new events and every call of before has ended: one is given up
 /// earlier, all its attempts and the difference of two clocks included.
@@ -120,8 +119,8 @@ struct Passed {
     done: u64,
     /// How many of them stay held for another snapshot.
     shared: u64,
-    /// Objects that are gone.
-    gone: BTreeMap<ObjectKey, StoreError>,
+    /// Objects that are gone, with their URIs.
+    gone: BTreeMap<ObjectKey, String>,
 }
 
 /// What is done with an object version.
@@ -146,7 +145,7 @@ impl Holder {
         let objects = self.hold_all(snapshot, Act::Hold).await?;
         let since = self.held_since(snapshot).await?;
         // By when it is said that it is held, all of it is: that may take hours.
-        let now = by_now(actor.now, begun);
+        let now = by_now(actor.now, begun.elapsed());
         let actor = &Actor {
             now,
             ..actor.clone()
@@ -157,7 +156,7 @@ impl Holder {
             };
             self.append(&snapshot.table, deed, actor).await?;
         }
-        if let Err(error) = self.look_again(snapshot).await {
+        if let Err(error) = self.hold_all(snapshot, Act::HoldAgain).await {
             let Error::Damaged { object, .. } = &error else {
                 return Err(error);
             };
@@ -169,8 +168,8 @@ impl Holder {
                 object: object.clone(),
             };
             return match self.release(snapshot, actor).await {
-                Ok(_) | Err(Error::Damaged { .. } | Error::Format(_)) => Err(late),
-                Err(error) => Err(error),
+                Err(error) if !error.is_damage() => Err(error),
+                Ok(_) | Err(_) => Err(late),
             };
         }
         Ok(HoldDone {
@@ -179,12 +178,6 @@ impl Holder {
             shared: 0,
             is_sure: self.is_sure(snapshot, since, now).await?,
         })
-    }
-
-    /// Looks whether everything that a snapshot needs is there and held.
-    async fn look_again(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        self.hold_all(snapshot, Act::HoldAgain).await?;
-        Ok(())
     }
 
     /// Whether no prune can be deleting what a snapshot needs that is held now, and was since then.
@@ -250,7 +243,7 @@ impl Holder {
             let then = self.held_anywhere().await?;
             if then.contains_key(&snapshot.id) {
                 // Somebody else has held it since.
-                self.look_again(snapshot).await?;
+                self.hold_all(snapshot, Act::HoldAgain).await?;
                 break;
             }
             let others = held.keys().filter(|id| **id != snapshot.id);
@@ -278,7 +271,7 @@ impl Holder {
             .await
         {
             Ok(()) => None,
-            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => Some(error),
+            Err(error) if error.is_damage() => Some(error),
             Err(error) => return Err(error),
         };
         for other in others {
@@ -333,21 +326,12 @@ impl Holder {
 
     async fn events(&self, table: &TableKey) -> Result<Vec<Event>, Error> {
         let chain = self.vault.events(table).await?;
-        let events = chain.links.iter().filter_map(|link| link.record().cloned());
-        Ok(events.collect())
+        Ok(chain.records().cloned().collect())
     }
 
     async fn append(&self, table: &TableKey, deed: Deed, actor: &Actor) -> Result<Event, Error> {
         let store = self.store.as_ref();
         self.vault.append_event(store, table, deed, actor).await
-    }
-
-    async fn needs(&self, snapshot: &Snapshot) -> Result<Sorter<HeldObject>, Error> {
-        let mut held_objects = Sorter::new(&self.temp)?;
-        let looking = self.looking(std::iter::once(snapshot)).await?;
-        self.held_object(snapshot, true, &looking, &mut held_objects)
-            .await?;
-        Ok(held_objects)
     }
 
     /// How the substitutes of what some snapshots need are looked for.
@@ -357,7 +341,7 @@ impl Holder {
             return Ok(Looking::Alone);
         }
         let mut names = Names::default();
-        for prefix in CONTENT_PREFIXES {
+        for prefix in [BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX] {
             let mut listing = self.vault.store().list_versions(prefix, None);
             while let Some(row) = listing.try_next().await? {
                 if let ListedVersion::Object(object) = row
@@ -391,30 +375,21 @@ impl Holder {
             version: snapshot.record_version.clone(),
             goes,
         })?;
-        let mut seen = Seen::new();
-        // The files of a pack follow each other mostly; each pack is told once a page.
-        let mut told: HashSet<Place> = HashSet::new();
         let mut hits: BTreeSet<(ObjectKey, Name)> = BTreeSet::new();
         let vault = self.vault.without_pages();
+        let mut hold = each_object(|reference| {
+            let (key, version) = (reference.key.clone(), reference.version.clone());
+            Ok(held_objects.push(HeldObject { key, version, goes })?)
+        });
         let mut each = |used: Use<'_>| {
-            let reference = match used {
-                Use::Structure(reference) => {
-                    told.clear();
-                    reference
-                }
-                Use::File(reference, _) => reference,
-            };
-            let names = names_of(used).filter(|name| looking.may_find(name));
-            hits.extend(names.map(|name| (reference.key.clone(), name)));
-            let place = place(reference);
-            if !told.contains(&place) {
-                let (key, version) = place.clone();
-                held_objects.push(HeldObject { key, version, goes })?;
-                told.insert(place);
+            if let Some(reference) = used.reference() {
+                let names = names_of(used).filter(|name| looking.may_find(name));
+                hits.extend(names.map(|name| (reference.key.clone(), name)));
             }
-            Ok(())
+            hold(used)
         };
-        each_use(&vault, &snapshot.record, &mut seen, &mut each).await?;
+        walk_all(&vault, snapshot, &mut each).await?;
+        drop(hold);
         let mut found = stream::iter(&hits)
             .map(|(key, name)| substitutes(&vault, key, *name))
             .buffer_unordered(OBJECTS_AT_ONCE);
@@ -431,7 +406,11 @@ impl Holder {
     /// # Errors
     /// [`Error::Damaged`] for an object that is gone, when nothing serves in its place.
     async fn hold_all(&self, snapshot: &Snapshot, act: Act) -> Result<u64, Error> {
-        let passed = self.pass(self.needs(snapshot).await?, act).await?;
+        let mut held_objects = Sorter::new(&self.temp)?;
+        let looking = self.looking(std::iter::once(snapshot)).await?;
+        self.held_object(snapshot, true, &looking, &mut held_objects)
+            .await?;
+        let mut passed = self.pass(held_objects, act).await?;
         if passed.gone.is_empty() {
             return Ok(passed.done);
         }
@@ -440,16 +419,17 @@ impl Holder {
             gone.insert(key.clone());
         }
         let vault = self.vault.without_pages();
-        let mut seen = Seen::new();
         let mut each = |used: Use<'_>| {
             gone.note(used, true);
             Ok(())
         };
-        each_use(&vault, &snapshot.record, &mut seen, &mut each).await?;
-        let mut errors = passed.gone;
+        walk_all(&vault, snapshot, &mut each).await?;
         let first = gone.served(&vault).await?.lost.into_iter().next();
-        match first.and_then(|key| errors.remove(&key)) {
-            Some(error) => Err(lost(error)),
+        match first.and_then(|key| passed.gone.remove(&key)) {
+            Some(object) => Err(Error::Damaged {
+                object,
+                what: "the snapshot needs it and it is gone, so that it cannot be held".to_owned(),
+            }),
             None => Ok(passed.done),
         }
     }
@@ -484,7 +464,9 @@ impl Holder {
                     Ok(()) => Ok((u64::from(!stays), None)),
                     // What is gone holds nothing any more.
                     Err(error) if error.is_not_found() && act == Act::Release => Ok((0, None)),
-                    Err(error) if error.is_not_found() => Ok((0, Some((held_object.key, error)))),
+                    Err(error) if error.is_not_found() => {
+                        Ok((0, Some((held_object.key, error.uri))))
+                    }
                     Err(error) => Err(Error::from(error)),
                 }
             })
@@ -519,21 +501,17 @@ impl Holder {
     }
 }
 
+/// Walks all that a snapshot needs.
+async fn walk_all(vault: &Vault, snapshot: &Snapshot, each: &mut Each<'_>) -> Result<(), Error> {
+    let (refuse, mut seen) = (OnDamage::Refuse, Seen::new());
+    walk(vault, &snapshot.record, refuse, &mut seen, each).await
+}
+
 fn unread(table: &TableKey, error: Error) -> Error {
     Error::HoldsUnread {
         table: table.to_string(),
         source: Box::new(error),
     }
-}
-
-fn lost(error: StoreError) -> Error {
-    if error.is_not_found() {
-        return Error::Damaged {
-            object: error.uri,
-            what: "the snapshot needs it and it is gone, so that it cannot be held".to_owned(),
-        };
-    }
-    error.into()
 }
 
 /// Retires a table: its newest snapshot is no longer kept beyond its promise. `false`: it was retired before.
@@ -549,25 +527,10 @@ pub async fn retire<S: NoteStore + ?Sized>(
     let head = vault.head(table, &[]).await?.head;
     let last = head.link.as_ref().map_or(0, |link| link.seq);
     let events = vault.events(table).await?;
-    let events = events.links.iter().filter_map(|link| link.record());
-    if crate::plan::keep::is_retired(events, last) {
+    if is_retired(events.records(), last) {
         return Ok(false);
     }
     let deed = Deed::Retire { last };
     vault.append_event(store, table, deed, actor).await?;
     Ok(true)
-}
-
-/// The snapshots of a table that are held.
-///
-/// # Errors
-/// What the store says.
-pub async fn held_of(vault: &Vault, table: &TableKey) -> Result<HashSet<SnapshotId>, Error> {
-    let events = vault.events(table).await?;
-    let events: Vec<&Event> = events
-        .links
-        .iter()
-        .filter_map(|link| link.record())
-        .collect();
-    Ok(held(events).into_keys().collect())
 }

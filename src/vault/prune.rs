@@ -65,13 +65,11 @@ use crate::store::PruneStore;
 mod doubtful;
 mod facts;
 mod gone;
-mod references;
 mod survey;
 mod sweep;
 mod table_read;
 mod unnamed;
 
-pub(super) use references::{Place, Seen, Use, each_use, place};
 pub(super) use table_read::decide;
 pub use unnamed::Forget;
 
@@ -126,7 +124,7 @@ pub struct TableKept {
 }
 
 /// Takes what is decided about tables, as it is decided.
-pub type Told<'a> = dyn FnMut(TableKept) -> Result<(), Error> + Send + 'a;
+pub type EachTable<'a> = dyn FnMut(TableKept) -> Result<(), Error> + Send + 'a;
 
 /// Object versions, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -194,7 +192,7 @@ impl From<&Garbage> for Why {
 #[derive(Debug)]
 pub struct Survey {
     now: Timestamp,
-    /// When `now` was.
+    /// The instant at which `now` was read.
     begun: Instant,
     /// Tables with snapshots that are not kept, and the next free slot of their events.
     watched: Vec<(TableKey, u64)>,

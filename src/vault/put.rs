@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-
+use super::oldest_version;
 use super::snapshot::Terms;
 use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::retention::{Slice, slice_of};
-use crate::store::{
-    ListedVersion, Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all,
-};
+use crate::store::{Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all};
 
 /// Puts objects with the locks and the generations of a run.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +19,26 @@ pub(super) struct Placer<'a> {
     pub(super) terms: &'a Terms,
     /// Into how many slices blobs are cut.
     pub(super) slices: u64,
+}
+
+/// Makes sure that an object version is locked for so long; returns until when it is.
+///
+/// # Errors
+/// What the store says, and `Unsupported` when that does not show the lock.
+pub(super) async fn extend_lock(
+    store: &dyn WriteStore,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+    until: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    match store.extend_lock(key, version, until).await? {
+        Some(proven) if proven >= until => Ok(proven),
+        Some(_) | None => {
+            let reason = "the store does not say that it locked the object".to_owned();
+            let kind = StoreErrorKind::Unsupported { reason };
+            Err(StoreError::below("lock", store.uri(), key.as_str(), kind))
+        }
+    }
 }
 
 /// How a kind of object is named: its digest and, when the plain name is occupied, a suffix.
@@ -45,9 +62,10 @@ impl Placer<'_> {
 
     async fn put(&self, name: Name, payload: &Payload, slice: Slice) -> Result<Reference, Error> {
         let lock_until = self.terms.lock_until(slice);
+        let content = (payload.sha256, payload.size);
         let key = name(payload.sha256, None).object_key()?;
         match self.store.put_new(&key, payload, lock_until).await {
-            Ok(written) => Ok(self.reference(key, payload, written.version, slice)),
+            Ok(written) => Ok(self.reference((key, slice), written.version, content)),
             Err(StoreError {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
@@ -58,12 +76,12 @@ impl Placer<'_> {
                     adopted => adopted?,
                 };
                 if let Some(version) = adopted {
-                    return Ok(self.reference(key, payload, version, slice));
+                    return Ok(self.reference((key, slice), version, content));
                 }
                 let suffix = Suffix::from_bytes(rand::random());
                 let key = name(payload.sha256, Some(suffix)).object_key()?;
                 let written = self.store.put_new(&key, payload, lock_until).await?;
-                Ok(self.reference(key, payload, written.version, slice))
+                Ok(self.reference((key, slice), written.version, content))
             }
             Err(error) => Err(error.into()),
         }
@@ -76,13 +94,8 @@ impl Placer<'_> {
         payload: &Payload,
         slice: Slice,
     ) -> Result<Option<Option<ObjectVersion>>, Error> {
-        let mut listing = self.store.list_versions(key.as_str(), None);
-        let oldest = loop {
-            match listing.try_next().await? {
-                Some(ListedVersion::Object(object)) if object.key == *key => break object,
-                Some(_) => {}
-                None => return Ok(None),
-            }
+        let Some(oldest) = oldest_version(self.store.as_ref(), key).await? else {
+            return Ok(None);
         };
         if oldest.size != payload.size {
             return Ok(None);
@@ -114,18 +127,18 @@ impl Placer<'_> {
         Ok(adopted.then_some(oldest.version))
     }
 
-    fn reference(
+    /// What is to be written down of an object that was put, or adopted, in a slice.
+    pub(super) fn reference(
         &self,
-        key: ObjectKey,
-        payload: &Payload,
+        (key, slice): (ObjectKey, Slice),
         version: Option<ObjectVersion>,
-        slice: Slice,
+        (sha256, size): (Digest, u64),
     ) -> Reference {
         Reference {
             generation: self.terms.generation(slice),
             key,
-            sha256: payload.sha256,
-            size: payload.size,
+            sha256,
+            size,
             version,
         }
     }

@@ -18,14 +18,15 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt as _;
 
 use self::places::Places;
+use super::put::extend_lock;
 use super::verify::{Hurt, Losses, Lost, LostKind};
 use super::{PageCache, Vault};
 use crate::error::Error;
+use crate::format::VaultKey;
 use crate::format::layout::{Area, Suffix};
 use crate::format::record::TableIdentity;
-use crate::format::{LockMode, VaultKey};
 use crate::ids::{Digest, ObjectKey, Timestamp};
-use crate::plan::retention::{lock_ceiling, lock_floor, lock_until};
+use crate::plan::retention::bounded_lock;
 use crate::progress::{Phase, PlannedWork, Progress};
 use crate::source::Source;
 use crate::store::part_size;
@@ -200,49 +201,45 @@ impl Repairer {
         let Step {
             lost, lock_until, ..
         } = step;
-        let mut put = Vec::new();
-        let mut still_lost = Vec::new();
         if lost.is_only_locked_short() {
             let put = self.lock_substitutes(&lost, lock_until).await?;
             return Ok(Repaired {
                 lost,
                 put,
-                still_lost,
+                still_lost: Vec::new(),
             });
         }
+        let mut found: Vec<(Payload, Origin)> = Vec::new();
+        let mut still_lost = Vec::new();
+        let name = match &lost.what {
+            LostKind::Manifest => VaultKey::manifest,
+            LostKind::Page => VaultKey::page,
+            LostKind::File | LostKind::Pack(_) => VaultKey::blob,
+        };
         match &lost.what {
-            LostKind::Manifest | LostKind::Page => match self.structure(&lost).await {
-                Some((bytes, origin)) => {
-                    let payload = Payload::from_bytes(bytes);
-                    let name = match lost.what {
-                        LostKind::Manifest => VaultKey::manifest,
-                        LostKind::Page | LostKind::File | LostKind::Pack(_) => VaultKey::page,
-                    };
-                    put.push((self.put(name, &payload, lock_until).await?, origin));
-                }
-                None => still_lost.push(lost.key.to_string()),
-            },
-            LostKind::File => match self.file(lost.sha256, &lost.key, places).await? {
-                Some((payload, origin)) => {
-                    let key = self.put(VaultKey::blob, &payload, lock_until).await?;
-                    put.push((key, origin));
-                }
-                None => still_lost.push(lost.key.to_string()),
-            },
-            LostKind::Pack(files) => {
-                let found = self.pack(&lost, files, places).await?;
-                if let Some(whole) = found.whole {
-                    let payload = Payload::from_bytes(whole);
-                    let key = self.put(VaultKey::blob, &payload, lock_until).await?;
-                    put.push((key, found.origin.unwrap_or(Origin::Several)));
-                } else {
-                    for (payload, origin) in found.files {
-                        let key = self.put(VaultKey::blob, &payload, lock_until).await?;
-                        put.push((key, origin));
-                    }
-                }
-                still_lost = found.still_lost;
+            LostKind::Manifest | LostKind::Page => {
+                let bytes = self.structure(&lost).await;
+                found.extend(bytes.map(|(bytes, origin)| (Payload::from_bytes(bytes), origin)));
             }
+            LostKind::File => found.extend(self.file(lost.sha256, &lost.key, places).await?),
+            LostKind::Pack(files) => {
+                let pack = self.pack(&lost, files, places).await?;
+                still_lost = pack.still_lost;
+                match pack.whole {
+                    Some(whole) => {
+                        let origin = pack.origin.unwrap_or(Origin::Several);
+                        found.push((Payload::from_bytes(whole), origin));
+                    }
+                    None => found = pack.files,
+                }
+            }
+        }
+        if found.is_empty() && still_lost.is_empty() {
+            still_lost = lost.names();
+        }
+        let mut put = Vec::new();
+        for (payload, origin) in found {
+            put.push((self.put(name, &payload, lock_until).await?, origin));
         }
         self.progress.file_done(lost.lost_bytes());
         Ok(Repaired {
@@ -265,13 +262,7 @@ impl Repairer {
                 continue;
             };
             let (key, version) = (&substitute.key, substitute.version.as_ref());
-            let proven = self.structure.extend_lock(key, version, until).await?;
-            if proven.is_none_or(|proven| proven < until) {
-                let reason = "the store does not say that it locked the object".to_owned();
-                let kind = StoreErrorKind::Unsupported { reason };
-                let error = StoreError::below("lock", self.vault.uri(), key.as_str(), kind);
-                return Err(error.into());
-            }
+            extend_lock(self.structure.as_ref(), key, version, until).await?;
             locked.push((key.clone(), Origin::Substitute));
         }
         Ok(locked)
@@ -302,15 +293,10 @@ impl Repairer {
 
     /// Until when what some snapshots need is locked.
     fn lock_until<'a>(&self, hurt: impl Iterator<Item = &'a Hurt>) -> Option<Timestamp> {
+        let floor = self.vault.floor(self.now)?;
         let file = self.vault.file();
-        if file.lock_mode == LockMode::None {
-            return None;
-        }
-        let locks = hurt.map(|hurt| lock_until(hurt.promise, &hurt.table, file));
-        // A forged record may promise a thousand years.
-        let until = locks.max().unwrap_or_default();
-        let until = until.max(lock_floor(self.now, file));
-        Some(until.min(lock_ceiling(self.now, file)))
+        let locks = hurt.map(|hurt| bounded_lock(hurt.promise, &hurt.table, file, self.now));
+        Some(locks.max().unwrap_or(floor))
     }
 }
 

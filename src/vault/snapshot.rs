@@ -6,10 +6,12 @@
 //! overwrite and no delete, so no bug here can harm an earlier snapshot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use self::attempt::{Attempt, Planned};
+use super::events::by_now;
 use super::{LedgerView, PageCache, Vault};
 use crate::delta::segment::LogListing;
 use crate::error::{Error, HeldSnapshot};
@@ -56,7 +58,6 @@ pub use check_source::SourceCheck;
 pub use journal::JournalPace;
 pub use pairs::Pairs;
 pub(super) use terms::Terms;
-use terms::later;
 
 /// How often a version is pinned again when files vanish under the copy.
 const PIN_ATTEMPTS: usize = 5;
@@ -338,7 +339,9 @@ impl Snapshotter {
         let mut request = request.clone();
         let (first, begun) = (request.now, Instant::now());
         for _ in 0..PIN_ATTEMPTS {
-            request.now = later(first, begun);
+            // To the second, as records have it.
+            let passed = Duration::from_secs(begun.elapsed().as_secs());
+            request.now = by_now(first, passed);
             let view = this.vault.head(&request.key, &request.distrust).await?;
             request = named(request, &view);
             held = held_by(&view);

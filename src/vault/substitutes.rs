@@ -10,11 +10,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Vault;
-use super::prune::{Place, Use};
+use super::walk::{Place, Use};
 use crate::error::Error;
 use crate::format::layout::Area;
 use crate::format::{Reference, VaultKey};
 use crate::ids::{Digest, ObjectKey};
+use crate::store::StoreError;
 
 /// Names that are listed at a time.
 const LISTINGS_AT_ONCE: usize = 32;
@@ -30,17 +31,14 @@ pub(super) fn name_of(reference: &Reference) -> Name {
 
 /// The names under which substitutes of what is used would lie: that of the object, and of the file in it.
 pub(super) fn names_of(used: Use<'_>) -> impl Iterator<Item = Name> {
-    let (reference, file) = match used {
-        Use::Structure(reference) => (reference, None),
-        Use::File(reference, entry) => {
-            let file = entry.sha256.filter(|sha256| *sha256 != reference.sha256);
-            (
-                reference,
-                file.map(|sha256| (Area::Blobs, sha256, entry.size)),
-            )
+    let file = match (used, used.reference()) {
+        (Use::File(entry), Some(reference)) => {
+            let sha256 = entry.sha256.filter(|sha256| *sha256 != reference.sha256);
+            sha256.map(|sha256| (Area::Blobs, sha256, entry.size))
         }
+        (Use::Structure(_) | Use::File(_), _) => None,
     };
-    std::iter::once(name_of(reference)).chain(file)
+    used.reference().map(name_of).into_iter().chain(file)
 }
 
 /// Where the substitutes of an object lie: beside it, or among the blobs for a copy.
@@ -112,15 +110,15 @@ impl Gone {
 
     /// Takes note of what is used of an object, if it is gone.
     pub(super) fn note(&mut self, used: Use<'_>, is_relied_on: bool) {
-        let reference = match used {
-            Use::Structure(reference) | Use::File(reference, _) => reference,
+        let Some(reference) = used.reference() else {
+            return;
         };
         let Some(of_object) = self.objects.get_mut(&reference.key) else {
             return;
         };
         let needed = of_object.entry(name_of(reference)).or_default();
         needed.is_relied_on |= is_relied_on;
-        if let Use::File(_, entry) = used {
+        if let Use::File(entry) = used {
             let file = entry.sha256.map(|sha256| (sha256, entry.size));
             needed.files.extend(file);
         }
@@ -160,9 +158,9 @@ impl Gone {
 pub(super) async fn substitutes(
     vault: &Vault,
     key: &ObjectKey,
-    (area, sha256, size): Name,
-) -> Result<Vec<Place>, Error> {
-    let mut found = vault.under_name(area, sha256, size).await?;
+    name: Name,
+) -> Result<Vec<Place>, StoreError> {
+    let mut found = vault.under_name(name).await?;
     found.retain(|(at, _)| at != key);
     Ok(found)
 }

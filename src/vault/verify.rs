@@ -18,7 +18,7 @@ use futures::{TryStreamExt, stream};
 
 use self::merge::{Merge, Merged, Unreferenced};
 use self::objects::{Checker, Outcome};
-use self::sums::{Several, Sums};
+use self::sums::{Kind, Sums};
 use self::units::Units;
 use self::uses::Use;
 use super::unnamed::Newest;
@@ -59,27 +59,12 @@ const ASKED_FOR_ALONE: u64 = 1000;
 pub type Found<'a> = dyn FnMut(Finding) -> Result<(), Error> + Send + 'a;
 
 impl Vault {
-    /// Verifies `tables`, or all of them; each finding goes to `found`. Rows that are sorted wait in `spill`.
+    /// Verifies `tables`, or all of them; each finding goes to `found`. Rows that are sorted wait in `spill`; what is lost is
+    /// in memory, for a repair.
     ///
     /// # Errors
     /// Only what leaves nothing to go on with: `spill` fails, the tables cannot be listed, `found` refuses.
     pub async fn verify(
-        &self,
-        tables: Option<&[TableKey]>,
-        plan: VerifyPlan,
-        spill: &Path,
-        progress: &dyn Progress,
-        found: &mut Found<'_>,
-    ) -> Result<VerifyReport, Error> {
-        let losses = self.verify_for_repair(tables, plan, spill, progress, found);
-        Ok(losses.await?.0)
-    }
-
-    /// As [`Vault::verify`], and remembers what is lost: as many rows as there are lost objects, in memory.
-    ///
-    /// # Errors
-    /// As [`Vault::verify`].
-    pub async fn verify_for_repair(
         &self,
         tables: Option<&[TableKey]>,
         plan: VerifyPlan,
@@ -150,8 +135,6 @@ struct CheckedTable {
     newest: Option<Newest>,
     /// The Delta ids of its records.
     delta_ids: BTreeSet<String>,
-    /// Objects that only snapshots use whose promise is over, and that are gone or damaged.
-    over: Several,
 }
 
 /// A snapshot that was verified.
@@ -165,25 +148,25 @@ struct CheckedSnapshot {
     taken_at: Timestamp,
 }
 
-/// Something to tell of an object.
-#[derive(Debug)]
-struct ObjectProblem {
-    problem: Problem,
-    /// Whether bytes are lost that could be put again.
-    is_lost: bool,
-}
-
-impl From<Problem> for ObjectProblem {
-    fn from(problem: Problem) -> Self {
-        Self {
-            problem,
-            is_lost: false,
-        }
-    }
-}
-
 impl Verify<'_, '_> {
-    fn tell(&mut self, finding: Finding) -> Result<(), Error> {
+    /// Tells of an object of a table, which some of its snapshots use.
+    fn tell_of(
+        &mut self,
+        table: Option<usize>,
+        snapshots: Vec<SnapshotId>,
+        object: &str,
+        problem: Problem,
+    ) -> Result<(), Error> {
+        let table = table.and_then(|table| self.tables.get(table));
+        let finding = Finding {
+            severity: problem.severity,
+            table: table.map(|table| table.name.clone()),
+            key: table.map(|table| table.key.clone()),
+            snapshots,
+            object: object.to_owned(),
+            what: problem.what,
+            remedy: problem.remedy,
+        };
         self.report.count(finding.severity);
         (self.found)(finding)
     }
@@ -195,17 +178,7 @@ impl Verify<'_, '_> {
         object: &str,
         problem: Problem,
     ) -> Result<(), Error> {
-        let table = table.and_then(|table| self.tables.get(table));
-        let finding = Finding {
-            severity: problem.severity,
-            table: table.map(|table| table.name.clone()),
-            key: table.map(|table| table.key.clone()),
-            snapshots: Vec::new(),
-            object: object.to_owned(),
-            what: problem.what,
-            remedy: problem.remedy,
-        };
-        self.tell(finding)
+        self.tell_of(table, Vec::new(), object, problem)
     }
 
     /// Tells of an object that snapshots use, once for each table.
@@ -213,44 +186,26 @@ impl Verify<'_, '_> {
         &mut self,
         users: &[usize],
         object: &str,
-        told: &ObjectProblem,
+        problem: &Problem,
     ) -> Result<(), Error> {
-        let mut by_table: BTreeMap<usize, Vec<CheckedSnapshot>> = BTreeMap::new();
-        for user in users {
-            if let Some(snapshot) = self.snapshots.get(*user) {
-                by_table.entry(snapshot.table).or_default().push(*snapshot);
-            }
-        }
+        let by_table = self.by_table(users);
         if by_table.is_empty() {
-            return self.tell_alone(None, object, told.problem.clone());
+            return self.tell_alone(None, object, problem.clone());
         }
         for (table, snapshots) in by_table {
-            let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-            let Some(checked) = self.tables.get_mut(table) else {
-                continue;
-            };
-            if told.is_lost && snapshots.iter().all(|snapshot| snapshot.is_over) {
-                checked.over.add(object, &ids);
+            if problem.is_lost() && snapshots.iter().all(|snapshot| snapshot.is_over) {
+                self.note_of((Kind::Over, table), snapshots, object, None);
                 continue;
             }
-            let mut severity = told.problem.severity;
-            let mut what = told.problem.what.clone();
-            if severity == Severity::Damage
+            let mut problem = problem.clone();
+            if problem.severity == Severity::Damage
                 && snapshots.iter().all(|snapshot| snapshot.is_distrusted)
             {
-                severity = Severity::Warning;
-                what.push_str("; only distrusted snapshots use it");
+                problem.severity = Severity::Warning;
+                problem.what.push_str("; only distrusted snapshots use it");
             }
-            let finding = Finding {
-                severity,
-                table: Some(checked.name.clone()),
-                key: Some(checked.key.clone()),
-                snapshots: ids,
-                object: object.to_owned(),
-                what,
-                remedy: told.problem.remedy,
-            };
-            self.tell(finding)?;
+            let ids = snapshots.iter().map(|snapshot| snapshot.id).collect();
+            self.tell_of(Some(table), ids, object, problem)?;
         }
         Ok(())
     }
@@ -265,11 +220,8 @@ impl Verify<'_, '_> {
             Some(VaultFileProblem::Changed) => {
                 let users: Vec<usize> = (0..self.snapshots.len()).collect();
                 let what = "it is not the one that every record names by its SHA-256";
-                let problem = Problem {
-                    remedy: REPLACED.into(),
-                    ..Problem::damage(what)
-                };
-                self.tell_users(&users, key.as_str(), &problem.into())?;
+                let problem = Problem::new(Severity::Damage, what, REPLACED);
+                self.tell_users(&users, key.as_str(), &problem)?;
             }
             Some(VaultFileProblem::Records(ids)) => {
                 for id in ids {
@@ -278,7 +230,7 @@ impl Verify<'_, '_> {
                         .collect();
                     let what = format!("record {} names another vault.json", id.short());
                     let problem = Problem::warning(what, Remedy::Distrust);
-                    self.tell_users(&users, key.as_str(), &problem.into())?;
+                    self.tell_users(&users, key.as_str(), &problem)?;
                 }
             }
         }
@@ -301,17 +253,17 @@ impl Verify<'_, '_> {
         actual: Digest,
     ) -> Result<(), Error> {
         let problem = match self.vault.store().attributes(key, version).await {
-            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => Problem {
-                remedy: REPLACED.into(),
-                ..Problem::damage("its bytes are not those that the store once took")
-            },
+            Ok(attributes) if attributes.sha256.is_some_and(|sha256| sha256 != actual) => {
+                let what = "its bytes are not those that the store once took";
+                Problem::new(Severity::Damage, what, REPLACED)
+            }
             Ok(_) => return Ok(()),
             // Hidden by a delete marker, which is told as such.
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => unreadable(&error),
         };
         let users: Vec<usize> = user.into_iter().collect();
-        self.tell_users(&users, key.as_str(), &problem.into())
+        self.tell_users(&users, key.as_str(), &problem)
     }
 
     /// Tells of delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
@@ -447,13 +399,9 @@ impl Verify<'_, '_> {
                 users: users.to_vec(),
                 ..lost.clone()
             }));
-            let told = ObjectProblem {
-                problem: Problem::lost(what),
-                is_lost: true,
-            };
-            return self.tell_users(users, object, &told);
+            return self.tell_users(users, object, &Problem::lost(what));
         }
-        self.note_repaired(users, object);
+        self.note(Kind::Repaired, users, object);
         Ok(())
     }
 
@@ -478,11 +426,11 @@ impl Verify<'_, '_> {
         }
         if !outcome.moved.is_empty() {
             let users = self.units.users(&outcome.moved);
-            self.note_moved(&users, key);
+            self.note(Kind::Moved, &users, key);
         }
         if !outcome.unproven.is_empty() {
             let users = self.units.users(&outcome.unproven);
-            self.note_unproven(&users, key);
+            self.note(Kind::Unproven, &users, key);
         }
         for (units, until) in &outcome.locks {
             let users = self.units.users(units);
@@ -501,11 +449,8 @@ enum Done {
 
 /// What is said of something that the store could not bring.
 fn unreadable(error: &StoreError) -> Problem {
-    Problem {
-        severity: Severity::Unchecked,
-        what: format!("it could not be checked: {error}: {}", error.kind),
-        remedy: READ_AGAIN.into(),
-    }
+    let what = format!("it could not be checked: {error}: {}", error.kind);
+    Problem::unchecked(what, READ_AGAIN)
 }
 
 /// What a failed read says of an object that should have `size` bytes; `None` when it says nothing of it.

@@ -25,6 +25,7 @@ use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use deltavault::delta::commit::read_commit;
 use deltavault::delta::path::TableRoot;
 use deltavault::delta::replay::Replay;
+use deltavault::format::VaultFile;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Entry, PageWriter, Scope, TableKey, TableUri, Trigger, decode_page};
 use deltavault::ids::{Digest, Id128, ObjectKey, Timestamp, Version};
@@ -33,7 +34,7 @@ use deltavault::source::Source;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind, read_all};
 use deltavault::vault::snapshot::{SnapshotDone, SnapshotRequest, Snapshotter};
-use deltavault::vault::{NewVault, PageCache, Vault, init};
+use deltavault::vault::{PageCache, Vault, init};
 use futures::TryStreamExt;
 use serde::de::IgnoredAny;
 
@@ -336,7 +337,7 @@ async fn snapshot(
     let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
     let id = Id128::from_bytes([7; 16]);
     if hours == 0 {
-        init(store.as_ref(), NewVault::new(id, now)).await.unwrap();
+        init(store.as_ref(), VaultFile::new(id, now)).await.unwrap();
     }
     let uri: TableUri = live.uri().parse().unwrap();
     let now = now + jiff::SignedDuration::from_hours(hours);

@@ -24,6 +24,7 @@ use deltalake::arrow::datatypes::{DataType, Field, Fields, Schema};
 use deltalake::parquet::arrow::ArrowWriter;
 use deltavault::delta::checkpoint::{Wants, read_parquet};
 use deltavault::delta::path::TableRoot;
+use deltavault::format::VaultFile;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, Timestamp};
@@ -32,7 +33,7 @@ use deltavault::source::Source;
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind};
 use deltavault::vault::snapshot::{SnapshotRequest, Snapshotter};
-use deltavault::vault::{NewVault, Vault, init};
+use deltavault::vault::{Vault, init};
 
 /// Rows written at a time, also the size of a row group.
 const ROWS: usize = 100_000;
@@ -102,7 +103,7 @@ fn decode(folder: &Path) {
 async fn plan(folder: &Path) {
     let vault = LocalStore::create(&folder.join("vault")).unwrap();
     let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
-    let new = NewVault::new(Id128::from_bytes([7; 16]), now);
+    let new = VaultFile::new(Id128::from_bytes([7; 16]), now);
     if let Err(error) = init(&vault, new).await {
         assert!(error.to_string().contains("create"), "{error}");
     }

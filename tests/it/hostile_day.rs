@@ -12,6 +12,7 @@ use aws_sdk_s3::types::{
 };
 use deltavault::Error;
 use deltavault::ExitCode;
+use deltavault::format::VaultFile;
 use deltavault::format::{LockMode, VaultKey};
 use deltavault::iam::{self, Document, Flavor, Location, Params, Role};
 use deltavault::ids::{Digest, Id128, SnapshotId};
@@ -21,7 +22,7 @@ use deltavault::store::RestoreStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::s3::{Keys, S3Client, S3Store};
 use deltavault::vault::snapshot::SnapshotDone;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use jiff::SignedDuration;
 
 use crate::support::s3::{Bucket, Server, now, server};
@@ -61,9 +62,9 @@ impl Day {
         let bucket = server.bucket(Bucket::Locked).await;
         let vault = format!("s3://{bucket}/vault");
         let live = format!("s3://{}/orders", server.bucket(Bucket::Versioned).await);
-        let new = NewVault {
+        let new = VaultFile {
             lock_mode: LockMode::Compliance,
-            ..NewVault::new(Id128::from_bytes(rand::random()), now())
+            ..VaultFile::new(Id128::from_bytes(rand::random()), now())
         };
         let store = S3Store::open(&root, &vault).unwrap();
         vault::init(&store.with_lock_mode(LockMode::Compliance), new)

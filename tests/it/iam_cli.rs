@@ -4,9 +4,10 @@
 use std::process::{Command, Output};
 
 use deltavault::format::LockMode;
+use deltavault::format::VaultFile;
 use deltavault::iam::Policy;
 use deltavault::ids::Id128;
-use deltavault::vault::{self, NewVault};
+use deltavault::vault;
 
 use super::support::s3::{self, Bucket};
 
@@ -146,12 +147,12 @@ fn what_cannot_be_rendered_is_a_usage_error_that_names_the_flag() {
 async fn floor_ceiling_and_mode_are_those_of_the_vault() {
     let Some(server) = s3::server() else { return };
     let store = server.store(Bucket::Locked).await;
-    let new = NewVault {
+    let new = VaultFile {
         lock_mode: LockMode::Compliance,
         generation_days: 4,
         shortest_days: 9,
         longest_days: 90,
-        ..NewVault::new(Id128::from_bytes([7; 16]), s3::now())
+        ..VaultFile::new(Id128::from_bytes([7; 16]), s3::now())
     };
     vault::init(&store, new).await.unwrap();
     let uri = deltavault::store::ReadStore::uri(&store).to_owned();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use deltavault::format::VaultFile;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{LockMode, VaultKey};
 use deltavault::iam::{Document, Flavor, Location, Params, Rendered, Role, render};
@@ -13,7 +14,7 @@ use deltavault::store::{Payload, ReadStore, WriteStore as _};
 use deltavault::vault::events::Actor;
 use deltavault::vault::hold::Holder;
 use deltavault::vault::prune::{Forget, Patience, Pruner};
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use deltavault::{Error, ExitCode};
 use jiff::SignedDuration;
 
@@ -157,9 +158,9 @@ async fn each_role_does_its_work_with_its_own_keys() {
             .with_lock_mode(LockMode::Governance)
     };
     let direct = S3Store::open(&scene.direct, &vault).unwrap();
-    let new = NewVault {
+    let new = VaultFile {
         lock_mode: LockMode::Governance,
-        ..NewVault::new(Id128::from_bytes([7; 16]), s3::now())
+        ..VaultFile::new(Id128::from_bytes([7; 16]), s3::now())
     };
     vault::init(&direct, new).await.unwrap();
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
+use deltavault::format::VaultFile;
 use deltavault::format::{LockMode, Placement, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::retention::Ask;
@@ -12,7 +13,7 @@ use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, WriteStore};
 use deltavault::vault::repair::{Origin, Repaired};
 use deltavault::vault::snapshot::SnapshotDone;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 
@@ -37,9 +38,9 @@ impl Locked {
     async fn set() -> Self {
         let store = MemoryStore::new("s3://bucket/vault");
         store.set_now(NOW.parse().unwrap());
-        let new = NewVault {
+        let new = VaultFile {
             lock_mode: LockMode::Compliance,
-            ..NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
+            ..VaultFile::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
         };
         vault::init(&store, new).await.unwrap();
         let live = MemoryStore::without_versions("s3://lake/orders");

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use deltavault::ExitCode;
-use deltavault::format::layout::Suffix;
+use deltavault::format::layout::{OBJECT_PREFIXES, Suffix};
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Placement, VaultKey};
 use deltavault::ids::{Digest, ObjectKey, SnapshotId};
@@ -495,6 +495,29 @@ async fn flipped_file_of_a_local_vault_is_found() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_listed_is_told_and_asked_for_alone() {
+    let store = MemoryStore::without_locks("s3://bucket/vault");
+    let (_, orders, _) = two_tables(&store).await;
+    let (gone, _) = blob_and_pack(&orders, 1);
+    let version = store.attributes(&gone, None).await.unwrap().version;
+    store.delete_version(&gone, &version.unwrap()).unwrap();
+    let faulty = FaultStore::new(store);
+    let vault = Vault::open(std::sync::Arc::new(faulty.clone()))
+        .await
+        .unwrap();
+    for prefix in OBJECT_PREFIXES {
+        faulty.deny(move |call| call.method == "list_versions" && call.key == prefix);
+        let found = verify(&vault, NO_BYTES).await;
+        faulty.revive();
+        assert_eq!(found.about(prefix).severity, Severity::Unchecked);
+        assert_eq!(found.about(&gone).severity, Severity::Damage);
+        let mut about = found.findings.iter().map(|it| it.object.as_str());
+        assert!(about.all(|object| [prefix, gone.as_str()].contains(&object)));
+        assert_eq!(found.report.unreferenced, None);
+    }
+}
+
+#[tokio::test]
 async fn call_that_fails_anywhere_is_told_or_is_the_error() {
     let store = MemoryStore::without_locks("s3://bucket/vault");
     two_tables(&store).await;
@@ -519,7 +542,7 @@ async fn call_that_fails_anywhere_is_told_or_is_the_error() {
             .await;
         faulty.revive();
         match report {
-            Ok(report) => {
+            Ok((report, _)) => {
                 assert_eq!(
                     report.exit_code(),
                     ExitCode::Failed,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use deltavault::ExitCode;
 use deltavault::format::LockMode;
+use deltavault::format::VaultFile;
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::verify::{ReadBytes, Severity, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore};
 use deltavault::vault::snapshot::SnapshotDone;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 
@@ -29,9 +30,9 @@ impl Locked {
     async fn set() -> Self {
         let store = MemoryStore::new("s3://bucket/vault");
         store.set_now(NOW.parse().unwrap());
-        let new = NewVault {
+        let new = VaultFile {
             lock_mode: LockMode::Governance,
-            ..NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
+            ..VaultFile::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
         };
         vault::init(&store, new).await.unwrap();
         let live: Arc<dyn RestoreStore> =

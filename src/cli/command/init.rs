@@ -10,7 +10,7 @@ use deltavault::iam::Params;
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::store::s3::S3Store;
 use deltavault::store::{ReadStore as _, StoreErrorKind};
-use deltavault::vault::{NewVault, Vault};
+use deltavault::vault::Vault;
 use deltavault::wall::lint::{Expected, Finding, Severity, enable_lock, lint};
 use deltavault::wall::locks::{Strength, judge};
 use deltavault::wall::state::Asked;
@@ -185,12 +185,12 @@ pub(super) async fn make_vault(
         }
     };
     let lock_mode = checked.as_ref().map_or(LockMode::None, |it| it.lock_mode);
-    let new = NewVault {
+    let new = VaultFile {
         lock_mode,
         generation_days: args.generation.unwrap_or(Params::GENERATION_DAYS),
         shortest_days: args.shortest(),
         longest_days: args.longest(),
-        ..NewVault::new(Id128::from_bytes(rand::random()), now)
+        ..VaultFile::new(Id128::from_bytes(rand::random()), now)
     };
     let locking = place.clone().with_lock_mode(lock_mode);
     let file = match vault::init(locking.write().as_ref(), new).await {

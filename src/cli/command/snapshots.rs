@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use deltavault::format::ledger::Severity;
+use deltavault::format::ledger::LedgerFinding;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
@@ -89,7 +89,7 @@ pub(super) async fn snapshots(
         note_findings(history, context.progress.as_ref());
         let mut findings = history.findings.iter();
         let hides_all = history.snapshots.is_empty() && history.unread().is_some();
-        if hides_all || findings.any(|finding| finding.severity() == Severity::Damage) {
+        if hides_all || findings.any(LedgerFinding::is_damage) {
             code = code.max(ExitCode::Damage);
         }
     }

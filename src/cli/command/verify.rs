@@ -10,7 +10,6 @@ use deltavault::plan::verify::{
     Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
 use deltavault::vault::look;
-use deltavault::vault::verify::Losses;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -124,15 +123,9 @@ pub(super) async fn verify(
             };
             let tables = tables.as_deref();
             let progress = progress.as_ref();
-            let vault = &open.vault;
-            if args.repair {
-                vault
-                    .verify_for_repair(tables, plan, spill.path(), progress, &mut found)
-                    .await?
-            } else {
-                let report = vault.verify(tables, plan, spill.path(), progress, &mut found);
-                (report.await?, Losses::default())
-            }
+            open.vault
+                .verify(tables, plan, spill.path(), progress, &mut found)
+                .await?
         };
         if !args.repair {
             break (report, seen);

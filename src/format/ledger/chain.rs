@@ -20,6 +20,13 @@ pub struct Chain<B = Record> {
     pub findings: Vec<LedgerFinding>,
 }
 
+impl<B: Chained> Chain<B> {
+    /// The records that this tool can read, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = &B> + Clone {
+        self.links.iter().filter_map(Link::record)
+    }
+}
+
 /// Walks the chain. Where it is broken, or leaves out records that stand, the walk goes on below: no record that
 /// was published is out of sight because of what was written after it.
 ///

@@ -6,15 +6,6 @@ use super::super::record::Previous;
 use crate::count::{are, counted};
 use crate::format::{TableKey, VaultKey};
 
-/// How bad a finding is. The order is the order of concern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Somebody put something where it does not belong; it was not read and nothing is lost.
-    Warning,
-    /// Something that was in the ledger is gone or was put out of reach.
-    Damage,
-}
-
 /// Something about a ledger that its owner should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerFinding {
@@ -132,14 +123,15 @@ impl UnreadRecord {
 }
 
 impl LedgerFinding {
-    /// How bad it is.
-    pub fn severity(&self) -> Severity {
+    /// Whether something that was in the ledger is gone, or was put out of reach. Else somebody put something where it does
+    /// not belong; it was not read, and nothing is lost.
+    pub fn is_damage(&self) -> bool {
         match self {
-            Self::Scar { .. } | Self::Planted { .. } | Self::TakenBack(_) => Severity::Warning,
+            Self::Scar { .. } | Self::Planted { .. } | Self::TakenBack(_) => false,
             Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
-            | Self::Fork { .. } => Severity::Damage,
+            | Self::Fork { .. } => true,
         }
     }
 
@@ -158,32 +150,22 @@ impl LedgerFinding {
 
     /// The slot whose object is at fault: where a record names one that is not there, the one that it names.
     pub fn slot(&self) -> u64 {
-        match self {
-            Self::Broken { previous, .. } => previous.seq,
-            Self::Scar {
-                reason: ScarReason::PreviousMissing { previous },
-                ..
-            } => *previous,
-            Self::Scar { .. }
-            | Self::Planted { .. }
-            | Self::BeyondGap { .. }
-            | Self::OtherVersion { .. }
-            | Self::Fork { .. }
-            | Self::TakenBack(_) => self.seq(),
+        if let Self::Scar {
+            reason: ScarReason::PreviousMissing { previous },
+            ..
+        } = self
+        {
+            return *previous;
         }
+        self.hidden_slot()
     }
 
     /// The slot of the record that may be behind it.
     pub fn hidden_slot(&self) -> u64 {
-        match self {
-            Self::Broken { .. } => self.slot(),
-            Self::Scar { .. }
-            | Self::Planted { .. }
-            | Self::BeyondGap { .. }
-            | Self::OtherVersion { .. }
-            | Self::Fork { .. }
-            | Self::TakenBack(_) => self.seq(),
+        if let Self::Broken { previous, .. } = self {
+            return previous.seq;
         }
+        self.seq()
     }
 
     /// Whether a record may be behind it that was not read. What somebody wrote into a free slot cannot be told from

@@ -418,13 +418,6 @@ mod tests {
         }
 
         #[test]
-        fn random_bytes_are_never_a_page_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode_page(&bytes).is_err());
-            let packed = lines::pack("page", &bytes).unwrap();
-            prop_assert!(decode_page(&packed).is_err());
-        }
-
-        #[test]
         fn damaged_pages_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = pages(&many(3))[0].bytes.to_vec();
             let at = at.index(bytes.len());

@@ -6,16 +6,10 @@ use crate::ids::{Location, Timestamp, Version};
 /// Where a log entry stands: by the version in its name, then by its location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogOrder<'a> {
-    // Fields in the order in which they are compared.
-    version: VersionInName,
+    // Fields in the order in which they are compared: names without a version come last.
+    has_none: bool,
+    version: Option<Version>,
     file: &'a Location,
-}
-
-/// `None` comes last, unlike in an `Option`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum VersionInName {
-    Some(Version),
-    None,
 }
 
 /// Where a data entry stands: by when it was first seen modified, unknown first, then by its location.
@@ -33,8 +27,10 @@ pub fn log_order(entry: &Entry) -> LogOrder<'_> {
 
 /// Returns the place that a log file has by its location alone.
 pub fn log_order_of(file: &Location) -> LogOrder<'_> {
+    let version = version_in_name(file.as_str());
     LogOrder {
-        version: version_in_name(file.as_str()),
+        has_none: version.is_none(),
+        version,
         file,
     }
 }
@@ -42,10 +38,7 @@ pub fn log_order_of(file: &Location) -> LogOrder<'_> {
 impl LogOrder<'_> {
     /// The version in the name; for a compaction the one it ends with.
     pub fn version(&self) -> Option<Version> {
-        match self.version {
-            VersionInName::Some(version) => Some(version),
-            VersionInName::None => None,
-        }
+        self.version
     }
 }
 
@@ -61,23 +54,15 @@ pub fn data_order(entry: &Entry) -> DataOrder<'_> {
 ///
 /// The name decides and not the entry's kind, so that two tools that classify a file differently still sort it
 /// alike.
-fn version_in_name(location: &str) -> VersionInName {
+fn version_in_name(location: &str) -> Option<Version> {
     let name = location.rsplit_once('/').map_or(location, |(_, name)| name);
-    let Some((first, rest)) = name.split_once('.') else {
-        return VersionInName::None;
-    };
-    let digits = match rest.strip_suffix(".compacted.json") {
-        Some(end) => end,
-        None => first,
-    };
+    let (first, rest) = name.split_once('.')?;
+    let digits = rest.strip_suffix(".compacted.json").unwrap_or(first);
     let is_version = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
     if !is_version(first) || !is_version(digits) {
-        return VersionInName::None;
+        return None;
     }
-    match digits.parse() {
-        Ok(version) => VersionInName::Some(Version(version)),
-        Err(_) => VersionInName::None,
-    }
+    digits.parse().ok().map(Version)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ fn version(name: &str) -> Option<ObjectVersion> {
     (name != "-").then(|| ObjectVersion(name.to_owned()))
 }
 
-fn lying(name: &str, put: i64) -> Lying {
-    Lying {
+fn stored(name: &str, put: i64) -> Stored {
+    Stored {
         version: version(name),
         size: 5,
         last_modified: day(put),
@@ -50,8 +50,8 @@ fn planned(name: &str, since: i64) -> Planned {
 fn substitute_is_what_lies_first_under_a_suffixed_name_that_no_snapshot_named() {
     let suffixed = format!("blobs/2c/{SHA}.00c0ffee");
     let may_be = |key: &str, named: &[Named], planned: &[Planned]| {
-        let lying = [lying("a", 1), lying("b", 2)];
-        let facts = facts(key, named, &lying, planned);
+        let stored = [stored("a", 1), stored("b", 2)];
+        let facts = facts(key, named, &stored, planned);
         [0, 1, 2].map(|at| may_be_substitute(&facts, at))
     };
     let first = [true, false, false];
@@ -95,11 +95,11 @@ fn rules() -> Rules {
     }
 }
 
-fn facts(key: &str, named: &[Named], lying: &[Lying], planned: &[Planned]) -> KeyFacts {
+fn facts(key: &str, named: &[Named], stored: &[Stored], planned: &[Planned]) -> KeyFacts {
     KeyFacts {
         key: key.parse().unwrap(),
         named: named.to_vec(),
-        lying: lying.to_vec(),
+        stored: stored.to_vec(),
         planned: planned.to_vec(),
     }
 }
@@ -139,13 +139,13 @@ fn what_tried_the_walls_out_goes_as_an_orphan_does() {
         (vec![], "mark orphan"),
         (vec![planned("a", 90)], "delete orphan"),
     ] {
-        let facts = facts(&probe, &[], &[lying("a", 1)], &planned);
+        let facts = facts(&probe, &[], &[stored("a", 1)], &planned);
         assert_eq!(judged(&facts), [word]);
     }
 }
 
 /// Who names a key, what lies there, what is planned; and the verdict on each version.
-type Case<'a> = (&'a [Named], &'a [Lying], &'a [Planned], &'a [&'a str]);
+type Case<'a> = (&'a [Named], &'a [Stored], &'a [Planned], &'a [&'a str]);
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -153,114 +153,114 @@ fn each_version_of_a_blob_has_one_verdict() {
     let cases: &[Case<'_>] = &[
         (
             &[kept("a")],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 1)],
             &["needed"],
         ),
         (
             &[kept("-")],
-            &[lying("-", 1)],
+            &[stored("-", 1)],
             &[planned("-", 1)],
             &["needed"],
         ),
         // Expired, but somebody else needs it too.
         (
             &[expired("a", 50, None), kept("a")],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 60)],
             &["needed"],
         ),
         (
             &[expired("a", 50, None)],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[],
             &["mark expired"],
         ),
-        (&[], &[lying("a", 97)], &[], &["mark orphan"]),
-        (&[], &[lying("a", 98)], &[planned("a", 1)], &["young"]),
+        (&[], &[stored("a", 97)], &[], &["mark orphan"]),
+        (&[], &[stored("a", 98)], &[planned("a", 1)], &["young"]),
         (
             &[],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 97)],
             &["delete orphan"],
         ),
         (
             &[],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 98)],
             &["waits orphan"],
         ),
         // The earliest plan counts.
         (
             &[],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 99), planned("a", 90)],
             &["delete orphan"],
         ),
         // A plan of another version says nothing.
-        (&[], &[lying("a", 1)], &[planned("b", 1)], &["mark orphan"]),
+        (&[], &[stored("a", 1)], &[planned("b", 1)], &["mark orphan"]),
         // A plan that was made before its last snapshot expired is void.
         (
             &[expired("a", 50, None)],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 49)],
             &["mark expired"],
         ),
         (
             &[expired("a", 50, None)],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 50)],
             &["delete expired"],
         ),
         // What is known to be locked is not asked for.
         (
             &[expired("a", 50, Some(101))],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 50)],
             &["locked expired"],
         ),
         (
             &[expired("a", 50, Some(100))],
-            &[lying("a", 1)],
+            &[stored("a", 1)],
             &[planned("a", 50)],
             &["delete expired"],
         ),
         // On top of what is needed, and on top of nothing.
         (
             &[kept("a")],
-            &[lying("a", 1), lying("b", 2)],
+            &[stored("a", 1), stored("b", 2)],
             &[],
             &["needed", "mark planted"],
         ),
         (
             &[],
-            &[lying("a", 1), lying("b", 2)],
+            &[stored("a", 1), stored("b", 2)],
             &[planned("b", 90)],
             &["mark orphan", "delete planted"],
         ),
         // Below what is needed.
         (
             &[kept("b")],
-            &[lying("a", 1), lying("b", 2)],
+            &[stored("a", 1), stored("b", 2)],
             &[],
             &["mark orphan", "needed"],
         ),
         // A replica: the version that is named is not there, so any may be the one.
         (
             &[kept("z")],
-            &[lying("a", 1), lying("b", 2)],
+            &[stored("a", 1), stored("b", 2)],
             &[planned("a", 1), planned("b", 1)],
             &["needed", "needed"],
         ),
     ];
-    for (named, lying, planned, expected) in cases {
+    for (named, stored, planned, expected) in cases {
         for key in [
             format!("blobs/2c/{SHA}"),
             format!("pages/2c/{SHA}.00c0ffee"),
             format!("manifests/2c/{SHA}"),
             format!("copies/1f/{RUN}"),
         ] {
-            let facts = facts(&key, named, lying, planned);
+            let facts = facts(&key, named, stored, planned);
             assert_eq!(judged(&facts), *expected, "{facts:?}");
         }
     }
@@ -270,13 +270,13 @@ fn each_version_of_a_blob_has_one_verdict() {
 fn what_is_spared_is_needed_and_may_be_missing() {
     let key = format!("blobs/2c/{SHA}");
     let spared = [Named {
-        by: By::Spared,
+        by: By::BestEffort,
         ..kept("a")
     }];
     let due = [planned("a", 50), planned("b", 50)];
-    let named = facts(&key, &spared, &[lying("a", 1)], &due);
+    let named = facts(&key, &spared, &[stored("a", 1)], &due);
     assert_eq!(judged(&named), ["needed"]);
-    let moved = facts(&key, &spared, &[lying("b", 1)], &due);
+    let moved = facts(&key, &spared, &[stored("b", 1)], &due);
     assert_eq!(judged(&moved), ["needed"]);
     assert_eq!(judged(&facts(&key, &spared, &[], &due)), [""; 0]);
 }
@@ -284,7 +284,7 @@ fn what_is_spared_is_needed_and_may_be_missing() {
 #[test]
 fn a_name_that_was_taken_again_is_marked_again() {
     let key = format!("blobs/2c/{SHA}");
-    let facts = facts(&key, &[], &[lying("-", 50)], &[planned("-", 49)]);
+    let facts = facts(&key, &[], &[stored("-", 50)], &[planned("-", 49)]);
     assert_eq!(judged(&facts), ["mark orphan"]);
 }
 
@@ -292,7 +292,7 @@ fn a_name_that_was_taken_again_is_marked_again() {
 fn where_names_do_not_suffice_only_versions_are_marked_and_deleted() {
     let key = format!("blobs/2c/{SHA}");
     let plans = [planned("-", 60), planned("a", 60)];
-    let facts = facts(&key, &[], &[lying("-", 1), lying("a", 2)], &plans);
+    let facts = facts(&key, &[], &[stored("-", 1), stored("a", 2)], &plans);
     let rules = Rules {
         names_suffice: false,
         ..rules()
@@ -304,12 +304,12 @@ fn where_names_do_not_suffice_only_versions_are_marked_and_deleted() {
 #[test]
 fn what_a_kept_snapshot_needs_and_is_not_there_stops_everything() {
     let key = format!("blobs/2c/{SHA}");
-    let smaller = Lying {
+    let smaller = Stored {
         size: 4,
-        ..lying("a", 1)
+        ..stored("a", 1)
     };
-    for lying in [vec![], vec![smaller]] {
-        let facts = facts(&key, &[kept("a")], &lying, &[]);
+    for stored in [vec![], vec![smaller]] {
+        let facts = facts(&key, &[kept("a")], &stored, &[]);
         assert_eq!(judge(&facts, &rules()).unwrap_err().key.as_str(), key);
     }
 }
@@ -327,7 +327,7 @@ fn a_journal_goes_when_its_slot_is_below_the_head_or_nobody_came() {
         (other, 1, 70, "mark journal"),
     ] {
         let key = format!("runs/{table}/{seq:020}/{RUN}-0.jsonl.zst");
-        let facts = facts(&key, &[], &[lying("a", put)], &[]);
+        let facts = facts(&key, &[], &[stored("a", put)], &[]);
         assert_eq!(judged(&facts), [expected], "{key} {put}");
     }
 }
@@ -346,7 +346,7 @@ fn nothing_is_decided_about_what_is_not_to_be_collected() {
         "blobs/notes.txt".to_owned(),
         format!("copies/1F/{}", RUN.to_uppercase()),
     ] {
-        let facts = facts(&key, &[], &[lying("a", 1)], &[planned("a", 1)]);
+        let facts = facts(&key, &[], &[stored("a", 1)], &[planned("a", 1)]);
         assert_eq!(judge(&facts, &rules()).unwrap(), None, "{key}");
     }
 }

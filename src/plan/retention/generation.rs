@@ -94,6 +94,19 @@ pub fn lock_until(promise: Timestamp, table: &TableKey, vault: &VaultFile) -> Ti
     Boundaries::of(table, vault, Slice::default()).at_or_after(promise)
 }
 
+/// As [`lock_until`], for a lock that is set now: within what a bucket's policy allows. A forged record may promise a
+/// thousand years.
+pub fn bounded_lock(
+    promise: Timestamp,
+    table: &TableKey,
+    vault: &VaultFile,
+    now: Timestamp,
+) -> Timestamp {
+    let lock = lock_until(promise, table, vault);
+    lock.max(lock_floor(now, vault))
+        .min(lock_ceiling(now, vault))
+}
+
 /// The latest that any lock may end which is set now: what a bucket's policy allows.
 pub fn lock_ceiling(now: Timestamp, vault: &VaultFile) -> Timestamp {
     let days = i64::from(vault.longest_days) + i64::from(vault.generation_days) + 1;

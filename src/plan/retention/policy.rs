@@ -274,7 +274,7 @@ fn chosen(
     })
 }
 
-/// What nobody asked to be kept long is not.
+/// The class that keeps for the shortest time: a longer one only where it is asked for.
 fn shortest(policy: &Policy, now: Timestamp) -> Result<Class, RetentionError> {
     let mut shortest: Option<(Timestamp, &Class)> = None;
     for class in &policy.classes {

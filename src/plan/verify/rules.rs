@@ -2,7 +2,7 @@
 
 use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED};
 use crate::count::{counted, counted_are};
-use crate::format::ledger::{self, LedgerFinding, ScarReason};
+use crate::format::ledger::{LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
 use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile};
@@ -17,9 +17,10 @@ const PREVIOUS_MISSING: &str = "where the lower slot was changed, both snapshots
 /// What a finding of the ledger is here, and the slot whose object it is about.
 pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
     let mut problem = Problem {
-        severity: match finding.severity() {
-            ledger::Severity::Warning => Severity::Warning,
-            ledger::Severity::Damage => Severity::Damage,
+        severity: if finding.is_damage() {
+            Severity::Damage
+        } else {
+            Severity::Warning
         },
         what: finding.to_string(),
         remedy: if finding.may_be_put_back() {
@@ -296,15 +297,13 @@ pub fn vanished(history: &History, next: u64) -> Option<Problem> {
     if next <= taken.saturating_add(1) || history.findings.iter().any(is_gap) {
         return None;
     }
-    Some(Problem {
-        severity: Severity::Damage,
-        what: format!(
-            "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
-             deleted, or somebody wrote it ahead",
-            next.saturating_sub(1)
-        ),
-        remedy: LOOK_FOR_DELETIONS,
-    })
+    let what = format!(
+        "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
+         deleted, or somebody wrote it ahead",
+        next.saturating_sub(1)
+    );
+    let problem = Problem::new(Severity::Damage, what, LOOK_FOR_DELETIONS);
+    Some(problem)
 }
 
 /// What is said of a manifest of `version` that no record names, where the newest record is of an older version.
@@ -331,28 +330,22 @@ pub fn stray(delta_id: &str, manifests: u64, version: Version) -> Problem {
 /// of them of `version`.
 pub fn unnamed_below(manifests: u64, version: Version) -> Problem {
     let them = counted(manifests, "manifest");
-    Problem {
-        severity: Severity::Info,
-        what: format!(
-            "no record names {them}, the first of version {version}: of snapshots that were never finished, or whose \
-             records are lost"
-        ),
-        remedy: "`prune` keeps what they lead to and names each; a record that was lost comes back with `verify --repair \
-                 --from REPLICA`"
-            .into(),
-    }
+    let what = format!(
+        "no record names {them}, the first of version {version}: of snapshots that were never finished, or whose \
+         records are lost"
+    );
+    let remedy = "`prune` keeps what they lead to and names each; a record that was lost comes back with `verify --repair \
+                  --from REPLICA`";
+    Problem::info(what, remedy)
 }
 
 /// What is said of `more` manifests that may be newer than a table's newest record, and that nobody looked at.
 pub fn not_looked_at(more: u64) -> Problem {
-    Problem {
-        severity: Severity::Info,
-        what: format!(
-            "{} not looked at: one of a newer version than the newest record may be among them",
-            counted_are(more, "manifest")
-        ),
-        remedy: "verify the whole vault, without a table".into(),
-    }
+    let what = format!(
+        "{} not looked at: one of a newer version than the newest record may be among them",
+        counted_are(more, "manifest")
+    );
+    Problem::info(what, "verify the whole vault, without a table")
 }
 
 /// Whether nothing promises a snapshot any more: it may have been pruned, the newest ones never are.

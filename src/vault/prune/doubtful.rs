@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::references::{Place, Seen, Use, each_use};
 use super::survey::{Reading, Rows, most_needed_first};
 use super::table_read::{TableRead, decide, read_table};
 use super::{Amount, ByReason, Why};
@@ -14,6 +13,7 @@ use crate::ids::ObjectKey;
 use crate::plan::prune::Verdict;
 use crate::sort::Sorter;
 use crate::vault::substitutes::{Gone, Name, Names, names_of};
+use crate::vault::walk::{OnDamage, Place, Seen, Use, walk};
 
 /// What a survey is in doubt about.
 pub(super) struct Doubtful {
@@ -114,9 +114,10 @@ impl Reading<'_, '_> {
                     gone.note(used, is_relied_on);
                     Ok(())
                 };
-                match each_use(&self.vault, &snapshot.record, &mut seen, &mut each).await {
+                let refuse = OnDamage::Refuse;
+                match walk(&self.vault, &snapshot.record, refuse, &mut seen, &mut each).await {
                     // Nobody relies on it; the first reading has said what is wrong with it.
-                    Err(Error::Damaged { .. } | Error::Format(_)) if !is_relied_on => {}
+                    Err(error) if error.is_damage() && !is_relied_on => {}
                     read => read?,
                 }
             }

@@ -8,25 +8,26 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::doubtful::{Doubtful, without};
-use super::facts::{Fact, Gather, Gathered, What, rank};
-use super::references::each_reference;
-use super::references::{Place, Seen};
+use super::facts::{Fact, Gathered, What, gather};
 use super::table_read::{TableRead, decide, obstacles, read_table};
-use super::{Amount, Patience, Pruner, Sums, Survey, TableKept, Told, Why};
+use super::{Amount, EachTable, Patience, Pruner, Sums, Survey, TableKept, Why};
 use crate::error::Error;
+use crate::format::layout::{MANIFESTS_PREFIX, PRUNE_PREFIX, PRUNED_PREFIXES};
 use crate::format::prune_plan::PLAN_LIMIT;
-use crate::format::{
-    Garbage, LockMode, PlanRow, PrunePlan, Record, Reference, TableKey, VaultKey, layout,
-};
-use crate::ids::{Digest, Id128, SnapshotId, Timestamp};
+use crate::format::{Garbage, LockMode, PlanRow, PrunePlan, Reference, TableKey, VaultKey};
+use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep;
 use crate::plan::keep::Decision;
-use crate::plan::prune::{Missing, PLAN_LIFE, Rules, Verdict, judge, may_be_substitute};
+use crate::plan::prune::{
+    By, Missing, PLAN_LIFE, Planned, Rules, Verdict, judge, may_be_substitute,
+};
 use crate::sort::Sorter;
 use crate::store::{Attributes, ListedVersion, read_all};
 use crate::vault::Vault;
+use crate::vault::key_merge::{KeyMerge, Next};
 use crate::vault::unnamed::named_by;
+use crate::vault::walk::{OnDamage, Place, Seen, each_object, place, walk};
 
 /// Things that stand in the way which are named.
 const OBSTACLES_NAMED: usize = 20;
@@ -37,7 +38,7 @@ pub(super) struct Reading<'a, 'f> {
     pub(super) vault: Vault,
     pub(super) pruner: &'a Pruner,
     pub(super) now: Timestamp,
-    told: &'a mut Told<'f>,
+    each_table: &'a mut EachTable<'f>,
     pub(super) facts: Sorter<Fact>,
     /// Hashes of the manifests that lie in the vault: of their keys and versions, and of their digests.
     manifests: HashSet<u64>,
@@ -55,7 +56,7 @@ pub(super) struct Reading<'a, 'f> {
 }
 
 impl Pruner {
-    /// Reads the vault and decides; writes nothing but temporary files. What is decided about each table goes to `told`.
+    /// Reads the vault and decides; writes nothing but temporary files. What is decided about each table goes to `each_table`.
     ///
     /// # Errors
     /// [`Error::PruneRefused`] when anything that says what is kept, or that a kept snapshot needs, is damaged or cannot
@@ -64,14 +65,14 @@ impl Pruner {
         &self,
         patience: Patience,
         now: Timestamp,
-        told: &mut Told<'_>,
+        each_table: &mut EachTable<'_>,
     ) -> Result<Survey, Error> {
         let begun = Instant::now();
         let mut reading = Reading {
             vault: self.vault.without_pages(),
             pruner: self,
             now,
-            told,
+            each_table,
             facts: Sorter::new(&self.temp)?,
             manifests: HashSet::new(),
             newest: None,
@@ -132,7 +133,7 @@ impl Reading<'_, '_> {
     /// Takes note of which manifests there are: of those that only expired snapshots name, few are left.
     async fn manifests(&mut self) -> Result<(), Error> {
         let vault = self.vault.clone();
-        let mut listing = vault.store().list_versions("manifests/", None);
+        let mut listing = vault.store().list_versions(MANIFESTS_PREFIX, None);
         while let Some(row) = listing.try_next().await? {
             if let ListedVersion::Object(object) = row {
                 self.see(&object);
@@ -173,8 +174,7 @@ impl Reading<'_, '_> {
             self.sums.findings.push(finding);
         }
         self.named.extend(named_by(&history));
-        let held = events.links.iter().filter_map(|link| link.record());
-        for (id, (at, by)) in keep::held(held) {
+        for (id, (at, by)) in keep::held(events.records()) {
             if !history.ids().any(|it| it == id) {
                 self.sums.findings.push(format!(
                     "{name}: snapshot {id} is held by {by} since {at}, and its record is lost, or never was"
@@ -193,19 +193,15 @@ impl Reading<'_, '_> {
         }
         let mut seen = Seen::new();
         for (snapshot, decision) in most_needed_first(&history, &decisions) {
-            if decision.reason.keeps() {
+            if decision.reason.keeps() || all_kept {
                 self.sums.kept += 1;
-                self.kept(&name, snapshot, &mut seen).await?;
-            } else if all_kept {
-                self.sums.kept += 1;
-                self.spared(&name, snapshot, &mut seen).await?;
             } else {
                 self.sums.expired += 1;
-                self.expired(snapshot, decision.free_since, &mut seen)
-                    .await?;
             }
+            self.snapshot(&name, (snapshot, decision), all_kept, &mut seen)
+                .await?;
         }
-        (self.told)(TableKept {
+        (self.each_table)(TableKept {
             table: table.clone(),
             name,
             decisions,
@@ -225,97 +221,62 @@ impl Reading<'_, '_> {
         }
     }
 
-    async fn kept(
+    /// Takes note of what a snapshot names: the reasons of one that is not kept, too. What was collected of it needs none.
+    async fn snapshot(
         &mut self,
         name: &str,
-        snapshot: &Snapshot,
+        (snapshot, decision): (&Snapshot, &Decision),
+        all_kept: bool,
         seen: &mut Seen,
     ) -> Result<(), Error> {
-        let is_distrusted = snapshot.is_distrusted;
-        let facts = &mut self.facts;
-        let mut each = |reference: &Reference| {
-            let (version, size) = (reference.version.clone(), reference.size);
-            let what = if is_distrusted {
-                What::Spared { version, size }
-            } else {
-                What::Kept { version, size }
-            };
-            push(facts, reference, what)
+        let keeps = decision.reason.keeps();
+        let record = &snapshot.record;
+        let is_there = if keeps {
+            true
+        } else if all_kept {
+            // By its digest: in a replica it has another version, and a repair put it under another name.
+            self.manifests.contains(&hash(&record.manifest.sha256))
+        } else {
+            self.manifests.contains(&hash(&place(&record.manifest)))
         };
-        match each_reference(&self.vault, &snapshot.record, seen, &mut each).await {
-            Ok(()) => Ok(()),
-            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
-                let id = snapshot.id.short();
-                let what = format!("{name}: snapshot {id}: {error}");
-                if is_distrusted {
-                    // Whoever forges a record can have it lead nowhere.
-                    let finding = format!("{what}: it is distrusted, and not waited for");
-                    self.sums.findings.push(finding);
-                } else {
-                    let remedy = "when it is a forgery, `snapshot --distrust` it";
-                    self.obstacle(format!("{what}; {remedy}"));
+        if !is_there {
+            return Ok(());
+        }
+        let by = |reference: &Reference| {
+            if !keeps && !all_kept {
+                By::Expired {
+                    since: decision.free_since,
+                    snapshot: snapshot.id,
+                    locked_until: record.locks.get(&reference.generation).copied(),
                 }
-                Ok(())
+            } else if keeps && !snapshot.is_distrusted {
+                By::Kept
+            } else {
+                By::BestEffort
             }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes note of what a snapshot names that nothing is known to keep, and that may be held: unless it was collected.
-    async fn spared(
-        &mut self,
-        name: &str,
-        snapshot: &Snapshot,
-        seen: &mut Seen,
-    ) -> Result<(), Error> {
-        // By its digest: in a replica it has another version, and a repair put it under another name.
-        let manifest = snapshot.record.manifest.sha256;
-        if !self.manifests.contains(&hash(&manifest)) {
-            return Ok(());
-        }
-        let facts = &mut self.facts;
-        let mut each = |reference: &Reference| {
-            let (version, size) = (reference.version.clone(), reference.size);
-            push(facts, reference, What::Spared { version, size })
         };
-        match each_reference(&self.vault, &snapshot.record, seen, &mut each).await {
-            Ok(()) => Ok(()),
-            Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
-                let id = snapshot.id.short();
-                self.obstacle(format!("{name}: snapshot {id} may be held: {error}"));
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes note of what an expired snapshot named, for the reasons; what is gone needs none.
-    async fn expired(
-        &mut self,
-        snapshot: &Snapshot,
-        since: Timestamp,
-        seen: &mut Seen,
-    ) -> Result<(), Error> {
-        let manifest = super::place(&snapshot.record.manifest);
-        if !self.manifests.contains(&hash(&manifest)) {
-            return Ok(());
-        }
         let facts = &mut self.facts;
-        let (record, id): (&Record, SnapshotId) = (&snapshot.record, snapshot.id);
-        let mut each = |reference: &Reference| {
-            let what = What::Expired {
-                version: reference.version.clone(),
-                size: reference.size,
-                since,
-                snapshot: id,
-                locked_until: record.locks.get(&reference.generation).copied(),
-            };
-            push(facts, reference, what)
+        let mut each = each_object(|reference| {
+            let what = What::named(reference, by(reference));
+            push(facts, reference.key.clone(), what)
+        });
+        let error = match walk(&self.vault, record, OnDamage::Refuse, seen, &mut each).await {
+            Err(error) if error.is_damage() => error,
+            walked => return walked,
         };
-        match each_reference(&self.vault, record, seen, &mut each).await {
-            Ok(()) | Err(Error::Damaged { .. } | Error::Format(_)) => Ok(()),
-            Err(error) => Err(error),
+        drop(each);
+        let what = format!("{name}: snapshot {}", snapshot.id.short());
+        if keeps && snapshot.is_distrusted {
+            // Whoever forges a record can have it lead nowhere.
+            let finding = format!("{what}: {error}: it is distrusted, and not waited for");
+            self.sums.findings.push(finding);
+        } else if keeps {
+            let remedy = "when it is a forgery, `snapshot --distrust` it";
+            self.obstacle(format!("{what}: {error}; {remedy}"));
+        } else if all_kept {
+            self.obstacle(format!("{what} may be held: {error}"));
         }
+        Ok(())
     }
 
     /// Takes note of what earlier plans name; returns those that are old enough to be carried out.
@@ -323,7 +284,7 @@ impl Reading<'_, '_> {
         let mut ripe = Vec::new();
         let mut last = None;
         let vault = self.vault.clone();
-        let mut listing = vault.store().list_versions(layout::PRUNE_PREFIX, None);
+        let mut listing = vault.store().list_versions(PRUNE_PREFIX, None);
         while let Some(row) = listing.try_next().await? {
             let ListedVersion::Object(object) = row else {
                 continue;
@@ -351,19 +312,13 @@ impl Reading<'_, '_> {
                 ripe.push(id);
             }
             for row in plan.rows {
-                let Some(rank) = rank(&row.key) else {
-                    continue;
+                let planned = Planned {
+                    version: row.version,
+                    since,
+                    locked_until: row.locked_until,
+                    was_named: matches!(row.reason, Garbage::Expired(_)),
                 };
-                self.facts.push(Fact {
-                    rank,
-                    key: row.key,
-                    what: What::Planned {
-                        version: row.version,
-                        since,
-                        locked_until: row.locked_until,
-                        was_named: matches!(row.reason, Garbage::Expired(_)),
-                    },
-                })?;
+                push(&mut self.facts, row.key, What::Planned(planned))?;
             }
         }
         Ok(ripe)
@@ -376,9 +331,16 @@ impl Reading<'_, '_> {
         let (mut delete, mut mark) = (Sorter::new(temp)?, Sorter::new(temp)?);
         let mut doubtful = Doubtful::new(temp)?;
         let vault = self.vault.clone();
-        let mut gather = Gather::new(facts.finish()?, vault.store());
-        while let Some(gathered) = gather.next().await? {
-            let facts = match gathered {
+        let mut prefixes = PRUNED_PREFIXES;
+        prefixes.sort_unstable();
+        let mut merge = KeyMerge::new(facts.finish()?, vault.store(), &prefixes);
+        loop {
+            let key = match merge.next().await? {
+                Next::Key(key) => key,
+                Next::Unlistable(_, error) => return Err(error.into()),
+                Next::End => break,
+            };
+            let facts = match gather(&mut merge, key).await? {
                 Gathered::Facts(facts) => facts,
                 Gathered::Crowded(key, objects, bytes) => {
                     let foreign = &mut self.sums.foreign;
@@ -390,22 +352,22 @@ impl Reading<'_, '_> {
             match judge(&facts, rules) {
                 // What lies there instead stays.
                 Err(missing) => {
-                    for lying in &facts.lying {
-                        self.sums.needed.add(lying.size);
+                    for stored in &facts.stored {
+                        self.sums.needed.add(stored.size);
                     }
                     doubtful.gone.insert(missing.key);
                 }
                 Ok(None) => {
-                    for lying in &facts.lying {
-                        self.sums.foreign.add(facts.key.as_str(), lying.size);
+                    for stored in &facts.stored {
+                        self.sums.foreign.add(facts.key.as_str(), stored.size);
                     }
                 }
                 Ok(Some(verdicts)) => {
-                    for (at, (lying, verdict)) in facts.lying.iter().zip(verdicts).enumerate() {
+                    for (at, (stored, verdict)) in facts.stored.iter().zip(verdicts).enumerate() {
                         if may_be_substitute(&facts, at) {
-                            doubtful.push(lying.size, verdict)?;
+                            doubtful.push(stored.size, verdict)?;
                         } else {
-                            self.count(lying.size, verdict, &mut delete, &mut mark)?;
+                            self.count(stored.size, verdict, &mut delete, &mut mark)?;
                         }
                     }
                 }
@@ -484,7 +446,8 @@ impl Ranked {
     }
 }
 
-/// A table's snapshots in the order in which they are read: what is told once is told as it is needed most.
+/// A table's snapshots in the order in which they are read: an object that several name is noted under the strongest
+/// reason to keep it.
 pub(super) fn most_needed_first<'a>(
     history: &'a History,
     decisions: &'a [Decision],
@@ -504,15 +467,17 @@ fn hash(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn push(
-    facts: &mut Sorter<Fact>,
-    reference: &Reference,
-    what: What,
-) -> Result<(), Error> {
+/// The rank of a key in the order in which objects are deleted; `None` for what never is.
+fn rank(key: &ObjectKey) -> Option<u8> {
+    let mut prefixes = PRUNED_PREFIXES.iter();
+    let rank = prefixes.position(|prefix| key.as_str().starts_with(prefix))?;
+    u8::try_from(rank).ok()
+}
+
+pub(super) fn push(facts: &mut Sorter<Fact>, key: ObjectKey, what: What) -> Result<(), Error> {
     // A forged manifest may name anything; only what could be deleted has to be kept.
-    if let Some(rank) = rank(&reference.key) {
-        let key = reference.key.clone();
-        facts.push(Fact { rank, key, what })?;
+    if rank(&key).is_some() {
+        facts.push(Fact { key, what })?;
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ impl Pruner {
             if local_path(self.vault.uri()).is_none()
                 && let Some(plan) = oldest_version(self.vault.store(), &key).await?
             {
-                check_clock(by_now(now, begun), plan.last_modified)?;
+                check_clock(by_now(now, begun.elapsed()), plan.last_modified)?;
             }
             return Ok(id);
         }

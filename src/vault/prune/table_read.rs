@@ -60,7 +60,7 @@ pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
             format!("{scar}: `hold` what is to be kept; the event that writes ends this")
         }),
     );
-    for event in events.links.iter().filter_map(|link| link.record()) {
+    for event in events.records() {
         if event.deed.is_unreadable_retention() {
             let (seq, deed) = (event.seq, event.deed.name());
             found.push(format!("event {seq}: a {deed} that this tool cannot read"));
@@ -95,7 +95,6 @@ pub(in crate::vault) fn decide(
             is_trusted: !snapshot.is_distrusted,
         })
         .collect();
-    let links = events.links.iter();
-    let events: Vec<Event> = links.filter_map(|link| link.record().cloned()).collect();
+    let events: Vec<Event> = events.records().cloned().collect();
     keep::decide(&candidates, &events, now)
 }

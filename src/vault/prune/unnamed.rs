@@ -7,13 +7,14 @@
 use futures::{StreamExt as _, stream};
 
 use super::facts::What;
-use super::references::{Seen, each_reference_of};
 use super::survey::{Reading, push};
 use crate::error::Error;
 use crate::format::{Manifest, Reference, VaultKey};
 use crate::ids::{Digest, Generation, Timestamp, Version};
+use crate::plan::prune::By;
 use crate::store::Attributes;
 use crate::vault::unnamed::{MANIFESTS_AHEAD, list_unnamed};
+use crate::vault::walk::{OnDamage, Seen, each_object, walk_manifest};
 
 /// Whoever plants manifests decides how many there are.
 const TOLD: u64 = 20;
@@ -79,7 +80,7 @@ impl Reading<'_, '_> {
             let version = match self.follow(&reference, manifest, &mut seen).await {
                 Ok(version) => version,
                 // What else it leads to is not known, so nothing can be called useless.
-                Err(error @ (Error::Damaged { .. } | Error::Format(_))) => {
+                Err(error) if error.is_damage() => {
                     self.obstacle(format!(
                         "{}: no record names this manifest, and it cannot be followed: {error}; where its snapshot was never \
                          finished, `prune --forget {}`",
@@ -119,11 +120,12 @@ impl Reading<'_, '_> {
     ) -> Result<Version, Error> {
         let manifest = manifest?;
         let facts = &mut self.facts;
-        let mut each = |reference: &Reference| {
-            let (version, size) = (reference.version.clone(), reference.size);
-            push(facts, reference, What::Spared { version, size })
-        };
-        each_reference_of(&self.vault, reference, &manifest, seen, &mut each).await?;
+        let mut each = each_object(|reference| {
+            let what = What::named(reference, By::BestEffort);
+            push(facts, reference.key.clone(), what)
+        });
+        let refuse = OnDamage::Refuse;
+        walk_manifest(&self.vault, reference, &manifest, refuse, seen, &mut each).await?;
         Ok(manifest.version)
     }
 }

@@ -113,23 +113,15 @@ impl Lost {
 }
 
 impl Repairer {
-    /// The first place where lost bytes seem to be. Nothing is read whole yet.
+    /// The first place where lost bytes seem to be. No file is read whole yet.
     pub(super) async fn look(&self, lost: &Lost, places: &Places) -> Option<Origin> {
         if lost.is_only_locked_short() {
             return Some(Origin::Substitute);
         }
         match &lost.what {
             LostKind::Manifest | LostKind::Page => {
-                if let (LostKind::Page, Some(pages)) = (&lost.what, &self.pages)
-                    && pages.read(lost.sha256, lost.size).is_some()
-                {
-                    return Some(Origin::Cache);
-                }
-                let replica = self.replica.as_ref()?;
-                let bytes = replica.read(&lost.reference(), lost.limit()).await;
-                bytes
-                    .ok()
-                    .map(|_| Origin::Replica(replica.uri().to_owned()))
+                let found = self.structure(lost).await;
+                found.map(|(_, origin)| origin)
             }
             LostKind::File => self.look_for(lost.sha256, &lost.key, places).await,
             LostKind::Pack(files) => {

@@ -17,11 +17,11 @@ use crate::format::ledger::{
     Step,
 };
 use crate::format::record::RECORD_LIMIT;
-use crate::format::{Event, LockMode, Record, TableKey};
+use crate::format::{Event, Record, TableKey};
 use crate::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
-use crate::plan::retention::{lock_ceiling, lock_floor, lock_until};
+use crate::plan::retention::bounded_lock;
 use crate::store::{Payload, StoreErrorKind, read_all};
-use crate::vault::{SlotFolder, Vault, oldest_version};
+use crate::vault::{SlotFolder, Vault};
 
 /// What can be done about the ledgers of some tables.
 #[derive(Debug, Default)]
@@ -73,15 +73,6 @@ struct Given<B> {
     in_the_way: Option<(Link<B>, SlotHolds)>,
 }
 
-impl<B> Default for Given<B> {
-    fn default() -> Self {
-        Self {
-            links: Vec::new(),
-            in_the_way: None,
-        }
-    }
-}
-
 impl LostLink {
     /// Its bytes.
     pub fn size(&self) -> u64 {
@@ -130,41 +121,35 @@ impl Repairer {
             .put_new(&lost.key, &payload, lost.lock_until)
             .await;
         match put {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => return Ok(false),
-            Err(error) => return Err(error.into()),
+            Ok(written) => {
+                let written = Some(&written);
+                self.vault.is_first(&lost.key, &payload, written).await
+            }
+            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        // Some servers ignore the condition.
-        let store = self.vault.store();
-        let Some(oldest) = oldest_version(store, &lost.key).await? else {
-            return Ok(false);
-        };
-        let (_, bytes) = read_all(store, &lost.key, oldest.version.as_ref(), RECORD_LIMIT).await?;
-        Ok(Digest::of(&bytes) == payload.sha256)
     }
 
     /// Until when a record is locked: for as long as its snapshot is promised.
     fn lock_of_record(&self, table: &TableKey, link: &Link<Record>) -> Option<Timestamp> {
-        let file = self.vault.file();
-        if file.lock_mode == LockMode::None {
-            return None;
-        }
-        let floor = lock_floor(self.now, file);
-        let promised = link
-            .record()
-            .map_or(floor, |record| lock_until(record.promise, table, file));
-        Some(promised.max(floor).min(lock_ceiling(self.now, file)))
+        let floor = self.vault.floor(self.now)?;
+        let lock =
+            |record: &Record| bounded_lock(record.promise, table, self.vault.file(), self.now);
+        Some(link.record().map_or(floor, lock))
     }
 
     /// What the replica can give back to one chain of the vault.
     async fn given<B: Chained>(
         &self,
         replica: &Vault,
-        rack: SlotFolder<'_>,
+        slots_of: SlotFolder<'_>,
     ) -> Result<Given<B>, Error> {
-        let mut given = Given::default();
-        let ours = self.vault.slot_rows(rack).await?;
-        let theirs = replica.slot_rows(rack).await?;
+        let mut given = Given {
+            links: Vec::new(),
+            in_the_way: None,
+        };
+        let ours = self.vault.slot_rows(slots_of).await?;
+        let theirs = replica.slot_rows(slots_of).await?;
         if theirs.is_empty() {
             return Ok(given);
         }
@@ -174,9 +159,11 @@ impl Repairer {
         let own = Slots::from_listing(ours.iter().cloned());
         let merged = Slots::from_listing(ours.into_iter().chain(lacked));
         let mut bodies = Bodies::new();
-        let own = self.walk(None, rack, &own, &is_ours, &mut bodies).await?;
+        let own = self
+            .walk(None, slots_of, &own, &is_ours, &mut bodies)
+            .await?;
         let merged = self
-            .walk(Some(replica), rack, &merged, &is_ours, &mut bodies)
+            .walk(Some(replica), slots_of, &merged, &is_ours, &mut bodies)
             .await?;
         // The verification reports a ledger that this tool cannot read.
         let (Some(own), Some(merged)) = (own, merged) else {
@@ -211,7 +198,7 @@ impl Repairer {
         let has = |chain: &Chain<B>, link: &Link<B>| chain.links.iter().any(|it| it.id == link.id);
         for link in &merged.links {
             if fits && !taken.contains(&link.seq) {
-                let key = rack.key(link.seq).object_key()?;
+                let key = slots_of.key(link.seq).object_key()?;
                 let version = link.version.as_ref();
                 let (_, bytes) = read_all(replica.store(), &key, version, RECORD_LIMIT).await?;
                 if Digest::of(&bytes) != link.id.0 {
@@ -224,7 +211,13 @@ impl Repairer {
         let nothing_is_ours = |_: &SlotRow| false;
         let mut bodies = Bodies::new();
         let theirs = self
-            .walk(Some(replica), rack, &slots, &nothing_is_ours, &mut bodies)
+            .walk(
+                Some(replica),
+                slots_of,
+                &slots,
+                &nothing_is_ours,
+                &mut bodies,
+            )
             .await?;
         let theirs = theirs.map_or_else(Vec::new, |chain| chain.links);
         let is_left = |link: &&Link<B>| !(has(&own, link) || fits && has(&merged, link));
@@ -248,7 +241,7 @@ impl Repairer {
     async fn walk<B: Chained>(
         &self,
         replica: Option<&Vault>,
-        rack: SlotFolder<'_>,
+        slots_of: SlotFolder<'_>,
         slots: &Slots,
         is_ours: &(dyn Fn(&SlotRow) -> bool + Sync),
         bodies: &mut Bodies<B>,
@@ -259,9 +252,9 @@ impl Repairer {
                 Ok(Step::Done(chain)) => return Ok(Some(chain)),
                 Ok(Step::Read(wanted)) => {
                     let (ours, theirs): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_ours);
-                    self.vault.read_slots(rack, ours, bodies).await?;
+                    self.vault.read_slots(slots_of, ours, bodies).await?;
                     if let Some(replica) = replica {
-                        replica.read_slots(rack, theirs, bodies).await?;
+                        replica.read_slots(slots_of, theirs, bodies).await?;
                     }
                 }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
@@ -278,25 +271,25 @@ fn goes_round<B: Chained>(link: &Link<B>, seq: u64) -> bool {
 
 fn add<B: Chained>(
     plan: &mut LedgerPlan,
-    rack: SlotFolder<'_>,
+    slots_of: SlotFolder<'_>,
     given: Given<B>,
     lock_until: impl Fn(&Link<B>) -> Option<Timestamp>,
 ) -> Result<(), Error> {
     for (link, bytes) in given.links {
         plan.back.push(LostLink {
-            key: rack.key(link.seq).object_key()?,
+            key: slots_of.key(link.seq).object_key()?,
             bytes,
             lock_until: lock_until(&link),
         });
     }
     if let Some((first, holds)) = given.in_the_way {
-        let (table, snapshot) = match rack {
+        let (table, snapshot) = match slots_of {
             SlotFolder::Records(table) => (table, Some(first.id)),
             SlotFolder::Events(table) => (table, None),
         };
         plan.in_the_way.push(InTheWay {
             table: table.clone(),
-            key: rack.key(first.seq).object_key()?,
+            key: slots_of.key(first.seq).object_key()?,
             holds,
             snapshot,
         });

@@ -8,6 +8,7 @@ use crate::format::Entry;
 use crate::format::ledger::Bodies;
 use crate::format::record::TableIdentity;
 use crate::ids::Digest;
+use crate::vault::walk::{OnDamage, Seen, Use, walk};
 
 /// Places that are remembered for one digest; they are tried one after the other.
 const PLACES_KEPT: usize = 8;
@@ -68,27 +69,19 @@ impl Repairer {
                 // What is wrong with a ledger was said by the verification.
                 Err(_) => continue,
             };
-            let mut read: HashSet<Digest> = HashSet::new();
+            let mut seen = Seen::new();
             for snapshot in history.snapshots.iter().rev() {
-                if !read.insert(snapshot.record.manifest.sha256) {
-                    continue;
-                }
-                let Some(manifest) = held(self.vault.manifest(&snapshot.record).await)? else {
-                    continue;
-                };
                 let at = places.table(&snapshot.record.table);
-                for page in manifest.log_pages.iter().chain(&manifest.data_pages) {
-                    if !read.insert(page.page.sha256) {
-                        continue;
+                let mut each = |used: Use<'_>| {
+                    if let Use::File(entry) = used
+                        && entry.sha256.is_some_and(|it| wanted.contains(&it))
+                    {
+                        places.add(at, entry.clone());
                     }
-                    let Some(entries) = held(self.vault.page(page).await)? else {
-                        continue;
-                    };
-                    let named = |entry: &Entry| entry.sha256.is_some_and(|it| wanted.contains(&it));
-                    for entry in entries.into_iter().filter(named) {
-                        places.add(at, entry);
-                    }
-                }
+                    Ok(())
+                };
+                let (record, pass_over) = (&snapshot.record, OnDamage::PassOver);
+                walk(&self.vault, record, pass_over, &mut seen, &mut each).await?;
             }
         }
         Ok(places)
@@ -99,7 +92,7 @@ impl Repairer {
 pub(super) fn held<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(found) => Ok(Some(found)),
-        Err(Error::Damaged { .. } | Error::Format(_)) => Ok(None),
+        Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -67,7 +67,7 @@ impl Snapshotter {
         request.check_commitment(&commitment)?;
         let terms = planned.terms.clone();
         let slices = slices(planned.closure.copy.len());
-        // What is read on every night has few objects, and one slice.
+        // Manifests and pages are few, and read on every night: all are in one slice.
         let placer = Placer {
             store: &self.store,
             terms: &terms,

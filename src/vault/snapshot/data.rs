@@ -2,7 +2,7 @@
 //! way that the plan chose, and journalled when it is placed.
 //!
 //! Memory is bounded before anything is read: a pack, or a body, waits until the budget has room for all of it, and
-//! takes room only once, so that nothing waits for what it holds itself. Each batch runs as a task of its own: what
+//! takes room only once, so that nothing waits for room that it has itself. Each batch runs as a task of its own: what
 //! hashes and what waits for the network share all cores, and the next pack fills while the last one is being put.
 
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ pub(super) struct Copier {
     pub(super) progress: Arc<dyn Progress>,
 }
 
-/// How a copy ended that met no error.
+/// How a copy without an error ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     /// Everything was tried.

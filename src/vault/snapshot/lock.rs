@@ -19,6 +19,7 @@ use crate::plan::price::Commitment;
 use crate::plan::retention::{Need, is_short};
 use crate::sort::{Sorted, Sorter};
 use crate::spool::Scratch;
+use crate::vault::walk::{OnDamage, Seen, Use, walk_manifest};
 
 /// Locks being extended at a time: what hides the latency of a store without asking it to slow us down.
 const EXTENSIONS_AT_ONCE: usize = 64;
@@ -33,16 +34,6 @@ struct Short {
     size: u64,
 }
 
-/// An object whose lock is short.
-#[derive(Debug)]
-struct Object {
-    key: ObjectKey,
-    version: Option<ObjectVersion>,
-    until: Timestamp,
-    size: u64,
-    generations: BTreeSet<Generation>,
-}
-
 /// The objects of a manifest whose locks are short, each once.
 struct Walked {
     rows: Peekable<Sorted<Short>>,
@@ -52,26 +43,21 @@ struct Walked {
 }
 
 impl Walked {
-    fn next_object(&mut self) -> Option<Result<Object, Error>> {
-        let first = match self.rows.next()? {
+    /// The next object, until when it has to be locked, and the generations that it is in.
+    fn next_object(&mut self) -> Option<Result<(Short, BTreeSet<Generation>), Error>> {
+        let mut object = match self.rows.next()? {
             Ok(row) => row,
             Err(error) => return Some(Err(error.into())),
         };
-        let mut object = Object {
-            key: first.key,
-            version: first.version,
-            until: first.until,
-            size: first.size,
-            generations: BTreeSet::from([first.generation]),
-        };
+        let mut generations = BTreeSet::from([object.generation]);
         while let Some(Ok(row)) = self.rows.next_if(|row| {
             row.as_ref()
                 .is_ok_and(|row| row.key == object.key && row.version == object.version)
         }) {
             object.until = object.until.max(row.until);
-            object.generations.insert(row.generation);
+            generations.insert(row.generation);
         }
-        Some(Ok(object))
+        Some(Ok((object, generations)))
     }
 }
 
@@ -86,22 +72,18 @@ impl Snapshotter {
         manifest: Option<&Manifest>,
     ) -> Result<BTreeMap<Generation, Timestamp>, Failure> {
         let mut locks = terms.locks();
-        let Some(walked) = self.short_objects(terms, record, manifest, &locks).await? else {
+        let Some(mut walked) = self.short_objects(terms, record, manifest, &locks).await? else {
             return Ok(locks);
         };
-        let mut walked = walked;
         let mut proven: BTreeMap<Generation, Timestamp> = BTreeMap::new();
         let objects = stream::iter(std::iter::from_fn(|| walked.next_object()));
         let mut extended = objects
             .map(|object| async {
-                let object = object?;
-                let Object { key, version, .. } = &object;
+                let (object, generations) = object?;
+                let (key, version) = (&object.key, object.version.as_ref());
                 let store = self.store.as_ref();
-                match terms
-                    .extend(store, key, version.as_ref(), object.until)
-                    .await
-                {
-                    Ok(lock) => Ok((object.generations, lock)),
+                match terms.extend(store, key, version, object.until).await {
+                    Ok(lock) => Ok((generations, lock)),
                     Err(Error::Store(error)) if error.is_not_found() => Err(Failure::Gone {
                         object: key.to_string(),
                         manifest: record.manifest.sha256,
@@ -145,12 +127,8 @@ impl Snapshotter {
         };
         if let Some(mut walked) = self.short_objects(terms, record, manifest, &locks).await? {
             while let Some(object) = walked.next_object() {
-                let object = object?;
-                let held = object
-                    .generations
-                    .iter()
-                    .filter_map(|of| locks.get(of))
-                    .min();
+                let (object, generations) = object?;
+                let held = generations.iter().filter_map(|of| locks.get(of)).min();
                 let held = held.copied().unwrap_or(terms.now());
                 let longer = object.until.duration_since(held.max(terms.now()));
                 commitment.add_longer(object.size, longer);
@@ -183,7 +161,7 @@ impl Snapshotter {
             &read
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut walk = Walk {
+        let mut short = ShortLocks {
             terms,
             locks,
             needs,
@@ -191,28 +169,28 @@ impl Snapshotter {
             seen: BTreeSet::new(),
             last: None,
         };
-        walk.see(&record.manifest)?;
-        for pages in [&manifest.log_pages, &manifest.data_pages] {
-            for page in pages {
-                walk.see(&page.page)?;
-            }
-            let mut entries = self.vault.entries(pages);
-            while let Some(entry) = entries.try_next().await? {
-                if let Some(reference) = entry.placement.reference() {
-                    walk.see(reference)?;
-                }
-            }
-        }
+        let mut each = |used: Use<'_>| used.reference().map_or(Ok(()), |it| short.see(it));
+        let (refuse, mut seen) = (OnDamage::Refuse, Seen::new());
+        let reference = &record.manifest;
+        walk_manifest(
+            &self.vault,
+            reference,
+            manifest,
+            refuse,
+            &mut seen,
+            &mut each,
+        )
+        .await?;
         Ok(Some(Walked {
-            rows: walk.rows.finish()?.peekable(),
-            seen: walk.seen,
+            rows: short.rows.finish()?.peekable(),
+            seen: short.seen,
             _scratch: scratch,
         }))
     }
 }
 
 /// References on their way to be sorted.
-struct Walk<'a> {
+struct ShortLocks<'a> {
     terms: &'a Terms,
     locks: &'a BTreeMap<Generation, Timestamp>,
     needs: BTreeMap<Generation, Need>,
@@ -222,8 +200,8 @@ struct Walk<'a> {
     last: Option<Reference>,
 }
 
-impl Walk<'_> {
-    fn see(&mut self, reference: &Reference) -> Result<(), Failure> {
+impl ShortLocks<'_> {
+    fn see(&mut self, reference: &Reference) -> Result<(), Error> {
         if self.last.as_ref() == Some(reference) {
             return Ok(());
         }

@@ -1,7 +1,5 @@
 //! Publishes a record by one put-if-absent; the loser reads again and decides.
 
-use futures::TryStreamExt;
-
 use super::pin::{Past, Pinned};
 use super::terms::Terms;
 use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
@@ -9,12 +7,12 @@ use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::record::TableIdentity;
 use crate::format::{Change, Manifest, Record, VaultKey, layout};
-use crate::ids::{Digest, Location, SnapshotId};
+use crate::ids::{Location, SnapshotId};
 use crate::plan::price::Commitment;
 use crate::plan::retention::Slice;
 use crate::plan::unheld::newly_unheld;
 use crate::source::Source;
-use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, read_all};
+use crate::store::{Payload, StoreError, StoreErrorKind};
 use crate::vault::LedgerView;
 
 /// How often a run that lost a slot tries the next one.
@@ -107,9 +105,15 @@ impl Snapshotter {
             record.previous = head.map(Link::as_previous);
             count_since(&mut record, head.and_then(Link::record));
             let newly_unheld = newly_unheld(&record, head.and_then(Link::record));
-            let body = record.encode()?;
-            let id = SnapshotId(Digest::of(&body));
-            if self.put_record(request, &terms, record.seq, body).await? {
+            let payload = Payload::from_bytes(record.encode()?);
+            let id = SnapshotId(payload.sha256);
+            let (table, seq) = (request.key.clone(), record.seq);
+            let slot = VaultKey::Record { table, seq }.object_key()?;
+            let lock_until = terms.lock_until(Slice::default());
+            let put = self
+                .vault
+                .put_first(self.store.as_ref(), &slot, &payload, lock_until);
+            if put.await? {
                 return Ok(SnapshotDone {
                     id,
                     reason: terms.chosen.reason,
@@ -135,55 +139,6 @@ impl Snapshotter {
             uri: layout::ledger_prefix(&request.key),
             kind: StoreErrorKind::AlreadyExists,
         })))
-    }
-
-    /// Puts a record into its slot; whether ours is the slot's oldest version is looked up, never assumed.
-    async fn put_record(
-        &self,
-        request: &SnapshotRequest,
-        terms: &Terms,
-        seq: u64,
-        body: Vec<u8>,
-    ) -> Result<bool, Failure> {
-        let key = VaultKey::Record {
-            table: request.key.clone(),
-            seq,
-        }
-        .object_key()?;
-        let payload = Payload::from_bytes(body);
-        let lock_until = terms.lock_until(Slice::default());
-        let written = match self.store.put_new(&key, &payload, lock_until).await {
-            Ok(written) => Some(written),
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => None,
-            // The answer may have been lost after the put took effect: the slot tells.
-            Err(error) if !error.is_permanent() => None,
-            Err(error) => return Err(error.into()),
-        };
-        let mut listing = self.vault.store().list_versions(key.as_str(), None);
-        while let Some(found) = listing.try_next().await? {
-            if let ListedVersion::Object(oldest) = found
-                && oldest.key == key
-            {
-                if oldest.size != payload.size {
-                    return Ok(false);
-                }
-                if let Some(written) = &written
-                    && written.etag == oldest.etag
-                    && written.version == oldest.version
-                {
-                    return Ok(true);
-                }
-                let read = read_all(
-                    self.vault.store(),
-                    &key,
-                    oldest.version.as_ref(),
-                    oldest.size,
-                )
-                .await?;
-                return Ok(Digest::of(&read.1) == payload.sha256);
-            }
-        }
-        Ok(false)
     }
 
     /// Ends the run when a record published since its plan is of the same table at V or above.

@@ -18,11 +18,10 @@ use crate::plan::retention::{
     self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, is_locked_enough,
     lock_ceiling, place, plan_extensions, upcoming,
 };
-use crate::store::{Attributes, StoreError, StoreErrorKind, WriteStore};
+use crate::store::{Attributes, StoreErrorKind, WriteStore};
+use crate::vault::events::by_now;
+use crate::vault::put::extend_lock;
 use crate::vault::{LedgerView, Vault};
-
-/// What nothing locks is adopted only while it is younger than this.
-const YOUNG: SignedDuration = ADOPTED_WITHOUT_LOCKS;
 
 /// What a snapshot stands on while it is taken: nothing of it may be collected before it is locked for longer.
 #[derive(Debug, Clone)]
@@ -41,7 +40,7 @@ pub(crate) struct Terms {
     table: TableKey,
     file: VaultFile,
     now: Timestamp,
-    /// When that was.
+    /// The instant at which `now` was read.
     begun: Instant,
     base: Option<Foundation>,
     /// Longer promises that the table will make.
@@ -174,7 +173,7 @@ impl Terms {
 
     /// The time as it is by now.
     pub(super) fn present(&self) -> Timestamp {
-        later(self.now, self.begun)
+        by_now(self.now, self.begun.elapsed())
     }
 
     /// For how long what is placed now is kept.
@@ -226,7 +225,7 @@ impl Terms {
         if self.has_locks() {
             is_locked_enough(there.locked_until, self.present())
         } else {
-            self.present().duration_since(there.last_modified) < YOUNG
+            self.present().duration_since(there.last_modified) < ADOPTED_WITHOUT_LOCKS
         }
     }
 
@@ -241,13 +240,24 @@ impl Terms {
         if !self.may_take_over(there) {
             return Ok(false);
         }
+        self.lock(store, there, until).await?;
+        Ok(true)
+    }
+
+    /// Makes sure that an object version that was looked at is locked for so long.
+    pub(crate) async fn lock(
+        &self,
+        store: &dyn WriteStore,
+        there: &Attributes,
+        until: Option<Timestamp>,
+    ) -> Result<(), Error> {
         if let Some(until) = until
             && there.locked_until.is_none_or(|locked| locked < until)
         {
             self.extend(store, &there.key, there.version.as_ref(), until)
                 .await?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Makes sure that an object version is locked for so long.
@@ -265,18 +275,7 @@ impl Terms {
             until,
             source: Box::new(source),
         };
-        match store.extend_lock(key, version, until).await {
-            Ok(Some(proven)) if proven >= until => Ok(proven),
-            Ok(_) => {
-                let reason = "the store does not say that it locked the object".to_owned();
-                let kind = StoreErrorKind::Unsupported { reason };
-                Err(refused(StoreError::below(
-                    "lock",
-                    store.uri(),
-                    key.as_str(),
-                    kind,
-                )))
-            }
+        match extend_lock(store, key, version, until).await {
             Err(error)
                 if matches!(
                     error.kind,
@@ -285,14 +284,7 @@ impl Terms {
             {
                 Err(refused(error))
             }
-            Err(error) => Err(error.into()),
+            extended => Ok(extended?),
         }
     }
-}
-
-/// What time it is when it was `then` at an instant; to the second.
-pub(super) fn later(then: Timestamp, at: Instant) -> Timestamp {
-    let passed = i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX);
-    let later = then.checked_add(SignedDuration::from_secs(passed));
-    later.unwrap_or(Timestamp::MAX)
 }

@@ -14,8 +14,8 @@ use futures::{StreamExt, TryStreamExt};
 use super::super::ahead::{Bounds, ahead};
 use super::super::log_replay::{as_listed, replay_segment};
 use super::super::{Vault, offload};
+use super::Verify;
 use super::table::not_read;
-use super::{ObjectProblem, Verify};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{LiveFiles, Replay};
 use crate::delta::segment::{LogListing, Segment};
@@ -99,25 +99,21 @@ impl Verify<'_, '_> {
                 | LogError::UnsupportedReaderVersion { .. }),
             )) => {
                 let what = format!("its completeness could not be checked: {error}");
-                let problem = Problem {
-                    severity: Severity::Unchecked,
-                    what,
-                    remedy: USE_NEWER.into(),
-                };
-                return self.tell_users(&users, object, &problem.into());
+                let problem = Problem::unchecked(what, USE_NEWER);
+                return self.tell_users(&users, object, &problem);
             }
             Err(Error::Log(error)) => {
                 let what = format!(
                     "its log does not lead to version {}: {error}",
                     manifest.version
                 );
-                return self.tell_users(&users, object, &Problem::damage(what).into());
+                return self.tell_users(&users, object, &Problem::damage(what));
             }
             Err(Error::Damaged { object: file, what }) => {
                 let what = format!("what it holds of the log cannot be replayed: {file}: {what}");
-                return self.tell_users(&users, object, &Problem::damage(what).into());
+                return self.tell_users(&users, object, &Problem::damage(what));
             }
-            Err(error) => return self.tell_users(&users, object, &not_read(&error).into()),
+            Err(error) => return self.tell_users(&users, object, &not_read(&error)),
         };
         self.report.bytes_read += proof.bytes_read;
         for (user, snapshot) in named_by {
@@ -131,7 +127,7 @@ impl Verify<'_, '_> {
             let is_complete = problems.iter().all(|it| it.severity < Severity::Damage);
             self.report.proven += u64::from(is_complete);
             for problem in problems {
-                self.tell_users(&[*user], object, &ObjectProblem::from(problem))?;
+                self.tell_users(&[*user], object, &problem)?;
             }
         }
         Ok(())

@@ -1,9 +1,6 @@
-//! Merges what the pages refer to, sorted by key, with one listing of the vault's objects in the same order.
+//! Merges what the pages refer to with one listing of the vault's objects, key by key.
 
-use std::iter::Peekable;
-use std::slice;
-
-use futures::stream::{BoxStream, TryStreamExt};
+use futures::stream::TryStreamExt;
 
 use super::uses::{Part, Use, Want};
 use crate::error::Error;
@@ -12,6 +9,7 @@ use crate::ids::ObjectKey;
 use crate::plan::verify::Listed;
 use crate::sort::Sorted;
 use crate::store::{ListedVersion, ReadStore, StoreError};
+use crate::vault::key_merge::{KeyMerge, Keyed, Next};
 use crate::vault::substitutes;
 
 /// Object versions of one key that are remembered from a listing. The one that was put first comes first; without
@@ -51,10 +49,26 @@ pub(super) struct Unreferenced {
     pub(super) manifests: Vec<ObjectKey>,
 }
 
+impl Unreferenced {
+    fn add(&mut self, key: ObjectKey, listed: &Listed) {
+        self.objects += listed.count;
+        self.bytes += listed.objects.iter().map(|(_, size)| size).sum::<u64>();
+        let is_manifest = substitutes::area_of(&key) == Area::Manifests;
+        if is_manifest && listed.count > 0 && self.manifests.len() < MANIFESTS_KEPT {
+            self.manifests.push(key);
+        }
+    }
+}
+
+impl Keyed for Use {
+    fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+}
+
 /// The merge under way.
 pub(super) struct Merge<'a> {
-    uses: Peekable<Sorted<Use>>,
-    listing: Listing<'a>,
+    keys: KeyMerge<'a, Use>,
     unreferenced: Unreferenced,
     is_done: bool,
 }
@@ -62,21 +76,13 @@ pub(super) struct Merge<'a> {
 impl<'a> Merge<'a> {
     /// Begins; without `lists` every key is asked for alone.
     pub(super) fn new(uses: Sorted<Use>, store: &'a dyn ReadStore, lists: bool) -> Self {
-        let areas = if lists {
+        let prefixes = if lists {
             &layout::OBJECT_PREFIXES[..]
         } else {
             &[]
         };
         Self {
-            uses: uses.peekable(),
-            listing: Listing {
-                store,
-                areas: areas.iter(),
-                current: None,
-                row: None,
-                shown: areas.to_vec(),
-                failure: None,
-            },
+            keys: KeyMerge::new(uses, store, prefixes),
             unreferenced: Unreferenced::default(),
             is_done: false,
         }
@@ -85,117 +91,43 @@ impl<'a> Merge<'a> {
     /// The next key; `None` after [`Merged::Unreferenced`].
     pub(super) async fn next(&mut self) -> Result<Option<Merged>, Error> {
         loop {
-            let listed = self.listing.next_key().await;
-            if let Some((prefix, error)) = self.listing.failure.take() {
-                return Ok(Some(Merged::Unlistable(prefix, error)));
-            }
-            let wanted = match self.uses.peek() {
-                Some(Ok(wanted)) => Some(wanted.key.clone()),
-                Some(Err(_)) => {
-                    self.uses.next().transpose()?;
-                    continue;
+            let key = match self.keys.next().await? {
+                Next::Key(key) => key,
+                Next::Unlistable(prefix, error) => {
+                    return Ok(Some(Merged::Unlistable(prefix, error)));
                 }
-                None => None,
-            };
-            match (wanted, listed) {
-                (None, None) if self.is_done => return Ok(None),
-                (None, None) => {
+                Next::End if self.is_done => return Ok(None),
+                Next::End => {
                     self.is_done = true;
                     let unreferenced = std::mem::take(&mut self.unreferenced);
                     return Ok(Some(Merged::Unreferenced(unreferenced)));
                 }
-                (Some(key), Some(listed)) if listed == key => {
-                    let listed = Some(self.listing.take(&key).await);
-                    return self.job(key, listed).map(Some);
-                }
-                (wanted, Some(listed)) if wanted.as_ref().is_none_or(|key| listed < *key) => {
-                    let Listed { objects, count, .. } = self.listing.take(&listed).await;
-                    let unreferenced = &mut self.unreferenced;
-                    unreferenced.objects += count;
-                    unreferenced.bytes += objects.iter().map(|(_, size)| size).sum::<u64>();
-                    let is_manifest = substitutes::area_of(&listed) == Area::Manifests;
-                    if is_manifest && count > 0 && unreferenced.manifests.len() < MANIFESTS_KEPT {
-                        unreferenced.manifests.push(listed);
-                    }
-                }
-                (Some(key), _) => {
-                    let listed = self.listing.shows(&key).then(Listed::default);
-                    return self.job(key, listed).map(Some);
-                }
-                (None, Some(_)) => {}
+            };
+            let wants = self.wants(&key)?;
+            let mut listed = Listed::default();
+            while let Some(row) = self.keys.next_listed(&key).await {
+                add_row(&mut listed, row);
             }
+            if wants.is_empty() {
+                self.unreferenced.add(key, &listed);
+                continue;
+            }
+            let is_listed = listed != Listed::default() || self.keys.shows(&key);
+            let listed = is_listed.then_some(listed);
+            return Ok(Some(Merged::Key(Job { key, wants, listed })));
         }
     }
 
     /// Gathers what refers to a key: by object version and digest, each packed file once.
-    fn job(&mut self, key: ObjectKey, listed: Option<Listed>) -> Result<Merged, Error> {
+    fn wants(&mut self, key: &ObjectKey) -> Result<Vec<Want>, Error> {
         let mut wants: Vec<Want> = Vec::new();
-        while let Some(row) = self
-            .uses
-            .next_if(|row| row.as_ref().map_or(true, |row| row.key == key))
-        {
-            let row = row?;
+        while let Some(row) = self.keys.next_row(key)? {
             match wants.last_mut().filter(|want| want.is_of(&row)) {
                 Some(want) => want.add(row),
                 None => wants.push(Want::new(row)),
             }
         }
-        Ok(Merged::Key(Job { key, wants, listed }))
-    }
-}
-
-/// A listing of object versions over all areas, with one row to look ahead.
-struct Listing<'a> {
-    store: &'a dyn ReadStore,
-    areas: slice::Iter<'static, &'static str>,
-    current: Option<(
-        &'static str,
-        BoxStream<'a, Result<ListedVersion, StoreError>>,
-    )>,
-    row: Option<ListedVersion>,
-    /// The areas whose keys the listing shows when they are there.
-    shown: Vec<&'static str>,
-    failure: Option<(&'static str, StoreError)>,
-}
-
-impl Listing<'_> {
-    /// Looks at the key that comes next.
-    async fn next_key(&mut self) -> Option<ObjectKey> {
-        while self.row.is_none() {
-            let Some((prefix, rows)) = &mut self.current else {
-                let prefix = *self.areas.next()?;
-                self.current = Some((prefix, self.store.list_versions(prefix, None)));
-                continue;
-            };
-            match rows.try_next().await {
-                Ok(Some(row)) => self.row = Some(row),
-                Ok(None) => self.current = None,
-                Err(error) => {
-                    self.shown.retain(|shown| shown != prefix);
-                    self.failure = Some((prefix, error));
-                    self.current = None;
-                    return None;
-                }
-            }
-        }
-        self.row.as_ref().map(|row| row.key().clone())
-    }
-
-    /// Takes all rows of the key that comes next.
-    async fn take(&mut self, key: &ObjectKey) -> Listed {
-        let mut listed = Listed::default();
-        while self.next_key().await.as_ref() == Some(key) {
-            if let Some(row) = self.row.take() {
-                add_row(&mut listed, row);
-            }
-        }
-        listed
-    }
-
-    fn shows(&self, key: &ObjectKey) -> bool {
-        self.shown
-            .iter()
-            .any(|prefix| key.as_str().starts_with(prefix))
+        Ok(wants)
     }
 }
 

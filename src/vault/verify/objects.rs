@@ -10,9 +10,8 @@ use super::merge::{Job, list_alone};
 use super::parts::PartHasher;
 use super::rescue::Rescue;
 use super::uses::{Part, Want};
-use super::{ObjectProblem, lost, unreadable};
-use crate::format::Reference;
-use crate::ids::{Digest, Generation, ObjectKey, ObjectVersion, Timestamp};
+use super::{lost, unreadable};
+use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
     Listed, Presence, Problem, Remedy, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
 };
@@ -40,7 +39,7 @@ impl Bad {
 pub(super) struct Outcome {
     pub(super) key: ObjectKey,
     /// What to tell, and which units are concerned.
-    pub(super) told: Vec<(Vec<usize>, ObjectProblem)>,
+    pub(super) told: Vec<(Vec<usize>, Problem)>,
     /// What is lost, and which units need it; who that is has yet to be filled in.
     pub(super) lost: Vec<(Vec<usize>, Lost)>,
     /// Objects in whose place something serves that a repair put, and which units need them.
@@ -96,8 +95,7 @@ impl Checker<'_> {
             Ok(listed) => listed,
             Err(error) => {
                 for want in &wants {
-                    let told = unreadable(&error).into();
-                    outcome.told.push((want.all_units(), told));
+                    outcome.told.push((want.all_units(), unreadable(&error)));
                 }
                 return outcome;
             }
@@ -124,13 +122,12 @@ impl Checker<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = checked {
-                let told = unreadable(&error).into();
-                outcome.told.push((want.all_units(), told));
+                outcome.told.push((want.all_units(), unreadable(&error)));
             }
         }
         if let Some(problem) = listed.planted(used.len() as u64) {
             let units = wants.iter().flat_map(Want::all_units).collect();
-            outcome.told.push((units, problem.into()));
+            outcome.told.push((units, problem));
         }
         outcome
     }
@@ -182,11 +179,10 @@ impl Checker<'_> {
         if bad.is_nothing() {
             let what = format!("{what}; every file in it that is used is whole");
             let problem = Problem::warning(what, SERVED);
-            outcome.told.push((want.all_units(), problem.into()));
+            outcome.told.push((want.all_units(), problem));
             return Ok(());
         }
         let units = want.all_units();
-        let remedy = SERVED;
         let lost = losses(want, &bad, &outcome.key);
         match self.rescue(want, bad, listed, reads, outcome).await? {
             Rescue::Repaired(substitutes) => {
@@ -198,17 +194,14 @@ impl Checker<'_> {
             Rescue::Serves if is_gone => outcome.moved.extend(units),
             Rescue::Serves => {
                 let what = format!("{what}; another copy in the vault serves");
-                outcome
-                    .told
-                    .push((units, Problem::warning(what, remedy).into()));
+                let problem = Problem::warning(what, SERVED);
+                outcome.told.push((units, problem));
             }
             Rescue::Unproven if is_gone => outcome.unproven.extend(units),
             Rescue::Unproven => {
                 let what = format!("{what}; another object version has its size and was not read");
-                let remedy = Remedy::ReadAll;
-                outcome
-                    .told
-                    .push((units, Problem::warning(what, remedy).into()));
+                let problem = Problem::warning(what, Remedy::ReadAll);
+                outcome.told.push((units, problem));
             }
             Rescue::Lost(bad) => {
                 outcome.lost.extend(losses(want, &bad, &outcome.key));
@@ -303,31 +296,16 @@ impl Checker<'_> {
 
 /// A key that is not made as the vault makes keys was not written by a snapshotter.
 fn check_name(want: &Want, outcome: &mut Outcome) {
-    let reference = Reference {
-        generation: Generation::default(),
-        key: outcome.key.clone(),
-        sha256: want.sha256,
-        size: want.size,
-        version: want.version.clone(),
-    };
-    if !is_named_right(&reference) {
+    if !is_named_right(&want.reference(&outcome.key)) {
         let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
         let problem = Problem::warning(what, WHO_WROTE_IT);
-        outcome.told.push((want.all_units(), problem.into()));
+        outcome.told.push((want.all_units(), problem));
     }
 }
 
 /// What is lost of an object that nothing serves for, and the units that need it.
 fn losses(want: &Want, bad: &Bad, key: &ObjectKey) -> Vec<(Vec<usize>, Lost)> {
-    let lost = |what| Lost {
-        key: key.clone(),
-        version: want.version.clone(),
-        sha256: want.sha256,
-        size: want.size,
-        what,
-        substitutes: Vec::new(),
-        users: Vec::new(),
-    };
+    let lost = |what| Lost::whole(what, &want.reference(key), Vec::new());
     let mut losses = Vec::new();
     if bad.whole {
         losses.push((want.units.clone(), lost(LostKind::File)));
@@ -360,7 +338,7 @@ fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part
 }
 
 /// What to tell of bytes that nothing serves for, and whom.
-fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, ObjectProblem) {
+fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Problem) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {
         what = format!(
@@ -374,10 +352,5 @@ fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, ObjectProblem)
     if bad.whole {
         units.extend(&want.units);
     }
-    let problem = Problem::lost(what);
-    let told = ObjectProblem {
-        problem,
-        is_lost: true,
-    };
-    (units.into_iter().collect(), told)
+    (units.into_iter().collect(), Problem::lost(what))
 }

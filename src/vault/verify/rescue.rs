@@ -3,10 +3,12 @@
 use super::losses::Substitute;
 use super::objects::{Bad, Checker, Outcome};
 use super::uses::Want;
-use crate::error::Error;
-use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::format::layout::Area;
+use crate::ids::Digest;
 use crate::plan::verify::Listed;
 use crate::store::StoreError;
+use crate::vault::substitutes::substitutes;
+use crate::vault::walk::Place;
 
 /// Whether something else serves in place of what is bad.
 pub(super) enum Rescue {
@@ -95,7 +97,7 @@ impl Checker<'_> {
     ) -> Result<Vec<Substitute>, StoreError> {
         let mut whole: Option<Substitute> = None;
         let mut partly = Vec::new();
-        for (key, version) in self.candidates(want.sha256, want.size, outcome).await? {
+        for (key, version) in self.blobs(want.sha256, want.size, outcome).await? {
             let hashed = self.hash(&key, version.as_ref(), want, outcome).await;
             let Some(hashed) = readable(hashed)? else {
                 continue;
@@ -140,7 +142,7 @@ impl Checker<'_> {
             parts: Vec::new(),
         };
         let mut found = None;
-        for (key, version) in self.candidates(sha256, size, outcome).await? {
+        for (key, version) in self.blobs(sha256, size, outcome).await? {
             let hashed = self.hash(&key, version.as_ref(), &whole, outcome).await;
             if let Some(hashed) = readable(hashed)?.filter(|hashed| hashed.sha256 == sha256) {
                 let substitute = Substitute {
@@ -157,20 +159,14 @@ impl Checker<'_> {
         Ok(found)
     }
 
-    /// The objects under a digest's own name; those of the key that is checked were considered already.
-    async fn candidates(
+    /// The blobs under a digest's own name; those of the key that is checked were considered already.
+    async fn blobs(
         &self,
         sha256: Digest,
         size: u64,
         outcome: &Outcome,
-    ) -> Result<Vec<(ObjectKey, Option<ObjectVersion>)>, StoreError> {
-        let mut found = match self.vault.under_own_name(sha256, size).await {
-            Ok(found) => found,
-            Err(Error::Store(error)) => return Err(error),
-            Err(_) => Vec::new(),
-        };
-        found.retain(|(key, _)| *key != outcome.key);
-        Ok(found)
+    ) -> Result<Vec<Place>, StoreError> {
+        substitutes(self.vault, &outcome.key, (Area::Blobs, sha256, size)).await
     }
 }
 

@@ -1,72 +1,82 @@
-//! Findings that concern many objects at once: each is told once a table, with their number and the first of them.
+//! Findings that concern many objects at once: each is reported once a table, with their number and the first of them.
 
 use std::collections::BTreeMap;
 
-use super::Verify;
+use super::{CheckedSnapshot, Verify};
 use crate::count::counted_are;
 use crate::error::Error;
 use crate::ids::{SnapshotId, Timestamp};
-use crate::plan::verify::{
-    Finding, Problem, Remedy, Severity, is_locked_long, is_locked_short, overlocked, unlocked,
-};
+use crate::plan::verify::{Problem, Remedy, is_locked_long, is_locked_short, overlocked, unlocked};
 
-/// Objects of which only the first is named.
-#[derive(Default)]
-pub(super) struct Several {
+/// What is found of many objects at once, in the order in which it is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Held, but not in the object version that was recorded.
+    Moved,
+    /// Gone or damaged, with what a repair put in their place.
+    Repaired,
+    /// As `Moved`, where nobody read the other object version.
+    Unproven,
+    /// Locked for less than a snapshot promises, or not that anybody could see.
+    Unlocked,
+    /// Locked for longer than the vault ever does.
+    Overlocked,
+    /// Gone or damaged, and used only by snapshots whose promise is over.
+    Over,
+}
+
+/// Objects of one kind and table.
+pub(super) struct Objects {
     count: u64,
-    first: Option<String>,
+    /// The first, and until when that is locked, for the kinds that are about it.
+    first: (String, Option<Timestamp>),
     snapshots: Vec<SnapshotId>,
 }
 
-impl Several {
-    pub(super) fn add(&mut self, object: &str, snapshots: &[SnapshotId]) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| object.to_owned());
-        for id in snapshots {
-            if !self.snapshots.contains(id) {
-                self.snapshots.push(*id);
-            }
+/// By kind and table: objects that something is to be said of, all together.
+pub(super) type Sums = BTreeMap<(Kind, usize), Objects>;
+
+impl Objects {
+    /// What is said of them.
+    fn problem(&self, kind: Kind) -> Problem {
+        let count = self.count;
+        let objects = counted_are(count, "object");
+        match (kind, self.first.1) {
+            (Kind::Moved, _) => Problem::warning(
+                format!(
+                    "{objects} not in the object version that was recorded, but in another one of the same key"
+                ),
+                "in a replica or a copy of the vault that is so; elsewhere find out who deleted them",
+            ),
+            (Kind::Repaired, _) => Problem::info(
+                format!(
+                    "{objects} gone or damaged in the place that was recorded; what a repair put serves"
+                ),
+                "nothing has to be done",
+            ),
+            (Kind::Unproven, _) => Problem::warning(
+                format!(
+                    "{objects} not in the object version that was recorded; another one of the same key has the same size, and \
+                     was not read"
+                ),
+                Remedy::ReadAll,
+            ),
+            (Kind::Unlocked, until) => unlocked(count, until),
+            (Kind::Overlocked, until) => overlocked(count, until.unwrap_or_default()),
+            (Kind::Over, _) => Problem::info(
+                format!(
+                    "{objects} gone or damaged, and used only by snapshots whose promise is over"
+                ),
+                "nothing has to be done: no promise covers them",
+            ),
         }
     }
-}
-
-/// By table: objects that something is to be said of, all together.
-#[derive(Default)]
-pub(super) struct Sums {
-    /// Held, but not in the object version that was recorded.
-    moved: BTreeMap<usize, Several>,
-    /// Gone or damaged, with what a repair put in their place.
-    repaired: BTreeMap<usize, Several>,
-    /// As `moved`, where nobody read the other object version.
-    unproven: BTreeMap<usize, Several>,
-    /// Locked for less than a snapshot promises, or not that anybody could see; and until when the first is.
-    unlocked: BTreeMap<usize, (Several, Option<Timestamp>)>,
-    /// Locked for longer than the vault ever does; and until when the first is.
-    overlocked: BTreeMap<usize, (Several, Timestamp)>,
 }
 
 impl Verify<'_, '_> {
-    /// Takes note of an object that is held, but not where it was recorded.
-    pub(super) fn note_moved(&mut self, users: &[usize], object: &str) {
-        for (table, ids) in self.by_table(users) {
-            self.sums.moved.entry(table).or_default().add(object, &ids);
-        }
-    }
-
-    /// Takes note of an object in whose place serves what a repair put.
-    pub(super) fn note_repaired(&mut self, users: &[usize], object: &str) {
-        for (table, ids) in self.by_table(users) {
-            let repaired = self.sums.repaired.entry(table).or_default();
-            repaired.add(object, &ids);
-        }
-    }
-
-    /// Takes note of an object that may be held in another object version.
-    pub(super) fn note_unproven(&mut self, users: &[usize], object: &str) {
-        for (table, ids) in self.by_table(users) {
-            let unproven = self.sums.unproven.entry(table).or_default();
-            unproven.add(object, &ids);
-        }
+    /// Takes note of an object that some snapshots use.
+    pub(super) fn note(&mut self, kind: Kind, users: &[usize], object: &str) {
+        self.note_until(kind, users, object, None);
     }
 
     /// Takes note of an object whose lock ends before a promise that counts still, or later than any may.
@@ -77,109 +87,58 @@ impl Verify<'_, '_> {
                 .is_some_and(|it| it.promise > self.plan.now && is_locked_short(until, it.promise))
         });
         let short: Vec<usize> = short.collect();
-        for (table, ids) in self.by_table(&short) {
-            let unlocked = self.sums.unlocked.entry(table);
-            let (several, _) = unlocked.or_insert_with(|| (Several::default(), until));
-            several.add(object, &ids);
-        }
+        self.note_until(Kind::Unlocked, &short, object, until);
         let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
         let newest = snapshots.map(|snapshot| snapshot.taken_at).max();
-        let Some((until, newest)) = until.zip(newest) else {
-            return;
-        };
-        if is_locked_long(until, newest, self.vault.file()) {
-            for (table, ids) in self.by_table(users) {
-                let overlocked = self.sums.overlocked.entry(table);
-                let (several, _) = overlocked.or_insert_with(|| (Several::default(), until));
-                several.add(object, &ids);
+        if let Some((end, newest)) = until.zip(newest)
+            && is_locked_long(end, newest, self.vault.file())
+        {
+            self.note_until(Kind::Overlocked, users, object, until);
+        }
+    }
+
+    fn note_until(&mut self, kind: Kind, users: &[usize], object: &str, until: Option<Timestamp>) {
+        for (table, snapshots) in self.by_table(users) {
+            self.note_of((kind, table), snapshots, object, until);
+        }
+    }
+
+    /// As [`Verify::note`], where all `snapshots` that use the object are of one table.
+    pub(super) fn note_of(
+        &mut self,
+        sum: (Kind, usize),
+        snapshots: Vec<CheckedSnapshot>,
+        object: &str,
+        until: Option<Timestamp>,
+    ) {
+        let sum = self.sums.entry(sum).or_insert_with(|| Objects {
+            count: 0,
+            first: (object.to_owned(), until),
+            snapshots: Vec::new(),
+        });
+        sum.count += 1;
+        for snapshot in snapshots {
+            if !sum.snapshots.contains(&snapshot.id) {
+                sum.snapshots.push(snapshot.id);
             }
         }
     }
 
-    fn by_table(&self, users: &[usize]) -> BTreeMap<usize, Vec<SnapshotId>> {
-        let mut by_table: BTreeMap<usize, Vec<SnapshotId>> = BTreeMap::new();
+    /// The snapshots of each table among some.
+    pub(super) fn by_table(&self, users: &[usize]) -> BTreeMap<usize, Vec<CheckedSnapshot>> {
+        let mut by_table: BTreeMap<usize, Vec<CheckedSnapshot>> = BTreeMap::new();
         for snapshot in users.iter().filter_map(|user| self.snapshots.get(*user)) {
-            let ids = by_table.entry(snapshot.table).or_default();
-            ids.push(snapshot.id);
+            by_table.entry(snapshot.table).or_default().push(*snapshot);
         }
         by_table
     }
 
-    /// Tells what is told once a table, however many objects it is about.
+    /// Reports what is reported once a table, however many objects it is about.
     pub(super) fn sums(&mut self) -> Result<(), Error> {
-        let sums = std::mem::take(&mut self.sums);
-        for (table, moved) in sums.moved {
-            let what = format!(
-                "{} not in the object version that was recorded, but in another one of the same key",
-                counted_are(moved.count, "object")
-            );
-            let remedy = "in a replica or a copy of the vault that is so; elsewhere find out who deleted them";
-            self.tell_several(table, moved, Problem::warning(what, remedy))?;
-        }
-        for (table, repaired) in sums.repaired {
-            let problem = Problem {
-                severity: Severity::Info,
-                what: format!(
-                    "{} gone or damaged in the place that was recorded; what a repair put serves",
-                    counted_are(repaired.count, "object")
-                ),
-                remedy: "nothing has to be done".into(),
-            };
-            self.tell_several(table, repaired, problem)?;
-        }
-        for (table, unproven) in sums.unproven {
-            let what = format!(
-                "{} not in the object version that was recorded; another one of the same key has the same size, and was \
-                 not read",
-                counted_are(unproven.count, "object")
-            );
-            self.tell_several(table, unproven, Problem::warning(what, Remedy::ReadAll))?;
-        }
-        for (table, (several, first)) in sums.unlocked {
-            let problem = unlocked(several.count, first);
-            self.tell_several(table, several, problem)?;
-        }
-        for (table, (several, first)) in sums.overlocked {
-            let problem = overlocked(several.count, first);
-            self.tell_several(table, several, problem)?;
-        }
-        for table in 0..self.tables.len() {
-            let Some(checked) = self.tables.get_mut(table) else {
-                continue;
-            };
-            let over = std::mem::take(&mut checked.over);
-            if over.count == 0 {
-                continue;
-            }
-            let problem = Problem {
-                severity: Severity::Info,
-                what: format!(
-                    "{} gone or damaged, and used only by snapshots whose promise is over",
-                    counted_are(over.count, "object")
-                ),
-                remedy: "nothing has to be done: no promise covers them".into(),
-            };
-            self.tell_several(table, over, problem)?;
+        for ((kind, table), objects) in std::mem::take(&mut self.sums) {
+            let problem = objects.problem(kind);
+            self.tell_of(Some(table), objects.snapshots, &objects.first.0, problem)?;
         }
         Ok(())
-    }
-
-    fn tell_several(
-        &mut self,
-        table: usize,
-        several: Several,
-        problem: Problem,
-    ) -> Result<(), Error> {
-        let table = self.tables.get(table);
-        let finding = Finding {
-            severity: problem.severity,
-            table: table.map(|table| table.name.clone()),
-            key: table.map(|table| table.key.clone()),
-            snapshots: several.snapshots,
-            object: several.first.unwrap_or_default(),
-            what: problem.what,
-            remedy: problem.remedy,
-        };
-        self.tell(finding)
     }
 }

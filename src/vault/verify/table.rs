@@ -8,51 +8,39 @@ use futures::{StreamExt, stream};
 use super::complete::LogFiles;
 use super::losses::{Lost, LostKind, Substitute};
 use super::rescue::longer_locked;
+use super::sums::Kind;
 use super::uses::Use;
-use super::{CheckedSnapshot, CheckedTable, ObjectProblem, Several, Verify, lost, unreadable};
+use super::{CheckedSnapshot, CheckedTable, Verify, lost, unreadable};
 use crate::error::Error;
-use crate::format::ledger::{Bodies, Link};
+use crate::format::ledger::Bodies;
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
-use crate::ids::{Digest, ObjectKey, ObjectVersion};
+use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
-    PageSummary, Problem, READ_AGAIN, Remedy, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
-    is_over, ledger_problem, manifest_problems, pages_problems, record_problems,
+    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined, is_over,
+    ledger_problem, manifest_problems, pages_problems, record_problems,
 };
 use crate::progress::Phase;
 use crate::spool::Scratch;
-use crate::store::{StoreError, read_all};
+use crate::store::read_all;
+use crate::vault::read::At;
 use crate::vault::unnamed::{Newest, named_by};
+use crate::vault::walk::{Whole, whole};
 use crate::vault::{PageCache, Vault};
 
 /// Pages read ahead of the one that is being looked at.
 const PAGES_AHEAD: usize = 4;
 
-/// An object as a reference names it.
-type Place = (ObjectKey, Option<ObjectVersion>, Digest, u64);
-
-fn place(reference: &Reference) -> Place {
-    (
-        reference.key.clone(),
-        reference.version.clone(),
-        reference.sha256,
-        reference.size,
-    )
-}
-
 /// The pages of one table that were read, and what is to be told of them once it is known who uses them.
 struct Pages {
     /// The vault, with the pages that are read a second time on this machine.
     vault: Vault,
-    known: HashMap<Place, KnownPage>,
+    known: HashMap<Whole, KnownPage>,
     log_files: LogFiles,
-    told: Vec<(usize, ObjectKey, ObjectProblem)>,
-    lost: Vec<(usize, Reference)>,
-    moved: Vec<(usize, ObjectKey)>,
-    repaired: Vec<(usize, Reference, Substitute)>,
+    notes: Vec<(usize, Reference, Note)>,
 }
 
 struct KnownPage {
@@ -61,16 +49,16 @@ struct KnownPage {
     summary: Option<PageSummary>,
 }
 
-/// What came of reading a manifest or a page.
-enum Reading {
-    /// The bytes, and perhaps something to tell.
-    Bytes(Bytes, Option<ObjectProblem>),
-    /// The bytes, in another object version than was recorded.
-    Moved(Bytes),
-    /// The bytes, as a repair put them under another name.
-    Repaired(Bytes, Substitute),
-    /// None.
-    Lost(ObjectProblem),
+/// What there is to say of a manifest or a page.
+enum Note {
+    /// Something that is wrong with it.
+    Problem(Problem),
+    /// It was read in another object version than was recorded.
+    Moved,
+    /// It was read as a repair put it under another name.
+    Repaired(Substitute),
+    /// Its bytes are lost: why.
+    Lost(String),
 }
 
 impl Verify<'_, '_> {
@@ -89,7 +77,6 @@ impl Verify<'_, '_> {
             name: name.to_owned(),
             newest: None,
             delta_ids: BTreeSet::new(),
-            over: Several::default(),
         });
         let ledger = layout::ledger_prefix(key);
         let history = match history {
@@ -127,10 +114,10 @@ impl Verify<'_, '_> {
         }
 
         let mut manifests: Vec<(&Reference, Vec<usize>)> = Vec::new();
-        let mut known: HashMap<Place, usize> = HashMap::new();
+        let mut known: HashMap<Whole, usize> = HashMap::new();
         for (age, snapshot) in newest_first.iter().enumerate() {
             let manifest = &snapshot.record.manifest;
-            let index = *known.entry(place(manifest)).or_insert(manifests.len());
+            let index = *known.entry(whole(manifest)).or_insert(manifests.len());
             match manifests.get_mut(index) {
                 Some((_, users)) => users.push(first + age),
                 None => manifests.push((manifest, vec![first + age])),
@@ -142,10 +129,7 @@ impl Verify<'_, '_> {
             vault: self.vault.clone().with_pages(kept),
             known: HashMap::new(),
             log_files: LogFiles::new(),
-            told: Vec::new(),
-            lost: Vec::new(),
-            moved: Vec::new(),
-            repaired: Vec::new(),
+            notes: Vec::new(),
         };
         for (index, (reference, users)) in manifests.into_iter().enumerate() {
             let named_by = users
@@ -155,24 +139,37 @@ impl Verify<'_, '_> {
             self.manifest(reference, &named_by, index == 0, &mut pages)
                 .await?;
         }
-        for (unit, page, substitute) in pages.repaired {
+        for (unit, page, note) in pages.notes {
             let users = self.units.users(&[unit]);
-            let lost = Lost::whole(LostKind::Page, &page, Vec::new()).with(vec![substitute]);
-            self.repaired(&users, page.key.as_str(), &[lost])?;
-        }
-        for (unit, page) in pages.lost {
-            let users = self.units.users(&[unit]);
-            self.lost.push(Lost::whole(LostKind::Page, &page, users));
-        }
-        for (unit, object, told) in pages.told {
-            let users = self.units.users(&[unit]);
-            self.tell_users(&users, object.as_str(), &told)?;
-        }
-        for (unit, object) in pages.moved {
-            let users = self.units.users(&[unit]);
-            self.note_moved(&users, object.as_str());
+            self.note_structure(LostKind::Page, &page, &users, note)?;
         }
         Ok(())
+    }
+
+    /// Tells what there is to say of a manifest or a page, now that it is known who uses it.
+    fn note_structure(
+        &mut self,
+        kind: LostKind,
+        reference: &Reference,
+        users: &[usize],
+        note: Note,
+    ) -> Result<(), Error> {
+        let object = reference.key.as_str();
+        match note {
+            Note::Problem(problem) => self.tell_users(users, object, &problem),
+            Note::Moved => {
+                self.note(Kind::Moved, users, object);
+                Ok(())
+            }
+            Note::Repaired(substitute) => {
+                let lost = Lost::whole(kind, reference, Vec::new()).with(vec![substitute]);
+                self.repaired(users, object, &[lost])
+            }
+            Note::Lost(what) => {
+                self.lost.push(Lost::whole(kind, reference, users.to_vec()));
+                self.tell_users(users, object, &Problem::lost(what))
+            }
+        }
     }
 
     /// Tells what there is to say about the events, and that what is held is not over.
@@ -196,20 +193,19 @@ impl Verify<'_, '_> {
             let (seq, problem) = ledger_problem(finding);
             self.tell_alone(Some(table), &object(seq), problem)?;
         }
-        let read = || events.links.iter().filter_map(Link::record);
-        for event in read().filter(|event| event.deed.is_unreadable_retention()) {
-            let problem = Problem {
-                severity: Severity::Unchecked,
-                what: format!("a {} that this tool cannot read", event.deed.name()),
-                remedy: Remedy::Text(
-                    "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
+        for event in events
+            .records()
+            .filter(|event| event.deed.is_unreadable_retention())
+        {
+            let problem = Problem::unchecked(
+                format!("a {} that this tool cannot read", event.deed.name()),
+                "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
                          snapshot of the table",
-                ),
-            };
+            );
             self.tell_alone(Some(table), &object(event.seq), problem)?;
         }
-        let held = held(read());
-        let is_retired = is_retired(read(), newest);
+        let held = held(events.records());
+        let is_retired = is_retired(events.records(), newest);
         let now = self.plan.now;
         for snapshot in self.snapshots.iter_mut().skip(first) {
             snapshot.is_over |= is_retired && snapshot.promise < now;
@@ -233,31 +229,27 @@ impl Verify<'_, '_> {
             let (seq, problem) = ledger_problem(finding);
             let object = key_of(seq).to_string();
             match ordinal(seq) {
-                Some(user) => self.tell_users(&[user], &object, &problem.into())?,
+                Some(user) => self.tell_users(&[user], &object, &problem)?,
                 None => self.tell_alone(Some(table), &object, problem)?,
             }
         }
         for newer in &history.newer {
             self.names_everything = false;
-            let problem = Problem {
-                severity: if newer.is_distrusted {
-                    Severity::Info
-                } else {
-                    Severity::Unchecked
-                },
-                what: newer.error.to_string(),
-                remedy: Remedy::Text(
-                    "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
-                         `snapshot --distrust`",
-                ),
+            let severity = if newer.is_distrusted {
+                Severity::Info
+            } else {
+                Severity::Unchecked
             };
+            let remedy = "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
+                          `snapshot --distrust`";
+            let problem = Problem::new(severity, newer.error.to_string(), remedy);
             self.tell_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
         }
         for snapshot in &history.snapshots {
             let object = key_of(snapshot.seq).to_string();
             for problem in record_problems(snapshot, history, self.vault.file()) {
                 let users: Vec<usize> = ordinal(snapshot.seq).into_iter().collect();
-                self.tell_users(&users, &object, &problem.into())?;
+                self.tell_users(&users, &object, &problem)?;
             }
         }
         // The bytes of every other record are vouched for by the one after it.
@@ -283,31 +275,13 @@ impl Verify<'_, '_> {
         let unit = self.units.add();
         self.units.used_by(unit, &users);
         self.uses.push(Use::whole(reference, true, unit))?;
-        let bytes = match read_structure(self.vault, reference, MANIFEST_LIMIT).await {
-            Reading::Bytes(bytes, told) => {
-                if let Some(told) = told {
-                    self.tell_users(&users, object, &told)?;
-                }
-                bytes
-            }
-            Reading::Moved(bytes) => {
-                self.note_moved(&users, object);
-                bytes
-            }
-            Reading::Repaired(bytes, substitute) => {
-                let lost = Lost::whole(LostKind::Manifest, reference, Vec::new());
-                self.repaired(&users, object, &[lost.with(vec![substitute])])?;
-                bytes
-            }
-            Reading::Lost(told) => {
-                self.names_everything = false;
-                if told.is_lost {
-                    let users = users.clone();
-                    self.lost
-                        .push(Lost::whole(LostKind::Manifest, reference, users));
-                }
-                return self.tell_users(&users, object, &told);
-            }
+        let (bytes, note) = read_structure(self.vault, reference, MANIFEST_LIMIT).await;
+        if let Some(note) = note {
+            self.note_structure(LostKind::Manifest, reference, &users, note)?;
+        }
+        let Some(bytes) = bytes else {
+            self.names_everything = false;
+            return Ok(());
         };
         self.report.manifests += 1;
         self.report.bytes_read += bytes.len() as u64;
@@ -315,8 +289,8 @@ impl Verify<'_, '_> {
             Ok(manifest) => manifest,
             Err(error) => {
                 self.names_everything = false;
-                let told = Problem::damage(error.to_string()).into();
-                return self.tell_users(&users, object, &told);
+                let problem = Problem::damage(error.to_string());
+                return self.tell_users(&users, object, &problem);
             }
         };
         drop(bytes);
@@ -324,18 +298,17 @@ impl Verify<'_, '_> {
             let (table, seq) = (snapshot.table.clone(), snapshot.seq);
             let record = VaultKey::Record { table, seq }.to_string();
             for problem in manifest_problems(&snapshot.record, &manifest) {
-                self.tell_users(&[*user], &record, &problem.into())?;
+                self.tell_users(&[*user], &record, &problem)?;
             }
         }
         let proves = self.proves(&users, is_newest);
         self.pages(&manifest, &users, (is_newest, proves), pages)
             .await?;
-        let summary = |page: &PageRef| pages.known.get(&place(&page.page))?.summary.as_ref();
+        let summary = |page: &PageRef| pages.known.get(&whole(&page.page))?.summary.as_ref();
         for problem in pages_problems(&manifest, summary) {
-            self.tell_users(&users, object, &problem.into())?;
+            self.tell_users(&users, object, &problem)?;
         }
-        let mut named = manifest.log_pages.iter().chain(&manifest.data_pages);
-        if proves && named.all(|page| summary(page).is_some()) {
+        if proves && manifest.pages().all(|page| summary(page).is_some()) {
             let log_files = &mut pages.log_files;
             self.complete(&pages.vault, &manifest, reference, named_by, log_files)
                 .await?;
@@ -352,10 +325,9 @@ impl Verify<'_, '_> {
         (is_newest, is_kept): (bool, bool),
         pages: &mut Pages,
     ) -> Result<(), Error> {
-        let named = || manifest.log_pages.iter().chain(&manifest.data_pages);
         let mut fresh = Vec::new();
-        for page in named() {
-            let known = pages.known.entry(place(&page.page)).or_insert_with(|| {
+        for page in manifest.pages() {
+            let known = pages.known.entry(whole(&page.page)).or_insert_with(|| {
                 fresh.push(page);
                 KnownPage {
                     unit: self.units.add(),
@@ -370,33 +342,19 @@ impl Verify<'_, '_> {
             .buffered(PAGES_AHEAD);
         let mut of_newest = BTreeSet::new();
         while let Some((page, reading)) = reads.next().await {
-            let Some(known) = pages.known.get_mut(&place(&page.page)) else {
+            let Some(known) = pages.known.get_mut(&whole(&page.page)) else {
                 continue;
             };
-            let (unit, key) = (known.unit, &page.page.key);
+            let unit = known.unit;
+            let mut note = |note| pages.notes.push((unit, page.page.clone(), note));
             self.uses.push(Use::whole(&page.page, true, unit))?;
-            let bytes = match reading {
-                Reading::Bytes(bytes, told) => {
-                    let told = told.map(|told| (unit, key.clone(), told));
-                    pages.told.extend(told);
-                    bytes
-                }
-                Reading::Moved(bytes) => {
-                    pages.moved.push((unit, key.clone()));
-                    bytes
-                }
-                Reading::Repaired(bytes, substitute) => {
-                    pages.repaired.push((unit, page.page.clone(), substitute));
-                    bytes
-                }
-                Reading::Lost(told) => {
-                    self.names_everything = false;
-                    if told.is_lost {
-                        pages.lost.push((unit, page.page.clone()));
-                    }
-                    pages.told.push((unit, key.clone(), told));
-                    continue;
-                }
+            let (bytes, found) = reading;
+            if let Some(found) = found {
+                note(found);
+            }
+            let Some(bytes) = bytes else {
+                self.names_everything = false;
+                continue;
             };
             self.report.pages += 1;
             self.report.bytes_read += bytes.len() as u64;
@@ -407,8 +365,7 @@ impl Verify<'_, '_> {
                 Ok(entries) => entries,
                 Err(error) => {
                     self.names_everything = false;
-                    let told = Problem::damage(error.to_string()).into();
-                    pages.told.push((unit, key.clone(), told));
+                    note(Note::Problem(Problem::damage(error.to_string())));
                     continue;
                 }
             };
@@ -417,10 +374,7 @@ impl Verify<'_, '_> {
             let (inlined, wrong) = check_inlined(&entries);
             self.report.inlined += inlined;
             problems.extend(wrong);
-            let told = problems.into_iter().map(ObjectProblem::from);
-            pages
-                .told
-                .extend(told.map(|told| (unit, key.clone(), told)));
+            problems.into_iter().map(Note::Problem).for_each(note);
             self.entries(&entries, unit, is_newest.then_some(&mut of_newest))?;
         }
         self.sampled.extend(of_newest);
@@ -450,85 +404,73 @@ impl Verify<'_, '_> {
     }
 }
 
-/// Reads a manifest or a page whole, from whatever version of its key has the right digest.
-async fn read_structure(vault: &Vault, reference: &Reference, limit: u64) -> Reading {
-    let size = reference.size;
-    if size > limit {
-        let what = format!("it is said to have {size} bytes, more than the format allows");
-        return Reading::Lost(Problem::damage(what).into());
-    }
-    let (what, is_gone) = match read_version(vault, reference, reference.version.as_ref()).await {
-        Ok(bytes) if Digest::of(&bytes) == reference.sha256 => return Reading::Bytes(bytes, None),
-        Ok(bytes) => (
-            format!("its bytes have SHA-256 {}", Digest::of(&bytes)),
-            false,
-        ),
-        Err(error) => match lost(&error.kind, size) {
-            Some(what) => (what, error.is_not_found()),
-            None => return Reading::Lost(unreadable(&error).into()),
-        },
-    };
-    let others = match vault.other_versions(&reference.key, reference).await {
-        Ok(others) => others,
-        Err(error) => return Reading::Lost(not_read(&error).into()),
-    };
-    for version in others {
-        if let Ok(bytes) = read_version(vault, reference, version.as_ref()).await
-            && Digest::of(&bytes) == reference.sha256
-        {
-            if is_gone {
-                return Reading::Moved(bytes);
-            }
-            let what = format!("{what}; another version of its key serves");
-            let told = Problem::warning(what, SERVED).into();
-            return Reading::Bytes(bytes, Some(told));
-        }
-    }
-    let repaired = match vault.repaired(reference).await {
-        Ok(repaired) => repaired,
-        Err(error) => return Reading::Lost(not_read(&error).into()),
-    };
-    let mut found: Option<(Bytes, Substitute)> = None;
-    for (key, version) in repaired {
-        if let Ok((there, bytes)) = read_all(vault.store(), &key, version.as_ref(), size).await
-            && Digest::of(&bytes) == reference.sha256
-        {
-            let locked_until = there.locked_until;
-            let substitute = Substitute {
-                key,
-                version,
-                locked_until,
-            };
-            let before = found.map(|(_, substitute)| substitute);
-            found = longer_locked(before, substitute).map(|substitute| (bytes, substitute));
-        }
-    }
-    if let Some((bytes, substitute)) = found {
-        return Reading::Repaired(bytes, substitute);
-    }
-    Reading::Lost(ObjectProblem {
-        problem: Problem::lost(what),
-        is_lost: true,
-    })
-}
-
-async fn read_version(
+/// Reads a manifest or a page whole, from whatever place has the right bytes.
+async fn read_structure(
     vault: &Vault,
     reference: &Reference,
-    version: Option<&ObjectVersion>,
-) -> Result<Bytes, StoreError> {
-    read_all(vault.store(), &reference.key, version, reference.size)
-        .await
-        .map(|(_, bytes)| bytes)
+    limit: u64,
+) -> (Option<Bytes>, Option<Note>) {
+    let size = reference.size;
+    let no_bytes = |problem| (None, Some(Note::Problem(problem)));
+    if size > limit {
+        let what = format!("it is said to have {size} bytes, more than the format allows");
+        return no_bytes(Problem::damage(what));
+    }
+    // What is wrong where it should be, and whether nothing is there.
+    let mut wrong: Option<(String, bool)> = None;
+    let mut found: Option<(Bytes, Substitute)> = None;
+    let mut places = vault.places(reference);
+    loop {
+        let (at, (key, version)) = match places.next().await {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(error) => return no_bytes(unreadable(&error)),
+        };
+        let (there, bytes) = match read_all(vault.store(), &key, version.as_ref(), size).await {
+            Ok((there, bytes)) if Digest::of(&bytes) == reference.sha256 => (there, bytes),
+            Ok((_, bytes)) => {
+                let what = format!("its bytes have SHA-256 {}", Digest::of(&bytes));
+                wrong.get_or_insert((what, false));
+                continue;
+            }
+            Err(error) if at == At::Named => match lost(&error.kind, size) {
+                Some(what) => {
+                    wrong = Some((what, error.is_not_found()));
+                    continue;
+                }
+                None => return no_bytes(unreadable(&error)),
+            },
+            Err(_) => continue,
+        };
+        match (at, &wrong) {
+            (At::Named, _) => return (Some(bytes), None),
+            (At::OtherVersion, Some((what, false))) => {
+                let what = format!("{what}; another version of its key serves");
+                let served = Note::Problem(Problem::warning(what, SERVED));
+                return (Some(bytes), Some(served));
+            }
+            (At::OtherVersion, _) => return (Some(bytes), Some(Note::Moved)),
+            (At::Substitute, _) => {
+                let locked_until = there.locked_until;
+                let substitute = Substitute {
+                    key,
+                    version,
+                    locked_until,
+                };
+                let before = found.map(|(_, substitute)| substitute);
+                found = longer_locked(before, substitute).map(|substitute| (bytes, substitute));
+            }
+        }
+    }
+    match found {
+        Some((bytes, substitute)) => (Some(bytes), Some(Note::Repaired(substitute))),
+        None => (None, Some(Note::Lost(wrong.unwrap_or_default().0))),
+    }
 }
 
 pub(super) fn not_read(error: &Error) -> Problem {
     if let Error::Store(error) = error {
         return unreadable(error);
     }
-    Problem {
-        severity: Severity::Unchecked,
-        what: error.to_string(),
-        remedy: READ_AGAIN.into(),
-    }
+    Problem::unchecked(error.to_string(), READ_AGAIN)
 }

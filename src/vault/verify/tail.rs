@@ -68,15 +68,7 @@ impl Verify<'_, '_> {
     pub(super) async fn unnamed(&mut self, manifests: Vec<ObjectKey>) -> Result<(), Error> {
         let mut strays: BTreeMap<String, (u64, Version, ObjectKey)> = BTreeMap::new();
         let mut older: (u64, Option<(ObjectKey, Version)>) = (0, None);
-        for (key, read) in read_manifests(self.vault.store(), manifests).await {
-            let manifest = match read {
-                Ok(Some(manifest)) => manifest,
-                Ok(None) => continue,
-                Err(error) => {
-                    self.tell_alone(None, key.as_str(), unreadable(&error))?;
-                    continue;
-                }
-            };
+        for (key, manifest) in self.read_unnamed(manifests).await? {
             let mut tables = self.tables.iter();
             if tables.any(|table| table.delta_ids.contains(&manifest.delta_id)) {
                 if !self.unnamed_manifest(&key, &manifest).await? {
@@ -142,16 +134,25 @@ impl Verify<'_, '_> {
             self.tell_alone(None, MANIFESTS_PREFIX, not_looked_at(more as u64))?;
         }
         keys.truncate(MANIFESTS_OF_OTHERS);
+        for (key, manifest) in self.read_unnamed(keys).await? {
+            self.unnamed_manifest(&key, &manifest).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads manifests, and tells of those that the store could not bring.
+    async fn read_unnamed(
+        &mut self,
+        keys: Vec<ObjectKey>,
+    ) -> Result<Vec<(ObjectKey, Manifest)>, Error> {
+        let mut manifests = Vec::new();
         for (key, read) in read_manifests(self.vault.store(), keys).await {
             match read {
-                Ok(Some(manifest)) => {
-                    self.unnamed_manifest(&key, &manifest).await?;
-                }
-                Ok(None) => {}
+                Ok(manifest) => manifests.extend(manifest.map(|manifest| (key, manifest))),
                 Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
             }
         }
-        Ok(())
+        Ok(manifests)
     }
 
     /// Tells of a manifest that no record named when they were read, unless one does by now: a run may just have

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::Bad;
 use crate::format::{Entry, Placement, Reference};
-use crate::ids::{Digest, Location, ObjectKey, ObjectVersion};
+use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
 
 /// That a manifest or page refers to an object. The order brings together what refers to the same bytes, and the
 /// files of a pack by their offsets.
@@ -96,6 +96,16 @@ pub(super) struct Part {
 }
 
 impl Want {
+    pub(super) fn reference(&self, key: &ObjectKey) -> Reference {
+        Reference {
+            generation: Generation::default(),
+            key: key.clone(),
+            sha256: self.sha256,
+            size: self.size,
+            version: self.version.clone(),
+        }
+    }
+
     pub(super) fn all_units(&self) -> Vec<usize> {
         let parts = self.parts.iter().flat_map(|part| &part.units);
         let units: BTreeSet<usize> = self.units.iter().chain(parts).copied().collect();

@@ -2,12 +2,13 @@
 
 use std::sync::mpsc;
 
-use deltavault::format::{LockMode, VaultKey};
-use deltavault::ids::{ObjectVersion, Timestamp};
+use deltavault::format::{LockMode, TableKey, VaultKey};
+use deltavault::ids::{ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::Snapshot;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{HoldStore, Payload, ReadStore, WriteStore};
-use deltavault::vault::hold::{HoldDone, SETTLED, held_of};
+use deltavault::vault::Vault;
+use deltavault::vault::hold::{HoldDone, SETTLED};
 use deltavault::vault::snapshot::SnapshotDone;
 use deltavault::{Error, ExitCode};
 use futures::FutureExt as _;
@@ -17,6 +18,13 @@ use tokio::runtime::Handle;
 use super::race::RIPE;
 use super::scene::{Place, PruneScene, actor, day, holder_in, needs};
 use crate::support::fault_store::{Call, Fault};
+
+/// The snapshots of a table that are held, by its events.
+async fn held_of(vault: &Vault, table: &TableKey) -> Result<Vec<SnapshotId>, Error> {
+    let events = vault.events(table).await?;
+    let events = events.links.iter().filter_map(|link| link.record());
+    Ok(deltavault::plan::keep::held(events).into_keys().collect())
+}
 
 async fn held(scene: &PruneScene) -> Vec<Place> {
     let mut held = Vec::new();

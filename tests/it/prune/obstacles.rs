@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use deltavault::ExitCode;
+use deltavault::format::layout::PRUNED_PREFIXES;
 use deltavault::format::{Deed, LockMode, TableKey, VaultKey};
 use deltavault::ids::{Digest, Id128, SnapshotId, Version};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, WriteStore};
 use deltavault::vault::snapshot::SnapshotDone;
+use deltavault::{Error, ExitCode};
 
 use super::race::RIPE;
 use super::scene::{PruneScene, actor, day};
@@ -80,6 +81,35 @@ async fn what_may_be_held_and_cannot_be_followed_stops_everything() {
     let error = scene.try_prune(RIPE).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
     assert!(error.to_string().contains("may be held"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_page_of_what_is_kept_stops_everything() {
+    let (scene, [_, second]) = grown(PruneScene::plain().await).await;
+    let manifest = scene.vault().await.manifest(&second.record).await.unwrap();
+    for page in manifest.pages() {
+        let key = &page.page.key;
+        scene.store.inner().flip_bit(key, None, 9).unwrap();
+        let error = scene.try_prune(RIPE).await.unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Damage, "{error}");
+        assert!(error.to_string().contains(key.as_str()), "{error}");
+        scene.store.inner().flip_bit(key, None, 9).unwrap();
+    }
+    scene.prune(RIPE).await;
+}
+
+#[tokio::test]
+async fn a_part_of_the_vault_that_cannot_be_listed_stops_everything() {
+    let (scene, _) = grown(PruneScene::plain().await).await;
+    for prefix in PRUNED_PREFIXES {
+        scene
+            .store
+            .deny(move |call| call.method == "list_versions" && call.key == prefix);
+        let error = scene.try_prune(RIPE).await.unwrap_err();
+        assert!(matches!(error, Error::Store(_)), "{prefix}: {error}");
+        scene.store.revive();
+    }
+    scene.prune(RIPE).await;
 }
 
 #[tokio::test]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use deltavault::format::LockMode;
+use deltavault::format::VaultFile;
 use deltavault::ids::Id128;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{PruneStore, ReadStore};
 use deltavault::vault::prune::Patience;
 use deltavault::vault::snapshot::SnapshotDone;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use deltavault::{Error, ExitCode};
 use futures::FutureExt as _;
 use jiff::SignedDuration;
@@ -209,9 +210,9 @@ async fn on_a_server_snapshots_and_prunes_side_by_side_publish_nothing_that_miss
     for round in 0..6_u64 {
         let store = server.store(Bucket::Locked).await;
         let now = s3::now();
-        let new = NewVault {
+        let new = VaultFile {
             lock_mode: LockMode::Governance,
-            ..NewVault::new(Id128::from_bytes([7; 16]), now)
+            ..VaultFile::new(Id128::from_bytes([7; 16]), now)
         };
         vault::init(&store, new).await.unwrap();
         let live = MemoryStore::without_versions("s3://lake/orders");

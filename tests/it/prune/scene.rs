@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::format::VaultFile;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::Previous;
 use deltavault::format::{Deed, LockMode, Record, TableKey, VaultKey};
@@ -19,7 +20,7 @@ use deltavault::vault::events::Actor;
 use deltavault::vault::hold::{HoldDone, Holder};
 use deltavault::vault::prune::{Amount, Forget, Patience, PruneDone, Pruner, Sums};
 use deltavault::vault::snapshot::SnapshotDone;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 
@@ -91,9 +92,9 @@ impl PruneScene {
     pub(crate) async fn set(store: MemoryStore, lock_mode: LockMode) -> Self {
         store.set_now(NOW.parse().unwrap());
         let store = FaultStore::new(store);
-        let new = NewVault {
+        let new = VaultFile {
             lock_mode,
-            ..NewVault::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
+            ..VaultFile::new(Id128::from_bytes([7; 16]), NOW.parse().unwrap())
         };
         vault::init(&store, new).await.unwrap();
         let live = MemoryStore::without_versions("s3://lake/orders");

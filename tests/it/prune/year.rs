@@ -14,7 +14,7 @@ use deltavault::plan::retention::{Ask, MonthDay, Night, Policy, choose};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore};
 use deltavault::vault::prune::Patience;
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use futures::TryStreamExt;
 use jiff::ToSpan;
 use jiff::civil::Weekday;
@@ -290,10 +290,10 @@ async fn a_year(lock_mode: LockMode, nights: i64, names: &[&str]) {
         LockMode::Governance | LockMode::Compliance => MemoryStore::new("s3://vault"),
     };
     store.set_now(night(0));
-    let new = NewVault {
+    let new = VaultFile {
         lock_mode,
         longest_days: 400,
-        ..NewVault::new(Id128::from_bytes([7; 16]), night(0))
+        ..VaultFile::new(Id128::from_bytes([7; 16]), night(0))
     };
     vault::init(&store, new).await.unwrap();
     let readable: Arc<dyn ReadStore> = Arc::new(store.clone());

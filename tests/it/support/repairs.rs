@@ -49,7 +49,7 @@ pub(crate) async fn losses(vault: &Vault, now: Timestamp) -> Losses {
         subset: None,
         now,
     };
-    let verified = vault.verify_for_repair(None, plan, spill.path(), &NoProgress, &mut found);
+    let verified = vault.verify(None, plan, spill.path(), &NoProgress, &mut found);
     verified.await.unwrap().1
 }
 

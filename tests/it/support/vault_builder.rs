@@ -19,7 +19,7 @@ use deltavault::ids::{
     Digest, ETag, Generation, Id128, Location, ObjectKey, SnapshotId, Timestamp, Version,
 };
 use deltavault::store::{Payload, WriteStore, read_all};
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 use serde_json::json;
 
 /// The time of version `n`.
@@ -34,7 +34,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A new, empty vault.
 pub(crate) async fn new_vault<S: WriteStore + Clone + 'static>(store: &S) -> Vault {
-    let new = NewVault::new(Id128::from_bytes([1; 16]), time(0));
+    let new = VaultFile::new(Id128::from_bytes([1; 16]), time(0));
     vault::init(store, new).await.unwrap();
     open(store).await
 }

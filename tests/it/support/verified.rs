@@ -69,7 +69,7 @@ pub(crate) async fn verify_tables(
         findings.push(finding);
         Ok(())
     };
-    let report = vault
+    let (report, _) = vault
         .verify(tables, plan, spill.path(), &NoProgress, &mut found)
         .await
         .unwrap();

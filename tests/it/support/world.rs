@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use deltavault::Error;
+use deltavault::format::VaultFile;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{LockMode, Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
@@ -23,7 +24,7 @@ use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
 use deltavault::vault::restore::{LogWanted, RestoreDone, RestoreRequest, Restorer};
 use deltavault::vault::snapshot::{Interrupt, SnapshotDone, SnapshotRequest, Snapshotter};
-use deltavault::vault::{self, NewVault, Vault};
+use deltavault::vault::{self, Vault};
 
 use super::s3::is_on_server;
 
@@ -52,7 +53,7 @@ pub(crate) async fn init(store: &dyn WriteStore) {
 
 /// Makes a vault in `store`.
 pub(crate) async fn init_at(store: &dyn WriteStore, now: Timestamp) {
-    let new = NewVault::new(Id128::from_bytes([7; 16]), now);
+    let new = VaultFile::new(Id128::from_bytes([7; 16]), now);
     vault::init(store, new).await.unwrap();
 }
 
@@ -63,10 +64,10 @@ pub(crate) async fn init_locked(store: &dyn WriteStore) {
 
 /// Makes a vault in `store` whose objects are locked.
 pub(crate) async fn init_locked_at(store: &dyn WriteStore, now: Timestamp) {
-    let new = NewVault {
+    let new = VaultFile {
         lock_mode: LockMode::Compliance,
         longest_days: 400,
-        ..NewVault::new(Id128::from_bytes([7; 16]), now)
+        ..VaultFile::new(Id128::from_bytes([7; 16]), now)
     };
     vault::init(store, new).await.unwrap();
 }

@@ -222,6 +222,15 @@ fn nothing_is_locked_past_what_the_bucket_s_policy_allows() {
 }
 
 #[test]
+fn a_lock_for_somebody_s_promise_stays_within_what_a_policy_allows() {
+    let now = time("2028-02-20T20:00:00Z");
+    let lock = |promise: &str| bounded_lock(time(promise), &table(ORIGIN), &vault(10), now);
+    assert_eq!(lock("2028-02-01T00:00:00Z"), lock_floor(now, &vault(10)));
+    assert_eq!(lock("2028-02-29T12:00:00Z"), time("2028-03-02T00:00:00Z"));
+    assert_eq!(lock("3028-01-01T00:00:00Z"), lock_ceiling(now, &vault(10)));
+}
+
+#[test]
 fn no_lock_is_so_short_that_the_bucket_s_policy_refuses_it_hours_later() {
     let now = time("2028-02-18T00:00:01Z");
     let (table, vault) = (table(ORIGIN), vault(10));

@@ -15,8 +15,8 @@ use super::{
     Copier, Outcome, ReadFile, archived, is_not_found, is_out_of_reach, lost, placed, wrong_size,
 };
 use crate::error::Error;
-use crate::format::{Placement, Reference, VaultKey};
-use crate::ids::{Digest, Id128, ObjectKey, ObjectVersion, Timestamp};
+use crate::format::{Placement, VaultKey};
+use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::hold::Pair;
 use crate::plan::retention::{Slice, slice_of};
 use crate::plan::snapshot::Need;
@@ -67,8 +67,8 @@ impl Copier {
                     if let Some(learning) = learning {
                         learning.learn(Pair::Copies);
                     }
-                    let reference =
-                        self.reference(place, copied.written.version, sha256, seen.size);
+                    let version = copied.written.version;
+                    let reference = self.placer().reference(place, version, (sha256, seen.size));
                     let read = ReadFile {
                         size: seen.size,
                         attributes: seen,
@@ -140,7 +140,7 @@ impl Copier {
             let attested = found.sha256.filter(|_| found.size == seen.size);
             // A copy that proves nothing is given up, so its lock is no matter.
             if attested.is_some() {
-                self.check_lock(&key, &found, lock_until).await?;
+                self.lock(&found, lock_until).await?;
             }
             attested
         };
@@ -196,13 +196,14 @@ impl Copier {
         if lock_until.is_some() {
             let version = written.version.as_ref();
             let found = self.store.attributes(&key, version).await?;
-            self.check_lock(&key, &found, lock_until).await?;
+            self.lock(&found, lock_until).await?;
         }
         let hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
         let sha256 = Digest::from_hasher(hasher.clone());
         drop(hasher);
         let size = attributes.size;
-        let reference = self.reference((key, slice), written.version, sha256, size);
+        let place = (key, slice);
+        let reference = (self.placer()).reference(place, written.version, (sha256, size));
         let read = ReadFile {
             attributes,
             sha256,
@@ -221,36 +222,8 @@ impl Copier {
 
     /// Locks what the store has taken in without the lock that was sent along: not every server keeps those of copies
     /// and of uploads in parts.
-    async fn check_lock(
-        &self,
-        key: &ObjectKey,
-        found: &Attributes,
-        until: Option<Timestamp>,
-    ) -> Result<(), Error> {
-        match until {
-            Some(until) if found.locked_until.is_none_or(|locked| locked < until) => {
-                let (store, version) = (self.store.as_ref(), found.version.as_ref());
-                self.terms.extend(store, key, version, until).await?;
-                Ok(())
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn reference(
-        &self,
-        (key, slice): (ObjectKey, Slice),
-        version: Option<ObjectVersion>,
-        sha256: Digest,
-        size: u64,
-    ) -> Reference {
-        Reference {
-            generation: self.terms.generation(slice),
-            key,
-            sha256,
-            size,
-            version,
-        }
+    async fn lock(&self, found: &Attributes, until: Option<Timestamp>) -> Result<(), Error> {
+        self.terms.lock(self.store.as_ref(), found, until).await
     }
 }
 
