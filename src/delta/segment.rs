@@ -189,6 +189,13 @@ impl LogListing {
         }
     }
 
+    /// The newest commit, where a version above it has a checkpoint and no commit: a log's clean-up leaves no older commit
+    /// than that of the checkpoint.
+    pub fn newest_commit_below(&self, version: Version) -> Option<Version> {
+        let (newest, _) = self.commits.range(..=version).next_back()?;
+        (*newest < version).then_some(*newest)
+    }
+
     /// Every version that has a commit or a complete checkpoint, ascending.
     pub fn versions(&self) -> BTreeSet<Version> {
         let checkpoints = self.checkpoints.iter().map(|checkpoint| checkpoint.version);

@@ -188,6 +188,17 @@ pub struct Disagreement {
     /// Whether it has another protocol or another table id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub state: bool,
+    /// Those of `adds` that no commit names, although all commits from version 0 on are there: the checkpoint may be all that
+    /// is left of what lost or overwritten ones did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unnamed: u64,
+}
+
+impl Disagreement {
+    /// Whether the checkpoint may be all that is left of a commit that was lost.
+    pub fn may_be_right(&self) -> bool {
+        self.empty.is_some() || self.unnamed > 0
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]

@@ -449,6 +449,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             lacks: new_bytes,
             sizes: 0,
             state: is_history,
+            unnamed: new_bytes,
         });
         Record {
             base,

@@ -142,3 +142,80 @@ fn a_commit_that_was_emptied_below_the_checkpoint_is_named_when_the_next_one_ent
     );
     none_of(&said, &["a writer overwrote"]);
 }
+
+#[test]
+fn a_checkpoint_with_files_that_no_commit_names_stays_and_comes_back() {
+    let mut lake = Lake::with_snapshot();
+    fs::remove_dir_all(lake.folder().join("vault")).unwrap();
+    lake.ends(&["init"], 0);
+    lake.append();
+    lake.append();
+    checkpoint(&lake, &[]);
+    // A stray copy overwrites a commit below it.
+    fs::copy(lake.commit_file(1), lake.commit_file(2)).unwrap();
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    all_of(&said, &["no commit names 2 files, so keep the checkpoint"]);
+    none_of(
+        &lake.ends(&["restore", "lake/t"], 3),
+        &["--without-checkpoint"],
+    );
+    // It is lost, and readers see what is left of the commits.
+    let log = lake.table().join("_delta_log");
+    let name = "00000000000000000003.checkpoint.parquet";
+    for lost in [name, "_last_checkpoint"] {
+        fs::remove_file(log.join(lost)).unwrap();
+    }
+    let said = lake.ends(&["restore", "lake/t"], 4);
+    none_of(&said, &["healthy", "LEFT OUT"]);
+    lake.ends(&["restore", "lake/t", "--latest", "--yes"], 3);
+    assert!(log.join(name).exists());
+    // Whoever takes it out all the same, and then loses a file that the commits lead to, has no healthy table.
+    let out = [
+        "restore",
+        "lake/t",
+        "--latest",
+        "--without-checkpoint",
+        "3",
+        "--yes",
+    ];
+    lake.ends(&out, 3);
+    lake.remove("r=a/1.parquet");
+    let said = lake.run(&["restore", "lake/t"]).1;
+    none_of(&said, &["healthy"]);
+}
+
+#[test]
+fn a_checkpoint_above_the_newest_commit_is_named() {
+    for held in [false, true] {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        checkpoint(&lake, &[]);
+        lake.append();
+        if held {
+            lake.ends(&["snapshot", "lake/t"], 0);
+        }
+        let log = lake.table().join("_delta_log");
+        let name = |version: u64| log.join(format!("{version:020}.checkpoint.parquet"));
+        fs::copy(name(2), name(5)).unwrap();
+        let stands = "checkpoint 5 stands above the newest commit, 3";
+        let said = lake.ends(&["restore", "lake/t"], 4);
+        all_of(&said, &["live v5 DOUBTFUL", stands]);
+        all_of(&lake.ends(&["snapshot", "lake/t"], 3), &[stands]);
+        let said = lake.run(&["restore", "lake/t"]).1;
+        none_of(&said, &["healthy"]);
+    }
+}
+
+#[test]
+fn a_log_that_was_cleaned_up_with_its_checkpoints_own_commit_is_healthy() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    checkpoint(&lake, &[]);
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    for version in 0..=2 {
+        fs::remove_file(lake.commit_file(version)).unwrap();
+    }
+    all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v3 healthy"]);
+    lake.ends(&["snapshot", "lake/t"], 0);
+}

@@ -380,6 +380,7 @@ async fn checkpoint_that_disagrees_is_damage_where_it_names_more_and_a_finding_w
             adds: 0,
             checkpoint: V2,
             empty: None,
+            unnamed: 0,
             file,
             lacks: 1,
             state: false,

@@ -42,11 +42,11 @@ fn help(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The commands that a help text lists.
+/// The commands that a help text lists, in groups, before its options.
 fn commands(help: &str) -> BTreeSet<String> {
-    let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
-    let listed = listed.lines().take_while(|line| !line.is_empty());
+    let listed = help.split("\nOptions:\n").next().unwrap_or_default();
     listed
+        .lines()
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .map(|line| line.split_whitespace().next().unwrap().to_owned())
         .collect()

@@ -47,6 +47,9 @@ pub struct Comparison {
     pub state_differs: bool,
     /// Its rows that name a logical file again, counted with [`Detail::Rows`].
     pub doubled: u64,
+    /// Files that only the checkpoint names and that the replay has never met, live or removed; counted with
+    /// [`Detail::Rows`].
+    pub unmet: u64,
     /// Files that it gives another size than the replay, or another size or cardinality of their vectors, counted with
     /// [`Detail::Rows`].
     pub resized: u64,
@@ -99,6 +102,7 @@ struct Checkpoint {
     /// Files that both have, counted with [`Detail::Rows`].
     common: u64,
     adds: u64,
+    unmet: u64,
     resized: u64,
     /// It could not be read to its end.
     dropped: bool,
@@ -170,6 +174,7 @@ impl Compared {
             replayed_state: None,
             common: 0,
             adds: 0,
+            unmet: 0,
             resized: 0,
             dropped: false,
         });
@@ -275,14 +280,22 @@ impl Compared {
         decides.then_some(named == Some(index))
     }
 
-    /// Counts a row of a checkpoint, each logical file once: what it says of the file, and what the replay has live.
-    pub(super) fn count(&mut self, index: usize, said: Option<&AddBody>, live: Option<&AddBody>) {
+    /// Counts a row of a checkpoint, each logical file once: what it says of the file, what the replay has live, and whether
+    /// the replay has met it at all.
+    pub(super) fn count(
+        &mut self,
+        index: usize,
+        said: Option<&AddBody>,
+        live: Option<&AddBody>,
+        is_met: bool,
+    ) {
         if let Some(found) = self.checkpoints.get_mut(index) {
             if let Some(live) = live {
                 found.common += 1;
                 found.resized += u64::from(!said.is_some_and(|said| said.is_same_file(live)));
             } else {
                 found.adds += 1;
+                found.unmet += u64::from(!is_met);
             }
         }
     }
@@ -317,6 +330,7 @@ impl Compared {
                         Detail::Sum => 0,
                         Detail::Rows => found.own.count.saturating_sub(found.common + found.adds),
                     },
+                    unmet: found.unmet,
                     resized: found.resized,
                 },
             ));

@@ -280,7 +280,8 @@ impl LiveFiles {
         }
         let said = life.as_ref().map(|life| &life.body);
         let replayed = fate.live.as_ref().map(|life| &life.body);
-        self.compared.count(index, said, replayed);
+        let is_met = fate.last.is_some();
+        self.compared.count(index, said, replayed, is_met);
         fate.named.count += 1;
         fate.named.life = life.map(|mut life| {
             if let Some(before) = before {

@@ -52,8 +52,14 @@ impl HeldLog {
         let lacks_hint = gone.iter().any(|it| it.kind == LogFileKind::LastCheckpoint);
         let newest_gone = gone.iter().filter_map(|it| it.version).max();
         let there = there.iter().filter(|it| makes_a_version(it));
-        let oldest_there = there.filter_map(|it| it.version).min();
-        !lacks_hint && (newest_gone.is_none() || newest_gone < oldest_there)
+        let oldest_there = there.clone().filter_map(|it| it.version).min();
+        // With the commits below a checkpoint may go the checkpoint's own: readers do not need it.
+        let begins_with_checkpoint = !there
+            .filter(|it| it.version == oldest_there)
+            .any(|it| it.kind == LogFileKind::Commit);
+        let is_below =
+            newest_gone < oldest_there || (newest_gone == oldest_there && begins_with_checkpoint);
+        !lacks_hint && (newest_gone.is_none() || is_below)
     }
 }
 

@@ -221,6 +221,13 @@ impl Restorer {
                 live.older.push(found);
             }
         }
+        let stands_above = listing.newest_commit_below(tip);
+        if let Some(newest) = stands_above {
+            live.ways_disagree = live.trouble.is_none();
+            live.trouble.get_or_insert(format!(
+                "checkpoint {tip} stands above the newest commit, {newest}, and readers start from it"
+            ));
+        }
         let Some(way) = oldest_way(&listing, tip, &mut live) else {
             return Ok(live);
         };
@@ -231,6 +238,12 @@ impl Restorer {
             Ok(()) => {}
             Err(error) => {
                 live.trouble.get_or_insert(trouble(error)?);
+            }
+        }
+        if let Some(newest) = stands_above {
+            live.whole.retain(|(first, _)| *first <= newest);
+            for (_, last) in &mut live.whole {
+                *last = newest.min(*last);
             }
         }
         reading.find_partitions(&mut live);

@@ -267,6 +267,7 @@ fn disagreement(checkpoint: &CheckpointFiles, found: &Comparison) -> Option<Disa
         lacks,
         sizes: found.resized,
         state: found.state_differs,
+        unnamed: 0,
     })
 }
 
@@ -458,6 +459,8 @@ impl Along {
                 pinned.inherited.knows(checkpoint) && !then.any(is_file)
             })
         };
+        let way = &self.log.way;
+        let has_all_commits = !way.from_base && way.segment.checkpoint.is_none();
         let differing = self.closure.compared.iter().rev();
         let differing = differing.filter(|(_, found)| !found.agrees());
         let mut all: Vec<_> = differing
@@ -476,7 +479,10 @@ impl Along {
                         ..of_start
                     })
                 }
-                None => disagreement(checkpoint, found),
+                None => disagreement(checkpoint, found).map(|itself| Disagreement {
+                    unnamed: if has_all_commits { found.unmet } else { 0 },
+                    ..itself
+                }),
             })
             .collect();
         let mut seen = HashSet::new();
@@ -513,11 +519,17 @@ impl Along {
                 Some(newest) => format!("readers start from checkpoint {newest} by now"),
                 None => "readers see the checkpoint's".to_owned(),
             };
-            let keep = found.empty.map_or_else(String::new, |empty| {
-                format!(
+            let keep = match (found.empty, found.unnamed) {
+                (Some(empty), _) => format!(
                     "; commit {empty} is empty, so keep the checkpoint: it may be all that is left of what that commit did"
-                )
-            });
+                ),
+                (None, 0) => String::new(),
+                (None, unnamed) => format!(
+                    "; no commit names {}, so keep the checkpoint: it may be all that is left of a commit that was lost or \
+                     overwritten",
+                    counted(unnamed, "file")
+                ),
+            };
             format!(
                 "checkpoint {version} disagrees with {others}: it {state}{difference}; this snapshot holds both sides, and \
                  {readers}{keep}"

@@ -148,6 +148,13 @@ pub(super) async fn pin(
         pinned.emptied = Some(commit);
         pinned.note_doubt(finding);
     }
+    if let Some(newest) = pinned.listing.newest_commit_below(pinned.version) {
+        let version = pinned.version;
+        pinned.note_doubt(format!(
+            "checkpoint {version} stands above the newest commit, {newest}: the commits between are lost, or the checkpoint is not \
+             of this version; readers start from it"
+        ));
+    }
     pinned.findings.extend(live_log_findings(&pinned));
     for finding in empty_commits(&pinned) {
         pinned.note_doubt(finding);

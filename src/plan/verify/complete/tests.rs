@@ -90,6 +90,7 @@ fn said(
             sizes: 0,
             checkpoint: Version(1),
             empty: None,
+            unnamed: 0,
             file: "_delta_log/00000000000000000001.checkpoint.parquet"
                 .parse()
                 .unwrap(),
@@ -284,6 +285,7 @@ fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_
     let mut record = record();
     record.disagreements = vec![Disagreement {
         empty: None,
+        unnamed: 0,
         adds: 0,
         checkpoint: Version(1),
         file: "_delta_log/00000000000000000001.checkpoint.parquet"

@@ -6,6 +6,7 @@ use super::{Mending, Out};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 use crate::format::EntryKind;
+use crate::format::record::Disagreement;
 use crate::ids::{ObjectKey, Version};
 use crate::plan::restore::FileState;
 use crate::vault::restore::WhyLeftOut;
@@ -56,6 +57,7 @@ impl Mending<'_> {
         let gone = gone.into_iter().filter(|found| {
             let mut files = found.checkpoint.files.iter();
             files.all(|file| !self.log.contains_key(&file.key))
+                && !self.may_be_right(found.checkpoint.version)
         });
         out.extend(gone);
     }
@@ -139,6 +141,12 @@ impl Mending<'_> {
             }
         }
         Ok(())
+    }
+
+    fn may_be_right(&self, version: Version) -> bool {
+        let disagreements = &self.request.record.disagreements;
+        let mut of_version = disagreements.iter().filter(|it| it.checkpoint == version);
+        of_version.any(Disagreement::may_be_right)
     }
 
     fn is_disagreeing(&self, version: Version) -> bool {

@@ -49,7 +49,9 @@ impl Found {
                 )
             }
             Some(Reading::Refuses { .. }) => {
-                format!("live v{tip} DAMAGED: no file is missing, and it cannot be opened")
+                format!(
+                    "live v{tip} DAMAGED: it cannot be read, and the snapshot has nothing that mends it"
+                )
             }
         }
     }
@@ -128,9 +130,17 @@ impl Case<'_> {
                         0 => String::new(),
                         sizes => format!(", and gives {} another size", counted(sizes)),
                     },
-                    disagreement.empty.map_or_else(String::new, |empty| format!(
-                        "; keep the checkpoint: it may be all that is left of commit {empty}, which is empty"
-                    )),
+                    match (disagreement.empty, disagreement.unnamed) {
+                        (Some(empty), _) => format!(
+                            "; keep the checkpoint: it may be all that is left of commit {empty}, which is empty"
+                        ),
+                        (None, 0) => String::new(),
+                        (None, unnamed) => format!(
+                            "; keep the checkpoint: no commit names {} of it, so it may be all that is left of a commit that was \
+                             lost or overwritten",
+                            counted(unnamed)
+                        ),
+                    },
                 ),
             ));
         }
@@ -173,7 +183,7 @@ impl Case<'_> {
     /// The command that puts the log back without a checkpoint that disagrees with the rest, and with no commit that was
     /// lost.
     pub(super) fn without_checkpoint(&self) -> Option<Choice> {
-        let disagreement = self.disagreeing().find(|it| it.empty.is_none())?;
+        let disagreement = self.disagreeing().find(|it| !it.may_be_right())?;
         let may = matches!(
             self.found.situation,
             Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove
@@ -322,7 +332,7 @@ mod tests {
             (reading(Trouble::Reader, None), "NOT PROVEN", Way::Nothing),
             (
                 reading(Trouble::Log, Some("commit 9 is missing")),
-                "DAMAGED: no file is missing",
+                "DAMAGED: it cannot be read",
                 Way::Choose(String::new()),
             ),
         ] {
@@ -365,6 +375,7 @@ mod tests {
                 lacks,
                 sizes: 0,
                 state: false,
+                unnamed: 0,
             };
             assert_eq!(other_ways(&disagreement), says);
         }
