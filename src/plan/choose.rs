@@ -78,6 +78,8 @@ pub enum Wanted {
     Snapshot(String),
     /// A version.
     Version(Version),
+    /// A version out of the snapshot whose id begins so.
+    VersionOf(String, Version),
     /// The newest version committed at or before a time.
     At(At),
 }
@@ -202,8 +204,12 @@ impl History {
     /// [`ChooseError::LedgerNotWhole`] where the ledger cannot tell; [`ChooseError::Several`] where different content
     /// answers; [`ChooseError::Ledger`] where a record that needs a newer tool could.
     pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
-        if let Wanted::Snapshot(prefix) = wanted {
-            return self.by_id(prefix).map(Step::Done);
+        match wanted {
+            Wanted::Snapshot(prefix) => return self.by_id(prefix).map(Step::Done),
+            Wanted::VersionOf(prefix, version) => {
+                return self.version_of(prefix, *version).map(Step::Done);
+            }
+            Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => {}
         }
         if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
             return Err(newer.error.clone().into());
@@ -213,6 +219,7 @@ impl History {
             Wanted::Version(version) => self.by_version(*version),
             Wanted::At(time) => return self.by_time(*time, times),
             Wanted::Snapshot(prefix) => self.by_id(prefix),
+            Wanted::VersionOf(prefix, version) => self.version_of(prefix, *version),
         };
         chosen.map(Step::Done)
     }
@@ -253,7 +260,7 @@ impl History {
                 "the ledger of {} is not whole: the snapshot that was taken last is not the last of the ledger",
                 self.name()
             );
-            return Err(owner_must_choose(what, &[last, newest]));
+            return Err(owner_must_choose(what, &[last, newest], None));
         }
         let newest = newest.map(|newest| Chosen::whole(self.without_doubt(newest)));
         newest.ok_or_else(|| {
@@ -311,14 +318,29 @@ impl History {
                     .only_distrusted(&what, |it| it.holds(version))
                     .unwrap_or_else(|| self.version_not_held(version)))
             }
-            several => Err(owner_must_choose(
-                format!(
+            several => {
+                let what = format!(
                     "version {version} of {} was committed more than once",
                     self.name()
-                ),
-                several,
-            )),
+                );
+                Err(owner_must_choose(what, several, Some(version)))
+            }
         }
+    }
+
+    /// A version that a snapshot holds: its own, or an older one that it is whole at.
+    fn version_of(&self, prefix: &str, version: Version) -> Result<Chosen<'_>, ChooseError> {
+        let snapshot = self.by_id(prefix)?.snapshot;
+        let record = &snapshot.record;
+        if record.version == version || snapshot.is_whole_at(version) {
+            return Ok(Chosen::of(snapshot, version));
+        }
+        let own = std::iter::once((record.version, record.version));
+        Err(ChooseError::VersionNotHeld {
+            table: format!("snapshot {} of {}", snapshot.id.short(), self.name()),
+            version,
+            held: joined(own.chain(record.whole_versions.iter().copied()).collect()),
+        })
     }
 
     fn version_not_held(&self, version: Version) -> ChooseError {
@@ -344,6 +366,7 @@ impl History {
             owner_must_choose(
                 format!("only distrusted snapshots of {} hold {what}", self.name()),
                 &fitting,
+                None,
             )
         })
     }
@@ -443,7 +466,11 @@ fn newest_of_each<'a>(
     kept
 }
 
-fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> ChooseError {
+fn owner_must_choose(
+    what: String,
+    snapshots: &[&Snapshot],
+    version: Option<Version>,
+) -> ChooseError {
     let choices = snapshots.iter().map(|snapshot| {
         let record = &snapshot.record;
         let mark = match snapshot {
@@ -451,8 +478,10 @@ fn owner_must_choose(what: String, snapshots: &[&Snapshot]) -> ChooseError {
             it if it.is_distrusted => ", distrusted",
             _ => "",
         };
+        let older = version.filter(|version| *version != record.version);
+        let older = older.map_or_else(String::new, |older| format!(" --version {older}"));
         format!(
-            "--snapshot {} (version {}, committed {}, taken {}{mark})",
+            "--snapshot {}{older} (version {}, committed {}, taken {}{mark})",
             snapshot.id.short(),
             record.version,
             record.commit_time,

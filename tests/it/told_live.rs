@@ -787,3 +787,32 @@ fn a_commit_that_was_cut_and_that_nobody_holds_comes_with_what_can_be_done() {
     );
     none_of(&said, &["out of the log"]);
 }
+
+#[test]
+fn a_version_that_two_histories_hold_is_taken_out_of_the_snapshot_that_is_named() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    let history = ["snapshot", "lake/t", "--scope", "history"];
+    lake.ends(&history, 0);
+    // The newest commit is lost, and others take its place.
+    fs::remove_file(lake.commit_file(3)).unwrap();
+    lake.next = 3;
+    lake.append();
+    lake.ends(&history, 3);
+    lake.append();
+    lake.ends(&history, 0);
+    let copy = ["--to", "copy", "--yes"];
+    let words = ["restore", "lake/t", "--version", "2"];
+    let said = lake.ends(&[&words, &copy[..]].concat(), 4);
+    let choices: Vec<&str> = said.split("--snapshot ").skip(1).collect();
+    assert_eq!(choices.len(), 2, "{said}");
+    for choice in choices {
+        let chosen: Vec<_> = choice.split_whitespace().take(3).collect();
+        let words = [&["restore", "lake/t", "--snapshot"], &chosen[..], &copy];
+        all_of(&lake.ends(&words.concat(), 0), &["CHECKED v2 opens"]);
+        fs::remove_dir_all(lake.folder().join("copy")).unwrap();
+    }
+    let none = ["--snapshot", "00000000", "--version", "2"];
+    lake.ends(&[&["restore", "lake/t"], &none[..]].concat(), 1);
+}

@@ -238,6 +238,9 @@ fn wanted(which: &Which) -> Wanted {
         Which::Unsaid | Which::Latest => Wanted::Latest,
         Which::Snapshot(prefix) => Wanted::Snapshot(prefix.as_str().to_owned()),
         Which::Version(version) => Wanted::Version(*version),
+        Which::VersionOf(prefix, version) => {
+            Wanted::VersionOf(prefix.as_str().to_owned(), *version)
+        }
         Which::At(when) => Wanted::At(when.into()),
     }
 }

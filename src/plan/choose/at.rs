@@ -60,6 +60,7 @@ impl History {
                     newest.record.version
                 ),
                 &[newest, latest],
+                None,
             ));
         }
         let mut best: Option<Chosen<'_>> = None;

@@ -18,7 +18,7 @@ impl History {
     /// was wanted, or the newest one by a time. Who names a snapshot or a version wants that and no other.
     pub fn may_be_newer(&self, wanted: &Wanted, chosen: &Snapshot) -> Option<UnreadRecord> {
         let readable_above = match wanted {
-            Wanted::Snapshot(_) | Wanted::Version(_) => return None,
+            Wanted::Snapshot(_) | Wanted::Version(_) | Wanted::VersionOf(..) => return None,
             Wanted::Latest => None,
             // What was committed after the next one was committed too late.
             Wanted::At(_) => {

@@ -30,8 +30,8 @@ pub(crate) struct RestoreArgs {
     /// Put back snapshot ID
     #[arg(long, value_name = "ID", group = "which")]
     pub(crate) snapshot: Option<SnapshotPrefix>,
-    /// Put back Delta version N
-    #[arg(long, value_name = "N", group = "which", value_parser = parse_version)]
+    /// Put back Delta version N; with --snapshot, as that snapshot holds it
+    #[arg(long, value_name = "N", conflicts_with_all = ["at", "latest"], value_parser = parse_version)]
     pub(crate) version: Option<u64>,
     /// Put back the newest version committed at or before TIME (2026-11-20T03:00Z, 2026-11-20 03:00); without a fraction
     /// all of its second counts
@@ -89,6 +89,8 @@ pub(crate) enum Which {
     Snapshot(SnapshotPrefix),
     /// A version.
     Version(Version),
+    /// A version out of a snapshot.
+    VersionOf(SnapshotPrefix, Version),
     /// The newest version committed at or before a time.
     At(When),
 }
@@ -99,7 +101,9 @@ impl Which {
         match self {
             Self::Unsaid => Named::Nobody,
             Self::Latest => Named::Newest,
-            Self::Snapshot(_) | Self::Version(_) | Self::At(_) => Named::ByOwner,
+            Self::Snapshot(_) | Self::Version(_) | Self::VersionOf(..) | Self::At(_) => {
+                Named::ByOwner
+            }
         }
     }
 }
@@ -161,10 +165,14 @@ impl RestoreArgs {
     }
 
     fn which(&self, now: &Zoned) -> Result<Which, CommandError> {
-        Ok(if let Some(prefix) = &self.snapshot {
-            Which::Snapshot(prefix.clone())
-        } else if let Some(version) = self.version {
-            Which::Version(Version(version))
+        let version = self.version.map(Version);
+        Ok(if let Some(prefix) = self.snapshot.clone() {
+            version.map_or_else(
+                || Which::Snapshot(prefix.clone()),
+                |version| Which::VersionOf(prefix.clone(), version),
+            )
+        } else if let Some(version) = version {
+            Which::Version(version)
         } else if let Some(text) = &self.at {
             Which::At(When::parse(text, now)?)
         } else if self.latest {

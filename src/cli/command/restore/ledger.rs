@@ -46,7 +46,7 @@ pub(super) async fn take_in_unlinked(
     context: &Context,
 ) -> Result<Proof, CommandError> {
     let prefix = match wanted {
-        Wanted::Snapshot(prefix) => prefix.to_ascii_lowercase(),
+        Wanted::Snapshot(prefix) | Wanted::VersionOf(prefix, _) => prefix.to_ascii_lowercase(),
         Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => String::new(),
     };
     let is_named = !prefix.is_empty();

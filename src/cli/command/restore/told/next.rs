@@ -339,10 +339,12 @@ impl Case<'_> {
         let by_version =
             matches!(self.which, Which::Version(_)) || self.version != self.record.version;
         let mut words = vec!["restore", &self.name];
+        // Several snapshots may hold it, and not the same.
+        if !matches!(self.which, Which::Version(_)) {
+            words.extend(["--snapshot", &id]);
+        }
         if by_version {
             words.extend(["--version", &version]);
-        } else {
-            words.extend(["--snapshot", &id]);
         }
         words.extend(flags);
         self.again.command(&words)
