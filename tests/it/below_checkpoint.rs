@@ -219,3 +219,20 @@ fn a_log_that_was_cleaned_up_with_its_checkpoints_own_commit_is_healthy() {
     all_of(&lake.ends(&["restore", "lake/t"], 0), &["live v3 healthy"]);
     lake.ends(&["snapshot", "lake/t"], 0);
 }
+
+#[test]
+fn a_table_whose_snapshot_is_in_doubt_is_not_healthy_after_a_clean_up_either() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    fs::write(lake.commit_file(2), "").unwrap();
+    checkpoint(&lake, &[2]);
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    for version in 0..=2 {
+        fs::remove_file(lake.commit_file(version)).unwrap();
+    }
+    let said = lake.ends(&["restore", "lake/t"], 3);
+    all_of(&said, &["live v4 DOUBTFUL", "DOUBT "]);
+    none_of(&said, &["healthy"]);
+}

@@ -251,14 +251,14 @@ impl Case<'_> {
             Situation::NothingAbove if found.nothing_to_do && !found.empty.is_empty() => {
                 told_empty_log(version)
             }
-            Situation::NothingAbove if found.nothing_to_do && self.is_in_doubt() => {
+            Situation::NothingAbove if found.is_all_there() && self.is_in_doubt() => {
                 let rest = if self.is_question() {
                     ". Restore what?"
                 } else {
                     ""
                 };
                 format!(
-                    "live v{version} DOUBTFUL: it has all of snapshot {}, which is in doubt{rest}",
+                    "live v{version} DOUBTFUL: it has all that v{version} needs of snapshot {}, which is in doubt{rest}",
                     self.id.short()
                 )
             }
