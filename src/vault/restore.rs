@@ -53,6 +53,7 @@ mod mend;
 mod older;
 mod streams;
 mod under;
+mod unheld;
 
 pub use check::{Checked, Difference, Expected, Several};
 pub use copy::CopyPlace;
@@ -403,10 +404,7 @@ impl Restorer {
         let about = request.record.totals.live_files;
         plan.reading = Some(match reader::judge(&lake, tip, about).await {
             Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
-                Ok(()) => match self
-                    .lacks_what_the_snapshot_lacks(request, tip, after)
-                    .await?
-                {
+                Ok(()) => match self.lacks_unheld(request, after, tip).await? {
                     None => Reading::Opens,
                     Some(fault) => Reading::Refuses {
                         reason: fault.clone(),
@@ -431,21 +429,6 @@ impl Restorer {
             }
         });
         Ok(())
-    }
-
-    /// A file that the live log names and that is gone, where the snapshot is in doubt: it need not hold what only one of
-    /// the log's ways leads to.
-    async fn lacks_what_the_snapshot_lacks(
-        &self,
-        request: &RestoreRequest,
-        tip: Version,
-        after: &LogAfter,
-    ) -> Result<Option<String>, Error> {
-        if request.record.doubt.is_none() || tip != request.record.version {
-            return Ok(None);
-        }
-        let live = self.look_above(tip, tip, after, None).await?;
-        Ok(live.faults.first)
     }
 
     /// Compares an entry with the listing; where only its tag differs, the bytes decide.

@@ -18,6 +18,13 @@ fn checkpoint(lake: &Lake, without: &[u64]) {
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.extend(actions.filter(|action| action.get("commitInfo").is_none()));
     }
+    let (removes, mut lines): (Vec<Value>, Vec<Value>) =
+        lines.into_iter().partition(|it| it.get("remove").is_some());
+    let is_removed = |add: &Value| {
+        let mut paths = removes.iter().map(|it| &it["remove"]["path"]);
+        paths.any(|path| *path == add["add"]["path"])
+    };
+    lines.retain(|line| !is_removed(line));
     let name = format!("_delta_log/{newest:020}.checkpoint.parquet");
     fs::write(lake.table().join(name), parquet(&lines)).unwrap();
     let hint = json!({"version": newest, "size": lines.len()});
@@ -89,6 +96,7 @@ fn a_checkpoint_that_was_written_while_a_commit_was_empty_goes_with_the_heal() {
 #[test]
 fn a_checkpoint_that_knew_the_commit_stays_where_it_is() {
     let (lake, commit) = lost_below_a_checkpoint(true);
+    lake.ends(&["snapshot", "lake/t"], 3);
     let said = lake.ends(&["restore", "lake/t"], 4);
     none_of(&said, &["ASIDE"]);
     heal(&lake, &said);
@@ -97,6 +105,10 @@ fn a_checkpoint_that_knew_the_commit_stays_where_it_is() {
     assert!(lake.table().join(name).exists());
     let said = lake.ends(&["restore", "lake/t"], 0);
     all_of(&said, &["live v3 healthy", "of 60 rows"]);
+    // Nothing has changed from the checkpoint on, and what was in doubt is below it.
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    all_of(&said, &["has its bytes again"]);
+    none_of(&said, &["is empty", "still empty"]);
 }
 
 #[test]
@@ -169,18 +181,26 @@ fn a_checkpoint_with_files_that_no_commit_names_stays_and_comes_back() {
     none_of(&said, &["healthy", "LEFT OUT"]);
     lake.ends(&["restore", "lake/t", "--latest", "--yes"], 3);
     assert!(log.join(name).exists());
-    // Whoever takes it out all the same, and then loses a file that the commits lead to, has no healthy table.
-    let out = [
-        "restore",
-        "lake/t",
-        "--latest",
-        "--without-checkpoint",
-        "3",
-        "--yes",
-    ];
-    lake.ends(&out, 3);
+}
+
+#[test]
+fn a_table_in_doubt_is_healthy_only_where_its_own_log_s_files_are_there() {
+    let mut lake = Lake::with_snapshot();
+    fs::remove_dir_all(lake.folder().join("vault")).unwrap();
+    lake.ends(&["init"], 0);
+    lake.delete_partition_a();
+    lake.append();
+    checkpoint(&lake, &[]);
     lake.remove("r=a/1.parquet");
-    let said = lake.run(&["restore", "lake/t"]).1;
+    // The commit that removed it is overwritten: without the checkpoint, readers need it again.
+    fs::copy(lake.commit_file(1), lake.commit_file(2)).unwrap();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let restore = ["restore", "lake/t"];
+    none_of(&lake.ends(&restore, 3), &["--without-checkpoint"]);
+    let out = ["--latest", "--without-checkpoint", "3", "--yes"];
+    lake.ends(&[&restore, &out[..]].concat(), 3);
+    let (ended, said) = lake.run(&restore);
+    assert_ne!(ended, Some(0), "{said}");
     none_of(&said, &["healthy"]);
 }
 

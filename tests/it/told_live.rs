@@ -89,7 +89,7 @@ impl Lake {
         self.commit("WRITE", adds.into());
     }
 
-    fn delete_partition_a(&mut self) {
+    pub(crate) fn delete_partition_a(&mut self) {
         let remove = json!({"remove": {"path": "r=a/1.parquet", "deletionTimestamp": 1, "dataChange": true,
             "extendedFileMetadata": true, "partitionValues": {"r": "a"}, "size": DATA.len()}});
         self.commit("DELETE", vec![remove]);

@@ -4,6 +4,7 @@ use deltavault::ExitCode;
 use deltavault::format::record::Disagreement;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
+use deltavault::plan::snapshot::NOT_AT_THE_SOURCE;
 use deltavault::reader::Trouble;
 use deltavault::vault::restore::{LeftOut, LogWanted, Reading, WhyLeftOut};
 
@@ -184,6 +185,11 @@ impl Case<'_> {
     /// lost.
     pub(super) fn without_checkpoint(&self) -> Option<Choice> {
         let disagreement = self.disagreeing().find(|it| !it.may_be_right())?;
+        // Without it readers may need a file that nobody has.
+        let mut findings = self.record.findings.iter();
+        if disagreement.lacks > 0 && findings.any(|it| it.contains(NOT_AT_THE_SOURCE)) {
+            return None;
+        }
         let may = matches!(
             self.found.situation,
             Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove
