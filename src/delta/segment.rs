@@ -169,7 +169,8 @@ impl LogListing {
     }
 
     /// As [`LogListing::newest`], where a version that stands alone may be known: `held` is one of which there is a
-    /// snapshot, and `accepted` what the owner calls the newest, the lone one or the one before it.
+    /// snapshot, and `accepted` what the owner calls the newest, the lone one or the one before it, or, where
+    /// the newest cannot be rebuilt, the last one before a gap.
     ///
     /// # Errors
     /// As [`LogListing::newest`].
@@ -185,8 +186,17 @@ impl LogListing {
             Err(LogError::FarFuture { last_before, .. }) if accepted == Some(last_before) => {
                 Ok(last_before)
             }
-            found => found,
+            Ok(newest) => Ok(accepted
+                .filter(|accepted| *accepted < newest && self.is_before_a_gap(*accepted))
+                .filter(|_| self.candidates(newest).is_err())
+                .unwrap_or(newest)),
+            Err(error) => Err(error),
         }
+    }
+
+    fn is_before_a_gap(&self, version: Version) -> bool {
+        let versions = self.versions();
+        versions.contains(&version) && !versions.contains(&version.next())
     }
 
     /// The newest commit, where a version above it has a checkpoint and no commit: a log's clean-up leaves no older commit

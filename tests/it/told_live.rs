@@ -816,3 +816,17 @@ fn a_version_that_two_histories_hold_is_taken_out_of_the_snapshot_that_is_named(
     let none = ["--snapshot", "00000000", "--version", "2"];
     lake.ends(&[&["restore", "lake/t"], &none[..]].concat(), 1);
 }
+
+#[test]
+fn what_stands_above_a_gap_by_mistake_can_be_passed_over() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    fs::copy(lake.commit_file(2), lake.commit_file(50)).unwrap();
+    let said = lake.ends(&["snapshot", "lake/t"], 1);
+    all_of(&said, &["commit 3 is missing", "--accept-tip 2"]);
+    let said = lake.ends(&["snapshot", "lake/t", "--accept-tip", "2"], 0);
+    all_of(&said, &["lake-t v2 "]);
+    // No gap lies above this one.
+    let said = lake.ends(&["snapshot", "lake/t", "--accept-tip", "1"], 1);
+    all_of(&said, &["commit 3 is missing"]);
+}

@@ -67,8 +67,17 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
              do not, it is damaged{}",
             bring_back(known)
         ),
-        LogError::Gap { .. }
-        | LogError::TornCheckpoint { .. }
+        LogError::Gap { first_missing, .. } => {
+            let before = first_missing.0.checked_sub(1);
+            let stray = before.map_or_else(String::new, |before| {
+                format!(
+                    "; where what stands above version {before} was put there by mistake, take it out of the log, or pass \
+                     --accept-tip {before} to `snapshot`"
+                )
+            });
+            format!("the table's log is damaged{}{stray}", bring_back(known))
+        }
+        LogError::TornCheckpoint { .. }
         | LogError::NoProtocol { .. }
         | LogError::NoMetadata { .. }
         | LogError::BadJson { .. }
