@@ -37,6 +37,7 @@ mod data;
 mod inherit;
 mod journal;
 mod left;
+mod live_log;
 mod lock;
 mod log;
 mod pages;

@@ -53,6 +53,7 @@ mod locks;
 mod look;
 mod look_cli;
 mod lost;
+mod lost_commits;
 mod lost_output;
 mod lost_records;
 mod mended;
