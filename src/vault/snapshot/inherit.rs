@@ -20,6 +20,7 @@ use super::{Failure, presence, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
+use crate::format::record::Disagreement;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::BaseUse;
@@ -44,6 +45,8 @@ pub(super) struct Inherited {
     emptied: BTreeSet<Version>,
     /// The commits that it holds and that are not listed.
     unlisted: BTreeSet<Version>,
+    /// The checkpoints with files that no other way names and that somebody has written again since.
+    rewritten: Vec<Version>,
     /// Whether a commit at or below the base was put again, with the same bytes or with others.
     pub(super) put_again: bool,
     /// The sidecars that have other bytes than it holds.
@@ -246,6 +249,14 @@ pub(super) async fn inspect_base(
             pinned.version
         )
     }));
+    let rewritten = pinned.inherited.rewritten.first();
+    pinned.findings.extend(rewritten.map(|checkpoint| {
+        format!(
+            "checkpoint {checkpoint} was written again since snapshot {}: files that it alone named then are in this snapshot \
+             only where it names them still",
+            base.past.id.short()
+        )
+    }));
     let emptied = emptied.first().map(|first| is_emptied(*first, &base.past));
     let overwritten = [
         overwritten("commit", commits.len(), commits.first()),
@@ -319,6 +330,12 @@ async fn look(
         || !record.disagreements.is_empty()
         || inherited.lacks_one_taken_out(listing, pinned.version)
         || listing.checkpoints().iter().any(is_late);
+    let is_rewritten = |found: &&Disagreement| {
+        let mut listed = listing.files().filter(|file| file.key == found.file);
+        found.adds > 0 && listed.any(|file| inherited.holds(file).is_none())
+    };
+    let rewritten = record.disagreements.iter().filter(is_rewritten);
+    inherited.rewritten = rewritten.map(|found| found.checkpoint).collect();
     for checkpoint in &strayed.checkpoints {
         inherited.forget(checkpoint);
     }
