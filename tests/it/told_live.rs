@@ -581,6 +581,8 @@ fn a_version_that_two_histories_hold_is_taken_out_of_the_snapshot_that_is_named(
         all_of(&lake.ends(&words.concat(), 0), &["CHECKED v2 opens"]);
         fs::remove_dir_all(lake.folder().join("copy")).unwrap();
     }
+    let said = lake.ends(&["show", "lake/t@v2"], 4);
+    none_of(&said, &["--version", "--snapshot"]);
     let none = ["--snapshot", "00000000", "--version", "2"];
     lake.ends(&[&["restore", "lake/t"], &none[..]].concat(), 1);
 }

@@ -234,7 +234,11 @@ impl Looked {
             Err(ChooseError::Several { what, choices }) => {
                 // They are the flags of a restore.
                 let ids = choices.iter().map(|it| it.replace("--snapshot ", ""));
-                let choices = ids.collect();
+                let choices = ids.map(|it| match pick {
+                    Pick::Version(version) => it.replace(&format!(" --version {version} "), " "),
+                    Pick::Latest(_) => it,
+                });
+                let choices = choices.collect();
                 return Err(ChooseError::Several { what, choices }.into());
             }
             Err(error) => return Err(error.into()),
