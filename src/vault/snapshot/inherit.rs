@@ -257,7 +257,9 @@ pub(super) async fn inspect_base(
             base.past.id.short()
         )
     }));
-    let emptied = emptied.first().map(|first| is_emptied(*first, &base.past));
+    let emptied = emptied
+        .first()
+        .map(|first| emptied_finding(*first, &base.past));
     let overwritten = [
         overwritten("commit", commits.len(), commits.first()),
         overwritten("sidecar", sidecars.len(), sidecars.first()),
@@ -284,7 +286,7 @@ pub(super) async fn inspect_base(
 }
 
 /// What is said of a commit that lost its bytes since a snapshot took them.
-pub(super) fn is_emptied(commit: Version, past: &Past) -> String {
+pub(super) fn emptied_finding(commit: Version, past: &Past) -> String {
     let table = quoted(&past.record.table.name);
     format!(
         "commit {commit} is empty now (0 bytes), as a power loss leaves it, and readers miss what it did: snapshot {} holds \

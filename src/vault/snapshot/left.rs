@@ -61,7 +61,7 @@ impl Left {
                 "the table was dropped and re-created: snapshot {id} of version {held} is of another table under this name"
             )
         } else if let Some(Diverged::Emptied(commit)) = self.diverged {
-            inherit::is_emptied(commit, &self.past)
+            inherit::emptied_finding(commit, &self.past)
         } else if let Some(Diverged::Rewritten(commit)) = self.diverged {
             format!(
                 "the table was rewound and written on, or a writer overwrote its log: commit {commit} has other bytes \
