@@ -251,3 +251,25 @@ fn a_newest_version_that_stands_alone_is_told_until_somebody_accepts_it() {
     lake.ends(&["snapshot", "lake/t", "--accept-tip", "1000000"], 0);
     none_of(&lake.run(&["restore", "lake/t"]).1, &["stands alone"]);
 }
+
+#[test]
+fn where_the_log_went_on_another_way_a_copy_brings_back_what_an_emptied_commit_did() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    // The newest commit is lost, too, and another one takes its place.
+    fs::write(lake.commit_file(2), "").unwrap();
+    fs::remove_file(lake.commit_file(3)).unwrap();
+    lake.next = 3;
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    lake.append();
+    lake.ends(&["snapshot", "lake/t"], 3);
+    let said = lake.ends(&["restore", "lake/t"], 3);
+    all_of(&said, &["which has what commit 2 did"]);
+    let copy = said.lines().find(|line| line.contains(" --to ")).unwrap();
+    let copy: Vec<_> = copy.split_whitespace().skip(3).collect();
+    let said = lake.ends(&copy, 0);
+    all_of(&said, &["CHECKED v3 opens with deltalake, 6 files"]);
+}

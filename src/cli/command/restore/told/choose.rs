@@ -145,6 +145,7 @@ impl Case<'_> {
         };
         if is_in_doubt {
             offers.extend(self.without_checkpoint());
+            offers.extend(self.copy_with_the_lost_commit());
         }
         if let Some(good) = good.filter(below_tip)
             && let Some((flag, value)) = flag_for(good)
@@ -175,6 +176,33 @@ impl Case<'_> {
         offers
     }
 
+    /// Where a commit of the live log lost its bytes: a copy of the newest version that the vault holds with them, from which
+    /// what it did can be taken.
+    fn copy_with_the_lost_commit(&self) -> Option<Choice> {
+        let commit = self.record.emptied?;
+        let mut rows = self.found.versions.iter();
+        let held =
+            rows.find(|row| row.version >= commit && !row.doubtful && !row.snapshots.is_empty())?;
+        let id = held.snapshots.first()?.short();
+        let place = format!("{}-v{}", self.place(&self.record.table.uri), held.version);
+        let words = [
+            "restore",
+            &self.name,
+            "--snapshot",
+            &id,
+            "--to",
+            &place,
+            "--yes",
+        ];
+        Some(choice(
+            format!(
+                "a copy of v{} elsewhere, which has what commit {commit} did; the table is not touched",
+                held.version
+            ),
+            self.again.command(&words),
+        ))
+    }
+
     /// What is told of the versions that a new commit of `version` takes out.
     pub(super) fn taken_out_by(&self, version: Version) -> String {
         let above = || {
@@ -188,12 +216,12 @@ impl Case<'_> {
     }
 }
 
-/// One line of the list. Below the oldest version that the live log can rebuild nobody has looked for files.
 fn is_restore(row: &VersionRow) -> bool {
     let operation = row.operation.as_deref();
     operation.is_some_and(|operation| operation.starts_with("RESTORE"))
 }
 
+/// One line of the list. Below the oldest version that the live log can rebuild nobody has looked for files.
 fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let held = match row.snapshots.as_slice() {
         [] if let Some(id) = row.held_in => format!("in history snapshot {}", id.short()),
