@@ -39,8 +39,8 @@ const BELOW: [Below; 19] = [
     Below {
         command: "snapshot",
         example: "deltavault --config vault.toml snapshot --trigger scheduled",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 5 some tables failed, 10 no vault, 11 another \
-                     writer won, 12 damage, 130 interrupted",
+        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 5 some tables failed, 10 no \
+                     vault, 11 another writer won, 12 damage, 13 files are in archive storage, 130 interrupted",
     },
     Below {
         command: "restore",

@@ -191,10 +191,7 @@ fn damage_is_12_its_remedy_asks_with_4_and_repairs_with_0() {
 
     let sound = typed(folder, &["verify", "--read", "all"]);
     assert_eq!(sound.code, 0, "{sound:?}");
-    assert!(
-        sound.has("stand in no manifest: what repairs put"),
-        "{sound:?}"
-    );
+    assert!(sound.has(", in no manifest: what repairs put"), "{sound:?}");
     let idle = typed(folder, &["verify", "--repair", "--yes", "--read", "all"]);
     assert_eq!(idle.code, 0, "{idle:?}");
     assert!(!idle.has("repair:"), "{idle:?}");

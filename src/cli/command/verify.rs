@@ -424,8 +424,8 @@ impl Message for VerifyDone {
         }
         if let (Some(objects @ 1..), Some(bytes)) = (self.unreferenced, self.unreferenced_bytes) {
             out.print(format_args!(
-                "{} objects, {}, stand in no manifest: what repairs put, what unfinished runs left, or what somebody put there",
-                HumanCount(objects),
+                "{}, {}, in no manifest: what repairs put, what unfinished runs left, or what somebody put there",
+                counted(objects, "object"),
                 HumanBytes(bytes)
             ))?;
         }

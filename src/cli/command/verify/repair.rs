@@ -176,7 +176,7 @@ pub(super) async fn repair(
         return Ok(ledgers.in_the_way);
     }
     if !job.yes {
-        let what = format!("repair {} lost objects", planned.objects);
+        let what = format!("repair {}", counted(planned.objects, "lost object"));
         confirm(&what, context)?;
     }
     let output = &mut context.output;
