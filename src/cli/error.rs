@@ -140,7 +140,7 @@ pub(crate) enum CommandError {
     },
 
     /// The snapshot that lies so many before the newest was asked for, and there are fewer.
-    #[error("{table} has no {back} snapshots before the newest")]
+    #[error("{table} has no snapshot that lies {back} before the newest")]
     NotSoManySnapshots {
         /// The table.
         table: String,

@@ -59,7 +59,10 @@ fn in_a_vault_of_one_table_a_snapshot_needs_no_table() {
         assert_eq!(shown(folder, name), first, "{name}");
     }
     let said = ends(folder, &["show", "latest~2"], 1);
-    assert!(said.contains("no 2 snapshots before the newest"), "{said}");
+    assert!(
+        said.contains("no snapshot that lies 2 before the newest"),
+        "{said}"
+    );
     assert!(said.contains(" snapshots lake-orders`"), "{said}");
     let said = ends(folder, &["show", "v7"], 1);
     assert!(said.contains("holds version 7"), "{said}");

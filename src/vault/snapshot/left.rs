@@ -7,7 +7,6 @@ use super::Failure;
 use super::inherit;
 use super::pin::{Base, Past};
 use crate::delta::segment::LogListing;
-use crate::error::Error;
 use crate::ids::Version;
 use crate::source::Source;
 use crate::vault::Vault;
@@ -95,7 +94,7 @@ pub(super) async fn diverged(
 ) -> Result<Option<Diverged>, Failure> {
     let manifest = match vault.manifest(&past.record).await {
         Ok(manifest) => manifest,
-        Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     match inherit::examine(vault, source, &manifest, listing, folder).await {
@@ -107,7 +106,7 @@ pub(super) async fn diverged(
             }
         })),
         // It is not built on, so a damaged page of it stops nothing.
-        Err(Failure::Error(Error::Damaged { .. } | Error::Format(_))) => Ok(None),
+        Err(Failure::Error(error)) if error.is_damage() => Ok(None),
         Err(failure) => Err(failure),
     }
 }

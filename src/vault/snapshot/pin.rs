@@ -444,7 +444,7 @@ async fn open_base(
 ) -> Result<Option<Base>, Failure> {
     let manifest = match vault.manifest(&past.record).await {
         Ok(manifest) => manifest,
-        Err(Error::Damaged { .. } | Error::Format(_)) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut pages = manifest.log_pages.iter().chain(&manifest.data_pages);

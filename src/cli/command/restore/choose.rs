@@ -69,9 +69,7 @@ pub(super) async fn another_that_holds(
     wanted: &Wanted,
     open: &OpenVault,
 ) -> Option<Chosen> {
-    if !matches!(wanted, Wanted::Version(_))
-        || !matches!(error, Error::Damaged { .. } | Error::Format(_))
-    {
+    if !matches!(wanted, Wanted::Version(_)) || !error.is_damage() {
         return None;
     }
     let mut others = history.clone();
@@ -141,7 +139,7 @@ pub(super) async fn no_plan(
     let vault = &open.vault;
     let now = context.clock.now();
     let why = vault.why_unreadable(error, snapshot, history, now).await;
-    if !matches!(why, Error::Damaged { .. } | Error::Format(_)) {
+    if !why.is_damage() {
         return why.into();
     }
     let delta_id = &chosen.record.table.delta_id;
@@ -159,7 +157,7 @@ pub(super) async fn no_plan(
                 other = Some((it.record.version, context.again.command(&words)));
                 break;
             }
-            Err(Error::Damaged { .. } | Error::Format(_)) => {}
+            Err(error) if error.is_damage() => {}
             // A store that does not answer is no proof that nothing else can be read.
             Err(error) => return error.into(),
         }
