@@ -3,7 +3,7 @@
 use super::finding::LedgerFinding;
 use super::head::Standing;
 use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
-use super::trust::{is_given_up, taken_back};
+use super::trust::{distrusted_by, taken_back};
 use super::{Chained, LedgerError, Link, Step};
 use crate::format::Record;
 use crate::format::record::Previous;
@@ -77,9 +77,14 @@ pub fn read_chain<B: Chained>(
     let is_link = |seq: u64| links.binary_search_by_key(&seq, |link| link.seq).is_ok();
     let scars = standing.scars_between(0, slots.next_free());
     let scars = scars.into_iter().filter(|scar| !is_link(scar.seq()));
-    findings.extend(scars.map(|scar| match view.id(scar.seq()) {
-        Some(id) if is_given_up(&links, scar.seq(), id) => LedgerFinding::TakenBack(Box::new(scar)),
-        Some(_) | None => scar,
+    let distrusted_by = distrusted_by(&links);
+    findings.extend(scars.map(|scar| {
+        let by = view.id(scar.seq()).and_then(|id| distrusted_by.get(&id));
+        if by.is_some_and(|by| *by > scar.seq()) {
+            LedgerFinding::TakenBack(Box::new(scar))
+        } else {
+            scar
+        }
     }));
     findings.sort_by_key(LedgerFinding::seq);
     Ok(Step::Done(Chain {

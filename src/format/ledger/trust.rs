@@ -1,5 +1,6 @@
 //! Which records may be built on, and which snapshot a person means by the first digits of its id.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{Chained, Link};
@@ -43,19 +44,22 @@ pub fn trusted<'a, B: Chained>(links: &'a [Link<B>], distrusts: &[SnapshotId]) -
 pub fn taken_back<B: Chained>(links: &[Link<B>]) -> Vec<Range<u64>> {
     let ranges = trusted(links, &[]).into_iter().filter_map(|link| {
         let distrusts = link.record()?.distrusts();
+        if distrusts.is_empty() {
+            return None;
+        }
         let named = links.iter().filter(|link| distrusts.contains(&link.id));
         Some(named.map(|link| link.seq).min()?..link.seq)
     });
     ranges.collect()
 }
 
-/// Whether a trusted record distrusts what lies in a slot below it and is no record of the chain.
-pub(super) fn is_given_up<B: Chained>(links: &[Link<B>], slot: u64, id: SnapshotId) -> bool {
-    let above = trusted(links, &[])
-        .into_iter()
-        .filter(|link| link.seq > slot);
-    let mut records = above.filter_map(Link::record);
-    records.any(|record| record.distrusts().contains(&id))
+/// What trusted records distrust, each with the slot of the newest record that does.
+pub(super) fn distrusted_by<B: Chained>(links: &[Link<B>]) -> HashMap<SnapshotId, u64> {
+    let records = trusted(links, &[]).into_iter();
+    let records = records.filter_map(|link| Some((link.record()?, link.seq)));
+    records
+        .flat_map(|(record, seq)| record.distrusts().iter().map(move |id| (*id, seq)))
+        .collect()
 }
 
 /// A text that does not name one snapshot.
