@@ -199,6 +199,14 @@ impl LogListing {
         versions.contains(&version) && !versions.contains(&version.next())
     }
 
+    /// The commits of 0 bytes at or below a version, ascending: to readers, versions that change nothing.
+    pub fn empty_commits(&self, version: Version) -> impl DoubleEndedIterator<Item = Version> + '_ {
+        let commits = self.commits.range(..=version);
+        commits
+            .filter(|(_, file)| file.size == 0)
+            .map(|(version, _)| *version)
+    }
+
     /// The newest commit, where a version above it has a checkpoint and no commit: a log's clean-up leaves no older commit
     /// than that of the checkpoint.
     pub fn newest_commit_below(&self, version: Version) -> Option<Version> {

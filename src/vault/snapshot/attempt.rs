@@ -17,11 +17,11 @@ use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, FilesCompared};
-use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
-use crate::delta::{LogError, LogFileKind, check_protocol};
+use crate::delta::segment::{CheckpointFiles, Segment};
+use crate::delta::{LogError, check_protocol};
 use crate::error::Error;
 use crate::format::{Disagreement, Scope};
-use crate::ids::{Id128, Location, ObjectKey, Version};
+use crate::ids::{Id128, Location, ObjectKey};
 use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
 use crate::source::Source;
@@ -271,13 +271,6 @@ fn disagreement(checkpoint: &CheckpointFiles, found: &Comparison) -> Option<Disa
     })
 }
 
-/// The newest commit of 0 bytes at or below a checkpoint.
-fn empty_below(listing: &LogListing, checkpoint: Version) -> Option<Version> {
-    let below = listing.held(checkpoint);
-    let empty = below.filter(|file| file.kind == LogFileKind::Commit && file.size == 0);
-    empty.filter_map(|file| file.version).max()
-}
-
 /// How a checkpoint's files differ from what the other ways name.
 pub(super) fn said_difference(
     (adds, lacks): (u64, u64),
@@ -488,7 +481,7 @@ impl Along {
         let mut seen = HashSet::new();
         all.retain(|found| seen.insert(found.file.clone()));
         for found in &mut all {
-            found.empty = empty_below(&pinned.listing, found.checkpoint);
+            found.empty = pinned.listing.empty_commits(found.checkpoint).next_back();
         }
         let unlisted = all.len().saturating_sub(DISAGREEMENTS_MAX);
         all.truncate(DISAGREEMENTS_MAX);

@@ -2,7 +2,7 @@
 //! no commit leads.
 
 use super::pin::Pinned;
-use crate::delta::{LogError, LogFileKind};
+use crate::delta::LogError;
 use crate::ids::Version;
 use crate::shell::quoted;
 
@@ -78,12 +78,8 @@ fn empty_commits(pinned: &Pinned) -> Vec<String> {
     let base = pinned.base.as_ref();
     let base = base.filter(|base| base.past.record.doubt.is_none());
     let since = base.map(|base| base.past.record.version);
-    let listing = &pinned.listing;
-    let empty = listing
-        .held(pinned.version)
-        .filter(|file| file.kind == LogFileKind::Commit && file.size == 0 && file.version > since);
-    let empty = empty.filter_map(|file| file.version);
-    let empty = empty.filter(|version| pinned.emptied != Some(*version));
+    let empty = pinned.listing.empty_commits(pinned.version);
+    let empty = empty.filter(|version| Some(*version) > since && pinned.emptied != Some(*version));
     let findings = empty.take(FINDINGS_MAX).map(|version| {
         format!(
             "commit {version} is empty (0 bytes): readers take it for a version that changes nothing, and a power \

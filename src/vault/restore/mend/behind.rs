@@ -11,7 +11,6 @@ use super::Mending;
 use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
 use crate::error::Error;
 use crate::ids::{ObjectKey, Version};
-use crate::plan::restore::FileState;
 use crate::store::Attributes;
 
 impl Mending<'_> {
@@ -21,7 +20,7 @@ impl Mending<'_> {
         skip: &HashSet<ObjectKey>,
     ) -> Result<(), Error> {
         let after = self.after(skip);
-        let Some((tip, first)) = self.tip.zip(self.first_refilled(&after.listing())) else {
+        let Some((tip, first)) = self.tip.zip(self.refilled(&after).first().copied()) else {
             return Ok(());
         };
         let mut live = LogReader::of_target(self.restorer, nothing_held())?;
@@ -58,15 +57,6 @@ impl Mending<'_> {
             self.plan.set_aside(checkpoint, self.log);
         }
         Ok(())
-    }
-
-    /// The first empty commit that gets its bytes again.
-    fn first_refilled(&self, mended: &LogListing) -> Option<Version> {
-        let is_empty = |key: &ObjectKey| self.log.get(key).is_some_and(|listed| listed.size == 0);
-        let refilled = mended
-            .files()
-            .filter(|file| self.state(&file.key) == FileState::Broken && is_empty(&file.key));
-        refilled.filter_map(|file| file.version).min()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::super::content::LogReader;
-use super::Mending;
+use super::{LogAfter, Mending};
 use crate::delta::LogFileKind;
 use crate::error::Error;
 use crate::ids::{ObjectKey, Version};
@@ -68,20 +68,26 @@ pub(in crate::vault::restore) struct Changes {
 }
 
 impl Mending<'_> {
+    /// The empty commits that get their bytes again.
+    pub(super) fn refilled(&self, after: &LogAfter) -> BTreeSet<Version> {
+        let is_empty = |key: &ObjectKey| self.log.get(key).is_some_and(|listed| listed.size == 0);
+        let listing = after.listing();
+        let refilled = listing.files().filter(|file| {
+            file.kind == LogFileKind::Commit
+                && self.state(&file.key) == FileState::Broken
+                && is_empty(&file.key)
+        });
+        refilled.filter_map(|file| file.version).collect()
+    }
+
     /// Leaves the empty commits as they are that later ones were written without.
     pub(super) async fn leave_empty(&mut self, skip: &HashSet<ObjectKey>) -> Result<(), Error> {
         let Situation::NewerLive { tip } = self.plan.situation else {
             return Ok(());
         };
-        let is_empty = |key: &ObjectKey| self.log.get(key).is_some_and(|listed| listed.size == 0);
         let after = self.after(skip);
         let listing = after.listing();
-        let commits = listing
-            .files()
-            .filter(|file| file.kind == LogFileKind::Commit);
-        let mended = commits
-            .filter(|file| self.state(&file.key) == FileState::Broken && is_empty(&file.key));
-        let empty: BTreeSet<Version> = mended.filter_map(|file| file.version).collect();
+        let empty = self.refilled(&after);
         let Some(first) = empty.first().copied() else {
             return Ok(());
         };
