@@ -22,7 +22,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
 struct Below {
     command: &'static str,
     example: &'static str,
-    /// None where the commands below it say theirs.
+    /// Empty where the commands below it say theirs.
     exit_codes: &'static str,
 }
 

@@ -13,6 +13,7 @@ use crate::format::ledger::{
 };
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
+use crate::plan::snapshot::is_in;
 
 pub use self::at::{At, Between, CommitTimes};
 pub use self::error::ChooseError;
@@ -427,8 +428,7 @@ impl Snapshot {
 
     /// Whether it holds an older version whole.
     pub fn is_whole_at(&self, version: Version) -> bool {
-        let mut ranges = self.record.whole_versions.iter();
-        ranges.any(|(first, last)| (*first..=*last).contains(&version))
+        is_in(&self.record.whole_versions, version)
     }
 
     fn manifest(&self) -> Digest {

@@ -553,6 +553,12 @@ impl Outlook {
     }
 }
 
+/// Whether a version lies in one of some inclusive ranges.
+pub fn is_in(ranges: &[(Version, Version)], version: Version) -> bool {
+    let mut ranges = ranges.iter();
+    ranges.any(|(first, last)| (*first..=*last).contains(&version))
+}
+
 /// Which versions of `first..=last` no absent file spoils, as ascending inclusive ranges.
 pub fn whole_versions(first: Version, last: Version, absent: &[Span]) -> Vec<(Version, Version)> {
     let mut holes: Vec<_> = absent

@@ -46,6 +46,7 @@ mod data;
 mod fit;
 mod fork;
 mod held;
+mod lacking;
 mod live;
 mod lost;
 mod measure;
@@ -53,7 +54,6 @@ mod mend;
 mod older;
 mod streams;
 mod under;
-mod unheld;
 
 pub use check::{Checked, Difference, Expected, Several};
 pub use copy::CopyPlace;
@@ -130,6 +130,16 @@ pub enum Reading {
         /// What our own replay of every way through the log says; `None` when all can be read and agree.
         replay: Option<String>,
     },
+}
+
+impl Reading {
+    /// Whether nobody can read the table: no way through its log does without what is wrong.
+    pub fn has_no_way(&self) -> bool {
+        match self {
+            Self::Opens => false,
+            Self::Refuses { replay, .. } => replay.is_some(),
+        }
+    }
 }
 
 /// Everything a restore works with.

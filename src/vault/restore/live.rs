@@ -72,14 +72,6 @@ pub struct LiveTable {
     pub deleted_partitions: Option<(Version, Vec<Partition>)>,
 }
 
-impl LiveTable {
-    /// Whether a version has all its files.
-    pub fn is_whole(&self, version: Version) -> bool {
-        let mut ranges = self.whole.iter();
-        ranges.any(|(first, last)| (*first..=*last).contains(&version))
-    }
-}
-
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
 fn trouble(error: Error) -> Result<String, Error> {
     if let Error::Log(log) = &error

@@ -50,8 +50,13 @@ pub(super) async fn take_in_unlinked(
         Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => String::new(),
     };
     let is_named = !prefix.is_empty();
-    // What was given up is of interest to nobody who does not name it.
-    if !(is_named && history.has_unlinked()) && history.unread().is_none() {
+    // A record that was given up matters only to someone who names it.
+    let is_looked_for = if is_named {
+        history.has_unlinked()
+    } else {
+        history.unread().is_some()
+    };
+    if !is_looked_for {
         return Ok(Proof::Ledger);
     }
     if is_named && history.ids().any(|id| id.to_string().starts_with(&prefix)) {

@@ -11,6 +11,7 @@ use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{Between, History};
 use deltavault::plan::restore::consent::{Decision, Facts, Task, Under, decide};
 use deltavault::plan::restore::{LiveVersion, Permission, Situation, Sound};
+use deltavault::plan::snapshot::is_in;
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
@@ -219,10 +220,7 @@ impl Found {
             empty: Vec::new(),
             sound: plan.sound,
             faults: Several::default(),
-            nothing_to_do: plan.is_empty()
-                && plan.outside_missing.is_empty()
-                && plan.not_put.is_empty()
-                && plan.useless.files == 0,
+            nothing_to_do: plan.lacks_nothing(),
             vanishing: 0,
             older: Vec::new(),
             properties: None,
@@ -318,8 +316,7 @@ impl Found {
     }
 
     fn is_whole(&self, version: Version) -> bool {
-        let mut ranges = self.whole_live.iter();
-        ranges.any(|(first, last)| (*first..=*last).contains(&version))
+        is_in(&self.whole_live, version)
     }
 
     /// The newest good version that the vault holds.

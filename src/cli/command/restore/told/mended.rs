@@ -26,14 +26,7 @@ impl Found {
 
     /// Whether nobody can read the live table, and the snapshot has nothing that mends it.
     pub(super) fn is_lost(&self) -> bool {
-        let refuses = matches!(
-            &self.reading,
-            Some(Reading::Refuses {
-                replay: Some(_),
-                ..
-            })
-        );
-        refuses && self.broken.is_empty()
+        self.broken.is_empty() && self.reading.as_ref().is_some_and(Reading::has_no_way)
     }
 
     /// What the live table is, when nothing is missing.
