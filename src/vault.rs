@@ -181,26 +181,41 @@ impl Vault {
 
     /// Lists the slots of a table's chain, each with its object versions, oldest first.
     async fn slots(&self, slots_of: SlotFolder<'_>) -> Result<Slots, Error> {
-        Ok(Slots::from_listing(self.slot_rows(slots_of).await?))
+        let (rows, seals) = self.slot_rows(slots_of).await?;
+        Ok(Slots::from_listing(rows).with_seals(seals))
     }
 
-    /// Lists everything that lies in the slots of a table's chain, also beyond a gap.
-    async fn slot_rows(&self, slots_of: SlotFolder<'_>) -> Result<Vec<SlotRow>, Error> {
+    /// Lists everything that lies in the slots of a table's chain, also beyond a gap, and their seals.
+    async fn slot_rows(
+        &self,
+        slots_of: SlotFolder<'_>,
+    ) -> Result<(Vec<SlotRow>, Vec<(u64, Digest)>), Error> {
         let prefix = slots_of.prefix();
         let mut rows = Vec::new();
+        let mut seals = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
         while let Some(found) = listing.try_next().await? {
-            if let ListedVersion::Object(object) = found
-                && let Some(seq) = SlotFolder::seq(object.key.as_str())
-            {
-                rows.push(SlotRow {
-                    seq,
-                    version: object.version,
-                    size: object.size,
-                });
+            let ListedVersion::Object(object) = found else {
+                continue;
+            };
+            match VaultKey::parse(object.key.as_str()) {
+                Some(VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. }) => {
+                    rows.push(SlotRow {
+                        seq,
+                        version: object.version,
+                        size: object.size,
+                    });
+                }
+                Some(
+                    VaultKey::RecordSeal { seq, sha256, .. }
+                    | VaultKey::EventSeal { seq, sha256, .. },
+                ) => seals.push((seq, sha256)),
+                _ => {}
             }
         }
-        Ok(rows)
+        // A seal has no bytes: one version of it says as much as several.
+        seals.dedup();
+        Ok((rows, seals))
     }
 
     /// Finds the head of a table's ledger by a constant number of reads.
@@ -257,7 +272,7 @@ impl Vault {
     ) -> Result<(), Error> {
         let mut reads = stream::iter(wanted)
             .map(|row| async move {
-                let key = slots_of.key(row.seq).object_key()?;
+                let key = slots_of.slot(row.seq).key().object_key()?;
                 let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
                 Ok::<_, Error>((row, read))
             })
@@ -309,7 +324,7 @@ enum SlotFolder<'a> {
     Events(&'a TableKey),
 }
 
-impl SlotFolder<'_> {
+impl<'a> SlotFolder<'a> {
     fn prefix(self) -> String {
         match self {
             Self::Records(table) => layout::ledger_prefix(table),
@@ -317,26 +332,49 @@ impl SlotFolder<'_> {
         }
     }
 
-    fn key(self, seq: u64) -> VaultKey {
-        match self {
-            Self::Records(table) => VaultKey::Record {
-                table: table.clone(),
-                seq,
-            },
-            Self::Events(table) => VaultKey::Event {
-                table: table.clone(),
-                seq,
-            },
+    fn slot(self, seq: u64) -> Slot<'a> {
+        Slot {
+            slots_of: self,
+            seq,
+        }
+    }
+}
+
+/// A slot of one of a table's chains.
+#[derive(Debug, Clone, Copy)]
+struct Slot<'a> {
+    slots_of: SlotFolder<'a>,
+    seq: u64,
+}
+
+impl Slot<'_> {
+    fn key(self) -> VaultKey {
+        let seq = self.seq;
+        match self.slots_of {
+            SlotFolder::Records(table) => {
+                let table = table.clone();
+                VaultKey::Record { table, seq }
+            }
+            SlotFolder::Events(table) => {
+                let table = table.clone();
+                VaultKey::Event { table, seq }
+            }
         }
     }
 
-    /// The slot that a key from a listing of either is about.
-    fn seq(key: &str) -> Option<u64> {
-        let key = VaultKey::parse(key)?;
-        if let VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. } = key {
-            return Some(seq);
+    /// The seal of bytes that are to lie in it.
+    fn seal(self, sha256: Digest) -> VaultKey {
+        let seq = self.seq;
+        match self.slots_of {
+            SlotFolder::Records(table) => {
+                let table = table.clone();
+                VaultKey::RecordSeal { table, seq, sha256 }
+            }
+            SlotFolder::Events(table) => {
+                let table = table.clone();
+                VaultKey::EventSeal { table, seq, sha256 }
+            }
         }
-        None
     }
 }
 

@@ -186,6 +186,7 @@ impl Event {
 
 impl Chained for Event {
     const WHAT: &'static str = WHAT;
+    const NEXT_GIVES_UP: bool = true;
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::decode(bytes)

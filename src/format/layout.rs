@@ -121,6 +121,24 @@ pub enum VaultKey {
         /// The slot, from 1.
         seq: u64,
     },
+    /// `tables/<table>/ledger/<20-digit seq>-<sha256>`, empty: seals the record of that slot.
+    RecordSeal {
+        /// The table.
+        table: TableKey,
+        /// The slot, from 1.
+        seq: u64,
+        /// The SHA-256 of the record.
+        sha256: Digest,
+    },
+    /// `tables/<table>/events/<20-digit seq>-<sha256>`, empty: seals the event of that slot.
+    EventSeal {
+        /// The table.
+        table: TableKey,
+        /// The slot, from 1.
+        seq: u64,
+        /// The SHA-256 of the event.
+        sha256: Digest,
+    },
     /// `runs/<32 hex of the table>/<20-digit next seq>/<run id>-<n>.jsonl.zst`.
     Journal {
         /// The identifying half of the table's key.
@@ -196,14 +214,20 @@ impl VaultKey {
             ["pages", _, name] => parse_content(Area::Pages, name)?,
             ["manifests", _, name] => parse_content(Area::Manifests, name)?,
             ["copies", _, name] => Self::Copy(name.parse().ok()?),
-            ["tables", table, "ledger", name] => Self::Record {
-                table: table.parse().ok()?,
-                seq: parse_seq(name.strip_suffix(".json")?)?,
-            },
-            ["tables", table, "events", name] => Self::Event {
-                table: table.parse().ok()?,
-                seq: parse_seq(name.strip_suffix(".json")?)?,
-            },
+            ["tables", table, "ledger", name] => {
+                let table = table.parse().ok()?;
+                match parse_slot(name)? {
+                    (seq, None) => Self::Record { table, seq },
+                    (seq, Some(sha256)) => Self::RecordSeal { table, seq, sha256 },
+                }
+            }
+            ["tables", table, "events", name] => {
+                let table = table.parse().ok()?;
+                match parse_slot(name)? {
+                    (seq, None) => Self::Event { table, seq },
+                    (seq, Some(sha256)) => Self::EventSeal { table, seq, sha256 },
+                }
+            }
             ["runs", table, next_seq, name] => {
                 let (run, n) = name.strip_suffix(".jsonl.zst")?.rsplit_once('-')?;
                 Self::Journal {
@@ -244,6 +268,15 @@ fn parse_content(area: Area, name: &str) -> Option<VaultKey> {
     })
 }
 
+/// The name of a slot, or of the seal of one.
+fn parse_slot(name: &str) -> Option<(u64, Option<Digest>)> {
+    if let Some(seq) = name.strip_suffix(".json") {
+        return Some((parse_seq(seq)?, None));
+    }
+    let (seq, sha256) = name.split_once('-')?;
+    Some((parse_seq(seq)?, Some(sha256.parse().ok()?)))
+}
+
 fn parse_seq(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|seq| *seq > 0)
 }
@@ -270,6 +303,12 @@ impl fmt::Display for VaultKey {
             }
             Self::Record { table, seq } => write!(f, "{}{seq:020}.json", ledger_prefix(table)),
             Self::Event { table, seq } => write!(f, "{}{seq:020}.json", events_prefix(table)),
+            Self::RecordSeal { table, seq, sha256 } => {
+                write!(f, "{}{seq:020}-{sha256}", ledger_prefix(table))
+            }
+            Self::EventSeal { table, seq, sha256 } => {
+                write!(f, "{}{seq:020}-{sha256}", events_prefix(table))
+            }
             Self::Journal {
                 table,
                 next_seq,
@@ -379,6 +418,8 @@ mod tests {
             format!("copies/1f/{HEX}"),
             format!("tables/sales-orders-{HEX}/ledger/00000000000000000001.json"),
             format!("tables/sales-orders-{HEX}/events/18446744073709551615.json"),
+            format!("tables/sales-orders-{HEX}/ledger/00000000000000000001-{SHA}"),
+            format!("tables/sales-orders-{HEX}/events/00000000000000000001-{SHA}"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-0.jsonl.zst"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-4294967295.jsonl.zst"),
             format!("prune/{HEX}.json"),
@@ -409,6 +450,9 @@ mod tests {
             format!("tables/x-{HEX}/ledger/99999999999999999999.json"),
             format!("tables/x-{HEX}/ledger/00000000000000000001.json.tmp"),
             format!("tables/x-{HEX}/ledger/sub/00000000000000000001.json"),
+            format!("tables/x-{HEX}/ledger/00000000000000000000-{SHA}"),
+            format!("tables/x-{HEX}/ledger/00000000000000000001-{SHA}.json"),
+            format!("tables/x-{HEX}/ledger/00000000000000000001-{HEX}"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-01.jsonl.zst"),
             format!("runs/{HEX}/00000000000000000012/{HEX}.jsonl.zst"),
             format!("sets/20260231T235959Z-{HEX}.json"),

@@ -48,6 +48,9 @@ pub trait Chained: Sized + Clone {
     /// What its bytes are called in an error.
     const WHAT: &'static str;
 
+    /// Whether writing one gives up what is lost below it: its writer was told.
+    const NEXT_GIVES_UP: bool;
+
     /// Decodes it; what it requires was looked at before.
     ///
     /// # Errors
@@ -69,6 +72,7 @@ pub trait Chained: Sized + Clone {
 
 impl Chained for Record {
     const WHAT: &'static str = "record";
+    const NEXT_GIVES_UP: bool = false;
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::decode(bytes)

@@ -179,6 +179,8 @@ pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Mi
             VaultKey::VaultFile
             | VaultKey::Record { .. }
             | VaultKey::Event { .. }
+            | VaultKey::RecordSeal { .. }
+            | VaultKey::EventSeal { .. }
             | VaultKey::PrunePlan(_)
             | VaultKey::Set { .. },
         ) => return Ok(None),

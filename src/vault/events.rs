@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{SlotFolder, Vault, oldest_version};
+use super::{Slot, SlotFolder, Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link};
-use crate::format::{Deed, Event, FORMAT, LockMode, TableKey, VaultKey};
+use crate::format::{Deed, Event, FORMAT, LockMode, TableKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
 use crate::store::{NoteStore, Payload, StoreError, StoreErrorKind, Written, read_all};
@@ -51,7 +51,9 @@ impl Vault {
         let lost = events.findings.iter().filter(|it| {
             matches!(
                 it,
-                LedgerFinding::BeyondGap { .. } | LedgerFinding::Broken { .. }
+                LedgerFinding::BeyondGap { .. }
+                    | LedgerFinding::Broken { .. }
+                    | LedgerFinding::Lost { .. }
             )
         });
         Ok(unread(&events).chain(lost).cloned().collect())
@@ -99,16 +101,10 @@ impl Vault {
             let head = self.events_head(table).await?;
             event.seq = head.next_free;
             event.previous = head.link.as_ref().map(Link::as_previous);
-            let key = VaultKey::Event {
-                table: table.clone(),
-                seq: event.seq,
-            };
+            let slot = SlotFolder::Events(table).slot(event.seq);
             let payload = Payload::from_bytes(event.encode()?);
             let lock = self.floor(actor.now);
-            if self
-                .put_first(store, &key.object_key()?, &payload, lock)
-                .await?
-            {
+            if self.put_sealed(store, slot, &payload, lock).await? {
                 return Ok(event);
             }
         }
@@ -125,6 +121,30 @@ impl Vault {
             LockMode::None => None,
             LockMode::Governance | LockMode::Compliance => Some(lock_floor(now, self.file())),
         }
+    }
+
+    /// Puts an entry into a free slot as [`Vault::put_first`] does, and seals the slot when it is there. An entry without a
+    /// seal is as good as one with it; the next one vouches for it.
+    pub(super) async fn put_sealed<S: NoteStore + ?Sized>(
+        &self,
+        store: &S,
+        slot: Slot<'_>,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        let key = slot.key().object_key()?;
+        let is_first = self.put_first(store, &key, payload, lock_until).await?;
+        if is_first {
+            let seal = slot.seal(payload.sha256).object_key()?;
+            let empty = Payload::from_bytes("");
+            match store.put_note(&seal, &empty, lock_until).await {
+                Err(error) if !matches!(error.kind, StoreErrorKind::AlreadyExists) => {
+                    tracing::warn!("{key} has no seal: {error}");
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(is_first)
     }
 
     /// Puts an object under a key that has none, and looks whether it is the one that was there first: some servers

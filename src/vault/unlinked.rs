@@ -37,6 +37,7 @@ impl Vault {
         let rows = self
             .slot_rows(SlotFolder::Records(table))
             .await?
+            .0
             .into_iter();
         let rows = rows.filter(|row| !linked.contains(&(row.seq, row.version.as_ref())));
         let read = |(seq, version): (u64, Option<ObjectVersion>)| async move {

@@ -143,20 +143,25 @@ fn journal_parse_v1() {
 fn ledger_parse_v1() {
     let sample = SampleVault::build();
     let prefix = layout::ledger_prefix(&table());
+    let mut seals = Vec::new();
     let rows: Vec<SlotRow> = sample
         .objects
         .iter()
         .filter(|(key, _)| key.starts_with(&prefix))
-        .map(|(key, bytes)| match VaultKey::parse(key) {
-            Some(VaultKey::Record { seq, .. }) => SlotRow {
+        .filter_map(|(key, bytes)| match VaultKey::parse(key) {
+            Some(VaultKey::Record { seq, .. }) => Some(SlotRow {
                 seq,
                 version: None,
                 size: bytes.len() as u64,
-            },
+            }),
+            Some(VaultKey::RecordSeal { seq, sha256, .. }) => {
+                seals.push((seq, sha256));
+                None
+            }
             other => panic!("{key}: {other:?}"),
         })
         .collect();
-    let slots = Slots::from_listing(rows);
+    let slots = Slots::from_listing(rows).with_seals(seals);
     let mut bodies = Bodies::<Record>::new();
     let chain = loop {
         match read_chain(&slots, &bodies, &[]).unwrap() {

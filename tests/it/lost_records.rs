@@ -167,11 +167,23 @@ fn heals(lake: &Lake, said: &Said) {
 #[test]
 fn record_that_was_lost_below_a_newer_snapshot_leaves_a_trace() {
     let lake = Lake::new();
+    let lost = lake.id_of(3);
     lake.lose(3);
     lake.commit(3);
-    lake.take("lake/orders");
-    let said = lake.typed(&["verify"]);
-    said.ends_with(0, &["no record names 1 manifest, the first of version 2"]);
+    let says = format!(
+        "the record of {} is lost, published into slot 3",
+        &lost[..8]
+    );
+    lake.typed(&["snapshot", "lake/orders"])
+        .ends_with(3, &[&says]);
+    let traces = [&says, "no record names 1 manifest, the first of version 2"];
+    lake.typed(&["verify"]).ends_with(12, &traces);
+    // Its objects are kept, and other tables are not in its way.
+    lake.typed(&["prune", "--yes"]).ends_with(0, &[]);
+    lake.commit(4);
+    lake.typed(&["snapshot", "lake/orders", "--distrust", &lost[..8]])
+        .ends_with(0, &["v4"]);
+    lake.typed(&["verify"]).ends_with(3, &["given up since"]);
 }
 
 #[test]
@@ -181,10 +193,11 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
     for words in [&["verify"][..], &["verify", "lake-orders"]] {
         let said = lake.typed(words);
         said.ends_with(
-            3,
+            12,
             &[
                 "this manifest of version 2",
                 "finding lake-orders: manifests/",
+                "is lost, published into slot 3",
             ],
         );
         assert_eq!(said.text.matches("no record names").count(), 1, "{said:?}");
@@ -192,7 +205,7 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
     // Of another table there is nothing to say.
     lake.typed(&["verify", "lake-people"]).ends_with(0, &[]);
     let restored = lake.typed(&["restore", "lake-orders", "--latest", "--dry-run"]);
-    restored.ends_with(4, &["has a manifest of v2, newer than the newest snapshot"]);
+    restored.ends_with(12, &["is lost, published into slot 3"]);
     heals(&lake, &restored);
     lake.lose(3);
     heals(&lake, &lake.typed(&["verify", "lake-orders"]));
@@ -347,7 +360,7 @@ fn what_lies_in_a_slot_is_never_replaced() {
     fs::write(lake.record("vault", 3), "{").unwrap();
     let told = lake.typed(&repair);
     told.ends_with(
-        3,
+        12,
         &["the replica has a record in this slot, and something else lies here"],
     );
     assert_eq!(fs::read(lake.record("vault", 3)).unwrap(), b"{");
@@ -361,10 +374,11 @@ fn what_lies_in_a_slot_is_never_replaced() {
     // A later snapshot took the slot.
     lake.lose(3);
     lake.commit(3);
-    lake.take("lake/orders");
+    lake.typed(&["snapshot", "lake/orders"])
+        .ends_with(3, &["is lost"]);
     let theirs = fs::read(lake.record("vault", 3)).unwrap();
     let told = lake.typed(&repair);
-    told.ends_with(3, &["the replica has another record in this slot"]);
+    told.ends_with(12, &["the replica has another record in this slot"]);
     assert_eq!(fs::read(lake.record("vault", 3)).unwrap(), theirs);
     let [restore] = &told.commands("restore")[..] else {
         panic!("{told:?}");
@@ -403,7 +417,7 @@ fn record_does_not_go_back_below_one_that_was_published_over_it() {
     let night = lake.typed(&["snapshot", "lake/orders"]);
     assert!(night.text.contains("(#4)"), "{night:?}");
     let told = lake.typed(&repair);
-    told.ends_with(3, &["over which a later one was published"]);
+    told.ends_with(12, &["over which a later one was published"]);
     assert_eq!(told.commands("mv"), [""; 0]);
     let [restore] = &told.commands("restore")[..] else {
         panic!("{told:?}");
@@ -459,8 +473,7 @@ fn latest_is_a_choice_where_a_snapshot_took_the_slot_of_a_lost_one() {
     let distrust = said.commands("--distrust");
     let distrust = distrust.iter().find(|it| it.contains(&lake.id_of(3)[..8]));
     pasted(lake.folder(), distrust.unwrap()).ends_with(0, &["v4"]);
-    lake.typed(&["verify"])
-        .ends_with(3, &["a later snapshot distrusts record 3"]);
+    lake.typed(&["verify"]).ends_with(3, &["given up since"]);
     lake.typed(&["prune", "--yes"]).ends_with(0, &[]);
     lake.typed(&["restore", "lake-orders", "--latest", "--yes"])
         .ends_with(0, &["v4"]);
@@ -579,7 +592,7 @@ fn the_last_record_above_a_lost_one_can_be_given_up() {
     lake.typed(&["snapshot", "lake/orders", "--distrust", &upper[..8]])
         .ends_with(3, &["v4", "(#4)"]);
     let said = lake.typed(&["verify"]);
-    said.ends_with(3, &["a later snapshot distrusts record 3"]);
+    said.ends_with(3, &["given up since"]);
     assert!(!said.text.contains("not below it"), "{}", said.text);
     lake.typed(&["prune", "--yes"]).ends_with(0, &[]);
     lake.commit(5);

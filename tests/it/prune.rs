@@ -23,6 +23,7 @@ mod patience;
 mod race;
 mod repaired;
 mod scene;
+mod seals;
 mod year;
 
 #[tokio::test]

@@ -159,6 +159,10 @@ fn one_changed_byte_in_any_object_makes_it_fail() {
         let folder = tempfile::tempdir().unwrap();
         let vault = folder.path().join("vault");
         sample.write_to(&vault);
+        // A seal has no bytes.
+        if bytes.is_empty() {
+            continue;
+        }
         let mut bytes = bytes.clone();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

@@ -264,6 +264,12 @@ impl SampleVault {
         let bytes = record.encode().unwrap();
         let id = SnapshotId(Digest::of(&bytes));
         let (table, seq) = (table(), record.seq);
+        let seal = VaultKey::RecordSeal {
+            table: table.clone(),
+            seq,
+            sha256: id.0,
+        };
+        self.objects.insert(seal.to_string(), Vec::new());
         self.put(&VaultKey::Record { table, seq }, bytes);
         self.manifests.push(manifest);
         self.records.push(record);

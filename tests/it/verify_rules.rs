@@ -272,24 +272,27 @@ async fn deleted_newest_record_is_a_finding_where_its_manifest_is_left() {
     let only = [request(scene.live.uri(), 0).key];
     for tables in [None, Some(&only[..])] {
         let found = verify_tables(&vault, tables, NO_BYTES).await;
-        let [told] = &found.findings[..] else {
+        let [lost, told] = &found.findings[..] else {
             panic!("{found:#?}");
         };
+        assert_eq!(lost.object, record.as_str());
+        assert!(lost.what.contains("is lost"), "{lost:?}");
         assert_eq!(told.object, newest.record.manifest.key.as_str());
-        assert_eq!(found.code(), ExitCode::Findings);
+        assert_eq!(found.code(), ExitCode::Damage);
         assert!(told.what.contains("or whose record is lost"), "{told:?}");
         assert!(
             advice(told).contains(" --repair --from REPLICA`"),
             "{told:?}"
         );
     }
-    // With the next snapshot there is nothing that is newer: a note is left.
+    // With the next snapshot its slot is taken, and there is nothing that is newer.
     scene.take(48).await.unwrap();
     let found = verify(&vault, NO_BYTES).await;
-    let [told] = &found.findings[..] else {
+    let [lost, told] = &found.findings[..] else {
         panic!("{found:#?}");
     };
-    assert_eq!(found.code(), ExitCode::Done);
+    assert_eq!(lost.object, record.as_str());
+    assert_eq!(found.code(), ExitCode::Damage);
     assert!(told.what.contains("no record names 1 manifest"), "{told:?}");
 }
 

@@ -1,5 +1,7 @@
 //! Walks the whole chain, from the head down, and says everything there is to say about the ledger.
 
+use std::collections::{HashMap, HashSet};
+
 use super::finding::LedgerFinding;
 use super::head::Standing;
 use super::slots::{Bodies, Body, Missing, SlotRow, Slots, View};
@@ -79,19 +81,51 @@ pub fn read_chain<B: Chained>(
     let scars = scars.into_iter().filter(|scar| !is_link(scar.seq()));
     let distrusted_by = distrusted_by(&links);
     findings.extend(scars.map(|scar| {
-        let by = view.id(scar.seq()).and_then(|id| distrusted_by.get(&id));
-        if by.is_some_and(|by| *by > scar.seq()) {
+        let seq = scar.seq();
+        let ids = view.id(seq).into_iter().chain(slots.other_seals(seq, None));
+        let mut by = ids.filter_map(|id| distrusted_by.get(&id));
+        if by.any(|by| *by > seq) {
             LedgerFinding::TakenBack(Box::new(scar))
         } else {
             scar
         }
     }));
+    let missed: HashSet<u64> = findings.iter().filter_map(LedgerFinding::missed).collect();
+    let others = |link: &Link<B>| slots.other_seals(link.seq, Some(link.id));
+    for link in links.iter().filter(|link| !missed.contains(&link.seq)) {
+        findings.extend(lost(link.seq, others(link), &distrusted_by));
+    }
+    if B::NEXT_GIVES_UP
+        && let Some(head) = links.last()
+    {
+        let is_lost = |it: &&mut LedgerFinding| !it.lost_ids().is_empty() && it.seq() <= head.seq;
+        for finding in findings.iter_mut().filter(is_lost) {
+            *finding = LedgerFinding::TakenBack(Box::new(finding.clone()));
+        }
+    }
     findings.sort_by_key(LedgerFinding::seq);
     Ok(Step::Done(Chain {
         links,
         next_free: slots.next_free(),
         findings,
     }))
+}
+
+/// What is said of seals of a slot that the record there does not have; those that a record from there on distrusts are
+/// given up.
+fn lost(
+    seq: u64,
+    ids: Vec<SnapshotId>,
+    distrusted_by: &HashMap<SnapshotId, u64>,
+) -> impl Iterator<Item = LedgerFinding> {
+    let is_open = |id: &SnapshotId| distrusted_by.get(id).is_none_or(|by| *by < seq);
+    let (open, given_up): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_open);
+    let finding = move |ids: Vec<SnapshotId>| {
+        let above = 0;
+        (!ids.is_empty()).then_some(LedgerFinding::Lost { seq, ids, above })
+    };
+    let given_up = finding(given_up).map(|it| LedgerFinding::TakenBack(Box::new(it)));
+    finding(open).into_iter().chain(given_up)
 }
 
 struct Walk<'a, B> {
@@ -180,7 +214,7 @@ impl<B: Chained> Walk<'_, B> {
                 },
                 is_oldest,
             }),
-            Body::Link(..) | Body::Scar(_) => None,
+            Body::Link(..) | Body::Scar(..) => None,
         };
         // A remembered body serves only where it cannot hide which of several versions the bytes are in.
         if let [row] = self.view.slots.versions(seq)

@@ -5,6 +5,7 @@ use std::fmt;
 use super::super::record::Previous;
 use crate::count::{are, counted};
 use crate::format::{TableKey, VaultKey};
+use crate::ids::SnapshotId;
 
 /// Something about a ledger that its owner should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,15 @@ pub enum LedgerFinding {
         /// The highest slot that it leaves out.
         leaves_out: u64,
     },
+    /// Records that were published into a slot, by its seals, and that nothing has the bytes of.
+    Lost {
+        /// The slot.
+        seq: u64,
+        /// What was sealed.
+        ids: Vec<SnapshotId>,
+        /// Sealed slots above, all of them empty.
+        above: u64,
+    },
     /// What is wrong with a record that a later one distrusts: its owner has decided about it.
     TakenBack(Box<LedgerFinding>),
 }
@@ -69,6 +79,12 @@ pub enum ScarReason {
     NotARecord {
         /// What the parser said.
         detail: String,
+    },
+    /// Other bytes than those that the slot was sealed for.
+    #[error("it was sealed for {}, and has other bytes", short(sealed))]
+    NotAsSealed {
+        /// What was sealed.
+        sealed: Vec<SnapshotId>,
     },
     /// A record for another slot.
     #[error("it is a record for slot {found}")]
@@ -127,11 +143,49 @@ impl LedgerFinding {
     /// not belong; it was not read, and nothing is lost.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Scar { .. } | Self::Planted { .. } | Self::TakenBack(_) => false,
+            Self::Scar { reason, .. } => matches!(reason, ScarReason::NotAsSealed { .. }),
+            Self::Planted { .. } | Self::TakenBack(_) => false,
             Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
+            | Self::Lost { .. }
             | Self::Fork { .. } => true,
+        }
+    }
+
+    /// What was published and is no longer in its slot.
+    pub fn lost_ids(&self) -> &[SnapshotId] {
+        match self {
+            Self::Lost { ids, .. }
+            | Self::Scar {
+                reason: ScarReason::NotAsSealed { sealed: ids },
+                ..
+            } => ids,
+            Self::Scar { .. }
+            | Self::Planted { .. }
+            | Self::BeyondGap { .. }
+            | Self::OtherVersion { .. }
+            | Self::Broken { .. }
+            | Self::Fork { .. }
+            | Self::TakenBack(_) => &[],
+        }
+    }
+
+    /// The slot whose record another one misses.
+    pub(super) fn missed(&self) -> Option<u64> {
+        match self {
+            Self::Broken { previous, .. } => Some(previous.seq),
+            Self::Scar {
+                reason: ScarReason::PreviousMissing { previous },
+                ..
+            } => Some(*previous),
+            Self::TakenBack(finding) => finding.missed(),
+            Self::Scar { .. }
+            | Self::Planted { .. }
+            | Self::BeyondGap { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fork { .. }
+            | Self::Lost { .. } => None,
         }
     }
 
@@ -143,6 +197,7 @@ impl LedgerFinding {
             | Self::OtherVersion { seq }
             | Self::Broken { seq, .. }
             | Self::Fork { seq, .. }
+            | Self::Lost { seq, .. }
             | Self::BeyondGap { empty: seq, .. } => *seq,
             Self::TakenBack(finding) => finding.seq(),
         }
@@ -172,7 +227,10 @@ impl LedgerFinding {
     /// a record that was damaged there.
     pub fn may_hide_a_record(&self) -> bool {
         match self {
-            Self::Scar { .. } | Self::BeyondGap { .. } | Self::Broken { .. } => true,
+            Self::Scar { .. }
+            | Self::BeyondGap { .. }
+            | Self::Broken { .. }
+            | Self::Lost { .. } => true,
             Self::Planted { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. }
@@ -183,10 +241,11 @@ impl LedgerFinding {
     /// Whether a record from a replica may be what is missing.
     pub fn may_be_put_back(&self) -> bool {
         match self {
-            Self::BeyondGap { .. } | Self::Broken { .. } => true,
+            Self::BeyondGap { .. } | Self::Broken { .. } | Self::Lost { .. } => true,
             Self::Scar { reason, .. } => matches!(
                 reason,
                 ScarReason::NotARecord { .. }
+                    | ScarReason::NotAsSealed { .. }
                     | ScarReason::Gone
                     | ScarReason::PreviousMissing { .. }
             ),
@@ -200,6 +259,16 @@ impl LedgerFinding {
     /// What the owner can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Scar {
+                reason: ScarReason::NotAsSealed { .. },
+                ..
+            } => {
+                "a record was changed or replaced: move the file out of its slot, and then put the record back from a \
+                 replica; where there is none, `snapshot --distrust` of the id that was sealed gives it up"
+            }
+            Self::Lost { .. } => {
+                "where no replica has it, or its slot was taken, `snapshot --distrust` of that id gives it up"
+            }
             Self::Scar {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
                 ..
@@ -268,13 +337,31 @@ impl fmt::Display for LedgerFinding {
             Self::Fork { seq, leaves_out } => {
                 write!(f, "record {seq} leaves out record {leaves_out}")
             }
-            Self::TakenBack(finding) => {
+            Self::Lost { seq, ids, above: 0 } => {
                 write!(
                     f,
-                    "{finding}; a later snapshot distrusts record {}",
-                    finding.seq()
+                    "the record of {} is lost, published into slot {seq}",
+                    short(ids)
                 )
             }
+            Self::Lost { seq, ids, above } => write!(
+                f,
+                "the record of {} is lost, published into slot {seq}, and those of {} above it",
+                short(ids),
+                counted(*above, "slot")
+            ),
+            Self::TakenBack(finding) => write!(f, "{finding}; it was given up since"),
         }
     }
+}
+
+/// Snapshots by the first digits of their ids.
+fn short(ids: &[SnapshotId]) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<String> = ids.iter().take(NAMED).map(SnapshotId::short).collect();
+    let more = match ids.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", named.join(", "))
 }

@@ -149,10 +149,19 @@ impl<'a, B: Chained> Standing<'a, B> {
 
     fn verdict(&self, seq: u64) -> Result<Verdict, Missing> {
         let scar = |reason| Ok(Verdict::Scar(reason));
-        let link = match self.view.oldest(seq)? {
+        let body = match self.view.oldest(seq)? {
             None => return scar(ScarReason::Gone),
-            Some((_, Body::Scar(reason))) => return scar(reason.clone()),
-            Some((_, Body::Link(_, link))) => link,
+            Some((_, body)) => body,
+        };
+        let is_gone = matches!(body, Body::Scar(ScarReason::Gone, _));
+        if let Some(sealed) = self.view.slots.sealed_for_others(seq, body.id())
+            && !is_gone
+        {
+            return scar(ScarReason::NotAsSealed { sealed });
+        }
+        let link = match body {
+            Body::Scar(reason, _) => return scar(reason.clone()),
+            Body::Link(_, link) => link,
         };
         if link.seq() != seq {
             return scar(ScarReason::WrongSeq { found: link.seq() });

@@ -31,6 +31,8 @@ pub struct Slots {
     run: Vec<Vec<SlotRow>>,
     /// The lowest slot above the first empty one, and how many there are.
     beyond: Option<(u64, u64)>,
+    /// By slot: the SHA-256 of what was published there.
+    seals: BTreeMap<u64, Vec<Digest>>,
 }
 
 impl Slots {
@@ -50,6 +52,39 @@ impl Slots {
             }
         }
         slots
+    }
+
+    /// Adds the seals of a listing, each by its slot.
+    #[must_use]
+    pub fn with_seals(mut self, seals: impl IntoIterator<Item = (u64, Digest)>) -> Self {
+        for (seq, sha256) in seals {
+            self.seals.entry(seq).or_default().push(sha256);
+        }
+        self
+    }
+
+    /// The seals of a slot that are not of these bytes.
+    pub(super) fn other_seals(&self, seq: u64, id: Option<SnapshotId>) -> Vec<SnapshotId> {
+        let seals = self.seals.get(&seq).into_iter().flatten();
+        let ids = seals.map(|sha256| SnapshotId(*sha256));
+        ids.filter(|seal| Some(*seal) != id).collect()
+    }
+
+    /// The seals of a slot that has some, and none of these bytes.
+    pub(super) fn sealed_for_others(
+        &self,
+        seq: u64,
+        id: Option<SnapshotId>,
+    ) -> Option<Vec<SnapshotId>> {
+        let others = self.other_seals(seq, id);
+        let is_sealed = id.is_some_and(|id| self.has_seal(seq, id));
+        (!others.is_empty() && !is_sealed).then_some(others)
+    }
+
+    /// Whether a slot has a seal of these bytes.
+    pub(super) fn has_seal(&self, seq: u64, id: SnapshotId) -> bool {
+        let seals = self.seals.get(&seq);
+        seals.is_some_and(|seals| seals.contains(&id.0))
     }
 
     /// The first empty slot: where the next record goes.
@@ -92,7 +127,22 @@ impl Slots {
             lowest,
             slots,
         });
-        planted.chain(beyond).collect()
+        planted.chain(beyond).chain(self.lost()).collect()
+    }
+
+    /// What is lost from empty slots, unless something lies above them anyway.
+    fn lost(&self) -> Option<LedgerFinding> {
+        if self.beyond.is_some() {
+            return None;
+        }
+        let seq = self.next_free();
+        let (first, ids) = self.seals.range(seq..).next()?;
+        let above = self.seals.range(seq + 1..).count() as u64;
+        Some(LedgerFinding::Lost {
+            seq: *first,
+            ids: ids.iter().copied().map(SnapshotId).collect(),
+            above,
+        })
     }
 }
 
@@ -117,8 +167,8 @@ impl<B> Default for Bodies<B> {
 pub(super) enum Body<B> {
     /// A record by its four fields, and the SHA-256 of its bytes.
     Link(SnapshotId, LinkBody<B>),
-    /// Something else.
-    Scar(ScarReason),
+    /// Something else, and the SHA-256 of its bytes where they were read.
+    Scar(ScarReason, Option<SnapshotId>),
 }
 
 impl<B: Chained> Bodies<B> {
@@ -134,7 +184,7 @@ impl<B: Chained> Bodies<B> {
 
     /// Takes note that an object version is gone since it was listed.
     pub fn insert_gone(&mut self, row: SlotRow) {
-        self.read.insert(row, Body::Scar(ScarReason::Gone));
+        self.read.insert(row, Body::Scar(ScarReason::Gone, None));
     }
 
     /// Takes the bytes of a record from a cache. They serve, in a full walk, where the chain names their SHA-256
@@ -153,7 +203,7 @@ impl<B: Chained> Bodies<B> {
     /// The body of one version of a slot; too large ones are scars without being read.
     pub(super) fn body(&self, row: &SlotRow) -> Option<&Body<B>> {
         if row.size > RECORD_LIMIT {
-            return Some(&const { Body::Scar(ScarReason::TooLarge) });
+            return Some(&const { Body::Scar(ScarReason::TooLarge, None) });
         }
         self.read.get(row)
     }
@@ -165,22 +215,31 @@ impl<B: Chained> Bodies<B> {
     }
 }
 
+impl<B> Body<B> {
+    /// The SHA-256 of its bytes.
+    pub(super) fn id(&self) -> Option<SnapshotId> {
+        match self {
+            Self::Link(id, _) => Some(*id),
+            Self::Scar(_, id) => *id,
+        }
+    }
+}
+
 impl<B: Chained> Body<B> {
     fn parse(bytes: &[u8]) -> Self {
         // A listing may have lied about the size.
         if bytes.len() as u64 > RECORD_LIMIT {
-            return Self::Scar(ScarReason::TooLarge);
+            return Self::Scar(ScarReason::TooLarge, None);
         }
+        let id = SnapshotId(Digest::of(bytes));
         let malformed = |error: FormatError| {
-            Self::Scar(ScarReason::NotARecord {
-                detail: error.to_string(),
-            })
+            let detail = error.to_string();
+            Self::Scar(ScarReason::NotARecord { detail }, Some(id))
         };
         let preamble = match Preamble::decode(B::WHAT, bytes) {
             Ok(preamble) => preamble,
             Err(error) => return malformed(error),
         };
-        let id = SnapshotId(Digest::of(bytes));
         match preamble.check_known(B::WHAT) {
             Err(reason) => {
                 let newer = NewerRecord { preamble, reason };
@@ -234,7 +293,7 @@ impl<'a, B: Chained> View<'a, B> {
     pub(super) fn id(self, seq: u64) -> Option<SnapshotId> {
         match self.bodies.body(self.slots.oldest(seq)?)? {
             Body::Link(id, _) => Some(*id),
-            Body::Scar(_) => None,
+            Body::Scar(..) => None,
         }
     }
 
@@ -267,7 +326,7 @@ impl<B: Chained> Body<B> {
     pub(super) fn is_record(&self, seq: u64, sha256: Digest) -> bool {
         match self {
             Self::Link(id, link) => id.0 == sha256 && link.seq() == seq,
-            Self::Scar(_) => false,
+            Self::Scar(..) => false,
         }
     }
 }

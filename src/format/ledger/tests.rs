@@ -8,6 +8,7 @@ use super::super::samples;
 use super::*;
 use crate::ids::Digest;
 
+mod seals;
 mod trust;
 
 /// A ledger whose objects are in memory; each slot's versions oldest first.
@@ -49,7 +50,15 @@ impl Ledger {
         Previous { seq, sha256 }
     }
 
+    /// With a seal of each record that came first into its slot.
     fn slots(&self) -> Slots {
+        let first = (self.0.iter()).filter_map(|(seq, versions)| Some((*seq, versions.first()?)));
+        let records = first.filter(|(_, bytes)| Record::decode(bytes).is_ok());
+        self.unsealed()
+            .with_seals(records.map(|(seq, bytes)| (seq, Digest::of(bytes))))
+    }
+
+    fn unsealed(&self) -> Slots {
         Slots::from_listing(self.0.iter().flat_map(|(seq, versions)| {
             versions.iter().enumerate().map(|(n, bytes)| SlotRow {
                 seq: *seq,
@@ -66,13 +75,21 @@ impl Ledger {
 
     fn drive<T>(
         &self,
+        bodies: Bodies,
+        step: impl Fn(&Slots, &Bodies) -> Result<Step<T>, LedgerError>,
+    ) -> Result<(T, Reads), LedgerError> {
+        self.drive_on(&self.slots(), bodies, step)
+    }
+
+    fn drive_on<T>(
+        &self,
+        slots: &Slots,
         mut bodies: Bodies,
         step: impl Fn(&Slots, &Bodies) -> Result<Step<T>, LedgerError>,
     ) -> Result<(T, Reads), LedgerError> {
-        let slots = self.slots();
         let mut reads = 0;
         loop {
-            match step(&slots, &bodies)? {
+            match step(slots, &bodies)? {
                 Step::Done(result) => return Ok((result, reads)),
                 Step::Read(rows) => {
                     assert!(!rows.is_empty());
@@ -475,7 +492,8 @@ fn replica_with_other_version_ids_reads_the_same() {
         version: None,
         size: ledger.0[&seq][0].len() as u64,
     });
-    let slots = Slots::from_listing(rows.clone());
+    let seals = (1..=3).map(|seq| (seq, ledger.link(seq).sha256));
+    let slots = Slots::from_listing(rows.clone()).with_seals(seals);
     let mut bodies = Bodies::new();
     for row in rows {
         let bytes = ledger.0[&row.seq][0].clone();

@@ -71,13 +71,25 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
         !snapshot.is_distrusted && record.base.is_some_and(|base| !below(base)),
         "the snapshot that it took entries over from is not below it in the chain",
     );
-    let given_up = history.findings.iter().filter(|finding| {
-        matches!(finding, LedgerFinding::TakenBack(scar)
-            if matches!(**scar, LedgerFinding::Scar { .. }) && scar.seq() < snapshot.seq)
+    let given_up = history.findings.iter().map(|finding| {
+        let LedgerFinding::TakenBack(given_up) = finding else {
+            return 0;
+        };
+        match given_up.as_ref() {
+            LedgerFinding::Scar { seq, .. } => usize::from(*seq < snapshot.seq),
+            LedgerFinding::Lost { seq, ids, .. } if *seq <= snapshot.seq => ids.len(),
+            LedgerFinding::Lost { .. }
+            | LedgerFinding::Planted { .. }
+            | LedgerFinding::BeyondGap { .. }
+            | LedgerFinding::OtherVersion { .. }
+            | LedgerFinding::Broken { .. }
+            | LedgerFinding::Fork { .. }
+            | LedgerFinding::TakenBack(_) => 0,
+        }
     });
     let not_below = record.distrusts.iter().filter(|id| !below(**id)).count();
     warn(
-        not_below > given_up.count(),
+        not_below > given_up.sum(),
         "it distrusts a snapshot that is not below it in the chain",
     );
     warn(

@@ -44,7 +44,13 @@ pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableR
 
 /// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
 pub(super) fn obstacles(history: &History) -> Vec<String> {
-    let mut found: Vec<String> = damage(&history.findings)
+    // What a lost record named is kept by its manifest.
+    let findings = history.findings.iter();
+    let findings: Vec<_> = findings
+        .filter(|it| it.lost_ids().is_empty())
+        .cloned()
+        .collect();
+    let mut found: Vec<String> = damage(&findings)
         .map(|what| format!("ledger: {what}"))
         .collect();
     let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
@@ -56,7 +62,7 @@ pub(super) fn obstacles(history: &History) -> Vec<String> {
 pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
     let mut found: Vec<String> = damage(&events.findings).collect();
     found.extend(
-        unread(events).map(|scar| {
+        (unread(events).filter(|scar| !scar.is_damage())).map(|scar| {
             format!("{scar}: `hold` what is to be kept; the event that writes ends this")
         }),
     );

@@ -37,6 +37,7 @@ pub struct LedgerPlan {
 pub struct LostLink {
     /// Its slot.
     pub key: ObjectKey,
+    seal: ObjectKey,
     bytes: Bytes,
     lock_until: Option<Timestamp>,
 }
@@ -116,18 +117,26 @@ impl Repairer {
     /// What the vault's own store says.
     pub async fn put_back(&self, lost: &LostLink) -> Result<bool, Error> {
         let payload = Payload::from_bytes(lost.bytes.clone());
-        let put = self
-            .structure
-            .put_new(&lost.key, &payload, lost.lock_until)
-            .await;
-        match put {
+        let put = self.structure.put_new(&lost.key, &payload, lost.lock_until);
+        let is_back = match put.await {
             Ok(written) => {
                 let written = Some(&written);
-                self.vault.is_first(&lost.key, &payload, written).await
+                self.vault.is_first(&lost.key, &payload, written).await?
             }
-            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if is_back {
+            let empty = Payload::from_bytes("");
+            let seal = (self.structure).put_new(&lost.seal, &empty, lost.lock_until);
+            match seal.await {
+                Err(error) if !matches!(error.kind, StoreErrorKind::AlreadyExists) => {
+                    return Err(error.into());
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
+        Ok(is_back)
     }
 
     /// Until when a record is locked: for as long as its snapshot is promised.
@@ -148,16 +157,16 @@ impl Repairer {
             links: Vec::new(),
             in_the_way: None,
         };
-        let ours = self.vault.slot_rows(slots_of).await?;
-        let theirs = replica.slot_rows(slots_of).await?;
+        let (ours, seals) = self.vault.slot_rows(slots_of).await?;
+        let (theirs, their_seals) = replica.slot_rows(slots_of).await?;
         if theirs.is_empty() {
             return Ok(given);
         }
         let taken: BTreeSet<u64> = ours.iter().map(|row| row.seq).collect();
         let is_ours = |row: &SlotRow| taken.contains(&row.seq);
         let lacked: Vec<SlotRow> = theirs.iter().filter(|row| !is_ours(row)).cloned().collect();
-        let own = Slots::from_listing(ours.iter().cloned());
-        let merged = Slots::from_listing(ours.into_iter().chain(lacked));
+        let own = Slots::from_listing(ours.iter().cloned()).with_seals(seals.iter().copied());
+        let merged = Slots::from_listing(ours.into_iter().chain(lacked)).with_seals(seals);
         let mut bodies = Bodies::new();
         let own = self
             .walk(None, slots_of, &own, &is_ours, &mut bodies)
@@ -198,7 +207,7 @@ impl Repairer {
         let has = |chain: &Chain<B>, link: &Link<B>| chain.links.iter().any(|it| it.id == link.id);
         for link in &merged.links {
             if fits && !taken.contains(&link.seq) {
-                let key = slots_of.key(link.seq).object_key()?;
+                let key = slots_of.slot(link.seq).key().object_key()?;
                 let version = link.version.as_ref();
                 let (_, bytes) = read_all(replica.store(), &key, version, RECORD_LIMIT).await?;
                 if Digest::of(&bytes) != link.id.0 {
@@ -207,7 +216,7 @@ impl Repairer {
                 given.links.push((link.clone(), bytes));
             }
         }
-        let slots = Slots::from_listing(theirs);
+        let slots = Slots::from_listing(theirs).with_seals(their_seals);
         let nothing_is_ours = |_: &SlotRow| false;
         let mut bodies = Bodies::new();
         let theirs = self
@@ -276,8 +285,10 @@ fn add<B: Chained>(
     lock_until: impl Fn(&Link<B>) -> Option<Timestamp>,
 ) -> Result<(), Error> {
     for (link, bytes) in given.links {
+        let slot = slots_of.slot(link.seq);
         plan.back.push(LostLink {
-            key: slots_of.key(link.seq).object_key()?,
+            key: slot.key().object_key()?,
+            seal: slot.seal(link.id.0).object_key()?,
             bytes,
             lock_until: lock_until(&link),
         });
@@ -289,7 +300,7 @@ fn add<B: Chained>(
         };
         plan.in_the_way.push(InTheWay {
             table: table.clone(),
-            key: slots_of.key(first.seq).object_key()?,
+            key: slots_of.slot(first.seq).key().object_key()?,
             holds,
             snapshot,
         });

@@ -6,14 +6,14 @@ use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::record::TableIdentity;
-use crate::format::{Change, Manifest, Record, VaultKey, layout};
+use crate::format::{Change, Manifest, Record, layout};
 use crate::ids::{Location, SnapshotId};
 use crate::plan::price::Commitment;
 use crate::plan::retention::Slice;
 use crate::plan::unheld::newly_unheld;
 use crate::source::Source;
 use crate::store::{Payload, StoreError, StoreErrorKind};
-use crate::vault::LedgerView;
+use crate::vault::{LedgerView, SlotFolder};
 
 /// How often a run that lost a slot tries the next one.
 const PUBLISH_ATTEMPTS: usize = 16;
@@ -107,12 +107,11 @@ impl Snapshotter {
             let newly_unheld = newly_unheld(&record, head.and_then(Link::record));
             let payload = Payload::from_bytes(record.encode()?);
             let id = SnapshotId(payload.sha256);
-            let (table, seq) = (request.key.clone(), record.seq);
-            let slot = VaultKey::Record { table, seq }.object_key()?;
+            let slot = SlotFolder::Records(&request.key).slot(record.seq);
             let lock_until = terms.lock_until(Slice::default());
             let put = self
                 .vault
-                .put_first(self.store.as_ref(), &slot, &payload, lock_until);
+                .put_sealed(self.store.as_ref(), slot, &payload, lock_until);
             if put.await? {
                 return Ok(SnapshotDone {
                     id,

@@ -80,6 +80,9 @@ async fn a_missing_page_or_manifest_is_named_and_does_not_block_the_next_snapsho
 
 /// Some bits of an object: the first, the last, and some between.
 fn bits(size: usize) -> Vec<usize> {
+    if size == 0 {
+        return Vec::new();
+    }
     let mut bits: Vec<_> = (0..6).map(|n| size * 8 * n / 6 + n % 8).collect();
     bits.push(size * 8 - 1);
     bits.retain(|bit| *bit < size * 8);

@@ -52,13 +52,18 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
     });
     let bytes = record.encode().unwrap();
     let id = SnapshotId(Digest::of(&bytes));
-    let table = table.clone();
-    let key = VaultKey::Record {
-        table,
-        seq: record.seq,
-    }
-    .object_key()
-    .unwrap();
+    let (table, seq, sha256) = (table.clone(), record.seq, id.0);
+    let seal = VaultKey::RecordSeal {
+        table: table.clone(),
+        seq,
+        sha256,
+    };
+    let seal = seal.object_key().unwrap();
+    store
+        .put_new(&seal, &Payload::from_bytes(""), None)
+        .await
+        .unwrap();
+    let key = VaultKey::Record { table, seq }.object_key().unwrap();
     let payload = Payload::from_bytes(bytes);
     store.put_new(&key, &payload, None).await.unwrap();
     id

@@ -305,8 +305,15 @@ impl<S: WriteStore> TableBuilder<S> {
         let bytes = record.encode().unwrap();
         let id = SnapshotId(Digest::of(&bytes));
         let payload = Payload::from_bytes(bytes);
-        let key = self.slot(record.seq);
-        self.store.put_new(&key, &payload, None).await.unwrap();
+        let (table, seq, sha256) = (self.key.clone(), record.seq, id.0);
+        let seal = VaultKey::RecordSeal { table, seq, sha256 };
+        let empty = Payload::from_bytes("");
+        for (key, payload) in [
+            (seal.object_key().unwrap(), &empty),
+            (self.slot(seq), &payload),
+        ] {
+            self.store.put_new(&key, payload, None).await.unwrap();
+        }
         self.records.push((id, record));
         id
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use deltavault::Error;
 use deltavault::delta::LogError;
-use deltavault::format::ledger::{Bodies, resolve_prefix};
+use deltavault::format::ledger::{Bodies, LedgerFinding, resolve_prefix};
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Version};
@@ -179,7 +179,9 @@ impl Taker {
         for take in tables {
             let table = self.open.find_table(&take.table).await?.key;
             let history = self.open.vault.history(&table, Bodies::default()).await?;
-            ids.extend(history.ids().map(|id| (table.clone(), id)));
+            let lost = history.findings.iter().flat_map(LedgerFinding::lost_ids);
+            let known = history.ids().chain(lost.copied());
+            ids.extend(known.map(|id| (table.clone(), id)));
             if history.unread().is_some() {
                 let unlinked = self.open.vault.unlinked(&history, "").await?;
                 ids.extend(unlinked.iter().map(|it| (table.clone(), it.id)));
