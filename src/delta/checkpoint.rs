@@ -22,11 +22,11 @@ use super::{Action, LogError, Metadata, Sink};
 use crate::ids::{ObjectKey, Version};
 
 mod columns;
+mod limits;
+mod page_header;
 
 use columns::{Batch, Numbers, VectorColumns};
-
-/// Rows decoded at a time. Statistics of a wide table are 10 KB a row, so a batch stays near 10 MB.
-const BATCH_ROWS: usize = 1024;
+use limits::Allowance;
 
 /// What is wanted of a checkpoint. The rest is not even decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,18 +111,19 @@ const SIDECARS: &[&[&str]] = &[&["sidecar", "path"], &["sidecar", "sizeInBytes"]
 /// Reads the actions of a checkpoint, a part of one, or a sidecar. `file` is its name for errors.
 ///
 /// # Errors
-/// [`LogError::CheckpointUnreadable`] when it is not Parquet or its columns are not what they should be;
+/// [`LogError::CheckpointUnreadable`] when it is not Parquet, its columns are not what they should be, or it unfolds to
+/// much more than a file of its size may;
 /// [`LogError::MissingColumn`] when it has files without path or size; [`LogError::MissingSize`],
 /// [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
 pub fn read_parquet(
-    reader: impl ChunkReader + 'static,
+    reader: impl ChunkReader + Clone + 'static,
     file: &str,
     root: &TableRoot,
     wants: Wants,
     sink: &mut Sink<'_>,
 ) -> Result<Coverage, LogError> {
-    let builder = open(reader, file)?;
-    let schema = builder.parquet_schema();
+    let parquet = Parquet::open(reader, file)?;
+    let schema = parquet.builder.parquet_schema();
     let mut coverage = Coverage {
         files: has(schema, &["add"]),
     };
@@ -142,18 +143,13 @@ pub fn read_parquet(
         line: None,
         root,
     };
-    read(
-        builder,
-        file,
-        &[STATE, tombstones, SIDECARS],
-        &mut |batch| {
-            state(&Batch { batch, file }, origin, &mut *sink)?;
-            sidecars(&Batch { batch, file }, origin, &mut |action| {
-                coverage.files = true;
-                sink(action)
-            })
-        },
-    )?;
+    parquet.read(&[STATE, tombstones, SIDECARS], &mut |batch| {
+        state(&Batch { batch, file }, origin, &mut *sink)?;
+        sidecars(&Batch { batch, file }, origin, &mut |action| {
+            coverage.files = true;
+            sink(action)
+        })
+    })?;
     Ok(coverage)
 }
 
@@ -162,16 +158,16 @@ pub fn read_parquet(
 /// # Errors
 /// As [`read_parquet`], apart from missing columns: a checkpoint without sidecars names none.
 pub fn read_sidecar_names(
-    reader: impl ChunkReader + 'static,
+    reader: impl ChunkReader + Clone + 'static,
     file: &str,
     root: &TableRoot,
 ) -> Result<Vec<(ObjectKey, Option<u64>)>, LogError> {
-    let builder = open(reader, file)?;
+    let parquet = Parquet::open(reader, file)?;
     let mut names = Vec::new();
-    if !has(builder.parquet_schema(), &["sidecar", "path"]) {
+    if !has(parquet.builder.parquet_schema(), &["sidecar", "path"]) {
         return Ok(names);
     }
-    read(builder, file, &[SIDECARS], &mut |batch| {
+    parquet.read(&[SIDECARS], &mut |batch| {
         sidecars(
             &Batch { batch, file },
             Origin {
@@ -195,47 +191,66 @@ pub fn read_sidecar_names(
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`].
-pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
-    let batches = open(reader, file)?
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|error| unreadable(file, &error))?;
-    for batch in batches {
-        batch.map_err(|error| unreadable(file, &error))?;
-    }
-    Ok(())
+pub fn read_whole(reader: impl ChunkReader + Clone + 'static, file: &str) -> Result<(), LogError> {
+    Parquet::open(reader, file)?.read(&[&[&[]]], &mut |_| Ok(()))
 }
 
-type Builder<R> = ParquetRecordBatchReaderBuilder<R>;
-
-fn open<R: ChunkReader + 'static>(reader: R, file: &str) -> Result<Builder<R>, LogError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    Builder::try_new_with_options(reader, options).map_err(|error| unreadable(file, &error))
+/// A Parquet file of which no more than its end was read.
+struct Parquet<'a, R: ChunkReader> {
+    reader: R,
+    file: &'a str,
+    builder: ParquetRecordBatchReaderBuilder<R>,
 }
 
-fn read<R: ChunkReader + 'static>(
-    builder: Builder<R>,
-    file: &str,
-    wanted: &[&[&[&str]]],
-    each: &mut dyn FnMut(&RecordBatch) -> Result<(), LogError>,
-) -> Result<(), LogError> {
-    let wanted: Vec<&[&str]> = wanted.iter().copied().flatten().copied().collect();
-    let schema = builder.parquet_schema();
-    let leaves = (0..schema.num_columns()).filter(|&leaf| {
-        let column = schema.column(leaf);
-        let parts = column.path().parts();
-        wanted.iter().any(|path| is_below(parts, path))
-    });
-    let mask = ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>());
-    let batches = builder
-        .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|error| unreadable(file, &error))?;
-    for batch in batches {
-        each(&batch.map_err(|error| unreadable(file, &error))?)?;
+impl<'a, R: ChunkReader + Clone + 'static> Parquet<'a, R> {
+    fn open(reader: R, file: &'a str) -> Result<Self, LogError> {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = limits::check_footer(&reader).and_then(|()| {
+            ParquetRecordBatchReaderBuilder::try_new_with_options(reader.clone(), options)
+        });
+        let builder = builder.map_err(|error| unreadable(file, &error))?;
+        Ok(Self {
+            reader,
+            file,
+            builder,
+        })
     }
-    Ok(())
+
+    /// Decodes the leaves below the paths that are `wanted`.
+    fn read(
+        self,
+        wanted: &[&[&[&str]]],
+        each: &mut dyn FnMut(&RecordBatch) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let Self {
+            reader,
+            file,
+            builder,
+        } = self;
+        let failed = |error| unreadable(file, &error);
+        let wanted: Vec<&[&str]> = wanted.iter().copied().flatten().copied().collect();
+        let schema = builder.parquet_schema();
+        let leaves = (0..schema.num_columns()).filter(|&leaf| {
+            let column = schema.column(leaf);
+            let parts = column.path().parts();
+            wanted.iter().any(|path| is_below(parts, path))
+        });
+        let leaves: Vec<usize> = leaves.collect();
+        let (mut allowance, rows) =
+            Allowance::check(&reader, builder.metadata(), &leaves).map_err(failed)?;
+        let mask = ProjectionMask::leaves(schema, leaves);
+        let batches = builder
+            .with_projection(mask)
+            .with_batch_size(rows)
+            .build()
+            .map_err(failed)?;
+        for batch in batches {
+            let batch = batch.map_err(|error| unreadable(file, &error))?;
+            allowance.take(&batch).map_err(failed)?;
+            each(&batch)?;
+        }
+        Ok(())
+    }
 }
 
 fn has(schema: &SchemaDescriptor, path: &[&str]) -> bool {
