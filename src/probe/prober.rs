@@ -19,7 +19,7 @@ use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::s3::S3Store;
 use crate::store::s3::ask::{ask, clip};
 use crate::store::s3::client::S3Client;
-use crate::store::s3::write::{copy_source, date};
+use crate::store::s3::request::{copy_source, date};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Sends a request about a key in this bucket until it is answered, and takes what is wanted of the answer.

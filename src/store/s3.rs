@@ -15,6 +15,7 @@ use aws_sdk_s3::types::{ChecksumMode, ObjectLockMode, RequestPayer, StorageClass
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use self::request::{Condition, LARGEST_PUT};
 use super::{
     Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, HoldStore, ListedVersion,
     ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
@@ -33,8 +34,9 @@ mod failure;
 mod list;
 mod parts;
 mod prune;
+pub(crate) mod request;
 mod retry;
-pub(crate) mod write;
+mod write;
 
 pub use client::{Keys, S3Client, S3Settings};
 
@@ -247,11 +249,11 @@ impl WriteStore for S3Store {
         payload: &Payload,
         lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        write::put(self, key, payload, lock_until, &write::Condition::Absent).await
+        write::put(self, key, payload, lock_until, &Condition::Absent).await
     }
 
     fn largest_put(&self) -> u64 {
-        write::LARGEST_PUT
+        LARGEST_PUT
     }
 
     fn can_copy_from(&self, source: &CopyAddress) -> bool {
@@ -273,7 +275,7 @@ impl WriteStore for S3Store {
         parts: BoxStream<'_, Result<Bytes, StoreError>>,
         lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        parts::parts(self, key, parts, lock_until, &write::Condition::Absent).await
+        parts::parts(self, key, parts, lock_until, &Condition::Absent).await
     }
 
     async fn extend_lock(
@@ -299,7 +301,7 @@ impl RestoreStore for S3Store {
         payload: &Payload,
         seen: &ETag,
     ) -> Result<Written, StoreError> {
-        write::put(self, key, payload, None, &write::Condition::Seen(seen)).await
+        write::put(self, key, payload, None, &Condition::Seen(seen)).await
     }
 
     async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt as _;
 
-use super::write::{Condition, base64, lock, timeout, too_large};
+use super::request::{Condition, base64, lock, timeout, too_large};
 use super::{S3Store, answer};
 use crate::ids::{Digest, ObjectKey, Timestamp};
 use crate::store::part_size;
