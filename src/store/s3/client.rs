@@ -16,13 +16,15 @@ use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
     StalledStreamProtectionConfig, retry::RetryConfig,
 };
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::clock::ServerClock;
-use super::retry::Pace;
+use super::retry::{ATTEMPTS, Attempted, Pace};
 use crate::ids::Timestamp;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -203,8 +205,54 @@ impl S3Client {
         self.inner.patience
     }
 
-    pub(super) fn pace(&self) -> &Pace {
-        &self.inner.pace
+    /// Makes a call that may be made twice, until it is answered.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreErrorKind>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.call_noting(attempt).await.result
+    }
+
+    /// Makes a call and reports whether an attempt whose answer was lost came before the one that counts.
+    pub(super) async fn call_noting<T, E, F>(&self, attempt: impl FnMut() -> F) -> Attempted<T>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.attempts(ATTEMPTS, attempt).await
+    }
+
+    /// Makes a call once; again only where the server surely did nothing. A lost answer is
+    /// [`StoreErrorKind::Interrupted`].
+    pub(super) async fn call_once<T, E, F>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreErrorKind>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.attempts(1, attempt).await.result
+    }
+
+    /// A call, and with a refusal the access key that was refused.
+    async fn attempts<T, E, F>(&self, lost: u32, attempt: impl FnMut() -> F) -> Attempted<T>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let pace = &self.inner.pace;
+        let mut attempted = pace.attempts(self.told(), lost, attempt).await;
+        if let Err(StoreErrorKind::Denied { detail }) = &mut attempted.result
+            && let Some(key) = self.access_key().await
+        {
+            *detail = format!("{detail}, asked with access key {key}");
+        }
+        attempted
     }
 }
 
