@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ObjectLockMode;
@@ -13,11 +14,25 @@ use super::S3Store;
 use crate::ids::{Digest, ETag, ObjectVersion, Timestamp};
 use crate::store::StoreErrorKind;
 
+/// A request for an operation on one key of a store's bucket.
+macro_rules! object_request {
+    ($store:expr, $operation:ident, $key:expr) => {
+        $store
+            .client
+            .s3()
+            .$operation()
+            .bucket(&*$store.bucket)
+            .key($store.full($key))
+            .set_request_payer($store.payer())
+    };
+}
+pub(super) use object_request;
+
 /// The most that one PUT or one copy may carry ("Amazon S3 multipart upload limits", S3 User Guide).
 pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
-/// How fast a body may be sent at the slowest, bytes a second; below, the call counts as lost.
+/// The slowest rate at which a body may be sent, bytes a second; a slower call counts as lost.
 const SLOWEST: u64 = 256 * 1024;
-/// The source of a copy is a header: everything but what is never special is encoded.
+/// Characters to encode in the header that names the source of a copy: all but the unreserved ones and the slash.
 const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -25,12 +40,12 @@ const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// What has to be true of a key for a put to be done.
+/// The precondition of a put.
 #[derive(Debug)]
 pub(super) enum Condition<'a> {
-    /// There is no object.
+    /// The key has no object.
     Absent,
-    /// The object has this tag.
+    /// The object still has this `ETag`.
     Seen(&'a ETag),
 }
 
@@ -46,7 +61,7 @@ impl Condition<'_> {
         }
     }
 
-    /// What it means that the condition was not met.
+    /// The situation when the precondition failed.
     pub(super) fn broken(&self) -> StoreErrorKind {
         match self {
             Self::Absent => StoreErrorKind::AlreadyExists,
@@ -62,13 +77,13 @@ impl Condition<'_> {
     }
 }
 
-/// The SDK counts the time to an answer from the first byte sent.
-pub(super) fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
+/// A configuration that gives a body of `size` bytes the time to be sent or copied, where that takes long. The SDK counts
+/// the time to an answer from the first byte sent.
+pub(super) fn with_time_for(store: &S3Store, size: u64) -> Option<Builder> {
     let sending = Duration::from_secs(size / SLOWEST);
     (sending > Duration::from_secs(10)).then(|| {
-        TimeoutConfig::builder()
-            .read_timeout(store.client.patience() + sending)
-            .build()
+        let timeout = TimeoutConfig::builder().read_timeout(store.client.patience() + sending);
+        Builder::new().timeout_config(timeout.build())
     })
 }
 
@@ -76,7 +91,7 @@ pub(super) fn base64(digest: Digest) -> String {
     STANDARD.encode(digest.as_bytes())
 }
 
-/// The headers of a lock, where one is wanted and the store has a mode for it.
+/// The headers of a lock, where one is wanted and the store has a lock mode.
 pub(super) fn lock(
     store: &S3Store,
     until: Option<Timestamp>,
@@ -87,10 +102,15 @@ pub(super) fn lock(
     }
 }
 
+/// The end of a lock. S3 keeps whole seconds: a fraction is rounded up, so that no lock is shorter than asked for.
 pub(crate) fn date(time: Timestamp) -> DateTime {
-    // A lock is to the second; a fraction is rounded up, never cut off.
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     DateTime::from_secs(seconds)
+}
+
+/// An object version as a request names it; `None` is the newest.
+pub(crate) fn id(version: Option<&ObjectVersion>) -> Option<String> {
+    version.map(|version| version.0.clone())
 }
 
 pub(super) fn too_large(size: u64) -> StoreErrorKind {
@@ -100,7 +120,7 @@ pub(super) fn too_large(size: u64) -> StoreErrorKind {
     }
 }
 
-/// The header that says what is copied.
+/// The header that names the source of a copy.
 pub(crate) fn copy_source(bucket: &str, key: &str, version: Option<&ObjectVersion>) -> String {
     let mut source = utf8_percent_encode(&format!("{bucket}/{key}"), COPY_SOURCE).to_string();
     if let Some(version) = version {
