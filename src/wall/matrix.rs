@@ -1,7 +1,4 @@
-//! Which role may make which call, and where a server cannot hold that.
-//!
-//! What a role may is allowed by its policy; everything else is refused, by what the policy does not allow, by the bucket's
-//! policy, or by a lock.
+//! What each call of a role should come to, and where a server cannot refuse it.
 
 use super::call::Call;
 use crate::format::LockMode;
@@ -18,54 +15,7 @@ pub enum Expected {
 
 /// What a call of a role should come to.
 pub fn expected(role: Role, call: Call) -> Expected {
-    use Role::{Holder, Pruner, Restorer, Snapshotter, Verifier};
-    let by: &[Role] = match call {
-        Call::List
-        | Call::ReadConfiguration
-        | Call::ReadRecord
-        | Call::ReadPage
-        | Call::ReadLock => &Role::ALL,
-        Call::ReadBlob => &[Snapshotter, Restorer, Verifier, Pruner],
-        Call::CreateBlob | Call::CreateRecord | Call::Extend => &[Snapshotter],
-        Call::CreateEvent => &[Restorer, Pruner, Holder],
-        Call::CreatePlan | Call::DeleteOver => &[Pruner],
-        Call::Hold | Call::Release => &[Holder],
-        Call::CreateElsewhere
-        | Call::Overwrite
-        | Call::PutUnlocked
-        | Call::PutShort
-        | Call::PutBeyond
-        | Call::PutOtherMode
-        | Call::PutHeld
-        | Call::PutClass
-        | Call::PutAcl
-        | Call::PutTags
-        | Call::PutCustomerKey
-        | Call::Delete
-        | Call::DeleteVersion
-        | Call::DeleteBypass
-        | Call::DeleteMany
-        | Call::Shorten
-        | Call::ShortenBypass
-        | Call::Unlock
-        | Call::ExtendBeyond
-        | Call::SetAcl
-        | Call::SetTags
-        | Call::Reencrypt
-        | Call::Abort
-        | Call::SetPolicy
-        | Call::DeletePolicy
-        | Call::SetLifecycle
-        | Call::SetVersioning
-        | Call::SetEncryption
-        | Call::SetReplication
-        | Call::SetLocks
-        | Call::SetPublicAccess
-        | Call::SetOwnership
-        | Call::DeleteBucket
-        | Call::PlainHttp => &[],
-    };
-    if by.contains(&role) {
+    if call.roles().contains(&role) {
         Expected::Allowed
     } else {
         Expected::Refused
