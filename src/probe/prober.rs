@@ -19,7 +19,7 @@ use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::s3::S3Store;
 use crate::store::s3::ask::{ask, clip};
 use crate::store::s3::client::S3Client;
-use crate::store::s3::request::{copy_source, date};
+use crate::store::s3::request::{copy_source, date, id};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Sends a request about a key in this bucket until it is answered, and takes what is wanted of the answer.
@@ -31,10 +31,22 @@ macro_rules! send {
     }};
 }
 
+/// A request for an operation on an object version.
+macro_rules! request {
+    ($prober:expr, $operation:ident, $target:expr) => {
+        $prober
+            .client
+            .s3()
+            .$operation()
+            .key($target.key)
+            .set_version_id(id($target.version))
+    };
+}
+
 mod bucket;
 mod objects;
 
-pub(super) use self::bucket::Settings;
+pub(super) use self::bucket::{Config, Settings};
 pub(super) use crate::store::s3::ask::Refusal;
 
 /// Makes calls in one bucket under one identity.
@@ -50,6 +62,22 @@ pub(super) type Probed<T> = Result<T, Refusal>;
 /// What came of a call; the error is that no answer came.
 type Answer<T> = Result<Probed<T>, StoreError>;
 
+/// The object version that a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// Its whole key.
+    pub(super) key: &'a str,
+    /// Its version; `None` is the newest.
+    pub(super) version: Option<&'a ObjectVersion>,
+}
+
+impl<'a> Target<'a> {
+    /// The newest version of a key.
+    pub(super) fn newest(key: &'a str) -> Self {
+        Self { key, version: None }
+    }
+}
+
 /// A lock to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lock {
@@ -59,12 +87,12 @@ pub(super) struct Lock {
     pub(super) until: Timestamp,
 }
 
-/// In which way an object is put.
+/// The terms of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Put {
     /// The lock to ask for.
     pub(super) lock: Option<Lock>,
-    /// Whether also over what is there.
+    /// Whether the key may be taken.
     pub(super) over_others: bool,
     /// What else the put asks for.
     pub(super) also: Option<Extra>,
@@ -88,8 +116,6 @@ pub(super) enum Extra {
 /// An object as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
-    /// The object version that was looked at.
-    pub(super) version: Option<ObjectVersion>,
     /// Its tag.
     pub(super) etag: String,
     /// Its lock.
@@ -160,7 +186,7 @@ impl Prober {
         self.put_with(key, body, &put).await
     }
 
-    /// Puts an object in a way.
+    /// Puts an object on the terms of `put`.
     pub(super) async fn put_with(
         &self,
         key: &str,
@@ -203,12 +229,11 @@ impl Prober {
     pub(super) async fn copy(
         &self,
         key: &str,
-        from: &str,
-        version: Option<&ObjectVersion>,
+        from: Target<'_>,
         lock: Option<Lock>,
     ) -> Answer<Option<ObjectVersion>> {
         let (mode, until) = headers(lock);
-        let source = copy_source(&self.bucket, from, version);
+        let source = copy_source(&self.bucket, from.key, from.version);
         let request = self.s3().copy_object().key(key).copy_source(source);
         let request = request
             .annotation_directive(AnnotationDirective::Exclude)
@@ -219,12 +244,11 @@ impl Prober {
             .map(ObjectVersion))
     }
 
-    /// Looks at an object version; without one, at the newest.
-    pub(super) async fn look(&self, key: &str, version: Option<&ObjectVersion>) -> Answer<Look> {
-        let request = self.s3().head_object().key(key);
-        send!(self, key, request.set_version_id(id(version)), |head| {
+    /// Looks at an object version.
+    pub(super) async fn look(&self, target: Target<'_>) -> Answer<Look> {
+        let request = request!(self, head_object, target);
+        send!(self, target.key, request, |head| {
             Look {
-                version: head.version_id.map(ObjectVersion),
                 etag: head.e_tag.unwrap_or_default(),
                 lock: found(
                     head.object_lock_mode.as_ref(),
@@ -238,8 +262,7 @@ impl Prober {
     /// Sets the lock of an object version, or with none asks for it to be removed.
     pub(super) async fn set_lock(
         &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
+        target: Target<'_>,
         lock: Option<Lock>,
         bypass: bool,
     ) -> Answer<()> {
@@ -249,36 +272,22 @@ impl Prober {
             .set_mode(mode)
             .set_retain_until_date(until)
             .build();
-        let request = self.s3().put_object_retention().key(key);
-        let request = request
-            .set_version_id(id(version))
+        let request = request!(self, put_object_retention, target)
             .retention(retention)
             .set_bypass_governance_retention(bypass.then_some(true));
-        send!(self, key, request, drop)
+        send!(self, target.key, request, drop)
     }
 
     /// Deletes an object version; without one, puts a delete marker.
-    pub(super) async fn delete(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-        bypass: bool,
-    ) -> Answer<()> {
-        let request = self.s3().delete_object().key(key);
-        let request = request
-            .set_version_id(id(version))
+    pub(super) async fn delete(&self, target: Target<'_>, bypass: bool) -> Answer<()> {
+        let request = request!(self, delete_object, target)
             .set_bypass_governance_retention(bypass.then_some(true));
-        send!(self, key, request, drop)
+        send!(self, target.key, request, drop)
     }
 }
 
-/// An object version as a request names it.
-fn id(version: Option<&ObjectVersion>) -> Option<String> {
-    version.map(|version| version.0.clone())
-}
-
 /// The headers of a lock.
-pub(super) fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
+fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
     let Some(Lock { mode, until }) = lock else {
         return (None, None);
     };
@@ -296,7 +305,7 @@ fn found(mode: Option<&ObjectLockMode>, until: Option<DateTime>) -> Option<Lock>
     Some(Lock { mode, until })
 }
 
-/// A mode as a server spells it; one that there is not is none.
+/// A lock mode as servers spell it; `None` for an unknown one.
 pub(super) fn mode_of(text: &str) -> LockMode {
     match text {
         "GOVERNANCE" => LockMode::Governance,

@@ -9,12 +9,26 @@ use aws_sdk_s3::types::{
 };
 
 use super::{Answer, Probed, Prober};
-use crate::probe::walls::Config;
 use crate::store::StoreError;
 use crate::store::s3::ask::{Answered, ask};
 
 /// A policy that no server takes.
 const NO_POLICY: &str = "{}";
+
+/// A setting of the bucket, or the bucket itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Config {
+    Policy,
+    DeletePolicy,
+    Lifecycle,
+    Versioning,
+    Encryption,
+    Replication,
+    Locks,
+    PublicAccess,
+    Ownership,
+    DeleteBucket,
+}
 
 /// A bucket's configuration as the SDK has it, to be sent again.
 #[derive(Debug, Clone)]
