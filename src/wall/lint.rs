@@ -82,12 +82,18 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
-    fn add(&mut self, severity: Severity, check: &'static str, what: String, remedy: String) {
+    fn add(
+        &mut self,
+        severity: Severity,
+        check: &'static str,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.findings.push(Finding {
             severity,
             check,
-            what,
-            remedy,
+            what: what.into(),
+            remedy: remedy.into(),
         });
     }
 
@@ -124,14 +130,14 @@ impl Lint<'_> {
             Asked::Absent => {
                 let what =
                     "the bucket has no Object Lock: whoever may delete in it can delete the vault";
-                self.add(severity, CHECK, what.to_owned(), enable_lock(self.expected));
+                self.add(severity, CHECK, what, enable_lock(self.expected));
                 return;
             }
             Asked::NotOffered => {
                 let what =
                     "this server has no Object Lock: whoever may delete can delete the vault";
                 let remedy = "keep the vault on a server with Object Lock";
-                self.add(severity, CHECK, what.to_owned(), remedy.to_owned());
+                self.add(severity, CHECK, what, remedy);
                 return;
             }
             Asked::Refused(why) => {
@@ -146,8 +152,7 @@ impl Lint<'_> {
                 Severity::Warning,
                 "default-retention",
                 "the bucket has no default retention: what is put without a lock, as parts of large uploads \
-                 are, can be deleted at once"
-                    .to_owned(),
+                 are, can be deleted at once",
                 remedy,
             ),
             (Some(default), false) => {
@@ -159,7 +164,7 @@ impl Lint<'_> {
                         "the bucket locks every new object for {} days, also those of a vault without locks",
                         default.days
                     ),
-                    "nothing, if that is meant".to_owned(),
+                    "nothing, if that is meant",
                 );
             }
             (Some(default), true) => {
@@ -174,7 +179,7 @@ impl Lint<'_> {
                 if default.event_hold {
                     let what = "the default retention holds each new object until somebody releases it: prune can \
                                 never collect what is put without a lock";
-                    self.add(Severity::Warning, "default-retention", what.to_owned(), remedy.clone());
+                    self.add(Severity::Warning, "default-retention", what, remedy.clone());
                 }
                 if default.days < floor {
                     let what = format!(
@@ -188,7 +193,7 @@ impl Lint<'_> {
                         default.days
                     );
                     let remedy = "nothing, if that is meant: everything is kept and paid for at least that long";
-                    self.add(Severity::Note, "default-retention", what, remedy.to_owned());
+                    self.add(Severity::Note, "default-retention", what, remedy);
                 }
             }
         }
@@ -198,11 +203,9 @@ impl Lint<'_> {
         self.add(
             Severity::Warning,
             "object-lock",
-            "the vault was made without locks: whoever may delete in the bucket can delete it"
-                .to_owned(),
+            "the vault was made without locks: whoever may delete in the bucket can delete it",
             "make another vault that locks, `deltavault init --mode governance` or `compliance`, and take the snapshots into \
-             that"
-                .to_owned(),
+             that",
         );
     }
 
@@ -225,7 +228,7 @@ impl Lint<'_> {
             "put-bucket-versioning",
             "--versioning-configuration Status=Enabled",
         );
-        self.add(Severity::Breach, CHECK, what.to_owned(), remedy);
+        self.add(Severity::Breach, CHECK, what, remedy);
     }
 
     fn public_access(&mut self, found: &Asked<PublicAccess>) {
@@ -245,7 +248,7 @@ impl Lint<'_> {
              BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true",
         );
         let what = "public access is not blocked: one policy or ACL opens the vault to everybody";
-        self.add(Severity::Warning, CHECK, what.to_owned(), remedy);
+        self.add(Severity::Warning, CHECK, what, remedy);
     }
 
     fn ownership(&mut self, found: &Asked<String>) {
@@ -254,10 +257,10 @@ impl Lint<'_> {
             Asked::Known(rule) if rule == "BucketOwnerEnforced" => return,
             Asked::NotOffered => return,
             Asked::Known(rule) => {
-                format!("ACLs are in force ({rule}): an uploader can keep or give away what he put")
+                format!("ACLs are in force ({rule}): uploaders can keep their objects to themselves or give them away")
             }
             Asked::Absent => {
-                "ACLs are in force: an uploader can keep or give away what he put".into()
+                "ACLs are in force: uploaders can keep their objects to themselves or give them away".into()
             }
             Asked::Refused(why) => {
                 self.unread(CHECK, "s3:GetBucketOwnershipControls", why);
@@ -278,7 +281,7 @@ impl Lint<'_> {
                 Severity::Note,
                 CHECK,
                 format!("objects are encrypted with the key {key}: without it no lock keeps them readable"),
-                "deny kms:ScheduleKeyDeletion and kms:DisableKey on it to everybody".to_owned(),
+                "deny kms:ScheduleKeyDeletion and kms:DisableKey on it to everybody",
             ),
             Asked::Known(_) | Asked::NotOffered => {}
             Asked::Refused(why) => self.unread(CHECK, "s3:GetEncryptionConfiguration", why),
@@ -292,7 +295,7 @@ impl Lint<'_> {
                     Some(_) => Severity::Note,
                     None => Severity::Warning,
                 };
-                self.add(severity, CHECK, what.to_owned(), remedy);
+                self.add(severity, CHECK, what, remedy);
             }
         }
     }
@@ -366,7 +369,7 @@ impl Lint<'_> {
             let rest = format!("--lifecycle-configuration '{rule}'");
             let remedy = self.aws("put-bucket-lifecycle-configuration", &rest);
             let what = "no lifecycle rule drops unfinished uploads: their parts are kept and paid for, unseen";
-            self.add(severity, "unfinished-uploads", what.to_owned(), remedy);
+            self.add(severity, "unfinished-uploads", what, remedy);
         }
     }
 
@@ -387,7 +390,7 @@ impl Lint<'_> {
                         rule.id, rule.destination
                     );
                     let remedy = "check that bucket as this one: locks, policy, public access";
-                    self.add(Severity::Note, CHECK, what, remedy.to_owned());
+                    self.add(Severity::Note, CHECK, what, remedy);
                 }
             }
         }

@@ -157,108 +157,37 @@ mod tests {
         }
     }
 
+    /// A line has a name, the mode, what differs from a sound probe, whether Amazon was asked, the strength of the locks,
+    /// and the worst finding.
+    macro_rules! cases {
+        ($($name:literal: $mode:ident $($field:ident = $value:expr),*;
+            on_aws = $on_aws:literal => $strength:ident $worst:expr;)+) => {
+            [$(($name, LockProbe { $($field: $value,)* ..sound($mode) }, $on_aws, Strength::$strength, $worst),)+]
+        };
+    }
+
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     fn locks_are_worth_what_became_of_the_objects() {
         use LockMode::{Compliance, Governance};
-        use Strength::{Bypassable, Holds};
+        use Locked::Ignored;
+        use Severity::{Breach, Note, Warning};
         let refused = || Locked::Refused("InvalidRequest".to_owned());
-        let cases = [
-            ("sound", sound(Governance), false, Holds, None),
-            ("sound", sound(Compliance), true, Holds, None),
-            (
-                "ignored",
-                LockProbe {
-                    put: Locked::Ignored,
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "refused",
-                LockProbe {
-                    put: refused(),
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "deletable",
-                LockProbe {
-                    deleted: true,
-                    ..sound(Compliance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "shortened",
-                LockProbe {
-                    shortened: true,
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "compliance bypassed",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Compliance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "an owner on Amazon",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Governance)
-                },
-                true,
-                Holds,
-                Some(Severity::Note),
-            ),
-            (
-                "an owner elsewhere",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Governance)
-                },
-                false,
-                Bypassable,
-                Some(Severity::Warning),
-            ),
-            (
-                "copies unlocked",
-                LockProbe {
-                    copy: Locked::Ignored,
-                    ..sound(Governance)
-                },
-                false,
-                Holds,
-                Some(Severity::Warning),
-            ),
-            (
-                "something stays",
-                LockProbe {
-                    left: vec![("blobs/probe/x".to_owned(), Timestamp::UNIX_EPOCH)],
-                    ..sound(Compliance)
-                },
-                false,
-                Holds,
-                Some(Severity::Note),
-            ),
-            ("untried", LockProbe::untried(), true, Strength::None, None),
-        ];
-        for (name, probe, on_aws, strength, worst) in cases {
+        let left = || vec![("blobs/probe/x".to_owned(), Timestamp::UNIX_EPOCH)];
+        let cases = cases! {
+            "sound": Governance; on_aws = false => Holds None;
+            "sound": Compliance; on_aws = true => Holds None;
+            "ignored": Governance put = Ignored; on_aws = true => None Some(Breach);
+            "refused": Governance put = refused(); on_aws = true => None Some(Breach);
+            "deletable": Compliance deleted = true; on_aws = true => None Some(Breach);
+            "shortened": Governance shortened = true; on_aws = true => None Some(Breach);
+            "compliance bypassed": Compliance bypassed = true; on_aws = true => None Some(Breach);
+            "an owner on Amazon": Governance bypassed = true; on_aws = true => Holds Some(Note);
+            "an owner elsewhere": Governance bypassed = true; on_aws = false => Bypassable Some(Warning);
+            "copies unlocked": Governance copy = Ignored; on_aws = false => Holds Some(Warning);
+            "something stays": Compliance left = left(); on_aws = false => Holds Some(Note);
+        };
+        let untried = ("untried", LockProbe::untried(), true, Strength::None, None);
+        for (name, probe, on_aws, strength, worst) in cases.into_iter().chain([untried]) {
             let (found, findings) = judge(&probe, on_aws);
             assert_eq!(found, strength, "{name}");
             let severities = findings.iter().map(|finding| finding.severity);
