@@ -1,7 +1,6 @@
-//! Calls that are made to see what becomes of them: on objects that exist for nothing else, and with their refusal kept.
+//! Calls that are made to see what becomes of them, on objects that exist for nothing else. Refusals are kept.
 //!
-//! Nothing here decides what may be tried, or what an answer means; [`crate::wall`] does. A call is repeated only while it
-//! is not answered.
+//! [`crate::wall`] decides what may be tried and what an answer means. A call is repeated only until it is answered.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -21,6 +20,8 @@ use crate::store::s3::ask::{ask, clip};
 use crate::store::s3::client::S3Client;
 use crate::store::s3::request::{copy_source, date, id};
 use crate::store::{StoreError, StoreErrorKind};
+use crate::wall::lint::spelled;
+use crate::wall::state::Asked;
 
 /// Sends a request about a key in this bucket until it is answered, and takes what is wanted of the answer.
 macro_rules! send {
@@ -288,21 +289,26 @@ impl Prober {
 
 /// The headers of a lock.
 fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
-    let Some(Lock { mode, until }) = lock else {
-        return (None, None);
-    };
-    let mode = match mode {
-        LockMode::None => return (None, None),
-        LockMode::Governance => ObjectLockMode::Governance,
-        LockMode::Compliance => ObjectLockMode::Compliance,
-    };
-    (Some(mode), Some(date(until)))
+    match lock.filter(|lock| lock.mode != LockMode::None) {
+        Some(Lock { mode, until }) => (Some(spelled(mode).into()), Some(date(until))),
+        None => (None, None),
+    }
 }
 
 fn found(mode: Option<&ObjectLockMode>, until: Option<DateTime>) -> Option<Lock> {
     let mode = mode_of(mode?.as_str());
     let until = Timestamp::from_second(until?.secs()).ok()?;
     Some(Lock { mode, until })
+}
+
+/// A setting of the bucket, from the answer to the call that asks for it.
+pub(super) fn known<A, T>(answer: Probed<A>, read: impl FnOnce(A) -> Option<T>) -> Asked<T> {
+    match answer {
+        Ok(answer) => read(answer).map_or(Asked::Absent, Asked::Known),
+        Err(refusal) if refusal.is_not_offered() => Asked::NotOffered,
+        Err(refusal) if refusal.status == 404 => Asked::Absent,
+        Err(refusal) => Asked::Refused(refusal.told()),
+    }
 }
 
 /// A lock mode as servers spell it; `None` for an unknown one.
