@@ -3,20 +3,18 @@
 //! [`crate::wall`] decides what may be tried and what an answer means. A call is repeated only until it is answered.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     AnnotationDirective, ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode,
     ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::s3::S3Store;
-use crate::store::s3::ask::{ask, clip};
+use crate::store::s3::ask::{SdkCall, ask, clip};
 use crate::store::s3::client::S3Client;
 use crate::store::s3::request::{copy_source, date, id};
 use crate::store::{StoreError, StoreErrorKind};
@@ -159,15 +157,13 @@ impl Prober {
     }
 
     /// Makes a call about a key until it is answered, whatever the answer is.
-    pub(super) async fn ask<'a, T, E, F>(
+    pub(super) async fn ask<'a, F: SdkCall + 'a>(
         &'a self,
         key: &str,
         call: impl FnMut() -> F + Send + 'a,
-    ) -> Result<Probed<T>, StoreError>
+    ) -> Answer<F::Answer>
     where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-        T: Send + 'a,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F::Answer: Send,
     {
         let answer = ask(&self.client, call).await;
         answer.map_err(|kind| self.unanswered(key, kind))

@@ -1,21 +1,21 @@
-//! Calls whose refusals matter in themselves: what a bucket says of itself, and what an identity is let do.
+//! Calls whose refusals matter in themselves: those for a bucket's settings, and those that test what an identity may do.
 //!
-//! The other calls of a store turn an answer into a situation. Here its status and code are kept, because it is them that
-//! tell a missing setting from a missing right.
+//! The other calls of a store turn an answer into a situation. Here its status and code are kept, because they tell a
+//! missing setting from a missing right.
 
 use std::sync::{Mutex, PoisonError};
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use futures::future::BoxFuture;
 
 use super::client::S3Client;
+pub(crate) use super::retry::SdkCall;
 use crate::store::StoreErrorKind;
 
-/// What is kept of a text that a server sent, bytes.
+/// How much of a server's text is kept, bytes.
 const LONGEST: usize = 1024;
 
-/// How a server said no.
+/// How a server refused a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// The HTTP status.
@@ -24,7 +24,7 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// The message.
     pub(crate) message: String,
-    /// What the server calls itself.
+    /// The `Server` header.
     pub(crate) server: String,
 }
 
@@ -47,7 +47,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the server has no such call. The wording is that of the servers that were measured.
+    /// Whether the server does not have the call, as the measured servers word it.
     pub(crate) fn is_not_offered(&self) -> bool {
         matches!(self.status, 405 | 501)
             || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
@@ -61,63 +61,51 @@ pub(crate) type Answered<T> = Result<T, Refusal>;
 ///
 /// # Errors
 /// Where there is no answer: the server cannot be reached, there are no credentials.
-pub(crate) fn ask<'a, T, E, F>(
+pub(crate) fn ask<'a, F: SdkCall + 'a>(
     client: &'a S3Client,
-    attempt: impl FnMut() -> F + Send + 'a,
-) -> BoxFuture<'a, Result<Answered<T>, StoreErrorKind>>
+    mut attempt: impl FnMut() -> F + Send + 'a,
+) -> BoxFuture<'a, Result<Answered<F::Answer>, StoreErrorKind>>
 where
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-    T: Send + 'a,
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    F::Answer: Send,
 {
-    // The SDK's calls are large.
-    Box::pin(asked(client, attempt))
-}
-
-async fn asked<T, E, F>(
-    client: &S3Client,
-    mut attempt: impl FnMut() -> F + Send,
-) -> Result<Answered<T>, StoreErrorKind>
-where
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-    T: Send,
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let heard = Mutex::new(None);
-    let call = || {
-        let sent = attempt();
-        let heard = &heard;
-        async move {
-            let answer = sent.await;
-            *heard.lock().unwrap_or_else(PoisonError::into_inner) = match &answer {
-                Err(SdkError::ServiceError(context)) => Some(Refusal {
-                    status: context.raw().status().as_u16(),
-                    code: clip(context.err().code().unwrap_or_default()),
-                    message: clip(context.err().message().unwrap_or_default()),
-                    server: clip(context.raw().headers().get("server").unwrap_or_default()),
-                }),
-                _ => None,
-            };
-            answer
+    // Boxed, because the SDK's calls are large.
+    Box::pin(async move {
+        let heard = Mutex::new(None);
+        let call = || {
+            let sent = attempt();
+            let heard = &heard;
+            async move {
+                let answer = sent.await;
+                *heard.lock().unwrap_or_else(PoisonError::into_inner) = match &answer {
+                    Err(SdkError::ServiceError(context)) => Some(Refusal {
+                        status: context.raw().status().as_u16(),
+                        code: clip(context.err().code().unwrap_or_default()),
+                        message: clip(context.err().message().unwrap_or_default()),
+                        server: clip(context.raw().headers().get("server").unwrap_or_default()),
+                    }),
+                    _ => None,
+                };
+                answer
+            }
+        };
+        match client.call(call).await {
+            Ok(answer) => Ok(Ok(answer)),
+            // The server does not know the identity, or it is the wrong server: no answer to this call.
+            Err(
+                kind @ (StoreErrorKind::Credentials { .. }
+                | StoreErrorKind::ClockSkew
+                | StoreErrorKind::NoBucket
+                | StoreErrorKind::WrongRegion { .. }),
+            ) => Err(kind),
+            Err(kind) => match heard.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(refusal) => Ok(Err(refusal)),
+                None => Err(kind),
+            },
         }
-    };
-    match client.call(call).await {
-        Ok(answer) => Ok(Ok(answer)),
-        // Who asks is not known to the server, or the wrong server was asked: no answer to this question.
-        Err(
-            kind @ (StoreErrorKind::Credentials { .. }
-            | StoreErrorKind::ClockSkew
-            | StoreErrorKind::NoBucket
-            | StoreErrorKind::WrongRegion { .. }),
-        ) => Err(kind),
-        Err(kind) => match heard.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(refusal) => Ok(Err(refusal)),
-            None => Err(kind),
-        },
-    }
+    })
 }
 
-/// A text of a server, short enough to be kept and to be shown on one line.
+/// Shortens a server's text, and makes one line of it.
 pub(crate) fn clip(text: &str) -> String {
     let end = text
         .char_indices()
@@ -142,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_what_the_server_told() {
+    fn a_refusal_has_code_message_and_status() {
         let refusal = |code: &str, message: &str| Refusal {
             status: 403,
             code: code.to_owned(),

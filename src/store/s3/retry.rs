@@ -1,9 +1,8 @@
-//! Attempts: how often, how far apart, and how many calls at a time.
+//! Retries: how many attempts, how far apart, and how many calls at a time.
 //!
-//! Each client has one [`Pace`] for all its calls. A server that asks for fewer halves the number in flight; answers
-//! bring it back one by one. This is the only place where a call to S3 is tried again.
+//! Each client has one [`Pace`] for all its calls. A server that asks for fewer calls halves the number in flight; good
+//! answers raise it again one by one. Nothing else retries a call to S3.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,28 +13,47 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::failure::{Again, judge};
 use crate::store::StoreErrorKind;
 
-/// Calls in flight at most. With 30 ms a small read this is 8,000 a second, above what one prefix of S3 serves.
+/// Calls in flight at most. At 30 ms a small read this is 8,000 a second, more than one prefix of S3 serves.
 const CALLS: usize = 256;
-/// And at least, however often the server asks for fewer.
+/// Calls in flight at least, however often the server asks for fewer.
 const CALLS_LEAST: usize = 4;
-/// After how many good answers one more call is let through.
+/// After how many good answers one more call may be in flight.
 const ANSWERS_A_CALL: usize = 16;
 
-/// How often a call is sent in all.
+/// How many attempts a call has.
 pub(super) const ATTEMPTS: u32 = 6;
-/// How often when the server only asks for patience.
+/// How many attempts a call has when the server asks for fewer calls.
 const ATTEMPTS_WHEN_SLOWED: u32 = 10;
 /// The wait before the second attempt lies between nothing and this; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// A call of the SDK that is on its way.
+pub(crate) trait SdkCall:
+    Future<Output = Result<Self::Answer, SdkError<Self::Error, HttpResponse>>> + Send
+{
+    /// What a success returns.
+    type Answer;
+    /// What the server can refuse with.
+    type Error: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static;
+}
+
+impl<F, T, E> SdkCall for F
+where
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    type Answer = T;
+    type Error = E;
+}
+
 /// How many calls may be in flight.
 #[derive(Debug)]
 pub(super) struct Pace {
     permits: Semaphore,
-    /// How many there are by now, in use or free.
+    /// How many permits there are, in use or free.
     allowed: AtomicUsize,
-    /// Permits to take out of use when they come back.
+    /// Permits to discard when they are given back.
     surplus: AtomicUsize,
     answers: AtomicUsize,
 }
@@ -51,7 +69,7 @@ impl Default for Pace {
     }
 }
 
-/// The right to one call; counts as an answer when it is given back.
+/// The permit for one call.
 struct Turn<'a> {
     pace: &'a Pace,
     permit: Option<SemaphorePermit<'a>>,
@@ -93,7 +111,7 @@ impl Pace {
         }
     }
 
-    /// A call was answered as it should be.
+    /// A call succeeded.
     fn answered(&self) {
         if self.allowed.load(Ordering::Relaxed) >= CALLS {
             return;
@@ -107,16 +125,12 @@ impl Pace {
 
     /// Makes a call to `service` until it is answered; `lost` is how many answers may be lost in all before it is given
     /// up. Where none may be, a lost answer is [`StoreErrorKind::Interrupted`].
-    pub(super) async fn attempts<T, E, F>(
+    pub(super) async fn attempts<F: SdkCall>(
         &self,
         service: &str,
         lost: u32,
         mut attempt: impl FnMut() -> F,
-    ) -> Attempted<T>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
+    ) -> Attempted<F::Answer> {
         let mut perhaps_done = false;
         let mut made = 0;
         let result = loop {
@@ -194,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_answer_that_is_no_verdict_is_asked_again_by_every_kind_of_call() {
+    async fn every_passing_failure_is_retried_by_every_kind_of_call() {
         let pace = Pace::default();
         for (status, code, again) in PASSING {
             let what = format!("{status} {code}");
@@ -218,7 +232,7 @@ mod tests {
                     assert!(matches!(kind, StoreErrorKind::Interrupted), "{what}");
                 }
             }
-            // For ever: what is told in the end is what the server said.
+            // For ever: the error is what the server said.
             made.store(0, Ordering::Relaxed);
             let call = || async {
                 made.fetch_add(1, Ordering::Relaxed);
