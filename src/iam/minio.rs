@@ -81,19 +81,12 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     }
     for statement in bucket.statement {
         let sid = statement.sid.clone();
-        match refusal(statement, role, &arn) {
-            Refusal::Whole(statement) => statements.push(statement),
-            Refusal::Part(statement, reason) => {
-                statements.push(statement);
-                let sid = Some(sid);
-                not_enforced.push(NotEnforced { sid, reason });
-            }
-            Refusal::None(reason) => {
-                let sid = Some(sid);
-                not_enforced.push(NotEnforced { sid, reason });
-            }
-            Refusal::NotForThisRole => {}
-        }
+        let (said, left_out) = refusal(statement, role, &arn);
+        statements.extend(said);
+        not_enforced.extend(left_out.map(|reason| NotEnforced {
+            sid: Some(sid),
+            reason,
+        }));
     }
     not_enforced.extend(gaps_of_the_server(&statements, params.lock_mode));
     Ok(Rendered {
@@ -105,42 +98,33 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     })
 }
 
-/// What becomes of a refusal of the bucket policy.
-enum Refusal {
-    /// It is said as it is.
-    Whole(Statement),
-    /// It is said in part; why not the rest.
-    Part(Statement, String),
-    /// It cannot be said; why.
-    None(String),
-    /// The role is the one that may.
-    NotForThisRole,
-}
-
-fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
+/// A refusal of the bucket policy as far as `MinIO` has words for it, and the reason why not all of it. Neither where the
+/// role is the one that may.
+fn refusal(mut statement: Statement, role: Role, arn: &str) -> (Option<Statement>, Option<String>) {
     if let Some(principals) = statement.condition.remove("ArnNotLike") {
         let exempt = principals.get(PRINCIPAL);
         if exempt.is_some_and(|arns| arns.as_slice().iter().any(|one| one == arn)) {
-            return Refusal::NotForThisRole;
+            return (None, None);
         }
     }
     statement.principal = None;
     let keys = || statement.condition.values().flat_map(|keys| keys.keys());
     if let Some(key) = keys().find(|key| UNKNOWN_KEYS.contains(&key.as_str())) {
-        return Refusal::None(format!("MinIO does not know the condition {key}"));
+        return (
+            None,
+            Some(format!("MinIO does not know the condition {key}")),
+        );
     }
     let by_days = keys().any(|key| key == REMAINING_DAYS);
     let has = |action: &str| statement.action.as_slice().iter().any(|one| one == action);
     if role == Role::Pruner && has(DELETE) {
-        return Refusal::None(
-            "MinIO lets nobody delete an object version who may not put delete markers: the pruner can hide what it \
-             may prune, and nothing else"
-                .to_owned(),
-        );
+        let reason = "MinIO lets nobody delete an object version who may not put delete markers: the pruner can hide what \
+                      it may prune, and nothing else";
+        return (None, Some(reason.to_owned()));
     }
     if role == Role::Pruner && has(DELETE_VERSION) {
         statement.action = with_plain_delete(&statement.action);
-        return Refusal::Whole(statement);
+        return (Some(statement), None);
     }
     let known = statement
         .action
@@ -157,14 +141,9 @@ fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
     } else {
         format!("MinIO has no call for {}", left_out.join(", "))
     };
-    let is_whole = left_out.is_empty();
-    let is_gone = known.is_empty();
+    let reason = (!left_out.is_empty()).then_some(reason);
     statement.action = known;
-    match (is_whole, is_gone) {
-        (_, true) => Refusal::None(reason),
-        (true, false) => Refusal::Whole(statement),
-        (false, false) => Refusal::Part(statement, reason),
-    }
+    ((!statement.action.is_empty()).then_some(statement), reason)
 }
 
 /// What no policy can keep this server from doing.
