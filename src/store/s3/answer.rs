@@ -112,7 +112,7 @@ pub(super) fn version(id: Option<&str>) -> Option<ObjectVersion> {
 }
 
 /// The SHA-256 of the whole content. That of an upload in parts is a digest of digests, which does not count; where the
-/// type is missing, its `-N` at the end tells.
+/// type is missing, it ends in `-N`.
 pub(super) fn sha256(text: Option<&str>, kind: Option<&ChecksumType>) -> Option<Digest> {
     if kind == Some(&ChecksumType::Composite) {
         return None;

@@ -245,9 +245,9 @@ mod tests {
                 Again::Never | Again::Soon | Again::Unknown => ATTEMPTS,
             };
             assert_eq!(made.load(Ordering::Relaxed), most as usize, "{what}");
-            let told = kind.to_string();
+            let text = kind.to_string();
             let said = format!("the server answered {status}");
-            assert!(told.starts_with(&said) && told.contains(code), "{told}");
+            assert!(text.starts_with(&said) && text.contains(code), "{text}");
         }
     }
 
