@@ -1,7 +1,7 @@
-//! Judges a bucket's configuration: what in it could cost a vault its immutability, each with its remedy.
+//! Finds what in a bucket's configuration could cost a vault its immutability, with remedies.
 //!
-//! A setting that a server does not have is no finding, unless the vault's locks depend on it. One that may not be read is:
-//! nothing is known about it then.
+//! A setting that a server does not have is not a finding, unless the vault's locks depend on it. A setting that may not be
+//! read is one, because nothing is known about it.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::state::{
 };
 use crate::format::LockMode;
 
-/// What a bucket has to be for a vault.
+/// What a vault needs of its bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The bucket.
@@ -24,7 +24,7 @@ pub struct Expected<'a> {
     pub lock_mode: LockMode,
     /// The floor of every lock: the vault's shortest promise, days.
     pub shortest_days: u32,
-    /// The bucket policy as it would be rendered; without one, policies are not compared.
+    /// The bucket policy as `iam render` prints it; without one, policies are not compared.
     pub policy: Option<&'a Value>,
 }
 
@@ -44,17 +44,17 @@ pub enum Severity {
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
-    /// The setting, in one word that scripts can rely on.
+    /// The setting, by a stable name for scripts.
     pub check: &'static str,
-    /// What is so.
+    /// The problem.
     pub what: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-/// The storage classes that cannot be read before they were thawed for hours.
+/// The storage classes whose objects must be thawed for hours before they can be read.
 const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
-/// How long an unfinished upload may wait for its rest, in the remedy.
+/// After how many days the rule in the remedy drops an unfinished upload.
 const UPLOAD_DAYS: u32 = 7;
 
 /// Judges a bucket, the worst first.
@@ -97,7 +97,7 @@ impl Lint<'_> {
         });
     }
 
-    /// What may not be read is not known to be right.
+    /// A setting that may not be read.
     fn unread(&mut self, check: &'static str, action: &str, why: &str) {
         self.add(
             Severity::Warning,
@@ -290,7 +290,7 @@ impl Lint<'_> {
                 let rest = format!("--server-side-encryption-configuration '{rule}'");
                 let remedy = self.aws("put-bucket-encryption", &rest);
                 let what = "objects are not encrypted by default";
-                // Amazon encrypts whatever is asked; another server may need a key service first.
+                // Amazon encrypts in any case; another server may need a key service first.
                 let severity = match self.expected.endpoint {
                     Some(_) => Severity::Note,
                     None => Severity::Warning,
@@ -362,7 +362,7 @@ impl Lint<'_> {
                 r#"{{"Rules":[{{"ID":"unfinished-uploads","Status":"Enabled","Filter":{{"Prefix":"{prefix}"}},"AbortIncompleteMultipartUpload":{{"DaysAfterInitiation":{UPLOAD_DAYS}}}}}]}}"#
             );
             let severity = match self.expected.endpoint {
-                // Many sweep by a setting of their own, and some refuse such a rule.
+                // Many servers drop uploads by a setting of their own, and some refuse such a rule.
                 Some(_) => Severity::Note,
                 None => Severity::Warning,
             };
@@ -445,9 +445,8 @@ fn aws(expected: &Expected<'_>, call: &str, rest: &str) -> String {
 
 /// How a bucket that was made without Object Lock gets it.
 ///
-/// Amazon enables it on a bucket that is there once versioning is on ("Configuring S3 Object Lock", User Guide), and
-/// nobody disables it again. It is then for the objects that are put from then on. Other servers know it for new buckets
-/// only.
+/// Amazon enables it on an existing bucket with versioning ("Configuring S3 Object Lock", User Guide), for objects that are
+/// put from then on, and nobody can disable it again. Other servers enable it for new buckets only.
 pub fn enable_lock(expected: &Expected<'_>) -> String {
     let set = set_default_retention(expected);
     match expected.endpoint {

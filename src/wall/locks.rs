@@ -1,4 +1,4 @@
-//! Judges what a server does with locks, from what became of two objects that were locked to find out.
+//! Judges a server's locks by what became of two objects that were locked for the test.
 
 use super::lint::{Finding, Severity, spelled};
 use crate::format::LockMode;
@@ -23,16 +23,16 @@ pub struct LockProbe {
     pub left: Vec<(String, Timestamp)>,
 }
 
-/// What became of a wish for a lock.
+/// The result of asking for a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locked {
     /// It is locked as asked.
     Yes,
-    /// It is there, and not locked so.
+    /// The object is there, and not locked as asked.
     Ignored,
     /// The call was refused; what the server said.
     Refused(String),
-    /// It was not asked.
+    /// It was not asked for.
     NotTried,
 }
 
@@ -41,10 +41,9 @@ pub enum Locked {
 pub enum Strength {
     /// They hold.
     Holds,
-    /// They hold against all who may not bypass GOVERNANCE, where the server asks for that right: this one is not known
-    /// to.
+    /// They hold against everyone who may not bypass GOVERNANCE, if the server asks for that right, which is not known.
     Bypassable,
-    /// There are none, or they hold nothing.
+    /// There are none, or they protect nothing.
     None,
 }
 
@@ -63,12 +62,12 @@ impl LockProbe {
     }
 }
 
-/// What the locks are worth, and what there is to say about them; `on_aws` where Amazon itself was asked.
+/// The strength of the locks, and the findings; `on_aws` where the server is Amazon's.
 ///
-/// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, whoever may
-/// extend a lock of GOVERNANCE may also shorten it, and any user, also one without a policy, takes it off by setting an
-/// empty one and asking for the bypass. Asked with an owner's keys, the two look the same, so that of any server but Amazon
-/// it is taken to be so.
+/// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, anyone who
+/// may extend a lock of GOVERNANCE may also shorten it, and any user, also one without a policy, can remove it by setting
+/// an empty one and asking for the bypass. With an owner's keys the two look the same, so the worse is assumed of every
+/// server but Amazon's.
 pub fn judge(probe: &LockProbe, on_aws: bool) -> (Strength, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut add = |severity, what: String, remedy: &str| {

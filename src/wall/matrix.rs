@@ -22,7 +22,7 @@ pub fn expected(role: Role, call: Call) -> Expected {
     }
 }
 
-/// A server, as far as it is known what it cannot hold.
+/// A server whose gaps are known, or another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// Amazon's own.
@@ -48,9 +48,9 @@ impl Server {
     }
 }
 
-/// Why a server cannot hold a role off a call that it should refuse; as measured.
+/// Why a server cannot refuse a call to a role that should not make it, as measured.
 ///
-/// What is refused all the same is refused: this only tells an open gap of the server from a wall that is missing.
+/// Only for a call that was let through: it distinguishes a gap of the server from a missing wall.
 pub fn gap(server: Server, role: Role, call: Call, mode: LockMode) -> Option<&'static str> {
     match server {
         Server::Aws | Server::Other => None,
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_but_those_of_reading_is_some_roles_work_or_nobodys() {
+    fn each_call_is_allowed_to_its_roles_and_to_no_other() {
         let allowed = |call| {
             let roles = Role::ALL.into_iter();
             let roles = roles.filter(|role| expected(*role, call) == Expected::Allowed);
@@ -163,7 +163,7 @@ mod tests {
         ] {
             assert_eq!(allowed(call), roles, "{call:?}");
         }
-        // Whoever is new here has to be thought about.
+        // A new call has to be given its roles.
         let nobodys = Call::ALL
             .into_iter()
             .filter(|call| allowed(*call).is_empty());
