@@ -1,8 +1,8 @@
-//! A role's policy for `MinIO`, measured against the server: which words it knows, and what it does about them.
+//! A role's policy for `MinIO`, as measured: the words that the server knows, and what it does about them.
 //!
 //! A bucket policy of `MinIO` binds anonymous callers only, so the refusals of the vault's bucket policy go into the
-//! policy of each role, as far as `MinIO` knows their conditions. One word that it does not know would make it refuse the
-//! policy whole. What is left out, and where the server itself lets somebody through, is said.
+//! policy of each role, as far as `MinIO` knows their conditions. For one unknown word it would refuse the whole policy.
+//! The rendering lists what is left out, and what the server lets through by itself.
 
 use super::params::Params;
 use super::policy::{Effect, OneOrMany, Policy, Statement};
@@ -11,7 +11,7 @@ use super::role::Role;
 use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
-/// Calls that `MinIO` has no word for.
+/// Actions that `MinIO` does not know.
 const UNKNOWN_ACTIONS: [&str; 15] = [
     "s3:DeleteObjectAnnotation",
     "s3:GetBucketOwnershipControls",
@@ -29,14 +29,14 @@ const UNKNOWN_ACTIONS: [&str; 15] = [
     "s3:PutObjectVersionAnnotation",
     "s3:UpdateObjectEncryption",
 ];
-/// Conditions that `MinIO` has no word for.
+/// Condition keys that `MinIO` does not know.
 const UNKNOWN_KEYS: [&str; 4] = [
     "s3:if-none-match",
     "s3:object-lock-event-hold",
     "s3:ObjectCreationOperation",
     "s3:x-amz-acl",
 ];
-/// How long a lock is to last is a condition of extending it, and not of a put that brings one.
+/// A condition on the length of a lock, which `MinIO` checks when a lock is extended, and not when a put brings one.
 const REMAINING_DAYS: &str = "s3:object-lock-remaining-retention-days";
 
 const DELETE: &str = "s3:DeleteObject";
@@ -47,7 +47,7 @@ const PRINCIPAL: &str = "aws:PrincipalArn";
 
 /// The policy of a role.
 pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> {
-    // Users have no ARN that a condition could name. A made-up account tells which refusals are about this role.
+    // Users have no ARN that a condition could name. With a made-up account one can see which refusals exempt this role.
     let params = Params {
         partition: "aws".to_owned(),
         account: Some("000000000000".to_owned()),
@@ -81,8 +81,8 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     }
     for statement in bucket.statement {
         let sid = statement.sid.clone();
-        let (said, left_out) = refusal(statement, role, &arn);
-        statements.extend(said);
+        let (known, left_out) = refusal(statement, role, &arn);
+        statements.extend(known);
         not_enforced.extend(left_out.map(|reason| NotEnforced {
             sid: Some(sid),
             reason,
@@ -98,8 +98,8 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     })
 }
 
-/// A refusal of the bucket policy as far as `MinIO` has words for it, and the reason why not all of it. Neither where the
-/// role is the one that may.
+/// A statement of the bucket policy as far as `MinIO` knows its words, and the reason for what is left out. Neither where
+/// the statement exempts the role.
 fn refusal(mut statement: Statement, role: Role, arn: &str) -> (Option<Statement>, Option<String>) {
     if let Some(principals) = statement.condition.remove("ArnNotLike") {
         let exempt = principals.get(PRINCIPAL);
@@ -146,7 +146,7 @@ fn refusal(mut statement: Statement, role: Role, arn: &str) -> (Option<Statement
     ((!statement.action.is_empty()).then_some(statement), reason)
 }
 
-/// What no policy can keep this server from doing.
+/// What no policy can prevent on this server.
 fn gaps_of_the_server(statements: &[Statement], mode: LockMode) -> Vec<NotEnforced> {
     let allows = |action: &str| {
         let allowed = statements.iter().filter(|one| one.effect == Effect::Allow);
