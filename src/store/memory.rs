@@ -159,9 +159,10 @@ impl MemoryStore {
         }
         match self.delete_one(key, Some(version)) {
             Deletion::Deleted => Ok(()),
-            kept => Err(failed(StoreErrorKind::Denied {
-                detail: format!("the object version is {kept}"),
-            })),
+            kept @ (Deletion::Locked { .. } | Deletion::Held | Deletion::Refused { .. }) => {
+                let detail = format!("the object version is {kept}");
+                Err(failed(StoreErrorKind::Denied { detail }))
+            }
         }
     }
 

@@ -217,13 +217,10 @@ pub(super) async fn retained_until(
 
 /// Whether the object version never had a lock or a hold: a 404 on AWS, a 400 on `MinIO`.
 fn is_never_held(kind: &StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::NotFound => true,
-        StoreErrorKind::Unsupported { reason } => {
-            reason.starts_with("NoSuchObjectLockConfiguration")
-        }
-        _ => false,
+    if let StoreErrorKind::Unsupported { reason } = kind {
+        return reason.starts_with("NoSuchObjectLockConfiguration");
     }
+    matches!(kind, StoreErrorKind::NotFound)
 }
 
 #[cfg(test)]

@@ -117,9 +117,8 @@ impl WriteStore for S3Store {
         let request = object_request!(self, put_object_retention, key)
             .set_version_id(id(version))
             .retention(retention);
-        let kind = match self.client.call(|| request.clone().send()).await {
-            Ok(_) => return Ok(Some(until)),
-            Err(kind) => kind,
+        let Err(kind) = self.client.call(|| request.clone().send()).await else {
+            return Ok(Some(until));
         };
         if let StoreErrorKind::Denied { .. }
         | StoreErrorKind::Unsupported { .. }
