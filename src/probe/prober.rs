@@ -303,7 +303,7 @@ pub(super) fn known<A, T>(answer: Probed<A>, read: impl FnOnce(A) -> Option<T>) 
         Ok(answer) => read(answer).map_or(Asked::Absent, Asked::Known),
         Err(refusal) if refusal.is_not_offered() => Asked::NotOffered,
         Err(refusal) if refusal.status == 404 => Asked::Absent,
-        Err(refusal) => Asked::Refused(refusal.told()),
+        Err(refusal) => Asked::Refused(refusal.to_string()),
     }
 }
 

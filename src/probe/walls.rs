@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::prober::{Config, Extra, Lock, Look, Probed, Prober, Put, Settings, Target};
+use super::prober::{Config, Extra, Lock, Look, Probed, Prober, Put, Refusal, Settings, Target};
 use crate::format::{LockMode, VaultFile, layout};
 use crate::ids::{Id128, ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
@@ -451,7 +451,7 @@ impl Walls {
         let upload = match self.maker.begin_upload(&key).await? {
             Ok(upload) => upload,
             Err(refusal) => {
-                let why = format!("no upload to drop can be begun: {}", refusal.told());
+                let why = format!("no upload to drop can be begun: {refusal}");
                 return not_made(&why);
             }
         };
@@ -483,7 +483,7 @@ impl Walls {
                     answer: Answer::Refused {
                         status: 0,
                         code: String::new(),
-                        told: error.kind.to_string(),
+                        text: error.kind.to_string(),
                     },
                     effect: Effect::Nothing,
                 })
@@ -522,15 +522,15 @@ impl Walls {
     }
 
     async fn make(&self, key: String, lock: Option<Lock>) -> Tried<Canary> {
-        let refused = |told: String| Stop::NotMade(format!("no canary can be made: {told}"));
+        let refused = |refusal: Refusal| Stop::NotMade(format!("no canary can be made: {refusal}"));
         let put = self.maker.put(&key, &body(), lock).await?;
-        let version = put.map_err(|refusal| refused(refusal.told()))?;
+        let version = put.map_err(refused)?;
         let target = Target {
             key: &key,
             version: version.as_ref(),
         };
         let seen = self.maker.look(target).await?;
-        let seen = seen.map_err(|refusal| refused(refusal.told()))?;
+        let seen = seen.map_err(refused)?;
         Ok(Canary {
             key,
             version,
@@ -597,7 +597,7 @@ fn said<T>(answer: Probed<T>, happened: Option<bool>) -> Observation {
         Ok(_) => Answer::Done,
         Err(refusal) => Answer::Refused {
             status: refusal.status,
-            told: refusal.told(),
+            text: refusal.to_string(),
             code: refusal.code,
         },
     };

@@ -26,7 +26,7 @@ pub enum Answer {
         /// The error code.
         code: String,
         /// Status, code and message.
-        told: String,
+        text: String,
     },
     /// The call was not made; why.
     NotMade(String),
@@ -107,7 +107,7 @@ pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: L
         outcome,
         said: match &seen.answer {
             Answer::Done => "done".to_owned(),
-            Answer::Refused { told, .. } => told.clone(),
+            Answer::Refused { text, .. } => text.clone(),
             Answer::NotMade(why) => why.clone(),
         },
     }
@@ -119,7 +119,7 @@ fn outcome(seen: &Observation) -> Outcome {
         (Effect::Happened, _) | (Effect::Harmless, Answer::Done) => Outcome::Allowed,
         // Whatever the server said.
         (Effect::Nothing, Answer::Done | Answer::Refused { .. }) => Outcome::Refused,
-        (Effect::Harmless, Answer::Refused { status, code, told }) => {
+        (Effect::Harmless, Answer::Refused { status, code, text }) => {
             match (*status, code.as_str()) {
                 (401 | 403, _) | (_, "AccessDenied") => Outcome::Refused,
                 (405 | 501, _) | (_, "NotImplemented" | "MethodNotAllowed") => {
@@ -127,7 +127,7 @@ fn outcome(seen: &Observation) -> Outcome {
                 }
                 // The right to make the call was found; then it failed, as it was meant to.
                 (400..=499, _) => Outcome::Allowed,
-                _ => Outcome::NotProven(told.clone()),
+                _ => Outcome::NotProven(text.clone()),
             }
         }
     }
@@ -141,7 +141,7 @@ mod tests {
         Answer::Refused {
             status,
             code: code.to_owned(),
-            told: format!("{code} (HTTP {status})"),
+            text: format!("{code} (HTTP {status})"),
         }
     }
 

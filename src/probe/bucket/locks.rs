@@ -58,7 +58,7 @@ async fn probe(
     let version = match put {
         Ok(version) => version,
         Err(refusal) => {
-            found.put = Locked::Refused(refusal.told());
+            found.put = Locked::Refused(refusal.to_string());
             return Ok(found);
         }
     };
@@ -75,7 +75,7 @@ async fn probe(
         });
         found.copy = match copied {
             Ok(copy) => locked(prober, copy, lock).await?,
-            Err(refusal) => Locked::Refused(refusal.told()),
+            Err(refusal) => Locked::Refused(refusal.to_string()),
         };
         // By its version, so that nothing but the object itself can go; judged by what is there afterwards.
         prober.delete(target, false).await?.ok();
@@ -106,7 +106,7 @@ async fn locked(prober: &Prober, target: Target<'_>, wanted: Lock) -> Result<Loc
     Ok(match prober.look(target).await? {
         Ok(seen) if seen.lock.is_some_and(is_kept) => Locked::Yes,
         Ok(_) => Locked::Ignored,
-        Err(refusal) => Locked::Refused(refusal.told()),
+        Err(refusal) => Locked::Refused(refusal.to_string()),
     })
 }
 

@@ -3,6 +3,7 @@
 //! The other calls of a store turn an answer into a situation. Here its status and code are kept, because they tell a
 //! missing setting from a missing right.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
@@ -28,25 +29,20 @@ pub(crate) struct Refusal {
     pub(crate) server: String,
 }
 
-impl Refusal {
-    /// `AccessDenied: the message (HTTP 403)`
-    pub(crate) fn told(&self) -> String {
-        let Self {
-            status,
-            code,
-            message,
-            ..
-        } = self;
+/// `AccessDenied: the message (HTTP 403)`
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (status, code) = (self.status, &self.code);
+        let message = self.message.trim_end_matches('.');
         match (code.is_empty(), message.is_empty()) {
-            (true, _) => format!("HTTP {status}"),
-            (false, true) => format!("{code} (HTTP {status})"),
-            (false, false) => {
-                let message = message.trim_end_matches('.');
-                format!("{code}: {message} (HTTP {status})")
-            }
+            (true, _) => write!(f, "HTTP {status}"),
+            (false, true) => write!(f, "{code} (HTTP {status})"),
+            (false, false) => write!(f, "{code}: {message} (HTTP {status})"),
         }
     }
+}
 
+impl Refusal {
     /// Whether the server does not have the call, as the measured servers word it.
     pub(crate) fn is_not_offered(&self) -> bool {
         matches!(self.status, 405 | 501)
@@ -137,9 +133,9 @@ mod tests {
             message: message.to_owned(),
             server: String::new(),
         };
-        assert_eq!(refusal("", "").told(), "HTTP 403");
+        assert_eq!(refusal("", "").to_string(), "HTTP 403");
         assert_eq!(
-            refusal("AccessDenied", "no.").told(),
+            refusal("AccessDenied", "no.").to_string(),
             "AccessDenied: no (HTTP 403)"
         );
     }

@@ -35,9 +35,9 @@ pub(super) enum Again {
     Unknown,
 }
 
-/// What the server answered, as far as it matters here.
+/// The parts of a server's answer that decide.
 #[derive(Debug, Default)]
-pub(super) struct Said<'a> {
+pub(super) struct ServerAnswer<'a> {
     pub(super) status: u16,
     pub(super) code: &'a str,
     pub(super) message: &'a str,
@@ -52,13 +52,12 @@ pub(super) fn judge<E>(error: &SdkError<E, HttpResponse>, service: &str) -> Fail
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let told = || DisplayErrorContext(error).to_string();
     match error {
         SdkError::ServiceError(context) => {
             let raw = context.raw();
             let code = context.err().code().unwrap_or_default();
             let has_body = raw.body().bytes().is_some_and(|body| !body.is_empty());
-            judge_answer(&Said {
+            judge_answer(&ServerAnswer {
                 status: raw.status().as_u16(),
                 code,
                 is_foreign: code.is_empty() && has_body,
@@ -77,7 +76,9 @@ where
             }
         }
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => Failure {
-            kind: unsent(error).unwrap_or_else(|| StoreErrorKind::Unsupported { reason: told() }),
+            kind: unsent(error).unwrap_or_else(|| StoreErrorKind::Unsupported {
+                reason: DisplayErrorContext(error).to_string(),
+            }),
             again: Again::Never,
         },
         SdkError::ResponseError(response) => {
@@ -167,15 +168,15 @@ const SLOWER: &[&str] = &[
     "TooManyRequests",
 ];
 
-/// Judges what a server said.
-pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
+/// Judges a server's answer.
+pub(super) fn judge_answer(said: &ServerAnswer<'_>) -> Failure {
     let never = |kind| Failure {
         kind,
         again: Again::Never,
     };
     let passing = |again| Failure {
         kind: StoreErrorKind::Io {
-            detail: said.told(),
+            detail: said.quoted(),
         },
         again,
     };
@@ -257,7 +258,7 @@ const BAD_BYTES: &[&str] = &[
     "XAmzContentSHA256Mismatch",
 ];
 
-impl Said<'_> {
+impl ServerAnswer<'_> {
     /// How the server refused: `AccessDenied: the message (request 1A)`.
     fn refusal(&self) -> String {
         let Self {
@@ -276,7 +277,7 @@ impl Said<'_> {
     }
 
     /// An answer that decides nothing: `the server answered 499 ClientDisconnected: the message (request 1A)`.
-    fn told(&self) -> String {
+    fn quoted(&self) -> String {
         let Self {
             status,
             code,
@@ -342,18 +343,18 @@ fn is_worm(message: &str) -> bool {
 /// Finds missing credentials, the usual reason why a request could not be sent.
 fn unsent(error: &(dyn std::error::Error + 'static)) -> Option<StoreErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
-    let told: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
-    let told = told.join(": ");
+    let lines: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
+    let text = lines.join(": ");
     let not_loaded = matches!(credentials, CredentialsError::CredentialsNotLoaded(_));
-    let detail = if not_loaded && (told.is_empty() || told.contains("chain")) {
+    let detail = if not_loaded && (text.is_empty() || text.contains("chain")) {
         "none were found in the environment, the profile or the machine's role".to_owned()
-    } else if told.contains("IMDS") {
+    } else if text.contains("IMDS") {
         // The machine's metadata service is asked last.
         format!(
-            "none were found in the environment or the profile, and none from the machine: {told}"
+            "none were found in the environment or the profile, and none from the machine: {text}"
         )
     } else {
-        told
+        text
     };
     Some(StoreErrorKind::Credentials { detail })
 }
@@ -380,10 +381,10 @@ pub(super) mod tests {
     use super::*;
 
     fn said(status: u16, code: &'static str) -> Failure {
-        judge_answer(&Said {
+        judge_answer(&ServerAnswer {
             status,
             code,
-            ..Said::default()
+            ..ServerAnswer::default()
         })
     }
 
@@ -440,12 +441,12 @@ pub(super) mod tests {
     #[test]
     fn an_answer_that_is_not_known_to_be_final_is_retried_and_quoted() {
         for (status, code, again) in PASSING {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status: *status,
                 code,
                 message: if code.is_empty() { "" } else { "A word." },
                 request: "1A",
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert_eq!(failure.again, *again, "{status} {code}");
             let StoreErrorKind::Io { detail } = failure.kind else {
@@ -506,10 +507,10 @@ pub(super) mod tests {
     #[test]
     fn the_answer_of_a_proxy_decides_nothing_about_an_object() {
         for status in [200, 400, 401, 403, 404, 405, 409, 412, 416, 500, 502, 507] {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status,
                 is_foreign: true,
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert_eq!(failure.again, Again::Unknown, "{status}");
             assert!(
@@ -539,11 +540,11 @@ pub(super) mod tests {
             StoreErrorKind::Archived
         ));
         assert!(matches!(said(403, "").kind, StoreErrorKind::Denied { .. }));
-        let worm = judge_answer(&Said {
+        let worm = judge_answer(&ServerAnswer {
             status: 400,
             code: "InvalidRequest",
             message: "Object is WORM protected and cannot be overwritten",
-            ..Said::default()
+            ..ServerAnswer::default()
         });
         assert!(matches!(worm.kind, StoreErrorKind::Denied { .. }));
     }
@@ -557,12 +558,12 @@ pub(super) mod tests {
                 "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
             ),
         ] {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status: 400,
                 code: "AuthorizationHeaderMalformed",
                 message,
                 region,
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert!(matches!(
                 failure.kind,
