@@ -73,7 +73,7 @@ calls! {
     ExtendBeyond, "extend-beyond", "make a lock longer than the ceiling", NOBODY;
     SetAcl, "set-acl", "set an object's ACL", NOBODY;
     SetTags, "set-tags", "set an object's tags", NOBODY;
-    Reencrypt, "reencrypt", "encrypt an object anew", NOBODY;
+    Reencrypt, "reencrypt", "encrypt an object again", NOBODY;
     Abort, "abort", "drop somebody else's unfinished upload", NOBODY;
     SetPolicy, "set-policy", "set the bucket's policy", NOBODY;
     DeletePolicy, "delete-policy", "delete the bucket's policy", NOBODY;
