@@ -1,13 +1,11 @@
-//! The walls on paper: what each role may do, what the vault's bucket refuses everybody, and how both are written down
-//! for IAM.
+//! The IAM documents of a vault: what each role may do, and what the vault's bucket refuses to everybody.
 //!
-//! The documents are templates in the folder `iam/` of this project, which people and Terraform read as files; here they
-//! are filled in. Nothing is guessed: a value that a document needs and that was not given is an error that names it.
-//! `MinIO` knows fewer condition keys and binds users by their own policy only; its rendering says what is then not
-//! enforced.
+//! The documents are templates in the folder `iam/` of this project, which Terraform reads as well; this module fills them
+//! in. Nothing is guessed: a value that a document needs and that was not given is an error that names it. `MinIO` has
+//! fewer condition keys and binds users only by their own policies; its rendering lists what is then not enforced.
 //!
-//! Pure: no clock, no environment, no calls. That the documents refuse what they are meant to refuse is tested by an
-//! evaluator over them and, as far as they go, on servers.
+//! Pure: no clock, no environment, no calls. An evaluator tests what the documents refuse, and so do servers as far as
+//! they enforce it.
 
 mod minio;
 mod params;
@@ -21,20 +19,20 @@ pub use params::{Location, Params};
 pub use policy::{Conditions, Effect, OneOrMany, Policy, Principal, Statement};
 pub use role::Role;
 
-/// What can be rendered.
+/// A document that can be rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
     /// What a role may do: its permissions policy.
     Role(Role),
-    /// Who may take on the roles: the trust policy of each.
+    /// Who may assume the roles: the trust policy of each.
     Trust,
-    /// What the vault's bucket refuses everybody, whatever their own policies allow.
+    /// What the vault's bucket refuses to everybody, whatever their own policies allow.
     BucketPolicy,
     /// What a source bucket of another account has to allow the roles.
     SourceGrant,
     /// Who may use, and who may destroy, the vault's own KMS key.
     KmsKeyPolicy,
-    /// What an organisation refuses every account member, its administrators included.
+    /// What an organisation refuses to every identity of the account, administrators included.
     Scp,
 }
 
@@ -69,16 +67,16 @@ impl fmt::Display for Document {
 pub enum Flavor {
     /// Amazon's, and servers that take its policies as they are.
     Aws,
-    /// `MinIO`'s, which refuses a policy whole for one word that it does not know.
+    /// `MinIO`'s, which refuses a whole policy for one word that it does not know.
     Minio,
 }
 
-/// A wall that a rendering leaves out, or that its server does not hold.
+/// A wall that a rendering leaves out, or that its server does not enforce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotEnforced {
     /// The statement of the bucket policy that is missing; none where the server itself is the gap.
     pub sid: Option<String>,
-    /// Why, and what is therefore possible.
+    /// Why, and what is possible because of it.
     pub reason: String,
 }
 
@@ -87,7 +85,7 @@ pub struct NotEnforced {
 pub struct Rendered {
     /// The document.
     pub policy: Policy,
-    /// What it does not enforce where it is meant for.
+    /// What is not enforced on its server.
     pub not_enforced: Vec<NotEnforced>,
 }
 
@@ -140,7 +138,7 @@ pub enum IamError {
 }
 
 impl IamError {
-    /// Something to do.
+    /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::Missing { needed, .. } => format!("add {needed}"),
@@ -155,7 +153,7 @@ impl IamError {
     }
 }
 
-/// Whether a document says how long locks are, and of which mode.
+/// Whether a document depends on the length and mode of the vault's locks.
 pub fn uses_vault_file(document: Document, flavor: Flavor) -> bool {
     match document {
         // What the bucket policy refuses on AWS is in the role's own policy on MinIO.
@@ -194,7 +192,7 @@ pub fn render(document: Document, params: &Params, flavor: Flavor) -> Result<Ren
     }
 }
 
-/// Leaves out what refuses calls without TLS, where that was asked for.
+/// Leaves out the statement that refuses calls without TLS, where that was asked for.
 fn without_tls(
     mut policy: Policy,
     mut not_enforced: Vec<NotEnforced>,

@@ -1,7 +1,7 @@
-//! The walls around a vault: what its bucket has to be, and what each role must not be able to do there.
+//! The walls around a vault: the settings that its bucket needs, and the calls that each role must not be able to make.
 //!
-//! Pure: what a bucket says of itself and what a server answered come in as values, and findings with their remedy go
-//! out. The calls are made by `probe`.
+//! Pure: a bucket's settings and a server's answers come in as values, findings with their remedies go out. `probe` makes
+//! the calls.
 
 pub mod call;
 pub mod judge;

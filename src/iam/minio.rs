@@ -1,8 +1,8 @@
-//! A role's policy for `MinIO`, measured against the server: which words it knows, and what it does about them.
+//! A role's policy for `MinIO`, as measured: the words that the server knows, and what it does about them.
 //!
 //! A bucket policy of `MinIO` binds anonymous callers only, so the refusals of the vault's bucket policy go into the
-//! policy of each role, as far as `MinIO` knows their conditions. One word that it does not know would make it refuse the
-//! policy whole. What is left out, and where the server itself lets somebody through, is said.
+//! policy of each role, as far as `MinIO` knows their conditions. For one unknown word it would refuse the whole policy.
+//! The rendering lists what is left out, and what the server lets through by itself.
 
 use super::params::Params;
 use super::policy::{Effect, OneOrMany, Policy, Statement};
@@ -11,7 +11,7 @@ use super::role::Role;
 use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
-/// Calls that `MinIO` has no word for.
+/// Actions that `MinIO` does not know.
 const UNKNOWN_ACTIONS: [&str; 15] = [
     "s3:DeleteObjectAnnotation",
     "s3:GetBucketOwnershipControls",
@@ -29,14 +29,14 @@ const UNKNOWN_ACTIONS: [&str; 15] = [
     "s3:PutObjectVersionAnnotation",
     "s3:UpdateObjectEncryption",
 ];
-/// Conditions that `MinIO` has no word for.
+/// Condition keys that `MinIO` does not know.
 const UNKNOWN_KEYS: [&str; 4] = [
     "s3:if-none-match",
     "s3:object-lock-event-hold",
     "s3:ObjectCreationOperation",
     "s3:x-amz-acl",
 ];
-/// How long a lock is to last is a condition of extending it, and not of a put that brings one.
+/// A condition on the length of a lock, which `MinIO` checks when a lock is extended, and not when a put brings one.
 const REMAINING_DAYS: &str = "s3:object-lock-remaining-retention-days";
 
 const DELETE: &str = "s3:DeleteObject";
@@ -47,7 +47,7 @@ const PRINCIPAL: &str = "aws:PrincipalArn";
 
 /// The policy of a role.
 pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> {
-    // Users have no ARN that a condition could name. A made-up account tells which refusals are about this role.
+    // Users have no ARN that a condition could name. With a made-up account one can see which refusals exempt this role.
     let params = Params {
         partition: "aws".to_owned(),
         account: Some("000000000000".to_owned()),
@@ -81,19 +81,12 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     }
     for statement in bucket.statement {
         let sid = statement.sid.clone();
-        match refusal(statement, role, &arn) {
-            Refusal::Whole(statement) => statements.push(statement),
-            Refusal::Part(statement, reason) => {
-                statements.push(statement);
-                let sid = Some(sid);
-                not_enforced.push(NotEnforced { sid, reason });
-            }
-            Refusal::None(reason) => {
-                let sid = Some(sid);
-                not_enforced.push(NotEnforced { sid, reason });
-            }
-            Refusal::NotForThisRole => {}
-        }
+        let (known, left_out) = refusal(statement, role, &arn);
+        statements.extend(known);
+        not_enforced.extend(left_out.map(|reason| NotEnforced {
+            sid: Some(sid),
+            reason,
+        }));
     }
     not_enforced.extend(gaps_of_the_server(&statements, params.lock_mode));
     Ok(Rendered {
@@ -105,42 +98,33 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     })
 }
 
-/// What becomes of a refusal of the bucket policy.
-enum Refusal {
-    /// It is said as it is.
-    Whole(Statement),
-    /// It is said in part; why not the rest.
-    Part(Statement, String),
-    /// It cannot be said; why.
-    None(String),
-    /// The role is the one that may.
-    NotForThisRole,
-}
-
-fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
+/// A statement of the bucket policy as far as `MinIO` knows its words, and the reason for what is left out. Neither where
+/// the statement exempts the role.
+fn refusal(mut statement: Statement, role: Role, arn: &str) -> (Option<Statement>, Option<String>) {
     if let Some(principals) = statement.condition.remove("ArnNotLike") {
         let exempt = principals.get(PRINCIPAL);
         if exempt.is_some_and(|arns| arns.as_slice().iter().any(|one| one == arn)) {
-            return Refusal::NotForThisRole;
+            return (None, None);
         }
     }
     statement.principal = None;
     let keys = || statement.condition.values().flat_map(|keys| keys.keys());
     if let Some(key) = keys().find(|key| UNKNOWN_KEYS.contains(&key.as_str())) {
-        return Refusal::None(format!("MinIO does not know the condition {key}"));
+        return (
+            None,
+            Some(format!("MinIO does not know the condition {key}")),
+        );
     }
     let by_days = keys().any(|key| key == REMAINING_DAYS);
     let has = |action: &str| statement.action.as_slice().iter().any(|one| one == action);
     if role == Role::Pruner && has(DELETE) {
-        return Refusal::None(
-            "MinIO lets nobody delete an object version who may not put delete markers: the pruner can hide what it \
-             may prune, and nothing else"
-                .to_owned(),
-        );
+        let reason = "MinIO lets nobody delete an object version who may not put delete markers: the pruner can hide what \
+                      it may prune, and nothing else";
+        return (None, Some(reason.to_owned()));
     }
     if role == Role::Pruner && has(DELETE_VERSION) {
         statement.action = with_plain_delete(&statement.action);
-        return Refusal::Whole(statement);
+        return (Some(statement), None);
     }
     let known = statement
         .action
@@ -157,17 +141,12 @@ fn refusal(mut statement: Statement, role: Role, arn: &str) -> Refusal {
     } else {
         format!("MinIO has no call for {}", left_out.join(", "))
     };
-    let is_whole = left_out.is_empty();
-    let is_gone = known.is_empty();
+    let reason = (!left_out.is_empty()).then_some(reason);
     statement.action = known;
-    match (is_whole, is_gone) {
-        (_, true) => Refusal::None(reason),
-        (true, false) => Refusal::Whole(statement),
-        (false, false) => Refusal::Part(statement, reason),
-    }
+    ((!statement.action.is_empty()).then_some(statement), reason)
 }
 
-/// What no policy can keep this server from doing.
+/// What no policy can prevent on this server.
 fn gaps_of_the_server(statements: &[Statement], mode: LockMode) -> Vec<NotEnforced> {
     let allows = |action: &str| {
         let allowed = statements.iter().filter(|one| one.effect == Effect::Allow);

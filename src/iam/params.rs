@@ -1,10 +1,10 @@
-//! What the templates are filled with.
+//! The values for the templates.
 
 use super::role::Role;
 use super::{Document, IamError};
 use crate::format::{LockMode, VaultFile};
 
-/// A place on S3: a bucket, and what keys begin with.
+/// A place on S3: a bucket and a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     bucket: String,
@@ -83,27 +83,27 @@ pub struct Params {
     pub source_kms_keys: Vec<String>,
     /// The account that the roles are in, twelve digits.
     pub account: Option<String>,
-    /// What the names of the roles begin with, before a hyphen and the role.
+    /// The beginning of the roles' names, before a hyphen and the role.
     pub role_prefix: String,
     /// Who may change the bucket's configuration, by ARN.
     pub break_glass: Vec<String>,
-    /// Who may take on the roles, by ARN.
+    /// Who may assume the roles, by ARN.
     pub trusted: Vec<String>,
-    /// What who takes on a role has to say.
+    /// The external id that is needed to assume a role.
     pub external_id: Option<String>,
     /// Whether calls without TLS are let through, for a server in a closed network.
     pub plain_http: bool,
 }
 
 impl Params {
-    /// The shortest promise of a vault of which nothing else is known, days.
+    /// The default shortest promise, days.
     pub const SHORTEST_DAYS: u32 = 3;
-    /// The longest, days.
+    /// The default longest promise, days.
     pub const LONGEST_DAYS: u32 = 3650;
-    /// The length of its lock generations, days.
+    /// The default length of lock generations, days.
     pub const GENERATION_DAYS: u32 = 10;
 
-    /// What is usual, for a vault that does not exist yet.
+    /// The defaults, for a vault that does not exist yet.
     pub fn new(vault: Location) -> Self {
         let mut params = Self {
             partition: "aws".to_owned(),
@@ -139,7 +139,7 @@ impl Params {
     /// Takes floor and ceiling from the lengths of promises and of a lock generation.
     pub fn set_days(&mut self, shortest: u32, longest: u32, generation: u32) {
         self.floor_days = shortest;
-        // A lock ends at the table's next boundary after the promise; the day is for what is rounded on the way.
+        // A lock ends at the table's next boundary after the promise; the day allows for rounding.
         self.ceiling_days = longest.saturating_add(generation).saturating_add(1);
     }
 
@@ -175,7 +175,7 @@ impl Params {
         })
     }
 
-    /// Refuses what would mean something else inside a document.
+    /// Refuses values that would have another meaning inside a document.
     pub(super) fn check(&self) -> Result<(), IamError> {
         let mut texts: Vec<&str> = vec![&self.partition, &self.role_prefix];
         texts.extend(self.kms_key.as_deref());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What has to hold for a statement to count: operator, then condition key, then values. All must hold; of the values
-/// of one key any.
+/// The conditions of a statement: operator, then condition key, then values. All keys must match, each with any of its
+/// values.
 pub type Conditions = BTreeMap<String, BTreeMap<String, OneOrMany>>;
 
 /// A policy document.
@@ -33,24 +33,24 @@ pub struct Statement {
     pub sid: String,
     /// `Allow` or `Deny`.
     pub effect: Effect,
-    /// Whom it is about, in a policy of a resource.
+    /// Whom it applies to, in the policy of a resource.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub principal: Option<Principal>,
     /// The calls.
     pub action: OneOrMany,
-    /// On what.
+    /// The resources.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub resource: Option<OneOrMany>,
-    /// On anything but what.
+    /// All resources but these.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_resource: Option<OneOrMany>,
-    /// When.
+    /// The conditions.
     #[serde(skip_serializing_if = "Conditions::is_empty", default)]
     pub condition: Conditions,
 }
 
 impl Statement {
-    /// Whether it is about nothing or nobody: a list that it needs is empty.
+    /// Whether it applies to nothing or nobody, because a list is empty.
     pub(super) fn is_void(&self) -> bool {
         let nobody = match &self.principal {
             Some(Principal::Aws { aws }) => aws.is_empty(),
@@ -60,16 +60,16 @@ impl Statement {
     }
 }
 
-/// What a statement does.
+/// The effect of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Lets a call through that nothing refuses.
+    /// Allows a call that nothing denies.
     Allow,
-    /// Refuses a call, whatever else lets it through.
+    /// Denies a call, whatever else allows it.
     Deny,
 }
 
-/// Whom a statement is about.
+/// Whom a statement applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Principal {
@@ -107,7 +107,7 @@ impl OneOrMany {
         self.as_slice().is_empty()
     }
 
-    /// Those that a test lets through.
+    /// Those for which `keep` holds.
     pub(super) fn kept(&self, keep: impl Fn(&str) -> bool) -> Self {
         let kept = self.as_slice().iter().filter(|one| keep(one));
         Self::Many(kept.cloned().collect())

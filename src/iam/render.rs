@@ -1,7 +1,7 @@
-//! Filling in the templates: `${name}` becomes text inside a string, or a JSON list where it stands for itself.
+//! Fills in the templates: `${name}` becomes text inside a string, and a JSON list outside of one.
 //!
 //! Terraform's `templatefile` reads the same files by the same rule. A statement whose list of resources or principals
-//! is empty is about nothing and is left out, there as here.
+//! is empty applies to nothing and is left out, there as here.
 
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ fn substitute(
                 name: after.chars().take(20).collect(),
             })?;
         let json = value(name)?.to_string();
-        // Text stands inside a string of the template, which has the quotes already.
+        // A text is inside a string of the template, which has the quotes already.
         let inner = json
             .strip_prefix('"')
             .and_then(|json| json.strip_suffix('"'));
@@ -101,7 +101,7 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
             let algorithm = params.kms_key.as_ref().map_or("AES256", |_| "aws:kms");
             algorithm.into()
         }
-        // No key has this name: without a key of the vault's own every one is refused.
+        // No key has this name: a vault without a key of its own refuses every key.
         "kms_key" => params.kms_key.as_deref().unwrap_or("none").into(),
         "kms_keys" => params.kms_key.iter().cloned().collect(),
         "source_kms_keys" => params.source_kms_keys.clone().into(),
@@ -119,7 +119,7 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
             Role::Holder,
         ])?,
         "all_role_arns" => arns(&Role::ALL)?,
-        // Empty, these lists would bind everybody or nobody; which one must not be left to chance.
+        // Empty, these lists would bind everybody or nobody.
         "break_glass_arns" if params.break_glass.is_empty() => {
             return Err(missing("--break-glass ARN"));
         }
@@ -158,7 +158,7 @@ fn object_arn(partition: &str, place: &Location) -> String {
     format!("arn:{partition}:s3:::{}/{}", place.bucket(), place.prefix())
 }
 
-/// A list with what each source adds to it, each once.
+/// A list of what each source adds to it, without duplicates.
 fn per_source(params: &Params, add: impl Fn(&Location, &mut Vec<String>)) -> Value {
     let mut list = Vec::new();
     for source in &params.sources {

@@ -1,4 +1,4 @@
-//! The roles: who works on a vault, each with no more than its work needs.
+//! The roles of a vault, each with no more rights than its work needs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,11 @@ use std::str::FromStr;
 pub enum Role {
     /// Takes snapshots: creates locked objects and records; deletes nothing.
     Snapshotter,
-    /// Puts tables back: the only one that writes to a source.
+    /// Restores tables; the only role that writes to a source.
     Restorer,
-    /// Proves what is kept and locked, without reading a table's data.
+    /// Proves what is kept and locked, without reading the data of a table.
     Auditor,
-    /// Reads everything in the vault again.
+    /// Reads everything in the vault.
     Verifier,
     /// Deletes, by object version, what no snapshot needs and no lock keeps.
     Pruner,

@@ -1,26 +1,25 @@
-//! Calls that are made to see what becomes of them: on objects that exist for nothing else, and with their refusal kept.
+//! Calls that are made to see what becomes of them, on objects that exist for nothing else. Refusals are kept.
 //!
-//! Nothing here decides what may be tried, or what an answer means; [`crate::wall`] does. A call is repeated only while it
-//! is not answered.
+//! [`crate::wall`] decides what may be tried and what an answer means. A call is repeated only until it is answered.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     AnnotationDirective, ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode,
     ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::format::LockMode;
 use crate::ids::{ObjectVersion, Timestamp};
 use crate::store::s3::S3Store;
-use crate::store::s3::ask::{ask, clip};
+use crate::store::s3::ask::{SdkCall, ask, clip};
 use crate::store::s3::client::S3Client;
-use crate::store::s3::write::{copy_source, date};
+use crate::store::s3::request::{copy_source, date, id};
 use crate::store::{StoreError, StoreErrorKind};
+use crate::wall::lint::spelled;
+use crate::wall::state::Asked;
 
 /// Sends a request about a key in this bucket until it is answered, and takes what is wanted of the answer.
 macro_rules! send {
@@ -31,10 +30,22 @@ macro_rules! send {
     }};
 }
 
+/// A request for an operation on an object version.
+macro_rules! request {
+    ($prober:expr, $operation:ident, $target:expr) => {
+        $prober
+            .client
+            .s3()
+            .$operation()
+            .key($target.key)
+            .set_version_id(id($target.version))
+    };
+}
+
 mod bucket;
 mod objects;
 
-pub(super) use self::bucket::Settings;
+pub(super) use self::bucket::{Config, Settings};
 pub(super) use crate::store::s3::ask::Refusal;
 
 /// Makes calls in one bucket under one identity.
@@ -50,6 +61,22 @@ pub(super) type Probed<T> = Result<T, Refusal>;
 /// What came of a call; the error is that no answer came.
 type Answer<T> = Result<Probed<T>, StoreError>;
 
+/// The object version that a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// Its whole key.
+    pub(super) key: &'a str,
+    /// Its version; `None` is the newest.
+    pub(super) version: Option<&'a ObjectVersion>,
+}
+
+impl<'a> Target<'a> {
+    /// The newest version of a key.
+    pub(super) fn newest(key: &'a str) -> Self {
+        Self { key, version: None }
+    }
+}
+
 /// A lock to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lock {
@@ -59,12 +86,12 @@ pub(super) struct Lock {
     pub(super) until: Timestamp,
 }
 
-/// In which way an object is put.
+/// The terms of a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Put {
     /// The lock to ask for.
     pub(super) lock: Option<Lock>,
-    /// Whether also over what is there.
+    /// Whether the key may be taken.
     pub(super) over_others: bool,
     /// What else the put asks for.
     pub(super) also: Option<Extra>,
@@ -88,8 +115,6 @@ pub(super) enum Extra {
 /// An object as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
-    /// The object version that was looked at.
-    pub(super) version: Option<ObjectVersion>,
     /// Its tag.
     pub(super) etag: String,
     /// Its lock.
@@ -132,15 +157,13 @@ impl Prober {
     }
 
     /// Makes a call about a key until it is answered, whatever the answer is.
-    pub(super) async fn ask<'a, T, E, F>(
+    pub(super) async fn ask<'a, F: SdkCall + 'a>(
         &'a self,
         key: &str,
         call: impl FnMut() -> F + Send + 'a,
-    ) -> Result<Probed<T>, StoreError>
+    ) -> Answer<F::Answer>
     where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-        T: Send + 'a,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F::Answer: Send,
     {
         let answer = ask(&self.client, call).await;
         answer.map_err(|kind| self.unanswered(key, kind))
@@ -160,7 +183,7 @@ impl Prober {
         self.put_with(key, body, &put).await
     }
 
-    /// Puts an object in a way.
+    /// Puts an object on the terms of `put`.
     pub(super) async fn put_with(
         &self,
         key: &str,
@@ -203,12 +226,11 @@ impl Prober {
     pub(super) async fn copy(
         &self,
         key: &str,
-        from: &str,
-        version: Option<&ObjectVersion>,
+        from: Target<'_>,
         lock: Option<Lock>,
     ) -> Answer<Option<ObjectVersion>> {
         let (mode, until) = headers(lock);
-        let source = copy_source(&self.bucket, from, version);
+        let source = copy_source(&self.bucket, from.key, from.version);
         let request = self.s3().copy_object().key(key).copy_source(source);
         let request = request
             .annotation_directive(AnnotationDirective::Exclude)
@@ -219,12 +241,11 @@ impl Prober {
             .map(ObjectVersion))
     }
 
-    /// Looks at an object version; without one, at the newest.
-    pub(super) async fn look(&self, key: &str, version: Option<&ObjectVersion>) -> Answer<Look> {
-        let request = self.s3().head_object().key(key);
-        send!(self, key, request.set_version_id(id(version)), |head| {
+    /// Looks at an object version.
+    pub(super) async fn look(&self, target: Target<'_>) -> Answer<Look> {
+        let request = request!(self, head_object, target);
+        send!(self, target.key, request, |head| {
             Look {
-                version: head.version_id.map(ObjectVersion),
                 etag: head.e_tag.unwrap_or_default(),
                 lock: found(
                     head.object_lock_mode.as_ref(),
@@ -238,8 +259,7 @@ impl Prober {
     /// Sets the lock of an object version, or with none asks for it to be removed.
     pub(super) async fn set_lock(
         &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
+        target: Target<'_>,
         lock: Option<Lock>,
         bypass: bool,
     ) -> Answer<()> {
@@ -249,45 +269,26 @@ impl Prober {
             .set_mode(mode)
             .set_retain_until_date(until)
             .build();
-        let request = self.s3().put_object_retention().key(key);
-        let request = request
-            .set_version_id(id(version))
+        let request = request!(self, put_object_retention, target)
             .retention(retention)
             .set_bypass_governance_retention(bypass.then_some(true));
-        send!(self, key, request, drop)
+        send!(self, target.key, request, drop)
     }
 
     /// Deletes an object version; without one, puts a delete marker.
-    pub(super) async fn delete(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-        bypass: bool,
-    ) -> Answer<()> {
-        let request = self.s3().delete_object().key(key);
-        let request = request
-            .set_version_id(id(version))
+    pub(super) async fn delete(&self, target: Target<'_>, bypass: bool) -> Answer<()> {
+        let request = request!(self, delete_object, target)
             .set_bypass_governance_retention(bypass.then_some(true));
-        send!(self, key, request, drop)
+        send!(self, target.key, request, drop)
     }
 }
 
-/// An object version as a request names it.
-fn id(version: Option<&ObjectVersion>) -> Option<String> {
-    version.map(|version| version.0.clone())
-}
-
 /// The headers of a lock.
-pub(super) fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
-    let Some(Lock { mode, until }) = lock else {
-        return (None, None);
-    };
-    let mode = match mode {
-        LockMode::None => return (None, None),
-        LockMode::Governance => ObjectLockMode::Governance,
-        LockMode::Compliance => ObjectLockMode::Compliance,
-    };
-    (Some(mode), Some(date(until)))
+fn headers(lock: Option<Lock>) -> (Option<ObjectLockMode>, Option<DateTime>) {
+    match lock.filter(|lock| lock.mode != LockMode::None) {
+        Some(Lock { mode, until }) => (Some(spelled(mode).into()), Some(date(until))),
+        None => (None, None),
+    }
 }
 
 fn found(mode: Option<&ObjectLockMode>, until: Option<DateTime>) -> Option<Lock> {
@@ -296,7 +297,17 @@ fn found(mode: Option<&ObjectLockMode>, until: Option<DateTime>) -> Option<Lock>
     Some(Lock { mode, until })
 }
 
-/// A mode as a server spells it; one that there is not is none.
+/// A setting of the bucket, from the answer to the call that asks for it.
+pub(super) fn known<A, T>(answer: Probed<A>, read: impl FnOnce(A) -> Option<T>) -> Asked<T> {
+    match answer {
+        Ok(answer) => read(answer).map_or(Asked::Absent, Asked::Known),
+        Err(refusal) if refusal.is_not_offered() => Asked::NotOffered,
+        Err(refusal) if refusal.status == 404 => Asked::Absent,
+        Err(refusal) => Asked::Refused(refusal.to_string()),
+    }
+}
+
+/// A lock mode as servers spell it; `None` for an unknown one.
 pub(super) fn mode_of(text: &str) -> LockMode {
     match text {
         "GOVERNANCE" => LockMode::Governance,

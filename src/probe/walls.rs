@@ -1,24 +1,23 @@
 //! Tries what a role must not be able to do, on objects that are made for it and on nothing else.
 //!
-//! **Nothing that is real is at stake.** Every call on an object is made on a canary of one line of random bytes below a
-//! `probe/` name, which no reader looks at; one that is let through costs that canary. Where even that would last (a lock
-//! above the ceiling, which in COMPLIANCE nobody ends for years), the put goes to a name that is taken, on the condition
-//! that it is free: let through, it is refused for the condition (412), and only after the right to it was found. That is
-//! done only on a server that was just seen to keep the condition. A lock above the ceiling is asked for of an object that
-//! is not there; where a server looks for the object before the right, of a canary in GOVERNANCE, and not in
-//! COMPLIANCE. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
-//! takes; a policy that is there is never deleted; a bucket is deleted only while there is something in it, which no server
-//! does. So a wall that is missing is found and nothing is lost by it.
+//! **No real object is at risk.** Every call on an object is made on a canary of one line of random bytes below a
+//! `probe/` name, which no reader looks at; a call that is let through costs that canary. Where even that would last (a
+//! lock above the ceiling, which nobody can end for years in COMPLIANCE), the put goes to a name that is taken, on the
+//! condition that it is free: let through, it fails for the condition (412), which servers check after the right. Such
+//! puts are made only on a server that was just seen to keep the condition. A lock above the ceiling is asked for on an
+//! object that does not exist; where a server looks for the object before the right, on a canary in GOVERNANCE, and not
+//! in COMPLIANCE. Settings of the bucket are sent again as they are, or, where nothing is set, in a form that no server
+//! takes; an existing policy is never deleted; a bucket is deleted only while there is an object in it, which no server
+//! does. So a missing wall is found and nothing is lost by it.
 //!
-//! Canaries are locked as the vault's objects are, for its floor and a day, and are left to `prune`. Who makes them also
-//! looks at what became of them.
+//! Canaries are locked as the vault's objects are, for its floor and a day, and are left to `prune`. The identity that
+//! makes them also looks at what became of them.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use self::act::{Act, Change, Deletion, Dry, Relock, act};
-use super::prober::{Extra, Lock, Look, Probed, Prober, Put, Settings};
+use super::prober::{Config, Extra, Lock, Look, Probed, Prober, Put, Refusal, Settings, Target};
 use crate::format::{LockMode, VaultFile, layout};
 use crate::ids::{Id128, ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
@@ -26,28 +25,26 @@ use crate::wall::call::Call;
 use crate::wall::judge::{Answer, Effect, Observation};
 use crate::wall::matrix::Server;
 
-mod act;
-
-pub(super) use self::act::Config;
-
 /// Why a lock is not tried.
 const NO_LOCKS: &str = "the vault has no locks";
-/// How long a lock is that is over at once.
+/// No prefix of a vault.
+const ELSEWHERE: &str = "elsewhere/";
+/// The length of a lock that is to be over soon.
 const MOMENT: SignedDuration = SignedDuration::from_secs(3);
-/// How long after that it surely is.
+/// How long to wait until it surely is over.
 const AFTERWARDS: Duration = Duration::from_secs(5);
-/// A lock that is too short for every floor.
+/// A lock below every floor.
 const SHORT: SignedDuration = SignedDuration::from_mins(10);
-/// What a lock may lack of the floor and still be of its length: clocks, and what is rounded.
+/// By how much a lock may end before the floor and still count: clocks differ, and times are rounded.
 const SLACK: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Who tries, who makes what it is tried on, and what the vault is.
+/// The identity that tries, the identity that makes the canaries, and the vault's terms.
 #[derive(Debug)]
 pub struct Walls {
     attacker: Prober,
     maker: Prober,
-    /// The way without TLS; why there is none.
+    /// The attacker without TLS; or why it has no such way.
     plain: Result<Prober, String>,
     prefix: String,
     file: VaultFile,
@@ -67,11 +64,69 @@ struct Canary {
     lock: Option<Lock>,
 }
 
-/// A canary, or why there is none.
-type Made = Result<Canary, String>;
+impl Canary {
+    fn target(&self) -> Target<'_> {
+        Target {
+            key: &self.key,
+            version: self.version.as_ref(),
+        }
+    }
+}
+
+/// Why there is no observation.
+enum Stop {
+    /// The call was not made; why.
+    NotMade(String),
+    /// No answer came.
+    Unanswered(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Unanswered(error)
+    }
+}
+
+type Tried<T> = Result<T, Stop>;
+
+/// A put that must never take effect, and is made so that it cannot.
+#[derive(Debug, Clone, Copy)]
+enum Dry {
+    Beyond,
+    OtherMode,
+    Also(Extra),
+}
+
+/// How an object is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deletion {
+    Marker,
+    Version,
+    Bypass,
+    Many,
+    /// By version, when its lock is over.
+    Over,
+}
+
+/// How a lock is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relock {
+    Longer,
+    Shorter,
+    ShorterBypass,
+    Off,
+}
+
+/// What is changed about an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Acl,
+    Tags,
+    Encryption,
+}
 
 impl Walls {
-    /// Reads the bucket's settings, finds out which server it is, and whether it keeps conditions.
+    /// Reads the bucket's settings, and finds out which server it is and whether it keeps conditions.
     ///
     /// # Errors
     /// Where no answer came.
@@ -85,7 +140,7 @@ impl Walls {
     ) -> Result<Self, StoreError> {
         let settings = maker.settings().await?;
         let nobody = format!("{prefix}{}", layout::probe_key(layout::BLOBS_PREFIX, id()));
-        let header = match maker.read(&nobody, None).await? {
+        let header = match maker.read(Target::newest(&nobody)).await? {
             Ok(()) => String::new(),
             Err(refusal) => refusal.server,
         };
@@ -100,9 +155,13 @@ impl Walls {
             settings,
             keeps_conditions: false,
         };
-        if let Ok(canary) = walls.canary(layout::BLOBS_PREFIX, now).await? {
-            let again = walls.maker.put(&canary.key, b"again", None).await?;
-            walls.keeps_conditions = again.is_err_and(|refusal| refusal.status == 412);
+        match walls.blob(now).await {
+            Ok(canary) => {
+                let again = walls.maker.put(&canary.key, b"again", None).await?;
+                walls.keeps_conditions = again.is_err_and(|refusal| refusal.status == 412);
+            }
+            Err(Stop::NotMade(_)) => {}
+            Err(Stop::Unanswered(error)) => return Err(error),
         }
         Ok(walls)
     }
@@ -117,203 +176,202 @@ impl Walls {
     /// # Errors
     /// Where no answer came.
     pub async fn observe(&self, call: Call, now: Timestamp) -> Result<Observation, StoreError> {
-        let by = &self.attacker;
-        match act(call) {
-            Act::List => Ok(said(by.list(&self.prefix).await?, Effect::Harmless)),
-            Act::ReadConfiguration => Ok(said(by.read_versioning().await?, Effect::Harmless)),
-            Act::Read(area) => self.read(area, false, now).await,
-            Act::ReadLock => self.read(layout::BLOBS_PREFIX, true, now).await,
-            Act::Create(area) => self.create(area, now).await,
-            Act::Overwrite => self.overwrite(now).await,
-            Act::PutBelow { short } => self.put_below(short, now).await,
-            Act::Dry(dry) => self.put_dry(dry, now).await,
-            Act::Delete(way) => self.delete(way, now).await,
-            Act::Lock(way) => self.relock(way, now).await,
-            Act::ExtendBeyond => self.extend_beyond(now).await,
-            Act::Hold => self.hold(now).await,
-            Act::Release => self.release(now).await,
-            Act::Change(what) => self.change(what, now).await,
-            Act::Abort => self.abort().await,
-            Act::Configure(what) => Ok(match by.set_again(what, &self.settings).await? {
-                Ok(answer) => said(answer, Effect::Harmless),
-                Err(why) => not_made(why),
+        match self.attempt(call, now).await {
+            Ok(observation) => Ok(observation),
+            Err(Stop::NotMade(why)) => Ok(Observation {
+                answer: Answer::NotMade(why),
+                effect: Effect::Nothing,
             }),
-            Act::PlainHttp => self.plain().await,
+            Err(Stop::Unanswered(error)) => Err(error),
         }
     }
 
-    async fn read(
-        &self,
-        area: &str,
-        lock: bool,
-        now: Timestamp,
-    ) -> Result<Observation, StoreError> {
-        let canary = match self.canary(area, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let version = canary.version.as_ref();
-        let answer = if lock {
-            self.attacker.read_lock(&canary.key, version).await?
-        } else {
-            self.attacker.read(&canary.key, version).await?
-        };
-        Ok(said(answer, Effect::Harmless))
+    async fn attempt(&self, call: Call, now: Timestamp) -> Tried<Observation> {
+        match call {
+            Call::List => Ok(said(self.attacker.list(&self.prefix).await?, None)),
+            Call::ReadConfiguration => Ok(said(self.attacker.read_versioning().await?, None)),
+            Call::ReadRecord => self.read(layout::PROBE_LEDGER, now).await,
+            Call::ReadPage => self.read(layout::PAGES_PREFIX, now).await,
+            Call::ReadBlob => self.read(layout::BLOBS_PREFIX, now).await,
+            Call::ReadLock => {
+                let canary = self.blob(now).await?;
+                Ok(said(self.attacker.read_lock(canary.target()).await?, None))
+            }
+            Call::CreateBlob => self.create(layout::BLOBS_PREFIX, now).await,
+            Call::CreateRecord => self.create(layout::PROBE_LEDGER, now).await,
+            Call::CreateEvent => self.create(layout::PROBE_EVENTS, now).await,
+            Call::CreatePlan => self.create(layout::PRUNE_PREFIX, now).await,
+            Call::CreateElsewhere => self.create(ELSEWHERE, now).await,
+            Call::Extend => self.relock(Relock::Longer, now).await,
+            Call::Hold => self.hold(now).await,
+            Call::Release => self.release(now).await,
+            Call::DeleteOver => self.delete(Deletion::Over, now).await,
+            Call::Overwrite => self.overwrite(now).await,
+            Call::PutUnlocked => self.put_below(None, now).await,
+            Call::PutShort => self.put_below(Some(SHORT), now).await,
+            Call::PutBeyond => self.put_dry(Dry::Beyond, now).await,
+            Call::PutOtherMode => self.put_dry(Dry::OtherMode, now).await,
+            Call::PutHeld => self.put_dry(Dry::Also(Extra::Hold), now).await,
+            Call::PutClass => self.put_dry(Dry::Also(Extra::Class), now).await,
+            Call::PutAcl => self.put_dry(Dry::Also(Extra::Acl), now).await,
+            Call::PutTags => self.put_dry(Dry::Also(Extra::Tags), now).await,
+            Call::PutCustomerKey => self.put_dry(Dry::Also(Extra::CustomerKey), now).await,
+            Call::Delete => self.delete(Deletion::Marker, now).await,
+            Call::DeleteVersion => self.delete(Deletion::Version, now).await,
+            Call::DeleteBypass => self.delete(Deletion::Bypass, now).await,
+            Call::DeleteMany => self.delete(Deletion::Many, now).await,
+            Call::Shorten => self.relock(Relock::Shorter, now).await,
+            Call::ShortenBypass => self.relock(Relock::ShorterBypass, now).await,
+            Call::Unlock => self.relock(Relock::Off, now).await,
+            Call::ExtendBeyond => self.extend_beyond(now).await,
+            Call::SetAcl => self.change(Change::Acl, now).await,
+            Call::SetTags => self.change(Change::Tags, now).await,
+            Call::Reencrypt => self.change(Change::Encryption, now).await,
+            Call::Abort => self.abort().await,
+            Call::SetPolicy => self.configure(Config::Policy).await,
+            Call::DeletePolicy => self.configure(Config::DeletePolicy).await,
+            Call::SetLifecycle => self.configure(Config::Lifecycle).await,
+            Call::SetVersioning => self.configure(Config::Versioning).await,
+            Call::SetEncryption => self.configure(Config::Encryption).await,
+            Call::SetReplication => self.configure(Config::Replication).await,
+            Call::SetLocks => self.configure(Config::Locks).await,
+            Call::SetPublicAccess => self.configure(Config::PublicAccess).await,
+            Call::SetOwnership => self.configure(Config::Ownership).await,
+            Call::DeleteBucket => self.configure(Config::DeleteBucket).await,
+            Call::PlainHttp => self.plain().await,
+        }
     }
 
-    async fn create(&self, area: &str, now: Timestamp) -> Result<Observation, StoreError> {
+    async fn read(&self, area: &str, now: Timestamp) -> Tried<Observation> {
+        let canary = self.canary(area, now).await?;
+        Ok(said(self.attacker.read(canary.target()).await?, None))
+    }
+
+    async fn create(&self, area: &str, now: Timestamp) -> Tried<Observation> {
         let key = self.key(area);
         let answer = self.attacker.put(&key, &body(), self.floor(now)).await?;
-        let there = self.look(&key, None).await?;
-        Ok(said(answer, happened(there.map(|it| it.is_some()))))
+        let there = self.look(Target::newest(&key)).await?;
+        Ok(said(answer, there.map(|it| it.is_some())))
     }
 
-    async fn overwrite(&self, now: Timestamp) -> Result<Observation, StoreError> {
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
+    async fn overwrite(&self, now: Timestamp) -> Tried<Observation> {
+        let canary = self.blob(now).await?;
         let put = Put {
             lock: self.floor(now),
             over_others: true,
             also: None,
         };
         let answer = self.attacker.put_with(&canary.key, &body(), &put).await?;
-        let newest = self.look(&canary.key, None).await?;
+        let newest = self.look(Target::newest(&canary.key)).await?;
         let replaced = newest.map(|it| it.is_none_or(|it| it.etag != canary.etag));
-        Ok(said(answer, happened(replaced)))
+        Ok(said(answer, replaced))
     }
 
-    /// Puts what must never be put to a name that is taken, on the condition that it is free.
-    async fn put_dry(&self, dry: Dry, now: Timestamp) -> Result<Observation, StoreError> {
-        let is_of_locks = matches!(dry, Dry::Beyond | Dry::OtherMode | Dry::Also(Extra::Hold));
-        if is_of_locks && self.file.lock_mode == LockMode::None {
-            return Ok(not_made(NO_LOCKS));
+    /// Puts to a name that is taken, on the condition that it is free.
+    async fn put_dry(&self, dry: Dry, now: Timestamp) -> Tried<Observation> {
+        if matches!(dry, Dry::Beyond | Dry::OtherMode | Dry::Also(Extra::Hold)) {
+            self.needs_locks()?;
         }
         if matches!(dry, Dry::Also(Extra::CustomerKey)) && !self.has_tls {
-            return Ok(not_made("SSE-C needs TLS, and this endpoint has none"));
+            return not_made("SSE-C needs TLS, and this endpoint has none");
         }
         if !self.keeps_conditions {
-            let why = "this server ignores If-None-Match, so that the put might be done for good";
-            return Ok(not_made(why));
+            return not_made(
+                "this server ignores If-None-Match, so that the put might be done for good",
+            );
         }
+        let floor = self.floor(now);
         let mut put = Put {
-            lock: self.floor(now),
+            lock: floor,
             ..Put::default()
         };
         match dry {
             Dry::Beyond => put.lock = self.lock_until(self.beyond(now)),
             Dry::OtherMode => {
-                put.lock = put.lock.map(|lock| Lock {
-                    mode: other(lock.mode),
-                    ..lock
-                });
+                let mode = match self.file.lock_mode {
+                    LockMode::Compliance => LockMode::Governance,
+                    LockMode::Governance | LockMode::None => LockMode::Compliance,
+                };
+                put.lock = floor.map(|lock| Lock { mode, ..lock });
             }
             Dry::Also(extra) => put.also = Some(extra),
         }
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
+        let canary = self.blob(now).await?;
         let answer = self.attacker.put_with(&canary.key, &body(), &put).await?;
-        Ok(said(answer, Effect::Harmless))
+        Ok(said(answer, None))
     }
 
-    /// Puts without a lock or with one that is too short: what is there then, and not locked for the floor, got through.
-    async fn put_below(&self, short: bool, now: Timestamp) -> Result<Observation, StoreError> {
-        if self.file.lock_mode == LockMode::None {
-            return Ok(not_made(NO_LOCKS));
-        }
-        let until = now.saturating_add(SHORT).unwrap_or(now);
-        let lock = short.then(|| self.lock_until(until)).flatten();
+    /// Puts with a lock below the floor, or with none: an object without the floor's lock has got through.
+    async fn put_below(
+        &self,
+        length: Option<SignedDuration>,
+        now: Timestamp,
+    ) -> Tried<Observation> {
+        self.needs_locks()?;
+        let lock = length.and_then(|length| self.lock_until(later(now, length)));
         let key = self.key(layout::BLOBS_PREFIX);
         let answer = self.attacker.put(&key, &body(), lock).await?;
-        let there = self.look(&key, None).await?;
-        let days = i64::from(self.file.shortest_days);
-        let floor = now.saturating_add(SignedDuration::from_hours(days.saturating_mul(24)) - SLACK);
-        let floor = floor.unwrap_or(Timestamp::MAX);
+        let there = self.look(Target::newest(&key)).await?;
+        let floor = later(now, days(self.file.shortest_days) - SLACK);
         let below = |it: Look| it.lock.is_none_or(|lock| lock.until < floor);
-        Ok(said(
-            answer,
-            happened(there.map(|it| it.is_some_and(below))),
-        ))
+        Ok(said(answer, there.map(|it| it.is_some_and(below))))
     }
 
-    async fn delete(&self, way: Deletion, now: Timestamp) -> Result<Observation, StoreError> {
-        let made = if way == Deletion::Over {
+    async fn delete(&self, way: Deletion, now: Timestamp) -> Tried<Observation> {
+        let canary = if way == Deletion::Over {
             self.canary_over(now).await?
         } else {
-            self.canary(layout::BLOBS_PREFIX, now).await?
+            self.blob(now).await?
         };
-        let canary = match made {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let (key, version) = (&canary.key, canary.version.as_ref());
+        let is_of_a_lock = matches!(way, Deletion::Version | Deletion::Bypass | Deletion::Many);
+        if is_of_a_lock && canary.lock.is_none() {
+            return not_made(NO_LOCKS);
+        }
         let by = &self.attacker;
-        let of_a_lock = matches!(way, Deletion::Version | Deletion::Bypass | Deletion::Many);
-        if of_a_lock && canary.lock.is_none() {
-            return Ok(not_made(NO_LOCKS));
-        }
-        let (answer, looked_at) = match way {
-            Deletion::Marker => (by.delete(key, None, false).await?, None),
-            Deletion::Bypass => (by.delete(key, version, true).await?, version),
-            Deletion::Many => (by.delete_many(key, version).await?, version),
-            Deletion::Version | Deletion::Over => (by.delete(key, version, false).await?, version),
+        let (version, newest) = (canary.target(), Target::newest(&canary.key));
+        let (answer, deleted) = match way {
+            Deletion::Marker => (by.delete(newest, false).await?, newest),
+            Deletion::Bypass => (by.delete(version, true).await?, version),
+            Deletion::Many => (by.delete_many(version).await?, version),
+            Deletion::Version | Deletion::Over => (by.delete(version, false).await?, version),
         };
-        let there = self.look(key, looked_at).await?;
-        Ok(said(answer, happened(there.map(|it| it.is_none()))))
+        let there = self.look(deleted).await?;
+        Ok(said(answer, there.map(|it| it.is_none())))
     }
 
-    async fn extend_beyond(&self, now: Timestamp) -> Result<Observation, StoreError> {
-        if self.file.lock_mode == LockMode::None {
-            return Ok(not_made(NO_LOCKS));
-        }
+    async fn extend_beyond(&self, now: Timestamp) -> Tried<Observation> {
+        self.needs_locks()?;
         let lock = self.lock_until(self.beyond(now));
-        if self.server == Server::Minio {
-            return self.extend_for_years(lock, now).await;
+        if self.server != Server::Minio {
+            let nobody = self.key(layout::BLOBS_PREFIX);
+            let set = self.attacker.set_lock(Target::newest(&nobody), lock, false);
+            return Ok(said(set.await?, None));
         }
-        let nobody = self.key(layout::BLOBS_PREFIX);
-        let answer = self.attacker.set_lock(&nobody, None, lock, false).await?;
-        Ok(said(answer, Effect::Harmless))
-    }
-
-    /// Where the object is looked for before the right: on a canary, which is released from GOVERNANCE at once.
-    async fn extend_for_years(
-        &self,
-        lock: Option<Lock>,
-        now: Timestamp,
-    ) -> Result<Observation, StoreError> {
+        // MinIO looks for the object before the right. A canary is released from GOVERNANCE at once.
         if self.file.lock_mode == LockMode::Compliance {
-            let why = "MinIO looks for the object before the right, and a canary would be locked for years";
-            return Ok(not_made(why));
+            return not_made(
+                "MinIO looks for the object before the right, and a canary would be locked for years",
+            );
         }
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let (key, version) = (&canary.key, canary.version.as_ref());
-        let answer = self.attacker.set_lock(key, version, lock, false).await?;
-        let there = self.look(key, version).await?;
+        let canary = self.blob(now).await?;
+        let target = canary.target();
+        let answer = self.attacker.set_lock(target, lock, false).await?;
+        let there = self.look(target).await?;
         let end = |look: Option<Look>| look.and_then(|it| it.lock).map(|it| it.until);
         let before = canary.lock.map(|lock| lock.until);
         let longer = there.map(|it| end(it) > before);
         if longer != Some(false) {
-            let back = self.maker.set_lock(key, version, canary.lock, true);
+            let back = self.maker.set_lock(target, canary.lock, true);
             back.await?.ok();
         }
-        Ok(said(answer, happened(longer)))
+        Ok(said(answer, longer))
     }
 
-    async fn relock(&self, way: Relock, now: Timestamp) -> Result<Observation, StoreError> {
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
+    async fn relock(&self, way: Relock, now: Timestamp) -> Tried<Observation> {
+        let canary = self.blob(now).await?;
         let Some(lock) = canary.lock else {
-            return Ok(not_made(NO_LOCKS));
+            return not_made(NO_LOCKS);
         };
-        let (key, version) = (&canary.key, canary.version.as_ref());
         let until =
             |until: Result<Timestamp, jiff::Error>| until.ok().map(|until| Lock { until, ..lock });
         let longer = until(lock.until.saturating_add(DAY));
@@ -324,9 +382,9 @@ impl Walls {
             Relock::ShorterBypass => (shorter, true),
             Relock::Off => (None, true),
         };
-        let set = self.attacker.set_lock(key, version, wanted, bypass);
+        let set = self.attacker.set_lock(canary.target(), wanted, bypass);
         let answer = set.await?;
-        let there = self.look(key, version).await?;
+        let there = self.look(canary.target()).await?;
         let end = there.map(|it| it.and_then(|it| it.lock).map(|it| it.until));
         let changed = end.map(|end| match way {
             Relock::Longer => end.is_some_and(|end| end > lock.until),
@@ -334,78 +392,67 @@ impl Walls {
                 end.is_none_or(|end| end < lock.until)
             }
         });
-        Ok(said(answer, happened(changed)))
+        Ok(said(answer, changed))
     }
 
-    /// Whether a canary is held; nothing where nobody may look.
+    /// Whether a canary is held; `None` where neither identity may look.
     async fn is_held(&self, canary: &Canary) -> Result<Option<bool>, StoreError> {
-        let there = self.look(&canary.key, canary.version.as_ref()).await?;
+        let there = self.look(canary.target()).await?;
         Ok(there.map(|it| it.is_some_and(|it| it.held)))
     }
 
-    async fn hold(&self, now: Timestamp) -> Result<Observation, StoreError> {
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let (key, version) = (&canary.key, canary.version.as_ref());
-        let answer = self.attacker.set_hold(key, version, true).await?;
+    async fn hold(&self, now: Timestamp) -> Tried<Observation> {
+        let canary = self.blob(now).await?;
+        let target = canary.target();
+        let answer = self.attacker.set_hold(target, true).await?;
         let seen = self.is_held(&canary).await?;
         if seen != Some(false) {
-            // Nothing stays held by a check.
-            self.maker.set_hold(key, version, false).await?.ok();
-            self.attacker.set_hold(key, version, false).await?.ok();
+            // A check leaves no hold behind.
+            self.maker.set_hold(target, false).await?.ok();
+            self.attacker.set_hold(target, false).await?.ok();
         }
-        Ok(said(answer, happened(seen)))
+        Ok(said(answer, seen))
     }
 
-    async fn release(&self, now: Timestamp) -> Result<Observation, StoreError> {
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let (key, version) = (&canary.key, canary.version.as_ref());
+    async fn release(&self, now: Timestamp) -> Tried<Observation> {
+        let canary = self.blob(now).await?;
+        let target = canary.target();
         for holder in [&self.maker, &self.attacker] {
             if self.is_held(&canary).await? != Some(true) {
-                holder.set_hold(key, version, true).await?.ok();
+                holder.set_hold(target, true).await?.ok();
             }
         }
         if self.is_held(&canary).await? != Some(true) {
-            let why = "nobody here may put a legal hold on a canary, to be released";
-            return Ok(not_made(why));
+            return not_made("nobody here may put a legal hold on a canary, to be released");
         }
-        let answer = self.attacker.set_hold(key, version, false).await?;
+        let answer = self.attacker.set_hold(target, false).await?;
         let seen = self.is_held(&canary).await?;
-        self.maker.set_hold(key, version, false).await?.ok();
-        Ok(said(answer, happened(seen.map(|is_held| !is_held))))
+        self.maker.set_hold(target, false).await?.ok();
+        Ok(said(answer, seen.map(|is_held| !is_held)))
     }
 
-    async fn change(&self, what: Change, now: Timestamp) -> Result<Observation, StoreError> {
+    async fn change(&self, what: Change, now: Timestamp) -> Tried<Observation> {
         if what == Change::Encryption && self.server != Server::Aws {
             // Another server would take it for a put of the object.
-            return Ok(not_made("the server has no such call"));
+            return not_made("the server has no such call");
         }
-        let canary = match self.canary(layout::BLOBS_PREFIX, now).await? {
-            Ok(canary) => canary,
-            Err(why) => return Ok(not_made(why)),
-        };
-        let (key, version) = (&canary.key, canary.version.as_ref());
-        let by = &self.attacker;
+        let canary = self.blob(now).await?;
+        let (by, target) = (&self.attacker, canary.target());
         let answer = match what {
-            Change::Acl => by.set_acl(key, version).await?,
-            Change::Tags => by.set_tags(key, version).await?,
-            Change::Encryption => by.reencrypt(key, version).await?,
+            Change::Acl => by.set_acl(target).await?,
+            Change::Tags => by.set_tags(target).await?,
+            Change::Encryption => by.reencrypt(target).await?,
         };
-        Ok(said(answer, Effect::Harmless))
+        Ok(said(answer, None))
     }
 
-    async fn abort(&self) -> Result<Observation, StoreError> {
+    async fn abort(&self) -> Tried<Observation> {
         let key = self.key(layout::BLOBS_PREFIX);
         let upload = match self.maker.begin_upload(&key).await? {
             Ok(upload) => upload,
             Err(refusal) => {
-                let why = format!("no upload to drop can be begun: {}", refusal.told());
-                return Ok(not_made(why));
+                let why = format!("no upload to drop can be begun: {refusal}");
+                return not_made(&why);
             }
         };
         let answer = self.attacker.abort(&key, &upload).await?;
@@ -414,77 +461,88 @@ impl Walls {
             Err(refusal) if refusal.status == 404 => Some(true),
             Err(_) => None,
         };
-        // Who may takes it away again; else the bucket's rule for unfinished uploads does.
+        // Where the maker may not abort it either, the bucket's rule for unfinished uploads does.
         self.maker.abort(&key, &upload).await?.ok();
-        Ok(said(answer, happened(gone)))
+        Ok(said(answer, gone))
     }
 
-    async fn plain(&self) -> Result<Observation, StoreError> {
+    async fn configure(&self, what: Config) -> Tried<Observation> {
+        let set = self.attacker.set_again(what, &self.settings).await?;
+        Ok(said(set.map_err(Stop::NotMade)?, None))
+    }
+
+    async fn plain(&self) -> Tried<Observation> {
         let plain = match &self.plain {
             Ok(plain) => plain,
-            Err(why) => return Ok(not_made(why.clone())),
+            Err(why) => return not_made(why),
         };
         match plain.list(&self.prefix).await {
-            Ok(answer) => Ok(said(answer, Effect::Harmless)),
+            Ok(answer) => Ok(said(answer, None)),
             Err(error) if matches!(error.kind, StoreErrorKind::Unreachable { .. }) => {
                 Ok(Observation {
                     answer: Answer::Refused {
                         status: 0,
                         code: String::new(),
-                        told: error.kind.to_string(),
+                        text: error.kind.to_string(),
                     },
                     effect: Effect::Nothing,
                 })
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    fn needs_locks(&self) -> Tried<()> {
+        match self.file.lock_mode {
+            LockMode::None => not_made(NO_LOCKS),
+            LockMode::Governance | LockMode::Compliance => Ok(()),
+        }
+    }
+
+    /// Makes a canary among the blobs, locked as they are.
+    async fn blob(&self, now: Timestamp) -> Tried<Canary> {
+        self.canary(layout::BLOBS_PREFIX, now).await
     }
 
     /// Makes a canary, locked as the vault's objects are.
-    async fn canary(&self, area: &str, now: Timestamp) -> Result<Made, StoreError> {
+    async fn canary(&self, area: &str, now: Timestamp) -> Tried<Canary> {
         self.make(self.key(area), self.floor(now)).await
     }
 
-    /// Makes a canary whose lock is over.
-    async fn canary_over(&self, now: Timestamp) -> Result<Made, StoreError> {
-        let until = now.saturating_add(MOMENT).unwrap_or(now);
+    /// Makes a canary, and waits until its lock is over.
+    async fn canary_over(&self, now: Timestamp) -> Tried<Canary> {
+        let until = later(now, MOMENT);
         let key = self.key(layout::BLOBS_PREFIX);
-        let made = self.make(key, self.lock_until(until)).await?;
-        if let Ok(canary) = &made {
-            if canary.lock.is_some_and(|lock| lock.until > until + MOMENT) {
-                let why = "what is put is locked for the floor, also for who makes the canary";
-                return Ok(Err(why.to_owned()));
-            }
-            tokio::time::sleep(AFTERWARDS).await;
+        let canary = self.make(key, self.lock_until(until)).await?;
+        if canary.lock.is_some_and(|lock| lock.until > until + MOMENT) {
+            return not_made("what is put is locked for the floor, also for who makes the canary");
         }
-        Ok(made)
+        tokio::time::sleep(AFTERWARDS).await;
+        Ok(canary)
     }
 
-    async fn make(&self, key: String, lock: Option<Lock>) -> Result<Made, StoreError> {
-        let why = |told: String| Ok(Err(format!("no canary can be made: {told}")));
-        let version = match self.maker.put(&key, &body(), lock).await? {
-            Ok(version) => version,
-            Err(refusal) => return why(refusal.told()),
+    async fn make(&self, key: String, lock: Option<Lock>) -> Tried<Canary> {
+        let refused = |refusal: Refusal| Stop::NotMade(format!("no canary can be made: {refusal}"));
+        let put = self.maker.put(&key, &body(), lock).await?;
+        let version = put.map_err(refused)?;
+        let target = Target {
+            key: &key,
+            version: version.as_ref(),
         };
-        match self.maker.look(&key, version.as_ref()).await? {
-            Ok(seen) => Ok(Ok(Canary {
-                key,
-                version,
-                etag: seen.etag,
-                lock: seen.lock,
-            })),
-            Err(refusal) => why(refusal.told()),
-        }
+        let seen = self.maker.look(target).await?;
+        let seen = seen.map_err(refused)?;
+        Ok(Canary {
+            key,
+            version,
+            etag: seen.etag,
+            lock: seen.lock,
+        })
     }
 
-    /// An object as it is now: none where it is gone; nothing where nobody may look.
-    async fn look(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Result<Option<Option<Look>>, StoreError> {
+    /// An object as it is now: `Some(None)` where it is gone, `None` where neither identity may look.
+    async fn look(&self, target: Target<'_>) -> Result<Option<Option<Look>>, StoreError> {
         for watcher in [&self.maker, &self.attacker] {
-            match watcher.look(key, version).await? {
+            match watcher.look(target).await? {
                 Ok(look) => return Ok(Some(Some(look))),
                 // A version that is a delete marker is answered with 405.
                 Err(refusal) if matches!(refusal.status, 404 | 405) => return Ok(Some(None)),
@@ -505,17 +563,22 @@ impl Walls {
 
     /// A lock of the floor's length and a day.
     fn floor(&self, now: Timestamp) -> Option<Lock> {
-        let days = i64::from(self.file.shortest_days).saturating_add(1);
-        let until = now.saturating_add(SignedDuration::from_hours(days.saturating_mul(24)));
-        self.lock_until(until.unwrap_or(now))
+        self.lock_until(later(now, days(self.file.shortest_days) + DAY))
     }
 
     /// Two days above the ceiling, which is the longest promise, a generation and a day.
     fn beyond(&self, now: Timestamp) -> Timestamp {
-        let days = i64::from(self.file.longest_days) + i64::from(self.file.generation_days) + 3;
-        let until = now.saturating_add(SignedDuration::from_hours(days.saturating_mul(24)));
-        until.unwrap_or(now)
+        let ceiling = days(self.file.longest_days) + days(self.file.generation_days) + DAY;
+        later(now, ceiling + DAY * 2)
     }
+}
+
+fn days(count: u32) -> SignedDuration {
+    SignedDuration::from_hours(i64::from(count) * 24)
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.saturating_add(by).unwrap_or(now)
 }
 
 fn id() -> Id128 {
@@ -527,37 +590,25 @@ fn body() -> Vec<u8> {
     format!("a canary of deltavault: {}\n", id()).into_bytes()
 }
 
-fn other(mode: LockMode) -> LockMode {
-    match mode {
-        LockMode::Compliance => LockMode::Governance,
-        LockMode::Governance | LockMode::None => LockMode::Compliance,
-    }
-}
-
-fn happened(seen: Option<bool>) -> Effect {
-    match seen {
-        Some(true) => Effect::Happened,
-        Some(false) => Effect::Nothing,
-        // Nobody may look: what was said has to do.
-        None => Effect::Harmless,
-    }
-}
-
-fn said<T>(answer: Probed<T>, effect: Effect) -> Observation {
+/// What the server said of a call, and whether it was seen to take effect. Where the call can change nothing, or nobody
+/// may look, the answer decides.
+fn said<T>(answer: Probed<T>, happened: Option<bool>) -> Observation {
     let answer = match answer {
         Ok(_) => Answer::Done,
         Err(refusal) => Answer::Refused {
             status: refusal.status,
-            told: refusal.told(),
+            text: refusal.to_string(),
             code: refusal.code,
         },
+    };
+    let effect = match happened {
+        Some(true) => Effect::Happened,
+        Some(false) => Effect::Nothing,
+        None => Effect::Harmless,
     };
     Observation { answer, effect }
 }
 
-fn not_made(why: impl Into<String>) -> Observation {
-    Observation {
-        answer: Answer::NotMade(why.into()),
-        effect: Effect::Nothing,
-    }
+fn not_made<T>(why: &str) -> Tried<T> {
+    Err(Stop::NotMade(why.to_owned()))
 }

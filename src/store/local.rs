@@ -1,14 +1,12 @@
-//! A store in a folder: the same words as object storage, with what a file system has.
+//! A store in a folder, which does what object storage does as far as a file system can.
 //!
 //! An object is a file, its key the path below the root. Objects appear whole, durable and never in the place of
-//! another (see `place.rs`); which paths a key may become, and what becomes of symbolic links, is `root.rs`'s. There
-//! are no object versions (naming one finds nothing), no locks on objects and no attested SHA-256, and the tag is
-//! inode, size and
-//! time of writing. A folder that is a vault holds read-only files; that guards against slips, not against malice.
+//! another (`place.rs`). `root.rs` decides which path a key is and which symbolic links are followed. There are no object
+//! versions (a named version is never found), no locks and no attested SHA-256; the `ETag` is made from inode, size and
+//! time of writing. The files of a vault are read-only: that guards against slips, not against malice.
 //!
-//! What object storage can and a folder cannot: keys with empty, `.` or `..` segments, names above 255 bytes, an
-//! object below another object (`a` and `a/b`), and names that begin with `.deltavault-`. All of them are
-//! refused as [`StoreErrorKind::InvalidKey`].
+//! A folder has no keys with empty, `.` or `..` segments, no names above 255 bytes, no object below another object (`a`
+//! and `a/b`), and no names that begin with `.deltavault-`. They are refused as [`StoreErrorKind::InvalidKey`].
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
@@ -54,7 +52,7 @@ impl LocalStore {
     /// Opens the store at `root` and makes nothing: an absent folder reads as empty and cannot be written to.
     ///
     /// # Errors
-    /// When the path cannot be resolved, is not UTF-8, or is no folder.
+    /// When the path cannot be resolved, is not UTF-8, or is not a folder.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let found = Root::find(root).map_err(|kind| at_path("open", root, kind))?;
         Ok(Self {
@@ -73,7 +71,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Makes the folder, durably, where it is absent. That of a table gets the mode of the folder above it.
+    /// Makes the folder, durably, where it is absent. The folder of a table gets the mode of the one above it.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -95,7 +93,7 @@ impl LocalStore {
         &self.root.path
     }
 
-    /// Locks the store together with others who share it (snapshots). `None`: somebody has it for himself.
+    /// Takes a shared lock of the store, as snapshots do. `None` while another process has an exclusive one.
     ///
     /// # Errors
     /// When the lock file cannot be made or the file system has no locks.
@@ -103,7 +101,7 @@ impl LocalStore {
         self.try_lock(File::try_lock_shared)
     }
 
-    /// Locks the store for one alone (prune). `None`: somebody has it.
+    /// Takes an exclusive lock of the store, as prune does. `None` while another process has a lock.
     ///
     /// # Errors
     /// As [`LocalStore::try_lock_shared`].
@@ -111,7 +109,7 @@ impl LocalStore {
         self.try_lock(File::try_lock)
     }
 
-    /// The lock is on a file of its own and not on the folder, because network file systems lock files only.
+    /// Locks a file of its own and not the folder, because network file systems lock only files.
     fn try_lock(
         &self,
         lock: fn(&File) -> Result<(), TryLockError>,
@@ -131,17 +129,21 @@ impl LocalStore {
         }
     }
 
-    /// Runs file work off the runtime's threads and says in an error what was tried and on what.
+    /// Runs file work off the runtime's threads; its errors get the action and the object. A named version is never found.
     async fn blocking<T: Send + 'static>(
         &self,
         action: &'static str,
         key: &ObjectKey,
+        version: Option<&ObjectVersion>,
         work: impl FnOnce(&Root, &ObjectKey) -> Result<T, StoreErrorKind> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let failed = |kind| StoreError::below(action, self.uri(), key.as_str(), kind);
+        if version.is_some() {
+            return Err(failed(StoreErrorKind::NotFound));
+        }
         let (root, owned_key) = (Arc::clone(&self.root), key.clone());
-        off_runtime(move || work(&root, &owned_key))
-            .await
-            .map_err(|kind| StoreError::below(action, self.uri(), key.as_str(), kind))
+        let done = off_runtime(move || work(&root, &owned_key)).await;
+        done.map_err(failed)
     }
 }
 
@@ -157,10 +159,8 @@ impl ReadStore for LocalStore {
         version: Option<&ObjectVersion>,
         range: Option<Range<u64>>,
     ) -> Result<ObjectReader, StoreError> {
-        let named = version.is_some();
         let (attributes, file, range) = self
-            .blocking("read", key, move |root, key| {
-                refuse_version(named)?;
+            .blocking("read", key, version, move |root, key| {
                 let mut file = place::open_file(&root.real(key)?)?;
                 let attributes = attributes_of(key.clone(), &file.metadata()?)?;
                 let range = range.unwrap_or(0..attributes.size);
@@ -186,12 +186,8 @@ impl ReadStore for LocalStore {
         key: &ObjectKey,
         version: Option<&ObjectVersion>,
     ) -> Result<Attributes, StoreError> {
-        let named = version.is_some();
-        self.blocking("look at", key, move |root, key| {
-            refuse_version(named)?;
-            object_attributes(root, key)
-        })
-        .await
+        self.blocking("look at", key, version, object_attributes)
+            .await
     }
 
     fn list<'a>(
@@ -230,15 +226,7 @@ impl WriteStore for LocalStore {
         payload: &Payload,
         _lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        let (payload, read_only) = (payload.clone(), self.read_only_files);
-        self.blocking("create", key, move |root, key| {
-            let new = New {
-                read_only,
-                taken: None,
-            };
-            place::put_new(root, key, &payload, new)
-        })
-        .await
+        self.put_back(key, payload, None, None).await
     }
 
     async fn extend_lock(
@@ -247,12 +235,9 @@ impl WriteStore for LocalStore {
         version: Option<&ObjectVersion>,
         _until: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let named = version.is_some();
-        self.blocking("lock", key, move |root, key| {
-            refuse_version(named)?;
-            object_attributes(root, key).map(|_| None)
-        })
-        .await
+        self.blocking("lock", key, version, object_attributes)
+            .await?;
+        Ok(None)
     }
 }
 
@@ -279,12 +264,12 @@ impl RestoreStore for LocalStore {
     ) -> Result<Written, StoreError> {
         let (payload, read_only) = (payload.clone(), self.read_only_files);
         if let Some(seen) = seen.cloned() {
-            let replaced = self.blocking("replace", key, move |root, key| {
+            let replaced = self.blocking("replace", key, None, move |root, key| {
                 place::replace(root, key, &payload, &seen, taken)
             });
             return replaced.await;
         }
-        self.blocking("create", key, move |root, key| {
+        self.blocking("create", key, None, move |root, key| {
             place::put_new(root, key, &payload, New { read_only, taken })
         })
         .await
@@ -296,23 +281,19 @@ impl RestoreStore for LocalStore {
         payload: &Payload,
         seen: &ETag,
     ) -> Result<Written, StoreError> {
-        let (payload, seen) = (payload.clone(), seen.clone());
-        self.blocking("replace", key, move |root, key| {
-            place::replace(root, key, &payload, &seen, None)
-        })
-        .await
+        self.put_back(key, payload, Some(seen), None).await
     }
 
     async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
         let seen = seen.clone();
-        self.blocking("remove", key, move |root, key| {
+        self.blocking("remove", key, None, move |root, key| {
             place::remove(root, key, &seen)
         })
         .await
     }
 }
 
-/// A folder has no legal holds: only the event counts.
+/// A folder has no legal holds: only the events of a hold protect a snapshot.
 #[async_trait]
 impl HoldStore for LocalStore {
     async fn set_hold(
@@ -338,9 +319,9 @@ impl PruneStore for LocalStore {
     async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
         let mut outcomes = Vec::with_capacity(objects.len());
         for (key, version) in objects {
-            // A version that a folder never had is gone.
+            // A folder has no versions: one that is named is gone.
             if version.is_none() {
-                self.blocking("delete", key, place::delete).await?;
+                self.blocking("delete", key, None, place::delete).await?;
             }
             outcomes.push(Deletion::Deleted);
         }
@@ -356,13 +337,13 @@ impl LocalStore {
     }
 }
 
-/// What a file's metadata says in the store's words.
+/// The attributes of a file.
 fn attributes_of(key: ObjectKey, metadata: &fs::Metadata) -> Result<Attributes, StoreErrorKind> {
     let last_modified = i32::try_from(metadata.mtime_nsec())
         .ok()
         .and_then(|nanoseconds| Timestamp::new(metadata.mtime(), nanoseconds).ok())
         .ok_or_else(|| StoreErrorKind::Unsupported {
-            reason: format!("{key} was last written at a time that cannot be told"),
+            reason: format!("{key} has a time of writing that cannot be expressed"),
         })?;
     Ok(Attributes {
         key,
@@ -380,14 +361,6 @@ fn object_attributes(root: &Root, key: &ObjectKey) -> Result<Attributes, StoreEr
     let found = fs::symlink_metadata(&place)?;
     place::refuse_non_file(&place, found.file_type())?;
     attributes_of(key.clone(), &found)
-}
-
-fn refuse_version(named: bool) -> Result<(), StoreErrorKind> {
-    if named {
-        Err(StoreErrorKind::NotFound)
-    } else {
-        Ok(())
-    }
 }
 
 /// One step of a body: a chunk and what is left to be read, or the end.

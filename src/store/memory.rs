@@ -1,10 +1,10 @@
 //! A store in memory that keeps to S3's rules: a bucket with versions and Object Lock, or without.
 //!
-//! It exists for tests, and so also does what a vault has to survive: bytes planted on top, delete markers,
-//! deleted versions, flipped bits, short objects. What S3 decides, it decides alike: put-if-absent looks at the
-//! newest version only and takes a delete marker for absence; a lock only ever grows; a locked version cannot be
-//! deleted; version ids say nothing about age; equal bytes have equal tags; a damaged object keeps its attested
-//! SHA-256. Its clock stands still until it is set. Buckets of one [`MemoryService`] copy from each other.
+//! It exists for tests, and so it can also do what a vault has to survive: planted bytes, delete markers, deleted
+//! versions, flipped bits, short objects. It follows S3: a put if absent looks at the newest version only, and a delete
+//! marker counts as absence; a lock only ever grows; a locked version cannot be deleted; version ids do not show the
+//! order of writes; equal bytes have equal `ETag`s; a damaged object keeps its attested SHA-256. Its clock stands still
+//! until it is set. Buckets of one [`MemoryService`] copy from each other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,8 +17,8 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 pub use self::copies::{CopyMode, MemoryService};
 use super::{
-    Attributes, Copied, CopyAddress, CopySource, ListedVersion, ObjectReader, Payload, PayloadData,
-    ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, Deletion, ListedVersion, ObjectReader, Payload,
+    PayloadData, ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
@@ -26,7 +26,7 @@ mod copies;
 mod damage;
 mod prune;
 
-/// How many keys one page of a listing holds; what changes between pages is seen, as on S3.
+/// How many keys one page of a listing has. Changes between two pages are seen, as on S3.
 const PAGE: usize = 1000;
 
 /// How many bytes a body hands out at a time.
@@ -69,7 +69,7 @@ struct Kept {
 struct Object {
     bytes: Bytes,
     etag: ETag,
-    /// Of the bytes as they were put, whatever became of them.
+    /// Of the bytes as they were put, also after damage.
     sha256: Digest,
     attested: bool,
     last_modified: Timestamp,
@@ -78,8 +78,7 @@ struct Object {
 }
 
 impl MemoryStore {
-    /// Makes an empty store with object versions and Object Lock. It attests SHA-256, and its clock stands at the
-    /// epoch.
+    /// Makes an empty store with object versions and Object Lock. It attests SHA-256, and its clock is at the epoch.
     pub fn new(uri: &str) -> Self {
         Self {
             uri: uri.trim_end_matches('/').into(),
@@ -115,7 +114,7 @@ impl MemoryStore {
         }
     }
 
-    /// Chooses whether the store says the SHA-256 of what it holds.
+    /// Chooses whether the store attests the SHA-256 of its objects.
     pub fn attest_sha256(&self, attests: bool) {
         self.state().attests_sha256 = attests;
     }
@@ -130,16 +129,16 @@ impl MemoryStore {
         self.state().now
     }
 
-    /// Puts bytes as the newest version, whatever is there: what an attacker with `PutObject` can do. Without
-    /// versions the old bytes are gone.
+    /// Puts bytes as the newest version, whatever is there, as an attacker with `PutObject` can. Without versions the old
+    /// bytes are gone.
     pub fn plant(&self, key: &ObjectKey, bytes: impl Into<Bytes>) -> Written {
         let bytes = bytes.into();
         let sha256 = Digest::of(&bytes);
         self.add(&mut self.state(), key, bytes, sha256, None)
     }
 
-    /// Deletes as S3 does without naming a version: with versions a delete marker becomes the newest, and its id
-    /// is returned; without, the object goes.
+    /// Deletes without naming a version, as S3 does: with versions a delete marker becomes the newest version, and its id
+    /// is returned; without versions the object is removed.
     pub fn delete_marker(&self, key: &ObjectKey) -> Option<ObjectVersion> {
         self.hide(&mut self.state(), key)
     }
@@ -153,36 +152,18 @@ impl MemoryStore {
         key: &ObjectKey,
         version: &ObjectVersion,
     ) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let now = state.now;
         let failed = |kind| self.failed("delete", key, kind);
-        let kept = state
-            .objects
-            .get_mut(key.as_str())
-            .ok_or_else(|| failed(StoreErrorKind::NotFound))?;
-        let position = kept
-            .iter()
-            .position(|kept| kept.version == *version)
-            .ok_or_else(|| failed(StoreErrorKind::NotFound))?;
-        let locked_until = kept
-            .get(position)
-            .and_then(|kept| kept.object.as_ref()?.locked_until);
-        if kept
-            .get(position)
-            .is_some_and(|kept| kept.object.as_ref().is_some_and(|object| object.held))
-        {
-            let detail = "the object version is under a legal hold".to_owned();
-            return Err(failed(StoreErrorKind::Denied { detail }));
+        let is_there = |kept: &Vec<Kept>| kept.iter().any(|kept| kept.version == *version);
+        if !self.state().objects.get(key.as_str()).is_some_and(is_there) {
+            return Err(failed(StoreErrorKind::NotFound));
         }
-        if let Some(until) = locked_until.filter(|until| *until > now) {
-            let detail = format!("the object version is locked until {until}");
-            return Err(failed(StoreErrorKind::Denied { detail }));
+        match self.delete_one(key, Some(version)) {
+            Deletion::Deleted => Ok(()),
+            kept @ (Deletion::Locked { .. } | Deletion::Held | Deletion::Refused { .. }) => {
+                let detail = format!("the object version is {kept}");
+                Err(failed(StoreErrorKind::Denied { detail }))
+            }
         }
-        kept.remove(position);
-        if kept.is_empty() {
-            state.objects.remove(key.as_str());
-        }
-        Ok(())
     }
 
     fn add(
@@ -295,7 +276,7 @@ impl MemoryStore {
         .ok_or_else(|| self.failed(action, key, StoreErrorKind::NotFound))
     }
 
-    /// The tag of the newest version, unless that is a delete marker.
+    /// Whether the newest version is an object with that `ETag`.
     fn is_still(state: &State, key: &ObjectKey, seen: &ETag) -> bool {
         newest(state, key).is_some_and(|object| object.etag == *seen)
     }
@@ -351,7 +332,7 @@ impl MemoryStore {
 }
 
 impl State {
-    /// Opaque as S3's: an id does not tell which write was earlier.
+    /// Opaque as S3's: ids do not show the order of writes.
     fn next_version(&mut self) -> ObjectVersion {
         self.made = self.made.wrapping_add(1);
         ObjectVersion(format!(
@@ -397,7 +378,7 @@ fn find_mut<'a>(
     .as_mut()
 }
 
-/// The payload's bytes, which must be what it says.
+/// The payload's bytes, checked against its digest and size.
 fn load(payload: &Payload) -> Result<Bytes, StoreErrorKind> {
     let bytes = match &payload.data {
         PayloadData::Bytes(bytes) => bytes.clone(),
@@ -418,7 +399,12 @@ impl ReadStore for MemoryStore {
     }
 
     fn copy_address(&self, key: &ObjectKey) -> Option<CopyAddress> {
-        self.address_of(key)
+        let service = self.service.as_ref()?;
+        Some(CopyAddress {
+            service: service.name.to_string(),
+            bucket: self.uri.to_string(),
+            key: key.to_string(),
+        })
     }
 
     async fn open(
@@ -430,13 +416,10 @@ impl ReadStore for MemoryStore {
         let (attributes, mut bytes) = self.find("read", key, version)?;
         if let Some(range) = range {
             let position = |at: u64| usize::try_from(at).ok().filter(|at| *at <= bytes.len());
-            let (Some(start), Some(end)) = (position(range.start), position(range.end)) else {
-                return Err(self.failed("read", key, StoreErrorKind::InvalidRange));
+            bytes = match (position(range.start), position(range.end)) {
+                (Some(start), Some(end)) if start <= end => bytes.slice(start..end),
+                _ => return Err(self.failed("read", key, StoreErrorKind::InvalidRange)),
             };
-            if start > end {
-                return Err(self.failed("read", key, StoreErrorKind::InvalidRange));
-            }
-            bytes = bytes.slice(start..end);
         }
         let body = stream::unfold(bytes, |mut left| async move {
             let chunk = left.split_to(left.len().min(CHUNK));
@@ -502,7 +485,8 @@ impl WriteStore for MemoryStore {
     }
 
     fn can_copy_from(&self, source: &CopyAddress) -> bool {
-        self.is_beside(source)
+        let own = self.service.as_ref();
+        own.is_some_and(|service| *service.name == *source.service)
     }
 
     async fn copy_new(
@@ -538,7 +522,7 @@ impl WriteStore for MemoryStore {
         state.check_lock(until).map_err(failed)?;
         let object =
             find_mut(&mut state, key, version).ok_or_else(|| failed(StoreErrorKind::NotFound))?;
-        // A longer lock refuses the shorter one, and has then been read: it is what counts.
+        // A longer lock stays, and is what was proven.
         let proven = object
             .locked_until
             .map_or(until, |locked| locked.max(until));

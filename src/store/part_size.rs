@@ -1,4 +1,4 @@
-//! How large objects are cut into parts.
+//! The size of the parts of large objects.
 
 /// Parts of a large object have at least this many bytes: fewer requests, and two of them fit the byte budget.
 const PART_SIZE: u64 = 64 * 1024 * 1024;
@@ -6,7 +6,7 @@ const PART_SIZE: u64 = 64 * 1024 * 1024;
 /// An object has at most this many parts; <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
 const PARTS_MAX: u64 = 10_000;
 
-/// How large the parts of an object of `size` bytes are: all but the last alike, in whole mebibytes.
+/// The size of the parts of an object of `size` bytes, a whole number of mebibytes; the last part may be smaller.
 pub fn part_size(size: u64) -> u64 {
     const MIB: u64 = 1024 * 1024;
     PART_SIZE.max(size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB)

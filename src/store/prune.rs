@@ -1,8 +1,8 @@
-//! The walls of those who do not take snapshots: who notes down what was done, who holds, who deletes.
+//! The capabilities of roles that do not take snapshots: to write events, to hold, to prune.
 //!
 //! [`NoteStore`] creates small objects and nothing else; [`HoldStore`] also puts legal holds on and takes them off;
-//! [`PruneStore`] also deletes, each object by the version that was named and never by a delete marker. None of them
-//! can overwrite, and none can shorten a lock.
+//! [`PruneStore`] also deletes, each object by its version and never by a delete marker. None of them can overwrite, and
+//! none can shorten a lock.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl<S: WriteStore + ?Sized> NoteStore for S {
 /// Also puts legal holds on object versions and takes them off.
 #[async_trait]
 pub trait HoldStore: NoteStore {
-    /// Puts a legal hold on an object version, or takes it off, and looks whether the store has done so.
+    /// Puts a legal hold on an object version, or takes it off, and checks that the store has done so.
     ///
     /// # Errors
     /// [`super::StoreErrorKind::NotFound`] when it is gone, [`super::StoreErrorKind::Unsupported`] where there are no
@@ -67,30 +67,30 @@ pub trait HoldStore: NoteStore {
 /// Also deletes object versions whose lock is over.
 #[async_trait]
 pub trait PruneStore: NoteStore {
-    /// Deletes object versions for good; where the store keeps none, the objects. One outcome for each, in their order.
-    /// A delete marker is never made.
+    /// Deletes object versions for good; objects, where the store keeps no versions. Returns one outcome for each, in
+    /// order. Never makes a delete marker.
     ///
     /// # Errors
-    /// What keeps the whole call from being made. Some of it may have been done then; doing it again does no harm.
+    /// When a call fails as a whole. Some objects may be deleted then; the call can be repeated.
     async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError>;
 }
 
 /// An object version that is to be deleted.
 pub type DeleteTarget = (ObjectKey, Option<ObjectVersion>);
 
-/// What became of an object version that was to be deleted, by what is left of it.
+/// The outcome of a deletion, as the object version was found afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deletion {
     /// It is gone, by this call or one before.
     Deleted,
     /// It is locked.
     Locked {
-        /// Until when, where the store tells.
+        /// Until when, where the store says so.
         until: Option<Timestamp>,
     },
     /// A legal hold is on it.
     Held,
-    /// It is still there, and neither a lock nor a hold that could be seen keeps it.
+    /// It is still there, without a lock or a hold that could be seen.
     Refused {
         /// What the store said.
         detail: String,

@@ -1,4 +1,4 @@
-//! The wall of whoever restores: see the head of `store.rs`.
+//! The capabilities of a restore; `store.rs` has those of a snapshot.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,7 @@ use crate::ids::{ETag, ObjectKey, Timestamp};
 /// Also replaces and removes objects of a live table, each only while it is still what the caller saw.
 #[async_trait]
 pub trait RestoreStore: WriteStore {
-    /// Why this store can hold no object of that key, if it cannot: asked before anything is put.
+    /// Why this store cannot have an object of that key; `None` if it can. Asked before anything is put.
     fn refuses(&self, _key: &ObjectKey) -> Option<&'static str> {
         None
     }
@@ -18,16 +18,16 @@ pub trait RestoreStore: WriteStore {
         true
     }
 
-    /// Whether [`RestoreStore::put_back`] gives objects the times that it is told. Object storage takes its own.
+    /// Whether [`RestoreStore::put_back`] keeps the time that it is given. Object storage sets its own.
     fn keeps_times(&self) -> bool {
         false
     }
 
-    /// Puts an object that was there before: as [`WriteStore::put_new`], or as [`RestoreStore::replace`] where another
-    /// one of the tag `seen` is in its place. `taken` is when its bytes were first written.
+    /// Puts an object that was there before, as [`WriteStore::put_new`], or as [`RestoreStore::replace`] where an object
+    /// with the `ETag` `seen` is in its place. `taken` is when its bytes were first written.
     ///
     /// # Errors
-    /// As the one or the other.
+    /// As [`WriteStore::put_new`] or [`RestoreStore::replace`].
     async fn put_back(
         &self,
         key: &ObjectKey,
@@ -41,10 +41,11 @@ pub trait RestoreStore: WriteStore {
         }
     }
 
-    /// Replaces an object whose tag is still `seen`.
+    /// Replaces an object whose `ETag` is still `seen`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Changed`](super::StoreErrorKind::Changed) when the tag is another one now or the object is gone; nothing was changed.
+    /// [`StoreErrorKind::Changed`](super::StoreErrorKind::Changed) when it has another `ETag` or is gone; nothing was
+    /// changed.
     async fn replace(
         &self,
         key: &ObjectKey,
@@ -52,7 +53,7 @@ pub trait RestoreStore: WriteStore {
         seen: &ETag,
     ) -> Result<Written, StoreError>;
 
-    /// Removes an object whose tag is still `seen`.
+    /// Removes an object whose `ETag` is still `seen`.
     ///
     /// # Errors
     /// As [`RestoreStore::replace`].

@@ -1,26 +1,24 @@
 //! A store in a bucket of S3, or of a server that speaks its protocol.
 //!
-//! All of the SDK is behind this module, and all of what can go wrong between a call and its answer: what is passing is
-//! tried again here and nowhere else, a body that breaks off is read on from where it broke, and a write whose answer
-//! was lost is settled by looking. What callers see is as if the network were whole, or a [`StoreError`].
+//! This module hides the SDK and everything that can go wrong between a call and its answer: it retries passing failures,
+//! and nothing else does; it continues a body where it broke off; after a lost answer to a write it looks at the object.
+//! Callers see a network without faults, or a [`StoreError`].
 //!
 //! Servers differ. Where the answer to a copy has no SHA-256, one look at the object asks for it; a digest of digests
-//! is never taken for one of the content. Which server does what was measured: `tests/s3-servers.md`.
+//! never counts as one of the content. `tests/s3-servers.md` has what was measured of each server.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{ChecksumMode, ObjectLockMode, RequestPayer, StorageClass};
-use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use self::request::{id, object_request};
 use super::{
-    Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, HoldStore, ListedVersion,
-    ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
-    WriteStore, Written,
+    Attributes, CopyAddress, ListedVersion, ObjectReader, ReadStore, StoreError, StoreErrorKind,
 };
-use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
 use crate::lock_mode::LockMode;
 
 mod answer;
@@ -33,8 +31,9 @@ mod failure;
 mod list;
 mod parts;
 mod prune;
+pub(crate) mod request;
 mod retry;
-pub(crate) mod write;
+mod write;
 
 pub use client::{Keys, S3Client, S3Settings};
 
@@ -65,7 +64,7 @@ impl S3Store {
         };
         let rest = uri
             .strip_prefix("s3://")
-            .ok_or_else(|| refused("it is no s3:// URI"))?;
+            .ok_or_else(|| refused("it is not an s3:// URI"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !bucket::is_name(bucket) {
             return Err(refused(
@@ -88,14 +87,14 @@ impl S3Store {
         })
     }
 
-    /// The same place, where new objects get a storage class.
+    /// The same store, with a storage class for new objects.
     #[must_use]
     pub fn with_storage_class(mut self, class: &str) -> Self {
         self.storage_class = Some(StorageClass::from(class));
         self
     }
 
-    /// The same place, where locks are of a mode; without it no lock is ever sent.
+    /// The same store, with a mode for locks; without one no lock is ever sent.
     #[must_use]
     pub fn with_lock_mode(mut self, mode: LockMode) -> Self {
         self.lock_mode = match mode {
@@ -121,7 +120,7 @@ impl S3Store {
         &self.client
     }
 
-    /// A key as the bucket knows it.
+    /// The whole key in the bucket.
     fn full(&self, key: &ObjectKey) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -153,8 +152,8 @@ impl ReadStore for S3Store {
 
     fn listings_at_once(&self) -> usize {
         if self.client.has_own_endpoint() {
-            // A server that keeps objects as files walks its folders for each listing, from where it begins to the end
-            // of all keys, not only to the end of the range: n ranges cost (n + 1) / 2 walks.
+            // A server that keeps objects as files walks its folders for each listing from its start to the last key,
+            // not only to the end of the range: n ranges cost (n + 1) / 2 walks.
             2
         } else {
             usize::MAX
@@ -184,19 +183,10 @@ impl ReadStore for S3Store {
         key: &ObjectKey,
         version: Option<&ObjectVersion>,
     ) -> Result<Attributes, StoreError> {
-        let full = self.full(key);
-        let call = || {
-            self.client
-                .s3()
-                .head_object()
-                .bucket(&*self.bucket)
-                .key(&full)
-                .set_version_id(version.map(|version| version.0.clone()))
-                .checksum_mode(ChecksumMode::Enabled)
-                .set_request_payer(self.payer())
-                .send()
-        };
-        let head = match self.client.call(call).await {
+        let request = object_request!(self, head_object, key)
+            .set_version_id(id(version))
+            .checksum_mode(ChecksumMode::Enabled);
+        let head = match self.client.call(|| request.clone().send()).await {
             Ok(head) => head,
             Err(kind) => {
                 let kind = body::reason(self, key, version, kind).await;
@@ -211,14 +201,17 @@ impl ReadStore for S3Store {
         key: &ObjectKey,
         version: Option<&ObjectVersion>,
     ) -> Result<Option<Timestamp>, StoreError> {
-        match self.attributes(key, version).await {
-            Err(error) if matches!(error.kind, StoreErrorKind::Denied { .. }) => {
-                // An auditor proves locks of objects that are not for its eyes.
-                prune::retained_until(self, key, version)
-                    .await
-                    .unwrap_or(Err(error))
-            }
-            looked => Ok(looked?.locked_until),
+        let error = match self.attributes(key, version).await {
+            Ok(attributes) => return Ok(attributes.locked_until),
+            Err(error) => error,
+        };
+        if !matches!(error.kind, StoreErrorKind::Denied { .. }) {
+            return Err(error);
+        }
+        // An auditor may read the locks of objects that it may not read.
+        match prune::retained_until(self, key, version).await {
+            Err(StoreErrorKind::Denied { .. }) => Err(error),
+            until => until.map_err(|kind| self.failed("look at", key.as_str(), kind)),
         }
     }
 
@@ -236,100 +229,5 @@ impl ReadStore for S3Store {
         start_after: Option<&'a str>,
     ) -> BoxStream<'a, Result<ListedVersion, StoreError>> {
         list::versions(self, prefix, start_after)
-    }
-}
-
-#[async_trait]
-impl WriteStore for S3Store {
-    async fn put_new(
-        &self,
-        key: &ObjectKey,
-        payload: &Payload,
-        lock_until: Option<Timestamp>,
-    ) -> Result<Written, StoreError> {
-        write::put(self, key, payload, lock_until, &write::Condition::Absent).await
-    }
-
-    fn largest_put(&self) -> u64 {
-        write::LARGEST_PUT
-    }
-
-    fn can_copy_from(&self, source: &CopyAddress) -> bool {
-        source.service == self.client.service()
-    }
-
-    async fn copy_new(
-        &self,
-        key: &ObjectKey,
-        source: &CopySource,
-        lock_until: Option<Timestamp>,
-    ) -> Result<Copied, StoreError> {
-        write::copy(self, key, source, lock_until).await
-    }
-
-    async fn put_parts(
-        &self,
-        key: &ObjectKey,
-        parts: BoxStream<'_, Result<Bytes, StoreError>>,
-        lock_until: Option<Timestamp>,
-    ) -> Result<Written, StoreError> {
-        parts::parts(self, key, parts, lock_until, &write::Condition::Absent).await
-    }
-
-    async fn extend_lock(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        until: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        write::extend_lock(self, key, version, until).await
-    }
-}
-
-#[async_trait]
-impl RestoreStore for S3Store {
-    fn refuses(&self, key: &ObjectKey) -> Option<&'static str> {
-        (self.full(key).len() > 1024)
-            .then_some("a key on S3 has 1,024 bytes at most, its prefix included")
-    }
-
-    async fn replace(
-        &self,
-        key: &ObjectKey,
-        payload: &Payload,
-        seen: &ETag,
-    ) -> Result<Written, StoreError> {
-        write::put(self, key, payload, None, &write::Condition::Seen(seen)).await
-    }
-
-    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
-        write::remove(self, key, seen).await
-    }
-}
-
-#[async_trait]
-impl HoldStore for S3Store {
-    async fn set_hold(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        held: bool,
-    ) -> Result<(), StoreError> {
-        prune::set_hold(self, key, version, held).await
-    }
-
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError> {
-        prune::is_held(self, key, version).await
-    }
-}
-
-#[async_trait]
-impl PruneStore for S3Store {
-    async fn delete_versions(&self, objects: &[DeleteTarget]) -> Result<Vec<Deletion>, StoreError> {
-        prune::delete_versions(self, objects).await
     }
 }

@@ -1,11 +1,11 @@
-//! Judges a call by what became of it: by what is there afterwards, and only then by what the server said.
+//! Judges a call by its effect, and only where none can be seen by the server's answer.
 
 use super::call::Call;
 use super::matrix::{Expected, Server, expected, gap};
 use crate::format::LockMode;
 use crate::iam::Role;
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// What the server said.
@@ -19,32 +19,32 @@ pub struct Observation {
 pub enum Answer {
     /// That it is done.
     Done,
-    /// That it is not; status, code, and all of it for people.
+    /// That it is refused.
     Refused {
         /// The HTTP status.
         status: u16,
         /// The error code.
         code: String,
         /// Status, code and message.
-        told: String,
+        text: String,
     },
-    /// Nothing: the call was not made; why.
+    /// The call was not made; why.
     NotMade(String),
 }
 
 /// What was seen after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// What it asks for has happened.
+    /// It took effect.
     Happened,
-    /// Everything is as it was.
+    /// It had no effect.
     Nothing,
-    /// The call was made so that it can change nothing: against a name that is taken on the condition that it is free, or
-    /// with the very setting that is there. Whether it was let through is told by what the server says.
+    /// The call was made so that it can change nothing: to a key that is taken on the condition that it is free, or with the
+    /// setting that is there already. The server's answer shows whether it was let through.
     Harmless,
 }
 
-/// What is proven of a call.
+/// What is proven about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is refused, or without effect.
@@ -92,7 +92,7 @@ impl Row {
     }
 }
 
-/// Judges what became of a role's call.
+/// Judges the result of a role's call.
 pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: LockMode) -> Row {
     let expected = expected(role, call);
     let mut outcome = outcome(seen);
@@ -107,7 +107,7 @@ pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: L
         outcome,
         said: match &seen.answer {
             Answer::Done => "done".to_owned(),
-            Answer::Refused { told, .. } => told.clone(),
+            Answer::Refused { text, .. } => text.clone(),
             Answer::NotMade(why) => why.clone(),
         },
     }
@@ -119,15 +119,15 @@ fn outcome(seen: &Observation) -> Outcome {
         (Effect::Happened, _) | (Effect::Harmless, Answer::Done) => Outcome::Allowed,
         // Whatever the server said.
         (Effect::Nothing, Answer::Done | Answer::Refused { .. }) => Outcome::Refused,
-        (Effect::Harmless, Answer::Refused { status, code, told }) => {
+        (Effect::Harmless, Answer::Refused { status, code, text }) => {
             match (*status, code.as_str()) {
                 (401 | 403, _) | (_, "AccessDenied") => Outcome::Refused,
                 (405 | 501, _) | (_, "NotImplemented" | "MethodNotAllowed") => {
                     Outcome::NotProven("the server has no such call".to_owned())
                 }
-                // Past the right to make the call, it failed for what it says, as it was meant to.
+                // The right to make the call was found; then it failed, as it was meant to.
                 (400..=499, _) => Outcome::Allowed,
-                _ => Outcome::NotProven(told.clone()),
+                _ => Outcome::NotProven(text.clone()),
             }
         }
     }
@@ -141,15 +141,15 @@ mod tests {
         Answer::Refused {
             status,
             code: code.to_owned(),
-            told: format!("{code} (HTTP {status})"),
+            text: format!("{code} (HTTP {status})"),
         }
     }
 
     #[test]
-    fn what_is_there_afterwards_decides_and_then_what_was_said() {
+    fn the_effect_decides_and_then_the_answer() {
         let unknown = |why: &str| Outcome::NotProven(why.to_owned());
         for (effect, answer, wanted) in [
-            // A success that did nothing, and a refusal that did not hold.
+            // A success without effect, and a refusal with one.
             (Effect::Nothing, Answer::Done, Outcome::Refused),
             (
                 Effect::Happened,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_of_the_server_is_told_from_a_missing_wall() {
+    fn a_gap_of_the_server_is_not_a_missing_wall() {
         let through = Observation {
             answer: Answer::Done,
             effect: Effect::Happened,

@@ -1,7 +1,7 @@
-//! Judges a bucket's configuration: what in it could cost a vault its immutability, each with its remedy.
+//! Finds what in a bucket's configuration could cost a vault its immutability, with remedies.
 //!
-//! A setting that a server does not have is no finding, unless the vault's locks depend on it. One that may not be read is:
-//! nothing is known about it then.
+//! A setting that a server does not have is not a finding, unless the vault's locks depend on it. A setting that may not be
+//! read is one, because nothing is known about it.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::state::{
 };
 use crate::format::LockMode;
 
-/// What a bucket has to be for a vault.
+/// What a vault needs of its bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The bucket.
@@ -24,7 +24,7 @@ pub struct Expected<'a> {
     pub lock_mode: LockMode,
     /// The floor of every lock: the vault's shortest promise, days.
     pub shortest_days: u32,
-    /// The bucket policy as it would be rendered; without one, policies are not compared.
+    /// The bucket policy as `iam render` prints it; without one, policies are not compared.
     pub policy: Option<&'a Value>,
 }
 
@@ -44,17 +44,17 @@ pub enum Severity {
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
-    /// The setting, in one word that scripts can rely on.
+    /// The setting, by a stable name for scripts.
     pub check: &'static str,
-    /// What is so.
+    /// The problem.
     pub what: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-/// The storage classes that cannot be read before they were thawed for hours.
+/// The storage classes whose objects must be thawed for hours before they can be read.
 const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
-/// How long an unfinished upload may wait for its rest, in the remedy.
+/// After how many days the rule in the remedy drops an unfinished upload.
 const UPLOAD_DAYS: u32 = 7;
 
 /// Judges a bucket, the worst first.
@@ -82,16 +82,22 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
-    fn add(&mut self, severity: Severity, check: &'static str, what: String, remedy: String) {
+    fn add(
+        &mut self,
+        severity: Severity,
+        check: &'static str,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.findings.push(Finding {
             severity,
             check,
-            what,
-            remedy,
+            what: what.into(),
+            remedy: remedy.into(),
         });
     }
 
-    /// What may not be read is not known to be right.
+    /// A setting that may not be read.
     fn unread(&mut self, check: &'static str, action: &str, why: &str) {
         self.add(
             Severity::Warning,
@@ -124,14 +130,14 @@ impl Lint<'_> {
             Asked::Absent => {
                 let what =
                     "the bucket has no Object Lock: whoever may delete in it can delete the vault";
-                self.add(severity, CHECK, what.to_owned(), enable_lock(self.expected));
+                self.add(severity, CHECK, what, enable_lock(self.expected));
                 return;
             }
             Asked::NotOffered => {
                 let what =
                     "this server has no Object Lock: whoever may delete can delete the vault";
                 let remedy = "keep the vault on a server with Object Lock";
-                self.add(severity, CHECK, what.to_owned(), remedy.to_owned());
+                self.add(severity, CHECK, what, remedy);
                 return;
             }
             Asked::Refused(why) => {
@@ -146,8 +152,7 @@ impl Lint<'_> {
                 Severity::Warning,
                 "default-retention",
                 "the bucket has no default retention: what is put without a lock, as parts of large uploads \
-                 are, can be deleted at once"
-                    .to_owned(),
+                 are, can be deleted at once",
                 remedy,
             ),
             (Some(default), false) => {
@@ -159,7 +164,7 @@ impl Lint<'_> {
                         "the bucket locks every new object for {} days, also those of a vault without locks",
                         default.days
                     ),
-                    "nothing, if that is meant".to_owned(),
+                    "nothing, if that is meant",
                 );
             }
             (Some(default), true) => {
@@ -174,7 +179,7 @@ impl Lint<'_> {
                 if default.event_hold {
                     let what = "the default retention holds each new object until somebody releases it: prune can \
                                 never collect what is put without a lock";
-                    self.add(Severity::Warning, "default-retention", what.to_owned(), remedy.clone());
+                    self.add(Severity::Warning, "default-retention", what, remedy.clone());
                 }
                 if default.days < floor {
                     let what = format!(
@@ -188,7 +193,7 @@ impl Lint<'_> {
                         default.days
                     );
                     let remedy = "nothing, if that is meant: everything is kept and paid for at least that long";
-                    self.add(Severity::Note, "default-retention", what, remedy.to_owned());
+                    self.add(Severity::Note, "default-retention", what, remedy);
                 }
             }
         }
@@ -198,11 +203,9 @@ impl Lint<'_> {
         self.add(
             Severity::Warning,
             "object-lock",
-            "the vault was made without locks: whoever may delete in the bucket can delete it"
-                .to_owned(),
+            "the vault was made without locks: whoever may delete in the bucket can delete it",
             "make another vault that locks, `deltavault init --mode governance` or `compliance`, and take the snapshots into \
-             that"
-                .to_owned(),
+             that",
         );
     }
 
@@ -225,7 +228,7 @@ impl Lint<'_> {
             "put-bucket-versioning",
             "--versioning-configuration Status=Enabled",
         );
-        self.add(Severity::Breach, CHECK, what.to_owned(), remedy);
+        self.add(Severity::Breach, CHECK, what, remedy);
     }
 
     fn public_access(&mut self, found: &Asked<PublicAccess>) {
@@ -245,7 +248,7 @@ impl Lint<'_> {
              BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true",
         );
         let what = "public access is not blocked: one policy or ACL opens the vault to everybody";
-        self.add(Severity::Warning, CHECK, what.to_owned(), remedy);
+        self.add(Severity::Warning, CHECK, what, remedy);
     }
 
     fn ownership(&mut self, found: &Asked<String>) {
@@ -254,10 +257,10 @@ impl Lint<'_> {
             Asked::Known(rule) if rule == "BucketOwnerEnforced" => return,
             Asked::NotOffered => return,
             Asked::Known(rule) => {
-                format!("ACLs are in force ({rule}): an uploader can keep or give away what he put")
+                format!("ACLs are in force ({rule}): uploaders can keep their objects to themselves or give them away")
             }
             Asked::Absent => {
-                "ACLs are in force: an uploader can keep or give away what he put".into()
+                "ACLs are in force: uploaders can keep their objects to themselves or give them away".into()
             }
             Asked::Refused(why) => {
                 self.unread(CHECK, "s3:GetBucketOwnershipControls", why);
@@ -278,7 +281,7 @@ impl Lint<'_> {
                 Severity::Note,
                 CHECK,
                 format!("objects are encrypted with the key {key}: without it no lock keeps them readable"),
-                "deny kms:ScheduleKeyDeletion and kms:DisableKey on it to everybody".to_owned(),
+                "deny kms:ScheduleKeyDeletion and kms:DisableKey on it to everybody",
             ),
             Asked::Known(_) | Asked::NotOffered => {}
             Asked::Refused(why) => self.unread(CHECK, "s3:GetEncryptionConfiguration", why),
@@ -287,12 +290,12 @@ impl Lint<'_> {
                 let rest = format!("--server-side-encryption-configuration '{rule}'");
                 let remedy = self.aws("put-bucket-encryption", &rest);
                 let what = "objects are not encrypted by default";
-                // Amazon encrypts whatever is asked; another server may need a key service first.
+                // Amazon encrypts in any case; another server may need a key service first.
                 let severity = match self.expected.endpoint {
                     Some(_) => Severity::Note,
                     None => Severity::Warning,
                 };
-                self.add(severity, CHECK, what.to_owned(), remedy);
+                self.add(severity, CHECK, what, remedy);
             }
         }
     }
@@ -359,14 +362,14 @@ impl Lint<'_> {
                 r#"{{"Rules":[{{"ID":"unfinished-uploads","Status":"Enabled","Filter":{{"Prefix":"{prefix}"}},"AbortIncompleteMultipartUpload":{{"DaysAfterInitiation":{UPLOAD_DAYS}}}}}]}}"#
             );
             let severity = match self.expected.endpoint {
-                // Many sweep by a setting of their own, and some refuse such a rule.
+                // Many servers drop uploads by a setting of their own, and some refuse such a rule.
                 Some(_) => Severity::Note,
                 None => Severity::Warning,
             };
             let rest = format!("--lifecycle-configuration '{rule}'");
             let remedy = self.aws("put-bucket-lifecycle-configuration", &rest);
             let what = "no lifecycle rule drops unfinished uploads: their parts are kept and paid for, unseen";
-            self.add(severity, "unfinished-uploads", what.to_owned(), remedy);
+            self.add(severity, "unfinished-uploads", what, remedy);
         }
     }
 
@@ -387,7 +390,7 @@ impl Lint<'_> {
                         rule.id, rule.destination
                     );
                     let remedy = "check that bucket as this one: locks, policy, public access";
-                    self.add(Severity::Note, CHECK, what, remedy.to_owned());
+                    self.add(Severity::Note, CHECK, what, remedy);
                 }
             }
         }
@@ -442,9 +445,8 @@ fn aws(expected: &Expected<'_>, call: &str, rest: &str) -> String {
 
 /// How a bucket that was made without Object Lock gets it.
 ///
-/// Amazon enables it on a bucket that is there once versioning is on ("Configuring S3 Object Lock", User Guide), and
-/// nobody disables it again. It is then for the objects that are put from then on. Other servers know it for new buckets
-/// only.
+/// Amazon enables it on an existing bucket with versioning ("Configuring S3 Object Lock", User Guide), for objects that are
+/// put from then on, and nobody can disable it again. Other servers enable it for new buckets only.
 pub fn enable_lock(expected: &Expected<'_>) -> String {
     let set = set_default_retention(expected);
     match expected.endpoint {

@@ -1,4 +1,4 @@
-//! Judges what a server does with locks, from what became of two objects that were locked to find out.
+//! Judges a server's locks by what became of two objects that were locked for the test.
 
 use super::lint::{Finding, Severity, spelled};
 use crate::format::LockMode;
@@ -23,16 +23,16 @@ pub struct LockProbe {
     pub left: Vec<(String, Timestamp)>,
 }
 
-/// What became of a wish for a lock.
+/// The result of asking for a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locked {
     /// It is locked as asked.
     Yes,
-    /// It is there, and not locked so.
+    /// The object is there, and not locked as asked.
     Ignored,
     /// The call was refused; what the server said.
     Refused(String),
-    /// It was not asked.
+    /// It was not asked for.
     NotTried,
 }
 
@@ -41,10 +41,9 @@ pub enum Locked {
 pub enum Strength {
     /// They hold.
     Holds,
-    /// They hold against all who may not bypass GOVERNANCE, where the server asks for that right: this one is not known
-    /// to.
+    /// They hold against everyone who may not bypass GOVERNANCE, if the server asks for that right, which is not known.
     Bypassable,
-    /// There are none, or they hold nothing.
+    /// There are none, or they protect nothing.
     None,
 }
 
@@ -63,12 +62,12 @@ impl LockProbe {
     }
 }
 
-/// What the locks are worth, and what there is to say about them; `on_aws` where Amazon itself was asked.
+/// The strength of the locks, and the findings; `on_aws` where the server is Amazon's.
 ///
-/// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, whoever may
-/// extend a lock of GOVERNANCE may also shorten it, and any user, also one without a policy, takes it off by setting an
-/// empty one and asking for the bypass. Asked with an owner's keys, the two look the same, so that of any server but Amazon
-/// it is taken to be so.
+/// Amazon asks for `s3:BypassGovernanceRetention` besides the right to change a lock. `MinIO` does not: there, anyone who
+/// may extend a lock of GOVERNANCE may also shorten it, and any user, also one without a policy, can remove it by setting
+/// an empty one and asking for the bypass. With an owner's keys the two look the same, so the worse is assumed of every
+/// server but Amazon's.
 pub fn judge(probe: &LockProbe, on_aws: bool) -> (Strength, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut add = |severity, what: String, remedy: &str| {
@@ -157,108 +156,37 @@ mod tests {
         }
     }
 
+    /// A line has a name, the mode, what differs from a sound probe, whether Amazon was asked, the strength of the locks,
+    /// and the worst finding.
+    macro_rules! cases {
+        ($($name:literal: $mode:ident $($field:ident = $value:expr),*;
+            on_aws = $on_aws:literal => $strength:ident $worst:expr;)+) => {
+            [$(($name, LockProbe { $($field: $value,)* ..sound($mode) }, $on_aws, Strength::$strength, $worst),)+]
+        };
+    }
+
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     fn locks_are_worth_what_became_of_the_objects() {
         use LockMode::{Compliance, Governance};
-        use Strength::{Bypassable, Holds};
+        use Locked::Ignored;
+        use Severity::{Breach, Note, Warning};
         let refused = || Locked::Refused("InvalidRequest".to_owned());
-        let cases = [
-            ("sound", sound(Governance), false, Holds, None),
-            ("sound", sound(Compliance), true, Holds, None),
-            (
-                "ignored",
-                LockProbe {
-                    put: Locked::Ignored,
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "refused",
-                LockProbe {
-                    put: refused(),
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "deletable",
-                LockProbe {
-                    deleted: true,
-                    ..sound(Compliance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "shortened",
-                LockProbe {
-                    shortened: true,
-                    ..sound(Governance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "compliance bypassed",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Compliance)
-                },
-                true,
-                Strength::None,
-                Some(Severity::Breach),
-            ),
-            (
-                "an owner on Amazon",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Governance)
-                },
-                true,
-                Holds,
-                Some(Severity::Note),
-            ),
-            (
-                "an owner elsewhere",
-                LockProbe {
-                    bypassed: true,
-                    ..sound(Governance)
-                },
-                false,
-                Bypassable,
-                Some(Severity::Warning),
-            ),
-            (
-                "copies unlocked",
-                LockProbe {
-                    copy: Locked::Ignored,
-                    ..sound(Governance)
-                },
-                false,
-                Holds,
-                Some(Severity::Warning),
-            ),
-            (
-                "something stays",
-                LockProbe {
-                    left: vec![("blobs/probe/x".to_owned(), Timestamp::UNIX_EPOCH)],
-                    ..sound(Compliance)
-                },
-                false,
-                Holds,
-                Some(Severity::Note),
-            ),
-            ("untried", LockProbe::untried(), true, Strength::None, None),
-        ];
-        for (name, probe, on_aws, strength, worst) in cases {
+        let left = || vec![("blobs/probe/x".to_owned(), Timestamp::UNIX_EPOCH)];
+        let cases = cases! {
+            "sound": Governance; on_aws = false => Holds None;
+            "sound": Compliance; on_aws = true => Holds None;
+            "ignored": Governance put = Ignored; on_aws = true => None Some(Breach);
+            "refused": Governance put = refused(); on_aws = true => None Some(Breach);
+            "deletable": Compliance deleted = true; on_aws = true => None Some(Breach);
+            "shortened": Governance shortened = true; on_aws = true => None Some(Breach);
+            "compliance bypassed": Compliance bypassed = true; on_aws = true => None Some(Breach);
+            "an owner on Amazon": Governance bypassed = true; on_aws = true => Holds Some(Note);
+            "an owner elsewhere": Governance bypassed = true; on_aws = false => Bypassable Some(Warning);
+            "copies unlocked": Governance copy = Ignored; on_aws = false => Holds Some(Warning);
+            "something stays": Compliance left = left(); on_aws = false => Holds Some(Note);
+        };
+        let untried = ("untried", LockProbe::untried(), true, Strength::None, None);
+        for (name, probe, on_aws, strength, worst) in cases.into_iter().chain([untried]) {
             let (found, findings) = judge(&probe, on_aws);
             assert_eq!(found, strength, "{name}");
             let severities = findings.iter().map(|finding| finding.severity);

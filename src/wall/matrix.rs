@@ -1,7 +1,4 @@
-//! Which role may make which call, and where a server cannot hold that.
-//!
-//! What a role may is allowed by its policy; everything else is refused, by what the policy does not allow, by the bucket's
-//! policy, or by a lock.
+//! What each call of a role should come to, and where a server cannot refuse it.
 
 use super::call::Call;
 use crate::format::LockMode;
@@ -18,61 +15,14 @@ pub enum Expected {
 
 /// What a call of a role should come to.
 pub fn expected(role: Role, call: Call) -> Expected {
-    use Role::{Holder, Pruner, Restorer, Snapshotter, Verifier};
-    let by: &[Role] = match call {
-        Call::List
-        | Call::ReadConfiguration
-        | Call::ReadRecord
-        | Call::ReadPage
-        | Call::ReadLock => &Role::ALL,
-        Call::ReadBlob => &[Snapshotter, Restorer, Verifier, Pruner],
-        Call::CreateBlob | Call::CreateRecord | Call::Extend => &[Snapshotter],
-        Call::CreateEvent => &[Restorer, Pruner, Holder],
-        Call::CreatePlan | Call::DeleteOver => &[Pruner],
-        Call::Hold | Call::Release => &[Holder],
-        Call::CreateElsewhere
-        | Call::Overwrite
-        | Call::PutUnlocked
-        | Call::PutShort
-        | Call::PutBeyond
-        | Call::PutOtherMode
-        | Call::PutHeld
-        | Call::PutClass
-        | Call::PutAcl
-        | Call::PutTags
-        | Call::PutCustomerKey
-        | Call::Delete
-        | Call::DeleteVersion
-        | Call::DeleteBypass
-        | Call::DeleteMany
-        | Call::Shorten
-        | Call::ShortenBypass
-        | Call::Unlock
-        | Call::ExtendBeyond
-        | Call::SetAcl
-        | Call::SetTags
-        | Call::Reencrypt
-        | Call::Abort
-        | Call::SetPolicy
-        | Call::DeletePolicy
-        | Call::SetLifecycle
-        | Call::SetVersioning
-        | Call::SetEncryption
-        | Call::SetReplication
-        | Call::SetLocks
-        | Call::SetPublicAccess
-        | Call::SetOwnership
-        | Call::DeleteBucket
-        | Call::PlainHttp => &[],
-    };
-    if by.contains(&role) {
+    if call.roles().contains(&role) {
         Expected::Allowed
     } else {
         Expected::Refused
     }
 }
 
-/// A server, as far as it is known what it cannot hold.
+/// A server whose gaps are known, or another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// Amazon's own.
@@ -98,9 +48,9 @@ impl Server {
     }
 }
 
-/// Why a server cannot hold a role off a call that it should refuse; as measured.
+/// Why a server cannot refuse a call to a role that should not make it, as measured.
 ///
-/// What is refused all the same is refused: this only tells an open gap of the server from a wall that is missing.
+/// Only for a call that was let through: it distinguishes a gap of the server from a missing wall.
 pub fn gap(server: Server, role: Role, call: Call, mode: LockMode) -> Option<&'static str> {
     match server {
         Server::Aws | Server::Other => None,
@@ -191,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_but_those_of_reading_is_some_roles_work_or_nobodys() {
+    fn each_call_is_allowed_to_its_roles_and_to_no_other() {
         let allowed = |call| {
             let roles = Role::ALL.into_iter();
             let roles = roles.filter(|role| expected(*role, call) == Expected::Allowed);
@@ -213,7 +163,7 @@ mod tests {
         ] {
             assert_eq!(allowed(call), roles, "{call:?}");
         }
-        // Whoever is new here has to be thought about.
+        // A new call has to be given its roles.
         let nobodys = Call::ALL
             .into_iter()
             .filter(|call| allowed(*call).is_empty());

@@ -1,19 +1,19 @@
 //! Compares a bucket policy with the one that should be there, statement by statement.
 //!
-//! Statements are matched by their `Sid`. Within one, order and spelling that mean nothing are put aside: a list of one is
-//! that one, lists of actions, resources and values are sets, and actions are compared without regard to case, as IAM does.
+//! Statements are matched by their `Sid`. Order and spelling without meaning are ignored: a list of one equals its element,
+//! lists of actions, resources and values are sets, and the case of actions does not count, as in IAM.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
 
-/// In what a policy differs from what it should be; the statement's `Sid`.
+/// A difference between the policy and the expected one, with the statement's `Sid`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
-    /// The statement is not there.
+    /// The statement is missing.
     Missing(String),
-    /// It is there and says something else.
+    /// The statement differs.
     Changed(String),
     /// A further statement allows something.
     AlsoAllows(String),
@@ -32,7 +32,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// In what `found` differs from `expected`; both are policy documents, `null` is one without statements.
+/// The differences between two policy documents; `null` is one without statements.
 pub fn compare(expected: &Value, found: &Value) -> Vec<Difference> {
     let expected = statements(expected);
     let mut found = statements(found);
@@ -55,7 +55,7 @@ pub fn compare(expected: &Value, found: &Value) -> Vec<Difference> {
     differences
 }
 
-/// The statements by `Sid`, each in its canonical form. Those without one stand under an empty one; two may share one.
+/// The statements in canonical form by `Sid`, which several may share; those without one are under `(no Sid)`.
 fn statements(policy: &Value) -> BTreeMap<String, BTreeSet<Canonical>> {
     let mut by_sid: BTreeMap<String, BTreeSet<Canonical>> = BTreeMap::new();
     let statements = match policy.get("Statement") {
@@ -74,7 +74,7 @@ fn statements(policy: &Value) -> BTreeMap<String, BTreeSet<Canonical>> {
     by_sid
 }
 
-/// A value whose text decides.
+/// A value that is ordered by its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Canonical(Value);
 
@@ -115,7 +115,7 @@ fn canonical(value: &Value, key: &str) -> Value {
                 Err(items) => Value::Array(items),
             }
         }
-        // A condition's number or truth may be written as one or as a text.
+        // A number or a truth value in a condition may also be written as a text.
         Value::Bool(truth) => Value::String(truth.to_string()),
         Value::Number(number) => Value::String(number.to_string()),
         Value::String(text) if matches!(key, "Action" | "NotAction") => {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_spelling_that_mean_nothing_are_no_difference() {
+    fn order_and_spelling_without_meaning_are_ignored() {
         let same = policy(&json!([
             {"Action": ["s3:putbucketpolicy"], "Effect": "Deny", "Principal": ["*"], "Resource": ["arn:aws:s3:::v"],
              "Sid": "B"},
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_changed_or_further_is_told_by_its_sid() {
+    fn missing_changed_and_further_statements_are_named_by_sid() {
         use Difference::{AlsoAllows, AlsoDenies, Changed, Missing};
         let changed = policy(&json!([
             {"Sid": "A", "Effect": "Deny", "Principal": "*", "Action": ["s3:PutObject", "s3:DeleteObject"],
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_keeps_its_case_and_nonsense_is_no_policy() {
+    fn the_case_of_a_resource_counts_and_nonsense_is_not_a_policy() {
         let one = policy(&json!({"Sid": "A", "Effect": "Deny", "Resource": "arn:aws:s3:::v/Key"}));
         let other =
             policy(&json!({"Sid": "A", "Effect": "Deny", "Resource": "arn:aws:s3:::v/key"}));

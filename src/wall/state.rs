@@ -1,13 +1,13 @@
-//! What a bucket says of itself, as far as a vault depends on it.
+//! A bucket's configuration, as far as a vault depends on it.
 //!
-//! Each setting is [`Asked`]: servers differ in what they have, and an identity may not be let see everything. None of
-//! that is an error; what it means is for [`super::lint`] to say.
+//! Each setting is [`Asked`]: servers differ in the settings that they have, and an identity may not be allowed to read all
+//! of them. None of that is an error; [`super::lint`] judges it.
 
 use serde_json::Value;
 
 use crate::format::LockMode;
 
-/// What came of asking for one setting.
+/// The answer to the call for one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Asked<T> {
     /// This is what is set.
@@ -15,14 +15,14 @@ pub enum Asked<T> {
     /// Nothing is set.
     #[default]
     Absent,
-    /// This identity may not know; what the server said.
+    /// This identity may not read it; what the server said.
     Refused(String),
     /// The server has no such setting.
     NotOffered,
 }
 
 impl<T> Asked<T> {
-    /// What is set, where that is known.
+    /// The value, where it is known.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -38,11 +38,11 @@ pub struct BucketState {
     pub versioning: Asked<Versioning>,
     /// Object Lock; absent where the bucket has none.
     pub object_lock: Asked<ObjectLock>,
-    /// Who may never be let in, whatever policies say.
+    /// The public access block, which overrides policies.
     pub public_access: Asked<PublicAccess>,
-    /// Who owns what others upload, as the server spells it: `BucketOwnerEnforced` switches ACLs off.
+    /// Who owns uploads of others, as the server spells it: `BucketOwnerEnforced` switches ACLs off.
     pub ownership: Asked<String>,
-    /// How objects are encrypted that do not say it themselves.
+    /// The default encryption.
     pub encryption: Asked<Encryption>,
     /// What the server does to objects by itself.
     pub lifecycle: Asked<Vec<LifecycleRule>>,
@@ -59,7 +59,7 @@ pub struct BucketState {
 pub enum Versioning {
     /// It does.
     Enabled,
-    /// It did: what is put now replaces the object version `null`.
+    /// It did once: a put now replaces the object version `null`.
     Suspended,
 }
 
@@ -77,7 +77,7 @@ pub struct DefaultRetention {
     pub mode: LockMode,
     /// How long from the put on, days; a year counts 365.
     pub days: u32,
-    /// Whether each such object is held until somebody releases it: the end of its lock moves on until then.
+    /// Whether each such object is held until it is released; the end of its lock is postponed until then.
     pub event_hold: bool,
 }
 
@@ -99,7 +99,7 @@ pub struct PublicAccess {
 }
 
 impl PublicAccess {
-    /// Nobody from outside, by whatever way.
+    /// All public access is blocked.
     pub const BLOCKED: Self = Self {
         block_acls: true,
         ignore_acls: true,
@@ -108,7 +108,7 @@ impl PublicAccess {
     };
 }
 
-/// How objects are encrypted that do not say it themselves.
+/// A default encryption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encryption {
     /// As the server spells it: `AES256`, `aws:kms`.
@@ -128,13 +128,13 @@ pub struct LifecycleRule {
     pub id: String,
     /// Whether it is in force.
     pub enabled: bool,
-    /// Which keys it is for: those that begin so.
+    /// The prefix of the keys that it applies to.
     pub prefix: String,
-    /// Whether only some of those: by tag or size.
+    /// Whether it applies only to some of those, by tag or size.
     pub narrowed: bool,
     /// It puts delete markers on objects.
     pub expires: bool,
-    /// It deletes object versions that newer ones or delete markers hide.
+    /// It deletes noncurrent object versions.
     pub expires_noncurrent: bool,
     /// The storage classes that it moves objects into.
     pub transitions: Vec<String>,

@@ -1,5 +1,5 @@
-//! `wall check` on servers that enforce: every role with the policies that are rendered for it, and somebody who may do
-//! everything. What it proves is written into the table of walls in `iam/README.md`, and compared with it.
+//! `wall check` on servers that enforce policies: every role with the policies that are rendered for it. The results are
+//! compared with the table of walls in `iam/README.md`, or written into it. `walls/missing.rs` has the gaps.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,11 +18,11 @@ use super::messages::assert_shape;
 use super::support::ministack::{self, ACCOUNT, RoleServer};
 use super::support::s3::{Server, server};
 
-const NO_MC: &str = "SKIPPED: no mc to make a user with; DELTAVAULT_TEST_MC names it";
-const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
-    "Action":["s3:*"],"Resource":["arn:aws:s3:::*"]}]}"#;
+mod missing;
 
-/// A machine of its own, with the keys of an owner, and of others in profiles.
+const NO_MC: &str = "SKIPPED: no mc to make a user with; DELTAVAULT_TEST_MC names it";
+
+/// A home folder with the keys of an owner in the environment, and other keys in profiles.
 struct Session {
     endpoint: String,
     keys: Keys,
@@ -90,7 +90,7 @@ impl Session {
 /// What a check proved of each call.
 type Proven = BTreeMap<String, Value>;
 
-/// The rows of a check, and the findings about the bucket.
+/// The rows of a check by call, and the findings about the bucket.
 fn rows(said: &Said) -> (Proven, Vec<Value>) {
     let lines = said
         .out
@@ -315,7 +315,7 @@ async fn the_table_in_iam_is_what_the_servers_prove() {
     assert_eq!(committed.lines().count(), table.lines().count());
 }
 
-/// GOVERNANCE on `MinIO` is a wall against mistakes: what everybody gets around is said, and is no finding.
+/// GOVERNANCE on `MinIO` guards against mistakes: what every identity can get around is reported as not proven.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_governance_every_role_on_minio_is_as_designed_but_for_its_gaps() {
     let Some(server) = server() else { return };
@@ -328,252 +328,6 @@ async fn in_governance_every_role_on_minio_is_as_designed_but_for_its_gaps() {
         assert_eq!(proven["shorten"]["outcome"], "refused", "{role}");
         assert_eq!(proven["delete-version"]["outcome"], "refused", "{role}");
         assert_eq!(proven["extend-beyond"]["outcome"], "refused", "{role}");
-    }
-}
-
-/// A wall that was taken out of a policy on `MinIO`: the role, refusals that are gone, rights that came, and what of it is
-/// found.
-type Hole = (
-    Role,
-    &'static [&'static str],
-    &'static [&'static str],
-    &'static [&'static str],
-);
-
-const HOLES: [Hole; 6] = [
-    (
-        Role::Snapshotter,
-        &["DenyOtherLockMode"],
-        &[],
-        &["put-other-mode"],
-    ),
-    (
-        Role::Snapshotter,
-        &["DenyOtherStorageClass"],
-        &[],
-        &["put-class"],
-    ),
-    (
-        Role::Auditor,
-        &["DenyAborts"],
-        &["s3:AbortMultipartUpload"],
-        &["abort"],
-    ),
-    (
-        Role::Verifier,
-        &["DenyDeleteMarkers", "DenyDeletesByOthers"],
-        &["s3:DeleteObject", "s3:DeleteObjectVersion"],
-        &["delete", "delete-over"],
-    ),
-    (
-        Role::Restorer,
-        &["DenyConfigurationChanges"],
-        &["s3:PutBucketPolicy", "s3:PutBucketVersioning"],
-        // The right to the bucket's policy is MinIO's to an object's ACL, too.
-        &["set-acl", "set-policy", "set-versioning"],
-    ),
-    (
-        Role::Pruner,
-        &["DenyHoldsByOthers"],
-        &["s3:PutObjectLegalHold"],
-        &["hold", "release"],
-    ),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wall_that_is_taken_out_of_a_policy_is_found() {
-    let Some(server) = server() else { return };
-    let session = Session::new(&server.endpoint, server.keys.clone());
-    let vault = format!("s3://{}/v", new_bucket());
-    session.init(&vault, "compliance");
-    let params = Params {
-        plain_http: true,
-        lock_mode: LockMode::Compliance,
-        ..Params::new(Location::parse(&vault).unwrap())
-    };
-    let mut users = Vec::new();
-    for (role, gone, came, _) in HOLES {
-        let rendered = render(Document::Role(role), &params, Flavor::Minio).unwrap();
-        let mut policy = rendered.policy;
-        let before = policy.statement.len();
-        policy
-            .statement
-            .retain(|it| !gone.contains(&it.sid.as_str()));
-        assert_eq!(
-            policy.statement.len() + gone.len(),
-            before,
-            "{role} {gone:?}"
-        );
-        let mut policy = serde_json::to_value(&policy).unwrap();
-        if !came.is_empty() {
-            let more = serde_json::json!({
-                "Sid": "More", "Effect": "Allow", "Action": came, "Resource": "arn:aws:s3:::*"
-            });
-            policy["Statement"].as_array_mut().unwrap().push(more);
-        }
-        let Some(keys) = server.user(role.as_str(), &policy.to_string()) else {
-            println!("{NO_MC}");
-            return;
-        };
-        users.push((gone[0], keys));
-    }
-    session.profiles(users.iter().map(|(name, keys)| (*name, keys)));
-    thread::scope(|scope| {
-        for (role, gone, _, expected) in HOLES {
-            let (session, vault) = (&session, &vault);
-            scope.spawn(move || {
-                let words = ["--json", "--vault", vault, "wall", "check", "--role"];
-                let with = [role.as_str(), "--profile", gone[0]];
-                let said = session.run(&[words.as_slice(), &with].concat());
-                let (proven, _) = rows(&said);
-                let found: Vec<&str> = proven
-                    .values()
-                    .filter(|row| row["finding"] == true)
-                    .map(|row| row["call"].as_str().unwrap())
-                    .collect();
-                assert_eq!(found, expected, "{role} without {gone:?}");
-                assert_eq!(said.code, 3);
-            });
-        }
-    });
-}
-
-/// The object versions of a vault but the probes, with their tags; and the bucket's settings.
-async fn everything(server: &Server, bucket: &str) -> (Vec<String>, String) {
-    let raw = server.raw();
-    let listed = raw.list_object_versions().bucket(bucket).send();
-    let listed = listed.await.unwrap();
-    assert_eq!(listed.is_truncated(), Some(false));
-    let object = |it: &aws_sdk_s3::types::ObjectVersion| {
-        format!("{:?} {:?} {:?}", it.key(), it.version_id(), it.e_tag())
-    };
-    let objects = listed.versions().iter().map(object);
-    let markers = listed
-        .delete_markers()
-        .iter()
-        .map(|it| format!("marker {:?}", it.key()));
-    let objects = objects
-        .chain(markers)
-        .filter(|it| !it.contains("/probe/"))
-        .collect();
-    let locks = raw
-        .get_object_lock_configuration()
-        .bucket(bucket)
-        .send()
-        .await
-        .unwrap();
-    let versioning = raw
-        .get_bucket_versioning()
-        .bucket(bucket)
-        .send()
-        .await
-        .unwrap();
-    let policy = raw.get_bucket_policy().bucket(bucket).send().await;
-    let policy = policy.ok().and_then(|it| it.policy);
-    let settings = format!(
-        "{:?} {:?} {policy:?}",
-        locks.object_lock_configuration(),
-        versioning.status()
-    );
-    (objects, settings)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_missing_wall_is_found_and_nothing_is_lost_by_it() {
-    let Some(server) = server() else { return };
-    let session = Session::new(&server.endpoint, server.keys.clone());
-    let bucket = new_bucket();
-    let vault = format!("s3://{bucket}/v");
-    session.init(&vault, "compliance");
-    let Some(mighty) = server.user("mighty", EVERYTHING) else {
-        println!("{NO_MC}");
-        return;
-    };
-    session.profiles([("mighty", &mighty)]);
-    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshot.in/lake/orders");
-    let taken = session.run(&["--vault", &vault, "snapshot", table.to_str().unwrap()]);
-    assert_eq!(taken.code, 0, "{}{}", taken.out, taken.talk);
-    let before = everything(&server, &bucket).await;
-    let words = [
-        "--json", "--vault", &vault, "wall", "check", "--role", "auditor",
-    ];
-    let said = session.run(&[words.as_slice(), &["--profile", "mighty"]].concat());
-    assert_eq!(said.code, 3, "{}{}", said.out, said.talk);
-    let (proven, _) = rows(&said);
-    let found: Vec<&str> = proven
-        .values()
-        .filter(|row| row["finding"] == true)
-        .map(|row| row["call"].as_str().unwrap())
-        .collect();
-    // What COMPLIANCE, the floor or the server itself refuses is refused to the mightiest; everything else is found.
-    let mut expected = vec![
-        "abort",
-        "create-blob",
-        "create-elsewhere",
-        "create-event",
-        "create-plan",
-        "create-record",
-        "delete",
-        "delete-bucket",
-        "delete-over",
-        "delete-policy",
-        "extend",
-        "hold",
-        "put-class",
-        "put-held",
-        "put-other-mode",
-        "read-blob",
-        "release",
-        "set-acl",
-        "set-encryption",
-        "set-lifecycle",
-        "set-locks",
-        "set-policy",
-        "set-replication",
-        "set-tags",
-        "set-versioning",
-    ];
-    expected.sort_unstable();
-    assert_eq!(found, expected);
-    for row in proven.values().filter(|row| row["finding"] == true) {
-        assert!(
-            row["remedy"].as_str().unwrap().contains("iam render"),
-            "{row}"
-        );
-    }
-    let (objects, settings) = everything(&server, &bucket).await;
-    assert_eq!(settings, before.1);
-    let (beside, objects): (Vec<_>, Vec<_>) = objects
-        .into_iter()
-        .partition(|it| it.contains("/elsewhere/"));
-    assert!(beside.is_empty(), "a probe by its name: {beside:?}");
-    assert_eq!(objects, before.0);
-    let verified = session.run(&["--vault", &vault, "verify", "--read", "all"]);
-    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.talk);
-    // No probe is locked for longer than the vault's floor and two days, or held.
-    let raw = server.raw();
-    let listed = raw
-        .list_object_versions()
-        .bucket(&bucket)
-        .send()
-        .await
-        .unwrap();
-    let most = super::support::s3::now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
-    for probe in listed.versions() {
-        let key = probe.key().unwrap();
-        if !key.contains("/probe/") {
-            continue;
-        }
-        let head = raw.head_object().bucket(&bucket).key(key);
-        let head = head
-            .version_id(probe.version_id().unwrap())
-            .send()
-            .await
-            .unwrap();
-        let until = head.object_lock_retain_until_date.map_or(0, |it| it.secs());
-        assert!(until <= most.as_second(), "{key} until {until}");
-        let is_held = head.object_lock_legal_hold_status;
-        assert!(is_held.is_none_or(|it| it.as_str() == "OFF"), "{key}");
     }
 }
 

@@ -3,15 +3,15 @@
 use jiff::SignedDuration;
 
 use crate::format::LockMode;
-use crate::ids::{ObjectVersion, Timestamp};
-use crate::probe::prober::{Lock, Prober};
+use crate::ids::Timestamp;
+use crate::probe::prober::{Lock, Prober, Target};
 use crate::store::StoreError;
 use crate::store::s3::S3Store;
 use crate::wall::locks::{LockProbe, Locked};
 
 /// How long the probes are locked: long enough for the calls, short enough for COMPLIANCE, which nobody ends early.
 const LOCK: SignedDuration = SignedDuration::from_mins(1);
-/// By how much a lock is tried to be made shorter.
+/// By how much the lock is to become shorter.
 const SHORTER: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a probe is made of.
@@ -20,7 +20,7 @@ const BODY: &[u8] = b"?";
 impl S3Store {
     /// Locks an object under each of two keys of the vault, and tries to get around the locks.
     ///
-    /// Where a policy refuses so short a lock, one until `longer` is taken.
+    /// Where a policy refuses so short a lock, it is until `longer`.
     ///
     /// # Errors
     /// Where no answer came.
@@ -58,78 +58,69 @@ async fn probe(
     let version = match put {
         Ok(version) => version,
         Err(refusal) => {
-            found.put = Locked::Refused(refusal.told());
+            found.put = Locked::Refused(refusal.to_string());
             return Ok(found);
         }
     };
-    let version = version.as_ref();
-    found.put = locked(prober, &key, version, lock).await?;
+    let target = Target {
+        key: &key,
+        version: version.as_ref(),
+    };
+    found.put = locked(prober, target, lock).await?;
     if found.put == Locked::Yes {
-        let copied = prober.copy(&copy, &key, version, Some(lock)).await?;
-        found.copy = match &copied {
-            Ok(version) => locked(prober, &copy, version.as_ref(), lock).await?,
-            Err(refusal) => Locked::Refused(refusal.told()),
+        let copied = prober.copy(&copy, target, Some(lock)).await?;
+        let copied = copied.as_ref().map(|version| Target {
+            key: &copy,
+            version: version.as_ref(),
+        });
+        found.copy = match copied {
+            Ok(copy) => locked(prober, copy, lock).await?,
+            Err(refusal) => Locked::Refused(refusal.to_string()),
         };
         // By its version, so that nothing but the object itself can go; judged by what is there afterwards.
-        prober.delete(&key, version, false).await?.ok();
-        found.deleted = prober.look(&key, version).await?.is_err();
+        prober.delete(target, false).await?.ok();
+        found.deleted = prober.look(target).await?.is_err();
         if !found.deleted {
-            let shorter = lock.until.saturating_sub(SHORTER).unwrap_or(lock.until);
-            let shorter = Lock {
-                mode,
-                until: shorter,
-            };
-            let tried = prober.set_lock(&key, version, Some(shorter), false);
-            tried.await?.ok();
-            found.shortened = locked(prober, &key, version, lock).await? != Locked::Yes;
+            let until = lock.until.saturating_sub(SHORTER).unwrap_or(lock.until);
+            let shorter = Some(Lock { mode, until });
+            prober.set_lock(target, shorter, false).await?.ok();
+            found.shortened = locked(prober, target, lock).await? != Locked::Yes;
             if !found.shortened {
-                let tried = prober.set_lock(&key, version, Some(shorter), true);
-                tried.await?.ok();
-                found.bypassed = locked(prober, &key, version, lock).await? != Locked::Yes;
+                prober.set_lock(target, shorter, true).await?.ok();
+                found.bypassed = locked(prober, target, lock).await? != Locked::Yes;
             }
         }
-        if let Ok(version) = &copied {
-            clear(prober, &copy, version.as_ref(), &mut found).await?;
+        if let Ok(copy) = copied {
+            clear(prober, copy, &mut found).await?;
         }
     }
-    clear(prober, &key, version, &mut found).await?;
+    clear(prober, target, &mut found).await?;
     Ok(found)
 }
 
-/// Whether an object has at least a lock.
-async fn locked(
-    prober: &Prober,
-    key: &str,
-    version: Option<&ObjectVersion>,
-    wanted: Lock,
-) -> Result<Locked, StoreError> {
-    Ok(match prober.look(key, version).await? {
-        Ok(seen) => match seen.lock {
-            // To the second, as servers keep it.
-            Some(lock)
-                if lock.mode == wanted.mode
-                    && lock.until.as_second() >= wanted.until.as_second() =>
-            {
-                Locked::Yes
-            }
-            Some(_) | None => Locked::Ignored,
-        },
-        Err(refusal) => Locked::Refused(refusal.told()),
+/// Whether an object has the lock, or a longer one of its mode.
+async fn locked(prober: &Prober, target: Target<'_>, wanted: Lock) -> Result<Locked, StoreError> {
+    // Servers keep whole seconds.
+    let is_kept =
+        |lock: Lock| lock.mode == wanted.mode && lock.until.as_second() >= wanted.until.as_second();
+    Ok(match prober.look(target).await? {
+        Ok(seen) if seen.lock.is_some_and(is_kept) => Locked::Yes,
+        Ok(_) => Locked::Ignored,
+        Err(refusal) => Locked::Refused(refusal.to_string()),
     })
 }
 
-/// Takes a probe away again; its owner may bypass GOVERNANCE.
+/// Deletes a probe again; the bucket's owner may bypass GOVERNANCE.
 async fn clear(
     prober: &Prober,
-    key: &str,
-    version: Option<&ObjectVersion>,
+    target: Target<'_>,
     found: &mut LockProbe,
 ) -> Result<(), StoreError> {
-    prober.delete(key, version, true).await?.ok();
-    if let Ok(look) = prober.look(key, version).await?
+    prober.delete(target, true).await?.ok();
+    if let Ok(look) = prober.look(target).await?
         && let Some(lock) = look.lock
     {
-        found.left.push((key.to_owned(), lock.until));
+        found.left.push((target.key.to_owned(), lock.until));
     }
     Ok(())
 }

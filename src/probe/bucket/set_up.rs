@@ -1,4 +1,4 @@
-//! Sets up a bucket that is for a vault: what every object in it gets, and who is never let in.
+//! Sets up a bucket for a vault: its default retention, its public access block, its rule for unfinished uploads.
 
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, DefaultRetention,
@@ -13,14 +13,14 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::wall::lint::spelled;
 use crate::wall::state::{Asked, BucketState};
 
-/// How many days an unfinished upload may wait for its rest.
+/// After how many days an unfinished upload is dropped.
 const UPLOAD_DAYS: i32 = 7;
 
 impl S3Store {
-    /// Adds what a bucket of a vault should have and this one has not: a default retention of the floor's length, in the
-    /// vault's mode, a public access block, a rule for unfinished uploads. What is as strong as that stays as it is.
+    /// Adds the settings of a vault's bucket that this one lacks: a default retention of the floor's length in the vault's
+    /// mode, a public access block, a rule for unfinished uploads. A setting that is as strong stays as it is.
     ///
-    /// What the server refuses is left to be found: afterwards the bucket is asked again.
+    /// A refusal is not reported: the caller reads the bucket's state again.
     ///
     /// # Errors
     /// Where no answer came.
@@ -46,7 +46,7 @@ impl S3Store {
                 .await
                 .map_err(failed)?;
         }
-        // A server may take the call that it does not know for a broken one: only those that have the setting are asked.
+        // A server may answer an unknown call with any error: only servers that have the setting are asked.
         if state.public_access == Asked::Absent {
             self.block_public_access().await.map_err(failed)?;
         }
@@ -70,14 +70,9 @@ impl S3Store {
             .object_lock_enabled(ObjectLockEnabled::Enabled)
             .rule(rule)
             .build();
-        let call = || {
-            self.client()
-                .s3()
-                .put_object_lock_configuration()
-                .bucket(self.bucket())
-                .object_lock_configuration(config.clone())
-                .send()
-        };
+        let request = self.client().s3().put_object_lock_configuration();
+        let request = request.object_lock_configuration(config);
+        let call = || request.clone().bucket(self.bucket()).send();
         ask(self.client(), call).await.map(|_| ())
     }
 
@@ -88,14 +83,9 @@ impl S3Store {
             .block_public_policy(true)
             .restrict_public_buckets(true)
             .build();
-        let call = || {
-            self.client()
-                .s3()
-                .put_public_access_block()
-                .bucket(self.bucket())
-                .public_access_block_configuration(block.clone())
-                .send()
-        };
+        let request = self.client().s3().put_public_access_block();
+        let request = request.public_access_block_configuration(block);
+        let call = || request.clone().bucket(self.bucket()).send();
         ask(self.client(), call).await.map(|_| ())
     }
 
@@ -113,14 +103,9 @@ impl S3Store {
         let Ok(rule) = rule else { return Ok(()) };
         let config = BucketLifecycleConfiguration::builder().rules(rule).build();
         let Ok(config) = config else { return Ok(()) };
-        let call = || {
-            self.client()
-                .s3()
-                .put_bucket_lifecycle_configuration()
-                .bucket(self.bucket())
-                .lifecycle_configuration(config.clone())
-                .send()
-        };
+        let request = self.client().s3().put_bucket_lifecycle_configuration();
+        let request = request.lifecycle_configuration(config);
+        let call = || request.clone().bucket(self.bucket()).send();
         ask(self.client(), call).await.map(|_| ())
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what a bucket says of itself, one call a setting, all at once.
+//! Reads a bucket's configuration, one call a setting, all at once.
 
 use aws_sdk_s3::types::{
     BucketVersioningStatus, ExpirationStatus, LifecycleRule as SdkLifecycleRule,
@@ -7,16 +7,16 @@ use aws_sdk_s3::types::{
 };
 use serde_json::Value;
 
-use crate::probe::prober::mode_of;
+use crate::probe::prober::{known, mode_of};
 use crate::store::s3::S3Store;
-use crate::store::s3::ask::{Answered, ask, clip};
+use crate::store::s3::ask::clip;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::wall::state::{
     Asked, BucketState, DefaultRetention, Encryption, LifecycleRule, ObjectLock, PublicAccess,
     ReplicationRule, Versioning,
 };
 
-/// S3 keeps at most 1,000 rules of a kind; of what says it has more, no more is looked at.
+/// S3 keeps at most 1,000 rules of a kind; further ones are not looked at.
 const RULES: usize = 1000;
 /// A bucket policy is at most 20 KiB on S3 ("Bucket policies and user policies", Amazon S3 User Guide).
 const POLICY: usize = 64 * 1024;
@@ -26,10 +26,9 @@ impl S3Store {
     /// Reads the bucket's configuration.
     ///
     /// # Errors
-    /// Where no answer came. What may not be known or is not offered is part of the result.
+    /// Where no answer came. A setting that may not be read, or that the server does not have, is part of the result.
     pub async fn bucket_state(&self) -> Result<BucketState, StoreError> {
         let client = self.client();
-        let s3 = client.s3();
         let bucket = self.bucket();
         let (
             versioning,
@@ -42,27 +41,15 @@ impl S3Store {
             policy,
             location,
         ) = futures::join!(
-            ask(client, || s3.get_bucket_versioning().bucket(bucket).send()),
-            ask(client, || s3
-                .get_object_lock_configuration()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3
-                .get_public_access_block()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3
-                .get_bucket_ownership_controls()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3.get_bucket_encryption().bucket(bucket).send()),
-            ask(client, || s3
-                .get_bucket_lifecycle_configuration()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3.get_bucket_replication().bucket(bucket).send()),
-            ask(client, || s3.get_bucket_policy().bucket(bucket).send()),
-            ask(client, || s3.get_bucket_location().bucket(bucket).send()),
+            setting!(client, bucket, get_bucket_versioning),
+            setting!(client, bucket, get_object_lock_configuration),
+            setting!(client, bucket, get_public_access_block),
+            setting!(client, bucket, get_bucket_ownership_controls),
+            setting!(client, bucket, get_bucket_encryption),
+            setting!(client, bucket, get_bucket_lifecycle_configuration),
+            setting!(client, bucket, get_bucket_replication),
+            setting!(client, bucket, get_bucket_policy),
+            setting!(client, bucket, get_bucket_location),
         );
         let state = || {
             Ok::<_, StoreErrorKind>(BucketState {
@@ -116,15 +103,6 @@ impl S3Store {
     }
 }
 
-fn known<A, T>(answer: Answered<A>, read: impl FnOnce(A) -> Option<T>) -> Asked<T> {
-    match answer {
-        Ok(answer) => read(answer).map_or(Asked::Absent, Asked::Known),
-        Err(refusal) if refusal.is_not_offered() => Asked::NotOffered,
-        Err(refusal) if refusal.status == 404 => Asked::Absent,
-        Err(refusal) => Asked::Refused(refusal.told()),
-    }
-}
-
 fn policy_of(text: Asked<String>) -> Asked<Value> {
     match text {
         Asked::Known(text) if text.len() > POLICY => {
@@ -132,7 +110,7 @@ fn policy_of(text: Asked<String>) -> Asked<Value> {
         }
         Asked::Known(text) => match serde_json::from_str(&text) {
             Ok(value) => Asked::Known(value),
-            Err(error) => Asked::Refused(format!("the policy is no JSON: {error}")),
+            Err(error) => Asked::Refused(format!("the policy is not JSON: {error}")),
         },
         Asked::Absent => Asked::Absent,
         Asked::Refused(why) => Asked::Refused(why),

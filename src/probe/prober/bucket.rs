@@ -1,6 +1,6 @@
 //! Calls on a bucket's configuration, each with the very setting that is there: let through, it changes nothing.
 //!
-//! What is not set is sent in a form that no server takes, so that only the right to send it is found out.
+//! A setting that is absent is sent in a form that no server takes, so that the answer shows the right to set it alone.
 
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketVersioningStatus, ObjectLockConfiguration,
@@ -8,95 +8,80 @@ use aws_sdk_s3::types::{
     ServerSideEncryptionConfiguration, VersioningConfiguration,
 };
 
-use super::{Answer, Probed, Prober};
-use crate::probe::walls::Config;
+use super::{Answer, Probed, Prober, known};
 use crate::store::StoreError;
-use crate::store::s3::ask::{Answered, ask};
+use crate::wall::state::Asked;
 
 /// A policy that no server takes.
 const NO_POLICY: &str = "{}";
 
+/// A setting of the bucket, or the bucket itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Config {
+    Policy,
+    DeletePolicy,
+    Lifecycle,
+    Versioning,
+    Encryption,
+    Replication,
+    Locks,
+    PublicAccess,
+    Ownership,
+    DeleteBucket,
+}
+
 /// A bucket's configuration as the SDK has it, to be sent again.
 #[derive(Debug, Clone)]
 pub(in crate::probe) struct Settings {
-    policy: Setting<String>,
-    lifecycle: Setting<BucketLifecycleConfiguration>,
-    versioning: Setting<BucketVersioningStatus>,
-    encryption: Setting<ServerSideEncryptionConfiguration>,
-    replication: Setting<ReplicationConfiguration>,
-    locks: Setting<ObjectLockConfiguration>,
-    public_access: Setting<PublicAccessBlockConfiguration>,
-    ownership: Setting<OwnershipControls>,
+    policy: Asked<String>,
+    lifecycle: Asked<BucketLifecycleConfiguration>,
+    versioning: Asked<BucketVersioningStatus>,
+    encryption: Asked<ServerSideEncryptionConfiguration>,
+    replication: Asked<ReplicationConfiguration>,
+    locks: Asked<ObjectLockConfiguration>,
+    public_access: Asked<PublicAccessBlockConfiguration>,
+    ownership: Asked<OwnershipControls>,
 }
 
-#[derive(Debug, Clone)]
-enum Setting<T> {
-    /// It is set so.
-    Is(T),
-    /// Nothing is set.
-    Unset,
-    /// It cannot be known; why.
-    Unknown(String),
-}
-
-impl<T> Setting<T> {
-    fn read<A>(answer: Answered<A>, read: impl FnOnce(A) -> Option<T>) -> Self {
-        match answer {
-            Ok(answer) => read(answer).map_or(Self::Unset, Self::Is),
-            Err(refusal) if refusal.is_not_offered() => {
-                Self::Unknown("the server has no such call".to_owned())
-            }
-            Err(refusal) if refusal.status == 404 => Self::Unset,
-            Err(refusal) => Self::Unknown(format!(
-                "what is set cannot be read, to be sent again: {}",
-                refusal.told()
-            )),
-        }
+/// The value to send: the one that is set, or `unset` where nothing is; `Err` says why there is none.
+fn value<T: Clone>(setting: &Asked<T>, unset: Option<T>) -> Result<T, String> {
+    match setting {
+        Asked::Known(value) => Ok(value.clone()),
+        Asked::Absent => unset.ok_or_else(|| "nothing is set that could be sent again".to_owned()),
+        Asked::NotOffered => Err("the server has no such call".to_owned()),
+        Asked::Refused(why) => Err(format!(
+            "what is set cannot be read, to be sent again: {why}"
+        )),
     }
 }
 
 impl Prober {
-    /// Reads everything that is set.
+    /// Reads all settings.
     pub(in crate::probe) async fn settings(&self) -> Result<Settings, StoreError> {
         let (client, bucket) = (&self.client, self.bucket.as_str());
-        let s3 = client.s3();
         let (policy, lifecycle, versioning, encryption, replication, locks, public, owner) = futures::join!(
-            ask(client, || s3.get_bucket_policy().bucket(bucket).send()),
-            ask(client, || s3
-                .get_bucket_lifecycle_configuration()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3.get_bucket_versioning().bucket(bucket).send()),
-            ask(client, || s3.get_bucket_encryption().bucket(bucket).send()),
-            ask(client, || s3.get_bucket_replication().bucket(bucket).send()),
-            ask(client, || s3
-                .get_object_lock_configuration()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3
-                .get_public_access_block()
-                .bucket(bucket)
-                .send()),
-            ask(client, || s3
-                .get_bucket_ownership_controls()
-                .bucket(bucket)
-                .send()),
+            setting!(client, bucket, get_bucket_policy),
+            setting!(client, bucket, get_bucket_lifecycle_configuration),
+            setting!(client, bucket, get_bucket_versioning),
+            setting!(client, bucket, get_bucket_encryption),
+            setting!(client, bucket, get_bucket_replication),
+            setting!(client, bucket, get_object_lock_configuration),
+            setting!(client, bucket, get_public_access_block),
+            setting!(client, bucket, get_bucket_ownership_controls),
         );
         let read = || {
             Ok(Settings {
-                policy: Setting::read(policy?, |it| it.policy),
-                lifecycle: Setting::read(lifecycle?, |it| {
+                policy: known(policy?, |it| it.policy),
+                lifecycle: known(lifecycle?, |it| {
                     let rules = BucketLifecycleConfiguration::builder().set_rules(it.rules);
                     rules.build().ok()
                 }),
-                versioning: Setting::read(versioning?, |it| it.status),
-                encryption: Setting::read(encryption?, |it| {
-                    it.server_side_encryption_configuration
-                }),
-                replication: Setting::read(replication?, |it| it.replication_configuration),
-                locks: Setting::read(locks?, |it| it.object_lock_configuration),
-                public_access: Setting::read(public?, |it| it.public_access_block_configuration),
-                ownership: Setting::read(owner?, |it| it.ownership_controls),
+                versioning: known(versioning?, |it| it.status),
+                encryption: known(encryption?, |it| it.server_side_encryption_configuration),
+                replication: known(replication?, |it| it.replication_configuration),
+                locks: known(locks?, |it| it.object_lock_configuration),
+                public_access: known(public?, |it| it.public_access_block_configuration),
+                ownership: known(owner?, |it| it.ownership_controls),
             })
         };
         read().map_err(|kind| self.unanswered("", kind))
@@ -107,8 +92,8 @@ impl Prober {
         send!(self, "", self.s3().get_bucket_versioning(), drop)
     }
 
-    /// Sends what is set again, or, where nothing is, what no server takes. `Err` in the answer's place is why a call was
-    /// not made.
+    /// Sends a setting again as it is, or, where it is absent, in a form that no server takes. An inner `Err` is the reason
+    /// why the call was not made.
     pub(in crate::probe) async fn set_again(
         &self,
         what: Config,
@@ -117,13 +102,9 @@ impl Prober {
         let s3 = self.s3();
         macro_rules! again {
             ($setting:ident or $unset:expr, $request:expr) => {{
-                let value = match &settings.$setting {
-                    Setting::Is(value) => Some(value.clone()),
-                    Setting::Unset => $unset,
-                    Setting::Unknown(why) => return Ok(Err(why.clone())),
-                };
-                let Some(value) = value else {
-                    return Ok(Err("nothing is set that could be sent again".to_owned()));
+                let value = match value(&settings.$setting, $unset) {
+                    Ok(value) => value,
+                    Err(why) => return Ok(Err(why)),
                 };
                 send!(self, "", $request(value), drop)
             }};
@@ -132,14 +113,16 @@ impl Prober {
             Config::Policy => again!(policy or Some(NO_POLICY.to_owned()), |it: String| {
                 s3.put_bucket_policy().policy(it)
             }),
-            Config::DeletePolicy => match &settings.policy {
-                Setting::Unset => send!(self, "", s3.delete_bucket_policy(), drop),
-                Setting::Is(_) => {
-                    let why = "there is a policy, and deleting it would be the damage";
-                    return Ok(Err(why.to_owned()));
-                }
-                Setting::Unknown(why) => return Ok(Err(why.clone())),
-            },
+            Config::DeletePolicy if settings.policy == Asked::Absent => {
+                send!(self, "", s3.delete_bucket_policy(), drop)
+            }
+            Config::DeletePolicy => {
+                let damage =
+                    |_| "there is a policy, and deleting it would be the damage".to_owned();
+                return Ok(Err(
+                    value(&settings.policy, None).map_or_else(|why| why, damage)
+                ));
+            }
             Config::Lifecycle => {
                 let none = BucketLifecycleConfiguration::builder().set_rules(Some(Vec::new()));
                 again!(lifecycle or none.build().ok(), |it| {

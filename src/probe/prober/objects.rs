@@ -6,31 +6,21 @@ use aws_sdk_s3::types::{
     ObjectLockLegalHoldStatus, SsekmsEncryption, Tag, Tagging,
 };
 
-use super::{Answer, Prober, Refusal, id};
-use crate::ids::ObjectVersion;
+use super::{Answer, Prober, Refusal, Target, id};
 
-/// A key that no account has: what is asked with it fails after the right to ask.
+/// A key that no account has: a call with it fails, but only after the right to make it was checked.
 const NO_KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
 
 impl Prober {
     /// Reads an object version.
-    pub(in crate::probe) async fn read(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
-        let request = self.s3().get_object().key(key).set_version_id(id(version));
-        send!(self, key, request, drop)
+    pub(in crate::probe) async fn read(&self, target: Target<'_>) -> Answer<()> {
+        send!(self, target.key, request!(self, get_object, target), drop)
     }
 
     /// Asks for an object version's lock.
-    pub(in crate::probe) async fn read_lock(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
-        let request = self.s3().get_object_retention().key(key);
-        send!(self, key, request.set_version_id(id(version)), drop)
+    pub(in crate::probe) async fn read_lock(&self, target: Target<'_>) -> Answer<()> {
+        let request = request!(self, get_object_retention, target);
+        send!(self, target.key, request, drop)
     }
 
     /// Lists a few keys, and a few object versions.
@@ -44,21 +34,19 @@ impl Prober {
     }
 
     /// Deletes object versions of one key by a batch.
-    pub(in crate::probe) async fn delete_many(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
-        let object = ObjectIdentifier::builder().key(key);
-        let object = object.set_version_id(id(version)).build();
+    pub(in crate::probe) async fn delete_many(&self, target: Target<'_>) -> Answer<()> {
+        let object = ObjectIdentifier::builder().key(target.key);
+        let object = object.set_version_id(id(target.version)).build();
         let delete = object.and_then(|object| Delete::builder().objects(object).build());
         let Ok(delete) = delete else {
             return Ok(Err(unsent()));
         };
         let request = self.s3().delete_objects().delete(delete);
-        let answer = send!(self, key, request, |done| done.errors.unwrap_or_default())?;
+        let answer = send!(self, target.key, request, |done| done
+            .errors
+            .unwrap_or_default())?;
         Ok(answer.and_then(|errors| {
-            // The call may succeed in doing nothing.
+            // A call that succeeds may have deleted nothing.
             let Some(error) = errors.into_iter().next() else {
                 return Ok(());
             };
@@ -73,60 +61,42 @@ impl Prober {
     }
 
     /// Puts a legal hold on an object version, or takes it off.
-    pub(in crate::probe) async fn set_hold(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-        on: bool,
-    ) -> Answer<()> {
+    pub(in crate::probe) async fn set_hold(&self, target: Target<'_>, on: bool) -> Answer<()> {
         let status = if on {
             ObjectLockLegalHoldStatus::On
         } else {
             ObjectLockLegalHoldStatus::Off
         };
         let hold = ObjectLockLegalHold::builder().status(status).build();
-        let request = self.s3().put_object_legal_hold().key(key).legal_hold(hold);
-        send!(self, key, request.set_version_id(id(version)), drop)
+        let request = request!(self, put_object_legal_hold, target).legal_hold(hold);
+        send!(self, target.key, request, drop)
     }
 
     /// Gives an object version the ACL that lets nobody in.
-    pub(in crate::probe) async fn set_acl(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
-        let request = self.s3().put_object_acl().key(key);
-        let request = request.acl(ObjectCannedAcl::Private);
-        send!(self, key, request.set_version_id(id(version)), drop)
+    pub(in crate::probe) async fn set_acl(&self, target: Target<'_>) -> Answer<()> {
+        let request = request!(self, put_object_acl, target).acl(ObjectCannedAcl::Private);
+        send!(self, target.key, request, drop)
     }
 
     /// Gives an object version a tag.
-    pub(in crate::probe) async fn set_tags(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
+    pub(in crate::probe) async fn set_tags(&self, target: Target<'_>) -> Answer<()> {
         let tag = Tag::builder().key("probe").value("1").build();
         let tagging = tag.and_then(|tag| Tagging::builder().tag_set(tag).build());
         let Ok(tagging) = tagging else {
             return Ok(Err(unsent()));
         };
-        let request = self.s3().put_object_tagging().key(key).tagging(tagging);
-        send!(self, key, request.set_version_id(id(version)), drop)
+        let request = request!(self, put_object_tagging, target).tagging(tagging);
+        send!(self, target.key, request, drop)
     }
 
-    /// Asks for an object version to be encrypted with a key that there is not.
-    pub(in crate::probe) async fn reencrypt(
-        &self,
-        key: &str,
-        version: Option<&ObjectVersion>,
-    ) -> Answer<()> {
+    /// Asks for an object version to be encrypted with a key that does not exist.
+    pub(in crate::probe) async fn reencrypt(&self, target: Target<'_>) -> Answer<()> {
         let Ok(kms) = SsekmsEncryption::builder().kms_key_arn(NO_KEY).build() else {
             return Ok(Err(unsent()));
         };
-        let request = self.s3().update_object_encryption().key(key);
+        let request = request!(self, update_object_encryption, target);
         let request = request.object_encryption(ObjectEncryption::Ssekms(kms));
-        send!(self, key, request.set_version_id(id(version)), drop)
+        send!(self, target.key, request, drop)
     }
 
     /// Begins an upload in parts.
@@ -154,7 +124,7 @@ impl Prober {
     }
 }
 
-/// A call that cannot be spelled was not sent.
+/// A call that the SDK refuses to build.
 fn unsent() -> Refusal {
     Refusal {
         status: 0,

@@ -1,9 +1,8 @@
-//! The permissions of new folders and files in a table: those that their neighbours have, and not what the umask of
-//! whoever restores leaves of them. Else a table whose folders a group writes to, or that a service of another user
-//! reads, would come back unusable for both.
+//! The permissions of new folders and files in a table: those of their neighbours, whatever the umask of the restore is.
+//! Otherwise a restored table could no longer be written by its group, or read by a service of another user.
 //!
-//! Bits are only added, and never the right of everybody to write. A folder with the sticky bit (`/tmp`) says nothing
-//! about what is in it. A vault takes no part in this: it must not be more open than its owner's other files.
+//! Bits are only added, and never the right of everybody to write. The mode of a folder with the sticky bit (`/tmp`) is
+//! not passed on. Vaults are left out: a vault must not be more open than its owner's other files.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -26,9 +25,7 @@ fn joined(own: u32, above: u32, passed_on: u32) -> u32 {
     }
 }
 
-/// Gives a folder that was just made the mode of the one that it is in.
-///
-/// A file system without modes, or of somebody else, leaves it as it is.
+/// Gives a new folder the mode of its parent. Where the file system has no modes or refuses, it stays as it is.
 pub(super) fn like_above(folder: &Path) {
     let Some(above) = folder.parent().and_then(|above| fs::metadata(above).ok()) else {
         return;
@@ -57,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_come_from_the_folder_and_nobody_else_gets_to_write() {
+    fn bits_come_from_the_folder_and_others_never_get_to_write() {
         // By the umask, of the folder above, expected for a folder, expected for a file of that umask.
         let cases = [
             (0o755, 0o2775, 0o2775, 0o664),

@@ -1,12 +1,12 @@
-//! How bytes become a file, and how a file is replaced or goes away.
+//! Creates, replaces and removes files.
 //!
-//! A file is written under a reserved name in the folder where it will live, checked against its digest while it
-//! is written, synced, and only then given its final name by an operation that never replaces. The folder is
-//! synced before the caller hears of success. A killed run leaves a file under a reserved name and nothing else.
+//! A file is written under a reserved name in its folder, checked against its digest while it is written, synced, and
+//! only then given its final name by an operation that never replaces. The folder is synced before success is returned. A
+//! killed run leaves a file under a reserved name and nothing else.
 //!
 //! **The window of replace and remove.** No file system offers "rename if still this file". The tag is checked
-//! under an exclusive `flock` on the file itself, so that of several processes of this program one wins; a writer
-//! that does not ask for the lock can still slip in between the check and the rename.
+//! under an exclusive `flock` on the file itself, so that one of several processes of this program wins; a writer
+//! that does not take the lock can still write between the check and the rename.
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{self, Read, Write};
@@ -23,15 +23,15 @@ use super::root::{RESERVED, Root, sync_parent};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
 use crate::store::{Obstacle, Payload, PayloadData, StoreErrorKind, Written};
 
-/// How much is read or written at a time.
+/// How many bytes are read or written at a time.
 pub(super) const CHUNK: usize = 1024 * 1024;
 
-/// What a new file is like, besides its bytes.
+/// The attributes of a new file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
-    /// Whether nobody may write to it: that of a vault. Those of a table get the modes of their neighbours.
+    /// Whether it is read-only, as in a vault. A file of a table gets the mode of its neighbours.
     pub(super) read_only: bool,
-    /// When its bytes were first written, where it is to say so.
+    /// The time of writing to set.
     pub(super) taken: Option<Timestamp>,
 }
 
@@ -43,11 +43,11 @@ pub(super) fn put_new(
     new: New,
 ) -> Result<Written, StoreErrorKind> {
     let place = root.make_place(key, !new.read_only)?;
-    // Spares writing the bytes of what will be refused; the decision falls when the name is taken.
+    // Saves writing bytes for nothing; what decides is the operation that takes the name.
     refuse_taken(root, &place)?;
     let file = write_beside(&place, payload)?;
     if new.read_only {
-        // What the umask takes away stays away: a vault must not be more open than its owner's other files.
+        // The umask still counts: a vault must not be more open than its owner's other files.
         let mode = file.as_file().metadata()?.mode() & 0o444;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
@@ -60,7 +60,7 @@ pub(super) fn put_new(
     match take_name(file.into_temp_path(), &place) {
         Err(StoreErrorKind::AlreadyExists) => {
             refuse_taken(root, &place)?;
-            // It vanished again just now: to the caller that is still a race lost.
+            // The other file vanished again: for the caller the race is lost all the same.
             Err(StoreErrorKind::AlreadyExists)
         }
         taken => {
@@ -74,7 +74,7 @@ pub(super) fn put_new(
     }
 }
 
-/// Gives a file its time before it has its name: a reader that finds a commit finds its time.
+/// Sets the time of writing before the file has its name, so that a reader that finds a commit finds its time.
 fn set_time(file: &File, taken: Option<Timestamp>) -> io::Result<()> {
     match taken {
         Some(taken) => file.set_times(FileTimes::new().set_modified(taken.into())),
@@ -82,7 +82,7 @@ fn set_time(file: &File, taken: Option<Timestamp>) -> io::Result<()> {
     }
 }
 
-/// Replaces the object whose tag is still `seen`; the new file gets the permissions of the old one.
+/// Replaces the object whose `ETag` is still `seen`; the new file gets the permissions of the old one.
 pub(super) fn replace(
     root: &Root,
     key: &ObjectKey,
@@ -100,10 +100,10 @@ pub(super) fn replace(
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
 
-    let held = hold(&place)?;
+    let lock = lock_file(&place)?;
     unchanged(&place, seen)?;
     fs::rename(file.path(), &place)?;
-    drop(held);
+    drop(lock);
     file.disable_cleanup(true);
     sync_parent(&place)?;
     Ok(Written {
@@ -112,19 +112,19 @@ pub(super) fn replace(
     })
 }
 
-/// Removes the object whose tag is still `seen`. Its folders stay.
+/// Removes the object whose `ETag` is still `seen`. Its folders stay.
 pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), StoreErrorKind> {
     let place = root.real(key).map_err(gone_is_changed)?;
-    let held = hold(&place)?;
+    let lock = lock_file(&place)?;
     unchanged(&place, seen)?;
     fs::remove_file(&place)?;
-    drop(held);
+    drop(lock);
     sync_parent(&place)?;
     remove_empty_folders(root, &place);
     Ok(())
 }
 
-/// Deletes the object, if it is there. What a crash brings back is only there to be deleted again.
+/// Deletes the object, if it is there. The folder is not synced: an object that a crash brings back can be deleted again.
 pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind> {
     let gone = |kind| {
         if matches!(kind, StoreErrorKind::NotFound) {
@@ -148,8 +148,8 @@ pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind>
     Ok(())
 }
 
-/// An object store has no folders: those that this object alone kept go with it. One that is not empty, or that somebody
-/// is just using, stays.
+/// Removes the folders that are empty without the object, because an object store has none. A folder that is in use
+/// stays.
 fn remove_empty_folders(root: &Root, place: &Path) {
     let above = place.ancestors().skip(1);
     for folder in
@@ -162,7 +162,7 @@ fn remove_empty_folders(root: &Root, place: &Path) {
     }
 }
 
-/// The tag of a file: which inode, how long, when written.
+/// The `ETag` of a file: inode, size and time of writing.
 pub(super) fn etag_of(metadata: &fs::Metadata) -> ETag {
     ETag(format!(
         "{:x}-{:x}-{}.{:09}",
@@ -173,7 +173,7 @@ pub(super) fn etag_of(metadata: &fs::Metadata) -> ETag {
     ))
 }
 
-/// Opens a file that is already resolved, without ever waiting for a writer of a pipe that took its place.
+/// Opens a file by its real path. Should a pipe have taken its place, this does not wait for a writer.
 pub(super) fn open_file(place: &Path) -> Result<File, StoreErrorKind> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let file = File::options()
@@ -184,7 +184,7 @@ pub(super) fn open_file(place: &Path) -> Result<File, StoreErrorKind> {
     Ok(file)
 }
 
-/// A folder is no object, as on S3; what is neither file nor folder is nothing that can be backed up.
+/// Refuses what is not a file: a folder is not an object, as on S3; anything else cannot be backed up.
 pub(super) fn refuse_non_file(place: &Path, kind: fs::FileType) -> Result<(), StoreErrorKind> {
     if kind.is_file() {
         return Ok(());
@@ -207,7 +207,7 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
     if found.is_dir() {
         return Err(Obstacle::Folder.at(place));
     }
-    // Whoever hears that an object exists may build on it; its writer may not have synced the folder yet.
+    // The caller may rely on the object; its writer may not have synced the folder yet.
     sync_parent(place)?;
     Err(StoreErrorKind::AlreadyExists)
 }
@@ -215,8 +215,8 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
 /// Writes the payload under a reserved name in the folder of `place`. Dropping the result removes the file.
 fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreErrorKind> {
     let folder = place.parent().ok_or(StoreErrorKind::NotFound)?;
-    // The file is opened and written here and not through the temporary file's own methods, because their errors
-    // carry no errno, and a full disk has to be told from a broken one.
+    // The temporary file's own methods are not used, because their errors have no errno, which distinguishes a full disk
+    // from a broken one.
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{RESERVED}tmp-"))
         .rand_bytes(24)
@@ -250,11 +250,11 @@ fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreE
     Ok(file)
 }
 
-/// Gives a finished file its name, and never takes the name from another.
+/// Gives a finished file its name, and never replaces another file.
 fn take_name(mut from: TempPath, to: &Path) -> Result<(), StoreErrorKind> {
     match renameat_with(CWD, &*from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {
-            // Its old name is gone, and may be another's by now.
+            // Its old name is gone, and another file may have it by now.
             from.disable_cleanup(true);
             Ok(())
         }
@@ -267,8 +267,8 @@ fn take_name(mut from: TempPath, to: &Path) -> Result<(), StoreErrorKind> {
 fn take_name_by_link(from: &Path, to: &Path) -> Result<(), StoreErrorKind> {
     match rustix::fs::link(from, to) {
         Ok(()) => Ok(()),
-        // Over a network file system the answer to a link that succeeded can get lost, and the repeated request
-        // then finds the name taken: by ourselves.
+        // On a network file system the answer to a successful link can be lost. The repeated request then finds the name
+        // taken, by this file.
         Err(Errno::EXIST) if is_same_file(from, to) => Ok(()),
         Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK) => {
             Err(StoreErrorKind::Unsupported {
@@ -289,7 +289,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-/// The object's metadata, when it is still what the caller saw.
+/// The object's metadata, if it still has the `ETag`.
 fn unchanged(place: &Path, seen: &ETag) -> Result<fs::Metadata, StoreErrorKind> {
     let found = fs::symlink_metadata(place).map_err(|error| gone_is_changed(error.into()))?;
     if found.is_file() && etag_of(&found) == *seen {
@@ -307,9 +307,9 @@ fn gone_is_changed(kind: StoreErrorKind) -> StoreErrorKind {
     }
 }
 
-/// Locks the file until the result is dropped. Best effort: where the file may not be read or the file system has
-/// no locks, the check of the tag alone has to do.
-fn hold(place: &Path) -> Result<Option<File>, StoreErrorKind> {
+/// Locks the file until the result is dropped. Best effort: where the file may not be read or the file system has no
+/// locks, the check of the `ETag` has to do.
+fn lock_file(place: &Path) -> Result<Option<File>, StoreErrorKind> {
     match open_file(place) {
         Ok(file) => Ok(file.lock().ok().map(|()| file)),
         Err(StoreErrorKind::Denied { .. }) => Ok(None),

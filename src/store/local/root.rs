@@ -1,12 +1,12 @@
-//! The root folder of a local store: which path a key is, and which paths it may never become.
+//! The root folder of a local store, and the paths of keys below it.
 //!
-//! **Symbolic links.** The root itself may be reached through links; it is made real once, on opening. Below it
-//! a link is followed when its real target lies below the root too, and refused otherwise, whether it is met by a
-//! read, a listing or a write. Paths are resolved just before they are used: somebody who may write into the root
-//! and swaps a folder for a link in between can still lead a call astray. A folder is no wall.
+//! **Symbolic links.** The path of the root may have links; it is resolved once, on opening. Below the root a link is
+//! followed when its target is below the root too; reads, listings and writes refuse any other link. Paths are resolved
+//! just before they are used: anyone who may write into the root and replaces a folder by a link in between can still
+//! redirect a call. A folder does not protect against its own writers.
 //!
-//! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file).
-//! No key may use them and no listing shows them.
+//! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file). No key
+//! may have them, and no listing shows them.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -20,16 +20,16 @@ use super::mode;
 use crate::ids::ObjectKey;
 use crate::store::{Obstacle, StoreErrorKind};
 
-/// How the names begin that the store keeps to itself.
+/// The beginning of reserved names.
 pub(super) const RESERVED: &str = ".deltavault-";
 
 /// The longest name that Linux file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The longest path that the kernel takes, in bytes, and room for the name of a temporary file.
+/// The longest path that the kernel takes, in bytes, less the name of a temporary file.
 const LONGEST_PATH: usize = 4095 - 64;
 
-/// How many folders are remembered as durable before the memory starts again: a few megabytes at most.
+/// How many durable folders are remembered before the set is cleared: a few megabytes at most.
 const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
 
 /// A root folder, by its real path.
@@ -39,9 +39,9 @@ pub(super) struct Root {
     pub(super) path: PathBuf,
     /// `file://` and the real path.
     pub(super) uri: String,
-    /// Folders whose names are known to be on disk, so that each is synced once and not once an object.
+    /// Folders whose names are known to be on disk, so that each is synced once and not for every object.
     durable: Mutex<HashSet<PathBuf>>,
-    /// Held while a folder is made: before it has its mode, nothing may be put into it that takes its own from there.
+    /// Held while a folder is made: files that are put into it take their modes from its mode.
     making: Mutex<()>,
 }
 
@@ -88,7 +88,7 @@ impl Root {
         self.resolve(&self.path.join(key.as_str()))
     }
 
-    /// Follows links, and refuses to leave the root.
+    /// Resolves links, and refuses a path that leaves the root.
     pub(super) fn resolve(&self, path: &Path) -> Result<PathBuf, StoreErrorKind> {
         let real = path.canonicalize()?;
         if real.starts_with(&self.path) {
@@ -98,7 +98,7 @@ impl Root {
         }
     }
 
-    /// The first link on the way to a path that leaves the root.
+    /// The first link in a path that leaves the root.
     fn link_out(&self, path: &Path) -> PathBuf {
         let mut below: Vec<&Path> = path.ancestors().collect();
         below.reverse();
@@ -111,7 +111,7 @@ impl Root {
         links.next().unwrap_or(path).to_owned()
     }
 
-    /// As [`Root::resolve`], for what is a link.
+    /// As [`Root::resolve`], for a link; one without a target is [`Obstacle::LinkNowhere`].
     pub(super) fn resolve_link(&self, link: &Path) -> Result<PathBuf, StoreErrorKind> {
         self.resolve(link).map_err(|kind| {
             if matches!(kind, StoreErrorKind::NotFound) {
@@ -122,7 +122,7 @@ impl Root {
         })
     }
 
-    /// Takes note that a folder is gone: should it come back, its name is on disk only after another sync.
+    /// Forgets a folder that is gone: should it come back, its name needs another sync.
     pub(super) fn forget(&self, folder: &Path) {
         self.lock().remove(folder);
     }
@@ -135,7 +135,7 @@ impl Root {
         like_above: bool,
     ) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
-        // A root that vanished (an unmounted disk) must not come back as an empty folder on the disk below.
+        // A root that vanished (an unmounted disk) must not be made again on the disk below.
         if !self.path.is_dir() {
             return Err(StoreErrorKind::Unsupported {
                 reason: "the root folder does not exist".to_owned(),
@@ -219,7 +219,7 @@ pub(super) fn refuses(root: &Path, key: &ObjectKey) -> Option<&'static str> {
     }
 }
 
-/// Makes one folder and its name durable. Another process may have been quicker.
+/// Makes a folder, unless another process was first, and syncs its name.
 fn make_folder(folder: &Path, like_above: bool) -> Result<(), StoreErrorKind> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
@@ -229,13 +229,13 @@ fn make_folder(folder: &Path, like_above: bool) -> Result<(), StoreErrorKind> {
     sync_parent(folder)
 }
 
-/// Brings the name of `path` to the disk by syncing the folder that holds it.
+/// Syncs the folder of `path`, so that its name is on disk.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreErrorKind> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
     match File::open(parent)?.sync_all() {
-        // File systems that cannot sync a folder say so this way; they write names through.
+        // The answer of file systems that cannot sync a folder; they write names through.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
         synced => Ok(synced?),
     }
@@ -248,7 +248,7 @@ fn real_path(path: &Path) -> Result<PathBuf, StoreErrorKind> {
     for folder in path.ancestors() {
         match folder.canonicalize() {
             Ok(real) => return Ok(absent.iter().rev().fold(real, |real, name| real.join(name))),
-            // A link that leads nowhere is no folder to be made.
+            // A link without a target is not a folder that could be made.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_symlink() => {}
             Err(error) => return Err(error.into()),
         }

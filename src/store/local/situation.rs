@@ -1,4 +1,4 @@
-//! Turns what the operating system reports into a situation of the store: the one place where errno is read.
+//! Maps errors of the operating system to situations of the store; nothing else reads errno.
 
 use std::io;
 
@@ -13,8 +13,8 @@ impl From<io::Error> for StoreErrorKind {
             return Self::Io { detail };
         };
         match errno {
-            // A file on the way of a path means, as an absent folder does, that the object is not there. A put
-            // looks at its folders first and says more.
+            // A file in the place of a folder means, like an absent folder, that the object is not there. A put checks
+            // its folders first and reports more.
             Errno::NOENT | Errno::NOTDIR | Errno::ISDIR => Self::NotFound,
             Errno::EXIST => Self::AlreadyExists,
             Errno::NOSPC | Errno::DQUOT => Self::NoSpace,

@@ -1,10 +1,10 @@
 //! Walks the folders below a root in the byte order of full keys, as S3 lists: `a.b` before `a/b` before `a0`.
 //!
-//! One folder's names are in memory at a time for each level of depth, never the tree. A walk goes straight to
-//! the folder of its prefix and never looks into folders that the prefix or `start_after` rule out.
+//! In memory are the names of one folder for each level of depth, never the tree. A walk goes straight to the folder of
+//! its prefix, and skips folders that the prefix or `start_after` rule out.
 //!
-//! Names that no key can express (not UTF-8, above 1,024 bytes) and pipes, sockets and devices are no objects and
-//! are passed over, and so is what vanishes while the walk goes on.
+//! Names that no key can express (not UTF-8, above 1,024 bytes) and pipes, sockets and devices are not objects and are
+//! skipped, and so is what vanishes during the walk.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use super::root::{RESERVED, Root, is_path};
 use crate::ids::ObjectKey;
 use crate::store::{Attributes, StoreErrorKind};
 
-/// How many objects are looked at before the caller gets to see them.
+/// How many objects are returned at a time.
 const BATCH: usize = 512;
 
 /// A walk that is under way.
@@ -25,7 +25,7 @@ pub(super) struct Walk {
     root: Arc<Root>,
     prefix: String,
     start_after: Option<String>,
-    /// From the prefix's folder down to where the walk is.
+    /// From the folder of the prefix down to the current one.
     levels: Vec<Level>,
     begun: bool,
 }
@@ -34,7 +34,7 @@ pub(super) struct Walk {
 #[derive(Debug)]
 struct Level {
     real: PathBuf,
-    /// What is still to be seen, last first.
+    /// What is still to be visited, last first.
     entries: Vec<Entry>,
 }
 
@@ -146,14 +146,14 @@ impl Walk {
         Ok(entries)
     }
 
-    /// Whether a file of that key, or anything in a folder of that key, sorts after where the listing starts.
+    /// Whether a file of that key, or anything in a folder of that key, sorts after `start_after`.
     fn may_hold_wanted(&self, key: &str) -> bool {
         self.start_after
             .as_deref()
             .is_none_or(|after| key > after || key.ends_with('/') && after.starts_with(key))
     }
 
-    /// A link to a folder that the walk is in would never end.
+    /// Refuses a link to a folder that the walk is in, which would never end.
     fn refuse_circle(&self, inside: &Path, entering: &Path) -> Result<(), StoreErrorKind> {
         let mut walked = self.levels.iter().map(|level| level.real.as_path());
         if inside.starts_with(entering) || walked.any(|walked| walked.starts_with(entering)) {

@@ -1,15 +1,15 @@
-//! Objects that come into being without a single put: copies that the store makes itself, and objects in parts.
+//! Objects that are not made by one put: copies that the store makes itself, and uploads in parts.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
 use super::{MemoryStore, State};
-use crate::ids::{Digest, ObjectKey, Timestamp};
-use crate::store::{Copied, CopyAddress, CopySource, StoreError, StoreErrorKind, Written};
+use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
+use crate::store::{Copied, CopySource, StoreError, StoreErrorKind, Written};
 
 /// All parts but the last have at least this many bytes, as on S3.
 const SMALLEST_PART: usize = 5 * 1024 * 1024;
@@ -17,7 +17,7 @@ const SMALLEST_PART: usize = 5 * 1024 * 1024;
 /// Buckets in memory that can copy from each other. Clones share them.
 #[derive(Clone)]
 pub struct MemoryService {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     buckets: Arc<Mutex<BTreeMap<String, MemoryStore>>>,
 }
 
@@ -40,12 +40,12 @@ impl fmt::Debug for MemoryService {
 /// How a store answers when it is asked to copy.
 #[derive(Debug, Clone, Default)]
 pub enum CopyMode {
-    /// With the SHA-256 of the whole, as AWS.
+    /// With the SHA-256 of the whole content, as AWS.
     #[default]
     Attests,
-    /// Without; a look at the copy tells it, as on `MinIO`.
+    /// Without it; a look at the copy returns it, as on `MinIO`.
     AttestsWhenAsked,
-    /// Without, and nothing tells it: only a digest of digests is kept.
+    /// Without it, and a look at the copy has none either.
     Silent,
     /// Not at all.
     Refuses(StoreErrorKind),
@@ -56,10 +56,8 @@ impl MemoryStore {
     #[must_use]
     pub fn in_service(mut self, service: &MemoryService) -> Self {
         self.service = Some(service.clone());
-        let mut buckets = service
-            .buckets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let buckets = service.buckets.lock();
+        let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
         buckets.insert(self.uri.to_string(), self.clone());
         drop(buckets);
         self
@@ -80,20 +78,6 @@ impl MemoryStore {
         self.state().largest_put = bytes;
     }
 
-    pub(super) fn address_of(&self, key: &ObjectKey) -> Option<CopyAddress> {
-        let service = self.service.as_ref()?;
-        Some(CopyAddress {
-            service: service.name.to_string(),
-            bucket: self.uri.to_string(),
-            key: key.to_string(),
-        })
-    }
-
-    pub(super) fn is_beside(&self, source: &CopyAddress) -> bool {
-        let own = self.service.as_ref();
-        own.is_some_and(|service| *service.name == *source.service)
-    }
-
     pub(super) fn copy(
         &self,
         key: &ObjectKey,
@@ -101,7 +85,7 @@ impl MemoryStore {
         lock_until: Option<Timestamp>,
     ) -> Result<Copied, StoreError> {
         let failed = |kind| self.failed("copy to", key, kind);
-        let (found, bytes) = self.copied_bytes(key, source)?;
+        let (found, bytes) = self.source_of(source).map_err(failed)?;
         let sha256 = Digest::of(&bytes);
         let size = bytes.len() as u64;
         let mut state = self.state();
@@ -116,7 +100,7 @@ impl MemoryStore {
             let reason = format!("one copy takes {} bytes at most", state.largest_put);
             return Err(failed(StoreErrorKind::Unsupported { reason }));
         }
-        // A copy looks at nothing: it would go on top of whatever has that name.
+        // A copy has no precondition: it goes on top of whatever has that key.
         let lock_until = lock_until.filter(|_| self.locks);
         if let Some(until) = lock_until {
             state.check_lock(until).map_err(failed)?;
@@ -136,31 +120,25 @@ impl MemoryStore {
         })
     }
 
-    fn copied_bytes(
-        &self,
-        key: &ObjectKey,
-        source: &CopySource,
-    ) -> Result<(crate::ids::ETag, bytes::Bytes), StoreError> {
-        let failed = |kind| self.failed("copy to", key, kind);
+    /// The `ETag` and the bytes of the source of a copy.
+    fn source_of(&self, source: &CopySource) -> Result<(ETag, Bytes), StoreErrorKind> {
         let from = self.service.as_ref().and_then(|service| {
             let buckets = service.buckets.lock();
             let buckets = buckets.unwrap_or_else(PoisonError::into_inner);
             buckets.get(&source.address.bucket).cloned()
         });
-        let from_key = source.address.key.parse();
-        let (Some(from), Ok(from_key)) = (from, from_key) else {
-            return Err(failed(StoreErrorKind::NotFound));
+        let (Some(from), Ok(key)) = (from, source.address.key.parse()) else {
+            return Err(StoreErrorKind::NotFound);
         };
-        let (attributes, bytes) = from
-            .find("copy", &from_key, source.version.as_ref())
-            .map_err(|error| failed(error.kind))?;
+        let found = from.find("copy", &key, source.version.as_ref());
+        let (attributes, bytes) = found.map_err(|error| error.kind)?;
         Ok((attributes.etag, bytes))
     }
 
     pub(super) async fn join_parts(
         &self,
         key: &ObjectKey,
-        mut parts: BoxStream<'_, Result<bytes::Bytes, StoreError>>,
+        mut parts: BoxStream<'_, Result<Bytes, StoreError>>,
         lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
         let mut whole = BytesMut::new();

@@ -1,12 +1,12 @@
-//! What happens to bytes on a disk, and to locks where somebody may bypass them.
+//! Damage as a disk does it, and locks changed by an identity that may bypass them.
 
 use super::{MemoryStore, find_mut};
 use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
 
 impl MemoryStore {
-    /// Flips one bit of what is kept of a version (`None`: the newest), counted from the first byte's lowest.
-    /// Tag and attested SHA-256 stay as they were, as when a disk rots.
+    /// Flips one bit of a version's bytes (`None`: the newest), counted from the lowest bit of the first byte. `ETag` and
+    /// attested SHA-256 stay as they were, as on a disk that decays.
     ///
     /// # Errors
     /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it has no such bit.
@@ -23,7 +23,7 @@ impl MemoryStore {
         })
     }
 
-    /// Cuts what is kept of a version (`None`: the newest) down to its first `size` bytes.
+    /// Cuts a version (`None`: the newest) down to its first `size` bytes.
     ///
     /// # Errors
     /// [`StoreErrorKind::NotFound`], and [`StoreErrorKind::InvalidRange`] when it is not longer than that.
@@ -40,7 +40,7 @@ impl MemoryStore {
         })
     }
 
-    /// Sets a version's lock to any time or to none, as who may bypass GOVERNANCE can.
+    /// Sets a version's lock to any time or to none, as an identity that may bypass GOVERNANCE can.
     ///
     /// # Errors
     /// [`StoreErrorKind::NotFound`].

@@ -15,15 +15,7 @@ impl HoldStore for MemoryStore {
         version: Option<&ObjectVersion>,
         held: bool,
     ) -> Result<(), StoreError> {
-        let failed = |kind| self.failed("hold", key, kind);
-        if !self.locks {
-            return Err(failed(no_holds()));
-        }
-        let mut state = self.state();
-        let object =
-            find_mut(&mut state, key, version).ok_or_else(|| failed(StoreErrorKind::NotFound))?;
-        object.held = held;
-        Ok(())
+        self.with_hold("hold", key, version, |hold| *hold = held)
     }
 
     async fn is_held(
@@ -31,20 +23,7 @@ impl HoldStore for MemoryStore {
         key: &ObjectKey,
         version: Option<&ObjectVersion>,
     ) -> Result<bool, StoreError> {
-        let failed = |kind| self.failed("look at", key, kind);
-        if !self.locks {
-            return Err(failed(no_holds()));
-        }
-        let mut state = self.state();
-        let object =
-            find_mut(&mut state, key, version).ok_or_else(|| failed(StoreErrorKind::NotFound))?;
-        Ok(object.held)
-    }
-}
-
-fn no_holds() -> StoreErrorKind {
-    StoreErrorKind::Unsupported {
-        reason: "this store has no legal holds".to_owned(),
+        self.with_hold("look at", key, version, |hold| *hold)
     }
 }
 
@@ -59,21 +38,38 @@ impl PruneStore for MemoryStore {
 }
 
 impl MemoryStore {
-    fn delete_one(&self, key: &ObjectKey, version: Option<&ObjectVersion>) -> Deletion {
+    fn with_hold<T>(
+        &self,
+        action: &'static str,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        with: impl FnOnce(&mut bool) -> T,
+    ) -> Result<T, StoreError> {
+        if !self.locks {
+            let reason = "this store has no legal holds".to_owned();
+            return Err(self.failed(action, key, StoreErrorKind::Unsupported { reason }));
+        }
+        match find_mut(&mut self.state(), key, version) {
+            Some(object) => Ok(with(&mut object.held)),
+            None => Err(self.failed(action, key, StoreErrorKind::NotFound)),
+        }
+    }
+
+    /// Deletes a version, or a delete marker, unless a lock or a hold keeps it.
+    pub(super) fn delete_one(&self, key: &ObjectKey, version: Option<&ObjectVersion>) -> Deletion {
         let mut state = self.state();
         if self.versions != version.is_some() {
             let detail = "a store with versions deletes versions, another one objects".to_owned();
             return Deletion::Refused { detail };
         }
         let now = state.now;
-        let Some(object) = find_mut(&mut state, key, version) else {
-            return Deletion::Deleted;
-        };
-        if object.held {
-            return Deletion::Held;
-        }
-        if let Some(until) = object.locked_until.filter(|until| *until > now) {
-            return Deletion::Locked { until: Some(until) };
+        if let Some(object) = find_mut(&mut state, key, version) {
+            if object.held {
+                return Deletion::Held;
+            }
+            if let Some(until) = object.locked_until.filter(|until| *until > now) {
+                return Deletion::Locked { until: Some(until) };
+            }
         }
         if let Some(kept) = state.objects.get_mut(key.as_str()) {
             kept.retain(|kept| version.is_some_and(|version| kept.version != *version));

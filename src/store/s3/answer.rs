@@ -1,4 +1,4 @@
-//! What S3 says of an object, made into our own words. A field that is missing is never guessed.
+//! Reads the attributes of objects from S3's answers. A missing field is an error, never guessed.
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -8,47 +8,67 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
-use crate::store::{Attributes, StoreErrorKind};
+use crate::store::{Attributes, StoreErrorKind, Written};
 
-/// The id of an object in a bucket, or in a time of it, without versions.
+/// The version id of an object that was put while the bucket kept no versions.
 pub(super) const NULL_VERSION: &str = "null";
 
-/// The answer to a HEAD.
+/// The attributes in the answer to a HEAD or a GET, which have the same fields; `$size` is that of the whole object.
+macro_rules! attributes {
+    ($key:expr, $answer:expr, $size:expr) => {
+        Ok(Attributes {
+            key: $key.clone(),
+            size: $size,
+            last_modified: time($answer.last_modified())?,
+            etag: etag($answer.e_tag())?,
+            version: version($answer.version_id()),
+            sha256: sha256($answer.checksum_sha256(), $answer.checksum_type()),
+            locked_until: $answer
+                .object_lock_retain_until_date()
+                .and_then(|until| time(Some(until)).ok()),
+        })
+    };
+}
+
+/// The attributes in the answer to a HEAD.
 pub(super) fn head(key: &ObjectKey, head: &HeadObjectOutput) -> Result<Attributes, StoreErrorKind> {
+    attributes!(key, head, size(head.content_length())?)
+}
+
+/// The attributes in the answer to a GET of all or a part of an object.
+pub(super) fn get(key: &ObjectKey, get: &GetObjectOutput) -> Result<Attributes, StoreErrorKind> {
+    attributes!(key, get, whole_size(get)?)
+}
+
+/// An object of a listing, whose page names no digest and no lock.
+pub(super) fn listed(
+    key: ObjectKey,
+    length: Option<i64>,
+    last_modified: Option<&DateTime>,
+    tag: Option<&str>,
+    version: Option<ObjectVersion>,
+) -> Result<Attributes, StoreErrorKind> {
     Ok(Attributes {
-        key: key.clone(),
-        size: size(head.content_length())?,
-        last_modified: time(head.last_modified())?,
-        etag: etag(head.e_tag())?,
-        version: version(head.version_id()),
-        sha256: sha256(head.checksum_sha256(), head.checksum_type()),
-        locked_until: head
-            .object_lock_retain_until_date()
-            .and_then(|until| time(Some(until)).ok()),
+        key,
+        size: size(length)?,
+        last_modified: listed_time(last_modified)?,
+        etag: etag(tag)?,
+        version,
+        sha256: None,
+        locked_until: None,
     })
 }
 
-/// The headers of a GET; `size` is that of the whole object, also where only a part of it was asked for.
-pub(super) fn get(
-    key: &ObjectKey,
-    get: &GetObjectOutput,
-    size: u64,
-) -> Result<Attributes, StoreErrorKind> {
-    Ok(Attributes {
-        key: key.clone(),
-        size,
-        last_modified: time(get.last_modified())?,
-        etag: etag(get.e_tag())?,
-        version: version(get.version_id()),
-        sha256: sha256(get.checksum_sha256(), get.checksum_type()),
-        locked_until: get
-            .object_lock_retain_until_date()
-            .and_then(|until| time(Some(until)).ok()),
+/// What a server said of an object that it stored.
+pub(super) fn written(id: Option<&str>, tag: Option<&str>) -> Result<Written, StoreErrorKind> {
+    Ok(Written {
+        version: version(id),
+        etag: etag(tag)?,
     })
 }
 
 /// The size of the whole object, from the answer to a GET of all or a part of it.
-pub(super) fn whole_size(get: &GetObjectOutput) -> Result<u64, StoreErrorKind> {
+fn whole_size(get: &GetObjectOutput) -> Result<u64, StoreErrorKind> {
     match get.content_range() {
         // bytes 0-9/1234
         Some(range) => range
@@ -59,15 +79,14 @@ pub(super) fn whole_size(get: &GetObjectOutput) -> Result<u64, StoreErrorKind> {
     }
 }
 
-/// A size; a negative one is none.
-pub(super) fn size(length: Option<i64>) -> Result<u64, StoreErrorKind> {
+fn size(length: Option<i64>) -> Result<u64, StoreErrorKind> {
     length
         .and_then(|length| u64::try_from(length).ok())
         .ok_or_else(|| missing("the size"))
 }
 
-/// A time to the millisecond, where a listing knows that: AWS tells whole seconds, MinIO milliseconds.
-pub(super) fn listed_time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
+/// A time in a listing: AWS has whole seconds, MinIO milliseconds.
+fn listed_time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
     time.and_then(|time| {
         let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
         Timestamp::new(time.secs(), nanoseconds).ok()
@@ -75,13 +94,12 @@ pub(super) fn listed_time(time: Option<&DateTime>) -> Result<Timestamp, StoreErr
     .ok_or_else(|| missing("the time of last change"))
 }
 
-/// A time to the second: the answer to a HEAD or a GET knows no more.
+/// A time in an HTTP header, which has whole seconds.
 pub(super) fn time(time: Option<&DateTime>) -> Result<Timestamp, StoreErrorKind> {
     time.and_then(|time| Timestamp::new(time.secs(), 0).ok())
         .ok_or_else(|| missing("the time of last change"))
 }
 
-/// The tag, as the server writes it.
 pub(super) fn etag(etag: Option<&str>) -> Result<ETag, StoreErrorKind> {
     etag.map(|etag| ETag(etag.to_owned()))
         .ok_or_else(|| missing("the ETag"))
@@ -93,8 +111,8 @@ pub(super) fn version(id: Option<&str>) -> Option<ObjectVersion> {
         .map(|id| ObjectVersion(id.to_owned()))
 }
 
-/// The SHA-256 of the whole content. That of an upload in parts is a digest of digests, ends in `-N` where the type is
-/// not said, and is none.
+/// The SHA-256 of the whole content. That of an upload in parts is a digest of digests, which does not count; where the
+/// type is missing, it ends in `-N`.
 pub(super) fn sha256(text: Option<&str>, kind: Option<&ChecksumType>) -> Option<Digest> {
     if kind == Some(&ChecksumType::Composite) {
         return None;
@@ -114,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_of_digests_is_none_of_the_content() {
+    fn a_digest_of_digests_is_not_one_of_the_content() {
         let digest = Digest::of(b"x");
         let text = STANDARD.encode(digest.as_bytes());
         assert_eq!(sha256(Some(&text), None), Some(digest));

@@ -1,21 +1,22 @@
-//! Calls whose refusals matter in themselves: what a bucket says of itself, and what an identity is let do.
+//! Calls whose refusals matter in themselves: those for a bucket's settings, and those that test what an identity may do.
 //!
-//! The other calls of a store turn an answer into a situation. Here its status and code are kept, because it is them that
-//! tell a missing setting from a missing right.
+//! The other calls of a store turn an answer into a situation. Here its status and code are kept, because they tell a
+//! missing setting from a missing right.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use futures::future::BoxFuture;
 
 use super::client::S3Client;
+pub(crate) use super::retry::SdkCall;
 use crate::store::StoreErrorKind;
 
-/// What is kept of a text that a server sent, bytes.
+/// How much of a server's text is kept, bytes.
 const LONGEST: usize = 1024;
 
-/// How a server said no.
+/// How a server refused a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// The HTTP status.
@@ -24,30 +25,25 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// The message.
     pub(crate) message: String,
-    /// What the server calls itself.
+    /// The `Server` header.
     pub(crate) server: String,
 }
 
-impl Refusal {
-    /// `AccessDenied: the message (HTTP 403)`
-    pub(crate) fn told(&self) -> String {
-        let Self {
-            status,
-            code,
-            message,
-            ..
-        } = self;
+/// `AccessDenied: the message (HTTP 403)`
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (status, code) = (self.status, &self.code);
+        let message = self.message.trim_end_matches('.');
         match (code.is_empty(), message.is_empty()) {
-            (true, _) => format!("HTTP {status}"),
-            (false, true) => format!("{code} (HTTP {status})"),
-            (false, false) => {
-                let message = message.trim_end_matches('.');
-                format!("{code}: {message} (HTTP {status})")
-            }
+            (true, _) => write!(f, "HTTP {status}"),
+            (false, true) => write!(f, "{code} (HTTP {status})"),
+            (false, false) => write!(f, "{code}: {message} (HTTP {status})"),
         }
     }
+}
 
-    /// Whether the server has no such call. The wording is that of the servers that were measured.
+impl Refusal {
+    /// Whether the server does not have the call, as the measured servers word it.
     pub(crate) fn is_not_offered(&self) -> bool {
         matches!(self.status, 405 | 501)
             || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
@@ -61,63 +57,51 @@ pub(crate) type Answered<T> = Result<T, Refusal>;
 ///
 /// # Errors
 /// Where there is no answer: the server cannot be reached, there are no credentials.
-pub(crate) fn ask<'a, T, E, F>(
+pub(crate) fn ask<'a, F: SdkCall + 'a>(
     client: &'a S3Client,
-    attempt: impl FnMut() -> F + Send + 'a,
-) -> BoxFuture<'a, Result<Answered<T>, StoreErrorKind>>
+    mut attempt: impl FnMut() -> F + Send + 'a,
+) -> BoxFuture<'a, Result<Answered<F::Answer>, StoreErrorKind>>
 where
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-    T: Send + 'a,
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    F::Answer: Send,
 {
-    // The SDK's calls are large.
-    Box::pin(asked(client, attempt))
-}
-
-async fn asked<T, E, F>(
-    client: &S3Client,
-    mut attempt: impl FnMut() -> F + Send,
-) -> Result<Answered<T>, StoreErrorKind>
-where
-    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-    T: Send,
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let heard = Mutex::new(None);
-    let call = || {
-        let sent = attempt();
-        let heard = &heard;
-        async move {
-            let answer = sent.await;
-            *heard.lock().unwrap_or_else(PoisonError::into_inner) = match &answer {
-                Err(SdkError::ServiceError(context)) => Some(Refusal {
-                    status: context.raw().status().as_u16(),
-                    code: clip(context.err().code().unwrap_or_default()),
-                    message: clip(context.err().message().unwrap_or_default()),
-                    server: clip(context.raw().headers().get("server").unwrap_or_default()),
-                }),
-                _ => None,
-            };
-            answer
+    // Boxed, because the SDK's calls are large.
+    Box::pin(async move {
+        let heard = Mutex::new(None);
+        let call = || {
+            let sent = attempt();
+            let heard = &heard;
+            async move {
+                let answer = sent.await;
+                *heard.lock().unwrap_or_else(PoisonError::into_inner) = match &answer {
+                    Err(SdkError::ServiceError(context)) => Some(Refusal {
+                        status: context.raw().status().as_u16(),
+                        code: clip(context.err().code().unwrap_or_default()),
+                        message: clip(context.err().message().unwrap_or_default()),
+                        server: clip(context.raw().headers().get("server").unwrap_or_default()),
+                    }),
+                    _ => None,
+                };
+                answer
+            }
+        };
+        match client.call(call).await {
+            Ok(answer) => Ok(Ok(answer)),
+            // The server does not know the identity, or it is the wrong server: no answer to this call.
+            Err(
+                kind @ (StoreErrorKind::Credentials { .. }
+                | StoreErrorKind::ClockSkew
+                | StoreErrorKind::NoBucket
+                | StoreErrorKind::WrongRegion { .. }),
+            ) => Err(kind),
+            Err(kind) => match heard.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(refusal) => Ok(Err(refusal)),
+                None => Err(kind),
+            },
         }
-    };
-    match client.call(call).await {
-        Ok(answer) => Ok(Ok(answer)),
-        // Who asks is not known to the server, or the wrong server was asked: no answer to this question.
-        Err(
-            kind @ (StoreErrorKind::Credentials { .. }
-            | StoreErrorKind::ClockSkew
-            | StoreErrorKind::NoBucket
-            | StoreErrorKind::WrongRegion { .. }),
-        ) => Err(kind),
-        Err(kind) => match heard.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(refusal) => Ok(Err(refusal)),
-            None => Err(kind),
-        },
-    }
+    })
 }
 
-/// A text of a server, short enough to be kept and to be shown on one line.
+/// Shortens a server's text, and makes one line of it.
 pub(crate) fn clip(text: &str) -> String {
     let end = text
         .char_indices()
@@ -142,16 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_what_the_server_told() {
+    fn a_refusal_has_code_message_and_status() {
         let refusal = |code: &str, message: &str| Refusal {
             status: 403,
             code: code.to_owned(),
             message: message.to_owned(),
             server: String::new(),
         };
-        assert_eq!(refusal("", "").told(), "HTTP 403");
+        assert_eq!(refusal("", "").to_string(), "HTTP 403");
         assert_eq!(
-            refusal("AccessDenied", "no.").told(),
+            refusal("AccessDenied", "no.").to_string(),
             "AccessDenied: no (HTTP 403)"
         );
     }

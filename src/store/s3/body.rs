@@ -1,7 +1,7 @@
-//! Reading an object: a body that breaks off is read on from where it broke, as long as the object is the same.
+//! Reading an object: a body that breaks off is continued where it broke, as long as the object is the same.
 //!
 //! Where the server attests a checksum of the whole object, a body that was read in one piece is checked against it at
-//! its end. The files of a table have no other digest before they are in the vault.
+//! its end. Before the files of a table are in the vault, they have no other digest.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,12 +13,13 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
 use super::failure::{innermost, lacks_reason};
+use super::request::{id, object_request};
 use super::retry::wait;
 use super::{S3Store, answer};
 use crate::ids::{ETag, ObjectKey, ObjectVersion};
 use crate::store::{ObjectReader, StoreError, StoreErrorKind};
 
-/// A body that sends nothing for so long is broken.
+/// After so long without a byte a body counts as broken.
 const STALLED: Duration = Duration::from_secs(30);
 /// How often a body may break without a byte in between.
 const BREAKS: u32 = 5;
@@ -37,13 +38,12 @@ pub(super) async fn open(
         version: version.cloned(),
     };
     let got = wanted.get(range.as_ref(), None).await.map_err(failed)?;
-    let size = answer::whole_size(&got).map_err(failed)?;
-    // A server may send what there is of a range that reaches past the end.
-    let range = range.unwrap_or(0..size);
-    if range.end > size {
+    let attributes = answer::get(key, &got).map_err(failed)?;
+    // A server may send the part of a range that is inside the object.
+    let range = range.unwrap_or(0..attributes.size);
+    if range.end > attributes.size {
         return Err(failed(StoreErrorKind::InvalidRange));
     }
-    let attributes = answer::get(key, &got, size).map_err(failed)?;
     let reading = Reading {
         etag: attributes.etag.clone(),
         wanted,
@@ -55,7 +55,7 @@ pub(super) async fn open(
     Ok(ObjectReader { attributes, body })
 }
 
-/// Finds out why a HEAD was refused: its answer has no body, that to a GET of the first byte has.
+/// Finds out why a HEAD was refused: its answer has no body, the answer to a GET of the first byte has one.
 pub(super) async fn reason(
     store: &S3Store,
     key: &ObjectKey,
@@ -90,26 +90,16 @@ impl Wanted {
         etag: Option<&ETag>,
     ) -> Result<GetObjectOutput, StoreErrorKind> {
         let store = &self.store;
-        let full = store.full(&self.key);
-        // HTTP counts the last byte in.
+        // In HTTP the last byte of a range is included.
         let range =
             range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         let checked = range.is_none();
-        let call = || {
-            store
-                .client
-                .s3()
-                .get_object()
-                .bucket(&*store.bucket)
-                .key(&full)
-                .set_version_id(self.version.as_ref().map(|version| version.0.clone()))
-                .set_range(range.clone())
-                .set_checksum_mode(checked.then_some(ChecksumMode::Enabled))
-                .set_if_match(etag.map(|etag| etag.0.clone()))
-                .set_request_payer(store.payer())
-                .send()
-        };
-        store.client.call(call).await
+        let request = object_request!(store, get_object, &self.key)
+            .set_version_id(id(self.version.as_ref()))
+            .set_range(range)
+            .set_checksum_mode(checked.then_some(ChecksumMode::Enabled))
+            .set_if_match(etag.map(|etag| etag.0.clone()));
+        store.client.call(|| request.clone().send()).await
     }
 
     fn failed(&self, kind: StoreErrorKind) -> StoreError {
@@ -135,11 +125,11 @@ impl Reading {
                 Ok(Some(Ok(chunk))) => {
                     self.left.start += chunk.len() as u64;
                     self.breaks = 0;
-                    // More than was asked for is the reader's to refuse.
+                    // The reader refuses more bytes than were asked for.
                     return Ok(Some((chunk, self)));
                 }
                 Ok(None) if self.left.start >= self.left.end => return Ok(None),
-                // All is there, and is not what the server says it is.
+                // All bytes came, and they do not have the checksum.
                 Ok(Some(Err(error))) if self.left.start >= self.left.end => {
                     let detail = innermost(&error);
                     return Err(self.wanted.failed(StoreErrorKind::Io { detail }));

@@ -1,4 +1,4 @@
-//! Buckets themselves: their names, and making one.
+//! The names of buckets, and how to create one.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 
@@ -8,7 +8,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// The region that has no name in a bucket's location constraint.
 const FIRST_REGION: &str = "us-east-1";
 
-/// Whether S3 can name a bucket so ("General purpose bucket naming rules"; underscores are of older days).
+/// Whether a bucket can have that name ("General purpose bucket naming rules"; old buckets have underscores).
 pub(super) fn is_name(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
     let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -20,29 +20,24 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 impl S3Store {
-    /// Creates the bucket with versioning and Object Lock; `false` when the caller has it already.
+    /// Creates the bucket with versioning and Object Lock; `false` when the caller owns it already.
     ///
     /// # Errors
-    /// What S3 says.
+    /// S3's refusal.
     pub async fn create_bucket(&self) -> Result<bool, StoreError> {
         let region = self.client.region().to_owned();
-        // Other servers have regions of their own making.
+        // Other servers have regions of their own.
         let elsewhere = !self.client.has_own_endpoint() && region != FIRST_REGION;
         let location = elsewhere.then(|| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(region.as_str()))
                 .build()
         });
-        let call = || {
-            self.client
-                .s3()
-                .create_bucket()
-                .bucket(self.bucket())
-                .object_lock_enabled_for_bucket(true)
-                .set_create_bucket_configuration(location.clone())
-                .send()
-        };
-        match self.client.call(call).await {
+        let request = self.client.s3().create_bucket().bucket(self.bucket());
+        let request = request
+            .object_lock_enabled_for_bucket(true)
+            .set_create_bucket_configuration(location);
+        match self.client.call(|| request.clone().send()).await {
             Ok(_) => Ok(true),
             Err(StoreErrorKind::Unsupported { reason })
                 if reason.starts_with("BucketAlreadyOwnedByYou") =>
@@ -63,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_has_a_name_that_s3_can_spell() {
+    fn only_names_that_s3_takes_are_names_of_buckets() {
         for good in ["abc", "my-vault.2026", "123", &"x".repeat(63)] {
             assert!(is_name(good), "{good}");
         }

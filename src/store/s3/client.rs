@@ -22,24 +22,24 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 
 use super::clock::ServerClock;
-use super::retry::Pace;
+use super::retry::{ATTEMPTS, Attempted, Pace, SdkCall};
 use crate::ids::Timestamp;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// The service that holds an object where no endpoint is named.
+/// The service where no endpoint is named.
 const AWS: &str = "aws";
 /// A server that is not AWS takes any region; this is the usual one.
 const ANY_REGION: &str = "us-east-1";
-/// A file of PEM certificates to trust besides the system's, as the AWS CLI has it.
+/// The variable that names a file of PEM certificates to trust besides the system's, as in the AWS CLI.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until an answer begins. A write's body is sent before, so large ones get more.
+/// How long to wait for an answer to begin. A write sends its body first, so a large one gets more time.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Connections that wait for work, a little more than calls in flight.
+/// Idle connections at most, a little more than calls in flight.
 const IDLE_CONNECTIONS: usize = 300;
 
-/// How to reach a bucket. What is not said comes from the SDK's own environment variables and profile files.
+/// How to reach a bucket. What is absent comes from the SDK's environment variables and profile files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct S3Settings {
     /// A profile of the SDK's configuration files.
@@ -52,15 +52,15 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// The endpoint of another server than AWS.
     pub endpoint: Option<String>,
-    /// Whether buckets are named in the path; by itself for addresses and localhost.
+    /// Whether buckets are named in the path; by default only for addresses and localhost.
     pub path_style: Option<bool>,
     /// Whether the caller pays for requests (`x-amz-request-payer`).
     pub requester_pays: bool,
-    /// The storage class of new objects; the bucket's own where it is not said.
+    /// The storage class of new objects; by default the bucket's.
     pub storage_class: Option<String>,
-    /// An access key and its secret, instead of what the SDK finds: for programs that hold their keys themselves.
+    /// An access key and its secret, instead of the credentials that the SDK finds.
     pub keys: Option<Keys>,
-    /// How long to wait for an answer to begin; a minute where it is not said.
+    /// How long to wait for an answer to begin; by default a minute.
     pub patience: Option<Duration>,
 }
 
@@ -111,7 +111,7 @@ impl S3Client {
     /// Finds out credentials and region and makes a client; S3 is not called yet.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Unsupported`] for settings that cannot be meant.
+    /// [`StoreErrorKind::Unsupported`] where the certificates of `AWS_CA_BUNDLE` cannot be used.
     pub async fn connect(settings: &S3Settings) -> Result<Self, StoreError> {
         let unsupported = |reason: String| StoreError {
             action: "connect to",
@@ -156,13 +156,13 @@ impl S3Client {
         })
     }
 
-    /// What holds the objects: the endpoint without a trailing slash, else `aws`.
+    /// The service that holds the objects: the endpoint without a trailing slash, else `aws`.
     pub fn service(&self) -> &str {
         &self.inner.service
     }
 
-    /// The service as an error tells it.
-    pub(super) fn told(&self) -> &str {
+    /// The service's name in errors.
+    fn service_name(&self) -> &str {
         match self.service() {
             AWS => "Amazon S3",
             endpoint => endpoint,
@@ -174,14 +174,14 @@ impl S3Client {
         &self.inner.region
     }
 
-    /// The access key that calls are made with, where it can be told.
+    /// The access key that calls are made with, where it is known.
     pub async fn access_key(&self) -> Option<String> {
         let provider = self.inner.credentials.as_ref()?;
         let credentials = provider.provide_credentials().await.ok()?;
         Some(credentials.access_key_id().to_owned())
     }
 
-    /// The server's clock, as its newest answer told it.
+    /// The server's time in its newest answer.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.inner.clock.heard()
     }
@@ -203,15 +203,52 @@ impl S3Client {
         self.inner.patience
     }
 
-    pub(super) fn pace(&self) -> &Pace {
-        &self.inner.pace
+    /// Makes a call that may be made twice, until it is answered.
+    pub(super) async fn call<F: SdkCall>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<F::Answer, StoreErrorKind> {
+        self.attempts(ATTEMPTS, attempt).await.result
+    }
+
+    /// As [`S3Client::call`]; also returns whether an attempt before the last one may have taken effect.
+    pub(super) async fn call_noting<F: SdkCall>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Attempted<F::Answer> {
+        self.attempts(ATTEMPTS, attempt).await
+    }
+
+    /// Makes a call once; again only where the server surely did nothing. A lost answer is
+    /// [`StoreErrorKind::Interrupted`].
+    pub(super) async fn call_once<F: SdkCall>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<F::Answer, StoreErrorKind> {
+        self.attempts(1, attempt).await.result
+    }
+
+    /// Makes a call, and adds to a refusal the access key that was refused.
+    async fn attempts<F: SdkCall>(
+        &self,
+        lost: u32,
+        attempt: impl FnMut() -> F,
+    ) -> Attempted<F::Answer> {
+        let pace = &self.inner.pace;
+        let mut attempted = pace.attempts(self.service_name(), lost, attempt).await;
+        if let Err(StoreErrorKind::Denied { detail }) = &mut attempted.result
+            && let Some(key) = self.access_key().await
+        {
+            *detail = format!("{detail}, asked with access key {key}");
+        }
+        attempted
     }
 }
 
 async fn load(settings: &S3Settings, http: &SharedHttpClient) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http.clone())
-        // Tried again by our own rules: a put whose answer was lost must be looked at, not sent blindly.
+        // `retry.rs` retries: after a lost answer to a put, the object must be looked at before the put is sent again.
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
@@ -237,7 +274,7 @@ async fn load(settings: &S3Settings, http: &SharedHttpClient) -> SdkConfig {
     let (Some(profile), None) = (&settings.profile, &settings.keys) else {
         return sdk;
     };
-    // Whoever names a profile means its keys, whatever keys the environment has for others.
+    // A named profile wins over keys in the environment.
     let around = ProviderConfig::without_region()
         .with_region(sdk.region().cloned())
         .with_http_client(http.clone());
@@ -280,7 +317,7 @@ fn endpoint_of(sdk: &SdkConfig) -> Option<String> {
     endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned())
 }
 
-/// Whether buckets cannot be named as hosts below an endpoint.
+/// Whether the host of an endpoint is an address or localhost, which a bucket's name cannot be put before.
 fn is_an_address(endpoint: &str) -> bool {
     let rest = endpoint
         .split_once("://")

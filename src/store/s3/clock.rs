@@ -1,4 +1,4 @@
-//! The server's clock, as its answers tell it: every one carries a `Date`, so that asking costs no request.
+//! The server's clock, read from the `Date` header of its answers, so that it costs no request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,10 +10,10 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
 use crate::ids::Timestamp;
 
-/// No answer was heard yet.
+/// No answer has come yet.
 const SILENCE: i64 = i64::MIN;
 
-/// What the newest answer said. Clones share it.
+/// The time in the newest answer. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ServerClock(Arc<AtomicI64>);
 
@@ -30,7 +30,7 @@ impl ServerClock {
         Timestamp::from_second(second).ok()
     }
 
-    /// Takes a `Date` header; what is none is passed over.
+    /// Reads a `Date` header; one that cannot be parsed is ignored.
     fn hear(&self, date: Option<&str>) {
         let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
         if let Some(date) = date {
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_date_counts_and_what_is_none_does_not() {
+    fn the_newest_date_that_can_be_parsed_counts() {
         let clock = ServerClock::default();
         assert_eq!(clock.heard(), None);
         clock.hear(None);

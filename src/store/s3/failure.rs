@@ -1,8 +1,8 @@
-//! What an answer means when it is no success: the situation, and whether another attempt can change it.
+//! Maps a failed call to the situation, and to whether another attempt can change it.
 //!
-//! Codes and statuses as in "Error responses" of the Amazon S3 API Reference; where other servers say it otherwise,
-//! theirs too. Only what is known to be final ends a call: a code or a status that nobody here has heard of may come from
-//! a server under load, or from something in front of it, and is asked again like a lost answer.
+//! Codes and statuses are those of "Error responses" in the Amazon S3 API Reference, and those of other servers where they
+//! differ. Only a failure that is known to be final ends a call: an unknown code or status may come from a server under
+//! load, or from a proxy in front of it, and is retried like a lost answer.
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::store::StoreErrorKind;
 
-/// What the detail of an answer without a body says: that to a HEAD.
+/// Part of the detail of an answer without a body, as to a HEAD.
 const NO_REASON: &str = "without a reason";
 
 /// One attempt that failed.
@@ -29,21 +29,21 @@ pub(super) enum Again {
     Soon,
     /// The server asks for fewer calls; it did nothing.
     Slower,
-    /// What stands before the server asks for fewer calls; the server may have done what it should.
+    /// Fewer calls are asked for, perhaps by a proxy; the server may have done what it should.
     SlowerUnknown,
     /// The answer is lost: the call may have done what it should.
     Unknown,
 }
 
-/// What the server answered, as far as it matters here.
+/// The parts of a server's answer that decide.
 #[derive(Debug, Default)]
-pub(super) struct Said<'a> {
+pub(super) struct ServerAnswer<'a> {
     pub(super) status: u16,
     pub(super) code: &'a str,
     pub(super) message: &'a str,
     pub(super) request: &'a str,
     pub(super) region: Option<&'a str>,
-    /// Whether the answer has a body in which no error of S3 is: something in front of the server wrote it.
+    /// Whether the answer has a body without an error of S3: a proxy in front of the server wrote it.
     pub(super) is_foreign: bool,
 }
 
@@ -52,13 +52,12 @@ pub(super) fn judge<E>(error: &SdkError<E, HttpResponse>, service: &str) -> Fail
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let told = || DisplayErrorContext(error).to_string();
     match error {
         SdkError::ServiceError(context) => {
             let raw = context.raw();
             let code = context.err().code().unwrap_or_default();
             let has_body = raw.body().bytes().is_some_and(|body| !body.is_empty());
-            judge_answer(&Said {
+            judge_answer(&ServerAnswer {
                 status: raw.status().as_u16(),
                 code,
                 is_foreign: code.is_empty() && has_body,
@@ -77,7 +76,9 @@ where
             }
         }
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => Failure {
-            kind: unsent(error).unwrap_or_else(|| StoreErrorKind::Unsupported { reason: told() }),
+            kind: unsent(error).unwrap_or_else(|| StoreErrorKind::Unsupported {
+                reason: DisplayErrorContext(error).to_string(),
+            }),
             again: Again::Never,
         },
         SdkError::ResponseError(response) => {
@@ -98,7 +99,7 @@ where
     }
 }
 
-/// Codes that say that the request can never be served as it is, by this server or for this bucket.
+/// Codes of requests that this server can never serve, or not for this bucket.
 const FINAL: &[&str] = &[
     "BucketAlreadyExists",
     "BucketAlreadyOwnedByYou",
@@ -133,7 +134,7 @@ const FINAL: &[&str] = &[
     "MissingContentLength",
     "MissingRequestBodyError",
     "MissingSecurityHeader",
-    // AWS says so with a 404, MinIO with a 400.
+    // A 404 on AWS, a 400 on MinIO.
     "NoSuchObjectLockConfiguration",
     "NotImplemented",
     "RequestHeaderSectionTooLarge",
@@ -144,7 +145,7 @@ const FINAL: &[&str] = &[
     "XMinioInvalidObjectName",
 ];
 
-/// Codes that refuse whoever asks.
+/// Codes that refuse the identity.
 const REFUSED: &[&str] = &[
     "AccessDenied",
     "AccountProblem",
@@ -157,7 +158,7 @@ const REFUSED: &[&str] = &[
     "UnauthorizedAccess",
 ];
 
-/// Codes that ask for fewer calls and did nothing; with any status, also within a 200.
+/// Codes of servers that did nothing and ask for fewer calls; with any status, also within a 200.
 const SLOWER: &[&str] = &[
     "BandwidthLimitExceeded",
     "RequestLimitExceeded",
@@ -167,15 +168,15 @@ const SLOWER: &[&str] = &[
     "TooManyRequests",
 ];
 
-/// Judges what a server said.
-pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
+/// Judges a server's answer.
+pub(super) fn judge_answer(said: &ServerAnswer<'_>) -> Failure {
     let never = |kind| Failure {
         kind,
         again: Again::Never,
     };
     let passing = |again| Failure {
         kind: StoreErrorKind::Io {
-            detail: said.told(),
+            detail: said.quoted(),
         },
         again,
     };
@@ -185,7 +186,7 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
     let unsupported = || StoreErrorKind::Unsupported {
         reason: said.refusal(),
     };
-    // What is too long for one that stands between is so each time; what else it says is not said by the server.
+    // A request that is too long for a proxy is so at each attempt; whatever else a proxy answers, the server did not.
     match (said.is_foreign, said.status) {
         (_, 411 | 413 | 414 | 431 | 501) => return never(unsupported()),
         (true, 429) => return passing(Again::Slower),
@@ -199,7 +200,7 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
         ("NoSuchKey" | "NoSuchVersion" | "NotFound" | "NoSuchUpload", _) | (_, 404 | 405) => {
             never(StoreErrorKind::NotFound)
         }
-        // An id that is none of this server's names no version.
+        // An id that this server never made names no version.
         ("InvalidArgument", _) if said.message.contains("version id") => {
             never(StoreErrorKind::NotFound)
         }
@@ -236,28 +237,28 @@ pub(super) fn judge_answer(said: &Said<'_>) -> Failure {
             ),
         }),
         ("InvalidRequest", _) if is_worm(said.message) => never(denied()),
-        // The key is disabled, deleted, of another account: as far from the bytes as without a right.
+        // The key is disabled, deleted or of another account: the bytes are as unreadable as without the right.
         (code, ..500) if code.starts_with("KMS.") => never(denied()),
         ("XMinioStorageFull" | "QuotaExceeded", _) | (_, 507) => never(StoreErrorKind::NoSpace),
         (code, _) if REFUSED.contains(&code) => never(denied()),
         (code, _) if FINAL.contains(&code) => never(unsupported()),
         (_, 401 | 403 | 451) => never(denied()),
         (_, 429) => passing(Again::Slower),
-        // A server that hangs up on its client has too much to do, as one that is not available.
+        // A server that closes the connection is overloaded, like one that is not available.
         ("ClientDisconnected", _) | (_, 499 | 503) => passing(Again::SlowerUnknown),
         // Also a 200 with a code: S3 begins to answer a copy before it is done.
         _ => passing(Again::Unknown),
     }
 }
 
-/// Codes that say that the bytes came to the server as others than they were sent, or not all.
+/// Codes for bytes that did not reach the server as they were sent.
 const BAD_BYTES: &[&str] = &[
     "BadDigest",
     "XAmzContentChecksumMismatch",
     "XAmzContentSHA256Mismatch",
 ];
 
-impl Said<'_> {
+impl ServerAnswer<'_> {
     /// How the server refused: `AccessDenied: the message (request 1A)`.
     fn refusal(&self) -> String {
         let Self {
@@ -275,8 +276,8 @@ impl Said<'_> {
         self.with_request(what)
     }
 
-    /// What the server answered that is no verdict: `the server answered 499 ClientDisconnected: the message (request 1A)`.
-    fn told(&self) -> String {
+    /// An answer that decides nothing: `the server answered 499 ClientDisconnected: the message (request 1A)`.
+    fn quoted(&self) -> String {
         let Self {
             status,
             code,
@@ -285,7 +286,7 @@ impl Said<'_> {
         } = self;
         let what = match (code.is_empty(), message.is_empty()) {
             (true, _) if self.is_foreign => {
-                format!("{status} with something else than S3's errors")
+                format!("{status} with something other than an error of S3")
             }
             (true, _) => format!("{status} {NO_REASON}"),
             (false, true) => format!("{status} {code}"),
@@ -303,7 +304,7 @@ impl Said<'_> {
     }
 }
 
-/// Whether the server gave no reason, which it may give to another question.
+/// Whether the server gave no reason; it may give one in its answer to another call.
 pub(super) fn lacks_reason(kind: &StoreErrorKind) -> bool {
     let (StoreErrorKind::Denied { detail }
     | StoreErrorKind::Io { detail }
@@ -334,26 +335,26 @@ fn is_sse_c(message: &str) -> bool {
     message.contains("stored using a form of Server Side Encryption")
 }
 
-/// `MinIO` refuses to delete what is locked with a code that says nothing.
+/// `MinIO` answers the deletion of a locked object version with a code that says nothing.
 fn is_worm(message: &str) -> bool {
     message.contains("WORM protected")
 }
 
-/// What keeps a request from being made is nearly always that there are no credentials.
+/// Finds missing credentials, the usual reason why a request could not be sent.
 fn unsent(error: &(dyn std::error::Error + 'static)) -> Option<StoreErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
-    let told: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
-    let told = told.join(": ");
+    let lines: Vec<_> = causes(credentials).skip(1).map(first_line).collect();
+    let text = lines.join(": ");
     let not_loaded = matches!(credentials, CredentialsError::CredentialsNotLoaded(_));
-    let detail = if not_loaded && (told.is_empty() || told.contains("chain")) {
+    let detail = if not_loaded && (text.is_empty() || text.contains("chain")) {
         "none were found in the environment, the profile or the machine's role".to_owned()
-    } else if told.contains("IMDS") {
-        // The machine's own metadata service is asked last.
+    } else if text.contains("IMDS") {
+        // The machine's metadata service is asked last.
         format!(
-            "none were found in the environment or the profile, and none from the machine: {told}"
+            "none were found in the environment or the profile, and none from the machine: {text}"
         )
     } else {
-        told
+        text
     };
     Some(StoreErrorKind::Credentials { detail })
 }
@@ -380,14 +381,14 @@ pub(super) mod tests {
     use super::*;
 
     fn said(status: u16, code: &'static str) -> Failure {
-        judge_answer(&Said {
+        judge_answer(&ServerAnswer {
             status,
             code,
-            ..Said::default()
+            ..ServerAnswer::default()
         })
     }
 
-    /// What a server under load can say, or something in front of it, and how it is asked again.
+    /// Answers of servers under load and of proxies, and how the call is retried.
     pub(in crate::store::s3) const PASSING: &[(u16, &str, Again)] = &[
         (200, "InternalError", Again::Unknown),
         (200, "NeverHeardOf", Again::Unknown),
@@ -438,14 +439,14 @@ pub(super) mod tests {
     ];
 
     #[test]
-    fn what_is_not_known_to_be_final_is_asked_again_and_named_as_the_answer_that_it_is() {
+    fn an_answer_that_is_not_known_to_be_final_is_retried_and_quoted() {
         for (status, code, again) in PASSING {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status: *status,
                 code,
                 message: if code.is_empty() { "" } else { "A word." },
                 request: "1A",
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert_eq!(failure.again, *again, "{status} {code}");
             let StoreErrorKind::Io { detail } = failure.kind else {
@@ -461,7 +462,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_final_is_not_asked_again() {
+    fn a_final_answer_is_not_retried() {
         for (status, code) in [
             (200, "AccessDenied"),
             (301, "PermanentRedirect"),
@@ -504,12 +505,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_something_in_front_of_the_server_says_is_no_verdict_on_an_object() {
+    fn the_answer_of_a_proxy_decides_nothing_about_an_object() {
         for status in [200, 400, 401, 403, 404, 405, 409, 412, 416, 500, 502, 507] {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status,
                 is_foreign: true,
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert_eq!(failure.again, Again::Unknown, "{status}");
             assert!(
@@ -520,7 +521,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_reason_is_known_by_its_text() {
+    fn an_answer_without_a_reason_is_recognized_by_its_text() {
         for status in [400, 403, 499] {
             assert!(lacks_reason(&said(status, "").kind), "{status}");
             assert!(!lacks_reason(&said(status, "Word").kind), "{status}");
@@ -528,7 +529,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_situation_is_told_apart_by_code_and_then_by_status() {
+    fn the_code_decides_and_then_the_status() {
         assert!(matches!(
             said(404, "NoSuchBucket").kind,
             StoreErrorKind::NoBucket
@@ -539,11 +540,11 @@ pub(super) mod tests {
             StoreErrorKind::Archived
         ));
         assert!(matches!(said(403, "").kind, StoreErrorKind::Denied { .. }));
-        let worm = judge_answer(&Said {
+        let worm = judge_answer(&ServerAnswer {
             status: 400,
             code: "InvalidRequest",
             message: "Object is WORM protected and cannot be overwritten",
-            ..Said::default()
+            ..ServerAnswer::default()
         });
         assert!(matches!(worm.kind, StoreErrorKind::Denied { .. }));
     }
@@ -557,12 +558,12 @@ pub(super) mod tests {
                 "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
             ),
         ] {
-            let failure = judge_answer(&Said {
+            let failure = judge_answer(&ServerAnswer {
                 status: 400,
                 code: "AuthorizationHeaderMalformed",
                 message,
                 region,
-                ..Said::default()
+                ..ServerAnswer::default()
             });
             assert!(matches!(
                 failure.kind,

@@ -1,9 +1,8 @@
-//! Attempts: how often, how far apart, and how many calls at a time.
+//! Retries: how many attempts, how far apart, and how many calls at a time.
 //!
-//! Each client has one [`Pace`] for all its calls. A server that asks for fewer halves the number in flight; answers
-//! bring it back one by one. This is the only place where a call to S3 is tried again.
+//! Each client has one [`Pace`] for all its calls. A server that asks for fewer calls halves the number in flight; good
+//! answers raise it again one by one. Nothing else retries a call to S3.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,32 +10,50 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::client::S3Client;
 use super::failure::{Again, judge};
 use crate::store::StoreErrorKind;
 
-/// Calls in flight at most. With 30 ms a small read this is 8,000 a second, above what one prefix of S3 serves.
+/// Calls in flight at most. At 30 ms a small read this is 8,000 a second, more than one prefix of S3 serves.
 const CALLS: usize = 256;
-/// And at least, however often the server asks for fewer.
+/// Calls in flight at least, however often the server asks for fewer.
 const CALLS_LEAST: usize = 4;
-/// After how many good answers one more call is let through.
+/// After how many good answers one more call may be in flight.
 const ANSWERS_A_CALL: usize = 16;
 
-/// How often a call is sent in all.
-const ATTEMPTS: u32 = 6;
-/// How often when the server only asks for patience.
+/// How many attempts a call has.
+pub(super) const ATTEMPTS: u32 = 6;
+/// How many attempts a call has when the server asks for fewer calls.
 const ATTEMPTS_WHEN_SLOWED: u32 = 10;
 /// The wait before the second attempt lies between nothing and this; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// A call of the SDK that is on its way.
+pub(crate) trait SdkCall:
+    Future<Output = Result<Self::Answer, SdkError<Self::Error, HttpResponse>>> + Send
+{
+    /// What a success returns.
+    type Answer;
+    /// What the server can refuse with.
+    type Error: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static;
+}
+
+impl<F, T, E> SdkCall for F
+where
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    type Answer = T;
+    type Error = E;
+}
+
 /// How many calls may be in flight.
 #[derive(Debug)]
 pub(super) struct Pace {
     permits: Semaphore,
-    /// How many there are by now, in use or free.
+    /// How many permits there are, in use or free.
     allowed: AtomicUsize,
-    /// Permits to take out of use when they come back.
+    /// Permits to discard when they are given back.
     surplus: AtomicUsize,
     answers: AtomicUsize,
 }
@@ -52,7 +69,7 @@ impl Default for Pace {
     }
 }
 
-/// The right to one call; counts as an answer when it is given back.
+/// The permit for one call.
 struct Turn<'a> {
     pace: &'a Pace,
     permit: Option<SemaphorePermit<'a>>,
@@ -94,7 +111,7 @@ impl Pace {
         }
     }
 
-    /// A call was answered as it should be.
+    /// A call succeeded.
     fn answered(&self) {
         if self.allowed.load(Ordering::Relaxed) >= CALLS {
             return;
@@ -105,6 +122,56 @@ impl Pace {
             self.permits.add_permits(1);
         }
     }
+
+    /// Makes a call to `service` until it is answered; `lost` is how many answers may be lost in all before it is given
+    /// up. Where none may be, a lost answer is [`StoreErrorKind::Interrupted`].
+    pub(super) async fn attempts<F: SdkCall>(
+        &self,
+        service: &str,
+        lost: u32,
+        mut attempt: impl FnMut() -> F,
+    ) -> Attempted<F::Answer> {
+        let mut perhaps_done = false;
+        let mut made = 0;
+        let result = loop {
+            let turn = self.turn().await;
+            let answer = attempt().await;
+            drop(turn);
+            made += 1;
+            let error = match answer {
+                Ok(answer) => {
+                    self.answered();
+                    break Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let failure = judge(&error, service);
+            let most = match failure.again {
+                Again::Never => 0,
+                Again::Soon => ATTEMPTS,
+                Again::Slower => ATTEMPTS_WHEN_SLOWED,
+                Again::SlowerUnknown if lost > 1 => ATTEMPTS_WHEN_SLOWED,
+                Again::SlowerUnknown | Again::Unknown => lost,
+            };
+            let is_lost = matches!(failure.again, Again::Unknown | Again::SlowerUnknown);
+            perhaps_done |= is_lost;
+            if matches!(failure.again, Again::Slower | Again::SlowerUnknown) {
+                self.slow_down();
+            }
+            if made >= most {
+                break Err(if is_lost && lost == 1 {
+                    StoreErrorKind::Interrupted
+                } else {
+                    failure.kind
+                });
+            }
+            tokio::time::sleep(wait(made)).await;
+        };
+        Attempted {
+            result,
+            perhaps_done,
+        }
+    }
 }
 
 /// What became of a call, over all its attempts.
@@ -113,109 +180,6 @@ pub(super) struct Attempted<T> {
     pub(super) result: Result<T, StoreErrorKind>,
     /// Whether an attempt before the last one may have taken effect.
     pub(super) perhaps_done: bool,
-}
-
-impl S3Client {
-    /// Makes a call that may be made twice, until it is answered.
-    pub(super) async fn call<T, E, F>(
-        &self,
-        attempt: impl FnMut() -> F,
-    ) -> Result<T, StoreErrorKind>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.attempts(attempt, ATTEMPTS).await.result
-    }
-
-    /// Makes a call and tells whether an attempt whose answer was lost came before the one that counts.
-    pub(super) async fn call_noting<T, E, F>(&self, attempt: impl FnMut() -> F) -> Attempted<T>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.attempts(attempt, ATTEMPTS).await
-    }
-
-    /// Makes a call once; only where the server surely did nothing is it made again. A lost answer is
-    /// [`StoreErrorKind::Interrupted`].
-    pub(super) async fn call_once<T, E, F>(
-        &self,
-        attempt: impl FnMut() -> F,
-    ) -> Result<T, StoreErrorKind>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.attempts(attempt, 1).await.result
-    }
-
-    /// `lost` is how many answers may be lost in all before the call is given up.
-    async fn attempts<T, E, F>(&self, mut attempt: impl FnMut() -> F, lost: u32) -> Attempted<T>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let mut perhaps_done = false;
-        let mut made = 0;
-        let kind = loop {
-            let turn = self.pace().turn().await;
-            let answer = attempt().await;
-            drop(turn);
-            made += 1;
-            let error = match answer {
-                Ok(answer) => {
-                    self.pace().answered();
-                    return Attempted {
-                        result: Ok(answer),
-                        perhaps_done,
-                    };
-                }
-                Err(error) => error,
-            };
-            let failure = judge(&error, self.told());
-            let most = match failure.again {
-                Again::Never => break failure.kind,
-                Again::Soon => ATTEMPTS,
-                Again::Slower => {
-                    self.pace().slow_down();
-                    ATTEMPTS_WHEN_SLOWED
-                }
-                Again::SlowerUnknown => {
-                    self.pace().slow_down();
-                    perhaps_done = true;
-                    if lost == 1 { 1 } else { ATTEMPTS_WHEN_SLOWED }
-                }
-                Again::Unknown => {
-                    perhaps_done = true;
-                    lost
-                }
-            };
-            if made >= most {
-                break match (failure.again, lost) {
-                    (Again::Unknown | Again::SlowerUnknown, 1) => StoreErrorKind::Interrupted,
-                    _ => failure.kind,
-                };
-            }
-            tokio::time::sleep(wait(made)).await;
-        };
-        Attempted {
-            result: Err(self.with_identity(kind).await),
-            perhaps_done,
-        }
-    }
-
-    /// A refusal is of use with who was refused.
-    async fn with_identity(&self, kind: StoreErrorKind) -> StoreErrorKind {
-        let StoreErrorKind::Denied { detail } = kind else {
-            return kind;
-        };
-        let detail = match self.access_key().await {
-            Some(key) => format!("{detail}, asked with access key {key}"),
-            None => detail,
-        };
-        StoreErrorKind::Denied { detail }
-    }
 }
 
 /// The wait after so many attempts: a random part of a span that doubles ("full jitter"), so that many clients that
@@ -233,23 +197,8 @@ mod tests {
     use aws_sdk_s3::primitives::SdkBody;
     use aws_smithy_runtime_api::http::StatusCode;
 
-    use super::super::client::{Keys, S3Settings};
     use super::super::failure::tests::PASSING;
     use super::*;
-
-    async fn client() -> S3Client {
-        let keys = |word: &str| word.to_owned();
-        let settings = S3Settings {
-            endpoint: Some("http://127.0.0.1:9".to_owned()),
-            region: Some("us-east-1".to_owned()),
-            keys: Some(Keys {
-                id: keys("id"),
-                secret: keys("secret"),
-            }),
-            ..S3Settings::default()
-        };
-        S3Client::connect(&settings).await.unwrap()
-    }
 
     fn answer(status: u16, code: &str) -> SdkError<PutObjectError, HttpResponse> {
         let status = StatusCode::try_from(status).unwrap();
@@ -259,8 +208,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_answer_that_is_no_verdict_is_asked_again_by_every_kind_of_call() {
-        let client = client().await;
+    async fn every_passing_failure_is_retried_by_every_kind_of_call() {
+        let pace = Pace::default();
         for (status, code, again) in PASSING {
             let what = format!("{status} {code}");
             let is_unknown = matches!(again, Again::Unknown | Again::SlowerUnknown);
@@ -272,34 +221,33 @@ mod tests {
                     _ => Ok(()),
                 }
             };
-            client.call(call).await.unwrap();
+            let passed = pace.attempts("S3", ATTEMPTS, call).await;
+            assert!(passed.result.is_ok(), "{what}");
+            assert_eq!(passed.perhaps_done, is_unknown, "{what}");
             made.store(0, Ordering::Relaxed);
-            let noted = client.call_noting(call).await;
-            assert!(noted.result.is_ok(), "{what}");
-            assert_eq!(noted.perhaps_done, is_unknown, "{what}");
-            made.store(0, Ordering::Relaxed);
-            match client.call_once(call).await {
+            match pace.attempts("S3", 1, call).await.result {
                 Ok(()) => assert!(!is_unknown, "{what}: made twice"),
                 Err(kind) => {
                     assert!(is_unknown, "{what}");
                     assert!(matches!(kind, StoreErrorKind::Interrupted), "{what}");
                 }
             }
-            // For ever: what is told in the end is what the server said.
+            // For ever: the error is what the server said.
             made.store(0, Ordering::Relaxed);
             let call = || async {
                 made.fetch_add(1, Ordering::Relaxed);
                 Err::<(), _>(answer(*status, code))
             };
-            let kind = client.call(call).await.unwrap_err();
+            let attempted = pace.attempts("S3", ATTEMPTS, call).await;
+            let kind = attempted.result.unwrap_err();
             let most = match again {
                 Again::Slower | Again::SlowerUnknown => ATTEMPTS_WHEN_SLOWED,
                 Again::Never | Again::Soon | Again::Unknown => ATTEMPTS,
             };
             assert_eq!(made.load(Ordering::Relaxed), most as usize, "{what}");
-            let told = kind.to_string();
+            let text = kind.to_string();
             let said = format!("the server answered {status}");
-            assert!(told.starts_with(&said) && told.contains(code), "{told}");
+            assert!(text.starts_with(&said) && text.contains(code), "{text}");
         }
     }
 

@@ -1,89 +1,178 @@
-//! Writing: put when absent or unchanged, copies by the store, locks.
+//! Writing: puts under a precondition, copies by the server, locks, removals.
 //!
-//! Every put carries its SHA-256 as a header that was known before the call, so that the store proves what it took. The
-//! payload is not signed a second time. A put whose answer was lost is sent again under the same condition; when it is
+//! Every put carries its SHA-256 as a header that was known before the call, so that the server checks what it stored.
+//! The payload is not signed as well. A put whose answer was lost is sent again under the same condition; when it is
 //! then refused because something is there, one look decides whether that is ours.
 
-use std::time::Duration;
-
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::operation::put_object::PutObjectOutput;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, Length};
+use async_trait::async_trait;
+use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{
-    AnnotationDirective, ChecksumAlgorithm, MetadataDirective, ObjectLockMode, ObjectLockRetention,
+    AnnotationDirective, ChecksumAlgorithm, MetadataDirective, ObjectLockRetention,
     ObjectLockRetentionMode, TaggingDirective,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use futures::stream::TryStreamExt;
+use bytes::Bytes;
+use futures::stream::{BoxStream, TryStreamExt};
 use jiff::SignedDuration;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::failure::is_bad_bytes;
-use super::parts::put_in_parts;
+use super::parts::{put_in_parts, upload};
+use super::request::{
+    Condition, LARGEST_PUT, base64, copy_source, date, id, lock, object_request, too_large,
+    with_time_for,
+};
 use super::{S3Store, answer};
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 use crate::store::{
-    Copied, CopySource, Payload, PayloadData, ReadStore as _, StoreError, StoreErrorKind, Written,
+    Copied, CopyAddress, CopySource, Payload, PayloadData, ReadStore as _, RestoreStore,
+    StoreError, StoreErrorKind, WriteStore, Written,
 };
 
-/// The most that one PUT or one copy may carry ("Amazon S3 multipart upload limits", S3 User Guide).
-pub(super) const LARGEST_PUT: u64 = 5 * 1024 * 1024 * 1024;
-/// How fast a body may be sent at the slowest, bytes a second; below, the call counts as lost.
-const SLOWEST: u64 = 256 * 1024;
-/// What a file is read in.
+/// Buffer for reading a file, bytes.
 const FILE_BUFFER: usize = 1024 * 1024;
-/// The source of a copy is a header: everything but what is never special is encoded.
-const COPY_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// What has to be true of a key for a put to be done.
-#[derive(Debug)]
-pub(super) enum Condition<'a> {
-    /// There is no object.
-    Absent,
-    /// The object has this tag.
-    Seen(&'a ETag),
-}
-
-impl Condition<'_> {
-    pub(super) fn if_none_match(&self) -> Option<String> {
-        matches!(self, Self::Absent).then(|| "*".to_owned())
-    }
-
-    pub(super) fn if_match(&self) -> Option<String> {
-        match self {
-            Self::Absent => None,
-            Self::Seen(etag) => Some(etag.0.clone()),
-        }
-    }
-
-    /// What it means that the condition was not met.
-    pub(super) fn broken(&self) -> StoreErrorKind {
-        match self {
-            Self::Absent => StoreErrorKind::AlreadyExists,
-            Self::Seen(_) => StoreErrorKind::Changed,
-        }
-    }
-
-    pub(super) fn action(&self) -> &'static str {
-        match self {
-            Self::Absent => "create",
-            Self::Seen(_) => "replace",
-        }
-    }
-}
-
-/// By how much the server's times may be off that it tells in whole seconds.
+/// The error of the server's times, which have whole seconds.
 const TICKS: SignedDuration = SignedDuration::from_secs(2);
 
+#[async_trait]
+impl WriteStore for S3Store {
+    async fn put_new(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        put(self, key, payload, lock_until, &Condition::Absent).await
+    }
+
+    fn largest_put(&self) -> u64 {
+        LARGEST_PUT
+    }
+
+    fn can_copy_from(&self, source: &CopyAddress) -> bool {
+        source.service == self.client.service()
+    }
+
+    async fn copy_new(
+        &self,
+        key: &ObjectKey,
+        source: &CopySource,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Copied, StoreError> {
+        let failed = |kind| self.failed("copy to", key.as_str(), kind);
+        let address = &source.address;
+        let from = copy_source(&address.bucket, &address.key, source.version.as_ref());
+        let (mode, until) = lock(self, lock_until);
+        let request = object_request!(self, copy_object, key)
+            .copy_source(from)
+            .copy_source_if_match(&source.etag.0)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .metadata_directive(MetadataDirective::Replace)
+            .tagging_directive(TaggingDirective::Replace)
+            // Otherwise S3 copies up to a gigabyte of them, and asks for rights that no role has.
+            .annotation_directive(AnnotationDirective::Exclude)
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .set_storage_class(self.storage_class.clone());
+        let call = || {
+            let mut copy = request.clone().customize();
+            if let Some(config) = with_time_for(self, source.size) {
+                copy = copy.config_override(config);
+            }
+            copy.send()
+        };
+        let copied = self.client.call_once(call).await.map_err(failed)?;
+        let result = copied.copy_object_result();
+        let etag = result.and_then(|result| result.e_tag());
+        let sha256 = result
+            .and_then(|result| answer::sha256(result.checksum_sha256(), result.checksum_type()));
+        Ok(Copied {
+            written: answer::written(copied.version_id(), etag).map_err(failed)?,
+            sha256,
+            size: source.size,
+        })
+    }
+
+    async fn put_parts(
+        &self,
+        key: &ObjectKey,
+        parts: BoxStream<'_, Result<Bytes, StoreError>>,
+        lock_until: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        upload(self, key, parts, lock_until, &Condition::Absent).await
+    }
+
+    async fn extend_lock(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+        until: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(mode) = &self.lock_mode else {
+            return self.attributes(key, version).await.map(|_| None);
+        };
+        let retention = ObjectLockRetention::builder()
+            .mode(ObjectLockRetentionMode::from(mode.as_str()))
+            .retain_until_date(date(until))
+            .build();
+        let request = object_request!(self, put_object_retention, key)
+            .set_version_id(id(version))
+            .retention(retention);
+        let Err(kind) = self.client.call(|| request.clone().send()).await else {
+            return Ok(Some(until));
+        };
+        if let StoreErrorKind::Denied { .. }
+        | StoreErrorKind::Unsupported { .. }
+        | StoreErrorKind::Io { .. } = &kind
+        {
+            // S3 refuses to shorten a longer lock, which serves; so does a lock whose answer was lost.
+            let there = self.attributes(key, version).await?;
+            if let Some(locked) = there.locked_until.filter(|locked| *locked >= until) {
+                return Ok(Some(locked));
+            }
+        }
+        Err(self.failed("lock", key.as_str(), kind))
+    }
+}
+
+#[async_trait]
+impl RestoreStore for S3Store {
+    fn refuses(&self, key: &ObjectKey) -> Option<&'static str> {
+        (self.full(key).len() > 1024)
+            .then_some("a key on S3 has 1,024 bytes at most, its prefix included")
+    }
+
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        payload: &Payload,
+        seen: &ETag,
+    ) -> Result<Written, StoreError> {
+        put(self, key, payload, None, &Condition::Seen(seen)).await
+    }
+
+    async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
+        let failed = |kind| self.failed("remove", key.as_str(), kind);
+        // Looked at first: not every server knows the condition, and S3 answers the removal of nothing with success.
+        match self.attributes(key, None).await {
+            Ok(there) if there.etag == *seen => {}
+            Ok(_) => return Err(failed(StoreErrorKind::Changed)),
+            Err(error) if error.is_not_found() => return Err(failed(StoreErrorKind::Changed)),
+            Err(error) => return Err(error),
+        }
+        let request = object_request!(self, delete_object, key).if_match(&seen.0);
+        let attempted = self.client.call_noting(|| request.clone().send()).await;
+        match attempted.result {
+            Ok(_) => Ok(()),
+            // An earlier attempt removed it, and its answer was lost.
+            Err(StoreErrorKind::NotFound) if attempted.perhaps_done => Ok(()),
+            Err(StoreErrorKind::NotFound) => Err(failed(StoreErrorKind::Changed)),
+            Err(kind) => Err(failed(kind)),
+        }
+    }
+}
+
 /// Puts a payload, whole or not at all.
-pub(super) async fn put(
+async fn put(
     store: &S3Store,
     key: &ObjectKey,
     payload: &Payload,
@@ -94,23 +183,13 @@ pub(super) async fn put(
         return put_in_parts(store, key, payload, lock_until, condition).await;
     }
     let failed = |kind| store.failed(condition.action(), key.as_str(), kind);
-    let full = store.full(key);
-    let checksum = base64(payload.sha256);
     let (mode, until) = lock(store, lock_until);
     let size = i64::try_from(payload.size).map_err(|_| failed(too_large(payload.size)))?;
+    let checksum = base64(payload.sha256);
     let call = || async {
-        let body = match body(payload).await {
-            Ok(body) => body,
-            Err(detail) => {
-                return Err(aws_sdk_s3::error::SdkError::construction_failure(detail));
-            }
-        };
-        let put = store
-            .client
-            .s3()
-            .put_object()
-            .bucket(&*store.bucket)
-            .key(&full)
+        let body = body(payload).await;
+        let body = body.map_err(aws_sdk_s3::error::SdkError::construction_failure)?;
+        let mut put = object_request!(store, put_object, key)
             .body(body)
             .content_length(size)
             .checksum_sha256(&checksum)
@@ -119,29 +198,29 @@ pub(super) async fn put(
             .set_object_lock_mode(mode.clone())
             .set_object_lock_retain_until_date(until)
             .set_storage_class(store.storage_class.clone())
-            .set_request_payer(store.payer());
-        let mut put = put.customize().disable_payload_signing();
-        if let Some(timeout) = timeout(store, payload.size) {
-            put = put.config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeout));
+            .customize()
+            .disable_payload_signing();
+        if let Some(config) = with_time_for(store, payload.size) {
+            put = put.config_override(config);
         }
         put.send().await
     };
     let begun = Instant::now();
     let attempted = store.client.call_noting(call).await;
     match attempted.result {
-        Ok(put) => written(&put).map_err(failed),
+        Ok(put) => answer::written(put.version_id(), put.e_tag()).map_err(failed),
         Err(StoreErrorKind::Changed | StoreErrorKind::NotFound) if attempted.perhaps_done => {
             let ours = settled(store, key, payload, lock_until, begun).await?;
             ours.ok_or_else(|| failed(condition.broken()))
         }
-        // Not found: nothing is there to be replaced any more.
+        // Not found: the object that was to be replaced is gone.
         Err(StoreErrorKind::Changed | StoreErrorKind::NotFound) => Err(failed(condition.broken())),
         Err(kind) => Err(failed(refused_bytes(payload, kind).await)),
     }
 }
 
-/// After a lost answer, something is there: it is what was sent when its whole content has the digest, it has the lock,
-/// and the server took it since the put was `begun`. The same content may have lain there before, about to be deleted.
+/// Decides after a lost answer whether the object that is there is ours: its content has our digest, it has our lock, and
+/// the server took it after the put was `begun`. The same content may have been there before, about to be deleted.
 async fn settled(
     store: &S3Store,
     key: &ObjectKey,
@@ -171,7 +250,7 @@ async fn settled(
     }))
 }
 
-/// Reads an object for its digest, where the server attests none.
+/// Reads an object to hash it, where the server attests no digest.
 async fn digest_of(
     store: &S3Store,
     key: &ObjectKey,
@@ -185,7 +264,7 @@ async fn digest_of(
     Ok(Digest::from_hasher(hasher))
 }
 
-/// A put that was refused for its bytes: either they are not what the payload says, or they do not arrive whole.
+/// Finds out why a put was refused for its bytes: the payload is not what it claims, or it did not arrive whole.
 async fn refused_bytes(payload: &Payload, kind: StoreErrorKind) -> StoreErrorKind {
     if !is_bad_bytes(&kind) {
         return kind;
@@ -215,195 +294,5 @@ async fn body(payload: &Payload) -> Result<ByteStream, String> {
             .build()
             .await
             .map_err(|error| format!("temporary copy: {error}")),
-    }
-}
-
-fn written(put: &PutObjectOutput) -> Result<Written, StoreErrorKind> {
-    Ok(Written {
-        version: answer::version(put.version_id()),
-        etag: answer::etag(put.e_tag())?,
-    })
-}
-
-/// The SDK counts the time to an answer from the first byte sent.
-pub(super) fn timeout(store: &S3Store, size: u64) -> Option<TimeoutConfig> {
-    let sending = Duration::from_secs(size / SLOWEST);
-    (sending > Duration::from_secs(10)).then(|| {
-        TimeoutConfig::builder()
-            .read_timeout(store.client.patience() + sending)
-            .build()
-    })
-}
-
-pub(super) fn base64(digest: Digest) -> String {
-    STANDARD.encode(digest.as_bytes())
-}
-
-/// The headers of a lock, where one is wanted and the store has a mode for it.
-pub(super) fn lock(
-    store: &S3Store,
-    until: Option<Timestamp>,
-) -> (Option<ObjectLockMode>, Option<DateTime>) {
-    match (&store.lock_mode, until) {
-        (Some(mode), Some(until)) => (Some(mode.clone()), Some(date(until))),
-        (None, _) | (_, None) => (None, None),
-    }
-}
-
-pub(crate) fn date(time: Timestamp) -> DateTime {
-    // A lock is to the second; a fraction is rounded up, never cut off.
-    let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
-    DateTime::from_secs(seconds)
-}
-
-pub(super) fn too_large(size: u64) -> StoreErrorKind {
-    StoreErrorKind::TooLarge {
-        size,
-        limit: LARGEST_PUT,
-    }
-}
-
-/// The header that says what is copied.
-pub(crate) fn copy_source(bucket: &str, key: &str, version: Option<&ObjectVersion>) -> String {
-    let mut source = utf8_percent_encode(&format!("{bucket}/{key}"), COPY_SOURCE).to_string();
-    if let Some(version) = version {
-        source.push_str("?versionId=");
-        source.extend(utf8_percent_encode(&version.0, COPY_SOURCE));
-    }
-    source
-}
-
-/// Lets S3 copy an object under a key that was never used.
-pub(super) async fn copy(
-    store: &S3Store,
-    key: &ObjectKey,
-    source: &CopySource,
-    lock_until: Option<Timestamp>,
-) -> Result<Copied, StoreError> {
-    let failed = |kind| store.failed("copy to", key.as_str(), kind);
-    let address = &source.address;
-    let from = copy_source(&address.bucket, &address.key, source.version.as_ref());
-    let full = store.full(key);
-    let (mode, until) = lock(store, lock_until);
-    // A copy of 5 GiB may take its time before the answer begins.
-    let patience = timeout(store, source.size);
-    let call = || {
-        let copy = store
-            .client
-            .s3()
-            .copy_object()
-            .bucket(&*store.bucket)
-            .key(&full)
-            .copy_source(&from)
-            .copy_source_if_match(&source.etag.0)
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .metadata_directive(MetadataDirective::Replace)
-            .tagging_directive(TaggingDirective::Replace)
-            // Else S3 takes up to a gigabyte of them along, and asks for rights that no role has.
-            .annotation_directive(AnnotationDirective::Exclude)
-            .set_object_lock_mode(mode.clone())
-            .set_object_lock_retain_until_date(until)
-            .set_storage_class(store.storage_class.clone())
-            .set_request_payer(store.payer());
-        let mut copy = copy.customize();
-        if let Some(patience) = &patience {
-            let config = aws_sdk_s3::config::Builder::new().timeout_config(patience.clone());
-            copy = copy.config_override(config);
-        }
-        copy.send()
-    };
-    let copied = store.client.call_once(call).await.map_err(failed)?;
-    let result = copied.copy_object_result();
-    let etag = result.and_then(|result| result.e_tag());
-    Ok(Copied {
-        written: Written {
-            version: answer::version(copied.version_id()),
-            etag: answer::etag(etag).map_err(failed)?,
-        },
-        sha256: result
-            .and_then(|result| answer::sha256(result.checksum_sha256(), result.checksum_type())),
-        size: source.size,
-    })
-}
-
-/// Locks an object version until a time, or finds that it is locked for longer.
-pub(super) async fn extend_lock(
-    store: &S3Store,
-    key: &ObjectKey,
-    version: Option<&ObjectVersion>,
-    until: Timestamp,
-) -> Result<Option<Timestamp>, StoreError> {
-    let failed = |kind| store.failed("lock", key.as_str(), kind);
-    let Some(mode) = &store.lock_mode else {
-        return store.attributes(key, version).await.map(|_| None);
-    };
-    let full = store.full(key);
-    let retention = ObjectLockRetention::builder()
-        .mode(ObjectLockRetentionMode::from(mode.as_str()))
-        .retain_until_date(date(until))
-        .build();
-    let call = || {
-        store
-            .client
-            .s3()
-            .put_object_retention()
-            .bucket(&*store.bucket)
-            .key(&full)
-            .set_version_id(version.map(|version| version.0.clone()))
-            .retention(retention.clone())
-            .set_request_payer(store.payer())
-            .send()
-    };
-    match store.client.call(call).await {
-        Ok(_) => Ok(Some(until)),
-        Err(
-            kind @ (StoreErrorKind::Denied { .. }
-            | StoreErrorKind::Unsupported { .. }
-            | StoreErrorKind::Io { .. }),
-        ) => {
-            // A longer lock refuses to become shorter, and serves; so does one whose answer was lost.
-            let there = store.attributes(key, version).await?;
-            match there.locked_until {
-                Some(locked) if locked >= until => Ok(Some(locked)),
-                Some(_) | None => Err(failed(kind)),
-            }
-        }
-        Err(kind) => Err(failed(kind)),
-    }
-}
-
-/// Removes an object while it has the tag that was seen.
-pub(super) async fn remove(
-    store: &S3Store,
-    key: &ObjectKey,
-    seen: &ETag,
-) -> Result<(), StoreError> {
-    let failed = |kind| store.failed("remove", key.as_str(), kind);
-    // Looked at first: not every server knows the condition, and S3 takes the removal of nothing for a success.
-    match store.attributes(key, None).await {
-        Ok(there) if there.etag == *seen => {}
-        Ok(_) => return Err(failed(StoreErrorKind::Changed)),
-        Err(error) if error.is_not_found() => return Err(failed(StoreErrorKind::Changed)),
-        Err(error) => return Err(error),
-    }
-    let full = store.full(key);
-    let call = || {
-        store
-            .client
-            .s3()
-            .delete_object()
-            .bucket(&*store.bucket)
-            .key(&full)
-            .if_match(&seen.0)
-            .set_request_payer(store.payer())
-            .send()
-    };
-    let attempted = store.client.call_noting(call).await;
-    match attempted.result {
-        Ok(_) => Ok(()),
-        // Ours, whose answer was lost.
-        Err(StoreErrorKind::NotFound) if attempted.perhaps_done => Ok(()),
-        Err(StoreErrorKind::NotFound) => Err(failed(StoreErrorKind::Changed)),
-        Err(kind) => Err(failed(kind)),
     }
 }

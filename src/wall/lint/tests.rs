@@ -1,42 +1,74 @@
-//! Tables of buckets and what is to be said of them.
+//! Tables of buckets and their findings.
 
 use super::*;
+use crate::format::LockMode::{Compliance, Governance};
+use crate::wall::state::Asked::{Absent, Known, NotOffered};
 use crate::wall::state::{DefaultRetention, ReplicationRule};
 
 const GOVERNED: Expected<'_> = Expected {
     bucket: "vault",
     prefix: "lake/",
     endpoint: None,
-    lock_mode: LockMode::Governance,
+    lock_mode: Governance,
     shortest_days: 3,
     policy: None,
 };
 
 type Case = (&'static str, BucketState, Vec<(Severity, &'static str)>);
 
+/// A line has a name, what differs from a good bucket, and the findings.
+macro_rules! cases {
+    ($($name:literal: $($field:ident = $value:expr),+ => [$($severity:ident $check:literal),*];)+) => {
+        vec![$((
+            $name,
+            {
+                let mut state = good();
+                $(state.$field = $value;)+
+                state
+            },
+            vec![$((Severity::$severity, $check)),*],
+        ),)+]
+    };
+}
+
 /// A bucket as `init` makes it on Amazon.
 fn good() -> BucketState {
     BucketState {
-        versioning: Asked::Known(Versioning::Enabled),
-        object_lock: locked(LockMode::Governance, 3),
-        public_access: Asked::Known(PublicAccess::BLOCKED),
-        ownership: Asked::Known("BucketOwnerEnforced".to_owned()),
-        encryption: Asked::Known(Encryption {
-            algorithm: "AES256".to_owned(),
-            key: None,
-        }),
-        lifecycle: Asked::Known(vec![sweeping()]),
+        versioning: Known(Versioning::Enabled),
+        object_lock: locked(Governance, 3),
+        public_access: Known(PublicAccess::BLOCKED),
+        ownership: Known("BucketOwnerEnforced".to_owned()),
+        encryption: encrypted(None),
+        lifecycle: Known(vec![sweeping()]),
         ..BucketState::default()
     }
 }
 
+fn retention(mode: LockMode, days: u32) -> DefaultRetention {
+    DefaultRetention {
+        mode,
+        days,
+        event_hold: false,
+    }
+}
+
 fn locked(mode: LockMode, days: u32) -> Asked<ObjectLock> {
-    Asked::Known(ObjectLock {
-        default: Some(DefaultRetention {
-            mode,
-            days,
-            event_hold: false,
-        }),
+    let default = Some(retention(mode, days));
+    Known(ObjectLock { default })
+}
+
+fn event_hold() -> Asked<ObjectLock> {
+    let mut default = retention(Governance, 3);
+    default.event_hold = true;
+    Known(ObjectLock {
+        default: Some(default),
+    })
+}
+
+fn encrypted(key: Option<&str>) -> Asked<Encryption> {
+    Known(Encryption {
+        algorithm: key.map_or("AES256", |_| "aws:kms").to_owned(),
+        key: key.map(str::to_owned),
     })
 }
 
@@ -49,23 +81,43 @@ fn sweeping() -> LifecycleRule {
     }
 }
 
-fn rule(id: &str, prefix: &str) -> LifecycleRule {
-    LifecycleRule {
-        id: id.to_owned(),
+fn sweeps_only(prefix: &str) -> Asked<Vec<LifecycleRule>> {
+    Known(vec![LifecycleRule {
+        prefix: prefix.to_owned(),
+        ..sweeping()
+    }])
+}
+
+/// A further rule for a prefix.
+fn rule(prefix: &str, set: impl FnOnce(&mut LifecycleRule)) -> Asked<Vec<LifecycleRule>> {
+    let mut rule = LifecycleRule {
+        id: "tidy".to_owned(),
         enabled: true,
         prefix: prefix.to_owned(),
         ..LifecycleRule::default()
-    }
+    };
+    set(&mut rule);
+    Known(vec![sweeping(), rule])
 }
 
-fn with(rule: LifecycleRule) -> BucketState {
-    BucketState {
-        lifecycle: Asked::Known(vec![sweeping(), rule]),
-        ..good()
-    }
+fn moves_to(class: &str) -> Asked<Vec<LifecycleRule>> {
+    rule("", |it| it.transitions = vec![class.to_owned()])
 }
 
-fn told(state: &BucketState, expected: &Expected<'_>) -> Vec<(Severity, &'static str)> {
+fn copies() -> Asked<Vec<ReplicationRule>> {
+    Known(vec![ReplicationRule {
+        id: "second".to_owned(),
+        enabled: true,
+        destination: "arn:aws:s3:::second".to_owned(),
+        delete_markers: true,
+    }])
+}
+
+fn refused<T>() -> Asked<T> {
+    Asked::Refused("AccessDenied".to_owned())
+}
+
+fn findings(state: &BucketState, expected: &Expected<'_>) -> Vec<(Severity, &'static str)> {
     let findings = lint(state, expected);
     for finding in &findings {
         assert!(!finding.what.is_empty() && !finding.remedy.is_empty());
@@ -80,290 +132,68 @@ fn a_bucket_as_it_should_be_has_no_findings() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn each_setting_that_is_wrong_is_told_by_its_name_and_weight() {
-    use Severity::{Breach, Note, Warning};
-    fn refused<T>() -> Asked<T> {
-        Asked::Refused("AccessDenied".to_owned())
-    }
-    let cases: Vec<Case> = vec![
-        (
-            "no lock",
-            BucketState {
-                object_lock: Asked::Absent,
-                ..good()
-            },
-            vec![(Breach, "object-lock")],
-        ),
-        (
-            "a server without locks",
-            BucketState {
-                object_lock: Asked::NotOffered,
-                ..good()
-            },
-            vec![(Breach, "object-lock")],
-        ),
-        (
-            "lock unread",
-            BucketState {
-                object_lock: refused(),
-                ..good()
-            },
-            vec![(Warning, "object-lock")],
-        ),
-        (
-            "no default",
-            BucketState {
-                object_lock: Asked::Known(ObjectLock { default: None }),
-                ..good()
-            },
-            vec![(Warning, "default-retention")],
-        ),
-        (
-            "shorter than the floor",
-            BucketState {
-                object_lock: locked(LockMode::Governance, 2),
-                ..good()
-            },
-            vec![(Warning, "default-retention")],
-        ),
-        (
-            "longer than the floor",
-            BucketState {
-                object_lock: locked(LockMode::Governance, 4),
-                ..good()
-            },
-            vec![(Note, "default-retention")],
-        ),
-        (
-            "an event hold on everything",
-            BucketState {
-                object_lock: Asked::Known(ObjectLock {
-                    default: Some(DefaultRetention {
-                        mode: LockMode::Governance,
-                        days: 3,
-                        event_hold: true,
-                    }),
-                }),
-                ..good()
-            },
-            vec![(Warning, "default-retention")],
-        ),
-        (
-            "another mode",
-            BucketState {
-                object_lock: locked(LockMode::Compliance, 3),
-                ..good()
-            },
-            vec![(Warning, "default-retention")],
-        ),
-        (
-            "suspended",
-            BucketState {
-                versioning: Asked::Known(Versioning::Suspended),
-                ..good()
-            },
-            vec![(Breach, "versioning")],
-        ),
-        (
-            "never versioned",
-            BucketState {
-                versioning: Asked::Absent,
-                ..good()
-            },
-            vec![(Breach, "versioning")],
-        ),
-        (
-            "public",
-            BucketState {
-                public_access: Asked::Absent,
-                ..good()
-            },
-            vec![(Warning, "public-access")],
-        ),
-        (
-            "half public",
-            BucketState {
-                public_access: Asked::Known(PublicAccess {
-                    restrict: false,
-                    ..PublicAccess::BLOCKED
-                }),
-                ..good()
-            },
-            vec![(Warning, "public-access")],
-        ),
-        (
-            "not a thing of this server",
-            BucketState {
-                public_access: Asked::NotOffered,
-                ownership: Asked::NotOffered,
-                encryption: Asked::NotOffered,
-                ..good()
-            },
-            vec![],
-        ),
-        (
-            "ACLs",
-            BucketState {
-                ownership: Asked::Known("ObjectWriter".to_owned()),
-                ..good()
-            },
-            vec![(Warning, "ownership")],
-        ),
-        (
-            "not encrypted",
-            BucketState {
-                encryption: Asked::Absent,
-                ..good()
-            },
-            vec![(Warning, "encryption")],
-        ),
-        (
-            "a key of one's own",
-            BucketState {
-                encryption: Asked::Known(Encryption {
-                    algorithm: "aws:kms".to_owned(),
-                    key: Some("arn:aws:kms:…".to_owned()),
-                }),
-                ..good()
-            },
-            vec![(Note, "encryption")],
-        ),
-        (
-            "nothing sweeps",
-            BucketState {
-                lifecycle: Asked::Absent,
-                ..good()
-            },
-            vec![(Warning, "unfinished-uploads")],
-        ),
-        (
-            "sweeps beside the vault",
-            BucketState {
-                lifecycle: Asked::Known(vec![LifecycleRule {
-                    prefix: "other/".to_owned(),
-                    ..sweeping()
-                }]),
-                ..good()
-            },
-            vec![(Warning, "unfinished-uploads")],
-        ),
-        (
-            "sweeps some of the vault",
-            BucketState {
-                lifecycle: Asked::Known(vec![LifecycleRule {
-                    prefix: "lake/blobs/".to_owned(),
-                    ..sweeping()
-                }]),
-                ..good()
-            },
-            vec![(Warning, "unfinished-uploads")],
-        ),
-        (
-            "expires",
-            with(LifecycleRule {
-                expires: true,
-                ..rule("tidy", "")
-            }),
-            vec![(Warning, "lifecycle")],
-        ),
-        (
-            "expires for good",
-            with(LifecycleRule {
-                expires_noncurrent: true,
-                ..rule("tidy", "lake/blobs/")
-            }),
-            vec![(Breach, "lifecycle")],
-        ),
-        (
-            "a rule that is off",
-            with(LifecycleRule {
-                expires: true,
-                enabled: false,
-                ..rule("tidy", "")
-            }),
-            vec![],
-        ),
-        (
-            "a rule for others",
-            with(LifecycleRule {
-                expires: true,
-                expires_noncurrent: true,
-                ..rule("tidy", "lake2/")
-            }),
-            vec![],
-        ),
-        (
-            "archives",
-            with(LifecycleRule {
-                transitions: vec!["DEEP_ARCHIVE".to_owned()],
-                ..rule("cold", "")
-            }),
-            vec![(Warning, "lifecycle")],
-        ),
-        (
-            "cools",
-            with(LifecycleRule {
-                transitions: vec!["STANDARD_IA".to_owned()],
-                ..rule("cool", "")
-            }),
-            vec![],
-        ),
-        (
-            "copies",
-            BucketState {
-                replication: Asked::Known(vec![ReplicationRule {
-                    id: "second".to_owned(),
-                    enabled: true,
-                    destination: "arn:aws:s3:::second".to_owned(),
-                    delete_markers: true,
-                }]),
-                ..good()
-            },
-            vec![(Note, "replication")],
-        ),
-        (
-            "nothing may be read",
-            BucketState {
-                versioning: refused(),
-                object_lock: refused(),
-                public_access: refused(),
-                ownership: refused(),
-                encryption: refused(),
-                lifecycle: refused(),
-                replication: refused(),
-                policy: refused(),
-                location: refused(),
-            },
-            vec![
-                (Warning, "object-lock"),
-                (Warning, "versioning"),
-                (Warning, "public-access"),
-                (Warning, "ownership"),
-                (Warning, "encryption"),
-                (Warning, "lifecycle"),
-                (Warning, "replication"),
-            ],
-        ),
-    ];
+fn each_setting_that_is_wrong_is_reported_by_its_name_and_weight() {
+    let half_public = PublicAccess {
+        restrict: false,
+        ..PublicAccess::BLOCKED
+    };
+    let cases: Vec<Case> = cases! {
+        "no lock": object_lock = Absent => [Breach "object-lock"];
+        "a server without locks": object_lock = NotOffered => [Breach "object-lock"];
+        "lock unread": object_lock = refused() => [Warning "object-lock"];
+        "no default": object_lock = Known(ObjectLock { default: None }) => [Warning "default-retention"];
+        "shorter than the floor": object_lock = locked(Governance, 2) => [Warning "default-retention"];
+        "longer than the floor": object_lock = locked(Governance, 4) => [Note "default-retention"];
+        "an event hold on everything": object_lock = event_hold() => [Warning "default-retention"];
+        "another mode": object_lock = locked(Compliance, 3) => [Warning "default-retention"];
+        "suspended": versioning = Known(Versioning::Suspended) => [Breach "versioning"];
+        "never versioned": versioning = Absent => [Breach "versioning"];
+        "public": public_access = Absent => [Warning "public-access"];
+        "half public": public_access = Known(half_public) => [Warning "public-access"];
+        "not a thing of this server": public_access = NotOffered, ownership = NotOffered, encryption = NotOffered => [];
+        "ACLs": ownership = Known("ObjectWriter".to_owned()) => [Warning "ownership"];
+        "not encrypted": encryption = Absent => [Warning "encryption"];
+        "a key of one's own": encryption = encrypted(Some("arn:aws:kms:…")) => [Note "encryption"];
+        "nothing sweeps": lifecycle = Absent => [Warning "unfinished-uploads"];
+        "sweeps beside the vault": lifecycle = sweeps_only("other/") => [Warning "unfinished-uploads"];
+        "sweeps some of the vault": lifecycle = sweeps_only("lake/blobs/") => [Warning "unfinished-uploads"];
+        "expires": lifecycle = rule("", |it| it.expires = true) => [Warning "lifecycle"];
+        "expires for good": lifecycle = rule("lake/blobs/", |it| it.expires_noncurrent = true) => [Breach "lifecycle"];
+        "a rule that is off": lifecycle = rule("", |it| (it.expires, it.enabled) = (true, false)) => [];
+        "a rule for others":
+            lifecycle = rule("lake2/", |it| (it.expires, it.expires_noncurrent) = (true, true)) => [];
+        "archives": lifecycle = moves_to("DEEP_ARCHIVE") => [Warning "lifecycle"];
+        "cools": lifecycle = moves_to("STANDARD_IA") => [];
+        "copies": replication = copies() => [Note "replication"];
+        "nothing may be read":
+            versioning = refused(), object_lock = refused(), public_access = refused(), ownership = refused(),
+            encryption = refused(), lifecycle = refused(), replication = refused(), policy = refused(),
+            location = refused() => [
+                Warning "object-lock", Warning "versioning", Warning "public-access", Warning "ownership",
+                Warning "encryption", Warning "lifecycle", Warning "replication"
+            ];
+    };
     for (name, state, expected) in cases {
-        assert_eq!(told(&state, &GOVERNED), expected, "{name}");
+        assert_eq!(findings(&state, &GOVERNED), expected, "{name}");
     }
 }
 
 #[test]
-fn a_vault_without_locks_is_told_what_its_bucket_lacks_and_does() {
+fn a_vault_without_locks_learns_what_its_bucket_lacks_and_does() {
     let without = Expected {
         lock_mode: LockMode::None,
         ..GOVERNED
     };
     let none = BucketState {
-        object_lock: Asked::Absent,
+        object_lock: Absent,
         ..good()
     };
-    assert_eq!(told(&none, &without), [(Severity::Warning, "object-lock")]);
     assert_eq!(
-        told(&good(), &without),
+        findings(&none, &without),
+        [(Severity::Warning, "object-lock")]
+    );
+    assert_eq!(
+        findings(&good(), &without),
         [
             (Severity::Warning, "object-lock"),
             (Severity::Note, "default-retention")
@@ -377,7 +207,7 @@ fn remedies_are_commands_for_this_bucket_and_server() {
         lint(state, expected).into_iter().next().unwrap().remedy
     };
     let none = BucketState {
-        object_lock: Asked::Absent,
+        object_lock: Absent,
         ..good()
     };
     assert_eq!(
@@ -392,7 +222,7 @@ fn remedies_are_commands_for_this_bucket_and_server() {
     };
     assert!(remedy(&none, &minio).starts_with("name a bucket that is not there yet"));
     let suspended = BucketState {
-        versioning: Asked::Known(Versioning::Suspended),
+        versioning: Known(Versioning::Suspended),
         ..good()
     };
     assert_eq!(
@@ -411,10 +241,10 @@ fn the_policy_is_compared_where_one_is_expected() {
         policy: Some(&rendered),
         ..GOVERNED
     };
-    assert_eq!(told(&good(), &expected), [(Severity::Breach, "policy")]);
+    assert_eq!(findings(&good(), &expected), [(Severity::Breach, "policy")]);
     let there = BucketState {
-        policy: Asked::Known(rendered.clone()),
+        policy: Known(rendered.clone()),
         ..good()
     };
-    assert_eq!(told(&there, &expected), []);
+    assert_eq!(findings(&there, &expected), []);
 }
