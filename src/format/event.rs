@@ -1,6 +1,6 @@
-//! An event: one link of the chain of what was done about a table's snapshots. They decide what `prune` may collect.
+//! An event: one link of the chain of actions on a table's snapshots. They decide what `prune` may collect.
 //!
-//! Events are chained as records are, with the same four fields and the same rules. A deed that this tool does not
+//! Events are chained as records are, with the same four fields and the same rules. An action that this tool does not
 //! know is kept as it stands: a newer tool may write one, and the events after it still count.
 
 use std::fmt;
@@ -17,15 +17,15 @@ use crate::ids::{Id128, SnapshotId, Timestamp};
 
 const WHAT: &str = "event";
 
-/// One deed, and who did it.
+/// One action, and who did it.
 ///
 /// `format`, `requires`, `seq` and `previous` never change their meaning in any later format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// What was done.
+    pub action: EventAction,
     /// When it was written.
     pub at: Timestamp,
-    /// What was done.
-    pub deed: Deed,
     /// The format of this object.
     pub format: u32,
     /// The event before this one; absent in the first.
@@ -46,7 +46,7 @@ pub struct Event {
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum EventAction {
     /// A snapshot is kept until it is released, whatever its promise.
     Hold {
         /// The snapshot.
@@ -63,12 +63,12 @@ pub enum Deed {
         /// The slot of the newest record at that time.
         last: u64,
     },
-    /// A deed that this tool cannot read.
-    Other {
+    /// An action that this tool cannot read.
+    Unknown {
         /// What it is called.
         name: String,
-        /// What it says.
-        says: Value,
+        /// Its value.
+        body: Value,
     },
 }
 
@@ -82,18 +82,18 @@ struct OfTable {
     last: u64,
 }
 
-impl Deed {
-    fn from_parts(name: String, says: Value) -> Self {
-        let snapshot = || OfSnapshot::deserialize(&says).map(|of| of.snapshot);
+impl EventAction {
+    fn from_parts(name: String, body: Value) -> Self {
+        let snapshot = || OfSnapshot::deserialize(&body).map(|of| of.snapshot);
         let read = match name.as_str() {
             "hold" => snapshot().map(|snapshot| Self::Hold { snapshot }).ok(),
             "release" => snapshot().map(|snapshot| Self::Release { snapshot }).ok(),
-            "retire" => OfTable::deserialize(&says)
+            "retire" => OfTable::deserialize(&body)
                 .map(|of| Self::Retire { last: of.last })
                 .ok(),
             _ => None,
         };
-        read.unwrap_or(Self::Other { name, says })
+        read.unwrap_or(Self::Unknown { name, body })
     }
 
     /// What it is called.
@@ -102,7 +102,7 @@ impl Deed {
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Retire { .. } => "retire",
-            Self::Other { name, .. } => name,
+            Self::Unknown { name, .. } => name,
         }
     }
 
@@ -110,14 +110,14 @@ impl Deed {
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
             Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } => false,
-            Self::Other { name, .. } => {
+            Self::Unknown { name, .. } => {
                 matches!(name.as_str(), "hold" | "release" | "retire")
             }
         }
     }
 }
 
-impl Serialize for Deed {
+impl Serialize for EventAction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
         match self {
@@ -126,35 +126,35 @@ impl Serialize for Deed {
                 map.serialize_entry(self.name(), &OfSnapshot { snapshot })?;
             }
             Self::Retire { last } => map.serialize_entry("retire", &OfTable { last: *last })?,
-            Self::Other { name, says } => map.serialize_entry(name, says)?,
+            Self::Unknown { name, body } => map.serialize_entry(name, body)?,
         }
         map.end()
     }
 }
 
-impl<'de> Deserialize<'de> for Deed {
+impl<'de> Deserialize<'de> for EventAction {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneDeed;
+        struct OneAction;
 
-        impl<'de> de::Visitor<'de> for OneDeed {
-            type Value = Deed;
+        impl<'de> de::Visitor<'de> for OneAction {
+            type Value = EventAction;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with one key, the name of the deed")
+                f.write_str("an object with one key, the name of the action")
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Deed, A::Error> {
-                let Some((name, says)) = map.next_entry()? else {
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<EventAction, A::Error> {
+                let Some((name, body)) = map.next_entry()? else {
                     return Err(de::Error::invalid_length(0, &self));
                 };
                 if map.next_entry::<String, Value>()?.is_some() {
                     return Err(de::Error::invalid_length(2, &self));
                 }
-                Ok(Deed::from_parts(name, says))
+                Ok(EventAction::from_parts(name, body))
             }
         }
 
-        deserializer.deserialize_map(OneDeed)
+        deserializer.deserialize_map(OneAction)
     }
 }
 
@@ -226,25 +226,25 @@ mod tests {
         let text = String::from_utf8(event(1, None).encode().unwrap()).unwrap();
         assert_eq!(
             text,
-            r#"{"at":"2026-02-01T00:00:00Z","deed":{"hold":{"snapshot":"4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"}},"format":1,"principal":"legal@desk","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"deltavault 0.1.0"}"#
+            r#"{"action":{"hold":{"snapshot":"4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"}},"at":"2026-02-01T00:00:00Z","format":1,"principal":"legal@desk","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"deltavault 0.1.0"}"#
         );
     }
 
     #[test]
-    fn a_deed_that_is_not_known_is_kept_as_it_stands() {
-        for (deed, is_retention) in [
+    fn an_action_that_is_not_known_is_kept_as_it_stands() {
+        for (action, is_retention) in [
             (r#"{"drill":{"rows":7}}"#, false),
             (r#"{"restore":null}"#, false),
             (r#"{"hold":{"set":"x"}}"#, true),
             (r#"{"retire":{}}"#, true),
         ] {
-            let read: Deed = serde_json::from_str(deed).unwrap();
-            assert!(matches!(read, Deed::Other { .. }), "{read:?}");
-            assert_eq!(read.is_unreadable_retention(), is_retention, "{deed}");
-            assert_eq!(serde_json::to_string(&read).unwrap(), deed);
+            let read: EventAction = serde_json::from_str(action).unwrap();
+            assert!(matches!(read, EventAction::Unknown { .. }), "{read:?}");
+            assert_eq!(read.is_unreadable_retention(), is_retention, "{action}");
+            assert_eq!(serde_json::to_string(&read).unwrap(), action);
         }
         for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#] {
-            assert!(serde_json::from_str::<Deed>(none).is_err(), "{none}");
+            assert!(serde_json::from_str::<EventAction>(none).is_err(), "{none}");
         }
     }
 

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::format::{Deed, Event};
+use crate::format::{Event, EventAction};
 use crate::ids::{SnapshotId, Timestamp};
 
 /// What has to be known of a snapshot to decide whether it is kept.
@@ -113,15 +113,15 @@ pub fn held<'a>(
 ) -> BTreeMap<SnapshotId, (Timestamp, String)> {
     let mut held = BTreeMap::new();
     for event in events {
-        match &event.deed {
-            Deed::Hold { snapshot } => {
+        match &event.action {
+            EventAction::Hold { snapshot } => {
                 held.entry(*snapshot)
                     .or_insert_with(|| (event.at, event.principal.clone()));
             }
-            Deed::Release { snapshot } => {
+            EventAction::Release { snapshot } => {
                 held.remove(snapshot);
             }
-            Deed::Retire { .. } | Deed::Other { .. } => {}
+            EventAction::Retire { .. } | EventAction::Unknown { .. } => {}
         }
     }
     held
@@ -132,7 +132,7 @@ pub fn held<'a>(
 pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: u64) -> bool {
     events
         .into_iter()
-        .any(|event| matches!(event.deed, Deed::Retire { last } if last == newest))
+        .any(|event| matches!(event.action, EventAction::Retire { last } if last == newest))
 }
 
 /// Decides about every snapshot of one table; both in the order of their chains, oldest first.
@@ -191,12 +191,13 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
     let mut released: BTreeMap<SnapshotId, Timestamp> = BTreeMap::new();
     let mut retired_at = None;
     for event in events {
-        match &event.deed {
-            Deed::Release { snapshot } => {
+        match &event.action {
+            EventAction::Release { snapshot } => {
                 released.insert(*snapshot, event.at);
             }
-            Deed::Retire { .. } if retired => retired_at = Some(event.at),
-            Deed::Hold { .. } | Deed::Retire { .. } | Deed::Other { .. } => {}
+            EventAction::Retire { .. } if retired => retired_at = Some(event.at),
+            EventAction::Hold { .. } | EventAction::Retire { .. } | EventAction::Unknown { .. } => {
+            }
         }
     }
     // The next one of each sort, seen from the snapshot at hand.
@@ -262,17 +263,17 @@ mod tests {
                 let (what, slot) = word.split_at(1);
                 let slot = slot.parse().unwrap_or(0);
                 let snapshot = id(slot);
-                let deed = match what {
-                    "h" => Deed::Hold { snapshot },
-                    "r" => Deed::Release { snapshot },
-                    "x" => Deed::Retire { last: slot },
-                    _ => Deed::Other {
+                let action = match what {
+                    "h" => EventAction::Hold { snapshot },
+                    "r" => EventAction::Release { snapshot },
+                    "x" => EventAction::Retire { last: slot },
+                    _ => EventAction::Unknown {
                         name: "drill".to_owned(),
-                        says: serde_json::Value::Null,
+                        body: serde_json::Value::Null,
                     },
                 };
                 Event {
-                    deed,
+                    action,
                     ..event(seq, None)
                 }
             })

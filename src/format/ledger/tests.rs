@@ -517,7 +517,7 @@ fn thousands_of_scars_are_walked_in_linear_time() {
 
 /// What somebody does to a ledger.
 #[derive(Debug, Clone)]
-enum Deed {
+enum LedgerOp {
     Append,
     Garbage,
     /// A record in the next slot that names slot `n` modulo what is there, its version of the same number.
@@ -526,12 +526,12 @@ enum Deed {
     Plant(u64),
 }
 
-fn deeds() -> impl Strategy<Value = Deed> {
+fn ops() -> impl Strategy<Value = LedgerOp> {
     prop_oneof![
-        3 => Just(Deed::Append),
-        1 => Just(Deed::Garbage),
-        2 => any::<u64>().prop_map(Deed::Forge),
-        1 => any::<u64>().prop_map(Deed::Plant),
+        3 => Just(LedgerOp::Append),
+        1 => Just(LedgerOp::Garbage),
+        2 => any::<u64>().prop_map(LedgerOp::Forge),
+        1 => any::<u64>().prop_map(LedgerOp::Plant),
     ]
 }
 
@@ -540,17 +540,17 @@ proptest! {
 
     /// Whoever may create objects, and nothing else, never takes an honest record out of sight.
     #[test]
-    fn what_is_put_later_never_hides_an_honest_record(deeds in proptest::collection::vec(deeds(), 1..20)) {
+    fn what_is_put_later_never_hides_an_honest_record(ops in proptest::collection::vec(ops(), 1..20)) {
         let mut ledger = Ledger::default();
         let mut honest = Vec::new();
-        for deed in deeds {
+        for op in ops {
             let next = ledger.slots().next_free();
-            match deed {
-                Deed::Append => honest.push(ledger.append()),
-                Deed::Garbage => {
+            match op {
+                LedgerOp::Append => honest.push(ledger.append()),
+                LedgerOp::Garbage => {
                     ledger.put(next, b"garbage");
                 }
-                Deed::Forge(n) => {
+                LedgerOp::Forge(n) => {
                     let at = n % next;
                     let previous = (at > 0).then(|| {
                         let versions = ledger.0[&at].len() as u64;
@@ -558,7 +558,7 @@ proptest! {
                     });
                     ledger.put(next, &record(next, previous));
                 }
-                Deed::Plant(n) => {
+                LedgerOp::Plant(n) => {
                     let at = n % next;
                     if at > 0 {
                         let mut planted = samples::record();
