@@ -13,7 +13,7 @@ use deltavault::ids::{Id128, SnapshotId, Version};
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::price::{Commitment, Prices};
 use deltavault::plan::retention::Ask;
-use deltavault::plan::snapshot::Going;
+use deltavault::plan::snapshot::MethodTotals;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
 use deltavault::vault::snapshot;
@@ -269,7 +269,7 @@ impl Taker {
             unchanged,
             files,
             bytes,
-            outlook,
+            forecast,
             known_files,
             chosen,
             commitment,
@@ -283,12 +283,12 @@ impl Taker {
             unchanged,
             new_files: files,
             new_bytes: bytes,
-            read_requests: outlook.requests.reads,
-            write_requests: outlook.requests.writes,
+            read_requests: forecast.requests.reads,
+            write_requests: forecast.requests.writes,
             usd: self.open.is_on_s3().then(|| {
-                Prices::of(self.open.storage_class()).estimate(outlook.requests, bytes, days)
+                Prices::of(self.open.storage_class()).estimate(forecast.requests, bytes, days)
             }),
-            ways: outlook.going.iter().map(way_row).collect(),
+            ways: forecast.methods.iter().map(way_row).collect(),
             known_files,
             class: chosen.class,
             reason: chosen.reason.to_string(),
@@ -313,12 +313,12 @@ impl Taker {
     }
 }
 
-fn way_row(going: &Going) -> WayRow {
+fn way_row(totals: &MethodTotals) -> WayRow {
     WayRow {
-        way: going.way.as_str(),
-        reason: going.reason.to_string(),
-        files: going.files,
-        bytes: going.bytes,
+        way: totals.method.as_str(),
+        reason: totals.reason.to_string(),
+        files: totals.files,
+        bytes: totals.bytes,
     }
 }
 

@@ -17,9 +17,9 @@ use super::{
 use crate::error::Error;
 use crate::format::{Placement, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
-use crate::plan::hold::Pair;
 use crate::plan::retention::{Slice, slice_of};
 use crate::plan::snapshot::Need;
+use crate::plan::transfer::ServerCopy;
 use crate::store::part_size;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
@@ -65,7 +65,7 @@ impl Copier {
             match self.try_copy(&seen, &address, first).await? {
                 Attempt::Proven(copied, sha256, place) => {
                     if let Some(learning) = learning {
-                        learning.learn(Pair::Copies);
+                        learning.learn(ServerCopy::Copies);
                     }
                     let version = copied.written.version;
                     let reference = self.placer().reference(place, version, (sha256, seen.size));
@@ -80,8 +80,8 @@ impl Copier {
                 Attempt::Refused(why) => {
                     let note = format!("files are read and put again: {why}");
                     match learning.take() {
-                        Some(learning) => learning.learn(Pair::Refused(why)),
-                        None => self.pairs.learn(&address, Pair::Refused(why)).await,
+                        Some(learning) => learning.learn(ServerCopy::Refused(why)),
+                        None => self.pairs.learn(&address, ServerCopy::Refused(why)).await,
                     }
                     self.progress.note(&note);
                     break;

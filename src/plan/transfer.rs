@@ -16,7 +16,7 @@ pub const PACK_FILES: usize = 4096;
 
 /// How a file gets into the vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Way {
+pub enum CopyMethod {
     /// Read, and put together with other small files.
     Pack,
     /// Read, and put alone.
@@ -27,8 +27,8 @@ pub enum Way {
     Parts,
 }
 
-impl Way {
-    /// The way as a word.
+impl CopyMethod {
+    /// The method as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pack => "pack",
@@ -39,11 +39,11 @@ impl Way {
     }
 }
 
-/// What a run knows of the way from one place into the vault without bytes passing through it.
+/// Whether the vault's store copies from a source by itself, as far as a run knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pair {
+pub enum ServerCopy {
     /// Another service, or one that makes no copies.
-    Apart,
+    Unavailable,
     /// Nothing was asked yet.
     Unknown,
     /// The store copies, and attests the SHA-256 of the whole.
@@ -52,9 +52,9 @@ pub enum Pair {
     Refused(String),
 }
 
-/// Why a file goes its way. Its text ends a sentence that begins with the way.
+/// Why a file is moved by its method. Its text ends a sentence that begins with the method.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum MethodReason {
     /// It is small.
     Small,
     /// It is larger than one put or one copy may be.
@@ -64,37 +64,37 @@ pub enum Reason {
     /// The store may be able to copy; its first answer tells.
     StoreMayCopy,
     /// It lies where the vault's store cannot copy from.
-    Apart,
+    OutOfReach,
     /// The store makes no copies that prove themselves.
     Refused(String),
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for MethodReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Small => f.write_str("it is small"),
             Self::TooLargeForOnePut => f.write_str("it is larger than one put may be"),
             Self::StoreCopies => f.write_str("the store copies it and attests its SHA-256"),
             Self::StoreMayCopy => f.write_str("the store may copy it: its first answer tells"),
-            Self::Apart => f.write_str("it lies where the vault's store cannot copy from"),
+            Self::OutOfReach => f.write_str("it lies where the vault's store cannot copy from"),
             Self::Refused(why) => write!(f, "the store makes no copy that proves itself: {why}"),
         }
     }
 }
 
-/// Chooses the way of a file of `size` bytes.
-pub fn choose_way(size: u64, pair: &Pair, largest_put: u64) -> (Way, Reason) {
+/// Chooses the method for a file of `size` bytes.
+pub fn choose_method(size: u64, pair: &ServerCopy, largest_put: u64) -> (CopyMethod, MethodReason) {
     if size <= PACKED_FILE_LIMIT {
-        return (Way::Pack, Reason::Small);
+        return (CopyMethod::Pack, MethodReason::Small);
     }
     if size > largest_put {
-        return (Way::Parts, Reason::TooLargeForOnePut);
+        return (CopyMethod::Parts, MethodReason::TooLargeForOnePut);
     }
     match pair {
-        Pair::Copies => (Way::Copy, Reason::StoreCopies),
-        Pair::Unknown => (Way::Copy, Reason::StoreMayCopy),
-        Pair::Apart => (Way::Stream, Reason::Apart),
-        Pair::Refused(why) => (Way::Stream, Reason::Refused(why.clone())),
+        ServerCopy::Copies => (CopyMethod::Copy, MethodReason::StoreCopies),
+        ServerCopy::Unknown => (CopyMethod::Copy, MethodReason::StoreMayCopy),
+        ServerCopy::Unavailable => (CopyMethod::Stream, MethodReason::OutOfReach),
+        ServerCopy::Refused(why) => (CopyMethod::Stream, MethodReason::Refused(why.clone())),
     }
 }
 
@@ -106,45 +106,54 @@ mod tests {
     const GIB: u64 = 1024 * MIB;
 
     #[test]
-    fn the_way_follows_from_size_and_pair() {
-        let refused = || Pair::Refused("no".to_owned());
+    fn the_method_follows_from_size_and_store() {
+        let refused = || ServerCopy::Refused("no".to_owned());
         let cases = [
-            (MIB, Pair::Copies, Way::Pack, "it is small"),
-            (UNKNOWN_SIZE, Pair::Copies, Way::Pack, "it is small"),
+            (MIB, ServerCopy::Copies, CopyMethod::Pack, "it is small"),
+            (
+                UNKNOWN_SIZE,
+                ServerCopy::Copies,
+                CopyMethod::Pack,
+                "it is small",
+            ),
             (
                 MIB + 1,
-                Pair::Copies,
-                Way::Copy,
+                ServerCopy::Copies,
+                CopyMethod::Copy,
                 "the store copies it and attests its SHA-256",
             ),
             (
                 MIB + 1,
-                Pair::Unknown,
-                Way::Copy,
+                ServerCopy::Unknown,
+                CopyMethod::Copy,
                 "the store may copy it: its first answer tells",
             ),
             (
                 MIB + 1,
-                Pair::Apart,
-                Way::Stream,
+                ServerCopy::Unavailable,
+                CopyMethod::Stream,
                 "it lies where the vault's store cannot copy from",
             ),
             (
                 5 * GIB,
                 refused(),
-                Way::Stream,
+                CopyMethod::Stream,
                 "the store makes no copy that proves itself: no",
             ),
             (
                 5 * GIB + 1,
-                Pair::Copies,
-                Way::Parts,
+                ServerCopy::Copies,
+                CopyMethod::Parts,
                 "it is larger than one put may be",
             ),
         ];
-        for (size, pair, way, reason) in cases {
-            let (chosen, why) = choose_way(size, &pair, 5 * GIB);
-            assert_eq!((chosen, why.to_string().as_str()), (way, reason), "{size}");
+        for (size, pair, method, reason) in cases {
+            let (chosen, why) = choose_method(size, &pair, 5 * GIB);
+            assert_eq!(
+                (chosen, why.to_string().as_str()),
+                (method, reason),
+                "{size}"
+            );
         }
     }
 }
