@@ -39,14 +39,14 @@ pub struct Decision {
     /// Its slot in the ledger.
     pub seq: u64,
     /// Why it is kept or not.
-    pub reason: Reason,
+    pub reason: KeepReason,
     /// Since when nothing keeps it, at the earliest; of no meaning for what is kept.
     pub free_since: Timestamp,
 }
 
 /// Why a snapshot is kept or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum KeepReason {
     /// Its promise lasts.
     Promised {
         /// Until then.
@@ -74,7 +74,7 @@ pub enum Reason {
     },
 }
 
-impl Reason {
+impl KeepReason {
     /// Whether the snapshot is kept.
     pub fn keeps(&self) -> bool {
         match self {
@@ -88,7 +88,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promised { until } => write!(f, "promised until {until}"),
@@ -149,24 +149,24 @@ pub fn decide(snapshots: &[Candidate], events: &[Event], now: Timestamp) -> Vec<
     let decide = |snapshot: &Candidate| {
         if snapshot.promise > now {
             let until = snapshot.promise;
-            return Reason::Promised { until };
+            return KeepReason::Promised { until };
         }
         if let Some((since, by)) = held.get(&snapshot.id) {
             let (since, by) = (*since, by.clone());
-            return Reason::Held { since, by };
+            return KeepReason::Held { since, by };
         }
         let of_table = if snapshot.seq == newest {
-            Some(Reason::Newest)
+            Some(KeepReason::Newest)
         } else if Some(snapshot.seq) == without_alarm {
-            Some(Reason::NewestWithoutAlarm)
+            Some(KeepReason::NewestWithoutAlarm)
         } else if Some(snapshot.seq) == trusted {
-            Some(Reason::NewestTrusted)
+            Some(KeepReason::NewestTrusted)
         } else {
             None
         };
         match of_table {
             Some(reason) if !retired => reason,
-            of_table => Reason::Expired {
+            of_table => KeepReason::Expired {
                 since: snapshot.promise,
                 retired: of_table.is_some(),
             },
@@ -326,7 +326,7 @@ mod tests {
             let reasons: Vec<String> = decisions.iter().map(|it| it.reason.to_string()).collect();
             assert_eq!(reasons, expected, "{these:?} {done:?}");
             for decision in &decisions {
-                let expired = matches!(decision.reason, Reason::Expired { .. });
+                let expired = matches!(decision.reason, KeepReason::Expired { .. });
                 assert_eq!(decision.reason.keeps(), !expired);
             }
         }

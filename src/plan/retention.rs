@@ -18,8 +18,8 @@ pub use generation::{
 };
 pub use period::{MonthDay, Period, Weekday};
 pub use policy::{
-    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, Upcoming, check_lengths, choose,
-    upcoming,
+    Chosen, Class, ClassReason, NewSnapshot, Policy, RetentionRequest, UNTIL_CLASS, Upcoming,
+    check_lengths, choose, upcoming,
 };
 
 /// A promise that cannot be made.

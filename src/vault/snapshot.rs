@@ -20,7 +20,7 @@ use crate::format::record::TableIdentity;
 use crate::format::{Record, Scope, TableKey, TableUri, Trigger};
 use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
-use crate::plan::retention::{Ask, Chosen, Policy, Reason};
+use crate::plan::retention::{Chosen, ClassReason, Policy, RetentionRequest};
 use crate::plan::snapshot::{Forecast, plan_batches};
 use crate::plan::unheld::Unheld;
 use crate::progress::{NoProgress, PlannedWork, Progress};
@@ -78,7 +78,7 @@ pub struct SnapshotRequest {
     /// The classes that there are.
     pub policy: Policy,
     /// The class or the time that was asked for.
-    pub ask: Ask,
+    pub ask: RetentionRequest,
     /// What may be newly committed to; more is refused before anything is copied.
     pub max_commit: Option<MaxPrice>,
     /// The time of the run.
@@ -123,7 +123,7 @@ pub struct SnapshotDone {
     /// Its record.
     pub record: Record,
     /// Why it has its class.
-    pub reason: Reason,
+    pub reason: ClassReason,
     /// What was newly committed to.
     pub commitment: Commitment,
     /// Whether it names the same manifest as the one before.

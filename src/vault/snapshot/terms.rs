@@ -15,8 +15,8 @@ use crate::format::{LockMode, TableKey, Trigger, VaultFile};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
-    self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, is_locked_enough,
-    lock_ceiling, place, plan_extensions, upcoming,
+    self, Chosen, Need, NewSnapshot, Placing, Slice, Upcoming, check_lengths, choose,
+    is_locked_enough, lock_ceiling, place, plan_extensions, upcoming,
 };
 use crate::store::{Attributes, StoreErrorKind, WriteStore};
 use crate::vault::events::by_now;
@@ -64,15 +64,15 @@ impl Terms {
         let none = BTreeMap::new();
         let head = view.head.link.as_ref();
         let opened = head.map(|link| Link::record(link).map_or(&none, |record| &record.opened));
-        let night = Night {
+        let new = NewSnapshot {
             table: &request.key,
             trigger: request.trigger,
             opened,
             now: request.now,
         };
-        let chosen = choose(&request.policy, &request.ask, &night, &file)?;
-        let by_policy =
-            request.trigger == Trigger::Scheduled && request.ask == retention::Ask::default();
+        let chosen = choose(&request.policy, &request.ask, &new, &file)?;
+        let by_policy = request.trigger == Trigger::Scheduled
+            && request.ask == retention::RetentionRequest::default();
         let upcoming = if by_policy {
             check_lengths(&request.policy, &file)?;
             upcoming(&request.policy, &request.key, &file, request.now)

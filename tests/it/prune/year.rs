@@ -10,7 +10,7 @@ use crate::support::world::{request, snapshotter, source};
 use deltavault::format::{Event, EventAction, LockMode, TableKey, Trigger, VaultFile};
 use deltavault::ids::{Digest, Id128, SnapshotId, Timestamp};
 use deltavault::plan::keep::{self, Candidate};
-use deltavault::plan::retention::{Ask, MonthDay, Night, Policy, choose};
+use deltavault::plan::retention::{MonthDay, NewSnapshot, Policy, RetentionRequest, choose};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore};
 use deltavault::vault::prune::Patience;
@@ -150,8 +150,8 @@ fn every_night_of_two_years_exactly_the_promised_snapshots_are_kept() {
                 };
                 let chosen = choose(
                     &policy,
-                    &Ask::default(),
-                    &Night {
+                    &RetentionRequest::default(),
+                    &NewSnapshot {
                         table: key,
                         trigger,
                         opened: table.opened.as_ref(),

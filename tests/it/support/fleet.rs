@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use deltavault::format::{LockMode, TableKey, Trigger, VaultFile};
 use deltavault::ids::{Generation, Id128, Timestamp};
 use deltavault::plan::retention::{
-    Ask, Class, Night, Period, Policy, choose, is_short, lock_ceiling, place, plan_extensions,
-    slice_of, slices, upcoming,
+    Class, NewSnapshot, Period, Policy, RetentionRequest, choose, is_short, lock_ceiling, place,
+    plan_extensions, slice_of, slices, upcoming,
 };
 use jiff::{SignedDuration, ToSpan};
 
@@ -126,13 +126,13 @@ impl Table {
 
     /// Takes a snapshot; returns how many objects were extended.
     fn night(&mut self, policy: &Policy, vault: &VaultFile, now: Timestamp) -> u64 {
-        let night = Night {
+        let new = NewSnapshot {
             table: &self.key,
             trigger: Trigger::Scheduled,
             opened: self.opened.as_ref(),
             now,
         };
-        let chosen = choose(policy, &Ask::default(), &night, vault).unwrap();
+        let chosen = choose(policy, &RetentionRequest::default(), &new, vault).unwrap();
         let of = (&self.key, vault);
         let later = upcoming(policy, &self.key, vault, now);
         let needs = plan_extensions(&self.locks, chosen.promise, &later, now, of);

@@ -12,7 +12,7 @@ use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Version};
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::price::{Commitment, Prices};
-use deltavault::plan::retention::Ask;
+use deltavault::plan::retention::RetentionRequest;
 use deltavault::plan::snapshot::MethodTotals;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
@@ -61,7 +61,7 @@ pub(in crate::cli::command) struct Run {
     /// Why.
     pub(in crate::cli::command) trigger: Trigger,
     /// The class or the time that was asked for.
-    pub(in crate::cli::command) ask: Ask,
+    pub(in crate::cli::command) ask: RetentionRequest,
     /// The most to newly commit to, for one table.
     pub(in crate::cli::command) max_commit: Option<MaxPrice>,
     /// Tells the time when a table's turn comes.
@@ -104,7 +104,7 @@ impl Taker {
         let stores = &self.open.stores;
         let key = stores.table_key(&root)?;
         let mut ask = run.ask.clone();
-        if ask == Ask::default() {
+        if ask == RetentionRequest::default() {
             ask.class.clone_from(&take.class);
         }
         if let Some(name) = &ask.class {

@@ -54,7 +54,13 @@ impl Ledger {
     }
 
     /// Publishes a snapshot; says its class, promise and reason.
-    fn take(&mut self, policy: &Policy, trigger: Trigger, ask: &Ask, now: &str) -> String {
+    fn take(
+        &mut self,
+        policy: &Policy,
+        trigger: Trigger,
+        ask: &RetentionRequest,
+        now: &str,
+    ) -> String {
         let chosen = self.choose(policy, trigger, ask, now).unwrap();
         let told = format!(
             "{} until {}: {}",
@@ -68,20 +74,25 @@ impl Ledger {
         &self,
         policy: &Policy,
         trigger: Trigger,
-        ask: &Ask,
+        ask: &RetentionRequest,
         now: &str,
     ) -> Result<Chosen, RetentionError> {
-        let night = Night {
+        let new = NewSnapshot {
             table: &table(),
             trigger,
             opened: self.opened.as_ref(),
             now: time(now),
         };
-        choose(policy, ask, &night, &vault())
+        choose(policy, ask, &new, &vault())
     }
 
     fn night(&mut self, policy: &Policy, now: &str) -> String {
-        self.take(policy, Trigger::Scheduled, &Ask::default(), now)
+        self.take(
+            policy,
+            Trigger::Scheduled,
+            &RetentionRequest::default(),
+            now,
+        )
     }
 }
 
@@ -171,7 +182,7 @@ fn a_leap_day_s_promise_ends_on_a_day_that_exists() {
         ("2027-02-28T03:00:00Z", "2028-02-28T03:00:00Z"),
         ("2027-03-01T03:00:00Z", "2028-03-01T03:00:00Z"),
     ] {
-        let told = ledger.take(&months, Trigger::Manual, &Ask::default(), now);
+        let told = ledger.take(&months, Trigger::Manual, &RetentionRequest::default(), now);
         assert!(told.starts_with(&format!("year until {until}: ")), "{told}");
     }
 }
@@ -181,7 +192,12 @@ fn what_no_timer_takes_has_the_shortest_and_opens_nothing() {
     let mut ledger = Ledger::new();
     ledger.night(&policy(), "2028-02-20T03:00:00Z");
     for trigger in [Trigger::Manual, Trigger::Safety] {
-        let told = ledger.take(&policy(), trigger, &Ask::default(), "2028-03-01T01:00:00Z");
+        let told = ledger.take(
+            &policy(),
+            trigger,
+            &RetentionRequest::default(),
+            "2028-03-01T01:00:00Z",
+        );
         assert_eq!(
             told,
             "daily until 2028-03-15T01:00:00Z: not scheduled: the shortest"
@@ -194,7 +210,7 @@ fn what_no_timer_takes_has_the_shortest_and_opens_nothing() {
     ledger.take(
         &policy(),
         Trigger::Manual,
-        &Ask::default(),
+        &RetentionRequest::default(),
         "2028-02-20T03:00:00Z",
     );
     let told = ledger.night(&policy(), "2028-02-20T04:00:00Z");
@@ -208,15 +224,15 @@ fn what_no_timer_takes_has_the_shortest_and_opens_nothing() {
 fn what_is_asked_for_is_taken_and_opens_nothing() {
     let mut ledger = Ledger::new();
     ledger.night(&policy(), "2028-02-29T03:00:00Z");
-    let named = Ask {
+    let named = RetentionRequest {
         class: Some("weekly".into()),
         until: None,
     };
-    let until = Ask {
+    let until = RetentionRequest {
         class: None,
         until: Some(time("2028-06-01T00:00:00Z")),
     };
-    let both = Ask {
+    let both = RetentionRequest {
         class: Some("monthly".into()),
         ..until.clone()
     };
@@ -402,7 +418,12 @@ fn lengths_outside_the_vault_s_bounds_are_refused_on_every_night() {
     let mut policy = policy();
     policy.classes[0].keep = 2.days();
     let night = "2026-11-21T03:00:00Z";
-    let chosen = Ledger::new().choose(&policy, Trigger::Scheduled, &Ask::default(), night);
+    let chosen = Ledger::new().choose(
+        &policy,
+        Trigger::Scheduled,
+        &RetentionRequest::default(),
+        night,
+    );
     assert!(matches!(
         chosen,
         Err(RetentionError::OutOfBounds { days: 2, .. })
@@ -426,14 +447,14 @@ fn times_that_are_asked_for_are_bound_alike() {
         ("9999-12-30T00:00:00Z", false),
         ("0001-01-01T00:00:00Z", false),
     ] {
-        let ask = Ask {
+        let ask = RetentionRequest {
             class: None,
             until: Some(time(until)),
         };
         let chosen = Ledger::new().choose(&policy(), Trigger::Manual, &ask, now);
         assert_eq!(chosen.is_ok(), allowed, "{until}: {chosen:?}");
     }
-    let ask = Ask {
+    let ask = RetentionRequest {
         class: Some("yearly".into()),
         until: Some(time("2026-12-24T03:00:00Z")),
     };
@@ -468,7 +489,7 @@ fn the_next_promises_are_known_ahead() {
 fn periods_that_somebody_invents_crowd_out_none_of_the_policy() {
     let mut ledger = Ledger::new();
     let policy = policy();
-    let ask = Ask::default();
+    let ask = RetentionRequest::default();
     let take = |ledger: &mut Ledger, now: &str| ledger.take(&policy, Trigger::Scheduled, &ask, now);
     take(&mut ledger, "2026-01-10T03:00:00Z");
     let opened = ledger.opened.as_mut().unwrap();
