@@ -13,8 +13,8 @@ use crate::format::{LockMode, Record};
 use crate::ids::Timestamp;
 
 pub use generation::{
-    Need, Placing, Slice, bounded_lock, extension, is_short, lock_ceiling, lock_floor, lock_until,
-    place, plan_extensions, slice_in, slice_of, slices, window,
+    LockPhase, Need, Placing, bounded_lock, extension, is_short, lock_ceiling, lock_floor,
+    lock_phases, lock_until, phase_in, phase_of, place, plan_extensions, window,
 };
 pub use period::{MonthDay, Period, Weekday};
 pub use policy::{

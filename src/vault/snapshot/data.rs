@@ -75,8 +75,8 @@ pub(super) struct Copier {
     pub(super) source: Source,
     pub(super) store: Arc<dyn WriteStore>,
     pub(super) terms: Terms,
-    /// Into how many slices what is placed is cut.
-    pub(super) slices: u64,
+    /// Into how many phases what is placed is cut.
+    pub(super) lock_phases: u64,
     pub(super) folder: PathBuf,
     pub(super) budget: Budget,
     pub(super) limits: Limits,
@@ -321,7 +321,7 @@ impl Copier {
         Placer {
             store: &self.store,
             terms: &self.terms,
-            slices: self.slices,
+            lock_phases: self.lock_phases,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::format::record::TableIdentity;
 use crate::format::{Change, Manifest, Record, VaultKey, layout};
 use crate::ids::{Location, SnapshotId};
 use crate::plan::price::Commitment;
-use crate::plan::retention::Slice;
+use crate::plan::retention::LockPhase;
 use crate::plan::unheld::newly_unheld;
 use crate::source::Source;
 use crate::store::{Payload, StoreError, StoreErrorKind};
@@ -109,7 +109,7 @@ impl Snapshotter {
             let id = SnapshotId(payload.sha256);
             let (table, seq) = (request.key.clone(), record.seq);
             let slot = VaultKey::Record { table, seq }.object_key()?;
-            let lock_until = terms.lock_until(Slice::default());
+            let lock_until = terms.lock_until(LockPhase::default());
             let put = self
                 .vault
                 .put_first(self.store.as_ref(), &slot, &payload, lock_until);
