@@ -27,7 +27,7 @@ use crate::plan::restore::{
     permit, plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
-use crate::reader::{self, Lake, Trouble, Verdict};
+use crate::reader::{self, RefusalCause, TableStore, Verdict};
 use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
@@ -126,7 +126,7 @@ pub enum Reading {
         /// Its reason.
         reason: String,
         /// What the reason is about.
-        about: Trouble,
+        about: RefusalCause,
         /// What our own replay of every way through the log says; `None` when all can be read and agree.
         replay: Option<String>,
     },
@@ -410,22 +410,22 @@ impl Restorer {
             | Situation::NothingAbove
             | Situation::NewerLive { .. } => return Ok(()),
         };
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
         let about = request.record.totals.live_files;
-        plan.reading = Some(match reader::judge(&lake, tip, about).await {
+        plan.reading = Some(match reader::judge(&place, tip, about).await {
             Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
                 Ok(()) => match self.lacks_unheld(request, after, tip).await? {
                     None => Reading::Opens,
                     Some(fault) => Reading::Refuses {
                         reason: fault.clone(),
-                        about: Trouble::Log,
+                        about: RefusalCause::Log,
                         replay: Some(fault),
                     },
                 },
                 // It opens logs without their beginning.
                 Err(error) => Reading::Refuses {
                     reason: error.to_string(),
-                    about: Trouble::Log,
+                    about: RefusalCause::Log,
                     replay: Some(error.to_string()),
                 },
             },

@@ -21,7 +21,7 @@ use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::Sound;
 use crate::plan::restore::under::Said;
-use crate::reader::{self, Lake, Verdict};
+use crate::reader::{self, TableStore, Verdict};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool};
 use crate::store::{Attributes, RestoreStore};
@@ -204,8 +204,8 @@ impl Restorer {
         if live.trouble.is_some() || !is_whole {
             return Ok(false);
         }
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
-        let verdict = reader::judge(&lake, tip, about).await;
+        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
+        let verdict = reader::judge(&place, tip, about).await;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
 }
