@@ -107,53 +107,25 @@ mod tests {
 
     #[test]
     fn the_method_follows_from_size_and_store() {
+        use CopyMethod::{Copy, Pack, Parts, Stream};
+        use ServerCopy::{Copies, Unavailable, Unknown};
         let refused = || ServerCopy::Refused("no".to_owned());
-        let cases = [
-            (MIB, ServerCopy::Copies, CopyMethod::Pack, "it is small"),
-            (
-                UNKNOWN_SIZE,
-                ServerCopy::Copies,
-                CopyMethod::Pack,
-                "it is small",
-            ),
-            (
-                MIB + 1,
-                ServerCopy::Copies,
-                CopyMethod::Copy,
-                "the store copies it and attests its SHA-256",
-            ),
-            (
-                MIB + 1,
-                ServerCopy::Unknown,
-                CopyMethod::Copy,
-                "the store may copy it: its first answer tells",
-            ),
-            (
-                MIB + 1,
-                ServerCopy::Unavailable,
-                CopyMethod::Stream,
-                "it lies where the vault's store cannot copy from",
-            ),
-            (
-                5 * GIB,
-                refused(),
-                CopyMethod::Stream,
-                "the store makes no copy that proves itself: no",
-            ),
-            (
-                5 * GIB + 1,
-                ServerCopy::Copies,
-                CopyMethod::Parts,
-                "it is larger than one put may be",
-            ),
-        ];
-        for (size, pair, method, reason) in cases {
-            let (chosen, why) = choose_method(size, &pair, 5 * GIB);
-            assert_eq!(
-                (chosen, why.to_string().as_str()),
-                (method, reason),
-                "{size}"
-            );
+        let copies = "the store copies it and attests its SHA-256";
+        let may_copy = "the store may copy it: its first answer tells";
+        let apart = "it lies where the vault's store cannot copy from";
+        let no_copy = "the store makes no copy that proves itself: no";
+        let too_large = "it is larger than one put may be";
+        for (size, server, expected, reason) in [
+            (MIB, Copies, Pack, "it is small"),
+            (UNKNOWN_SIZE, Copies, Pack, "it is small"),
+            (MIB + 1, Copies, Copy, copies),
+            (MIB + 1, Unknown, Copy, may_copy),
+            (MIB + 1, Unavailable, Stream, apart),
+            (5 * GIB, refused(), Stream, no_copy),
+            (5 * GIB + 1, Copies, Parts, too_large),
+        ] {
+            let (method, why) = choose_method(size, &server, 5 * GIB);
+            assert_eq!((method, &*why.to_string()), (expected, reason), "{size}");
         }
     }
 }

@@ -267,184 +267,118 @@ mod tests {
     const V: Version = Version(3);
     const TIME: i64 = 1_767_225_600_000;
 
-    fn span(from: u64, until: Option<u64>) -> Span {
-        (Version(from), until.map(Version))
+    /// Versions from one on, up to another exclusive: `2-4`, or `2-`.
+    fn span(text: &str) -> Span {
+        let (from, until) = text.split_once('-').unwrap();
+        (
+            Version(from.parse().unwrap()),
+            until.parse().ok().map(Version),
+        )
     }
 
-    fn data(span: Span, size: u64, time: Option<i64>) -> NameUse {
-        let what = Named::Data {
-            size,
-            modification_time: time,
-        };
-        NameUse { span, what }
-    }
-
-    fn vector(span: Span, offset: u64, size: u64) -> NameUse {
+    fn vector(versions: &str, offset: u64, size: u64) -> NameUse {
         let offset = Some(offset);
         NameUse {
-            span,
+            span: span(versions),
             what: Named::Vector { offset, size },
         }
     }
 
-    fn held(version: u64, entry: &Entry, other: bool, time: i64) -> HeldLater {
-        let sha256 = entry.sha256.unwrap();
-        HeldLater {
-            version: Version(version),
-            sha256: if other { Digest::of(b"other") } else { sha256 },
-            size: entry.size,
-            modification_time: Some(time),
+    /// What follows the `@`: so much later, `0` for the epoch, `?` where no time is known.
+    fn split_time(word: &str) -> (&str, Option<i64>) {
+        match word.split_once('@') {
+            None => (word, Some(TIME)),
+            Some((word, "?")) => (word, None),
+            Some((word, "0")) => (word, Some(0)),
+            Some((word, later)) => (word, Some(TIME + later.parse::<i64>().unwrap())),
         }
     }
 
+    /// Data files of `size` bytes by their versions, those with `+` a byte longer; `v` is a vector's file.
+    fn uses(text: &str, size: u64) -> Vec<NameUse> {
+        let one = |word: &str| {
+            if let Some(versions) = word.strip_prefix('v') {
+                return vector(versions, 1, 9);
+            }
+            let (word, modification_time) = split_time(word);
+            let versions = word.trim_end_matches('+');
+            let what = Named::Data {
+                size: size + u64::from(word != versions),
+                modification_time,
+            };
+            let span = span(versions);
+            NameUse { span, what }
+        };
+        text.split_whitespace().map(one).collect()
+    }
+
+    /// Snapshots by their version: `=` with the entry's bytes, `!` with others.
+    fn held(text: &str, entry: &Entry) -> Vec<HeldLater> {
+        let one = |word: &str| {
+            let (word, modification_time) = split_time(word);
+            HeldLater {
+                version: Version(word.trim_end_matches(['=', '!']).parse().unwrap()),
+                sha256: if word.contains('!') {
+                    Digest::of(b"other")
+                } else {
+                    entry.sha256.unwrap()
+                },
+                size: entry.size,
+                modification_time,
+            }
+        };
+        text.split_whitespace().map(one).collect()
+    }
+
+    fn verdict(text: &str) -> Result<bool, Taken> {
+        match text.split_once(' ') {
+            None => Ok(text == "needed"),
+            Some((word, version)) => {
+                let version = Version(version.parse().unwrap());
+                Err(match word {
+                    "another" => Taken::AnotherFile(version),
+                    "held" => Taken::HeldOtherwise(version),
+                    _ => Taken::Unproven(version),
+                })
+            }
+        }
+    }
+
+    /// The uses of the name, how later snapshots hold it, and the verdict where the place is free and where other bytes
+    /// are there.
+    const NAMES: &str = "
+        only V has it                | 2-4    |       | put       | put
+        no log tells of it           |        |       | put       | put
+        it goes on                   | 2-     |       | needed    | needed
+        it goes on a while           | 2-6    |       | put       | put
+        it came back                 | 5-     |       | needed    | unproven 5
+        it came back, held before    | 5-     | 4=    | needed    | unproven 5
+        another time                 | 5-@1   |       | another 5 | another 5
+        another time at once         | 2-@1   |       | another 4 | another 4
+        another size                 | 5-+    |       | another 5 | another 5
+        another one for a while      | 5-6+   |       | another 5 | another 5
+        one before V                 | 1-3+   |       | put       | put
+        another time, the epoch      | 5-@0   |       | another 5 | another 5
+        a time that nobody gave      | 5-@?   |       | needed    | unproven 5
+        held with its bytes          | 5-@?   | 6=    | needed    | needed
+        held before it came back     | 5-@?   | 4=@0  | needed    | unproven 5
+        touched, held with its bytes | 5-@9   | 6=@9  | needed    | needed
+        held with other bytes        | 2-     | 6= 6! | held 6    | held 6
+        held otherwise, not used     |        | 6!    | held 6    | held 6
+        a vector's file              | v5-    |       | another 5 | another 5";
+
     #[test]
-    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_name_that_a_newer_version_gives_another_file_is_neither_filled_nor_replaced() {
         let entry = data_entry("a.parquet", None);
         let size = entry.size;
-        let (again, on) = (span(5, None), span(2, None));
-        let another = |version| Err(Taken::AnotherFile(Version(version)));
-        let unproven = |version| Err(Taken::Unproven(Version(version)));
-        let with_time = Some(TIME);
-        let none = || Vec::<HeldLater>::new();
-        let (same, other) = (held(6, &entry, false, TIME), held(6, &entry, true, TIME));
-        let touched = held(6, &entry, false, TIME + 9);
-        let early = held(4, &entry, false, 0);
-        let before = held(4, &entry, false, TIME);
-        let cases = [
-            (
-                "only V has it",
-                vec![data(span(2, Some(4)), size, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            ("no log tells of it", vec![], none(), Ok(false), Ok(false)),
-            (
-                "it goes on",
-                vec![data(on, size, with_time)],
-                none(),
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "it goes on a while",
-                vec![data(span(2, Some(6)), size, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            (
-                "it came back",
-                vec![data(again, size, with_time)],
-                none(),
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "it came back, held before",
-                vec![data(again, size, with_time)],
-                vec![before],
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "another time",
-                vec![data(again, size, Some(TIME + 1))],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "another time at once",
-                vec![data(on, size, Some(TIME + 1))],
-                none(),
-                another(4),
-                another(4),
-            ),
-            (
-                "another size",
-                vec![data(again, size + 1, with_time)],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "another one for a while",
-                vec![data(span(5, Some(6)), size + 1, with_time)],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "one before V",
-                vec![data(span(1, Some(3)), size + 1, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            (
-                "another time, the epoch",
-                vec![data(again, size, Some(0))],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "a time that nobody said",
-                vec![data(again, size, None)],
-                none(),
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "held with its bytes",
-                vec![data(again, size, None)],
-                vec![same.clone()],
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "held before it came back",
-                vec![data(again, size, None)],
-                vec![early],
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "touched, held with its bytes",
-                vec![data(again, size, Some(TIME + 9))],
-                vec![touched],
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "held with other bytes",
-                vec![data(on, size, with_time)],
-                vec![same, other.clone()],
-                Err(Taken::HeldOtherwise(Version(6))),
-                Err(Taken::HeldOtherwise(Version(6))),
-            ),
-            (
-                "held otherwise, not used",
-                vec![],
-                vec![other],
-                Err(Taken::HeldOtherwise(Version(6))),
-                Err(Taken::HeldOtherwise(Version(6))),
-            ),
-            (
-                "a vector's file",
-                vec![vector(again, 1, 9)],
-                none(),
-                another(5),
-                another(5),
-            ),
-        ];
-        for (what, uses, later, free, full) in cases {
+        for line in NAMES.lines().skip(1) {
+            let columns: Vec<_> = line.split('|').map(str::trim).collect();
+            let (uses, later) = (uses(columns[1], size), held(columns[2], &entry));
+            let (free, full) = (verdict(columns[3]), verdict(columns[4]));
             let judged = |there| judge_name(&entry, there, V, &uses, &later);
-            assert_eq!((judged(None), judged(Some(size))), (free, full), "{what}");
+            assert_eq!((judged(None), judged(Some(size))), (free, full), "{line}");
             // Cut off, it is no version's file.
-            assert_eq!(judged(Some(size - 1)), free, "{what}");
+            assert_eq!(judged(Some(size - 1)), free, "{line}");
         }
     }
 
@@ -455,19 +389,16 @@ mod tests {
             modification_time: None,
             ..data_entry("v.bin", None)
         };
-        let own = vector(span(2, Some(4)), 1, 40);
-        let same = [HeldLater {
-            modification_time: None,
-            ..held(6, &entry, false, 0)
-        }];
+        let own = vector("2-4", 1, 40);
+        let same = held("6=@?", &entry);
         let unproven = Err(Taken::Unproven(Version(5)));
         let another = Err(Taken::AnotherFile(Version(5)));
         for (newer, later, free, full) in [
-            (vector(span(5, None), 1, 40), &[][..], Ok(true), unproven),
-            (vector(span(5, None), 1, 40), &same[..], Ok(true), Ok(true)),
-            (vector(span(3, None), 1, 40), &[][..], Ok(true), Ok(true)),
-            (vector(span(5, None), 49, 12), &[][..], Ok(true), unproven),
-            (vector(span(5, None), 1, 41), &[][..], another, another),
+            (vector("5-", 1, 40), &[][..], Ok(true), unproven),
+            (vector("5-", 1, 40), &same[..], Ok(true), Ok(true)),
+            (vector("3-", 1, 40), &[][..], Ok(true), Ok(true)),
+            (vector("5-", 49, 12), &[][..], Ok(true), unproven),
+            (vector("5-", 1, 41), &[][..], another, another),
         ] {
             let uses = [own.clone(), newer];
             let judged = |there| judge_name(&entry, there, V, &uses, later);
