@@ -29,38 +29,25 @@ const HOUR: u128 = 3600;
 
 /// A hash with boundaries on 2028-02-21 and 2028-03-02.
 const ORIGIN: u128 = 5 * 24 * HOUR;
+const MARCH: &str = "2028-03-02T00:00:00Z";
+
+/// With boundaries five hours later.
+const LATER: u128 = ORIGIN + 5 * HOUR;
 
 #[test]
 fn a_lock_ends_on_the_table_s_first_boundary_from_the_promise_on() {
-    let cases = [
+    for (hash, promise, until) in [
         (ORIGIN, "2028-02-21T00:00:00Z", "2028-02-21T00:00:00Z"),
-        (
-            ORIGIN,
-            "2028-02-21T00:00:00.000000001Z",
-            "2028-03-02T00:00:00Z",
-        ),
-        (ORIGIN, "2028-02-29T12:00:00Z", "2028-03-02T00:00:00Z"),
+        (ORIGIN, "2028-02-21T00:00:00.000000001Z", MARCH),
+        (ORIGIN, "2028-02-29T12:00:00Z", MARCH),
         (ORIGIN, "2028-03-02T00:00:01Z", "2028-03-12T00:00:00Z"),
-        (
-            ORIGIN + 5 * HOUR,
-            "2028-03-02T04:59:59Z",
-            "2028-03-02T05:00:00Z",
-        ),
-        (
-            ORIGIN + 5 * HOUR,
-            "2028-03-02T05:00:01Z",
-            "2028-03-12T05:00:00Z",
-        ),
+        (LATER, "2028-03-02T04:59:59Z", "2028-03-02T05:00:00Z"),
+        (LATER, "2028-03-02T05:00:01Z", "2028-03-12T05:00:00Z"),
         // The hash counts modulo the length.
-        (
-            ORIGIN + 10 * 24 * HOUR,
-            "2028-02-29T12:00:00Z",
-            "2028-03-02T00:00:00Z",
-        ),
+        (ORIGIN + 10 * 24 * HOUR, "2028-02-29T12:00:00Z", MARCH),
         (0, "1969-12-30T00:00:00Z", "1970-01-01T00:00:00Z"),
         (0, "1970-01-01T00:00:00.5Z", "1970-01-11T00:00:00Z"),
-    ];
-    for (hash, promise, until) in cases {
+    ] {
         let end = lock_until(time(promise), &table(hash), &vault(10));
         assert_eq!(end, time(until), "{hash} {promise}");
     }
@@ -137,19 +124,11 @@ fn phases_have_boundaries_of_their_own_and_an_even_share() {
 
 #[test]
 fn only_what_ends_before_the_promise_is_short() {
-    let until = time("2028-03-02T00:00:00Z");
-    let locks = BTreeMap::from([(Generation(1), until)]);
-    assert!(!is_short(&locks, Generation(1), until));
-    assert!(is_short(
-        &locks,
-        Generation(1),
-        time("2028-03-02T00:00:00.001Z")
-    ));
-    assert!(is_short(
-        &locks,
-        Generation(2),
-        time("2000-01-01T00:00:00Z")
-    ));
+    let locks = BTreeMap::from([(Generation(1), time(MARCH))]);
+    let is_short = |generation, promise| is_short(&locks, Generation(generation), time(promise));
+    assert!(!is_short(1, MARCH));
+    assert!(is_short(1, "2028-03-02T00:00:00.001Z"));
+    assert!(is_short(2, "2000-01-01T00:00:00Z"));
 }
 
 /// Generations of phase 0, 8 of 16 and 15 of 16.
@@ -236,13 +215,8 @@ fn no_lock_is_so_short_that_the_bucket_s_policy_refuses_it_hours_later() {
     let (table, vault) = (table(ORIGIN), vault(10));
     // Exactly three days ahead, as the shortest class promises, lies a boundary.
     let promise = time("2028-02-21T00:00:00Z");
-    let placed = place(
-        now,
-        promise,
-        LockPhase::default(),
-        &BTreeMap::new(),
-        (&table, &vault),
-    );
+    let (phase, none) = (LockPhase::default(), BTreeMap::new());
+    let placed = place(now, promise, phase, &none, (&table, &vault));
     assert_eq!(placed.lock_until, time("2028-03-02T00:00:00Z"));
     let need = extension(LAST, promise, now, (&table, &vault));
     let days = need.until.duration_since(now).as_secs() / DAY;
