@@ -32,7 +32,7 @@ pub use page::{
     CutPage, EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order,
     decode_page, encode_line, log_order,
 };
-pub use prune_plan::{Garbage, PlanRow, PrunePlan};
+pub use prune_plan::{GarbageReason, PlanRow, PrunePlan};
 pub use record::{Change, Disagreement, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use tally::Tally;

@@ -2,8 +2,8 @@
 //!
 //! A logical file is named by its location and the id of its deletion vector; both must match for a removal to end
 //! it. Every add and remove becomes a row of an external sort by that name, version, and "removals before additions",
-//! because the order of lines inside a commit has no meaning. Reading the rows back, the fate of one logical file is
-//! a run of neighbours, so memory does not depend on the number of files.
+//! because the order of lines inside a commit has no meaning. Reading the rows back, the events of one logical file
+//! are a run of neighbours, so memory does not depend on the number of files.
 //!
 //! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. The Rust readers
 //! compare paths as text: to them a remove ends only the add that is spelled alike. The replay follows both, and a
@@ -26,7 +26,7 @@ mod live;
 pub use compare::{Comparison, Detail, FilesCompared};
 pub use live::LiveFiles;
 
-use compare::{Compared, Named};
+use compare::{Compared, NamedFile};
 use event::{AddBody, Event, VectorBody};
 
 /// Takes actions in the order of their versions; see [`Replay::finish`].
@@ -136,13 +136,13 @@ impl LiveFile {
 }
 
 /// Where an add comes from, beside what it says of its file.
-struct Given {
+struct AddSource {
     by_text: bool,
     compared: Option<usize>,
     spelling: Spelling,
 }
 
-impl Given {
+impl AddSource {
     fn by(spelling: Spelling) -> Self {
         Self {
             by_text: false,
@@ -188,7 +188,7 @@ impl Replay {
         match action {
             Action::Add { add, spelling } => {
                 let spelled = (!spelling.is_plain()).then(|| spelling.text(&add.file));
-                let named = Named {
+                let named = NamedFile {
                     file: &add.file,
                     size: add.size,
                     vector: add.dv.as_ref().map(DeletionVector::facts),
@@ -197,11 +197,11 @@ impl Replay {
                 self.compared.names(index, &named);
                 match self.compared.detail(index) {
                     Some((version, Detail::Rows)) => {
-                        let given = Given {
+                        let source = AddSource {
                             compared: Some(index),
-                            ..Given::by(spelling)
+                            ..AddSource::by(spelling)
                         };
-                        self.add(version, add, given)
+                        self.add(version, add, source)
                     }
                     Some((_, Detail::Sum)) | None => Ok(()),
                 }
@@ -240,7 +240,7 @@ impl Replay {
         dv: Option<&DeletionVector>,
         spelled: &[String],
     ) {
-        let named = Named {
+        let named = NamedFile {
             file,
             size,
             vector: dv.map(DeletionVector::facts),
@@ -282,14 +282,14 @@ impl Replay {
             .map(|text| Spelling::of(text, &add.file))
             .collect();
         let last = spelled.pop().unwrap_or_default();
-        let given = |spelling| Given {
+        let source = |spelling| AddSource {
             by_text,
-            ..Given::by(spelling)
+            ..AddSource::by(spelling)
         };
         for spelling in spelled {
-            self.add(from, add.clone(), given(spelling))?;
+            self.add(from, add.clone(), source(spelling))?;
         }
-        self.add(from, add, given(last))
+        self.add(from, add, source(last))
     }
 
     /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
@@ -306,7 +306,7 @@ impl Replay {
             }
         }
         match action {
-            Action::Add { add, spelling } => self.add(version, add, Given::by(spelling)),
+            Action::Add { add, spelling } => self.add(version, add, AddSource::by(spelling)),
             Action::Remove {
                 file,
                 dv_id,
@@ -384,12 +384,12 @@ impl Replay {
         Ok((self.state, files))
     }
 
-    fn add(&mut self, version: Version, add: Add, given: Given) -> Result<(), LogError> {
-        let Given {
+    fn add(&mut self, version: Version, add: Add, source: AddSource) -> Result<(), LogError> {
+        let AddSource {
             by_text,
             compared,
             spelling,
-        } = given;
+        } = source;
         let body = AddBody {
             absolute: add.absolute,
             size: add.size,

@@ -15,7 +15,7 @@ use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 use crate::plan::snapshot::is_in;
 
-pub use self::at::{At, Between, CommitTimes};
+pub use self::at::{AsOf, CommitTimes, Undated};
 pub use self::error::ChooseError;
 pub use self::mark::Mark;
 
@@ -82,7 +82,7 @@ pub enum Wanted {
     /// A version out of the snapshot whose id begins so.
     VersionOf(String, Version),
     /// The newest version committed at or before a time.
-    At(At),
+    AsOf(AsOf),
 }
 
 /// The snapshot that was meant.
@@ -95,7 +95,7 @@ pub struct Chosen<'a> {
     /// When that was committed, where it is known.
     pub committed: Option<Timestamp>,
     /// Versions that may be meant as well, where a time was asked for.
-    pub between: Option<Between>,
+    pub between: Option<Undated>,
 }
 
 /// How far a choice has come.
@@ -210,7 +210,7 @@ impl History {
             Wanted::VersionOf(prefix, version) => {
                 return self.version_of(prefix, *version).map(Step::Done);
             }
-            Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => {}
+            Wanted::Latest | Wanted::Version(_) | Wanted::AsOf(_) => {}
         }
         if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
             return Err(newer.error.clone().into());
@@ -218,7 +218,7 @@ impl History {
         let chosen = match wanted {
             Wanted::Latest => self.latest(),
             Wanted::Version(version) => self.by_version(*version),
-            Wanted::At(time) => return self.by_time(*time, times),
+            Wanted::AsOf(time) => return self.by_time(*time, times),
             Wanted::Snapshot(prefix) => self.by_id(prefix),
             Wanted::VersionOf(prefix, version) => self.version_of(prefix, *version),
         };

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::format::{Garbage, PlanRow, VaultKey, layout};
+use crate::format::{GarbageReason, PlanRow, VaultKey, layout};
 use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 
 /// How long what nothing needs is kept, unless said otherwise; and then again until it is deleted.
@@ -249,10 +249,10 @@ fn plan(
     });
     let last = expired.clone().max();
     let reason = match last {
-        Some((_, snapshot, _)) => Garbage::Expired(snapshot),
-        None if is_on_top => Garbage::Planted,
-        None if is_journal => Garbage::Journal,
-        None => Garbage::Orphan,
+        Some((_, snapshot, _)) => GarbageReason::Expired(snapshot),
+        None if is_on_top => GarbageReason::Planted,
+        None if is_journal => GarbageReason::Journal,
+        None => GarbageReason::Orphan,
     };
     // A plan that was made while something still needed it is void, and one that is about what lay there before.
     let free_since = last.map_or(stored.last_modified, |(since, ..)| {

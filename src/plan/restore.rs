@@ -62,7 +62,7 @@ impl Situation {
 
 /// A live table that ends at V or below it, and that is whole as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
+pub enum Healthy {
     /// It is at V: what is missing is of older versions only.
     AtV,
     /// It is behind V, at this version.

@@ -13,7 +13,7 @@ use crate::format::{LockMode, Record};
 use crate::ids::Timestamp;
 
 pub use generation::{
-    LockPhase, Need, Placing, bounded_lock, extension, is_short, lock_ceiling, lock_floor,
+    LockExtension, LockPhase, Placing, bounded_lock, extension, is_short, lock_ceiling, lock_floor,
     lock_phases, lock_until, phase_in, phase_of, place, plan_extensions, window,
 };
 pub use period::{MonthDay, Period, Weekday};

@@ -22,10 +22,10 @@ use crate::source::LOG_PREFIX;
 use crate::store::part_size;
 
 mod known;
-mod turn;
+mod rotation;
 
-pub use known::{Again, Matched, match_need};
-pub use turn::Turn;
+pub use known::{Matched, Recheck, match_need};
+pub use rotation::Rotation;
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,10 +20,10 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::restore::consent::Named;
+use crate::plan::restore::consent::ChosenBy;
 use crate::plan::restore::order::LogOrder;
 use crate::plan::restore::{
-    Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, Sound, compare, judge,
+    Action, FileState, Healthy, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge,
     permit, plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
@@ -101,7 +101,7 @@ pub struct RestoreRequest {
     /// Whether to take the table over from another restore that is at work.
     pub take_over: bool,
     /// Who chose the snapshot.
-    pub named: Named,
+    pub named: ChosenBy,
 }
 
 /// Which of a snapshot's checkpoints are put back into the log.
@@ -201,7 +201,7 @@ pub struct RestorePlan {
     /// Files that the log names outside the table's folder and that are not there.
     pub outside_missing: Vec<String>,
     /// Whether a live table that does not go beyond V is whole without what is put.
-    pub sound: Option<Sound>,
+    pub sound: Option<Healthy>,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.

@@ -24,7 +24,7 @@ fn time(minute: u8) -> Timestamp {
 }
 
 fn at(time: Timestamp, is_exact: bool) -> Wanted {
-    Wanted::At(At { time, is_exact })
+    Wanted::AsOf(AsOf { time, is_exact })
 }
 
 fn id(seq: u64) -> SnapshotId {

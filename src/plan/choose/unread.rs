@@ -21,7 +21,7 @@ impl History {
             Wanted::Snapshot(_) | Wanted::Version(_) | Wanted::VersionOf(..) => return None,
             Wanted::Latest => None,
             // What was committed after the next one was committed too late.
-            Wanted::At(_) => {
+            Wanted::AsOf(_) => {
                 let above = self.trusted().map(|it| it.seq);
                 above.filter(|seq| *seq > chosen.seq).min()
             }
@@ -52,7 +52,7 @@ mod tests {
     use crate::format::record::Previous;
     use crate::format::samples;
     use crate::ids::{Digest, SnapshotId, Timestamp, Version};
-    use crate::plan::choose::At;
+    use crate::plan::choose::AsOf;
 
     fn with_snapshots(seqs: &[u64], finding: &LedgerFinding) -> History {
         let link = |seq: u64| {
@@ -88,7 +88,7 @@ mod tests {
                 sha256: Digest::of(b"gone"),
             },
         };
-        let at = Wanted::At(At {
+        let at = Wanted::AsOf(AsOf {
             time: Timestamp::UNIX_EPOCH,
             is_exact: true,
         });

@@ -118,10 +118,10 @@ fn words(verdicts: &[Verdict]) -> Vec<String> {
             Verdict::Delete(row) => ("delete", row),
         };
         let reason = match row.reason {
-            Garbage::Expired(_) => "expired",
-            Garbage::Orphan => "orphan",
-            Garbage::Journal => "journal",
-            Garbage::Planted => "planted",
+            GarbageReason::Expired(_) => "expired",
+            GarbageReason::Orphan => "orphan",
+            GarbageReason::Journal => "journal",
+            GarbageReason::Planted => "planted",
         };
         format!("{word} {reason}")
     };

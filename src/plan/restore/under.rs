@@ -20,12 +20,12 @@ pub struct NameUse {
     /// The versions that do.
     pub span: Span,
     /// What they take it for.
-    pub what: Named,
+    pub what: FileUse,
 }
 
 /// What a log takes a name for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Named {
+pub enum FileUse {
     /// A data file.
     Data {
         /// Its bytes.
@@ -42,7 +42,7 @@ pub enum Named {
     },
 }
 
-impl Named {
+impl FileUse {
     /// Whether a file of so many bytes can be what is meant: one that was cut off is nobody's.
     fn may_have(&self, bytes: u64) -> bool {
         match *self {
@@ -56,13 +56,13 @@ impl NameUse {
     /// The names that a logical file uses, with the versions in which it is live.
     pub fn of(add: Add, span: Span) -> impl Iterator<Item = (Location, Self)> {
         let vector = add.dv.and_then(|dv| {
-            let what = Named::Vector {
+            let what = FileUse::Vector {
                 offset: dv.offset,
                 size: dv.size,
             };
             Some((dv.file?, Self { span, what }))
         });
-        let what = Named::Data {
+        let what = FileUse::Data {
             size: add.size,
             modification_time: add.modification_time,
         };
@@ -72,8 +72,8 @@ impl NameUse {
     /// The bytes of the file, where the log tells: a vector's file may hold several.
     pub fn size(&self) -> Option<u64> {
         match self.what {
-            Named::Data { size, .. } => Some(size),
-            Named::Vector { .. } => None,
+            FileUse::Data { size, .. } => Some(size),
+            FileUse::Vector { .. } => None,
         }
     }
 
@@ -103,7 +103,7 @@ impl NameUse {
 
 /// How a newer snapshot of the same history holds a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldLater {
+pub struct LaterCopy {
     /// The snapshot's version.
     pub version: Version,
     /// SHA-256 of the file.
@@ -116,7 +116,7 @@ pub struct HeldLater {
 
 /// Why a file of V is not put under the newer live table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum NameConflict {
     /// A newer version uses the name for another file.
     AnotherFile(Version),
     /// The snapshot of a newer version holds other bytes under the name.
@@ -127,7 +127,7 @@ pub enum Taken {
     LogUnread,
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for NameConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AnotherFile(version) => {
@@ -164,35 +164,35 @@ pub fn judge_name(
     there: Option<u64>,
     version: Version,
     uses: &[NameUse],
-    later: &[HeldLater],
-) -> Result<bool, Taken> {
+    later: &[LaterCopy],
+) -> Result<bool, NameConflict> {
     let above = |it: &NameUse| Some((it.first_above(version)?, it.clone()));
     let newer: Vec<(Version, NameUse)> = uses.iter().filter_map(above).collect();
     let likeness = |it: &NameUse| likeness(entry, version, it, uses, later);
     if let Some((first, _)) = newer.iter().find(|(_, it)| likeness(it) == Likeness::Other) {
-        return Err(Taken::AnotherFile(*first));
+        return Err(NameConflict::AnotherFile(*first));
     }
     if let Some(other) = later.iter().find(|it| Some(it.sha256) != entry.sha256) {
-        return Err(Taken::HeldOtherwise(other.version));
+        return Err(NameConflict::HeldOtherwise(other.version));
     }
     let may_be_its_own = |it: &NameUse| there.is_some_and(|bytes| it.what.may_have(bytes));
     let unproven = |it: &NameUse| may_be_its_own(it) && likeness(it) != Likeness::Proven;
     if let Some((first, _)) = newer.iter().find(|(_, it)| unproven(it)) {
-        return Err(Taken::Unproven(*first));
+        return Err(NameConflict::Unproven(*first));
     }
     Ok(newer.iter().any(|(_, it)| it.is_newest()))
 }
 
 /// What a log says of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Said {
+pub struct LoggedFile {
     /// Its bytes.
     pub size: u64,
     /// Its `modificationTime`, milliseconds since 1970.
     pub time: Option<i64>,
 }
 
-impl Said {
+impl LoggedFile {
     /// Whether nothing tells the two apart.
     pub fn is_like(self, other: Self) -> bool {
         let times = self.time.zip(other.time);
@@ -200,10 +200,10 @@ impl Said {
     }
 }
 
-impl HeldLater {
+impl LaterCopy {
     /// Whether it is how a snapshot held the file that a log speaks of.
-    fn is_of(&self, newer: &NameUse, said: Said) -> bool {
-        let held = Said {
+    fn is_of(&self, newer: &NameUse, said: LoggedFile) -> bool {
+        let held = LoggedFile {
             size: self.size,
             time: self.modification_time,
         };
@@ -216,19 +216,19 @@ fn likeness(
     version: Version,
     newer: &NameUse,
     uses: &[NameUse],
-    later: &[HeldLater],
+    later: &[LaterCopy],
 ) -> Likeness {
     let mut same_bytes = later.iter().filter(|it| Some(it.sha256) == entry.sha256);
     // A version that goes on to use what V used has V's file. One that came back may be another, even of the same size
     // and time: there are writers that give every file the same time.
     let goes_on = newer.has(version);
     match newer.what {
-        Named::Data {
+        FileUse::Data {
             size,
             modification_time: time,
         } => {
-            let said = Said { size, time };
-            let own = Said {
+            let said = LoggedFile { size, time };
+            let own = LoggedFile {
                 size: entry.size,
                 time: entry.modification_time,
             };
@@ -242,9 +242,9 @@ fn likeness(
                 Likeness::Alike
             }
         }
-        Named::Vector { offset, size } => {
+        FileUse::Vector { offset, size } => {
             let is_other = |it: &NameUse| {
-                let moved = matches!(it.what, Named::Vector { offset: at, size: bytes }
+                let moved = matches!(it.what, FileUse::Vector { offset: at, size: bytes }
                     if at == offset && bytes != size);
                 moved && it.has(version)
             };
@@ -280,7 +280,7 @@ mod tests {
         let offset = Some(offset);
         NameUse {
             span: span(versions),
-            what: Named::Vector { offset, size },
+            what: FileUse::Vector { offset, size },
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
             }
             let (word, modification_time) = split_time(word);
             let versions = word.trim_end_matches('+');
-            let what = Named::Data {
+            let what = FileUse::Data {
                 size: size + u64::from(word != versions),
                 modification_time,
             };
@@ -313,10 +313,10 @@ mod tests {
     }
 
     /// Snapshots by their version: `=` with the entry's bytes, `!` with others.
-    fn held(text: &str, entry: &Entry) -> Vec<HeldLater> {
+    fn held(text: &str, entry: &Entry) -> Vec<LaterCopy> {
         let one = |word: &str| {
             let (word, modification_time) = split_time(word);
-            HeldLater {
+            LaterCopy {
                 version: Version(word.trim_end_matches(['=', '!']).parse().unwrap()),
                 sha256: if word.contains('!') {
                     Digest::of(b"other")
@@ -330,15 +330,15 @@ mod tests {
         text.split_whitespace().map(one).collect()
     }
 
-    fn verdict(text: &str) -> Result<bool, Taken> {
+    fn verdict(text: &str) -> Result<bool, NameConflict> {
         match text.split_once(' ') {
             None => Ok(text == "needed"),
             Some((word, version)) => {
                 let version = Version(version.parse().unwrap());
                 Err(match word {
-                    "another" => Taken::AnotherFile(version),
-                    "held" => Taken::HeldOtherwise(version),
-                    _ => Taken::Unproven(version),
+                    "another" => NameConflict::AnotherFile(version),
+                    "held" => NameConflict::HeldOtherwise(version),
+                    _ => NameConflict::Unproven(version),
                 })
             }
         }
@@ -391,8 +391,8 @@ mod tests {
         };
         let own = vector("2-4", 1, 40);
         let same = held("6=@?", &entry);
-        let unproven = Err(Taken::Unproven(Version(5)));
-        let another = Err(Taken::AnotherFile(Version(5)));
+        let unproven = Err(NameConflict::Unproven(Version(5)));
+        let another = Err(NameConflict::AnotherFile(Version(5)));
         for (newer, later, free, full) in [
             (vector("5-", 1, 40), &[][..], Ok(true), unproven),
             (vector("5-", 1, 40), &same[..], Ok(true), Ok(true)),

@@ -205,7 +205,7 @@ pub fn is_short(
 
 /// What has to become of a generation's locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need {
+pub struct LockExtension {
     /// Until when its objects have to be locked.
     pub until: Timestamp,
     /// Whether the snapshot needs it; else it is done ahead of a night that would have too much to do.
@@ -218,10 +218,10 @@ pub fn extension(
     promise: Timestamp,
     now: Timestamp,
     (table, vault): (&TableKey, &VaultFile),
-) -> Need {
+) -> LockExtension {
     let promise = promise.max(lock_floor(now, vault));
     let until = Boundaries::of(table, vault, phase_in(generation)).at_or_after(promise);
-    Need { until, now: true }
+    LockExtension { until, now: true }
 }
 
 /// Which generations are extended on a night that makes `promise`, and until when.
@@ -236,7 +236,7 @@ pub fn plan_extensions(
     upcoming: &[Upcoming],
     now: Timestamp,
     of: (&TableKey, &VaultFile),
-) -> BTreeMap<Generation, Need> {
+) -> BTreeMap<Generation, LockExtension> {
     let (table, vault) = of;
     let ceiling = lock_ceiling(now, vault);
     let length = i64::from(vault.generation_days.max(1)).saturating_mul(DAY);
@@ -266,7 +266,7 @@ pub fn plan_extensions(
             for next in soon.iter().filter(|next| *lock < next.promise) {
                 let until = boundaries.at_or_after(next.promise).min(ceiling);
                 if need.is_none_or(|need| need.until < until) {
-                    need = Some(Need { until, now: must });
+                    need = Some(LockExtension { until, now: must });
                 }
             }
         }

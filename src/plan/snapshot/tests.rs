@@ -289,7 +289,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     };
     let held = [entry("old"), entry("newer")];
     let settled = |found: Option<(&str, u64)>| {
-        let Matched::Again(again) = match_need(need.clone(), &held, &[], true) else {
+        let Matched::Recheck(again) = match_need(need.clone(), &held, &[], true) else {
             panic!("it was not to be asked about");
         };
         let tag = found.map(|(tag, size)| (ETag(tag.to_owned()), size));
@@ -304,7 +304,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     });
     assert_eq!(settled(Some(("other", 100))).unwrap_err(), other);
     assert_eq!(settled(Some(("old", 101))).unwrap_err(), other);
-    let Matched::Again(placed) = match_need(need.clone(), &[], &held, true) else {
+    let Matched::Recheck(placed) = match_need(need.clone(), &[], &held, true) else {
         panic!("it was not to be asked about");
     };
     let other = ETag("other".to_owned());
@@ -328,7 +328,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
         let is_known = matches!(matched, Matched::Known(_));
         assert_eq!(is_known, !required, "{matched:?}");
         let matched = match_need(need.clone(), &[], &held, false);
-        assert!(matches!(matched, Matched::Again(_)), "{matched:?}");
+        assert!(matches!(matched, Matched::Recheck(_)), "{matched:?}");
         let matched = match_need(need, &held, &held, false);
         assert!(matches!(matched, Matched::Known(_)), "{matched:?}");
     }

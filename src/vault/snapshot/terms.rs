@@ -15,7 +15,7 @@ use crate::format::{LockMode, TableKey, Trigger, VaultFile};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
-    self, Chosen, LockPhase, Need, NewSnapshot, Placing, Upcoming, check_lengths, choose,
+    self, Chosen, LockExtension, LockPhase, NewSnapshot, Placing, Upcoming, check_lengths, choose,
     is_locked_enough, lock_ceiling, place, plan_extensions, upcoming,
 };
 use crate::store::{Attributes, StoreErrorKind, WriteStore};
@@ -209,13 +209,13 @@ impl Terms {
     pub(super) fn needs(
         &self,
         locks: &BTreeMap<Generation, Timestamp>,
-    ) -> BTreeMap<Generation, Need> {
+    ) -> BTreeMap<Generation, LockExtension> {
         let of = (&self.table, &self.file);
         plan_extensions(locks, self.chosen.promise, &self.upcoming, self.now, of)
     }
 
     /// What a generation needs of which nothing is known.
-    pub(super) fn need_of_unknown(&self, generation: Generation) -> Need {
+    pub(super) fn need_of_unknown(&self, generation: Generation) -> LockExtension {
         let of = (&self.table, &self.file);
         retention::extension(generation, self.chosen.promise, self.now, of)
     }

@@ -16,7 +16,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{LockMode, Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
-use deltavault::plan::restore::consent::Named;
+use deltavault::plan::restore::consent::ChosenBy;
 use deltavault::plan::retention::{Policy, RetentionRequest};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
@@ -199,7 +199,7 @@ pub(crate) fn restore_request_at(
         outside: false,
         log: LogWanted::Readable,
         accept_damaged: false,
-        named: Named::ByOwner,
+        named: ChosenBy::ByOwner,
         now,
         by: "test@host".to_owned(),
         take_over: false,
