@@ -468,22 +468,10 @@ mod tests {
 
     #[test]
     fn what_was_nearly_typed_is_named_first() {
-        let known = [
-            "a",
-            "b",
-            "c",
-            "d",
-            "e",
-            "f",
-            "g",
-            "h",
-            "i",
-            "sales.orderz",
-            "sales.orders",
-        ];
+        let known = "a b c d e f g h i sales.orderz sales.orders".split(' ');
         let hint = Error::UnknownTable {
             name: "sales.order".into(),
-            known: known.map(str::to_owned).into(),
+            known: known.map(str::to_owned).collect(),
         };
         let hint = hint.hint().unwrap();
         assert!(

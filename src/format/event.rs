@@ -199,10 +199,6 @@ impl Chained for Event {
         self.previous
     }
 
-    fn distrusts(&self) -> &[SnapshotId] {
-        &[]
-    }
-
     fn needs_newer(seq: u64, _id: SnapshotId, newer: &NewerRecord) -> LedgerError {
         LedgerError::NewerEvent {
             seq,
@@ -216,10 +212,8 @@ impl Chained for Event {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::ledger::{Bodies, LedgerFinding, SlotRow, Slots, Step, read_chain};
     use super::super::samples::event;
     use super::*;
-    use crate::ids::Digest;
 
     #[test]
     fn an_event_s_bytes_are_frozen() {
@@ -249,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_requires_more_is_told_apart_from_a_scar() {
+    fn an_event_that_requires_more_is_not_taken_for_a_scar() {
         let newer = Event {
             requires: vec!["four-eyes".to_owned()],
             ..event(1, None)
@@ -259,73 +253,6 @@ mod tests {
             matches!(error, FormatError::UnknownFeature { .. }),
             "{error:?}"
         );
-    }
-
-    /// Slots in memory, each with its versions, oldest first.
-    fn chain(slots: &[&[Vec<u8>]]) -> Result<super::super::ledger::Chain<Event>, LedgerError> {
-        let rows = |(seq, versions): (usize, &&[Vec<u8>])| {
-            let seq = seq as u64 + 1;
-            let row = move |(n, bytes): (usize, &Vec<u8>)| SlotRow {
-                seq,
-                version: Some(crate::ids::ObjectVersion(n.to_string())),
-                size: bytes.len() as u64,
-            };
-            versions
-                .iter()
-                .enumerate()
-                .map(row)
-                .collect::<Vec<SlotRow>>()
-        };
-        let listed = Slots::from_listing(slots.iter().enumerate().flat_map(rows));
-        let mut bodies = Bodies::new();
-        loop {
-            match read_chain(&listed, &bodies, &[])? {
-                Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => {
-                    for row in wanted {
-                        let version: usize = row.version.as_ref().unwrap().0.parse().unwrap();
-                        let bytes = &slots[usize::try_from(row.seq).unwrap() - 1][version];
-                        bodies.insert(row, bytes);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn scars_and_plants_among_events_hide_none() {
-        let bytes = |seq, previous: Option<(u64, &[u8])>| {
-            let previous = previous.map(|(seq, bytes)| Previous {
-                seq,
-                sha256: Digest::of(bytes),
-            });
-            event(seq, previous).encode().unwrap()
-        };
-        let first = bytes(1, None);
-        let garbage = b"{}".to_vec();
-        let forged = bytes(3, Some((2, b"nothing")));
-        let fourth = bytes(4, Some((1, &first)));
-        let planted = bytes(4, None);
-        let read = chain(&[
-            &[first],
-            &[garbage],
-            &[forged],
-            &[fourth.clone(), planted.clone()],
-        ])
-        .unwrap();
-        let seqs: Vec<u64> = read.links.iter().map(|link| link.seq).collect();
-        assert_eq!(seqs, [1, 4]);
-        assert_eq!(read.next_free, 5);
-        let scars = read
-            .findings
-            .iter()
-            .filter(|it| matches!(it, LedgerFinding::Scar { .. }));
-        assert_eq!(scars.count(), 2, "{:?}", read.findings);
-        let plants = read
-            .findings
-            .iter()
-            .filter(|it| matches!(it, LedgerFinding::Planted { seq: 4, .. }));
-        assert_eq!(plants.count(), 1, "{:?}", read.findings);
     }
 
     proptest! {

@@ -61,7 +61,9 @@ pub trait Chained: Sized + Clone {
     fn previous(&self) -> Option<Previous>;
 
     /// Links on which nothing may be built any more.
-    fn distrusts(&self) -> &[SnapshotId];
+    fn distrusts(&self) -> &[SnapshotId] {
+        &[]
+    }
 
     /// What to say of one that only a newer tool can read.
     fn needs_newer(seq: u64, id: SnapshotId, newer: &NewerRecord) -> LedgerError;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::samples;
+use super::super::{Event, samples};
 use super::*;
 use crate::ids::Digest;
 
@@ -64,10 +64,10 @@ impl Ledger {
         &self.0[&row.seq][version]
     }
 
-    fn drive<T>(
+    fn drive<T, B: Chained>(
         &self,
-        mut bodies: Bodies,
-        step: impl Fn(&Slots, &Bodies) -> Result<Step<T>, LedgerError>,
+        mut bodies: Bodies<B>,
+        step: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
     ) -> Result<(T, Reads), LedgerError> {
         let slots = self.slots();
         let mut reads = 0;
@@ -358,6 +358,26 @@ fn record_that_builds_on_a_scar_is_a_scar() {
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2]);
     assert!(scars(&findings).contains(&(8, &ScarReason::BuildsOnScar { previous: 6 })));
+}
+
+#[test]
+fn scars_and_plants_among_events_hide_none() {
+    let mut ledger = Ledger::default();
+    let event = |seq, previous| samples::event(seq, previous).encode().unwrap();
+    ledger.put(1, &event(1, None));
+    ledger.put(2, b"{}");
+    ledger.put(3, &event(3, Some(nowhere(2))));
+    ledger.put(4, &event(4, Some(ledger.link(1))));
+    ledger.put(4, &event(4, None));
+    let bodies = Bodies::<Event>::new();
+    let read = ledger.drive(bodies, |slots, bodies| read_chain(slots, bodies, &[]));
+    let (chain, _) = read.unwrap();
+    let seqs: Vec<u64> = chain.links.iter().map(|link| link.seq).collect();
+    assert_eq!((seqs, chain.next_free), (vec![1, 4], 5));
+    assert_eq!(scars(&chain.findings).len(), 2, "{:?}", chain.findings);
+    let (seq, versions) = (4, 1);
+    let planted = LedgerFinding::Planted { seq, versions };
+    assert!(chain.findings.contains(&planted), "{:?}", chain.findings);
 }
 
 #[test]
