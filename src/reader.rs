@@ -1,6 +1,6 @@
 //! The independent reader: a table opened by the `deltalake` crate, which shares no code with the vault's own
-//! reading of the log. What it opens is proven by somebody else; what it refuses may still be a good table, because
-//! it does not know every feature.
+//! reading of the log. A table that it opens has a second witness; one that it refuses may still be good, because it
+//! does not know every feature.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ pub enum Verdict {
 pub enum RefusalCause {
     /// The table uses something that this reader does not know: that says nothing about the table.
     Features,
-    /// The reader gave up in the middle: that says nothing about the table either.
+    /// The reader panicked: that says nothing about the table either.
     Reader,
     /// The log cannot be read as it is.
     Log,
@@ -163,7 +163,7 @@ pub async fn judge(store: impl Into<TableStore>, version: Version, about: u64) -
 pub struct ListedFile {
     /// Its path in the log, percent-decoded.
     pub path: String,
-    /// Its rows, where its statistics tell, without those that its deletion vector deletes.
+    /// Its rows by its statistics, without those that its deletion vector deletes.
     pub rows: Option<u64>,
 }
 
@@ -188,8 +188,8 @@ pub async fn list(
 /// Readers at work in this process.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether `deltalake` reads something just now. A panic of it is caught and told as a reason, so a panic hook has
-/// nothing to print then.
+/// Whether `deltalake` is reading something now. Its panics are caught and reported as reasons, so a panic hook should
+/// print nothing then.
 pub fn is_at_work() -> bool {
     AT_WORK.load(Ordering::SeqCst) > 0
 }
@@ -227,8 +227,8 @@ async fn caught<T>(work: impl Future<Output = Result<T, ReaderError>>) -> Result
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
             Err(Verdict::Refuses {
                 reason: match said {
-                    Some(said) => format!("it gave up in the middle: {}", one_line(said)),
-                    None => "it gave up in the middle".to_owned(),
+                    Some(said) => format!("the reader panicked: {}", one_line(said)),
+                    None => "the reader panicked".to_owned(),
                 },
                 about: RefusalCause::Reader,
             })
@@ -262,7 +262,7 @@ async fn list_files(
         let files = table.get_active_add_actions_by_partitions(&[]);
         let shown = files.map_ok(|file| {
             let rows = file.num_records().and_then(|rows| u64::try_from(rows).ok());
-            // It panics on the descriptor of a vector that is none, which readers of the table never ask for.
+            // It panics on the descriptor of an invalid vector, which readers of the table never ask for.
             let vector = catch_unwind(AssertUnwindSafe(|| file.deletion_vector_descriptor()));
             let deleted = match vector {
                 Ok(Some(vector)) => u64::try_from(vector.cardinality).ok(),
@@ -378,7 +378,7 @@ mod tests {
         let Err(Verdict::Refuses { reason, about }) = judged else {
             panic!("a panic went through");
         };
-        assert_eq!(reason, "it gave up in the middle: index out of bounds");
+        assert_eq!(reason, "the reader panicked: index out of bounds");
         assert_eq!(about, RefusalCause::Reader);
     }
 

@@ -26,7 +26,7 @@ pub const VALUE_LIMIT: u64 = 64 * 1024 * 1024;
 /// Reads the actions of a commit or of a JSON checkpoint, in the order of the file. `file` is its name for errors.
 ///
 /// # Errors
-/// [`LogError::BadJson`], [`LogError::NotUtf8`] and [`LogError::ValueTooLong`] for what is no action;
+/// [`LogError::BadJson`], [`LogError::NotUtf8`] and [`LogError::ValueTooLong`] for a value that is not an action;
 /// [`LogError::BadAction`], [`LogError::MissingSize`], [`LogError::BadNumber`], [`LogError::BadVector`] and
 /// [`LogError::Path`] for one that does not say which file it is about; [`LogError::Read`]; what the sink returns.
 pub fn read_commit(
@@ -266,7 +266,7 @@ fn read_txn(raw: Raw<'_>) -> Option<Action> {
 
 fn read_domain(raw: Raw<'_>) -> Option<Action> {
     let [name, configuration, removed] = raw.fields(["domain", "configuration", "removed"])?;
-    // Where it is no text it is kept as it is spelled.
+    // Anything but text is kept as it is spelled.
     let configuration = configuration.map(|raw| {
         let spelled = || raw.spelling().to_owned();
         owned(raw).unwrap_or_else(spelled)

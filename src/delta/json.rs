@@ -224,7 +224,7 @@ impl<'a> Raw<'a> {
         self.0
     }
 
-    /// The named fields of an object, `None` for those that it lacks and for nulls; `None` where it is no object.
+    /// The named fields of an object, `None` for those that it lacks and for nulls; `None` for anything but an object.
     pub(super) fn fields<const N: usize>(self, names: [&str; N]) -> Option<[Option<Raw<'a>>; N]> {
         let mut found = [None; N];
         for (key, value) in self.entries()? {
@@ -236,7 +236,7 @@ impl<'a> Raw<'a> {
         Some(found)
     }
 
-    /// The keys and values of an object, in its order; `None` where it is no object.
+    /// The keys and values of an object, in its order; `None` for anything but an object.
     pub(super) fn entries(self) -> Option<impl Iterator<Item = (Raw<'a>, Raw<'a>)>> {
         let mut rest = self.0.strip_prefix('{')?;
         Some(std::iter::from_fn(move || {
@@ -246,7 +246,7 @@ impl<'a> Raw<'a> {
         }))
     }
 
-    /// The values of an array; `None` where it is none.
+    /// The values of an array; `None` for anything else.
     pub(super) fn items(self) -> Option<impl Iterator<Item = Raw<'a>>> {
         let mut rest = self.0.strip_prefix('[')?;
         Some(std::iter::from_fn(move || take(&mut rest, ',')))

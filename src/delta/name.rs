@@ -1,4 +1,4 @@
-//! The names of the log: what a file under `_delta_log/` is, told from its key alone.
+//! The names of the log: what a file under `_delta_log/` is, by its key alone.
 
 use crate::ids::{ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
@@ -9,7 +9,7 @@ const LOG_FOLDER: &str = "_delta_log/";
 /// Digits of a version in a name.
 const VERSION_DIGITS: usize = 20;
 
-/// The greatest version: Delta's versions are signed 64-bit numbers, and a name beyond is no version.
+/// The greatest version: Delta's versions are signed 64-bit numbers, and a greater number is not a version.
 const MAX_VERSION: u64 = i64::MAX.unsigned_abs();
 
 /// One file of a log as a listing shows it.
@@ -56,7 +56,7 @@ pub enum LogFileKind {
     LastCheckpoint,
     /// A file under `_sidecars/`.
     Sidecar,
-    /// A commit that may or may not come to be: `_staged_commits/`, `_commits/`, `.tmp/`, `_commit_*.json.tmp`. Evidence
+    /// A commit that may never be published: `_staged_commits/`, `_commits/`, `.tmp/`, `_commit_*.json.tmp`. Evidence
     /// only; whether it counts is known to a catalog or to another store.
     Staged,
     /// A name that begins with a dot, as Hadoop's checksums do.

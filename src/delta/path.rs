@@ -29,7 +29,7 @@ pub enum PathError {
         /// The path as the log spells it.
         path: String,
     },
-    /// The path is no key: empty, too long, or with a NUL.
+    /// The path is not a key: empty, too long, or with a NUL.
     #[error("path {path:?} is not an object's name")]
     NotAKey {
         /// The path as the log spells it.

@@ -1,7 +1,7 @@
 //! The actions as the log has them, before they are checked: what JSON and Parquet have in common.
 //!
 //! Each turns into an [`Action`] or into an error that names the file. What decides about files is checked here and
-//! nothing is made up for what is missing; what decides about none is unknown where it is odd.
+//! nothing is made up for what is missing; a field that does not decide about files is unknown where it is odd.
 
 use std::borrow::Cow;
 

@@ -106,7 +106,7 @@ pub struct LiveFile {
     pub add: Add,
     /// The first version that has it; the start's version when it was there at the start.
     pub from: Version,
-    /// The first version that has it no more; `None` while the last version replayed has it.
+    /// The first version that no longer has it; `None` while the last version replayed has it.
     pub until: Option<Version>,
     /// Whether only readers that compare paths as text have it live: the log removed it under another spelling.
     pub by_text: bool,
@@ -364,7 +364,7 @@ impl Replay {
         self.end(false)
     }
 
-    /// As [`Replay::finish`], but with the files that were live in an older version and are no more: one [`LiveFile`]
+    /// As [`Replay::finish`], but also with the files that only older versions have live: one [`LiveFile`]
     /// for each span of versions, a file's spans ascending.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub enum RestoreError {
         #[source]
         source: Box<UnreadRecord>,
     },
-    /// A checkpoint is to be left out that the snapshot does not hold.
+    /// The snapshot does not hold the checkpoint that should be left out.
     #[error("the snapshot holds no checkpoint of version {version}")]
     NoSuchCheckpoint {
         /// The version that was named.
@@ -149,8 +149,8 @@ impl RestoreError {
                 )
             }
             Self::TableAppeared { .. } => {
-                "its log was not touched: stop what writes there, and run the same command again; it says what can be done \
-                 with the table that stands there then"
+                "its log was not touched: stop what writes there, and run the same command again; it then shows what can be \
+                 done with the new table"
                     .into()
             }
             Self::NoWayWithout { checkpoint, .. } => format!(

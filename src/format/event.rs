@@ -58,7 +58,7 @@ pub enum EventAction {
         snapshot: SnapshotId,
     },
     /// The table is given up: its newest snapshot is no longer kept beyond its promise. A snapshot in a higher slot
-    /// takes that back.
+    /// revokes that.
     Retire {
         /// The slot of the newest record at that time.
         last: u64,
@@ -106,7 +106,7 @@ impl EventAction {
         }
     }
 
-    /// Whether it is about what has to be kept, and cannot be read: then nobody knows what that is.
+    /// Whether it says what must be kept in a way that this tool cannot read: then it is unknown which snapshots are kept.
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
             Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } => false,

@@ -256,7 +256,7 @@ pub enum Trigger {
 pub struct Change {
     /// Logical files that became live.
     pub files_added: u64,
-    /// Logical files that are live no more.
+    /// Logical files that are no longer live.
     pub files_removed: u64,
     /// Bytes that the vault had to take in for this snapshot.
     pub new_bytes: u64,

@@ -53,7 +53,7 @@ pub struct History {
     pub snapshots: Vec<Snapshot>,
     /// The records that need a newer tool, oldest first.
     pub newer: Vec<NewerSnapshot>,
-    /// What is to be said about the ledger.
+    /// The findings about the ledger.
     pub findings: Vec<LedgerFinding>,
 }
 
@@ -189,7 +189,7 @@ impl History {
         UnreadRecord::first(&self.table, &self.findings)
     }
 
-    /// Why it cannot be told whether `wanted` is held: it may be in a record that could not be read, if there is one.
+    /// The error for a `wanted` that was not found, where it may be in a record that could not be read.
     pub fn not_whole(&self, wanted: impl Into<String>) -> Option<ChooseError> {
         self.unread().map(|unread| ChooseError::LedgerNotWhole {
             wanted: wanted.into(),
@@ -273,7 +273,7 @@ impl History {
         })
     }
 
-    /// Rather than a snapshot that is in doubt, the newest other one of its version that is not; it, where there is none.
+    /// For a snapshot in doubt, the newest other one of its version that is not in doubt, if there is one.
     fn without_doubt<'a>(&'a self, snapshot: &'a Snapshot) -> &'a Snapshot {
         let record = &snapshot.record;
         if record.doubt.is_none() {
@@ -309,7 +309,7 @@ impl History {
                 Ok(Chosen::of(self.without_doubt(snapshot), version))
             }
             [snapshot] => Ok(Chosen::of(snapshot, version)),
-            // Whoever reads it says that it was pruned, and which are kept.
+            // Reading it reports that it was pruned, and which are kept.
             [] if let Some(snapshot) = pruned.find(|it| it.holds(version)) => {
                 Ok(Chosen::of(snapshot, version))
             }
@@ -360,7 +360,7 @@ impl History {
         }
     }
 
-    /// What to answer when only distrusted snapshots fit: they are named, and never taken by themselves.
+    /// The error where only distrusted snapshots fit: it names them, and none is chosen.
     fn only_distrusted(&self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Option<ChooseError> {
         let fitting: Vec<&Snapshot> = self.snapshots.iter().rev().filter(|it| fits(it)).collect();
         (!fitting.is_empty()).then(|| {

@@ -6,7 +6,7 @@
 //! retirement counts as long as no record stands above those that it was about: a table that is backed up again is in
 //! use again.
 //!
-//! Nothing is said about what can be deleted: locks and legal holds are the store's to enforce.
+//! What can be deleted is not decided here: the store enforces locks and legal holds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::fmt;
 use crate::format::{Event, EventAction};
 use crate::ids::{SnapshotId, Timestamp};
 
-/// What has to be known of a snapshot to decide whether it is kept.
+/// What decides whether a snapshot is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its id.
@@ -127,8 +127,8 @@ pub fn held<'a>(
     held
 }
 
-/// Whether a table whose newest record stands in slot `newest` was given up. Who retires what is yet to come retires
-/// nothing: else the next snapshot would not end it.
+/// Whether a table whose newest record is in slot `newest` is retired. An event for a slot that does not exist yet retires
+/// nothing: otherwise the next snapshot would not end it.
 pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: u64) -> bool {
     events
         .into_iter()
@@ -315,7 +315,7 @@ mod tests {
             ("1 2 3!", "x3", vec![over(1), retired(2), retired(3)]),
             // A snapshot that came after it takes a retirement back.
             ("1 2 3", "x2", vec![over(1), over(2), newest()]),
-            // Nor does one of what is yet to come count, now or then.
+            // One for a slot that does not exist yet never counts.
             ("1 2 3", "x4", vec![over(1), over(2), newest()]),
             ("1 2 12", "x3", vec![over(1), over(2), until(12)]),
             ("1 2 3", "x3 h3", vec![over(1), over(2), held.to_owned()]),

@@ -169,7 +169,7 @@ pub struct RestoreStep {
     pub turn: Turn,
     /// The file to put.
     pub entry: Entry,
-    /// The tag of the wrong file that stands there now: it is set aside first.
+    /// The tag of the wrong file that is there now: it is set aside first.
     pub replaces: Option<ETag>,
 }
 

@@ -49,7 +49,7 @@ pub fn compare_commit(record: &Record, listed: &LogListing) -> CommitState {
     }
 }
 
-/// What a record is good for as the base of a snapshot of version V.
+/// How a record can serve as the base of a snapshot of version V.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseUse {
     /// The table has not changed at all: the same manifest serves.
@@ -85,7 +85,7 @@ pub struct BaseEvidence {
     pub checkpoint_since: bool,
     /// The digest of the listed log, computed as the base's record computed its own.
     pub log_digest: Digest,
-    /// What is to be held now.
+    /// The scope of the new snapshot.
     pub scope: Scope,
 }
 
@@ -176,7 +176,7 @@ pub fn plan_log_file(
     }
 }
 
-/// What a finding says of files that readers differ on and that the source lacks.
+/// In a finding about files on which readers differ and which the source lacks.
 pub const NOT_AT_THE_SOURCE: &str = "no longer at the source";
 
 /// Whatever a log says, no buffer is sized by more: 5 TiB.

@@ -61,11 +61,11 @@ pub enum MethodReason {
     TooLargeForOnePut,
     /// Its bytes need not pass through this machine.
     StoreCopies,
-    /// The store may be able to copy; its first answer tells.
+    /// The store may be able to copy; its first answer will tell.
     StoreMayCopy,
     /// It lies where the vault's store cannot copy from.
     OutOfReach,
-    /// The store makes no copies that prove themselves.
+    /// The store does not prove its copies.
     Refused(String),
 }
 
@@ -75,9 +75,9 @@ impl fmt::Display for MethodReason {
             Self::Small => f.write_str("it is small"),
             Self::TooLargeForOnePut => f.write_str("it is larger than one put may be"),
             Self::StoreCopies => f.write_str("the store copies it and attests its SHA-256"),
-            Self::StoreMayCopy => f.write_str("the store may copy it: its first answer tells"),
+            Self::StoreMayCopy => f.write_str("the store may copy it; its first answer will tell"),
             Self::OutOfReach => f.write_str("it lies where the vault's store cannot copy from"),
-            Self::Refused(why) => write!(f, "the store makes no copy that proves itself: {why}"),
+            Self::Refused(why) => write!(f, "the store does not prove its copies: {why}"),
         }
     }
 }
@@ -111,9 +111,9 @@ mod tests {
         use ServerCopy::{Copies, Unavailable, Unknown};
         let refused = || ServerCopy::Refused("no".to_owned());
         let copies = "the store copies it and attests its SHA-256";
-        let may_copy = "the store may copy it: its first answer tells";
+        let may_copy = "the store may copy it; its first answer will tell";
         let apart = "it lies where the vault's store cannot copy from";
-        let no_copy = "the store makes no copy that proves itself: no";
+        let no_copy = "the store does not prove its copies: no";
         let too_large = "it is larger than one put may be";
         for (size, server, expected, reason) in [
             (MIB, Copies, Pack, "it is small"),

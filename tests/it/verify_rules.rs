@@ -98,7 +98,7 @@ async fn pages_out_of_order_and_wrong_sums_are_damage() {
     let mut wrong = Vec::new();
     let mut swapped = manifest.clone();
     swapped.log_pages.swap(0, 1);
-    wrong.push((swapped, "not in its order"));
+    wrong.push((swapped, "out of order"));
     let mut mixed = manifest.clone();
     mixed.data_pages.insert(0, mixed.log_pages.pop().unwrap());
     wrong.push((mixed, "among the data pages"));

@@ -15,7 +15,7 @@ impl History {
     }
 
     /// A record that cannot be read and that may be of a newer snapshot than the one that was chosen, where the newest one
-    /// was wanted, or the newest one by a time. Who names a snapshot or a version wants that and no other.
+    /// was wanted, or the newest one by a time. A snapshot or a version that is named is wanted as such.
     pub fn may_be_newer(&self, wanted: &Wanted, chosen: &Snapshot) -> Option<UnreadRecord> {
         let readable_above = match wanted {
             Wanted::Snapshot(_) | Wanted::Version(_) | Wanted::VersionOf(..) => return None,

@@ -49,7 +49,7 @@ impl Task {
 pub enum Readability {
     /// They can be read.
     Readable,
-    /// Its log leads to the version no more.
+    /// Its log no longer leads to the version.
     BeyondTheLog,
     /// It uses their names for other files.
     NamesTaken,
@@ -152,7 +152,7 @@ impl Obstacle {
             Self::BehindAndWhole(tip) => {
                 format!("the live table is healthy at version {tip}, behind {version}")
             }
-            Self::NotNamed => "which snapshot to put back was not said".to_owned(),
+            Self::NotNamed => "no snapshot was named".to_owned(),
         }
     }
 }

@@ -116,7 +116,7 @@ pub fn lock_until(promise: Timestamp, table: &TableKey, vault: &VaultFile) -> Ti
     Boundaries::of(table, vault, LockPhase::default()).at_or_after(promise)
 }
 
-/// As [`lock_until`], for a lock that is set now: within what a bucket's policy allows. A forged record may promise a
+/// As [`lock_until`], for a lock that is set now, within what a bucket's policy allows: a forged record may promise a
 /// thousand years.
 pub fn bounded_lock(
     promise: Timestamp,
@@ -151,7 +151,7 @@ pub fn window(now: Timestamp, table: &TableKey, vault: &VaultFile) -> u64 {
     u64::try_from(window).unwrap_or_default()
 }
 
-/// With which lock and as part of which generation objects are put.
+/// The lock and the generation with which objects are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placing {
     /// The lock's end.
@@ -160,10 +160,11 @@ pub struct Placing {
     pub generation: Generation,
 }
 
-/// Says how objects of a phase are put `now` for a promise, where `locks` is what the head has proven.
+/// The lock and the generation of objects of a phase that are put `now` for a promise; `locks` are those that the head has
+/// proven.
 ///
-/// What is put in one window with one lock is one generation. Where that generation's lock is known to be another, since
-/// it was extended, the next serial number is taken: else what is new would make all of it short again.
+/// What is put in one window with one lock is one generation. Where that generation was extended, so that its known lock
+/// is another, the next serial number is taken: otherwise the new objects would make all of it short again.
 pub fn place(
     now: Timestamp,
     promise: Timestamp,
@@ -203,12 +204,12 @@ pub fn is_short(
     locks.get(&generation).is_none_or(|lock| *lock < promise)
 }
 
-/// What has to become of a generation's locks.
+/// How a generation's locks are extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockExtension {
     /// Until when its objects have to be locked.
     pub until: Timestamp,
-    /// Whether the snapshot needs it; else it is done ahead of a night that would have too much to do.
+    /// Whether the snapshot needs it now; otherwise it is done ahead of a night that would have too much to do.
     pub now: bool,
 }
 

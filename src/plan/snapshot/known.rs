@@ -6,12 +6,12 @@ use super::Need;
 use crate::format::{Entry, EntryKind, Placement};
 use crate::ids::ETag;
 
-/// What a need turned out to be.
+/// How a need is met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Matched {
     /// The base or a journal holds it: its entry, brought up to V.
     Known(Entry),
-    /// It is held under the same description, and a commit since then names it again: the source has to be asked.
+    /// It is held under the same description, and a commit since then names it again: the source must be asked.
     Recheck(Recheck),
     /// It must be copied.
     Copy(Need),
@@ -42,7 +42,7 @@ impl Recheck {
         need
     }
 
-    /// Decides by what the source has: the object's tag and size, or nothing. What it has no more, the vault has.
+    /// Decides by what the source has: the object's tag and size, or nothing. A file that the source has lost is the held one.
     ///
     /// # Errors
     /// The file, which must be copied.

@@ -1,4 +1,4 @@
-//! Whose turn it is to be looked at, of parts of which only one is looked at a night.
+//! Which one of several parts is checked tonight: one a night.
 
 /// The golden ratio's share of 2^64.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -8,7 +8,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Multiples of the golden ratio fill the interval evenly, and so do those of any of its multiples
 /// (<https://en.wikipedia.org/wiki/Low-discrepancy_sequence#Additive_recurrence>): of `n` equal parts each is met within
 /// about three times `n` nights, although nobody remembers which ones were, and although a table may change on every
-/// second or every seventh night. Counting on by one would then pass over some of them for ever.
+/// second or every seventh night. Counting on by one would then never reach some of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation(u64);
 

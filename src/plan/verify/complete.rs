@@ -253,7 +253,7 @@ impl Comparison {
         }
     }
 
-    /// What is wrong with files, kind by kind; `is_said` says whether the record tells of files that only some readers
+    /// What is wrong with files, kind by kind; `is_said` says whether the record mentions files that only some readers
     /// have live and that are not held.
     fn damaged_files(&self, is_said: bool) -> impl Iterator<Item = String> {
         let file = "file";
@@ -367,7 +367,7 @@ pub struct WayEnd {
 
 impl WayEnd {
     /// Whether the record says that the way's checkpoint differs in its state: one without protocol or metadata, which
-    /// was found so, is no damage of the snapshot.
+    /// was found so, does not damage the snapshot.
     fn is_declared(&self, record: &Record, error: &LogError) -> bool {
         let lacks_state = matches!(
             error,
@@ -381,7 +381,7 @@ impl WayEnd {
     }
 
     /// Whether the log was so at its source. Commits are held as they were, and so is what lacks a protocol or metadata:
-    /// that ends its way, and is no damage of the snapshot.
+    /// that ends its way, and does not damage the snapshot.
     fn already(error: &LogError) -> bool {
         match error.file() {
             Some(file) => file.contains(".json") && !file.contains(".checkpoint."),
