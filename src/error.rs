@@ -212,7 +212,7 @@ pub enum Error {
         "{table} version {version} cannot be read: {} of its files {} in archive storage: {}",
         files.len(),
         are(files.len() as u64),
-        hint::listed(files)
+        hint::listed(files, FILES_NAMED)
     )]
     SourceArchived {
         /// The table.
@@ -400,6 +400,9 @@ pub enum Error {
     #[error(transparent)]
     Caller(Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// How many files an error names; nobody reads more.
+const FILES_NAMED: usize = 100;
 
 fn to_the_second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()

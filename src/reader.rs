@@ -40,31 +40,24 @@ impl From<&TableStore> for TableStore {
     }
 }
 
-impl From<&Path> for TableStore {
-    fn from(folder: &Path) -> Self {
-        Self::Folder(folder.to_owned())
-    }
-}
-
-impl From<&PathBuf> for TableStore {
-    fn from(folder: &PathBuf) -> Self {
-        Self::Folder(folder.clone())
+impl<P: AsRef<Path> + ?Sized> From<&P> for TableStore {
+    fn from(folder: &P) -> Self {
+        Self::Folder(folder.as_ref().to_owned())
     }
 }
 
 impl TableStore {
     fn builder(&self) -> Result<DeltaTableBuilder, ReaderError> {
-        let refused = |error| ReaderError::Refused(Box::new(error));
         let shared = match self {
             Self::Folder(folder) => {
-                let uri = ensure_table_uri(folder.to_string_lossy()).map_err(refused)?;
-                return DeltaTableBuilder::from_url(uri).map_err(refused);
+                let uri = ensure_table_uri(folder.to_string_lossy())?;
+                return Ok(DeltaTableBuilder::from_url(uri)?);
             }
             Self::ReadOnly(store) => SharedStore::read_only(Arc::clone(store)),
             Self::Writable(store) => SharedStore::writable(Arc::clone(store)),
         };
-        let uri = ensure_table_uri(SHARED_ROOT).map_err(refused)?;
-        let builder = DeltaTableBuilder::from_url(uri.clone()).map_err(refused)?;
+        let uri = ensure_table_uri(SHARED_ROOT)?;
+        let builder = DeltaTableBuilder::from_url(uri.clone())?;
         Ok(builder.with_storage_backend(Arc::new(shared), uri))
     }
 
@@ -73,8 +66,7 @@ impl TableStore {
     /// # Errors
     /// [`ReaderError`].
     pub(crate) fn build(&self) -> Result<DeltaTable, ReaderError> {
-        let refused = |error| ReaderError::Refused(Box::new(error));
-        self.builder()?.build().map_err(refused)
+        Ok(self.builder()?.build()?)
     }
 }
 
@@ -90,6 +82,12 @@ pub enum ReaderError {
     /// It refused.
     #[error("open the table")]
     Refused(#[source] Box<DeltaTableError>),
+}
+
+impl From<DeltaTableError> for ReaderError {
+    fn from(error: DeltaTableError) -> Self {
+        Self::Refused(Box::new(error))
+    }
 }
 
 /// What `deltalake` made of a version.
@@ -138,12 +136,11 @@ pub(crate) async fn open(
             folder: folder.display().to_string(),
         });
     }
-    let refused = |error| ReaderError::Refused(Box::new(error));
     let builder = match version {
         Some(Version(version)) => store.builder()?.with_version(version),
         None => store.builder()?,
     };
-    builder.load().await.map_err(refused)
+    Ok(builder.load().await?)
 }
 
 /// Lets `deltalake` open the table at `store` at a version, which has about so many live files, and count them where
@@ -256,7 +253,6 @@ async fn list_files(
     version: Version,
     about: u64,
 ) -> Result<(Version, Option<Vec<ListedFile>>), ReaderError> {
-    let refused = |error| ReaderError::Refused(Box::new(error));
     let table = open(store, Some(version)).await?;
     let files = if is_counted(about) {
         let files = table.get_active_add_actions_by_partitions(&[]);
@@ -276,12 +272,12 @@ async fn list_files(
                     .map(|(rows, deleted)| rows.saturating_sub(deleted)),
             }
         });
-        Some(shown.try_collect().await.map_err(refused)?)
+        Some(shown.try_collect().await?)
     } else {
         None
     };
-    let opened = table.version().ok_or(DeltaTableError::NotInitialized);
-    Ok((Version(opened.map_err(refused)?), files))
+    let opened = table.version().ok_or(DeltaTableError::NotInitialized)?;
+    Ok((Version(opened), files))
 }
 
 /// The innermost reasons of an error, each once, on one line.

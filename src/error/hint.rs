@@ -1,7 +1,5 @@
 //! What to do about an error: a hint names the next command or setting, never only the problem again.
 
-use std::fmt::Write as _;
-
 use self::log::{Known, log_hint};
 use super::{Error, HeldSnapshot};
 use crate::format::FormatError;
@@ -176,22 +174,6 @@ fn format_hint(error: &FormatError) -> String {
             "`deltavault verify --read all` names everything that is damaged".into()
         }
     }
-}
-
-/// How many files an error names; nobody reads more.
-const FILES_NAMED: usize = 100;
-
-pub(super) fn listed(files: &[String]) -> String {
-    let mut text = files
-        .iter()
-        .take(FILES_NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if files.len() > FILES_NAMED {
-        text.push_str(", …");
-    }
-    text
 }
 
 fn lock_hint(source: &StoreError) -> &'static str {
@@ -399,18 +381,17 @@ fn closest_first<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
 
 /// Joins what there is to choose from; long lists end in how many more there are.
 pub fn one_of<T: ToString>(items: &[T]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = items
-        .iter()
-        .take(SHOWN)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if let Some(more) = items.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        // Writing to a string cannot fail.
-        write!(text, " and {more} more").ok();
+    listed(items, 8)
+}
+
+/// The first `shown` of some things, and how many more there are.
+pub(super) fn listed<T: ToString>(items: &[T], shown: usize) -> String {
+    let named: Vec<_> = items.iter().take(shown).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    match items.len().saturating_sub(shown) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]

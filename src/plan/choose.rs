@@ -205,14 +205,9 @@ impl History {
     /// [`ChooseError::LedgerNotWhole`] where the ledger cannot tell; [`ChooseError::Several`] where different content
     /// answers; [`ChooseError::Ledger`] where a record that needs a newer tool could.
     pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
-        match wanted {
-            Wanted::Snapshot(prefix) => return self.by_id(prefix).map(Step::Done),
-            Wanted::VersionOf(prefix, version) => {
-                return self.version_of(prefix, *version).map(Step::Done);
-            }
-            Wanted::Latest | Wanted::Version(_) | Wanted::AsOf(_) => {}
-        }
-        if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
+        let is_by_id = matches!(wanted, Wanted::Snapshot(_) | Wanted::VersionOf(..));
+        let mut newer = self.newer.iter().rev().filter(|it| !it.is_distrusted);
+        if let Some(newer) = newer.next().filter(|_| !is_by_id) {
             return Err(newer.error.clone().into());
         }
         let chosen = match wanted {
