@@ -96,7 +96,7 @@ async fn a_first_snapshot_of_three_nights_goes_on_at_newer_versions_and_copies_n
             error
                 .hint()
                 .unwrap()
-                .contains("goes on where this one ended")
+                .contains("continues where this one stopped")
         );
         let Error::LimitReached {
             placed, planned, ..
