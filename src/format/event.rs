@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserializer};
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,7 +45,8 @@ pub struct Event {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EventAction {
     /// A snapshot is kept until it is released, whatever its promise.
     Hold {
@@ -64,45 +65,27 @@ pub enum EventAction {
         last: u64,
     },
     /// An action that this tool cannot read.
-    Unknown {
-        /// What it is called.
-        name: String,
-        /// Its value.
-        body: Value,
-    },
+    #[serde(untagged)]
+    Unknown(UnknownAction),
 }
 
-#[derive(Serialize, Deserialize)]
-struct OfSnapshot {
-    snapshot: SnapshotId,
-}
-
-#[derive(Serialize, Deserialize)]
-struct OfTable {
-    last: u64,
+/// An action as it stands: an object with one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownAction {
+    /// What it is called.
+    pub name: String,
+    /// Its value.
+    pub body: Value,
 }
 
 impl EventAction {
-    fn from_parts(name: String, body: Value) -> Self {
-        let snapshot = || OfSnapshot::deserialize(&body).map(|of| of.snapshot);
-        let read = match name.as_str() {
-            "hold" => snapshot().map(|snapshot| Self::Hold { snapshot }).ok(),
-            "release" => snapshot().map(|snapshot| Self::Release { snapshot }).ok(),
-            "retire" => OfTable::deserialize(&body)
-                .map(|of| Self::Retire { last: of.last })
-                .ok(),
-            _ => None,
-        };
-        read.unwrap_or(Self::Unknown { name, body })
-    }
-
     /// What it is called.
     pub fn name(&self) -> &str {
         match self {
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Retire { .. } => "retire",
-            Self::Unknown { name, .. } => name,
+            Self::Unknown(unknown) => &unknown.name,
         }
     }
 
@@ -110,47 +93,41 @@ impl EventAction {
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
             Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } => false,
-            Self::Unknown { name, .. } => {
+            Self::Unknown(UnknownAction { name, .. }) => {
                 matches!(name.as_str(), "hold" | "release" | "retire")
             }
         }
     }
 }
 
-impl Serialize for EventAction {
+impl Serialize for UnknownAction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match self {
-            Self::Hold { snapshot } | Self::Release { snapshot } => {
-                let snapshot = *snapshot;
-                map.serialize_entry(self.name(), &OfSnapshot { snapshot })?;
-            }
-            Self::Retire { last } => map.serialize_entry("retire", &OfTable { last: *last })?,
-            Self::Unknown { name, body } => map.serialize_entry(name, body)?,
-        }
-        map.end()
+        serializer.collect_map([(&self.name, &self.body)])
     }
 }
 
-impl<'de> Deserialize<'de> for EventAction {
+impl<'de> Deserialize<'de> for UnknownAction {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneAction;
 
         impl<'de> de::Visitor<'de> for OneAction {
-            type Value = EventAction;
+            type Value = UnknownAction;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with one key, the name of the action")
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<EventAction, A::Error> {
+            fn visit_map<A: de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<UnknownAction, A::Error> {
                 let Some((name, body)) = map.next_entry()? else {
                     return Err(de::Error::invalid_length(0, &self));
                 };
                 if map.next_entry::<String, Value>()?.is_some() {
                     return Err(de::Error::invalid_length(2, &self));
                 }
-                Ok(EventAction::from_parts(name, body))
+                Ok(UnknownAction { name, body })
             }
         }
 
@@ -233,11 +210,11 @@ mod tests {
             (r#"{"retire":{}}"#, true),
         ] {
             let read: EventAction = serde_json::from_str(action).unwrap();
-            assert!(matches!(read, EventAction::Unknown { .. }), "{read:?}");
+            assert!(matches!(read, EventAction::Unknown(_)), "{read:?}");
             assert_eq!(read.is_unreadable_retention(), is_retention, "{action}");
             assert_eq!(serde_json::to_string(&read).unwrap(), action);
         }
-        for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#] {
+        for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#, r#"{"x":1,"x":1}"#] {
             assert!(serde_json::from_str::<EventAction>(none).is_err(), "{none}");
         }
     }

@@ -121,7 +121,7 @@ pub fn held<'a>(
             EventAction::Release { snapshot } => {
                 held.remove(snapshot);
             }
-            EventAction::Retire { .. } | EventAction::Unknown { .. } => {}
+            EventAction::Retire { .. } | EventAction::Unknown(_) => {}
         }
     }
     held
@@ -196,8 +196,7 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
                 released.insert(*snapshot, event.at);
             }
             EventAction::Retire { .. } if retired => retired_at = Some(event.at),
-            EventAction::Hold { .. } | EventAction::Retire { .. } | EventAction::Unknown { .. } => {
-            }
+            EventAction::Hold { .. } | EventAction::Retire { .. } | EventAction::Unknown(_) => {}
         }
     }
     // The next one of each sort, seen from the snapshot at hand.
@@ -267,10 +266,7 @@ mod tests {
                     "h" => EventAction::Hold { snapshot },
                     "r" => EventAction::Release { snapshot },
                     "x" => EventAction::Retire { last: slot },
-                    _ => EventAction::Unknown {
-                        name: "drill".to_owned(),
-                        body: serde_json::Value::Null,
-                    },
+                    _ => serde_json::from_str(r#"{"drill":null}"#).unwrap(),
                 };
                 Event {
                     action,
