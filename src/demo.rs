@@ -21,7 +21,7 @@ use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::Version;
-use crate::reader::{Lake, ReaderError, open};
+use crate::reader::{ReaderError, TableStore, open};
 
 /// The partitions of the table.
 pub const REGIONS: [&str; 3] = ["north", "south", "west"];
@@ -89,10 +89,11 @@ pub struct Vacuumed {
 ///
 /// # Errors
 /// [`TableError`], also when there is a table already.
-pub async fn make_table(lake: impl Into<Lake>) -> Result<Version, TableError> {
-    let lake = &lake.into();
+pub async fn make_table(store: impl Into<TableStore>) -> Result<Version, TableError> {
+    let store = &store.into();
     let failed = failed_to("create the table");
-    lake.build()?
+    store
+        .build()?
         .create()
         .with_table_name("orders")
         .with_columns([
@@ -106,10 +107,10 @@ pub async fn make_table(lake: impl Into<Lake>) -> Result<Version, TableError> {
         .await
         .map_err(failed)?;
     for night in 1..=3 {
-        append_night(lake, night).await?;
+        append_night(store, night).await?;
     }
-    let version = update_region(lake, "north").await?;
-    checkpoint_now(lake).await?;
+    let version = update_region(store, "north").await?;
+    checkpoint_now(store).await?;
     Ok(version)
 }
 
@@ -117,10 +118,10 @@ pub async fn make_table(lake: impl Into<Lake>) -> Result<Version, TableError> {
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn append_night(lake: impl Into<Lake>, night: u32) -> Result<Version, TableError> {
-    let lake = &lake.into();
+pub async fn append_night(store: impl Into<TableStore>, night: u32) -> Result<Version, TableError> {
+    let store = &store.into();
     let failed = failed_to("append orders");
-    let mut table = open(lake, None).await?;
+    let mut table = open(store, None).await?;
     let mut writer = RecordBatchWriter::for_table(&table)
         .map_err(failed)?
         .with_commit_properties(properties());
@@ -133,10 +134,13 @@ pub async fn append_night(lake: impl Into<Lake>, night: u32) -> Result<Version, 
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn update_region(lake: impl Into<Lake>, region: &str) -> Result<Version, TableError> {
-    let lake = &lake.into();
+pub async fn update_region(
+    store: impl Into<TableStore>,
+    region: &str,
+) -> Result<Version, TableError> {
+    let store = &store.into();
     let failed = failed_to("update orders");
-    let table = open(lake, None).await?;
+    let table = open(store, None).await?;
     let mut writer = RecordBatchWriter::for_table(&table).map_err(failed)?;
     let mut actions = Vec::new();
     for file in live_files(&table).await? {
@@ -174,9 +178,9 @@ pub async fn update_region(lake: impl Into<Lake>, region: &str) -> Result<Versio
 ///
 /// # Errors
 /// [`TableError`].
-pub async fn checkpoint_now(lake: impl Into<Lake>) -> Result<(), TableError> {
-    let lake = &lake.into();
-    let table = open(lake, None).await?;
+pub async fn checkpoint_now(store: impl Into<TableStore>) -> Result<(), TableError> {
+    let store = &store.into();
+    let table = open(store, None).await?;
     deltalake::checkpoints::create_checkpoint(&table, None)
         .await
         .map_err(failed_to("write a checkpoint"))
@@ -190,10 +194,10 @@ pub async fn checkpoint_now(lake: impl Into<Lake>) -> Result<(), TableError> {
     clippy::default_trait_access,
     reason = "the type is of a crate that only deltalake names"
 )]
-pub async fn vacuum_now(lake: impl Into<Lake>) -> Result<Vacuumed, TableError> {
-    let lake = &lake.into();
+pub async fn vacuum_now(store: impl Into<TableStore>) -> Result<Vacuumed, TableError> {
+    let store = &store.into();
     let failed = failed_to("vacuum the table");
-    let table = open(lake, None).await?;
+    let table = open(store, None).await?;
     let (table, metrics) = table
         .vacuum()
         .with_retention_period(Default::default())
@@ -217,11 +221,11 @@ pub async fn vacuum_now(lake: impl Into<Lake>) -> Result<Vacuumed, TableError> {
 /// # Errors
 /// [`TableError`], also when any file of the version is gone.
 pub async fn read_rows(
-    lake: impl Into<Lake>,
+    store: impl Into<TableStore>,
     version: Option<Version>,
 ) -> Result<Rows, TableError> {
-    let lake = &lake.into();
-    let table = open(lake, version).await?;
+    let store = &store.into();
+    let table = open(store, version).await?;
     let mut count = 0;
     // The sum makes it independent of the order of rows and files; a hash that rows can collide in pairs, as
     // with an exclusive or, would not see a row that came back twice.

@@ -8,7 +8,7 @@ use std::io;
 
 use jiff::SignedDuration;
 
-use crate::count::are;
+use crate::count::{are, counted};
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::exit_code::ExitCode;
@@ -47,7 +47,7 @@ pub enum Error {
     /// Bytes of the vault are not what the format says.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A string that should be an id is none.
+    /// A string that is not a valid id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
     /// A transaction log cannot be read with certainty.
@@ -85,10 +85,10 @@ pub enum Error {
     /// A restore cannot go on.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// Something was done about a table's snapshots while a prune went by what had been done before.
+    /// An event was written after a prune had read the events of its table.
     #[error(
-        "an event of {table} came while the vault was pruned, and it may be a hold: {deleted} objects were deleted \
-         before, and no more are"
+        "an event of {table} was written during the prune, and it may be a hold: the prune stopped after {}",
+        counted(*deleted, "deletion")
     )]
     EventsMeanwhile {
         /// The table's key.
@@ -96,9 +96,9 @@ pub enum Error {
         /// What was deleted.
         deleted: u64,
     },
-    /// A prune was deleting what a snapshot needs when it was held.
+    /// A prune was deleting what a snapshot needs when the hold was placed.
     #[error(
-        "snapshot {} was being collected when it was held: {object} is gone, and it is not held",
+        "a prune was deleting snapshot {}: {object} is gone, and the snapshot is not held",
         snapshot.short()
     )]
     HeldTooLate {
@@ -107,8 +107,8 @@ pub enum Error {
         /// What is gone.
         object: String,
     },
-    /// It cannot be told what another table's snapshots hold.
-    #[error("it cannot be told what is held of {table}, and nothing was released")]
+    /// The holds of another table cannot be read.
+    #[error("the holds of {table} cannot be read, and nothing was released")]
     HoldsUnread {
         /// The table's key.
         table: String,
@@ -212,7 +212,7 @@ pub enum Error {
         "{table} version {version} cannot be read: {} of its files {} in archive storage: {}",
         files.len(),
         are(files.len() as u64),
-        hint::listed(files)
+        hint::listed(files, FILES_NAMED)
     )]
     SourceArchived {
         /// The table.
@@ -246,10 +246,8 @@ pub enum Error {
         /// The log file that was another one than was listed.
         file: String,
     },
-    /// What the snapshot builds on was no longer sure to stay when it came to publish, again and again.
-    #[error(
-        "the snapshot of {table} takes longer than what it builds on is sure to stay in the vault"
-    )]
+    /// Each time it came to publish, a prune could by then delete what the snapshot builds on.
+    #[error("what the snapshot of {table} builds on may be pruned before it is published")]
     TookTooLong {
         /// The table.
         table: String,
@@ -370,7 +368,7 @@ pub enum Error {
     },
 
     /// An object could not be locked for as long as a snapshot promises; the snapshot was not published.
-    #[error("lock {object} until {until}")]
+    #[error("cannot lock {object} until {until}")]
     LockRefused {
         /// Its key.
         object: String,
@@ -402,6 +400,9 @@ pub enum Error {
     #[error(transparent)]
     Caller(Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// How many files an error names; nobody reads more.
+const FILES_NAMED: usize = 100;
 
 fn to_the_second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()

@@ -24,7 +24,7 @@ pub mod table_key;
 pub mod tally;
 pub mod vault_file;
 
-pub use event::{Deed, Event};
+pub use event::{Event, EventAction, UnknownAction};
 pub use journal::{JournalHeader, decode_journal, encode_journal};
 pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};
@@ -32,7 +32,7 @@ pub use page::{
     CutPage, EncodedPage, Entry, EntryKind, LiveUse, PageWriter, Placement, data_order,
     decode_page, encode_line, log_order,
 };
-pub use prune_plan::{Garbage, PlanRow, PrunePlan};
+pub use prune_plan::{GarbageReason, PlanRow, PrunePlan};
 pub use record::{Change, Disagreement, Record, Scope, Trigger};
 pub use table_key::{TableKey, TableUri};
 pub use tally::Tally;

@@ -51,6 +51,31 @@ macro_rules! serde_as_text {
     };
 }
 
+/// Implements the spelling of a type that is bytes in lower-case hex: `Display`, `Debug`, `FromStr`, serde.
+macro_rules! spelled_in_hex {
+    ($type:ident, $what:literal, $rule:literal) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(f, &self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($type))
+            }
+        }
+        impl FromStr for $type {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let bytes = parse_hex(text).map(Self);
+                bytes.ok_or_else(|| InvalidId::new($what, text, $rule))
+            }
+        }
+        serde_as_text!($type);
+    };
+}
+
 /// Parses a text where it stands: pages are full of digests and keys, and a copy of each would show.
 struct AsText<T>(PhantomData<T>);
 
@@ -104,28 +129,7 @@ impl Digest {
     }
 }
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
-    }
-}
-
-impl FromStr for Digest {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        parse_hex(text)
-            .map(Self)
-            .ok_or_else(|| InvalidId::new("digest", text, "64 lower-case hex digits"))
-    }
-}
-serde_as_text!(Digest);
+spelled_in_hex!(Digest, "digest", "64 lower-case hex digits");
 
 /// 128 random bits that name a vault, a run or a copy. Written as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,28 +147,7 @@ impl Id128 {
     }
 }
 
-impl fmt::Display for Id128 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
-    }
-}
-
-impl fmt::Debug for Id128 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id128({self})")
-    }
-}
-
-impl FromStr for Id128 {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        parse_hex(text)
-            .map(Self)
-            .ok_or_else(|| InvalidId::new("id", text, "32 lower-case hex digits"))
-    }
-}
-serde_as_text!(Id128);
+spelled_in_hex!(Id128, "id", "32 lower-case hex digits");
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -3,7 +3,6 @@
 //! Pure: no async, no clock, no environment, no I/O. What a plan says is carried out by `vault`.
 
 pub mod choose;
-pub mod hold;
 pub mod keep;
 pub mod mend;
 pub mod price;
@@ -13,6 +12,7 @@ pub mod retention;
 pub mod snapshot;
 pub mod streams;
 pub mod suspect;
+pub mod transfer;
 pub mod unheld;
 pub mod verify;
 pub mod window;

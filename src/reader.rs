@@ -1,6 +1,6 @@
 //! The independent reader: a table opened by the `deltalake` crate, which shares no code with the vault's own
-//! reading of the log. What it opens is proven by somebody else; what it refuses may still be a good table, because
-//! it does not know every feature.
+//! reading of the log. A table that it opens has a second witness; one that it refuses may still be good, because it
+//! does not know every feature.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,52 +20,45 @@ mod shared_store;
 /// reads every add of every checkpoint.
 const COUNTED_AT_MOST: u64 = 20_000;
 
-/// What `deltalake` calls the place of a table that is reached through one of our stores.
-const LENT_ROOT: &str = "memory:///";
+/// The URI under which `deltalake` opens a table in one of our stores.
+const SHARED_ROOT: &str = "memory:///";
 
 /// Where `deltalake` finds a table.
 #[derive(Debug, Clone)]
-pub enum Lake {
+pub enum TableStore {
     /// In a folder, which it opens itself.
     Folder(PathBuf),
-    /// At the root of a store that is lent to it for reading.
-    Store(Arc<dyn ReadStore>),
+    /// At the root of a store that it may only read.
+    ReadOnly(Arc<dyn ReadStore>),
     /// At the root of a store that it may also write to.
     Writable(Arc<dyn RestoreStore>),
 }
 
-impl From<&Lake> for Lake {
-    fn from(lake: &Lake) -> Self {
-        lake.clone()
+impl From<&TableStore> for TableStore {
+    fn from(store: &TableStore) -> Self {
+        store.clone()
     }
 }
 
-impl From<&Path> for Lake {
-    fn from(folder: &Path) -> Self {
-        Self::Folder(folder.to_owned())
+impl<P: AsRef<Path> + ?Sized> From<&P> for TableStore {
+    fn from(folder: &P) -> Self {
+        Self::Folder(folder.as_ref().to_owned())
     }
 }
 
-impl From<&PathBuf> for Lake {
-    fn from(folder: &PathBuf) -> Self {
-        Self::Folder(folder.clone())
-    }
-}
-
-impl Lake {
+impl TableStore {
     fn builder(&self) -> Result<DeltaTableBuilder, ReaderError> {
-        let refused = |error| ReaderError::Refused(Box::new(error));
-        let lent = match self {
+        let shared = match self {
             Self::Folder(folder) => {
-                let uri = ensure_table_uri(folder.to_string_lossy()).map_err(refused)?;
-                return DeltaTableBuilder::from_url(uri).map_err(refused);
+                let uri = ensure_table_uri(folder.to_string_lossy())?;
+                return Ok(DeltaTableBuilder::from_url(uri)?);
             }
-            Self::Store(store) => SharedStore::to_read(Arc::clone(store)),
-            Self::Writable(store) => SharedStore::to_write(Arc::clone(store)),
+            Self::ReadOnly(store) => SharedStore::read_only(Arc::clone(store)),
+            Self::Writable(store) => SharedStore::writable(Arc::clone(store)),
         };
-        let uri = ensure_table_uri(LENT_ROOT).map_err(refused)?;
-        let builder = DeltaTableBuilder::from_url(uri.clone()).map_err(refused)?;
-        Ok(builder.with_storage_backend(Arc::new(lent), uri))
+        let uri = ensure_table_uri(SHARED_ROOT)?;
+        let builder = DeltaTableBuilder::from_url(uri.clone())?;
+        Ok(builder.with_storage_backend(Arc::new(shared), uri))
     }
 
     /// A table that is still to be made there.
@@ -73,8 +66,7 @@ impl Lake {
     /// # Errors
     /// [`ReaderError`].
     pub(crate) fn build(&self) -> Result<DeltaTable, ReaderError> {
-        let refused = |error| ReaderError::Refused(Box::new(error));
-        self.builder()?.build().map_err(refused)
+        Ok(self.builder()?.build()?)
     }
 }
 
@@ -92,6 +84,12 @@ pub enum ReaderError {
     Refused(#[source] Box<DeltaTableError>),
 }
 
+impl From<DeltaTableError> for ReaderError {
+    fn from(error: DeltaTableError) -> Self {
+        Self::Refused(Box::new(error))
+    }
+}
+
 /// What `deltalake` made of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -107,46 +105,48 @@ pub enum Verdict {
         /// Its reasons, from the outermost to the innermost.
         reason: String,
         /// What they are about.
-        about: Trouble,
+        about: RefusalCause,
     },
 }
 
 /// What a refusal of the reader is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum RefusalCause {
     /// The table uses something that this reader does not know: that says nothing about the table.
     Features,
-    /// The reader gave up in the middle: that says nothing about the table either.
+    /// The reader panicked: that says nothing about the table either.
     Reader,
     /// The log cannot be read as it is.
     Log,
 }
 
-/// Opens the table at `lake`, at a version or the newest.
+/// Opens the table at `store`, at a version or the newest.
 ///
 /// # Errors
 /// [`ReaderError`].
-pub(crate) async fn open(lake: &Lake, version: Option<Version>) -> Result<DeltaTable, ReaderError> {
+pub(crate) async fn open(
+    store: &TableStore,
+    version: Option<Version>,
+) -> Result<DeltaTable, ReaderError> {
     // deltalake makes the folder of a local table that is not there.
-    if let Lake::Folder(folder) = lake
+    if let TableStore::Folder(folder) = store
         && !folder.is_dir()
     {
         return Err(ReaderError::NoFolder {
             folder: folder.display().to_string(),
         });
     }
-    let refused = |error| ReaderError::Refused(Box::new(error));
     let builder = match version {
-        Some(Version(version)) => lake.builder()?.with_version(version),
-        None => lake.builder()?,
+        Some(Version(version)) => store.builder()?.with_version(version),
+        None => store.builder()?,
     };
-    builder.load().await.map_err(refused)
+    Ok(builder.load().await?)
 }
 
-/// Lets `deltalake` open the table at `lake` at a version, which has about so many live files, and count them where
+/// Lets `deltalake` open the table at `store` at a version, which has about so many live files, and count them where
 /// that does not take long.
-pub async fn judge(lake: impl Into<Lake>, version: Version, about: u64) -> Verdict {
-    match list(&lake.into(), version, about).await {
+pub async fn judge(store: impl Into<TableStore>, version: Version, about: u64) -> Verdict {
+    match list(&store.into(), version, about).await {
         Ok((version, files)) => Verdict::Opens {
             version,
             files: files.map(|files| files.len() as u64),
@@ -157,10 +157,10 @@ pub async fn judge(lake: impl Into<Lake>, version: Version, about: u64) -> Verdi
 
 /// A live file as `deltalake` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct ListedFile {
     /// Its path in the log, percent-decoded.
     pub path: String,
-    /// Its rows, where its statistics tell, without those that its deletion vector deletes.
+    /// Its rows by its statistics, without those that its deletion vector deletes.
     pub rows: Option<u64>,
 }
 
@@ -169,24 +169,24 @@ pub fn is_counted(about: u64) -> bool {
     about <= COUNTED_AT_MOST
 }
 
-/// Lets `deltalake` open the table at `lake` at a version, which has about so many live files, and list them where that
+/// Lets `deltalake` open the table at `store` at a version, which has about so many live files, and list them where that
 /// does not take long.
 ///
 /// # Errors
 /// [`Verdict::Refuses`].
 pub async fn list(
-    lake: &Lake,
+    store: &TableStore,
     version: Version,
     about: u64,
-) -> Result<(Version, Option<Vec<Shown>>), Verdict> {
-    caught(list_files(lake, version, about)).await
+) -> Result<(Version, Option<Vec<ListedFile>>), Verdict> {
+    caught(list_files(store, version, about)).await
 }
 
 /// Readers at work in this process.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether `deltalake` reads something just now. A panic of it is caught and told as a reason, so a panic hook has
-/// nothing to print then.
+/// Whether `deltalake` is reading something now. Its panics are caught and reported as reasons, so a panic hook should
+/// print nothing then.
 pub fn is_at_work() -> bool {
     AT_WORK.load(Ordering::SeqCst) > 0
 }
@@ -215,7 +215,7 @@ async fn caught<T>(work: impl Future<Output = Result<T, ReaderError>>) -> Result
         Ok(Err(error)) => {
             let reason = reasons(&error);
             Err(Verdict::Refuses {
-                about: trouble(&reason),
+                about: refusal_cause(&reason),
                 reason,
             })
         }
@@ -224,10 +224,10 @@ async fn caught<T>(work: impl Future<Output = Result<T, ReaderError>>) -> Result
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
             Err(Verdict::Refuses {
                 reason: match said {
-                    Some(said) => format!("it gave up in the middle: {}", one_line(said)),
-                    None => "it gave up in the middle".to_owned(),
+                    Some(said) => format!("the reader panicked: {}", one_line(said)),
+                    None => "the reader panicked".to_owned(),
                 },
-                about: Trouble::Reader,
+                about: RefusalCause::Reader,
             })
         }
     }
@@ -235,50 +235,49 @@ async fn caught<T>(work: impl Future<Output = Result<T, ReaderError>>) -> Result
 
 /// Tells a table that the reader does not know from one that is damaged. Its own types for that are not public, their
 /// texts are what there is.
-fn trouble(reason: &str) -> Trouble {
+fn refusal_cause(reason: &str) -> RefusalCause {
     let of_features = [
         "Unsupported: ",
         "Max catalog version",
         "Invalid column mapping mode",
     ];
     if of_features.iter().any(|text| reason.contains(text)) {
-        Trouble::Features
+        RefusalCause::Features
     } else {
-        Trouble::Log
+        RefusalCause::Log
     }
 }
 
 async fn list_files(
-    lake: &Lake,
+    store: &TableStore,
     version: Version,
     about: u64,
-) -> Result<(Version, Option<Vec<Shown>>), ReaderError> {
-    let refused = |error| ReaderError::Refused(Box::new(error));
-    let table = open(lake, Some(version)).await?;
+) -> Result<(Version, Option<Vec<ListedFile>>), ReaderError> {
+    let table = open(store, Some(version)).await?;
     let files = if is_counted(about) {
         let files = table.get_active_add_actions_by_partitions(&[]);
         let shown = files.map_ok(|file| {
             let rows = file.num_records().and_then(|rows| u64::try_from(rows).ok());
-            // It panics on the descriptor of a vector that is none, which readers of the table never ask for.
+            // It panics on the descriptor of an invalid vector, which readers of the table never ask for.
             let vector = catch_unwind(AssertUnwindSafe(|| file.deletion_vector_descriptor()));
             let deleted = match vector {
                 Ok(Some(vector)) => u64::try_from(vector.cardinality).ok(),
                 Ok(None) => Some(0),
                 Err(_) => None,
             };
-            Shown {
+            ListedFile {
                 path: file.path().into_owned(),
                 rows: rows
                     .zip(deleted)
                     .map(|(rows, deleted)| rows.saturating_sub(deleted)),
             }
         });
-        Some(shown.try_collect().await.map_err(refused)?)
+        Some(shown.try_collect().await?)
     } else {
         None
     };
-    let opened = table.version().ok_or(DeltaTableError::NotInitialized);
-    Ok((Version(opened.map_err(refused)?), files))
+    let opened = table.version().ok_or(DeltaTableError::NotInitialized)?;
+    Ok((Version(opened), files))
 }
 
 /// The innermost reasons of an error, each once, on one line.
@@ -342,10 +341,10 @@ mod tests {
         let catalog = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["catalogManaged"],"writerFeatures":["catalogManaged"]}}"#;
         let newer = r#"{"protocol":{"minReaderVersion":9,"minWriterVersion":9}}"#;
         for (bytes, wanted) in [
-            (format!("{good}\n{catalog}\n"), Trouble::Features),
-            (format!("{good}\n{newer}\n"), Trouble::Features),
-            (good.replace('{', "\u{1}"), Trouble::Log),
-            ("PAR1".to_owned(), Trouble::Log),
+            (format!("{good}\n{catalog}\n"), RefusalCause::Features),
+            (format!("{good}\n{newer}\n"), RefusalCause::Features),
+            (good.replace('{', "\u{1}"), RefusalCause::Log),
+            ("PAR1".to_owned(), RefusalCause::Log),
         ] {
             std::fs::write(&commit, &bytes).unwrap();
             let judged = judge(folder.path(), version, 7).await;
@@ -375,8 +374,8 @@ mod tests {
         let Err(Verdict::Refuses { reason, about }) = judged else {
             panic!("a panic went through");
         };
-        assert_eq!(reason, "it gave up in the middle: index out of bounds");
-        assert_eq!(about, Trouble::Reader);
+        assert_eq!(reason, "the reader panicked: index out of bounds");
+        assert_eq!(about, RefusalCause::Reader);
     }
 
     #[tokio::test]

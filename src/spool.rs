@@ -5,7 +5,7 @@
 //! costs neither memory nor 100,000 temporary files.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -92,17 +92,9 @@ impl Spool {
         match &payload.data {
             PayloadData::Bytes(bytes) => self.file.write_all_at(bytes, offset)?,
             PayloadData::File(path) => {
-                let mut at = offset;
-                let mut reader = BufReader::new(File::open(path.as_ref())?);
-                let mut buffer = vec![0; 1024 * 1024];
-                loop {
-                    let n = reader.read(&mut buffer)?;
-                    let Some(chunk) = buffer.get(..n).filter(|chunk| !chunk.is_empty()) else {
-                        break;
-                    };
-                    self.file.write_all_at(chunk, at)?;
-                    at += chunk.len() as u64;
-                }
+                let mut end = self.file.as_ref();
+                end.seek(SeekFrom::Start(offset))?;
+                io::copy(&mut File::open(path.as_ref())?, &mut end)?;
             }
         }
         self.end += payload.size;
@@ -263,43 +255,36 @@ pub(crate) async fn collect(
 }
 
 /// A body in memory; one that comes in a single chunk is not copied.
-enum Memory {
-    Empty { capacity: usize },
-    One { chunk: Bytes, capacity: usize },
-    Many(BytesMut),
+struct Memory {
+    capacity: usize,
+    /// The first chunk, while it is the only one.
+    first: Option<Bytes>,
+    whole: BytesMut,
 }
 
 impl Memory {
     fn new(expected: u64) -> Self {
-        let capacity = usize::try_from(expected).unwrap_or_default();
-        Self::Empty { capacity }
+        Self {
+            capacity: usize::try_from(expected).unwrap_or_default(),
+            first: None,
+            whole: BytesMut::new(),
+        }
     }
 
     fn push(&mut self, chunk: Bytes) {
-        *self = match std::mem::replace(self, Self::Empty { capacity: 0 }) {
-            Self::Empty { capacity } => Self::One { chunk, capacity },
-            Self::One {
-                chunk: first,
-                capacity,
-            } => {
-                let mut whole = BytesMut::with_capacity(capacity);
-                whole.extend_from_slice(&first);
-                whole.extend_from_slice(&chunk);
-                Self::Many(whole)
-            }
-            Self::Many(mut whole) => {
-                whole.extend_from_slice(&chunk);
-                Self::Many(whole)
-            }
-        };
+        if self.first.is_none() && self.whole.is_empty() {
+            self.first = Some(chunk);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            self.whole.reserve(self.capacity);
+            self.whole.extend_from_slice(&first);
+        }
+        self.whole.extend_from_slice(&chunk);
     }
 
     fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Empty { .. } => Bytes::new(),
-            Self::One { chunk, .. } => chunk,
-            Self::Many(whole) => whole.freeze(),
-        }
+        self.first.unwrap_or_else(|| self.whole.freeze())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use deltavault::ids::Timestamp;
-use deltavault::plan::choose::At;
+use deltavault::plan::choose::AsOf;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Unit, Zoned, ZonedRound};
@@ -150,7 +150,7 @@ impl When {
     }
 }
 
-impl From<&When> for At {
+impl From<&When> for AsOf {
     fn from(when: &When) -> Self {
         Self {
             time: when.time,
@@ -349,7 +349,7 @@ mod tests {
             ("11:29Z", false, "11:29:00Z"),
         ] {
             let when = When::parse(&format!("2026-11-20T{text}"), &now("UTC")).unwrap();
-            assert_eq!(At::from(&when).is_exact, is_exact, "{text}");
+            assert_eq!(AsOf::from(&when).is_exact, is_exact, "{text}");
             assert_eq!(when.to_string(), format!("2026-11-20 {told}"));
         }
     }

@@ -3,7 +3,7 @@
 //! Only the leaves that decide about files are decoded, in small batches, so memory does not grow with the number of
 //! files. Types come from the Parquet schema alone, never from the Arrow schema that a writer may have embedded, and
 //! are widened to what the log's JSON has. A struct that is null, or whose fields are all null, as some writers put
-//! it, is no action. A column that is missing is an error where a table would silently lose files by it.
+//! it, is not an action. A column that is missing is an error where a table would silently lose files by it.
 
 use std::borrow::Cow;
 

@@ -26,7 +26,7 @@ pub const VALUE_LIMIT: u64 = 64 * 1024 * 1024;
 /// Reads the actions of a commit or of a JSON checkpoint, in the order of the file. `file` is its name for errors.
 ///
 /// # Errors
-/// [`LogError::BadJson`], [`LogError::NotUtf8`] and [`LogError::ValueTooLong`] for what is no action;
+/// [`LogError::BadJson`], [`LogError::NotUtf8`] and [`LogError::ValueTooLong`] for a value that is not an action;
 /// [`LogError::BadAction`], [`LogError::MissingSize`], [`LogError::BadNumber`], [`LogError::BadVector`] and
 /// [`LogError::Path`] for one that does not say which file it is about; [`LogError::Read`]; what the sink returns.
 pub fn read_commit(
@@ -114,7 +114,7 @@ fn read_add<'a>(raw: Raw<'a>, origin: Origin<'_>) -> Result<RawAdd<'a>, LogError
     ];
     let fields = raw.fields(names);
     let [path, size, time, stats, parsed, vector] =
-        fields.ok_or_else(|| origin.bad("add", "is no object"))?;
+        fields.ok_or_else(|| origin.bad("add", "is not an object"))?;
     let [parsed_rows] = parsed
         .and_then(|parsed| parsed.fields(["numRecords"]))
         .unwrap_or_default();
@@ -130,7 +130,7 @@ fn read_add<'a>(raw: Raw<'a>, origin: Origin<'_>) -> Result<RawAdd<'a>, LogError
 
 fn read_remove<'a>(raw: Raw<'a>, origin: Origin<'_>) -> Result<RawRemove<'a>, LogError> {
     let fields = raw.fields(["path", "deletionVector"]);
-    let [path, vector] = fields.ok_or_else(|| origin.bad("remove", "is no object"))?;
+    let [path, vector] = fields.ok_or_else(|| origin.bad("remove", "is not an object"))?;
     Ok(RawRemove {
         path: text(path, "remove.path", origin)?,
         deletion_vector: read_vector(vector, origin)?,
@@ -144,7 +144,7 @@ fn text<'a>(
     origin: Origin<'_>,
 ) -> Result<Cow<'a, str>, LogError> {
     let raw = raw.ok_or_else(|| origin.bad(field, "is missing"))?;
-    raw.text().ok_or_else(|| origin.bad(field, "is no text"))
+    raw.text().ok_or_else(|| origin.bad(field, "is not text"))
 }
 
 fn read_vector<'a>(
@@ -163,7 +163,7 @@ fn read_vector<'a>(
     ];
     let fields = raw.fields(names);
     let [storage, path, offset, size, cardinality] =
-        fields.ok_or_else(|| origin.bad("deletionVector", "is no object"))?;
+        fields.ok_or_else(|| origin.bad("deletionVector", "is not an object"))?;
     let storage_type = text(storage, "deletionVector.storageType", origin)?;
     let path_or_inline_dv = text(path, "deletionVector.pathOrInlineDv", origin)?;
     let vector = RawVector {
@@ -196,7 +196,7 @@ fn size_of(raw: Option<Raw<'_>>) -> Option<u64> {
 
 fn read_sidecar(raw: Raw<'_>, origin: Origin<'_>) -> Result<Action, LogError> {
     let fields = raw.fields(["path", "sizeInBytes"]);
-    let [path, size] = fields.ok_or_else(|| origin.bad("sidecar", "is no object"))?;
+    let [path, size] = fields.ok_or_else(|| origin.bad("sidecar", "is not an object"))?;
     let sidecar = RawSidecar {
         path: text(path, "sidecar.path", origin)?,
         size_in_bytes: size_of(size),
@@ -213,7 +213,7 @@ fn read_protocol(raw: Raw<'_>, origin: Origin<'_>) -> Result<Action, LogError> {
     ];
     let fields = raw.fields(names);
     let [reader, writer, reader_features, writer_features] =
-        fields.ok_or_else(|| origin.bad("protocol", "is no object"))?;
+        fields.ok_or_else(|| origin.bad("protocol", "is not an object"))?;
     // A reader feature that cannot be read may be one that moves files elsewhere.
     let required = match reader_features {
         None => Some(Vec::new()),
@@ -225,7 +225,7 @@ fn read_protocol(raw: Raw<'_>, origin: Origin<'_>) -> Result<Action, LogError> {
         min_reader_version: Number::of(reader),
         min_writer_version: Number::of(writer),
         reader_features: required
-            .ok_or_else(|| origin.bad("protocol.readerFeatures", "is no list of names"))?,
+            .ok_or_else(|| origin.bad("protocol.readerFeatures", "is not a list of names"))?,
         writer_features: texts(writer_features),
     };
     protocol.into_action(origin)
@@ -244,7 +244,7 @@ fn owned(raw: Raw<'_>) -> Option<String> {
 fn read_metadata(raw: Raw<'_>, origin: Origin<'_>) -> Result<Metadata, LogError> {
     let fields = raw.fields(["id", "name", "partitionColumns", "configuration"]);
     let [id, name, columns, configuration] =
-        fields.ok_or_else(|| origin.bad("metaData", "is no object"))?;
+        fields.ok_or_else(|| origin.bad("metaData", "is not an object"))?;
     let properties = configuration.and_then(Raw::entries).into_iter().flatten();
     Ok(Metadata {
         id: id.and_then(owned),
@@ -266,7 +266,7 @@ fn read_txn(raw: Raw<'_>) -> Option<Action> {
 
 fn read_domain(raw: Raw<'_>) -> Option<Action> {
     let [name, configuration, removed] = raw.fields(["domain", "configuration", "removed"])?;
-    // Where it is no text it is kept as it is spelled.
+    // Anything but text is kept as it is spelled.
     let configuration = configuration.map(|raw| {
         let spelled = || raw.spelling().to_owned();
         owned(raw).unwrap_or_else(spelled)

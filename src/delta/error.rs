@@ -11,7 +11,7 @@ use crate::sort::SortError;
 pub enum LogError {
     /// There is no table here: no `_delta_log/`, or neither a commit nor a complete checkpoint in it.
     #[error(
-        "no Delta log here: {files} files in _delta_log/, none a commit or a complete checkpoint"
+        "no Delta log here: {files} files in _delta_log/, none of them a commit or a complete checkpoint"
     )]
     NoLog {
         /// Files found under `_delta_log/`, of whatever kind.
@@ -142,7 +142,7 @@ pub enum LogError {
         value: String,
     },
     /// The bytes of a log file could not be had.
-    #[error("read {file}")]
+    #[error("cannot read {file}")]
     Read {
         /// The log file.
         file: String,
@@ -214,7 +214,7 @@ pub enum LogError {
         after: Version,
     },
     /// The live set could not be sorted.
-    #[error("sort the live files")]
+    #[error("cannot sort the live files")]
     Sort(#[from] SortError),
 }
 

@@ -224,7 +224,7 @@ impl<'a> Raw<'a> {
         self.0
     }
 
-    /// The named fields of an object, `None` for those that it lacks and for nulls; `None` where it is no object.
+    /// The named fields of an object, `None` for those that it lacks and for nulls; `None` for anything but an object.
     pub(super) fn fields<const N: usize>(self, names: [&str; N]) -> Option<[Option<Raw<'a>>; N]> {
         let mut found = [None; N];
         for (key, value) in self.entries()? {
@@ -236,7 +236,7 @@ impl<'a> Raw<'a> {
         Some(found)
     }
 
-    /// The keys and values of an object, in its order; `None` where it is no object.
+    /// The keys and values of an object, in its order; `None` for anything but an object.
     pub(super) fn entries(self) -> Option<impl Iterator<Item = (Raw<'a>, Raw<'a>)>> {
         let mut rest = self.0.strip_prefix('{')?;
         Some(std::iter::from_fn(move || {
@@ -246,7 +246,7 @@ impl<'a> Raw<'a> {
         }))
     }
 
-    /// The values of an array; `None` where it is none.
+    /// The values of an array; `None` for anything else.
     pub(super) fn items(self) -> Option<impl Iterator<Item = Raw<'a>>> {
         let mut rest = self.0.strip_prefix('[')?;
         Some(std::iter::from_fn(move || take(&mut rest, ',')))
@@ -327,40 +327,17 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_refused_with_its_line_and_byte() {
-        for (text, says) in [
-            (
-                "{}\n[]",
-                "f line 2 is not an action: expected `{`, found `[` (byte 3)",
-            ),
-            (
-                "{} 5",
-                "f line 1 is not an action: expected `{`, found `5` (byte 3)",
-            ),
-            (
-                "{}\n,{}",
-                "f line 2 is not an action: expected `{`, found `,` (byte 3)",
-            ),
-            (
-                "{}}",
-                "f line 1 is not an action: expected `{`, found `}` (byte 2)",
-            ),
-            (
-                "\u{feff}{}",
-                "f line 1 is not an action: expected `{`, found `\\xef` (byte 0)",
-            ),
-            (
-                "{}\n\0\0",
-                "f line 2 is not an action: expected `{`, found `\\x00` (byte 3)",
-            ),
-            (
-                "{}\n{\"a\":\n NaN}",
-                "f line 3 is not an action: expected value (byte 10)",
-            ),
-            (
-                "{\"a\":1]",
-                "f line 1 is not an action: expected `,` or `}` (byte 6)",
-            ),
+        for (text, line, detail, byte) in [
+            ("{}\n[]", 2, "expected `{`, found `[`", 3),
+            ("{} 5", 1, "expected `{`, found `5`", 3),
+            ("{}\n,{}", 2, "expected `{`, found `,`", 3),
+            ("{}}", 1, "expected `{`, found `}`", 2),
+            ("\u{feff}{}", 1, "expected `{`, found `\\xef`", 0),
+            ("{}\n\0\0", 2, "expected `{`, found `\\x00`", 3),
+            ("{}\n{\"a\":\n NaN}", 3, "expected value", 10),
+            ("{\"a\":1]", 1, "expected `,` or `}`", 6),
         ] {
+            let says = format!("f line {line} is not an action: {detail} (byte {byte})");
             assert_eq!(refusal(text.as_bytes()), says, "{text:?}");
         }
         assert_eq!(refusal(b"{}\n{\"a\":\n\"\xff\"}"), "f line 3 is not UTF-8");
@@ -369,16 +346,13 @@ mod tests {
     #[test]
     fn a_value_that_is_cut_off_is_refused_whatever_follows() {
         for rest in ["", "\n", "\n{\"b\":1}\n{\"c\":2}\n"] {
-            for cut in [
-                "{\"a",
-                "{\"a\"",
-                "{\"a\":",
-                "{\"a\":{\"b\":\"x",
-                "{\"a\":{\"b\":\"x\\",
-                "{\"a\":{\"b\":1",
-                "{\"a\":{\"b\":1}",
-                "{\"a\":[1,",
-            ] {
+            let whole = [
+                "{\"a\":{\"b\":\"x\\n\"}}",
+                "{\"a\":{\"b\":1}}",
+                "{\"a\":[1,2]}",
+            ];
+            let cuts = |value: &'static str| (1..value.len()).map(|end| &value[..end]);
+            for cut in whole.into_iter().flat_map(cuts) {
                 let text = format!("{{}}\n{cut}{rest}");
                 let error = refusal(text.as_bytes());
                 assert!(error.contains(" is not an action: "), "{text:?}: {error}");

@@ -1,4 +1,4 @@
-//! The names of the log: what a file under `_delta_log/` is, told from its key alone.
+//! The names of the log: what a file under `_delta_log/` is, by its key alone.
 
 use crate::ids::{ETag, ObjectKey, Timestamp, Version};
 use crate::store::Attributes;
@@ -9,7 +9,7 @@ const LOG_FOLDER: &str = "_delta_log/";
 /// Digits of a version in a name.
 const VERSION_DIGITS: usize = 20;
 
-/// The greatest version: Delta's versions are signed 64-bit numbers, and a name beyond is no version.
+/// The greatest version: Delta's versions are signed 64-bit numbers, and a greater number is not a version.
 const MAX_VERSION: u64 = i64::MAX.unsigned_abs();
 
 /// One file of a log as a listing shows it.
@@ -56,7 +56,7 @@ pub enum LogFileKind {
     LastCheckpoint,
     /// A file under `_sidecars/`.
     Sidecar,
-    /// A commit that may or may not come to be: `_staged_commits/`, `_commits/`, `.tmp/`, `_commit_*.json.tmp`. Evidence
+    /// A commit that may never be published: `_staged_commits/`, `_commits/`, `.tmp/`, `_commit_*.json.tmp`. Evidence
     /// only; whether it counts is known to a catalog or to another store.
     Staged,
     /// A name that begins with a dot, as Hadoop's checksums do.
@@ -204,68 +204,43 @@ mod tests {
             CheckpointPart, Checksum, ClassicCheckpoint, Commit, Compaction, Hidden,
             LastCheckpoint, Other, Sidecar, Staged, UuidCheckpoint,
         };
-        let uuid = "80a083e8-7026-4e79-81be-64bd76c43a11";
+        let json = UuidCheckpoint(CheckpointFormat::Json);
+        let parquet = UuidCheckpoint(CheckpointFormat::Parquet);
+        let part = CheckpointPart { part: 2, parts: 3 };
+        let compaction = Compaction { start: Version(3) };
+        // `N` stands for version 12, `M` for 3 and `U` for a UUID.
         for (name, kind, version) in [
-            ("00000000000000000012.json", Commit, Some(12)),
-            ("00000000000000000012.crc", Checksum, Some(12)),
-            (
-                "00000000000000000012.checkpoint.parquet",
-                ClassicCheckpoint,
-                Some(12),
-            ),
-            (
-                "00000000000000000012.checkpoint.0000000002.0000000003.parquet",
-                CheckpointPart { part: 2, parts: 3 },
-                Some(12),
-            ),
-            (
-                &format!("00000000000000000012.checkpoint.{uuid}.json"),
-                UuidCheckpoint(CheckpointFormat::Json),
-                Some(12),
-            ),
-            (
-                &format!("00000000000000000012.checkpoint.{uuid}.parquet"),
-                UuidCheckpoint(CheckpointFormat::Parquet),
-                Some(12),
-            ),
-            (
-                "00000000000000000003.00000000000000000012.compacted.json",
-                Compaction { start: Version(3) },
-                Some(12),
-            ),
+            ("N.json", Commit, Some(12)),
+            ("N.crc", Checksum, Some(12)),
+            ("N.checkpoint.parquet", ClassicCheckpoint, Some(12)),
+            ("N.checkpoint.0000000002.0000000003.parquet", part, Some(12)),
+            ("N.checkpoint.U.json", json, Some(12)),
+            ("N.checkpoint.U.parquet", parquet, Some(12)),
+            ("M.N.compacted.json", compaction, Some(12)),
             ("_last_checkpoint", LastCheckpoint, None),
             ("_sidecars/a.parquet", Sidecar, None),
             ("_sidecars/.a.parquet.crc", Hidden, None),
-            ("_staged_commits/00000000000000000003.x.json", Staged, None),
-            ("_commits/00000000000000000003.x.json", Staged, None),
-            (".tmp/00000000000000000003.json", Staged, None),
-            (&format!("_commit_{uuid}.json.tmp"), Staged, None),
-            (".00000000000000000012.json.crc", Hidden, None),
+            ("_staged_commits/M.x.json", Staged, None),
+            ("_commits/M.x.json", Staged, None),
+            (".tmp/M.json", Staged, None),
+            ("_commit_U.json.tmp", Staged, None),
+            (".N.json.crc", Hidden, None),
             ("._last_checkpoint.crc", Hidden, None),
-            (
-                "00000000000000000012.checkpoint.new.parquet",
-                Other,
-                Some(12),
-            ),
-            (
-                "00000000000000000012.checkpoint.1.2.parquet",
-                Other,
-                Some(12),
-            ),
-            ("00000000000000000012.json.bak", Other, Some(12)),
-            ("00000000000000000012", Other, None),
+            ("N.checkpoint.new.parquet", Other, Some(12)),
+            ("N.checkpoint.1.2.parquet", Other, Some(12)),
+            ("N.json.bak", Other, Some(12)),
+            ("N", Other, None),
             ("12.json", Other, None),
             ("+0000000000000000012.json", Other, None),
             ("99999999999999999999.json", Other, None),
             ("09223372036854775808.json", Other, None),
-            (
-                "09223372036854775807.json",
-                Commit,
-                Some(9_223_372_036_854_775_807),
-            ),
-            ("other/00000000000000000012.json", Other, None),
+            ("09223372036854775807.json", Commit, Some(MAX_VERSION)),
+            ("other/N.json", Other, None),
         ] {
-            assert_eq!(classify(name), (kind, version.map(Version)), "{name}");
+            let name = name.replace('N', "00000000000000000012");
+            let name = name.replace('M', "00000000000000000003");
+            let name = name.replace('U', "80a083e8-7026-4e79-81be-64bd76c43a11");
+            assert_eq!(classify(&name), (kind, version.map(Version)), "{name}");
         }
     }
 

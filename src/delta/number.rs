@@ -32,7 +32,7 @@ impl Number {
         whole(text).map_or_else(|| Self::odd(text), Self::Whole)
     }
 
-    /// Something that is no whole number.
+    /// Something that is not a whole number.
     pub(super) fn odd(spelling: &str) -> Self {
         let mut shown: String = spelling.chars().take(SHOWN).collect();
         if shown.len() < spelling.len() {

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 /// A partition: the value of each partition column as the log spells it; `None` is null.
 pub type Partition = BTreeMap<String, Option<String>>;
 
-/// More partitions than this are no condition that a person would read.
+/// With more partitions than this, nobody would read the condition.
 const PARTITIONS_MAX: usize = 8;
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct Info {
 }
 
 /// Returns the partitions that a commit deleted whole, by its removes and its condition; `None` where it deleted
-/// anything else, or where that cannot be told. `columns` are the table's partition columns.
+/// anything else, or where the commit does not show it. `columns` are the table's partition columns.
 pub fn deleted_partitions(reader: impl BufRead, columns: &[String]) -> Option<Vec<Partition>> {
     let mut found: BTreeSet<Partition> = BTreeSet::new();
     if columns.is_empty() {

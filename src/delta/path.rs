@@ -29,7 +29,7 @@ pub enum PathError {
         /// The path as the log spells it.
         path: String,
     },
-    /// The path is no key: empty, too long, or with a NUL.
+    /// The path is not a key: empty, too long, or with a NUL.
     #[error("path {path:?} is not an object's name")]
     NotAKey {
         /// The path as the log spells it.
@@ -351,10 +351,7 @@ mod tests {
             ("p:q/aa:bb/c:d.parquet", "p:q/aa:bb/c:d.parquet"),
             ("aa:/bb.parquet", "aa:/bb.parquet"),
             ("aa:%2F%2Fbb.parquet", "aa:/bb.parquet"),
-            (
-                "part-2026-01-01T00:00:00Z.parquet",
-                "part-2026-01-01T00:00:00Z.parquet",
-            ),
+            ("p-2026-01-01T00:00:00Z", "p-2026-01-01T00:00:00Z"),
             ("a+b.c-d:e", "a+b.c-d:e"),
             ("file:bb.parquet", "file:bb.parquet"),
             ("s3:", "s3:"),
@@ -370,10 +367,7 @@ mod tests {
             ("FILE:///x", "file:/x"),
             ("dbfs:/mnt/x", "dbfs:/mnt/x"),
             ("hdfs:/x", "hdfs:/x"),
-            (
-                "abfss://c@a.dfs.core.windows.net/x",
-                "abfss://c@a.dfs.core.windows.net/x",
-            ),
+            ("abfss://c@a.dfs.net/x", "abfss://c@a.dfs.net/x"),
             ("invented://host/x", "invented://host/x"),
             ("s3a://lake/other/x", "s3://lake/other/x"),
         ] {
@@ -420,14 +414,9 @@ mod tests {
         }
         assert_eq!(root("/data/t").resolve("file:/data/t/x").unwrap(), key("x"));
         assert_eq!(root("s3://lake").resolve("s3a://lake/x").unwrap(), key("x"));
-        assert_eq!(
-            disk.resolve("abfss://c@a.net/x").unwrap(),
-            uri("abfss://c@a.net/x")
-        );
-        assert_eq!(
-            disk.resolve("file://host/data/t/x").unwrap(),
-            uri("file://host/data/t/x")
-        );
+        for other in ["abfss://c@a.net/x", "file://host/data/t/x"] {
+            assert_eq!(disk.resolve(other).unwrap(), uri(other));
+        }
     }
 
     #[test]
@@ -479,20 +468,16 @@ mod tests {
         let root = root("s3://lake/t");
         // The example of the protocol's section on deletion vectors.
         let file = "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin";
-        let found = |storage, text| root.resolve_vector(storage, text).unwrap();
-        assert_eq!(found("u", "^-aqEH.-t@S}K{vb[*k^"), Some(key(file)));
-        assert_eq!(
-            found("u", "ab^-aqEH.-t@S}K{vb[*k^"),
-            Some(key(&format!("ab/{file}")))
-        );
-        assert_eq!(
-            found("u", "a%20b^-aqEH.-t@S}K{vb[*k^"),
-            Some(key(&format!("a%20b/{file}")))
-        );
-        assert_eq!(
-            found("u", "..^-aqEH.-t@S}K{vb[*k^"),
-            Some(uri(&format!("s3://lake/{file}")))
-        );
+        let found = |storage: &str, text: &str| root.resolve_vector(storage, text).unwrap();
+        for (prefix, expected) in [
+            ("", key(file)),
+            ("ab", key(&format!("ab/{file}"))),
+            ("a%20b", key(&format!("a%20b/{file}"))),
+            ("..", uri(&format!("s3://lake/{file}"))),
+        ] {
+            let text = format!("{prefix}^-aqEH.-t@S}}K{{vb[*k^");
+            assert_eq!(found("u", &text), Some(expected));
+        }
         assert_eq!(found("p", "s3://lake/t/dv%20.bin"), Some(key("dv .bin")));
         assert_eq!(found("i", "not Z85 at all \u{1f4a5}"), None);
     }

@@ -1,7 +1,7 @@
 //! The actions as the log has them, before they are checked: what JSON and Parquet have in common.
 //!
 //! Each turns into an [`Action`] or into an error that names the file. What decides about files is checked here and
-//! nothing is made up for what is missing; what decides about none is unknown where it is odd.
+//! nothing is made up for what is missing; a field that does not decide about files is unknown where it is odd.
 
 use std::borrow::Cow;
 
@@ -233,25 +233,19 @@ pub(super) struct RawSidecar<'a> {
 
 impl RawSidecar<'_> {
     pub(super) fn into_action(self, origin: Origin<'_>) -> Result<Action, LogError> {
-        let nowhere = |path: &str, source| {
-            origin.path(PathError::NotAKey {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let path = percent_encoding::percent_decode_str(&self.path)
-            .decode_utf8()
-            .map_err(|_| {
-                origin.path(PathError::NotUtf8 {
-                    path: self.path.clone().into_owned(),
-                })
-            })?;
+        let path = percent_encoding::percent_decode_str(&self.path);
+        let path = path.decode_utf8().map_err(|_| {
+            let path = self.path.clone().into_owned();
+            origin.path(PathError::NotUtf8 { path })
+        })?;
         // Whatever folder the path names, sidecars lie in one place; readers go by the file's name alone.
         let name = path.rsplit('/').next().unwrap_or_default();
+        let key = format!("_delta_log/_sidecars/{name}").parse();
         Ok(Action::Sidecar {
-            key: format!("_delta_log/_sidecars/{name}")
-                .parse()
-                .map_err(|source| nowhere(&path, source))?,
+            key: key.map_err(|source| {
+                let path = path.into_owned();
+                origin.path(PathError::NotAKey { path, source })
+            })?,
             size: self.size_in_bytes,
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! A logical file is named by its location and the id of its deletion vector; both must match for a removal to end
 //! it. Every add and remove becomes a row of an external sort by that name, version, and "removals before additions",
-//! because the order of lines inside a commit has no meaning. Reading the rows back, the fate of one logical file is
-//! a run of neighbours, so memory does not depend on the number of files.
+//! because the order of lines inside a commit has no meaning. Reading the rows back, the events of one logical file
+//! are a run of neighbours, so memory does not depend on the number of files.
 //!
 //! Locations are canonical, so two spellings of one object are one file here, as they are for Spark. The Rust readers
 //! compare paths as text: to them a remove ends only the add that is spelled alike. The replay follows both, and a
@@ -26,7 +26,7 @@ mod live;
 pub use compare::{Comparison, Detail, FilesCompared};
 pub use live::LiveFiles;
 
-use compare::{Compared, Named};
+use compare::{Compared, NamedFile};
 use event::{AddBody, Event, VectorBody};
 
 /// Takes actions in the order of their versions; see [`Replay::finish`].
@@ -106,7 +106,7 @@ pub struct LiveFile {
     pub add: Add,
     /// The first version that has it; the start's version when it was there at the start.
     pub from: Version,
-    /// The first version that has it no more; `None` while the last version replayed has it.
+    /// The first version that no longer has it; `None` while the last version replayed has it.
     pub until: Option<Version>,
     /// Whether only readers that compare paths as text have it live: the log removed it under another spelling.
     pub by_text: bool,
@@ -136,13 +136,13 @@ impl LiveFile {
 }
 
 /// Where an add comes from, beside what it says of its file.
-struct Given {
+struct AddSource {
     by_text: bool,
     compared: Option<usize>,
     spelling: Spelling,
 }
 
-impl Given {
+impl AddSource {
     fn by(spelling: Spelling) -> Self {
         Self {
             by_text: false,
@@ -188,7 +188,7 @@ impl Replay {
         match action {
             Action::Add { add, spelling } => {
                 let spelled = (!spelling.is_plain()).then(|| spelling.text(&add.file));
-                let named = Named {
+                let named = NamedFile {
                     file: &add.file,
                     size: add.size,
                     vector: add.dv.as_ref().map(DeletionVector::facts),
@@ -197,11 +197,11 @@ impl Replay {
                 self.compared.names(index, &named);
                 match self.compared.detail(index) {
                     Some((version, Detail::Rows)) => {
-                        let given = Given {
+                        let source = AddSource {
                             compared: Some(index),
-                            ..Given::by(spelling)
+                            ..AddSource::by(spelling)
                         };
-                        self.add(version, add, given)
+                        self.add(version, add, source)
                     }
                     Some((_, Detail::Sum)) | None => Ok(()),
                 }
@@ -240,7 +240,7 @@ impl Replay {
         dv: Option<&DeletionVector>,
         spelled: &[String],
     ) {
-        let named = Named {
+        let named = NamedFile {
             file,
             size,
             vector: dv.map(DeletionVector::facts),
@@ -282,14 +282,14 @@ impl Replay {
             .map(|text| Spelling::of(text, &add.file))
             .collect();
         let last = spelled.pop().unwrap_or_default();
-        let given = |spelling| Given {
+        let source = |spelling| AddSource {
             by_text,
-            ..Given::by(spelling)
+            ..AddSource::by(spelling)
         };
         for spelling in spelled {
-            self.add(from, add.clone(), given(spelling))?;
+            self.add(from, add.clone(), source(spelling))?;
         }
-        self.add(from, add, given(last))
+        self.add(from, add, source(last))
     }
 
     /// Takes an action of the commit of `version`. Versions must not go down; inside one, any order will do.
@@ -306,7 +306,7 @@ impl Replay {
             }
         }
         match action {
-            Action::Add { add, spelling } => self.add(version, add, Given::by(spelling)),
+            Action::Add { add, spelling } => self.add(version, add, AddSource::by(spelling)),
             Action::Remove {
                 file,
                 dv_id,
@@ -364,7 +364,7 @@ impl Replay {
         self.end(false)
     }
 
-    /// As [`Replay::finish`], but with the files that were live in an older version and are no more: one [`LiveFile`]
+    /// As [`Replay::finish`], but also with the files that only older versions have live: one [`LiveFile`]
     /// for each span of versions, a file's spans ascending.
     ///
     /// # Errors
@@ -384,12 +384,12 @@ impl Replay {
         Ok((self.state, files))
     }
 
-    fn add(&mut self, version: Version, add: Add, given: Given) -> Result<(), LogError> {
-        let Given {
+    fn add(&mut self, version: Version, add: Add, source: AddSource) -> Result<(), LogError> {
+        let AddSource {
             by_text,
             compared,
             spelling,
-        } = given;
+        } = source;
         let body = AddBody {
             absolute: add.absolute,
             size: add.size,

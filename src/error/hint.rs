@@ -1,7 +1,5 @@
 //! What to do about an error: a hint names the next command or setting, never only the problem again.
 
-use std::fmt::Write as _;
-
 use self::log::{Known, log_hint};
 use super::{Error, HeldSnapshot};
 use crate::format::FormatError;
@@ -27,7 +25,7 @@ impl Error {
                 held,
                 source,
             } => log_hint(source, Known::Newest(table, held.as_ref())),
-            Self::Path(_) => "name the table by a path or a file:// URI".into(),
+            Self::Path(_) => "name the table by a path or by a URI such as s3://bucket/prefix or file:///path".into(),
             Self::Ledger(error) => error.hint(),
             Self::Choose(error) => choose_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
@@ -48,14 +46,14 @@ impl Error {
             }
             Self::Interrupted | Self::Caller(_) => return None,
             Self::InvalidId(error) => id_hint(error).into(),
-            Self::NoVault { uri } => format!("check the spelling; a new one is made with `deltavault --vault {uri} init`"),
+            Self::NoVault { uri } => format!("check the spelling, or create a vault with `deltavault --vault {uri} init`"),
             Self::VaultFileLost { uri, .. } => vault_file_hint(uri),
             Self::NotAVault { .. } => {
                 "check --vault; if this was a vault, bring its vault.json back from a replica".into()
             }
             Self::NewerVault { .. } => "use the deltavault version that wrote it, or a newer one".into(),
             Self::UnknownTable { known, .. } if known.is_empty() => {
-                "the vault holds no table yet: take a first one with `deltavault snapshot PATH`".into()
+                "the vault holds no table yet: take the first snapshot with `deltavault snapshot PATH`".into()
             }
             Self::UnknownTable { name, known } => {
                 format!("it holds {}", one_of(&closest_first(name, known)))
@@ -78,22 +76,22 @@ impl Error {
                 "raise max_commit_usd under [retention] or --max-commit-usd, or take a shorter class with --class".into()
             }
             Self::LimitReached { .. } => {
-                "run the same command again: it goes on where this one ended, at the newest version by then".into()
+                "run the same command again: it continues where this one stopped, at the version that is newest then".into()
             }
             Self::SourceFileSize { .. } => {
                 "its writer logged a wrong size, or the file was changed since: rewrite it (OPTIMIZE does, where the \
-                 rows can be read), or commit a version without it, and run again; `deltavault snapshots` lists what \
-                 the vault holds of before"
+                 rows can be read), or commit a version without it, and run again; `deltavault snapshots` lists the \
+                 versions that the vault holds"
                     .into()
             }
             Self::EventsMeanwhile { .. } => {
-                "run the same command again: it reads the vault as it is by then. If the event is a hold, run that hold again a \
-                 quarter of an hour later: it tells whether anything was deleted under it"
+                "run the same command again. If the event is a hold, repeat the hold a quarter of an hour later: it reports whether \
+                 anything that it needs was deleted"
                     .into()
             }
             Self::HeldTooLate { .. } => {
-                "`deltavault verify` tells what of it is left; hold another snapshot of the table, `deltavault snapshots` \
-                 lists them"
+                "`deltavault verify` shows what is left of it; hold another snapshot of the table (`deltavault snapshots` \
+                 lists them)"
                     .into()
             }
             Self::HoldsUnread { source, .. } => source.hint()?,
@@ -104,9 +102,9 @@ impl Error {
             Self::TargetCannotHold { .. } => {
                 "nothing was changed; choose a place with a shorter prefix with --to".into()
             }
-            Self::TargetNotEmpty { .. } => "name a place that is empty or not there with --to".into(),
+            Self::TargetNotEmpty { .. } => "choose an empty or a new place with --to".into(),
             Self::ClaimedByOther { .. } => {
-                "wait for it to end; or repeat the command with --take-over: the other restore stops within a minute".into()
+                "wait until it ends, or repeat the command with --take-over: the other restore stops within a minute".into()
             }
             Self::RestoreTakenOver { .. } => {
                 "look at the plan with --dry-run before you go on; what was put back is not put back twice".into()
@@ -167,7 +165,7 @@ fn format_hint(error: &FormatError) -> String {
         FormatError::NewerFormat { .. } => "use a newer deltavault".into(),
         FormatError::UnknownFeature { tool, .. } => {
             format!(
-                "use {tool} or newer; if the record is forged, build on with `snapshot --distrust ID`"
+                "use {tool} or newer; if the record is forged, continue with `snapshot --distrust ID`"
             )
         }
         FormatError::Malformed { .. }
@@ -176,22 +174,6 @@ fn format_hint(error: &FormatError) -> String {
             "`deltavault verify --read all` names everything that is damaged".into()
         }
     }
-}
-
-/// How many files an error names; nobody reads more.
-const FILES_NAMED: usize = 100;
-
-pub(super) fn listed(files: &[String]) -> String {
-    let mut text = files
-        .iter()
-        .take(FILES_NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if files.len() > FILES_NAMED {
-        text.push_str(", …");
-    }
-    text
 }
 
 fn lock_hint(source: &StoreError) -> &'static str {
@@ -220,7 +202,7 @@ fn retention_hint(error: &RetentionError) -> &'static str {
     }
 }
 
-/// Nothing that is left of a `vault.json` could be read: where a bucket has an older version of it, that is taken.
+/// For a `vault.json` of which no object version can be read: an older one that can be would have been used.
 fn vault_file_hint(uri: &str) -> String {
     let (copy, place, left) = match local_path(uri) {
         Some(path) => ("cp", path.display().to_string(), ""),
@@ -232,11 +214,11 @@ fn vault_file_hint(uri: &str) -> String {
     };
     let file = quoted(&format!("{place}/vault.json"));
     format!(
-        "put it back from a replica, everything else stays as it is: `{copy} REPLICA/vault.json {file}`{left}"
+        "put it back from a replica and leave everything else as it is: `{copy} REPLICA/vault.json {file}`{left}"
     )
 }
 
-/// What was typed is to be typed otherwise; what a log or a vault says is not the user's to correct.
+/// Hints for ids that a user typed; what a log or a vault says is not the user's to correct.
 fn id_hint(error: &InvalidId) -> &'static str {
     match error.what {
         "digest" | "id" => "copy the id from `deltavault snapshots`",
@@ -246,9 +228,9 @@ fn id_hint(error: &InvalidId) -> &'static str {
         }
         "table key" => "`deltavault snapshots` lists the tables by name",
         "object key" => {
-            "a file of this name can be neither read nor put: S3 gives a key 1,024 bytes, the table's prefix included; choose a table or a target with a shorter prefix"
+            "a file of this name can be neither read nor written: S3 limits a key to 1,024 bytes, the table's prefix included; choose a table or a target with a shorter prefix"
         }
-        _ => "`--help` of the command tells what it takes",
+        _ => "see `--help` of the command",
     }
 }
 
@@ -399,18 +381,17 @@ fn closest_first<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
 
 /// Joins what there is to choose from; long lists end in how many more there are.
 pub fn one_of<T: ToString>(items: &[T]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = items
-        .iter()
-        .take(SHOWN)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    if let Some(more) = items.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        // Writing to a string cannot fail.
-        write!(text, " and {more} more").ok();
+    listed(items, 8)
+}
+
+/// The first `shown` of some things, and how many more there are.
+pub(super) fn listed<T: ToString>(items: &[T], shown: usize) -> String {
+    let named: Vec<_> = items.iter().take(shown).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    match items.len().saturating_sub(shown) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]
@@ -468,22 +449,10 @@ mod tests {
 
     #[test]
     fn what_was_nearly_typed_is_named_first() {
-        let known = [
-            "a",
-            "b",
-            "c",
-            "d",
-            "e",
-            "f",
-            "g",
-            "h",
-            "i",
-            "sales.orderz",
-            "sales.orders",
-        ];
+        let known = "a b c d e f g h i sales.orderz sales.orders".split(' ');
         let hint = Error::UnknownTable {
             name: "sales.order".into(),
-            known: known.map(str::to_owned).into(),
+            known: known.map(str::to_owned).collect(),
         };
         let hint = hint.hint().unwrap();
         assert!(

@@ -1,6 +1,7 @@
 //! How a restore can fail for reasons of its own, each with its exit code and its hint.
 
 use super::Error;
+use super::hint::{listed, one_of};
 use crate::exit_code::ExitCode;
 use crate::format::ledger::UnreadRecord;
 use crate::ids::{Location, ObjectKey, SnapshotId, Version};
@@ -43,7 +44,7 @@ pub enum RestoreError {
         #[source]
         source: Box<UnreadRecord>,
     },
-    /// A checkpoint is to be left out that the snapshot does not hold.
+    /// The snapshot does not hold the checkpoint that should be left out.
     #[error("the snapshot holds no checkpoint of version {version}")]
     NoSuchCheckpoint {
         /// The version that was named.
@@ -75,7 +76,7 @@ pub enum RestoreError {
     #[error(
         "{good} of {of} files are good, and the vault has lost {}: {}",
         lost.len(),
-        named(lost)
+        listed(lost, NAMED)
     )]
     FilesLost {
         /// Files that are good.
@@ -94,15 +95,6 @@ pub enum RestoreError {
 
 /// How many files are named; with `--json` all are.
 const NAMED: usize = 10;
-
-fn named(files: &[Location]) -> String {
-    let named: Vec<&str> = files.iter().take(NAMED).map(Location::as_str).collect();
-    let more = files.len().saturating_sub(NAMED);
-    match more {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
 
 impl RestoreError {
     /// How the process ends.
@@ -136,7 +128,7 @@ impl RestoreError {
                 "it holds no checkpoint at all: leave --without-checkpoint out".into()
             }
             Self::NoSuchCheckpoint { held, .. } => {
-                format!("it holds checkpoints {}", super::hint::one_of(held))
+                format!("it holds checkpoints {}", one_of(held))
             }
             Self::FilesLost { command, .. } => {
                 let command = command
@@ -149,8 +141,8 @@ impl RestoreError {
                 )
             }
             Self::TableAppeared { .. } => {
-                "its log was not touched: stop what writes there, and run the same command again; it says what can be done \
-                 with the table that stands there then"
+                "its log was not touched: stop what writes there, and run the same command again; it then shows what can be \
+                 done with the new table"
                     .into()
             }
             Self::NoWayWithout { checkpoint, .. } => format!(

@@ -1,12 +1,12 @@
-//! An event: one link of the chain of what was done about a table's snapshots. They decide what `prune` may collect.
+//! An event: one link of the chain of actions on a table's snapshots. They decide what `prune` may collect.
 //!
-//! Events are chained as records are, with the same four fields and the same rules. A deed that this tool does not
+//! Events are chained as records are, with the same four fields and the same rules. An action that this tool does not
 //! know is kept as it stands: a newer tool may write one, and the events after it still count.
 
 use std::fmt;
 
 use serde::de::{self, Deserializer};
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,15 +17,15 @@ use crate::ids::{Id128, SnapshotId, Timestamp};
 
 const WHAT: &str = "event";
 
-/// One deed, and who did it.
+/// One action, and who did it.
 ///
 /// `format`, `requires`, `seq` and `previous` never change their meaning in any later format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// What was done.
+    pub action: EventAction,
     /// When it was written.
     pub at: Timestamp,
-    /// What was done.
-    pub deed: Deed,
     /// The format of this object.
     pub format: u32,
     /// The event before this one; absent in the first.
@@ -45,8 +45,9 @@ pub struct Event {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventAction {
     /// A snapshot is kept until it is released, whatever its promise.
     Hold {
         /// The snapshot.
@@ -58,103 +59,79 @@ pub enum Deed {
         snapshot: SnapshotId,
     },
     /// The table is given up: its newest snapshot is no longer kept beyond its promise. A snapshot in a higher slot
-    /// takes that back.
+    /// revokes that.
     Retire {
         /// The slot of the newest record at that time.
         last: u64,
     },
-    /// A deed that this tool cannot read.
-    Other {
-        /// What it is called.
-        name: String,
-        /// What it says.
-        says: Value,
-    },
+    /// An action that this tool cannot read.
+    #[serde(untagged)]
+    Unknown(UnknownAction),
 }
 
-#[derive(Serialize, Deserialize)]
-struct OfSnapshot {
-    snapshot: SnapshotId,
+/// An action as it stands: an object with one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownAction {
+    /// What it is called.
+    pub name: String,
+    /// Its value.
+    pub body: Value,
 }
 
-#[derive(Serialize, Deserialize)]
-struct OfTable {
-    last: u64,
-}
-
-impl Deed {
-    fn from_parts(name: String, says: Value) -> Self {
-        let snapshot = || OfSnapshot::deserialize(&says).map(|of| of.snapshot);
-        let read = match name.as_str() {
-            "hold" => snapshot().map(|snapshot| Self::Hold { snapshot }).ok(),
-            "release" => snapshot().map(|snapshot| Self::Release { snapshot }).ok(),
-            "retire" => OfTable::deserialize(&says)
-                .map(|of| Self::Retire { last: of.last })
-                .ok(),
-            _ => None,
-        };
-        read.unwrap_or(Self::Other { name, says })
-    }
-
+impl EventAction {
     /// What it is called.
     pub fn name(&self) -> &str {
         match self {
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Retire { .. } => "retire",
-            Self::Other { name, .. } => name,
+            Self::Unknown(unknown) => &unknown.name,
         }
     }
 
-    /// Whether it is about what has to be kept, and cannot be read: then nobody knows what that is.
+    /// Whether it says what must be kept in a way that this tool cannot read: then it is unknown which snapshots are kept.
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
             Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } => false,
-            Self::Other { name, .. } => {
+            Self::Unknown(UnknownAction { name, .. }) => {
                 matches!(name.as_str(), "hold" | "release" | "retire")
             }
         }
     }
 }
 
-impl Serialize for Deed {
+impl Serialize for UnknownAction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match self {
-            Self::Hold { snapshot } | Self::Release { snapshot } => {
-                let snapshot = *snapshot;
-                map.serialize_entry(self.name(), &OfSnapshot { snapshot })?;
-            }
-            Self::Retire { last } => map.serialize_entry("retire", &OfTable { last: *last })?,
-            Self::Other { name, says } => map.serialize_entry(name, says)?,
-        }
-        map.end()
+        serializer.collect_map([(&self.name, &self.body)])
     }
 }
 
-impl<'de> Deserialize<'de> for Deed {
+impl<'de> Deserialize<'de> for UnknownAction {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneDeed;
+        struct OneAction;
 
-        impl<'de> de::Visitor<'de> for OneDeed {
-            type Value = Deed;
+        impl<'de> de::Visitor<'de> for OneAction {
+            type Value = UnknownAction;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with one key, the name of the deed")
+                f.write_str("an object with one key, the name of the action")
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Deed, A::Error> {
-                let Some((name, says)) = map.next_entry()? else {
+            fn visit_map<A: de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<UnknownAction, A::Error> {
+                let Some((name, body)) = map.next_entry()? else {
                     return Err(de::Error::invalid_length(0, &self));
                 };
                 if map.next_entry::<String, Value>()?.is_some() {
                     return Err(de::Error::invalid_length(2, &self));
                 }
-                Ok(Deed::from_parts(name, says))
+                Ok(UnknownAction { name, body })
             }
         }
 
-        deserializer.deserialize_map(OneDeed)
+        deserializer.deserialize_map(OneAction)
     }
 }
 
@@ -200,10 +177,6 @@ impl Chained for Event {
         self.previous
     }
 
-    fn distrusts(&self) -> &[SnapshotId] {
-        &[]
-    }
-
     fn needs_newer(seq: u64, _id: SnapshotId, newer: &NewerRecord) -> LedgerError {
         LedgerError::NewerEvent {
             seq,
@@ -217,40 +190,38 @@ impl Chained for Event {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::ledger::{Bodies, LedgerFinding, SlotRow, Slots, Step, read_chain};
     use super::super::samples::event;
     use super::*;
-    use crate::ids::Digest;
 
     #[test]
     fn an_event_s_bytes_are_frozen() {
         let text = String::from_utf8(event(1, None).encode().unwrap()).unwrap();
         assert_eq!(
             text,
-            r#"{"at":"2026-02-01T00:00:00Z","deed":{"hold":{"snapshot":"4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"}},"format":1,"principal":"legal@desk","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"deltavault 0.1.0"}"#
+            r#"{"action":{"hold":{"snapshot":"4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"}},"at":"2026-02-01T00:00:00Z","format":1,"principal":"legal@desk","requires":[],"run":"05050505050505050505050505050505","seq":1,"tool":"deltavault 0.1.0"}"#
         );
     }
 
     #[test]
-    fn a_deed_that_is_not_known_is_kept_as_it_stands() {
-        for (deed, is_retention) in [
+    fn an_action_that_is_not_known_is_kept_as_it_stands() {
+        for (action, is_retention) in [
             (r#"{"drill":{"rows":7}}"#, false),
             (r#"{"restore":null}"#, false),
             (r#"{"hold":{"set":"x"}}"#, true),
             (r#"{"retire":{}}"#, true),
         ] {
-            let read: Deed = serde_json::from_str(deed).unwrap();
-            assert!(matches!(read, Deed::Other { .. }), "{read:?}");
-            assert_eq!(read.is_unreadable_retention(), is_retention, "{deed}");
-            assert_eq!(serde_json::to_string(&read).unwrap(), deed);
+            let read: EventAction = serde_json::from_str(action).unwrap();
+            assert!(matches!(read, EventAction::Unknown(_)), "{read:?}");
+            assert_eq!(read.is_unreadable_retention(), is_retention, "{action}");
+            assert_eq!(serde_json::to_string(&read).unwrap(), action);
         }
-        for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#] {
-            assert!(serde_json::from_str::<Deed>(none).is_err(), "{none}");
+        for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#, r#"{"x":1,"x":1}"#] {
+            assert!(serde_json::from_str::<EventAction>(none).is_err(), "{none}");
         }
     }
 
     #[test]
-    fn an_event_that_requires_more_is_told_apart_from_a_scar() {
+    fn an_event_that_requires_more_is_not_taken_for_a_scar() {
         let newer = Event {
             requires: vec!["four-eyes".to_owned()],
             ..event(1, None)
@@ -260,73 +231,6 @@ mod tests {
             matches!(error, FormatError::UnknownFeature { .. }),
             "{error:?}"
         );
-    }
-
-    /// Slots in memory, each with its versions, oldest first.
-    fn chain(slots: &[&[Vec<u8>]]) -> Result<super::super::ledger::Chain<Event>, LedgerError> {
-        let rows = |(seq, versions): (usize, &&[Vec<u8>])| {
-            let seq = seq as u64 + 1;
-            let row = move |(n, bytes): (usize, &Vec<u8>)| SlotRow {
-                seq,
-                version: Some(crate::ids::ObjectVersion(n.to_string())),
-                size: bytes.len() as u64,
-            };
-            versions
-                .iter()
-                .enumerate()
-                .map(row)
-                .collect::<Vec<SlotRow>>()
-        };
-        let listed = Slots::from_listing(slots.iter().enumerate().flat_map(rows));
-        let mut bodies = Bodies::new();
-        loop {
-            match read_chain(&listed, &bodies, &[])? {
-                Step::Done(chain) => return Ok(chain),
-                Step::Read(wanted) => {
-                    for row in wanted {
-                        let version: usize = row.version.as_ref().unwrap().0.parse().unwrap();
-                        let bytes = &slots[usize::try_from(row.seq).unwrap() - 1][version];
-                        bodies.insert(row, bytes);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn scars_and_plants_among_events_hide_none() {
-        let bytes = |seq, previous: Option<(u64, &[u8])>| {
-            let previous = previous.map(|(seq, bytes)| Previous {
-                seq,
-                sha256: Digest::of(bytes),
-            });
-            event(seq, previous).encode().unwrap()
-        };
-        let first = bytes(1, None);
-        let garbage = b"{}".to_vec();
-        let forged = bytes(3, Some((2, b"nothing")));
-        let fourth = bytes(4, Some((1, &first)));
-        let planted = bytes(4, None);
-        let read = chain(&[
-            &[first],
-            &[garbage],
-            &[forged],
-            &[fourth.clone(), planted.clone()],
-        ])
-        .unwrap();
-        let seqs: Vec<u64> = read.links.iter().map(|link| link.seq).collect();
-        assert_eq!(seqs, [1, 4]);
-        assert_eq!(read.next_free, 5);
-        let scars = read
-            .findings
-            .iter()
-            .filter(|it| matches!(it, LedgerFinding::Scar { .. }));
-        assert_eq!(scars.count(), 2, "{:?}", read.findings);
-        let plants = read
-            .findings
-            .iter()
-            .filter(|it| matches!(it, LedgerFinding::Planted { seq: 4, .. }));
-        assert_eq!(plants.count(), 1, "{:?}", read.findings);
     }
 
     proptest! {

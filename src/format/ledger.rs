@@ -1,4 +1,4 @@
-//! Reads a ledger: which of the objects that lie in its slots are the chain, and what has to be said about the
+//! Reads a ledger: which of the objects that lie in its slots are the chain, and what is wrong with the
 //! rest. Nothing that lies there is believed before it links.
 //!
 //! Sans I/O: the functions are called with what a listing said ([`Slots`]) and with the bodies that have been
@@ -33,7 +33,7 @@ use super::FormatError;
 use super::record::{Preamble, Previous, Record};
 use crate::ids::{ObjectVersion, SnapshotId};
 
-/// What a reading of the ledger says when it is called.
+/// The answer of a function that reads the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<T> {
     /// Read these object versions, put them into the [`Bodies`], and call again. Never empty, never one that
@@ -54,7 +54,7 @@ pub trait Chained: Sized + Clone {
     /// Decodes it; what it requires was looked at before.
     ///
     /// # Errors
-    /// Bytes that are none, and thereby a scar.
+    /// Bytes of anything else: a scar.
     fn decode(bytes: &[u8]) -> Result<Self, FormatError>;
 
     /// Its slot.
@@ -64,9 +64,11 @@ pub trait Chained: Sized + Clone {
     fn previous(&self) -> Option<Previous>;
 
     /// Links on which nothing may be built any more.
-    fn distrusts(&self) -> &[SnapshotId];
+    fn distrusts(&self) -> &[SnapshotId] {
+        &[]
+    }
 
-    /// What to say of one that only a newer tool can read.
+    /// The error for one that only a newer tool can read.
     fn needs_newer(seq: u64, id: SnapshotId, newer: &NewerRecord) -> LedgerError;
 }
 
@@ -214,9 +216,7 @@ impl LedgerError {
     pub fn hint(&self) -> String {
         match self {
             Self::NewerRecord { id, tool, .. } => {
-                format!(
-                    "use {tool} or newer; if nobody wrote it in earnest, `snapshot --distrust {id}`"
-                )
+                format!("use {tool} or newer; if the record is forged, `snapshot --distrust {id}`")
             }
             Self::NewerEvent { tool, .. } => format!("use {tool} or newer"),
         }

@@ -46,7 +46,7 @@ pub struct PlanRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
     /// Why nothing needs it.
-    pub reason: Garbage,
+    pub reason: GarbageReason,
     /// Bytes.
     pub size: u64,
 }
@@ -54,7 +54,7 @@ pub struct PlanRow {
 /// Why nothing needs an object version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Garbage {
+pub enum GarbageReason {
     /// Only snapshots that are not kept needed it; this is one of them.
     Expired(SnapshotId),
     /// No snapshot names it: left by a run that was not published, or by one whose manifest is gone already.
@@ -114,10 +114,13 @@ mod tests {
         let (now, run) = ("2026-02-01T00:00:00Z", Id128::from_bytes([6; 16]));
         let mut plan = PrunePlan::new(now.parse().unwrap(), run, "p".into(), "t 1".into());
         plan.rows = vec![
-            row(Garbage::Expired(SnapshotId(Digest::of(b"\x01"))), Some("v")),
-            row(Garbage::Orphan, None),
-            row(Garbage::Journal, None),
-            row(Garbage::Planted, Some("w")),
+            row(
+                GarbageReason::Expired(SnapshotId(Digest::of(b"\x01"))),
+                Some("v"),
+            ),
+            row(GarbageReason::Orphan, None),
+            row(GarbageReason::Journal, None),
+            row(GarbageReason::Planted, Some("w")),
         ];
         plan
     }

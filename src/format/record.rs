@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     FORMAT, FormatError, KNOWN_FEATURES, LockMode, Reference, Totals, check_size, decode_json,
@@ -256,7 +256,7 @@ pub enum Trigger {
 pub struct Change {
     /// Logical files that became live.
     pub files_added: u64,
-    /// Logical files that are live no more.
+    /// Logical files that are no longer live.
     pub files_removed: u64,
     /// Bytes that the vault had to take in for this snapshot.
     pub new_bytes: u64,
@@ -323,31 +323,31 @@ pub(super) fn check_links(
 }
 
 /// The four fields of a record that never change their meaning, and the name of the tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Preamble {
     /// The format of the record.
     pub format: u32,
     /// Features that a reader must know.
+    #[serde(default)]
     pub requires: Vec<String>,
     /// The slot.
     pub seq: u64,
     /// The record before it.
+    #[serde(default)]
     pub previous: Option<Previous>,
     /// The tool that wrote it, by its own account; `an unknown tool` when it does not say.
+    #[serde(default = "unknown_tool", deserialize_with = "tool")]
     pub tool: String,
 }
 
-/// As [`Preamble`] stands in the bytes; `tool` may be anything in a later format.
-#[derive(Deserialize)]
-struct RawPreamble {
-    format: u32,
-    #[serde(default)]
-    requires: Vec<String>,
-    seq: u64,
-    #[serde(default)]
-    previous: Option<Previous>,
-    #[serde(default)]
-    tool: Option<serde_json::Value>,
+fn unknown_tool() -> String {
+    "an unknown tool".to_owned()
+}
+
+/// It may be anything in a later format.
+fn tool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let tool = serde_json::Value::deserialize(deserializer)?;
+    Ok(tool.as_str().map_or_else(unknown_tool, str::to_owned))
 }
 
 impl Preamble {
@@ -357,16 +357,9 @@ impl Preamble {
     /// [`FormatError::TooLarge`], [`FormatError::Malformed`] and [`FormatError::Invalid`].
     pub fn decode(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
         check_size(what, bytes.len() as u64, RECORD_LIMIT)?;
-        let raw: RawPreamble = decode_json(what, bytes)?;
-        check_links(what, raw.format, raw.seq, raw.previous)?;
-        let tool = raw.tool.as_ref().and_then(serde_json::Value::as_str);
-        Ok(Self {
-            format: raw.format,
-            requires: raw.requires,
-            seq: raw.seq,
-            previous: raw.previous,
-            tool: tool.unwrap_or("an unknown tool").to_owned(),
-        })
+        let read: Self = decode_json(what, bytes)?;
+        check_links(what, read.format, read.seq, read.previous)?;
+        Ok(read)
     }
 
     /// Checks that this tool knows its format and everything that it requires.

@@ -13,7 +13,7 @@ use super::record::{
     Trigger,
 };
 use super::{
-    Deed, Event, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
+    Event, EventAction, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
 };
 use crate::delta::DeletionVector;
 use crate::ids::{
@@ -66,7 +66,7 @@ pub(crate) fn log_entry(key: &str) -> Entry {
 pub(crate) fn event(seq: u64, previous: Option<Previous>) -> Event {
     Event {
         at: "2026-02-01T00:00:00Z".parse().unwrap(),
-        deed: Deed::Hold {
+        action: EventAction::Hold {
             snapshot: SnapshotId(Digest::of(b"\x01")),
         },
         format: 1,

@@ -15,7 +15,7 @@ use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 use crate::plan::snapshot::is_in;
 
-pub use self::at::{At, Between, CommitTimes};
+pub use self::at::{AsOf, CommitTimes, Undated};
 pub use self::error::ChooseError;
 pub use self::mark::Mark;
 
@@ -53,7 +53,7 @@ pub struct History {
     pub snapshots: Vec<Snapshot>,
     /// The records that need a newer tool, oldest first.
     pub newer: Vec<NewerSnapshot>,
-    /// What is to be said about the ledger.
+    /// The findings about the ledger.
     pub findings: Vec<LedgerFinding>,
 }
 
@@ -82,7 +82,7 @@ pub enum Wanted {
     /// A version out of the snapshot whose id begins so.
     VersionOf(String, Version),
     /// The newest version committed at or before a time.
-    At(At),
+    AsOf(AsOf),
 }
 
 /// The snapshot that was meant.
@@ -95,7 +95,7 @@ pub struct Chosen<'a> {
     /// When that was committed, where it is known.
     pub committed: Option<Timestamp>,
     /// Versions that may be meant as well, where a time was asked for.
-    pub between: Option<Between>,
+    pub between: Option<Undated>,
 }
 
 /// How far a choice has come.
@@ -189,7 +189,7 @@ impl History {
         UnreadRecord::first(&self.table, &self.findings)
     }
 
-    /// Why it cannot be told whether `wanted` is held: it may be in a record that could not be read, if there is one.
+    /// The error for a `wanted` that was not found, where it may be in a record that could not be read.
     pub fn not_whole(&self, wanted: impl Into<String>) -> Option<ChooseError> {
         self.unread().map(|unread| ChooseError::LedgerNotWhole {
             wanted: wanted.into(),
@@ -205,20 +205,15 @@ impl History {
     /// [`ChooseError::LedgerNotWhole`] where the ledger cannot tell; [`ChooseError::Several`] where different content
     /// answers; [`ChooseError::Ledger`] where a record that needs a newer tool could.
     pub fn choose(&self, wanted: &Wanted, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
-        match wanted {
-            Wanted::Snapshot(prefix) => return self.by_id(prefix).map(Step::Done),
-            Wanted::VersionOf(prefix, version) => {
-                return self.version_of(prefix, *version).map(Step::Done);
-            }
-            Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => {}
-        }
-        if let Some(newer) = self.newer.iter().rev().find(|newer| !newer.is_distrusted) {
+        let is_by_id = matches!(wanted, Wanted::Snapshot(_) | Wanted::VersionOf(..));
+        let mut newer = self.newer.iter().rev().filter(|it| !it.is_distrusted);
+        if let Some(newer) = newer.next().filter(|_| !is_by_id) {
             return Err(newer.error.clone().into());
         }
         let chosen = match wanted {
             Wanted::Latest => self.latest(),
             Wanted::Version(version) => self.by_version(*version),
-            Wanted::At(time) => return self.by_time(*time, times),
+            Wanted::AsOf(time) => return self.by_time(*time, times),
             Wanted::Snapshot(prefix) => self.by_id(prefix),
             Wanted::VersionOf(prefix, version) => self.version_of(prefix, *version),
         };
@@ -273,7 +268,7 @@ impl History {
         })
     }
 
-    /// Rather than a snapshot that is in doubt, the newest other one of its version that is not; it, where there is none.
+    /// For a snapshot in doubt, the newest other one of its version that is not in doubt, if there is one.
     fn without_doubt<'a>(&'a self, snapshot: &'a Snapshot) -> &'a Snapshot {
         let record = &snapshot.record;
         if record.doubt.is_none() {
@@ -309,7 +304,7 @@ impl History {
                 Ok(Chosen::of(self.without_doubt(snapshot), version))
             }
             [snapshot] => Ok(Chosen::of(snapshot, version)),
-            // Whoever reads it says that it was pruned, and which are kept.
+            // Reading it reports that it was pruned, and which are kept.
             [] if let Some(snapshot) = pruned.find(|it| it.holds(version)) => {
                 Ok(Chosen::of(snapshot, version))
             }
@@ -360,7 +355,7 @@ impl History {
         }
     }
 
-    /// What to answer when only distrusted snapshots fit: they are named, and never taken by themselves.
+    /// The error where only distrusted snapshots fit: it names them, and none is chosen.
     fn only_distrusted(&self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Option<ChooseError> {
         let fitting: Vec<&Snapshot> = self.snapshots.iter().rev().filter(|it| fits(it)).collect();
         (!fitting.is_empty()).then(|| {

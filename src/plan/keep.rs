@@ -6,15 +6,15 @@
 //! retirement counts as long as no record stands above those that it was about: a table that is backed up again is in
 //! use again.
 //!
-//! Nothing is said about what can be deleted: locks and legal holds are the store's to enforce.
+//! What can be deleted is not decided here: the store enforces locks and legal holds.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::format::{Deed, Event};
+use crate::format::{Event, EventAction};
 use crate::ids::{SnapshotId, Timestamp};
 
-/// What has to be known of a snapshot to decide whether it is kept.
+/// What decides whether a snapshot is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its id.
@@ -39,14 +39,14 @@ pub struct Decision {
     /// Its slot in the ledger.
     pub seq: u64,
     /// Why it is kept or not.
-    pub reason: Reason,
+    pub reason: KeepReason,
     /// Since when nothing keeps it, at the earliest; of no meaning for what is kept.
     pub free_since: Timestamp,
 }
 
 /// Why a snapshot is kept or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum KeepReason {
     /// Its promise lasts.
     Promised {
         /// Until then.
@@ -74,7 +74,7 @@ pub enum Reason {
     },
 }
 
-impl Reason {
+impl KeepReason {
     /// Whether the snapshot is kept.
     pub fn keeps(&self) -> bool {
         match self {
@@ -88,7 +88,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promised { until } => write!(f, "promised until {until}"),
@@ -113,26 +113,26 @@ pub fn held<'a>(
 ) -> BTreeMap<SnapshotId, (Timestamp, String)> {
     let mut held = BTreeMap::new();
     for event in events {
-        match &event.deed {
-            Deed::Hold { snapshot } => {
+        match &event.action {
+            EventAction::Hold { snapshot } => {
                 held.entry(*snapshot)
                     .or_insert_with(|| (event.at, event.principal.clone()));
             }
-            Deed::Release { snapshot } => {
+            EventAction::Release { snapshot } => {
                 held.remove(snapshot);
             }
-            Deed::Retire { .. } | Deed::Other { .. } => {}
+            EventAction::Retire { .. } | EventAction::Unknown(_) => {}
         }
     }
     held
 }
 
-/// Whether a table whose newest record stands in slot `newest` was given up. Who retires what is yet to come retires
-/// nothing: else the next snapshot would not end it.
+/// Whether a table whose newest record is in slot `newest` is retired. An event for a slot that does not exist yet retires
+/// nothing: otherwise the next snapshot would not end it.
 pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: u64) -> bool {
     events
         .into_iter()
-        .any(|event| matches!(event.deed, Deed::Retire { last } if last == newest))
+        .any(|event| matches!(event.action, EventAction::Retire { last } if last == newest))
 }
 
 /// Decides about every snapshot of one table; both in the order of their chains, oldest first.
@@ -149,24 +149,24 @@ pub fn decide(snapshots: &[Candidate], events: &[Event], now: Timestamp) -> Vec<
     let decide = |snapshot: &Candidate| {
         if snapshot.promise > now {
             let until = snapshot.promise;
-            return Reason::Promised { until };
+            return KeepReason::Promised { until };
         }
         if let Some((since, by)) = held.get(&snapshot.id) {
             let (since, by) = (*since, by.clone());
-            return Reason::Held { since, by };
+            return KeepReason::Held { since, by };
         }
         let of_table = if snapshot.seq == newest {
-            Some(Reason::Newest)
+            Some(KeepReason::Newest)
         } else if Some(snapshot.seq) == without_alarm {
-            Some(Reason::NewestWithoutAlarm)
+            Some(KeepReason::NewestWithoutAlarm)
         } else if Some(snapshot.seq) == trusted {
-            Some(Reason::NewestTrusted)
+            Some(KeepReason::NewestTrusted)
         } else {
             None
         };
         match of_table {
             Some(reason) if !retired => reason,
-            of_table => Reason::Expired {
+            of_table => KeepReason::Expired {
                 since: snapshot.promise,
                 retired: of_table.is_some(),
             },
@@ -191,12 +191,12 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
     let mut released: BTreeMap<SnapshotId, Timestamp> = BTreeMap::new();
     let mut retired_at = None;
     for event in events {
-        match &event.deed {
-            Deed::Release { snapshot } => {
+        match &event.action {
+            EventAction::Release { snapshot } => {
                 released.insert(*snapshot, event.at);
             }
-            Deed::Retire { .. } if retired => retired_at = Some(event.at),
-            Deed::Hold { .. } | Deed::Retire { .. } | Deed::Other { .. } => {}
+            EventAction::Retire { .. } if retired => retired_at = Some(event.at),
+            EventAction::Hold { .. } | EventAction::Retire { .. } | EventAction::Unknown(_) => {}
         }
     }
     // The next one of each sort, seen from the snapshot at hand.
@@ -262,17 +262,14 @@ mod tests {
                 let (what, slot) = word.split_at(1);
                 let slot = slot.parse().unwrap_or(0);
                 let snapshot = id(slot);
-                let deed = match what {
-                    "h" => Deed::Hold { snapshot },
-                    "r" => Deed::Release { snapshot },
-                    "x" => Deed::Retire { last: slot },
-                    _ => Deed::Other {
-                        name: "drill".to_owned(),
-                        says: serde_json::Value::Null,
-                    },
+                let action = match what {
+                    "h" => EventAction::Hold { snapshot },
+                    "r" => EventAction::Release { snapshot },
+                    "x" => EventAction::Retire { last: slot },
+                    _ => serde_json::from_str(r#"{"drill":null}"#).unwrap(),
                 };
                 Event {
-                    deed,
+                    action,
                     ..event(seq, None)
                 }
             })
@@ -314,7 +311,7 @@ mod tests {
             ("1 2 3!", "x3", vec![over(1), retired(2), retired(3)]),
             // A snapshot that came after it takes a retirement back.
             ("1 2 3", "x2", vec![over(1), over(2), newest()]),
-            // Nor does one of what is yet to come count, now or then.
+            // One for a slot that does not exist yet never counts.
             ("1 2 3", "x4", vec![over(1), over(2), newest()]),
             ("1 2 12", "x3", vec![over(1), over(2), until(12)]),
             ("1 2 3", "x3 h3", vec![over(1), over(2), held.to_owned()]),
@@ -325,7 +322,7 @@ mod tests {
             let reasons: Vec<String> = decisions.iter().map(|it| it.reason.to_string()).collect();
             assert_eq!(reasons, expected, "{these:?} {done:?}");
             for decision in &decisions {
-                let expired = matches!(decision.reason, Reason::Expired { .. });
+                let expired = matches!(decision.reason, KeepReason::Expired { .. });
                 assert_eq!(decision.reason.keeps(), !expired);
             }
         }

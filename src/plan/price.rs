@@ -14,7 +14,7 @@ pub struct NanoUsd(pub u64);
 
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whole cents, rounded up: nobody is told that something is free.
+        // Whole cents, rounded up, so that nothing is shown as free.
         let cents = self.0.div_ceil(10_000_000);
         write!(f, "{}.{:02}", cents / 100, cents % 100)
     }

@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::format::{Garbage, PlanRow, VaultKey, layout};
+use crate::format::{GarbageReason, PlanRow, VaultKey, layout};
 use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 
 /// How long what nothing needs is kept, unless said otherwise; and then again until it is deleted.
 pub const GRACE: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-/// A plan that is older counts no more: what it names and is still there is marked again. Longer than any grace period,
+/// An older plan no longer counts: what it names and is still there is marked again. Longer than any grace period,
 /// and than anybody waits between two prunes; nothing is deleted because of a plan alone.
 pub const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(400 * 24);
 
@@ -123,7 +123,7 @@ pub struct KeyFacts {
     pub planned: Vec<Planned>,
 }
 
-/// What is to become of an object version.
+/// What happens to an object version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Verdict {
     /// A kept snapshot needs it, or may.
@@ -152,10 +152,10 @@ pub struct Missing {
     pub key: ObjectKey,
 }
 
-/// Decides about every version that lies under a key; in the same order. A key that is none of the vault's gives none.
+/// Decides about every version that lies under a key; in the same order. `None` for a key that is not the vault's.
 ///
 /// # Errors
-/// [`Missing`]: then nothing at all may be deleted, because something is wrong with what this was told.
+/// [`Missing`]: then nothing at all may be deleted, because the facts are wrong somewhere.
 pub fn judge(facts: &KeyFacts, rules: &Rules) -> Result<Option<Vec<Verdict>>, Missing> {
     let named = || facts.named.iter();
     let kept = || named().filter(|named| matches!(named.by, By::Kept | By::BestEffort));
@@ -233,7 +233,7 @@ fn is_given_up(key: &VaultKey, stored: &Stored, rules: &Rules) -> bool {
     *next_seq < head || rules.now.duration_since(stored.last_modified) >= ABANDONED
 }
 
-/// What is to be done with an object version that nothing needs.
+/// The verdict on an object version that nothing needs.
 fn plan(
     facts: &KeyFacts,
     stored: &Stored,
@@ -251,10 +251,10 @@ fn plan(
     });
     let last = expired.clone().max();
     let reason = match last {
-        Some((_, snapshot, _)) => Garbage::Expired(snapshot),
-        None if is_on_top => Garbage::Planted,
-        None if is_journal => Garbage::Journal,
-        None => Garbage::Orphan,
+        Some((_, snapshot, _)) => GarbageReason::Expired(snapshot),
+        None if is_on_top => GarbageReason::Planted,
+        None if is_journal => GarbageReason::Journal,
+        None => GarbageReason::Orphan,
     };
     // A plan that was made while something still needed it is void, and one that is about what lay there before.
     let free_since = last.map_or(stored.last_modified, |(since, ..)| {

@@ -62,7 +62,7 @@ impl Situation {
 
 /// A live table that ends at V or below it, and that is whole as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
+pub enum Healthy {
     /// It is at V: what is missing is of older versions only.
     AtV,
     /// It is behind V, at this version.
@@ -169,7 +169,7 @@ pub struct RestoreStep {
     pub turn: Turn,
     /// The file to put.
     pub entry: Entry,
-    /// The tag of the wrong file that stands there now: it is set aside first.
+    /// The tag of the wrong file that is there now: it is set aside first.
     pub replaces: Option<ETag>,
 }
 
@@ -308,26 +308,18 @@ mod tests {
     #[test]
     fn the_first_row_that_fits_is_taken() {
         let v = Version(5);
+        let newer = Situation::NewerLive { tip: Version(9) };
+        let delta_id = "new".to_owned();
+        let other = Situation::AnotherTable { delta_id };
+        let files = vec!["3.json".to_owned()];
+        let differ = Situation::CommitsDiffer { files };
         let cases = [
             (live(None, None, &[]), Situation::NoLog),
             (live(Some(5), None, &[]), Situation::NothingAbove),
             (live(Some(3), None, &[]), Situation::NothingAbove),
-            (
-                live(Some(9), None, &[]),
-                Situation::NewerLive { tip: Version(9) },
-            ),
-            (
-                live(Some(9), Some("new"), &["0.json"]),
-                Situation::AnotherTable {
-                    delta_id: "new".into(),
-                },
-            ),
-            (
-                live(Some(9), Some("id"), &["3.json"]),
-                Situation::CommitsDiffer {
-                    files: vec!["3.json".into()],
-                },
-            ),
+            (live(Some(9), None, &[]), newer),
+            (live(Some(9), Some("new"), &["0.json"]), other),
+            (live(Some(9), Some("id"), &["3.json"]), differ),
         ];
         for (live, expected) in cases {
             assert_eq!(judge(&live, "id", v), expected, "{live:?}");

@@ -13,13 +13,13 @@ use crate::format::{LockMode, Record};
 use crate::ids::Timestamp;
 
 pub use generation::{
-    Need, Placing, Slice, bounded_lock, extension, is_short, lock_ceiling, lock_floor, lock_until,
-    place, plan_extensions, slice_in, slice_of, slices, window,
+    LockExtension, LockPhase, Placing, bounded_lock, extension, is_short, lock_ceiling, lock_floor,
+    lock_phases, lock_until, phase_in, phase_of, place, plan_extensions, window,
 };
 pub use period::{MonthDay, Period, Weekday};
 pub use policy::{
-    Ask, Chosen, Class, Night, Policy, Reason, UNTIL_CLASS, Upcoming, check_lengths, choose,
-    upcoming,
+    Chosen, Class, ClassReason, NewSnapshot, Policy, RetentionRequest, UNTIL_CLASS, Upcoming,
+    check_lengths, choose, upcoming,
 };
 
 /// A promise that cannot be made.
@@ -39,7 +39,7 @@ pub enum RetentionError {
     },
     /// A time that was asked for is outside what the vault allows.
     #[error(
-        "{until} is not {shortest} to {longest} days ahead, which is what this vault allows to promise"
+        "{until} is not {shortest} to {longest} days ahead, as this vault requires of a promise"
     )]
     UntilOutOfBounds {
         /// What was asked for.
@@ -50,7 +50,7 @@ pub enum RetentionError {
         longest: u32,
     },
     /// The end cannot be computed.
-    #[error("class {class} reaches past the calendar")]
+    #[error("class {class} ends after the last day of the calendar")]
     PastCalendar {
         /// The class.
         class: String,
@@ -62,7 +62,7 @@ pub enum RetentionError {
         name: String,
     },
     /// This machine's clock or the store's is wrong: every promise and every lock is counted from now.
-    #[error("the clock of this machine says {ours}, that of the store {stores}")]
+    #[error("this machine's clock says {ours}, the store's clock {stores}")]
     ClockSkew {
         /// This machine's.
         ours: Timestamp,

@@ -16,16 +16,16 @@ use crate::delta::{DeletionVector, LogFile};
 use crate::format::page::{PACK_LIMIT, PACKED_FILE_LIMIT, data_order};
 use crate::format::{Change, Entry, EntryKind, LiveUse, Record, Scope};
 use crate::ids::{Digest, Location, Version};
-use crate::plan::hold::{PACK_FILES, Reason, UNKNOWN_SIZE, Way};
 use crate::plan::price::Requests;
+use crate::plan::transfer::{CopyMethod, MethodReason, PACK_FILES, UNKNOWN_SIZE};
 use crate::source::LOG_PREFIX;
 use crate::store::part_size;
 
 mod known;
-mod turn;
+mod rotation;
 
-pub use known::{Again, Matched, match_need};
-pub use turn::Turn;
+pub use known::{Matched, Recheck, match_need};
+pub use rotation::Rotation;
 
 /// How V's commit file looks now, beside what the base's record says of its own commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn compare_commit(record: &Record, listed: &LogListing) -> CommitState {
     }
 }
 
-/// What a record is good for as the base of a snapshot of version V.
+/// How a record can serve as the base of a snapshot of version V.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseUse {
     /// The table has not changed at all: the same manifest serves.
@@ -85,7 +85,7 @@ pub struct BaseEvidence {
     pub checkpoint_since: bool,
     /// The digest of the listed log, computed as the base's record computed its own.
     pub log_digest: Digest,
-    /// What is to be held now.
+    /// The scope of the new snapshot.
     pub scope: Scope,
 }
 
@@ -176,7 +176,7 @@ pub fn plan_log_file(
     }
 }
 
-/// What a finding says of files that readers differ on and that the source lacks.
+/// In a finding about files on which readers differ and which the source lacks.
 pub const NOT_AT_THE_SOURCE: &str = "no longer at the source";
 
 /// Whatever a log says, no buffer is sized by more: 5 TiB.
@@ -474,14 +474,14 @@ impl Batch {
         self.needs().iter().map(Need::likely_size).sum()
     }
 
-    /// The requests that it takes on the way that it goes.
-    pub fn requests(&self, way: Way) -> Requests {
-        let (reads, writes) = match (self, way) {
+    /// The requests that it takes by a method.
+    pub fn requests(&self, method: CopyMethod) -> Requests {
+        let (reads, writes) = match (self, method) {
             (Self::Pack(needs), _) => (needs.len() as u64, 1),
-            (Self::Single(_), Way::Pack | Way::Stream) => (1, 1),
+            (Self::Single(_), CopyMethod::Pack | CopyMethod::Stream) => (1, 1),
             // A look before, and one after where the answer has no digest.
-            (Self::Single(_), Way::Copy) => (2, 1),
-            (Self::Single(need), Way::Parts) => {
+            (Self::Single(_), CopyMethod::Copy) => (2, 1),
+            (Self::Single(need), CopyMethod::Parts) => {
                 let size = need.likely_size();
                 (2, 2 + size.div_ceil(part_size(size)))
             }
@@ -490,24 +490,24 @@ impl Batch {
     }
 }
 
-/// What goes one way into the vault.
+/// What goes into the vault by one method.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Going {
-    /// The way.
-    pub way: Way,
+pub struct MethodTotals {
+    /// The method.
+    pub method: CopyMethod,
     /// Why.
-    pub reason: Reason,
+    pub reason: MethodReason,
     /// Files.
     pub files: u64,
     /// Bytes.
     pub bytes: u64,
 }
 
-/// How a snapshot's new files would go into the vault, way by way, and the requests that this takes.
+/// How a snapshot's new files would go into the vault, method by method, and the requests that this takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outlook {
-    /// The ways.
-    pub going: Vec<Going>,
+pub struct Forecast {
+    /// By method.
+    pub methods: Vec<MethodTotals>,
     /// The requests, log and manifest included.
     pub requests: Requests,
 }
@@ -518,19 +518,19 @@ const ALWAYS: Requests = Requests {
     writes: 4,
 };
 
-impl Outlook {
+impl Forecast {
     /// Nothing to copy, all the same a record to publish.
     pub fn new() -> Self {
         Self {
-            going: Vec::new(),
+            methods: Vec::new(),
             requests: ALWAYS,
         }
     }
 
-    /// Adds a batch that goes a way.
-    pub fn add(&mut self, batch: &Batch, (way, reason): (Way, Reason)) {
+    /// Adds a batch that goes by a method.
+    pub fn add(&mut self, batch: &Batch, (method, reason): (CopyMethod, MethodReason)) {
         let before = self.requests;
-        let requests = batch.requests(way);
+        let requests = batch.requests(method);
         self.requests.reads += requests.reads;
         self.requests.writes += requests.writes;
         let files = batch.needs().len() as u64;
@@ -538,13 +538,17 @@ impl Outlook {
         let all = |requests: &Requests| requests.reads / 1000;
         self.requests.writes += 2 * (all(&self.requests) - all(&before));
         let bytes = batch.likely_size();
-        match self.going.iter_mut().find(|going| going.way == way) {
-            Some(going) => {
-                going.files += files;
-                going.bytes += bytes;
+        match self
+            .methods
+            .iter_mut()
+            .find(|totals| totals.method == method)
+        {
+            Some(totals) => {
+                totals.files += files;
+                totals.bytes += bytes;
             }
-            None => self.going.push(Going {
-                way,
+            None => self.methods.push(MethodTotals {
+                method,
                 reason,
                 files,
                 bytes,

@@ -1,4 +1,4 @@
-//! What the streams that write to a table find after a restore.
+//! The streams that write to a table, before and after a restore.
 //!
 //! A streaming sink commits its query's id and its last batch with each batch (`txn`), and skips a batch at or below
 //! what the table has. So a checkpoint of the stream may be older than its sink and must never be newer.
@@ -19,18 +19,18 @@ pub struct Stream {
     pub held: Option<i64>,
     /// The last batch that the live table has, where there is one that can be read.
     pub live: Option<i64>,
-    /// What has become of it since V.
+    /// What it did since V.
     pub change: StreamChange,
 }
 
-/// What has become of a stream since V.
+/// What a stream did since V.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StreamChange {
     /// It has written since: those batches are not in V.
     WentOn,
     /// It wrote its first batch after V.
     Began,
-    /// The live table does not tell, or is no more: it may have written since.
+    /// The live table does not show it, or is gone: the stream may have written since.
     Unknown,
     /// The live table has the same last batch as V.
     Same,

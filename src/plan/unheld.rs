@@ -1,7 +1,7 @@
-//! What a snapshot does not hold, although it lies with the table or belongs to it: said once when a table is first
-//! taken, and again by a restore that cannot bring it back.
+//! What a snapshot does not hold, although it is part of the table: reported with a table's first snapshot, and again
+//! by a restore that cannot bring it back.
 //!
-//! Told from the record alone: the protocol's features, and those of the table's properties that matter here.
+//! By the record alone: the protocol's features, and those of the table's properties that matter here.
 
 use std::collections::BTreeMap;
 
@@ -98,13 +98,13 @@ pub fn unheld(record: &Record) -> Vec<Unheld> {
     unheld
 }
 
-/// What of it was not told of the record before, if that was of the same table.
+/// Those that were not reported for the record before, if that was of the same table.
 pub fn newly_unheld(record: &Record, before: Option<&Record>) -> Vec<Unheld> {
     let same = before.filter(|before| before.table.delta_id == record.table.delta_id);
     let told = same.map_or_else(Vec::new, unheld);
     let now = unheld(record).into_iter();
     now.filter(|it| {
-        // That there are older versions now is no news.
+        // New versions make older ones: that is not worth reporting.
         let expected = *it == Unheld::OlderVersions && same.is_some_and(has_live_scope);
         !(expected || told.contains(it))
     })
@@ -153,7 +153,7 @@ impl Unheld {
             Self::SymlinkManifests => {
                 "after a restore run GENERATE symlink_format_manifest FOR TABLE"
             }
-            Self::ObjectAttributes => "objects that are put back have none",
+            Self::ObjectAttributes => "restored objects have none",
             Self::CatalogCommits => "the snapshot may lag behind the catalog",
         }
     }
@@ -179,47 +179,27 @@ mod tests {
         record
     }
 
-    fn words(record: &Record) -> Vec<&'static str> {
-        unheld(record).iter().map(Unheld::as_str).collect()
-    }
-
     #[test]
     fn what_is_not_held_follows_from_properties_features_scope_and_place() {
         let (live, history) = (Scope::Live, Scope::History);
+        let local = |scope, properties: &[_]| record(scope, "file:///t", properties, &[]);
         let feed = (CHANGE_FEED, "TRUE");
-        let cases: [(Record, &[&str]); 9] = [
-            (record(live, "file:///t", &[], &[]), &["older-versions"]),
-            (record(history, "file:///t", &[], &[]), &[]),
-            (
-                record(live, "file:///t", &[feed], &[]),
-                &["older-versions", "change-feed"],
-            ),
-            (record(history, "file:///t", &[feed], &[]), &[]),
-            (
-                record(history, "file:///t", &[(CHANGE_FEED, "false")], &[]),
-                &[],
-            ),
-            (
-                record(history, "s3://b/t", &[], &[]),
-                &["object-attributes"],
-            ),
-            (
-                record(
-                    history,
-                    "file:///t",
-                    &[(UNIFORM, "iceberg"), (SYMLINKS, "true")],
-                    &[],
-                ),
-                &["uniform", "symlink-manifests"],
-            ),
-            (record(history, "file:///t", &[(UNIFORM, " ")], &[]), &[]),
-            (
-                record(history, "file:///t", &[], &["catalogOwned-preview"]),
-                &["catalog-commits"],
-            ),
-        ];
-        for (record, expected) in cases {
-            assert_eq!(words(&record), expected, "{:?}", record.properties);
+        let both = [(UNIFORM, "iceberg"), (SYMLINKS, "true")];
+        let catalog = record(history, "file:///t", &[], &["catalogOwned-preview"]);
+        let on_s3 = record(history, "s3://b/t", &[], &[]);
+        for (record, expected) in [
+            (local(live, &[]), "older-versions"),
+            (local(history, &[]), ""),
+            (local(live, &[feed]), "older-versions change-feed"),
+            (local(history, &[feed]), ""),
+            (local(history, &[(CHANGE_FEED, "false")]), ""),
+            (on_s3, "object-attributes"),
+            (local(history, &both), "uniform symlink-manifests"),
+            (local(history, &[(UNIFORM, " ")]), ""),
+            (catalog, "catalog-commits"),
+        ] {
+            let words: Vec<_> = unheld(&record).iter().map(Unheld::as_str).collect();
+            assert_eq!(words.join(" "), expected, "{:?}", record.properties);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a vault must be like, and what is to be said where it is not.
+//! The rules for a vault, and the findings where it breaks them.
 //!
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. `vault::verify` brings the bytes.
@@ -44,7 +44,7 @@ pub enum Severity {
     Damage,
 }
 
-/// Something that a verification has to say.
+/// A finding of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
@@ -70,11 +70,11 @@ pub enum Remedy {
     Text(&'static str),
     /// Put records back into the ledger from a replica; what else this says.
     PutBack(&'static str),
-    /// Put the bytes again; where they are not to be had, take a snapshot that builds on nothing of it.
+    /// Put the bytes back; where no copy is left, take a snapshot that does not build on them.
     Repair,
-    /// Take a snapshot that builds on nothing of it.
+    /// Take a snapshot that does not build on it.
     Retake,
-    /// Find out who wrote a record; build on nothing of it when it is a forgery.
+    /// Find out who wrote a record; if it is a forgery, do not build on it.
     Distrust,
     /// Read all bytes.
     ReadAll,
@@ -129,21 +129,19 @@ impl Finding {
                 };
                 let retake = retake();
                 format!(
-                    "{repair} puts it again from wherever it still is; else {retake} takes a snapshot that builds on \
-                     nothing of it"
+                    "{repair} puts it back from wherever a copy still is; otherwise {retake} takes a snapshot that does not \
+                     build on it"
                 )
             }
             Remedy::Retake => {
                 let retake = retake();
-                format!(
-                    "restore an earlier snapshot; {retake} takes one that builds on nothing of it"
-                )
+                format!("restore an earlier snapshot; {retake} takes one that does not build on it")
             }
             Remedy::Distrust => {
-                let who = "find out who wrote the record; when it is a forgery,";
+                let who = "find out who wrote the record; if it is a forgery,";
                 match (typed, &oldest) {
-                    (Some(_), Some(_)) => format!("{who} {} builds on nothing of it", retake()),
-                    _ => format!("{who} `--distrust` of `snapshot` builds on nothing of it"),
+                    (Some(_), Some(_)) => format!("{who} {} does not build on it", retake()),
+                    _ => format!("{who} `snapshot --distrust` does not build on it"),
                 }
             }
             Remedy::ReadAll => format!("{} reads it", verify(&["--read", "all"], None)),
@@ -227,7 +225,7 @@ pub fn unlocked(count: u64, first: Option<Timestamp>) -> Problem {
         Some(until) => {
             format!("{objects} locked for less than is promised, this one until {until}")
         }
-        None => format!("{objects} promised and without a lock that can be seen"),
+        None => format!("{objects} promised without a visible lock"),
     };
     Problem::new(Severity::Damage, what, Remedy::Relock)
 }
@@ -241,7 +239,7 @@ pub fn is_locked_long(until: Timestamp, taken_at: Timestamp, vault: &VaultFile) 
 /// What is said of `count` objects that are locked for longer than the vault allows, the first of them until `first`.
 pub fn overlocked(count: u64, first: Timestamp) -> Problem {
     let what = format!(
-        "{} locked for longer than this vault ever does, this one until {first}",
+        "{} locked for longer than this vault allows, this one until {first}",
         counted_are(count, "object")
     );
     Problem::warning(what, OVERLOCKED)

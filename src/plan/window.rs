@@ -1,4 +1,4 @@
-//! How far back Delta's readers may travel in time, and what has to be set before an older version can be used.
+//! How far back Delta's readers may travel in time, and what must be set before an older version can be used.
 //!
 //! Delta 4.1 and later refuse `VERSION AS OF`, `RESTORE` and `CLONE` beyond `delta.deletedFileRetentionDuration`, with
 //! every file there. Setting that property alone is refused when it would exceed `delta.logRetentionDuration`, so both

@@ -1,7 +1,7 @@
-//! One of our stores lent to `deltalake`, which then needs no credentials and no client of its own.
+//! One of our stores as `deltalake` uses it, which then needs no credentials and no client of its own.
 //!
-//! Keys go through literally: a path of `deltalake` is already what the log's path was decoded to. Listings are
-//! gathered before they are handed on, so it is lent for logs and for small tables.
+//! Keys are passed on literally: `deltalake` has already decoded the paths of the log. A listing is collected before it
+//! is passed on, so this serves logs and small tables.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,7 +32,7 @@ pub(super) struct SharedStore {
 
 impl SharedStore {
     /// For reading only.
-    pub(super) fn to_read(store: Arc<dyn ReadStore>) -> Self {
+    pub(super) fn read_only(store: Arc<dyn ReadStore>) -> Self {
         Self {
             read: store,
             write: None,
@@ -40,21 +40,21 @@ impl SharedStore {
     }
 
     /// For writing, too.
-    pub(super) fn to_write(store: Arc<dyn RestoreStore>) -> Self {
+    pub(super) fn writable(store: Arc<dyn RestoreStore>) -> Self {
         Self {
             read: Arc::<dyn RestoreStore>::clone(&store),
             write: Some(store),
         }
     }
 
-    fn writable(&self) -> Result<&dyn RestoreStore, Error> {
-        self.write.as_deref().ok_or_else(|| not_lent("write"))
+    fn writer(&self) -> Result<&dyn RestoreStore, Error> {
+        self.write.as_deref().ok_or_else(|| not_supported("write"))
     }
 
     async fn get(&self, location: &Path, options: GetOptions) -> foreign::Result<GetResult> {
         let key = key_of(location)?;
         let version = options.version.clone().map(ObjectVersion);
-        let failed = |error| told(location, error);
+        let failed = |error| to_foreign(location, error);
         if let (Some(GetRange::Bounded(range)), false) = (&options.range, options.head) {
             match self.get_range(&key, version.as_ref(), range.clone()).await {
                 // The range may reach past the end and then means what there is.
@@ -110,8 +110,8 @@ impl SharedStore {
 
     async fn delete(&self, location: &Path) -> foreign::Result<()> {
         let key = key_of(location)?;
-        let failed = |error| told(location, error);
-        let store = self.writable()?;
+        let failed = |error| to_foreign(location, error);
+        let store = self.writer()?;
         let found = store.attributes(&key, None).await.map_err(failed)?;
         store.remove(&key, &found.etag).await.map_err(failed)
     }
@@ -132,7 +132,7 @@ fn checked(options: &GetOptions, location: &Path, read: Read) -> foreign::Result
     };
     options.check_preconditions(&meta)?;
     Ok(GetResult {
-        // `deltalake` asks on after the end.
+        // `deltalake` polls on after the end.
         payload: GetResultPayload::Stream(body.map_err(generic).fuse().boxed()),
         meta,
         range,
@@ -173,7 +173,7 @@ fn generic(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     clippy::wildcard_enum_match_arm,
     reason = "only these mean something to `deltalake`"
 )]
-fn told(location: &Path, error: StoreError) -> Error {
+fn to_foreign(location: &Path, error: StoreError) -> Error {
     let path = location.to_string();
     match error.kind {
         StoreErrorKind::NotFound => Error::NotFound {
@@ -196,7 +196,7 @@ fn told(location: &Path, error: StoreError) -> Error {
     }
 }
 
-fn not_lent(operation: &str) -> Error {
+fn not_supported(operation: &str) -> Error {
     Error::NotImplemented {
         operation: operation.to_owned(),
         implementer: NAME.to_owned(),
@@ -218,9 +218,9 @@ impl ObjectStore for SharedStore {
         options: PutOptions,
     ) -> foreign::Result<PutResult> {
         let key = key_of(location)?;
-        let store = self.writable()?;
+        let store = self.writer()?;
         let payload = Payload::from_bytes(bytes::Bytes::from(payload));
-        let failed = |error| told(location, error);
+        let failed = |error| to_foreign(location, error);
         let written = match (store.put_new(&key, &payload, None).await, options.mode) {
             (Err(error), PutMode::Overwrite)
                 if matches!(error.kind, StoreErrorKind::AlreadyExists) =>
@@ -228,7 +228,7 @@ impl ObjectStore for SharedStore {
                 let found = store.attributes(&key, None).await.map_err(failed)?;
                 store.replace(&key, &payload, &found.etag).await
             }
-            (_, PutMode::Update(_)) => return Err(not_lent("update")),
+            (_, PutMode::Update(_)) => return Err(not_supported("update")),
             (written, PutMode::Overwrite | PutMode::Create) => written,
         };
         let written = written.map_err(failed)?;
@@ -243,7 +243,7 @@ impl ObjectStore for SharedStore {
         _: &Path,
         _: PutMultipartOptions,
     ) -> foreign::Result<Box<dyn MultipartUpload>> {
-        Err(not_lent("write in parts"))
+        Err(not_supported("write in parts"))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> foreign::Result<GetResult> {
@@ -254,11 +254,11 @@ impl ObjectStore for SharedStore {
         &self,
         locations: BoxStream<'static, foreign::Result<Path>>,
     ) -> BoxStream<'static, foreign::Result<Path>> {
-        let lent = self.clone();
+        let shared = self.clone();
         locations
             .and_then(move |location| {
-                let lent = lent.clone();
-                async move { lent.delete(&location).await.map(|()| location) }
+                let shared = shared.clone();
+                async move { shared.delete(&location).await.map(|()| location) }
             })
             .boxed()
     }
@@ -302,7 +302,7 @@ impl ObjectStore for SharedStore {
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> foreign::Result<()> {
-        Err(not_lent("copy"))
+        Err(not_supported("copy"))
     }
 }
 
@@ -311,56 +311,56 @@ mod tests {
     use super::*;
     use crate::demo::{append_night, make_table, read_rows, update_region, vacuum_now};
     use crate::ids::Version;
-    use crate::reader::{Lake, Verdict, judge};
+    use crate::reader::{TableStore, Verdict, judge};
     use crate::store::WriteStore as _;
     use crate::store::memory::MemoryStore;
 
     #[tokio::test]
-    async fn a_table_lives_in_a_store_that_is_lent_as_it_does_in_a_folder() {
+    async fn a_table_lives_in_a_store_as_it_does_in_a_folder() {
         let store = Arc::new(MemoryStore::new("s3://bucket/orders"));
-        let lake = Lake::Writable(Arc::<MemoryStore>::clone(&store));
-        let made = make_table(&lake).await.unwrap();
-        let rows = read_rows(&lake, None).await.unwrap();
+        let table = TableStore::Writable(Arc::<MemoryStore>::clone(&store));
+        let made = make_table(&table).await.unwrap();
+        let rows = read_rows(&table, None).await.unwrap();
         assert_eq!(rows.checksum, "2c93e49ec42219a299d05650fd73a081");
 
-        append_night(&lake, 4).await.unwrap();
-        update_region(&lake, "south").await.unwrap();
-        let vacuumed = vacuum_now(&lake).await.unwrap();
+        append_night(&table, 4).await.unwrap();
+        update_region(&table, "south").await.unwrap();
+        let vacuumed = vacuum_now(&table).await.unwrap();
         assert_eq!(vacuumed.deleted.len(), 7, "{:?}", vacuumed.deleted);
-        assert!(read_rows(&lake, Some(made)).await.is_err());
-        assert_eq!(read_rows(&lake, None).await.unwrap().count, 12_000);
+        assert!(read_rows(&table, Some(made)).await.is_err());
+        assert_eq!(read_rows(&table, None).await.unwrap().count, 12_000);
         for gone in vacuumed.deleted {
             let key: ObjectKey = gone.parse().unwrap();
             assert!(store.attributes(&key, None).await.is_err(), "{gone}");
         }
-        let judged = judge(&Lake::Store(store), vacuumed.version, 7).await;
+        let judged = judge(&TableStore::ReadOnly(store), vacuumed.version, 7).await;
         let version = vacuumed.version;
         let files = Some(7);
         assert_eq!(judged, Verdict::Opens { version, files });
     }
 
     #[tokio::test]
-    async fn a_store_that_is_lent_for_reading_is_not_written_to() {
+    async fn a_read_only_store_is_not_written_to() {
         let store = Arc::new(MemoryStore::new("s3://bucket/orders"));
-        let lake = Lake::Store(Arc::<MemoryStore>::clone(&store));
-        make_table(&lake).await.unwrap_err();
+        let table = TableStore::ReadOnly(Arc::<MemoryStore>::clone(&store));
+        make_table(&table).await.unwrap_err();
         let listed: Vec<_> = store.list("", None).try_collect().await.unwrap();
         assert!(listed.is_empty(), "{listed:?}");
-        let judged = judge(&lake, Version(0), 0).await;
+        let judged = judge(&table, Version(0), 0).await;
         assert!(matches!(judged, Verdict::Refuses { .. }), "{judged:?}");
     }
 
     #[tokio::test]
-    async fn parts_and_folders_are_found_as_deltalake_asks_for_them() {
+    async fn ranges_and_folders_are_found_as_deltalake_asks_for_them() {
         let store = Arc::new(MemoryStore::new("s3://bucket/orders"));
         for key in ["a/b/c d%20", "a/bc", "ab"] {
             let payload = Payload::from_bytes(key.as_bytes().to_vec());
             let key = key.parse().unwrap();
             store.put_new(&key, &payload, None).await.unwrap();
         }
-        let lent = SharedStore::to_read(store);
+        let shared = SharedStore::read_only(store);
         let names = |paths: Vec<Path>| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let found = lent
+        let found = shared
             .list_with_delimiter(Some(&Path::from("a")))
             .await
             .unwrap();
@@ -368,7 +368,7 @@ mod tests {
         let objects = found.objects.into_iter().map(|object| object.location);
         assert_eq!(names(objects.collect()), ["a/bc"]);
         let after = Path::from("a/bc");
-        let later = lent
+        let later = shared
             .list_with_offset(None, &after)
             .map_ok(|object| object.location);
         assert_eq!(names(later.try_collect().await.unwrap()), ["ab"]);
@@ -384,10 +384,12 @@ mod tests {
                 range: Some(range.clone()),
                 ..GetOptions::default()
             };
-            let read = lent.get_opts(&odd, options).await.unwrap();
+            let read = shared.get_opts(&odd, options).await.unwrap();
             assert_eq!(read.bytes().await.unwrap(), expected, "{range:?}");
         }
-        let absent = lent.get_opts(&Path::from("x"), GetOptions::default()).await;
+        let absent = shared
+            .get_opts(&Path::from("x"), GetOptions::default())
+            .await;
         assert!(matches!(absent, Err(Error::NotFound { .. })));
     }
 }

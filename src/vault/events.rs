@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Slot, SlotFolder, Vault, oldest_version};
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link};
-use crate::format::{Deed, Event, FORMAT, LockMode, TableKey};
+use crate::format::{Event, EventAction, FORMAT, LockMode, TableKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
 use crate::store::{NoteStore, Payload, StoreError, StoreErrorKind, Written, read_all};
@@ -83,12 +83,12 @@ impl Vault {
         &self,
         store: &S,
         table: &TableKey,
-        deed: Deed,
+        action: EventAction,
         actor: &Actor,
     ) -> Result<Event, Error> {
         let mut event = Event {
             at: actor.now,
-            deed,
+            action,
             format: FORMAT,
             previous: None,
             principal: actor.principal.clone(),

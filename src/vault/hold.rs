@@ -40,7 +40,7 @@ use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX};
 use crate::format::ledger::Bodies;
-use crate::format::{Deed, Event, LockMode, TableKey, VaultKey};
+use crate::format::{Event, EventAction, LockMode, TableKey, VaultKey};
 use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::choose::Snapshot;
 use crate::plan::keep::{held, is_retired};
@@ -151,10 +151,10 @@ impl Holder {
             ..actor.clone()
         };
         if since.is_none() {
-            let deed = Deed::Hold {
+            let action = EventAction::Hold {
                 snapshot: snapshot.id,
             };
-            self.append(&snapshot.table, deed, actor).await?;
+            self.append(&snapshot.table, action, actor).await?;
         }
         if let Err(error) = self.hold_all(snapshot, Act::HoldAgain).await {
             let Error::Damaged { object, .. } = &error else {
@@ -196,10 +196,10 @@ impl Holder {
         }
         let history = self.vault.history(&snapshot.table, Bodies::new()).await?;
         let mut events = self.vault.events(&snapshot.table).await?;
-        let holds_it = Deed::Hold {
+        let holds_it = EventAction::Hold {
             snapshot: snapshot.id,
         };
-        let is_other = |event: &Event| event.deed != holds_it;
+        let is_other = |event: &Event| event.action != holds_it;
         events
             .links
             .retain(|link| link.record().is_none_or(is_other));
@@ -217,10 +217,10 @@ impl Holder {
         let release = async || {
             let is_held = self.held_since(snapshot).await?.is_some();
             if is_held {
-                let deed = Deed::Release {
+                let action = EventAction::Release {
                     snapshot: snapshot.id,
                 };
-                self.append(&snapshot.table, deed, actor).await?;
+                self.append(&snapshot.table, action, actor).await?;
             }
             Ok::<_, Error>(!is_held)
         };
@@ -296,14 +296,14 @@ impl Holder {
 
     async fn held_in(&self, table: &TableKey) -> Result<Vec<Snapshot>, Error> {
         let events = self.events(table).await?;
-        if let Some(event) = events.iter().find(|it| it.deed.is_unreadable_retention()) {
+        if let Some(event) = events.iter().find(|it| it.action.is_unreadable_retention()) {
             return Err(Error::Damaged {
                 object: VaultKey::Event {
                     table: table.clone(),
                     seq: event.seq,
                 }
                 .to_string(),
-                what: format!("a {} that this tool cannot read", event.deed.name()),
+                what: format!("a {} that this tool cannot read", event.action.name()),
             });
         }
         let held = held(&events);
@@ -329,9 +329,14 @@ impl Holder {
         Ok(chain.records().cloned().collect())
     }
 
-    async fn append(&self, table: &TableKey, deed: Deed, actor: &Actor) -> Result<Event, Error> {
+    async fn append(
+        &self,
+        table: &TableKey,
+        action: EventAction,
+        actor: &Actor,
+    ) -> Result<Event, Error> {
         let store = self.store.as_ref();
-        self.vault.append_event(store, table, deed, actor).await
+        self.vault.append_event(store, table, action, actor).await
     }
 
     /// How the substitutes of what some snapshots need are looked for.
@@ -530,7 +535,7 @@ pub async fn retire<S: NoteStore + ?Sized>(
     if is_retired(events.records(), last) {
         return Ok(false);
     }
-    let deed = Deed::Retire { last };
-    vault.append_event(store, table, deed, actor).await?;
+    let action = EventAction::Retire { last };
+    vault.append_event(store, table, action, actor).await?;
     Ok(true)
 }

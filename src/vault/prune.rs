@@ -55,7 +55,7 @@ use super::Vault;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::format::{Garbage, LockMode, PlanRow, TableKey};
+use crate::format::{GarbageReason, LockMode, PlanRow, TableKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::keep::Decision;
 use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
@@ -145,7 +145,7 @@ impl Amount {
 /// Amounts by reason.
 pub type ByReason = BTreeMap<Why, Amount>;
 
-/// Why nothing needs an object; as [`Garbage`], whichever the snapshot.
+/// Why nothing needs an object; as [`GarbageReason`], whichever the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "&'static str")]
 pub enum Why {
@@ -177,13 +177,13 @@ impl From<Why> for &'static str {
     }
 }
 
-impl From<&Garbage> for Why {
-    fn from(garbage: &Garbage) -> Self {
+impl From<&GarbageReason> for Why {
+    fn from(garbage: &GarbageReason) -> Self {
         match garbage {
-            Garbage::Expired(_) => Self::Expired,
-            Garbage::Orphan => Self::Orphan,
-            Garbage::Journal => Self::Journal,
-            Garbage::Planted => Self::Planted,
+            GarbageReason::Expired(_) => Self::Expired,
+            GarbageReason::Orphan => Self::Orphan,
+            GarbageReason::Journal => Self::Journal,
+            GarbageReason::Planted => Self::Planted,
         }
     }
 }

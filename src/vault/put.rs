@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
 use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
-use crate::plan::retention::{Slice, slice_of};
+use crate::plan::retention::{LockPhase, phase_of};
 use crate::store::{Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all};
 
 /// Puts objects with the locks and the generations of a run.
@@ -17,8 +17,8 @@ use crate::store::{Payload, StoreError, StoreErrorKind, WriteStore, local_path, 
 pub(super) struct Placer<'a> {
     pub(super) store: &'a Arc<dyn WriteStore>,
     pub(super) terms: &'a Terms,
-    /// Into how many slices blobs are cut.
-    pub(super) slices: u64,
+    /// Into how many phases blobs are cut.
+    pub(super) lock_phases: u64,
 }
 
 /// Makes sure that an object version is locked for so long; returns until when it is.
@@ -47,41 +47,47 @@ type Name = fn(Digest, Option<Suffix>) -> VaultKey;
 impl Placer<'_> {
     pub(super) async fn blob(&self, payload: &Payload) -> Result<Reference, Error> {
         let [byte, ..] = *payload.sha256.as_bytes();
-        let slice = slice_of(byte, self.slices);
-        self.put(VaultKey::blob, payload, slice).await
+        let phase = phase_of(byte, self.lock_phases);
+        self.put(VaultKey::blob, payload, phase).await
     }
 
     pub(super) async fn page(&self, payload: &Payload) -> Result<Reference, Error> {
-        self.put(VaultKey::page, payload, Slice::default()).await
-    }
-
-    pub(super) async fn manifest(&self, payload: &Payload) -> Result<Reference, Error> {
-        self.put(VaultKey::manifest, payload, Slice::default())
+        self.put(VaultKey::page, payload, LockPhase::default())
             .await
     }
 
-    async fn put(&self, name: Name, payload: &Payload, slice: Slice) -> Result<Reference, Error> {
-        let lock_until = self.terms.lock_until(slice);
+    pub(super) async fn manifest(&self, payload: &Payload) -> Result<Reference, Error> {
+        self.put(VaultKey::manifest, payload, LockPhase::default())
+            .await
+    }
+
+    async fn put(
+        &self,
+        name: Name,
+        payload: &Payload,
+        phase: LockPhase,
+    ) -> Result<Reference, Error> {
+        let lock_until = self.terms.lock_until(phase);
         let content = (payload.sha256, payload.size);
         let key = name(payload.sha256, None).object_key()?;
         match self.store.put_new(&key, payload, lock_until).await {
-            Ok(written) => Ok(self.reference((key, slice), written.version, content)),
+            Ok(written) => Ok(self.reference((key, phase), written.version, content)),
             Err(StoreError {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
             }) => {
                 // What vanishes while it is looked at was just collected.
-                let adopted = match self.adopt(&key, payload, slice).await {
+                let adopted = match self.adopt(&key, payload, phase).await {
                     Err(Error::Store(error)) if error.is_not_found() => None,
                     adopted => adopted?,
                 };
                 if let Some(version) = adopted {
-                    return Ok(self.reference((key, slice), version, content));
+                    return Ok(self.reference((key, phase), version, content));
                 }
                 let suffix = Suffix::from_bytes(rand::random());
                 let key = name(payload.sha256, Some(suffix)).object_key()?;
                 let written = self.store.put_new(&key, payload, lock_until).await?;
-                Ok(self.reference((key, slice), written.version, content))
+                Ok(self.reference((key, phase), written.version, content))
             }
             Err(error) => Err(error.into()),
         }
@@ -92,7 +98,7 @@ impl Placer<'_> {
         &self,
         key: &ObjectKey,
         payload: &Payload,
-        slice: Slice,
+        phase: LockPhase,
     ) -> Result<Option<Option<ObjectVersion>>, Error> {
         let Some(oldest) = oldest_version(self.store.as_ref(), key).await? else {
             return Ok(None);
@@ -118,7 +124,7 @@ impl Placer<'_> {
         }
         // The lock on a whole folder keeps every prune out.
         let is_alone = local_path(self.store.uri()).is_some();
-        let until = self.terms.lock_until(slice);
+        let until = self.terms.lock_until(phase);
         let adopted = is_alone
             || self
                 .terms
@@ -127,15 +133,15 @@ impl Placer<'_> {
         Ok(adopted.then_some(oldest.version))
     }
 
-    /// What is to be written down of an object that was put, or adopted, in a slice.
+    /// What is to be written down of an object that was put, or adopted, in a phase.
     pub(super) fn reference(
         &self,
-        (key, slice): (ObjectKey, Slice),
+        (key, phase): (ObjectKey, LockPhase),
         version: Option<ObjectVersion>,
         (sha256, size): (Digest, u64),
     ) -> Reference {
         Reference {
-            generation: self.terms.generation(slice),
+            generation: self.terms.generation(phase),
             key,
             sha256,
             size,

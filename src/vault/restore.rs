@@ -20,14 +20,14 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::restore::consent::Named;
+use crate::plan::restore::consent::ChosenBy;
 use crate::plan::restore::order::LogOrder;
 use crate::plan::restore::{
-    Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, Sound, compare, judge,
+    Action, FileState, Healthy, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge,
     permit, plan_entry,
 };
 use crate::progress::{Phase, PlannedWork, Progress};
-use crate::reader::{self, Lake, Trouble, Verdict};
+use crate::reader::{self, RefusalCause, TableStore, Verdict};
 use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
@@ -101,7 +101,7 @@ pub struct RestoreRequest {
     /// Whether to take the table over from another restore that is at work.
     pub take_over: bool,
     /// Who chose the snapshot.
-    pub named: Named,
+    pub named: ChosenBy,
 }
 
 /// Which of a snapshot's checkpoints are put back into the log.
@@ -126,7 +126,7 @@ pub enum Reading {
         /// Its reason.
         reason: String,
         /// What the reason is about.
-        about: Trouble,
+        about: RefusalCause,
         /// What our own replay of every way through the log says; `None` when all can be read and agree.
         replay: Option<String>,
     },
@@ -201,7 +201,7 @@ pub struct RestorePlan {
     /// Files that the log names outside the table's folder and that are not there.
     pub outside_missing: Vec<String>,
     /// Whether a live table that does not go beyond V is whole without what is put.
-    pub sound: Option<Sound>,
+    pub sound: Option<Healthy>,
     /// What was found of a newer live table; empty in every other situation.
     pub live: LiveTable,
     /// What is wrong with log files that are put right: replaced, put back, or set aside.
@@ -410,22 +410,22 @@ impl Restorer {
             | Situation::NothingAbove
             | Situation::NewerLive { .. } => return Ok(()),
         };
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
         let about = request.record.totals.live_files;
-        plan.reading = Some(match reader::judge(&lake, tip, about).await {
+        plan.reading = Some(match reader::judge(&place, tip, about).await {
             Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
                 Ok(()) => match self.lacks_unheld(request, after, tip).await? {
                     None => Reading::Opens,
                     Some(fault) => Reading::Refuses {
                         reason: fault.clone(),
-                        about: Trouble::Log,
+                        about: RefusalCause::Log,
                         replay: Some(fault),
                     },
                 },
                 // It opens logs without their beginning.
                 Err(error) => Reading::Refuses {
                     reason: error.to_string(),
-                    about: Trouble::Log,
+                    about: RefusalCause::Log,
                     replay: Some(error.to_string()),
                 },
             },

@@ -20,8 +20,8 @@ use crate::format::record::TableIdentity;
 use crate::format::{Record, Scope, TableKey, TableUri, Trigger};
 use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::price::Commitment;
-use crate::plan::retention::{Ask, Chosen, Policy, Reason};
-use crate::plan::snapshot::{Outlook, plan_batches};
+use crate::plan::retention::{Chosen, ClassReason, Policy, RetentionRequest};
+use crate::plan::snapshot::{Forecast, plan_batches};
 use crate::plan::unheld::Unheld;
 use crate::progress::{NoProgress, PlannedWork, Progress};
 use crate::source::Source;
@@ -78,7 +78,7 @@ pub struct SnapshotRequest {
     /// The classes that there are.
     pub policy: Policy,
     /// The class or the time that was asked for.
-    pub ask: Ask,
+    pub ask: RetentionRequest,
     /// What may be newly committed to; more is refused before anything is copied.
     pub max_commit: Option<MaxPrice>,
     /// The time of the run.
@@ -123,7 +123,7 @@ pub struct SnapshotDone {
     /// Its record.
     pub record: Record,
     /// Why it has its class.
-    pub reason: Reason,
+    pub reason: ClassReason,
     /// What was newly committed to.
     pub commitment: Commitment,
     /// Whether it names the same manifest as the one before.
@@ -148,7 +148,7 @@ pub struct SnapshotPlan {
     /// Their bytes, as far as the log says.
     pub bytes: u64,
     /// How they would go into the vault.
-    pub outlook: Outlook,
+    pub forecast: Forecast,
     /// Data files that are held already.
     pub known_files: u64,
     /// Class and promise that it would have.
@@ -286,7 +286,7 @@ impl Snapshotter {
                 unchanged: true,
                 files: 0,
                 bytes: 0,
-                outlook: Outlook::new(),
+                forecast: Forecast::new(),
                 known_files: past.record.totals.data_files,
                 findings: pinned.findings_of_unchanged(&past.record),
             }),
@@ -297,12 +297,12 @@ impl Snapshotter {
                 let (files, bytes) = (closure.copy.len(), closure.copy_bytes);
                 let known_files = closure.kept + closure.known.len();
                 let needs = closure.copy.finish()?;
-                let mut outlook = Outlook::new();
-                outlook.requests.reads += closure.asked;
+                let mut forecast = Forecast::new();
+                forecast.requests.reads += closure.asked;
                 for batch in plan_batches(needs.map(|need| Ok::<_, Error>(need?.row))) {
                     let batch = batch?;
-                    let way = data::outlook(&batch, source, self.bulk.as_ref());
-                    outlook.add(&batch, way);
+                    let method = data::forecast(&batch, source, self.bulk.as_ref());
+                    forecast.add(&batch, method);
                 }
                 Ok(SnapshotPlan {
                     chosen,
@@ -314,7 +314,7 @@ impl Snapshotter {
                     unchanged: false,
                     files,
                     bytes,
-                    outlook,
+                    forecast,
                     known_files,
                     findings: pinned.findings,
                 })

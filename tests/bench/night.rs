@@ -29,7 +29,7 @@ use deltavault::format::VaultFile;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Entry, PageWriter, Scope, TableKey, TableUri, Trigger, decode_page};
 use deltavault::ids::{Digest, Id128, ObjectKey, Timestamp, Version};
-use deltavault::plan::retention::{Ask, Policy};
+use deltavault::plan::retention::{Policy, RetentionRequest};
 use deltavault::source::Source;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind, read_all};
@@ -358,7 +358,7 @@ async fn snapshot(
         scope: Scope::Live,
         trigger: Trigger::Manual,
         policy: Policy::default(),
-        ask: Ask::default(),
+        ask: RetentionRequest::default(),
         max_commit: None,
         now,
         run: Id128::from_bytes([u8::try_from(hours).unwrap(); 16]),

@@ -28,7 +28,7 @@ use deltavault::format::VaultFile;
 use deltavault::format::record::TableIdentity;
 use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, Timestamp};
-use deltavault::plan::retention::{Ask, Policy};
+use deltavault::plan::retention::{Policy, RetentionRequest};
 use deltavault::source::Source;
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, StoreError, StoreErrorKind};
@@ -126,7 +126,7 @@ async fn plan(folder: &Path) {
         scope: Scope::Live,
         trigger: Trigger::Manual,
         policy: Policy::default(),
-        ask: Ask::default(),
+        ask: RetentionRequest::default(),
         max_commit: None,
         now,
         run: Id128::from_bytes([1; 16]),

@@ -395,7 +395,12 @@ async fn an_unknown_reader_feature_is_refused_by_name() {
             &["unknown reader features: adaptiveMetadata"],
         )
         .await;
-    assert!(error.hint().unwrap().contains("use one that knows it"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .contains("use a version that knows it")
+    );
 
     let mut scene = Scene::set().await;
     let protocol = json!({"protocol": {"minReaderVersion": 4, "minWriterVersion": 7}});

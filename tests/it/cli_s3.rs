@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use deltavault::demo::{append_night, make_table, read_rows};
 use deltavault::ids::Version;
-use deltavault::reader::Lake;
+use deltavault::reader::TableStore;
 use deltavault::store::s3::{Keys, S3Store};
 use deltavault::store::{ReadStore, RestoreStore, WriteStore};
 use futures::TryStreamExt as _;
@@ -83,8 +83,8 @@ impl Session {
     }
 
     /// A small table at a place where nothing is.
-    pub(crate) async fn make_table(&self, uri: &str) -> Lake {
-        let lake = Lake::Writable(Arc::new(self.store(uri).await));
+    pub(crate) async fn make_table(&self, uri: &str) -> TableStore {
+        let lake = TableStore::Writable(Arc::new(self.store(uri).await));
         make_table(&lake).await.unwrap();
         lake
     }
@@ -198,12 +198,15 @@ async fn a_table_on_s3_is_kept_dropped_and_comes_back_in_place_and_elsewhere() {
         &there,
         "--yes",
     ]);
-    let lake = Lake::Writable(Arc::new(session.store(&there).await));
+    let lake = TableStore::Writable(Arc::new(session.store(&there).await));
     assert_eq!(read_rows(&lake, None).await.unwrap(), rows);
 
-    append_night(&Lake::Writable(Arc::new(session.store(&table).await)), 9)
-        .await
-        .unwrap();
+    append_night(
+        &TableStore::Writable(Arc::new(session.store(&table).await)),
+        9,
+    )
+    .await
+    .unwrap();
     let id = session.done(&["--vault", &vault, "--json", "snapshots"]);
     let first: serde_json::Value = serde_json::from_str(id.lines().next().unwrap()).unwrap();
     let id = &first["snapshot"].as_str().unwrap()[..8];

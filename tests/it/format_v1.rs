@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
 use deltavault::format::{
-    Deed, Event, Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal, decode_page,
-    encode_journal, layout,
+    Event, EventAction, Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal,
+    decode_page, encode_journal, layout,
 };
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::restore::claim::Claim;
@@ -216,7 +216,7 @@ fn samples_in_the_specification_are_golden_objects() {
     golden.push(serde_json::to_value(&sample.journal.as_ref().unwrap().1).unwrap());
     let held = Event {
         at: "2026-02-01T00:00:00Z".parse().unwrap(),
-        deed: Deed::Hold {
+        action: EventAction::Hold {
             snapshot: SnapshotId(Digest::of(&[1])),
         },
         format: 1,

@@ -473,7 +473,7 @@ async fn locks_of_a_hundred_years_are_named_and_lose_nothing() {
     let locked = lock_all(&root, &day.bucket, &found, years(100), false).await;
     assert!(locked > 5);
     let said = day.verify().await;
-    let says = "locked for longer than this vault ever does";
+    let says = "locked for longer than this vault allows";
     let told = said.findings.iter().filter(|it| it.what.contains(says));
     assert_eq!(told.count(), 1, "{:#?}", said.findings);
     assert_eq!(said.code(), ExitCode::Findings);

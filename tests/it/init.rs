@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetentionMode};
 use deltavault::demo::make_table;
 use deltavault::format::LockMode;
-use deltavault::reader::Lake;
+use deltavault::reader::TableStore;
 use deltavault::store::s3::S3Store;
 use jiff::SignedDuration;
 use std::sync::Arc;
@@ -164,7 +164,9 @@ async fn compliance_asks_for_a_yes_and_locks_every_object_of_a_snapshot() {
 
     let table = format!("s3://{}/orders", server.bucket(Bucket::Versioned).await);
     let store = S3Store::open(&server.client().await, &table).unwrap();
-    make_table(&Lake::Writable(Arc::new(store))).await.unwrap();
+    make_table(&TableStore::Writable(Arc::new(store)))
+        .await
+        .unwrap();
     let taken = run(&server, &["--vault", &vault, "snapshot", &table]);
     assert_eq!(taken.code, 0, "{}{}", taken.out, taken.talk);
     assert!(!taken.talk.contains("no locks"), "{}", taken.talk);

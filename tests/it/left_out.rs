@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltavault::ExitCode;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
-use deltavault::reader::{Trouble, Verdict};
+use deltavault::reader::{RefusalCause, Verdict};
 use deltavault::store::RestoreStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::restore::{LogWanted, Reading, RestoreRequest, WhyLeftOut};
@@ -255,7 +255,7 @@ async fn a_checkpoint_that_was_unreadable_when_it_was_taken_is_left_out_where_th
             matches!(
                 checked.verdict,
                 Verdict::Refuses {
-                    about: Trouble::Log,
+                    about: RefusalCause::Log,
                     ..
                 }
             ),

@@ -96,7 +96,7 @@ async fn a_first_snapshot_of_three_nights_goes_on_at_newer_versions_and_copies_n
             error
                 .hint()
                 .unwrap()
-                .contains("goes on where this one ended")
+                .contains("continues where this one stopped")
         );
         let Error::LimitReached {
             placed, planned, ..
@@ -224,9 +224,9 @@ async fn a_plan_says_how_files_would_go_and_what_that_takes() {
     let request = request(scene.live.uri(), 24);
     let plan = taker.plan(&source, &request).await.unwrap();
     assert_eq!(plan.days, 30);
-    let going = plan.outlook.going.iter();
+    let going = plan.forecast.methods.iter();
     let going: Vec<_> = going
-        .map(|going| (going.way.as_str(), going.files, going.bytes))
+        .map(|going| (going.method.as_str(), going.files, going.bytes))
         .collect();
     assert_eq!(going, [("stream", 4, 4 * LARGE as u64), ("pack", 30, 3000)]);
     scene.live.revive();
@@ -234,7 +234,7 @@ async fn a_plan_says_how_files_would_go_and_what_that_takes() {
     night(&scene, &taker, 24).await.unwrap();
     let calls = |store: &FaultStore<MemoryStore>| store.calls().len() as u64;
     let took = calls(&scene.live) + calls(&scene.vault);
-    let said = plan.outlook.requests.reads + plan.outlook.requests.writes;
+    let said = plan.forecast.requests.reads + plan.forecast.requests.writes;
     assert!(
         took.abs_diff(said) <= 10,
         "{took} requests, {said} were said"

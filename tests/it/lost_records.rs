@@ -323,7 +323,10 @@ fn table_whose_ledger_is_gone_is_a_finding_and_goes_back_from_a_replica() {
         12,
         &["no record of \"lake-orders\"", "their records are lost"],
     );
-    assert!(!refused.text.contains("take a first one"), "{refused:?}");
+    assert!(
+        !refused.text.contains("take the first snapshot"),
+        "{refused:?}"
+    );
     let found = lake.typed(&["verify"]);
     found.ends_with(3, &["of a table of which there is no record"]);
     heals(&lake, &found);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deltavault::ids::Version;
 use deltavault::plan::restore::{Mode, Permission, Situation};
-use deltavault::reader::{Lake, Trouble, Verdict, judge};
+use deltavault::reader::{RefusalCause, TableStore, Verdict, judge};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::restore::{Reading, RestorePlan, RestoreRequest};
 use deltavault::vault::snapshot::SnapshotDone;
@@ -38,8 +38,8 @@ pub(super) fn in_place(done: &SnapshotDone) -> RestoreRequest {
 
 /// What the independent reader makes of a version of what lies in the store: its live files, or nothing.
 pub(super) async fn opens(store: &MemoryStore, version: u64) -> Option<u64> {
-    let lake = Lake::Store(Arc::new(store.clone()));
-    match judge(&lake, Version(version), 100).await {
+    let table = TableStore::ReadOnly(Arc::new(store.clone()));
+    match judge(&table, Version(version), 100).await {
         Verdict::Opens { files, .. } => files,
         Verdict::Refuses { .. } => None,
     }
@@ -323,7 +323,7 @@ async fn a_table_whose_feature_the_reader_does_not_know_is_judged_by_our_own_rep
     let Some(Reading::Refuses { about, replay, .. }) = plan.reading else {
         panic!("{plan:?}");
     };
-    assert_eq!((about, replay), (Trouble::Features, None));
+    assert_eq!((about, replay), (RefusalCause::Features, None));
 
     // A checkpoint that says something else than the commits is found by it.
     let lost = scene.table.live.keys().next().unwrap().clone();

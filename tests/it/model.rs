@@ -10,7 +10,7 @@ use deltavault::format::{Record, Scope};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::price::Commitment;
 use deltavault::plan::restore::{Mode, Permission};
-use deltavault::plan::retention::Reason;
+use deltavault::plan::retention::ClassReason;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore, WriteStore};
 use deltavault::vault::Vault;
@@ -294,7 +294,7 @@ impl World {
                 done: SnapshotDone {
                     id,
                     record: record.clone(),
-                    reason: Reason::NotScheduled,
+                    reason: ClassReason::NotScheduled,
                     commitment: Commitment::default(),
                     unchanged: false,
                     newly_unheld: Vec::new(),

@@ -8,7 +8,7 @@ use deltavault::Error;
 use deltavault::ExitCode;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
-use deltavault::reader::{Lake, Verdict, judge};
+use deltavault::reader::{TableStore, Verdict, judge};
 use deltavault::store::ReadStore;
 use deltavault::store::local::LocalStore;
 use deltavault::store::memory::MemoryStore;
@@ -139,7 +139,7 @@ impl Odd {
         }
         let table: Arc<dyn ReadStore> = Arc::new(table.clone());
         let files = self.live.len() as u64;
-        let verdict = judge(Lake::Store(table), Version(0), files).await;
+        let verdict = judge(TableStore::ReadOnly(table), Version(0), files).await;
         let version = Version(0);
         let opens = Verdict::Opens {
             version,

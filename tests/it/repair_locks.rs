@@ -7,7 +7,7 @@ use deltavault::ExitCode;
 use deltavault::format::VaultFile;
 use deltavault::format::{LockMode, Placement, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
-use deltavault::plan::retention::Ask;
+use deltavault::plan::retention::RetentionRequest;
 use deltavault::plan::verify::{ReadBytes, Severity, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, WriteStore};
@@ -125,7 +125,7 @@ impl Locked {
 async fn take(store: &MemoryStore, live: &MemoryStore, hours: i64, days: i64) -> SnapshotDone {
     let until = hours_later(hours) + SignedDuration::from_hours(24 * days);
     let mut request = request("s3://lake/orders", hours);
-    request.ask = Ask {
+    request.ask = RetentionRequest {
         class: None,
         until: Some(until),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::format::Scope;
 use deltavault::ids::Version;
-use deltavault::plan::restore::{Mode, Situation, Sound};
+use deltavault::plan::restore::{Healthy, Mode, Situation};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::restore::RestorePlan;
 use deltavault::vault::snapshot::SnapshotDone;
@@ -161,7 +161,7 @@ async fn an_older_copy_of_the_table_is_put_forward_and_one_that_went_on_is_the_o
     let scene = rewound().await;
     let found = plan(&scene).await;
     assert_eq!(found.situation, Situation::NothingAbove);
-    assert_eq!(found.sound, Some(Sound::Behind(Version(2))));
+    assert_eq!(found.sound, Some(Healthy::Behind(Version(2))));
     let commit = format!("_delta_log/{:020}.json", 3);
     let add = serde_json::json!({"add": {"path": "other.parquet", "partitionValues": {}, "size": 3,
         "modificationTime": 1, "dataChange": true}});
@@ -197,13 +197,13 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
         let table_source = source(Arc::new(scene.live.clone()));
         scene.first = taking.take(&table_source, &asked).await.unwrap();
         scene.table.vacuum().await;
-        let only_past = (scope == Scope::History).then_some(Sound::AtV);
+        let only_past = (scope == Scope::History).then_some(Healthy::AtV);
         assert_eq!(plan(&scene).await.sound, only_past);
         scene.table.clean_up_log().await;
         let found = plan(&scene).await;
         assert_eq!(found.situation, Situation::NothingAbove);
         assert!(
-            found.sound == Some(Sound::AtV) && found.missing.files > 0,
+            found.sound == Some(Healthy::AtV) && found.missing.files > 0,
             "{found:?}"
         );
         // A file that the live table itself needs, and a commit from the midst of its log.
@@ -212,7 +212,7 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
         scene.table.remove(&needed).await;
         assert_eq!(plan(&scene).await.sound, None);
         scene.table.put(&needed, bytes).await;
-        assert_eq!(plan(&scene).await.sound, Some(Sound::AtV));
+        assert_eq!(plan(&scene).await.sound, Some(Healthy::AtV));
         let request = restore_request(&scene.first, Mode::InPlace, 1);
         let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
         let restorer = restorer.await.unwrap();
@@ -243,7 +243,7 @@ async fn a_file_outside_the_table_that_is_gone_is_damage_beside_a_clean_up_of_th
     let asked = request("s3://lake/orders", 12);
     scene.first = taking.take(&table_source, &asked).await.unwrap();
     scene.table.clean_up_log().await;
-    assert_eq!(plan(&scene).await.sound, Some(Sound::AtV));
+    assert_eq!(plan(&scene).await.sound, Some(Healthy::AtV));
     std::fs::remove_file(&outside).unwrap();
     let found = plan(&scene).await;
     assert_eq!(found.outside_missing.len(), 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltavault::ExitCode;
 use deltavault::format::Reference;
 use deltavault::ids::Timestamp;
-use deltavault::plan::retention::{Ask, check_clock};
+use deltavault::plan::retention::{RetentionRequest, check_clock};
 use deltavault::store::ReadStore;
 use deltavault::store::s3::S3Store;
 use deltavault::vault::Vault;
@@ -25,7 +25,7 @@ type Locked = FaultStore<S3Store>;
 
 fn asked(live: &S3Store, now: Timestamp, days: i64) -> SnapshotRequest {
     SnapshotRequest {
-        ask: Ask {
+        ask: RetentionRequest {
             class: None,
             until: Some(now + SignedDuration::from_hours(24 * days)),
         },

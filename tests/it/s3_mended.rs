@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::ids::ObjectKey;
 use deltavault::plan::restore::Mode;
-use deltavault::reader::{Lake, Verdict, judge};
+use deltavault::reader::{TableStore, Verdict, judge};
 use deltavault::store::s3::S3Store;
 use deltavault::store::{ListedVersion, Payload, ReadStore, RestoreStore, WriteStore, read_all};
 use deltavault::vault::restore::{Reading, RestoreRequest};
@@ -115,11 +115,11 @@ async fn a_log_is_mended_and_lost_bytes_are_found_in_older_versions_at_the_sourc
     )
     .await
     .unwrap();
-    let lake = Lake::Store(Arc::new(live.clone()));
+    let table = TableStore::ReadOnly(Arc::new(live.clone()));
     let plan = restorer.plan(&request).await.unwrap();
     assert_eq!(plan.broken.len(), 1);
     restorer.carry_out(&request, plan).await.unwrap();
-    let judged = judge(&lake, done.record.version, 5).await;
+    let judged = judge(&table, done.record.version, 5).await;
     assert!(
         matches!(judged, Verdict::Opens { files: Some(5), .. }),
         "{judged:?}"

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use deltavault::plan::snapshot::Turn;
+use deltavault::plan::snapshot::Rotation;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, WriteStore};
 use deltavault::vault::Vault;
@@ -110,7 +110,7 @@ async fn an_unchanged_table_costs_the_same_handful_of_calls_at_any_size() {
             expected.push("open manifests");
             // One page in turn, or one object, for which this machine has to read the page.
             expected.push("open pages");
-            let mut turn = Turn::of(done.record.seq);
+            let mut turn = Rotation::of(done.record.seq);
             let is_page = *turn.pick(&[true, false]).unwrap();
             let is_of_log = *turn.pick(&pages).unwrap() < manifest.log_pages.len();
             // The log's files are inlined.

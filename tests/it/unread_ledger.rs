@@ -36,14 +36,14 @@ const DAMAGES: [Damage; 3] = [
     |_| Vec::new(),
 ];
 
-/// Says that the ledger cannot be read whole, names the record and the next step, and ends with 12.
+/// Says that the ledger cannot be read completely, names the record and the next step, and ends with 12.
 fn refuses(folder: &Path, words: &[&str]) {
     let (code, rows, said) = deltavault(folder, words);
     assert_eq!((code, rows.len()), (Some(12), 0), "{words:?}: {said}");
     for wanted in [
         "error: the ledger of ",
-        " could not be read whole",
-        "/ledger/00000000000000000001.json: slot 1 is no record of the chain",
+        " cannot be read completely",
+        "/ledger/00000000000000000001.json: slot 1 is not a record of the chain",
         " verify` names every record that is damaged",
     ] {
         assert!(said.contains(wanted), "{words:?}: {said}");

@@ -89,12 +89,8 @@ async fn objects_locked_for_less_than_was_promised_are_counted_and_the_first_is_
     let short = locked.done.record.promise - SignedDuration::from_secs(1);
     for (prefix, until, says) in [
         ("blobs/", Some(short), format!("this one until {short}")),
-        ("pages/", None, "without a lock that can be seen".to_owned()),
-        (
-            "manifests/",
-            None,
-            "without a lock that can be seen".to_owned(),
-        ),
+        ("pages/", None, "without a visible lock".to_owned()),
+        ("manifests/", None, "without a visible lock".to_owned()),
     ] {
         let locked = Locked::set().await;
         locked.lock(prefix, until).await;

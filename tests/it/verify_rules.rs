@@ -71,7 +71,7 @@ async fn rules_between_record_manifest_and_pages_are_checked() {
         (2, Severity::Damage, "totals"),
         (3, Severity::Damage, "of version 1, the record of version 2"),
         (4, Severity::Damage, "Delta id"),
-        (5, Severity::Warning, "took entries over"),
+        (5, Severity::Warning, "took entries from"),
         (7, Severity::Warning, "whole versions"),
         (8, Severity::Warning, "another table"),
     ] {
@@ -98,7 +98,7 @@ async fn pages_out_of_order_and_wrong_sums_are_damage() {
     let mut wrong = Vec::new();
     let mut swapped = manifest.clone();
     swapped.log_pages.swap(0, 1);
-    wrong.push((swapped, "not in its order"));
+    wrong.push((swapped, "out of order"));
     let mut mixed = manifest.clone();
     mixed.data_pages.insert(0, mixed.log_pages.pop().unwrap());
     wrong.push((mixed, "among the data pages"));
@@ -107,7 +107,7 @@ async fn pages_out_of_order_and_wrong_sums_are_damage() {
     wrong.push((short, "sums"));
     let mut counted = manifest.clone();
     counted.log_pages[0].entries -= 1;
-    wrong.push((counted, "number of entries"));
+    wrong.push((counted, "as many entries"));
     for (manifest, what) in wrong {
         let bytes = manifest.encode().unwrap().into();
         let reference = table.put_content(VaultKey::manifest, bytes).await;

@@ -9,7 +9,7 @@ use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Scope, Trigger};
 use deltavault::plan::choose::Wanted;
-use deltavault::plan::retention::Ask;
+use deltavault::plan::retention::RetentionRequest;
 use deltavault::store::StoreErrorKind;
 
 use self::stage::Stage;
@@ -75,7 +75,7 @@ pub(super) async fn demo(args: DemoArgs, context: &mut Context) -> Result<ExitCo
     let snapshot = async || {
         let run = Run {
             trigger: Trigger::Manual,
-            ask: Ask::default(),
+            ask: RetentionRequest::default(),
             max_commit: None,
             clock: *clock,
             set: None,

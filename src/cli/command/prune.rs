@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
-use deltavault::format::{Garbage, PlanRow};
+use deltavault::format::{GarbageReason, PlanRow};
 use deltavault::ids::{Digest, SnapshotId, Timestamp};
 use deltavault::plan::prune::LONGEST_GRACE;
 use deltavault::vault::prune::{
@@ -157,8 +157,8 @@ fn object_row(action: Action, row: PlanRow) -> PruneObject {
         bytes: row.size,
         reason: Why::from(&row.reason).as_str(),
         snapshot: match row.reason {
-            Garbage::Expired(snapshot) => Some(snapshot),
-            Garbage::Orphan | Garbage::Journal | Garbage::Planted => None,
+            GarbageReason::Expired(snapshot) => Some(snapshot),
+            GarbageReason::Orphan | GarbageReason::Journal | GarbageReason::Planted => None,
         },
         locked_until: row.locked_until,
     }

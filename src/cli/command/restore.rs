@@ -65,7 +65,7 @@ pub(super) async fn restore(
         Err(error) => return Err(of_another_table(error, table.name(), &open).await),
     };
     refuse_if_not_newest(&history, &chosen, &wanted, &request.how, &name, context)?;
-    if matches!(wanted, Wanted::Latest | Wanted::At(_)) {
+    if matches!(wanted, Wanted::Latest | Wanted::AsOf(_)) {
         warn_of_unnamed(&open.vault, &history, &name, context).await;
     }
     let mut work = Work::ready(&open, &chosen, &request, context).await?;
@@ -241,7 +241,7 @@ fn wanted(which: &Which) -> Wanted {
         Which::VersionOf(prefix, version) => {
             Wanted::VersionOf(prefix.as_str().to_owned(), *version)
         }
-        Which::At(when) => Wanted::At(when.into()),
+        Which::At(when) => Wanted::AsOf(when.into()),
     }
 }
 

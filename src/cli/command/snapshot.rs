@@ -11,7 +11,7 @@ use deltavault::format::{Scope, Trigger};
 use deltavault::ids::{Id128, Timestamp, Version};
 use deltavault::plan::price::{NanoUsd, Prices};
 use deltavault::plan::retention;
-use deltavault::plan::retention::Ask;
+use deltavault::plan::retention::RetentionRequest;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
 use parse_size::parse_size;
 
@@ -204,7 +204,7 @@ pub(super) async fn snapshot(
     taker.snapshotter.limits = limits(&args, until.as_ref(), &taker.open, context.clock.now());
     let run = Run {
         trigger: trigger(&args, context),
-        ask: Ask {
+        ask: RetentionRequest {
             class: args.class.clone(),
             until: retain_until.map(|until| until.time),
         },

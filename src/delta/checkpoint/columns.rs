@@ -235,7 +235,7 @@ enum NumberColumn {
 impl NumberColumn {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "what is no number in this version of Arrow is none in the next"
+        reason = "a type that is not a number in this version of Arrow is not one in the next"
     )]
     fn of(array: &ArrayRef) -> Self {
         use DataType as D;
@@ -249,7 +249,7 @@ impl NumberColumn {
                         .map(Self::Whole)
                 })
             }
-            // Whether they are whole, and fit, is told by how they are spelled.
+            // Their spelling shows whether they are whole and fit.
             D::UInt64
             | D::Float16
             | D::Float32
@@ -277,7 +277,7 @@ impl Numbers {
         match self.0.array(row) {
             None => Number::Absent,
             Some(NumberColumn::Whole(array)) => Number::Whole(array.value(row)),
-            // What is no text came from bytes that are none.
+            // Bytes that are not text became null.
             Some(NumberColumn::Spelled(array)) if array.is_null(row) => Number::odd("noise"),
             Some(NumberColumn::Spelled(array)) => Number::of_text(array.value(row)),
             Some(NumberColumn::Odd(data_type)) => Number::odd(&data_type.to_string()),

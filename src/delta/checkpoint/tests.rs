@@ -47,6 +47,28 @@ fn parquet(columns: Vec<(&str, ArrayRef)>) -> Bytes {
     bytes.into()
 }
 
+type Columns = Vec<(&'static str, ArrayRef)>;
+
+/// A checkpoint whose actions are structs of these columns, in every row.
+fn actions(actions: Vec<(&str, Columns)>) -> Bytes {
+    let structs = actions.into_iter();
+    parquet(
+        structs
+            .map(|(name, columns)| (name, fields(columns, None)))
+            .collect(),
+    )
+}
+
+fn add_of(columns: Columns) -> Bytes {
+    actions(vec![("add", columns)])
+}
+
+/// An add of one file, with more columns.
+fn file_with(more: Columns) -> Columns {
+    let file = [("path", text([Some("a")])), ("size", number([Some(1)]))];
+    file.into_iter().chain(more).collect()
+}
+
 fn root() -> TableRoot {
     TableRoot::new("s3://lake/t").unwrap()
 }
@@ -60,22 +82,22 @@ fn read_all(bytes: Bytes, wants: Wants) -> Result<(Coverage, Vec<Action>), LogEr
     Ok((coverage, actions))
 }
 
-fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
-    read_all(parquet(columns), Wants::State)
-        .unwrap_err()
-        .to_string()
+fn read_state(bytes: Bytes) -> Vec<Action> {
+    read_all(bytes, Wants::State).unwrap().1
+}
+
+fn refusal(bytes: Bytes) -> String {
+    read_all(bytes, Wants::State).unwrap_err().to_string()
 }
 
 fn adds(actions: Vec<Action>) -> Vec<Add> {
-    actions
-        .into_iter()
-        .filter_map(|action| {
-            let Action::Add { add, .. } = action else {
-                return None;
-            };
-            Some(add)
-        })
-        .collect()
+    let add = |action| {
+        let Action::Add { add, .. } = action else {
+            return None;
+        };
+        Some(add)
+    };
+    actions.into_iter().filter_map(add).collect()
 }
 
 /// A checkpoint with one action of every kind that is not about a data file.
@@ -85,82 +107,47 @@ fn table_actions() -> Bytes {
         let offsets = OffsetBuffer::from_lengths([1]);
         Arc::new(ListArray::new(field, offsets, text([Some(item)]), None))
     };
+    let field = |name, nullable| Arc::new(Field::new(name, DataType::Utf8, nullable));
     let entries = StructArray::from(vec![
-        (
-            Arc::new(Field::new("key", DataType::Utf8, false)),
-            text([Some("k"), Some("l")]),
-        ),
-        (
-            Arc::new(Field::new("value", DataType::Utf8, true)),
-            text([Some("v"), None]),
-        ),
+        (field("key", false), text([Some("k"), Some("l")])),
+        (field("value", true), text([Some("v"), None])),
     ]);
     let field = Arc::new(Field::new("key_value", entries.data_type().clone(), false));
     let map = MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false);
-    parquet(vec![
+    let int = |value| -> ArrayRef { Arc::new(Int32Array::from(vec![value])) };
+    let protocol = vec![
+        ("minReaderVersion", int(3)),
+        ("minWriterVersion", int(7)),
+        ("readerFeatures", list("v2Checkpoint")),
+    ];
+    let metadata = vec![
+        ("id", text([Some("x")])),
+        ("partitionColumns", list("p")),
+        ("configuration", Arc::new(map) as ArrayRef),
+    ];
+    let txn = vec![
+        ("appId", text([Some("app")])),
+        ("version", number([Some(5)])),
+    ];
+    let domain = vec![
+        ("domain", text([Some("d")])),
+        ("configuration", text([Some("c")])),
+    ];
+    let sidecar = vec![
+        ("path", text([Some("s%20.parquet")])),
+        ("sizeInBytes", number([Some(6)])),
+    ];
+    actions(vec![
         (
             "add",
-            fields(vec![("path", text([None])), ("size", number([None]))], None),
+            vec![("path", text([None])), ("size", number([None]))],
         ),
-        (
-            "protocol",
-            fields(
-                vec![
-                    (
-                        "minReaderVersion",
-                        Arc::new(Int32Array::from(vec![3])) as ArrayRef,
-                    ),
-                    ("minWriterVersion", Arc::new(Int32Array::from(vec![7]))),
-                    ("readerFeatures", list("v2Checkpoint")),
-                ],
-                None,
-            ),
-        ),
-        (
-            "metaData",
-            fields(
-                vec![
-                    ("id", text([Some("x")])),
-                    ("partitionColumns", list("p")),
-                    ("configuration", Arc::new(map) as ArrayRef),
-                ],
-                None,
-            ),
-        ),
-        (
-            "txn",
-            fields(
-                vec![
-                    ("appId", text([Some("app")])),
-                    ("version", number([Some(5)])),
-                ],
-                None,
-            ),
-        ),
-        (
-            "domainMetadata",
-            fields(
-                vec![
-                    ("domain", text([Some("d")])),
-                    ("configuration", text([Some("c")])),
-                ],
-                None,
-            ),
-        ),
-        (
-            "checkpointMetadata",
-            fields(vec![("version", number([Some(4)]))], None),
-        ),
-        (
-            "sidecar",
-            fields(
-                vec![
-                    ("path", text([Some("s%20.parquet")])),
-                    ("sizeInBytes", number([Some(6)])),
-                ],
-                None,
-            ),
-        ),
+        ("protocol", protocol),
+        ("metaData", metadata),
+        ("txn", txn),
+        ("domainMetadata", domain),
+        ("checkpointMetadata", vec![("version", number([Some(4)]))]),
+        ("sidecar", sidecar),
     ])
 }
 
@@ -193,25 +180,22 @@ fn structs_that_are_null_or_full_of_nulls_are_no_actions() {
 
 #[test]
 fn types_of_other_writers_are_widened_and_statistics_taken_from_either_column() {
-    let add = fields(
-        vec![
-            (
-                "path",
-                Arc::new(LargeStringArray::from(vec!["a", "b", "c"])) as ArrayRef,
-            ),
-            ("size", Arc::new(Int32Array::from(vec![7, 8, 9]))),
-            (
-                "stats",
-                text([Some(r#"{"numRecords":3}"#), Some("broken"), None]),
-            ),
-            (
-                "stats_parsed",
-                fields(vec![("numRecords", number([Some(9), Some(4), None]))], None),
-            ),
-        ],
-        None,
-    );
-    let (_, actions) = read_all(parquet(vec![("add", add)]), Wants::State).unwrap();
+    let add = vec![
+        (
+            "path",
+            Arc::new(LargeStringArray::from(vec!["a", "b", "c"])) as ArrayRef,
+        ),
+        ("size", Arc::new(Int32Array::from(vec![7, 8, 9]))),
+        (
+            "stats",
+            text([Some(r#"{"numRecords":3}"#), Some("broken"), None]),
+        ),
+        (
+            "stats_parsed",
+            fields(vec![("numRecords", number([Some(9), Some(4), None]))], None),
+        ),
+    ];
+    let actions = read_state(add_of(add));
     let found: Vec<_> = adds(actions)
         .iter()
         .map(|add| (add.size, add.rows))
@@ -237,7 +221,7 @@ fn vectors_are_read_whole_or_refused() {
             ("size", number([Some(1), Some(2)])),
             ("deletionVector", vector),
         ];
-        read_all(parquet(vec![("add", fields(add, None))]), Wants::State)
+        read_all(add_of(add), Wants::State)
     };
     let adds = adds(with(Some("bits")).unwrap().1);
     let dv = adds[0].dv.as_ref().unwrap();
@@ -300,41 +284,29 @@ fn checkpoint_that_cannot_tell_about_files_is_refused_as_a_whole_but_not_in_part
     let add = fields(vec![("path", text([None])), ("size", number([None]))], None);
     let coverage = |columns| read_all(parquet(columns), Wants::State).unwrap().0;
     let without = coverage(vec![("txn", txn())]);
-    let error = without.check("c.parquet").unwrap_err();
+    let check = |coverage: Coverage| coverage.check("c.parquet");
+    let error = check(without).unwrap_err();
     assert_eq!(error.to_string(), "checkpoint c.parquet has no column add");
-    without
-        .and(coverage(vec![("add", add)]))
-        .check("c.parquet")
-        .unwrap();
-    coverage(vec![("sidecar", sidecar(Some("s")))])
-        .check("c.parquet")
-        .unwrap();
-    assert!(
-        coverage(vec![("sidecar", sidecar(None))])
-            .check("c.parquet")
-            .is_err()
-    );
-    let bytes = parquet(vec![("txn", txn())]);
-    assert!(
-        read_sidecar_names(bytes, "c.parquet", &root())
-            .unwrap()
-            .is_empty()
-    );
+    check(without.and(coverage(vec![("add", add)]))).unwrap();
+    check(coverage(vec![("sidecar", sidecar(Some("s")))])).unwrap();
+    check(coverage(vec![("sidecar", sidecar(None))])).unwrap_err();
+    let names = read_sidecar_names(parquet(vec![("txn", txn())]), "c.parquet", &root());
+    assert!(names.unwrap().is_empty());
 }
 
 #[test]
 fn files_without_path_or_size_are_refused() {
     let path = || text([Some("a")]);
-    let add = |columns| vec![("add", fields(columns, None))];
+    let refusal = |columns| refusal(add_of(columns));
     assert_eq!(
-        refusal(add(vec![("size", number([Some(1)]))])),
+        refusal(vec![("size", number([Some(1)]))]),
         "checkpoint c.parquet has no column add.path"
     );
     assert_eq!(
-        refusal(add(vec![("path", path())])),
+        refusal(vec![("path", path())]),
         "checkpoint c.parquet has no column add.size"
     );
-    let of_size = |size| refusal(add(vec![("path", path()), ("size", size)]));
+    let of_size = |size| refusal(vec![("path", path()), ("size", size)]);
     assert_eq!(of_size(number([None])), "c.parquet gives no size for a");
     let odd: [(ArrayRef, &str); 7] = [
         (number([Some(-1)]), "-1"),
@@ -384,8 +356,7 @@ fn whole_numbers_are_taken_from_columns_of_any_type() {
             ("size", size.clone()),
             ("deletionVector", vector),
         ];
-        let bytes = parquet(vec![("add", fields(add, None))]);
-        let adds = adds(read_all(bytes, Wants::State).unwrap().1);
+        let adds = adds(read_state(add_of(add)));
         let dv = adds[0].dv.as_ref().unwrap();
         assert_eq!((adds[0].size, adds[1].size), (100, 200), "{size:?}");
         assert_eq!((dv.id.as_str(), dv.size), ("ps3://x/dv@100", 100));
@@ -405,13 +376,8 @@ fn times_are_milliseconds_whatever_the_column_is() {
         Arc::new(Date32Array::from(vec![1])),
     ];
     let read = |time: ArrayRef| {
-        let add = vec![
-            ("path", text([Some("a")])),
-            ("size", number([Some(1)])),
-            ("modificationTime", time),
-        ];
-        let bytes = parquet(vec![("add", fields(add, None))]);
-        adds(read_all(bytes, Wants::State).unwrap().1)[0].modification_time
+        let add = file_with(vec![("modificationTime", time)]);
+        adds(read_state(add_of(add)))[0].modification_time
     };
     for time in times {
         assert_eq!(read(time.clone()), Some(DAY), "{time:?}");
@@ -435,14 +401,8 @@ fn columns_that_decide_about_no_file_may_be_of_any_type() {
         Arc::new(BinaryArray::from(vec![&b"\xff"[..]])),
     ];
     for odd in odd {
-        let add = vec![
-            ("path", text([Some("a")])),
-            ("size", number([Some(1)])),
-            ("stats", odd.clone()),
-            ("stats_parsed", odd.clone()),
-            ("modificationTime", odd.clone()),
-            ("tags", odd.clone()),
-        ];
+        let add = ["stats", "stats_parsed", "modificationTime", "tags"];
+        let add = file_with(add.map(|name| (name, odd.clone())).into());
         let metadata = vec![
             ("id", text([Some("x")])),
             ("name", odd.clone()),
@@ -461,80 +421,55 @@ fn columns_that_decide_about_no_file_may_be_of_any_type() {
             ("removed", odd.clone()),
         ];
         let sidecar = vec![("path", text([Some("s")])), ("sizeInBytes", odd.clone())];
-        let bytes = parquet(vec![
-            ("add", fields(add, None)),
-            ("metaData", fields(metadata, None)),
-            ("protocol", fields(protocol, None)),
-            ("txn", fields(txn, None)),
-            ("domainMetadata", fields(domain, None)),
-            (
-                "checkpointMetadata",
-                fields(vec![("version", odd.clone())], None),
-            ),
-            ("sidecar", fields(sidecar, None)),
-        ]);
-        let (_, actions) = read_all(bytes, Wants::State).unwrap();
-        assert!(actions.len() >= 6, "{odd:?}: {actions:?}");
+        let found = read_state(actions(vec![
+            ("add", add),
+            ("metaData", metadata),
+            ("protocol", protocol),
+            ("txn", txn),
+            ("domainMetadata", domain),
+            ("checkpointMetadata", vec![("version", odd.clone())]),
+            ("sidecar", sidecar),
+        ]));
+        assert!(found.len() >= 6, "{odd:?}: {found:?}");
         // What should be structs and are none.
-        let add = vec![("path", text([Some("a")])), ("size", number([Some(1)]))];
         let bytes = parquet(vec![
-            ("add", fields(add, None)),
+            ("add", fields(file_with(vec![]), None)),
             ("txn", odd.clone()),
             ("domainMetadata", odd.clone()),
             ("checkpointMetadata", odd.clone()),
             ("commitInfo", odd),
         ]);
-        assert_eq!(read_all(bytes, Wants::State).unwrap().1.len(), 1);
+        assert_eq!(read_state(bytes).len(), 1);
     }
 }
 
 #[test]
 fn columns_of_the_wrong_shape_are_refused() {
     let size = || number([Some(1)]);
-    for columns in [
-        vec![(
-            "add",
-            fields(
-                vec![
-                    ("path", fields(vec![("x", size())], None)),
-                    ("size", size()),
-                ],
-                None,
-            ),
-        )],
-        vec![
-            (
-                "add",
-                fields(vec![("path", text([Some("a")])), ("size", size())], None),
-            ),
-            (
-                "protocol",
-                fields(
-                    vec![
-                        ("minReaderVersion", number([Some(3)])),
-                        ("readerFeatures", text([Some("deletionVectors")])),
-                    ],
-                    None,
-                ),
-            ),
-        ],
+    let path = fields(vec![("x", size())], None);
+    let features = vec![
+        ("minReaderVersion", number([Some(3)])),
+        ("readerFeatures", text([Some("deletionVectors")])),
+    ];
+    let add = || ("add", file_with(vec![]));
+    for bytes in [
+        add_of(vec![("path", path), ("size", size())]),
+        actions(vec![add(), ("protocol", features)]),
     ] {
-        let error = refusal(columns);
+        let error = refusal(bytes);
         assert!(
             error.starts_with("checkpoint c.parquet cannot be read: "),
             "{error}"
         );
     }
-    let path = || text([Some("a")]);
-    let add = fields(vec![("path", path()), ("size", size())], None);
-    let protocol = fields(vec![("minReaderVersion", number([Some(-1)]))], None);
+    let protocol = vec![("minReaderVersion", number([Some(-1)]))];
     assert_eq!(
-        refusal(vec![("add", add), ("protocol", protocol)]),
+        refusal(actions(vec![add(), ("protocol", protocol)])),
         "c.parquet gives minReaderVersion of protocol as -1: not a whole number in range"
     );
     // A column that should be a struct has none of the fields that are asked for.
     assert_eq!(
-        refusal(vec![("add", size())]),
+        refusal(parquet(vec![("add", size())])),
         "checkpoint c.parquet has no column add.path"
     );
 }

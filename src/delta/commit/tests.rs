@@ -22,6 +22,20 @@ fn one(line: &str) -> Action {
     actions.pop().unwrap()
 }
 
+fn add(line: &str) -> Add {
+    let Action::Add { add, .. } = one(line) else {
+        panic!("no add: {line}");
+    };
+    add
+}
+
+fn metadata(line: &str) -> Metadata {
+    let Action::Metadata(metadata) = one(line) else {
+        panic!("no metaData: {line}");
+    };
+    metadata
+}
+
 fn inside(key: &str) -> Location {
     Location::Inside(key.parse().unwrap())
 }
@@ -56,12 +70,8 @@ fn every_kind_of_action_is_read() {
         }
     );
     let vector = r#"{"storageType":"p","pathOrInlineDv":"s3://x/dv","offset":4,"sizeInBytes":40,"cardinality":2}"#;
-    let Action::Add { add, .. } = one(&format!(
-        r#"{{"add":{{"path":"a","size":0,"deletionVector":{vector}}}}}"#
-    )) else {
-        panic!("no add");
-    };
-    let dv = add.dv.unwrap();
+    let with_vector = format!(r#"{{"add":{{"path":"a","size":0,"deletionVector":{vector}}}}}"#);
+    let dv = add(&with_vector).dv.unwrap();
     assert_eq!(
         (dv.id.as_str(), dv.offset, dv.size, dv.cardinality),
         ("ps3://x/dv@4", Some(4), 40, 2)
@@ -120,11 +130,9 @@ fn every_kind_of_action_is_read() {
             version: Some(Version(4))
         }
     );
-    let Action::Metadata(metadata) = one(
+    let metadata = metadata(
         r#"{"metaData":{"id":"x","name":null,"partitionColumns":["p"],"configuration":{"a":"b","c":null}}}"#,
-    ) else {
-        panic!("no metadata");
-    };
+    );
     assert_eq!(metadata.partition_columns, ["p"]);
     assert_eq!(
         metadata.configuration,
@@ -178,63 +186,51 @@ fn malformed_statistics_are_only_an_unknown_count() {
             ""
         };
         let line = format!(r#"{{"add":{{"path":"a","size":1,"stats":{stats}{parsed}}}}}"#);
-        let Action::Add { add, .. } = one(&line) else {
-            panic!("no add");
-        };
-        assert_eq!(add.rows, rows, "{stats}");
+        assert_eq!(add(&line).rows, rows, "{stats}");
     }
 }
 
 #[test]
 fn a_size_that_is_missing_or_no_size_is_an_error_that_names_the_file() {
-    for (size, says) in [
-        ("", "0.json line 2 gives no size for x.parquet"),
-        (
-            r#","size":null"#,
-            "0.json line 2 gives no size for x.parquet",
-        ),
-        (
-            r#","size":-1"#,
-            "0.json line 2 gives size of x.parquet as -1: not a whole number in range",
-        ),
-        (
-            r#","size":100.5"#,
-            "0.json line 2 gives size of x.parquet as 100.5: not a whole number in range",
-        ),
-        (
-            r#","size":1,"size":"x""#,
-            r#"0.json line 2 gives size of x.parquet as "x": not a whole number in range"#,
-        ),
-        (
-            r#","size":{"a":1}"#,
-            r#"0.json line 2 gives size of x.parquet as {"a":1}: not a whole number in range"#,
-        ),
+    for (size, value) in [
+        ("", None),
+        (r#","size":null"#, None),
+        (r#","size":-1"#, Some("-1")),
+        (r#","size":100.5"#, Some("100.5")),
+        (r#","size":1,"size":"x""#, Some(r#""x""#)),
+        (r#","size":{"a":1}"#, Some(r#"{"a":1}"#)),
     ] {
         let text = format!("{{}}\n{{\"add\":{{\"path\":\"x.parquet\"{size}}}}}");
-        assert_eq!(read(text.as_bytes()).unwrap_err().to_string(), says);
+        let says = match value {
+            None => "no size for x.parquet".to_owned(),
+            Some(value) => format!("size of x.parquet as {value}: not a whole number in range"),
+        };
+        let error = read(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, format!("0.json line 2 gives {says}"));
     }
 }
 
 #[test]
 fn a_vector_that_lacks_a_number_or_has_an_odd_one_is_an_error() {
-    let refusal = |vector: &str| {
-        let line = format!(r#"{{"add":{{"path":"a","size":1,"deletionVector":{vector}}}}}"#);
-        read(line.as_bytes()).unwrap_err().to_string()
-    };
-    assert_eq!(
-        refusal(r#"{"storageType":"i","pathOrInlineDv":"x","sizeInBytes":1}"#),
-        "0.json line 1 gives no cardinality for the deletion vector of a"
-    );
-    assert_eq!(
-        refusal(r#"{"storageType":"i","pathOrInlineDv":"x","cardinality":1}"#),
-        "0.json line 1 gives no sizeInBytes for the deletion vector of a"
-    );
-    assert_eq!(
-        refusal(
-            r#"{"storageType":"i","pathOrInlineDv":"x","sizeInBytes":1,"cardinality":1,"offset":-1}"#
+    for (numbers, says) in [
+        (
+            r#""sizeInBytes":1"#,
+            "no cardinality for the deletion vector of a",
         ),
-        "0.json line 1 gives offset of the deletion vector of a as -1: not a whole number in range"
-    );
+        (
+            r#""cardinality":1"#,
+            "no sizeInBytes for the deletion vector of a",
+        ),
+        (
+            r#""sizeInBytes":1,"cardinality":1,"offset":-1"#,
+            "offset of the deletion vector of a as -1: not a whole number in range",
+        ),
+    ] {
+        let vector = format!(r#"{{"storageType":"i","pathOrInlineDv":"x",{numbers}}}"#);
+        let line = format!(r#"{{"add":{{"path":"a","size":1,"deletionVector":{vector}}}}}"#);
+        let error = read(line.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, format!("0.json line 1 gives {says}"));
+    }
     let error = read(
         br#"{"remove":{"path":"a","deletionVector":{"storageType":"i","pathOrInlineDv":"x","offset":0.5}}}"#,
     );
@@ -255,12 +251,9 @@ fn numbers_that_decide_about_files_are_taken_in_any_spelling() {
         let vector = format!(
             r#"{{"storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}}K{{vb[*k^","offset":{offset},"sizeInBytes":{size},"cardinality":{size}}}"#
         );
-        let add = format!(
+        let add = add(&format!(
             r#"{{"add":{{"path":"a","size":{size},"modificationTime":{size},"deletionVector":{vector}}}}}"#
-        );
-        let Action::Add { add, .. } = one(&add) else {
-            panic!("no add");
-        };
+        ));
         let dv = add.dv.unwrap();
         assert_eq!((add.size, add.modification_time), (100, Some(100)));
         assert_eq!((dv.offset, dv.size, dv.cardinality), (Some(4), 100, 100));
@@ -305,59 +298,42 @@ fn what_decides_about_no_file_is_unknown_where_it_is_odd() {
         "null",
         "-1.5",
     ] {
-        let line = format!(
-            r#"{{"add":{{"path":"a","size":1,"modificationTime":{odd},"stats":{odd},"stats_parsed":{odd},"tags":{odd},"partitionValues":{odd},"dataChange":{odd},"baseRowId":{odd}}}}}"#
-        );
-        let Action::Add { add, .. } = one(&line) else {
-            panic!("no add");
-        };
+        let with_odd = |line: &str| line.replace('?', odd);
+        let add = add(&with_odd(
+            r#"{"add":{"path":"a","size":1,"modificationTime":?,"stats":?,"stats_parsed":?,"tags":?,"partitionValues":?,"dataChange":?,"baseRowId":?}}"#,
+        ));
         assert_eq!((add.modification_time, add.rows), (None, None), "{odd}");
 
-        let line = format!(
-            r#"{{"metaData":{{"id":"x","name":{odd},"description":{odd},"format":{odd},"schemaString":{odd},"partitionColumns":{odd},"configuration":{odd},"createdTime":{odd}}}}}"#
-        );
-        let Action::Metadata(metadata) = one(&line) else {
-            panic!("no metaData");
-        };
-        assert_eq!(metadata.id.as_deref(), Some("x"));
-        assert!(metadata.configuration.is_empty(), "{odd}");
+        let found = metadata(&with_odd(
+            r#"{"metaData":{"id":"x","name":?,"description":?,"format":?,"schemaString":?,"partitionColumns":?,"configuration":?,"createdTime":?}}"#,
+        ));
+        assert_eq!(found.id.as_deref(), Some("x"));
+        assert!(found.configuration.is_empty(), "{odd}");
+        let found = metadata(&with_odd(
+            r#"{"metaData":{"configuration":{"a":?,"b":"c"},"partitionColumns":["p",?]}}"#,
+        ));
+        assert_eq!(found.configuration["b"], "c", "{odd}");
+        assert_eq!(found.partition_columns[0], "p", "{odd}");
 
-        let line = format!(
-            r#"{{"metaData":{{"configuration":{{"a":{odd},"b":"c"}},"partitionColumns":["p",{odd}]}}}}"#
-        );
-        let Action::Metadata(metadata) = one(&line) else {
-            panic!("no metaData");
-        };
-        assert_eq!(metadata.configuration["b"], "c", "{odd}");
-        assert_eq!(metadata.partition_columns[0], "p", "{odd}");
-
-        let line = format!(r#"{{"cdc":{{"path":"c","size":{odd},"tags":{odd}}}}}"#);
-        assert!(
-            matches!(one(&line), Action::Cdc { size: None, .. }),
-            "{odd}"
-        );
-        let line = format!(
-            r#"{{"sidecar":{{"path":"s","sizeInBytes":{odd},"modificationTime":{odd},"tags":{odd}}}}}"#
-        );
-        assert!(
-            matches!(one(&line), Action::Sidecar { size: None, .. }),
-            "{odd}"
-        );
-        let line = format!(r#"{{"txn":{{"appId":"a","version":{odd},"lastUpdated":{odd}}}}}"#);
-        assert!(
-            matches!(one(&line), Action::Txn { version: None, .. }),
-            "{odd}"
-        );
-        let line = format!(r#"{{"checkpointMetadata":{{"version":{odd},"tags":{odd}}}}}"#);
-        let found = one(&line);
-        assert!(
-            matches!(found, Action::CheckpointMetadata { version: None }),
-            "{odd}"
-        );
-        let line = format!(
-            r#"{{"protocol":{{"minReaderVersion":1,"minWriterVersion":{odd},"writerFeatures":{odd}}}}}"#
-        );
-        assert!(matches!(one(&line), Action::Protocol(found) if found.min_writer_version == 0));
+        let is_unknown = [
+            r#"{"cdc":{"path":"c","size":?,"tags":?}}"#,
+            r#"{"sidecar":{"path":"s","sizeInBytes":?,"modificationTime":?,"tags":?}}"#,
+            r#"{"txn":{"appId":"a","version":?,"lastUpdated":?}}"#,
+            r#"{"checkpointMetadata":{"version":?,"tags":?}}"#,
+            r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":?,"writerFeatures":?}}"#,
+        ]
+        .map(|line| {
+            let found = one(&with_odd(line));
+            let is_none = matches!(
+                found,
+                Action::Cdc { size: None, .. }
+                    | Action::Sidecar { size: None, .. }
+                    | Action::Txn { version: None, .. }
+                    | Action::CheckpointMetadata { version: None }
+            );
+            is_none || matches!(found, Action::Protocol(found) if found.min_writer_version == 0)
+        });
+        assert_eq!(is_unknown, [true; 5], "{odd}");
     }
     for action in [
         "txn",
@@ -381,11 +357,8 @@ fn what_decides_about_no_file_is_unknown_where_it_is_odd() {
 
 #[test]
 fn the_last_of_two_fields_counts() {
-    let Action::Add { add, .. } =
-        one(r#"{"add":{"path":"b","size":2},"add":{"path":"b","size":2,"path":"a","size":1}}"#)
-    else {
-        panic!("no add");
-    };
+    let add =
+        add(r#"{"add":{"path":"b","size":2},"add":{"path":"b","size":2,"path":"a","size":1}}"#);
     assert_eq!((add.file, add.size), (inside("a"), 1));
     let none = read(br#"{"add":{"path":"b","size":2},"add":null}"#).unwrap();
     assert_eq!(none, []);
@@ -410,40 +383,26 @@ fn a_removed_path_that_names_no_object_is_passed_over() {
 
 #[test]
 fn what_decides_about_files_and_is_no_action_is_an_error_that_names_the_field() {
-    for (bad, says) in [
-        (r#"{"add":["a",1,2,null,null,null]}"#, "add is no object"),
-        (r#"{"add":"a"}"#, "add is no object"),
-        (r#"{"add":{"size":1}}"#, "add.path is missing"),
-        (r#"{"add":{"path":{},"size":1}}"#, "add.path is no text"),
-        (
-            r#"{"add":{"path":"\ud800","size":1}}"#,
-            "add.path is no text",
-        ),
-        (
-            r#"{"add":{"path":"a","size":1,"deletionVector":{}}}"#,
-            "deletionVector.storageType is missing",
-        ),
-        (
-            r#"{"add":{"path":"a","size":1,"deletionVector":"u"}}"#,
-            "deletionVector is no object",
-        ),
-        (r#"{"remove":7}"#, "remove is no object"),
-        (r#"{"remove":{}}"#, "remove.path is missing"),
-        (r#"{"sidecar":{"path":[]}}"#, "sidecar.path is no text"),
-        (r#"{"protocol":3}"#, "protocol is no object"),
-        (r#"{"protocol":{}}"#, "protocol.minReaderVersion is missing"),
-        (
-            r#"{"protocol":{"minReaderVersion":3,"readerFeatures":"deletionVectors"}}"#,
-            "protocol.readerFeatures is no list of names",
-        ),
-        (
-            r#"{"protocol":{"minReaderVersion":3,"readerFeatures":["a",null]}}"#,
-            "protocol.readerFeatures is no list of names",
-        ),
-        (r#"{"metaData":"x"}"#, "metaData is no object"),
-    ] {
+    let cases = r#"
+        {"add":["a",1,2,null,null,null]} add is not an object
+        {"add":"a"} add is not an object
+        {"add":{"size":1}} add.path is missing
+        {"add":{"path":{},"size":1}} add.path is not text
+        {"add":{"path":"\ud800","size":1}} add.path is not text
+        {"add":{"path":"a","size":1,"deletionVector":{}}} deletionVector.storageType is missing
+        {"add":{"path":"a","size":1,"deletionVector":"u"}} deletionVector is not an object
+        {"remove":7} remove is not an object
+        {"remove":{}} remove.path is missing
+        {"sidecar":{"path":[]}} sidecar.path is not text
+        {"protocol":3} protocol is not an object
+        {"protocol":{}} protocol.minReaderVersion is missing
+        {"protocol":{"minReaderVersion":3,"readerFeatures":"deletionVectors"}} protocol.readerFeatures is not a list of names
+        {"protocol":{"minReaderVersion":3,"readerFeatures":["a",null]}} protocol.readerFeatures is not a list of names
+        {"metaData":"x"} metaData is not an object"#;
+    for case in cases.lines().skip(1) {
+        let (bad, says) = case.trim().split_once(' ').unwrap();
         let error = read(format!("{{}}\n{bad}").as_bytes()).unwrap_err();
-        assert_eq!(error.to_string(), format!("0.json line 2: {says}"), "{bad}");
+        assert_eq!(error.to_string(), format!("0.json line 2: {says}"));
     }
     let error = read(br#"{"protocol":{"minReaderVersion":"three"}}"#).unwrap_err();
     assert_eq!(

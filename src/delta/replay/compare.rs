@@ -27,7 +27,7 @@ pub enum Detail {
 
 /// A logical file as one side of a comparison has it.
 #[derive(Debug, Clone, Hash)]
-pub(super) struct Named<'a> {
+pub(super) struct NamedFile<'a> {
     pub(super) file: &'a Location,
     pub(super) size: u64,
     /// Its vector's id, size and cardinality.
@@ -154,7 +154,7 @@ impl LiveSum {
 struct Hashes(RandomState, RandomState);
 
 impl Hashes {
-    fn of(&self, named: &Named<'_>) -> u128 {
+    fn of(&self, named: &NamedFile<'_>) -> u128 {
         u128::from(self.0.hash_one(named)) << 64 | u128::from(self.1.hash_one(named))
     }
 }
@@ -190,7 +190,7 @@ impl Compared {
     }
 
     /// Takes a file that the checkpoint names.
-    pub(super) fn names(&mut self, index: usize, named: &Named<'_>) {
+    pub(super) fn names(&mut self, index: usize, named: &NamedFile<'_>) {
         let hash = self.hashes.of(named);
         if let Some(found) = self.checkpoints.get_mut(index) {
             found.own.add(hash);
@@ -235,7 +235,11 @@ impl Compared {
     }
 
     /// Takes a span of versions in which the replay has a file live; without an end, up to the last version.
-    pub(super) fn live(&mut self, named: &Named<'_>, (from, until): (Version, Option<Version>)) {
+    pub(super) fn live(
+        &mut self,
+        named: &NamedFile<'_>,
+        (from, until): (Version, Option<Version>),
+    ) {
         let Range { start, end } = self.indices(from, until);
         if start >= end {
             return;

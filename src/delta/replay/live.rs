@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::compare::{Compared, Comparison, Named};
+use super::compare::{Compared, Comparison, NamedFile};
 use super::event::{AddBody, Event};
 use super::{LiveFile, ReplayFindings, Sizes};
 use crate::delta::path::is_absolute;
@@ -19,7 +19,7 @@ const SPELLINGS_MAX: usize = 16;
 pub struct LiveFiles {
     events: Sorted<Event>,
     history: bool,
-    open: Option<Fate>,
+    open: Option<LogicalFile>,
     ready: VecDeque<LiveFile>,
     last_live: Option<Location>,
     findings: ReplayFindings,
@@ -28,14 +28,14 @@ pub struct LiveFiles {
 
 /// What is known of the logical file whose events are being read.
 #[derive(Debug)]
-struct Fate {
+struct LogicalFile {
     file: Location,
     dv_id: Option<String>,
     spelling: Spelling,
     /// The first other spelling of it.
     other: Option<Spelling>,
     removed_in: Option<Version>,
-    live: Option<Life>,
+    live: Option<LiveState>,
     /// The last version of the replay itself that is about it.
     last: Option<Version>,
     named: NamedBy,
@@ -43,7 +43,7 @@ struct Fate {
 
 /// A logical file while it is live.
 #[derive(Debug, Clone)]
-struct Life {
+struct LiveState {
     body: AddBody,
     from: Version,
     /// The spellings under which readers that compare paths as text have it live.
@@ -59,12 +59,12 @@ struct Life {
 #[derive(Debug, Default)]
 struct NamedBy {
     /// The file as the newest of them has it, since the version of the oldest.
-    life: Option<Life>,
+    state: Option<LiveState>,
     count: usize,
     last: Option<usize>,
 }
 
-impl Life {
+impl LiveState {
     fn new(body: AddBody, from: Version, spelling: Spelling) -> Self {
         Self {
             body,
@@ -116,9 +116,9 @@ impl Life {
         texts
     }
 
-    fn named<'a>(&'a self, file: &'a Location, dv_id: Option<&'a str>) -> Named<'a> {
+    fn named<'a>(&'a self, file: &'a Location, dv_id: Option<&'a str>) -> NamedFile<'a> {
         let vector = self.body.dv.as_ref().zip(dv_id);
-        Named {
+        NamedFile {
             file,
             size: self.body.size,
             vector: vector.map(|(dv, id)| (id, dv.size, dv.cardinality)),
@@ -180,11 +180,11 @@ impl LiveFiles {
         {
             return;
         }
-        let mut fate = match self.open.take() {
-            Some(fate) if fate.file == event.file && fate.dv_id == event.dv_id => fate,
+        let mut logical = match self.open.take() {
+            Some(logical) if logical.file == event.file && logical.dv_id == event.dv_id => logical,
             other => {
                 self.close(other);
-                Fate {
+                LogicalFile {
                     file: event.file,
                     dv_id: event.dv_id,
                     spelling: event.spelling.clone(),
@@ -196,65 +196,65 @@ impl LiveFiles {
                 }
             }
         };
-        if fate.other.is_none() && fate.spelling != event.spelling {
-            fate.other = Some(event.spelling.clone());
+        if logical.other.is_none() && logical.spelling != event.spelling {
+            logical.other = Some(event.spelling.clone());
         }
         match (event.compared, event.add) {
             (Some(index), body) => {
-                let life = body.map(|body| Life::new(body, event.version, event.spelling));
-                self.take_named(&mut fate, index, life);
+                let state = body.map(|body| LiveState::new(body, event.version, event.spelling));
+                self.take_named(&mut logical, index, state);
             }
-            (None, None) => self.take_remove(&mut fate, &event.spelling, event.version),
+            (None, None) => self.take_remove(&mut logical, &event.spelling, event.version),
             (None, Some(body)) => {
-                let mut life = Life::new(body, event.version, event.spelling);
-                life.by_text = event.by_text;
-                self.take_add(&mut fate, life);
+                let mut state = LiveState::new(body, event.version, event.spelling);
+                state.by_text = event.by_text;
+                self.take_add(&mut logical, state);
             }
         }
-        self.open = Some(fate);
+        self.open = Some(logical);
     }
 
-    fn take_remove(&mut self, fate: &mut Fate, spelling: &Spelling, version: Version) {
-        fate.removed_in = Some(version);
-        let was_live = fate.live.is_some();
-        if let Some(life) = fate.live.take() {
-            let mut was = life.clone();
-            fate.live = life.without(spelling, &fate.file);
-            if fate.live.is_none() {
-                if let Some(named) = &fate.named.life {
+    fn take_remove(&mut self, logical: &mut LogicalFile, spelling: &Spelling, version: Version) {
+        logical.removed_in = Some(version);
+        let was_live = logical.live.is_some();
+        if let Some(state) = logical.live.take() {
+            let mut was = state.clone();
+            logical.live = state.without(spelling, &logical.file);
+            if logical.live.is_none() {
+                if let Some(named) = &logical.named.state {
                     was.join_sizes(named);
                 }
-                self.end_span(fate, was, version);
+                self.end_span(logical, was, version);
             }
         }
-        if let Some(life) = fate.named.life.take() {
-            let was = life.clone();
-            fate.named.life = life.without(spelling, &fate.file);
-            if fate.named.life.is_none() && !was_live {
-                self.history(fate, was, version);
+        if let Some(state) = logical.named.state.take() {
+            let was = state.clone();
+            logical.named.state = state.without(spelling, &logical.file);
+            if logical.named.state.is_none() && !was_live {
+                self.history(logical, was, version);
             }
         }
-        if fate.live.is_none() && fate.named.life.is_none() {
-            fate.named = NamedBy::default();
-            fate.last = Some(version);
+        if logical.live.is_none() && logical.named.state.is_none() {
+            logical.named = NamedBy::default();
+            logical.last = Some(version);
         }
     }
 
-    fn take_add(&mut self, fate: &mut Fate, mut now: Life) {
+    fn take_add(&mut self, logical: &mut LogicalFile, mut now: LiveState) {
         let version = now.from;
         // A commit is about the file: from here on it is what the commit says, on every way.
-        if let Some(named) = std::mem::take(&mut fate.named).life {
+        if let Some(named) = std::mem::take(&mut logical.named).state {
             now.spell(named.spellings.clone());
-            match &mut fate.live {
+            match &mut logical.live {
                 Some(before) => before.join_sizes(&named),
-                None => self.history(fate, named, version),
+                None => self.history(logical, named, version),
             }
         }
-        fate.last = Some(version);
-        if fate.removed_in == Some(version) {
+        logical.last = Some(version);
+        if logical.removed_in == Some(version) {
             self.findings.contradicted += 1;
         }
-        if let Some(before) = fate.live.take() {
+        if let Some(before) = logical.live.take() {
             // To readers that compare paths as text, one spelling does not end the other.
             now.body.absolute |= before.body.absolute;
             now.spell(before.spellings.clone());
@@ -262,101 +262,101 @@ impl LiveFiles {
                 // Written again, for its statistics or tags: the same file goes on.
                 now.from = before.from;
             } else if before.from < version {
-                self.end_span(fate, before, version);
+                self.end_span(logical, before, version);
             }
         }
-        fate.live = Some(now);
+        logical.live = Some(now);
     }
 
-    fn take_named(&mut self, fate: &mut Fate, index: usize, life: Option<Life>) {
-        let before = fate.named.life.take();
+    fn take_named(&mut self, logical: &mut LogicalFile, index: usize, state: Option<LiveState>) {
+        let before = logical.named.state.take();
         // A checkpoint may name a file twice.
-        if fate.named.last.replace(index) == Some(index) {
-            fate.named.life = before;
-            if let (Some(known), Some(again)) = (&mut fate.named.life, life) {
+        if logical.named.last.replace(index) == Some(index) {
+            logical.named.state = before;
+            if let (Some(known), Some(again)) = (&mut logical.named.state, state) {
                 known.spell(again.spellings);
             }
             return;
         }
-        let said = life.as_ref().map(|life| &life.body);
-        let replayed = fate.live.as_ref().map(|life| &life.body);
-        let is_met = fate.last.is_some();
+        let said = state.as_ref().map(|state| &state.body);
+        let replayed = logical.live.as_ref().map(|state| &state.body);
+        let is_met = logical.last.is_some();
         self.compared.count(index, said, replayed, is_met);
-        fate.named.count += 1;
-        fate.named.life = life.map(|mut life| {
+        logical.named.count += 1;
+        logical.named.state = state.map(|mut state| {
             if let Some(before) = before {
-                life.from = before.from;
-                life.join(before);
+                state.from = before.from;
+                state.join(before);
             }
-            life
+            state
         });
     }
 
-    fn end_span(&mut self, fate: &Fate, life: Life, until: Version) {
-        let named = life.named(&fate.file, fate.dv_id.as_deref());
-        self.compared.live(&named, (life.from, Some(until)));
-        self.history(fate, life, until);
+    fn end_span(&mut self, logical: &LogicalFile, state: LiveState, until: Version) {
+        let named = state.named(&logical.file, logical.dv_id.as_deref());
+        self.compared.live(&named, (state.from, Some(until)));
+        self.history(logical, state, until);
     }
 
-    fn history(&mut self, fate: &Fate, life: Life, until: Version) {
-        if self.history && life.from < until {
-            let life = Life {
-                otherwise: life.otherwise,
-                ..Life::new(life.body, life.from, Spelling::default())
+    fn history(&mut self, logical: &LogicalFile, state: LiveState, until: Version) {
+        if self.history && state.from < until {
+            let state = LiveState {
+                otherwise: state.otherwise,
+                ..LiveState::new(state.body, state.from, Spelling::default())
             };
-            let name = (fate.file.clone(), fate.dv_id.clone());
-            self.ready.push_back(life.into_file(name, Some(until)));
+            let name = (logical.file.clone(), logical.dv_id.clone());
+            self.ready.push_back(state.into_file(name, Some(until)));
         }
     }
 
-    fn close(&mut self, fate: Option<Fate>) {
-        let Some(fate) = fate else { return };
-        let naming = self.compared.rows_from(fate.last);
-        let disputed = match fate.live {
-            Some(_) => fate.named.count < naming,
-            None => fate.named.count > 0,
+    fn close(&mut self, logical: Option<LogicalFile>) {
+        let Some(logical) = logical else { return };
+        let naming = self.compared.rows_from(logical.last);
+        let disputed = match logical.live {
+            Some(_) => logical.named.count < naming,
+            None => logical.named.count > 0,
         };
         if disputed {
             self.findings.disputed += 1;
             self.findings
                 .disputed_example
-                .get_or_insert_with(|| fate.file.clone());
+                .get_or_insert_with(|| logical.file.clone());
         }
-        if let Some(life) = &fate.live {
-            let named = life.named(&fate.file, fate.dv_id.as_deref());
-            self.compared.live(&named, (life.from, None));
+        if let Some(state) = &logical.live {
+            let named = state.named(&logical.file, logical.dv_id.as_deref());
+            self.compared.live(&named, (state.from, None));
         }
-        let newest = self.compared.newest_has(fate.last, fate.named.last);
-        let off_newest = !newest.unwrap_or(fate.live.is_some());
-        let Some(mut life) = fate.live else {
-            if let Some(mut life) = fate.named.life {
-                life.off_newest = off_newest;
-                self.live(life, fate.file, fate.dv_id);
+        let newest = self.compared.newest_has(logical.last, logical.named.last);
+        let off_newest = !newest.unwrap_or(logical.live.is_some());
+        let Some(mut state) = logical.live else {
+            if let Some(mut state) = logical.named.state {
+                state.off_newest = off_newest;
+                self.live(state, logical.file, logical.dv_id);
             }
             return;
         };
-        life.off_newest = off_newest;
-        if life.by_text || life.spellings.len() > 1 {
+        state.off_newest = off_newest;
+        if state.by_text || state.spellings.len() > 1 {
             self.findings.respelled += 1;
             if self.findings.respelled_example.is_empty() {
-                let spellings = [Some(&fate.spelling), fate.other.as_ref()];
+                let spellings = [Some(&logical.spelling), logical.other.as_ref()];
                 let texts = spellings.into_iter().flatten();
-                let texts = texts.map(|spelling| spelling.text(&fate.file).to_owned());
+                let texts = texts.map(|spelling| spelling.text(&logical.file).to_owned());
                 self.findings.respelled_example = texts.collect();
             }
         }
-        if let Some(named) = fate.named.life {
-            life.join(named);
+        if let Some(named) = logical.named.state {
+            state.join(named);
         }
-        self.live(life, fate.file, fate.dv_id);
+        self.live(state, logical.file, logical.dv_id);
     }
 
-    fn live(&mut self, life: Life, file: Location, dv_id: Option<String>) {
+    fn live(&mut self, state: LiveState, file: Location, dv_id: Option<String>) {
         if self.last_live.as_ref() == Some(&file) {
             self.findings.live_twice += 1;
         }
         self.last_live = Some(file.clone());
-        self.ready.push_back(life.into_file((file, dv_id), None));
+        self.ready.push_back(state.into_file((file, dv_id), None));
     }
 }
 
@@ -371,13 +371,13 @@ impl Iterator for LiveFiles {
             match self.events.next() {
                 Some(Ok(event)) => self.take(event),
                 Some(Err(error)) => {
-                    // What is open may have more to its fate than could be read.
+                    // More may have become of the open file than could be read.
                     self.open = None;
                     return Some(Err(error.into()));
                 }
                 None => {
-                    let fate = self.open.take()?;
-                    self.close(Some(fate));
+                    let logical = self.open.take()?;
+                    self.close(Some(logical));
                 }
             }
         }

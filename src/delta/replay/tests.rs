@@ -6,15 +6,36 @@ fn root() -> TableRoot {
     TableRoot::new("s3://lake/t").unwrap()
 }
 
+/// Passes the actions in these lines on.
+fn each(lines: &str, sink: &mut dyn FnMut(Action) -> Result<(), LogError>) {
+    read_commit(lines.as_bytes(), "commit", &root(), sink).unwrap();
+}
+
+fn known(name: &str, size: u64) -> LiveFile {
+    LiveFile {
+        add: Add {
+            file: Location::Inside(name.parse().unwrap()),
+            size,
+            absolute: false,
+            modification_time: None,
+            rows: None,
+            dv: None,
+        },
+        from: Version(3),
+        until: None,
+        by_text: false,
+        off_newest: false,
+        otherwise: Vec::new(),
+        spelled: Vec::new(),
+    }
+}
+
 /// A replay of commits 0, 1, …, each given as lines.
 fn replay(commits: &[&str]) -> Replay {
     let spill = tempfile::tempdir().unwrap();
     let mut replay = Replay::new(spill.path()).unwrap();
     for (version, lines) in (0..).map(Version).zip(commits) {
-        read_commit(lines.as_bytes(), "commit", &root(), &mut |action| {
-            replay.commit(version, action)
-        })
-        .unwrap();
+        each(lines, &mut |action| replay.commit(version, action));
     }
     replay
 }
@@ -164,29 +185,14 @@ fn remove_ends_only_the_add_that_is_spelled_alike() {
 #[test]
 fn what_is_known_at_the_start_keeps_its_spellings() {
     let from_start = |by_text, spelled: &[&str], lines: &str| {
-        let spill = tempfile::tempdir().unwrap();
-        let mut replay = Replay::new(spill.path()).unwrap();
-        read_commit(lines.as_bytes(), "commit", &root(), &mut |action| {
-            replay.commit(Version(8), action)
-        })
-        .unwrap();
+        let mut replay = replay(&[]);
+        each(lines, &mut |action| replay.commit(Version(8), action));
         let known = LiveFile {
-            add: Add {
-                file: Location::Inside("a b".parse().unwrap()),
-                size: 10,
-                absolute: false,
-                modification_time: None,
-                rows: None,
-                dv: None,
-            },
-            from: Version(3),
-            until: None,
             by_text,
-            off_newest: false,
-            otherwise: Vec::new(),
             spelled: spelled.iter().map(ToString::to_string).collect(),
+            ..known("a b", 10)
         };
-        replay.start_file(known.clone()).unwrap();
+        replay.start_file(known).unwrap();
         let mut files = replay.finish().unwrap().1;
         let live: Vec<_> = files.by_ref().map(Result::unwrap).collect();
         let respelled = files.findings().respelled;
@@ -264,16 +270,10 @@ fn what_a_compared_checkpoint_names_is_removed_only_as_it_is_spelled() {
     {
         let mut replay = replay(&[]);
         let index = replay.compare(Version(1), Detail::Rows).unwrap();
-        let lines = add(named);
-        read_commit(lines.as_bytes(), "checkpoint", &root(), &mut |action| {
-            replay.compared(index, action)
-        })
-        .unwrap();
+        each(&add(named), &mut |action| replay.compared(index, action));
         for (version, lines) in [(0, add("b")), (1, String::new()), (2, remove(removed))] {
-            read_commit(lines.as_bytes(), "commit", &root(), &mut |action| {
-                replay.commit(Version(version), action)
-            })
-            .unwrap();
+            let version = Version(version);
+            each(&lines, &mut |action| replay.commit(version, action));
         }
         let live = spelt(&mut replay.finish().unwrap().1);
         assert_eq!(
@@ -302,38 +302,13 @@ fn spans_tell_when_a_file_came_and_went_and_came_again() {
 
 #[test]
 fn start_ignores_tombstones_and_keeps_since_when_a_file_is_live() {
-    let spill = tempfile::tempdir().unwrap();
-    let mut replay = Replay::new(spill.path()).unwrap();
+    let mut replay = replay(&[]);
     let checkpoint = add("a") + &remove("a") + &add("b");
-    read_commit(
-        checkpoint.as_bytes(),
-        "checkpoint",
-        &root(),
-        &mut |action| replay.start(Version(7), action),
-    )
-    .unwrap();
-    let add = Add {
-        file: Location::Inside("c".parse().unwrap()),
-        size: 1,
-        absolute: false,
-        modification_time: None,
-        rows: None,
-        dv: None,
-    };
-    let known = LiveFile {
-        add,
-        from: Version(3),
-        until: None,
-        by_text: false,
-        off_newest: false,
-        otherwise: Vec::new(),
-        spelled: Vec::new(),
-    };
-    replay.start_file(known).unwrap();
-    read_commit(remove("b").as_bytes(), "commit", &root(), &mut |action| {
+    each(&checkpoint, &mut |action| replay.start(Version(7), action));
+    replay.start_file(known("c", 1)).unwrap();
+    each(&remove("b"), &mut |action| {
         replay.commit(Version(8), action)
-    })
-    .unwrap();
+    });
     let (_, mut files) = replay.finish_with_history().unwrap();
     assert_eq!(spelt(&mut files), ["a@10 7..", "b@10 7..8", "c@1 3.."]);
     assert_eq!(*files.findings(), ReplayFindings::default());
@@ -381,11 +356,10 @@ fn state_is_the_newest_of_each_kind() {
 fn tip_brings_provenance_and_nothing_else() {
     let mut replay = replay(&[&add("a")]);
     let lines = remove("a") + r#"{"commitInfo":{"operation":"DELETE"}}"#;
-    read_commit(lines.as_bytes(), "tip", &root(), &mut |action| {
+    each(&lines, &mut |action| {
         replay.tip(Version(0), action);
         Ok(())
-    })
-    .unwrap();
+    });
     let (state, mut files) = replay.finish().unwrap();
     assert_eq!(
         state.commit_info.unwrap().1.operation.as_deref(),

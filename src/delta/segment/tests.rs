@@ -37,68 +37,45 @@ fn long(short: &str) -> String {
     short.to_owned()
 }
 
-/// `uuid 3: 4 5` for a way that starts at a UUID checkpoint of version 3.
-fn ways(listing: &LogListing, version: u64) -> Result<Vec<String>, String> {
-    let segments = listing
-        .candidates(Version(version))
-        .map_err(|error| error.to_string())?;
-    Ok(segments
-        .map(|segment| {
-            let start = segment
-                .checkpoint
-                .as_ref()
-                .map_or("nothing".to_owned(), |checkpoint| {
-                    format!(
-                        "{:?} {} x{}",
-                        checkpoint.kind,
-                        checkpoint.version,
-                        checkpoint.files.len()
-                    )
-                });
-            let commits = segment
-                .commits
-                .iter()
-                .map(|file| format!(" {}", file.version.unwrap()));
-            format!("{start}:{}", commits.collect::<String>())
-        })
-        .collect())
+/// `Uuid 3 x1: 4 5` for a way that starts at a UUID checkpoint of version 3, with one file.
+fn ways(listing: &LogListing, version: u64) -> Vec<String> {
+    let way = |segment: Segment| {
+        let start = match &segment.checkpoint {
+            None => "nothing".to_owned(),
+            Some(it) => format!("{:?} {} x{}", it.kind, it.version, it.files.len()),
+        };
+        let commits = segment.commits.iter();
+        let commits = commits.map(|file| format!(" {}", file.version.unwrap()));
+        format!("{start}:{}", commits.collect::<String>())
+    };
+    let segments = listing.candidates(Version(version)).unwrap();
+    segments.map(way).collect()
 }
 
 #[test]
 fn ways_are_best_first_and_end_with_the_commits_alone() {
     let listing = listing("0 1 2 3 4 5 c2 c4 u4 m4.1/2 m4.2/2 _last_checkpoint");
-    assert_eq!(
-        ways(&listing, 5).unwrap(),
-        [
-            "Uuid 4 x1: 5",
-            "Classic 4 x1: 5",
-            "MultiPart 4 x2: 5",
-            "Classic 2 x1: 3 4 5",
-            "nothing: 0 1 2 3 4 5"
-        ]
-    );
-    assert_eq!(ways(&listing, 4).unwrap()[0], "Uuid 4 x1:");
-    assert_eq!(
-        ways(&listing, 3).unwrap(),
-        ["Classic 2 x1: 3", "nothing: 0 1 2 3"]
-    );
+    let expected = [
+        "Uuid 4 x1: 5",
+        "Classic 4 x1: 5",
+        "MultiPart 4 x2: 5",
+        "Classic 2 x1: 3 4 5",
+        "nothing: 0 1 2 3 4 5",
+    ];
+    assert_eq!(ways(&listing, 5), expected);
+    assert_eq!(ways(&listing, 4)[0], "Uuid 4 x1:");
+    assert_eq!(ways(&listing, 3), ["Classic 2 x1: 3", "nothing: 0 1 2 3"]);
 }
 
 #[test]
 fn own_commit_is_named_once_even_when_the_checkpoint_is_of_the_same_version() {
     let listing = listing("0 1 2 c2");
     for (version, names) in [(2, "c2 2"), (1, "0 1")] {
-        let segment = listing
-            .candidates(Version(version))
-            .unwrap()
-            .next()
-            .unwrap();
-        let files: Vec<_> = segment.files().map(LogFile::name).collect();
-        assert_eq!(
-            files,
-            names.split(' ').map(long).collect::<Vec<_>>(),
-            "{version}"
-        );
+        let mut ways = listing.candidates(Version(version)).unwrap();
+        let way = ways.next().unwrap();
+        let files: Vec<_> = way.files().map(LogFile::name).collect();
+        let expected: Vec<_> = names.split(' ').map(long).collect();
+        assert_eq!(files, expected, "{version}");
     }
 }
 
@@ -106,17 +83,12 @@ fn own_commit_is_named_once_even_when_the_checkpoint_is_of_the_same_version() {
 fn checkpoint_without_its_commit_is_a_version() {
     let listing = listing("c7");
     assert_eq!(listing.newest().unwrap(), Version(7));
-    assert_eq!(ways(&listing, 7).unwrap(), ["Classic 7 x1:"]);
-    assert!(
-        listing
-            .candidates(Version(7))
-            .unwrap()
-            .next()
-            .unwrap()
-            .tip
-            .is_none()
-    );
+    assert_eq!(ways(&listing, 7), ["Classic 7 x1:"]);
+    let way = listing.candidates(Version(7)).unwrap().next();
+    assert!(way.unwrap().tip.is_none());
 }
+
+const COMPACTED: &str = "0 2 00000000000000000000.00000000000000000002.compacted.json";
 
 #[test]
 fn gap_between_commits_is_refused_with_the_first_missing() {
@@ -127,12 +99,7 @@ fn gap_between_commits_is_refused_with_the_first_missing() {
         ("0 1 2 c2 4", 4, 3, Some(2)),
         ("5 c7", 6, 0, None),
         // No reader lets a compaction fill a gap.
-        (
-            "0 2 00000000000000000000.00000000000000000002.compacted.json",
-            2,
-            1,
-            None,
-        ),
+        (COMPACTED, 2, 1, None),
     ] {
         let listing = listing(files);
         let error = listing.candidates(Version(version)).err().unwrap();
@@ -147,29 +114,17 @@ fn gap_between_commits_is_refused_with_the_first_missing() {
 #[test]
 fn gap_below_a_checkpoint_only_takes_older_ways_away() {
     let listing = listing("0 1 c1 2 4 5 c5 6");
-    assert_eq!(ways(&listing, 6).unwrap(), ["Classic 5 x1: 6"]);
-    assert_eq!(
-        ways(&listing, 2).unwrap(),
-        ["Classic 1 x1: 2", "nothing: 0 1 2"]
-    );
+    assert_eq!(ways(&listing, 6), ["Classic 5 x1: 6"]);
+    assert_eq!(ways(&listing, 2), ["Classic 1 x1: 2", "nothing: 0 1 2"]);
 }
 
 #[test]
 fn incomplete_multi_part_checkpoint_is_ignored_while_there_is_another_way() {
-    assert_eq!(
-        ways(&listing("0 1 2 m2.1/2"), 2).unwrap(),
-        ["nothing: 0 1 2"]
-    );
-    assert_eq!(
-        ways(&listing("0 1 2 m2.1/3 m2.3/3 m2.1/2 m2.2/2"), 2).unwrap()[0],
-        "MultiPart 2 x2:"
-    );
-    for torn in ["m2.0/2 m2.1/2", "m2.0/0", "m2.2/3 m2.3/3 m2.4/3"] {
-        assert_eq!(
-            ways(&listing(&format!("0 1 2 {torn}")), 2).unwrap(),
-            ["nothing: 0 1 2"],
-            "{torn}"
-        );
+    let all = |files: &str| ways(&listing(files), 2);
+    let first = &all("0 1 2 m2.1/3 m2.3/3 m2.1/2 m2.2/2")[0];
+    assert_eq!(first, "MultiPart 2 x2:");
+    for torn in ["m2.1/2", "m2.0/2 m2.1/2", "m2.0/0", "m2.2/3 m2.3/3 m2.4/3"] {
+        assert_eq!(all(&format!("0 1 2 {torn}")), ["nothing: 0 1 2"], "{torn}");
     }
 }
 
@@ -204,16 +159,8 @@ fn folder_without_commits_or_checkpoints_is_no_log() {
 #[test]
 fn version_past_the_newest_does_not_exist() {
     let error = listing("0 1").candidates(Version(u64::MAX)).err().unwrap();
-    assert!(
-        matches!(
-            error,
-            LogError::NoSuchVersion {
-                newest: Version(1),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    let says = "version 18446744073709551615 does not exist, the newest is 1";
+    assert_eq!(error.to_string(), says);
 }
 
 #[test]
@@ -229,11 +176,8 @@ fn lone_version_far_past_the_rest_is_not_taken_for_the_newest() {
         ("9999 c9999", Some(9999)),
         ("c9999", Some(9999)),
     ] {
-        assert_eq!(
-            listing(files).newest().ok().map(|version| version.0),
-            expected,
-            "{files}"
-        );
+        let newest = listing(files).newest().ok();
+        assert_eq!(newest, expected.map(Version), "{files}");
     }
     let error = listing("0 1 13 9999 c9999").newest().unwrap_err();
     assert_eq!(
@@ -248,10 +192,8 @@ fn lone_version_far_past_the_rest_is_not_taken_for_the_newest() {
         );
     }
     // Asked for by number it is the owner's word.
-    assert_eq!(
-        ways(&listing("0 1 9999 c9999"), 9999).unwrap(),
-        ["Classic 9999 x1:"]
-    );
+    let asked = ways(&listing("0 1 9999 c9999"), 9999);
+    assert_eq!(asked, ["Classic 9999 x1:"]);
 }
 
 #[test]
@@ -270,11 +212,8 @@ fn a_lone_version_is_the_tip_where_it_is_held_or_accepted() {
         ("0 1 2", Some(1), Some(0), Some(2)),
     ] {
         let tip = listing(files).tip(accepted.map(Version), held.map(Version));
-        assert_eq!(
-            tip.ok().map(|version| version.0),
-            expected,
-            "{files} {accepted:?} {held:?}"
-        );
+        let expected = expected.map(Version);
+        assert_eq!(tip.ok(), expected, "{files} {accepted:?} {held:?}");
     }
 }
 
@@ -282,15 +221,10 @@ fn a_lone_version_is_the_tip_where_it_is_held_or_accepted() {
 fn commits_after_a_known_state_have_no_hole() {
     let listing = listing("3 4 5 7 c5");
     let commits = |after, to| {
-        let files = listing
-            .commits(Version(after), Version(to))
-            .map_err(|error| error.to_string())?;
-        Ok::<_, String>(
-            files
-                .iter()
-                .map(|file| file.version.unwrap().0)
-                .collect::<Vec<_>>(),
-        )
+        let files = listing.commits(Version(after), Version(to));
+        let files = files.map_err(|error| error.to_string())?;
+        let versions = files.iter().map(|file| file.version.unwrap().0);
+        Ok::<Vec<u64>, String>(versions.collect())
     };
     assert_eq!(commits(2, 5).unwrap(), [3, 4, 5]);
     assert!(commits(4, 4).unwrap().is_empty());
@@ -311,22 +245,15 @@ fn held_is_everything_that_names_a_version_at_or_below() {
                     _last_checkpoint _sidecars/a.parquet .00000000000000000001.json.crc \
                     _staged_commits/00000000000000000001.x.json .tmp/00000000000000000001.json notes.txt";
     let listing = listing(&format!("{keep} {drop}"));
-    let mut held: Vec<_> = listing
-        .held(Version(2))
-        .map(|file| file.name().to_owned())
-        .collect();
+    let held = listing.held(Version(2));
+    let mut held: Vec<_> = held.map(|file| file.name().to_owned()).collect();
     let mut expected: Vec<_> = keep.split_whitespace().map(long).collect();
     held.sort();
     expected.sort();
     assert_eq!(held, expected);
     assert!(listing.last_checkpoint().is_some());
-    assert!(
-        listing
-            .sidecar(&"_delta_log/_sidecars/a.parquet".parse().unwrap())
-            .is_some()
-    );
-    assert_eq!(
-        listing.files().count(),
-        (keep.to_owned() + " " + drop).split_whitespace().count()
-    );
+    let sidecar = "_delta_log/_sidecars/a.parquet".parse().unwrap();
+    assert!(listing.sidecar(&sidecar).is_some());
+    let all = keep.split_whitespace().chain(drop.split_whitespace());
+    assert_eq!(listing.files().count(), all.count());
 }

@@ -44,12 +44,12 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
             last_before,
             can_be_rebuilt: false,
         } => format!(
-            "no reader opens the table while _delta_log/{version:020}.* is there, without what leads up to it; \
+            "no reader can open the table while _delta_log/{version:020}.* is there without the versions before it; \
              --accept-tip {last_before} takes version {last_before} as the newest"
         ),
         LogError::UnknownReaderFeature { .. } | LogError::UnsupportedReaderVersion { .. } => {
             format!(
-                "this is {TOOL}: use one that knows it; a copy made without understanding it could miss files"
+                "this is {TOOL}: use a version that knows it; a copy made without that could miss files"
             )
         }
         LogError::Sort(_) | LogError::Read { .. } => {
@@ -57,7 +57,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
         }
         LogError::ValueTooLong { limit, .. } => format!(
             "that is a limit of {TOOL}, not a fault of the table: it reads actions of up to {} MiB. Let the table's \
-             writer make a checkpoint and one more commit, so that a newer version needs this file no more, and run \
+             writer make a checkpoint and one more commit, so that newer versions do not need this file, and run \
              again",
             limit / (1024 * 1024)
         ),
@@ -94,7 +94,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
 fn path_hint(error: &PathError, known: Known<'_>) -> String {
     match error {
         PathError::NotUtf8 { .. } => format!(
-            "that is a limit of {TOOL}: it holds files under names of UTF-8 alone, as S3 does. Rewrite that file under \
+            "that is a limit of {TOOL}: like S3, it holds only files whose names are UTF-8. Rewrite that file under \
              another name (OPTIMIZE does), and run again"
         ),
         PathError::VectorStorage { .. } => format!(

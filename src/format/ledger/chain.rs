@@ -1,4 +1,4 @@
-//! Walks the whole chain, from the head down, and says everything there is to say about the ledger.
+//! Walks the whole chain, from the head down, with every finding about the ledger.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::format::Record;
 use crate::format::record::Previous;
 use crate::ids::SnapshotId;
 
-/// A table's records and what is to be said about its ledger.
+/// A table's records and the findings about its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain<B = Record> {
     /// The records, oldest first.

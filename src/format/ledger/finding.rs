@@ -1,4 +1,4 @@
-//! What a reading of the ledger has to say besides the chain, and what to do about it.
+//! Findings about a ledger, and what to do about each.
 
 use std::fmt;
 
@@ -65,7 +65,7 @@ pub enum LedgerFinding {
     TakenBack(Box<LedgerFinding>),
 }
 
-/// Why what lies in a slot is no record of the chain.
+/// Why an object in a slot is not a record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScarReason {
     /// More than a record may have.
@@ -92,7 +92,7 @@ pub enum ScarReason {
         /// The slot it says it is for.
         found: u64,
     },
-    /// It names bytes as its predecessor that are not there, or that are no record.
+    /// The bytes that it names as its predecessor are gone, or are not a record.
     #[error("it names a record before it that is not there, slot {previous}")]
     PreviousMissing {
         /// The slot it names.
@@ -104,8 +104,8 @@ pub enum ScarReason {
         /// The highest record that it leaves out.
         leaves_out: u64,
     },
-    /// What it names as its predecessor is itself no record of the chain.
-    #[error("it builds on slot {previous}, which is no record of the chain")]
+    /// Its predecessor is not a record of the chain either.
+    #[error("it builds on slot {previous}, which is not a record of the chain")]
     BuildsOnScar {
         /// The slot it names.
         previous: u64,
@@ -215,7 +215,7 @@ impl LedgerFinding {
         self.hidden_slot()
     }
 
-    /// The slot of the record that may be behind it.
+    /// The slot of the record that it may hide.
     pub fn hidden_slot(&self) -> u64 {
         if let Self::Broken { previous, .. } = self {
             return previous.seq;
@@ -223,8 +223,7 @@ impl LedgerFinding {
         self.seq()
     }
 
-    /// Whether a record may be behind it that was not read. What somebody wrote into a free slot cannot be told from
-    /// a record that was damaged there.
+    /// Whether it may hide a record that was not read. Junk in a free slot and a damaged record look alike.
     pub fn may_hide_a_record(&self) -> bool {
         match self {
             Self::Scar { .. }
@@ -273,8 +272,8 @@ impl LedgerFinding {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
                 ..
             } => {
-                "where a record was damaged there and none was published since, move it out of its slot before; where it \
-                 never was one, nothing is lost: find out whose credentials wrote it"
+                "if it is a damaged record and none was published since, move it out of its slot first; if it never was a \
+                 record, nothing is lost: find out whose credentials wrote it"
             }
             Self::Scar { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
@@ -306,7 +305,7 @@ impl fmt::Display for LedgerFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scar { seq, reason } => {
-                write!(f, "slot {seq} is no record of the chain: {reason}")
+                write!(f, "slot {seq} is not a record of the chain: {reason}")
             }
             Self::Planted { seq, versions } => {
                 write!(

@@ -77,8 +77,8 @@ impl<'a, B: Chained> Standing<'a, B> {
 
     /// The highest slot at or below `from` in which a record stands; 0 for none.
     ///
-    /// Goes down until a slot speaks for itself, then up again: no recursion, because whoever writes scars
-    /// would decide how deep it goes.
+    /// Goes down to a slot that can be judged alone, then up again: no recursion, because anyone who writes scars would
+    /// decide how deep it goes.
     pub(super) fn highest(&mut self, from: u64) -> Result<u64, Missing> {
         let mut undecided = Vec::new();
         let mut seq = from;

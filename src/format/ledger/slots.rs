@@ -10,7 +10,7 @@ use super::{Chained, LinkBody, NewerRecord};
 use crate::ids::{Digest, ObjectVersion, SnapshotId};
 
 /// Of a slot with many versions, this many of the oldest are looked at. Only one can be the record; without a
-/// limit, whoever may create objects could make every reading of the ledger as long as he likes.
+/// limit, anyone who may create objects could make every reading of the ledger arbitrarily long.
 const VERSIONS_LOOKED_AT: usize = 32;
 
 /// One object version in a slot, as a listing shows it.

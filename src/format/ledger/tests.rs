@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::samples;
+use super::super::{Event, samples};
 use super::*;
 use crate::ids::Digest;
 
@@ -73,19 +73,19 @@ impl Ledger {
         &self.0[&row.seq][version]
     }
 
-    fn drive<T>(
+    fn drive<T, B: Chained>(
         &self,
-        bodies: Bodies,
-        step: impl Fn(&Slots, &Bodies) -> Result<Step<T>, LedgerError>,
+        bodies: Bodies<B>,
+        step: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
     ) -> Result<(T, Reads), LedgerError> {
         self.drive_on(&self.slots(), bodies, step)
     }
 
-    fn drive_on<T>(
+    fn drive_on<T, B: Chained>(
         &self,
         slots: &Slots,
-        mut bodies: Bodies,
-        step: impl Fn(&Slots, &Bodies) -> Result<Step<T>, LedgerError>,
+        mut bodies: Bodies<B>,
+        step: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
     ) -> Result<(T, Reads), LedgerError> {
         let mut reads = 0;
         loop {
@@ -147,6 +147,35 @@ fn record(seq: u64, previous: Option<Previous>) -> Vec<u8> {
         ..samples::record()
     };
     record.encode().unwrap()
+}
+
+/// A record as somebody else than the tool writes it.
+fn forged(seq: u64, previous: Previous) -> Vec<u8> {
+    let record = Record {
+        previous: Some(previous),
+        seq,
+        principal: "mallory".to_owned(),
+        ..samples::record()
+    };
+    record.encode().unwrap()
+}
+
+fn broken(seq: u64, previous: Previous) -> LedgerFinding {
+    LedgerFinding::Broken { seq, previous }
+}
+
+fn gap(empty: u64, lowest: u64, slots: u64) -> LedgerFinding {
+    LedgerFinding::BeyondGap {
+        empty,
+        lowest,
+        slots,
+    }
+}
+
+/// What names a record in a slot that never was there.
+fn nowhere(seq: u64) -> Previous {
+    let sha256 = Digest::of(b"nowhere");
+    Previous { seq, sha256 }
 }
 
 fn scars(findings: &[LedgerFinding]) -> Vec<(u64, &ScarReason)> {
@@ -270,10 +299,7 @@ fn planted_versions_are_found_and_never_read() {
 #[test]
 fn record_that_builds_on_a_planted_version_is_a_scar() {
     let mut ledger = Ledger::honest(3);
-    let mut forged = samples::record();
-    (forged.seq, forged.previous) = (3, Some(ledger.link(2)));
-    forged.principal = "mallory".to_owned();
-    ledger.put(3, &forged.encode().unwrap());
+    ledger.put(3, &forged(3, ledger.link(2)));
     ledger.put(4, &record(4, Some(ledger.link_to(3, 1))));
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3]);
@@ -285,10 +311,8 @@ fn record_that_builds_on_a_planted_version_is_a_scar() {
     ledger.put(5, &record(5, Some(ledger.link(4))));
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4, 5]);
-    assert!(findings.contains(&LedgerFinding::Fork {
-        seq: 4,
-        leaves_out: 3
-    }));
+    let (seq, leaves_out) = (4, 3);
+    assert!(findings.contains(&LedgerFinding::Fork { seq, leaves_out }));
     let (chain, _) = ledger.chain(&[]).unwrap();
     assert_eq!(chain.links[2].id.0, ledger.link(3).sha256);
 }
@@ -316,36 +340,21 @@ fn fork_with_a_record_built_on_it_hides_nothing_and_is_damage() {
     ledger.append();
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(
-        findings,
-        [LedgerFinding::Fork {
-            seq: 6,
-            leaves_out: 5
-        }]
-    );
+    let (seq, leaves_out) = (6, 5);
+    assert_eq!(findings, [LedgerFinding::Fork { seq, leaves_out }]);
     assert!(findings[0].is_damage());
 }
 
 #[test]
 fn forged_records_on_a_predecessor_that_never_was_hide_nothing() {
     let mut ledger = Ledger::honest(3);
-    let nowhere = Previous {
-        seq: 3,
-        sha256: Digest::of(b"nowhere"),
-    };
-    ledger.put(4, &record(4, Some(nowhere)));
+    ledger.put(4, &record(4, Some(nowhere(3))));
     assert_eq!(ledger.read().0, [1, 2, 3]);
     ledger.put(5, &record(5, Some(ledger.link(4))));
     ledger.append();
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4, 5, 6]);
-    assert_eq!(
-        findings,
-        [LedgerFinding::Broken {
-            seq: 4,
-            previous: nowhere
-        }]
-    );
+    assert_eq!(findings, [broken(4, nowhere(3))]);
 }
 
 #[test]
@@ -369,6 +378,26 @@ fn record_that_builds_on_a_scar_is_a_scar() {
 }
 
 #[test]
+fn scars_and_plants_among_events_hide_none() {
+    let mut ledger = Ledger::default();
+    let event = |seq, previous| samples::event(seq, previous).encode().unwrap();
+    ledger.put(1, &event(1, None));
+    ledger.put(2, b"{}");
+    ledger.put(3, &event(3, Some(nowhere(2))));
+    ledger.put(4, &event(4, Some(ledger.link(1))));
+    ledger.put(4, &event(4, None));
+    let bodies = Bodies::<Event>::new();
+    let read = ledger.drive(bodies, |slots, bodies| read_chain(slots, bodies, &[]));
+    let (chain, _) = read.unwrap();
+    let seqs: Vec<u64> = chain.links.iter().map(|link| link.seq).collect();
+    assert_eq!((seqs, chain.next_free), (vec![1, 4], 5));
+    assert_eq!(scars(&chain.findings).len(), 2, "{:?}", chain.findings);
+    let (seq, versions) = (4, 1);
+    let planted = LedgerFinding::Planted { seq, versions };
+    assert!(chain.findings.contains(&planted), "{:?}", chain.findings);
+}
+
+#[test]
 fn missing_tail_cannot_be_seen_but_a_hole_can() {
     let mut ledger = Ledger::honest(5);
     ledger.0.remove(&5);
@@ -376,12 +405,7 @@ fn missing_tail_cannot_be_seen_but_a_hole_can() {
     ledger.0.remove(&2);
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1]);
-    let gap = LedgerFinding::BeyondGap {
-        empty: 2,
-        lowest: 3,
-        slots: 2,
-    };
-    assert_eq!(findings, [gap]);
+    assert_eq!(findings, [gap(2, 3, 2)]);
     assert!(findings[0].is_damage());
 }
 
@@ -397,13 +421,7 @@ fn records_above_a_hole_come_back_into_sight_when_the_hole_is_filled() {
     ledger.put(2, &next.encode().unwrap());
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4, 5]);
-    assert_eq!(
-        findings,
-        [LedgerFinding::Broken {
-            seq: 3,
-            previous: lost
-        }]
-    );
+    assert_eq!(findings, [broken(3, lost)]);
 }
 
 #[test]
@@ -423,12 +441,7 @@ fn far_future_slots_are_one_finding_and_do_not_move_the_next_slot() {
     }
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2]);
-    let gap = LedgerFinding::BeyondGap {
-        empty: 3,
-        lowest: 4,
-        slots: 3,
-    };
-    assert_eq!(findings, [gap]);
+    assert_eq!(findings, [gap(3, 4, 3)]);
     ledger.append();
     ledger.append();
     // Slot 4 was waiting there; it became a scar.
@@ -443,21 +456,11 @@ fn version_that_the_chain_names_serves_when_the_oldest_is_no_record() {
     ledger.0.get_mut(&3).unwrap().insert(0, b"garbage".to_vec());
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4]);
-    assert_eq!(
-        findings,
-        [
-            LedgerFinding::Planted {
-                seq: 2,
-                versions: 1
-            },
-            LedgerFinding::OtherVersion { seq: 2 },
-            LedgerFinding::Planted {
-                seq: 3,
-                versions: 1
-            },
-            LedgerFinding::OtherVersion { seq: 3 },
-        ]
-    );
+    let expected = [2, 3].map(|seq| {
+        let planted = LedgerFinding::Planted { seq, versions: 1 };
+        [planted, LedgerFinding::OtherVersion { seq }]
+    });
+    assert_eq!(findings, expected.concat());
     // The head's own slot has no successor that could name it.
     ledger.0.get_mut(&4).unwrap().insert(0, b"garbage".to_vec());
     let (slots, findings) = ledger.read();
@@ -469,19 +472,10 @@ fn version_that_the_chain_names_serves_when_the_oldest_is_no_record() {
 fn oldest_version_deleted_under_a_forged_one_breaks_the_chain_and_hides_nothing() {
     let mut ledger = Ledger::honest(4);
     let truth = ledger.link(2);
-    let mut forged = samples::record();
-    (forged.seq, forged.previous) = (2, Some(ledger.link(1)));
-    forged.principal = "mallory".to_owned();
-    ledger.0.insert(2, vec![forged.encode().unwrap()]);
+    ledger.0.insert(2, vec![forged(2, ledger.link(1))]);
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4]);
-    assert_eq!(
-        findings,
-        [LedgerFinding::Broken {
-            seq: 3,
-            previous: truth
-        }]
-    );
+    assert_eq!(findings, [broken(3, truth)]);
 }
 
 #[test]
@@ -535,7 +529,7 @@ fn thousands_of_scars_are_walked_in_linear_time() {
 
 /// What somebody does to a ledger.
 #[derive(Debug, Clone)]
-enum Deed {
+enum LedgerOp {
     Append,
     Garbage,
     /// A record in the next slot that names slot `n` modulo what is there, its version of the same number.
@@ -544,12 +538,12 @@ enum Deed {
     Plant(u64),
 }
 
-fn deeds() -> impl Strategy<Value = Deed> {
+fn ops() -> impl Strategy<Value = LedgerOp> {
     prop_oneof![
-        3 => Just(Deed::Append),
-        1 => Just(Deed::Garbage),
-        2 => any::<u64>().prop_map(Deed::Forge),
-        1 => any::<u64>().prop_map(Deed::Plant),
+        3 => Just(LedgerOp::Append),
+        1 => Just(LedgerOp::Garbage),
+        2 => any::<u64>().prop_map(LedgerOp::Forge),
+        1 => any::<u64>().prop_map(LedgerOp::Plant),
     ]
 }
 
@@ -558,17 +552,17 @@ proptest! {
 
     /// Whoever may create objects, and nothing else, never takes an honest record out of sight.
     #[test]
-    fn what_is_put_later_never_hides_an_honest_record(deeds in proptest::collection::vec(deeds(), 1..20)) {
+    fn what_is_put_later_never_hides_an_honest_record(ops in proptest::collection::vec(ops(), 1..20)) {
         let mut ledger = Ledger::default();
         let mut honest = Vec::new();
-        for deed in deeds {
+        for op in ops {
             let next = ledger.slots().next_free();
-            match deed {
-                Deed::Append => honest.push(ledger.append()),
-                Deed::Garbage => {
+            match op {
+                LedgerOp::Append => honest.push(ledger.append()),
+                LedgerOp::Garbage => {
                     ledger.put(next, b"garbage");
                 }
-                Deed::Forge(n) => {
+                LedgerOp::Forge(n) => {
                     let at = n % next;
                     let previous = (at > 0).then(|| {
                         let versions = ledger.0[&at].len() as u64;
@@ -576,7 +570,7 @@ proptest! {
                     });
                     ledger.put(next, &record(next, previous));
                 }
-                Deed::Plant(n) => {
+                LedgerOp::Plant(n) => {
                     let at = n % next;
                     if at > 0 {
                         let mut planted = samples::record();

@@ -14,7 +14,7 @@ pub type CommitTimes = BTreeMap<SnapshotId, BTreeMap<Version, Timestamp>>;
 
 /// The time that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At {
+pub struct AsOf {
     /// The time.
     pub time: Timestamp,
     /// Whether its fraction of a second counts. Else all of its second is meant, because commit times are printed without
@@ -22,7 +22,7 @@ pub struct At {
     pub is_exact: bool,
 }
 
-impl At {
+impl AsOf {
     /// Whether something was committed at or before it. To the millisecond: that is how engines compare, while folders
     /// know nanoseconds.
     fn includes(self, committed: Timestamp) -> bool {
@@ -35,7 +35,7 @@ impl At {
 
 /// Versions above the chosen one of which it is not known that they were committed later than the time asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Between {
+pub struct Undated {
     /// The first of them.
     pub first: Version,
     /// The last.
@@ -45,7 +45,7 @@ pub struct Between {
 }
 
 impl History {
-    pub(super) fn by_time(&self, at: At, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
+    pub(super) fn by_time(&self, at: AsOf, times: &CommitTimes) -> Result<Step<'_>, ChooseError> {
         let committed = || self.trusted().filter(|it| it.is_committed_by(at));
         let newest = committed().next_back();
         let latest = committed().max_by_key(|it| (it.record.commit_time, it.seq));
@@ -93,7 +93,7 @@ impl History {
         ids
     }
 
-    fn nothing_held_at(&self, at: At) -> ChooseError {
+    fn nothing_held_at(&self, at: AsOf) -> ChooseError {
         let what = format!("a version committed at or before {}", at.time);
         self.only_distrusted(&what, |it| it.is_committed_by(at))
             .or_else(|| self.not_whole(what))
@@ -120,7 +120,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(history: &'a History, own: Option<&'a Snapshot>, delta_id: &str, at: At) -> Self {
+    fn new(history: &'a History, own: Option<&'a Snapshot>, delta_id: &str, at: AsOf) -> Self {
         // Another snapshot may hold the same state.
         let held = own.and_then(|own| {
             let mut held = history.held().rev();
@@ -151,7 +151,7 @@ impl<'a> Search<'a> {
     }
 
     /// Goes through the snapshots that hold a version of interest, and returns the first whose times were not read.
-    fn run(&mut self, at: At, times: &CommitTimes) -> Option<&'a Snapshot> {
+    fn run(&mut self, at: AsOf, times: &CommitTimes) -> Option<&'a Snapshot> {
         // When a snapshot was taken, the table was at its version: whatever a later one has that was committed before,
         // it has below that version, even where the table went back and on from there.
         let mut until = self.until?;
@@ -192,7 +192,7 @@ impl<'a> Search<'a> {
         let chosen = self.found.or(self.own.map(Chosen::whole))?;
         let between = self.until.filter(|until| *until > self.from).map(|until| {
             let mut held = self.later.iter().filter(|it| !it.is_pruned);
-            Between {
+            Undated {
                 first: self.from,
                 last: Version(until.0.saturating_sub(1)),
                 is_held: held.any(|it| it.is_whole_within(self.from, until)),
@@ -203,7 +203,7 @@ impl<'a> Search<'a> {
 }
 
 impl Snapshot {
-    fn is_committed_by(&self, at: At) -> bool {
+    fn is_committed_by(&self, at: AsOf) -> bool {
         at.includes(self.record.commit_time)
     }
 

@@ -40,7 +40,7 @@ pub enum ChooseError {
     },
     /// What was asked for is not in what can be read of a ledger, and some of that ledger cannot be read.
     #[error(
-        "the ledger of {table} could not be read whole: it cannot be told whether {wanted} is held"
+        "the ledger of {table} cannot be read completely: it is unknown whether {wanted} is held"
     )]
     LedgerNotWhole {
         /// What was asked for.

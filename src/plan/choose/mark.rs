@@ -3,7 +3,7 @@
 use super::{History, Snapshot};
 use crate::ids::Version;
 
-/// Why a snapshot is no continuation of the one before it.
+/// Why a snapshot does not continue the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// Another table under the same name: dropped and created again.

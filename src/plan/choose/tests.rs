@@ -1,7 +1,7 @@
 use super::*;
 use crate::format::ledger::NewerRecord;
 use crate::format::record::{CommitFile, Preamble};
-use crate::format::{FormatError, samples};
+use crate::format::samples;
 use crate::ids::ETag;
 
 /// One record: the version it holds, the minute of its commit, what its commit's bytes are.
@@ -24,7 +24,7 @@ fn time(minute: u8) -> Timestamp {
 }
 
 fn at(time: Timestamp, is_exact: bool) -> Wanted {
-    Wanted::At(At { time, is_exact })
+    Wanted::AsOf(AsOf { time, is_exact })
 }
 
 fn id(seq: u64) -> SnapshotId {
@@ -64,6 +64,11 @@ fn chosen(history: &History, wanted: &Wanted) -> Result<(u64, u64), ChooseError>
         Step::Done(chosen) => Ok((chosen.snapshot.seq, chosen.version.0)),
         Step::Read(snapshot) => panic!("asks for {}", snapshot.seq),
     }
+}
+
+/// The slot and the version that a wanted version is taken from.
+fn version(history: &History, version: u64) -> (u64, u64) {
+    chosen(history, &Wanted::Version(Version(version))).unwrap()
 }
 
 /// A slot, a version, and the versions between: first, last, and whether they are held.
@@ -161,15 +166,9 @@ fn older_version_comes_from_a_history_snapshot_of_one_line() {
     second.base = Some(id(1));
     let related = history(links(vec![first, second]));
     assert_eq!(chosen(&related, &wanted).unwrap(), (2, 3));
-    assert_eq!(
-        chosen(&related, &Wanted::Version(Version(2))).unwrap(),
-        (1, 2)
-    );
+    assert_eq!(version(&related, 2), (1, 2));
     // The snapshot of the version itself comes before a newer one that has it as history.
-    assert_eq!(
-        chosen(&related, &Wanted::Version(Version(5))).unwrap(),
-        (1, 5)
-    );
+    assert_eq!(version(&related, 5), (1, 5));
 }
 
 #[test]
@@ -179,11 +178,7 @@ fn records_that_name_each_other_as_base_do_not_go_in_circles() {
         record.base = Some(id(base));
         record.whole_versions = vec![(Version(3), Version(3))];
     }
-    let history = history(links(records));
-    assert_eq!(
-        chosen(&history, &Wanted::Version(Version(3))).unwrap(),
-        (2, 3)
-    );
+    assert_eq!(version(&history(links(records)), 3), (2, 3));
 }
 
 #[test]
@@ -218,16 +213,11 @@ fn time_after_a_rewind_is_the_owners_choice() {
 fn a_version_is_of_the_history_that_the_table_is_in_while_something_holds_it() {
     let mut records = vec![record(1, 4, 1, "4"), record(2, 6, 2, "6")];
     records[1].overwritten_from = Some(Version(3));
-    let version = |number| Wanted::Version(Version(number));
     let left = history(links(records.clone()));
-    assert_eq!(
-        chosen(&left, &version(4)).unwrap(),
-        (1, 4),
-        "nothing else has it"
-    );
+    assert_eq!(version(&left, 4), (1, 4), "nothing else has it");
     records[1] = whole(records[1].clone(), 0, 5);
     let held = history(links(records));
-    assert_eq!(chosen(&held, &version(4)).unwrap(), (2, 4));
+    assert_eq!(version(&held, 4), (2, 4));
     let by_id = Wanted::Snapshot(id(1).short());
     assert_eq!(chosen(&held, &by_id).unwrap(), (1, 4));
 }
@@ -253,19 +243,12 @@ fn a_list_is_marked_where_a_table_was_created_again_went_back_or_was_written_ove
     records[9].distrusts = vec![id(9)];
     let history = history(links(records));
     let marks: Vec<_> = history.marked().map(|(_, mark)| mark).collect();
-    let expected = [
-        None,
-        None,
-        None,
-        Some(Mark::Rewritten),
-        Some(Mark::Rewound),
-        None,
-        Some(Mark::Recreated),
-        Some(Mark::Rewound),
-        None,
-        None,
-    ];
-    assert_eq!(marks, expected);
+    let (rewritten, rewound) = (Some(Mark::Rewritten), Some(Mark::Rewound));
+    assert_eq!(marks[..5], [None, None, None, rewritten, rewound]);
+    assert_eq!(
+        marks[5..],
+        [None, Some(Mark::Recreated), rewound, None, None]
+    );
 }
 
 #[test]
@@ -318,26 +301,12 @@ fn distrusted_snapshots_are_chosen_by_id_only() {
 
 #[test]
 fn record_for_a_newer_tool_refuses_every_choice_but_by_id() {
-    let newer = |seq| {
-        link(
-            seq,
-            LinkBody::Newer(Arc::new(NewerRecord {
-                preamble: Preamble {
-                    format: 1,
-                    requires: vec!["x".to_owned()],
-                    seq,
-                    previous: None,
-                    tool: "deltavault 9".to_owned(),
-                },
-                reason: FormatError::UnknownFeature {
-                    features: vec!["x".to_owned()],
-                    tool: "deltavault 9".to_owned(),
-                },
-            })),
-        )
-    };
+    let text = br#"{"format":1,"requires":["x"],"seq":2,"tool":"deltavault 9"}"#;
+    let preamble = Preamble::decode("record", text).unwrap();
+    let reason = preamble.check_known("record").unwrap_err();
+    let newer = LinkBody::Newer(Arc::new(NewerRecord { preamble, reason }));
     let mut links = links(vec![record(1, 4, 1, "4")]);
-    links.push(newer(2));
+    links.push(link(2, newer));
     let before = history(links.clone());
     for wanted in [
         Wanted::Latest,
@@ -434,10 +403,10 @@ fn what_was_pruned_is_chosen_only_where_nothing_else_holds_it() {
         record(5, 4, 50, "4"),
     ];
     let history = pruned(history(links(records)), &[1, 2, 4]);
-    let version = |version| chosen(&history, &Wanted::Version(Version(version))).unwrap();
-    assert_eq!(version(0), (3, 0));
-    assert_eq!(version(1), (3, 1));
-    assert_eq!(version(4), (5, 4));
+    assert_eq!(
+        [0, 1, 4].map(|it| version(&history, it)),
+        [(3, 0), (3, 1), (5, 4)]
+    );
     let log: (u64, &[(u64, u8)]) = (3, &[(0, 10), (1, 20), (2, 30), (3, 40)]);
     assert_eq!(chosen_at(&history, 25, &[log]), Ok((3, 1, None)));
     assert_eq!(chosen_at(&history, 35, &[log]), Ok((3, 2, None)));
@@ -445,7 +414,7 @@ fn what_was_pruned_is_chosen_only_where_nothing_else_holds_it() {
     assert_eq!(chosen(&history, &Wanted::Latest).unwrap(), (5, 4));
     // Of what is gone, the reader says so.
     let gone = pruned(history, &[1, 2, 3, 4, 5]);
-    assert_eq!(chosen(&gone, &Wanted::Version(Version(1))).unwrap(), (3, 1));
+    assert_eq!(version(&gone, 1), (3, 1));
     assert_eq!(chosen(&gone, &Wanted::Latest).unwrap(), (5, 4));
 }
 
@@ -461,8 +430,7 @@ fn a_state_that_an_older_snapshot_holds_too_is_taken_from_there() {
         chosen_at(&history, 20, &[]),
         Ok((1, 4, Some((5, 8, false))))
     );
-    let wanted = Wanted::Version(Version(4));
-    assert_eq!(chosen(&history, &wanted).unwrap(), (1, 4));
+    assert_eq!(version(&history, 4), (1, 4));
 }
 
 #[test]

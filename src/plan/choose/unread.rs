@@ -15,13 +15,13 @@ impl History {
     }
 
     /// A record that cannot be read and that may be of a newer snapshot than the one that was chosen, where the newest one
-    /// was wanted, or the newest one by a time. Who names a snapshot or a version wants that and no other.
+    /// was wanted, or the newest one by a time. A snapshot or a version that is named is wanted as such.
     pub fn may_be_newer(&self, wanted: &Wanted, chosen: &Snapshot) -> Option<UnreadRecord> {
         let readable_above = match wanted {
             Wanted::Snapshot(_) | Wanted::Version(_) | Wanted::VersionOf(..) => return None,
             Wanted::Latest => None,
             // What was committed after the next one was committed too late.
-            Wanted::At(_) => {
+            Wanted::AsOf(_) => {
                 let above = self.trusted().map(|it| it.seq);
                 above.filter(|seq| *seq > chosen.seq).min()
             }
@@ -52,7 +52,7 @@ mod tests {
     use crate::format::record::Previous;
     use crate::format::samples;
     use crate::ids::{Digest, SnapshotId, Timestamp, Version};
-    use crate::plan::choose::At;
+    use crate::plan::choose::AsOf;
 
     fn with_snapshots(seqs: &[u64], finding: &LedgerFinding) -> History {
         let link = |seq: u64| {
@@ -88,7 +88,7 @@ mod tests {
                 sha256: Digest::of(b"gone"),
             },
         };
-        let at = Wanted::At(At {
+        let at = Wanted::AsOf(AsOf {
             time: Timestamp::UNIX_EPOCH,
             is_exact: true,
         });

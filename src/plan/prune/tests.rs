@@ -118,10 +118,10 @@ fn words(verdicts: &[Verdict]) -> Vec<String> {
             Verdict::Delete(row) => ("delete", row),
         };
         let reason = match row.reason {
-            Garbage::Expired(_) => "expired",
-            Garbage::Orphan => "orphan",
-            Garbage::Journal => "journal",
-            Garbage::Planted => "planted",
+            GarbageReason::Expired(_) => "expired",
+            GarbageReason::Orphan => "orphan",
+            GarbageReason::Journal => "journal",
+            GarbageReason::Planted => "planted",
         };
         format!("{word} {reason}")
     };
@@ -145,123 +145,66 @@ fn what_tried_the_walls_out_goes_as_an_orphan_does() {
 }
 
 /// Who names a key, what lies there, what is planned; and the verdict on each version.
-type Case<'a> = (&'a [Named], &'a [Stored], &'a [Planned], &'a [&'a str]);
+///
+/// `a` is named by a kept snapshot, `a~50` by one that expired on day 50, `a~50!101` by one whose lock lasts until day
+/// 101. `a1` is an object version, or a plan of one, of day 1. `-` has no version.
+const BLOBS: &str = "
+    a        | a1    | a1      | needed
+    -        | -1    | -1      | needed
+    # Expired, but somebody else needs it too.
+    a~50 a   | a1    | a60     | needed
+    a~50     | a1    |         | mark expired
+             | a97   |         | mark orphan
+             | a98   | a1      | young
+             | a1    | a97     | delete orphan
+             | a1    | a98     | waits orphan
+    # The earliest plan counts.
+             | a1    | a99 a90 | delete orphan
+    # A plan of another version says nothing.
+             | a1    | b1      | mark orphan
+    # A plan that was made before its last snapshot expired is void.
+    a~50     | a1    | a49     | mark expired
+    a~50     | a1    | a50     | delete expired
+    # What is known to be locked is not asked for.
+    a~50!101 | a1    | a50     | locked expired
+    a~50!100 | a1    | a50     | delete expired
+    # On top of what is needed, and on top of nothing.
+    a        | a1 b2 |         | needed, mark planted
+             | a1 b2 | b90     | mark orphan, delete planted
+    # Below what is needed.
+    b        | a1 b2 |         | mark orphan, needed
+    # A replica: the version that is named is not there, so any may be the one.
+    z        | a1 b2 | a1 b1   | needed, needed";
+
+fn name_in(word: &str) -> Named {
+    let Some((name, since)) = word.split_once('~') else {
+        return kept(word);
+    };
+    let (since, lock) = since.split_once('!').unwrap_or((since, ""));
+    expired(name, since.parse().unwrap(), lock.parse().ok())
+}
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_version_of_a_blob_has_one_verdict() {
-    let cases: &[Case<'_>] = &[
-        (
-            &[kept("a")],
-            &[stored("a", 1)],
-            &[planned("a", 1)],
-            &["needed"],
-        ),
-        (
-            &[kept("-")],
-            &[stored("-", 1)],
-            &[planned("-", 1)],
-            &["needed"],
-        ),
-        // Expired, but somebody else needs it too.
-        (
-            &[expired("a", 50, None), kept("a")],
-            &[stored("a", 1)],
-            &[planned("a", 60)],
-            &["needed"],
-        ),
-        (
-            &[expired("a", 50, None)],
-            &[stored("a", 1)],
-            &[],
-            &["mark expired"],
-        ),
-        (&[], &[stored("a", 97)], &[], &["mark orphan"]),
-        (&[], &[stored("a", 98)], &[planned("a", 1)], &["young"]),
-        (
-            &[],
-            &[stored("a", 1)],
-            &[planned("a", 97)],
-            &["delete orphan"],
-        ),
-        (
-            &[],
-            &[stored("a", 1)],
-            &[planned("a", 98)],
-            &["waits orphan"],
-        ),
-        // The earliest plan counts.
-        (
-            &[],
-            &[stored("a", 1)],
-            &[planned("a", 99), planned("a", 90)],
-            &["delete orphan"],
-        ),
-        // A plan of another version says nothing.
-        (&[], &[stored("a", 1)], &[planned("b", 1)], &["mark orphan"]),
-        // A plan that was made before its last snapshot expired is void.
-        (
-            &[expired("a", 50, None)],
-            &[stored("a", 1)],
-            &[planned("a", 49)],
-            &["mark expired"],
-        ),
-        (
-            &[expired("a", 50, None)],
-            &[stored("a", 1)],
-            &[planned("a", 50)],
-            &["delete expired"],
-        ),
-        // What is known to be locked is not asked for.
-        (
-            &[expired("a", 50, Some(101))],
-            &[stored("a", 1)],
-            &[planned("a", 50)],
-            &["locked expired"],
-        ),
-        (
-            &[expired("a", 50, Some(100))],
-            &[stored("a", 1)],
-            &[planned("a", 50)],
-            &["delete expired"],
-        ),
-        // On top of what is needed, and on top of nothing.
-        (
-            &[kept("a")],
-            &[stored("a", 1), stored("b", 2)],
-            &[],
-            &["needed", "mark planted"],
-        ),
-        (
-            &[],
-            &[stored("a", 1), stored("b", 2)],
-            &[planned("b", 90)],
-            &["mark orphan", "delete planted"],
-        ),
-        // Below what is needed.
-        (
-            &[kept("b")],
-            &[stored("a", 1), stored("b", 2)],
-            &[],
-            &["mark orphan", "needed"],
-        ),
-        // A replica: the version that is named is not there, so any may be the one.
-        (
-            &[kept("z")],
-            &[stored("a", 1), stored("b", 2)],
-            &[planned("a", 1), planned("b", 1)],
-            &["needed", "needed"],
-        ),
-    ];
-    for (named, stored, planned, expected) in cases {
+    let lines = BLOBS.lines().skip(1);
+    for line in lines.filter(|line| !line.contains('#')) {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let words = |column: usize| columns[column].split_whitespace();
+        let dated = |column| {
+            let split = |word: &'static str| (&word[..1], word[1..].parse().unwrap());
+            words(column).map(split)
+        };
+        let named: Vec<_> = words(0).map(name_in).collect();
+        let stored: Vec<_> = dated(1).map(|(name, day)| stored(name, day)).collect();
+        let planned: Vec<_> = dated(2).map(|(name, day)| planned(name, day)).collect();
         for key in [
             format!("blobs/2c/{SHA}"),
             format!("pages/2c/{SHA}.00c0ffee"),
             format!("manifests/2c/{SHA}"),
             format!("copies/1f/{RUN}"),
         ] {
-            let facts = facts(&key, named, stored, planned);
-            assert_eq!(judged(&facts), *expected, "{facts:?}");
+            let facts = facts(&key, &named, &stored, &planned);
+            assert_eq!(judged(&facts).join(", "), columns[3], "{line}");
         }
     }
 }

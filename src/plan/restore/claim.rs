@@ -100,7 +100,7 @@ pub enum ClaimVerdict {
     Lost,
 }
 
-/// Judges what stands there once our own claim is among it. A claim of the same person on the same machine is taken
+/// Judges the claims that are there, our own among them. A claim of the same person on the same machine is taken
 /// over at once, those of others only with `take_over`.
 pub fn judge_claims(
     found: &[FoundClaim],

@@ -3,13 +3,13 @@
 //! What only the owner can decide stops it before anything is written. The library refuses to execute what this table
 //! refuses; the command line only words it.
 
-use super::{Permission, Situation, Sound};
+use super::{Healthy, Permission, Situation};
 use crate::count::counted;
 use crate::ids::Version;
 
 /// Who chose the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
+pub enum ChosenBy {
     /// Nobody: the newest one was taken, to have a look.
     Nobody,
     /// The owner, as the newest one: it may hold the very version that did the damage.
@@ -34,28 +34,28 @@ pub enum Task {
 impl Task {
     /// What there is to do where `is_nothing` says whether a plan is empty, and `is_lost` whether nobody can open the table
     /// and nothing mends it.
-    pub fn of(is_nothing: bool, is_lost: bool, sound: Option<Sound>) -> Self {
+    pub fn of(is_nothing: bool, is_lost: bool, sound: Option<Healthy>) -> Self {
         match (is_nothing, sound) {
             (true, _) if is_lost => Self::NothingMends,
             (true, _) => Self::Nothing,
-            (false, Some(Sound::AtV)) => Self::OlderFiles,
-            (false, Some(Sound::Behind(_)) | None) => Self::Files,
+            (false, Some(Healthy::AtV)) => Self::OlderFiles,
+            (false, Some(Healthy::Behind(_)) | None) => Self::Files,
         }
     }
 }
 
 /// What a newer live table makes of files that are put back under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Under {
+pub enum Readability {
     /// They can be read.
     Readable,
-    /// Its log leads to the version no more.
+    /// Its log no longer leads to the version.
     BeyondTheLog,
     /// It uses their names for other files.
     NamesTaken,
 }
 
-impl Under {
+impl Readability {
     /// What becomes of files under a newer live table. One whose log is put right by the plan needs them anyway.
     pub fn of(mends_log: bool, is_beyond_the_log: bool, are_names_taken: bool) -> Self {
         match (mends_log, is_beyond_the_log, are_names_taken) {
@@ -74,11 +74,11 @@ pub struct Facts<'a> {
     /// What may be done about that.
     pub permission: Permission,
     /// Who chose the snapshot.
-    pub named: Named,
+    pub named: ChosenBy,
     /// What there is to do.
     pub task: Task,
     /// Of a newer live table: what becomes of files under it.
-    pub under: Under,
+    pub under: Readability,
     /// Of a newer live table: whether its newest version has all its files.
     pub is_tip_whole: bool,
     /// Files that the log names outside the table's folder, that are gone, and that may not be put there.
@@ -86,7 +86,7 @@ pub struct Facts<'a> {
     /// Objects that vanished while the target was watched.
     pub vanishing: u64,
     /// Whether a live table that does not go beyond the version is whole as it stands.
-    pub sound: Option<Sound>,
+    pub sound: Option<Healthy>,
 }
 
 /// Whether a restore may go on.
@@ -152,7 +152,7 @@ impl Obstacle {
             Self::BehindAndWhole(tip) => {
                 format!("the live table is healthy at version {tip}, behind {version}")
             }
-            Self::NotNamed => "which snapshot to put back was not said".to_owned(),
+            Self::NotNamed => "no snapshot was named".to_owned(),
         }
     }
 }
@@ -169,7 +169,7 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
 fn has_work(facts: &Facts<'_>) -> bool {
     match facts.task {
         Task::Nothing | Task::NothingMends => false,
-        Task::OlderFiles => facts.named != Named::Nobody,
+        Task::OlderFiles => facts.named != ChosenBy::Nobody,
         Task::Files => true,
     }
 }
@@ -181,12 +181,12 @@ fn obstacle(facts: &Facts<'_>) -> Option<Obstacle> {
         Situation::NewerLive { tip } => match (facts.permission, facts.under) {
             (Permission::OwnerMustChoose, _) => {
                 let is_healthy = facts.task == Task::Nothing && facts.is_tip_whole;
-                let is_question = is_healthy && facts.named == Named::Nobody;
+                let is_question = is_healthy && facts.named == ChosenBy::Nobody;
                 return (!is_question).then_some(Obstacle::NewerLive(*tip));
             }
-            (_, Under::BeyondTheLog) => return Some(Obstacle::BeyondTheLog),
-            (_, Under::NamesTaken) => return Some(Obstacle::NamesTaken),
-            (_, Under::Readable) => {}
+            (_, Readability::BeyondTheLog) => return Some(Obstacle::BeyondTheLog),
+            (_, Readability::NamesTaken) => return Some(Obstacle::NamesTaken),
+            (_, Readability::Readable) => {}
         },
         Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove => {}
     }
@@ -203,11 +203,11 @@ fn obstacle(facts: &Facts<'_>) -> Option<Obstacle> {
         return Some(Obstacle::StillDeleting);
     }
     match (facts.sound, facts.named) {
-        (Some(Sound::Behind(tip)), Named::Nobody | Named::Newest) => {
+        (Some(Healthy::Behind(tip)), ChosenBy::Nobody | ChosenBy::Newest) => {
             Some(Obstacle::BehindAndWhole(tip))
         }
-        (_, Named::Nobody) => Some(Obstacle::NotNamed),
-        (_, Named::Newest | Named::ByOwner) => None,
+        (_, ChosenBy::Nobody) => Some(Obstacle::NotNamed),
+        (_, ChosenBy::Newest | ChosenBy::ByOwner) => None,
     }
 }
 
@@ -222,9 +222,9 @@ mod tests {
         Facts {
             situation,
             permission: permit(situation, mode),
-            named: Named::ByOwner,
+            named: ChosenBy::ByOwner,
             task,
-            under: Under::Readable,
+            under: Readability::Readable,
             is_tip_whole: true,
             outside: 0,
             vanishing: 0,
@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(decide(&heal(Task::Files)), Decision::Ready);
         assert_eq!(decide(&heal(Task::Nothing)), Decision::Nothing);
         for (under, obstacle) in [
-            (Under::BeyondTheLog, Obstacle::BeyondTheLog),
-            (Under::NamesTaken, Obstacle::NamesTaken),
+            (Readability::BeyondTheLog, Obstacle::BeyondTheLog),
+            (Readability::NamesTaken, Obstacle::NamesTaken),
         ] {
             let facts = Facts {
                 under,
@@ -274,12 +274,12 @@ mod tests {
         stops(&heal(Task::NothingMends), Obstacle::NothingMends);
         // In place it is a question, unless all is well and nobody asked for a version.
         for (named, task, is_tip_whole, is_answered) in [
-            (Named::Nobody, Task::Nothing, true, true),
-            (Named::Nobody, Task::Nothing, false, false),
-            (Named::Nobody, Task::Files, true, false),
-            (Named::Nobody, Task::NothingMends, true, false),
-            (Named::Newest, Task::Nothing, true, false),
-            (Named::ByOwner, Task::Nothing, true, false),
+            (ChosenBy::Nobody, Task::Nothing, true, true),
+            (ChosenBy::Nobody, Task::Nothing, false, false),
+            (ChosenBy::Nobody, Task::Files, true, false),
+            (ChosenBy::Nobody, Task::NothingMends, true, false),
+            (ChosenBy::Newest, Task::Nothing, true, false),
+            (ChosenBy::ByOwner, Task::Nothing, true, false),
         ] {
             let facts = Facts {
                 named,
@@ -312,9 +312,12 @@ mod tests {
             };
             stops(&changed(&|it| it.outside = 2), Obstacle::Outside(2));
             stops(&changed(&|it| it.vanishing = 1), Obstacle::StillDeleting);
-            stops(&changed(&|it| it.named = Named::Nobody), Obstacle::NotNamed);
-            let behind = Some(Sound::Behind(TIP));
-            for named in [Named::Nobody, Named::Newest] {
+            stops(
+                &changed(&|it| it.named = ChosenBy::Nobody),
+                Obstacle::NotNamed,
+            );
+            let behind = Some(Healthy::Behind(TIP));
+            for named in [ChosenBy::Nobody, ChosenBy::Newest] {
                 let facts = changed(&|it| (it.sound, it.named) = (behind, named));
                 stops(&facts, Obstacle::BehindAndWhole(TIP));
             }
@@ -330,9 +333,9 @@ mod tests {
     fn older_files_are_put_back_where_somebody_asked_for_a_version() {
         let situation = Situation::NothingAbove;
         for (named, expected) in [
-            (Named::Nobody, Decision::Nothing),
-            (Named::Newest, Decision::Ready),
-            (Named::ByOwner, Decision::Ready),
+            (ChosenBy::Nobody, Decision::Nothing),
+            (ChosenBy::Newest, Decision::Ready),
+            (ChosenBy::ByOwner, Decision::Ready),
         ] {
             let facts = Facts {
                 named,

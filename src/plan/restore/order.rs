@@ -1,7 +1,7 @@
 //! In which order files are put back: nobody may ever open a version that is not whole.
 //!
 //! Data comes before the log. A log that readers can open goes on commit by commit. One that nobody can open yet gets last
-//! of all what it starts with: a checkpoint that stands there before the commits above it would show an older version.
+//! of all what it starts with: a checkpoint that is there before the commits above it would show an older version.
 
 use std::collections::HashSet;
 

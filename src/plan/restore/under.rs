@@ -20,12 +20,12 @@ pub struct NameUse {
     /// The versions that do.
     pub span: Span,
     /// What they take it for.
-    pub what: Named,
+    pub what: FileUse,
 }
 
 /// What a log takes a name for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Named {
+pub enum FileUse {
     /// A data file.
     Data {
         /// Its bytes.
@@ -42,7 +42,7 @@ pub enum Named {
     },
 }
 
-impl Named {
+impl FileUse {
     /// Whether a file of so many bytes can be what is meant: one that was cut off is nobody's.
     fn may_have(&self, bytes: u64) -> bool {
         match *self {
@@ -56,13 +56,13 @@ impl NameUse {
     /// The names that a logical file uses, with the versions in which it is live.
     pub fn of(add: Add, span: Span) -> impl Iterator<Item = (Location, Self)> {
         let vector = add.dv.and_then(|dv| {
-            let what = Named::Vector {
+            let what = FileUse::Vector {
                 offset: dv.offset,
                 size: dv.size,
             };
             Some((dv.file?, Self { span, what }))
         });
-        let what = Named::Data {
+        let what = FileUse::Data {
             size: add.size,
             modification_time: add.modification_time,
         };
@@ -72,8 +72,8 @@ impl NameUse {
     /// The bytes of the file, where the log tells: a vector's file may hold several.
     pub fn size(&self) -> Option<u64> {
         match self.what {
-            Named::Data { size, .. } => Some(size),
-            Named::Vector { .. } => None,
+            FileUse::Data { size, .. } => Some(size),
+            FileUse::Vector { .. } => None,
         }
     }
 
@@ -103,7 +103,7 @@ impl NameUse {
 
 /// How a newer snapshot of the same history holds a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldLater {
+pub struct LaterCopy {
     /// The snapshot's version.
     pub version: Version,
     /// SHA-256 of the file.
@@ -116,7 +116,7 @@ pub struct HeldLater {
 
 /// Why a file of V is not put under the newer live table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum NameConflict {
     /// A newer version uses the name for another file.
     AnotherFile(Version),
     /// The snapshot of a newer version holds other bytes under the name.
@@ -127,7 +127,7 @@ pub enum Taken {
     LogUnread,
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for NameConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AnotherFile(version) => {
@@ -164,35 +164,35 @@ pub fn judge_name(
     there: Option<u64>,
     version: Version,
     uses: &[NameUse],
-    later: &[HeldLater],
-) -> Result<bool, Taken> {
+    later: &[LaterCopy],
+) -> Result<bool, NameConflict> {
     let above = |it: &NameUse| Some((it.first_above(version)?, it.clone()));
     let newer: Vec<(Version, NameUse)> = uses.iter().filter_map(above).collect();
     let likeness = |it: &NameUse| likeness(entry, version, it, uses, later);
     if let Some((first, _)) = newer.iter().find(|(_, it)| likeness(it) == Likeness::Other) {
-        return Err(Taken::AnotherFile(*first));
+        return Err(NameConflict::AnotherFile(*first));
     }
     if let Some(other) = later.iter().find(|it| Some(it.sha256) != entry.sha256) {
-        return Err(Taken::HeldOtherwise(other.version));
+        return Err(NameConflict::HeldOtherwise(other.version));
     }
     let may_be_its_own = |it: &NameUse| there.is_some_and(|bytes| it.what.may_have(bytes));
     let unproven = |it: &NameUse| may_be_its_own(it) && likeness(it) != Likeness::Proven;
     if let Some((first, _)) = newer.iter().find(|(_, it)| unproven(it)) {
-        return Err(Taken::Unproven(*first));
+        return Err(NameConflict::Unproven(*first));
     }
     Ok(newer.iter().any(|(_, it)| it.is_newest()))
 }
 
 /// What a log says of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Said {
+pub struct LoggedFile {
     /// Its bytes.
     pub size: u64,
     /// Its `modificationTime`, milliseconds since 1970.
     pub time: Option<i64>,
 }
 
-impl Said {
+impl LoggedFile {
     /// Whether nothing tells the two apart.
     pub fn is_like(self, other: Self) -> bool {
         let times = self.time.zip(other.time);
@@ -200,10 +200,10 @@ impl Said {
     }
 }
 
-impl HeldLater {
+impl LaterCopy {
     /// Whether it is how a snapshot held the file that a log speaks of.
-    fn is_of(&self, newer: &NameUse, said: Said) -> bool {
-        let held = Said {
+    fn is_of(&self, newer: &NameUse, said: LoggedFile) -> bool {
+        let held = LoggedFile {
             size: self.size,
             time: self.modification_time,
         };
@@ -216,19 +216,19 @@ fn likeness(
     version: Version,
     newer: &NameUse,
     uses: &[NameUse],
-    later: &[HeldLater],
+    later: &[LaterCopy],
 ) -> Likeness {
     let mut same_bytes = later.iter().filter(|it| Some(it.sha256) == entry.sha256);
     // A version that goes on to use what V used has V's file. One that came back may be another, even of the same size
     // and time: there are writers that give every file the same time.
     let goes_on = newer.has(version);
     match newer.what {
-        Named::Data {
+        FileUse::Data {
             size,
             modification_time: time,
         } => {
-            let said = Said { size, time };
-            let own = Said {
+            let said = LoggedFile { size, time };
+            let own = LoggedFile {
                 size: entry.size,
                 time: entry.modification_time,
             };
@@ -242,9 +242,9 @@ fn likeness(
                 Likeness::Alike
             }
         }
-        Named::Vector { offset, size } => {
+        FileUse::Vector { offset, size } => {
             let is_other = |it: &NameUse| {
-                let moved = matches!(it.what, Named::Vector { offset: at, size: bytes }
+                let moved = matches!(it.what, FileUse::Vector { offset: at, size: bytes }
                     if at == offset && bytes != size);
                 moved && it.has(version)
             };
@@ -267,184 +267,118 @@ mod tests {
     const V: Version = Version(3);
     const TIME: i64 = 1_767_225_600_000;
 
-    fn span(from: u64, until: Option<u64>) -> Span {
-        (Version(from), until.map(Version))
+    /// Versions from one on, up to another exclusive: `2-4`, or `2-`.
+    fn span(text: &str) -> Span {
+        let (from, until) = text.split_once('-').unwrap();
+        (
+            Version(from.parse().unwrap()),
+            until.parse().ok().map(Version),
+        )
     }
 
-    fn data(span: Span, size: u64, time: Option<i64>) -> NameUse {
-        let what = Named::Data {
-            size,
-            modification_time: time,
-        };
-        NameUse { span, what }
-    }
-
-    fn vector(span: Span, offset: u64, size: u64) -> NameUse {
+    fn vector(versions: &str, offset: u64, size: u64) -> NameUse {
         let offset = Some(offset);
         NameUse {
-            span,
-            what: Named::Vector { offset, size },
+            span: span(versions),
+            what: FileUse::Vector { offset, size },
         }
     }
 
-    fn held(version: u64, entry: &Entry, other: bool, time: i64) -> HeldLater {
-        let sha256 = entry.sha256.unwrap();
-        HeldLater {
-            version: Version(version),
-            sha256: if other { Digest::of(b"other") } else { sha256 },
-            size: entry.size,
-            modification_time: Some(time),
+    /// What follows the `@`: so much later, `0` for the epoch, `?` where no time is known.
+    fn split_time(word: &str) -> (&str, Option<i64>) {
+        match word.split_once('@') {
+            None => (word, Some(TIME)),
+            Some((word, "?")) => (word, None),
+            Some((word, "0")) => (word, Some(0)),
+            Some((word, later)) => (word, Some(TIME + later.parse::<i64>().unwrap())),
         }
     }
+
+    /// Data files of `size` bytes by their versions, those with `+` a byte longer; `v` is a vector's file.
+    fn uses(text: &str, size: u64) -> Vec<NameUse> {
+        let one = |word: &str| {
+            if let Some(versions) = word.strip_prefix('v') {
+                return vector(versions, 1, 9);
+            }
+            let (word, modification_time) = split_time(word);
+            let versions = word.trim_end_matches('+');
+            let what = FileUse::Data {
+                size: size + u64::from(word != versions),
+                modification_time,
+            };
+            let span = span(versions);
+            NameUse { span, what }
+        };
+        text.split_whitespace().map(one).collect()
+    }
+
+    /// Snapshots by their version: `=` with the entry's bytes, `!` with others.
+    fn held(text: &str, entry: &Entry) -> Vec<LaterCopy> {
+        let one = |word: &str| {
+            let (word, modification_time) = split_time(word);
+            LaterCopy {
+                version: Version(word.trim_end_matches(['=', '!']).parse().unwrap()),
+                sha256: if word.contains('!') {
+                    Digest::of(b"other")
+                } else {
+                    entry.sha256.unwrap()
+                },
+                size: entry.size,
+                modification_time,
+            }
+        };
+        text.split_whitespace().map(one).collect()
+    }
+
+    fn verdict(text: &str) -> Result<bool, NameConflict> {
+        match text.split_once(' ') {
+            None => Ok(text == "needed"),
+            Some((word, version)) => {
+                let version = Version(version.parse().unwrap());
+                Err(match word {
+                    "another" => NameConflict::AnotherFile(version),
+                    "held" => NameConflict::HeldOtherwise(version),
+                    _ => NameConflict::Unproven(version),
+                })
+            }
+        }
+    }
+
+    /// The uses of the name, how later snapshots hold it, and the verdict where the place is free and where other bytes
+    /// are there.
+    const NAMES: &str = "
+        only V has it                | 2-4    |       | put       | put
+        no log tells of it           |        |       | put       | put
+        it goes on                   | 2-     |       | needed    | needed
+        it goes on a while           | 2-6    |       | put       | put
+        it came back                 | 5-     |       | needed    | unproven 5
+        it came back, held before    | 5-     | 4=    | needed    | unproven 5
+        another time                 | 5-@1   |       | another 5 | another 5
+        another time at once         | 2-@1   |       | another 4 | another 4
+        another size                 | 5-+    |       | another 5 | another 5
+        another one for a while      | 5-6+   |       | another 5 | another 5
+        one before V                 | 1-3+   |       | put       | put
+        another time, the epoch      | 5-@0   |       | another 5 | another 5
+        a time that nobody gave      | 5-@?   |       | needed    | unproven 5
+        held with its bytes          | 5-@?   | 6=    | needed    | needed
+        held before it came back     | 5-@?   | 4=@0  | needed    | unproven 5
+        touched, held with its bytes | 5-@9   | 6=@9  | needed    | needed
+        held with other bytes        | 2-     | 6= 6! | held 6    | held 6
+        held otherwise, not used     |        | 6!    | held 6    | held 6
+        a vector's file              | v5-    |       | another 5 | another 5";
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_name_that_a_newer_version_gives_another_file_is_neither_filled_nor_replaced() {
         let entry = data_entry("a.parquet", None);
         let size = entry.size;
-        let (again, on) = (span(5, None), span(2, None));
-        let another = |version| Err(Taken::AnotherFile(Version(version)));
-        let unproven = |version| Err(Taken::Unproven(Version(version)));
-        let with_time = Some(TIME);
-        let none = || Vec::<HeldLater>::new();
-        let (same, other) = (held(6, &entry, false, TIME), held(6, &entry, true, TIME));
-        let touched = held(6, &entry, false, TIME + 9);
-        let early = held(4, &entry, false, 0);
-        let before = held(4, &entry, false, TIME);
-        let cases = [
-            (
-                "only V has it",
-                vec![data(span(2, Some(4)), size, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            ("no log tells of it", vec![], none(), Ok(false), Ok(false)),
-            (
-                "it goes on",
-                vec![data(on, size, with_time)],
-                none(),
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "it goes on a while",
-                vec![data(span(2, Some(6)), size, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            (
-                "it came back",
-                vec![data(again, size, with_time)],
-                none(),
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "it came back, held before",
-                vec![data(again, size, with_time)],
-                vec![before],
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "another time",
-                vec![data(again, size, Some(TIME + 1))],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "another time at once",
-                vec![data(on, size, Some(TIME + 1))],
-                none(),
-                another(4),
-                another(4),
-            ),
-            (
-                "another size",
-                vec![data(again, size + 1, with_time)],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "another one for a while",
-                vec![data(span(5, Some(6)), size + 1, with_time)],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "one before V",
-                vec![data(span(1, Some(3)), size + 1, with_time)],
-                none(),
-                Ok(false),
-                Ok(false),
-            ),
-            (
-                "another time, the epoch",
-                vec![data(again, size, Some(0))],
-                none(),
-                another(5),
-                another(5),
-            ),
-            (
-                "a time that nobody said",
-                vec![data(again, size, None)],
-                none(),
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "held with its bytes",
-                vec![data(again, size, None)],
-                vec![same.clone()],
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "held before it came back",
-                vec![data(again, size, None)],
-                vec![early],
-                Ok(true),
-                unproven(5),
-            ),
-            (
-                "touched, held with its bytes",
-                vec![data(again, size, Some(TIME + 9))],
-                vec![touched],
-                Ok(true),
-                Ok(true),
-            ),
-            (
-                "held with other bytes",
-                vec![data(on, size, with_time)],
-                vec![same, other.clone()],
-                Err(Taken::HeldOtherwise(Version(6))),
-                Err(Taken::HeldOtherwise(Version(6))),
-            ),
-            (
-                "held otherwise, not used",
-                vec![],
-                vec![other],
-                Err(Taken::HeldOtherwise(Version(6))),
-                Err(Taken::HeldOtherwise(Version(6))),
-            ),
-            (
-                "a vector's file",
-                vec![vector(again, 1, 9)],
-                none(),
-                another(5),
-                another(5),
-            ),
-        ];
-        for (what, uses, later, free, full) in cases {
+        for line in NAMES.lines().skip(1) {
+            let columns: Vec<_> = line.split('|').map(str::trim).collect();
+            let (uses, later) = (uses(columns[1], size), held(columns[2], &entry));
+            let (free, full) = (verdict(columns[3]), verdict(columns[4]));
             let judged = |there| judge_name(&entry, there, V, &uses, &later);
-            assert_eq!((judged(None), judged(Some(size))), (free, full), "{what}");
+            assert_eq!((judged(None), judged(Some(size))), (free, full), "{line}");
             // Cut off, it is no version's file.
-            assert_eq!(judged(Some(size - 1)), free, "{what}");
+            assert_eq!(judged(Some(size - 1)), free, "{line}");
         }
     }
 
@@ -455,19 +389,16 @@ mod tests {
             modification_time: None,
             ..data_entry("v.bin", None)
         };
-        let own = vector(span(2, Some(4)), 1, 40);
-        let same = [HeldLater {
-            modification_time: None,
-            ..held(6, &entry, false, 0)
-        }];
-        let unproven = Err(Taken::Unproven(Version(5)));
-        let another = Err(Taken::AnotherFile(Version(5)));
+        let own = vector("2-4", 1, 40);
+        let same = held("6=@?", &entry);
+        let unproven = Err(NameConflict::Unproven(Version(5)));
+        let another = Err(NameConflict::AnotherFile(Version(5)));
         for (newer, later, free, full) in [
-            (vector(span(5, None), 1, 40), &[][..], Ok(true), unproven),
-            (vector(span(5, None), 1, 40), &same[..], Ok(true), Ok(true)),
-            (vector(span(3, None), 1, 40), &[][..], Ok(true), Ok(true)),
-            (vector(span(5, None), 49, 12), &[][..], Ok(true), unproven),
-            (vector(span(5, None), 1, 41), &[][..], another, another),
+            (vector("5-", 1, 40), &[][..], Ok(true), unproven),
+            (vector("5-", 1, 40), &same[..], Ok(true), Ok(true)),
+            (vector("3-", 1, 40), &[][..], Ok(true), Ok(true)),
+            (vector("5-", 49, 12), &[][..], Ok(true), unproven),
+            (vector("5-", 1, 41), &[][..], another, another),
         ] {
             let uses = [own.clone(), newer];
             let judged = |there| judge_name(&entry, there, V, &uses, later);

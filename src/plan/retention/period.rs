@@ -123,88 +123,36 @@ mod tests {
             week: Weekday::Sunday,
             month: MonthDay(28),
         };
-        let cases = [
-            (
-                Period::Day,
-                "2028-02-29T23:59:59Z",
-                "2028-02-29",
-                "2028-03-01",
-            ),
-            (
-                Period::Day,
-                "2027-12-31T00:00:00Z",
-                "2027-12-31",
-                "2028-01-01",
-            ),
-            // The hour that clocks skip and the one they repeat are nothing to UTC.
-            (
-                Period::Day,
-                "2027-03-28T01:30:00Z",
-                "2027-03-28",
-                "2027-03-29",
-            ),
-            (
-                Period::Day,
-                "2027-10-31T00:30:00Z",
-                "2027-10-31",
-                "2027-11-01",
-            ),
-            // 2028-02-27 is a Sunday.
-            (
-                Period::Week,
-                "2028-02-29T03:00:00Z",
-                "2028-02-27",
-                "2028-03-05",
-            ),
-            (
-                Period::Week,
-                "2028-02-27T00:00:00Z",
-                "2028-02-27",
-                "2028-03-05",
-            ),
-            (
-                Period::Week,
-                "2028-02-26T23:59:59Z",
-                "2028-02-20",
-                "2028-02-27",
-            ),
-            (
-                Period::Month,
-                "2028-02-29T03:00:00Z",
-                "2028-02-28",
-                "2028-03-28",
-            ),
-            (
-                Period::Month,
-                "2027-02-28T00:00:00Z",
-                "2027-02-28",
-                "2027-03-28",
-            ),
-            (
-                Period::Month,
-                "2027-03-01T00:00:00Z",
-                "2027-02-28",
-                "2027-03-28",
-            ),
-            (
-                Period::Month,
-                "2028-01-27T23:59:59Z",
-                "2027-12-28",
-                "2028-01-28",
-            ),
-        ];
-        for (period, now, start, next) in cases {
-            let midnight = |date| time(&format!("{date}T00:00:00Z"));
-            assert_eq!(
+        let cases = "
+            day 2028-02-29T23:59:59Z 2028-02-29 2028-03-01
+            day 2027-12-31T00:00:00Z 2027-12-31 2028-01-01
+            # UTC has neither the hour that clocks skip nor the one they repeat.
+            day 2027-03-28T01:30:00Z 2027-03-28 2027-03-29
+            day 2027-10-31T00:30:00Z 2027-10-31 2027-11-01
+            # 2028-02-27 is a Sunday.
+            week 2028-02-29T03:00:00Z 2028-02-27 2028-03-05
+            week 2028-02-27T00:00:00Z 2028-02-27 2028-03-05
+            week 2028-02-26T23:59:59Z 2028-02-20 2028-02-27
+            month 2028-02-29T03:00:00Z 2028-02-28 2028-03-28
+            month 2027-02-28T00:00:00Z 2027-02-28 2027-03-28
+            month 2027-03-01T00:00:00Z 2027-02-28 2027-03-28
+            month 2028-01-27T23:59:59Z 2027-12-28 2028-01-28";
+        let midnight = |date| Some(time(&format!("{date}T00:00:00Z")));
+        let periods = [Period::Day, Period::Week, Period::Month];
+        for case in cases.lines().skip(1).filter(|case| !case.contains('#')) {
+            let words: Vec<_> = case.split_whitespace().collect();
+            let [period, now, start, next] = words[..] else {
+                panic!("{case}");
+            };
+            let period = periods
+                .into_iter()
+                .find(|it| it.as_str() == period)
+                .unwrap();
+            let found = [
                 starts.start(period, time(now)),
-                Some(midnight(start)),
-                "{now}"
-            );
-            assert_eq!(
                 starts.next(period, time(now)),
-                Some(midnight(next)),
-                "{now}"
-            );
+            ];
+            assert_eq!(found, [midnight(start), midnight(next)], "{case}");
         }
     }
 

@@ -59,7 +59,7 @@ impl Default for Policy {
 
 /// What the owner asked for, instead of what the policy would choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct RetentionRequest {
     /// A class by its name.
     pub class: Option<String>,
     /// A time.
@@ -71,7 +71,7 @@ pub const UNTIL_CLASS: &str = "retain-until";
 
 /// A snapshot that is about to be taken.
 #[derive(Debug, Clone, Copy)]
-pub struct Night<'a> {
+pub struct NewSnapshot<'a> {
     /// Of which table.
     pub table: &'a TableKey,
     /// Why.
@@ -84,7 +84,7 @@ pub struct Night<'a> {
 
 /// Why a snapshot takes its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum ClassReason {
     /// It is the first published scheduled one of the class's period.
     Opens {
         /// The period.
@@ -106,7 +106,7 @@ pub enum Reason {
     AskedTime,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for ClassReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opens { period, start } => {
@@ -133,7 +133,7 @@ pub struct Chosen {
     /// What its record says of the periods.
     pub opened: BTreeMap<String, Timestamp>,
     /// Why.
-    pub reason: Reason,
+    pub reason: ClassReason,
 }
 
 /// Classes that a record names in `opened` at most: whatever a ledger says, the next record must fit its limit.
@@ -152,63 +152,63 @@ const NAME_MAX: usize = 256;
 /// [`RetentionError`] when the vault does not allow that length.
 pub fn choose(
     policy: &Policy,
-    ask: &Ask,
-    night: &Night<'_>,
+    ask: &RetentionRequest,
+    new: &NewSnapshot<'_>,
     vault: &VaultFile,
 ) -> Result<Chosen, RetentionError> {
-    let known = night.opened.map(|opened| sane(opened, policy));
+    let known = new.opened.map(|opened| sane(opened, policy));
     let known = known.unwrap_or_default();
-    let scheduled = night.trigger == Trigger::Scheduled;
+    let scheduled = new.trigger == Trigger::Scheduled;
     let find = |name: &String| {
         let class = policy.classes.iter().find(|class| class.name == *name);
         class.ok_or_else(|| RetentionError::UnknownClass { name: name.clone() })
     };
     let asked = ask.class.as_ref().map(find).transpose()?;
     if let Some(until) = ask.until {
-        check_until(until, vault, night.now)?;
+        check_until(until, vault, new.now)?;
         return Ok(Chosen {
             class: asked.map_or_else(|| UNTIL_CLASS.to_owned(), |class| class.name.clone()),
             promise: until,
             opened: known,
-            reason: Reason::AskedTime,
+            reason: ClassReason::AskedTime,
         });
     }
     if let Some(class) = asked {
-        return chosen(class, known, Reason::AskedClass, vault, night.now);
+        return chosen(class, known, ClassReason::AskedClass, vault, new.now);
     }
-    let first = night.opened.is_none();
+    let first = new.opened.is_none();
     if !scheduled && !first {
-        let shortest = shortest(policy, night.now)?;
-        return chosen(&shortest, known, Reason::NotScheduled, vault, night.now);
+        let shortest = shortest(policy, new.now)?;
+        return chosen(&shortest, known, ClassReason::NotScheduled, vault, new.now);
     }
-    let starts = Starts::of(night.table, policy.week_starts, policy.month_starts);
+    let starts = Starts::of(new.table, policy.week_starts, policy.month_starts);
     let mut opened = known;
-    let mut due: Option<(Timestamp, &Class, Reason)> = None;
+    let mut due: Option<(Timestamp, &Class, ClassReason)> = None;
     let mut periods = false;
     for class in &policy.classes {
         let Some(period) = class.period else { continue };
         periods = true;
-        let Some(start) = starts.start(period, night.now) else {
+        let Some(start) = starts.start(period, new.now) else {
             continue;
         };
         // What a wrong clock once opened ahead of time counts as opened now.
-        let last = opened.get(&class.name).filter(|last| **last <= night.now);
+        let last = opened.get(&class.name).filter(|last| **last <= new.now);
         let opens = last.is_some_and(|last| *last < start);
         opened.insert(class.name.clone(), start);
         if opens {
-            let until = end(class, night.now)?;
+            let until = end(class, new.now)?;
             if due.as_ref().is_none_or(|(longest, ..)| *longest < until) {
-                due = Some((until, class, Reason::Opens { period, start }));
+                due = Some((until, class, ClassReason::Opens { period, start }));
             }
         }
     }
     let (class, reason) = match due {
-        _ if first => (shortest(policy, night.now)?, Reason::First),
+        _ if first => (shortest(policy, new.now)?, ClassReason::First),
         Some((_, class, reason)) => (class.clone(), reason),
-        None if periods => (shortest(policy, night.now)?, Reason::NothingOpens),
-        None => (shortest(policy, night.now)?, Reason::NoPeriods),
+        None if periods => (shortest(policy, new.now)?, ClassReason::NothingOpens),
+        None => (shortest(policy, new.now)?, ClassReason::NoPeriods),
     };
-    chosen(&class, opened, reason, vault, night.now)
+    chosen(&class, opened, reason, vault, new.now)
 }
 
 /// A promise that a table will make when a period opens.
@@ -262,7 +262,7 @@ fn sane(opened: &BTreeMap<String, Timestamp>, policy: &Policy) -> BTreeMap<Strin
 fn chosen(
     class: &Class,
     opened: BTreeMap<String, Timestamp>,
-    reason: Reason,
+    reason: ClassReason,
     vault: &VaultFile,
     now: Timestamp,
 ) -> Result<Chosen, RetentionError> {

@@ -6,13 +6,13 @@ use super::Need;
 use crate::format::{Entry, EntryKind, Placement};
 use crate::ids::ETag;
 
-/// What a need turned out to be.
+/// How a need is met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Matched {
     /// The base or a journal holds it: its entry, brought up to V.
     Known(Entry),
-    /// It is held under the same description, and a commit since then names it again: the source has to be asked.
-    Again(Again),
+    /// It is held under the same description, and a commit since then names it again: the source must be asked.
+    Recheck(Recheck),
     /// It must be copied.
     Copy(Need),
 }
@@ -23,13 +23,13 @@ pub enum Matched {
 /// Most often it has a new deletion vector and its bytes are the same. A writer that wrote other bytes under the old
 /// name leaves no other trace than the store's tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Again {
+pub struct Recheck {
     /// What V needs.
     pub need: Need,
     held: Vec<Entry>,
 }
 
-impl Again {
+impl Recheck {
     /// The entries that it may be, all held under its name.
     pub fn held(&self) -> &[Entry] {
         &self.held
@@ -42,7 +42,7 @@ impl Again {
         need
     }
 
-    /// Decides by what the source has: the object's tag and size, or nothing. What it has no more, the vault has.
+    /// Decides by what the source has: the object's tag and size, or nothing. A file that the source has lost is the held one.
     ///
     /// # Errors
     /// The file, which must be copied.
@@ -101,7 +101,7 @@ pub fn match_need(
     if held.is_empty() {
         Matched::Copy(need)
     } else {
-        Matched::Again(Again { need, held })
+        Matched::Recheck(Recheck { need, held })
     }
 }
 

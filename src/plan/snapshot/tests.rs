@@ -40,80 +40,33 @@ fn a_base_is_judged_by_its_own_commit() {
         commits_listed: false,
         ..evidence(7, Some(true))
     };
-    let cases = [
-        (
-            "the table went on",
-            &record,
-            evidence(7, Some(true)),
-            BaseUse::Continue,
-        ),
-        (
-            "a log file entered, no commit",
-            &record,
-            evidence(5, Some(true)),
-            BaseUse::Continue,
-        ),
-        (
-            "nothing changed",
-            &same_log,
-            evidence(5, Some(true)),
-            BaseUse::Unchanged,
-        ),
-        (
-            "nothing changed, the commit was gone before",
-            &same_log,
-            evidence(5, None),
-            BaseUse::Unchanged,
-        ),
-        (
-            "rewound below the base",
-            &record,
-            evidence(4, Some(true)),
-            BaseUse::Untrusted,
-        ),
-        (
-            "rewound, and further again",
-            &record,
-            evidence(9, Some(false)),
-            BaseUse::Untrusted,
-        ),
-        (
-            "its commit was cleaned up",
-            &record,
-            evidence(9, None),
-            BaseUse::Likely,
-        ),
-        (
-            "its commit is gone, and no checkpoint came in its place",
-            &record,
-            BaseEvidence {
-                checkpoint_since: false,
-                ..evidence(9, None)
-            },
-            BaseUse::HeldOnly,
-        ),
-        (
-            "commits since were cleaned up",
-            &record,
-            hole,
-            BaseUse::HeldOnly,
-        ),
-        (
-            "history is planned from the log",
-            &record,
-            history,
-            BaseUse::HeldOnly,
-        ),
-    ];
-    for (name, record, evidence, expected) in cases {
-        assert_eq!(judge_base(record, &evidence), expected, "{name}");
+    let no_checkpoint = BaseEvidence {
+        checkpoint_since: false,
+        ..evidence(9, None)
+    };
+    for (record, evidence, expected) in [
+        // The table went on.
+        (&record, evidence(7, Some(true)), BaseUse::Continue),
+        // A log file came, and no commit.
+        (&record, evidence(5, Some(true)), BaseUse::Continue),
+        // Nothing changed; nor where the commit was gone before.
+        (&same_log, evidence(5, Some(true)), BaseUse::Unchanged),
+        (&same_log, evidence(5, None), BaseUse::Unchanged),
+        // Rewound below the base, and further again.
+        (&record, evidence(4, Some(true)), BaseUse::Untrusted),
+        (&record, evidence(9, Some(false)), BaseUse::Untrusted),
+        // Its commit was cleaned up, with a checkpoint in its place or without one.
+        (&record, evidence(9, None), BaseUse::Likely),
+        (&record, no_checkpoint, BaseUse::HeldOnly),
+        // Commits since were cleaned up.
+        (&record, hole, BaseUse::HeldOnly),
+        // History is planned from the log.
+        (&record, history, BaseUse::HeldOnly),
+        // Other bytes under one listing.
+        (&same_log, evidence(5, Some(false)), BaseUse::Untrusted),
+    ] {
+        assert_eq!(judge_base(record, &evidence), expected, "{evidence:?}");
     }
-    let other_bytes = evidence(5, Some(false));
-    assert_eq!(
-        judge_base(&same_log, &other_bytes),
-        BaseUse::Untrusted,
-        "other bytes under one listing"
-    );
 }
 
 fn listed(name: &str, size: u64, etag: &str) -> Attributes {
@@ -307,33 +260,18 @@ fn a_file_is_known_only_with_the_same_path_size_and_time() {
         modification_time: Some(1),
         ..samples::data_entry("a", None)
     };
-    let known = |entry: Entry| {
-        matches!(
-            match_need(need.clone(), &[entry], &[], false),
-            Matched::Known(_)
-        )
+    let known = |change: fn(&mut Entry)| {
+        let mut entry = entry.clone();
+        change(&mut entry);
+        let matched = match_need(need.clone(), &[entry], &[], false);
+        matches!(matched, Matched::Known(_))
     };
-    assert!(known(entry.clone()));
-    assert!(!known(Entry {
-        size: 101,
-        ..entry.clone()
-    }));
-    assert!(!known(Entry {
-        modification_time: Some(2),
-        ..entry.clone()
-    }));
-    assert!(!known(Entry {
-        modification_time: None,
-        ..entry.clone()
-    }));
-    assert!(!known(Entry {
-        kind: EntryKind::ChangeData,
-        ..entry.clone()
-    }));
-    assert!(!known(Entry {
-        placement: Placement::Absent {},
-        ..entry
-    }));
+    assert!(known(|_| {}));
+    assert!(!known(|entry| entry.size = 101));
+    assert!(!known(|entry| entry.modification_time = Some(2)));
+    assert!(!known(|entry| entry.modification_time = None));
+    assert!(!known(|entry| entry.kind = EntryKind::ChangeData));
+    assert!(!known(|entry| entry.placement = Placement::Absent {}));
 }
 
 #[test]
@@ -351,7 +289,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     };
     let held = [entry("old"), entry("newer")];
     let settled = |found: Option<(&str, u64)>| {
-        let Matched::Again(again) = match_need(need.clone(), &held, &[], true) else {
+        let Matched::Recheck(again) = match_need(need.clone(), &held, &[], true) else {
             panic!("it was not to be asked about");
         };
         let tag = found.map(|(tag, size)| (ETag(tag.to_owned()), size));
@@ -366,7 +304,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
     });
     assert_eq!(settled(Some(("other", 100))).unwrap_err(), other);
     assert_eq!(settled(Some(("old", 101))).unwrap_err(), other);
-    let Matched::Again(placed) = match_need(need.clone(), &[], &held, true) else {
+    let Matched::Recheck(placed) = match_need(need.clone(), &[], &held, true) else {
         panic!("it was not to be asked about");
     };
     let other = ETag("other".to_owned());
@@ -390,7 +328,7 @@ fn a_file_that_is_named_again_is_the_held_one_by_its_tag_and_size_or_when_it_is_
         let is_known = matches!(matched, Matched::Known(_));
         assert_eq!(is_known, !required, "{matched:?}");
         let matched = match_need(need.clone(), &[], &held, false);
-        assert!(matches!(matched, Matched::Again(_)), "{matched:?}");
+        assert!(matches!(matched, Matched::Recheck(_)), "{matched:?}");
         let matched = match_need(need, &held, &held, false);
         assert!(matches!(matched, Matched::Known(_)), "{matched:?}");
     }
@@ -420,40 +358,22 @@ fn a_file_whose_time_is_not_known_is_read_again_while_a_live_version_needs_it() 
 #[test]
 fn small_files_share_packs_and_large_ones_go_alone() {
     const MIB: u64 = 1024 * 1024;
-    let sizes = [MIB, 10, MIB + 1, 20, 5 * MIB];
-    let needs = sizes.iter().enumerate().map(|(n, size)| {
-        Need::plain(
-            location(&format!("f{n}")),
-            EntryKind::Data,
-            Some(*size),
-            true,
-        )
-    });
-    let batches: Vec<_> = plan_batches(needs.map(Ok::<_, Infallible>))
-        .map(Result::unwrap)
-        .collect();
-    let shape: Vec<_> = batches
+    let batches = |sizes: &[u64]| -> Vec<Batch> {
+        let need = |size: &u64| Need::plain(location("f"), EntryKind::Data, Some(*size), true);
+        let needs = sizes.iter().map(need).map(Ok::<_, Infallible>);
+        plan_batches(needs).map(Result::unwrap).collect()
+    };
+    let files = |batch: &Batch| match batch {
+        Batch::Pack(files) => files.len(),
+        Batch::Single(_) => 0,
+    };
+    let shape: Vec<_> = batches(&[MIB, 10, MIB + 1, 20, 5 * MIB])
         .iter()
-        .map(|batch| match batch {
-            Batch::Pack(files) => files.len(),
-            Batch::Single(_) => 0,
-        })
+        .map(files)
         .collect();
     assert_eq!(shape, [0, 0, 3], "large ones do not end a pack");
-
-    let many =
-        (0..40).map(|n| Need::plain(location(&format!("f{n}")), EntryKind::Data, Some(MIB), true));
-    let packs: Vec<_> = plan_batches(many.map(Ok::<_, Infallible>))
-        .map(Result::unwrap)
-        .collect();
-    let bytes = |batch: &Batch| match batch {
-        Batch::Pack(files) => files.iter().filter_map(|file| file.size).sum(),
-        Batch::Single(file) => file.size.unwrap(),
-    };
-    assert_eq!(
-        packs.iter().map(bytes).collect::<Vec<u64>>(),
-        [16 * MIB, 16 * MIB, 8 * MIB]
-    );
+    let bytes: Vec<_> = batches(&[MIB; 40]).iter().map(Batch::likely_size).collect();
+    assert_eq!(bytes, [16 * MIB, 16 * MIB, 8 * MIB]);
 }
 
 /// Spans of absent files, and the ranges of versions that stay whole.

@@ -72,12 +72,12 @@ pub enum VectorRow {
 
 /// Files of one kind of trouble, of which the first few are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct Examples {
     count: u64,
     first: Vec<String>,
 }
 
-impl Named {
+impl Examples {
     fn add(&mut self, file: &Location) {
         self.count += 1;
         if self.first.len() < EXAMPLES {
@@ -98,21 +98,21 @@ impl Named {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Live by the log, and not held.
-    missing: Named,
+    missing: Examples,
     /// Live by the log only for readers that do not start from the newest checkpoint, and not held.
-    off_newest: Named,
+    off_newest: Examples,
     /// Live by the log only for readers that compare paths as text, and not held.
-    by_text: Named,
+    by_text: Examples,
     /// Held, and live by the log in a way that the entry does not say.
-    unmarked: Named,
+    unmarked: Examples,
     /// Held with a size that is not the log's.
-    resized: Named,
+    resized: Examples,
     /// Live by the entry, and by no way through the log.
-    surplus: Named,
+    surplus: Examples,
     /// In the data pages more than once.
-    twice: Named,
+    twice: Examples,
     /// Files of deletion vectors that are not held, or end before a vector does.
-    vectors: Named,
+    vectors: Examples,
     /// By way: logical files that only others name, and that only it names.
     differences: Vec<(u64, u64)>,
 }
@@ -253,7 +253,7 @@ impl Comparison {
         }
     }
 
-    /// What is wrong with files, kind by kind; `is_said` says whether the record tells of files that only some readers
+    /// What is wrong with files, kind by kind; `is_said` says whether the record mentions files that only some readers
     /// have live and that are not held.
     fn damaged_files(&self, is_said: bool) -> impl Iterator<Item = String> {
         let file = "file";
@@ -367,7 +367,7 @@ pub struct WayEnd {
 
 impl WayEnd {
     /// Whether the record says that the way's checkpoint differs in its state: one without protocol or metadata, which
-    /// was found so, is no damage of the snapshot.
+    /// was found so, does not damage the snapshot.
     fn is_declared(&self, record: &Record, error: &LogError) -> bool {
         let lacks_state = matches!(
             error,
@@ -381,7 +381,7 @@ impl WayEnd {
     }
 
     /// Whether the log was so at its source. Commits are held as they were, and so is what lacks a protocol or metadata:
-    /// that ends its way, and is no damage of the snapshot.
+    /// that ends its way, and does not damage the snapshot.
     fn already(error: &LogError) -> bool {
         match error.file() {
             Some(file) => file.contains(".json") && !file.contains(".checkpoint."),

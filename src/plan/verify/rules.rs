@@ -57,7 +57,7 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
         !snapshot
             .table
             .is_made_from(&record.table.source, &record.table.uri),
-        "it is about another table than the ledger that it is in",
+        "it is about another table than its ledger",
     );
     let below = |id: SnapshotId| {
         let snapshots = history.snapshots.iter().map(|it| (it.id, it.seq));
@@ -69,7 +69,7 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
     warn(
         // What was given up may have been built on a record that is lost.
         !snapshot.is_distrusted && record.base.is_some_and(|base| !below(base)),
-        "the snapshot that it took entries over from is not below it in the chain",
+        "the snapshot that it took entries from is not below it in the chain",
     );
     let given_up = history.findings.iter().map(|finding| {
         let LedgerFinding::TakenBack(given_up) = finding else {
@@ -148,7 +148,7 @@ pub fn vault_file_problem(
     }
 }
 
-/// What has to be remembered of a page to check the manifests that it is in.
+/// What the checks of manifests need of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageSummary {
     entries: u64,
@@ -191,14 +191,14 @@ impl PageSummary {
         let is_log = first.kind.is_log();
         let mut problems = Vec::new();
         if entries.iter().any(|entry| entry.kind.is_log() != is_log) {
-            problems.push(Problem::damage("it has files of the log and others"));
+            problems.push(Problem::damage("it mixes files of the log with others"));
         }
         let pairs = entries.iter().zip(entries.iter().skip(1));
         if pairs
             .map(|(one, next)| (Place::of(one), Place::of(next)))
             .any(|(one, next)| !one.is_before(&next, is_log))
         {
-            problems.push(Problem::damage("its entries are not in their order"));
+            problems.push(Problem::damage("its entries are out of order"));
         }
         let mut sums = Tally::default();
         for entry in entries {
@@ -256,12 +256,12 @@ pub fn pages_problems<'a>(
                 problems.push(Problem::damage(format!("{what}: {}", named.page.key)));
             };
             if summary.entries != named.entries {
-                damage("a page has another number of entries than it says");
+                damage("a page does not have as many entries as the manifest says");
             }
             if summary.is_log != is_log {
                 damage("a page of the log is among the data pages, or the other way round");
             } else if before.is_some_and(|before| !before.last.is_before(&summary.first, is_log)) {
-                damage("a page is not in its order");
+                damage("a page is out of order");
             }
             sums.add_totals(&summary.totals);
             before = Some(summary);
@@ -305,13 +305,13 @@ pub fn vanished(history: &History, next: u64) -> Option<Problem> {
     let newer = history.newer.iter().map(|newer| newer.seq);
     let scars = history.findings.iter().map(LedgerFinding::seq);
     let taken = read.chain(newer).chain(scars).max().unwrap_or(0);
-    // A gap is told as such.
+    // A gap is a finding of its own.
     if next <= taken.saturating_add(1) || history.findings.iter().any(is_gap) {
         return None;
     }
     let what = format!(
         "its run began when the slots up to {} were taken, and now they are up to {taken}: the newest records were \
-         deleted, or somebody wrote it ahead",
+         deleted, or the journal was written for a later slot",
         next.saturating_sub(1)
     );
     let problem = Problem::new(Severity::Damage, what, LOOK_FOR_DELETIONS);
@@ -408,11 +408,11 @@ mod tests {
             assert!(problems(&sound).is_empty(), "{sound:?}");
         }
         for unsorted in [vec![data("b", 1), data("a", 1)], vec![log(10), log(2)]] {
-            assert_eq!(problems(&unsorted), ["its entries are not in their order"]);
+            assert_eq!(problems(&unsorted), ["its entries are out of order"]);
         }
         let mixed = problems(&[log(1), data("a", 1)]);
         assert!(
-            mixed.contains(&"it has files of the log and others".to_owned()),
+            mixed.contains(&"it mixes files of the log with others".to_owned()),
             "{mixed:?}"
         );
     }

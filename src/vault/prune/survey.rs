@@ -14,7 +14,7 @@ use super::{Amount, EachTable, Patience, Pruner, Sums, Survey, TableKept, Why};
 use crate::error::Error;
 use crate::format::layout::{MANIFESTS_PREFIX, PRUNE_PREFIX, PRUNED_PREFIXES};
 use crate::format::prune_plan::PLAN_LIMIT;
-use crate::format::{Garbage, LockMode, PlanRow, PrunePlan, Reference, TableKey, VaultKey};
+use crate::format::{GarbageReason, LockMode, PlanRow, PrunePlan, Reference, TableKey, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep;
@@ -316,7 +316,7 @@ impl Reading<'_, '_> {
                     version: row.version,
                     since,
                     locked_until: row.locked_until,
-                    was_named: matches!(row.reason, Garbage::Expired(_)),
+                    was_named: matches!(row.reason, GarbageReason::Expired(_)),
                 };
                 push(&mut self.facts, row.key, What::Planned(planned))?;
             }

@@ -67,9 +67,11 @@ pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
         }),
     );
     for event in events.records() {
-        if event.deed.is_unreadable_retention() {
-            let (seq, deed) = (event.seq, event.deed.name());
-            found.push(format!("event {seq}: a {deed} that this tool cannot read"));
+        if event.action.is_unreadable_retention() {
+            let (seq, action) = (event.seq, event.action.name());
+            found.push(format!(
+                "event {seq}: a {action} that this tool cannot read"
+            ));
         }
     }
     found

@@ -14,7 +14,7 @@ use crate::delta::path::TableRoot;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Placement};
 use crate::ids::{Location, ObjectKey, Version};
-use crate::reader::{self, Lake, Shown, Verdict};
+use crate::reader::{self, ListedFile, TableStore, Verdict};
 use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
 use crate::store::{Attributes, RestoreStore};
@@ -133,9 +133,9 @@ impl Restorer {
     ) -> Result<Checked, Error> {
         let about = request.record.totals.live_files;
         if let Some(tip) = expected.live {
-            let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
+            let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
             return Ok(Checked {
-                verdict: reader::judge(&lake, tip, about).await,
+                verdict: reader::judge(&place, tip, about).await,
                 vanished: Several::default(),
                 list: None,
             });
@@ -149,8 +149,8 @@ impl Restorer {
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
-        let read = reader::list(&lake, request.version, about).await;
+        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
+        let read = reader::list(&place, request.version, about).await;
         let (verdict, list) = match read {
             Ok((version, shown)) => {
                 let list = match shown {
@@ -235,7 +235,7 @@ impl Restorer {
         &self,
         request: &RestoreRequest,
         live: &Live,
-        shown: Vec<Shown>,
+        shown: Vec<ListedFile>,
     ) -> Result<Difference, Error> {
         let root = TableRoot::new(self.target.uri())?;
         let by_snapshot = request.version == request.record.version;

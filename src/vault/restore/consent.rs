@@ -2,12 +2,12 @@
 
 use super::{Reading, RestorePlan};
 use crate::ids::Version;
-use crate::plan::restore::consent::{Decision, Facts, Named, Task, Under, decide};
+use crate::plan::restore::consent::{ChosenBy, Decision, Facts, Readability, Task, decide};
 use crate::plan::snapshot::is_in;
 
 impl RestorePlan {
     /// Whether it may be carried out, by what is found at the target and by who named the snapshot.
-    pub fn decision(&self, version: Version, named: Named) -> Decision {
+    pub fn decision(&self, version: Version, named: ChosenBy) -> Decision {
         let is_lost =
             self.broken.is_empty() && self.reading.as_ref().is_some_and(Reading::has_no_way);
         decide(&Facts {
@@ -32,9 +32,9 @@ impl RestorePlan {
             && self.useless.files == 0
     }
 
-    fn under(&self, version: Version) -> Under {
+    fn under(&self, version: Version) -> Readability {
         let is_cleaned = self.live.readable_from.is_some_and(|from| from > version);
-        Under::of(
+        Readability::of(
             !self.broken.is_empty(),
             is_cleaned && !self.serves_live,
             !self.not_put.is_empty(),

@@ -19,9 +19,9 @@ use crate::delta::{Action, LogError};
 use crate::error::Error;
 use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
-use crate::plan::restore::Sound;
-use crate::plan::restore::under::Said;
-use crate::reader::{self, Lake, Verdict};
+use crate::plan::restore::Healthy;
+use crate::plan::restore::under::LoggedFile;
+use crate::reader::{self, TableStore, Verdict};
 use crate::sort::Sorter;
 use crate::spool::{Scratch, Spool};
 use crate::store::{Attributes, RestoreStore};
@@ -31,7 +31,7 @@ use crate::vault::log_replay::read_with_tombstones;
 type Logical = (Location, Option<String>);
 
 /// A logical file that the log of V names, and what it says of it where it adds it.
-type Known = (Logical, Option<Said>);
+type Known = (Logical, Option<LoggedFile>);
 
 impl Restorer {
     /// The files that the snapshot does not hold, newest first, of a log that ends below V and does not lead there.
@@ -76,7 +76,7 @@ impl Restorer {
         let mut known = self.named(request, manifest).await?.finish()?.peekable();
         for file in live.finish()?.1 {
             let add = file?.add;
-            let said = Said {
+            let said = LoggedFile {
                 size: add.size,
                 time: add.modification_time,
             };
@@ -127,7 +127,7 @@ impl Restorer {
             let read = read_with_tombstones(key, &body, &root, &mut |action| {
                 match action {
                     Action::Add { add, .. } => {
-                        let said = Said {
+                        let said = LoggedFile {
                             size: add.size,
                             time: add.modification_time,
                         };
@@ -177,9 +177,9 @@ impl Restorer {
             .await?
         {
             plan.sound = Some(if tip < version {
-                Sound::Behind(tip)
+                Healthy::Behind(tip)
             } else {
-                Sound::AtV
+                Healthy::AtV
             });
         }
         Ok(())
@@ -204,8 +204,8 @@ impl Restorer {
         if live.trouble.is_some() || !is_whole {
             return Ok(false);
         }
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
-        let verdict = reader::judge(&lake, tip, about).await;
+        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
+        let verdict = reader::judge(&place, tip, about).await;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::format::ledger::Bodies;
 use crate::format::{TableKey, TableUri};
 use crate::ids::{Location, Version};
-use crate::plan::restore::under::{HeldLater, NameUse, Taken, judge_name};
+use crate::plan::restore::under::{LaterCopy, NameConflict, NameUse, judge_name};
 use crate::plan::restore::{FileState, LiveVersion};
 use crate::plan::snapshot::{ByFile, Span, whole_versions};
 use crate::progress::PlannedWork;
@@ -27,7 +27,7 @@ pub struct NotPut {
     /// How many of `wrong` are files of a newer version by its log: it does not lack V's.
     pub of_newer: u64,
     /// The first of them, and why.
-    pub first: Option<(Location, Taken)>,
+    pub first: Option<(Location, NameConflict)>,
 }
 
 /// Rows of a sort, taken file by file in ascending order.
@@ -86,7 +86,7 @@ impl Restorer {
             let later = later.take(&entry.file)?;
             let judged = match plan.live.trouble {
                 None => judge_name(&entry, there, request.version, &uses, &later),
-                Some(_) => Err(Taken::LogUnread),
+                Some(_) => Err(NameConflict::LogUnread),
             };
             // A version that can be read no more is in nobody's way, and serves nobody.
             let is_cleaned = plan.live.is_cleaned(request.version);
@@ -120,7 +120,7 @@ impl Restorer {
         request: &RestoreRequest,
         tip: Version,
         plan: &RestorePlan,
-    ) -> Result<Sorter<ByFile<HeldLater>>, Error> {
+    ) -> Result<Sorter<ByFile<LaterCopy>>, Error> {
         let mut later = Sorter::new(plan.scratch.path())?;
         let table = &request.record.table;
         let key = TableKey::of(&table.source, &table.uri.parse::<TableUri>()?)?;
@@ -156,7 +156,7 @@ impl Restorer {
                     };
                     later.push(ByFile {
                         file: entry.file,
-                        row: HeldLater {
+                        row: LaterCopy {
                             version,
                             sha256,
                             size: entry.size,
@@ -171,7 +171,7 @@ impl Restorer {
 }
 
 impl NotPut {
-    fn take(&mut self, file: &Location, (is_wrong, bytes): (bool, u64), why: Taken) {
+    fn take(&mut self, file: &Location, (is_wrong, bytes): (bool, u64), why: NameConflict) {
         let work = if is_wrong {
             &mut self.wrong
         } else {
@@ -179,7 +179,7 @@ impl NotPut {
         };
         work.files += 1;
         work.bytes += bytes;
-        if is_wrong && matches!(why, Taken::AnotherFile(_)) {
+        if is_wrong && matches!(why, NameConflict::AnotherFile(_)) {
             self.of_newer += 1;
         }
         self.first.get_or_insert_with(|| (file.clone(), why));

@@ -24,7 +24,7 @@ use crate::format::{
 };
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::price::Commitment;
-use crate::plan::retention::{Slice, slices};
+use crate::plan::retention::{LockPhase, lock_phases};
 use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, Span, whole_versions};
 use crate::plan::unheld::noted_properties;
 use crate::progress::{Phase, PlannedWork};
@@ -66,12 +66,12 @@ impl Snapshotter {
         let mut commitment = self.commitment_of(&planned).await?;
         request.check_commitment(&commitment)?;
         let terms = planned.terms.clone();
-        let slices = slices(planned.closure.copy.len());
-        // Manifests and pages are few, and read on every night: all are in one slice.
+        let lock_phases = lock_phases(planned.closure.copy.len());
+        // Manifests and pages are few, and read on every night: all are in one phase.
         let placer = Placer {
             store: &self.store,
             terms: &terms,
-            slices: 1,
+            lock_phases: 1,
         };
         let table = &request.table.name;
         let mut tally = Tally::default();
@@ -108,7 +108,7 @@ impl Snapshotter {
             (request.key.hash(), view.head.next_free, request.run),
             *journals_written,
         );
-        let copier = Arc::new(self.copier(source, &terms, slices, &scratch));
+        let copier = Arc::new(self.copier(source, &terms, lock_phases, &scratch));
         self.progress.phase(table, Phase::Copy);
         let target = (pinned.version, request.scope);
         let data = copy(&copier, closure, &mut journal, target).await;
@@ -189,13 +189,19 @@ impl Snapshotter {
         Ok(SnapshotDone { commitment, ..done })
     }
 
-    fn copier(&self, source: &Source, terms: &Terms, slices: u64, scratch: &Scratch) -> Copier {
+    fn copier(
+        &self,
+        source: &Source,
+        terms: &Terms,
+        lock_phases: u64,
+        scratch: &Scratch,
+    ) -> Copier {
         Copier {
             vault: self.vault.clone(),
             source: source.clone(),
             store: Arc::clone(&self.bulk),
             terms: terms.clone(),
-            slices,
+            lock_phases,
             folder: scratch.path().to_owned(),
             budget: self.budget.clone(),
             limits: self.limits.clone(),
@@ -216,7 +222,7 @@ impl Snapshotter {
 
     /// Looks whether the store keeps a lock that it was given with a put: the newest object's stands for the run's.
     async fn check_lock(&self, terms: &Terms, put: &Reference) -> Result<(), Failure> {
-        let Some(until) = terms.lock_until(Slice::default()) else {
+        let Some(until) = terms.lock_until(LockPhase::default()) else {
             return Ok(());
         };
         let store = self.store.as_ref();

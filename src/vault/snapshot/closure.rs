@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::format::{Change, Entry, EntryKind};
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::snapshot::{
-    Again, ByFile, InDataOrder, Matched, Need, Span, VectorUse, count_change, data_needs,
+    ByFile, InDataOrder, Matched, Need, Recheck, Span, VectorUse, count_change, data_needs,
     match_need,
 };
 use crate::sort::{SortError, Sorted, Sorter};
@@ -46,7 +46,7 @@ pub(super) struct Closure {
     pub(super) copy: Sorter<ByFile<Need>>,
     pub(super) copy_bytes: u64,
     /// What the source has to be asked about before it is known or copied.
-    again: Rows<Again>,
+    again: Rows<Recheck>,
     /// How many files it was asked about.
     pub(super) asked: u64,
     pub(super) change: Change,
@@ -387,7 +387,7 @@ impl Closure {
             let is_named_again = self.touched.names(&need.file);
             match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
-                Matched::Again(again) => self.again.push(&again).map_err(Error::Scratch)?,
+                Matched::Recheck(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
                     // Not to be referenced again, but there: should the source lose the file, its bytes serve.
                     need.held = entries(told)
@@ -485,7 +485,11 @@ enum AtSource {
 }
 
 /// Looks whether the vault has what it held of a file that the source lacks.
-async fn look_in_vault(vault: &Vault, again: &Again, scratch: &Scratch) -> Result<AtSource, Error> {
+async fn look_in_vault(
+    vault: &Vault,
+    again: &Recheck,
+    scratch: &Scratch,
+) -> Result<AtSource, Error> {
     // Which of several the source had is not known; all have to be there.
     for entry in again.held() {
         if let Looked::Lost(_) = presence::look_at(vault, entry, scratch.path()).await? {

@@ -21,8 +21,8 @@ use crate::error::Error;
 use crate::format::page::PACK_LIMIT;
 use crate::format::{Entry, Placement};
 use crate::ids::Digest;
-use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
+use crate::plan::transfer::{CopyMethod, MethodReason, ServerCopy, choose_method};
 use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
 use crate::spool::IN_MEMORY_LIMIT;
@@ -75,8 +75,8 @@ pub(super) struct Copier {
     pub(super) source: Source,
     pub(super) store: Arc<dyn WriteStore>,
     pub(super) terms: Terms,
-    /// Into how many slices what is placed is cut.
-    pub(super) slices: u64,
+    /// Into how many phases what is placed is cut.
+    pub(super) lock_phases: u64,
     pub(super) folder: PathBuf,
     pub(super) budget: Budget,
     pub(super) limits: Limits,
@@ -162,13 +162,13 @@ impl Copier {
 
     /// Counts a batch before it begins.
     fn spend(&self, batch: &Batch) -> Option<Limit> {
-        let (way, _) = self.outlook(batch);
+        let (method, _) = self.forecast(batch);
         self.limits
-            .spend(batch.requests(way), batch.likely_size(), self.days)
+            .spend(batch.requests(method), batch.likely_size(), self.days)
     }
 
-    fn outlook(&self, batch: &Batch) -> (Way, Reason) {
-        outlook(batch, &self.source, self.store.as_ref())
+    fn forecast(&self, batch: &Batch) -> (CopyMethod, MethodReason) {
+        forecast(batch, &self.source, self.store.as_ref())
     }
 
     /// A pack waits here for memory, so that its files are not even listed before it has it.
@@ -235,20 +235,24 @@ impl Copier {
         let size = need.likely_size();
         let largest = self.store.largest_put();
         let pair = if address.is_some() {
-            Pair::Unknown
+            ServerCopy::Unknown
         } else {
-            Pair::Apart
+            ServerCopy::Unavailable
         };
-        match (choose_way(size, &pair, largest).0, address) {
-            (Way::Parts, _) => self.carry_out_parts(need).await,
-            (Way::Copy, Some(address)) => match self.pairs.turn(&address).await {
+        match (choose_method(size, &pair, largest).0, address) {
+            (CopyMethod::Parts, _) => self.carry_out_parts(need).await,
+            (CopyMethod::Copy, Some(address)) => match self.pairs.turn(&address).await {
                 Turn::First(learning) => self.copy_by_store(need, address, Some(learning)).await,
-                Turn::Known(pair) => match choose_way(size, &pair, largest).0 {
-                    Way::Copy => self.copy_by_store(need, address, None).await,
-                    Way::Pack | Way::Stream | Way::Parts => self.stream(need).await,
+                Turn::Known(pair) => match choose_method(size, &pair, largest).0 {
+                    CopyMethod::Copy => self.copy_by_store(need, address, None).await,
+                    CopyMethod::Pack | CopyMethod::Stream | CopyMethod::Parts => {
+                        self.stream(need).await
+                    }
                 },
             },
-            (Way::Pack | Way::Stream | Way::Copy, _) => self.stream(need).await,
+            (CopyMethod::Pack | CopyMethod::Stream | CopyMethod::Copy, _) => {
+                self.stream(need).await
+            }
         }
     }
 
@@ -317,7 +321,7 @@ impl Copier {
         Placer {
             store: &self.store,
             terms: &self.terms,
-            slices: self.slices,
+            lock_phases: self.lock_phases,
         }
     }
 }
@@ -330,16 +334,20 @@ fn note_all(journal: &mut Journal<'_>, outcomes: &[Outcome]) {
     }
 }
 
-/// The way that a batch would go, as far as can be known before the store was asked.
-pub(super) fn outlook(batch: &Batch, source: &Source, store: &dyn WriteStore) -> (Way, Reason) {
+/// The method by which a batch would be moved, as far as can be known before the store was asked.
+pub(super) fn forecast(
+    batch: &Batch,
+    source: &Source,
+    store: &dyn WriteStore,
+) -> (CopyMethod, MethodReason) {
     match batch {
-        Batch::Pack(_) => (Way::Pack, Reason::Small),
+        Batch::Pack(_) => (CopyMethod::Pack, MethodReason::Small),
         Batch::Single(need) => {
             let pair = match address_of(need, source, store) {
-                Some(_) => Pair::Unknown,
-                None => Pair::Apart,
+                Some(_) => ServerCopy::Unknown,
+                None => ServerCopy::Unavailable,
             };
-            choose_way(need.likely_size(), &pair, store.largest_put())
+            choose_method(need.likely_size(), &pair, store.largest_put())
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::format::{
 };
 use crate::ids::{Id128, ObjectKey, ObjectVersion};
 use crate::plan::prune::JOURNAL_LIFE_WITHOUT_LOCKS;
-use crate::plan::retention::{Slice, slice_in};
+use crate::plan::retention::{LockPhase, phase_in};
 use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
 use crate::vault::LedgerView;
 use crate::vault::put::Placer;
@@ -125,9 +125,9 @@ impl Snapshotter {
         let place = |object: &Reference| (object.key.clone(), object.version.clone());
         let adopt = |mut entry: Entry| {
             let object = entry.placement.reference()?;
-            let slice = slice_in(object.generation);
+            let phase = phase_in(object.generation);
             there.contains(&place(object)).then(|| {
-                entry.placement.adopt(terms.generation(slice));
+                entry.placement.adopt(terms.generation(phase));
                 entry
             })
         };
@@ -142,7 +142,7 @@ impl Snapshotter {
             // How old the journal is has told.
             return Ok(true);
         }
-        let until = terms.lock_until(slice_in(object.generation));
+        let until = terms.lock_until(phase_in(object.generation));
         let until = until.filter(|_| terms.may_extend());
         terms.take_over(self.store.as_ref(), &there, until).await
     }
@@ -240,7 +240,7 @@ impl<'a> Journal<'a> {
             .put_new(
                 &key,
                 &Payload::from_bytes(body),
-                self.placer.terms.lock_until(Slice::default()),
+                self.placer.terms.lock_until(LockPhase::default()),
             )
             .await?;
         Ok(())

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::format::{Manifest, Record, Reference};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::price::Commitment;
-use crate::plan::retention::{Need, is_short};
+use crate::plan::retention::{LockExtension, is_short};
 use crate::sort::{Sorted, Sorter};
 use crate::spool::Scratch;
 use crate::vault::walk::{OnDamage, Seen, Use, walk_manifest};
@@ -193,7 +193,7 @@ impl Snapshotter {
 struct ShortLocks<'a> {
     terms: &'a Terms,
     locks: &'a BTreeMap<Generation, Timestamp>,
-    needs: BTreeMap<Generation, Need>,
+    needs: BTreeMap<Generation, LockExtension>,
     rows: Sorter<Short>,
     seen: BTreeSet<Generation>,
     /// The files of a pack often stand beside each other.

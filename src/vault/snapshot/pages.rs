@@ -82,14 +82,14 @@ impl<'a> Pages<'a> {
         let Placer {
             store,
             terms,
-            slices,
+            lock_phases,
         } = self.placer;
         let (store, terms) = (Arc::clone(store), terms.clone());
         let putting = apart(async move {
             let placer = Placer {
                 store: &store,
                 terms: &terms,
-                slices,
+                lock_phases,
             };
             put(&vault, placer, known, page).await
         });

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::plan::hold::Pair;
+use crate::plan::transfer::ServerCopy;
 use crate::store::CopyAddress;
 
 /// The pairs of a run, over all its tables. Clones share them.
@@ -14,21 +14,21 @@ pub struct Pairs {
     known: Arc<Mutex<HashMap<(String, String), Gate>>>,
 }
 
-type Gate = Arc<tokio::sync::Mutex<Pair>>;
+type Gate = Arc<tokio::sync::Mutex<ServerCopy>>;
 
 /// What is known when a file's turn comes.
 pub(super) enum Turn {
     /// The answer that an earlier file brought.
-    Known(Pair),
+    Known(ServerCopy),
     /// This file goes first; the others wait until it has learnt, or is dropped.
     First(Learning),
 }
 
 /// The right to find out.
-pub(super) struct Learning(OwnedMutexGuard<Pair>);
+pub(super) struct Learning(OwnedMutexGuard<ServerCopy>);
 
 impl Learning {
-    pub(super) fn learn(mut self, pair: Pair) {
+    pub(super) fn learn(mut self, pair: ServerCopy) {
         *self.0 = pair;
     }
 }
@@ -37,14 +37,14 @@ impl Pairs {
     fn gate(&self, source: &CopyAddress) -> Gate {
         let place = (source.service.clone(), source.bucket.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(tokio::sync::Mutex::new(Pair::Unknown));
+        let new = || Arc::new(tokio::sync::Mutex::new(ServerCopy::Unknown));
         Arc::clone(known.entry(place).or_insert_with(new))
     }
 
     /// Waits for a file's turn.
     pub(super) async fn turn(&self, source: &CopyAddress) -> Turn {
         let pair = self.gate(source).lock_owned().await;
-        if *pair == Pair::Unknown {
+        if *pair == ServerCopy::Unknown {
             Turn::First(Learning(pair))
         } else {
             Turn::Known(pair.clone())
@@ -52,7 +52,7 @@ impl Pairs {
     }
 
     /// Takes back what was learnt.
-    pub(super) async fn learn(&self, source: &CopyAddress, pair: Pair) {
+    pub(super) async fn learn(&self, source: &CopyAddress, pair: ServerCopy) {
         *self.gate(source).lock().await = pair;
     }
 }

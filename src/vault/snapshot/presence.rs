@@ -11,7 +11,7 @@ use super::pin::Past;
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Record};
 use crate::ids::ObjectKey;
-use crate::plan::snapshot::Turn;
+use crate::plan::snapshot::Rotation;
 use crate::shell::quoted;
 use crate::vault::{LedgerView, Vault};
 
@@ -37,7 +37,7 @@ pub(super) async fn look(
     seq: u64,
     folder: &Path,
 ) -> Result<Looked, Failure> {
-    let mut turn = Turn::of(seq);
+    let mut turn = Rotation::of(seq);
     let is_page = turn.pick(&[true, false]) == Some(&true);
     let pages: Vec<_> = manifest
         .log_pages

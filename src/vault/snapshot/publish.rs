@@ -9,7 +9,7 @@ use crate::format::record::TableIdentity;
 use crate::format::{Change, Manifest, Record, layout};
 use crate::ids::{Location, SnapshotId};
 use crate::plan::price::Commitment;
-use crate::plan::retention::Slice;
+use crate::plan::retention::LockPhase;
 use crate::plan::unheld::newly_unheld;
 use crate::source::Source;
 use crate::store::{Payload, StoreError, StoreErrorKind};
@@ -108,7 +108,7 @@ impl Snapshotter {
             let payload = Payload::from_bytes(record.encode()?);
             let id = SnapshotId(payload.sha256);
             let slot = SlotFolder::Records(&request.key).slot(record.seq);
-            let lock_until = terms.lock_until(Slice::default());
+            let lock_until = terms.lock_until(LockPhase::default());
             let put = self
                 .vault
                 .put_sealed(self.store.as_ref(), slot, &payload, lock_until);

@@ -15,8 +15,8 @@ use crate::format::{LockMode, TableKey, Trigger, VaultFile};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::prune::ADOPTED_WITHOUT_LOCKS;
 use crate::plan::retention::{
-    self, Chosen, Need, Night, Placing, Slice, Upcoming, check_lengths, choose, is_locked_enough,
-    lock_ceiling, place, plan_extensions, upcoming,
+    self, Chosen, LockExtension, LockPhase, NewSnapshot, Placing, Upcoming, check_lengths, choose,
+    is_locked_enough, lock_ceiling, place, plan_extensions, upcoming,
 };
 use crate::store::{Attributes, StoreErrorKind, WriteStore};
 use crate::vault::events::by_now;
@@ -64,15 +64,15 @@ impl Terms {
         let none = BTreeMap::new();
         let head = view.head.link.as_ref();
         let opened = head.map(|link| Link::record(link).map_or(&none, |record| &record.opened));
-        let night = Night {
+        let new = NewSnapshot {
             table: &request.key,
             trigger: request.trigger,
             opened,
             now: request.now,
         };
-        let chosen = choose(&request.policy, &request.ask, &night, &file)?;
-        let by_policy =
-            request.trigger == Trigger::Scheduled && request.ask == retention::Ask::default();
+        let chosen = choose(&request.policy, &request.ask, &new, &file)?;
+        let by_policy = request.trigger == Trigger::Scheduled
+            && request.ask == retention::RetentionRequest::default();
         let upcoming = if by_policy {
             check_lengths(&request.policy, &file)?;
             upcoming(&request.policy, &request.key, &file, request.now)
@@ -144,14 +144,14 @@ impl Terms {
         }
     }
 
-    /// Until when what is put now in a slice is locked.
-    pub(crate) fn lock_until(&self, slice: Slice) -> Option<Timestamp> {
-        self.placing(slice).map(|placing| placing.lock_until)
+    /// Until when what is put now in a phase is locked.
+    pub(crate) fn lock_until(&self, phase: LockPhase) -> Option<Timestamp> {
+        self.placing(phase).map(|placing| placing.lock_until)
     }
 
-    /// The generation of what is put now in a slice.
-    pub(crate) fn generation(&self, slice: Slice) -> Generation {
-        let Some(placing) = self.placing(slice) else {
+    /// The generation of what is put now in a phase.
+    pub(crate) fn generation(&self, phase: LockPhase) -> Generation {
+        let Some(placing) = self.placing(phase) else {
             return Generation::default();
         };
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,11 +159,11 @@ impl Terms {
         placing.generation
     }
 
-    fn placing(&self, slice: Slice) -> Option<Placing> {
+    fn placing(&self, phase: LockPhase) -> Option<Placing> {
         let promise = self.chosen.promise;
         let of = (&self.table, &self.file);
         self.has_locks()
-            .then(|| place(self.now, promise, slice, &self.known, of))
+            .then(|| place(self.now, promise, phase, &self.known, of))
     }
 
     /// The time of the run.
@@ -178,7 +178,7 @@ impl Terms {
 
     /// For how long what is placed now is kept.
     pub(super) fn kept(&self) -> SignedDuration {
-        let lock = self.lock_until(Slice::default());
+        let lock = self.lock_until(LockPhase::default());
         lock.unwrap_or(self.chosen.promise).duration_since(self.now)
     }
 
@@ -209,13 +209,13 @@ impl Terms {
     pub(super) fn needs(
         &self,
         locks: &BTreeMap<Generation, Timestamp>,
-    ) -> BTreeMap<Generation, Need> {
+    ) -> BTreeMap<Generation, LockExtension> {
         let of = (&self.table, &self.file);
         plan_extensions(locks, self.chosen.promise, &self.upcoming, self.now, of)
     }
 
     /// What a generation needs of which nothing is known.
-    pub(super) fn need_of_unknown(&self, generation: Generation) -> Need {
+    pub(super) fn need_of_unknown(&self, generation: Generation) -> LockExtension {
         let of = (&self.table, &self.file);
         retention::extension(generation, self.chosen.promise, self.now, of)
     }

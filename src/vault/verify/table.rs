@@ -195,10 +195,10 @@ impl Verify<'_, '_> {
         }
         for event in events
             .records()
-            .filter(|event| event.deed.is_unreadable_retention())
+            .filter(|event| event.action.is_unreadable_retention())
         {
             let problem = Problem::unchecked(
-                format!("a {} that this tool cannot read", event.deed.name()),
+                format!("a {} that this tool cannot read", event.action.name()),
                 "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
                          snapshot of the table",
             );

@@ -135,7 +135,7 @@ async fn what_is_due_is_not_taken_over_from_a_run_that_died() {
 async fn an_event_that_needs_a_newer_tool_stops_no_backup() {
     let scene = seldom().await;
     let first = scene.take(0).await;
-    let event = r#"{"at":"2026-02-01T00:00:00Z","deed":{"x":{}},"format":1,"principal":"p","requires":["more"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
+    let event = r#"{"at":"2026-02-01T00:00:00Z","action":{"x":{}},"format":1,"principal":"p","requires":["more"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
     let table = scene.key();
     let key = VaultKey::Event { table, seq: 1 }.object_key().unwrap();
     let event = Payload::from_bytes(event);

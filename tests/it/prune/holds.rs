@@ -427,7 +427,7 @@ async fn a_release_that_cannot_read_what_another_table_holds_changes_nothing() {
     scene.hold(&first, 1).await.unwrap();
     let before = held(&scene).await;
     let other = crate::support::world::request("s3://lake/other", 0).key;
-    let text = r#"{"at":"2026-02-01T00:00:00Z","deed":{"x":{}},"format":1,"principal":"p","requires":["nonsense"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
+    let text = r#"{"at":"2026-02-01T00:00:00Z","action":{"x":{}},"format":1,"principal":"p","requires":["nonsense"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
     let name = other.to_string();
     let key = VaultKey::Event {
         table: other,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::ExitCode;
 use deltavault::format::manifest::Totals;
-use deltavault::format::{FORMAT, Garbage, LockMode, PlanRow, PrunePlan, VaultKey};
+use deltavault::format::{FORMAT, GarbageReason, LockMode, PlanRow, PrunePlan, VaultKey};
 use deltavault::ids::Id128;
 use deltavault::plan::verify::{ReadBytes, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
@@ -106,7 +106,7 @@ async fn forged_plan_that_names_everything_deletes_nothing_that_is_kept() {
         key: object.key,
         version: object.version,
         locked_until: None,
-        reason: Garbage::Orphan,
+        reason: GarbageReason::Orphan,
         size: object.size,
     });
     let forged = PrunePlan {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltavault::format::layout::PRUNED_PREFIXES;
-use deltavault::format::{Deed, LockMode, TableKey, VaultKey};
+use deltavault::format::{EventAction, LockMode, TableKey, VaultKey};
 use deltavault::ids::{Digest, Id128, SnapshotId, Version};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, WriteStore};
@@ -34,9 +34,9 @@ async fn put_event(scene: &PruneScene, table: TableKey, seq: u64, text: &str) {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_told_keeps_its_own_table_and_nothing_else() {
-    let event = |deed: &str, requires: &str| {
+    let event = |action: &str, requires: &str| {
         format!(
-            r#"{{"at":"2026-02-01T00:00:00Z","deed":{deed},"format":1,"principal":"p","requires":[{requires}],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}}"#
+            r#"{{"at":"2026-02-01T00:00:00Z","action":{action},"format":1,"principal":"p","requires":[{requires}],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}}"#
         )
     };
     for (seq, text, says) in [
@@ -115,11 +115,11 @@ async fn a_part_of_the_vault_that_cannot_be_listed_stops_everything() {
 #[tokio::test]
 async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
     let nobody = request("s3://lake/nobody", 0).key;
-    let deed = Deed::Retire { last: 1 };
+    let action = EventAction::Retire { last: 1 };
     let actor = actor(day(1));
     let (scene, _) = grown(PruneScene::locked().await).await;
     let vault = scene.vault().await;
-    let append = vault.append_event(&scene.store, &nobody, deed.clone(), &actor);
+    let append = vault.append_event(&scene.store, &nobody, action.clone(), &actor);
     append.await.unwrap();
     scene.prune(RIPE - 4).await;
     let pruned = scene.prune(RIPE).await;
@@ -130,7 +130,7 @@ async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
     let vault = MemoryStore::without_locks("s3://vault");
     let (scene, _) = grown(PruneScene::set(vault, LockMode::None).await).await;
     let vault = scene.vault().await;
-    let append = vault.append_event(&scene.store, &nobody, deed, &actor);
+    let append = vault.append_event(&scene.store, &nobody, action, &actor);
     append.await.unwrap();
     let error = scene.try_prune(RIPE).await.unwrap_err();
     assert!(

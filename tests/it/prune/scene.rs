@@ -7,7 +7,7 @@ use deltavault::Error;
 use deltavault::format::VaultFile;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::Previous;
-use deltavault::format::{Deed, LockMode, Record, TableKey, VaultKey};
+use deltavault::format::{EventAction, LockMode, Record, TableKey, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::{History, Snapshot};
 use deltavault::plan::restore::Mode;
@@ -176,7 +176,7 @@ impl PruneScene {
     pub(crate) async fn retire(&self, newest: &SnapshotDone) {
         let last = newest.record.seq;
         let (vault, key, actor) = (self.vault().await, self.key(), actor(day(1)));
-        let retired = vault.append_event(&self.store, &key, Deed::Retire { last }, &actor);
+        let retired = vault.append_event(&self.store, &key, EventAction::Retire { last }, &actor);
         retired.await.unwrap();
     }
 

@@ -1,6 +1,6 @@
 //! The newest record and the newest event are changed or deleted where no lock stands in the way: `prune` believes neither.
 
-use deltavault::format::{Deed, Event, Record, VaultKey};
+use deltavault::format::{Event, EventAction, Record, VaultKey};
 use deltavault::ids::{ObjectKey, SnapshotId};
 use deltavault::store::read_all;
 use deltavault::vault::snapshot::SnapshotDone;
@@ -39,7 +39,7 @@ async fn what_was_held_is_kept_where_the_newest_event_was_changed_or_deleted() {
             Some(is_event) => {
                 let mut event = Event::decode(&whole).unwrap();
                 let snapshot = SnapshotId("00".repeat(32).parse().unwrap());
-                event.deed = Deed::Hold { snapshot };
+                event.action = EventAction::Hold { snapshot };
                 let other = event.encode().unwrap();
                 let cut = whole[..20].to_vec();
                 replace(&scene, &key, if is_event { other } else { cut });

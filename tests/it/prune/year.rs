@@ -7,10 +7,10 @@ use super::scene::{GRACE, Place, needs, prune_in};
 use crate::fleet::three_classes;
 use crate::support::table::Table;
 use crate::support::world::{request, snapshotter, source};
-use deltavault::format::{Deed, Event, LockMode, TableKey, Trigger, VaultFile};
+use deltavault::format::{Event, EventAction, LockMode, TableKey, Trigger, VaultFile};
 use deltavault::ids::{Digest, Id128, SnapshotId, Timestamp};
 use deltavault::plan::keep::{self, Candidate};
-use deltavault::plan::retention::{Ask, MonthDay, Night, Policy, choose};
+use deltavault::plan::retention::{MonthDay, NewSnapshot, Policy, RetentionRequest, choose};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ListedVersion, ReadStore, RestoreStore};
 use deltavault::vault::prune::Patience;
@@ -84,11 +84,11 @@ struct Modelled {
 }
 
 impl Modelled {
-    fn done(&mut self, now: Timestamp, deed: Deed) {
+    fn done(&mut self, now: Timestamp, action: EventAction) {
         let seq = self.events.len() as u64 + 1;
         self.events.push(Event {
             at: now,
-            deed,
+            action,
             format: 1,
             previous: None,
             principal: "legal@desk".to_owned(),
@@ -150,8 +150,8 @@ fn every_night_of_two_years_exactly_the_promised_snapshots_are_kept() {
                 };
                 let chosen = choose(
                     &policy,
-                    &Ask::default(),
-                    &Night {
+                    &RetentionRequest::default(),
+                    &NewSnapshot {
                         table: key,
                         trigger,
                         opened: table.opened.as_ref(),
@@ -198,18 +198,18 @@ fn every_night_of_two_years_exactly_the_promised_snapshots_are_kept() {
             {
                 let snapshot = some.id;
                 table.held.insert(snapshot);
-                table.done(now, Deed::Hold { snapshot });
+                table.done(now, EventAction::Hold { snapshot });
             }
             if chance(60)
                 && let Some(snapshot) = table.held.first().copied()
             {
                 table.held.remove(&snapshot);
-                table.done(now, Deed::Release { snapshot });
+                table.done(now, EventAction::Release { snapshot });
             }
             if n == 4 && number == 400 {
                 let last = table.taken.len() as u64;
                 table.retired = true;
-                table.done(now, Deed::Retire { last });
+                table.done(now, EventAction::Retire { last });
             }
             let decisions = keep::decide(&table.taken, &table.events, now);
             let kept: BTreeSet<SnapshotId> = decisions

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use deltavault::format::{LockMode, TableKey, Trigger, VaultFile};
 use deltavault::ids::{Generation, Id128, Timestamp};
 use deltavault::plan::retention::{
-    Ask, Class, Night, Period, Policy, choose, is_short, lock_ceiling, place, plan_extensions,
-    slice_of, slices, upcoming,
+    Class, NewSnapshot, Period, Policy, RetentionRequest, choose, is_short, lock_ceiling,
+    lock_phases, phase_of, place, plan_extensions, upcoming,
 };
 use jiff::{SignedDuration, ToSpan};
 
@@ -126,13 +126,13 @@ impl Table {
 
     /// Takes a snapshot; returns how many objects were extended.
     fn night(&mut self, policy: &Policy, vault: &VaultFile, now: Timestamp) -> u64 {
-        let night = Night {
+        let new = NewSnapshot {
             table: &self.key,
             trigger: Trigger::Scheduled,
             opened: self.opened.as_ref(),
             now,
         };
-        let chosen = choose(policy, &Ask::default(), &night, vault).unwrap();
+        let chosen = choose(policy, &RetentionRequest::default(), &new, vault).unwrap();
         let of = (&self.key, vault);
         let later = upcoming(policy, &self.key, vault, now);
         let needs = plan_extensions(&self.locks, chosen.promise, &later, now, of);
@@ -146,13 +146,13 @@ impl Table {
         // What is new, and with it two pages and a manifest.
         let new = if first { self.first } else { self.nightly };
         if new > 0 {
-            let count = slices(new);
+            let count = lock_phases(new);
             let mut puts = vec![(0, 3)];
             puts.extend((0..count).map(|n| (u8::try_from(n).unwrap(), new.div_ceil(count))));
             let locks = self.locks.clone();
             for (byte, objects) in puts {
-                let slice = slice_of(byte, count);
-                let put = place(now, chosen.promise, slice, &locks, of);
+                let phase = phase_of(byte, count);
+                let put = place(now, chosen.promise, phase, &locks, of);
                 *self.objects.entry(put.generation).or_default() += objects;
                 let lock = self.locks.entry(put.generation).or_insert(put.lock_until);
                 *lock = put.lock_until.min(*lock);

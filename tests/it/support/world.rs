@@ -16,8 +16,8 @@ use deltavault::format::record::TableIdentity;
 use deltavault::format::{LockMode, Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, ObjectKey, Timestamp};
 use deltavault::plan::restore::Mode;
-use deltavault::plan::restore::consent::Named;
-use deltavault::plan::retention::{Ask, Policy};
+use deltavault::plan::restore::consent::ChosenBy;
+use deltavault::plan::retention::{Policy, RetentionRequest};
 use deltavault::progress::NoProgress;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
@@ -144,7 +144,7 @@ pub(crate) fn request_at(uri: &str, now: Timestamp) -> SnapshotRequest {
         scope: Scope::Live,
         trigger: Trigger::Manual,
         policy: Policy::default(),
-        ask: Ask::default(),
+        ask: RetentionRequest::default(),
         max_commit: None,
         now,
         run: Id128::from_bytes([run; 16]),
@@ -199,7 +199,7 @@ pub(crate) fn restore_request_at(
         outside: false,
         log: LogWanted::Readable,
         accept_damaged: false,
-        named: Named::ByOwner,
+        named: ChosenBy::ByOwner,
         now,
         by: "test@host".to_owned(),
         take_over: false,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltavault::Error;
-use deltavault::reader::Lake;
+use deltavault::reader::TableStore;
 use deltavault::shell::quoted;
 use deltavault::store::RestoreStore;
 use futures::TryStreamExt;
@@ -94,10 +94,10 @@ impl Stage {
     }
 
     /// Where `deltalake` finds the table.
-    pub(super) fn lake(&self) -> Lake {
+    pub(super) fn store(&self) -> TableStore {
         match &self.table {
-            Ground::Folder(folder) => Lake::Folder(folder.clone()),
-            Ground::Store(store) => Lake::Writable(Arc::clone(store)),
+            Ground::Folder(folder) => TableStore::Folder(folder.clone()),
+            Ground::Store(store) => TableStore::Writable(Arc::clone(store)),
         }
     }
 

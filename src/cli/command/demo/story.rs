@@ -11,7 +11,7 @@ use deltavault::demo::{
     Rows, TableError, append_night, make_table, read_rows, update_region, vacuum_now,
 };
 use deltavault::ids::{SnapshotId, Version};
-use deltavault::reader::Lake;
+use deltavault::reader::TableStore;
 use deltavault::shell::quoted;
 
 use super::stage::Stage;
@@ -110,7 +110,7 @@ where
     S: AsyncFn() -> Result<Taken, CommandError>,
     R: AsyncFn(Wish) -> Result<PutBack, CommandError>,
 {
-    let table = stage.lake();
+    let table = stage.store();
     let name = stage.name();
     say(stage.set_out())?;
 
@@ -209,12 +209,12 @@ where
     say(&format!("When you are done: {}", stage.clean_up()))
 }
 
-async fn rows(table: &Lake, version: Option<Version>) -> Result<Rows, CommandError> {
+async fn rows(table: &TableStore, version: Option<Version>) -> Result<Rows, CommandError> {
     Ok(read_rows(table, version).await.map_err(DemoError::from)?)
 }
 
 /// Makes sure that a version cannot be read, and returns why not.
-async fn unreadable(table: &Lake, version: Version) -> Result<String, CommandError> {
+async fn unreadable(table: &TableStore, version: Version) -> Result<String, CommandError> {
     match read_rows(table, Some(version)).await {
         Ok(_) => Err(DemoError::StillReadable { version }.into()),
         Err(TableError::Delta { source, .. }) if is_file_gone(&source) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use deltavault::ids::Version;
-use deltavault::plan::restore::consent::Named;
+use deltavault::plan::restore::consent::ChosenBy;
 use deltavault::vault::restore::LogWanted;
 use jiff::Zoned;
 
@@ -97,12 +97,12 @@ pub(crate) enum Which {
 
 impl Which {
     /// Who chose the snapshot.
-    pub(crate) fn named(&self) -> Named {
+    pub(crate) fn named(&self) -> ChosenBy {
         match self {
-            Self::Unsaid => Named::Nobody,
-            Self::Latest => Named::Newest,
+            Self::Unsaid => ChosenBy::Nobody,
+            Self::Latest => ChosenBy::Newest,
             Self::Snapshot(_) | Self::Version(_) | Self::VersionOf(..) | Self::At(_) => {
-                Named::ByOwner
+                ChosenBy::ByOwner
             }
         }
     }

@@ -8,7 +8,7 @@ use deltavault::format::Record;
 use deltavault::format::ledger::{Bodies, PrefixError};
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::{Between, ChooseError, History, Snapshot, Wanted};
+use deltavault::plan::choose::{ChooseError, History, Snapshot, Undated, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::vault::Vault;
 use deltavault::vault::look::find_snapshot;
@@ -33,7 +33,7 @@ pub(in crate::cli::command) struct Chosen {
     /// When that was committed, where it is known.
     pub(in crate::cli::command) committed: Option<Timestamp>,
     /// Versions that may be meant as well, where a time was asked for.
-    pub(in crate::cli::command) between: Option<Between>,
+    pub(in crate::cli::command) between: Option<Undated>,
 }
 
 /// The newest snapshot of the table that is not in doubt.

@@ -47,7 +47,7 @@ pub(super) async fn take_in_unlinked(
 ) -> Result<Proof, CommandError> {
     let prefix = match wanted {
         Wanted::Snapshot(prefix) | Wanted::VersionOf(prefix, _) => prefix.to_ascii_lowercase(),
-        Wanted::Latest | Wanted::Version(_) | Wanted::At(_) => String::new(),
+        Wanted::Latest | Wanted::Version(_) | Wanted::AsOf(_) => String::new(),
     };
     let is_named = !prefix.is_empty();
     // A record that was given up matters only to someone who names it.

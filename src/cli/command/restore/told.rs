@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use deltavault::delta::partitions::Partition;
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::choose::{Between, History};
-use deltavault::plan::restore::consent::{Decision, Facts, Task, Under, decide};
-use deltavault::plan::restore::{LiveVersion, Permission, Situation, Sound};
+use deltavault::plan::choose::{History, Undated};
+use deltavault::plan::restore::consent::{Decision, Facts, Readability, Task, decide};
+use deltavault::plan::restore::{Healthy, LiveVersion, Permission, Situation};
 use deltavault::plan::snapshot::is_in;
 use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
@@ -81,7 +81,7 @@ pub(super) struct Found {
     /// Commits above V without a byte.
     pub(super) empty: Vec<Version>,
     /// Whether a live table that does not go beyond V is whole without what is put.
-    pub(super) sound: Option<Sound>,
+    pub(super) sound: Option<Healthy>,
     /// Files of the newest live version that are gone or have another size than the log says.
     pub(super) faults: Several,
     pub(super) nothing_to_do: bool,
@@ -152,7 +152,7 @@ pub(super) struct Case<'a> {
     /// When that was committed, where it is known.
     pub(super) committed: Option<Timestamp>,
     /// Versions that may be meant as well, where a time was asked for.
-    pub(super) between: Option<Between>,
+    pub(super) between: Option<Undated>,
     /// The URI of the place where files are put.
     pub(super) target: &'a str,
     pub(super) which: &'a Which,
@@ -302,7 +302,7 @@ impl Found {
 
     /// Whether only files of older versions are missing.
     fn lacks_only_past(&self) -> bool {
-        self.sound == Some(Sound::AtV)
+        self.sound == Some(Healthy::AtV)
     }
 
     /// Whether a table with nothing above V has all that V needs.
@@ -375,7 +375,7 @@ impl Case<'_> {
             permission: found.permission,
             named: self.which.named(),
             task: Task::of(found.nothing_to_do, found.is_lost(), found.sound),
-            under: Under::of(
+            under: Readability::of(
                 !found.broken.is_empty(),
                 self.is_beyond_the_log(),
                 self.is_taken(),
@@ -445,7 +445,9 @@ impl Case<'_> {
         match self.found.situation {
             Situation::NewerLive { tip } => Some(tip),
             Situation::NothingAbove if self.found.is_all_there() => Some(self.version),
-            Situation::NothingAbove if let Some(Sound::Behind(tip)) = self.found.sound => Some(tip),
+            Situation::NothingAbove if let Some(Healthy::Behind(tip)) = self.found.sound => {
+                Some(tip)
+            }
             Situation::EmptyTarget
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. }

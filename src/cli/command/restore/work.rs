@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deltavault::Error;
 use deltavault::ids::Timestamp;
-use deltavault::plan::restore::consent::Named;
+use deltavault::plan::restore::consent::ChosenBy;
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
@@ -115,7 +115,7 @@ impl Work {
                 now,
                 by: who::principal(),
                 take_over: false,
-                named: Named::ByOwner,
+                named: ChosenBy::ByOwner,
             },
             target,
         })

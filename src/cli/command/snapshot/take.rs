@@ -12,8 +12,8 @@ use deltavault::format::{Scope, TableKey, TableUri, Trigger};
 use deltavault::ids::{Id128, SnapshotId, Version};
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::price::{Commitment, Prices};
-use deltavault::plan::retention::Ask;
-use deltavault::plan::snapshot::Going;
+use deltavault::plan::retention::RetentionRequest;
+use deltavault::plan::snapshot::MethodTotals;
 use deltavault::progress::Progress;
 use deltavault::source::Source;
 use deltavault::vault::snapshot;
@@ -61,7 +61,7 @@ pub(in crate::cli::command) struct Run {
     /// Why.
     pub(in crate::cli::command) trigger: Trigger,
     /// The class or the time that was asked for.
-    pub(in crate::cli::command) ask: Ask,
+    pub(in crate::cli::command) ask: RetentionRequest,
     /// The most to newly commit to, for one table.
     pub(in crate::cli::command) max_commit: Option<MaxPrice>,
     /// Tells the time when a table's turn comes.
@@ -104,7 +104,7 @@ impl Taker {
         let stores = &self.open.stores;
         let key = stores.table_key(&root)?;
         let mut ask = run.ask.clone();
-        if ask == Ask::default() {
+        if ask == RetentionRequest::default() {
             ask.class.clone_from(&take.class);
         }
         if let Some(name) = &ask.class {
@@ -271,7 +271,7 @@ impl Taker {
             unchanged,
             files,
             bytes,
-            outlook,
+            forecast,
             known_files,
             chosen,
             commitment,
@@ -285,12 +285,12 @@ impl Taker {
             unchanged,
             new_files: files,
             new_bytes: bytes,
-            read_requests: outlook.requests.reads,
-            write_requests: outlook.requests.writes,
+            read_requests: forecast.requests.reads,
+            write_requests: forecast.requests.writes,
             usd: self.open.is_on_s3().then(|| {
-                Prices::of(self.open.storage_class()).estimate(outlook.requests, bytes, days)
+                Prices::of(self.open.storage_class()).estimate(forecast.requests, bytes, days)
             }),
-            ways: outlook.going.iter().map(way_row).collect(),
+            ways: forecast.methods.iter().map(way_row).collect(),
             known_files,
             class: chosen.class,
             reason: chosen.reason.to_string(),
@@ -315,12 +315,12 @@ impl Taker {
     }
 }
 
-fn way_row(going: &Going) -> WayRow {
+fn way_row(totals: &MethodTotals) -> WayRow {
     WayRow {
-        way: going.way.as_str(),
-        reason: going.reason.to_string(),
-        files: going.files,
-        bytes: going.bytes,
+        way: totals.method.as_str(),
+        reason: totals.reason.to_string(),
+        files: totals.files,
+        bytes: totals.bytes,
     }
 }
 

@@ -7,12 +7,12 @@ impl Ledger {
         let seals = seals.iter().map(|(seq, id)| (*seq, id.0));
         let slots = self.unsealed().with_seals(seals);
         let (chain, _) = self
-            .drive_on(&slots, Bodies::new(), |slots, bodies| {
+            .drive_on(&slots, Bodies::<Record>::new(), |slots, bodies| {
                 read_chain(slots, bodies, &[])
             })
             .unwrap();
         let (head, _) = self
-            .drive_on(&slots, Bodies::new(), |slots, bodies| {
+            .drive_on(&slots, Bodies::<Record>::new(), |slots, bodies| {
                 find_head(slots, bodies, &[])
             })
             .unwrap();

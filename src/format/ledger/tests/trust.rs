@@ -2,7 +2,7 @@
 
 use super::super::super::samples;
 use super::super::*;
-use super::{Ledger, record};
+use super::{Ledger, broken, nowhere, record};
 use crate::ids::Digest;
 
 /// A record as a newer tool would write it.
@@ -98,11 +98,7 @@ fn what_is_distrusted_ends_where_it_is_said_and_forgers_cannot_say_it() {
 #[test]
 fn what_is_wrong_with_a_distrusted_record_is_no_damage_and_hides_nothing() {
     let mut ledger = Ledger::honest(3);
-    let nowhere = Previous {
-        seq: 3,
-        sha256: Digest::of(b"nowhere"),
-    };
-    ledger.put(4, &record(4, Some(nowhere)));
+    ledger.put(4, &record(4, Some(nowhere(3))));
     ledger.put(5, &record(5, Some(ledger.link(4))));
     ledger.append();
     let mut next = samples::record();
@@ -111,11 +107,8 @@ fn what_is_wrong_with_a_distrusted_record_is_no_damage_and_hides_nothing() {
     ledger.put(7, &next.encode().unwrap());
     let (slots, findings) = ledger.read();
     assert_eq!(slots, [1, 2, 3, 4, 5, 6, 7]);
-    let broken = LedgerFinding::Broken {
-        seq: 4,
-        previous: nowhere,
-    };
-    assert_eq!(findings, [LedgerFinding::TakenBack(Box::new(broken))]);
+    let broken = Box::new(broken(4, nowhere(3)));
+    assert_eq!(findings, [LedgerFinding::TakenBack(broken)]);
     assert!(!findings[0].is_damage());
     assert!(!findings[0].may_hide_a_record() && !findings[0].may_be_put_back());
 }

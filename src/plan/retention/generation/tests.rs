@@ -29,38 +29,25 @@ const HOUR: u128 = 3600;
 
 /// A hash with boundaries on 2028-02-21 and 2028-03-02.
 const ORIGIN: u128 = 5 * 24 * HOUR;
+const MARCH: &str = "2028-03-02T00:00:00Z";
+
+/// With boundaries five hours later.
+const LATER: u128 = ORIGIN + 5 * HOUR;
 
 #[test]
 fn a_lock_ends_on_the_table_s_first_boundary_from_the_promise_on() {
-    let cases = [
+    for (hash, promise, until) in [
         (ORIGIN, "2028-02-21T00:00:00Z", "2028-02-21T00:00:00Z"),
-        (
-            ORIGIN,
-            "2028-02-21T00:00:00.000000001Z",
-            "2028-03-02T00:00:00Z",
-        ),
-        (ORIGIN, "2028-02-29T12:00:00Z", "2028-03-02T00:00:00Z"),
+        (ORIGIN, "2028-02-21T00:00:00.000000001Z", MARCH),
+        (ORIGIN, "2028-02-29T12:00:00Z", MARCH),
         (ORIGIN, "2028-03-02T00:00:01Z", "2028-03-12T00:00:00Z"),
-        (
-            ORIGIN + 5 * HOUR,
-            "2028-03-02T04:59:59Z",
-            "2028-03-02T05:00:00Z",
-        ),
-        (
-            ORIGIN + 5 * HOUR,
-            "2028-03-02T05:00:01Z",
-            "2028-03-12T05:00:00Z",
-        ),
+        (LATER, "2028-03-02T04:59:59Z", "2028-03-02T05:00:00Z"),
+        (LATER, "2028-03-02T05:00:01Z", "2028-03-12T05:00:00Z"),
         // The hash counts modulo the length.
-        (
-            ORIGIN + 10 * 24 * HOUR,
-            "2028-02-29T12:00:00Z",
-            "2028-03-02T00:00:00Z",
-        ),
+        (ORIGIN + 10 * 24 * HOUR, "2028-02-29T12:00:00Z", MARCH),
         (0, "1969-12-30T00:00:00Z", "1970-01-01T00:00:00Z"),
         (0, "1970-01-01T00:00:00.5Z", "1970-01-11T00:00:00Z"),
-    ];
-    for (hash, promise, until) in cases {
+    ] {
         let end = lock_until(time(promise), &table(hash), &vault(10));
         assert_eq!(end, time(until), "{hash} {promise}");
     }
@@ -72,7 +59,7 @@ fn what_is_put_in_one_window_with_one_lock_is_one_generation() {
     let none = BTreeMap::new();
     let put = |now, promise| {
         let of = (&table, &vault);
-        place(time(now), time(promise), Slice::default(), &none, of).generation
+        place(time(now), time(promise), LockPhase::default(), &none, of).generation
     };
     let first = put("2028-02-21T00:00:00Z", "2028-03-05T00:00:00Z");
     assert_eq!(put("2028-03-01T23:59:59Z", "2028-03-12T00:00:00Z"), first);
@@ -88,13 +75,13 @@ fn what_is_put_in_one_window_with_one_lock_is_one_generation() {
 fn what_was_extended_takes_in_nothing_more() {
     let of = (&table(ORIGIN), &vault(10));
     let (now, promise) = (time("2028-02-21T00:00:00Z"), time("2028-03-05T00:00:00Z"));
-    let slice = Slice::default();
-    let first = place(now, promise, slice, &BTreeMap::new(), of);
+    let phase = LockPhase::default();
+    let first = place(now, promise, phase, &BTreeMap::new(), of);
     let same = BTreeMap::from([(first.generation, first.lock_until)]);
-    assert_eq!(place(now, promise, slice, &same, of), first);
+    assert_eq!(place(now, promise, phase, &same, of), first);
     let mut locks = BTreeMap::from([(first.generation, time("2029-03-05T00:00:00Z"))]);
     for _ in 0..40 {
-        let next = place(now, promise, slice, &locks, of);
+        let next = place(now, promise, phase, &locks, of);
         assert_eq!(next.lock_until, first.lock_until);
         assert!(next.generation > first.generation);
         assert_eq!(window_of(next.generation), window_of(first.generation));
@@ -108,21 +95,21 @@ fn window_of(generation: Generation) -> u64 {
 }
 
 #[test]
-fn slices_have_boundaries_of_their_own_and_an_even_share() {
+fn phases_have_boundaries_of_their_own_and_an_even_share() {
     for (objects, count) in [(0, 1), (128, 1), (129, 2), (600, 8), (u64::MAX, 16)] {
-        assert_eq!(slices(objects), count, "{objects}");
+        assert_eq!(lock_phases(objects), count, "{objects}");
     }
     let mut shares = BTreeMap::new();
     for byte in 0..=255 {
-        *shares.entry(slice_of(byte, 8)).or_insert(0) += 1;
+        *shares.entry(phase_of(byte, 8)).or_insert(0) += 1;
     }
     assert_eq!(shares.into_values().collect::<Vec<_>>(), [32; 8]);
     let of = (&table(ORIGIN), &vault(10));
     let now = time("2028-02-01T00:00:00Z");
     let promise = time("2028-02-21T00:00:01Z");
     let ends = [1, 2, 3, 0].map(|byte| {
-        let slice = slice_of(byte, 4);
-        place(now, promise, slice, &BTreeMap::new(), of)
+        let phase = phase_of(byte, 4);
+        place(now, promise, phase, &BTreeMap::new(), of)
             .lock_until
             .to_string()
     });
@@ -137,22 +124,14 @@ fn slices_have_boundaries_of_their_own_and_an_even_share() {
 
 #[test]
 fn only_what_ends_before_the_promise_is_short() {
-    let until = time("2028-03-02T00:00:00Z");
-    let locks = BTreeMap::from([(Generation(1), until)]);
-    assert!(!is_short(&locks, Generation(1), until));
-    assert!(is_short(
-        &locks,
-        Generation(1),
-        time("2028-03-02T00:00:00.001Z")
-    ));
-    assert!(is_short(
-        &locks,
-        Generation(2),
-        time("2000-01-01T00:00:00Z")
-    ));
+    let locks = BTreeMap::from([(Generation(1), time(MARCH))]);
+    let is_short = |generation, promise| is_short(&locks, Generation(generation), time(promise));
+    assert!(!is_short(1, MARCH));
+    assert!(is_short(1, "2028-03-02T00:00:00.001Z"));
+    assert!(is_short(2, "2000-01-01T00:00:00Z"));
 }
 
-/// Generations of slice 0, 8 of 16 and 15 of 16.
+/// Generations of phase 0, 8 of 16 and 15 of 16.
 const PLAIN: Generation = Generation(1 << 24);
 const HALF: Generation = Generation(1 << 24 | 0x80);
 const LAST: Generation = Generation(1 << 24 | 0xf0);
@@ -181,7 +160,7 @@ fn before_a_long_class_opens_slice_after_slice_is_extended() {
             .collect();
         (kinds, covers)
     };
-    // Two slices wait besides the first.
+    // Two phases wait besides the first.
     let cases = [
         ("2028-02-11T00:00:01Z", vec![]),
         ("2028-02-17T00:00:01Z", vec![]),
@@ -236,13 +215,8 @@ fn no_lock_is_so_short_that_the_bucket_s_policy_refuses_it_hours_later() {
     let (table, vault) = (table(ORIGIN), vault(10));
     // Exactly three days ahead, as the shortest class promises, lies a boundary.
     let promise = time("2028-02-21T00:00:00Z");
-    let placed = place(
-        now,
-        promise,
-        Slice::default(),
-        &BTreeMap::new(),
-        (&table, &vault),
-    );
+    let (phase, none) = (LockPhase::default(), BTreeMap::new());
+    let placed = place(now, promise, phase, &none, (&table, &vault));
     assert_eq!(placed.lock_until, time("2028-03-02T00:00:00Z"));
     let need = extension(LAST, promise, now, (&table, &vault));
     let days = need.until.duration_since(now).as_secs() / DAY;
@@ -262,7 +236,7 @@ proptest! {
         let (table, vault) = (table(hash), vault(days));
         let promise = Timestamp::new(second, nanos).unwrap();
         let now = Timestamp::from_second(now).unwrap();
-        let placed = place(now, promise, slice_of(byte, 16), &BTreeMap::new(), (&table, &vault));
+        let placed = place(now, promise, phase_of(byte, 16), &BTreeMap::new(), (&table, &vault));
         let promise = promise.max(lock_floor(now, &vault));
         prop_assert!(placed.lock_until >= promise);
         let slack = placed.lock_until.duration_since(promise);

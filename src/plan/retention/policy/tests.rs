@@ -54,7 +54,13 @@ impl Ledger {
     }
 
     /// Publishes a snapshot; says its class, promise and reason.
-    fn take(&mut self, policy: &Policy, trigger: Trigger, ask: &Ask, now: &str) -> String {
+    fn take(
+        &mut self,
+        policy: &Policy,
+        trigger: Trigger,
+        ask: &RetentionRequest,
+        now: &str,
+    ) -> String {
         let chosen = self.choose(policy, trigger, ask, now).unwrap();
         let told = format!(
             "{} until {}: {}",
@@ -68,95 +74,70 @@ impl Ledger {
         &self,
         policy: &Policy,
         trigger: Trigger,
-        ask: &Ask,
+        ask: &RetentionRequest,
         now: &str,
     ) -> Result<Chosen, RetentionError> {
-        let night = Night {
+        let new = NewSnapshot {
             table: &table(),
             trigger,
             opened: self.opened.as_ref(),
             now: time(now),
         };
-        choose(policy, ask, &night, &vault())
+        choose(policy, ask, &new, &vault())
     }
 
     fn night(&mut self, policy: &Policy, now: &str) -> String {
-        self.take(policy, Trigger::Scheduled, &Ask::default(), now)
+        let nothing = RetentionRequest::default();
+        self.take(policy, Trigger::Scheduled, &nothing, now)
+    }
+
+    /// A night whose snapshot takes what begins with `told`.
+    fn takes(&mut self, policy: &Policy, now: &str, told: &str) {
+        let taken = self.night(policy, now);
+        assert!(taken.starts_with(told), "{now}: {taken}");
     }
 }
 
-fn story(nights: &[(&str, &str)]) {
+/// Each line: a night, and what its snapshot takes.
+fn story(nights: &str) {
     let mut ledger = Ledger::new();
-    for (now, told) in nights {
-        assert_eq!(ledger.night(&policy(), now), *told, "{now}");
+    let lines = nights.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (now, told) = line.split_once(' ').unwrap();
+        assert_eq!(ledger.night(&policy(), now), told, "{now}");
     }
 }
 
 #[test]
 fn each_period_is_opened_once_by_its_longest_class() {
-    story(&[
-        (
-            "2028-02-26T03:00:00Z",
-            "daily until 2028-03-11T03:00:00Z: the table's first snapshot: the shortest",
-        ),
-        (
-            "2028-02-26T15:00:00Z",
-            "daily until 2028-03-11T15:00:00Z: no period opens: the shortest",
-        ),
-        (
-            "2028-02-27T03:00:00Z",
-            "daily until 2028-03-12T03:00:00Z: the first of the day from 2028-02-27 on",
-        ),
-        (
-            "2028-02-28T00:00:00Z",
-            "weekly until 2028-04-24T00:00:00Z: the first of the week from 2028-02-28 on",
-        ),
-        (
-            "2028-02-28T23:00:00Z",
-            "daily until 2028-03-13T23:00:00Z: no period opens: the shortest",
-        ),
-        (
-            "2028-02-29T03:00:00Z",
-            "daily until 2028-03-14T03:00:00Z: the first of the day from 2028-02-29 on",
-        ),
-        (
-            "2028-03-01T00:00:00Z",
-            "monthly until 2029-03-01T00:00:00Z: the first of the month from 2028-03-01 on",
-        ),
-    ]);
+    story(
+        "
+        2028-02-26T03:00:00Z daily until 2028-03-11T03:00:00Z: the table's first snapshot: the shortest
+        2028-02-26T15:00:00Z daily until 2028-03-11T15:00:00Z: no period opens: the shortest
+        2028-02-27T03:00:00Z daily until 2028-03-12T03:00:00Z: the first of the day from 2028-02-27 on
+        2028-02-28T00:00:00Z weekly until 2028-04-24T00:00:00Z: the first of the week from 2028-02-28 on
+        2028-02-28T23:00:00Z daily until 2028-03-13T23:00:00Z: no period opens: the shortest
+        2028-02-29T03:00:00Z daily until 2028-03-14T03:00:00Z: the first of the day from 2028-02-29 on
+        2028-03-01T00:00:00Z monthly until 2029-03-01T00:00:00Z: the first of the month from 2028-03-01 on
+        ",
+    );
 }
 
 #[test]
 fn first_nights_that_failed_or_came_late_leave_the_period_to_the_next() {
-    story(&[
-        (
-            "2028-01-25T03:00:00Z",
-            "daily until 2028-02-08T03:00:00Z: the table's first snapshot: the shortest",
-        ),
-        // Every night from 31 January to 8 February failed: the month's comes first, and opens week and day with it.
-        (
-            "2028-02-09T23:59:59Z",
-            "monthly until 2029-02-09T23:59:59Z: the first of the month from 2028-02-01 on",
-        ),
-        (
-            "2028-02-10T03:00:00Z",
-            "daily until 2028-02-24T03:00:00Z: the first of the day from 2028-02-10 on",
-        ),
-        // Three months without a night: one snapshot opens what is due now, nothing is made up for.
-        (
-            "2028-05-31T03:00:00Z",
-            "monthly until 2029-05-31T03:00:00Z: the first of the month from 2028-05-01 on",
-        ),
-        (
-            "2028-06-01T03:00:00Z",
-            "monthly until 2029-06-01T03:00:00Z: the first of the month from 2028-06-01 on",
-        ),
-        // The Monday after.
-        (
-            "2028-06-05T03:00:00Z",
-            "weekly until 2028-07-31T03:00:00Z: the first of the week from 2028-06-05 on",
-        ),
-    ]);
+    story(
+        "
+        2028-01-25T03:00:00Z daily until 2028-02-08T03:00:00Z: the table's first snapshot: the shortest
+        # Every night from 31 January to 8 February failed: the month's comes first, and opens week and day with it.
+        2028-02-09T23:59:59Z monthly until 2029-02-09T23:59:59Z: the first of the month from 2028-02-01 on
+        2028-02-10T03:00:00Z daily until 2028-02-24T03:00:00Z: the first of the day from 2028-02-10 on
+        # Three months without a night: one snapshot opens what is due now, and only that.
+        2028-05-31T03:00:00Z monthly until 2029-05-31T03:00:00Z: the first of the month from 2028-05-01 on
+        2028-06-01T03:00:00Z monthly until 2029-06-01T03:00:00Z: the first of the month from 2028-06-01 on
+        # The Monday after.
+        2028-06-05T03:00:00Z weekly until 2028-07-31T03:00:00Z: the first of the week from 2028-06-05 on
+        ",
+    );
 }
 
 #[test]
@@ -171,7 +152,7 @@ fn a_leap_day_s_promise_ends_on_a_day_that_exists() {
         ("2027-02-28T03:00:00Z", "2028-02-28T03:00:00Z"),
         ("2027-03-01T03:00:00Z", "2028-03-01T03:00:00Z"),
     ] {
-        let told = ledger.take(&months, Trigger::Manual, &Ask::default(), now);
+        let told = ledger.take(&months, Trigger::Manual, &RetentionRequest::default(), now);
         assert!(told.starts_with(&format!("year until {until}: ")), "{told}");
     }
 }
@@ -181,20 +162,25 @@ fn what_no_timer_takes_has_the_shortest_and_opens_nothing() {
     let mut ledger = Ledger::new();
     ledger.night(&policy(), "2028-02-20T03:00:00Z");
     for trigger in [Trigger::Manual, Trigger::Safety] {
-        let told = ledger.take(&policy(), trigger, &Ask::default(), "2028-03-01T01:00:00Z");
+        let told = ledger.take(
+            &policy(),
+            trigger,
+            &RetentionRequest::default(),
+            "2028-03-01T01:00:00Z",
+        );
         assert_eq!(
             told,
             "daily until 2028-03-15T01:00:00Z: not scheduled: the shortest"
         );
     }
-    let told = ledger.night(&policy(), "2028-03-01T03:00:00Z");
-    assert!(told.starts_with("monthly until 2029-03-01"), "{told}");
+    let monthly = "monthly until 2029-03-01";
+    ledger.takes(&policy(), "2028-03-01T03:00:00Z", monthly);
     // A table whose first snapshot was taken by hand has its periods from the next on.
     let mut ledger = Ledger::new();
     ledger.take(
         &policy(),
         Trigger::Manual,
-        &Ask::default(),
+        &RetentionRequest::default(),
         "2028-02-20T03:00:00Z",
     );
     let told = ledger.night(&policy(), "2028-02-20T04:00:00Z");
@@ -208,41 +194,33 @@ fn what_no_timer_takes_has_the_shortest_and_opens_nothing() {
 fn what_is_asked_for_is_taken_and_opens_nothing() {
     let mut ledger = Ledger::new();
     ledger.night(&policy(), "2028-02-29T03:00:00Z");
-    let named = Ask {
-        class: Some("weekly".into()),
-        until: None,
-    };
-    let until = Ask {
-        class: None,
-        until: Some(time("2028-06-01T00:00:00Z")),
-    };
-    let both = Ask {
-        class: Some("monthly".into()),
-        ..until.clone()
-    };
-    for (ask, told) in [
-        (&named, "weekly until 2028-04-26T03:00:00Z: asked for"),
+    let time = Some(time("2028-06-01T00:00:00Z"));
+    for (class, until, told) in [
         (
-            &until,
+            Some("weekly"),
+            None,
+            "weekly until 2028-04-26T03:00:00Z: asked for",
+        ),
+        (
+            None,
+            time,
             "retain-until until 2028-06-01T00:00:00Z: the time was asked for",
         ),
         (
-            &both,
+            Some("monthly"),
+            time,
             "monthly until 2028-06-01T00:00:00Z: the time was asked for",
         ),
     ] {
+        let class = class.map(str::to_owned);
+        let ask = RetentionRequest { class, until };
         for trigger in [Trigger::Scheduled, Trigger::Manual] {
-            assert_eq!(
-                ledger.take(&policy(), trigger, ask, "2028-03-01T03:00:00Z"),
-                told
-            );
+            let taken = ledger.take(&policy(), trigger, &ask, "2028-03-01T03:00:00Z");
+            assert_eq!(taken, told);
         }
     }
-    let told = ledger.night(&policy(), "2028-03-01T04:00:00Z");
-    assert!(
-        told.starts_with("monthly until 2029-03-01T04:00:00Z"),
-        "{told}"
-    );
+    let monthly = "monthly until 2029-03-01T04:00:00Z";
+    ledger.takes(&policy(), "2028-03-01T04:00:00Z", monthly);
 }
 
 #[test]
@@ -258,8 +236,7 @@ fn a_class_that_is_new_begins_with_its_next_period() {
         ("2028-03-31T03:00:00Z", "weekly"),
         ("2028-04-01T03:00:00Z", "monthly"),
     ] {
-        let told = ledger.night(&policy, now);
-        assert!(told.starts_with(class), "{now}: {told}");
+        ledger.takes(&policy, now, class);
     }
 }
 
@@ -276,8 +253,7 @@ fn a_class_that_is_gone_is_taken_no_more_and_what_came_back_knows_its_periods() 
         // The month is still to be opened: nothing of it was promised meanwhile.
         (&whole, "2028-03-03T03:00:00Z", "monthly"),
     ] {
-        let told = ledger.night(policy, now);
-        assert!(told.starts_with(class), "{now}: {told}");
+        ledger.takes(policy, now, class);
     }
 }
 
@@ -286,25 +262,15 @@ fn a_class_that_changes_its_length_counts_from_the_next_snapshot_on() {
     let mut ledger = Ledger::new();
     let mut policy = policy();
     ledger.night(&policy, "2028-02-20T03:00:00Z");
-    let before = ledger.night(&policy, "2028-02-28T03:00:00Z");
-    assert!(
-        before.starts_with("weekly until 2028-04-24T03:00:00Z"),
-        "{before}"
-    );
+    let weekly = "weekly until 2028-04-24T03:00:00Z";
+    ledger.takes(&policy, "2028-02-28T03:00:00Z", weekly);
     policy.classes[2].keep = 12.weeks();
-    let after = ledger.night(&policy, "2028-02-29T03:00:00Z");
-    assert!(
-        after.starts_with("daily until 2028-03-14T03:00:00Z"),
-        "{after}"
-    );
-    let next = ledger.night(&policy, "2028-03-06T03:00:00Z");
+    let daily = "daily until 2028-03-14T03:00:00Z";
+    ledger.takes(&policy, "2028-02-29T03:00:00Z", daily);
     // The first of March opened the month, late.
-    assert!(next.starts_with("monthly"), "{next}");
-    let next = ledger.night(&policy, "2028-03-13T03:00:00Z");
-    assert!(
-        next.starts_with("weekly until 2028-06-05T03:00:00Z"),
-        "{next}"
-    );
+    ledger.takes(&policy, "2028-03-06T03:00:00Z", "monthly");
+    let longer = "weekly until 2028-06-05T03:00:00Z";
+    ledger.takes(&policy, "2028-03-13T03:00:00Z", longer);
 }
 
 #[test]
@@ -319,8 +285,7 @@ fn a_clock_that_ran_ahead_costs_one_period_at_most() {
         ("2028-03-06T03:00:00Z", "weekly"),
         ("2028-04-01T03:00:00Z", "monthly"),
     ] {
-        let told = ledger.night(&policy(), now);
-        assert!(told.starts_with(class), "{now}: {told}");
+        ledger.takes(&policy(), now, class);
     }
 }
 
@@ -362,8 +327,11 @@ fn without_periods_every_snapshot_takes_the_shortest() {
         ],
         ..Policy::default()
     };
-    let told = ledger.night(&some, "2026-11-23T03:00:00Z");
-    assert!(told.starts_with("a until 2026-11-28T03:00:00Z"), "{told}");
+    ledger.takes(
+        &some,
+        "2026-11-23T03:00:00Z",
+        "a until 2026-11-28T03:00:00Z",
+    );
 }
 
 #[test]
@@ -402,7 +370,12 @@ fn lengths_outside_the_vault_s_bounds_are_refused_on_every_night() {
     let mut policy = policy();
     policy.classes[0].keep = 2.days();
     let night = "2026-11-21T03:00:00Z";
-    let chosen = Ledger::new().choose(&policy, Trigger::Scheduled, &Ask::default(), night);
+    let chosen = Ledger::new().choose(
+        &policy,
+        Trigger::Scheduled,
+        &RetentionRequest::default(),
+        night,
+    );
     assert!(matches!(
         chosen,
         Err(RetentionError::OutOfBounds { days: 2, .. })
@@ -426,14 +399,14 @@ fn times_that_are_asked_for_are_bound_alike() {
         ("9999-12-30T00:00:00Z", false),
         ("0001-01-01T00:00:00Z", false),
     ] {
-        let ask = Ask {
+        let ask = RetentionRequest {
             class: None,
             until: Some(time(until)),
         };
         let chosen = Ledger::new().choose(&policy(), Trigger::Manual, &ask, now);
         assert_eq!(chosen.is_ok(), allowed, "{until}: {chosen:?}");
     }
-    let ask = Ask {
+    let ask = RetentionRequest {
         class: Some("yearly".into()),
         until: Some(time("2026-12-24T03:00:00Z")),
     };
@@ -468,7 +441,7 @@ fn the_next_promises_are_known_ahead() {
 fn periods_that_somebody_invents_crowd_out_none_of_the_policy() {
     let mut ledger = Ledger::new();
     let policy = policy();
-    let ask = Ask::default();
+    let ask = RetentionRequest::default();
     let take = |ledger: &mut Ledger, now: &str| ledger.take(&policy, Trigger::Scheduled, &ask, now);
     take(&mut ledger, "2026-01-10T03:00:00Z");
     let opened = ledger.opened.as_mut().unwrap();

@@ -84,49 +84,51 @@ fn said(
     disagreements: &[(u64, u64)],
 ) -> Vec<(Severity, String)> {
     let mut record = record();
-    record.disagreements = disagreements
-        .iter()
-        .map(|(lacks, adds)| Disagreement {
-            sizes: 0,
-            checkpoint: Version(1),
-            empty: None,
-            unnamed: 0,
-            file: "_delta_log/00000000000000000001.checkpoint.parquet"
-                .parse()
-                .unwrap(),
-            lacks: *lacks,
-            adds: *adds,
-            state: false,
-        })
-        .collect();
+    record.disagreements = disagreements.iter().copied().map(disagreement).collect();
     said_of(&record, ways, entries)
 }
 
-fn said_of(record: &Record, ways: &[&[File]], entries: &[Entry]) -> Vec<(Severity, String)> {
-    let protocol = Protocol {
+/// A checkpoint that lacks so many files and adds so many.
+fn disagreement((lacks, adds): (u64, u64)) -> Disagreement {
+    let file = "_delta_log/00000000000000000001.checkpoint.parquet";
+    Disagreement {
+        adds,
+        checkpoint: Version(1),
+        empty: None,
+        file: file.parse().unwrap(),
+        lacks,
+        sizes: 0,
+        state: false,
+        unnamed: 0,
+    }
+}
+
+fn protocol_of(record: &Record) -> Protocol {
+    Protocol {
         min_reader_version: record.protocol.reader,
         min_writer_version: record.protocol.writer,
         reader_features: record.protocol.reader_features.clone(),
         writer_features: record.protocol.writer_features.clone(),
-    };
-    let ends: Vec<_> = (0..ways.len())
-        .map(|_| WayEnd {
-            checkpoint: None,
-            end: Ok((protocol.clone(), record.table.delta_id.clone())),
-        })
-        .collect();
+    }
+}
+
+/// A way without a checkpoint that ends as the record says.
+fn whole_way(record: &Record) -> WayEnd {
+    WayEnd {
+        checkpoint: None,
+        end: Ok((protocol_of(record), record.table.delta_id.clone())),
+    }
+}
+
+fn problems(record: &Record, ends: &[WayEnd], comparison: &Comparison) -> Vec<Problem> {
     let commit = record.commit.as_ref().map(|it| (it.sha256, it.size));
-    let problems = completeness_problems(
-        record,
-        &record.table.delta_id,
-        commit,
-        &ends,
-        &comparison(ways, entries),
-    );
-    problems
-        .into_iter()
-        .map(|it| (it.severity, it.what))
-        .collect()
+    completeness_problems(record, &record.table.delta_id, commit, ends, comparison)
+}
+
+fn said_of(record: &Record, ways: &[&[File]], entries: &[Entry]) -> Vec<(Severity, String)> {
+    let ends: Vec<_> = ways.iter().map(|_| whole_way(record)).collect();
+    let problems = problems(record, &ends, &comparison(ways, entries)).into_iter();
+    problems.map(|it| (it.severity, it.what)).collect()
 }
 
 #[track_caller]
@@ -134,6 +136,11 @@ fn says(found: &[(Severity, String)], severity: Severity, what: &str) {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].0, severity, "{found:#?}");
     assert!(found[0].1.contains(what), "{found:#?}");
+}
+
+#[track_caller]
+fn is_damage(found: &[(Severity, String)], what: &str) {
+    says(found, Severity::Damage, what);
 }
 
 const LIVE: &[File] = &[
@@ -167,11 +174,7 @@ fn file_that_any_way_names_and_no_entry_holds_is_damage() {
     for name in ["a", "b", "c", "d"] {
         let mut entries = held();
         entries.retain(|entry| entry.file != inside(name));
-        says(
-            &said(&[LIVE], &entries, &[]),
-            Severity::Damage,
-            &format!("not held: {name}"),
-        );
+        is_damage(&said(&[LIVE], &entries, &[]), &format!("not held: {name}"));
     }
     // Only the second of two ways names it; the record says that they differ.
     let short = &LIVE[..3];
@@ -179,28 +182,19 @@ fn file_that_any_way_names_and_no_entry_holds_is_damage() {
         .into_iter()
         .filter(|it| it.file != inside("d"))
         .collect();
-    says(
-        &said(&[short, LIVE], &entries, &[(1, 0)]),
-        Severity::Damage,
-        "not held: d",
-    );
+    is_damage(&said(&[short, LIVE], &entries, &[(1, 0)]), "not held: d");
     let mut absent = held();
     absent[0].placement = Placement::Absent {};
     absent[0].sha256 = None;
-    says(
-        &said(&[LIVE], &absent, &[]),
-        Severity::Damage,
-        "not held: a",
-    );
+    is_damage(&said(&[LIVE], &absent, &[]), "not held: a");
 }
 
 #[test]
 fn only_the_first_of_many_files_are_named() {
     let names = ["a", "b", "c", "d", "e", "f", "g"];
     let files: Vec<File> = names.iter().map(|name| (*name, None, 1)).collect();
-    says(
+    is_damage(
         &said(&[&files], &[], &[]),
-        Severity::Damage,
         "7 files are live by its own log and not held: a, b, c, d, e and 2 more",
     );
 }
@@ -212,14 +206,12 @@ fn entry_that_says_other_than_the_log_is_damage() {
         change(&mut entries);
         said(&[LIVE], &entries, &[])
     };
-    says(
+    is_damage(
         &changed(|it| it[3].live.clear()),
-        Severity::Damage,
         "its data pages do not say: d",
     );
-    says(
+    is_damage(
         &changed(|it| it[0].size = 7),
-        Severity::Damage,
         "another size than its own log gives: a",
     );
     says(
@@ -227,11 +219,7 @@ fn entry_that_says_other_than_the_log_is_damage() {
         Severity::Damage,
         "more than once",
     );
-    says(
-        &changed(|it| it[4].size = 18),
-        Severity::Damage,
-        "not held whole: dv-uFile",
-    );
+    is_damage(&changed(|it| it[4].size = 18), "not held whole: dv-uFile");
     says(
         &changed(|it| drop(it.remove(4))),
         Severity::Damage,
@@ -249,15 +237,14 @@ fn file_that_no_way_names_is_damage_unless_a_disagreement_explains_it() {
     let mut entries = held();
     entries.push(entry("e", 5, &[None]));
     let what = "by no way through its own log: e";
-    says(&said(&[LIVE], &entries, &[]), Severity::Damage, what);
-    says(&said(&[LIVE], &entries, &[(4, 0)]), Severity::Damage, what);
+    is_damage(&said(&[LIVE], &entries, &[]), what);
+    is_damage(&said(&[LIVE], &entries, &[(4, 0)]), what);
     says(&said(&[LIVE], &entries, &[(0, 1)]), Severity::Warning, what);
     // Held for older versions, and said to be live.
     let mut revived = held();
     revived[5].live = vec![LiveUse::plain(None)];
-    says(
+    is_damage(
         &said(&[LIVE], &revived, &[]),
-        Severity::Damage,
         "by no way through its own log: old",
     );
 }
@@ -277,30 +264,14 @@ fn file_that_the_newest_way_does_not_name_may_be_left_out_where_the_record_says_
     let older: &[File] = &[("a", None, 1), ("b", None, 2)];
     let entries = [entry("a", 1, &[None])];
     let what = "1 file is live by one of several ways through its own log and not held: b";
-    says(
-        &said(&[newest, older], &entries, &[(1, 0)]),
-        Severity::Damage,
-        what,
-    );
+    is_damage(&said(&[newest, older], &entries, &[(1, 0)]), what);
     let mut record = record();
-    record.disagreements = vec![Disagreement {
-        empty: None,
-        unnamed: 0,
-        adds: 0,
-        checkpoint: Version(1),
-        file: "_delta_log/00000000000000000001.checkpoint.parquet"
-            .parse()
-            .unwrap(),
-        lacks: 1,
-        sizes: 0,
-        state: false,
-    }];
+    record.disagreements = vec![disagreement((1, 0))];
     record.findings = vec![format!("b is {NOT_AT_THE_SOURCE}")];
     assert_eq!(said_of(&record, &[newest, older], &entries), []);
     // What readers see is never excused.
-    says(
+    is_damage(
         &said_of(&record, &[older, newest], &entries),
-        Severity::Damage,
         "1 file is live by its own log and not held: b",
     );
 }
@@ -324,9 +295,8 @@ fn ways_that_differ_are_a_finding_when_the_record_does_not_say_so() {
     let both = [entry("a", 1, &[Some("i1"), Some("i2")])];
     assert_eq!(said(&[two, vectors], &both, &[(1, 1)]), []);
     let one_of_both = [entry("a", 1, &[Some("i2")])];
-    says(
+    is_damage(
         &said(&[two, vectors], &one_of_both, &[(1, 1)]),
-        Severity::Damage,
         "do not say: a",
     );
 }
@@ -339,38 +309,20 @@ fn protocol_id_and_commit_are_those_of_the_log() {
         sha256: Digest::of(b"commit"),
         size: 6,
     });
-    let protocol = Protocol {
-        min_reader_version: record.protocol.reader,
-        min_writer_version: record.protocol.writer,
-        // In another order than the record's.
-        reader_features: record
-            .protocol
-            .reader_features
-            .iter()
-            .rev()
-            .cloned()
-            .collect(),
-        writer_features: record.protocol.writer_features.clone(),
-    };
+    let mut protocol = protocol_of(&record);
+    // In another order than the record's.
+    protocol.reader_features.reverse();
     let commit = record.commit.as_ref().map(|it| (it.sha256, it.size));
     let said = |protocol: &Protocol, id: &str, commit| {
         let ways = [WayEnd {
             checkpoint: None,
             end: Ok((protocol.clone(), id.to_owned())),
         }];
-        let found = completeness_problems(
-            &record,
-            &record.table.delta_id,
-            commit,
-            &ways,
-            &Comparison::default(),
-        );
+        let (own, none) = (&record.table.delta_id, Comparison::default());
+        let found = completeness_problems(&record, own, commit, &ways, &none);
         assert!(found.iter().all(|it| it.severity == Severity::Damage));
-        found
-            .into_iter()
-            .map(|it| it.what)
-            .collect::<Vec<_>>()
-            .join("; ")
+        let what: Vec<_> = found.into_iter().map(|it| it.what).collect();
+        what.join("; ")
     };
     let id = record.table.delta_id.as_str();
     assert_eq!(said(&protocol, id, commit), "");
@@ -414,36 +366,18 @@ fn way_that_cannot_be_gone_is_damage_and_without_any_nothing_else_is_said() {
 #[test]
 fn commits_that_nobody_can_read_are_no_damage_where_another_way_leads_on() {
     let record = record();
-    let file = || "_delta_log/00000000000000000001.json".to_owned();
+    let not_utf8 = |name: &str| LogError::NotUtf8 {
+        file: format!("_delta_log/00000000000000000001.{name}"),
+        line: 1,
+    };
     let version = Version(2);
     for (error, of_checkpoint, is_damage) in [
         (LogError::NoProtocol { version }, false, false),
         (LogError::NoMetadata { version }, false, false),
         (LogError::NoProtocol { version }, true, false),
-        (
-            LogError::NotUtf8 {
-                file: file(),
-                line: 1,
-            },
-            false,
-            false,
-        ),
-        (
-            LogError::NotUtf8 {
-                file: file(),
-                line: 1,
-            },
-            true,
-            false,
-        ),
-        (
-            LogError::NotUtf8 {
-                file: file().replace(".json", ".checkpoint.x.json"),
-                line: 1,
-            },
-            true,
-            true,
-        ),
+        (not_utf8("json"), false, false),
+        (not_utf8("json"), true, false),
+        (not_utf8("checkpoint.x.json"), true, true),
     ] {
         let checkpoint = (Version(1), "_delta_log/c.parquet".parse().unwrap());
         let text = error.to_string();
@@ -451,22 +385,8 @@ fn commits_that_nobody_can_read_are_no_damage_where_another_way_leads_on() {
             checkpoint: of_checkpoint.then_some(checkpoint),
             end: Err(error),
         };
-        let whole = WayEnd {
-            checkpoint: None,
-            end: Ok((
-                Protocol {
-                    min_reader_version: record.protocol.reader,
-                    min_writer_version: record.protocol.writer,
-                    reader_features: record.protocol.reader_features.clone(),
-                    writer_features: record.protocol.writer_features.clone(),
-                },
-                record.table.delta_id.clone(),
-            )),
-        };
-        let commit = record.commit.as_ref().map(|it| (it.sha256, it.size));
-        let compared = comparison(&[LIVE], &held());
-        let id = &record.table.delta_id;
-        let found = completeness_problems(&record, id, commit, &[failed, whole], &compared);
+        let ends = [failed, whole_way(&record)];
+        let found = problems(&record, &ends, &comparison(&[LIVE], &held()));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].what.contains(&text), "{found:?}");
         assert_eq!(

@@ -17,9 +17,9 @@ use super::{
 use crate::error::Error;
 use crate::format::{Placement, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
-use crate::plan::hold::Pair;
-use crate::plan::retention::{Slice, slice_of};
+use crate::plan::retention::{LockPhase, phase_of};
 use crate::plan::snapshot::Need;
+use crate::plan::transfer::ServerCopy;
 use crate::store::part_size;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 3;
 /// How one attempt to let the store copy ended.
 enum Attempt {
     /// The copy is there and proven.
-    Proven(Copied, Digest, (ObjectKey, Slice)),
+    Proven(Copied, Digest, (ObjectKey, LockPhase)),
     /// What became of it is not known, or the file is another one by now.
     Again,
     /// This file has to be streamed, and so have all others for that reason.
@@ -65,7 +65,7 @@ impl Copier {
             match self.try_copy(&seen, &address, first).await? {
                 Attempt::Proven(copied, sha256, place) => {
                     if let Some(learning) = learning {
-                        learning.learn(Pair::Copies);
+                        learning.learn(ServerCopy::Copies);
                     }
                     let version = copied.written.version;
                     let reference = self.placer().reference(place, version, (sha256, seen.size));
@@ -80,8 +80,8 @@ impl Copier {
                 Attempt::Refused(why) => {
                     let note = format!("files are read and put again: {why}");
                     match learning.take() {
-                        Some(learning) => learning.learn(Pair::Refused(why)),
-                        None => self.pairs.learn(&address, Pair::Refused(why)).await,
+                        Some(learning) => learning.learn(ServerCopy::Refused(why)),
+                        None => self.pairs.learn(&address, ServerCopy::Refused(why)).await,
                     }
                     self.progress.note(&note);
                     break;
@@ -113,14 +113,14 @@ impl Copier {
         address: &CopyAddress,
         first: bool,
     ) -> Result<Attempt, Error> {
-        let (key, slice) = self.copy_key()?;
+        let (key, phase) = self.copy_key()?;
         let source = CopySource {
             address: address.clone(),
             version: seen.version.clone(),
             etag: seen.etag.clone(),
             size: seen.size,
         };
-        let lock_until = self.terms.lock_until(slice);
+        let lock_until = self.terms.lock_until(phase);
         let copied = match self.store.copy_new(&key, &source, lock_until).await {
             Ok(copied) => copied,
             Err(error) => return failed_copy(error, first),
@@ -145,7 +145,7 @@ impl Copier {
             attested
         };
         Ok(match attested {
-            Some(sha256) => Attempt::Proven(copied, sha256, (key, slice)),
+            Some(sha256) => Attempt::Proven(copied, sha256, (key, phase)),
             None => Attempt::Refused(
                 "the vault's store does not say the SHA-256 of what it copies".to_owned(),
             ),
@@ -190,8 +190,8 @@ impl Copier {
         let attributes = reader.attributes.clone();
         let hasher = Arc::new(Mutex::new(Sha256::new()));
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));
-        let (key, slice) = self.copy_key()?;
-        let lock_until = self.terms.lock_until(slice);
+        let (key, phase) = self.copy_key()?;
+        let lock_until = self.terms.lock_until(phase);
         let written = self.store.put_parts(&key, parts, lock_until).await?;
         if lock_until.is_some() {
             let version = written.version.as_ref();
@@ -202,7 +202,7 @@ impl Copier {
         let sha256 = Digest::from_hasher(hasher.clone());
         drop(hasher);
         let size = attributes.size;
-        let place = (key, slice);
+        let place = (key, phase);
         let reference = (self.placer()).reference(place, written.version, (sha256, size));
         let read = ReadFile {
             attributes,
@@ -212,12 +212,12 @@ impl Copier {
         Ok(Ok((read, Placement::Copy { reference })))
     }
 
-    /// A fresh random name, and the slice that follows from it.
-    fn copy_key(&self) -> Result<(ObjectKey, Slice), Error> {
+    /// A fresh random name, and the phase that follows from it.
+    fn copy_key(&self) -> Result<(ObjectKey, LockPhase), Error> {
         let bytes: [u8; 16] = rand::random();
         let [byte, ..] = bytes;
         let key = VaultKey::Copy(Id128::from_bytes(bytes)).object_key()?;
-        Ok((key, slice_of(byte, self.slices)))
+        Ok((key, phase_of(byte, self.lock_phases)))
     }
 
     /// Locks what the store has taken in without the lock that was sent along: not every server keeps those of copies

@@ -2,7 +2,7 @@
 
 use deltavault::ExitCode;
 use deltavault::ids::{Location, Version};
-use deltavault::reader::{Trouble, Verdict};
+use deltavault::reader::{RefusalCause, Verdict};
 use deltavault::vault::restore::{Checked, Difference, RestoreDone, Several};
 use indicatif::HumanCount;
 
@@ -195,15 +195,15 @@ fn told_verdict(wanted: Version, verdict: &Verdict, lost: usize) -> Vec<PlanLine
         Verdict::Refuses { reason, about } => (reason, about),
     };
     let meaning = match about {
-        Trouble::Features => {
+        RefusalCause::Features => {
             "every file has the SHA-256 it was held with; deltalake does not know a feature of this table: read it with \
              an engine that does"
         }
-        Trouble::Reader => {
+        RefusalCause::Reader => {
             "every file has the SHA-256 it was held with; deltalake itself failed on this table: read it with another \
              engine"
         }
-        Trouble::Log => {
+        RefusalCause::Log => {
             "every file has the SHA-256 it was held with; the log is as the snapshot holds it, and cannot be read like this"
         }
     };

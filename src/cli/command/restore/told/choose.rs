@@ -249,7 +249,7 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
 #[cfg(test)]
 mod tests {
     use deltavault::ids::{Digest, SnapshotId};
-    use deltavault::plan::restore::{LiveVersion, Permission, Sound};
+    use deltavault::plan::restore::{Healthy, LiveVersion, Permission};
 
     use super::super::listed::row;
     use super::super::tests::{all_of, found, newer, told, told_of};
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_table_that_lacks_only_its_past_is_healthy_and_the_list_is_shown() {
         let mut cleaned = found(Situation::NothingAbove, Permission::Everything, 3);
-        cleaned.sound = Some(Sound::AtV);
+        cleaned.sound = Some(Healthy::AtV);
         cleaned.versions = vec![held(version(7, "APPEND", 12_000, 12_001))];
         let (way, text) = told(&cleaned, &Which::Unsaid, &How::InPlace);
         assert_eq!(way, Way::Nothing);
@@ -335,7 +335,7 @@ mod tests {
     fn a_healthy_table_behind_the_newest_snapshot_goes_forward_only_where_its_owner_names_the_snapshot()
      {
         let mut swapped = found(Situation::NothingAbove, Permission::Everything, 3);
-        swapped.sound = Some(Sound::Behind(Version(5)));
+        swapped.sound = Some(Healthy::Behind(Version(5)));
         for which in [Which::Unsaid, Which::Latest] {
             let (way, text) = told(&swapped, &which, &How::InPlace);
             assert_eq!(
@@ -368,7 +368,7 @@ mod tests {
         let (good, suspect) = text.split_once("forward to v7, which looks wrong").unwrap();
         all_of(good, &["SUSPECT ", "forward to v6, the newest good one"]);
         all_of(suspect, &[" --yes"]);
-        swapped.sound = Some(Sound::Behind(Version(6)));
+        swapped.sound = Some(Healthy::Behind(Version(6)));
         let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
         assert!(!text.contains("forward to v6"), "{text}");
     }

@@ -1,7 +1,7 @@
 //! Before a restore: what stands there, what is wanted, what is gone and why, what the vault holds.
 
 use deltavault::ids::Version;
-use deltavault::plan::restore::{Situation, Sound};
+use deltavault::plan::restore::{Healthy, Situation};
 use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
@@ -279,10 +279,10 @@ impl Case<'_> {
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove => match found.sound {
-                Some(Sound::Behind(tip)) => {
+                Some(Healthy::Behind(tip)) => {
                     format!("REWOUND: live v{tip} is healthy, and behind v{version}")
                 }
-                Some(Sound::AtV) | None => format!("DAMAGED, and nothing newer than v{version}"),
+                Some(Healthy::AtV) | None => format!("DAMAGED, and nothing newer than v{version}"),
             },
             Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
                 told_empty_log(*tip)

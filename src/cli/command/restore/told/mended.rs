@@ -5,7 +5,7 @@ use deltavault::format::record::Disagreement;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
 use deltavault::plan::snapshot::NOT_AT_THE_SOURCE;
-use deltavault::reader::Trouble;
+use deltavault::reader::RefusalCause;
 use deltavault::vault::restore::{LeftOut, LogWanted, Reading, WhyLeftOut};
 
 use super::phrase::{choice, files as counted, line, range};
@@ -19,7 +19,7 @@ impl Found {
         match &self.reading {
             None | Some(Reading::Opens) => true,
             Some(Reading::Refuses { about, replay, .. }) => {
-                *about == Trouble::Features && replay.is_none()
+                *about == RefusalCause::Features && replay.is_none()
             }
         }
     }
@@ -323,14 +323,18 @@ mod tests {
                 Way::Nothing,
             ),
             (
-                reading(Trouble::Features, None),
+                reading(RefusalCause::Features, None),
                 "healthy by a replay of every way through its log",
                 Way::Nothing,
             ),
-            (reading(Trouble::Log, None), "NOT PROVEN", Way::Nothing),
-            (reading(Trouble::Reader, None), "NOT PROVEN", Way::Nothing),
+            (reading(RefusalCause::Log, None), "NOT PROVEN", Way::Nothing),
             (
-                reading(Trouble::Log, Some("commit 9 is missing")),
+                reading(RefusalCause::Reader, None),
+                "NOT PROVEN",
+                Way::Nothing,
+            ),
+            (
+                reading(RefusalCause::Log, Some("commit 9 is missing")),
                 "DAMAGED: it cannot be read",
                 Way::Choose(String::new()),
             ),

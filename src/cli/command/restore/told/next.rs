@@ -2,7 +2,7 @@
 
 use deltavault::format::Scope;
 use deltavault::ids::{Timestamp, Version};
-use deltavault::plan::restore::{Situation, Sound};
+use deltavault::plan::restore::{Healthy, Situation};
 use deltavault::plan::suspect::is_removal;
 use deltavault::plan::unheld::is_catalog_managed;
 use deltavault::plan::window::Window;
@@ -92,7 +92,7 @@ impl Case<'_> {
                 choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
             }
-            _ if let Some(Sound::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) => {
+            _ if let Some(Healthy::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) => {
                 self.ways_forward(tip)
             }
             _ if found.to_put.files == 0 => vec![choice(

@@ -1,4 +1,4 @@
-//! Whose turn it is to be looked at, of parts of which only one is looked at a night.
+//! Which one of several parts is checked tonight: one a night.
 
 /// The golden ratio's share of 2^64.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -8,11 +8,11 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Multiples of the golden ratio fill the interval evenly, and so do those of any of its multiples
 /// (<https://en.wikipedia.org/wiki/Low-discrepancy_sequence#Additive_recurrence>): of `n` equal parts each is met within
 /// about three times `n` nights, although nobody remembers which ones were, and although a table may change on every
-/// second or every seventh night. Counting on by one would then pass over some of them for ever.
+/// second or every seventh night. Counting on by one would then never reach some of them.
 #[derive(Debug, Clone, Copy)]
-pub struct Turn(u64);
+pub struct Rotation(u64);
 
-impl Turn {
+impl Rotation {
     /// The turn for the record in slot `seq`.
     pub fn of(seq: u64) -> Self {
         Self(seq.wrapping_mul(GOLDEN) >> 32)
@@ -44,7 +44,7 @@ mod tests {
                     let seen: BTreeSet<_> = (1..=(step * parts * 40) as u64)
                         .step_by(step)
                         .map(|seq| {
-                            let mut turn = Turn::of(seq);
+                            let mut turn = Rotation::of(seq);
                             (*turn.pick(&pages).unwrap(), *turn.pick(&objects).unwrap())
                         })
                         .collect();
@@ -62,7 +62,7 @@ mod tests {
             for first in [1, 2, 1000, u64::MAX - 2 * nights] {
                 let nights = first..first + nights;
                 let met: BTreeSet<_> = nights
-                    .map(|seq| *Turn::of(seq).pick(&parts).unwrap())
+                    .map(|seq| *Rotation::of(seq).pick(&parts).unwrap())
                     .collect();
                 assert_eq!(met.len(), count, "from {first} on");
             }
@@ -71,6 +71,6 @@ mod tests {
 
     #[test]
     fn of_nothing_nothing_is_picked() {
-        assert_eq!(Turn::of(7).pick::<u8>(&[]), None);
+        assert_eq!(Rotation::of(7).pick::<u8>(&[]), None);
     }
 }
