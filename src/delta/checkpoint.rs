@@ -6,13 +6,16 @@
 //! it, is not an action. A column that is missing is an error where a table would silently lose files by it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use deltalake::arrow::array::RecordBatch;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use deltalake::parquet::file::reader::ChunkReader;
+use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::reader::{ChunkReader, Length};
 use deltalake::parquet::schema::types::SchemaDescriptor;
 
 use super::number::Number;
@@ -116,7 +119,7 @@ const SIDECARS: &[&[&str]] = &[&["sidecar", "path"], &["sidecar", "sizeInBytes"]
 /// [`LogError::MissingColumn`] when it has files without path or size; [`LogError::MissingSize`],
 /// [`LogError::BadVector`] and [`LogError::Path`] for a file in it; what the sink returns.
 pub fn read_parquet(
-    reader: impl ChunkReader + Clone + 'static,
+    reader: impl ChunkReader + 'static,
     file: &str,
     root: &TableRoot,
     wants: Wants,
@@ -158,7 +161,7 @@ pub fn read_parquet(
 /// # Errors
 /// As [`read_parquet`], apart from missing columns: a checkpoint without sidecars names none.
 pub fn read_sidecar_names(
-    reader: impl ChunkReader + Clone + 'static,
+    reader: impl ChunkReader + 'static,
     file: &str,
     root: &TableRoot,
 ) -> Result<Vec<(ObjectKey, Option<u64>)>, LogError> {
@@ -191,22 +194,23 @@ pub fn read_sidecar_names(
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`].
-pub fn read_whole(reader: impl ChunkReader + Clone + 'static, file: &str) -> Result<(), LogError> {
+pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
     Parquet::open(reader, file)?.read(&[&[&[]]], &mut |_| Ok(()))
 }
 
 /// A Parquet file of which no more than its end was read.
 struct Parquet<'a, R: ChunkReader> {
-    reader: R,
+    reader: Shared<R>,
     file: &'a str,
-    builder: ParquetRecordBatchReaderBuilder<R>,
+    builder: ParquetRecordBatchReaderBuilder<Shared<R>>,
 }
 
-impl<'a, R: ChunkReader + Clone + 'static> Parquet<'a, R> {
+impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
     fn open(reader: R, file: &'a str) -> Result<Self, LogError> {
+        let reader = Shared(Arc::new(reader));
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = limits::check_footer(&reader).and_then(|()| {
-            ParquetRecordBatchReaderBuilder::try_new_with_options(reader.clone(), options)
+            ParquetRecordBatchReaderBuilder::try_new_with_options(Shared::clone(&reader), options)
         });
         let builder = builder.map_err(|error| unreadable(file, &error))?;
         Ok(Self {
@@ -250,6 +254,34 @@ impl<'a, R: ChunkReader + Clone + 'static> Parquet<'a, R> {
             each(&batch)?;
         }
         Ok(())
+    }
+}
+
+/// A file that is looked at before it is decoded.
+#[derive(Debug)]
+struct Shared<R>(Arc<R>);
+
+impl<R> Clone for Shared<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R: ChunkReader> Length for Shared<R> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl<R: ChunkReader> ChunkReader for Shared<R> {
+    type T = R::T;
+
+    fn get_read(&self, start: u64) -> Result<R::T, ParquetError> {
+        self.0.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.0.get_bytes(start, length)
     }
 }
 

@@ -13,10 +13,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::BufReader;
 use std::path::Path;
 
-use bytes::Bytes;
 use deltavault::delta::checkpoint::{Coverage, Wants, read_parquet};
 use deltavault::delta::commit::read_commit;
 use deltavault::delta::path::TableRoot;
@@ -476,17 +475,13 @@ fn read_actions(
     root: &TableRoot,
     sink: &mut dyn FnMut(Action) -> Result<(), LogError>,
 ) -> Result<Coverage, LogError> {
-    let mut file_bytes = open(&table.path, &file.key);
+    let bytes = open(&table.path, &file.key);
     match file.format().unwrap() {
         CheckpointFormat::Json => {
-            read_commit(BufReader::new(file_bytes), file.name(), root, sink)?;
+            read_commit(BufReader::new(bytes), file.name(), root, sink)?;
             Ok(Coverage::JSON)
         }
-        CheckpointFormat::Parquet => {
-            let mut bytes = Vec::new();
-            file_bytes.read_to_end(&mut bytes).unwrap();
-            read_parquet(Bytes::from(bytes), file.name(), root, Wants::State, sink)
-        }
+        CheckpointFormat::Parquet => read_parquet(bytes, file.name(), root, Wants::State, sink),
     }
 }
 

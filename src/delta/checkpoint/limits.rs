@@ -11,9 +11,10 @@ use deltalake::parquet::basic::Type;
 use deltalake::parquet::column::page::{Page, PageReader as _};
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use deltalake::parquet::file::reader::ChunkReader;
+use deltalake::parquet::file::reader::{ChunkReader, Length as _};
 use deltalake::parquet::file::serialized_reader::SerializedPageReader;
 
+use super::Shared;
 use super::page_header::{DELTA_BYTE_ARRAY, DICTIONARY_PAGE, NoHeader, PageHeader};
 
 /// Rows, and values of a column, that a file of any size may have; beyond it, one for each of its bytes.
@@ -62,8 +63,8 @@ pub(super) struct Allowance {
 
 impl Allowance {
     /// Looks at the pages of those columns; returns how many rows to decode at a time.
-    pub(super) fn check<R: ChunkReader + Clone + 'static>(
-        reader: &R,
+    pub(super) fn check<R: ChunkReader + 'static>(
+        reader: &Shared<R>,
         metadata: &ParquetMetaData,
         columns: &[usize],
     ) -> Result<(Self, usize), ParquetError> {
@@ -112,9 +113,9 @@ struct Unfolded {
 
 impl Unfolded {
     /// Adds a row group's part of the column.
-    fn add<R: ChunkReader + Clone + 'static>(
+    fn add<R: ChunkReader + 'static>(
         &mut self,
-        reader: &R,
+        reader: &Shared<R>,
         chunk: &ColumnChunkMetaData,
     ) -> Result<(), ParquetError> {
         // As the decoder takes them.
@@ -167,8 +168,8 @@ fn page_header(reader: &impl ChunkReader, at: u64, end: u64) -> Result<PageHeade
 }
 
 /// The bytes of the largest value of a chunk's dictionary, whose page was found to be small enough to be read.
-fn largest_of_dictionary<R: ChunkReader + Clone + 'static>(
-    reader: &R,
+fn largest_of_dictionary<R: ChunkReader + 'static>(
+    reader: &Shared<R>,
     chunk: &ColumnChunkMetaData,
 ) -> Result<u64, ParquetError> {
     match chunk.column_type() {
@@ -180,7 +181,7 @@ fn largest_of_dictionary<R: ChunkReader + Clone + 'static>(
             return Ok(12);
         }
     }
-    let mut pages = SerializedPageReader::new(Arc::new(reader.clone()), chunk, 0, None)?;
+    let mut pages = SerializedPageReader::new(Arc::clone(&reader.0), chunk, 0, None)?;
     let Some(Page::DictionaryPage { buf, .. }) = pages.get_next_page()? else {
         return Err(malformed("a dictionary is not one"));
     };

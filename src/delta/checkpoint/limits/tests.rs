@@ -76,7 +76,12 @@ fn rows_at_a_time(bytes: &Bytes) -> usize {
     );
     let builder = builder.unwrap();
     let columns: Vec<usize> = (0..builder.parquet_schema().num_columns()).collect();
-    let (_, rows) = Allowance::check(bytes, builder.metadata(), &columns).unwrap();
+    let (_, rows) = Allowance::check(
+        &Shared(Arc::new(bytes.clone())),
+        builder.metadata(),
+        &columns,
+    )
+    .unwrap();
     rows
 }
 
