@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt as _;
 
 use self::places::Places;
-use super::put::extend_lock;
+use super::extend_lock::extend_lock;
 use super::verify::{Hurt, Losses, Lost, LostKind};
 use super::{PageCache, Vault};
 use crate::error::Error;

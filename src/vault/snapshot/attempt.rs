@@ -6,14 +6,17 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::closure::{self, Closure, Expected, Held, Matching};
+use super::failure::Failure;
+use super::inputs::Inputs;
 use super::left::Left;
+use super::lock_terms::LockTerms;
 use super::log::Bodies;
 use super::pin::{self, Past, Pinned};
 use super::replayed::{self, Touched};
 use super::since::StartDiffers;
-use super::terms::Terms;
+use super::snapshotter::Snapshotter;
+use super::streams;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
-use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, FilesCompared};
@@ -24,9 +27,7 @@ use crate::format::{Disagreement, Scope};
 use crate::ids::{Id128, Location, ObjectKey};
 use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
-use crate::source::Source;
 use crate::spool::{Scratch, Spool};
-use crate::vault::LedgerView;
 
 /// Disagreements that a record names: it may not grow past its limit by them.
 const DISAGREEMENTS_MAX: usize = 64;
@@ -44,7 +45,7 @@ pub(super) enum Attempt {
 
 /// One attempt's plan: everything that is known before the first byte is written.
 pub(super) struct Planned {
-    pub(super) terms: Terms,
+    pub(super) terms: LockTerms,
     pub(super) pinned: Pinned,
     pub(super) log: LogRead,
     pub(super) closure: Closure,
@@ -58,10 +59,8 @@ pub(super) struct Planned {
 
 /// What all ways of one attempt work on.
 struct Work<'a> {
-    source: &'a Source,
-    request: &'a SnapshotRequest,
-    view: &'a LedgerView,
-    terms: &'a Terms,
+    inputs: Inputs<'a>,
+    terms: &'a LockTerms,
     root: TableRoot,
     scratch: Scratch,
     spool: Spool,
@@ -73,7 +72,7 @@ struct Work<'a> {
 struct Along {
     log: LogRead,
     start_differs: Option<StartDiffers>,
-    terms: Terms,
+    terms: LockTerms,
     closure: Closure,
     expected: Expected,
     journals: Vec<Id128>,
@@ -82,16 +81,15 @@ struct Along {
 impl Snapshotter {
     pub(super) async fn attempt_plan(
         &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        terms: &Terms,
-        avoid: &Avoid,
+        inputs: Inputs<'_>,
+        terms: &LockTerms,
     ) -> Result<Attempt, Failure> {
+        let Inputs {
+            source, request, ..
+        } = inputs;
         self.progress.phase(&request.table.name, Phase::ReadLog);
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut pinned =
-            pin::pin(&self.vault, source, request, view, avoid, scratch.path()).await?;
+        let mut pinned = pin::pin(&self.vault, inputs, scratch.path()).await?;
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
@@ -99,9 +97,7 @@ impl Snapshotter {
             pinned.compare_respelled(&self.vault).await?;
         }
         let mut work = Work {
-            source,
-            request,
-            view,
+            inputs,
             terms,
             root: TableRoot::new(source.uri())?,
             spool: Spool::create(&scratch).map_err(Error::Scratch)?,
@@ -150,7 +146,7 @@ impl Snapshotter {
         let folder = work.scratch.path();
         let mut reader = LogReader {
             vault: &self.vault,
-            source: work.source,
+            source: work.inputs.source,
             pinned,
             root: &work.root,
             folder,
@@ -160,7 +156,8 @@ impl Snapshotter {
         let read = reader.read(way).await;
         work.bodies = reader.bodies;
         let log = read?;
-        self.progress.phase(&work.request.table.name, Phase::Plan);
+        self.progress
+            .phase(&work.inputs.request.table.name, Phase::Plan);
         let mut closely: Vec<CheckpointFiles> = Vec::new();
         loop {
             let planned = self.plan_closure(work, pinned, &log, &closely).await;
@@ -201,8 +198,11 @@ impl Snapshotter {
         pinned: &mut Pinned,
         log: &LogRead,
         closely: &[CheckpointFiles],
-    ) -> Result<(Terms, Vec<Id128>, (Closure, Expected)), Failure> {
-        let (request, folder) = (work.request, work.scratch.path());
+    ) -> Result<(LockTerms, Vec<Id128>, (Closure, Expected)), Failure> {
+        let Inputs {
+            source, request, ..
+        } = work.inputs;
+        let folder = work.scratch.path();
         let mut replayed = replayed::replay_log(pinned, log, &work.root, folder, closely)?;
         let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
         check_protocol(protocol)?;
@@ -224,7 +224,7 @@ impl Snapshotter {
         let base = pinned.base.as_ref().filter(|base| base.reuse);
         let terms = work.terms.clone().on(base.map(|base| &base.past));
         let journals = self
-            .take_journals(request, work.view, &terms, &delta_id, &mut held)
+            .take_journals(work.inputs, &terms, &delta_id, &mut held)
             .await?;
         let matching = Matching {
             pinned,
@@ -232,8 +232,7 @@ impl Snapshotter {
             history: request.scope == Scope::History,
             held,
         };
-        let closed =
-            closure::close(&self.vault, work.source, replayed, matching, &work.scratch).await?;
+        let closed = closure::close(&self.vault, source, replayed, matching, &work.scratch).await?;
         Ok((terms, journals, closed))
     }
 }
@@ -355,7 +354,7 @@ impl Along {
         let mut seen = HashSet::new();
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
-        if work.request.scope == Scope::History {
+        if work.inputs.request.scope == Scope::History {
             pinned.findings.extend(self.below_a_gap(&pinned));
         }
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));

@@ -16,7 +16,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::presence::{self, Looked};
-use super::{SnapshotDone, Snapshotter};
+use super::request::SnapshotDone;
+use super::snapshotter::Snapshotter;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};

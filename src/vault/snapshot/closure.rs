@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
-use super::Failure;
+use super::failure::Failure;
 use super::pin::{self, Base, Pinned};
 use super::presence::{self, Looked};
 use super::replayed::{

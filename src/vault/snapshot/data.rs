@@ -15,8 +15,9 @@ use tokio::time::sleep_until;
 
 use super::budget::{Budget, Interrupt, Limit, Limits, Room};
 use super::journal::Journal;
+use super::lock_terms::LockTerms;
 use super::pairs::{Pairs, Turn};
-use super::terms::Terms;
+use super::placer::Placer;
 use crate::error::Error;
 use crate::format::page::PACK_LIMIT;
 use crate::format::{Entry, Placement};
@@ -30,7 +31,6 @@ use crate::store::{
     Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
 };
 use crate::vault::Vault;
-use crate::vault::put::Placer;
 
 mod by_store;
 mod lost;
@@ -74,7 +74,7 @@ pub(super) struct Copier {
     pub(super) vault: Vault,
     pub(super) source: Source,
     pub(super) store: Arc<dyn WriteStore>,
-    pub(super) terms: Terms,
+    pub(super) terms: LockTerms,
     /// Into how many slices what is placed is cut.
     pub(super) slices: u64,
     pub(super) folder: PathBuf,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Failure;
+use super::failure::Failure;
 use super::inherit;
 use super::pin::{Base, Past};
 use crate::delta::segment::LogListing;

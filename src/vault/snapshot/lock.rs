@@ -10,8 +10,9 @@ use std::iter::Peekable;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::terms::Terms;
-use super::{Failure, Snapshotter};
+use super::failure::Failure;
+use super::lock_terms::LockTerms;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::{Manifest, Record, Reference};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
@@ -67,7 +68,7 @@ impl Snapshotter {
     /// `manifest` is that manifest where it is at hand.
     pub(super) async fn extend_locks(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         record: &Record,
         manifest: Option<&Manifest>,
     ) -> Result<BTreeMap<Generation, Timestamp>, Failure> {
@@ -115,7 +116,7 @@ impl Snapshotter {
     /// be locked for longer.
     pub(super) async fn commitment(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         base: Option<(&Record, Option<&Manifest>)>,
         new: u64,
     ) -> Result<Commitment, Failure> {
@@ -140,7 +141,7 @@ impl Snapshotter {
     /// Walks a manifest when something of it is short; `None` when nothing can be.
     async fn short_objects(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         record: &Record,
         manifest: Option<&Manifest>,
         locks: &BTreeMap<Generation, Timestamp>,
@@ -191,7 +192,7 @@ impl Snapshotter {
 
 /// References on their way to be sorted.
 struct ShortLocks<'a> {
-    terms: &'a Terms,
+    terms: &'a LockTerms,
     locks: &'a BTreeMap<Generation, Timestamp>,
     needs: BTreeMap<Generation, Need>,
     rows: Sorter<Short>,

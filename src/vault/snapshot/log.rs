@@ -11,11 +11,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
 use super::super::log_replay::as_listed;
-use super::super::put::Placer;
 use super::super::{Entries, Vault};
-use super::Failure;
+use super::failure::Failure;
 use super::pages::Pages;
 use super::pin::Pinned;
+use super::placer::Placer;
 use super::ways::FailedCheckpoint;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};

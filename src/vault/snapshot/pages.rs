@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
 
-use super::super::put::Placer;
 use super::super::{Vault, offload};
 use super::data::apart;
+use super::placer::Placer;
 use crate::error::Error;
 use crate::format::page::{CutPage, PageWriter};
 use crate::format::{Entry, PageRef};

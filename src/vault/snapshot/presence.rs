@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::Failure;
+use super::failure::Failure;
 use super::pin::Past;
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Record};

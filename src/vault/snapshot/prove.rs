@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use super::closure::Expected;
+use super::failure::Failure;
 use super::log::{Bodies, Body};
 use super::pin::Pinned;
 use super::replayed::{self, Replayed, live_files_of};
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;

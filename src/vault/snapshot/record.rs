@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::lock_terms::LockTerms;
 use super::pin::{Pinned, newest_checkpoint};
-use super::terms::Terms;
+use super::request::SnapshotRequest;
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{SnapshotRequest, Snapshotter};
 use crate::delta::Protocol;
 use crate::format::record::{CommitFile, ProtocolRecord, TableIdentity};
 use crate::format::{Change, Disagreement, FORMAT, Record, Reference, Totals};
@@ -30,7 +31,7 @@ impl Snapshotter {
     pub(super) fn record(
         &self,
         request: &SnapshotRequest,
-        terms: &Terms,
+        terms: &LockTerms,
         pinned: &mut Pinned,
         log: &LogRead,
         delta_id: String,

@@ -11,7 +11,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::super::log_replay::{CheckpointFailed, read_actions, read_checkpoint, replay_segment};
-use super::Failure;
+use super::failure::Failure;
 use super::pin::Pinned;
 use super::ways::{FailedCheckpoint, LogRead};
 use crate::delta::path::TableRoot;

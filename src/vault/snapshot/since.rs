@@ -9,10 +9,11 @@ use futures::TryStreamExt;
 
 use super::super::log_replay::{read_checkpoint, replay_segment};
 use super::attempt::{ends_only_its_way, said_difference};
+use super::failure::Failure;
 use super::pin::{Base, Pinned};
 use super::replayed::{live_files_of, start_from, state_of};
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, Detail, FilesCompared, LiveFile, Replay};
 use crate::delta::segment::{CheckpointFiles, Segment};

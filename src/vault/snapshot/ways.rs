@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::{read_actions, read_sidecars};
-use super::Failure;
+use super::failure::Failure;
 use super::log::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;

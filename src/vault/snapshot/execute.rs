@@ -1,4 +1,4 @@
-//! Carries out a plan: log, data, proof, pages, manifest, record, in this order.
+//! Executes a plan: log, data, proof, pages, manifest, record, in this order.
 
 use std::sync::Arc;
 
@@ -7,15 +7,19 @@ use futures::TryStreamExt;
 use super::attempt::Planned;
 use super::closure::Closure;
 use super::data::{Copier, Ended, Outcome};
+use super::failure::Failure;
+use super::inputs::Inputs;
 use super::journal::Journal;
+use super::lock_terms::LockTerms;
 use super::log::{self, LogWriter, LogWritten};
 use super::pages::Pages;
 use super::pin::{self, Past};
+use super::placer::Placer;
 use super::prove::Proof;
 use super::record::Facts;
 use super::replayed::Touched;
-use super::terms::Terms;
-use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
+use super::request::SnapshotDone;
+use super::snapshotter::Snapshotter;
 use crate::count::{are, counted};
 use crate::error::Error;
 use crate::format::{
@@ -32,8 +36,7 @@ use crate::sort::{SortError, Sorter};
 use crate::source::Source;
 use crate::spool::Scratch;
 use crate::store::{Payload, StoreError, StoreErrorKind};
-use crate::vault::put::Placer;
-use crate::vault::{LedgerView, Vault};
+use crate::vault::Vault;
 
 /// The data half of a snapshot, all of it in the vault.
 struct Copied {
@@ -55,14 +58,18 @@ impl Snapshotter {
         clippy::too_many_lines,
         reason = "the order of writes, told in one place"
     )]
-    pub(super) async fn carry_out(
+    pub(super) async fn execute(
         &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
+        inputs: Inputs<'_>,
         mut planned: Planned,
         journals_written: &mut u32,
     ) -> Result<SnapshotDone, Failure> {
+        let Inputs {
+            source,
+            request,
+            view,
+            ..
+        } = inputs;
         let mut commitment = self.commitment_of(&planned).await?;
         request.check_commitment(&commitment)?;
         let terms = planned.terms.clone();
@@ -184,12 +191,12 @@ impl Snapshotter {
         );
         let manifest = Some(&manifest);
         let done = self
-            .publish(source, request, view, terms, &pinned, record, manifest)
+            .publish(inputs, terms, &pinned, record, manifest)
             .await?;
         Ok(SnapshotDone { commitment, ..done })
     }
 
-    fn copier(&self, source: &Source, terms: &Terms, slices: u64, scratch: &Scratch) -> Copier {
+    fn copier(&self, source: &Source, terms: &LockTerms, slices: u64, scratch: &Scratch) -> Copier {
         Copier {
             vault: self.vault.clone(),
             source: source.clone(),
@@ -215,7 +222,7 @@ impl Snapshotter {
     }
 
     /// Looks whether the store keeps a lock that it was given with a put: the newest object's stands for the run's.
-    async fn check_lock(&self, terms: &Terms, put: &Reference) -> Result<(), Failure> {
+    async fn check_lock(&self, terms: &LockTerms, put: &Reference) -> Result<(), Failure> {
         let Some(until) = terms.lock_until(Slice::default()) else {
             return Ok(());
         };

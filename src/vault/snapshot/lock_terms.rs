@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::SnapshotRequest;
 use super::pin::Past;
+use super::request::SnapshotRequest;
 use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::{LockMode, TableKey, Trigger, VaultFile};
@@ -20,7 +20,7 @@ use crate::plan::retention::{
 };
 use crate::store::{Attributes, StoreErrorKind, WriteStore};
 use crate::vault::events::by_now;
-use crate::vault::put::extend_lock;
+use crate::vault::extend_lock::extend_lock;
 use crate::vault::{LedgerView, Vault};
 
 /// What a snapshot stands on while it is taken: nothing of it may be collected before it is locked for longer.
@@ -34,7 +34,7 @@ struct Foundation {
 
 /// What holds for one attempt. Clones share what was handed out.
 #[derive(Debug, Clone)]
-pub(crate) struct Terms {
+pub(crate) struct LockTerms {
     /// Class, promise and periods.
     pub(super) chosen: Chosen,
     table: TableKey,
@@ -53,7 +53,7 @@ pub(crate) struct Terms {
     carried_out: bool,
 }
 
-impl Terms {
+impl LockTerms {
     /// Decides class and promise against a head.
     pub(super) fn decide(
         vault: &Vault,
@@ -127,7 +127,7 @@ impl Terms {
     }
 
     /// The same objects, with what another head makes of class and promise.
-    pub(super) fn decided_anew(&self, other: Self) -> Self {
+    pub(super) fn decided_again(&self, other: Self) -> Self {
         Self {
             begun: self.begun,
             base: self.base.clone(),

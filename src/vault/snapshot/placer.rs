@@ -3,42 +3,22 @@
 
 use std::sync::Arc;
 
-use super::oldest_version;
-use super::snapshot::Terms;
+use super::lock_terms::LockTerms;
 use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::plan::retention::{Slice, slice_of};
 use crate::store::{Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all};
+use crate::vault::oldest_version;
 
 /// Puts objects with the locks and the generations of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placer<'a> {
     pub(super) store: &'a Arc<dyn WriteStore>,
-    pub(super) terms: &'a Terms,
+    pub(super) terms: &'a LockTerms,
     /// Into how many slices blobs are cut.
     pub(super) slices: u64,
-}
-
-/// Makes sure that an object version is locked for so long; returns until when it is.
-///
-/// # Errors
-/// What the store says, and `Unsupported` when that does not show the lock.
-pub(super) async fn extend_lock(
-    store: &dyn WriteStore,
-    key: &ObjectKey,
-    version: Option<&ObjectVersion>,
-    until: Timestamp,
-) -> Result<Timestamp, StoreError> {
-    match store.extend_lock(key, version, until).await? {
-        Some(proven) if proven >= until => Ok(proven),
-        Some(_) | None => {
-            let reason = "the store does not say that it locked the object".to_owned();
-            let kind = StoreErrorKind::Unsupported { reason };
-            Err(StoreError::below("lock", store.uri(), key.as_str(), kind))
-        }
-    }
 }
 
 /// How a kind of object is named: its digest and, when the plain name is occupied, a suffix.
