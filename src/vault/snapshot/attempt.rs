@@ -5,13 +5,14 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::closure::{self, Closure, Expected, Held, Matching};
+use super::closure::{self, Closure, Held, Matching};
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::left::Left;
 use super::lock_terms::LockTerms;
-use super::log::Bodies;
+use super::log_files::Bodies;
 use super::pin::{self, Past, Pinned};
+use super::planned::{Plan, Planned};
 use super::replayed::{self, Touched};
 use super::since::StartDiffers;
 use super::snapshotter::Snapshotter;
@@ -43,20 +44,6 @@ pub(super) enum Attempt {
     Planned(Box<Planned>),
 }
 
-/// One attempt's plan: everything that is known before the first byte is written.
-pub(super) struct Planned {
-    pub(super) terms: LockTerms,
-    pub(super) pinned: Pinned,
-    pub(super) log: LogRead,
-    pub(super) closure: Closure,
-    pub(super) expected: Expected,
-    /// The checkpoints that differ from the log's other ways, newest first.
-    pub(super) disagreements: Vec<Disagreement>,
-    pub(super) scratch: Scratch,
-    pub(super) root: TableRoot,
-    pub(super) journals: Vec<Id128>,
-}
-
 /// What all ways of one attempt work on.
 struct Work<'a> {
     inputs: Inputs<'a>,
@@ -74,7 +61,6 @@ struct Along {
     start_differs: Option<StartDiffers>,
     terms: LockTerms,
     closure: Closure,
-    expected: Expected,
     journals: Vec<Id128>,
 }
 
@@ -121,7 +107,7 @@ impl Snapshotter {
                         let found = streams::find_checkpoint(source).await?;
                         pinned.findings.extend(found);
                     }
-                    let planned = along.into_planned(work, pinned, failures);
+                    let planned = along.into_planned(work, pinned, failures)?;
                     return Ok(Attempt::Planned(Box::new(planned)));
                 }
                 Err(Failure::Error(Error::Log(error))) if ends_only_its_way(&error) => {
@@ -161,7 +147,7 @@ impl Snapshotter {
         let mut closely: Vec<CheckpointFiles> = Vec::new();
         loop {
             let planned = self.plan_closure(work, pinned, &log, &closely).await;
-            let (terms, journals, (closure, expected)) = match planned {
+            let (terms, journals, closure) = match planned {
                 Ok(planned) => planned,
                 Err(failure) => {
                     work.bodies = log.bodies;
@@ -183,7 +169,6 @@ impl Snapshotter {
                     start_differs,
                     terms,
                     closure,
-                    expected,
                     journals,
                 });
             }
@@ -198,7 +183,7 @@ impl Snapshotter {
         pinned: &mut Pinned,
         log: &LogRead,
         closely: &[CheckpointFiles],
-    ) -> Result<(LockTerms, Vec<Id128>, (Closure, Expected)), Failure> {
+    ) -> Result<(LockTerms, Vec<Id128>, Closure), Failure> {
         let Inputs {
             source, request, ..
         } = work.inputs;
@@ -342,7 +327,7 @@ impl Along {
         work: Work<'_>,
         mut pinned: Pinned,
         failures: Vec<FailedWay>,
-    ) -> Planned {
+    ) -> Result<Planned, LogError> {
         let mut failed = std::mem::take(&mut self.log.failed);
         failed.append(&mut self.closure.failed);
         for failure in failures {
@@ -375,23 +360,30 @@ impl Along {
         self.log.failed = failed;
         let Self {
             log,
-            start_differs: _,
             terms,
             closure,
-            expected,
             journals,
+            ..
         } = self;
-        Planned {
-            terms,
-            pinned,
-            log,
-            closure,
-            expected,
-            disagreements,
-            scratch: work.scratch,
-            root: work.root,
-            journals,
-        }
+        let (protocol, metadata) = closure.state.required(pinned.version)?;
+        Ok(Planned {
+            plan: Plan {
+                terms,
+                pinned,
+                log,
+                protocol: protocol.clone(),
+                metadata: metadata.clone(),
+                closely: closure.compared_closely(),
+                touched: closure.touched,
+                disagreements,
+                findings: closure.findings,
+                journals,
+                root: work.root,
+                scratch: work.scratch,
+            },
+            copies: closure.copies,
+            expected: closure.expected,
+        })
     }
 
     /// What the base says of files that readers differ on and the source lacks: they do until they all start from a

@@ -38,13 +38,27 @@ pub(super) struct Closure {
     pub(super) touched: Touched,
     /// What was odd about the live files.
     pub(super) findings: Vec<String>,
-    /// How many that are.
+    pub(super) copies: Copies,
+    /// What the proof must come to.
+    pub(super) expected: Expected,
+    /// The compared checkpoints, and what was found.
+    pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
+    /// A file that some ways to V have live and others do not.
+    pub(super) disputed: Option<Location>,
+    /// Checkpoints that could not be read.
+    pub(super) failed: Vec<FailedCheckpoint>,
+}
+
+/// The files that V needs: which are in the vault, and which must be copied.
+pub(super) struct Copies {
+    /// How many of the base's entries stay as they are.
     pub(super) kept: u64,
     /// Other entries that serve, brought up to V.
     pub(super) known: Sorter<InDataOrder>,
     /// What must be copied.
-    pub(super) copy: Sorter<ByFile<Need>>,
-    pub(super) copy_bytes: u64,
+    pub(super) needs: Sorter<ByFile<Need>>,
+    /// Its bytes, as far as the log says.
+    pub(super) bytes: u64,
     /// What the source has to be asked about before it is known or copied.
     again: Rows<Again>,
     /// How many files it was asked about.
@@ -52,12 +66,6 @@ pub(super) struct Closure {
     pub(super) change: Change,
     /// The older versions that needed another file than the one that has the name now.
     pub(super) replaced: Vec<Span>,
-    /// The compared checkpoints, and what was found.
-    pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
-    /// A file that some ways to V have live and others do not.
-    pub(super) disputed: Option<Location>,
-    /// Checkpoints that could not be read.
-    pub(super) failed: Vec<FailedCheckpoint>,
 }
 
 impl Closure {
@@ -104,7 +112,7 @@ pub(super) async fn close(
     replayed: Replayed,
     matching: Matching<'_>,
     scratch: &Scratch,
-) -> Result<(Closure, Expected), Failure> {
+) -> Result<Closure, Failure> {
     let folder = scratch.path();
     let Replayed {
         mut replay,
@@ -152,21 +160,15 @@ pub(super) async fn close(
     } else {
         replay.finish()?
     };
-    let mut closure = Closure {
-        state,
-        touched,
-        findings: Vec::new(),
+    let mut copies = Copies {
         kept: taken.count,
         known: Sorter::new(folder)?,
-        copy: Sorter::new(folder)?,
-        copy_bytes: 0,
+        needs: Sorter::new(folder)?,
+        bytes: 0,
         again: Rows::create(scratch).map_err(Error::Scratch)?,
         asked: 0,
         change: Change::default(),
         replaced: Vec::new(),
-        compared: Vec::new(),
-        disputed: None,
-        failed,
     };
     let mut live = Watched::new(files);
     let mut vectors = taken.vectors;
@@ -180,27 +182,33 @@ pub(super) async fn close(
         }
         Ok(need)
     });
-    closure.join(needs, held.data.finish()?)?;
-    closure.join(unique(vectors.finish()?), held.vectors.finish()?)?;
+    copies.join(needs, held.data, &touched)?;
+    copies.join(unique(vectors.finish()?), held.vectors, &touched)?;
     let feed = if history { change_data } else { Vec::new() };
     let feed = feed_needs(feed, folder)?;
-    closure.join(unique(feed.finish()?), held.feed.finish()?)?;
+    copies.join(unique(feed.finish()?), held.feed, &touched)?;
     let mut odd = taken.odd;
     let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
     if (pinned.base.as_ref()).is_none_or(|base| newest != base.past.record.checkpoint) {
         // Readers start from a checkpoint that was written since, and agree.
         odd.respelled = 0;
     }
-    closure.findings = live.findings(&odd);
-    closure.findings.extend(without_change_data);
-    closure.ask_again(vault, source, scratch).await?;
-    closure.disputed = live.disputed().cloned();
-    closure.compared = with_results(compared, live.comparisons());
-    let expected = Expected {
-        fingerprint: live.into_fingerprint(&closure.touched),
-        base: taken.rows,
-    };
-    Ok((closure, expected))
+    let mut findings = live.findings(&odd);
+    findings.extend(without_change_data);
+    findings.extend(copies.ask_again(vault, source, scratch).await?);
+    Ok(Closure {
+        state,
+        findings,
+        copies,
+        disputed: live.disputed().cloned(),
+        compared: with_results(compared, live.comparisons()),
+        expected: Expected {
+            fingerprint: live.into_fingerprint(&touched),
+            base: taken.rows,
+        },
+        touched,
+        failed,
+    })
 }
 
 /// Takes note of an entry that no commit has touched since the base of version `from`.
@@ -355,14 +363,15 @@ impl Held {
     }
 }
 
-impl Closure {
+impl Copies {
     /// Merges needs and held entries, both in the order of their files.
     fn join(
         &mut self,
         needs: impl Iterator<Item = Result<Need, Error>>,
-        held: Sorted<ByFile<HeldEntry>>,
+        held: Sorter<ByFile<HeldEntry>>,
+        touched: &Touched,
     ) -> Result<(), Failure> {
-        let mut held = held.peekable();
+        let mut held = held.finish()?.peekable();
         for need in needs {
             let mut need = need?;
             self.replaced.append(&mut need.replaced);
@@ -384,7 +393,7 @@ impl Closure {
                 usable.into_iter().partition(|held| held.from_base);
             let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
             let [published, placed] = [published, placed].map(|it| entries(it).collect::<Vec<_>>());
-            let is_named_again = self.touched.names(&need.file);
+            let is_named_again = touched.names(&need.file);
             match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
                 Matched::Again(again) => self.again.push(&again).map_err(Error::Scratch)?,
@@ -404,9 +413,9 @@ impl Closure {
     }
 
     fn copy(&mut self, need: Need) -> Result<(), Error> {
-        self.copy_bytes += need.size.unwrap_or_default();
+        self.bytes += need.size.unwrap_or_default();
         let file = need.file.clone();
-        Ok(self.copy.push(ByFile { file, row: need })?)
+        Ok(self.needs.push(ByFile { file, row: need })?)
     }
 
     /// Asks the source whether files that were named again are still the objects that are held. What it has no more is
@@ -416,7 +425,7 @@ impl Closure {
         vault: &Vault,
         source: &Source,
         scratch: &Scratch,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let none = Rows::create(scratch).map_err(Error::Scratch)?;
         let again = std::mem::replace(&mut self.again, none);
         let again = again.read().map_err(Error::Scratch)?;
@@ -455,15 +464,14 @@ impl Closure {
                 Err(need) => self.copy(*need)?,
             }
         }
-        if let Some(first) = gone {
-            self.findings.push(format!(
+        Ok(gone.map(|first| {
+            format!(
                 "{} that the version needs {} gone from the source, first {first}: this snapshot holds bytes that were \
                  taken before, and readers of the live table miss them",
                 counted(count, "file"),
                 are(count)
-            ));
-        }
-        Ok(())
+            )
+        }))
     }
 
     /// Takes note of a held entry that V does not need any more.

@@ -15,7 +15,7 @@ use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::as_listed;
 use super::failure::Failure;
-use super::log::{LOG_FILES_AHEAD, read_listed};
+use super::log_files::{LOG_FILES_AHEAD, read_listed};
 use super::pin::{Base, Past, Pinned};
 use super::{presence, sidecars};
 use crate::delta::segment::{CheckpointFiles, LogListing};

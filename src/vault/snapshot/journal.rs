@@ -17,7 +17,7 @@ use crate::format::journal::JOURNAL_LIMIT;
 use crate::format::ledger::Link;
 use crate::format::page::ENTRIES_MAX;
 use crate::format::{
-    Entry, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
+    Entry, FORMAT, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
 };
 use crate::ids::{Id128, ObjectKey, ObjectVersion};
 use crate::plan::prune::JOURNAL_LIFE_WITHOUT_LOCKS;
@@ -168,20 +168,26 @@ pub(super) struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
+    /// Goes on after `written` journals of the same run.
     pub(super) fn start(
         placer: Placer<'a>,
         pace: JournalPace,
-        header: JournalHeader,
-        (table, next_seq, run): (Id128, u64, Id128),
+        inputs: Inputs<'_>,
+        delta_id: String,
         written: u32,
     ) -> Self {
+        let request = inputs.request;
         Self {
             placer,
             pace,
-            header,
-            table,
-            next_seq,
-            run,
+            header: JournalHeader {
+                delta_id,
+                format: FORMAT,
+                principal: request.principal.clone(),
+            },
+            table: request.key.hash(),
+            next_seq: inputs.view.head.next_free,
+            run: request.run,
             written,
             pending: Vec::new(),
             last: Instant::now(),

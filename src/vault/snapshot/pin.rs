@@ -13,6 +13,7 @@ use super::inherit::{self, Inherited};
 use super::inputs::Inputs;
 use super::left::{Left, diverged};
 use super::live_log;
+use super::log_files::read_listed;
 use super::presence::{self, Looked};
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
@@ -383,7 +384,7 @@ impl Pinner<'_> {
         let Some(file) = listing.commit(version) else {
             return Ok(None);
         };
-        let fetched = super::log::read_listed(self.inputs.source, file, self.folder).await?;
+        let fetched = read_listed(self.inputs.source, file, self.folder).await?;
         Ok(Some(fetched.payload.sha256))
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::lock_terms::LockTerms;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
@@ -19,6 +20,17 @@ pub(super) struct Placer<'a> {
     pub(super) terms: &'a LockTerms,
     /// Into how many slices blobs are cut.
     pub(super) slices: u64,
+}
+
+impl Snapshotter {
+    /// Puts pages and manifests, which are few: all are in one slice.
+    pub(super) fn placer<'a>(&'a self, terms: &'a LockTerms) -> Placer<'a> {
+        Placer {
+            store: &self.store,
+            terms,
+            slices: 1,
+        }
+    }
 }
 
 /// How a kind of object is named: its digest and, when the plain name is occupied, a suffix.
@@ -42,10 +54,16 @@ impl Placer<'_> {
 
     async fn put(&self, name: Name, payload: &Payload, slice: Slice) -> Result<Reference, Error> {
         let lock_until = self.terms.lock_until(slice);
-        let content = (payload.sha256, payload.size);
+        let reference = |key, version| Reference {
+            generation: self.terms.generation(slice),
+            key,
+            sha256: payload.sha256,
+            size: payload.size,
+            version,
+        };
         let key = name(payload.sha256, None).object_key()?;
         match self.store.put_new(&key, payload, lock_until).await {
-            Ok(written) => Ok(self.reference((key, slice), written.version, content)),
+            Ok(written) => Ok(reference(key, written.version)),
             Err(StoreError {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
@@ -56,12 +74,12 @@ impl Placer<'_> {
                     adopted => adopted?,
                 };
                 if let Some(version) = adopted {
-                    return Ok(self.reference((key, slice), version, content));
+                    return Ok(reference(key, version));
                 }
                 let suffix = Suffix::from_bytes(rand::random());
                 let key = name(payload.sha256, Some(suffix)).object_key()?;
                 let written = self.store.put_new(&key, payload, lock_until).await?;
-                Ok(self.reference((key, slice), written.version, content))
+                Ok(reference(key, written.version))
             }
             Err(error) => Err(error.into()),
         }
@@ -105,21 +123,5 @@ impl Placer<'_> {
                 .take_over(self.store.as_ref(), &there, until)
                 .await?;
         Ok(adopted.then_some(oldest.version))
-    }
-
-    /// What is to be written down of an object that was put, or adopted, in a slice.
-    pub(super) fn reference(
-        &self,
-        (key, slice): (ObjectKey, Slice),
-        version: Option<ObjectVersion>,
-        (sha256, size): (Digest, u64),
-    ) -> Reference {
-        Reference {
-            generation: self.terms.generation(slice),
-            key,
-            sha256,
-            size,
-            version,
-        }
     }
 }

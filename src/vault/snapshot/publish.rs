@@ -21,6 +21,15 @@ use crate::vault::LedgerView;
 /// How often a run that lost a slot tries the next one.
 const PUBLISH_ATTEMPTS: usize = 16;
 
+/// A record but for its place in the ledger and its locks, and what it was made from.
+pub(super) struct Unpublished<'a> {
+    pub(super) terms: LockTerms,
+    pub(super) pinned: &'a Pinned,
+    pub(super) record: Record,
+    /// `None` for a table in which nothing has changed.
+    pub(super) manifest: Option<&'a Manifest>,
+}
+
 impl Snapshotter {
     /// Publishes a record for a table in which nothing has changed.
     pub(super) async fn publish_unchanged(
@@ -61,7 +70,13 @@ impl Snapshotter {
             vault_file: self.vault.file_digest(),
             ..Record::clone(then)
         };
-        let done = self.publish(inputs, terms, pinned, record, None).await?;
+        let unpublished = Unpublished {
+            terms,
+            pinned,
+            record,
+            manifest: None,
+        };
+        let done = self.publish(inputs, unpublished).await?;
         Ok(SnapshotDone {
             commitment,
             unchanged: true,
@@ -69,16 +84,19 @@ impl Snapshotter {
         })
     }
 
-    /// Publishes `record` as the ledger's next, unless another writer was as far or further. Class, promise and locks are
-    /// decided again for each slot that is tried. `manifest` is `None` for a table in which nothing has changed.
+    /// Publishes a record as the ledger's next, unless another writer was as far or further. Class, promise and locks are
+    /// decided again for each slot that is tried.
     pub(super) async fn publish(
         &self,
         inputs: Inputs<'_>,
-        mut terms: LockTerms,
-        pinned: &Pinned,
-        mut record: Record,
-        manifest: Option<&Manifest>,
+        unpublished: Unpublished<'_>,
     ) -> Result<SnapshotDone, Failure> {
+        let Unpublished {
+            mut terms,
+            pinned,
+            mut record,
+            manifest,
+        } = unpublished;
         let Inputs {
             source, request, ..
         } = inputs;
@@ -183,13 +201,10 @@ impl Snapshotter {
         };
         match source.attributes(&Location::Inside(file.key.clone())).await {
             Ok(now) if now.etag == file.etag => Ok(()),
-            Ok(_) => Err(Failure::Moved {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            Ok(_) | Err(_) => Err(Failure::Moved {
                 file: file.key.to_string(),
             }),
-            Err(error) if error.is_not_found() => Err(Failure::Moved {
-                file: file.key.to_string(),
-            }),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Planned};
+use super::attempt::Attempt;
 use super::data;
 use super::failure::{Avoid, Failure};
 use super::inputs::Inputs;
 use super::lock_terms::LockTerms;
+use super::planned::Planned;
 use super::request::{SnapshotDone, SnapshotPlan, SnapshotRequest};
 use super::snapshotter::Snapshotter;
 use crate::delta::segment::LogListing;
@@ -72,13 +73,11 @@ impl Snapshotter {
             Attempt::Planned(planned) => planned,
         };
         let commitment = self.commitment_of(&planned).await?;
-        let Planned {
-            pinned, closure, ..
-        } = *planned;
-        let (files, bytes) = (closure.copy.len(), closure.copy_bytes);
+        let Planned { plan, copies, .. } = *planned;
+        let (files, bytes) = (copies.needs.len(), copies.bytes);
         let mut outlook = Outlook::new();
-        outlook.requests.reads += closure.asked;
-        let needs = closure.copy.finish()?;
+        outlook.requests.reads += copies.asked;
+        let needs = copies.needs.finish()?;
         for batch in plan_batches(needs.map(|need| Ok::<_, Error>(need?.row))) {
             let batch = batch?;
             let way = data::outlook(&batch, source, self.bulk.as_ref());
@@ -89,14 +88,14 @@ impl Snapshotter {
             commitment,
             days,
             table,
-            version: pinned.version,
-            base: pinned.base.as_ref().map(|base| base.past.id),
+            version: plan.pinned.version,
+            base: plan.pinned.base.as_ref().map(|base| base.past.id),
             unchanged: false,
             files,
             bytes,
             outlook,
-            known_files: closure.kept + closure.known.len(),
-            findings: pinned.findings,
+            known_files: copies.kept + copies.known.len(),
+            findings: plan.pinned.findings,
         })
     }
 

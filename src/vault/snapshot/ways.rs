@@ -9,7 +9,7 @@ use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::{read_actions, read_sidecars};
 use super::failure::Failure;
-use super::log::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
+use super::log_files::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::{CheckpointFiles, Segment};

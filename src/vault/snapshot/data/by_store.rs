@@ -15,7 +15,7 @@ use super::{
     Copier, Outcome, ReadFile, archived, is_not_found, is_out_of_reach, lost, placed, wrong_size,
 };
 use crate::error::Error;
-use crate::format::{Placement, VaultKey};
+use crate::format::{Placement, Reference, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::hold::Pair;
 use crate::plan::retention::{Slice, slice_of};
@@ -63,12 +63,17 @@ impl Copier {
             }
             let first = learning.is_some();
             match self.try_copy(&seen, &address, first).await? {
-                Attempt::Proven(copied, sha256, place) => {
+                Attempt::Proven(copied, sha256, (key, slice)) => {
                     if let Some(learning) = learning {
                         learning.learn(Pair::Copies);
                     }
-                    let version = copied.written.version;
-                    let reference = self.placer().reference(place, version, (sha256, seen.size));
+                    let reference = Reference {
+                        generation: self.terms.generation(slice),
+                        key,
+                        sha256,
+                        size: seen.size,
+                        version: copied.written.version,
+                    };
                     let read = ReadFile {
                         size: seen.size,
                         attributes: seen,
@@ -202,8 +207,13 @@ impl Copier {
         let sha256 = Digest::from_hasher(hasher.clone());
         drop(hasher);
         let size = attributes.size;
-        let place = (key, slice);
-        let reference = (self.placer()).reference(place, written.version, (sha256, size));
+        let reference = Reference {
+            generation: self.terms.generation(slice),
+            key,
+            sha256,
+            size,
+            version: written.version,
+        };
         let read = ReadFile {
             attributes,
             sha256,
