@@ -20,7 +20,7 @@ use self::merge::{Merge, Merged, Unreferenced};
 use self::objects::{Checker, Outcome};
 use self::sums::{Kind, Sums};
 use self::units::Units;
-use self::uses::Use;
+use self::wanted::Use;
 use super::unnamed::Newest;
 use super::{Vault, oldest_version};
 use crate::error::Error;
@@ -44,7 +44,7 @@ mod sums;
 mod table;
 mod tail;
 mod units;
-mod uses;
+mod wanted;
 
 pub use losses::{Hurt, Losses, Lost, LostKind, PackedFile, Substitute};
 

@@ -9,7 +9,7 @@ use super::losses::{Lost, LostKind, PackedFile};
 use super::merge::{Job, list_alone};
 use super::parts::PartHasher;
 use super::rescue::Rescue;
-use super::uses::{Part, Want};
+use super::wanted::{Bad, Part, Want};
 use super::{lost, unreadable};
 use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::verify::{
@@ -18,21 +18,6 @@ use crate::plan::verify::{
 use crate::progress::{PlannedWork, Progress};
 use crate::store::StoreError;
 use crate::vault::Vault;
-
-/// What of an object is not as it should be.
-#[derive(Debug)]
-pub(super) struct Bad {
-    /// The object, and somebody uses it as a whole.
-    pub(super) whole: bool,
-    /// Files in it.
-    pub(super) parts: Vec<usize>,
-}
-
-impl Bad {
-    pub(super) fn is_nothing(&self) -> bool {
-        !self.whole && self.parts.is_empty()
-    }
-}
 
 /// What came of one key.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::uses::Part;
+use super::wanted::Part;
 use crate::ids::Digest;
 
 /// The files of one pack, in the order of their offsets. They hardly ever overlap; a hostile page may say so.

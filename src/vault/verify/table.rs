@@ -9,7 +9,7 @@ use super::complete::LogFiles;
 use super::losses::{Lost, LostKind, Substitute};
 use super::rescue::longer_locked;
 use super::sums::Kind;
-use super::uses::Use;
+use super::wanted::Use;
 use super::{CheckedSnapshot, CheckedTable, Verify, lost, unreadable};
 use crate::error::Error;
 use crate::format::ledger::Bodies;
