@@ -1,4 +1,4 @@
-//! Puts a table back from the vault: plans from one listing of the target, then carries the plan out.
+//! Puts a table back from the vault: plans from one listing of the target, then executes the plan.
 //!
 //! Restore never makes it worse: every write into the target is conditional, a wrong file is set aside before it is
 //! replaced, data goes before the log and the newest commit after all others. A restore that was killed is run again;
@@ -36,13 +36,13 @@ use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 pub use self::claim::AtWork;
 
 mod aside;
-mod carry;
 mod check;
 mod claim;
 mod consent;
 mod content;
 mod copy;
 mod data;
+mod execute;
 mod fit;
 mod fork;
 mod held;

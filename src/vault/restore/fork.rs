@@ -13,7 +13,6 @@ use super::held::{HeldLog, nothing_held};
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
 use super::{RestorePlan, RestoreRequest, Restorer, live_tip};
-use crate::delta::path::TableRoot;
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
 use crate::error::Error;
@@ -23,7 +22,6 @@ use crate::plan::restore::Sound;
 use crate::plan::restore::under::Said;
 use crate::reader::{self, Lake, Verdict};
 use crate::sort::Sorter;
-use crate::spool::{Scratch, Spool};
 use crate::store::{Attributes, RestoreStore};
 use crate::vault::log_replay::read_with_tombstones;
 
@@ -58,11 +56,7 @@ impl Restorer {
             return Ok(unheld);
         }
         let mut reader = LogReader::of_target(self, nothing_held())?;
-        let live = match reader.read_way(&way).await {
-            Ok(_) => reader.replay(&way).map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        let live = match live {
+        let live = match reader.read_and_replay(&way).await {
             Ok(live) => live,
             // A log that nobody opens shows nobody a file.
             Err(Error::Log(error))
@@ -102,9 +96,7 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
     ) -> Result<Sorter<Known>, Error> {
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        let root = TableRoot::new(&request.record.table.uri)?;
+        let mut reader = LogReader::of_vault(self, &request.record.table.uri, nothing_held())?;
         let mut named: Sorter<Known> = Sorter::new(&self.temp)?;
         let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
@@ -119,12 +111,10 @@ impl Restorer {
                 continue;
             }
             // What is not known to belong to V is for the owner to look at.
-            let payload = self.vault.payload(&entry, scratch.path()).await;
-            let Some(payload) = unless_damaged(payload)? else {
+            let Some(body) = unless_damaged(reader.load(key, &entry).await)? else {
                 continue;
             };
-            let body = spool.append(&payload).map_err(Error::Scratch)?;
-            let read = read_with_tombstones(key, &body, &root, &mut |action| {
+            let read = read_with_tombstones(key, &body, &reader.root, &mut |action| {
                 match action {
                     Action::Add { add, .. } => {
                         let said = Said {

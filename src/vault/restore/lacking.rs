@@ -29,11 +29,10 @@ impl Restorer {
             return Ok(None);
         };
         let mut reader = LogReader::of_target(self, &after.from_vault)?;
-        reader.read_way(&way).await?;
         // Both come in the order of their keys.
         let mut listed = self.target.list("", None);
         let mut next = listed.try_next().await?;
-        for file in reader.replay(&way)?.finish()?.1 {
+        for file in reader.read_and_replay(&way).await?.finish()?.1 {
             let Location::Inside(key) = file?.add.file else {
                 continue;
             };

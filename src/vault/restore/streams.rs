@@ -5,15 +5,14 @@ use std::collections::HashMap;
 
 use futures::TryStreamExt;
 
+use super::content::LogReader;
 use super::live::take_txns;
 use super::{RestoreRequest, Restorer};
-use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind};
 use crate::ids::{Location, ObjectKey};
 use crate::plan::streams::Txns;
-use crate::spool::{Scratch, Spool};
 use crate::vault::log_replay::as_listed;
 
 impl Restorer {
@@ -40,16 +39,11 @@ impl Restorer {
         let Some(way) = listing.candidates(request.version)?.next() else {
             return Ok(txns);
         };
-        let root = TableRoot::new(&request.record.table.uri)?;
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
+        let mut reader = LogReader::of_vault(self, &request.record.table.uri, &held)?;
         let checkpoint = way.checkpoint.iter().flat_map(|found| &found.files);
         for file in checkpoint.chain(&way.commits) {
-            if let Some(entry) = held.get(&file.key) {
-                let payload = self.vault.payload(entry, scratch.path()).await?;
-                let body = spool.append(&payload).map_err(Error::Scratch)?;
-                take_txns(&file.key, &body, &root, &mut txns)?;
-            }
+            let body = reader.body(&file.key).await?;
+            take_txns(&file.key, &body, &reader.root, &mut txns)?;
         }
         Ok(txns)
     }

@@ -103,7 +103,7 @@ impl Mending<'_> {
             {
                 match reader.load(key, &entry).await {
                     // Its way cannot be read then, and the next one may do without it.
-                    Ok(()) | Err(Error::Damaged { .. }) => {}
+                    Ok(_) | Err(Error::Damaged { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
