@@ -133,9 +133,8 @@ impl Restorer {
     ) -> Result<Checked, Error> {
         let about = request.record.totals.live_files;
         if let Some(tip) = expected.live {
-            let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
             return Ok(Checked {
-                verdict: reader::judge(&lake, tip, about).await,
+                verdict: reader::judge(&self.lake(), tip, about).await,
                 vanished: Several::default(),
                 list: None,
             });
@@ -149,8 +148,7 @@ impl Restorer {
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
-        let read = reader::list(&lake, request.version, about).await;
+        let read = reader::list(&self.lake(), request.version, about).await;
         let (verdict, list) = match read {
             Ok((version, shown)) => {
                 let list = match shown {
@@ -167,6 +165,11 @@ impl Restorer {
             vanished,
             list,
         })
+    }
+
+    /// The target as the independent reader opens it.
+    pub(super) fn lake(&self) -> Lake {
+        Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target))
     }
 
     async fn look_for_log(

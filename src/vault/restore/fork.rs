@@ -4,7 +4,6 @@
 //! what they lead to: a file that is live there was live or was removed on the way to V, or V does not come from there.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures::TryStreamExt;
 
@@ -12,7 +11,8 @@ use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
-use super::{RestorePlan, RestoreRequest, Restorer, live_tip};
+use super::planning::Planning;
+use super::{RestoreRequest, Restorer, live_tip};
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
 use crate::error::Error;
@@ -20,9 +20,9 @@ use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::Sound;
 use crate::plan::restore::under::Said;
-use crate::reader::{self, Lake, Verdict};
+use crate::reader::{self, Verdict};
 use crate::sort::Sorter;
-use crate::store::{Attributes, RestoreStore};
+use crate::store::Attributes;
 use crate::vault::log_replay::read_with_tombstones;
 
 /// A logical file: its place and the id of its deletion vector.
@@ -37,14 +37,13 @@ impl Restorer {
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
         held: &HeldLog,
         tip: Version,
     ) -> Result<Vec<String>, Error> {
         if tip >= request.version {
             return Ok(Vec::new());
         }
-        let Some(way) = way_to(log, tip) else {
+        let Some(way) = way_to(&held.listed, tip) else {
             return Ok(Vec::new());
         };
         let mut unheld: Vec<String> = way
@@ -143,30 +142,25 @@ impl Restorer {
         }
         Ok(named)
     }
+}
 
+impl Planning<'_> {
     /// Finds out whether the live table is whole at the end of its log, which is V or lower: what the plan puts is newer
     /// then, or of older versions only.
-    pub(super) async fn look_for_health(
-        &self,
-        request: &RestoreRequest,
-        log: &HashMap<ObjectKey, Attributes>,
-        held: &HeldLog,
-        plan: &mut RestorePlan,
-    ) -> Result<(), Error> {
-        let version = request.version;
+    pub(super) async fn look_for_health(&mut self) -> Result<(), Error> {
+        let Self { held, plan, .. } = self;
+        let version = self.request.version;
         let touches_nothing = plan.wrong.files == 0 && plan.asides.is_empty();
-        let Some(tip) = live_tip(log).filter(|_| touches_nothing && !plan.is_empty()) else {
+        let tip = live_tip(&held.listed);
+        let Some(tip) = tip.filter(|_| touches_nothing && !plan.is_empty()) else {
             return Ok(());
         };
         let lacks_its_own = !plan.outside_missing.is_empty() || !held.lacks_only_its_beginning();
         if tip == version && lacks_its_own {
             return Ok(());
         }
-        if self
-            .is_healthy_at(tip, log, request.record.totals.live_files)
-            .await?
-        {
-            plan.sound = Some(if tip < version {
+        if self.is_healthy_at(tip).await? {
+            self.plan.sound = Some(if tip < version {
                 Sound::Behind(tip)
             } else {
                 Sound::AtV
@@ -175,13 +169,9 @@ impl Restorer {
         Ok(())
     }
 
-    /// Whether a live log can be opened at a version, with all its files.
-    async fn is_healthy_at(
-        &self,
-        tip: Version,
-        log: &HashMap<ObjectKey, Attributes>,
-        about: u64,
-    ) -> Result<bool, Error> {
+    /// Whether the live log can be opened at a version, with all its files.
+    async fn is_healthy_at(&self, tip: Version) -> Result<bool, Error> {
+        let log = &self.held.listed;
         if way_to(log, tip).is_none() {
             return Ok(false);
         }
@@ -189,13 +179,13 @@ impl Restorer {
             files: log.clone(),
             from_vault: HashMap::new(),
         };
-        let live = self.look_above(tip, tip, &after, None).await?;
+        let live = self.restorer.look_above(tip, tip, &after, None).await?;
         let is_whole = live.whole.iter().any(|(_, last)| *last == tip);
         if live.trouble.is_some() || !is_whole {
             return Ok(false);
         }
-        let lake = Lake::Store(Arc::<dyn RestoreStore>::clone(&self.target));
-        let verdict = reader::judge(&lake, tip, about).await;
+        let about = self.request.record.totals.live_files;
+        let verdict = reader::judge(&self.restorer.lake(), tip, about).await;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
 }

@@ -5,21 +5,20 @@ use futures::TryStreamExt;
 
 use super::content::LogReader;
 use super::mend::LogAfter;
-use super::{RestoreRequest, Restorer};
+use super::planning::Planning;
 use crate::error::Error;
 use crate::ids::{Location, Version};
 use crate::plan::snapshot::NOT_AT_THE_SOURCE;
 
-impl Restorer {
+impl Planning<'_> {
     /// Where the snapshot lacks such files: the first file that the live log leads readers to and that is gone, as a
     /// sentence.
     pub(super) async fn lacks_unheld(
         &self,
-        request: &RestoreRequest,
         after: &LogAfter,
         tip: Version,
     ) -> Result<Option<String>, Error> {
-        let mut findings = request.record.findings.iter();
+        let mut findings = self.request.record.findings.iter();
         if !findings.any(|it| it.contains(NOT_AT_THE_SOURCE)) {
             return Ok(None);
         }
@@ -28,9 +27,9 @@ impl Restorer {
         let Some(way) = ways.and_then(|mut ways| ways.next()) else {
             return Ok(None);
         };
-        let mut reader = LogReader::of_target(self, &after.from_vault)?;
+        let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         // Both come in the order of their keys.
-        let mut listed = self.target.list("", None);
+        let mut listed = self.restorer.target.list("", None);
         let mut next = listed.try_next().await?;
         for file in reader.read_and_replay(&way).await?.finish()?.1 {
             let Location::Inside(key) = file?.add.file else {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Mending, Out};
+use super::Out;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 use crate::format::EntryKind;
@@ -12,8 +12,9 @@ use crate::plan::restore::FileState;
 use crate::vault::restore::WhyLeftOut;
 use crate::vault::restore::content::{Content, LogReader};
 use crate::vault::restore::held::nothing_held;
+use crate::vault::restore::planning::Planning;
 
-impl Mending<'_> {
+impl Planning<'_> {
     /// The checkpoints that were marked unreadable when they were taken, or that name a sidecar that was.
     pub(super) async fn marked(&self, listing: &LogListing) -> Result<Vec<Out>, Error> {
         let marked: HashSet<&ObjectKey> = self
@@ -49,14 +50,14 @@ impl Mending<'_> {
 
     /// Leaves out each disagreeing checkpoint that somebody took out of a live log which leads to its tip without it.
     pub(super) fn leave_out_disagreeing(&self, listing: &LogListing, out: &mut Vec<Out>) {
-        let live = LogListing::new(self.log.values().cloned());
-        if self.tip.is_none_or(|tip| live.candidates(tip).is_err()) {
+        let live = self.held.live();
+        if self.tip().is_none_or(|tip| live.candidates(tip).is_err()) {
             return;
         }
         let gone = self.disagreeing(listing, out, &WhyLeftOut::Disagrees);
         let gone = gone.into_iter().filter(|found| {
             let mut files = found.checkpoint.files.iter();
-            files.all(|file| !self.log.contains_key(&file.key))
+            files.all(|file| !self.held.listed.contains_key(&file.key))
                 && !self.may_be_right(found.checkpoint.version)
         });
         out.extend(gone);
@@ -197,7 +198,7 @@ impl Mending<'_> {
         listing: &LogListing,
         out: &mut Vec<Out>,
     ) -> Result<(), Error> {
-        if !self.puts_all {
+        if !self.puts_all() {
             return Ok(());
         }
         let mut reader = self.vault_reader(&self.held.special)?;
