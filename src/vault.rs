@@ -52,7 +52,6 @@ mod without_file;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
 
-/// Ledger slots read at a time.
 const SLOTS_AHEAD: usize = 16;
 
 /// An open vault.
@@ -303,9 +302,7 @@ impl Vault {
 /// Where a table's chains lie.
 #[derive(Debug, Clone, Copy)]
 enum SlotFolder<'a> {
-    /// Its records.
     Records(&'a TableKey),
-    /// Its events.
     Events(&'a TableKey),
 }
 

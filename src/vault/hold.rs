@@ -47,7 +47,6 @@ use crate::plan::keep::{held, is_retired};
 use crate::sort::Sorter;
 use crate::store::{HoldStore, ListedVersion, NoteStore, StoreError, local_path};
 
-/// Objects that are held or released at a time.
 const OBJECTS_AT_ONCE: usize = 32;
 
 /// Up to this many files, the substitutes of each are looked for by a listing of its own: that costs no more than the
@@ -126,11 +125,9 @@ struct Passed {
 /// What is done with an object version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
-    /// It is held.
     Hold,
     /// It is held where it is not.
     HoldAgain,
-    /// It is released.
     Release,
 }
 
@@ -283,7 +280,6 @@ impl Holder {
         Ok((held_objects, damage))
     }
 
-    /// Every snapshot that is held, of whatever table.
     async fn held_anywhere(&self) -> Result<BTreeMap<SnapshotId, Snapshot>, Error> {
         let mut snapshots = BTreeMap::new();
         for table in self.vault.tables().await? {
@@ -501,7 +497,6 @@ impl Holder {
     }
 }
 
-/// Walks all that a snapshot needs.
 async fn walk_all(vault: &Vault, snapshot: &Snapshot, each: &mut Each<'_>) -> Result<(), Error> {
     let (refuse, mut seen) = (OnDamage::Refuse, Seen::new());
     walk(vault, &snapshot.record, refuse, &mut seen, each).await

@@ -101,7 +101,6 @@ impl Patience {
         self.is_alone || keeps_versions || lock_mode != LockMode::None
     }
 
-    /// How old an object has to be.
     fn min_age(self, lock_mode: LockMode) -> SignedDuration {
         match lock_mode {
             LockMode::None if !self.is_alone => self.grace.max(YOUNG_WITHOUT_LOCKS),
@@ -196,9 +195,7 @@ pub struct Survey {
     begun: Instant,
     /// Tables with snapshots that are not kept, and the next free slot of their events.
     watched: Vec<(TableKey, u64)>,
-    /// To be deleted now.
     delete: survey::Rows,
-    /// To be marked now.
     mark: survey::Rows,
     /// The plans that name what is to be deleted.
     ripe: Vec<Id128>,
@@ -273,7 +270,6 @@ pub struct Foreign {
     pub first: Vec<String>,
 }
 
-/// Foreign that are named.
 const FOREIGN_NAMED: usize = 10;
 
 impl Foreign {

@@ -38,7 +38,6 @@ mod places;
 
 pub use ledgers::{InTheWay, LedgerPlan, LostLink, SlotHolds};
 
-/// Objects that are looked for and put side by side.
 const AHEAD: usize = 8;
 
 /// Opens a table where a record says that it lives.

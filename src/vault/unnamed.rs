@@ -15,7 +15,6 @@ use crate::ids::{Digest, ObjectKey, Timestamp, Version};
 use crate::plan::choose::History;
 use crate::store::{Attributes, ListedVersion, ReadStore, StoreError, read_all};
 
-/// Manifests read at a time.
 pub(super) const MANIFESTS_AHEAD: usize = 16;
 
 /// A restore lists no more manifests than one request shows, and reads no more than this many.

@@ -102,7 +102,6 @@ impl Vault {
     }
 }
 
-/// One verification under way.
 struct Verify<'a, 'f> {
     vault: &'a Vault,
     plan: VerifyPlan,
@@ -127,11 +126,9 @@ struct Verify<'a, 'f> {
     manifests: HashSet<Digest>,
 }
 
-/// A table that was verified.
 struct CheckedTable {
     key: TableKey,
     name: String,
-    /// Its newest record.
     newest: Option<Newest>,
     /// The Delta ids of its records.
     delta_ids: BTreeSet<String>,

@@ -19,7 +19,6 @@ use crate::vault::{SlotFolder, oldest_version};
 /// Object versions that are deleted by one call.
 const BATCH: usize = 1000;
 
-/// Locks that are asked for at a time.
 const LOOKS_AHEAD: usize = 32;
 
 /// How often it is looked for new events: each look is a listing for every table of which something may be deleted.

@@ -10,7 +10,6 @@ use crate::plan::verify::{Severity, ledger_problem};
 use crate::vault::Vault;
 use crate::vault::events::unread;
 
-/// A table's records and events.
 pub(super) struct TableRead {
     pub(super) history: History,
     pub(super) events: Chain<Event>,
@@ -76,7 +75,6 @@ pub(super) fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String>
     damage.map(|problem| problem.what)
 }
 
-/// Decides about every snapshot of a table.
 pub(in crate::vault) fn decide(
     history: &History,
     events: &Chain<Event>,

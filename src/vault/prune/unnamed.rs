@@ -130,7 +130,6 @@ impl Reading<'_, '_> {
     }
 }
 
-/// The manifest as a record would name it.
 fn reference(object: &Attributes) -> Option<Reference> {
     let Some(VaultKey::Content { sha256, .. }) = VaultKey::parse(object.key.as_str()) else {
         return None;

@@ -42,7 +42,6 @@ impl Origin {
 /// What was found of a pack.
 #[derive(Default)]
 pub(super) struct FoundPack {
-    /// All of it.
     pub(super) whole: Option<Bytes>,
     pub(super) origin: Option<Origin>,
     /// The lost files that were found.

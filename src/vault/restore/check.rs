@@ -233,7 +233,6 @@ impl Restorer {
         Ok(live)
     }
 
-    /// Compares the reader's list with the snapshot's.
     fn compare(
         &self,
         request: &RestoreRequest,

@@ -165,7 +165,6 @@ impl Restorer {
         })
     }
 
-    /// Claims the table for this restore.
     pub(super) async fn claim(&self, request: &RestoreRequest) -> Result<Held, Error> {
         let run: [u8; 16] = rand::random();
         let claim = Claim {

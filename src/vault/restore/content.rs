@@ -34,7 +34,6 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// Why it cannot be read.
     pub(super) fn trouble(&self) -> Option<&str> {
         match self {
             Self::Unreadable(why) => Some(why),
@@ -160,7 +159,6 @@ impl<'a> LogReader<'a> {
         Ok(())
     }
 
-    /// The bytes of a file that was read.
     pub(super) fn read(&self, key: &ObjectKey) -> Option<Spooled> {
         self.bodies.get(key).cloned()
     }
@@ -201,7 +199,6 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// A file's bytes.
     pub(super) async fn body(&mut self, key: &ObjectKey) -> Result<Spooled, Error> {
         self.fetch(std::iter::once(key)).await?;
         self.read(key).ok_or_else(|| {
@@ -226,7 +223,6 @@ impl<'a> LogReader<'a> {
         Ok(read)
     }
 
-    /// Replays a way whose files have been read.
     fn replay(&self, way: &Segment) -> Result<Replay, LogError> {
         let mut replay = Replay::new(self.scratch.path())?;
         let body_of = |key: &ObjectKey| self.read(key);

@@ -20,11 +20,9 @@ use crate::vault::listing::list_all;
 /// A data file of V that is not there, or that has other bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lacking {
-    /// The file.
     pub(super) entry: Entry,
     /// The bytes of what is there in its place.
     pub(super) there: Option<u64>,
-    /// Its tag.
     pub(super) etag: Option<ETag>,
 }
 

@@ -403,7 +403,6 @@ struct SoFar {
 enum Placed {
     /// It was put; its bytes.
     Put(u64),
-    /// It is good, and was not put.
     Read,
     /// The vault does not have it, and what is wrong there.
     Lost(Box<RestoreStep>, Error),

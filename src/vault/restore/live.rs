@@ -457,7 +457,6 @@ pub(super) fn take_txns(
     .map(drop)
 }
 
-/// Sums up one commit of the live table.
 fn describe(
     found: &mut LiveVersion,
     key: &ObjectKey,

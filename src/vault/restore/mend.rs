@@ -78,14 +78,12 @@ impl Aside {
 /// The log as it will be once a plan was carried out.
 #[derive(Debug, Default)]
 pub(super) struct LogAfter {
-    /// Its files.
     pub(super) files: HashMap<ObjectKey, Attributes>,
     /// Those whose bytes are not at the target yet.
     pub(super) from_vault: HashMap<ObjectKey, Entry>,
 }
 
 impl LogAfter {
-    /// Its files by what they are.
     pub(super) fn listing(&self) -> LogListing {
         LogListing::new(self.files.values().cloned())
     }
@@ -96,7 +94,6 @@ impl LogAfter {
 pub(super) struct Mended {
     /// Files of the snapshot that are not put back.
     pub(super) skip: HashSet<ObjectKey>,
-    /// The log afterwards.
     pub(super) after: LogAfter,
 }
 
@@ -108,7 +105,6 @@ struct Out {
 }
 
 impl Restorer {
-    /// Reads a hint at the target.
     async fn live_hint(&self, key: &ObjectKey) -> Result<Option<Hint>, Error> {
         match read_all(self.target.as_ref(), key, None, SMALL_LIMIT).await {
             Ok((_, bytes)) => Ok(Hint::parse(&bytes)),
@@ -327,7 +323,6 @@ impl Planning<'_> {
         Ok(())
     }
 
-    /// The log as it will be.
     fn after(&self, skip: &HashSet<ObjectKey>) -> LogAfter {
         let mut after = LogAfter {
             files: self.held.listed.clone(),

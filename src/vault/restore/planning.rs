@@ -91,7 +91,6 @@ impl Restorer {
         planning.run().await
     }
 
-    /// Finds out what stands at the target.
     async fn situation(
         &self,
         request: &RestoreRequest,

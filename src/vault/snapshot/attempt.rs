@@ -40,7 +40,6 @@ const FINDINGS_MAX: usize = 5;
 pub(super) enum Attempt {
     /// The head's manifest serves.
     Unchanged(Box<Pinned>, Past),
-    /// There is something to do.
     Planned(Box<Planned>),
 }
 
@@ -51,7 +50,6 @@ struct Work<'a> {
     root: TableRoot,
     scratch: Scratch,
     spool: Spool,
-    /// The log files that were read.
     bodies: Bodies,
 }
 
@@ -479,7 +477,6 @@ impl Along {
         (all, unlisted)
     }
 
-    /// What the owner should know of disagreements.
     fn findings(&self, disagreements: &[Disagreement], pinned: &Pinned) -> Vec<String> {
         let others = match &pinned.base {
             Some(base) if self.log.way.from_base => {

@@ -88,7 +88,6 @@ impl Budget {
         }
     }
 
-    /// Files at a time.
     pub(super) fn at_once(&self) -> usize {
         self.at_once
     }

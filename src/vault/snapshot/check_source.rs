@@ -31,7 +31,6 @@ use crate::spool::{Rows, Scratch};
 use crate::store::{Attributes, StoreErrorKind};
 use crate::vault::listing::{KnownKeys, list_all};
 
-/// How many files of each kind a finding names.
 const NAMED: usize = 10;
 
 /// Files outside the root that are asked for at a time: S3 answers many small requests side by side.
@@ -53,7 +52,6 @@ pub struct SourceCheck {
 /// What one entry of the manifest says about a file. The order of the fields has no meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Said {
-    /// Whether the pinned version needs it.
     is_live: bool,
     /// What is held, where the entry is the file's own.
     held: Option<Box<Entry>>,
@@ -249,7 +247,6 @@ impl Named {
     }
 }
 
-/// What was found so far.
 struct Seen {
     files: u64,
     gone: Named,

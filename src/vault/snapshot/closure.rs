@@ -31,7 +31,6 @@ use crate::store::Attributes;
 /// Files that are asked about at a time: S3 answers many small requests side by side.
 const REQUESTS_AHEAD: usize = 32;
 
-/// Everything that the plan found out about V.
 pub(super) struct Closure {
     pub(super) state: TableState,
     /// Which of the base's entries are V's as they are, in the order of its pages.
@@ -39,13 +38,11 @@ pub(super) struct Closure {
     /// What was odd about the live files.
     pub(super) findings: Vec<String>,
     pub(super) copies: Copies,
-    /// What the proof must come to.
     pub(super) expected: Expected,
     /// The compared checkpoints, and what was found.
     pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
     /// A file that some ways to V have live and others do not.
     pub(super) disputed: Option<Location>,
-    /// Checkpoints that could not be read.
     pub(super) failed: Vec<FailedCheckpoint>,
 }
 
@@ -55,7 +52,6 @@ pub(super) struct Copies {
     pub(super) kept: u64,
     /// Other entries that serve, brought up to V.
     pub(super) known: Sorter<InDataOrder>,
-    /// What must be copied.
     pub(super) needs: Sorter<ByFile<Need>>,
     /// Its bytes, as far as the log says.
     pub(super) bytes: u64,
@@ -232,7 +228,6 @@ fn with_results(
     results.into_iter().filter_map(with_result).collect()
 }
 
-/// The files of the change data feed that commits name.
 fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Need>>, Failure> {
     let mut feed = Sorter::new(folder)?;
     for ChangeData {
@@ -248,7 +243,6 @@ fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Nee
     Ok(feed)
 }
 
-/// What the base's pages brought.
 struct Taken {
     /// Entries that are V's as they are.
     count: u64,
@@ -256,7 +250,6 @@ struct Taken {
     /// The files of deletion vectors that these use.
     vectors: Sorter<ByFile<Need>>,
     last: Option<(Option<Timestamp>, Location)>,
-    /// The other entries.
     rows: Rows<Entry>,
 }
 
@@ -484,7 +477,6 @@ impl Copies {
 
 /// What the source has of a file that was named again.
 enum AtSource {
-    /// An object.
     Is(Attributes),
     /// Nothing; the vault has what it was.
     Gone,

@@ -48,7 +48,6 @@ const CHUNKS: u64 = 1024 * 1024;
 /// What became of one file.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is in the vault.
     Placed {
         entry: Box<Entry>,
         /// Whether the base holds other bytes under the same name, size and time.
@@ -56,11 +55,11 @@ pub(super) enum Outcome {
         /// Whether it has none of the sizes that the log gives.
         is_resized: bool,
     },
-    /// The source no longer has it.
     Missing(Box<Need>),
     /// The source has it where nothing can be read at once.
-    Archived { file: String },
-    /// It has another size than the log says.
+    Archived {
+        file: String,
+    },
     WrongSize {
         file: String,
         expected: u64,
@@ -69,7 +68,6 @@ pub(super) enum Outcome {
     },
 }
 
-/// Copies files of one table into the vault.
 pub(super) struct Copier {
     pub(super) vault: Vault,
     pub(super) source: Source,
@@ -90,7 +88,6 @@ pub(super) struct Copier {
 /// How a copy without an error ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Everything was tried.
     Whole,
     /// A limit was reached; what had begun was finished.
     At(Limit),
@@ -252,7 +249,6 @@ impl Copier {
         }
     }
 
-    /// Reads one file and puts it alone.
     async fn stream(&self, need: Need) -> Result<Outcome, Error> {
         let size = need.likely_size();
         let (_disk, in_memory) = if size > BODY_IN_MEMORY {

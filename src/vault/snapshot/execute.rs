@@ -14,7 +14,6 @@ use crate::format::{FORMAT, Manifest, PageRef, Reference};
 use crate::progress::Phase;
 use crate::store::Payload;
 
-/// The manifest, in the vault.
 pub(super) struct ManifestWritten {
     pub(super) manifest: Manifest,
     pub(super) reference: Reference,

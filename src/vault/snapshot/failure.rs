@@ -12,11 +12,15 @@ pub(super) enum Failure {
     /// For good.
     Error(Error),
     /// A log file is another one than was listed, or gone: the version has to be pinned again.
-    Moved { file: String },
+    Moved {
+        file: String,
+    },
     /// The run took so long that a prune could be about to collect what it built on.
     Outlived,
-    /// An object that the base references is gone from the vault.
-    Gone { object: String, manifest: Digest },
+    Gone {
+        object: String,
+        manifest: Digest,
+    },
     /// Data files of V are gone.
     Vanished {
         version: Version,
@@ -24,7 +28,6 @@ pub(super) enum Failure {
         /// An object of the vault that held one of them, and is gone, too.
         lost: Option<ObjectKey>,
     },
-    /// Data files of V are in archive storage.
     Archived {
         version: Version,
         files: Vec<String>,

@@ -57,7 +57,6 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// The checkpoint files that the base holds.
     pub(super) fn checkpoints(&self) -> &HashMap<ObjectKey, Entry> {
         &self.checkpoints
     }
@@ -67,7 +66,6 @@ impl Inherited {
         self.sidecars.contains(key) && !self.overwritten_sidecars.contains(key)
     }
 
-    /// Whether the base holds sidecars.
     pub(super) fn has_sidecars(&self) -> bool {
         !self.sidecars.is_empty()
     }

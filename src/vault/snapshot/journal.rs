@@ -153,7 +153,6 @@ impl Snapshotter {
     }
 }
 
-/// Writes down what a run has placed.
 pub(super) struct Journal<'a> {
     placer: Placer<'a>,
     pace: JournalPace,
@@ -194,7 +193,6 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// How many journals were written so far.
     pub(super) fn written(&self) -> u32 {
         self.written
     }

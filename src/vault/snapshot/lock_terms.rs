@@ -166,12 +166,10 @@ impl LockTerms {
             .then(|| place(self.now, promise, slice, &self.known, of))
     }
 
-    /// The time of the run.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The time as it is by now.
     pub(super) fn present(&self) -> Timestamp {
         by_now(self.now, self.begun.elapsed())
     }

@@ -47,7 +47,6 @@ impl Step {
     }
 }
 
-/// Writes the log pages of a snapshot.
 struct LogWriter<'a> {
     vault: &'a Vault,
     source: &'a Source,

@@ -24,7 +24,6 @@ pub(super) struct Body {
     pub(super) spooled: Spooled,
 }
 
-/// The log files of a run by key.
 pub(super) type Bodies = HashMap<ObjectKey, Body>;
 
 /// Reads a log file that was listed; when it is another one by now, the version has to be pinned again.

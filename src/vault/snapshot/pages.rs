@@ -84,7 +84,6 @@ impl<'a> Pages<'a> {
         Ok((self.written, self.tally))
     }
 
-    /// Sends a page on its way, once there is room for it.
     async fn send(&mut self, page: CutPage) -> Result<(), Error> {
         let size = page.size();
         while !self.flying.is_empty()

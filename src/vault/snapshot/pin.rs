@@ -29,7 +29,6 @@ use crate::plan::{keep, retention};
 /// The version of one attempt, and what it builds on.
 #[derive(Debug)]
 pub(super) struct Pinned {
-    /// The log as it was listed.
     pub(super) listing: LogListing,
     /// Whether the listing has the whole log.
     pub(super) whole: bool,
@@ -37,7 +36,6 @@ pub(super) struct Pinned {
     pub(super) version: Version,
     /// The record whose manifest serves as it is: nothing has changed since.
     pub(super) unchanged: Option<Past>,
-    /// The record to build on.
     pub(super) base: Option<Base>,
     /// What the listing says about the base's log files.
     pub(super) inherited: Inherited,
@@ -47,7 +45,6 @@ pub(super) struct Pinned {
     pub(super) left: Option<Left>,
     /// Whether a newer snapshot than the base was passed by since the live table does not go on from it.
     pub(super) passed_by: bool,
-    /// What the owner should know.
     pub(super) findings: Vec<String>,
     /// The first of them that puts it in doubt whether V is what its writers committed.
     pub(super) doubt: Option<String>,
@@ -129,7 +126,6 @@ impl Pinned {
         self.inherited.put_again || self.passed_by
     }
 
-    /// Takes a finding that puts V in doubt.
     pub(super) fn note_doubt(&mut self, finding: String) {
         self.doubt.get_or_insert_with(|| finding.clone());
         self.findings.push(finding);
@@ -179,7 +175,6 @@ pub(super) async fn pin(
     Ok(pinned)
 }
 
-/// Chooses a version and a base.
 struct Pinner<'a> {
     vault: &'a Vault,
     inputs: Inputs<'a>,

@@ -18,7 +18,6 @@ use crate::vault::{LedgerView, Vault};
 /// What was looked for.
 #[derive(Debug)]
 pub(super) enum Looked {
-    /// It is there.
     Present,
     /// The vault refuses to say; what it says instead.
     Unknown(String),

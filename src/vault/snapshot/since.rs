@@ -31,7 +31,6 @@ struct Since<'a> {
 
 /// How the checkpoint that a plan starts from, and what leads on from it, differs from the base.
 pub(super) struct StartDiffers {
-    /// What the owner should know.
     pub(super) finding: String,
     /// Live files that the base alone has, and those that it lacks; `None` where that could not be found out.
     pub(super) base_has: Option<(u64, u64)>,

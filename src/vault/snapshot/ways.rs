@@ -69,7 +69,6 @@ pub(super) struct LogRead {
     pub(super) bodies: Bodies,
     /// Checkpoints that entered and begin no way to V, which only have to be decoded.
     pub(super) aside: Vec<CheckpointFiles>,
-    /// Checkpoints that could not be read.
     pub(super) failed: Vec<FailedCheckpoint>,
     /// The sidecars of the checkpoint that the replay starts from.
     pub(super) replayed_sidecars: Vec<ObjectKey>,
@@ -420,7 +419,6 @@ impl LogReader<'_> {
         self.read_all(&wanted).await
     }
 
-    /// Reads log files as they were listed.
     async fn read_all(&mut self, files: &[LogFile]) -> Result<(), Failure> {
         let (source, folder) = (self.source, self.folder);
         let reads: Vec<_> = files

@@ -39,19 +39,16 @@ const LOG_FILES_AHEAD: Bounds = Bounds {
     bytes: 64 * 1024 * 1024,
 };
 
-/// The log that a snapshot holds.
 struct HeldLog {
     listing: LogListing,
     /// Files of checkpoints that could not be decoded when they were taken: no way leads through them.
     unreadable: HashSet<ObjectKey>,
-    /// V's commit.
     commit: Option<HeldCommit>,
 }
 
 /// The log files that a snapshot has in objects of their own, by their digest: spooled for the next snapshot.
 pub(super) type LogFiles = HashMap<Digest, Spooled>;
 
-/// What came of replaying a snapshot's log.
 struct Proof {
     ways: Vec<WayEnd>,
     comparison: Comparison,
@@ -257,11 +254,8 @@ async fn spool_log(
     Ok((bodies, bytes_read))
 }
 
-/// A log file's bytes.
 enum Body {
-    /// Spooled before.
     Known(Spooled),
-    /// Read now.
     Read(Payload),
 }
 

@@ -32,11 +32,9 @@ pub(super) struct Job {
 /// What the merge comes to, key by key.
 #[derive(Debug)]
 pub(super) enum Merged {
-    /// A key that is referred to.
     Key(Job),
     /// A part of the listing failed; the keys that it would have shown are asked for alone.
     Unlistable(&'static str, StoreError),
-    /// The end.
     Unreferenced(Unreferenced),
 }
 
@@ -66,7 +64,6 @@ impl Keyed for Use {
     }
 }
 
-/// The merge under way.
 pub(super) struct Merge<'a> {
     keys: KeyMerge<'a, Use>,
     unreferenced: Unreferenced,

@@ -45,7 +45,6 @@ pub(super) struct Checker<'a> {
     pub(super) vault: &'a Vault,
     pub(super) plan: VerifyPlan,
     pub(super) sampled: &'a HashSet<Digest>,
-    /// Whether the vault locks its objects.
     pub(super) locks: bool,
     pub(super) progress: &'a dyn Progress,
 }
@@ -58,7 +57,6 @@ pub(super) struct Hashed {
 }
 
 impl Checker<'_> {
-    /// Checks a key and everything that refers to it.
     pub(super) async fn check(&self, job: Job) -> Outcome {
         let Job { key, wants, listed } = job;
         let mut outcome = Outcome {

@@ -28,7 +28,6 @@ impl<'a> PartHasher<'a> {
         }
     }
 
-    /// Takes the next bytes.
     pub(super) fn update(&mut self, chunk: &[u8]) {
         let end = self.at.saturating_add(chunk.len() as u64);
         while let Some(part) = self.parts.get(self.next).filter(|part| part.offset < end) {

@@ -37,7 +37,6 @@ pub(super) struct Objects {
 pub(super) type Sums = BTreeMap<(Kind, usize), Objects>;
 
 impl Objects {
-    /// What is said of them.
     fn problem(&self, kind: Kind) -> Problem {
         let count = self.count;
         let objects = counted_are(count, "object");

@@ -31,7 +31,6 @@ use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::walk::{Whole, whole};
 use crate::vault::{PageCache, Vault};
 
-/// Pages read ahead of the one that is being looked at.
 const PAGES_AHEAD: usize = 4;
 
 /// The pages of one table that were read, and what is to be told of them once it is known who uses them.
@@ -51,7 +50,6 @@ struct KnownPage {
 
 /// What there is to say of a manifest or a page.
 enum Note {
-    /// Something that is wrong with it.
     Problem(Problem),
     /// It was read in another object version than was recorded.
     Moved,
@@ -62,7 +60,6 @@ enum Note {
 }
 
 impl Verify<'_, '_> {
-    /// Checks one table.
     pub(super) async fn table(&mut self, key: &TableKey) -> Result<(), Error> {
         self.report.tables += 1;
         let table = self.tables.len();

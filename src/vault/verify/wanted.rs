@@ -170,7 +170,6 @@ impl Want {
 pub(super) struct Bad {
     /// The object, and somebody uses it as a whole.
     pub(super) whole: bool,
-    /// Files in it.
     pub(super) parts: Vec<usize>,
 }
 

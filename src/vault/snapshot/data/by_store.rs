@@ -37,7 +37,6 @@ enum Attempt {
     Again,
     /// This file has to be streamed, and so have all others for that reason.
     Refused(String),
-    /// This file has to be streamed.
     Stream,
 }
 

@@ -122,7 +122,6 @@ async fn read_into(
     Ok(Digest::from_hasher(hasher))
 }
 
-/// Small files on their way into one blob.
 struct Pack {
     bytes: BytesMut,
     hasher: Sha256,
