@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::places::{Places, held};
+use super::places::{Places, unless_damaged};
 use super::{Origin, Repairer};
 use crate::error::Error;
 use crate::format::manifest::MANIFEST_LIMIT;
@@ -190,7 +190,7 @@ impl Repairer {
         for (table, entry) in places.of(sha256) {
             let elsewhere = entry.placement.reference().is_none_or(|it| it.key != *was);
             if elsewhere
-                && let Some(payload) = held(self.vault.payload(entry, &self.temp).await)?
+                && let Some(payload) = unless_damaged(self.vault.payload(entry, &self.temp).await)?
                 && is_right(&payload)
             {
                 let key = entry.placement.reference().map(|it| it.key.clone());

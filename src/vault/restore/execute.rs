@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
-use super::claim::Held;
+use super::claim::OwnClaim;
 use super::lost::is_damage;
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::delta::segment::LogListing;
@@ -59,21 +59,21 @@ impl Restorer {
         }
         // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
         let mut listening = self.interrupt.listen();
-        let held = self.claim(request).await?;
+        let claim = self.claim(request).await?;
         let done = tokio::select! {
             biased;
             () = listening.fired() => Err(Error::Interrupted),
-            done = self.put_all(request, plan, &held) => done,
-            lost = self.keep(&held) => Err(lost),
+            done = self.put_all(request, plan, &claim) => done,
+            lost = self.keep(&claim) => Err(lost),
         };
-        self.let_go(request, &held, done).await
+        self.let_go(request, &claim, done).await
     }
 
     async fn put_all(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
-        claim: &Held,
+        claim: &OwnClaim,
     ) -> Result<RestoreDone, Error> {
         let RestorePlan {
             missing,
@@ -204,7 +204,7 @@ impl Restorer {
             .map_ok(|files| stream::iter(files).map(Ok::<_, Error>))
             .try_flatten()
             .map(|file: Result<_, Error>| {
-                let weight = file.as_ref().map_or(0, |(step, _)| held(&step.entry));
+                let weight = file.as_ref().map_or(0, |(step, _)| in_memory(&step.entry));
                 let put = async move {
                     let (step, payload) = file?;
                     self.put_or_note(step, payload, puts, folder).await
@@ -494,7 +494,7 @@ fn taken(entry: &Entry) -> Option<Timestamp> {
 }
 
 /// What a file holds in memory while it is put.
-fn held(entry: &Entry) -> u64 {
+fn in_memory(entry: &Entry) -> u64 {
     entry.size.min(IN_MEMORY_LIMIT)
 }
 
