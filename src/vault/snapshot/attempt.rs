@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::closure::{self, Closure, Held, Matching};
+use super::closure::{self, Closure, Matching, Stored};
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::left::Left;
@@ -203,7 +203,7 @@ impl Snapshotter {
             pinned.findings.push(finding);
             pinned.emptied = pinned.emptied.or(left.emptied(&delta_id));
         }
-        let mut held = Held::new(folder)?;
+        let mut held = Stored::new(folder)?;
         let base = pinned.base.as_ref().filter(|base| base.reuse);
         let terms = work.terms.clone().on(base.map(|base| &base.past));
         let journals = self

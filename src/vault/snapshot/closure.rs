@@ -97,7 +97,7 @@ pub(super) struct Matching<'a> {
     pub(super) from_base: bool,
     pub(super) history: bool,
     /// What unfinished runs have placed.
-    pub(super) held: Held,
+    pub(super) held: Stored,
 }
 
 /// Matches V's needs with what is held, asks the source about files that were named again, and sorts the rest for
@@ -296,21 +296,21 @@ impl Taken {
 }
 
 /// Entries that a base or a journal holds, by what they are.
-pub(super) struct Held {
-    data: Sorter<ByFile<HeldEntry>>,
-    vectors: Sorter<ByFile<HeldEntry>>,
-    feed: Sorter<ByFile<HeldEntry>>,
+pub(super) struct Stored {
+    data: Sorter<ByFile<StoredEntry>>,
+    vectors: Sorter<ByFile<StoredEntry>>,
+    feed: Sorter<ByFile<StoredEntry>>,
 }
 
 /// An entry, and whether its placement may be used again or only tells what was live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct HeldEntry {
+struct StoredEntry {
     entry: Entry,
     from_base: bool,
     reuse: bool,
 }
 
-impl Held {
+impl Stored {
     pub(super) fn new(folder: &Path) -> Result<Self, Failure> {
         Ok(Self {
             data: Sorter::new(folder)?,
@@ -320,24 +320,17 @@ impl Held {
     }
 
     fn push(&mut self, entry: Entry, base: &Base) -> Result<(), Failure> {
-        self.push_row(HeldEntry {
-            reuse: base.reuses(&entry),
-            entry,
-            from_base: true,
-        })
+        let reuse = base.reuses(&entry);
+        self.push_row(entry, true, reuse)
     }
 
     /// Adds what an unfinished run has placed.
     pub(super) fn push_journalled(&mut self, entry: Entry) -> Result<(), Failure> {
-        self.push_row(HeldEntry {
-            entry,
-            from_base: false,
-            reuse: true,
-        })
+        self.push_row(entry, false, true)
     }
 
-    fn push_row(&mut self, row: HeldEntry) -> Result<(), Failure> {
-        let sorter = match row.entry.kind {
+    fn push_row(&mut self, entry: Entry, from_base: bool, reuse: bool) -> Result<(), Failure> {
+        let sorter = match entry.kind {
             EntryKind::Data => &mut self.data,
             EntryKind::DeletionVector => &mut self.vectors,
             EntryKind::ChangeData => &mut self.feed,
@@ -349,10 +342,13 @@ impl Held {
             | EntryKind::Commit
             | EntryKind::LastCheckpoint => return Ok(()),
         };
-        Ok(sorter.push(ByFile {
-            file: row.entry.file.clone(),
-            row,
-        })?)
+        let file = entry.file.clone();
+        let row = StoredEntry {
+            entry,
+            from_base,
+            reuse,
+        };
+        Ok(sorter.push(ByFile { file, row })?)
     }
 }
 
@@ -361,7 +357,7 @@ impl Copies {
     fn join(
         &mut self,
         needs: impl Iterator<Item = Result<Need, Error>>,
-        held: Sorter<ByFile<HeldEntry>>,
+        held: Sorter<ByFile<StoredEntry>>,
         touched: &Touched,
     ) -> Result<(), Failure> {
         let mut held = held.finish()?.peekable();
@@ -375,26 +371,30 @@ impl Copies {
             while let Some(row) = held.next_if(|row| is_of(row, &need.file)) {
                 same.push(row?.row);
             }
-            let then: Vec<_> = same
-                .iter()
-                .filter(|held| held.from_base)
-                .flat_map(|held| held.entry.live.iter().cloned())
-                .collect();
-            count_change(&mut self.change, &need.live, &then);
-            let (usable, told): (Vec<_>, Vec<_>) = same.into_iter().partition(|held| held.reuse);
-            let (published, placed): (Vec<_>, Vec<_>) =
-                usable.into_iter().partition(|held| held.from_base);
-            let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
-            let [published, placed] = [published, placed].map(|it| entries(it).collect::<Vec<_>>());
+            let of_base = same.iter().filter(|held| held.from_base);
+            let then = of_base.flat_map(|held| held.entry.live.iter().cloned());
+            count_change(&mut self.change, &need.live, &then.collect::<Vec<_>>());
+            let (mut published, mut placed, mut told) = (Vec::new(), Vec::new(), Vec::new());
+            for StoredEntry {
+                entry,
+                from_base,
+                reuse,
+            } in same
+            {
+                match (reuse, from_base) {
+                    (true, true) => published.push(entry),
+                    (true, false) => placed.push(entry),
+                    (false, _) => told.push(entry),
+                }
+            }
             let is_named_again = touched.names(&need.file);
             match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
                 Matched::Again(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
                     // Not to be referenced again, but there: should the source lose the file, its bytes serve.
-                    need.held = entries(told)
-                        .find(|entry| need.is_held_by(entry))
-                        .map(Box::new);
+                    let held = told.into_iter().find(|entry| need.is_held_by(entry));
+                    need.held = held.map(Box::new);
                     self.copy(need)?;
                 }
             }
@@ -468,7 +468,7 @@ impl Copies {
     }
 
     /// Takes note of a held entry that V does not need any more.
-    fn passed(&mut self, held: &HeldEntry) {
+    fn passed(&mut self, held: &StoredEntry) {
         if held.from_base {
             count_change(&mut self.change, &[], &held.entry.live);
         }
@@ -495,11 +495,11 @@ async fn look_in_vault(vault: &Vault, again: &Again, scratch: &Scratch) -> Resul
     Ok(AtSource::Gone)
 }
 
-fn before(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
+fn before(row: &Result<ByFile<StoredEntry>, SortError>, file: &Location) -> bool {
     row.as_ref().map_or(true, |row| row.file < *file)
 }
 
-fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
+fn is_of(row: &Result<ByFile<StoredEntry>, SortError>, file: &Location) -> bool {
     row.as_ref().map_or(true, |row| row.file == *file)
 }
 

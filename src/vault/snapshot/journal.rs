@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use super::closure::Held;
+use super::closure::Stored;
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::lock_terms::LockTerms;
@@ -52,7 +52,7 @@ impl Snapshotter {
         inputs: Inputs<'_>,
         terms: &LockTerms,
         delta_id: &str,
-        held: &mut Held,
+        held: &mut Stored,
     ) -> Result<Vec<Id128>, Failure> {
         let Inputs { request, view, .. } = inputs;
         let mut runs = Vec::new();

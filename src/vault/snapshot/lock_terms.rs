@@ -49,8 +49,8 @@ pub(crate) struct LockTerms {
     known: BTreeMap<Generation, Timestamp>,
     /// The generations that objects were put in, and their locks.
     placed: Arc<Mutex<BTreeMap<Generation, Timestamp>>>,
-    /// Whether this is to be carried out; else nothing may be written, and locks are left as they are.
-    carried_out: bool,
+    /// Whether the plan is only shown: nothing is written, and locks are left as they are.
+    only_planned: bool,
 }
 
 impl LockTerms {
@@ -89,20 +89,20 @@ impl LockTerms {
             upcoming,
             known: BTreeMap::new(),
             placed: Arc::default(),
-            carried_out: true,
+            only_planned: false,
         })
     }
 
     /// The same, to say what would be.
     pub(super) fn only_planned(self) -> Self {
         Self {
-            carried_out: false,
+            only_planned: true,
             ..self
         }
     }
 
     pub(super) fn may_extend(&self) -> bool {
-        self.carried_out
+        !self.only_planned
     }
 
     /// The same, where a base's objects may be referenced again.

@@ -74,7 +74,7 @@ pub(super) struct LogRead {
     pub(super) replayed_sidecars: Vec<ObjectKey>,
     /// The sidecars of all checkpoints that entered now.
     pub(super) sidecars: HashSet<ObjectKey>,
-    /// What V's own commit says of itself; empty when the log's clean-up has removed it.
+    /// The `commitInfo` of V's commit; empty when the log's clean-up has removed it.
     pub(super) info: CommitInfo,
 }
 
@@ -318,10 +318,8 @@ impl LogReader<'_> {
             match fetched {
                 Ok(fetched) => self.keep(&key, fetched)?,
                 Err(error) if error.is_not_found() => {
-                    return Err(LogError::MissingSidecar {
-                        file: key.to_string(),
-                    }
-                    .into());
+                    let file = key.to_string();
+                    return Err(LogError::MissingSidecar { file }.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -445,17 +443,12 @@ impl LogReader<'_> {
     }
 
     fn keep(&mut self, key: &ObjectKey, fetched: Fetched) -> Result<(), Failure> {
-        let spooled = self
-            .spool
-            .append(&fetched.payload)
-            .map_err(Error::Scratch)?;
-        self.bodies.insert(
-            key.clone(),
-            Body {
-                attributes: fetched.attributes,
-                spooled,
-            },
-        );
+        let spooled = self.spool.append(&fetched.payload);
+        let body = Body {
+            attributes: fetched.attributes,
+            spooled: spooled.map_err(Error::Scratch)?,
+        };
+        self.bodies.insert(key.clone(), body);
         Ok(())
     }
 }

@@ -22,6 +22,9 @@ use crate::plan::snapshot::{InDataOrder, NOT_AT_THE_SOURCE, Need, Span};
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::Sorter;
 
+/// How findings begin about files on which readers differ.
+const OF_SOME_READERS: &str = "of the files that only some readers have live, by a spelling or by one of several ways through the log";
+
 /// The data files, all in the vault.
 pub(super) struct DataWritten {
     /// The entries of the data pages but for the base's that stay as they are.
@@ -46,20 +49,12 @@ impl Snapshotter {
         copies: Copies,
         journals: &mut u32,
     ) -> Result<DataWritten, Failure> {
-        let slices = slices(copies.needs.len());
         let copier = Arc::new(Copier {
-            vault: self.vault.clone(),
+            run: self.clone(),
             source: inputs.source.clone(),
-            store: Arc::clone(&self.bulk),
             terms: plan.terms.clone(),
-            slices,
+            slices: slices(copies.needs.len()),
             folder: plan.scratch.path().to_owned(),
-            budget: self.budget.clone(),
-            limits: self.limits.clone(),
-            days: plan.terms.days(),
-            pairs: self.pairs.clone(),
-            interrupt: self.interrupt.clone(),
-            progress: Arc::clone(&self.progress),
         });
         let request = inputs.request;
         self.progress.phase(&request.table.name, Phase::Copy);
@@ -131,7 +126,7 @@ async fn copy(
         bytes,
     };
     let known = kept + entries.len();
-    copier.progress.planned(planned);
+    copier.run.progress.planned(planned);
     let mut trouble = Trouble::default();
     let mut gone = Named::default();
     let mut others = Named::default();
@@ -236,11 +231,11 @@ impl Named {
     /// What to say of files whose bytes at the source are not those that a snapshot holds, which the log does not show.
     fn finding_of_others(&self, base: &Past) -> Option<String> {
         let first = self.first.as_ref()?;
-        let have = if self.count == 1 { "has" } else { "have" };
         Some(format!(
-            "{} {have} other bytes than snapshot {} holds, under the same name, size and time, first {first}: this snapshot \
+            "{} {} other bytes than snapshot {} holds, under the same name, size and time, first {first}: this snapshot \
              holds what the source has now, which may be damage; that one keeps what was there",
             counted(self.count, "file"),
+            self.have(),
             base.id.short()
         ))
     }
@@ -248,29 +243,31 @@ impl Named {
     /// What to say of files that are held as they are, with a size that the log does not give.
     fn finding_of_resized(&self) -> Option<String> {
         let first = self.first.as_ref()?;
-        let have = if self.count == 1 { "has" } else { "have" };
         Some(format!(
-            "of the files that only some readers have live, by a spelling or by one of several ways through the log, {} {have} \
-             another size at the source than the log gives, first {first}: held as the source has it",
-            self.count
+            "{OF_SOME_READERS}, {} {} another size at the source than the log gives, first {first}: held as the source has it",
+            self.count,
+            self.have()
         ))
     }
 
+    /// What to say of files that the source lacks.
     fn finding(&self) -> Option<String> {
         let first = self.first.as_ref()?;
-        let pronouns = if self.count == 1 {
+        let (they_are, them) = if self.count == 1 {
             ("it is", "it")
         } else {
             ("they are", "them")
         };
         Some(format!(
-            "of the files that only some readers have live, by a spelling or by one of several ways through the log, {} \
-             {} {NOT_AT_THE_SOURCE}, first {first}: {} not held, and readers that have {} live cannot read the table",
+            "{OF_SOME_READERS}, {} {} {NOT_AT_THE_SOURCE}, first {first}: {they_are} not held, and readers that have {them} \
+             live cannot read the table",
             self.count,
             are(self.count),
-            pronouns.0,
-            pronouns.1
         ))
+    }
+
+    fn have(&self) -> &'static str {
+        if self.count == 1 { "has" } else { "have" }
     }
 }
 
