@@ -17,10 +17,10 @@ use crate::ids::{Location, ObjectKey, Version};
 use crate::reader::{self, Lake, Shown, Verdict};
 use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
-use crate::store::{Attributes, RestoreStore};
-use crate::vault::listing::list_all;
+use crate::store::RestoreStore;
+use crate::vault::listing::{Listed, list_all};
 
-/// What a plan leaves behind when it was carried out.
+/// What a plan leaves behind once it was executed.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// Whether the whole log of the snapshot is put back.
@@ -203,8 +203,7 @@ impl Restorer {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let (wanted, known) = self.data_entries(request, manifest, scratch.path()).await?;
         let ends = known.range_ends(self.target.as_ref());
-        let mut listing = list_all(self.target.as_ref(), &ends);
-        let mut next: Option<Attributes> = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(self.target.as_ref(), &ends)).await?;
         let counted = reader::is_counted(request.record.totals.live_files);
         let mut live = Live::default();
         for row in wanted.finish()? {
@@ -216,10 +215,7 @@ impl Restorer {
             let Location::Inside(key) = &entry.file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|found| found.key < *key) {
-                next = listing.try_next().await?;
-            }
-            let there = next.as_ref().is_some_and(|found| found.key == *key);
+            let there = listed.find(key).await?.is_some();
             if there || entry.placement == (Placement::Absent {}) {
                 continue;
             }

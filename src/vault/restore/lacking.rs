@@ -1,14 +1,13 @@
 //! Files that a snapshot names and does not hold, since only some of the log's ways led to them and the source had lost them:
 //! a live table whose readers need one cannot be read.
 
-use futures::TryStreamExt;
-
 use super::content::LogReader;
 use super::mend::LogAfter;
 use super::planning::Planning;
 use crate::error::Error;
 use crate::ids::{Location, Version};
 use crate::plan::snapshot::NOT_AT_THE_SOURCE;
+use crate::vault::listing::Listed;
 
 impl Planning<'_> {
     /// Where the snapshot lacks such files: the first file that the live log leads readers to and that is gone, as a
@@ -29,16 +28,12 @@ impl Planning<'_> {
         };
         let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         // Both come in the order of their keys.
-        let mut listed = self.restorer.target.list("", None);
-        let mut next = listed.try_next().await?;
+        let mut listed = Listed::of(self.restorer.target.list("", None)).await?;
         for file in reader.read_and_replay(&way).await?.finish()?.1 {
             let Location::Inside(key) = file?.add.file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|file| file.key < key) {
-                next = listed.try_next().await?;
-            }
-            if next.as_ref().is_none_or(|file| file.key != key) {
+            if listed.find(&key).await?.is_none() {
                 let said = format!("{key} is gone, and readers need it");
                 return Ok(Some(said));
             }

@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufReader;
 
-use futures::TryStreamExt;
-
 use super::content::LogReader;
 use super::held::nothing_held;
 use super::measure::Sizes;
@@ -25,7 +23,7 @@ use crate::plan::streams::Txns;
 use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
 use crate::spool::Spooled;
-use crate::vault::listing::{KnownKeys, list_all};
+use crate::vault::listing::{KnownKeys, Listed, list_all};
 use crate::vault::log_replay::{read_actions, read_checkpoint, read_sidecars, replay_segment};
 
 /// Versions at or below V that are described: more than a person reads before choosing one.
@@ -40,11 +38,11 @@ pub struct LiveTable {
     pub older: Vec<LiveVersion>,
     /// The versions that have all their files, as ascending inclusive ranges.
     pub whole: Vec<(Version, Version)>,
-    /// The oldest version that the live log can still rebuild, where it can be told.
+    /// The oldest version that the live log can still rebuild, where that is known.
     pub readable_from: Option<Version>,
     /// What is wrong with the live log: often why somebody restores, so it must not stop them.
     pub trouble: Option<String>,
-    /// Whether that is no more than a checkpoint that disagrees with the commits: readers open the table all the same.
+    /// Whether that is only a checkpoint that disagrees with the commits: readers open the table all the same.
     pub ways_disagree: bool,
     /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
     /// what follows.
@@ -226,8 +224,7 @@ impl Restorer {
         live: &mut LiveTable,
     ) -> Result<Vec<Span>, Error> {
         let ends = known.range_ends(self.target.as_ref());
-        let mut listing = list_all(self.target.as_ref(), &ends);
-        let mut next = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(self.target.as_ref(), &ends)).await?;
         let mut missing = Vec::new();
         let mut dropped = Dropped::default();
         for row in spans.finish()? {
@@ -239,11 +236,7 @@ impl Restorer {
             let Location::Inside(key) = file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|file| file.key < key) {
-                next = listing.try_next().await?;
-            }
-            let found = next.as_ref().filter(|file| file.key == key);
-            let fault = match (found, size) {
+            let fault = match (listed.find(&key).await?, size) {
                 (None, _) => format!("{key} is gone"),
                 (Some(found), Some(size)) if found.size != size => {
                     format!("{key} has size {}, the log says {size}", found.size)

@@ -29,7 +29,7 @@ use crate::sort::{Sorted, Sorter};
 use crate::source::Source;
 use crate::spool::{Rows, Scratch};
 use crate::store::{Attributes, StoreErrorKind};
-use crate::vault::listing::{KnownKeys, list_all};
+use crate::vault::listing::{KnownKeys, Listed, list_all};
 
 const NAMED: usize = 10;
 
@@ -78,8 +78,7 @@ impl Snapshotter {
         let mut needed = NeededFiles(rows.finish()?.peekable());
         let mut seen = Seen::new(&scratch)?;
         let ends = known.range_ends(source.root().as_ref());
-        let mut listing = list_all(source.root().as_ref(), &ends);
-        let mut listed = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(source.root().as_ref(), &ends)).await?;
         let mut outside = None;
         for row in needed.by_ref() {
             let (file, held) = row?;
@@ -88,13 +87,9 @@ impl Snapshotter {
                 outside = Some((file, held));
                 break;
             };
-            while listed.as_ref().is_some_and(|found| found.key < *key) {
-                listed = listing.try_next().await?;
-            }
-            let found = listed.as_ref().filter(|found| found.key == *key);
-            seen.see(&file, held.as_deref(), found)?;
+            seen.see(&file, held.as_deref(), listed.find(key).await?)?;
         }
-        drop(listing);
+        drop(listed);
         let outside = outside.map(Ok).into_iter().chain(needed);
         let mut answers = stream::iter(outside)
             .map(async |row: Result<Needed, Error>| {
@@ -321,40 +316,40 @@ impl Seen {
             "{since}; `deltavault restore {table} --snapshot {id}` shows how to put them back, \
              `deltavault diff {id} live` lists every difference"
         );
-        let mut findings = Vec::new();
-        if self.gone.count > 0 {
-            let (count, names) = (self.gone.count, self.gone.list());
-            findings.push(format!(
-                "{count} {of} are gone from the source: {names}{next}"
-            ));
-        }
-        if lost.count > 0 {
-            let (count, names) = (lost.count, lost.list());
-            findings.push(format!(
-                "{count} of those that are gone the vault has lost, too: {names}; `deltavault verify {table} --read all \
-                 --repair` looks for them, with --from URI in a replica"
-            ));
-        }
-        if self.other_size.count > 0 {
-            let (count, names) = (self.other_size.count, self.other_size.list());
-            findings.push(format!(
-                "{count} {of} have another size at the source: {names}{next}"
-            ));
-        }
-        if self.put_again.count > 0 {
-            let (count, names) = (self.put_again.count, self.put_again.list());
-            findings.push(format!(
-                "{count} {of} were written again at the source since they were held, with the same size and perhaps other \
-                 bytes: {names}{since}; this snapshot keeps the bytes that were held, and `deltavault snapshot {table} \
-                 --distrust {id}` holds the table again as it is now"
-            ));
-        }
-        if self.unknown.count > 0 {
-            let (count, names) = (self.unknown.count, self.unknown.list());
-            findings.push(format!(
-                "{count} {of} lie outside the table's folder and could not be looked at: {names}"
-            ));
-        }
-        findings
+        let said = |named: &Named, how: &str, rest: &str| {
+            let names = named.list();
+            (named.count > 0).then(|| format!("{} {how}: {names}{rest}", named.count))
+        };
+        let findings = [
+            said(&self.gone, &format!("{of} are gone from the source"), &next),
+            said(
+                lost,
+                "of those that are gone the vault has lost, too",
+                &format!(
+                    "; `deltavault verify {table} --read all --repair` looks for them, with --from URI in a replica"
+                ),
+            ),
+            said(
+                &self.other_size,
+                &format!("{of} have another size at the source"),
+                &next,
+            ),
+            said(
+                &self.put_again,
+                &format!(
+                    "{of} were written again at the source since they were held, with the same size and perhaps other bytes"
+                ),
+                &format!(
+                    "{since}; this snapshot keeps the bytes that were held, and `deltavault snapshot {table} --distrust {id}` \
+                     holds the table again as it is now"
+                ),
+            ),
+            said(
+                &self.unknown,
+                &format!("{of} lie outside the table's folder and could not be looked at"),
+                "",
+            ),
+        ];
+        findings.into_iter().flatten().collect()
     }
 }
