@@ -31,10 +31,10 @@ use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
 /// A claim has a few hundred bytes; more is somebody else's file.
 const CLAIM_LIMIT: u64 = 64 * 1024;
 
-/// More claims than this are no claims of restores; reading them all could take for ever.
+/// More claims than this were not put by restores; reading them all could take for ever.
 const MOST_CLAIMS: usize = 100;
 
-/// So many files that are no claims are named.
+/// How many files that are not claims are named.
 const ODD_TOLD: usize = 5;
 
 /// How often the next number may be another's, or a claim be renewed just when it is to be removed.
@@ -69,7 +69,7 @@ pub struct AtWork {
 pub(super) struct Claims {
     /// Those with a number of a claim, in ascending order.
     pub(super) found: Vec<FoundClaim>,
-    /// Names of what is no claim, each with the reason.
+    /// Names of files that are not claims, each with the reason.
     odd: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ impl Restorer {
         Ok(claims)
     }
 
-    /// Tells of what is in the place of claims and counts as none.
+    /// Reports what is in the place of claims and counts as none.
     pub(super) fn tell_odd_claims(&self, request: &RestoreRequest, claims: &Claims) {
         let ahead = claims.found.iter().filter(|it| it.is_ahead(request.now));
         let ahead = ahead.map(|it| format!("{}: it was written in the future", it.key));
@@ -289,7 +289,7 @@ impl Restorer {
         }
     }
 
-    /// Renews the claim, or tells that somebody has taken the restore over.
+    /// Renews the claim, or fails when somebody has taken the restore over.
     pub(super) async fn renew(&self, own: &OwnClaim) -> Result<(), Error> {
         let mut state = own.state.lock().await;
         match self.write_claim(own, &mut state, CLAIM_SECONDS).await {

@@ -1,5 +1,5 @@
 //! Where a full copy may go: into an empty place, or into one that a run of the same snapshot has begun to fill. One that
-//! holds the whole copy already is no mistake either: whoever did not read how that run ended asks again.
+//! holds the whole copy already is accepted: its owner may not have read how that run ended.
 
 use futures::TryStreamExt;
 

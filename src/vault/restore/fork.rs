@@ -13,6 +13,7 @@ use super::lost::unless_damaged;
 use super::mend::LogAfter;
 use super::planning::Planning;
 use super::{RestoreRequest, Restorer, live_tip};
+use crate::delta::checkpoint::Wants;
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
 use crate::error::Error;
@@ -23,7 +24,7 @@ use crate::plan::restore::under::Said;
 use crate::reader::{self, Verdict};
 use crate::sort::Sorter;
 use crate::store::Attributes;
-use crate::vault::log_replay::read_with_tombstones;
+use crate::vault::log_replay::read_wanted;
 
 /// A logical file: its place and the id of its deletion vector.
 type Logical = (Location, Option<String>);
@@ -113,7 +114,8 @@ impl Restorer {
             let Some(body) = unless_damaged(reader.load(key, &entry).await)? else {
                 continue;
             };
-            let read = read_with_tombstones(key, &body, &reader.root, &mut |action| {
+            let wants = Wants::StateAndTombstones;
+            let read = read_wanted(key, &body, &reader.root, wants, &mut |action| {
                 match action {
                     Action::Add { add, .. } => {
                         let said = Said {

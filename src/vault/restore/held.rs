@@ -177,7 +177,7 @@ impl Restorer {
                 }
             }
         };
-        // Bytes that are no better are not put in its place. Whether the vault has lost them, is found out then.
+        // Bytes that cannot be read either are not put in its place. Whether the vault has lost them is found out later.
         let is_better = vault.file(key).await?.trouble().is_none();
         Ok(is_better.then_some(trouble))
     }

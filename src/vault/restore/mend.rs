@@ -75,7 +75,7 @@ impl Aside {
     }
 }
 
-/// The log as it will be once a plan was carried out.
+/// The log as it will be once a plan was executed.
 #[derive(Debug, Default)]
 pub(super) struct LogAfter {
     pub(super) files: HashMap<ObjectKey, Attributes>,
@@ -118,6 +118,13 @@ impl Restorer {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Out {
+    fn of(checkpoint: &CheckpointFiles, why: WhyLeftOut) -> Self {
+        let checkpoint = checkpoint.clone();
+        Self { checkpoint, why }
     }
 }
 
@@ -200,23 +207,18 @@ impl Planning<'_> {
         let listing = LogListing::new(self.held.files.iter().cloned());
         let mut out = match self.request.log {
             LogWanted::AsItWas => Vec::new(),
-            LogWanted::Readable => {
-                let mut out = self.marked(&listing).await?;
-                self.leave_out_disagreeing(&listing, &mut out);
-                out
-            }
+            LogWanted::Readable => self.marked(&listing).await?,
             LogWanted::Without(version) => {
                 let mut out = left_out::asked(&listing, version)?;
                 self.with_disagreeing(&listing, &mut out).await?;
-                for marked in self.marked(&listing).await? {
-                    if marked.checkpoint.version != version {
-                        out.push(marked);
-                    }
-                }
-                self.leave_out_disagreeing(&listing, &mut out);
+                let marked = self.marked(&listing).await?.into_iter();
+                out.extend(marked.filter(|it| it.checkpoint.version != version));
                 out
             }
         };
+        if self.request.log != LogWanted::AsItWas {
+            self.leave_out_disagreeing(&listing, &mut out);
+        }
         if self.tip().is_some() {
             self.compare_checkpoints(&listing, &mut out).await?;
             self.compare_sidecars().await?;
@@ -224,12 +226,11 @@ impl Planning<'_> {
         if self.request.log != LogWanted::AsItWas {
             self.check_newest(&listing, &mut out).await?;
         }
-        let skip = self.leave_out(&listing, out).await?;
+        let mut skip = self.leave_out(&listing, out).await?;
         self.close_holes(&listing, &skip).await?;
         self.leave_empty(&skip).await?;
         self.set_checkpoints_behind_aside(&skip).await?;
         let mut after = self.after(&skip);
-        let mut skip = skip;
         self.settle_hint(&mut after, &mut skip).await?;
         self.plan.broken = self.held.broken.values().cloned().collect();
         Ok(Mended { skip, after })
@@ -244,6 +245,12 @@ impl Planning<'_> {
             | Situation::AnotherTable { .. }
             | Situation::CommitsDiffer { .. } => Some(self.request.version),
         }
+    }
+
+    /// Takes note of what is wrong with a file at the target, which the vault's takes the place of.
+    fn mark_broken(&mut self, key: ObjectKey, trouble: String) {
+        self.held.states.insert(key.clone(), FileState::Broken);
+        self.held.broken.insert(key, trouble);
     }
 
     pub(super) fn state(&self, key: &ObjectKey) -> FileState {

@@ -1,4 +1,4 @@
-//! How far streams had written in V, by the log that the vault holds: for a table whose live log is no more, or has
+//! How far streams had written in V, by the log that the vault holds: for a table whose live log is gone, or has
 //! lost V.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::vault::log_replay::as_listed;
 
 impl Restorer {
     /// Reads how far streams had written in the wanted version: the newest checkpoint that the snapshot holds at or
-    /// below it, and the commits after that. What a sidecar has is no transaction id, so none is read.
+    /// below it, and the commits after that. Sidecars have no transaction ids, so none is read.
     ///
     /// # Errors
     /// Damage in the vault; what the log itself says.

@@ -39,10 +39,7 @@ impl Planning<'_> {
                 is_marked = named.iter().any(|key| marked.contains(key));
             }
             if is_marked {
-                out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::UnreadableWhenTaken,
-                });
+                out.push(Out::of(checkpoint, WhyLeftOut::UnreadableWhenTaken));
             }
         }
         Ok(out)
@@ -88,10 +85,7 @@ impl Planning<'_> {
             self.is_disagreeing(checkpoint.version)
                 && !out.iter().any(|out| out.checkpoint == **checkpoint)
         });
-        let leave_out = |checkpoint: &CheckpointFiles| Out {
-            checkpoint: checkpoint.clone(),
-            why: why.clone(),
-        };
+        let leave_out = |checkpoint: &CheckpointFiles| Out::of(checkpoint, why.clone());
         disagreeing.map(leave_out).collect()
     }
 
@@ -128,17 +122,13 @@ impl Planning<'_> {
                     )
                 }
                 (Content::Unreadable(_), Content::Unreadable(why)) => {
-                    out.push(Out {
-                        checkpoint: checkpoint.clone(),
-                        why: WhyLeftOut::Unreadable(why.clone()),
-                    });
+                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why.clone())));
                     continue;
                 }
                 (Content::Says(_) | Content::Lost, _) => continue,
             };
             for key in wrong {
-                self.held.states.insert(key.clone(), FileState::Broken);
-                self.held.broken.insert(key, trouble.clone());
+                self.mark_broken(key, trouble.clone());
             }
         }
         Ok(())
@@ -185,8 +175,7 @@ impl Planning<'_> {
                 (Content::Unreadable(_), Content::Unreadable(_))
                 | (Content::Says(_) | Content::Lost, _) => continue,
             };
-            self.held.states.insert(key.clone(), FileState::Broken);
-            self.held.broken.insert(key, trouble);
+            self.mark_broken(key, trouble);
         }
         Ok(())
     }
@@ -211,10 +200,9 @@ impl Planning<'_> {
                 return Ok(());
             }
             match reader.checkpoint(checkpoint).await? {
-                Content::Unreadable(why) => out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::Unreadable(why),
-                }),
+                Content::Unreadable(why) => {
+                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why)))
+                }
                 Content::Says(_) | Content::Lost => return Ok(()),
             }
         }

@@ -19,10 +19,7 @@ pub(super) fn asked(listing: &LogListing, version: Version) -> Result<Vec<Out>, 
     let all = listing.checkpoints();
     let of_version = all.iter().filter(|found| found.version == version);
     let out: Vec<Out> = of_version
-        .map(|checkpoint| Out {
-            checkpoint: checkpoint.clone(),
-            why: WhyLeftOut::Asked,
-        })
+        .map(|checkpoint| Out::of(checkpoint, WhyLeftOut::Asked))
         .collect();
     if out.is_empty() {
         let mut held: Vec<Version> = all.iter().map(|found| found.version).collect();
