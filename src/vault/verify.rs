@@ -146,8 +146,8 @@ struct CheckedSnapshot {
 }
 
 impl Verify<'_, '_> {
-    /// Tells of an object of a table, which some of its snapshots use.
-    fn tell_of(
+    /// Reports an object of a table that some of its snapshots use.
+    fn report_to(
         &mut self,
         table: Option<usize>,
         snapshots: Vec<SnapshotId>,
@@ -168,18 +168,18 @@ impl Verify<'_, '_> {
         (self.found)(finding)
     }
 
-    /// Tells of an object that belongs to no snapshot.
-    fn tell_alone(
+    /// Reports an object that belongs to no snapshot.
+    fn report_alone(
         &mut self,
         table: Option<usize>,
         object: &str,
         problem: Problem,
     ) -> Result<(), Error> {
-        self.tell_of(table, Vec::new(), object, problem)
+        self.report_to(table, Vec::new(), object, problem)
     }
 
-    /// Tells of an object that snapshots use, once for each table.
-    fn tell_users(
+    /// Reports an object that snapshots use, once for each table.
+    fn report_users(
         &mut self,
         users: &[usize],
         object: &str,
@@ -187,7 +187,7 @@ impl Verify<'_, '_> {
     ) -> Result<(), Error> {
         let by_table = self.by_table(users);
         if by_table.is_empty() {
-            return self.tell_alone(None, object, problem.clone());
+            return self.report_alone(None, object, problem.clone());
         }
         for (table, snapshots) in by_table {
             if problem.is_lost() && snapshots.iter().all(|snapshot| snapshot.is_over) {
@@ -202,7 +202,7 @@ impl Verify<'_, '_> {
                 problem.what.push_str("; only distrusted snapshots use it");
             }
             let ids = snapshots.iter().map(|snapshot| snapshot.id).collect();
-            self.tell_of(Some(table), ids, object, problem)?;
+            self.report_to(Some(table), ids, object, problem)?;
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Verify<'_, '_> {
                 let users: Vec<usize> = (0..self.snapshots.len()).collect();
                 let what = "it is not the one that every record names by its SHA-256";
                 let problem = Problem::new(Severity::Damage, what, REPLACED);
-                self.tell_users(&users, key.as_str(), &problem)?;
+                self.report_users(&users, key.as_str(), &problem)?;
             }
             Some(VaultFileProblem::Records(ids)) => {
                 for id in ids {
@@ -227,7 +227,7 @@ impl Verify<'_, '_> {
                         .collect();
                     let what = format!("record {} names another vault.json", id.short());
                     let problem = Problem::warning(what, Remedy::Distrust);
-                    self.tell_users(&users, key.as_str(), &problem)?;
+                    self.report_users(&users, key.as_str(), &problem)?;
                 }
             }
         }
@@ -236,7 +236,7 @@ impl Verify<'_, '_> {
                 let version = oldest.and_then(|oldest| oldest.version);
                 self.attested(None, &key, version.as_ref(), actual).await?;
             }
-            Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
+            Err(error) => self.report_alone(None, key.as_str(), unreadable(&error))?,
         }
         self.on_top(None, key.as_str(), true).await
     }
@@ -255,15 +255,15 @@ impl Verify<'_, '_> {
                 Problem::new(Severity::Damage, what, REPLACED)
             }
             Ok(_) => return Ok(()),
-            // Hidden by a delete marker, which is told as such.
+            // Hidden by a delete marker, which is reported as such.
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => unreadable(&error),
         };
         let users: Vec<usize> = user.into_iter().collect();
-        self.tell_users(&users, key.as_str(), &problem)
+        self.report_users(&users, key.as_str(), &problem)
     }
 
-    /// Tells of delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
+    /// Reports delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
     async fn on_top(
         &mut self,
         table: Option<usize>,
@@ -288,7 +288,7 @@ impl Verify<'_, '_> {
                 }
                 Err(error) => {
                     drop(listing);
-                    return self.tell_alone(table, prefix, unreadable(&error));
+                    return self.report_alone(table, prefix, unreadable(&error));
                 }
             }
         }
@@ -300,7 +300,7 @@ impl Verify<'_, '_> {
                 markers,
             };
             if let Some(problem) = listed.planted(0) {
-                self.tell_alone(table, key.as_str(), problem)?;
+                self.report_alone(table, key.as_str(), problem)?;
             }
         }
         Ok(())
@@ -338,7 +338,7 @@ impl Verify<'_, '_> {
                 Done::Key(outcome) => self.outcome(&outcome)?,
                 Done::Unlistable(prefix, error) => {
                     self.names_everything = false;
-                    self.tell_alone(None, prefix, unreadable(&error))?;
+                    self.report_alone(None, prefix, unreadable(&error))?;
                 }
                 Done::Unreferenced(unreferenced) => {
                     let Unreferenced {
@@ -396,7 +396,7 @@ impl Verify<'_, '_> {
                 users: users.to_vec(),
                 ..lost.clone()
             }));
-            return self.tell_users(users, object, &Problem::lost(what));
+            return self.report_users(users, object, &Problem::lost(what));
         }
         self.note(Kind::Repaired, users, object);
         Ok(())
@@ -413,9 +413,9 @@ impl Verify<'_, '_> {
                 ..lost.clone()
             });
         }
-        for (units, told) in &outcome.told {
+        for (units, problem) in &outcome.problems {
             let users = self.units.users(units);
-            self.tell_users(&users, key, told)?;
+            self.report_users(&users, key, problem)?;
         }
         for (units, lost) in &outcome.repaired {
             let users = self.units.users(units);
@@ -437,14 +437,13 @@ impl Verify<'_, '_> {
     }
 }
 
-/// A step of the merge that was carried out.
 enum Done {
     Key(Outcome),
     Unlistable(&'static str, StoreError),
     Unreferenced(Unreferenced),
 }
 
-/// What is said of something that the store could not bring.
+/// The problem of an object that the store could not return.
 fn unreadable(error: &StoreError) -> Problem {
     let what = format!("it could not be checked: {error}: {}", error.kind);
     Problem::unchecked(what, READ_AGAIN)

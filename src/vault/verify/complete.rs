@@ -97,20 +97,20 @@ impl Verify<'_, '_> {
             )) => {
                 let what = format!("its completeness could not be checked: {error}");
                 let problem = Problem::unchecked(what, USE_NEWER);
-                return self.tell_users(&users, object, &problem);
+                return self.report_users(&users, object, &problem);
             }
             Err(Error::Log(error)) => {
                 let what = format!(
                     "its log does not lead to version {}: {error}",
                     manifest.version
                 );
-                return self.tell_users(&users, object, &Problem::damage(what));
+                return self.report_users(&users, object, &Problem::damage(what));
             }
             Err(Error::Damaged { object: file, what }) => {
                 let what = format!("what it holds of the log cannot be replayed: {file}: {what}");
-                return self.tell_users(&users, object, &Problem::damage(what));
+                return self.report_users(&users, object, &Problem::damage(what));
             }
-            Err(error) => return self.tell_users(&users, object, &not_read(&error)),
+            Err(error) => return self.report_users(&users, object, &not_read(&error)),
         };
         self.report.bytes_read += proof.bytes_read;
         for (user, snapshot) in named_by {
@@ -124,7 +124,7 @@ impl Verify<'_, '_> {
             let is_complete = problems.iter().all(|it| it.severity < Severity::Damage);
             self.report.proven += u64::from(is_complete);
             for problem in problems {
-                self.tell_users(&[*user], object, &problem)?;
+                self.report_users(&[*user], object, &problem)?;
             }
         }
         Ok(())
@@ -297,7 +297,7 @@ impl Job {
                     live.push(files);
                     Ok(end)
                 }
-                // A checkpoint one of whose sidecars was not there, or could not be decoded, is no way.
+                // A checkpoint one of whose sidecars was not there, or could not be decoded, begins no way.
                 Err(LogError::MissingSidecar { .. }) => continue,
                 Err(
                     error @ (LogError::Sort(_)

@@ -23,8 +23,8 @@ use crate::vault::Vault;
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) key: ObjectKey,
-    /// What to tell, and which units are concerned.
-    pub(super) told: Vec<(Vec<usize>, Problem)>,
+    /// What is wrong, and which units are concerned.
+    pub(super) problems: Vec<(Vec<usize>, Problem)>,
     /// What is lost, and which units need it; who that is has yet to be filled in.
     pub(super) lost: Vec<(Vec<usize>, Lost)>,
     /// Objects in whose place something serves that a repair put, and which units need them.
@@ -61,7 +61,7 @@ impl Checker<'_> {
         let Job { key, wants, listed } = job;
         let mut outcome = Outcome {
             key,
-            told: Vec::new(),
+            problems: Vec::new(),
             lost: Vec::new(),
             repaired: Vec::new(),
             moved: Vec::new(),
@@ -78,7 +78,9 @@ impl Checker<'_> {
             Ok(listed) => listed,
             Err(error) => {
                 for want in &wants {
-                    outcome.told.push((want.all_units(), unreadable(&error)));
+                    outcome
+                        .problems
+                        .push((want.all_units(), unreadable(&error)));
                 }
                 return outcome;
             }
@@ -105,12 +107,14 @@ impl Checker<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = checked {
-                outcome.told.push((want.all_units(), unreadable(&error)));
+                outcome
+                    .problems
+                    .push((want.all_units(), unreadable(&error)));
             }
         }
         if let Some(problem) = listed.planted(used.len() as u64) {
             let units = wants.iter().flat_map(Want::all_units).collect();
-            outcome.told.push((units, problem));
+            outcome.problems.push((units, problem));
         }
         outcome
     }
@@ -162,7 +166,7 @@ impl Checker<'_> {
         if bad.is_nothing() {
             let what = format!("{what}; every file in it that is used is whole");
             let problem = Problem::warning(what, SERVED);
-            outcome.told.push((want.all_units(), problem));
+            outcome.problems.push((want.all_units(), problem));
             return Ok(());
         }
         let units = want.all_units();
@@ -178,17 +182,17 @@ impl Checker<'_> {
             Rescue::Serves => {
                 let what = format!("{what}; another copy in the vault serves");
                 let problem = Problem::warning(what, SERVED);
-                outcome.told.push((units, problem));
+                outcome.problems.push((units, problem));
             }
             Rescue::Unproven if is_gone => outcome.unproven.extend(units),
             Rescue::Unproven => {
                 let what = format!("{what}; another object version has its size and was not read");
                 let problem = Problem::warning(what, Remedy::ReadAll);
-                outcome.told.push((units, problem));
+                outcome.problems.push((units, problem));
             }
             Rescue::Lost(bad) => {
                 outcome.lost.extend(losses(want, &bad, &outcome.key));
-                outcome.told.push(lose(want, &bad, what));
+                outcome.problems.push(lose(want, &bad, what));
             }
         }
         Ok(())
@@ -282,7 +286,7 @@ fn check_name(want: &Want, outcome: &mut Outcome) {
     if !is_named_right(&want.reference(&outcome.key)) {
         let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
         let problem = Problem::warning(what, WHO_WROTE_IT);
-        outcome.told.push((want.all_units(), problem));
+        outcome.problems.push((want.all_units(), problem));
     }
 }
 
@@ -320,7 +324,7 @@ fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part
     parts.filter_map(|index| want.parts.get(*index))
 }
 
-/// What to tell of bytes that nothing serves for, and whom.
+/// The problem of bytes that nothing serves for, and the units that need them.
 fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Problem) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {

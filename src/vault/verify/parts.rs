@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::wanted::Part;
 use crate::ids::Digest;
 
-/// The files of one pack, in the order of their offsets. They hardly ever overlap; a hostile page may say so.
+/// The files of one pack, in the order of their offsets. They overlap only where a hostile page says so.
 pub(super) struct PartHasher<'a> {
     parts: &'a [Part],
     /// The first part that has not begun.
