@@ -14,11 +14,11 @@
 //! another table holds changes nothing.
 //!
 //! **Beside a prune.** A prune looks for new events before its first batch of deletions and every half minute from then
-//! on, and stops. That leaves the batches that are carried out before it looks again: without locks nothing keeps what
+//! on, and stops. That leaves the batches that are deleted before it looks again: without locks nothing keeps what
 //! is in them, and a server may look at the legal holds of a whole batch first and delete then, as `MinIO` does.
 //! Nothing in them can be what was kept until the event, because no survey had found that useless. So a hold of a
 //! snapshot that something keeps for another hour, by this machine's clock, is sure. Another one looks whether
-//! everything is still there after its event, takes the hold back where something is gone, and is else told to be
+//! everything is still there after its event, takes the hold back where something is gone, and is else reported as
 //! unsure ([`HoldDone::is_sure`]): the same hold, once the prune must have looked ([`SETTLED`]), finds everything
 //! there, or names what is gone. What was held before that run it leaves held: whether to release it is for its owner
 //! to say. In a folder the commands lock each other out.
@@ -195,7 +195,7 @@ impl Holder {
     /// Releases a snapshot.
     ///
     /// # Errors
-    /// [`Error::HoldsUnread`] when it cannot be told what else is held: then nothing was changed. What is damaged in the
+    /// [`Error::HoldsUnread`] when it cannot be found out what else is on hold: then nothing was changed. What is damaged in the
     /// snapshot itself does not keep it from being released. What the store says; another release goes on.
     pub async fn release(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let release = async || {

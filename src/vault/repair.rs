@@ -64,7 +64,7 @@ pub struct Repairer {
     pub now: Timestamp,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Who is told.
+    /// Takes the progress of the run.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -110,7 +110,7 @@ pub struct Repaired {
     pub lost: Lost,
     /// What was put, and where its bytes came from.
     pub put: Vec<(ObjectKey, Origin)>,
-    /// The files of it that are still lost; for an object that is no pack, its own key.
+    /// The files of it that are still lost; for an object that is not a pack, its own key.
     pub still_lost: Vec<String>,
 }
 

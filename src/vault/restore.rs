@@ -149,9 +149,9 @@ pub struct Restorer {
     pub outside: OpenOutsideForRestore,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Who is told.
+    /// Takes the progress of the run.
     pub progress: Arc<dyn Progress>,
-    /// Ends what is being carried out: it lets go of its claim, then fails with [`Error::Interrupted`].
+    /// Ends a restore that is running: it lets go of its claim, then fails with [`Error::Interrupted`].
     pub interrupt: Interrupt,
 }
 
@@ -211,7 +211,7 @@ pub struct RestorePlan {
     pub kept_unreadable: Vec<Version>,
     /// What the independent reader makes of the live table, where it was asked.
     pub reading: Option<Reading>,
-    /// What is there once it was carried out.
+    /// What is there once the plan was executed.
     pub expected: Expected,
     /// Objects that vanished at the target while it was watched.
     pub vanishing: u64,

@@ -29,7 +29,7 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(24);
 pub(super) struct Newest {
     pub(super) delta_id: String,
     pub(super) version: Version,
-    /// Before this no manifest of a later record was put.
+    /// Manifests of later records were put after this.
     pub(super) since: Timestamp,
 }
 

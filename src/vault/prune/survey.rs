@@ -277,7 +277,7 @@ impl Reading<'_, '_> {
         Ok(())
     }
 
-    /// Takes note of what earlier plans name; returns those that are old enough to be carried out.
+    /// Takes note of what earlier plans name; returns those that are old enough to be executed.
     async fn plans(&mut self, grace: SignedDuration) -> Result<Vec<Id128>, Error> {
         let mut ripe = Vec::new();
         let mut last = None;

@@ -1,4 +1,4 @@
-//! Carries a survey out: deletes what ripe plans and the survey agree on, and writes down what is new.
+//! Executes a survey: deletes what ripe plans and the survey agree on, and writes down what is new.
 
 use std::time::Duration;
 

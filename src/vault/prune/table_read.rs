@@ -88,7 +88,7 @@ pub(in crate::vault) fn decide(
             seq: snapshot.seq,
             taken_at: snapshot.record.taken_at,
             promise: snapshot.record.promise,
-            // Records of this format carry no alarms.
+            // Records of this format have no alarms.
             has_alarm: false,
             is_trusted: !snapshot.is_distrusted,
         })

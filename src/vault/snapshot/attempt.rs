@@ -277,7 +277,7 @@ pub(super) fn said_difference(
     }
 }
 
-/// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
+/// Whether another way to V may do without what is wrong. Commits without a protocol or metadata serve no
 /// reader, and a checkpoint may have both.
 pub(super) fn ends_only_its_way(error: &LogError) -> bool {
     error.is_about_content()

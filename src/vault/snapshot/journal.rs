@@ -144,7 +144,7 @@ impl Snapshotter {
         let version = object.version.as_ref();
         let there = self.vault.store().attributes(&object.key, version).await?;
         if !terms.has_locks() {
-            // How old the journal is has told.
+            // The age of the journal was checked already.
             return Ok(true);
         }
         let until = terms.lock_until(slice_in(object.generation));

@@ -198,7 +198,7 @@ impl Pinner<'_> {
             view,
             avoid,
         } = self.inputs;
-        // What a prune keeps as the newest is told by the ledger alone, not by what is distrusted from now on.
+        // Which snapshot a prune keeps as the newest follows from the ledger alone, not from what is distrusted from now on.
         let head = view
             .head
             .link
@@ -405,7 +405,7 @@ impl Pinner<'_> {
         }
     }
 
-    /// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies again
+    /// Reads a base's manifest. One that is damaged, or has a damaged page, cannot be a base, and the snapshot copies again
     /// what they held.
     async fn open_base(
         &self,

@@ -82,7 +82,7 @@ impl Snapshotter {
         let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
         let mut spool = Spool::create(scratch).map_err(Error::Scratch)?;
         let mut bodies = Bodies::new();
-        // What a page kept on this machine says is no proof.
+        // A page kept on this machine proves nothing about the vault.
         let vault = self.vault.without_pages();
         // What is new lies in the new pages, so the others are rarely read.
         let known: HashSet<_> = known.iter().map(|page| page.page.sha256).collect();

@@ -26,7 +26,7 @@ use crate::vault::events::by_now;
 const ATTEMPTS: usize = 5;
 
 impl Snapshotter {
-    /// Makes one attempt's plan and estimates what carrying it out would do.
+    /// Makes one attempt's plan and estimates what executing it would do.
     pub(super) async fn plan_once(
         &self,
         source: &Source,

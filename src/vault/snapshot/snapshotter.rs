@@ -34,7 +34,7 @@ pub struct Snapshotter {
     pub journal: JournalPace,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Who is told.
+    /// Takes the progress of the run.
     pub progress: Arc<dyn Progress>,
 }
 

@@ -142,7 +142,7 @@ impl Copier {
             let version = copied.written.version.as_ref();
             let found = self.run.bulk.attributes(&key, version).await?;
             let attested = found.sha256.filter(|_| found.size == seen.size);
-            // A copy that proves nothing is given up, so its lock is no matter.
+            // A copy that proves nothing is given up, so its lock does not matter.
             if attested.is_some() {
                 self.lock(&found, lock_until).await?;
             }
