@@ -2,7 +2,7 @@
 //!
 //! One reading of the vault serves both halves of a run ([`Pruner::survey`]): every ledger and every chain of events
 //! whole, the manifest and pages of every snapshot that is kept, then one listing of the vault's objects, merged with
-//! what is named. [`Pruner::carry_out`] deletes what is useless and stands in a plan as old as the grace period, and
+//! what is named. [`Pruner::execute`] deletes what is useless and stands in a plan as old as the grace period, and
 //! writes down as a new plan what is useless and stands in none.
 //!
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or

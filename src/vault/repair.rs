@@ -79,8 +79,8 @@ pub enum Origin {
     Replica(String),
     /// The pages that this machine has kept.
     Cache,
-    /// Several of them: the files of a pack.
-    Several,
+    /// More than one of these: the files of a pack.
+    Mixed,
     /// What an earlier repair put: it serves, and is locked for longer.
     Substitute,
 }
@@ -176,7 +176,7 @@ impl Repairer {
     ///
     /// # Errors
     /// What the vault's own store says when it is written to. What was put until then serves.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         plan: RepairPlan,
         told: &mut (dyn FnMut(&Repaired) -> Result<(), Error> + Send),
@@ -226,7 +226,7 @@ impl Repairer {
                 still_lost = pack.still_lost;
                 match pack.whole {
                     Some(whole) => {
-                        let origin = pack.origin.unwrap_or(Origin::Several);
+                        let origin = pack.origin.unwrap_or(Origin::Mixed);
                         found.push((Payload::from_bytes(whole), origin));
                     }
                     None => found = pack.files,

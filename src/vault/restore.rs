@@ -50,7 +50,7 @@ mod planning;
 mod streams;
 mod under;
 
-pub use check::{Checked, Difference, Expected, Several};
+pub use check::{Checked, Counted, Difference, Expected};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
 pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};

@@ -33,7 +33,7 @@ impl Pruner {
     /// # Errors
     /// A clock that is wrong: nothing is deleted then. [`Error::EventsMeanwhile`] when an event came that this survey
     /// did not read: it may be a hold. What the store says. What was done stays done, and a later run goes on.
-    pub async fn carry_out(&self, survey: Survey, actor: &Actor) -> Result<PruneDone, Error> {
+    pub async fn execute(&self, survey: Survey, actor: &Actor) -> Result<PruneDone, Error> {
         let (now, begun) = (survey.now, survey.begun);
         let mut done = PruneDone::default();
         let plan = || {

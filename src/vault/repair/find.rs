@@ -31,10 +31,10 @@ impl Origin {
                 if folder.matches('/').count() > 3 || folder.starts_with("file:///") {
                     Self::Live(folder)
                 } else {
-                    Self::Several
+                    Self::Mixed
                 }
             }
-            (_, _) => Self::Several,
+            (_, _) => Self::Mixed,
         }
     }
 }
@@ -147,7 +147,7 @@ impl Repairer {
                 }
             }
             if matches!(entry.placement, Placement::Inline(_)) {
-                return Some(Origin::Several);
+                return Some(Origin::Mixed);
             }
             if let Some(source) = self.source(places, table).await
                 && let Ok(there) = source.attributes(&entry.file).await
@@ -194,7 +194,7 @@ impl Repairer {
                 && is_right(&payload)
             {
                 let key = entry.placement.reference().map(|it| it.key.clone());
-                return Ok(Some((payload, key.map_or(Origin::Several, Origin::Vault))));
+                return Ok(Some((payload, key.map_or(Origin::Mixed, Origin::Vault))));
             }
             if let Some(source) = self.source(places, table).await {
                 let origin = live(&source, &entry.file);
@@ -330,9 +330,9 @@ mod tests {
         assert_eq!(both("s3://a/t/p=1/x", "s3://a/t/p=2/x"), live("s3://a/t/"));
         assert_eq!(both("s3://a/t/", "s3://a/t/p=2/x"), live("s3://a/t/"));
         assert_eq!(both("file:///t/p/x", "file:///t/q"), live("file:///t/"));
-        assert_eq!(both("s3://a/t/x", "s3://b/t/x"), Origin::Several);
-        assert_eq!(both("s3://a/x", "s3://a/y"), Origin::Several);
-        assert_eq!(live("s3://a/t/x").and(Origin::Cache), Origin::Several);
+        assert_eq!(both("s3://a/t/x", "s3://b/t/x"), Origin::Mixed);
+        assert_eq!(both("s3://a/x", "s3://a/y"), Origin::Mixed);
+        assert_eq!(live("s3://a/t/x").and(Origin::Cache), Origin::Mixed);
         assert_eq!(Origin::Cache.and(Origin::Cache), Origin::Cache);
     }
 }

@@ -46,14 +46,14 @@ impl Expected {
 
 /// Some things of which the first is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Several {
+pub struct Counted {
     /// How many.
     pub count: u64,
     /// The first of them.
     pub first: Option<String>,
 }
 
-impl Several {
+impl Counted {
     pub(super) fn add(&mut self, name: &impl ToString) {
         self.count += 1;
         self.first.get_or_insert_with(|| name.to_string());
@@ -71,7 +71,7 @@ pub struct Checked {
     /// What the independent reader says.
     pub verdict: Verdict,
     /// Files that were put back or were right, and are not there any more.
-    pub vanished: Several,
+    pub vanished: Counted,
     /// How the reader's list of live files differs from the snapshot's, where it was read.
     pub list: Option<Difference>,
 }
@@ -84,11 +84,11 @@ pub struct Difference {
     /// Files that are live by the snapshot.
     pub live: u64,
     /// Live by the snapshot, and not shown.
-    pub lacks: Several,
+    pub lacks: Counted,
     /// Shown, and not live by the snapshot.
-    pub adds: Several,
+    pub adds: Counted,
     /// Shown, and not among the files of the table.
-    pub absent: Several,
+    pub absent: Counted,
     /// Rows by the reader and by the snapshot, where both know and they differ.
     pub rows: Option<(u64, u64)>,
 }
@@ -135,12 +135,12 @@ impl Restorer {
         if let Some(tip) = expected.live {
             return Ok(Checked {
                 verdict: reader::judge(&self.lake(), tip, about).await,
-                vanished: Several::default(),
+                vanished: Counted::default(),
                 list: None,
             });
         }
         let manifest = self.vault.manifest(&request.record).await?;
-        let mut vanished = Several::default();
+        let mut vanished = Counted::default();
         if expected.log {
             self.look_for_log(request, &manifest, expected, &mut vanished)
                 .await?;
@@ -177,7 +177,7 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
         expected: &Expected,
-        vanished: &mut Several,
+        vanished: &mut Counted,
     ) -> Result<(), Error> {
         let listed = self.list_log().await?;
         let mut entries = self.log_entries(request, manifest);
@@ -198,7 +198,7 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
         expected: &Expected,
-        vanished: &mut Several,
+        vanished: &mut Counted,
     ) -> Result<Live, Error> {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let (wanted, known) = self.data_entries(request, manifest, scratch.path()).await?;

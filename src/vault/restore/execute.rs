@@ -45,7 +45,7 @@ impl Restorer {
     /// # Errors
     /// [`Error::OwnerMustChoose`] for a plan that [`RestorePlan::decision`] stops; another restore's claim, a target that changed since it
     /// was listed, damage in the vault. Run it again: what is right by then is kept.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,

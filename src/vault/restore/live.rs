@@ -8,7 +8,7 @@ use super::content::LogReader;
 use super::held::nothing_held;
 use super::measure::Sizes;
 use super::mend::LogAfter;
-use super::{RestoreRequest, Restorer, Several, live_tip, makes_a_version};
+use super::{Counted, RestoreRequest, Restorer, live_tip, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Detail, FilesCompared, Replay};
@@ -54,7 +54,7 @@ pub struct LiveTable {
     /// Commits above V that have no bytes: readers take each for a version that changed nothing.
     pub empty: Vec<Version>,
     /// Data files of the newest version that are gone, or have another size than the log says.
-    pub faults: Several,
+    pub faults: Counted,
     /// The table's properties, where they could be read.
     pub properties: Option<BTreeMap<String, String>>,
     /// The columns by which it is partitioned.
