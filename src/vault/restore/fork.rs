@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 
 use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
+use super::live::trouble;
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
 use super::planning::Planning;
@@ -59,13 +60,10 @@ impl Restorer {
         let live = match reader.read_and_replay(&way).await {
             Ok(live) => live,
             // A log that nobody opens shows nobody a file.
-            Err(Error::Log(error))
-                if !matches!(error, LogError::Sort(_) | LogError::Read { .. }) =>
-            {
+            Err(error) => {
+                trouble(error)?;
                 return Ok(Vec::new());
             }
-            Err(Error::Store(error)) if error.is_not_found() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
         };
         let mut known = self.named(request, manifest).await?.finish()?.peekable();
         for file in live.finish()?.1 {

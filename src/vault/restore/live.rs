@@ -72,7 +72,7 @@ pub struct LiveTable {
 }
 
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
-fn trouble(error: Error) -> Result<String, Error> {
+pub(super) fn trouble(error: Error) -> Result<String, Error> {
     if let Error::Log(log) = &error
         && !matches!(log, LogError::Sort(_) | LogError::Read { .. })
     {

@@ -204,7 +204,7 @@ impl Snapshotter {
             pinned.emptied = pinned.emptied.or(left.emptied(&delta_id));
         }
         let mut held = Stored::new(folder)?;
-        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let base = pinned.reused();
         let terms = work.terms.clone().on(base.map(|base| &base.past));
         let journals = self
             .take_journals(work.inputs, &terms, &delta_id, &mut held)

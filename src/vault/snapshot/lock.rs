@@ -116,7 +116,7 @@ impl Snapshotter {
 
     /// What a plan newly commits to, as far as it is known before anything is copied.
     pub(super) async fn commitment_of(&self, planned: &Planned) -> Result<Commitment, Failure> {
-        let base = planned.plan.pinned.base.as_ref().filter(|base| base.reuse);
+        let base = planned.plan.pinned.reused();
         let base = base.map(|base| (&*base.past.record, Some(&base.manifest)));
         self.commitment(&planned.plan.terms, base, planned.copies.bytes)
             .await

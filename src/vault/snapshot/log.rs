@@ -129,7 +129,7 @@ impl LogWritten {
 impl LogWriter<'_> {
     /// Merges the base's log entries with the files to hold, reads what is new, and writes the pages.
     async fn write(&self, hold: Vec<LogFile>, scope: LogScope) -> Result<LogWritten, Failure> {
-        let base = self.plan.pinned.base.as_ref().filter(|base| base.reuse);
+        let base = self.plan.pinned.reused();
         let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
         let entries: Entries<'_> = match base {
             Some(base) => {

@@ -168,7 +168,7 @@ impl Snapshotter {
         entries: Sorter<InDataOrder>,
         tally: Tally,
     ) -> Result<PagesWritten, Failure> {
-        let base = plan.pinned.base.as_ref().filter(|base| base.reuse);
+        let base = plan.pinned.reused();
         let base = base.map_or(&[][..], |base| &base.manifest.data_pages);
         let mut pages = Pages::new(&self.vault, self.placer(&plan.terms), base, tally);
         let mut entries = entries.finish()?.peekable();

@@ -109,6 +109,11 @@ impl Pinned {
         }
     }
 
+    /// The base whose objects may be referenced again.
+    pub(super) fn reused(&self) -> Option<&Base> {
+        self.base.as_ref().filter(|base| base.reuse)
+    }
+
     /// V's commit file, unless the log's own clean-up has removed it.
     pub(super) fn commit(&self) -> Option<&LogFile> {
         self.listing.commit(self.version)
@@ -147,12 +152,12 @@ pub(super) async fn pin(
     let Inputs {
         source, request, ..
     } = inputs;
-    let pinner = Pinner {
+    let chooser = Pinner {
         vault,
         inputs,
         folder,
     };
-    let mut pinned = pinner.choose().await?;
+    let mut pinned = chooser.choose().await?;
     pinned.findings.extend(presence::of_ledger(inputs.view));
     if pinned.unchanged.is_some() {
         return Ok(pinned);
@@ -479,8 +484,7 @@ pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
 
 /// Whether the base's own commit still stands, so that its log is of this table's past.
 pub(super) fn goes_on(pinned: &Pinned) -> bool {
-    let base = pinned.base.as_ref().filter(|base| base.reuse);
-    base.is_some_and(|base| {
+    pinned.reused().is_some_and(|base| {
         !pinned.ended && compare_commit(&base.past.record, &pinned.listing) == CommitState::Same
     })
 }

@@ -385,7 +385,7 @@ impl LogReader<'_> {
         let lists_sidecars = listing
             .files()
             .any(|file| file.kind == LogFileKind::Sidecar);
-        let reuse = self.pinned.base.as_ref().is_some_and(|base| base.reuse);
+        let reuse = self.pinned.reused().is_some();
         if !reuse || !(lists_sidecars || scope.whole) {
             return Ok(());
         }

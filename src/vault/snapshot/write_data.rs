@@ -46,30 +46,30 @@ impl Snapshotter {
         &self,
         inputs: Inputs<'_>,
         plan: &Plan,
-        copies: Copies,
+        missing: Copies,
         journals: &mut u32,
     ) -> Result<DataWritten, Failure> {
         let copier = Arc::new(Copier {
             run: self.clone(),
             source: inputs.source.clone(),
             terms: plan.terms.clone(),
-            slices: slices(copies.needs.len()),
+            slices: slices(missing.needs.len()),
             folder: plan.scratch.path().to_owned(),
         });
         let request = inputs.request;
         self.progress.phase(&request.table.name, Phase::Copy);
         let placer = self.placer(&plan.terms);
         let mut journal = Journal::start(placer, self.journal, inputs, plan.delta_id(), *journals);
-        let copied = copy(
+        let done = copy(
             &copier,
-            copies,
+            missing,
             &mut journal,
             plan.pinned.version,
             request.scope,
         )
         .await;
         *journals = journal.written();
-        copied.map(|copied| copied.into_written(plan.pinned.base.as_ref().map(|base| &base.past)))
+        done.map(|copied| copied.into_written(plan.pinned.base.as_ref().map(|base| &base.past)))
     }
 }
 
@@ -107,7 +107,7 @@ impl Copied {
 
 async fn copy(
     copier: &Arc<Copier>,
-    copies: Copies,
+    missing: Copies,
     journal: &mut Journal<'_>,
     version: Version,
     scope: Scope,
@@ -120,7 +120,7 @@ async fn copy(
         mut change,
         replaced: mut absent,
         ..
-    } = copies;
+    } = missing;
     let planned = PlannedWork {
         files: needs.len(),
         bytes,

@@ -201,7 +201,7 @@ impl Planning<'_> {
             }
             match reader.checkpoint(checkpoint).await? {
                 Content::Unreadable(why) => {
-                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why)))
+                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why)));
                 }
                 Content::Says(_) | Content::Lost => return Ok(()),
             }
