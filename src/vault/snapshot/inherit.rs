@@ -17,7 +17,8 @@ use super::super::log_replay::as_listed;
 use super::failure::Failure;
 use super::log_files::{LOG_FILES_AHEAD, read_listed};
 use super::pin::{Base, Past, Pinned};
-use super::{presence, sidecars};
+use super::presence::{self, Lost};
+use super::sidecars;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
@@ -274,7 +275,7 @@ pub(super) async fn inspect_base(
     let findings: Vec<_> = emptied.into_iter().chain(findings).collect();
     for (file, object) in std::mem::take(&mut pinned.inherited.lost) {
         let table = &base.past.record.table.name;
-        let finding = presence::lost_checkpoint(&file, &base.past, table);
+        let finding = presence::lost(&Lost::Checkpoint(&file), &base.past, table);
         pinned.findings.push(finding);
         base.lost.push(object);
     }

@@ -14,7 +14,7 @@ use super::inputs::Inputs;
 use super::left::{Left, diverged};
 use super::live_log;
 use super::log_files::read_listed;
-use super::presence::{self, Looked};
+use super::presence::{self, Looked, Lost};
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
@@ -286,7 +286,7 @@ impl Pinner<'_> {
                     pinned.unchanged = Some(head.clone());
                 }
                 Looked::Lost(object) => {
-                    let finding = presence::lost_object(&object, head, &request.table.name);
+                    let finding = presence::lost(&Lost::Object(&object), head, &request.table.name);
                     pinned.findings.push(finding);
                     base.lost.push(object);
                 }
@@ -326,7 +326,9 @@ impl Pinner<'_> {
                 continue;
             }
             if !avoid.is_whole(&past.record) {
-                older.findings.push(presence::lost_part(&past, table));
+                older
+                    .findings
+                    .push(presence::lost(&Lost::Part, &past, table));
                 bad.insert(manifest);
                 continue;
             }
@@ -340,7 +342,9 @@ impl Pinner<'_> {
                 if older.base.is_some() {
                     return Ok(older);
                 }
-                older.findings.push(presence::lost_list(&past, table));
+                older
+                    .findings
+                    .push(presence::lost(&Lost::List, &past, table));
                 bad.insert(manifest);
             } else if judged == BaseUse::Untrusted {
                 older.untrusted.get_or_insert(past);
