@@ -33,6 +33,7 @@ mod lock;
 mod lock_terms;
 mod log;
 mod log_files;
+mod manifest;
 mod pages;
 mod pairs;
 mod pin;

@@ -3,21 +3,15 @@
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::log::LogWritten;
+use super::manifest::ManifestWritten;
 use super::pages::PagesWritten;
-use super::planned::{Plan, Planned};
+use super::planned::Planned;
 use super::prove::Proven;
 use super::publish::Unpublished;
 use super::request::SnapshotDone;
 use super::snapshotter::Snapshotter;
 use super::write_data::DataWritten;
-use crate::format::{FORMAT, Manifest, PageRef, Reference};
 use crate::progress::Phase;
-use crate::store::Payload;
-
-pub(super) struct ManifestWritten {
-    pub(super) manifest: Manifest,
-    pub(super) reference: Reference,
-}
 
 impl Snapshotter {
     /// Copies, proves and publishes what was planned. Each write needs what the one before it came to.
@@ -62,28 +56,5 @@ impl Snapshotter {
         };
         let done = self.publish(inputs, unpublished).await?;
         Ok(SnapshotDone { commitment, ..done })
-    }
-
-    async fn write_manifest(
-        &self,
-        plan: &Plan,
-        log_pages: Vec<PageRef>,
-        pages: PagesWritten,
-    ) -> Result<ManifestWritten, Failure> {
-        let manifest = Manifest {
-            data_pages: pages.data_pages,
-            delta_id: plan.delta_id(),
-            format: FORMAT,
-            log_pages,
-            totals: pages.totals,
-            version: plan.pinned.version,
-        };
-        let payload = Payload::from_bytes(manifest.encode()?);
-        let reference = self.placer(&plan.terms).manifest(&payload).await?;
-        self.check_lock(&plan.terms, &reference).await?;
-        Ok(ManifestWritten {
-            manifest,
-            reference,
-        })
     }
 }

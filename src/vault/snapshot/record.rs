@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::execute::ManifestWritten;
 use super::inputs::Inputs;
+use super::manifest::ManifestWritten;
 use super::pin::{Pinned, newest_checkpoint};
 use super::planned::Plan;
 use super::write_data::Brought;
