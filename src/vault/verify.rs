@@ -16,8 +16,8 @@ use std::pin::pin;
 
 use futures::{TryStreamExt, stream};
 
+use self::checker::{Checker, Outcome};
 use self::merge::{Merge, Merged, Unreferenced};
-use self::objects::{Checker, Outcome};
 use self::sums::{Kind, Sums};
 use self::units::Units;
 use self::wanted::Use;
@@ -34,6 +34,7 @@ use crate::progress::Progress;
 use crate::sort::Sorter;
 use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
+mod checker;
 mod complete;
 mod losses;
 mod merge;

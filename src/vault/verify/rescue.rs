@@ -1,7 +1,7 @@
 //! Looks for what serves in place of an object that is gone or damaged.
 
+use super::checker::{Checker, Outcome};
 use super::losses::Substitute;
-use super::objects::{Checker, Outcome};
 use super::wanted::{Bad, Want};
 use crate::format::layout::Area;
 use crate::ids::Digest;
