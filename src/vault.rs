@@ -29,6 +29,7 @@ mod ahead;
 mod choose;
 pub mod diff;
 pub mod events;
+mod extend_lock;
 pub mod hold;
 mod key_merge;
 mod listing;
@@ -38,7 +39,6 @@ mod packs;
 mod page_cache;
 mod pages;
 pub mod prune;
-mod put;
 mod read;
 pub mod repair;
 pub mod restore;
@@ -52,7 +52,6 @@ mod without_file;
 
 pub use page_cache::{PAGE_CACHE_LIMIT, PageCache};
 
-/// Ledger slots read at a time.
 const SLOTS_AHEAD: usize = 16;
 
 /// An open vault.
@@ -318,9 +317,7 @@ impl Vault {
 /// Where a table's chains lie.
 #[derive(Debug, Clone, Copy)]
 enum SlotFolder<'a> {
-    /// Its records.
     Records(&'a TableKey),
-    /// Its events.
     Events(&'a TableKey),
 }
 

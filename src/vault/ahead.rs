@@ -16,7 +16,7 @@ pub(crate) struct Bounds {
     pub(crate) bytes: u64,
 }
 
-/// Carries out the futures of a sequence and gives out what they return, in the order of the sequence. Each comes
+/// Runs the futures of a sequence and returns what they return, in the order of the sequence. Each comes
 /// with the bytes that it will hold until its result is taken.
 pub(crate) fn ahead<S, F>(work: S, bounds: Bounds) -> Ahead<S, F>
 where

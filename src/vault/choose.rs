@@ -44,7 +44,7 @@ impl Vault {
         }
     }
 
-    /// When the versions that a snapshot's log tells of were committed, by the rule of the records: the in-commit
+    /// When the versions in a snapshot's log were committed, by the rule of the records: the in-commit
     /// timestamp where the table has that feature, else when the source took the commit, else its checkpoint.
     async fn commit_times(
         &self,

@@ -192,7 +192,7 @@ impl LiveTotals {
 
 /// One entry on its way to its counterpart. The order is that of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Held {
+struct EntryRow {
     file: Location,
     is_second: bool,
     kind: EntryKind,
@@ -201,7 +201,7 @@ struct Held {
     etag: Option<ETag>,
 }
 
-impl Held {
+impl EntryRow {
     fn new(entry: Entry, is_second: bool) -> Self {
         Self {
             file: entry.file,
@@ -210,14 +210,6 @@ impl Held {
             size: entry.size,
             sha256: entry.sha256,
             etag: entry.etag,
-        }
-    }
-
-    fn differs(self, change: Change) -> Difference {
-        Difference {
-            kind: self.kind,
-            file: self.file,
-            change,
         }
     }
 }
@@ -236,7 +228,7 @@ impl Vault {
         found: &mut (dyn FnMut(Difference) -> Result<(), Error> + Send),
     ) -> Result<DiffTotals, Error> {
         let mut totals = DiffTotals::default();
-        let mut rows: Sorter<Held> = Sorter::new(spill)?;
+        let mut rows: Sorter<EntryRow> = Sorter::new(spill)?;
         for is_log in [true, false] {
             let (before, after) = (pages(before, is_log), pages(after, is_log));
             let (mine, shared) = apart(before, after);
@@ -250,7 +242,7 @@ impl Vault {
             for (pages, is_second) in [(mine, false), (theirs, true)] {
                 let mut entries = self.entries(&pages);
                 while let Some(entry) = entries.try_next().await? {
-                    rows.push(Held::new(entry, is_second))?;
+                    rows.push(EntryRow::new(entry, is_second))?;
                 }
             }
         }
@@ -264,24 +256,21 @@ impl Vault {
                 )
                 .transpose()?
             };
-            let difference = match other {
+            let (before, size) = (row.size, row.size);
+            let (kind, change) = match other {
                 Some(other) if (other.sha256, other.size) == (row.sha256, row.size) => {
                     totals.of(row.kind).same += 1;
                     continue;
                 }
                 Some(other) => {
-                    let (before, after) = (row.size, other.size);
-                    other.differs(Change::Changed { before, after })
+                    let after = other.size;
+                    (other.kind, Change::Changed { before, after })
                 }
-                None if row.is_second => {
-                    let size = row.size;
-                    row.differs(Change::Added { size })
-                }
-                None => {
-                    let size = row.size;
-                    row.differs(Change::Removed { size })
-                }
+                None if row.is_second => (row.kind, Change::Added { size }),
+                None => (row.kind, Change::Removed { size }),
             };
+            let file = row.file;
+            let difference = Difference { kind, file, change };
             totals.add(&difference);
             found(difference)?;
         }
@@ -301,7 +290,7 @@ impl Vault {
         found: &mut (dyn FnMut(LiveDifference) -> Result<(), Error> + Send),
     ) -> Result<LiveTotals, Error> {
         let mut totals = LiveTotals::default();
-        let mut rows: Sorter<Held> = Sorter::new(spill)?;
+        let mut rows: Sorter<EntryRow> = Sorter::new(spill)?;
         let mut known = KnownKeys::default();
         let mut entries = self.files(manifest);
         while let Some(entry) = entries.try_next().await? {
@@ -311,7 +300,7 @@ impl Vault {
                 (_, Location::Outside(_)) => totals.outside += 1,
                 (_, Location::Inside(key)) => {
                     known.see(key);
-                    rows.push(Held::new(entry, false))?;
+                    rows.push(EntryRow::new(entry, false))?;
                 }
             }
         }
@@ -335,12 +324,8 @@ impl Vault {
                 held.next_if(|next| next.as_ref().map_or(true, |next| next.file < file))
             {
                 let missing = missing?;
-                let size = missing.size;
-                tell(
-                    Some(missing.kind),
-                    missing.file,
-                    LiveChange::Missing { size },
-                )?;
+                let change = LiveChange::Missing { size: missing.size };
+                tell(Some(missing.kind), missing.file, change)?;
             }
             let entry = held
                 .next_if(|next| matches!(next, Ok(next) if next.file == file))
@@ -356,12 +341,8 @@ impl Vault {
         }
         for missing in held {
             let missing = missing?;
-            let size = missing.size;
-            tell(
-                Some(missing.kind),
-                missing.file,
-                LiveChange::Missing { size },
-            )?;
+            let change = LiveChange::Missing { size: missing.size };
+            tell(Some(missing.kind), missing.file, change)?;
         }
         (totals.same, totals.newest) = (same, newest);
         Ok(totals)
@@ -409,7 +390,7 @@ fn extra(file: &Location, object: &Attributes, pinned: Version) -> LiveChange {
     }
 }
 
-fn compare(entry: &Held, object: &Attributes) -> Option<LiveChange> {
+fn compare(entry: &EntryRow, object: &Attributes) -> Option<LiveChange> {
     let (held, live) = (entry.size, object.size);
     if held != live {
         return Some(LiveChange::OtherSize { held, live });

@@ -34,7 +34,7 @@ pub(super) fn by_now(then: Timestamp, passed: Duration) -> Timestamp {
     then.checked_add(passed).unwrap_or(Timestamp::MAX)
 }
 
-/// What lies above the newest event and is none: any of it may have been a hold. Whoever writes the next event is told.
+/// What lies above the newest event and is none: any of it may have been a hold. The writer of the next event reads of it.
 pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
     let newest = events.links.last().map_or(0, |link| link.seq);
     let scars = (events.findings.iter()).filter(|it| matches!(it, LedgerFinding::Scar { .. }));
@@ -115,7 +115,7 @@ impl Vault {
         }))
     }
 
-    /// The lock of what carries no promise: the shortest that a bucket's policy lets pass.
+    /// The lock of what has no promise: the shortest that a bucket's policy lets pass.
     pub(super) fn floor(&self, now: Timestamp) -> Option<Timestamp> {
         match self.file().lock_mode {
             LockMode::None => None,

@@ -14,11 +14,11 @@
 //! another table holds changes nothing.
 //!
 //! **Beside a prune.** A prune looks for new events before its first batch of deletions and every half minute from then
-//! on, and stops. That leaves the batches that are carried out before it looks again: without locks nothing keeps what
+//! on, and stops. That leaves the batches that are deleted before it looks again: without locks nothing keeps what
 //! is in them, and a server may look at the legal holds of a whole batch first and delete then, as `MinIO` does.
 //! Nothing in them can be what was kept until the event, because no survey had found that useless. So a hold of a
 //! snapshot that something keeps for another hour, by this machine's clock, is sure. Another one looks whether
-//! everything is still there after its event, takes the hold back where something is gone, and is else told to be
+//! everything is still there after its event, takes the hold back where something is gone, and is else reported as
 //! unsure ([`HoldDone::is_sure`]): the same hold, once the prune must have looked ([`SETTLED`]), finds everything
 //! there, or names what is gone. What was held before that run it leaves held: whether to release it is for its owner
 //! to say. In a folder the commands lock each other out.
@@ -47,7 +47,6 @@ use crate::plan::keep::{held, is_retired};
 use crate::sort::Sorter;
 use crate::store::{HoldStore, ListedVersion, NoteStore, StoreError, local_path};
 
-/// Objects that are held or released at a time.
 const OBJECTS_AT_ONCE: usize = 32;
 
 /// Up to this many files, the substitutes of each are looked for by a listing of its own: that costs no more than the
@@ -88,29 +87,16 @@ pub struct HoldDone {
 
 /// An object version of a snapshot that is to be released, or of one that stays held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct HeldObject {
+struct NeededObject {
     // Fields in the order in which they are compared: of one object, those that stay come first.
     key: ObjectKey,
     version: Option<ObjectVersion>,
     goes: bool,
 }
 
-/// How substitutes are looked for.
-enum Looking {
-    /// Each name by a listing of its own.
-    Alone,
-    /// Only under names that one listing of the vault has shown to be there with a suffix.
-    Listed(Names),
-}
-
-impl Looking {
-    fn may_find(&self, name: &Name) -> bool {
-        match self {
-            Self::Alone => true,
-            Self::Listed(names) => names.contains(name),
-        }
-    }
-}
+/// The names under which one listing of the vault has shown objects with a suffix: a substitute is only looked for under
+/// these. `None`: each is looked for by a listing of its own.
+type Shown = Option<Names>;
 
 /// What a pass over object versions came to.
 #[derive(Default)]
@@ -126,11 +112,9 @@ struct Passed {
 /// What is done with an object version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
-    /// It is held.
     Hold,
     /// It is held where it is not.
     HoldAgain,
-    /// It is released.
     Release,
 }
 
@@ -211,7 +195,7 @@ impl Holder {
     /// Releases a snapshot.
     ///
     /// # Errors
-    /// [`Error::HoldsUnread`] when it cannot be told what else is held: then nothing was changed. What is damaged in the
+    /// [`Error::HoldsUnread`] when it cannot be found out what else is on hold: then nothing was changed. What is damaged in the
     /// snapshot itself does not keep it from being released. What the store says; another release goes on.
     pub async fn release(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let release = async || {
@@ -235,10 +219,10 @@ impl Holder {
             return Ok(done);
         }
         let mut held = self.held_anywhere().await?;
-        let (mut held_objects, damage) = self.what_goes(snapshot, &held).await?;
+        let (mut needed, damage) = self.what_goes(snapshot, &held).await?;
         done.already = release().await?;
         loop {
-            let passed = self.pass(held_objects, Act::Release).await?;
+            let passed = self.pass(needed, Act::Release).await?;
             (done.objects, done.shared) = (Some(passed.done), passed.shared);
             let then = self.held_anywhere().await?;
             if then.contains_key(&snapshot.id) {
@@ -251,39 +235,34 @@ impl Holder {
                 break;
             }
             held = then;
-            (held_objects, _) = self.what_goes(snapshot, &held).await?;
+            (needed, _) = self.what_goes(snapshot, &held).await?;
         }
         damage.map_or(Ok(done), Err)
     }
 
-    /// What a snapshot needs and what all others that are held need, and why the former is not known in full.
+    /// The objects that a snapshot needs and those that all others on hold need; the error is why the former are not known
+    /// in full.
     async fn what_goes(
         &self,
         snapshot: &Snapshot,
         held: &BTreeMap<SnapshotId, Snapshot>,
-    ) -> Result<(Sorter<HeldObject>, Option<Error>), Error> {
-        let mut held_objects = Sorter::new(&self.temp)?;
+    ) -> Result<(Sorter<NeededObject>, Option<Error>), Error> {
+        let mut needed = Sorter::new(&self.temp)?;
         let others = held.values().filter(|other| other.id != snapshot.id);
         let all = std::iter::once(snapshot).chain(others.clone());
-        let looking = self.looking(all).await?;
-        let damage = match self
-            .held_object(snapshot, true, &looking, &mut held_objects)
-            .await
-        {
+        let shown = self.shown(all).await?;
+        let damage = match self.needed_by(snapshot, true, &shown, &mut needed).await {
             Ok(()) => None,
             Err(error) if error.is_damage() => Some(error),
             Err(error) => return Err(error),
         };
         for other in others {
-            let gripped = self
-                .held_object(other, false, &looking, &mut held_objects)
-                .await;
-            gripped.map_err(|error| unread(&other.table, error))?;
+            let read = self.needed_by(other, false, &shown, &mut needed).await;
+            read.map_err(|error| unread(&other.table, error))?;
         }
-        Ok((held_objects, damage))
+        Ok((needed, damage))
     }
 
-    /// Every snapshot that is held, of whatever table.
     async fn held_anywhere(&self) -> Result<BTreeMap<SnapshotId, Snapshot>, Error> {
         let mut snapshots = BTreeMap::new();
         for table in self.vault.tables().await? {
@@ -340,10 +319,10 @@ impl Holder {
     }
 
     /// How the substitutes of what some snapshots need are looked for.
-    async fn looking(&self, snapshots: impl Iterator<Item = &Snapshot>) -> Result<Looking, Error> {
+    async fn shown(&self, snapshots: impl Iterator<Item = &Snapshot>) -> Result<Shown, Error> {
         let files = snapshots.map(|snapshot| snapshot.record.totals.files);
         if files.fold(0, u64::saturating_add) <= ASKED_FOR_ALONE {
-            return Ok(Looking::Alone);
+            return Ok(None);
         }
         let mut names = Names::default();
         for prefix in [BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX] {
@@ -360,22 +339,22 @@ impl Holder {
                 }
             }
         }
-        Ok(Looking::Listed(names))
+        Ok(Some(names))
     }
 
     /// Takes note of every object version that a snapshot needs, its record and what a repair put included.
-    async fn held_object(
+    async fn needed_by(
         &self,
         snapshot: &Snapshot,
         goes: bool,
-        looking: &Looking,
-        held_objects: &mut Sorter<HeldObject>,
+        shown: &Shown,
+        needed: &mut Sorter<NeededObject>,
     ) -> Result<(), Error> {
         let record = VaultKey::Record {
             table: snapshot.table.clone(),
             seq: snapshot.seq,
         };
-        held_objects.push(HeldObject {
+        needed.push(NeededObject {
             key: record.object_key()?,
             version: snapshot.record_version.clone(),
             goes,
@@ -384,11 +363,12 @@ impl Holder {
         let vault = self.vault.without_pages();
         let mut hold = each_object(|reference| {
             let (key, version) = (reference.key.clone(), reference.version.clone());
-            Ok(held_objects.push(HeldObject { key, version, goes })?)
+            Ok(needed.push(NeededObject { key, version, goes })?)
         });
         let mut each = |used: Use<'_>| {
             if let Some(reference) = used.reference() {
-                let names = names_of(used).filter(|name| looking.may_find(name));
+                let names = names_of(used)
+                    .filter(|name| shown.as_ref().is_none_or(|shown| shown.contains(name)));
                 hits.extend(names.map(|name| (reference.key.clone(), name)));
             }
             hold(used)
@@ -400,7 +380,7 @@ impl Holder {
             .buffer_unordered(OBJECTS_AT_ONCE);
         while let Some(places) = found.try_next().await? {
             for (key, version) in places {
-                held_objects.push(HeldObject { key, version, goes })?;
+                needed.push(NeededObject { key, version, goes })?;
             }
         }
         Ok(())
@@ -411,11 +391,10 @@ impl Holder {
     /// # Errors
     /// [`Error::Damaged`] for an object that is gone, when nothing serves in its place.
     async fn hold_all(&self, snapshot: &Snapshot, act: Act) -> Result<u64, Error> {
-        let mut held_objects = Sorter::new(&self.temp)?;
-        let looking = self.looking(std::iter::once(snapshot)).await?;
-        self.held_object(snapshot, true, &looking, &mut held_objects)
-            .await?;
-        let mut passed = self.pass(held_objects, act).await?;
+        let mut needed = Sorter::new(&self.temp)?;
+        let shown = self.shown(std::iter::once(snapshot)).await?;
+        self.needed_by(snapshot, true, &shown, &mut needed).await?;
+        let mut passed = self.pass(needed, act).await?;
         if passed.gone.is_empty() {
             return Ok(passed.done);
         }
@@ -440,38 +419,36 @@ impl Holder {
     }
 
     /// Does what is to be done with each object version; with what stays as well, that it is held.
-    async fn pass(&self, held_objects: Sorter<HeldObject>, act: Act) -> Result<Passed, Error> {
+    async fn pass(&self, needed: Sorter<NeededObject>, act: Act) -> Result<Passed, Error> {
         let mut passed = Passed::default();
         let shared = &mut passed.shared;
-        let mut last: Option<HeldObject> = None;
-        let acts = held_objects.finish()?.filter_map(|held_object| {
-            let held_object = match held_object {
-                Ok(held_object) => held_object,
+        let mut last: Option<NeededObject> = None;
+        let acts = needed.finish()?.filter_map(|object| {
+            let object = match object {
+                Ok(object) => object,
                 Err(error) => return Some(Err(Error::from(error))),
             };
-            let before = last.replace(held_object.clone()).filter(|before| {
-                before.key == held_object.key && before.version == held_object.version
-            });
+            let before = last
+                .replace(object.clone())
+                .filter(|before| before.key == object.key && before.version == object.version);
             match before {
-                Some(before) if held_object.goes && !before.goes => {
+                Some(before) if object.goes && !before.goes => {
                     *shared += 1;
-                    Some(Ok((held_object, true)))
+                    Some(Ok((object, true)))
                 }
                 Some(_) => None,
-                None => held_object.goes.then_some(Ok((held_object, false))),
+                None => object.goes.then_some(Ok((object, false))),
             }
         });
         let mut under_way = stream::iter(acts)
             .map(|next| async move {
-                let (held_object, stays) = next?;
+                let (object, stays) = next?;
                 let this = if stays { Act::HoldAgain } else { act };
-                match self.act(&held_object, this).await {
+                match self.act(&object, this).await {
                     Ok(()) => Ok((u64::from(!stays), None)),
                     // What is gone holds nothing any more.
                     Err(error) if error.is_not_found() && act == Act::Release => Ok((0, None)),
-                    Err(error) if error.is_not_found() => {
-                        Ok((0, Some((held_object.key, error.uri))))
-                    }
+                    Err(error) if error.is_not_found() => Ok((0, Some((object.key, error.uri)))),
                     Err(error) => Err(Error::from(error)),
                 }
             })
@@ -484,8 +461,8 @@ impl Holder {
         Ok(passed)
     }
 
-    async fn act(&self, held_object: &HeldObject, act: Act) -> Result<(), StoreError> {
-        let (key, version) = (&held_object.key, held_object.version.as_ref());
+    async fn act(&self, object: &NeededObject, act: Act) -> Result<(), StoreError> {
+        let (key, version) = (&object.key, object.version.as_ref());
         if !self.has_locks() {
             let there = self.vault.store().attributes(key, version).await;
             return match there {
@@ -506,7 +483,6 @@ impl Holder {
     }
 }
 
-/// Walks all that a snapshot needs.
 async fn walk_all(vault: &Vault, snapshot: &Snapshot, each: &mut Each<'_>) -> Result<(), Error> {
     let (refuse, mut seen) = (OnDamage::Refuse, Seen::new());
     walk(vault, &snapshot.record, refuse, &mut seen, each).await

@@ -15,18 +15,15 @@ pub(super) trait Keyed: Row {
     fn key(&self) -> &ObjectKey;
 }
 
-/// What comes next.
 pub(super) enum Next {
     /// A key. The caller takes all of its rows and all that is listed of it.
     Key(ObjectKey),
     /// The listing of a prefix failed: what it would have shown from here on is not shown. What was taken of the last key
     /// may not be all there is.
     Unlistable(&'static str, StoreError),
-    /// Both have ended.
     End,
 }
 
-/// The merge under way.
 pub(super) struct KeyMerge<'a, R: Keyed> {
     rows: Peekable<Sorted<R>>,
     store: &'a dyn ReadStore,
@@ -81,7 +78,6 @@ impl<'a, R: Keyed> KeyMerge<'a, R> {
         Ok(lowest.map_or(Next::End, Next::Key))
     }
 
-    /// Takes the next row of a key.
     pub(super) fn next_row(&mut self, key: &ObjectKey) -> Result<Option<R>, Error> {
         let is_of_key = |row: &Result<R, _>| row.as_ref().map_or(true, |row| row.key() == key);
         Ok(self.rows.next_if(is_of_key).transpose()?)

@@ -100,6 +100,32 @@ pub(super) fn list_all<'a>(
         .boxed()
 }
 
+/// A listing that is asked for keys in ascending order.
+pub(super) struct Listed<'a> {
+    rows: BoxStream<'a, Result<Attributes, StoreError>>,
+    next: Option<Attributes>,
+}
+
+impl<'a> Listed<'a> {
+    pub(super) async fn of(
+        mut rows: BoxStream<'a, Result<Attributes, StoreError>>,
+    ) -> Result<Self, StoreError> {
+        let next = rows.try_next().await?;
+        Ok(Self { rows, next })
+    }
+
+    /// The object under a key; `None` where the listing does not show it.
+    pub(super) async fn find(
+        &mut self,
+        key: &ObjectKey,
+    ) -> Result<Option<&Attributes>, StoreError> {
+        while self.next.as_ref().is_some_and(|object| object.key < *key) {
+            self.next = self.rows.try_next().await?;
+        }
+        Ok(self.next.as_ref().filter(|object| object.key == *key))
+    }
+}
+
 /// Lists a range as far as its objects may wait in memory, and returns all of it.
 async fn begin(
     mut listing: BoxStream<'_, Result<Attributes, StoreError>>,

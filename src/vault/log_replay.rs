@@ -37,17 +37,8 @@ pub(super) fn read_actions(
     read_wanted(key, body, root, Wants::State, sink)
 }
 
-/// As [`read_actions`], with what a checkpoint says of files that were removed.
-pub(super) fn read_with_tombstones(
-    key: &ObjectKey,
-    body: &Spooled,
-    root: &TableRoot,
-    sink: &mut Sink<'_>,
-) -> Result<Coverage, LogError> {
-    read_wanted(key, body, root, Wants::StateAndTombstones, sink)
-}
-
-fn read_wanted(
+/// As [`read_actions`], of a checkpoint only what is wanted.
+pub(super) fn read_wanted(
     key: &ObjectKey,
     body: &Spooled,
     root: &TableRoot,
@@ -125,7 +116,7 @@ pub(super) fn read_checkpoint(
         covers.map_err(|error| failed(&first.key, error))?;
     }
     for key in &sidecars {
-        // A sidecar is there for the files that it names; one that cannot tell of any is damaged.
+        // A sidecar is there for the files that it names; one that names none is damaged.
         let read = read_file(key, &body_of, root, sink);
         let covers = read.and_then(|coverage| coverage.check(key.as_str()));
         covers.map_err(|error| failed(key, error))?;

@@ -113,7 +113,7 @@ impl Vault {
     async fn table_ref(&self, key: TableKey) -> Result<TableRef, Error> {
         let link = match self.head(&key, &[]).await {
             Ok(view) => view.head.link,
-            // Its key still names it, and whoever looks inside is told which tool it needs.
+            // Its key still names it, and a look inside says which tool it needs.
             Err(Error::Ledger(LedgerError::NewerRecord { .. })) => None,
             Err(error) => return Err(error),
         };
@@ -203,7 +203,7 @@ impl Vault {
 
     /// Reads everything that a table's ledger holds. `bodies` may hold what a cache has; the digests decide.
     ///
-    /// Records that need a newer tool are told apart and do not hide the others.
+    /// Records that need a newer tool are listed apart and do not hide the others.
     ///
     /// # Errors
     /// What the store says.

@@ -39,7 +39,6 @@ impl Vault {
         }
     }
 
-    /// Keeps a page on this machine, where there is a place for it.
     pub(super) fn keep_page(&self, sha256: Digest, bytes: &[u8]) {
         self.pages.iter().any(|cache| cache.keep(sha256, bytes));
     }
@@ -81,7 +80,6 @@ impl Vault {
             .boxed()
     }
 
-    /// Streams some pages in their order.
     pub(super) fn read_pages<'a>(
         &'a self,
         pages: &'a [PageRef],

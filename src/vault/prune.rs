@@ -2,11 +2,11 @@
 //!
 //! One reading of the vault serves both halves of a run ([`Pruner::survey`]): every ledger and every chain of events
 //! whole, the manifest and pages of every snapshot that is kept, then one listing of the vault's objects, merged with
-//! what is named. [`Pruner::carry_out`] deletes what is useless and stands in a plan as old as the grace period, and
+//! what is named. [`Pruner::execute`] deletes what is useless and stands in a plan as old as the grace period, and
 //! writes down as a new plan what is useless and stands in none.
 //!
 //! **Why no snapshot ever misses an object.** Nothing is deleted by a survey that met anything it could not read or
-//! follow: it is refused whole. Two things are only told, because whoever may write can make them and nobody can undo
+//! follow: it is refused whole. Two things are only reported, because anyone who may write can make them and nobody can undo
 //! them: an event that is out of sight or cannot be read keeps all snapshots of its own table and no others; and what a
 //! distrusted record leads to is kept as far as it can be followed. What a survey read is never newer than what it
 //! listed, and what is listed and named by nobody is looked at by age. That leaves the snapshot that is being taken just
@@ -23,14 +23,14 @@
 //!   or an object of at most one day under the very name it wants. An object can be marked only when no kept snapshot
 //!   names it and it is 10 days old, and be deleted only by a later run that reads the ledger again: a snapshot that took
 //!   less than two days is published by then.
-//! - A folder needs none of this: whoever prunes it has it for himself.
+//! - A folder needs none of this: a prune holds its lock, and nothing else uses it.
 //!
-//! **Holds.** A hold may come while a survey is carried out. So before the first batch of deletions, every half minute
+//! **Holds.** A hold may come while a survey is executed. So before the first batch of deletions, every half minute
 //! from then on and after the last one, the events of every table that has a snapshot which is not kept are looked for
 //! once more: when one came, nothing more is deleted. What was under way just then is the hold's to tell; see
 //! [`hold`](super::hold).
 //!
-//! **Names.** In a bucket without object versions a deletion means whatever lies under the key when it is carried out:
+//! **Names.** In a bucket without object versions a deletion means whatever lies under the key when it is executed:
 //! that may have been put there since the survey, after another prune or the first attempt of the very same call had
 //! deleted what the survey saw. Nothing is marked or deleted there, unless nobody else uses the vault.
 //!
@@ -89,7 +89,7 @@ pub struct Pruner {
 /// How long what nothing needs stays.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// How old an object has to be before it is marked, and a plan before it is carried out.
+    /// How old an object has to be before it is marked, and a plan before it is executed.
     pub grace: SignedDuration,
     /// Whether no snapshot can be taken at the same time: a folder whose lock is held.
     pub is_alone: bool,
@@ -101,7 +101,6 @@ impl Patience {
         self.is_alone || keeps_versions || lock_mode != LockMode::None
     }
 
-    /// How old an object has to be.
     fn min_age(self, lock_mode: LockMode) -> SignedDuration {
         match lock_mode {
             LockMode::None if !self.is_alone => self.grace.max(YOUNG_WITHOUT_LOCKS),
@@ -196,9 +195,7 @@ pub struct Survey {
     begun: Instant,
     /// Tables with snapshots that are not kept, and the next free slot of their events.
     watched: Vec<(TableKey, u64)>,
-    /// To be deleted now.
     delete: survey::Rows,
-    /// To be marked now.
     mark: survey::Rows,
     /// The plans that name what is to be deleted.
     ripe: Vec<Id128>,
@@ -216,7 +213,7 @@ pub enum Action {
 }
 
 impl Survey {
-    /// Everything that carrying it out would do, deletions first.
+    /// Everything that executing it would do, deletions first.
     ///
     /// # Errors
     /// What the disk says.
@@ -273,7 +270,6 @@ pub struct Foreign {
     pub first: Vec<String>,
 }
 
-/// Foreign that are named.
 const FOREIGN_NAMED: usize = 10;
 
 impl Foreign {

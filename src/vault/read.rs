@@ -79,7 +79,6 @@ fn if_there<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
 }
 
 impl Vault {
-    /// Where the bytes of an object may be.
     pub(super) fn places<'a>(&'a self, reference: &'a Reference) -> Places<'a> {
         Places {
             vault: self,

@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt as _;
 
 use self::places::Places;
-use super::put::extend_lock;
+use super::extend_lock::extend_lock;
 use super::verify::{Hurt, Losses, Lost, LostKind};
 use super::{PageCache, Vault};
 use crate::error::Error;
@@ -38,7 +38,6 @@ mod places;
 
 pub use ledgers::{InTheWay, LedgerPlan, LostLink, SlotHolds};
 
-/// Objects that are looked for and put side by side.
 const AHEAD: usize = 8;
 
 /// Opens a table where a record says that it lives.
@@ -65,7 +64,7 @@ pub struct Repairer {
     pub now: Timestamp,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Who is told.
+    /// Takes the progress of the run.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -80,8 +79,8 @@ pub enum Origin {
     Replica(String),
     /// The pages that this machine has kept.
     Cache,
-    /// Several of them: the files of a pack.
-    Several,
+    /// More than one of these: the files of a pack.
+    Mixed,
     /// What an earlier repair put: it serves, and is locked for longer.
     Substitute,
 }
@@ -111,7 +110,7 @@ pub struct Repaired {
     pub lost: Lost,
     /// What was put, and where its bytes came from.
     pub put: Vec<(ObjectKey, Origin)>,
-    /// The files of it that are still lost; for an object that is no pack, its own key.
+    /// The files of it that are still lost; for an object that is not a pack, its own key.
     pub still_lost: Vec<String>,
 }
 
@@ -177,7 +176,7 @@ impl Repairer {
     ///
     /// # Errors
     /// What the vault's own store says when it is written to. What was put until then serves.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         plan: RepairPlan,
         told: &mut (dyn FnMut(&Repaired) -> Result<(), Error> + Send),
@@ -227,7 +226,7 @@ impl Repairer {
                 still_lost = pack.still_lost;
                 match pack.whole {
                     Some(whole) => {
-                        let origin = pack.origin.unwrap_or(Origin::Several);
+                        let origin = pack.origin.unwrap_or(Origin::Mixed);
                         found.push((Payload::from_bytes(whole), origin));
                     }
                     None => found = pack.files,

@@ -1,4 +1,4 @@
-//! Puts a table back from the vault: plans from one listing of the target, then carries the plan out.
+//! Puts a table back from the vault: plans from one listing of the target, then executes the plan.
 //!
 //! Restore never makes it worse: every write into the target is conditional, a wrong file is set aside before it is
 //! replaced, data goes before the log and the newest commit after all others. A restore that was killed is run again;
@@ -10,24 +10,18 @@ use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
 
-use self::held::HeldLog;
-use self::mend::{LogAfter, Mended};
 use super::Vault;
 use super::ahead::Bounds;
 use super::snapshot::Interrupt;
-use crate::delta::segment::LogListing;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
-use crate::format::{Entry, EntryKind, Manifest, Record};
-use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::format::{Entry, Record};
+use crate::ids::{Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::consent::ChosenBy;
 use crate::plan::restore::order::LogOrder;
-use crate::plan::restore::{
-    Action, FileState, Healthy, LiveLog, Mode, Permission, RestoreStep, Situation, compare, judge,
-    permit, plan_entry,
-};
-use crate::progress::{Phase, PlannedWork, Progress};
-use crate::reader::{self, RefusalCause, TableStore, Verdict};
+use crate::plan::restore::{FileState, Healthy, Mode, Permission, RestoreStep, Situation, compare};
+use crate::progress::{PlannedWork, Progress};
+use crate::reader::RefusalCause;
 use crate::sort::Sorter;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
@@ -36,13 +30,13 @@ use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
 pub use self::claim::AtWork;
 
 mod aside;
-mod carry;
 mod check;
 mod claim;
 mod consent;
 mod content;
 mod copy;
 mod data;
+mod execute;
 mod fit;
 mod fork;
 mod held;
@@ -52,10 +46,11 @@ mod lost;
 mod measure;
 mod mend;
 mod older;
+mod planning;
 mod streams;
 mod under;
 
-pub use check::{Checked, Difference, Expected, Several};
+pub use check::{Checked, Counted, Difference, Expected};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
 pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};
@@ -154,9 +149,9 @@ pub struct Restorer {
     pub outside: OpenOutsideForRestore,
     /// Where temporary files go.
     pub temp: PathBuf,
-    /// Who is told.
+    /// Takes the progress of the run.
     pub progress: Arc<dyn Progress>,
-    /// Ends what is being carried out: it lets go of its claim, then fails with [`Error::Interrupted`].
+    /// Ends a restore that is running: it lets go of its claim, then fails with [`Error::Interrupted`].
     pub interrupt: Interrupt,
 }
 
@@ -216,7 +211,7 @@ pub struct RestorePlan {
     pub kept_unreadable: Vec<Version>,
     /// What the independent reader makes of the live table, where it was asked.
     pub reading: Option<Reading>,
-    /// What is there once it was carried out.
+    /// What is there once the plan was executed.
     pub expected: Expected,
     /// Objects that vanished at the target while it was watched.
     pub vanishing: u64,
@@ -253,192 +248,12 @@ pub struct RestoreDone {
 }
 
 impl Restorer {
-    /// Looks at the target and plans; writes nothing.
-    ///
-    /// # Errors
-    /// A target that is not empty (with [`Mode::To`]), a path that would leave it, damage in the vault.
-    pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
-        self.progress.phase(&request.record.table.name, Phase::Plan);
-        let manifest = self.vault.manifest(&request.record).await?;
-        let log = self.list_log().await?;
-        let mut held = self.survey_log(request, &manifest, &log).await?;
-        let claims = self.claims().await?;
-        self.tell_odd_claims(request, &claims);
-        let copy_place = match request.mode {
-            Mode::To => Some(self.copy_place(request, &claims, &log, &held).await?),
-            Mode::InPlace | Mode::Heal => None,
-        };
-        let situation = match copy_place {
-            Some(_) => Situation::EmptyTarget,
-            None => self.situation(request, &manifest, &log, &held).await?,
-        };
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
-        let mut plan = RestorePlan {
-            log_before: begins_log.then(|| log.keys().cloned().collect()),
-            permission: permit(&situation, request.mode),
-            situation,
-            copy_place,
-            missing: PlannedWork::default(),
-            wrong: PlannedWork::default(),
-            not_put: NotPut::default(),
-            absolute: None,
-            useless: PlannedWork::default(),
-            serves_live: false,
-            new_times: 0,
-            kept: PlannedWork::default(),
-            left: Vec::new(),
-            outside_missing: Vec::new(),
-            sound: None,
-            live: LiveTable::default(),
-            broken: Vec::new(),
-            written_without: Vec::new(),
-            asides: Vec::new(),
-            left_out: Vec::new(),
-            kept_unreadable: Vec::new(),
-            reading: None,
-            expected: Expected::default(),
-            vanishing: 0,
-            at_work: Self::at_work(request, &claims),
-            order: LogOrder::Ascending,
-            steps: Sorter::new(scratch.path())?,
-            scratch,
-        };
-        let another = matches!(
-            plan.situation,
-            Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }
-        );
-        if another {
-            plan.absolute = self.first_absolute(&manifest).await?;
-            return Ok(plan);
-        }
-        let mended = self
-            .mend(request, &manifest, &log, &mut held, &mut plan)
-            .await?;
-        plan.expected = Expected {
-            log: plan.permission == Permission::Everything,
-            live: None,
-            except: mended.skip.clone(),
-        };
-        let now = LogListing::new(log.values().cloned());
-        plan.order = LogOrder::new(&now, &mended.after.listing(), live_tip(&log));
-        self.plan_log(request, &manifest, &log, &held, &mended, &mut plan)
-            .await?;
-        let lacking = self.plan_data(request, &manifest, &mut plan).await?;
-        let is_whole = plan.is_empty() && plan.left.is_empty();
-        if copy_place == Some(CopyPlace::Filled) && !is_whole {
-            return Err(self.not_empty());
-        }
-        if let Situation::NewerLive { tip } = plan.situation {
-            let mut uses = Sorter::new(plan.scratch.path())?;
-            let wanted = (!lacking.is_empty()).then_some(&mut uses);
-            plan.live = self
-                .look_above(request.version, tip, &mended.after, wanted)
-                .await?;
-            self.plan_under(request, tip, lacking, uses, &mut plan)
-                .await?;
-        }
-        if plan.situation == Situation::NothingAbove {
-            let listing = mended.after.listing();
-            let own = listing.commit(request.version);
-            let empty = own.filter(|file| file.size == 0);
-            plan.live.empty = empty.and_then(|file| file.version).into_iter().collect();
-            self.set_unlike_aside(request, &held, &mended.after, &mut plan)
-                .await?;
-            self.look_for_health(request, &log, &held, &mut plan)
-                .await?;
-        }
-        self.read_live(request, &mended.after, &mut plan).await?;
-        let out = plan.asides.iter().map(|aside| aside.key.clone());
-        plan.expected.except.extend(out);
-        Ok(plan)
-    }
-
     async fn list_log(&self) -> Result<HashMap<ObjectKey, Attributes>, Error> {
         let listed = self.target.list(LOG_PREFIX, None);
         Ok(listed
             .map_ok(|file| (file.key.clone(), file))
             .try_collect()
             .await?)
-    }
-
-    /// Finds out what stands at the target.
-    async fn situation(
-        &self,
-        request: &RestoreRequest,
-        manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
-        held: &HeldLog,
-    ) -> Result<Situation, Error> {
-        let tip = live_tip(log);
-        let mut live = LiveLog {
-            tip,
-            delta_id: None,
-            other_commits: held.other_commits.clone(),
-        };
-        if let Some(tip) = tip
-            && live.other_commits.is_empty()
-        {
-            live.other_commits = self.forked(request, manifest, log, held, tip).await?;
-        }
-        if tip.is_some() && (held.right_commits == 0 || !live.other_commits.is_empty()) {
-            let files = log.values().cloned().filter_map(LogFile::parse);
-            live.delta_id = self.live_delta_id(&files.collect::<Vec<_>>()).await?;
-        }
-        Ok(judge(
-            &live,
-            &request.record.table.delta_id,
-            request.version,
-        ))
-    }
-
-    /// Lets the independent reader open a live table that lacks nothing, before anybody calls it healthy. Where it does
-    /// not, our own replay of every way through the log finds out why, and checkpoints that nobody can read are set aside.
-    async fn read_live(
-        &self,
-        request: &RestoreRequest,
-        after: &LogAfter,
-        plan: &mut RestorePlan,
-    ) -> Result<(), Error> {
-        let tip = match plan.situation {
-            Situation::NothingAbove if plan.is_empty() => request.version,
-            Situation::NewerLive { tip } if plan.broken.is_empty() => tip,
-            Situation::EmptyTarget
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. }
-            | Situation::NoLog
-            | Situation::NothingAbove
-            | Situation::NewerLive { .. } => return Ok(()),
-        };
-        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
-        let about = request.record.totals.live_files;
-        plan.reading = Some(match reader::judge(&place, tip, about).await {
-            Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
-                Ok(()) => match self.lacks_unheld(request, after, tip).await? {
-                    None => Reading::Opens,
-                    Some(fault) => Reading::Refuses {
-                        reason: fault.clone(),
-                        about: RefusalCause::Log,
-                        replay: Some(fault),
-                    },
-                },
-                // It opens logs without their beginning.
-                Err(error) => Reading::Refuses {
-                    reason: error.to_string(),
-                    about: RefusalCause::Log,
-                    replay: Some(error.to_string()),
-                },
-            },
-            Verdict::Refuses { reason, about } => {
-                let replay = self.set_unreadable_aside(tip, after, plan).await?;
-                Reading::Refuses {
-                    reason,
-                    about,
-                    replay,
-                }
-            }
-        });
-        Ok(())
     }
 
     /// Compares an entry with the listing; where only its tag differs, the bytes decide.
@@ -471,93 +286,6 @@ impl Restorer {
             }),
         )
     }
-
-    async fn plan_log(
-        &self,
-        request: &RestoreRequest,
-        manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
-        held: &HeldLog,
-        mended: &Mended,
-        plan: &mut RestorePlan,
-    ) -> Result<(), Error> {
-        let mut entries = self.log_entries(request, manifest);
-        while let Some(entry) = entries.try_next().await? {
-            let Location::Inside(key) = &entry.file else {
-                continue;
-            };
-            if mended.skip.contains(key) {
-                continue;
-            }
-            let etag = log.get(key).map(|file| file.etag.clone());
-            let state = held.states.get(key).unwrap_or(&FileState::Missing).clone();
-            self.add_step(request, plan, entry, &state, etag)?;
-        }
-        Ok(())
-    }
-
-    fn add_step(
-        &self,
-        request: &RestoreRequest,
-        plan: &mut RestorePlan,
-        entry: Entry,
-        state: &FileState,
-        etag: Option<ETag>,
-    ) -> Result<(), Error> {
-        let leaves = match &entry.file {
-            Location::Inside(key) => key.has_odd_segment(),
-            Location::Outside(_) => request.mode == Mode::To,
-        };
-        if leaves {
-            return Err(Error::PathLeavesTarget {
-                file: entry.file.to_string(),
-                target: self.target.uri().to_owned(),
-            });
-        }
-        if entry.absolute && request.mode == Mode::To {
-            return Err(Error::AbsoluteIntoOwnRoot {
-                file: entry.file.to_string(),
-                table: request.record.table.uri.clone(),
-            });
-        }
-        let outside = matches!(entry.file, Location::Outside(_));
-        let action = plan_entry(&entry, state, plan.permission);
-        let work = match action {
-            Action::Keep => &mut plan.kept,
-            Action::Put => &mut plan.missing,
-            Action::Replace => &mut plan.wrong,
-            Action::Report => {
-                plan.left.push(entry.file.to_string());
-                return Ok(());
-            }
-        };
-        work.files += 1;
-        work.bytes += entry.size;
-        if action == Action::Keep {
-            return Ok(());
-        }
-        if action == Action::Put {
-            self.refuse_unless_it_fits(&entry)?;
-        }
-        let keeps_time = self.target.keeps_times() && entry.last_modified.is_some();
-        if entry.kind == EntryKind::Commit && !keeps_time {
-            plan.new_times += 1;
-        }
-        if outside && !request.outside {
-            plan.outside_missing.push(entry.file.to_string());
-            return Ok(());
-        }
-        let replaces = match action {
-            Action::Replace => etag,
-            Action::Keep | Action::Put | Action::Report => None,
-        };
-        plan.steps.push(RestoreStep {
-            turn: plan.order.turn(&entry),
-            entry,
-            replaces,
-        })?;
-        Ok(())
-    }
 }
 
 /// The newest version that a commit or a checkpoint of a log names.
@@ -569,17 +297,11 @@ fn live_tip(log: &HashMap<ObjectKey, Attributes>) -> Option<Version> {
 
 /// Whether a version exists by this file: readers take a commit or a checkpoint for one.
 fn makes_a_version(file: &LogFile) -> bool {
-    match file.kind {
+    matches!(
+        file.kind,
         LogFileKind::Commit
-        | LogFileKind::ClassicCheckpoint
-        | LogFileKind::CheckpointPart { .. }
-        | LogFileKind::UuidCheckpoint(_) => true,
-        LogFileKind::Compaction { .. }
-        | LogFileKind::Checksum
-        | LogFileKind::LastCheckpoint
-        | LogFileKind::Sidecar
-        | LogFileKind::Staged
-        | LogFileKind::Hidden
-        | LogFileKind::Other => false,
-    }
+            | LogFileKind::ClassicCheckpoint
+            | LogFileKind::CheckpointPart { .. }
+            | LogFileKind::UuidCheckpoint(_)
+    )
 }

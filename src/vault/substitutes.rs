@@ -17,7 +17,6 @@ use crate::format::{Reference, VaultKey};
 use crate::ids::{Digest, ObjectKey};
 use crate::store::StoreError;
 
-/// Names that are listed at a time.
 const LISTINGS_AT_ONCE: usize = 32;
 
 /// Under which name the bytes of something could lie: where, their digest and their size.
@@ -83,7 +82,6 @@ pub(super) struct Gone {
 /// What is needed of one object.
 #[derive(Debug, Default)]
 struct Needed {
-    /// The files in it.
     files: BTreeSet<(Digest, u64)>,
     /// Whether it counts when nothing serves.
     is_relied_on: bool,
@@ -92,7 +90,6 @@ struct Needed {
 /// What serves in the place of objects that are gone.
 #[derive(Debug, Default)]
 pub(super) struct Served {
-    /// The objects that do.
     pub(super) by: HashSet<Place>,
     /// Objects that are relied on and of which something is nowhere.
     pub(super) lost: Vec<ObjectKey>,
@@ -103,7 +100,6 @@ impl Gone {
         self.objects.is_empty()
     }
 
-    /// Takes note that an object is gone.
     pub(super) fn insert(&mut self, key: ObjectKey) {
         self.objects.entry(key).or_default();
     }

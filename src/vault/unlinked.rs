@@ -20,7 +20,6 @@ use crate::store::read_all;
 const READ: usize = 1000;
 const RETURNED: usize = 100;
 
-/// Objects read at a time.
 const AHEAD: usize = 16;
 
 impl Vault {

@@ -15,7 +15,6 @@ use crate::ids::{Digest, ObjectKey, Timestamp, Version};
 use crate::plan::choose::History;
 use crate::store::{Attributes, ListedVersion, ReadStore, StoreError, read_all};
 
-/// Manifests read at a time.
 pub(super) const MANIFESTS_AHEAD: usize = 16;
 
 /// A restore lists no more manifests than one request shows, and reads no more than this many.
@@ -30,7 +29,7 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(24);
 pub(super) struct Newest {
     pub(super) delta_id: String,
     pub(super) version: Version,
-    /// Before this no manifest of a later record was put.
+    /// Manifests of later records were put after this.
     pub(super) since: Timestamp,
 }
 

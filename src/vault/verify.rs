@@ -16,11 +16,11 @@ use std::pin::pin;
 
 use futures::{TryStreamExt, stream};
 
+use self::checker::{Checker, Outcome};
 use self::merge::{Merge, Merged, Unreferenced};
-use self::objects::{Checker, Outcome};
 use self::sums::{Kind, Sums};
 use self::units::Units;
-use self::uses::Use;
+use self::wanted::Use;
 use super::unnamed::Newest;
 use super::{Vault, oldest_version};
 use crate::error::Error;
@@ -34,6 +34,7 @@ use crate::progress::Progress;
 use crate::sort::Sorter;
 use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
+mod checker;
 mod complete;
 mod losses;
 mod merge;
@@ -44,7 +45,7 @@ mod sums;
 mod table;
 mod tail;
 mod units;
-mod uses;
+mod wanted;
 
 pub use losses::{Hurt, Losses, Lost, LostKind, PackedFile, Substitute};
 
@@ -102,7 +103,6 @@ impl Vault {
     }
 }
 
-/// One verification under way.
 struct Verify<'a, 'f> {
     vault: &'a Vault,
     plan: VerifyPlan,
@@ -127,11 +127,9 @@ struct Verify<'a, 'f> {
     manifests: HashSet<Digest>,
 }
 
-/// A table that was verified.
 struct CheckedTable {
     key: TableKey,
     name: String,
-    /// Its newest record.
     newest: Option<Newest>,
     /// The Delta ids of its records.
     delta_ids: BTreeSet<String>,
@@ -149,8 +147,8 @@ struct CheckedSnapshot {
 }
 
 impl Verify<'_, '_> {
-    /// Tells of an object of a table, which some of its snapshots use.
-    fn tell_of(
+    /// Reports an object of a table that some of its snapshots use.
+    fn report_to(
         &mut self,
         table: Option<usize>,
         snapshots: Vec<SnapshotId>,
@@ -171,18 +169,18 @@ impl Verify<'_, '_> {
         (self.found)(finding)
     }
 
-    /// Tells of an object that belongs to no snapshot.
-    fn tell_alone(
+    /// Reports an object that belongs to no snapshot.
+    fn report_alone(
         &mut self,
         table: Option<usize>,
         object: &str,
         problem: Problem,
     ) -> Result<(), Error> {
-        self.tell_of(table, Vec::new(), object, problem)
+        self.report_to(table, Vec::new(), object, problem)
     }
 
-    /// Tells of an object that snapshots use, once for each table.
-    fn tell_users(
+    /// Reports an object that snapshots use, once for each table.
+    fn report_users(
         &mut self,
         users: &[usize],
         object: &str,
@@ -190,7 +188,7 @@ impl Verify<'_, '_> {
     ) -> Result<(), Error> {
         let by_table = self.by_table(users);
         if by_table.is_empty() {
-            return self.tell_alone(None, object, problem.clone());
+            return self.report_alone(None, object, problem.clone());
         }
         for (table, snapshots) in by_table {
             if problem.is_lost() && snapshots.iter().all(|snapshot| snapshot.is_over) {
@@ -205,7 +203,7 @@ impl Verify<'_, '_> {
                 problem.what.push_str("; only distrusted snapshots use it");
             }
             let ids = snapshots.iter().map(|snapshot| snapshot.id).collect();
-            self.tell_of(Some(table), ids, object, problem)?;
+            self.report_to(Some(table), ids, object, problem)?;
         }
         Ok(())
     }
@@ -221,7 +219,7 @@ impl Verify<'_, '_> {
                 let users: Vec<usize> = (0..self.snapshots.len()).collect();
                 let what = "it is not the one that every record names by its SHA-256";
                 let problem = Problem::new(Severity::Damage, what, REPLACED);
-                self.tell_users(&users, key.as_str(), &problem)?;
+                self.report_users(&users, key.as_str(), &problem)?;
             }
             Some(VaultFileProblem::Records(ids)) => {
                 for id in ids {
@@ -230,7 +228,7 @@ impl Verify<'_, '_> {
                         .collect();
                     let what = format!("record {} names another vault.json", id.short());
                     let problem = Problem::warning(what, Remedy::Distrust);
-                    self.tell_users(&users, key.as_str(), &problem)?;
+                    self.report_users(&users, key.as_str(), &problem)?;
                 }
             }
         }
@@ -239,7 +237,7 @@ impl Verify<'_, '_> {
                 let version = oldest.and_then(|oldest| oldest.version);
                 self.attested(None, &key, version.as_ref(), actual).await?;
             }
-            Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
+            Err(error) => self.report_alone(None, key.as_str(), unreadable(&error))?,
         }
         self.on_top(None, key.as_str(), true).await
     }
@@ -258,15 +256,15 @@ impl Verify<'_, '_> {
                 Problem::new(Severity::Damage, what, REPLACED)
             }
             Ok(_) => return Ok(()),
-            // Hidden by a delete marker, which is told as such.
+            // Hidden by a delete marker, which is reported as such.
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => unreadable(&error),
         };
         let users: Vec<usize> = user.into_iter().collect();
-        self.tell_users(&users, key.as_str(), &problem)
+        self.report_users(&users, key.as_str(), &problem)
     }
 
-    /// Tells of delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
+    /// Reports delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
     async fn on_top(
         &mut self,
         table: Option<usize>,
@@ -291,7 +289,7 @@ impl Verify<'_, '_> {
                 }
                 Err(error) => {
                     drop(listing);
-                    return self.tell_alone(table, prefix, unreadable(&error));
+                    return self.report_alone(table, prefix, unreadable(&error));
                 }
             }
         }
@@ -303,7 +301,7 @@ impl Verify<'_, '_> {
                 markers,
             };
             if let Some(problem) = listed.planted(0) {
-                self.tell_alone(table, key.as_str(), problem)?;
+                self.report_alone(table, key.as_str(), problem)?;
             }
         }
         Ok(())
@@ -341,7 +339,7 @@ impl Verify<'_, '_> {
                 Done::Key(outcome) => self.outcome(&outcome)?,
                 Done::Unlistable(prefix, error) => {
                     self.names_everything = false;
-                    self.tell_alone(None, prefix, unreadable(&error))?;
+                    self.report_alone(None, prefix, unreadable(&error))?;
                 }
                 Done::Unreferenced(unreferenced) => {
                     let Unreferenced {
@@ -399,7 +397,7 @@ impl Verify<'_, '_> {
                 users: users.to_vec(),
                 ..lost.clone()
             }));
-            return self.tell_users(users, object, &Problem::lost(what));
+            return self.report_users(users, object, &Problem::lost(what));
         }
         self.note(Kind::Repaired, users, object);
         Ok(())
@@ -416,9 +414,9 @@ impl Verify<'_, '_> {
                 ..lost.clone()
             });
         }
-        for (units, told) in &outcome.told {
+        for (units, problem) in &outcome.problems {
             let users = self.units.users(units);
-            self.tell_users(&users, key, told)?;
+            self.report_users(&users, key, problem)?;
         }
         for (units, lost) in &outcome.repaired {
             let users = self.units.users(units);
@@ -440,14 +438,13 @@ impl Verify<'_, '_> {
     }
 }
 
-/// A step of the merge that was carried out.
 enum Done {
     Key(Outcome),
     Unlistable(&'static str, StoreError),
     Unreferenced(Unreferenced),
 }
 
-/// What is said of something that the store could not bring.
+/// The problem of an object that the store could not return.
 fn unreadable(error: &StoreError) -> Problem {
     let what = format!("it could not be checked: {error}: {}", error.kind);
     Problem::unchecked(what, READ_AGAIN)

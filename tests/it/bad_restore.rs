@@ -64,7 +64,7 @@ async fn another_table_in_its_place_is_the_owners_to_choose_about() {
         assert!(plan.is_empty());
         // Carried out all the same, it does nothing.
         let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
-        let error = restorer.carry_out(&request, plan).await.unwrap_err();
+        let error = restorer.execute(&request, plan).await.unwrap_err();
         assert_says(&error, ExitCode::OwnerMustChoose, &["s3://lake/orders"]);
         assert_eq!(scene.source_files().await, before);
         scene.first_is_safe().await;
@@ -122,7 +122,7 @@ async fn a_newer_live_table_is_told_about_and_only_healed_when_asked() {
     assert_eq!(versions, [4, 3]);
     let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
     let request = in_place(&scene, Mode::InPlace);
-    let error = restorer.carry_out(&request, plan).await.unwrap_err();
+    let error = restorer.execute(&request, plan).await.unwrap_err();
     assert_says(&error, ExitCode::OwnerMustChoose, &["s3://lake/orders"]);
     assert_eq!(scene.source_files().await, before);
 

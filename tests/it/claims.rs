@@ -174,7 +174,7 @@ async fn of_two_restores_of_one_snapshot_at_once_the_second_is_told() {
         let meanwhile = async {
             let plan = restorer.plan(&second).await.unwrap();
             assert_eq!(plan.at_work.as_ref().unwrap().by, "ann@laptop");
-            let error = restorer.carry_out(&second, plan).await.unwrap_err();
+            let error = restorer.execute(&second, plan).await.unwrap_err();
             said = Some(error);
         };
         let first = by(&scene, mode, "ann@laptop");
@@ -201,7 +201,7 @@ async fn a_restore_that_was_taken_over_stops_before_it_touches_the_log() {
         };
         let meanwhile = async {
             let plan = restorer.plan(&second).await.unwrap();
-            restorer.carry_out(&second, plan).await.unwrap();
+            restorer.execute(&second, plan).await.unwrap();
         };
         let first = by(&scene, Mode::InPlace, "ann@laptop");
         let stopped = with_another_meanwhile(&scene, &first, meanwhile.boxed_local()).await;
@@ -235,7 +235,7 @@ async fn an_interrupted_restore_lets_go_of_its_claim() {
                 .boxed()
             },
         );
-        let error = restorer.carry_out(&request, plan).await.unwrap_err();
+        let error = restorer.execute(&request, plan).await.unwrap_err();
         assert!(matches!(error, Error::Interrupted));
         let left = claims(&scene).await;
         assert_eq!(left.len(), usize::from(mode == Mode::To), "{left:?}");
@@ -264,7 +264,7 @@ async fn a_restore_that_was_killed_blocks_others_for_minutes_and_its_owner_not_a
                     move || async move { live.fail_call(k, Fault::Before) }.boxed()
                 },
             );
-            restorer.carry_out(&first, plan).await.unwrap_err();
+            restorer.execute(&first, plan).await.unwrap_err();
             scene.live.revive();
             let other = by(&scene, mode, "bob@laptop");
             after(&scene, 200);
@@ -296,7 +296,7 @@ async fn killed_while_it_claims_a_restore_leaves_nothing_that_stays() {
             let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
             scene.live.revive();
             scene.live.fail_call(k, fault);
-            restorer.carry_out(&first, plan).await.unwrap_err();
+            restorer.execute(&first, plan).await.unwrap_err();
             scene.live.revive();
             after(&scene, 301);
             let other = by(&scene, Mode::InPlace, "bob@laptop");
@@ -318,7 +318,7 @@ async fn a_restore_that_takes_long_renews_its_claim_and_no_other_gets_in() {
             live.inner().set_now(now);
             tokio::time::sleep(Duration::from_mins(1)).await;
             let plan = restorer.plan(&second).await.unwrap();
-            let error = restorer.carry_out(&second, plan).await.unwrap_err();
+            let error = restorer.execute(&second, plan).await.unwrap_err();
             assert_says(&error, ExitCode::AnotherWriterWon, &["ann@laptop"]);
         }
     };

@@ -131,7 +131,7 @@ async fn round_trip(
             .plan(&request)
             .await
             .map_err(|e| format!("{e:?}"))?;
-        let put_back = restorer.carry_out(&request, plan).await;
+        let put_back = restorer.execute(&request, plan).await;
         put_back.map_err(|error| format!("{error:?}"))?;
         let back = download(target).await;
         for (name, bytes) in &back {

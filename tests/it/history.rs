@@ -57,7 +57,7 @@ impl Scene {
             .unwrap();
         let request = restore_request(done, Mode::To, self.hours);
         let plan = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         let names = Table::open(target).names("").await;
         let is_data = |name: &String| !name.starts_with("_delta_log/");
         names.into_iter().filter(is_data).collect()

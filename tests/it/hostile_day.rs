@@ -184,7 +184,7 @@ impl Day {
             let restorer = restorer(vault, Arc::new(target.clone())).await.unwrap();
             let request = restore_request_at(done, Mode::To, now());
             let plan = restorer.plan(&request).await.unwrap();
-            restorer.carry_out(&request, plan).await.unwrap();
+            restorer.execute(&request, plan).await.unwrap();
             let found = everything(Arc::new(target)).await;
             assert_eq!(
                 found.keys().collect::<Vec<_>>(),

@@ -247,7 +247,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
             is_alone: false,
         };
         let survey = pruner.survey(patience, s3::now(), &mut |_| Ok(())).await?;
-        pruner.carry_out(survey, &actor()).await
+        pruner.execute(survey, &actor()).await
     };
     for role in Role::ALL.into_iter().filter(|role| *role != Role::Pruner) {
         assert_denied(prune(role).await.map(|_| ()), role);
@@ -264,7 +264,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
         let restorer = restorer(Arc::new(at(role, &vault)), Arc::new(at(role, &target))).await?;
         let request = restore_request_at(&done, Mode::To, s3::now());
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await
+        restorer.execute(&request, plan).await
     };
     for role in Role::ALL.into_iter().filter(|role| *role != Role::Restorer) {
         assert_denied(restore(role).await.map(|_| ()), role);

@@ -77,7 +77,7 @@ async fn contents(vault: &Store, done: &SnapshotDone) -> BTreeMap<String, Vec<u8
         .unwrap();
     let request = restore_request(done, Mode::To, 1);
     let plan = restorer.plan(&request).await.unwrap();
-    restorer.carry_out(&request, plan).await.unwrap();
+    restorer.execute(&request, plan).await.unwrap();
     everything(&target).await
 }
 
@@ -174,7 +174,7 @@ async fn restore_in_place(
     let restorer: Restorer = restorer(Arc::new(vault.clone()), target).await?;
     let request = restore_request(done, Mode::InPlace, 2);
     let plan = restorer.plan(&request).await?;
-    restorer.carry_out(&request, plan).await
+    restorer.execute(&request, plan).await
 }
 
 /// Kills an in-place restore at every call of the target or of the vault, after `damage` was done.

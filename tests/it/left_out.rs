@@ -157,7 +157,7 @@ async fn a_checkpoint_without_which_nothing_leads_to_the_version_is_not_left_out
     let restorer = scene.restorer(Arc::new(target.clone())).await;
     let request = without(restore_request(&done, Mode::To, 25), 3);
     let plan = restorer.plan(&request).await.unwrap();
-    restorer.carry_out(&request, plan).await.unwrap();
+    restorer.execute(&request, plan).await.unwrap();
     let names = everything(&target).await.into_keys();
     let names: Vec<_> = names
         .filter(|name| name.contains("checkpoint") || name.contains("sidecar"))
@@ -233,7 +233,7 @@ async fn a_checkpoint_that_was_unreadable_when_it_was_taken_is_left_out_where_th
             "{form:?}"
         );
         let expected = plan.expected.clone();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         let checked = restorer.check(&request, &expected).await.unwrap();
         assert!(checked.is_good(), "{form:?}: {checked:?}");
         assert_eq!(opens(&target, 4).await, Some(8), "{form:?}");
@@ -248,7 +248,7 @@ async fn a_checkpoint_that_was_unreadable_when_it_was_taken_is_left_out_where_th
         let plan = restorer.plan(&request).await.unwrap();
         assert!(plan.left_out.is_empty());
         let expected = plan.expected.clone();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         assert_holds(&everything(&target).await, &as_it_was);
         let checked = restorer.check(&request, &expected).await.unwrap();
         assert!(

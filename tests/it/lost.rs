@@ -116,7 +116,7 @@ async fn restore(
 ) -> Result<(RestoreDone, Checked), Error> {
     let plan = restorer.plan(request).await?;
     let expected = plan.expected.clone();
-    let done = restorer.carry_out(request, plan).await?;
+    let done = restorer.execute(request, plan).await?;
     let checked = restorer.check(request, &expected.after(&done)).await?;
     Ok((done, checked))
 }
@@ -204,7 +204,7 @@ async fn a_table_that_somebody_makes_while_data_is_put_back_is_left_alone() {
             files
         };
         let before = log().await;
-        let error = restorer.carry_out(&request, plan).await.unwrap_err();
+        let error = restorer.execute(&request, plan).await.unwrap_err();
         let says = ["somebody made a table", "00000000000000000000.json"];
         assert_says(&error, ExitCode::OwnerMustChoose, &says);
         assert_eq!(log().await, before);
@@ -347,7 +347,7 @@ async fn what_vanishes_after_it_was_put_back_is_counted_and_named() {
         let request = restore_request(&scene.first, Mode::InPlace, 1);
         let plan = restorer.plan(&request).await.unwrap();
         let expected = plan.expected.clone();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         let good = restorer.check(&request, &expected).await.unwrap();
         assert!(good.is_good(), "{good:?}");
         // Somebody is not done with deleting.

@@ -434,7 +434,7 @@ pub(super) async fn killed_everywhere<H: AsyncFn(&mut Scene) -> RestoreRequest>(
                 let dying = if at_target { &scene.live } else { &scene.vault };
                 dying.fail_call(k, fault);
                 let killed = match restorer.plan(&request).await {
-                    Ok(plan) => restorer.carry_out(&request, plan).await,
+                    Ok(plan) => restorer.execute(&request, plan).await,
                     Err(error) => Err(error),
                 };
                 let died = dying.is_dead();

@@ -333,7 +333,7 @@ impl World {
         let restorer = restorer(vault, Arc::new(target.clone())).await?;
         let request = restore_request(done, Mode::To, self.hours);
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await?;
+        restorer.execute(&request, plan).await?;
         Ok(everything(&target).await)
     }
 
@@ -513,7 +513,7 @@ impl World {
         let request = restore_request(&held.done, mode, self.hours);
         let plan = restorer.plan(&request).await.unwrap();
         let permission = plan.permission;
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         // What was set aside is nobody's table.
         let table = Table::open(Arc::new(self.live.inner().clone()));
         for name in table.names("_deltavault/").await {

@@ -123,7 +123,7 @@ impl Odd {
         let restorer = restorer.unwrap();
         let request = restore_request(&done, Mode::To, 1);
         let plan = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         assert_same(what, &everything(&back).await, &before);
         self.opens(&back, "restored").await;
         done

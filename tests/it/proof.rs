@@ -46,7 +46,7 @@ async fn a_log_page_that_went_bad_on_its_way_is_not_published() {
         .unwrap();
     let request = restore_request(&done, Mode::To, 1);
     let plan = restorer.plan(&request).await.unwrap();
-    restorer.carry_out(&request, plan).await.unwrap();
+    restorer.execute(&request, plan).await.unwrap();
     let back = Table::open(Arc::new(target));
     for (name, bytes) in table.closure().await {
         assert_eq!(back.read(&name).await, bytes, "{name}");

@@ -149,7 +149,7 @@ async fn lost_files_are_put_again_from_the_live_table() {
                 panic!("{case}: {repaired:?}");
             };
             assert!(
-                matches!(origin, Origin::Live(_) | Origin::Several),
+                matches!(origin, Origin::Live(_) | Origin::Mixed),
                 "{case}: {origin:?}"
             );
             assert!(
@@ -214,7 +214,7 @@ async fn file_that_is_nowhere_stays_lost_and_the_others_come_back() {
     let losses = losses(&open(&scene.vault).await).await;
     let repairer = repairer(&scene, None).await;
     let plan = repairer.plan(&losses).await.unwrap();
-    let done = repairer.carry_out(plan, &mut |_| Ok(())).await.unwrap();
+    let done = repairer.execute(plan, &mut |_| Ok(())).await.unwrap();
     let mut lost: Vec<_> = done.iter().flat_map(|it| it.still_lost.clone()).collect();
     lost.sort();
     let mut expected = small[..2].to_vec();
@@ -274,7 +274,7 @@ async fn repair_that_is_killed_at_any_call_is_finished_by_the_next() {
             scene.vault.fail_call(k, fault);
             let plan = repairer.plan(&losses).await;
             let ended = match plan {
-                Ok(plan) => repairer.carry_out(plan, &mut |_| Ok(())).await.map(drop),
+                Ok(plan) => repairer.execute(plan, &mut |_| Ok(())).await.map(drop),
                 Err(error) => Err(error),
             };
             let was_hit = scene.vault.is_dead();

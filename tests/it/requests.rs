@@ -116,7 +116,7 @@ impl Scene {
         let started = Instant::now();
         let plan = restorer.plan(&request).await.unwrap();
         assert_eq!(plan.permission, Permission::Everything);
-        let done = restorer.carry_out(&request, plan).await.unwrap();
+        let done = restorer.execute(&request, plan).await.unwrap();
         let spent = self.spent();
         println!(
             "heal: {} calls, {:.1} s",
@@ -318,7 +318,7 @@ async fn a_page_cache_in_whatever_state_changes_no_snapshot() {
         let restorer = restorer.await.unwrap();
         let request = restore_request(&first, Mode::To, 2);
         let plan = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         let back = Table::open(Arc::new(target));
         for (name, bytes) in scene.table.closure().await {
             assert_eq!(back.read(&name).await, bytes, "{name} after {how:?}");

@@ -109,7 +109,7 @@ async fn a_restore_that_fails_leaves_no_claim_and_one_that_succeeds_takes_expire
         .table
         .put(&gone, b"somebody was quicker".to_vec())
         .await;
-    restorer.carry_out(&request, plan).await.unwrap_err();
+    restorer.execute(&request, plan).await.unwrap_err();
     assert_eq!(
         scene.table.names("_deltavault/claim-").await,
         [] as [String; 0]
@@ -125,7 +125,7 @@ async fn a_restore_that_fails_leaves_no_claim_and_one_that_succeeds_takes_expire
         .live
         .set_now(jiff::Timestamp::from_second(300).unwrap());
     let plan = restorer.plan(&request).await.unwrap();
-    restorer.carry_out(&request, plan).await.unwrap();
+    restorer.execute(&request, plan).await.unwrap();
     assert_eq!(
         scene.table.names("_deltavault/claim-").await,
         [] as [String; 0]
@@ -217,7 +217,7 @@ async fn what_the_clean_up_of_the_log_or_a_vacuum_took_is_no_damage_to_the_live_
         let restorer = restorer(Arc::new(scene.vault.clone()), Arc::new(scene.live.clone()));
         let restorer = restorer.await.unwrap();
         let plan_of_all = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan_of_all).await.unwrap();
+        restorer.execute(&request, plan_of_all).await.unwrap();
         assert!(plan(&scene).await.is_empty());
         scene
             .table

@@ -84,7 +84,7 @@ async fn a_log_is_mended_and_lost_bytes_are_found_in_older_versions_at_the_sourc
     let plan = restorer.plan(&request).await.unwrap();
     assert_eq!(plan.broken.len(), 3, "{:?}", plan.broken);
     let expected = plan.expected.clone();
-    let put = restorer.carry_out(&request, plan).await.unwrap();
+    let put = restorer.execute(&request, plan).await.unwrap();
     assert_eq!((put.lost.len(), put.files_rescued), (0, 1), "{put:?}");
     let checked = restorer
         .check(&request, &expected.after(&put))
@@ -118,7 +118,7 @@ async fn a_log_is_mended_and_lost_bytes_are_found_in_older_versions_at_the_sourc
     let table = TableStore::ReadOnly(Arc::new(live.clone()));
     let plan = restorer.plan(&request).await.unwrap();
     assert_eq!(plan.broken.len(), 1);
-    restorer.carry_out(&request, plan).await.unwrap();
+    restorer.execute(&request, plan).await.unwrap();
     let judged = judge(&table, done.record.version, 5).await;
     assert!(
         matches!(judged, Verdict::Opens { files: Some(5), .. }),

@@ -115,7 +115,7 @@ pub(super) async fn prune(
         let what = format!("delete {} for good", amount(total(&sums.delete)));
         confirm(&what, context)?;
     }
-    let done = pruner.carry_out(survey, &who::actor(now)).await?;
+    let done = pruner.execute(survey, &who::actor(now)).await?;
     drop(alone);
     let seconds = start.elapsed().as_secs_f64();
     let code = code.max(self::code(sums, Some(&done)));

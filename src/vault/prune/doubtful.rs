@@ -15,7 +15,6 @@ use crate::sort::Sorter;
 use crate::vault::substitutes::{Gone, Name, Names, names_of};
 use crate::vault::walk::{OnDamage, Place, Seen, Use, walk};
 
-/// What a survey is in doubt about.
 pub(super) struct Doubtful {
     /// Objects that a kept snapshot names and that are not there.
     pub(super) gone: Gone,
@@ -45,7 +44,6 @@ impl Doubtful {
         })
     }
 
-    /// Takes note of an object that may be a substitute.
     pub(super) fn push(&mut self, size: u64, verdict: Verdict) -> Result<(), Error> {
         if let Some(name) = name(&verdict) {
             self.names.insert(&name);

@@ -46,13 +46,11 @@ impl What {
 /// One key and what is known of it.
 #[derive(Debug)]
 pub(super) enum Gathered {
-    /// Everything.
     Facts(KeyFacts),
     /// More versions than are looked at: how many, and their bytes.
     Crowded(ObjectKey, u64, u64),
 }
 
-/// Gathers everything that is known of a key.
 pub(super) async fn gather(
     merge: &mut KeyMerge<'_, Fact>,
     key: ObjectKey,

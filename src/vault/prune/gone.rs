@@ -14,7 +14,6 @@ use crate::plan::choose::{History, Snapshot};
 use crate::store::ListedVersion;
 use crate::vault::Vault;
 
-/// Listings at a time.
 const LISTINGS_AT_ONCE: usize = 16;
 
 impl Vault {

@@ -29,10 +29,8 @@ use crate::vault::key_merge::{KeyMerge, Next};
 use crate::vault::unnamed::named_by;
 use crate::vault::walk::{OnDamage, Place, Seen, each_object, place, walk};
 
-/// Things that stand in the way which are named.
 const OBSTACLES_NAMED: usize = 20;
 
-/// A survey under way.
 pub(super) struct Reading<'a, 'f> {
     /// Asked for its pages itself, not a cache: what cannot be read there must not be taken for read.
     pub(super) vault: Vault,
@@ -279,7 +277,7 @@ impl Reading<'_, '_> {
         Ok(())
     }
 
-    /// Takes note of what earlier plans name; returns those that are old enough to be carried out.
+    /// Takes note of what earlier plans name; returns those that are old enough to be executed.
     async fn plans(&mut self, grace: SignedDuration) -> Result<Vec<Id128>, Error> {
         let mut ripe = Vec::new();
         let mut last = None;
@@ -429,7 +427,6 @@ impl Reading<'_, '_> {
     }
 }
 
-/// What is to be deleted, or to be marked.
 pub(super) type Rows = Sorter<Ranked>;
 
 /// A row in the order in which rows are deleted.

@@ -1,4 +1,4 @@
-//! Carries a survey out: deletes what ripe plans and the survey agree on, and writes down what is new.
+//! Executes a survey: deletes what ripe plans and the survey agree on, and writes down what is new.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::vault::{SlotFolder, oldest_version};
 /// Object versions that are deleted by one call.
 const BATCH: usize = 1000;
 
-/// Locks that are asked for at a time.
 const LOOKS_AHEAD: usize = 32;
 
 /// How often it is looked for new events: each look is a listing for every table of which something may be deleted.
@@ -34,7 +33,7 @@ impl Pruner {
     /// # Errors
     /// A clock that is wrong: nothing is deleted then. [`Error::EventsMeanwhile`] when an event came that this survey
     /// did not read: it may be a hold. What the store says. What was done stays done, and a later run goes on.
-    pub async fn carry_out(&self, survey: Survey, actor: &Actor) -> Result<PruneDone, Error> {
+    pub async fn execute(&self, survey: Survey, actor: &Actor) -> Result<PruneDone, Error> {
         let (now, begun) = (survey.now, survey.begun);
         let mut done = PruneDone::default();
         let plan = || {

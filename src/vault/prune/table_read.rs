@@ -10,7 +10,6 @@ use crate::plan::verify::{Severity, ledger_problem};
 use crate::vault::Vault;
 use crate::vault::events::unread;
 
-/// A table's records and events.
 pub(super) struct TableRead {
     pub(super) history: History,
     pub(super) events: Chain<Event>,
@@ -84,7 +83,6 @@ pub(super) fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String>
     damage.map(|problem| problem.what)
 }
 
-/// Decides about every snapshot of a table.
 pub(in crate::vault) fn decide(
     history: &History,
     events: &Chain<Event>,
@@ -98,7 +96,7 @@ pub(in crate::vault) fn decide(
             seq: snapshot.seq,
             taken_at: snapshot.record.taken_at,
             promise: snapshot.record.promise,
-            // Records of this format carry no alarms.
+            // Records of this format have no alarms.
             has_alarm: false,
             is_trusted: !snapshot.is_distrusted,
         })

@@ -50,7 +50,7 @@ impl Forget {
 }
 
 impl Reading<'_, '_> {
-    /// Takes note of what such manifests lead to. A run may be about to name one that was put after `young`: it is not told.
+    /// Takes note of what such manifests lead to. A run may be about to name one that was put after `young`, which is not reported.
     pub(super) async fn unnamed(&mut self, young: Timestamp) -> Result<(), Error> {
         let vault = self.vault.clone();
         let found = list_unnamed(vault.store(), &self.named, Timestamp::MIN, usize::MAX).await?;
@@ -130,7 +130,6 @@ impl Reading<'_, '_> {
     }
 }
 
-/// The manifest as a record would name it.
 fn reference(object: &Attributes) -> Option<Reference> {
     let Some(VaultKey::Content { sha256, .. }) = VaultKey::parse(object.key.as_str()) else {
         return None;

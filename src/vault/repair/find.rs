@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::places::{Places, held};
+use super::places::{Places, unless_damaged};
 use super::{Origin, Repairer};
 use crate::error::Error;
 use crate::format::manifest::MANIFEST_LIMIT;
@@ -31,10 +31,10 @@ impl Origin {
                 if folder.matches('/').count() > 3 || folder.starts_with("file:///") {
                     Self::Live(folder)
                 } else {
-                    Self::Several
+                    Self::Mixed
                 }
             }
-            (_, _) => Self::Several,
+            (_, _) => Self::Mixed,
         }
     }
 }
@@ -42,7 +42,6 @@ impl Origin {
 /// What was found of a pack.
 #[derive(Default)]
 pub(super) struct FoundPack {
-    /// All of it.
     pub(super) whole: Option<Bytes>,
     pub(super) origin: Option<Origin>,
     /// The lost files that were found.
@@ -148,7 +147,7 @@ impl Repairer {
                 }
             }
             if matches!(entry.placement, Placement::Inline(_)) {
-                return Some(Origin::Several);
+                return Some(Origin::Mixed);
             }
             if let Some(source) = self.source(places, table).await
                 && let Ok(there) = source.attributes(&entry.file).await
@@ -191,11 +190,11 @@ impl Repairer {
         for (table, entry) in places.of(sha256) {
             let elsewhere = entry.placement.reference().is_none_or(|it| it.key != *was);
             if elsewhere
-                && let Some(payload) = held(self.vault.payload(entry, &self.temp).await)?
+                && let Some(payload) = unless_damaged(self.vault.payload(entry, &self.temp).await)?
                 && is_right(&payload)
             {
                 let key = entry.placement.reference().map(|it| it.key.clone());
-                return Ok(Some((payload, key.map_or(Origin::Several, Origin::Vault))));
+                return Ok(Some((payload, key.map_or(Origin::Mixed, Origin::Vault))));
             }
             if let Some(source) = self.source(places, table).await {
                 let origin = live(&source, &entry.file);
@@ -331,9 +330,9 @@ mod tests {
         assert_eq!(both("s3://a/t/p=1/x", "s3://a/t/p=2/x"), live("s3://a/t/"));
         assert_eq!(both("s3://a/t/", "s3://a/t/p=2/x"), live("s3://a/t/"));
         assert_eq!(both("file:///t/p/x", "file:///t/q"), live("file:///t/"));
-        assert_eq!(both("s3://a/t/x", "s3://b/t/x"), Origin::Several);
-        assert_eq!(both("s3://a/x", "s3://a/y"), Origin::Several);
-        assert_eq!(live("s3://a/t/x").and(Origin::Cache), Origin::Several);
+        assert_eq!(both("s3://a/t/x", "s3://b/t/x"), Origin::Mixed);
+        assert_eq!(both("s3://a/x", "s3://a/y"), Origin::Mixed);
+        assert_eq!(live("s3://a/t/x").and(Origin::Cache), Origin::Mixed);
         assert_eq!(Origin::Cache.and(Origin::Cache), Origin::Cache);
     }
 }

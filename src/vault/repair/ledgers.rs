@@ -147,7 +147,6 @@ impl Repairer {
         Some(link.record().map_or(floor, lock))
     }
 
-    /// What the replica can give back to one chain of the vault.
     async fn given<B: Chained>(
         &self,
         replica: &Vault,

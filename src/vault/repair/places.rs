@@ -89,7 +89,7 @@ impl Repairer {
 }
 
 /// What the vault holds; `None` where it is damaged. What its store could not do is an error.
-pub(super) fn held<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn unless_damaged<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_damage() => Ok(None),

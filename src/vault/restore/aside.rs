@@ -1,7 +1,7 @@
 //! Where a wrong file goes before it is replaced.
 //!
 //! Its name there is made from its own, and S3 gives a key 1,024 bytes: a file whose key leaves no room for more is put
-//! under a short name, which is told. The short name has 36 bytes, as many as the shortest name of a commit: below a
+//! under a short name, which is reported. The short name has 36 bytes, as many as the shortest name of a commit: below a
 //! root that can hold a table, it always fits.
 
 use std::path::Path;

@@ -17,10 +17,10 @@ use crate::ids::{Location, ObjectKey, Version};
 use crate::reader::{self, ListedFile, TableStore, Verdict};
 use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
-use crate::store::{Attributes, RestoreStore};
-use crate::vault::listing::list_all;
+use crate::store::RestoreStore;
+use crate::vault::listing::{Listed, list_all};
 
-/// What a plan leaves behind when it was carried out.
+/// What a plan leaves behind once it was executed.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// Whether the whole log of the snapshot is put back.
@@ -46,14 +46,14 @@ impl Expected {
 
 /// Some things of which the first is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Several {
+pub struct Counted {
     /// How many.
     pub count: u64,
     /// The first of them.
     pub first: Option<String>,
 }
 
-impl Several {
+impl Counted {
     pub(super) fn add(&mut self, name: &impl ToString) {
         self.count += 1;
         self.first.get_or_insert_with(|| name.to_string());
@@ -71,7 +71,7 @@ pub struct Checked {
     /// What the independent reader says.
     pub verdict: Verdict,
     /// Files that were put back or were right, and are not there any more.
-    pub vanished: Several,
+    pub vanished: Counted,
     /// How the reader's list of live files differs from the snapshot's, where it was read.
     pub list: Option<Difference>,
 }
@@ -84,11 +84,11 @@ pub struct Difference {
     /// Files that are live by the snapshot.
     pub live: u64,
     /// Live by the snapshot, and not shown.
-    pub lacks: Several,
+    pub lacks: Counted,
     /// Shown, and not live by the snapshot.
-    pub adds: Several,
+    pub adds: Counted,
     /// Shown, and not among the files of the table.
-    pub absent: Several,
+    pub absent: Counted,
     /// Rows by the reader and by the snapshot, where both know and they differ.
     pub rows: Option<(u64, u64)>,
 }
@@ -133,15 +133,14 @@ impl Restorer {
     ) -> Result<Checked, Error> {
         let about = request.record.totals.live_files;
         if let Some(tip) = expected.live {
-            let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
             return Ok(Checked {
-                verdict: reader::judge(&place, tip, about).await,
-                vanished: Several::default(),
+                verdict: reader::judge(&self.table_store(), tip, about).await,
+                vanished: Counted::default(),
                 list: None,
             });
         }
         let manifest = self.vault.manifest(&request.record).await?;
-        let mut vanished = Several::default();
+        let mut vanished = Counted::default();
         if expected.log {
             self.look_for_log(request, &manifest, expected, &mut vanished)
                 .await?;
@@ -149,8 +148,7 @@ impl Restorer {
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;
-        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
-        let read = reader::list(&place, request.version, about).await;
+        let read = reader::list(&self.table_store(), request.version, about).await;
         let (verdict, list) = match read {
             Ok((version, shown)) => {
                 let list = match shown {
@@ -169,12 +167,17 @@ impl Restorer {
         })
     }
 
+    /// The target as the independent reader opens it.
+    pub(super) fn table_store(&self) -> TableStore {
+        TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target))
+    }
+
     async fn look_for_log(
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
         expected: &Expected,
-        vanished: &mut Several,
+        vanished: &mut Counted,
     ) -> Result<(), Error> {
         let listed = self.list_log().await?;
         let mut entries = self.log_entries(request, manifest);
@@ -195,13 +198,12 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
         expected: &Expected,
-        vanished: &mut Several,
+        vanished: &mut Counted,
     ) -> Result<Live, Error> {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let (wanted, known) = self.data_entries(request, manifest, scratch.path()).await?;
         let ends = known.range_ends(self.target.as_ref());
-        let mut listing = list_all(self.target.as_ref(), &ends);
-        let mut next: Option<Attributes> = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(self.target.as_ref(), &ends)).await?;
         let counted = reader::is_counted(request.record.totals.live_files);
         let mut live = Live::default();
         for row in wanted.finish()? {
@@ -213,10 +215,7 @@ impl Restorer {
             let Location::Inside(key) = &entry.file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|found| found.key < *key) {
-                next = listing.try_next().await?;
-            }
-            let there = next.as_ref().is_some_and(|found| found.key == *key);
+            let there = listed.find(key).await?.is_some();
             if there || entry.placement == (Placement::Absent {}) {
                 continue;
             }
@@ -230,7 +229,6 @@ impl Restorer {
         Ok(live)
     }
 
-    /// Compares the reader's list with the snapshot's.
     fn compare(
         &self,
         request: &RestoreRequest,

@@ -31,10 +31,10 @@ use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
 /// A claim has a few hundred bytes; more is somebody else's file.
 const CLAIM_LIMIT: u64 = 64 * 1024;
 
-/// More claims than this are no claims of restores; reading them all could take for ever.
+/// More claims than this were not put by restores; reading them all could take for ever.
 const MOST_CLAIMS: usize = 100;
 
-/// So many files that are no claims are named.
+/// How many files that are not claims are named.
 const ODD_TOLD: usize = 5;
 
 /// How often the next number may be another's, or a claim be renewed just when it is to be removed.
@@ -69,7 +69,7 @@ pub struct AtWork {
 pub(super) struct Claims {
     /// Those with a number of a claim, in ascending order.
     pub(super) found: Vec<FoundClaim>,
-    /// Names of what is no claim, each with the reason.
+    /// Names of files that are not claims, each with the reason.
     odd: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ impl Claims {
 
 /// Our own claim.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct OwnClaim {
     number: u64,
     key: ObjectKey,
     state: Mutex<State>,
@@ -135,7 +135,7 @@ impl Restorer {
         Ok(claims)
     }
 
-    /// Tells of what is in the place of claims and counts as none.
+    /// Reports what is in the place of claims and counts as none.
     pub(super) fn tell_odd_claims(&self, request: &RestoreRequest, claims: &Claims) {
         let ahead = claims.found.iter().filter(|it| it.is_ahead(request.now));
         let ahead = ahead.map(|it| format!("{}: it was written in the future", it.key));
@@ -165,8 +165,7 @@ impl Restorer {
         })
     }
 
-    /// Claims the table for this restore.
-    pub(super) async fn claim(&self, request: &RestoreRequest) -> Result<Held, Error> {
+    pub(super) async fn claim(&self, request: &RestoreRequest) -> Result<OwnClaim, Error> {
         let run: [u8; 16] = rand::random();
         let claim = Claim {
             by: request.by.clone(),
@@ -187,7 +186,7 @@ impl Restorer {
             let payload = Payload::from_bytes(encode_json("claim", &claim)?);
             match self.target.put_new(&key, &payload, None).await {
                 Ok(written) => {
-                    let held = Held {
+                    let own = OwnClaim {
                         number,
                         key,
                         state: Mutex::new(State {
@@ -196,12 +195,12 @@ impl Restorer {
                             renewed_at: Instant::now(),
                         }),
                     };
-                    let settled = self.settle_claim(request, &held, &claim).await;
+                    let settled = self.settle_claim(request, &own, &claim).await;
                     if settled.is_err() {
                         // The claim of whoever may not restore must not be in the way of others.
-                        self.release(&held).await.ok();
+                        self.release(&own).await.ok();
                     }
-                    return settled.map(|()| held);
+                    return settled.map(|()| own);
                 }
                 Err(error) if matches!(error.kind, StoreErrorKind::AlreadyExists) => {}
                 Err(error) => return Err(self.cannot_claim(&key, error).await),
@@ -215,18 +214,18 @@ impl Restorer {
     pub(super) async fn let_go<T>(
         &self,
         request: &RestoreRequest,
-        held: &Held,
+        own: &OwnClaim,
         done: Result<T, Error>,
     ) -> Result<T, Error> {
         let error = match done {
-            Ok(done) => return self.release(held).await.map(|()| done),
+            Ok(done) => return self.release(own).await.map(|()| done),
             Err(error) => error,
         };
         let let_go = async {
             if request.mode == Mode::To {
-                self.mark_ended(held).await
+                self.mark_ended(own).await
             } else {
-                self.release(held).await
+                self.release(own).await
             }
         };
         // What the restore failed of is what its owner has to know; a claim that stays soon counts no more.
@@ -242,13 +241,13 @@ impl Restorer {
     async fn settle_claim(
         &self,
         request: &RestoreRequest,
-        held: &Held,
+        own: &OwnClaim,
         ours: &Claim,
     ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let found = self.claims().await?.found;
-            match judge_claims(&found, held.number, ours, request.take_over) {
-                ClaimVerdict::Lost => return Err(self.taken_over(&found, held)),
+            match judge_claims(&found, own.number, ours, request.take_over) {
+                ClaimVerdict::Lost => return Err(self.taken_over(&found, own)),
                 ClaimVerdict::Theirs { claim, silent_for } => {
                     return Err(Error::ClaimedByOther {
                         table: self.target.uri().to_owned(),
@@ -281,19 +280,19 @@ impl Restorer {
     }
 
     /// Renews the claim for as long as it is polled; ends when it is ours no more.
-    pub(super) async fn keep(&self, held: &Held) -> Error {
+    pub(super) async fn keep(&self, own: &OwnClaim) -> Error {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            if let Err(error) = self.renew(held).await {
+            if let Err(error) = self.renew(own).await {
                 return error;
             }
         }
     }
 
-    /// Renews the claim, or tells that somebody has taken the restore over.
-    pub(super) async fn renew(&self, held: &Held) -> Result<(), Error> {
-        let mut state = held.state.lock().await;
-        match self.write_claim(held, &mut state, CLAIM_SECONDS).await {
+    /// Renews the claim, or fails when somebody has taken the restore over.
+    pub(super) async fn renew(&self, own: &OwnClaim) -> Result<(), Error> {
+        let mut state = own.state.lock().await;
+        match self.write_claim(own, &mut state, CLAIM_SECONDS).await {
             Err(Error::Store(error)) if state.renewed_at.elapsed() < LONGEST_SILENCE => {
                 tracing::warn!(%error, "the claim could not be renewed; tried again in a minute");
                 Ok(())
@@ -303,12 +302,17 @@ impl Restorer {
     }
 
     /// Leaves the claim where it is, as one that counts no more.
-    async fn mark_ended(&self, held: &Held) -> Result<(), Error> {
-        let mut state = held.state.lock().await;
-        self.write_claim(held, &mut state, 0).await
+    async fn mark_ended(&self, own: &OwnClaim) -> Result<(), Error> {
+        let mut state = own.state.lock().await;
+        self.write_claim(own, &mut state, 0).await
     }
 
-    async fn write_claim(&self, held: &Held, state: &mut State, seconds: u64) -> Result<(), Error> {
+    async fn write_claim(
+        &self,
+        own: &OwnClaim,
+        state: &mut State,
+        seconds: u64,
+    ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let claim = Claim {
                 renewed: state.claim.renewed + 1,
@@ -316,7 +320,7 @@ impl Restorer {
                 ..state.claim.clone()
             };
             let payload = Payload::from_bytes(encode_json("claim", &claim)?);
-            match self.target.replace(&held.key, &payload, &state.etag).await {
+            match self.target.replace(&own.key, &payload, &state.etag).await {
                 Ok(written) => {
                     *state = State {
                         claim,
@@ -330,37 +334,34 @@ impl Restorer {
             }
             // A renewal that was dropped on its way, or whose answer got lost, is ours all the same.
             let found = self.claims().await?.found;
-            let own = found.iter().find(|it| it.number == held.number);
-            match own.and_then(|it| Some((it, it.claim.as_ref()?))) {
+            let listed = found.iter().find(|it| it.number == own.number);
+            match listed.and_then(|it| Some((it, it.claim.as_ref()?))) {
                 Some((it, claim)) if claim.run == state.claim.run => {
                     state.etag = it.etag.clone();
                     state.claim = claim.clone();
                 }
-                _ => return Err(self.taken_over(&found, held)),
+                _ => return Err(self.taken_over(&found, own)),
             }
         }
-        Err(self.blocked(
-            held.key.as_str(),
-            "it changes faster than it can be renewed",
-        ))
+        Err(self.blocked(own.key.as_str(), "it changes faster than it can be renewed"))
     }
 
     /// Removes our own claim. Whoever has taken it over keeps theirs.
-    async fn release(&self, held: &Held) -> Result<(), Error> {
-        let state = held.state.lock().await;
-        match self.target.remove(&held.key, &state.etag).await {
+    async fn release(&self, own: &OwnClaim) -> Result<(), Error> {
+        let state = own.state.lock().await;
+        match self.target.remove(&own.key, &state.etag).await {
             Err(error) if is_gone(&error) => {}
             removed => return Ok(removed?),
         }
         // A renewal that was dropped on its way may have been done.
-        let read = read_all(self.target.as_ref(), &held.key, None, CLAIM_LIMIT).await;
+        let read = read_all(self.target.as_ref(), &own.key, None, CLAIM_LIMIT).await;
         let (attributes, body) = match read {
             Err(error) if error.is_not_found() => return Ok(()),
             read => read?,
         };
         let found = decode_json::<Claim>("claim", &body).ok();
         if found.is_some_and(|claim| claim.run == state.claim.run) {
-            match self.target.remove(&held.key, &attributes.etag).await {
+            match self.target.remove(&own.key, &attributes.etag).await {
                 Err(error) if is_gone(&error) => {}
                 removed => removed?,
             }
@@ -368,8 +369,8 @@ impl Restorer {
         Ok(())
     }
 
-    fn taken_over(&self, found: &[FoundClaim], held: &Held) -> Error {
-        let other = found.iter().rfind(|it| it.number != held.number);
+    fn taken_over(&self, found: &[FoundClaim], own: &OwnClaim) -> Error {
+        let other = found.iter().rfind(|it| it.number != own.number);
         Error::RestoreTakenOver {
             table: self.target.uri().to_owned(),
             by: other.and_then(|it| it.claim.as_ref()).map(Claim::who),

@@ -1,4 +1,4 @@
-//! What a plan has found, as the decision whether it may be carried out needs it.
+//! What a plan has found, as the decision whether it may be executed needs it.
 
 use super::{Reading, RestorePlan};
 use crate::ids::Version;
@@ -6,7 +6,7 @@ use crate::plan::restore::consent::{ChosenBy, Decision, Facts, Readability, Task
 use crate::plan::snapshot::is_in;
 
 impl RestorePlan {
-    /// Whether it may be carried out, by what is found at the target and by who named the snapshot.
+    /// Whether it may be executed, by what is found at the target and by who named the snapshot.
     pub fn decision(&self, version: Version, named: ChosenBy) -> Decision {
         let is_lost =
             self.broken.is_empty() && self.reading.as_ref().is_some_and(Reading::has_no_way);

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
-use super::Restorer;
 use super::mend::Changes;
+use super::{FILES_COMPARED, Restorer};
 use crate::delta::checkpoint::read_whole;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
@@ -16,7 +17,7 @@ use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, LogError, is_json};
 use crate::error::Error;
 use crate::format::Entry;
-use crate::ids::{Digest, ObjectKey, Version};
+use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::suspect;
 use crate::spool::{Scratch, Spool, Spooled};
 use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
@@ -33,7 +34,6 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// Why it cannot be read.
     pub(super) fn trouble(&self) -> Option<&str> {
         match self {
             Self::Unreadable(why) => Some(why),
@@ -69,8 +69,8 @@ fn with_cause(error: &LogError) -> String {
 
 /// Reads log files, each once, and spools them.
 pub(super) struct LogReader<'a> {
-    restorer: &'a Restorer,
-    root: TableRoot,
+    pub(super) restorer: &'a Restorer,
+    pub(super) root: TableRoot,
     /// Files that are read from the vault.
     held: &'a HashMap<ObjectKey, Entry>,
     /// Whether all others are read from the target; else they are missing.
@@ -78,7 +78,7 @@ pub(super) struct LogReader<'a> {
     hasher: RandomState,
     bodies: HashMap<ObjectKey, Spooled>,
     spool: Spool,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
 }
 
 impl<'a> LogReader<'a> {
@@ -119,12 +119,48 @@ impl<'a> LogReader<'a> {
     }
 
     /// Reads a file that an entry describes from the vault, whatever else is said of its key.
-    pub(super) async fn load(&mut self, key: &ObjectKey, entry: &Entry) -> Result<(), Error> {
+    pub(super) async fn load(&mut self, key: &ObjectKey, entry: &Entry) -> Result<Spooled, Error> {
         let vault = &self.restorer.vault;
         let payload = vault.payload(entry, self.scratch.path()).await?;
         let body = self.spool.append(&payload).map_err(Error::Scratch)?;
-        self.bodies.insert(key.clone(), body);
+        self.bodies.insert(key.clone(), body.clone());
+        Ok(body)
+    }
+
+    /// Reads those files that were not read yet, some at a time.
+    pub(super) async fn fetch(
+        &mut self,
+        keys: impl Iterator<Item = &ObjectKey>,
+    ) -> Result<(), Error> {
+        let missing = keys.filter(|key| !self.bodies.contains_key(*key)).cloned();
+        let missing: Vec<ObjectKey> = missing.collect();
+        let (restorer, held, folder) = (self.restorer, self.held, self.scratch.path());
+        let reads_target = self.reads_target;
+        let source = &restorer.as_source();
+        let fetched = stream::iter(missing).map(|key| async move {
+            let payload = match held.get(&key) {
+                Some(entry) => restorer.vault.payload(entry, folder).await?,
+                None if reads_target => {
+                    let location = Location::Inside(key.clone());
+                    source.fetch(&location, folder).await?.payload
+                }
+                None => {
+                    let file = key.to_string();
+                    return Err(Error::from(LogError::MissingSidecar { file }));
+                }
+            };
+            Ok((key, payload))
+        });
+        let mut fetched = std::pin::pin!(fetched.buffered(FILES_COMPARED));
+        while let Some((key, payload)) = fetched.try_next().await? {
+            let body = self.spool.append(&payload).map_err(Error::Scratch)?;
+            self.bodies.insert(key, body);
+        }
         Ok(())
+    }
+
+    pub(super) fn read(&self, key: &ObjectKey) -> Option<Spooled> {
+        self.bodies.get(key).cloned()
     }
 
     /// What a commit does; `None` where it cannot be read.
@@ -163,29 +199,16 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// A file's bytes.
     pub(super) async fn body(&mut self, key: &ObjectKey) -> Result<Spooled, Error> {
-        if let Some(body) = self.bodies.get(key) {
-            return Ok(body.clone());
-        }
-        if let Some(entry) = self.held.get(key) {
-            self.load(key, entry).await?;
-        } else if self.reads_target {
-            let restorer = self.restorer;
-            let body = restorer
-                .spool_log_file(key, &self.scratch, &mut self.spool)
-                .await?;
-            self.bodies.insert(key.clone(), body);
-        }
-        let body = self.bodies.get(key).cloned();
-        body.ok_or_else(|| {
+        self.fetch(std::iter::once(key)).await?;
+        self.read(key).ok_or_else(|| {
             let file = key.to_string();
             LogError::MissingSidecar { file }.into()
         })
     }
 
     /// Reads every file of a way, sidecars included.
-    pub(super) async fn read_way(&mut self, way: &Segment) -> Result<Vec<ObjectKey>, Error> {
+    async fn read_way(&mut self, way: &Segment) -> Result<Vec<ObjectKey>, Error> {
         let checkpoint = way.checkpoint.iter().flat_map(|found| &found.files);
         let mut read = Vec::new();
         for file in checkpoint {
@@ -196,18 +219,21 @@ impl<'a> LogReader<'a> {
             }
             read.push(file.key.clone());
         }
-        for file in &way.commits {
-            self.body(&file.key).await?;
-        }
+        self.fetch(way.commits.iter().map(|file| &file.key)).await?;
         Ok(read)
     }
 
-    /// Replays a way whose files have been read.
-    pub(super) fn replay(&self, way: &Segment) -> Result<Replay, LogError> {
+    fn replay(&self, way: &Segment) -> Result<Replay, LogError> {
         let mut replay = Replay::new(self.scratch.path())?;
-        let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
+        let body_of = |key: &ObjectKey| self.read(key);
         replay_segment(way, body_of, &self.root, &mut replay, &mut |_, _| {})?;
         Ok(replay)
+    }
+
+    /// Reads every file of a way, and replays it.
+    pub(super) async fn read_and_replay(&mut self, way: &Segment) -> Result<Replay, Error> {
+        self.read_way(way).await?;
+        Ok(self.replay(way)?)
     }
 
     /// What a way to a version says.

@@ -1,18 +1,13 @@
 //! Where a full copy may go: into an empty place, or into one that a run of the same snapshot has begun to fill. One that
-//! holds the whole copy already is no mistake either: whoever did not read how that run ended asks again.
-
-use std::collections::HashMap;
+//! holds the whole copy already is accepted: its owner may not have read how that run ended.
 
 use futures::TryStreamExt;
 
 use super::claim::Claims;
 use super::held::HeldLog;
-use super::{OWN_PREFIX, RestoreRequest, Restorer, makes_a_version};
-use crate::delta::LogFile;
+use super::{OWN_PREFIX, RestoreRequest, Restorer, live_tip};
 use crate::error::Error;
-use crate::ids::ObjectKey;
 use crate::plan::restore::FileState;
-use crate::store::Attributes;
 
 /// What the place for a copy holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +29,6 @@ impl Restorer {
         &self,
         request: &RestoreRequest,
         claims: &Claims,
-        log: &HashMap<ObjectKey, Attributes>,
         held: &HeldLog,
     ) -> Result<CopyPlace, Error> {
         let mut claims = claims.found.iter().filter_map(|it| it.claim.as_ref());
@@ -48,10 +42,8 @@ impl Restorer {
         if std::pin::pin!(foreign).try_next().await?.is_none() {
             return Ok(CopyPlace::Empty);
         }
-        let files = log.values().cloned().filter_map(LogFile::parse);
-        let versions = files.filter(makes_a_version).filter_map(|it| it.version);
         let mut states = held.states.values();
-        let is_filled = versions.max() == Some(request.version)
+        let is_filled = live_tip(&held.listed) == Some(request.version)
             && held.right_commits > 0
             && states.all(|state| matches!(state, FileState::Right | FileState::Missing));
         if is_filled {

@@ -4,7 +4,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::lost::unless_damaged;
-use super::{FILES_COMPARED, OWN_PREFIX, RestorePlan, RestoreRequest, Restorer};
+use super::planning::Planning;
+use super::{FILES_COMPARED, OWN_PREFIX, Restorer};
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Placement};
 use crate::ids::{ETag, Location};
@@ -19,31 +20,27 @@ use crate::vault::listing::list_all;
 /// A data file of V that is not there, or that has other bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lacking {
-    /// The file.
     pub(super) entry: Entry,
     /// The bytes of what is there in its place.
     pub(super) there: Option<u64>,
-    /// Its tag.
     pub(super) etag: Option<ETag>,
 }
 
-impl Restorer {
+impl Planning<'_> {
     /// Merges the data entries with one listing of the table. Under a newer live table, returns what is missing or wrong:
     /// whether it may be put, the live log has to say.
-    pub(super) async fn plan_data(
-        &self,
-        request: &RestoreRequest,
-        manifest: &Manifest,
-        plan: &mut RestorePlan,
-    ) -> Result<Sorter<ByFile<Lacking>>, Error> {
-        let is_under = matches!(plan.situation, Situation::NewerLive { .. });
-        let mut lacking = Sorter::new(plan.scratch.path())?;
-        let (wanted, known) = self
-            .data_entries(request, manifest, plan.scratch.path())
+    pub(super) async fn plan_data(&mut self) -> Result<Sorter<ByFile<Lacking>>, Error> {
+        let restorer = self.restorer;
+        let target = restorer.target.as_ref();
+        let is_under = matches!(self.plan.situation, Situation::NewerLive { .. });
+        let folder = self.plan.scratch.path();
+        let mut lacking = Sorter::new(folder)?;
+        let (wanted, known) = restorer
+            .data_entries(self.request, self.manifest, folder)
             .await?;
         let wanted = wanted.finish()?;
-        let ends = known.range_ends(self.target.as_ref());
-        let listing = list_all(self.target.as_ref(), &ends)
+        let ends = known.range_ends(target);
+        let listing = list_all(target, &ends)
             .try_filter(|file| {
                 let name = file.key.as_str();
                 let data = !name.starts_with(LOG_PREFIX) && !name.starts_with(OWN_PREFIX);
@@ -74,8 +71,8 @@ impl Restorer {
         let settled = pairs
             .map_ok(|(entry, found)| async move {
                 let state = match &entry.file {
-                    Location::Inside(_) => self.settle(&entry, found.as_ref()).await?,
-                    Location::Outside(uri) => self.settle_outside(&entry, uri).await?,
+                    Location::Inside(_) => restorer.settle(&entry, found.as_ref()).await?,
+                    Location::Outside(uri) => restorer.settle_outside(&entry, uri).await?,
                 };
                 Ok((entry, found, state))
             })
@@ -83,9 +80,11 @@ impl Restorer {
         let mut settled = std::pin::pin!(settled);
         let mut nesting = Nesting::default();
         while let Some((entry, found, state)) = settled.try_next().await? {
-            self.refuse_below_a_file(&entry, &mut nesting)?;
+            restorer.refuse_below_a_file(&entry, &mut nesting)?;
             if entry.absolute {
-                plan.absolute.get_or_insert_with(|| entry.file.to_string());
+                self.plan
+                    .absolute
+                    .get_or_insert_with(|| entry.file.to_string());
             }
             // No listing shows the size of what lies outside: it may be as large as it should be.
             let size = found.as_ref().map_or(entry.size, |file| file.size);
@@ -99,12 +98,14 @@ impl Restorer {
                     row: Lacking { entry, there, etag },
                 })?;
             } else {
-                self.add_step(request, plan, entry, &state, etag)?;
+                self.add_step(entry, &state, etag)?;
             }
         }
         Ok(lacking)
     }
+}
 
+impl Restorer {
     /// The first file that the log names by an absolute path below the table. What is damaged tells nothing.
     pub(super) async fn first_absolute(
         &self,

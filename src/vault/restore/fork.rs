@@ -4,16 +4,17 @@
 //! what they lead to: a file that is live there was live or was removed on the way to V, or V does not come from there.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures::TryStreamExt;
 
 use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
+use super::live::trouble;
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
-use super::{RestorePlan, RestoreRequest, Restorer, live_tip};
-use crate::delta::path::TableRoot;
+use super::planning::Planning;
+use super::{RestoreRequest, Restorer, live_tip};
+use crate::delta::checkpoint::Wants;
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
 use crate::error::Error;
@@ -21,11 +22,10 @@ use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::Healthy;
 use crate::plan::restore::under::LoggedFile;
-use crate::reader::{self, TableStore, Verdict};
+use crate::reader::{self, Verdict};
 use crate::sort::Sorter;
-use crate::spool::{Scratch, Spool};
-use crate::store::{Attributes, RestoreStore};
-use crate::vault::log_replay::read_with_tombstones;
+use crate::store::Attributes;
+use crate::vault::log_replay::read_wanted;
 
 /// A logical file: its place and the id of its deletion vector.
 type Logical = (Location, Option<String>);
@@ -39,14 +39,13 @@ impl Restorer {
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
         held: &HeldLog,
         tip: Version,
     ) -> Result<Vec<String>, Error> {
         if tip >= request.version {
             return Ok(Vec::new());
         }
-        let Some(way) = way_to(log, tip) else {
+        let Some(way) = way_to(&held.listed, tip) else {
             return Ok(Vec::new());
         };
         let mut unheld: Vec<String> = way
@@ -58,20 +57,13 @@ impl Restorer {
             return Ok(unheld);
         }
         let mut reader = LogReader::of_target(self, nothing_held())?;
-        let live = match reader.read_way(&way).await {
-            Ok(_) => reader.replay(&way).map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        let live = match live {
+        let live = match reader.read_and_replay(&way).await {
             Ok(live) => live,
             // A log that nobody opens shows nobody a file.
-            Err(Error::Log(error))
-                if !matches!(error, LogError::Sort(_) | LogError::Read { .. }) =>
-            {
+            Err(error) => {
+                trouble(error)?;
                 return Ok(Vec::new());
             }
-            Err(Error::Store(error)) if error.is_not_found() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
         };
         let mut known = self.named(request, manifest).await?.finish()?.peekable();
         for file in live.finish()?.1 {
@@ -102,9 +94,7 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &Manifest,
     ) -> Result<Sorter<Known>, Error> {
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        let root = TableRoot::new(&request.record.table.uri)?;
+        let mut reader = LogReader::of_vault(self, &request.record.table.uri, nothing_held())?;
         let mut named: Sorter<Known> = Sorter::new(&self.temp)?;
         let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
@@ -119,12 +109,11 @@ impl Restorer {
                 continue;
             }
             // What is not known to belong to V is for the owner to look at.
-            let payload = self.vault.payload(&entry, scratch.path()).await;
-            let Some(payload) = unless_damaged(payload)? else {
+            let Some(body) = unless_damaged(reader.load(key, &entry).await)? else {
                 continue;
             };
-            let body = spool.append(&payload).map_err(Error::Scratch)?;
-            let read = read_with_tombstones(key, &body, &root, &mut |action| {
+            let wants = Wants::StateAndTombstones;
+            let read = read_wanted(key, &body, &reader.root, wants, &mut |action| {
                 match action {
                     Action::Add { add, .. } => {
                         let said = LoggedFile {
@@ -153,30 +142,25 @@ impl Restorer {
         }
         Ok(named)
     }
+}
 
+impl Planning<'_> {
     /// Finds out whether the live table is whole at the end of its log, which is V or lower: what the plan puts is newer
     /// then, or of older versions only.
-    pub(super) async fn look_for_health(
-        &self,
-        request: &RestoreRequest,
-        log: &HashMap<ObjectKey, Attributes>,
-        held: &HeldLog,
-        plan: &mut RestorePlan,
-    ) -> Result<(), Error> {
-        let version = request.version;
+    pub(super) async fn look_for_health(&mut self) -> Result<(), Error> {
+        let Self { held, plan, .. } = self;
+        let version = self.request.version;
         let touches_nothing = plan.wrong.files == 0 && plan.asides.is_empty();
-        let Some(tip) = live_tip(log).filter(|_| touches_nothing && !plan.is_empty()) else {
+        let tip = live_tip(&held.listed);
+        let Some(tip) = tip.filter(|_| touches_nothing && !plan.is_empty()) else {
             return Ok(());
         };
         let lacks_its_own = !plan.outside_missing.is_empty() || !held.lacks_only_its_beginning();
         if tip == version && lacks_its_own {
             return Ok(());
         }
-        if self
-            .is_healthy_at(tip, log, request.record.totals.live_files)
-            .await?
-        {
-            plan.sound = Some(if tip < version {
+        if self.is_healthy_at(tip).await? {
+            self.plan.sound = Some(if tip < version {
                 Healthy::Behind(tip)
             } else {
                 Healthy::AtV
@@ -185,13 +169,9 @@ impl Restorer {
         Ok(())
     }
 
-    /// Whether a live log can be opened at a version, with all its files.
-    async fn is_healthy_at(
-        &self,
-        tip: Version,
-        log: &HashMap<ObjectKey, Attributes>,
-        about: u64,
-    ) -> Result<bool, Error> {
+    /// Whether the live log can be opened at a version, with all its files.
+    async fn is_healthy_at(&self, tip: Version) -> Result<bool, Error> {
+        let log = &self.held.listed;
         if way_to(log, tip).is_none() {
             return Ok(false);
         }
@@ -199,13 +179,13 @@ impl Restorer {
             files: log.clone(),
             from_vault: HashMap::new(),
         };
-        let live = self.look_above(tip, tip, &after, None).await?;
+        let live = self.restorer.look_above(tip, tip, &after, None).await?;
         let is_whole = live.whole.iter().any(|(_, last)| *last == tip);
         if live.trouble.is_some() || !is_whole {
             return Ok(false);
         }
-        let place = TableStore::ReadOnly(Arc::<dyn RestoreStore>::clone(&self.target));
-        let verdict = reader::judge(&place, tip, about).await;
+        let about = self.request.record.totals.live_files;
+        let verdict = reader::judge(&self.restorer.table_store(), tip, about).await;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
 }

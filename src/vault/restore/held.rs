@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::content::{Content, LogReader, is_cut_off};
 use super::{FILES_COMPARED, RestoreRequest, Restorer, makes_a_version};
+use crate::delta::segment::LogListing;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
@@ -22,6 +23,8 @@ pub(super) const SMALL_LIMIT: u64 = 16 * 1024 * 1024;
 /// The log of a snapshot, compared with what a listing of the target showed.
 #[derive(Debug, Default)]
 pub(super) struct HeldLog {
+    /// What a listing of the target's log showed.
+    pub(super) listed: HashMap<ObjectKey, Attributes>,
     /// Its files, as a listing would show them.
     pub(super) files: Vec<Attributes>,
     /// The entries of its checkpoints, of their sidecars and of the hint, and of what cannot be read at the target.
@@ -43,6 +46,11 @@ pub(super) fn nothing_held() -> &'static HashMap<ObjectKey, Entry> {
 }
 
 impl HeldLog {
+    /// The log at the target by what its files are.
+    pub(super) fn live(&self) -> LogListing {
+        LogListing::new(self.listed.values().cloned())
+    }
+
     /// Whether what is missing of it at the target is older than everything that is there: the log's own clean-up takes
     /// the oldest commits and checkpoints, and what belongs to them.
     pub(super) fn lacks_only_its_beginning(&self) -> bool {
@@ -64,14 +72,14 @@ impl HeldLog {
 }
 
 impl Restorer {
-    /// Compares the snapshot's log with the target's, reading what differs in its tag.
+    /// Lists the target's log and compares the snapshot's with it, reading what differs in its tag.
     pub(super) async fn survey_log(
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
     ) -> Result<HeldLog, Error> {
         let mut held = HeldLog::default();
+        let log = self.list_log().await?;
         let compared = self.log_entries(request, manifest).map_ok(|entry| async {
             let listed = match &entry.file {
                 Location::Inside(key) => log.get(key),
@@ -81,7 +89,7 @@ impl Restorer {
             let (state, trouble) = self.judge_wrong(&entry, state).await?;
             Ok::<_, Error>((entry, state, trouble))
         });
-        let mut compared = std::pin::pin!(compared.try_buffered(FILES_COMPARED));
+        let mut compared = compared.try_buffered(FILES_COMPARED).boxed();
         while let Some((entry, state, trouble)) = compared.try_next().await? {
             let Location::Inside(key) = entry.file.clone() else {
                 continue;
@@ -98,16 +106,11 @@ impl Restorer {
             }
             held.files.push(as_listed(&key, &entry));
             held.states.insert(key.clone(), state);
-            let is_special = match entry.kind {
-                EntryKind::Checkpoint | EntryKind::Sidecar | EntryKind::LastCheckpoint => true,
-                EntryKind::Commit
-                | EntryKind::Compaction
-                | EntryKind::Checksum
-                | EntryKind::Other
-                | EntryKind::Data
-                | EntryKind::DeletionVector
-                | EntryKind::ChangeData => trouble.is_some(),
-            };
+            let is_special = trouble.is_some()
+                || matches!(
+                    entry.kind,
+                    EntryKind::Checkpoint | EntryKind::Sidecar | EntryKind::LastCheckpoint
+                );
             if let Some(trouble) = trouble {
                 held.broken.insert(key.clone(), trouble);
             }
@@ -115,6 +118,8 @@ impl Restorer {
                 held.special.insert(key, entry);
             }
         }
+        drop(compared);
+        held.listed = log;
         Ok(held)
     }
 
@@ -172,7 +177,7 @@ impl Restorer {
                 }
             }
         };
-        // Bytes that are no better are not put in its place. Whether the vault has lost them, is found out then.
+        // Bytes that cannot be read either are not put in its place. Whether the vault has lost them is found out later.
         let is_better = vault.file(key).await?.trouble().is_none();
         Ok(is_better.then_some(trouble))
     }

@@ -1,25 +1,23 @@
 //! Files that a snapshot names and does not hold, since only some of the log's ways led to them and the source had lost them:
 //! a live table whose readers need one cannot be read.
 
-use futures::TryStreamExt;
-
 use super::content::LogReader;
 use super::mend::LogAfter;
-use super::{RestoreRequest, Restorer};
+use super::planning::Planning;
 use crate::error::Error;
 use crate::ids::{Location, Version};
 use crate::plan::snapshot::NOT_AT_THE_SOURCE;
+use crate::vault::listing::Listed;
 
-impl Restorer {
+impl Planning<'_> {
     /// Where the snapshot lacks such files: the first file that the live log leads readers to and that is gone, as a
     /// sentence.
     pub(super) async fn lacks_unheld(
         &self,
-        request: &RestoreRequest,
         after: &LogAfter,
         tip: Version,
     ) -> Result<Option<String>, Error> {
-        let mut findings = request.record.findings.iter();
+        let mut findings = self.request.record.findings.iter();
         if !findings.any(|it| it.contains(NOT_AT_THE_SOURCE)) {
             return Ok(None);
         }
@@ -28,19 +26,14 @@ impl Restorer {
         let Some(way) = ways.and_then(|mut ways| ways.next()) else {
             return Ok(None);
         };
-        let mut reader = LogReader::of_target(self, &after.from_vault)?;
-        reader.read_way(&way).await?;
+        let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         // Both come in the order of their keys.
-        let mut listed = self.target.list("", None);
-        let mut next = listed.try_next().await?;
-        for file in reader.replay(&way)?.finish()?.1 {
+        let mut listed = Listed::of(self.restorer.target.list("", None)).await?;
+        for file in reader.read_and_replay(&way).await?.finish()?.1 {
             let Location::Inside(key) = file?.add.file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|file| file.key < key) {
-                next = listed.try_next().await?;
-            }
-            if next.as_ref().is_none_or(|file| file.key != key) {
+            if listed.find(&key).await?.is_none() {
                 let said = format!("{key} is gone, and readers need it");
                 return Ok(Some(said));
             }

@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufReader;
 
-use futures::{StreamExt, TryStreamExt, stream};
-
+use super::content::LogReader;
+use super::held::nothing_held;
 use super::measure::Sizes;
 use super::mend::LogAfter;
-use super::{FILES_COMPARED, RestoreRequest, Restorer, Several, live_tip, makes_a_version};
+use super::{Counted, RestoreRequest, Restorer, live_tip, makes_a_version};
 use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Detail, FilesCompared, Replay};
 use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError, LogFile, LogFileKind};
 use crate::error::Error;
-use crate::format::Entry;
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
 use crate::plan::restore::under::NameUse;
@@ -23,8 +22,8 @@ use crate::plan::snapshot::{ByFile, Span, whole_versions};
 use crate::plan::streams::Txns;
 use crate::plan::suspect::{self, operation_name};
 use crate::sort::Sorter;
-use crate::spool::{Scratch, Spool, Spooled};
-use crate::vault::listing::{KnownKeys, list_all};
+use crate::spool::Spooled;
+use crate::vault::listing::{KnownKeys, Listed, list_all};
 use crate::vault::log_replay::{read_actions, read_checkpoint, read_sidecars, replay_segment};
 
 /// Versions at or below V that are described: more than a person reads before choosing one.
@@ -39,11 +38,11 @@ pub struct LiveTable {
     pub older: Vec<LiveVersion>,
     /// The versions that have all their files, as ascending inclusive ranges.
     pub whole: Vec<(Version, Version)>,
-    /// The oldest version that the live log can still rebuild, where it can be told.
+    /// The oldest version that the live log can still rebuild, where that is known.
     pub readable_from: Option<Version>,
     /// What is wrong with the live log: often why somebody restores, so it must not stop them.
     pub trouble: Option<String>,
-    /// Whether that is no more than a checkpoint that disagrees with the commits: readers open the table all the same.
+    /// Whether that is only a checkpoint that disagrees with the commits: readers open the table all the same.
     pub ways_disagree: bool,
     /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
     /// what follows.
@@ -55,7 +54,7 @@ pub struct LiveTable {
     /// Commits above V that have no bytes: readers take each for a version that changed nothing.
     pub empty: Vec<Version>,
     /// Data files of the newest version that are gone, or have another size than the log says.
-    pub faults: Several,
+    pub faults: Counted,
     /// The table's properties, where they could be read.
     pub properties: Option<BTreeMap<String, String>>,
     /// The columns by which it is partitioned.
@@ -73,7 +72,7 @@ pub struct LiveTable {
 }
 
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
-fn trouble(error: Error) -> Result<String, Error> {
+pub(super) fn trouble(error: Error) -> Result<String, Error> {
     if let Error::Log(log) = &error
         && !matches!(log, LogError::Sort(_) | LogError::Read { .. })
     {
@@ -92,13 +91,11 @@ impl Restorer {
     pub(super) async fn live_delta_id(&self, files: &[LogFile]) -> Result<Option<String>, Error> {
         let mut newest_first: Vec<_> = files.iter().filter(|file| makes_a_version(file)).collect();
         newest_first.sort_by_key(|file| std::cmp::Reverse(file.version));
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        let root = TableRoot::new(self.target.uri())?;
+        let mut reader = LogReader::of_target(self, nothing_held())?;
         for file in newest_first {
-            let body = self.spool_log_file(&file.key, &scratch, &mut spool).await?;
+            let body = reader.body(&file.key).await?;
             let mut found = None;
-            let read = read_actions(&file.key, &body, &root, &mut |action| {
+            let read = read_actions(&file.key, &body, &reader.root, &mut |action| {
                 if let Action::Metadata(metadata) = action {
                     found = metadata.id;
                 }
@@ -110,18 +107,6 @@ impl Restorer {
             }
         }
         Ok(None)
-    }
-
-    /// Reads a file of the live log and spools it.
-    pub(super) async fn spool_log_file(
-        &self,
-        key: &ObjectKey,
-        scratch: &Scratch,
-        spool: &mut Spool,
-    ) -> Result<Spooled, Error> {
-        let location = Location::Inside(key.clone());
-        let fetched = self.as_source().fetch(&location, scratch.path()).await?;
-        spool.append(&fetched.payload).map_err(Error::Scratch)
     }
 
     /// Looks at the live table as it is now, for an owner who has not yet said what to put back.
@@ -153,15 +138,7 @@ impl Restorer {
         uses: Option<&mut Sorter<ByFile<NameUse>>>,
     ) -> Result<LiveTable, Error> {
         let listing = log.listing();
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut reading = Reading {
-            restorer: self,
-            root: TableRoot::new(self.target.uri())?,
-            spool: Spool::create(&scratch).map_err(Error::Scratch)?,
-            scratch: &scratch,
-            from_vault: &log.from_vault,
-            bodies: HashMap::new(),
-        };
+        let mut reader = LogReader::of_target(self, &log.from_vault)?;
         let mut live = LiveTable {
             committed: listing
                 .files()
@@ -189,9 +166,9 @@ impl Restorer {
         let empty = from_v.filter(|file| file.size == 0);
         live.empty = empty.filter_map(|file| file.version).collect();
         commits.truncate(above + OLDER_DESCRIBED);
-        reading.fetch(commits.iter().map(|file| &file.key)).await?;
+        reader.fetch(commits.iter().map(|file| &file.key)).await?;
         for file in commits {
-            let (Some(number), Some(body)) = (file.version, reading.bodies.get(&file.key)) else {
+            let (Some(number), Some(body)) = (file.version, reader.read(&file.key)) else {
                 continue;
             };
             let mut found = LiveVersion {
@@ -201,7 +178,7 @@ impl Restorer {
                 commit: Some(body.sha256),
                 ..LiveVersion::unread(number)
             };
-            let described = describe(&mut found, &file.key, body, &reading.root);
+            let described = describe(&mut found, &file.key, &body, &reader.root);
             if number > version {
                 if let Err(error) = described {
                     found.rows = None;
@@ -223,14 +200,9 @@ impl Restorer {
         let Some(way) = oldest_way(&listing, tip, &mut live) else {
             return Ok(live);
         };
-        match reading
-            .replay(&listing, &way, version, uses, &mut live)
-            .await
-        {
-            Ok(()) => {}
-            Err(error) => {
-                live.trouble.get_or_insert(trouble(error)?);
-            }
+        let replayed = reader.replay_live(&listing, &way, version, uses, &mut live);
+        if let Err(error) = replayed.await {
+            live.trouble.get_or_insert(trouble(error)?);
         }
         if let Some(newest) = stands_above {
             live.whole.retain(|(first, _)| *first <= newest);
@@ -238,7 +210,7 @@ impl Restorer {
                 *last = newest.min(*last);
             }
         }
-        reading.find_partitions(&mut live);
+        reader.find_partitions(&mut live);
         Ok(live)
     }
 
@@ -252,8 +224,7 @@ impl Restorer {
         live: &mut LiveTable,
     ) -> Result<Vec<Span>, Error> {
         let ends = known.range_ends(self.target.as_ref());
-        let mut listing = list_all(self.target.as_ref(), &ends);
-        let mut next = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(self.target.as_ref(), &ends)).await?;
         let mut missing = Vec::new();
         let mut dropped = Dropped::default();
         for row in spans.finish()? {
@@ -265,11 +236,7 @@ impl Restorer {
             let Location::Inside(key) = file else {
                 continue;
             };
-            while next.as_ref().is_some_and(|file| file.key < key) {
-                next = listing.try_next().await?;
-            }
-            let found = next.as_ref().filter(|file| file.key == key);
-            let fault = match (found, size) {
+            let fault = match (listed.find(&key).await?, size) {
                 (None, _) => format!("{key} is gone"),
                 (Some(found), Some(size)) if found.size != size => {
                     format!("{key} has size {}, the log says {size}", found.size)
@@ -314,49 +281,9 @@ impl Dropped {
     }
 }
 
-/// A live log that is being read: each of its files is fetched once.
-struct Reading<'a> {
-    restorer: &'a Restorer,
-    root: TableRoot,
-    scratch: &'a Scratch,
-    spool: Spool,
-    /// Files whose bytes are in the vault and not at the target yet.
-    from_vault: &'a HashMap<ObjectKey, Entry>,
-    bodies: HashMap<ObjectKey, Spooled>,
-}
-
-impl Reading<'_> {
-    /// Fetches what has not been fetched yet.
-    async fn fetch(&mut self, keys: impl Iterator<Item = &ObjectKey>) -> Result<(), Error> {
-        let missing: Vec<ObjectKey> = keys
-            .filter(|key| !self.bodies.contains_key(*key))
-            .cloned()
-            .collect();
-        let source = self.restorer.as_source();
-        let vault = &self.restorer.vault;
-        let from_vault = self.from_vault;
-        let folder = self.scratch.path();
-        let fetched = stream::iter(missing).map(|key| {
-            let source = &source;
-            async move {
-                if let Some(entry) = from_vault.get(&key) {
-                    let payload = vault.payload(entry, folder).await?;
-                    return Ok((key, payload));
-                }
-                let fetched = source.fetch(&Location::Inside(key.clone()), folder).await?;
-                Ok::<_, Error>((key, fetched.payload))
-            }
-        });
-        let mut fetched = std::pin::pin!(fetched.buffered(FILES_COMPARED));
-        while let Some((key, payload)) = fetched.try_next().await? {
-            let body = self.spool.append(&payload).map_err(Error::Scratch)?;
-            self.bodies.insert(key, body);
-        }
-        Ok(())
-    }
-
+impl LogReader<'_> {
     /// Replays the live log from the oldest version that it can rebuild, and fills in what that tells.
-    async fn replay(
+    async fn replay_live(
         &mut self,
         listing: &LogListing,
         way: &Segment,
@@ -374,8 +301,8 @@ impl Reading<'_> {
             .await?;
         let mut sidecars = Vec::new();
         for file in listing.checkpoints().iter().flat_map(|found| &found.files) {
-            if let Some(body) = self.bodies.get(&file.key) {
-                sidecars.extend(read_sidecars(&file.key, body, &self.root)?);
+            if let Some(body) = self.read(&file.key) {
+                sidecars.extend(read_sidecars(&file.key, &body, &self.root)?);
             }
         }
         self.fetch(sidecars.iter()).await?;
@@ -384,7 +311,7 @@ impl Reading<'_> {
             .as_ref()
             .map_or(Version(0), |checkpoint| checkpoint.version);
         let mut replay = Replay::new(self.scratch.path())?;
-        let body_of = |key: &ObjectKey| self.bodies.get(key).cloned();
+        let body_of = |key: &ObjectKey| self.read(key);
         if let Some(newest) = newest {
             let index = replay.compare(newest.version, Detail::Sum)?;
             let sink = &mut |action| replay.compared(index, action);
@@ -469,10 +396,9 @@ impl Reading<'_> {
             .filter(|file| file.version <= Some(version));
         let mut txns = Txns::new();
         for file in checkpoint.chain(commits) {
-            let Some(body) = self.bodies.get(&file.key) else {
-                continue;
-            };
-            take_txns(&file.key, body, &self.root, &mut txns)?;
+            if let Some(body) = self.read(&file.key) {
+                take_txns(&file.key, &body, &self.root, &mut txns)?;
+            }
         }
         Ok(txns)
     }
@@ -482,11 +408,8 @@ impl Reading<'_> {
         let Some(cause) = suspect::cause(&live.above).filter(|it| suspect::is_removal(it)) else {
             return;
         };
-        let mut commits = self.bodies.iter().filter(|(key, _)| {
-            let wanted = format!("_delta_log/{:020}.json", cause.version.0);
-            key.as_str() == wanted
-        });
-        if let Some((_, body)) = commits.next() {
+        let commit = format!("_delta_log/{:020}.json", cause.version.0);
+        if let Some(body) = commit.parse().ok().and_then(|key| self.read(&key)) {
             let reader = BufReader::new(body.reader());
             let found = deleted_partitions(reader, &live.partition_columns);
             let version = cause.version;
@@ -527,7 +450,6 @@ pub(super) fn take_txns(
     .map(drop)
 }
 
-/// Sums up one commit of the live table.
 fn describe(
     found: &mut LiveVersion,
     key: &ObjectKey,

@@ -10,14 +10,15 @@ use std::collections::{HashMap, HashSet};
 use futures::TryStreamExt;
 
 use super::content::{Content, LogReader};
-use super::held::{HeldLog, SMALL_LIMIT};
-use super::{LogWanted, RestorePlan, RestoreRequest, Restorer};
+use super::held::SMALL_LIMIT;
+use super::planning::Planning;
+use super::{LogWanted, RestorePlan, Restorer};
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
-use crate::format::{Entry, EntryKind, Manifest};
+use crate::format::{Entry, EntryKind};
 use crate::ids::{ETag, Location, ObjectKey, Version};
 use crate::plan::mend::Hint;
-use crate::plan::restore::{FileState, Permission, Situation};
+use crate::plan::restore::{FileState, Situation};
 use crate::source::LOG_PREFIX;
 use crate::store::{Attributes, StoreErrorKind, read_all};
 
@@ -74,17 +75,15 @@ impl Aside {
     }
 }
 
-/// The log as it will be once a plan was carried out.
+/// The log as it will be once a plan was executed.
 #[derive(Debug, Default)]
 pub(super) struct LogAfter {
-    /// Its files.
     pub(super) files: HashMap<ObjectKey, Attributes>,
     /// Those whose bytes are not at the target yet.
     pub(super) from_vault: HashMap<ObjectKey, Entry>,
 }
 
 impl LogAfter {
-    /// Its files by what they are.
     pub(super) fn listing(&self) -> LogListing {
         LogListing::new(self.files.values().cloned())
     }
@@ -95,7 +94,6 @@ impl LogAfter {
 pub(super) struct Mended {
     /// Files of the snapshot that are not put back.
     pub(super) skip: HashSet<ObjectKey>,
-    /// The log afterwards.
     pub(super) after: LogAfter,
 }
 
@@ -106,52 +104,7 @@ struct Out {
     why: WhyLeftOut,
 }
 
-/// What the decisions are made from.
-struct Mending<'a> {
-    restorer: &'a Restorer,
-    request: &'a RestoreRequest,
-    manifest: &'a Manifest,
-    /// What the target's listing showed.
-    log: &'a HashMap<ObjectKey, Attributes>,
-    held: &'a mut HeldLog,
-    plan: &'a mut RestorePlan,
-    /// Whether every missing file of the log is put back.
-    puts_all: bool,
-    /// The live log's newest version, where there is a log.
-    tip: Option<Version>,
-}
-
 impl Restorer {
-    /// Decides about the log as a whole: marks what is to be replaced and what closes a hole, and says what is left out.
-    pub(super) async fn mend(
-        &self,
-        request: &RestoreRequest,
-        manifest: &Manifest,
-        log: &HashMap<ObjectKey, Attributes>,
-        held: &mut HeldLog,
-        plan: &mut RestorePlan,
-    ) -> Result<Mended, Error> {
-        let tip = match plan.situation {
-            Situation::EmptyTarget | Situation::NoLog => None,
-            Situation::NewerLive { tip } => Some(tip),
-            Situation::NothingAbove
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. } => Some(request.version),
-        };
-        let mending = Mending {
-            restorer: self,
-            request,
-            manifest,
-            log,
-            held,
-            puts_all: plan.permission == Permission::Everything,
-            plan,
-            tip,
-        };
-        mending.run().await
-    }
-
-    /// Reads a hint at the target.
     async fn live_hint(&self, key: &ObjectKey) -> Result<Option<Hint>, Error> {
         match read_all(self.target.as_ref(), key, None, SMALL_LIMIT).await {
             Ok((_, bytes)) => Ok(Hint::parse(&bytes)),
@@ -166,17 +119,40 @@ impl Restorer {
             Err(error) => Err(error.into()),
         }
     }
+}
 
+impl Out {
+    fn of(checkpoint: &CheckpointFiles, why: WhyLeftOut) -> Self {
+        let checkpoint = checkpoint.clone();
+        Self { checkpoint, why }
+    }
+}
+
+impl RestorePlan {
+    /// Plans to take the files of a checkpoint that are at the target out of the log.
+    fn set_aside(&mut self, checkpoint: &CheckpointFiles, log: &HashMap<ObjectKey, Attributes>) {
+        let listed = checkpoint
+            .files
+            .iter()
+            .filter_map(|file| log.get(&file.key));
+        self.asides.extend(listed.map(Aside::of));
+    }
+}
+
+fn hint_key() -> Result<ObjectKey, Error> {
+    Ok(format!("{LOG_PREFIX}_last_checkpoint").parse()?)
+}
+
+impl Planning<'_> {
     /// Takes checkpoints that nobody can read out of a live log that the independent reader does not open, where a
     /// complete way remains without them. Returns what is wrong with the log all the same.
     pub(super) async fn set_unreadable_aside(
-        &self,
+        &mut self,
         tip: Version,
         after: &LogAfter,
-        plan: &mut RestorePlan,
     ) -> Result<Option<String>, Error> {
         let listing = after.listing();
-        let mut reader = LogReader::of_target(self, &after.from_vault)?;
+        let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         let mut rest = after.files.clone();
         let mut unreadable = Vec::new();
         for checkpoint in listing.checkpoints() {
@@ -207,76 +183,77 @@ impl Restorer {
             }
         }
         for (checkpoint, why) in unreadable {
-            plan.broken.push(why);
-            plan.set_aside(checkpoint, &after.files);
+            self.plan.broken.push(why);
+            self.plan.set_aside(checkpoint, &after.files);
         }
-        let hint = hint_key()?;
-        if let Some(listed) = after.files.get(&hint)
-            && let Some(found) = self.live_hint(&hint).await?
-            && !found.is_kept_by(&rest)
-        {
-            plan.asides.insert(0, Aside::of(listed));
-        }
+        self.set_hint_aside(after, &rest).await?;
         Ok(None)
     }
-}
 
-impl RestorePlan {
-    /// Plans to take the files of a checkpoint that are at the target out of the log.
-    fn set_aside(&mut self, checkpoint: &CheckpointFiles, log: &HashMap<ObjectKey, Attributes>) {
-        let listed = checkpoint
-            .files
-            .iter()
-            .filter_map(|file| log.get(&file.key));
-        self.asides.extend(listed.map(Aside::of));
+    /// Takes the hint out of the log where it names a checkpoint that is not in the rest.
+    async fn set_hint_aside(&mut self, after: &LogAfter, rest: &LogListing) -> Result<(), Error> {
+        let hint = hint_key()?;
+        if let Some(listed) = after.files.get(&hint)
+            && let Some(found) = self.restorer.live_hint(&hint).await?
+            && !found.is_kept_by(rest)
+        {
+            self.plan.asides.insert(0, Aside::of(listed));
+        }
+        Ok(())
     }
-}
 
-fn hint_key() -> Result<ObjectKey, Error> {
-    Ok(format!("{LOG_PREFIX}_last_checkpoint").parse()?)
-}
-
-impl Mending<'_> {
-    async fn run(mut self) -> Result<Mended, Error> {
+    /// Decides about the log as a whole: marks what is to be replaced and what closes a hole, and says what is left out.
+    pub(super) async fn mend(&mut self) -> Result<Mended, Error> {
         let listing = LogListing::new(self.held.files.iter().cloned());
         let mut out = match self.request.log {
             LogWanted::AsItWas => Vec::new(),
-            LogWanted::Readable => {
-                let mut out = self.marked(&listing).await?;
-                self.leave_out_disagreeing(&listing, &mut out);
-                out
-            }
+            LogWanted::Readable => self.marked(&listing).await?,
             LogWanted::Without(version) => {
                 let mut out = left_out::asked(&listing, version)?;
                 self.with_disagreeing(&listing, &mut out).await?;
-                for marked in self.marked(&listing).await? {
-                    if marked.checkpoint.version != version {
-                        out.push(marked);
-                    }
-                }
-                self.leave_out_disagreeing(&listing, &mut out);
+                let marked = self.marked(&listing).await?.into_iter();
+                out.extend(marked.filter(|it| it.checkpoint.version != version));
                 out
             }
         };
-        if self.tip.is_some() {
+        if self.request.log != LogWanted::AsItWas {
+            self.leave_out_disagreeing(&listing, &mut out);
+        }
+        if self.tip().is_some() {
             self.compare_checkpoints(&listing, &mut out).await?;
             self.compare_sidecars().await?;
         }
         if self.request.log != LogWanted::AsItWas {
             self.check_newest(&listing, &mut out).await?;
         }
-        let skip = self.leave_out(&listing, out).await?;
+        let mut skip = self.leave_out(&listing, out).await?;
         self.close_holes(&listing, &skip).await?;
         self.leave_empty(&skip).await?;
         self.set_checkpoints_behind_aside(&skip).await?;
         let mut after = self.after(&skip);
-        let mut skip = skip;
         self.settle_hint(&mut after, &mut skip).await?;
         self.plan.broken = self.held.broken.values().cloned().collect();
         Ok(Mended { skip, after })
     }
 
-    fn state(&self, key: &ObjectKey) -> FileState {
+    /// The live log's newest version, where there is a log.
+    fn tip(&self) -> Option<Version> {
+        match self.plan.situation {
+            Situation::EmptyTarget | Situation::NoLog => None,
+            Situation::NewerLive { tip } => Some(tip),
+            Situation::NothingAbove
+            | Situation::AnotherTable { .. }
+            | Situation::CommitsDiffer { .. } => Some(self.request.version),
+        }
+    }
+
+    /// Takes note of what is wrong with a file at the target, which the vault's takes the place of.
+    fn mark_broken(&mut self, key: ObjectKey, trouble: String) {
+        self.held.states.insert(key.clone(), FileState::Broken);
+        self.held.broken.insert(key, trouble);
+    }
+
+    pub(super) fn state(&self, key: &ObjectKey) -> FileState {
         let state = self.held.states.get(key).cloned();
         state.unwrap_or(FileState::Missing)
     }
@@ -294,14 +271,14 @@ impl Mending<'_> {
         listing: &LogListing,
         skip: &HashSet<ObjectKey>,
     ) -> Result<(), Error> {
-        let Some(tip) = self.tip.filter(|_| !self.puts_all) else {
+        let Some(tip) = self.tip().filter(|_| !self.puts_all()) else {
             return Ok(());
         };
         let mut holes = Vec::new();
-        let live = LogListing::new(self.log.values().cloned());
+        let live = self.held.live();
         let trouble = live.candidates(tip).map(drop).err();
         if let Some(trouble) = trouble {
-            let mut all = self.log.clone();
+            let mut all = self.held.listed.clone();
             let more = self.held.files.iter().filter(|it| !skip.contains(&it.key));
             for file in more {
                 all.entry(file.key.clone()).or_insert_with(|| file.clone());
@@ -321,7 +298,7 @@ impl Mending<'_> {
             let mut reader = self.vault_reader(&self.held.special)?;
             for checkpoint in listing.checkpoints() {
                 let mut files = checkpoint.files.iter();
-                if files.any(|file| !self.log.contains_key(&file.key)) {
+                if files.any(|file| !self.held.listed.contains_key(&file.key)) {
                     continue;
                 }
                 for key in reader.sidecars(checkpoint).await? {
@@ -353,10 +330,9 @@ impl Mending<'_> {
         Ok(())
     }
 
-    /// The log as it will be.
     fn after(&self, skip: &HashSet<ObjectKey>) -> LogAfter {
         let mut after = LogAfter {
-            files: self.log.clone(),
+            files: self.held.listed.clone(),
             from_vault: HashMap::new(),
         };
         for aside in &self.plan.asides {
@@ -365,7 +341,7 @@ impl Mending<'_> {
         for file in self.held.files.iter().filter(|it| !skip.contains(&it.key)) {
             let is_put = match self.state(&file.key) {
                 FileState::Hole | FileState::Broken => true,
-                FileState::Missing => self.puts_all,
+                FileState::Missing => self.puts_all(),
                 FileState::Right | FileState::Wrong | FileState::Unsure => false,
             };
             if is_put {
@@ -398,7 +374,7 @@ impl Mending<'_> {
         }
         let held_serves = held.is_some_and(|held| held.is_kept_by(&listing));
         let drops_held = !held_serves && self.request.log != LogWanted::AsItWas;
-        let Some(listed) = self.log.get(&key) else {
+        let Some(listed) = self.held.listed.get(&key) else {
             if drops_held && self.held.special.contains_key(&key) {
                 skip.insert(key.clone());
                 after.files.remove(&key);
@@ -417,7 +393,7 @@ impl Mending<'_> {
             None => return Ok(()),
         };
         // It may serve the log as it is, and not the log without what is taken out of it.
-        let now = LogListing::new(self.log.values().cloned());
+        let now = self.held.live();
         if !live.is_some_and(|live| live.is_kept_by(&now)) {
             self.held.broken.insert(key.clone(), trouble);
         }

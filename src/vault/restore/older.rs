@@ -6,20 +6,18 @@ use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt, future};
 
+use super::content::LogReader;
 use super::{RestoreRequest, Restorer};
 use crate::delta::LogError;
-use crate::delta::path::TableRoot;
-use crate::delta::replay::Replay;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, log_order};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::ByFile;
 use crate::sort::Sorter;
-use crate::spool::{Scratch, Spool, Spooled};
 use crate::vault::Entries;
 use crate::vault::listing::KnownKeys;
-use crate::vault::log_replay::{as_listed, replay_segment};
+use crate::vault::log_replay::as_listed;
 
 impl Restorer {
     /// The log entries that the version needs: all of the snapshot's, or those at or below an older version.
@@ -94,50 +92,31 @@ impl Restorer {
         manifest: &Manifest,
         folder: &Path,
     ) -> Result<Sorter<ByFile<()>>, Error> {
-        let scratch = Scratch::create(folder).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
-        let mut bodies: HashMap<ObjectKey, Spooled> = HashMap::new();
-        let mut listed = Vec::new();
+        let mut held: HashMap<ObjectKey, Entry> = HashMap::new();
         let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
-            let Location::Inside(key) = &entry.file else {
-                continue;
-            };
-            if matches!(
+            let is_read = matches!(
                 entry.kind,
                 EntryKind::Commit | EntryKind::Checkpoint | EntryKind::Sidecar
-            ) {
-                let payload = self.vault.payload(&entry, scratch.path()).await?;
-                let spooled = spool.append(&payload).map_err(Error::Scratch)?;
-                listed.push(as_listed(key, &entry));
-                bodies.insert(key.clone(), spooled);
+            );
+            if let (true, Location::Inside(key)) = (is_read, &entry.file) {
+                held.insert(key.clone(), entry);
             }
         }
-        // Paths of the table's own root resolve against the root that the snapshot was taken at.
-        let root = TableRoot::new(&request.record.table.uri)?;
-        let listing = LogListing::new(listed);
-        let mut replay = Replay::new(scratch.path())?;
+        let listing = LogListing::new(held.iter().map(|(key, entry)| as_listed(key, entry)));
         let Some(way) = listing.candidates(request.version)?.next() else {
-            return Err(LogError::NoLog {
-                files: bodies.len(),
-            }
-            .into());
+            return Err(LogError::NoLog { files: held.len() }.into());
         };
-        let body_of = |key: &ObjectKey| bodies.get(key).cloned();
-        replay_segment(&way, body_of, &root, &mut replay, &mut |_, _| {})?;
+        // Paths of the table's own root resolve against the root that the snapshot was taken at.
+        let mut reader = LogReader::of_vault(self, &request.record.table.uri, &held)?;
+        let replay = reader.read_and_replay(&way).await?;
         let mut files: Sorter<ByFile<()>> = Sorter::new(folder)?;
         for file in replay.finish()?.1 {
             let file = file?;
-            if let Some(vector) = file.add.dv.and_then(|dv| dv.file) {
-                files.push(ByFile {
-                    file: vector,
-                    row: (),
-                })?;
+            let vector = file.add.dv.and_then(|dv| dv.file);
+            for file in vector.into_iter().chain([file.add.file]) {
+                files.push(ByFile { file, row: () })?;
             }
-            files.push(ByFile {
-                file: file.add.file,
-                row: (),
-            })?;
         }
         Ok(files)
     }

@@ -1,24 +1,23 @@
-//! How far streams had written in V, by the log that the vault holds: for a table whose live log is no more, or has
+//! How far streams had written in V, by the log that the vault holds: for a table whose live log is gone, or has
 //! lost V.
 
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
 
+use super::content::LogReader;
 use super::live::take_txns;
 use super::{RestoreRequest, Restorer};
-use crate::delta::path::TableRoot;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind};
 use crate::ids::{Location, ObjectKey};
 use crate::plan::streams::Txns;
-use crate::spool::{Scratch, Spool};
 use crate::vault::log_replay::as_listed;
 
 impl Restorer {
     /// Reads how far streams had written in the wanted version: the newest checkpoint that the snapshot holds at or
-    /// below it, and the commits after that. What a sidecar has is no transaction id, so none is read.
+    /// below it, and the commits after that. Sidecars have no transaction ids, so none is read.
     ///
     /// # Errors
     /// Damage in the vault; what the log itself says.
@@ -40,16 +39,11 @@ impl Restorer {
         let Some(way) = listing.candidates(request.version)?.next() else {
             return Ok(txns);
         };
-        let root = TableRoot::new(&request.record.table.uri)?;
-        let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut spool = Spool::create(&scratch).map_err(Error::Scratch)?;
+        let mut reader = LogReader::of_vault(self, &request.record.table.uri, &held)?;
         let checkpoint = way.checkpoint.iter().flat_map(|found| &found.files);
         for file in checkpoint.chain(&way.commits) {
-            if let Some(entry) = held.get(&file.key) {
-                let payload = self.vault.payload(entry, scratch.path()).await?;
-                let body = spool.append(&payload).map_err(Error::Scratch)?;
-                take_txns(&file.key, &body, &root, &mut txns)?;
-            }
+            let body = reader.body(&file.key).await?;
+            take_txns(&file.key, &body, &reader.root, &mut txns)?;
         }
         Ok(txns)
     }

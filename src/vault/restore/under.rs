@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 use std::iter::Peekable;
 
+use super::LiveTable;
 use super::data::Lacking;
 use super::lost::unless_damaged;
-use super::{LiveTable, RestorePlan, RestoreRequest, Restorer};
+use super::planning::Planning;
 use crate::error::Error;
 use crate::format::ledger::Bodies;
 use crate::format::{TableKey, TableUri};
@@ -58,23 +59,23 @@ where
     }
 }
 
-impl Restorer {
+impl Planning<'_> {
     /// Decides about what V lacks. `uses` are the names in the live log, from V on.
     pub(super) async fn plan_under(
-        &self,
-        request: &RestoreRequest,
+        &mut self,
         tip: Version,
         lacking: Sorter<ByFile<Lacking>>,
         uses: Sorter<ByFile<NameUse>>,
-        plan: &mut RestorePlan,
     ) -> Result<(), Error> {
         if lacking.is_empty() {
             return Ok(());
         }
-        let mut later = Rows::of(self.held_later(request, tip, plan).await?)?;
+        let mut later = Rows::of(self.held_later(tip).await?)?;
+        let version = self.request.version;
         let mut uses = Rows::of(uses)?;
         let mut spoiled = Vec::new();
         for row in lacking.finish()? {
+            let plan = &mut self.plan;
             let Lacking { entry, there, etag } = row?.row;
             let is_wrong = there.is_some();
             let state = if is_wrong {
@@ -85,11 +86,11 @@ impl Restorer {
             let uses = uses.take(&entry.file)?;
             let later = later.take(&entry.file)?;
             let judged = match plan.live.trouble {
-                None => judge_name(&entry, there, request.version, &uses, &later),
+                None => judge_name(&entry, there, version, &uses, &later),
                 Some(_) => Err(NameConflict::LogUnread),
             };
             // A version that can be read no more is in nobody's way, and serves nobody.
-            let is_cleaned = plan.live.is_cleaned(request.version);
+            let is_cleaned = plan.live.is_cleaned(version);
             if is_cleaned && judged != Ok(true) {
                 plan.useless.files += 1;
                 plan.useless.bytes += entry.size;
@@ -97,34 +98,31 @@ impl Restorer {
             }
             let Err(why) = judged else {
                 plan.serves_live |= is_cleaned;
-                self.add_step(request, plan, entry, &state, etag)?;
+                self.add_step(entry, &state, etag)?;
                 continue;
             };
             if is_wrong {
-                let up_to_v = uses.iter().filter(|it| it.has(request.version));
-                spoiled.extend(up_to_v.map(|it| (it.span.0, Some(request.version.next()))));
+                let up_to_v = uses.iter().filter(|it| it.has(version));
+                spoiled.extend(up_to_v.map(|it| (it.span.0, Some(version.next()))));
             }
             plan.not_put.take(&entry.file, (is_wrong, entry.size), why);
             if let Location::Inside(key) = entry.file {
                 plan.expected.except.insert(key);
             }
         }
-        plan.live.without(&spoiled);
-        plan.expected.live = plan.serves_live.then_some(tip);
+        self.plan.live.without(&spoiled);
+        self.plan.expected.live = self.plan.serves_live.then_some(tip);
         Ok(())
     }
 
     /// How newer snapshots of the live table's own history hold data files.
-    async fn held_later(
-        &self,
-        request: &RestoreRequest,
-        tip: Version,
-        plan: &RestorePlan,
-    ) -> Result<Sorter<ByFile<LaterCopy>>, Error> {
+    async fn held_later(&self, tip: Version) -> Result<Sorter<ByFile<LaterCopy>>, Error> {
+        let Self { request, plan, .. } = self;
+        let vault = &self.restorer.vault;
         let mut later = Sorter::new(plan.scratch.path())?;
         let table = &request.record.table;
         let key = TableKey::of(&table.source, &table.uri.parse::<TableUri>()?)?;
-        let history = self.vault.history(&key, Bodies::default()).await?;
+        let history = vault.history(&key, Bodies::default()).await?;
         let mut seen = HashSet::new();
         for snapshot in &history.snapshots {
             let record = &snapshot.record;
@@ -142,14 +140,14 @@ impl Restorer {
                 continue;
             }
             // What is damaged, or was pruned, tells nothing.
-            let Some(manifest) = unless_damaged(self.vault.manifest(record).await)? else {
+            let Some(manifest) = unless_damaged(vault.manifest(record).await)? else {
                 continue;
             };
             for page in &manifest.data_pages {
                 if !seen.insert(page.page.sha256) {
                     continue;
                 }
-                let entries = unless_damaged(self.vault.page(page).await)?;
+                let entries = unless_damaged(vault.page(page).await)?;
                 for entry in entries.unwrap_or_default() {
                     let Some(sha256) = entry.sha256 else {
                         continue;

@@ -5,15 +5,19 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::closure::{self, Closure, Expected, Held, Matching};
+use super::closure::{self, Closure, Matching, Stored};
+use super::failure::Failure;
+use super::inputs::Inputs;
 use super::left::Left;
-use super::log::Bodies;
+use super::lock_terms::LockTerms;
+use super::log_files::Bodies;
 use super::pin::{self, Past, Pinned};
+use super::planned::{Plan, Planned};
 use super::replayed::{self, Touched};
 use super::since::StartDiffers;
-use super::terms::Terms;
+use super::snapshotter::Snapshotter;
+use super::streams;
 use super::ways::{self, FailedCheckpoint, LogRead, LogReader, Way};
-use super::{Avoid, Failure, SnapshotRequest, Snapshotter, streams};
 use crate::count::counted;
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, FilesCompared};
@@ -24,9 +28,7 @@ use crate::format::{Disagreement, Scope};
 use crate::ids::{Id128, Location, ObjectKey};
 use crate::plan::snapshot::{BaseUse, NOT_AT_THE_SOURCE};
 use crate::progress::Phase;
-use crate::source::Source;
 use crate::spool::{Scratch, Spool};
-use crate::vault::LedgerView;
 
 /// Disagreements that a record names: it may not grow past its limit by them.
 const DISAGREEMENTS_MAX: usize = 64;
@@ -38,34 +40,16 @@ const FINDINGS_MAX: usize = 5;
 pub(super) enum Attempt {
     /// The head's manifest serves.
     Unchanged(Box<Pinned>, Past),
-    /// There is something to do.
     Planned(Box<Planned>),
-}
-
-/// One attempt's plan: everything that is known before the first byte is written.
-pub(super) struct Planned {
-    pub(super) terms: Terms,
-    pub(super) pinned: Pinned,
-    pub(super) log: LogRead,
-    pub(super) closure: Closure,
-    pub(super) expected: Expected,
-    /// The checkpoints that differ from the log's other ways, newest first.
-    pub(super) disagreements: Vec<Disagreement>,
-    pub(super) scratch: Scratch,
-    pub(super) root: TableRoot,
-    pub(super) journals: Vec<Id128>,
 }
 
 /// What all ways of one attempt work on.
 struct Work<'a> {
-    source: &'a Source,
-    request: &'a SnapshotRequest,
-    view: &'a LedgerView,
-    terms: &'a Terms,
+    inputs: Inputs<'a>,
+    terms: &'a LockTerms,
     root: TableRoot,
     scratch: Scratch,
     spool: Spool,
-    /// The log files that were read.
     bodies: Bodies,
 }
 
@@ -73,25 +57,23 @@ struct Work<'a> {
 struct Along {
     log: LogRead,
     start_differs: Option<StartDiffers>,
-    terms: Terms,
+    terms: LockTerms,
     closure: Closure,
-    expected: Expected,
     journals: Vec<Id128>,
 }
 
 impl Snapshotter {
     pub(super) async fn attempt_plan(
         &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        terms: &Terms,
-        avoid: &Avoid,
+        inputs: Inputs<'_>,
+        terms: &LockTerms,
     ) -> Result<Attempt, Failure> {
+        let Inputs {
+            source, request, ..
+        } = inputs;
         self.progress.phase(&request.table.name, Phase::ReadLog);
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let mut pinned =
-            pin::pin(&self.vault, source, request, view, avoid, scratch.path()).await?;
+        let mut pinned = pin::pin(&self.vault, inputs, scratch.path()).await?;
         if let Some(past) = pinned.unchanged.take() {
             return Ok(Attempt::Unchanged(Box::new(pinned), past));
         }
@@ -99,9 +81,7 @@ impl Snapshotter {
             pinned.compare_respelled(&self.vault).await?;
         }
         let mut work = Work {
-            source,
-            request,
-            view,
+            inputs,
             terms,
             root: TableRoot::new(source.uri())?,
             spool: Spool::create(&scratch).map_err(Error::Scratch)?,
@@ -125,7 +105,7 @@ impl Snapshotter {
                         let found = streams::find_checkpoint(source).await?;
                         pinned.findings.extend(found);
                     }
-                    let planned = along.into_planned(work, pinned, failures);
+                    let planned = along.into_planned(work, pinned, failures)?;
                     return Ok(Attempt::Planned(Box::new(planned)));
                 }
                 Err(Failure::Error(Error::Log(error))) if ends_only_its_way(&error) => {
@@ -150,7 +130,7 @@ impl Snapshotter {
         let folder = work.scratch.path();
         let mut reader = LogReader {
             vault: &self.vault,
-            source: work.source,
+            source: work.inputs.source,
             pinned,
             root: &work.root,
             folder,
@@ -160,11 +140,12 @@ impl Snapshotter {
         let read = reader.read(way).await;
         work.bodies = reader.bodies;
         let log = read?;
-        self.progress.phase(&work.request.table.name, Phase::Plan);
+        self.progress
+            .phase(&work.inputs.request.table.name, Phase::Plan);
         let mut closely: Vec<CheckpointFiles> = Vec::new();
         loop {
             let planned = self.plan_closure(work, pinned, &log, &closely).await;
-            let (terms, journals, (closure, expected)) = match planned {
+            let (terms, journals, closure) = match planned {
                 Ok(planned) => planned,
                 Err(failure) => {
                     work.bodies = log.bodies;
@@ -186,7 +167,6 @@ impl Snapshotter {
                     start_differs,
                     terms,
                     closure,
-                    expected,
                     journals,
                 });
             }
@@ -201,8 +181,11 @@ impl Snapshotter {
         pinned: &mut Pinned,
         log: &LogRead,
         closely: &[CheckpointFiles],
-    ) -> Result<(Terms, Vec<Id128>, (Closure, Expected)), Failure> {
-        let (request, folder) = (work.request, work.scratch.path());
+    ) -> Result<(LockTerms, Vec<Id128>, Closure), Failure> {
+        let Inputs {
+            source, request, ..
+        } = work.inputs;
+        let folder = work.scratch.path();
         let mut replayed = replayed::replay_log(pinned, log, &work.root, folder, closely)?;
         let (protocol, metadata) = replayed.replay.state().required(pinned.version)?;
         check_protocol(protocol)?;
@@ -220,11 +203,11 @@ impl Snapshotter {
             pinned.findings.push(finding);
             pinned.emptied = pinned.emptied.or(left.emptied(&delta_id));
         }
-        let mut held = Held::new(folder)?;
-        let base = pinned.base.as_ref().filter(|base| base.reuse);
+        let mut held = Stored::new(folder)?;
+        let base = pinned.reused();
         let terms = work.terms.clone().on(base.map(|base| &base.past));
         let journals = self
-            .take_journals(request, work.view, &terms, &delta_id, &mut held)
+            .take_journals(work.inputs, &terms, &delta_id, &mut held)
             .await?;
         let matching = Matching {
             pinned,
@@ -232,8 +215,7 @@ impl Snapshotter {
             history: request.scope == Scope::History,
             held,
         };
-        let closed =
-            closure::close(&self.vault, work.source, replayed, matching, &work.scratch).await?;
+        let closed = closure::close(&self.vault, source, replayed, matching, &work.scratch).await?;
         Ok((terms, journals, closed))
     }
 }
@@ -295,7 +277,7 @@ pub(super) fn said_difference(
     }
 }
 
-/// Whether another way to V may do without what is wrong. Commits without a protocol or metadata are no way for any
+/// Whether another way to V may do without what is wrong. Commits without a protocol or metadata serve no
 /// reader, and a checkpoint may have both.
 pub(super) fn ends_only_its_way(error: &LogError) -> bool {
     error.is_about_content()
@@ -343,7 +325,7 @@ impl Along {
         work: Work<'_>,
         mut pinned: Pinned,
         failures: Vec<FailedWay>,
-    ) -> Planned {
+    ) -> Result<Planned, LogError> {
         let mut failed = std::mem::take(&mut self.log.failed);
         failed.append(&mut self.closure.failed);
         for failure in failures {
@@ -355,7 +337,7 @@ impl Along {
         let mut seen = HashSet::new();
         failed.retain(|it| seen.insert((it.version, it.file.clone())));
         pinned.findings.extend(self.missing_before(&pinned));
-        if work.request.scope == Scope::History {
+        if work.inputs.request.scope == Scope::History {
             pinned.findings.extend(self.below_a_gap(&pinned));
         }
         pinned.findings.extend(self.doubled().take(FINDINGS_MAX));
@@ -376,23 +358,30 @@ impl Along {
         self.log.failed = failed;
         let Self {
             log,
-            start_differs: _,
             terms,
             closure,
-            expected,
             journals,
+            ..
         } = self;
-        Planned {
-            terms,
-            pinned,
-            log,
-            closure,
-            expected,
-            disagreements,
-            scratch: work.scratch,
-            root: work.root,
-            journals,
-        }
+        let (protocol, metadata) = closure.state.required(pinned.version)?;
+        Ok(Planned {
+            plan: Plan {
+                terms,
+                pinned,
+                log,
+                protocol: protocol.clone(),
+                metadata: metadata.clone(),
+                closely: closure.compared_closely(),
+                touched: closure.touched,
+                disagreements,
+                findings: closure.findings,
+                journals,
+                root: work.root,
+                scratch: work.scratch,
+            },
+            copies: closure.copies,
+            expected: closure.expected,
+        })
     }
 
     /// What the base says of files that readers differ on and the source lacks: they do until they all start from a
@@ -488,7 +477,6 @@ impl Along {
         (all, unlisted)
     }
 
-    /// What the owner should know of disagreements.
     fn findings(&self, disagreements: &[Disagreement], pinned: &Pinned) -> Vec<String> {
         let others = match &pinned.base {
             Some(base) if self.log.way.from_base => {

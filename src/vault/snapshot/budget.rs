@@ -88,7 +88,6 @@ impl Budget {
         }
     }
 
-    /// Files at a time.
     pub(super) fn at_once(&self) -> usize {
         self.at_once
     }
@@ -240,7 +239,7 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// Interrupts everything that listens, now and later; tells whether anything does now.
+    /// Interrupts everything that listens, now and later; returns whether anything does now.
     pub fn fire(&self) -> bool {
         self.sender.send_replace(true);
         self.sender.receiver_count() > 0

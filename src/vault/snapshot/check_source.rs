@@ -16,7 +16,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::presence::{self, Looked};
-use super::{SnapshotDone, Snapshotter};
+use super::request::SnapshotDone;
+use super::snapshotter::Snapshotter;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
@@ -28,9 +29,8 @@ use crate::sort::{Sorted, Sorter};
 use crate::source::Source;
 use crate::spool::{Rows, Scratch};
 use crate::store::{Attributes, StoreErrorKind};
-use crate::vault::listing::{KnownKeys, list_all};
+use crate::vault::listing::{KnownKeys, Listed, list_all};
 
-/// How many files of each kind a finding names.
 const NAMED: usize = 10;
 
 /// Files outside the root that are asked for at a time: S3 answers many small requests side by side.
@@ -52,7 +52,6 @@ pub struct SourceCheck {
 /// What one entry of the manifest says about a file. The order of the fields has no meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Said {
-    /// Whether the pinned version needs it.
     is_live: bool,
     /// What is held, where the entry is the file's own.
     held: Option<Box<Entry>>,
@@ -79,8 +78,7 @@ impl Snapshotter {
         let mut needed = NeededFiles(rows.finish()?.peekable());
         let mut seen = Seen::new(&scratch)?;
         let ends = known.range_ends(source.root().as_ref());
-        let mut listing = list_all(source.root().as_ref(), &ends);
-        let mut listed = listing.try_next().await?;
+        let mut listed = Listed::of(list_all(source.root().as_ref(), &ends)).await?;
         let mut outside = None;
         for row in needed.by_ref() {
             let (file, held) = row?;
@@ -89,13 +87,9 @@ impl Snapshotter {
                 outside = Some((file, held));
                 break;
             };
-            while listed.as_ref().is_some_and(|found| found.key < *key) {
-                listed = listing.try_next().await?;
-            }
-            let found = listed.as_ref().filter(|found| found.key == *key);
-            seen.see(&file, held.as_deref(), found)?;
+            seen.see(&file, held.as_deref(), listed.find(key).await?)?;
         }
-        drop(listing);
+        drop(listed);
         let outside = outside.map(Ok).into_iter().chain(needed);
         let mut answers = stream::iter(outside)
             .map(async |row: Result<Needed, Error>| {
@@ -248,7 +242,6 @@ impl Named {
     }
 }
 
-/// What was found so far.
 struct Seen {
     files: u64,
     gone: Named,
@@ -323,40 +316,40 @@ impl Seen {
             "{since}; `deltavault restore {table} --snapshot {id}` shows how to put them back, \
              `deltavault diff {id} live` lists every difference"
         );
-        let mut findings = Vec::new();
-        if self.gone.count > 0 {
-            let (count, names) = (self.gone.count, self.gone.list());
-            findings.push(format!(
-                "{count} {of} are gone from the source: {names}{next}"
-            ));
-        }
-        if lost.count > 0 {
-            let (count, names) = (lost.count, lost.list());
-            findings.push(format!(
-                "{count} of those that are gone the vault has lost, too: {names}; `deltavault verify {table} --read all \
-                 --repair` looks for them, with --from URI in a replica"
-            ));
-        }
-        if self.other_size.count > 0 {
-            let (count, names) = (self.other_size.count, self.other_size.list());
-            findings.push(format!(
-                "{count} {of} have another size at the source: {names}{next}"
-            ));
-        }
-        if self.put_again.count > 0 {
-            let (count, names) = (self.put_again.count, self.put_again.list());
-            findings.push(format!(
-                "{count} {of} were written again at the source since they were held, with the same size and perhaps other \
-                 bytes: {names}{since}; this snapshot keeps the bytes that were held, and `deltavault snapshot {table} \
-                 --distrust {id}` holds the table again as it is now"
-            ));
-        }
-        if self.unknown.count > 0 {
-            let (count, names) = (self.unknown.count, self.unknown.list());
-            findings.push(format!(
-                "{count} {of} lie outside the table's folder and could not be looked at: {names}"
-            ));
-        }
-        findings
+        let said = |named: &Named, how: &str, rest: &str| {
+            let names = named.list();
+            (named.count > 0).then(|| format!("{} {how}: {names}{rest}", named.count))
+        };
+        let findings = [
+            said(&self.gone, &format!("{of} are gone from the source"), &next),
+            said(
+                lost,
+                "of those that are gone the vault has lost, too",
+                &format!(
+                    "; `deltavault verify {table} --read all --repair` looks for them, with --from URI in a replica"
+                ),
+            ),
+            said(
+                &self.other_size,
+                &format!("{of} have another size at the source"),
+                &next,
+            ),
+            said(
+                &self.put_again,
+                &format!(
+                    "{of} were written again at the source since they were held, with the same size and perhaps other bytes"
+                ),
+                &format!(
+                    "{since}; this snapshot keeps the bytes that were held, and `deltavault snapshot {table} --distrust {id}` \
+                     holds the table again as it is now"
+                ),
+            ),
+            said(
+                &self.unknown,
+                &format!("{of} lie outside the table's folder and could not be looked at"),
+                "",
+            ),
+        ];
+        findings.into_iter().flatten().collect()
     }
 }

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
-use super::Failure;
+use super::failure::Failure;
 use super::pin::{self, Base, Pinned};
 use super::presence::{self, Looked};
 use super::replayed::{
@@ -31,20 +31,30 @@ use crate::store::Attributes;
 /// Files that are asked about at a time: S3 answers many small requests side by side.
 const REQUESTS_AHEAD: usize = 32;
 
-/// Everything that the plan found out about V.
 pub(super) struct Closure {
     pub(super) state: TableState,
     /// Which of the base's entries are V's as they are, in the order of its pages.
     pub(super) touched: Touched,
     /// What was odd about the live files.
     pub(super) findings: Vec<String>,
-    /// How many that are.
+    pub(super) copies: Copies,
+    pub(super) expected: Expected,
+    /// The compared checkpoints, and what was found.
+    pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
+    /// A file that some ways to V have live and others do not.
+    pub(super) disputed: Option<Location>,
+    pub(super) failed: Vec<FailedCheckpoint>,
+}
+
+/// The files that V needs: which are in the vault, and which must be copied.
+pub(super) struct Copies {
+    /// How many of the base's entries stay as they are.
     pub(super) kept: u64,
     /// Other entries that serve, brought up to V.
     pub(super) known: Sorter<InDataOrder>,
-    /// What must be copied.
-    pub(super) copy: Sorter<ByFile<Need>>,
-    pub(super) copy_bytes: u64,
+    pub(super) needs: Sorter<ByFile<Need>>,
+    /// Its bytes, as far as the log says.
+    pub(super) bytes: u64,
     /// What the source has to be asked about before it is known or copied.
     again: Rows<Recheck>,
     /// How many files it was asked about.
@@ -52,12 +62,6 @@ pub(super) struct Closure {
     pub(super) change: Change,
     /// The older versions that needed another file than the one that has the name now.
     pub(super) replaced: Vec<Span>,
-    /// The compared checkpoints, and what was found.
-    pub(super) compared: Vec<(CheckpointFiles, Comparison)>,
-    /// A file that some ways to V have live and others do not.
-    pub(super) disputed: Option<Location>,
-    /// Checkpoints that could not be read.
-    pub(super) failed: Vec<FailedCheckpoint>,
 }
 
 impl Closure {
@@ -93,7 +97,7 @@ pub(super) struct Matching<'a> {
     pub(super) from_base: bool,
     pub(super) history: bool,
     /// What unfinished runs have placed.
-    pub(super) held: Held,
+    pub(super) held: Stored,
 }
 
 /// Matches V's needs with what is held, asks the source about files that were named again, and sorts the rest for
@@ -104,7 +108,7 @@ pub(super) async fn close(
     replayed: Replayed,
     matching: Matching<'_>,
     scratch: &Scratch,
-) -> Result<(Closure, Expected), Failure> {
+) -> Result<Closure, Failure> {
     let folder = scratch.path();
     let Replayed {
         mut replay,
@@ -152,21 +156,15 @@ pub(super) async fn close(
     } else {
         replay.finish()?
     };
-    let mut closure = Closure {
-        state,
-        touched,
-        findings: Vec::new(),
+    let mut copies = Copies {
         kept: taken.count,
         known: Sorter::new(folder)?,
-        copy: Sorter::new(folder)?,
-        copy_bytes: 0,
+        needs: Sorter::new(folder)?,
+        bytes: 0,
         again: Rows::create(scratch).map_err(Error::Scratch)?,
         asked: 0,
         change: Change::default(),
         replaced: Vec::new(),
-        compared: Vec::new(),
-        disputed: None,
-        failed,
     };
     let mut live = Watched::new(files);
     let mut vectors = taken.vectors;
@@ -180,27 +178,33 @@ pub(super) async fn close(
         }
         Ok(need)
     });
-    closure.join(needs, held.data.finish()?)?;
-    closure.join(unique(vectors.finish()?), held.vectors.finish()?)?;
+    copies.join(needs, held.data, &touched)?;
+    copies.join(unique(vectors.finish()?), held.vectors, &touched)?;
     let feed = if history { change_data } else { Vec::new() };
     let feed = feed_needs(feed, folder)?;
-    closure.join(unique(feed.finish()?), held.feed.finish()?)?;
+    copies.join(unique(feed.finish()?), held.feed, &touched)?;
     let mut odd = taken.odd;
     let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
     if (pinned.base.as_ref()).is_none_or(|base| newest != base.past.record.checkpoint) {
         // Readers start from a checkpoint that was written since, and agree.
         odd.respelled = 0;
     }
-    closure.findings = live.findings(&odd);
-    closure.findings.extend(without_change_data);
-    closure.ask_again(vault, source, scratch).await?;
-    closure.disputed = live.disputed().cloned();
-    closure.compared = with_results(compared, live.comparisons());
-    let expected = Expected {
-        fingerprint: live.into_fingerprint(&closure.touched),
-        base: taken.rows,
-    };
-    Ok((closure, expected))
+    let mut findings = live.findings(&odd);
+    findings.extend(without_change_data);
+    findings.extend(copies.ask_again(vault, source, scratch).await?);
+    Ok(Closure {
+        state,
+        findings,
+        copies,
+        disputed: live.disputed().cloned(),
+        compared: with_results(compared, live.comparisons()),
+        expected: Expected {
+            fingerprint: live.into_fingerprint(&touched),
+            base: taken.rows,
+        },
+        touched,
+        failed,
+    })
 }
 
 /// Takes note of an entry that no commit has touched since the base of version `from`.
@@ -224,7 +228,6 @@ fn with_results(
     results.into_iter().filter_map(with_result).collect()
 }
 
-/// The files of the change data feed that commits name.
 fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Need>>, Failure> {
     let mut feed = Sorter::new(folder)?;
     for ChangeData {
@@ -240,7 +243,6 @@ fn feed_needs(named: Vec<ChangeData>, folder: &Path) -> Result<Sorter<ByFile<Nee
     Ok(feed)
 }
 
-/// What the base's pages brought.
 struct Taken {
     /// Entries that are V's as they are.
     count: u64,
@@ -248,7 +250,6 @@ struct Taken {
     /// The files of deletion vectors that these use.
     vectors: Sorter<ByFile<Need>>,
     last: Option<(Option<Timestamp>, Location)>,
-    /// The other entries.
     rows: Rows<Entry>,
 }
 
@@ -295,21 +296,21 @@ impl Taken {
 }
 
 /// Entries that a base or a journal holds, by what they are.
-pub(super) struct Held {
-    data: Sorter<ByFile<HeldEntry>>,
-    vectors: Sorter<ByFile<HeldEntry>>,
-    feed: Sorter<ByFile<HeldEntry>>,
+pub(super) struct Stored {
+    data: Sorter<ByFile<StoredEntry>>,
+    vectors: Sorter<ByFile<StoredEntry>>,
+    feed: Sorter<ByFile<StoredEntry>>,
 }
 
 /// An entry, and whether its placement may be used again or only tells what was live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct HeldEntry {
+struct StoredEntry {
     entry: Entry,
     from_base: bool,
     reuse: bool,
 }
 
-impl Held {
+impl Stored {
     pub(super) fn new(folder: &Path) -> Result<Self, Failure> {
         Ok(Self {
             data: Sorter::new(folder)?,
@@ -319,24 +320,17 @@ impl Held {
     }
 
     fn push(&mut self, entry: Entry, base: &Base) -> Result<(), Failure> {
-        self.push_row(HeldEntry {
-            reuse: base.reuses(&entry),
-            entry,
-            from_base: true,
-        })
+        let reuse = base.reuses(&entry);
+        self.push_row(entry, true, reuse)
     }
 
     /// Adds what an unfinished run has placed.
     pub(super) fn push_journalled(&mut self, entry: Entry) -> Result<(), Failure> {
-        self.push_row(HeldEntry {
-            entry,
-            from_base: false,
-            reuse: true,
-        })
+        self.push_row(entry, false, true)
     }
 
-    fn push_row(&mut self, row: HeldEntry) -> Result<(), Failure> {
-        let sorter = match row.entry.kind {
+    fn push_row(&mut self, entry: Entry, from_base: bool, reuse: bool) -> Result<(), Failure> {
+        let sorter = match entry.kind {
             EntryKind::Data => &mut self.data,
             EntryKind::DeletionVector => &mut self.vectors,
             EntryKind::ChangeData => &mut self.feed,
@@ -348,21 +342,25 @@ impl Held {
             | EntryKind::Commit
             | EntryKind::LastCheckpoint => return Ok(()),
         };
-        Ok(sorter.push(ByFile {
-            file: row.entry.file.clone(),
-            row,
-        })?)
+        let file = entry.file.clone();
+        let row = StoredEntry {
+            entry,
+            from_base,
+            reuse,
+        };
+        Ok(sorter.push(ByFile { file, row })?)
     }
 }
 
-impl Closure {
+impl Copies {
     /// Merges needs and held entries, both in the order of their files.
     fn join(
         &mut self,
         needs: impl Iterator<Item = Result<Need, Error>>,
-        held: Sorted<ByFile<HeldEntry>>,
+        held: Sorter<ByFile<StoredEntry>>,
+        touched: &Touched,
     ) -> Result<(), Failure> {
-        let mut held = held.peekable();
+        let mut held = held.finish()?.peekable();
         for need in needs {
             let mut need = need?;
             self.replaced.append(&mut need.replaced);
@@ -373,26 +371,30 @@ impl Closure {
             while let Some(row) = held.next_if(|row| is_of(row, &need.file)) {
                 same.push(row?.row);
             }
-            let then: Vec<_> = same
-                .iter()
-                .filter(|held| held.from_base)
-                .flat_map(|held| held.entry.live.iter().cloned())
-                .collect();
-            count_change(&mut self.change, &need.live, &then);
-            let (usable, told): (Vec<_>, Vec<_>) = same.into_iter().partition(|held| held.reuse);
-            let (published, placed): (Vec<_>, Vec<_>) =
-                usable.into_iter().partition(|held| held.from_base);
-            let entries = |held: Vec<HeldEntry>| held.into_iter().map(|held| held.entry);
-            let [published, placed] = [published, placed].map(|it| entries(it).collect::<Vec<_>>());
-            let is_named_again = self.touched.names(&need.file);
+            let of_base = same.iter().filter(|held| held.from_base);
+            let then = of_base.flat_map(|held| held.entry.live.iter().cloned());
+            count_change(&mut self.change, &need.live, &then.collect::<Vec<_>>());
+            let (mut published, mut placed, mut told) = (Vec::new(), Vec::new(), Vec::new());
+            for StoredEntry {
+                entry,
+                from_base,
+                reuse,
+            } in same
+            {
+                match (reuse, from_base) {
+                    (true, true) => published.push(entry),
+                    (true, false) => placed.push(entry),
+                    (false, _) => told.push(entry),
+                }
+            }
+            let is_named_again = touched.names(&need.file);
             match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
                 Matched::Recheck(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
                     // Not to be referenced again, but there: should the source lose the file, its bytes serve.
-                    need.held = entries(told)
-                        .find(|entry| need.is_held_by(entry))
-                        .map(Box::new);
+                    let held = told.into_iter().find(|entry| need.is_held_by(entry));
+                    need.held = held.map(Box::new);
                     self.copy(need)?;
                 }
             }
@@ -404,9 +406,9 @@ impl Closure {
     }
 
     fn copy(&mut self, need: Need) -> Result<(), Error> {
-        self.copy_bytes += need.size.unwrap_or_default();
+        self.bytes += need.size.unwrap_or_default();
         let file = need.file.clone();
-        Ok(self.copy.push(ByFile { file, row: need })?)
+        Ok(self.needs.push(ByFile { file, row: need })?)
     }
 
     /// Asks the source whether files that were named again are still the objects that are held. What it has no more is
@@ -416,7 +418,7 @@ impl Closure {
         vault: &Vault,
         source: &Source,
         scratch: &Scratch,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let none = Rows::create(scratch).map_err(Error::Scratch)?;
         let again = std::mem::replace(&mut self.again, none);
         let again = again.read().map_err(Error::Scratch)?;
@@ -455,19 +457,18 @@ impl Closure {
                 Err(need) => self.copy(*need)?,
             }
         }
-        if let Some(first) = gone {
-            self.findings.push(format!(
+        Ok(gone.map(|first| {
+            format!(
                 "{} that the version needs {} gone from the source, first {first}: this snapshot holds bytes that were \
                  taken before, and readers of the live table miss them",
                 counted(count, "file"),
                 are(count)
-            ));
-        }
-        Ok(())
+            )
+        }))
     }
 
     /// Takes note of a held entry that V does not need any more.
-    fn passed(&mut self, held: &HeldEntry) {
+    fn passed(&mut self, held: &StoredEntry) {
         if held.from_base {
             count_change(&mut self.change, &[], &held.entry.live);
         }
@@ -476,7 +477,6 @@ impl Closure {
 
 /// What the source has of a file that was named again.
 enum AtSource {
-    /// An object.
     Is(Attributes),
     /// Nothing; the vault has what it was.
     Gone,
@@ -499,11 +499,11 @@ async fn look_in_vault(
     Ok(AtSource::Gone)
 }
 
-fn before(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
+fn before(row: &Result<ByFile<StoredEntry>, SortError>, file: &Location) -> bool {
     row.as_ref().map_or(true, |row| row.file < *file)
 }
 
-fn is_of(row: &Result<ByFile<HeldEntry>, SortError>, file: &Location) -> bool {
+fn is_of(row: &Result<ByFile<StoredEntry>, SortError>, file: &Location) -> bool {
     row.as_ref().map_or(true, |row| row.file == *file)
 }
 

@@ -1,5 +1,5 @@
-//! Carries the files that no base holds into the vault: small ones together in packs, larger ones alone, each by the
-//! way that the plan chose, and journalled when it is placed.
+//! Copies the files that no base holds into the vault: small ones together in packs, larger ones alone, each by the
+//! method that the plan chose, and journalled when it is placed.
 //!
 //! Memory is bounded before anything is read: a pack, or a body, waits until the budget has room for all of it, and
 //! takes room only once, so that nothing waits for room that it has itself. Each batch runs as a task of its own: what
@@ -13,24 +13,23 @@ use futures::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::budget::{Budget, Interrupt, Limit, Limits, Room};
+use super::budget::{Limit, Room};
 use super::journal::Journal;
-use super::pairs::{Pairs, Turn};
-use super::terms::Terms;
+use super::lock_terms::LockTerms;
+use super::pairs::Turn;
+use super::placer::Placer;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::page::PACK_LIMIT;
 use crate::format::{Entry, Placement};
 use crate::ids::Digest;
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::plan::transfer::{CopyMethod, MethodReason, ServerCopy, choose_method};
-use crate::progress::Progress;
 use crate::source::{Fetched, Source, collect};
 use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{
     Attributes, CopyAddress, ObjectReader, ReadStore, StoreError, StoreErrorKind, WriteStore,
 };
-use crate::vault::Vault;
-use crate::vault::put::Placer;
 
 mod by_store;
 mod lost;
@@ -48,7 +47,6 @@ const CHUNKS: u64 = 1024 * 1024;
 /// What became of one file.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is in the vault.
     Placed {
         entry: Box<Entry>,
         /// Whether the base holds other bytes under the same name, size and time.
@@ -56,11 +54,11 @@ pub(super) enum Outcome {
         /// Whether it has none of the sizes that the log gives.
         is_resized: bool,
     },
-    /// The source no longer has it.
     Missing(Box<Need>),
     /// The source has it where nothing can be read at once.
-    Archived { file: String },
-    /// It has another size than the log says.
+    Archived {
+        file: String,
+    },
     WrongSize {
         file: String,
         expected: u64,
@@ -69,28 +67,18 @@ pub(super) enum Outcome {
     },
 }
 
-/// Copies files of one table into the vault.
 pub(super) struct Copier {
-    pub(super) vault: Vault,
+    pub(super) run: Snapshotter,
     pub(super) source: Source,
-    pub(super) store: Arc<dyn WriteStore>,
-    pub(super) terms: Terms,
+    pub(super) terms: LockTerms,
     /// Into how many phases what is placed is cut.
     pub(super) lock_phases: u64,
     pub(super) folder: PathBuf,
-    pub(super) budget: Budget,
-    pub(super) limits: Limits,
-    /// For how long bytes are paid for.
-    pub(super) days: u64,
-    pub(super) pairs: Pairs,
-    pub(super) interrupt: Interrupt,
-    pub(super) progress: Arc<dyn Progress>,
 }
 
 /// How a copy without an error ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Everything was tried.
     Whole,
     /// A limit was reached; what had begun was finished.
     At(Limit),
@@ -126,7 +114,7 @@ impl Copier {
             })
             .map(|begun| async {
                 let (room, batch) = begun?;
-                apart(Arc::clone(self).carry_out(batch, room)).await
+                apart(Arc::clone(self).copy_batch(batch, room)).await
             })
             .buffer_unordered(BATCHES);
         let mut outcomes = Box::pin(outcomes);
@@ -134,7 +122,7 @@ impl Copier {
             let due = journal.due();
             tokio::select! {
                 biased;
-                () = self.interrupt.fired() => {
+                () = self.run.interrupt.fired() => {
                     // What has just ended is placed, too.
                     while let Some(Some(Ok(done))) = outcomes.next().now_or_never() {
                         note_all(journal, &done);
@@ -147,7 +135,7 @@ impl Copier {
                     note_all(journal, &done);
                     for outcome in done {
                         if let Outcome::Placed { entry, .. } = &outcome {
-                            self.progress.file_done(entry.size);
+                            self.run.progress.file_done(entry.size);
                         }
                         sink(outcome)?;
                     }
@@ -163,30 +151,33 @@ impl Copier {
     /// Counts a batch before it begins.
     fn spend(&self, batch: &Batch) -> Option<Limit> {
         let (method, _) = self.forecast(batch);
-        self.limits
-            .spend(batch.requests(method), batch.likely_size(), self.days)
+        self.run.limits.spend(
+            batch.requests(method),
+            batch.likely_size(),
+            self.terms.days(),
+        )
     }
 
     fn forecast(&self, batch: &Batch) -> (CopyMethod, MethodReason) {
-        forecast(batch, &self.source, self.store.as_ref())
+        forecast(batch, &self.source, self.run.bulk.as_ref())
     }
 
     /// A pack waits here for memory, so that its files are not even listed before it has it.
     async fn room_for(&self, batch: Option<&Batch>) -> Option<Room> {
         match batch? {
-            batch @ Batch::Pack(_) => Some(self.budget.memory(batch.likely_size()).await),
+            batch @ Batch::Pack(_) => Some(self.run.budget.memory(batch.likely_size()).await),
             Batch::Single(_) => None,
         }
     }
 
-    async fn carry_out(
+    async fn copy_batch(
         self: Arc<Self>,
         batch: Batch,
         room: Option<Room>,
     ) -> Result<Vec<Outcome>, Error> {
         let mut outcomes = match batch {
-            Batch::Single(need) => vec![self.carry_out_single(need).await?],
-            Batch::Pack(needs) => self.carry_out_pack(needs).await?,
+            Batch::Single(need) => vec![self.copy_single(need).await?],
+            Batch::Pack(needs) => self.copy_pack(needs).await?,
         };
         // Only now: the store may send a body again until it has answered.
         drop(room);
@@ -205,8 +196,12 @@ impl Copier {
         let Some(entry) = &need.held else {
             return Ok(None);
         };
-        let _room = self.budget.memory(entry.size.min(IN_MEMORY_LIMIT)).await;
-        let payload = match self.vault.payload(entry, &self.folder).await {
+        let _room = self
+            .run
+            .budget
+            .memory(entry.size.min(IN_MEMORY_LIMIT))
+            .await;
+        let payload = match self.run.vault.payload(entry, &self.folder).await {
             Ok(payload) => payload,
             // Gone from there as well.
             Err(Error::Damaged { .. }) => return Ok(None),
@@ -230,18 +225,18 @@ impl Copier {
         }))
     }
 
-    async fn carry_out_single(&self, need: Need) -> Result<Outcome, Error> {
-        let address = address_of(&need, &self.source, self.store.as_ref());
+    async fn copy_single(&self, need: Need) -> Result<Outcome, Error> {
+        let address = address_of(&need, &self.source, self.run.bulk.as_ref());
         let size = need.likely_size();
-        let largest = self.store.largest_put();
+        let largest = self.run.bulk.largest_put();
         let pair = if address.is_some() {
             ServerCopy::Unknown
         } else {
             ServerCopy::Unavailable
         };
         match (choose_method(size, &pair, largest).0, address) {
-            (CopyMethod::Parts, _) => self.carry_out_parts(need).await,
-            (CopyMethod::Copy, Some(address)) => match self.pairs.turn(&address).await {
+            (CopyMethod::Parts, _) => self.copy_in_parts(need).await,
+            (CopyMethod::Copy, Some(address)) => match self.run.pairs.turn(&address).await {
                 Turn::First(learning) => self.copy_by_store(need, address, Some(learning)).await,
                 Turn::Known(pair) => match choose_method(size, &pair, largest).0 {
                     CopyMethod::Copy => self.copy_by_store(need, address, None).await,
@@ -256,15 +251,14 @@ impl Copier {
         }
     }
 
-    /// Reads one file and puts it alone.
     async fn stream(&self, need: Need) -> Result<Outcome, Error> {
         let size = need.likely_size();
         let (_disk, in_memory) = if size > BODY_IN_MEMORY {
-            (Some(self.budget.disk(size).await), CHUNKS)
+            (Some(self.run.budget.disk(size).await), CHUNKS)
         } else {
             (None, size)
         };
-        let _room = self.budget.memory(in_memory).await;
+        let _room = self.run.budget.memory(in_memory).await;
         match self.read(&need, in_memory).await? {
             Ok(fetched) => self.place_alone(need, fetched).await,
             Err(outcome) => Ok(outcome),
@@ -281,7 +275,7 @@ impl Copier {
 
     /// Reads a file whole: in memory up to `in_memory` bytes, else onto disk.
     async fn read(&self, need: &Need, in_memory: u64) -> Result<Read, Error> {
-        let _turn = self.budget.request(need.likely_size()).await;
+        let _turn = self.run.budget.request(need.likely_size()).await;
         match self.open(need).await? {
             Ok((store, reader)) => Ok(Ok(
                 collect(store.as_ref(), reader, in_memory, &self.folder).await?
@@ -319,7 +313,7 @@ impl Copier {
 
     fn placer(&self) -> Placer<'_> {
         Placer {
-            store: &self.store,
+            store: &self.run.bulk,
             terms: &self.terms,
             lock_phases: self.lock_phases,
         }

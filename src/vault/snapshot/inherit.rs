@@ -14,9 +14,11 @@ use futures::{TryStreamExt, stream};
 use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::as_listed;
-use super::log::{LOG_FILES_AHEAD, read_listed};
+use super::failure::Failure;
+use super::log_files::{LOG_FILES_AHEAD, read_listed};
 use super::pin::{Base, Past, Pinned};
-use super::{Failure, presence, sidecars};
+use super::presence::{self, Lost};
+use super::sidecars;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
 use crate::format::page::log_order;
@@ -56,7 +58,6 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// The checkpoint files that the base holds.
     pub(super) fn checkpoints(&self) -> &HashMap<ObjectKey, Entry> {
         &self.checkpoints
     }
@@ -66,7 +67,6 @@ impl Inherited {
         self.sidecars.contains(key) && !self.overwritten_sidecars.contains(key)
     }
 
-    /// Whether the base holds sidecars.
     pub(super) fn has_sidecars(&self) -> bool {
         !self.sidecars.is_empty()
     }
@@ -275,7 +275,7 @@ pub(super) async fn inspect_base(
     let findings: Vec<_> = emptied.into_iter().chain(findings).collect();
     for (file, object) in std::mem::take(&mut pinned.inherited.lost) {
         let table = &base.past.record.table.name;
-        let finding = presence::lost_checkpoint(&file, &base.past, table);
+        let finding = presence::lost(&Lost::Checkpoint(&file), &base.past, table);
         pinned.findings.push(finding);
         base.lost.push(object);
     }

@@ -6,22 +6,23 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use super::closure::Held;
-use super::terms::Terms;
-use super::{Failure, SnapshotRequest, Snapshotter};
+use super::closure::Stored;
+use super::failure::Failure;
+use super::inputs::Inputs;
+use super::lock_terms::LockTerms;
+use super::placer::Placer;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::journal::JOURNAL_LIMIT;
 use crate::format::ledger::Link;
 use crate::format::page::ENTRIES_MAX;
 use crate::format::{
-    Entry, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
+    Entry, FORMAT, JournalHeader, Reference, VaultKey, decode_journal, encode_journal, layout,
 };
 use crate::ids::{Id128, ObjectKey, ObjectVersion};
 use crate::plan::prune::JOURNAL_LIFE_WITHOUT_LOCKS;
 use crate::plan::retention::{LockPhase, phase_in};
 use crate::store::{Payload, StoreError, StoreErrorKind, read_all};
-use crate::vault::LedgerView;
-use crate::vault::put::Placer;
 
 /// Objects of a journal that are looked at, or locked for longer, at a time.
 const OBJECTS_AT_ONCE: usize = 64;
@@ -48,12 +49,12 @@ impl Snapshotter {
     /// Takes what unfinished runs of the same table have placed, as far as it is still there; returns those runs.
     pub(super) async fn take_journals(
         &self,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        terms: &Terms,
+        inputs: Inputs<'_>,
+        terms: &LockTerms,
         delta_id: &str,
-        held: &mut Held,
+        held: &mut Stored,
     ) -> Result<Vec<Id128>, Failure> {
+        let Inputs { request, view, .. } = inputs;
         let mut runs = Vec::new();
         if !request.distrust.is_empty() {
             return Ok(runs);
@@ -103,7 +104,11 @@ impl Snapshotter {
 
     /// Keeps the entries whose object is there and stays, its lock extended where there are locks; they are of this run's
     /// generations then.
-    async fn still_there(&self, terms: &Terms, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+    async fn still_there(
+        &self,
+        terms: &LockTerms,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Entry>, Failure> {
         let references = entries
             .iter()
             .filter_map(|entry| entry.placement.reference());
@@ -135,11 +140,11 @@ impl Snapshotter {
     }
 
     /// Looks at an object that a journal names, and takes it over.
-    async fn stays(&self, terms: &Terms, object: &Reference) -> Result<bool, Error> {
+    async fn stays(&self, terms: &LockTerms, object: &Reference) -> Result<bool, Error> {
         let version = object.version.as_ref();
         let there = self.vault.store().attributes(&object.key, version).await?;
         if !terms.has_locks() {
-            // How old the journal is has told.
+            // The age of the journal was checked already.
             return Ok(true);
         }
         let until = terms.lock_until(phase_in(object.generation));
@@ -148,7 +153,6 @@ impl Snapshotter {
     }
 }
 
-/// Writes down what a run has placed.
 pub(super) struct Journal<'a> {
     placer: Placer<'a>,
     pace: JournalPace,
@@ -163,27 +167,32 @@ pub(super) struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
+    /// Goes on after `written` journals of the same run.
     pub(super) fn start(
         placer: Placer<'a>,
         pace: JournalPace,
-        header: JournalHeader,
-        (table, next_seq, run): (Id128, u64, Id128),
+        inputs: Inputs<'_>,
+        delta_id: String,
         written: u32,
     ) -> Self {
+        let request = inputs.request;
         Self {
             placer,
             pace,
-            header,
-            table,
-            next_seq,
-            run,
+            header: JournalHeader {
+                delta_id,
+                format: FORMAT,
+                principal: request.principal.clone(),
+            },
+            table: request.key.hash(),
+            next_seq: inputs.view.head.next_free,
+            run: request.run,
             written,
             pending: Vec::new(),
             last: Instant::now(),
         }
     }
 
-    /// How many journals were written so far.
     pub(super) fn written(&self) -> u32 {
         self.written
     }

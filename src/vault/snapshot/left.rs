@@ -1,9 +1,8 @@
 //! Says of a snapshot that the live table does not go on from what became of the table since.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Failure;
+use super::failure::Failure;
 use super::inherit;
 use super::pin::{Base, Past};
 use crate::delta::segment::LogListing;
@@ -73,12 +72,8 @@ impl Left {
             )
         };
         if let Some(base) = base {
-            // Writing to a string cannot fail.
-            let _infallible = write!(
-                finding,
-                "; this snapshot builds on {}",
-                base.past.id.short()
-            );
+            finding.push_str("; this snapshot builds on ");
+            finding.push_str(&base.past.id.short());
         }
         finding
     }

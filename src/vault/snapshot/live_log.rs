@@ -6,7 +6,6 @@ use crate::delta::LogError;
 use crate::ids::Version;
 use crate::shell::quoted;
 
-/// Findings of one kind that are listed one by one.
 const FINDINGS_MAX: usize = 10;
 
 /// Takes note of what the owner should know, and of what puts V in doubt.

@@ -10,15 +10,18 @@ use std::iter::Peekable;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::terms::Terms;
-use super::{Failure, Snapshotter};
+use super::failure::Failure;
+use super::lock_terms::LockTerms;
+use super::planned::Planned;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::{Manifest, Record, Reference};
 use crate::ids::{Generation, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::price::Commitment;
-use crate::plan::retention::{LockExtension, is_short};
+use crate::plan::retention::{LockExtension, LockPhase, is_short};
 use crate::sort::{Sorted, Sorter};
 use crate::spool::Scratch;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::vault::walk::{OnDamage, Seen, Use, walk_manifest};
 
 /// Locks being extended at a time: what hides the latency of a store without asking it to slow us down.
@@ -67,7 +70,7 @@ impl Snapshotter {
     /// `manifest` is that manifest where it is at hand.
     pub(super) async fn extend_locks(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         record: &Record,
         manifest: Option<&Manifest>,
     ) -> Result<BTreeMap<Generation, Timestamp>, Failure> {
@@ -111,11 +114,19 @@ impl Snapshotter {
         Ok(locks)
     }
 
+    /// What a plan newly commits to, as far as it is known before anything is copied.
+    pub(super) async fn commitment_of(&self, planned: &Planned) -> Result<Commitment, Failure> {
+        let base = planned.plan.pinned.reused();
+        let base = base.map(|base| (&*base.past.record, Some(&base.manifest)));
+        self.commitment(&planned.plan.terms, base, planned.copies.bytes)
+            .await
+    }
+
     /// What a snapshot newly commits to: `new` bytes, and those of `base`, whose manifest it goes on from, that have to
     /// be locked for longer.
     pub(super) async fn commitment(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         base: Option<(&Record, Option<&Manifest>)>,
         new: u64,
     ) -> Result<Commitment, Failure> {
@@ -137,10 +148,47 @@ impl Snapshotter {
         Ok(commitment)
     }
 
+    /// Looks whether the store keeps a lock that it was given with a put: the newest object's stands for the run's.
+    pub(super) async fn check_lock(
+        &self,
+        terms: &LockTerms,
+        put: &Reference,
+    ) -> Result<(), Failure> {
+        let Some(until) = terms.lock_until(LockPhase::default()) else {
+            return Ok(());
+        };
+        let store = self.store.as_ref();
+        let there = store.attributes(&put.key, put.version.as_ref()).await?;
+        if there.locked_until.is_none_or(|locked| locked < until) {
+            // It may have been adopted, or the lock may not be ours to see.
+            terms
+                .extend(store, &put.key, put.version.as_ref(), until)
+                .await?;
+            let there = store.attributes(&put.key, put.version.as_ref()).await?;
+            if there.locked_until.is_some_and(|locked| locked < until) {
+                let reason = "the store does not keep the locks that it is given".to_owned();
+                let kind = StoreErrorKind::Unsupported { reason };
+                let source = Box::new(StoreError::below(
+                    "lock",
+                    store.uri(),
+                    put.key.as_str(),
+                    kind,
+                ));
+                let object = put.key.to_string();
+                return Err(Failure::Error(Error::LockRefused {
+                    object,
+                    until,
+                    source,
+                }));
+            }
+        }
+        Ok(())
+    }
+
     /// Walks a manifest when something of it is short; `None` when nothing can be.
     async fn short_objects(
         &self,
-        terms: &Terms,
+        terms: &LockTerms,
         record: &Record,
         manifest: Option<&Manifest>,
         locks: &BTreeMap<Generation, Timestamp>,
@@ -191,7 +239,7 @@ impl Snapshotter {
 
 /// References on their way to be sorted.
 struct ShortLocks<'a> {
-    terms: &'a Terms,
+    terms: &'a LockTerms,
     locks: &'a BTreeMap<Generation, Timestamp>,
     needs: BTreeMap<Generation, LockExtension>,
     rows: Sorter<Short>,

@@ -2,20 +2,23 @@
 //!
 //! Pages go out while the merge runs, so that a log of any length costs the memory of one page.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::pin::Pin;
 
 use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::ahead::{Bounds, ahead};
+use super::super::ahead::ahead;
 use super::super::log_replay::as_listed;
-use super::super::put::Placer;
 use super::super::{Entries, Vault};
-use super::Failure;
+use super::failure::Failure;
+use super::log_files::{LOG_FILES_AHEAD, read_listed};
 use super::pages::Pages;
-use super::pin::Pinned;
+use super::pin::{self, Pinned};
+use super::placer::Placer;
+use super::planned::Plan;
+use super::snapshotter::Snapshotter;
 use super::ways::FailedCheckpoint;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::delta::{LogFile, LogFileKind};
@@ -25,24 +28,8 @@ use crate::format::{Entry, EntryKind, PageRef, Placement, Tally};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::{LogScope, LogStep, plan_log_file};
 use crate::source::{Fetched, Source};
-use crate::spool::{IN_MEMORY_LIMIT, Spooled};
+use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{Attributes, PayloadData};
-
-/// Log files read at a time, in order. Commits are small and many, and each is a request of its own.
-pub(super) const LOG_FILES_AHEAD: Bounds = Bounds {
-    count: 256,
-    bytes: 32 * 1024 * 1024,
-};
-
-/// A log file that was already read in this run.
-#[derive(Debug, Clone)]
-pub(super) struct Body {
-    pub(super) attributes: Attributes,
-    pub(super) spooled: Spooled,
-}
-
-/// The log files of a run by key.
-pub(super) type Bodies = HashMap<ObjectKey, Body>;
 
 /// What is to be done for one name of the log, in log order.
 enum Step {
@@ -60,29 +47,58 @@ impl Step {
     }
 }
 
-/// Writes the log pages of a snapshot.
-pub(super) struct LogWriter<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) source: &'a Source,
-    pub(super) placer: Placer<'a>,
-    pub(super) folder: &'a Path,
-    pub(super) bodies: &'a Bodies,
-    /// Sidecars that a checkpoint of this run names; others are held only when the base holds them.
-    pub(super) sidecars: &'a HashSet<ObjectKey>,
+struct LogWriter<'a> {
+    vault: &'a Vault,
+    source: &'a Source,
+    placer: Placer<'a>,
+    plan: &'a Plan,
     /// Files of checkpoints that could not be decoded.
-    pub(super) unreadable: HashSet<ObjectKey>,
+    unreadable: HashSet<ObjectKey>,
     /// Parts of checkpoints that are held, and whose other parts are others by now.
-    pub(super) stale_parts: HashSet<ObjectKey>,
+    stale_parts: HashSet<ObjectKey>,
 }
 
-/// What writing the log brought.
+/// The log files and log pages, all in the vault.
 #[derive(Debug, Default)]
 pub(super) struct LogWritten {
     pub(super) pages: Vec<PageRef>,
     pub(super) new_files: u64,
     pub(super) new_bytes: u64,
+    /// Sums over the entries of the pages.
+    pub(super) tally: Tally,
     /// What it holds, as a listing of it would show it, but for files of checkpoints that cannot be decoded.
     readable: Vec<Attributes>,
+}
+
+impl Snapshotter {
+    /// Writes the log pages, and with them every log file that the base does not hold.
+    pub(super) async fn write_log(
+        &self,
+        source: &Source,
+        plan: &mut Plan,
+    ) -> Result<LogWritten, Failure> {
+        let pinned = &mut plan.pinned;
+        let mut scope = pin::log_scope(pinned);
+        // As long as ways differ, or one of them cannot be read, what each is made of stays: of what cannot be read, only
+        // where the base's own commit shows that its log is of this table's past.
+        let can_be_read =
+            plan.log.failed.is_empty() && pinned.inherited.unreadable(&pinned.listing).is_empty();
+        scope.whole &= pinned.ended || plan.disagreements.is_empty();
+        scope.whole &= can_be_read || !pin::goes_on(pinned);
+        let hint = hint_is_true(source, pinned, plan.scratch.path()).await?;
+        let hold = files_to_hold(pinned, hint);
+        let writer = LogWriter {
+            vault: &self.vault,
+            source,
+            placer: self.placer(&plan.terms),
+            plan,
+            unreadable: plan.log.unreadable(),
+            stale_parts: plan.pinned.inherited.stale_parts(&plan.pinned.listing),
+        };
+        let mut written = writer.write(hold, scope).await?;
+        written.leads_to(plan.pinned.version, &mut plan.log.failed)?;
+        Ok(written)
+    }
 }
 
 impl LogWritten {
@@ -90,7 +106,7 @@ impl LogWritten {
     ///
     /// # Errors
     /// What is wrong with the checkpoint that would have been one, or what is missing.
-    pub(super) fn leads_to(
+    fn leads_to(
         &mut self,
         version: Version,
         failed: &mut Vec<FailedCheckpoint>,
@@ -112,24 +128,19 @@ impl LogWritten {
 
 impl LogWriter<'_> {
     /// Merges the base's log entries with the files to hold, reads what is new, and writes the pages.
-    pub(super) async fn write(
-        &self,
-        pinned: &Pinned,
-        hold: Vec<LogFile>,
-        scope: LogScope,
-        known_pages: &[PageRef],
-        tally: &mut Tally,
-    ) -> Result<LogWritten, Failure> {
-        let base: Entries<'_> = match &pinned.base {
-            Some(base) if base.reuse => {
-                let entries = self.vault.entries(&base.manifest.log_pages);
+    async fn write(&self, hold: Vec<LogFile>, scope: LogScope) -> Result<LogWritten, Failure> {
+        let base = self.plan.pinned.reused();
+        let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
+        let entries: Entries<'_> = match base {
+            Some(base) => {
                 let reused = |entry: &Entry| future::ready(base.reuses(entry));
-                entries.try_filter(reused).boxed()
+                self.vault.entries(known).try_filter(reused).boxed()
             }
-            Some(_) | None => stream::empty().boxed(),
+            None => stream::empty().boxed(),
         };
-        let steps = merge(base, sorted(hold), scope, self.sidecars, &self.stale_parts);
-        let mut pages = Pages::new(self.vault, self.placer, known_pages);
+        let sidecars = &self.plan.log.sidecars;
+        let steps = merge(entries, sorted(hold), scope, sidecars, &self.stale_parts);
+        let mut pages = Pages::new(self.vault, self.placer, known, Tally::default());
         let mut written = LogWritten::default();
         let work = steps.map(|step| {
             let weight = step.as_ref().map_or(0, Step::held_bytes);
@@ -147,7 +158,6 @@ impl LogWriter<'_> {
                 written.new_files += 1;
                 written.new_bytes += entry.size;
             }
-            tally.add(&entry);
             if let Location::Inside(key) = &entry.file
                 && !entry.unreadable
             {
@@ -155,21 +165,22 @@ impl LogWriter<'_> {
             }
             pages.push(&entry).await?;
         }
-        written.pages = pages.finish().await?;
+        (written.pages, written.tally) = pages.finish().await?;
         Ok(written)
     }
 
     /// Reads a log file, or takes it from the spool, and places it.
     async fn take(&self, file: &LogFile) -> Result<Entry, Failure> {
-        let fetched = match self.bodies.get(&file.key) {
+        let folder = self.plan.scratch.path();
+        let fetched = match self.plan.log.bodies.get(&file.key) {
             Some(body) => Fetched {
                 attributes: body.attributes.clone(),
                 payload: body
                     .spooled
-                    .payload(IN_MEMORY_LIMIT, self.folder)
+                    .payload(IN_MEMORY_LIMIT, folder)
                     .map_err(Error::Scratch)?,
             },
-            None => read_listed(self.source, file, self.folder).await?,
+            None => read_listed(self.source, file, folder).await?,
         };
         let payload = fetched.payload;
         let placement = match &payload.data {
@@ -197,25 +208,6 @@ impl LogWriter<'_> {
             size: payload.size,
             unreadable: self.unreadable.contains(&file.key),
         })
-    }
-}
-
-/// Reads a log file that was listed; when it is another one by now, the version has to be pinned again.
-pub(super) async fn read_listed(
-    source: &Source,
-    file: &LogFile,
-    folder: &Path,
-) -> Result<Fetched, Failure> {
-    let location = Location::Inside(file.key.clone());
-    match source.fetch(&location, folder).await {
-        Ok(fetched) if fetched.attributes.etag == file.etag => Ok(fetched),
-        Ok(_) => Err(Failure::Moved {
-            file: file.key.to_string(),
-        }),
-        Err(error) if error.is_not_found() => Err(Failure::Moved {
-            file: file.key.to_string(),
-        }),
-        Err(error) => Err(Failure::Error(error.into())),
     }
 }
 
@@ -321,7 +313,7 @@ fn kind_of(kind: LogFileKind) -> EntryKind {
 }
 
 /// The files of the log to consider: all at or below V, every sidecar, and the hint when it is true.
-pub(super) fn files_to_hold(pinned: &Pinned, hint_is_true: bool) -> Vec<LogFile> {
+fn files_to_hold(pinned: &Pinned, hint_is_true: bool) -> Vec<LogFile> {
     let listing = &pinned.listing;
     let sidecars = listing
         .files()
@@ -336,36 +328,38 @@ pub(super) fn files_to_hold(pinned: &Pinned, hint_is_true: bool) -> Vec<LogFile>
         .collect()
 }
 
-impl LogWriter<'_> {
-    /// Whether `_last_checkpoint` names a complete checkpoint at or below V; any other hint would make the restored
-    /// table unreadable for some readers.
-    pub(super) async fn hint_is_true(&self, pinned: &mut Pinned) -> Result<bool, Failure> {
-        #[derive(serde::Deserialize)]
-        struct Hint {
-            version: Version,
-        }
-        let Some(file) = pinned.listing.last_checkpoint() else {
-            return Ok(false);
-        };
-        let fetched = read_listed(self.source, file, self.folder).await?;
-        let hint = match &fetched.payload.data {
-            PayloadData::Bytes(bytes) => serde_json::from_slice::<Hint>(bytes).ok(),
-            PayloadData::File(_) => None,
-        };
-        let named = |checkpoint: &CheckpointFiles| {
-            hint.as_ref()
-                .is_some_and(|hint| hint.version == checkpoint.version)
-        };
-        let is_true = hint
-            .as_ref()
-            .is_some_and(|hint| hint.version <= pinned.version)
-            && pinned.listing.checkpoints().iter().any(named);
-        if !is_true {
-            pinned.findings.push(
-                "_last_checkpoint names no complete checkpoint of this version and is not held"
-                    .to_owned(),
-            );
-        }
-        Ok(is_true)
+/// Whether `_last_checkpoint` names a complete checkpoint at or below V; any other hint would make the restored
+/// table unreadable for some readers.
+async fn hint_is_true(
+    source: &Source,
+    pinned: &mut Pinned,
+    folder: &Path,
+) -> Result<bool, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Hint {
+        version: Version,
     }
+    let Some(file) = pinned.listing.last_checkpoint() else {
+        return Ok(false);
+    };
+    let fetched = read_listed(source, file, folder).await?;
+    let hint = match &fetched.payload.data {
+        PayloadData::Bytes(bytes) => serde_json::from_slice::<Hint>(bytes).ok(),
+        PayloadData::File(_) => None,
+    };
+    let named = |checkpoint: &CheckpointFiles| {
+        hint.as_ref()
+            .is_some_and(|hint| hint.version == checkpoint.version)
+    };
+    let is_true = hint
+        .as_ref()
+        .is_some_and(|hint| hint.version <= pinned.version)
+        && pinned.listing.checkpoints().iter().any(named);
+    if !is_true {
+        pinned.findings.push(
+            "_last_checkpoint names no complete checkpoint of this version and is not held"
+                .to_owned(),
+        );
+    }
+    Ok(is_true)
 }

@@ -1,4 +1,4 @@
-//! Writes a sequence of entries as pages; a page that the base's manifest has already is not put again.
+//! Writes entries as pages, those of a snapshot's data among them; a page that the base's manifest has already is not put again.
 //!
 //! Several pages are packed and put at a time, each as a task of its own, so that they move while the caller works on the
 //! next. Their order is kept.
@@ -7,15 +7,21 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{FuturesOrdered, StreamExt};
+use futures::stream::{FuturesOrdered, StreamExt, TryStreamExt};
 
-use super::super::put::Placer;
 use super::super::{Vault, offload};
 use super::data::apart;
+use super::failure::Failure;
+use super::placer::Placer;
+use super::planned::Plan;
+use super::prove::Proven;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::page::{CutPage, PageWriter};
-use crate::format::{Entry, PageRef};
+use crate::format::{Entry, PageRef, Tally, Totals, data_order};
 use crate::ids::Digest;
+use crate::plan::snapshot::InDataOrder;
+use crate::sort::{SortError, Sorter};
 use crate::store::{Payload, PayloadData};
 
 /// Pages on their way into the vault at a time: enough to hide the latency of an object store.
@@ -32,10 +38,18 @@ pub(super) struct Pages<'a> {
     flying: FuturesOrdered<BoxFuture<'a, Result<PageRef, Error>>>,
     sizes: VecDeque<u64>,
     written: Vec<PageRef>,
+    /// Sums over all entries so far.
+    tally: Tally,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(vault: &'a Vault, placer: Placer<'a>, known: &[PageRef]) -> Self {
+    /// Pages that the entries of `tally` precede; those of `known` are in the vault.
+    pub(super) fn new(
+        vault: &'a Vault,
+        placer: Placer<'a>,
+        known: &[PageRef],
+        tally: Tally,
+    ) -> Self {
         let known = known
             .iter()
             .map(|page| (page.page.sha256, page.clone()))
@@ -48,27 +62,28 @@ impl<'a> Pages<'a> {
             flying: FuturesOrdered::new(),
             sizes: VecDeque::new(),
             written: Vec::new(),
+            tally,
         }
     }
 
     pub(super) async fn push(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.tally.add(entry);
         match self.writer.push(entry)? {
             Some(page) => self.send(page).await,
             None => Ok(()),
         }
     }
 
-    pub(super) async fn finish(mut self) -> Result<Vec<PageRef>, Error> {
+    pub(super) async fn finish(mut self) -> Result<(Vec<PageRef>, Tally), Error> {
         if let Some(page) = std::mem::take(&mut self.writer).finish() {
             self.send(page).await?;
         }
         while let Some(page) = self.flying.next().await {
             self.written.push(page?);
         }
-        Ok(self.written)
+        Ok((self.written, self.tally))
     }
 
-    /// Sends a page on its way, once there is room for it.
     async fn send(&mut self, page: CutPage) -> Result<(), Error> {
         let size = page.size();
         while !self.flying.is_empty()
@@ -134,4 +149,49 @@ async fn put(
         entries: page.entries,
         page: placer.page(&payload).await?,
     })
+}
+
+/// The data pages, all in the vault.
+pub(super) struct PagesWritten {
+    pub(super) data_pages: Vec<PageRef>,
+    /// Sums over the entries of the log pages and of these.
+    pub(super) totals: Totals,
+}
+
+impl Snapshotter {
+    /// Writes the data pages: the base's entries that stay as they are, and `entries`, merged in their order. `tally` is
+    /// of the log pages.
+    pub(super) async fn write_data_pages(
+        &self,
+        plan: &Plan,
+        _: Proven,
+        entries: Sorter<InDataOrder>,
+        tally: Tally,
+    ) -> Result<PagesWritten, Failure> {
+        let base = plan.pinned.reused();
+        let base = base.map_or(&[][..], |base| &base.manifest.data_pages);
+        let mut pages = Pages::new(&self.vault, self.placer(&plan.terms), base, tally);
+        let mut entries = entries.finish()?.peekable();
+        let mut of_base = self.vault.read_pages(base);
+        while let Some(page) = of_base.try_next().await? {
+            for kept in page.iter().filter(|entry| plan.touched.spares(entry)) {
+                let comes_first = |entry: &Result<InDataOrder, SortError>| {
+                    let entry = entry.as_ref();
+                    entry.map_or(true, |entry| data_order(&entry.0) < data_order(kept))
+                };
+                while let Some(entry) = entries.next_if(comes_first) {
+                    pages.push(&entry?.0).await?;
+                }
+                pages.push(kept).await?;
+            }
+        }
+        for entry in entries {
+            pages.push(&entry?.0).await?;
+        }
+        let (data_pages, tally) = pages.finish().await?;
+        Ok(PagesWritten {
+            data_pages,
+            totals: tally.totals(),
+        })
+    }
 }

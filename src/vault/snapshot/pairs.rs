@@ -18,7 +18,6 @@ type Gate = Arc<tokio::sync::Mutex<ServerCopy>>;
 
 /// What is known when a file's turn comes.
 pub(super) enum Turn {
-    /// The answer that an earlier file brought.
     Known(ServerCopy),
     /// This file goes first; the others wait until it has learnt, or is dropped.
     First(Learning),
@@ -51,7 +50,6 @@ impl Pairs {
         }
     }
 
-    /// Takes back what was learnt.
     pub(super) async fn learn(&self, source: &CopyAddress, pair: ServerCopy) {
         *self.gate(source).lock().await = pair;
     }

@@ -7,27 +7,28 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::{LedgerView, Vault};
+use super::super::Vault;
+use super::failure::Failure;
 use super::inherit::{self, Inherited};
+use super::inputs::Inputs;
 use super::left::{Left, diverged};
-use super::presence::{self, Looked};
-use super::{Avoid, Failure, SnapshotRequest, live_log};
+use super::live_log;
+use super::log_files::read_listed;
+use super::presence::{self, Looked, Lost};
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link, LinkBody};
-use crate::format::{Entry, LockMode, Manifest, Record, Scope};
+use crate::format::{Entry, LockMode, Manifest, PageRef, Record, Scope};
 use crate::ids::{Digest, ObjectKey, SnapshotId, Version};
 use crate::plan::snapshot::{
     BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
 };
 use crate::plan::{keep, retention};
-use crate::source::Source;
 
 /// The version of one attempt, and what it builds on.
 #[derive(Debug)]
 pub(super) struct Pinned {
-    /// The log as it was listed.
     pub(super) listing: LogListing,
     /// Whether the listing has the whole log.
     pub(super) whole: bool,
@@ -35,7 +36,6 @@ pub(super) struct Pinned {
     pub(super) version: Version,
     /// The record whose manifest serves as it is: nothing has changed since.
     pub(super) unchanged: Option<Past>,
-    /// The record to build on.
     pub(super) base: Option<Base>,
     /// What the listing says about the base's log files.
     pub(super) inherited: Inherited,
@@ -45,7 +45,6 @@ pub(super) struct Pinned {
     pub(super) left: Option<Left>,
     /// Whether a newer snapshot than the base was passed by since the live table does not go on from it.
     pub(super) passed_by: bool,
-    /// What the owner should know.
     pub(super) findings: Vec<String>,
     /// The first of them that puts it in doubt whether V is what its writers committed.
     pub(super) doubt: Option<String>,
@@ -93,6 +92,28 @@ impl Base {
 }
 
 impl Pinned {
+    fn without_base(listing: LogListing, whole: bool, version: Version) -> Self {
+        Self {
+            listing,
+            whole,
+            version,
+            unchanged: None,
+            base: None,
+            inherited: Inherited::default(),
+            ended: false,
+            left: None,
+            passed_by: false,
+            findings: Vec::new(),
+            doubt: None,
+            emptied: None,
+        }
+    }
+
+    /// The base whose objects may be referenced again.
+    pub(super) fn reused(&self) -> Option<&Base> {
+        self.base.as_ref().filter(|base| base.reuse)
+    }
+
     /// V's commit file, unless the log's own clean-up has removed it.
     pub(super) fn commit(&self) -> Option<&LogFile> {
         self.listing.commit(self.version)
@@ -110,7 +131,6 @@ impl Pinned {
         self.inherited.put_again || self.passed_by
     }
 
-    /// Takes a finding that puts V in doubt.
     pub(super) fn note_doubt(&mut self, finding: String) {
         self.doubt.get_or_insert_with(|| finding.clone());
         self.findings.push(finding);
@@ -123,18 +143,22 @@ impl Pinned {
     }
 }
 
-/// Lists the log, chooses V and judges the records that could be the base. `avoid` is what an earlier
-/// attempt found to be no good.
+/// Lists the log, chooses V and judges the records that could be the base.
 pub(super) async fn pin(
     vault: &Vault,
-    source: &Source,
-    request: &SnapshotRequest,
-    view: &LedgerView,
-    avoid: &Avoid,
+    inputs: Inputs<'_>,
     folder: &Path,
 ) -> Result<Pinned, Failure> {
-    let mut pinned = choose(vault, source, request, view, avoid, folder).await?;
-    pinned.findings.extend(presence::of_ledger(view));
+    let Inputs {
+        source, request, ..
+    } = inputs;
+    let chooser = Pinner {
+        vault,
+        inputs,
+        folder,
+    };
+    let mut pinned = chooser.choose().await?;
+    pinned.findings.extend(presence::of_ledger(inputs.view));
     if pinned.unchanged.is_some() {
         return Ok(pinned);
     }
@@ -149,156 +173,17 @@ pub(super) async fn pin(
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);
-    let findings: Vec<_> = entered
-        .map(|(version, present, parts)| {
-            format!(
-                "checkpoint {version} is torn and not used: {present} of {parts} parts are there"
-            )
-        })
-        .collect();
-    pinned.findings.extend(findings);
+    let findings = entered.map(|(version, present, parts)| {
+        format!("checkpoint {version} is torn and not used: {present} of {parts} parts are there")
+    });
+    pinned.findings.extend(findings.collect::<Vec<_>>());
     Ok(pinned)
 }
 
-async fn choose(
-    vault: &Vault,
-    source: &Source,
-    request: &SnapshotRequest,
-    view: &LedgerView,
-    avoid: &Avoid,
-    folder: &Path,
-) -> Result<Pinned, Failure> {
-    // What a prune keeps as the newest is told by the ledger alone, not by what is distrusted from now on.
-    let head = view
-        .head
-        .link
-        .as_ref()
-        .filter(|_| request.distrust.is_empty());
-    let newest = head.map(|link| link.id);
-    // A listing from the head's checkpoint on does not show a version below it that the owner calls the newest.
-    let shows_accepted = |head: &Past| request.accept_tip >= Some(head.record.version);
-    if let Some(head) = head.and_then(Past::of)
-        && avoid.is_whole(&head.record)
-        && (request.accept_tip.is_none() || shows_accepted(&head))
-        && let Some(pinned) =
-            pin_after(vault, source, request, (&head, view), avoid, folder).await?
-    {
-        return Ok(pinned);
-    }
-    // Without a head to build on: the whole log, and the newest record of the ledger that is of this table's past.
-    let listing = LogListing::new(source.list_log(None).await?);
-    let known = head.and_then(Past::of).map(|past| past.record.version);
-    let version = listing.tip(request.accept_tip, known)?;
-    let mut pinned = Pinned {
-        listing,
-        whole: true,
-        version,
-        unchanged: None,
-        base: None,
-        inherited: Inherited::default(),
-        ended: false,
-        left: None,
-        passed_by: false,
-        findings: Vec::new(),
-        doubt: None,
-        emptied: None,
-    };
-    if view.head.link.is_some() {
-        let older = older_base(vault, source, request, &pinned, (newest, avoid), folder).await?;
-        if let Some(past) = older.untrusted {
-            let diverged = diverged(vault, source, &past, &pinned.listing, folder).await?;
-            pinned.left = Some(Left::at(past, diverged));
-            pinned.passed_by = true;
-        } else if older.base.is_none() {
-            pinned.findings.push(presence::no_base());
-        }
-        pinned.base = older.base;
-        pinned.findings.extend(older.findings);
-    }
-    Ok(pinned)
-}
-
-/// Tries the head as base with a listing from its checkpoint on: the normal night.
-async fn pin_after(
-    vault: &Vault,
-    source: &Source,
-    request: &SnapshotRequest,
-    (head, view): (&Past, &LedgerView),
-    avoid: &Avoid,
-    folder: &Path,
-) -> Result<Option<Pinned>, Failure> {
-    // Where the base's entries may not be used again, the log must be held again, and all of it.
-    let reuse = may_reuse(vault, request, head, Some(head.id)).await?;
-    // It may stand below the checkpoint from which readers start.
-    let has_emptied = head.record.emptied.is_some();
-    let from = head.record.checkpoint.filter(|_| reuse && !has_emptied);
-    let mut listing = LogListing::new(source.list_log(from).await?);
-    // Gone or cut short: the whole log tells, with its own errors.
-    let known = Some(head.record.version);
-    let Ok(mut version) = listing.tip(request.accept_tip, known) else {
-        return Ok(None);
-    };
-    let mut whole = from.is_none();
-    if !whole && newest_checkpoint(&listing, version) > from {
-        // A checkpoint entered: time to see what the source has cleaned up.
-        listing = LogListing::new(source.list_log(None).await?);
-        version = listing.tip(request.accept_tip, known)?;
-        whole = true;
-    }
-    let judged = judge(source, request, head, &listing, version, folder).await?;
-    if judged == BaseUse::Untrusted || (judged == BaseUse::HeldOnly && !whole) {
-        return Ok(None);
-    }
-    let mut pinned = Pinned {
-        listing,
-        whole,
-        version,
-        unchanged: None,
-        base: None,
-        inherited: Inherited::default(),
-        ended: false,
-        left: None,
-        passed_by: false,
-        findings: Vec::new(),
-        doubt: None,
-        emptied: None,
-    };
-    let opened = open_base(vault, request, head.clone(), judged, (reuse, avoid)).await?;
-    let Some(mut base) = opened else {
-        return Ok(None);
-    };
-    let is_unchanged = judged == BaseUse::Unchanged
-        && !(has_emptied && has_other_bytes(vault, source, &pinned.listing, &base, folder).await?);
-    if is_unchanged && reuse {
-        let slot = view.head.next_free;
-        match presence::look(vault, &base.manifest, slot, folder).await? {
-            Looked::Present => pinned.unchanged = Some(head.clone()),
-            Looked::Unknown(what) => {
-                pinned.findings.push(presence::unknown(&what));
-                pinned.unchanged = Some(head.clone());
-            }
-            Looked::Lost(object) => {
-                let finding = presence::lost_object(&object, head, &request.table.name);
-                pinned.findings.push(finding);
-                base.lost.push(object);
-            }
-        }
-    }
-    pinned.base = Some(base).filter(|_| pinned.unchanged.is_none());
-    Ok(Some(pinned))
-}
-
-/// Whether a commit at or below a base has other bytes in the listed log, which its record's digest does not show where a
-/// checkpoint stands above the commit.
-async fn has_other_bytes(
-    vault: &Vault,
-    source: &Source,
-    listing: &LogListing,
-    base: &Base,
-    folder: &Path,
-) -> Result<bool, Failure> {
-    let inherited = inherit::examine(vault, source, &base.manifest, listing, folder).await?;
-    Ok(!inherited.overwritten.is_empty())
+struct Pinner<'a> {
+    vault: &'a Vault,
+    inputs: Inputs<'a>,
+    folder: &'a Path,
 }
 
 /// What the walk down the ledger found.
@@ -310,165 +195,261 @@ struct Older {
     findings: Vec<String>,
 }
 
-/// Walks the ledger down from its head to the first record that the live table continues.
-async fn older_base(
-    vault: &Vault,
-    source: &Source,
-    request: &SnapshotRequest,
-    pinned: &Pinned,
-    (newest, avoid): (Option<SnapshotId>, &Avoid),
-    folder: &Path,
-) -> Result<Older, Failure> {
-    let mut older = Older::default();
-    let mut bad: HashSet<Digest> = HashSet::new();
-    let chain = vault
-        .chain(&request.key, Bodies::new(), &request.distrust)
-        .await?;
-    let trusted = ledger::trusted(&chain.links, &request.distrust);
-    for past in trusted.into_iter().rev().filter_map(Past::of) {
-        // Unchanged nights name one manifest: it is looked at once.
-        if bad.contains(&past.record.manifest.sha256) {
-            continue;
-        }
-        if !avoid.is_whole(&past.record) {
-            let finding = presence::lost_part(&past, &request.table.name);
-            older.findings.push(finding);
-            bad.insert(past.record.manifest.sha256);
-            continue;
-        }
-        let judged = judge(
+impl Pinner<'_> {
+    async fn choose(&self) -> Result<Pinned, Failure> {
+        let Inputs {
             source,
             request,
-            &past,
-            &pinned.listing,
-            pinned.version,
-            folder,
-        )
-        .await?;
-        // A commit that is gone proves nothing this far back: another table may stand here by now.
-        let same = judged == BaseUse::Continue || judged == BaseUse::Unchanged;
-        let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
-        if same || held {
-            let reuse = may_reuse(vault, request, &past, newest).await?;
-            let avoid = (reuse, avoid);
-            older.base = open_base(vault, request, past.clone(), judged, avoid).await?;
-            if older.base.is_some() {
-                return Ok(older);
+            view,
+            avoid,
+        } = self.inputs;
+        // Which snapshot a prune keeps as the newest follows from the ledger alone, not from what is distrusted from now on.
+        let head = view
+            .head
+            .link
+            .as_ref()
+            .filter(|_| request.distrust.is_empty());
+        let newest = head.map(|link| link.id);
+        // A listing from the head's checkpoint on does not show a version below it that the owner calls the newest.
+        let shows_accepted = |head: &Past| request.accept_tip >= Some(head.record.version);
+        let head = head.and_then(Past::of);
+        if let Some(head) = &head
+            && avoid.is_whole(&head.record)
+            && (request.accept_tip.is_none() || shows_accepted(head))
+            && let Some(pinned) = self.pin_after(head).await?
+        {
+            return Ok(pinned);
+        }
+        // Without a head to build on: the whole log, and the newest record of the ledger that is of this table's past.
+        let listing = LogListing::new(source.list_log(None).await?);
+        let known = head.map(|past| past.record.version);
+        let version = listing.tip(request.accept_tip, known)?;
+        let mut pinned = Pinned::without_base(listing, true, version);
+        if view.head.link.is_some() {
+            let older = self.older_base(&pinned, newest).await?;
+            if let Some(past) = older.untrusted {
+                let listing = &pinned.listing;
+                let diverged = diverged(self.vault, source, &past, listing, self.folder).await?;
+                pinned.left = Some(Left::at(past, diverged));
+                pinned.passed_by = true;
+            } else if older.base.is_none() {
+                pinned.findings.push(presence::no_base());
             }
-            let finding = presence::lost_list(&past, &request.table.name);
-            older.findings.push(finding);
-            bad.insert(past.record.manifest.sha256);
-        } else if judged == BaseUse::Untrusted {
-            older.untrusted.get_or_insert(past);
+            pinned.base = older.base;
+            pinned.findings.extend(older.findings);
+        }
+        Ok(pinned)
+    }
+
+    /// Tries the head as base with a listing from its checkpoint on: the normal night.
+    async fn pin_after(&self, head: &Past) -> Result<Option<Pinned>, Failure> {
+        let Inputs {
+            source,
+            request,
+            view,
+            ..
+        } = self.inputs;
+        // Where the base's entries may not be used again, the log must be held again, and all of it.
+        let reuse = self.may_reuse(head, Some(head.id)).await?;
+        // It may stand below the checkpoint from which readers start.
+        let has_emptied = head.record.emptied.is_some();
+        let from = head.record.checkpoint.filter(|_| reuse && !has_emptied);
+        let mut listing = LogListing::new(source.list_log(from).await?);
+        // Gone or cut short: the whole log tells, with its own errors.
+        let known = Some(head.record.version);
+        let Ok(mut version) = listing.tip(request.accept_tip, known) else {
+            return Ok(None);
+        };
+        let mut whole = from.is_none();
+        if !whole && newest_checkpoint(&listing, version) > from {
+            // A checkpoint entered: time to see what the source has cleaned up.
+            listing = LogListing::new(source.list_log(None).await?);
+            version = listing.tip(request.accept_tip, known)?;
+            whole = true;
+        }
+        let judged = self.judge(head, &listing, version).await?;
+        if judged == BaseUse::Untrusted || (judged == BaseUse::HeldOnly && !whole) {
+            return Ok(None);
+        }
+        let mut pinned = Pinned::without_base(listing, whole, version);
+        let Some(mut base) = self.open_base(head.clone(), judged, reuse).await? else {
+            return Ok(None);
+        };
+        let is_unchanged = judged == BaseUse::Unchanged
+            && !(has_emptied && self.has_other_bytes(&pinned.listing, &base).await?);
+        if is_unchanged && reuse {
+            let slot = view.head.next_free;
+            match presence::look(self.vault, &base.manifest, slot, self.folder).await? {
+                Looked::Present => pinned.unchanged = Some(head.clone()),
+                Looked::Unknown(what) => {
+                    pinned.findings.push(presence::unknown(&what));
+                    pinned.unchanged = Some(head.clone());
+                }
+                Looked::Lost(object) => {
+                    let finding = presence::lost(&Lost::Object(&object), head, &request.table.name);
+                    pinned.findings.push(finding);
+                    base.lost.push(object);
+                }
+            }
+        }
+        pinned.base = Some(base).filter(|_| pinned.unchanged.is_none());
+        Ok(Some(pinned))
+    }
+
+    /// Whether a commit at or below a base has other bytes in the listed log, which its record's digest does not show where
+    /// a checkpoint stands above the commit.
+    async fn has_other_bytes(&self, listing: &LogListing, base: &Base) -> Result<bool, Failure> {
+        let (source, manifest) = (self.inputs.source, &base.manifest);
+        let examined = inherit::examine(self.vault, source, manifest, listing, self.folder);
+        Ok(!examined.await?.overwritten.is_empty())
+    }
+
+    /// Walks the ledger down from its head to the first record that the live table continues.
+    async fn older_base(
+        &self,
+        pinned: &Pinned,
+        newest: Option<SnapshotId>,
+    ) -> Result<Older, Failure> {
+        let Inputs { request, avoid, .. } = self.inputs;
+        let table = &request.table.name;
+        let mut older = Older::default();
+        let mut bad: HashSet<Digest> = HashSet::new();
+        let chain = self
+            .vault
+            .chain(&request.key, Bodies::new(), &request.distrust)
+            .await?;
+        let trusted = ledger::trusted(&chain.links, &request.distrust);
+        for past in trusted.into_iter().rev().filter_map(Past::of) {
+            let manifest = past.record.manifest.sha256;
+            // Unchanged nights name one manifest: it is looked at once.
+            if bad.contains(&manifest) {
+                continue;
+            }
+            if !avoid.is_whole(&past.record) {
+                older
+                    .findings
+                    .push(presence::lost(&Lost::Part, &past, table));
+                bad.insert(manifest);
+                continue;
+            }
+            let judged = self.judge(&past, &pinned.listing, pinned.version).await?;
+            // A commit that is gone proves nothing this far back: another table may stand here by now.
+            let same = judged == BaseUse::Continue || judged == BaseUse::Unchanged;
+            let held = judged == BaseUse::HeldOnly && request.scope == Scope::History;
+            if same || held {
+                let reuse = self.may_reuse(&past, newest).await?;
+                older.base = self.open_base(past.clone(), judged, reuse).await?;
+                if older.base.is_some() {
+                    return Ok(older);
+                }
+                older
+                    .findings
+                    .push(presence::lost(&Lost::List, &past, table));
+                bad.insert(manifest);
+            } else if judged == BaseUse::Untrusted {
+                older.untrusted.get_or_insert(past);
+            }
+        }
+        Ok(older)
+    }
+
+    async fn judge(
+        &self,
+        past: &Past,
+        listing: &LogListing,
+        version: Version,
+    ) -> Result<BaseUse, Failure> {
+        let record = &past.record;
+        let same_commit = match compare_commit(record, listing) {
+            CommitState::Same => Some(true),
+            CommitState::Gone => None,
+            CommitState::MustRead => Some(
+                self.read_commit_digest(listing, record.version).await?
+                    == record.commit.as_ref().map(|commit| commit.sha256),
+            ),
+        };
+        let evidence = BaseEvidence {
+            same_commit,
+            version,
+            commits_listed: listing.commits(record.version, version).is_ok(),
+            checkpoint_since: newest_checkpoint(listing, version)
+                .is_some_and(|newest| newest >= record.version),
+            log_digest: log_digest(listing, record.checkpoint),
+            scope: self.inputs.request.scope,
+        };
+        Ok(judge_base(record, &evidence))
+    }
+
+    async fn read_commit_digest(
+        &self,
+        listing: &LogListing,
+        version: Version,
+    ) -> Result<Option<Digest>, Failure> {
+        let Some(file) = listing.commit(version) else {
+            return Ok(None);
+        };
+        let fetched = read_listed(self.inputs.source, file, self.folder).await?;
+        Ok(Some(fetched.payload.sha256))
+    }
+
+    /// Whether no prune can collect what `past` references while this run goes on from it: for a while yet, or since it is
+    /// the `newest` of a table that is in use, which is kept whatever its promise.
+    async fn may_reuse(&self, past: &Past, newest: Option<SnapshotId>) -> Result<bool, Failure> {
+        let request = self.inputs.request;
+        let lock_mode = self.vault.file().lock_mode;
+        if retention::outlasts_a_run(&past.record, lock_mode, request.now) {
+            return Ok(true);
+        }
+        if lock_mode == LockMode::None || newest != Some(past.id) {
+            return Ok(false);
+        }
+        match self.vault.events(&request.key).await {
+            Ok(events) => {
+                let events = events.links.iter().filter_map(Link::record);
+                Ok(!keep::is_retired(events, past.record.seq))
+            }
+            Err(error @ Error::Store(_)) => Err(error.into()),
+            // An event that only a newer tool understands must not stop a backup.
+            Err(_) => Ok(false),
         }
     }
-    Ok(older)
-}
 
-async fn judge(
-    source: &Source,
-    request: &SnapshotRequest,
-    past: &Past,
-    listing: &LogListing,
-    version: Version,
-    folder: &Path,
-) -> Result<BaseUse, Failure> {
-    let record = &past.record;
-    let same_commit = match compare_commit(record, listing) {
-        CommitState::Same => Some(true),
-        CommitState::Gone => None,
-        CommitState::MustRead => Some(
-            read_commit_digest(source, listing, record.version, folder).await?
-                == record.commit.as_ref().map(|commit| commit.sha256),
-        ),
-    };
-    let evidence = BaseEvidence {
-        same_commit,
-        version,
-        commits_listed: listing.commits(record.version, version).is_ok(),
-        checkpoint_since: newest_checkpoint(listing, version)
-            .is_some_and(|newest| newest >= record.version),
-        log_digest: log_digest(listing, record.checkpoint),
-        scope: request.scope,
-    };
-    Ok(judge_base(record, &evidence))
-}
-
-async fn read_commit_digest(
-    source: &Source,
-    listing: &LogListing,
-    version: Version,
-    folder: &Path,
-) -> Result<Option<Digest>, Failure> {
-    let Some(file) = listing.commit(version) else {
-        return Ok(None);
-    };
-    let fetched = super::log::read_listed(source, file, folder).await?;
-    Ok(Some(fetched.payload.sha256))
-}
-
-/// Whether no prune can collect what `past` references while this run goes on from it: for a while yet, or since it is
-/// the `newest` of a table that is in use, which is kept whatever its promise.
-async fn may_reuse(
-    vault: &Vault,
-    request: &SnapshotRequest,
-    past: &Past,
-    newest: Option<SnapshotId>,
-) -> Result<bool, Failure> {
-    let lock_mode = vault.file().lock_mode;
-    if retention::outlasts_a_run(&past.record, lock_mode, request.now) {
-        return Ok(true);
-    }
-    if lock_mode == LockMode::None || newest != Some(past.id) {
-        return Ok(false);
-    }
-    match vault.events(&request.key).await {
-        Ok(events) => {
-            let events = events.links.iter().filter_map(Link::record);
-            Ok(!keep::is_retired(events, past.record.seq))
+    /// Reads a base's manifest. One that is damaged, or has a damaged page, cannot be a base, and the snapshot copies again
+    /// what they held.
+    async fn open_base(
+        &self,
+        past: Past,
+        using: BaseUse,
+        reuse: bool,
+    ) -> Result<Option<Base>, Failure> {
+        let Inputs { request, avoid, .. } = self.inputs;
+        let manifest = match self.vault.manifest(&past.record).await {
+            Ok(manifest) => manifest,
+            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut pages = manifest.log_pages.iter().chain(&manifest.data_pages);
+        let is_avoided = |page: &PageRef| {
+            let mut objects = avoid.objects.iter();
+            objects.any(|object| *object == *page.page.key.as_str())
+        };
+        if pages.any(is_avoided) {
+            return Ok(None);
         }
-        Err(error @ Error::Store(_)) => Err(error.into()),
-        // An event that only a newer tool understands must not stop a backup.
-        Err(_) => Ok(false),
+        // Taken for its live set, an unchanged record is one that the table went on from by no commit.
+        let using = match (using, request.scope) {
+            (BaseUse::Unchanged, Scope::Live) => BaseUse::Continue,
+            (BaseUse::Unchanged, Scope::History) => BaseUse::HeldOnly,
+            (using, _) => using,
+        };
+        Ok(Some(Base {
+            past,
+            manifest,
+            using,
+            reuse,
+            lost: Vec::new(),
+        }))
     }
-}
-
-/// Reads a base's manifest; a damaged one is no base, nor is one with a page that is, and the snapshot copies again
-/// what they held.
-async fn open_base(
-    vault: &Vault,
-    request: &SnapshotRequest,
-    past: Past,
-    using: BaseUse,
-    (reuse, avoid): (bool, &Avoid),
-) -> Result<Option<Base>, Failure> {
-    let manifest = match vault.manifest(&past.record).await {
-        Ok(manifest) => manifest,
-        Err(error) if error.is_damage() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut pages = manifest.log_pages.iter().chain(&manifest.data_pages);
-    if pages.any(|page| {
-        avoid
-            .objects
-            .iter()
-            .any(|object| *object == *page.page.key.as_str())
-    }) {
-        return Ok(None);
-    }
-    // Taken for its live set, an unchanged record is one that the table went on from by no commit.
-    let using = match (using, request.scope) {
-        (BaseUse::Unchanged, Scope::Live) => BaseUse::Continue,
-        (BaseUse::Unchanged, Scope::History) => BaseUse::HeldOnly,
-        (using, _) => using,
-    };
-    Ok(Some(Base {
-        past,
-        manifest,
-        using,
-        reuse,
-        lost: Vec::new(),
-    }))
 }
 
 /// The newest complete checkpoint at or below a version.
@@ -507,8 +488,7 @@ pub(super) fn log_scope(pinned: &Pinned) -> LogScope {
 
 /// Whether the base's own commit still stands, so that its log is of this table's past.
 pub(super) fn goes_on(pinned: &Pinned) -> bool {
-    let base = pinned.base.as_ref().filter(|base| base.reuse);
-    base.is_some_and(|base| {
+    pinned.reused().is_some_and(|base| {
         !pinned.ended && compare_commit(&base.past.record, &pinned.listing) == CommitState::Same
     })
 }

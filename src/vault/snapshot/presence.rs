@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::Failure;
+use super::failure::Failure;
 use super::pin::Past;
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Record};
@@ -18,7 +18,6 @@ use crate::vault::{LedgerView, Vault};
 /// What was looked for.
 #[derive(Debug)]
 pub(super) enum Looked {
-    /// It is there.
     Present,
     /// The vault refuses to say; what it says instead.
     Unknown(String),
@@ -109,48 +108,37 @@ pub(super) fn unknown(what: &str) -> String {
     format!("{VAULT}does not say whether it still has {what}")
 }
 
-/// What is said of a lost object whose files the snapshot copies again.
-pub(super) fn lost_object(object: &ObjectKey, past: &Past, table: &str) -> String {
-    let id = past.id.short();
-    let repair = repair(table);
-    format!(
-        "{VAULT}no longer has {object}: the files that snapshot {id} has in it are copied again; {repair}"
-    )
+/// What the vault has lost of an older snapshot.
+pub(super) enum Lost<'a> {
+    /// An object, whose files the snapshot copies again.
+    Object(&'a ObjectKey),
+    /// An object, so that the snapshot is not built on.
+    Part,
+    /// Its manifest, or a page of it: it is not built on either.
+    List,
+    /// A checkpoint, which is read from the table again.
+    Checkpoint(&'a ObjectKey),
 }
 
-/// What is said of a snapshot that is not built on since an object of it is gone.
-pub(super) fn lost_part(past: &Past, table: &str) -> String {
-    let id = past.id.short();
-    let repair = repair(table);
+/// What is said of something that the vault has lost of a snapshot.
+pub(super) fn lost(what: &Lost<'_>, past: &Past, table: &str) -> String {
+    let (id, table) = (past.id.short(), quoted(table));
+    let lost = match what {
+        Lost::Object(object) => {
+            format!("{object}: the files that snapshot {id} has in it are")
+        }
+        Lost::Part => format!("an object of snapshot {id}: what only that snapshot held is"),
+        Lost::List => format!(
+            "the manifest of snapshot {id}, or a page of it: what only that snapshot held is"
+        ),
+        Lost::Checkpoint(file) => format!("{file} as snapshot {id} holds it: it is"),
+    };
     format!(
-        "{VAULT}no longer has an object of snapshot {id}: what only that snapshot held is copied again; {repair}"
+        "{VAULT}no longer has {lost} copied again; for it and older ones run `deltavault verify {table} --repair`"
     )
-}
-
-/// What is said of a snapshot that is not built on since its manifest, or a page of it, is gone or damaged.
-pub(super) fn lost_list(past: &Past, table: &str) -> String {
-    let id = past.id.short();
-    let repair = repair(table);
-    format!(
-        "{VAULT}no longer has the manifest of snapshot {id}, or a page of it: what only that snapshot held is copied \
-         again; {repair}"
-    )
-}
-
-/// What is said of a checkpoint that is gone or damaged and is read from the table again.
-pub(super) fn lost_checkpoint(file: &ObjectKey, past: &Past, table: &str) -> String {
-    let id = past.id.short();
-    let repair = repair(table);
-    format!("{VAULT}no longer has {file} as snapshot {id} holds it: it is copied again; {repair}")
 }
 
 /// What is said where no snapshot can be built on.
 pub(super) fn no_base() -> String {
     format!("{VAULT}has no snapshot to build on: all files of the table are copied again")
-}
-
-/// What helps the snapshots that need what is lost.
-fn repair(table: &str) -> String {
-    let table = quoted(table);
-    format!("for it and older ones run `deltavault verify {table} --repair`")
 }

@@ -5,25 +5,20 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use super::closure::Expected;
-use super::log::{Bodies, Body};
-use super::pin::Pinned;
+use super::failure::Failure;
+use super::log_files::{Bodies, Body};
+use super::planned::Plan;
 use super::replayed::{self, Replayed, live_files_of};
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{Failure, Snapshotter};
-use crate::delta::path::TableRoot;
 use crate::delta::segment::CheckpointFiles;
 use crate::error::Error;
 use crate::format::PageRef;
 use crate::ids::{Location, ObjectKey};
-use crate::spool::{Scratch, Spool};
+use crate::spool::Spool;
 
-/// What the proof has to come to, and from what.
-pub(super) struct Proof<'a> {
-    /// The compared checkpoints that differ: their files take part in V.
-    pub(super) closely: Vec<CheckpointFiles>,
-    pub(super) log_pages: &'a [PageRef],
-    pub(super) expected: Expected,
-}
+/// That the log in the vault leads to the table that was planned.
+pub(super) struct Proven(());
 
 impl Snapshotter {
     /// Reads the log files that V was planned from back from the vault and replays them.
@@ -32,28 +27,22 @@ impl Snapshotter {
     /// from bytes with that digest.
     pub(super) async fn prove(
         &self,
-        pinned: &Pinned,
-        log: &LogRead,
-        proof: Proof<'_>,
-        root: &TableRoot,
-        scratch: &Scratch,
-    ) -> Result<(), Failure> {
-        let Proof {
+        plan: &Plan,
+        log_pages: &[PageRef],
+        expected: Expected,
+    ) -> Result<Proven, Failure> {
+        let Plan {
+            pinned,
+            log,
             closely,
-            log_pages,
-            expected,
-        } = proof;
+            ..
+        } = plan;
         let base = pinned.base.as_ref();
-        let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
         let mut way = log.way.clone();
-        way.compared.clone_from(&closely);
-        let wanted = Wanted::of(log, &closely);
-        let held = self
-            .bodies_in_vault(log, wanted, known, log_pages, scratch)
-            .await?;
+        way.compared.clone_from(closely);
         let proof = LogRead {
             way,
-            bodies: held,
+            bodies: self.bodies_in_vault(plan, log_pages).await?,
             aside: Vec::new(),
             failed: Vec::new(),
             replayed_sidecars: log.replayed_sidecars.clone(),
@@ -64,7 +53,7 @@ impl Snapshotter {
             mut replay,
             touched,
             ..
-        } = replayed::replay_log(pinned, &proof, root, scratch.path(), &closely)?;
+        } = replayed::replay_log(pinned, &proof, &plan.root, plan.scratch.path(), closely)?;
         let touched = match base {
             Some(base) if base.reuse && log.way.from_base => touched,
             Some(_) | None => touched.and_all(),
@@ -76,7 +65,7 @@ impl Snapshotter {
             }
         }
         if replayed::fingerprint(replay, &touched)? == expected.fingerprint {
-            return Ok(());
+            return Ok(Proven(()));
         }
         Err(Failure::Error(Error::Damaged {
             object: format!("version {}", pinned.version),
@@ -86,17 +75,14 @@ impl Snapshotter {
     }
 
     /// Reads the wanted log files from the vault, and compares the digests of the others.
-    async fn bodies_in_vault(
-        &self,
-        log: &LogRead,
-        mut wanted: Wanted<'_>,
-        known: &[PageRef],
-        log_pages: &[PageRef],
-        scratch: &Scratch,
-    ) -> Result<Bodies, Failure> {
+    async fn bodies_in_vault(&self, plan: &Plan, log_pages: &[PageRef]) -> Result<Bodies, Failure> {
+        let Plan { log, scratch, .. } = plan;
+        let mut wanted = Wanted::of(log, &plan.closely);
+        let base = plan.pinned.base.as_ref();
+        let known = base.map_or(&[][..], |base| &base.manifest.log_pages);
         let mut spool = Spool::create(scratch).map_err(Error::Scratch)?;
         let mut bodies = Bodies::new();
-        // What a page kept on this machine says is no proof.
+        // A page kept on this machine proves nothing about the vault.
         let vault = self.vault.without_pages();
         // What is new lies in the new pages, so the others are rarely read.
         let known: HashSet<_> = known.iter().map(|page| page.page.sha256).collect();
@@ -123,13 +109,11 @@ impl Snapshotter {
                     let payload = vault.payload(&entry, scratch.path()).await?;
                     let spooled = spool.append(&payload).map_err(Error::Scratch)?;
                     let attributes = read.attributes.clone();
-                    bodies.insert(
-                        key.clone(),
-                        Body {
-                            attributes,
-                            spooled,
-                        },
-                    );
+                    let body = Body {
+                        attributes,
+                        spooled,
+                    };
+                    bodies.insert(key.clone(), body);
                 }
             }
         }

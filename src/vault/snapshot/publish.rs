@@ -1,8 +1,11 @@
 //! Publishes a record by one put-if-absent; the loser reads again and decides.
 
+use super::failure::Failure;
+use super::inputs::Inputs;
+use super::lock_terms::LockTerms;
 use super::pin::{Past, Pinned};
-use super::terms::Terms;
-use super::{Failure, SnapshotDone, SnapshotRequest, Snapshotter};
+use super::request::{SnapshotDone, SnapshotRequest};
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Link};
 use crate::format::record::TableIdentity;
@@ -18,17 +21,25 @@ use crate::vault::{LedgerView, SlotFolder};
 /// How often a run that lost a slot tries the next one.
 const PUBLISH_ATTEMPTS: usize = 16;
 
+/// A record but for its place in the ledger and its locks, and what it was made from.
+pub(super) struct Unpublished<'a> {
+    pub(super) terms: LockTerms,
+    pub(super) pinned: &'a Pinned,
+    pub(super) record: Record,
+    /// `None` for a table in which nothing has changed.
+    pub(super) manifest: Option<&'a Manifest>,
+}
+
 impl Snapshotter {
     /// Publishes a record for a table in which nothing has changed.
     pub(super) async fn publish_unchanged(
         &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        terms: Terms,
+        inputs: Inputs<'_>,
+        terms: LockTerms,
         pinned: &Pinned,
         unchanged: &Past,
     ) -> Result<SnapshotDone, Failure> {
+        let request = inputs.request;
         let then = &unchanged.record;
         let terms = terms.on(Some(unchanged));
         let commitment = self.commitment(&terms, Some((then, None)), 0).await?;
@@ -59,9 +70,13 @@ impl Snapshotter {
             vault_file: self.vault.file_digest(),
             ..Record::clone(then)
         };
-        let done = self
-            .publish(source, request, view, terms, pinned, record, None)
-            .await?;
+        let unpublished = Unpublished {
+            terms,
+            pinned,
+            record,
+            manifest: None,
+        };
+        let done = self.publish(inputs, unpublished).await?;
         Ok(SnapshotDone {
             commitment,
             unchanged: true,
@@ -69,24 +84,24 @@ impl Snapshotter {
         })
     }
 
-    /// Publishes `record` as the ledger's next, unless another writer was as far or further. Class, promise and locks are
-    /// decided again for each slot that is tried. `manifest` is `None` for a table in which nothing has changed.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a record is made and proven of"
-    )]
+    /// Publishes a record as the ledger's next, unless another writer was as far or further. Class, promise and locks are
+    /// decided again for each slot that is tried.
     pub(super) async fn publish(
         &self,
-        source: &Source,
-        request: &SnapshotRequest,
-        view: &LedgerView,
-        mut terms: Terms,
-        pinned: &Pinned,
-        mut record: Record,
-        manifest: Option<&Manifest>,
+        inputs: Inputs<'_>,
+        unpublished: Unpublished<'_>,
     ) -> Result<SnapshotDone, Failure> {
+        let Unpublished {
+            mut terms,
+            pinned,
+            mut record,
+            manifest,
+        } = unpublished;
+        let Inputs {
+            source, request, ..
+        } = inputs;
+        let mut view = inputs.view.clone();
         let planned_on = view.head.link.as_ref().map_or(0, |link| link.seq);
-        let mut view = view.clone();
         for attempt in 0..PUBLISH_ATTEMPTS {
             if !terms.may_publish_after(view.head.link.as_ref().map(|link| link.id)) {
                 return Err(Failure::Outlived);
@@ -126,7 +141,7 @@ impl Snapshotter {
             self.yield_to_winner(request, &view, planned_on, &record)
                 .await?;
             let before = terms.chosen.promise;
-            terms = terms.decided_anew(Terms::decide(&self.vault, request, &view)?);
+            terms = terms.decided_again(LockTerms::decide(&self.vault, request, &view)?);
             if terms.chosen.promise > before && request.max_commit.is_some() {
                 let base = Some((&record, manifest));
                 let commitment = self.commitment(&terms, base, 0).await?;
@@ -185,13 +200,10 @@ impl Snapshotter {
         };
         match source.attributes(&Location::Inside(file.key.clone())).await {
             Ok(now) if now.etag == file.etag => Ok(()),
-            Ok(_) => Err(Failure::Moved {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            Ok(_) | Err(_) => Err(Failure::Moved {
                 file: file.key.to_string(),
             }),
-            Err(error) if error.is_not_found() => Err(Failure::Moved {
-                file: file.key.to_string(),
-            }),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -2,77 +2,85 @@
 
 use std::collections::BTreeMap;
 
+use super::inputs::Inputs;
+use super::manifest::ManifestWritten;
 use super::pin::{Pinned, newest_checkpoint};
-use super::terms::Terms;
+use super::planned::Plan;
+use super::write_data::Brought;
+
+use super::request::SnapshotRequest;
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{SnapshotRequest, Snapshotter};
 use crate::delta::Protocol;
 use crate::format::record::{CommitFile, ProtocolRecord, TableIdentity};
-use crate::format::{Change, Disagreement, FORMAT, Record, Reference, Totals};
-use crate::ids::{Id128, Timestamp, Version};
-use crate::plan::snapshot::log_digest;
-
-/// What was written and counted.
-pub(super) struct Facts {
-    pub(super) manifest: Reference,
-    pub(super) totals: Totals,
-    pub(super) change: Change,
-    pub(super) journals: Vec<Id128>,
-    pub(super) whole_versions: Vec<(Version, Version)>,
-    pub(super) findings: Vec<String>,
-    pub(super) disagreements: Vec<Disagreement>,
-    pub(super) properties: BTreeMap<String, String>,
-}
+use crate::format::{FORMAT, Record, Scope};
+use crate::ids::{Timestamp, Version};
+use crate::plan::snapshot::{log_digest, whole_versions};
+use crate::plan::unheld::noted_properties;
 
 impl Snapshotter {
     /// The record but for its place in the ledger and its locks, which publishing fills in.
-    #[expect(clippy::too_many_arguments, reason = "a record is made of many things")]
     pub(super) fn record(
         &self,
-        request: &SnapshotRequest,
-        terms: &Terms,
-        pinned: &mut Pinned,
-        log: &LogRead,
-        delta_id: String,
-        protocol: &Protocol,
-        facts: Facts,
+        inputs: Inputs<'_>,
+        plan: &mut Plan,
+        brought: Brought,
+        manifest: &ManifestWritten,
     ) -> Record {
+        let request = inputs.request;
+        let delta_id = plan.delta_id();
+        let Plan {
+            terms,
+            pinned,
+            log,
+            protocol,
+            ..
+        } = plan;
         let mut findings = std::mem::take(&mut pinned.findings);
-        findings.extend(facts.findings);
+        findings.append(&mut plan.findings);
+        findings.extend(brought.findings);
+        let mut change = brought.change;
+        change.operation.clone_from(&log.info.operation);
+        change.user.clone_from(&log.info.user);
+        let whole_versions = match (request.scope, pinned.version.0.checked_sub(1)) {
+            (Scope::History, Some(last)) => {
+                whole_versions(log.way.first_version(), Version(last), &brought.absent)
+            }
+            (Scope::History, None) | (Scope::Live, _) => Vec::new(),
+        };
         let commit = pinned.commit().and_then(|file| {
             let body = log.bodies.get(&file.key)?;
-            let sha256 = body.spooled.sha256;
             Some(CommitFile {
                 etag: file.etag.clone(),
-                sha256,
+                sha256: body.spooled.sha256,
                 size: body.spooled.size,
             })
         });
         let checkpoint = newest_checkpoint(&pinned.listing, pinned.version);
         Record {
             base: pinned.base.as_ref().map(|base| base.past.id),
-            change: facts.change,
+            change,
             checkpoint,
             class: terms.chosen.class.clone(),
             commit_time: commit_time(request, pinned, log, protocol),
             commit,
-            disagreements: facts.disagreements,
+            disagreements: std::mem::take(&mut plan.disagreements),
             distrusts: request.distrust.clone(),
             doubt: pinned.doubt.take(),
             emptied: pinned.emptied,
             findings,
             format: FORMAT,
-            journals: facts.journals,
+            journals: std::mem::take(&mut plan.journals),
             lock_mode: self.vault.file().lock_mode,
             locks: BTreeMap::new(),
             log_digest: log_digest(&pinned.listing, checkpoint),
-            manifest: facts.manifest,
+            manifest: manifest.reference.clone(),
             opened: terms.chosen.opened.clone(),
             overwritten_from: pinned.inherited.rewritten_from(),
             previous: None,
             principal: request.principal.clone(),
             promise: terms.chosen.promise,
-            properties: facts.properties,
+            properties: noted_properties(&plan.metadata.configuration),
             protocol: ProtocolRecord::of(protocol),
             requires: Vec::new(),
             run: request.run,
@@ -85,11 +93,11 @@ impl Snapshotter {
             },
             taken_at: request.now,
             tool: request.tool.clone(),
-            totals: facts.totals,
+            totals: manifest.manifest.totals,
             trigger: request.trigger,
             vault_file: self.vault.file_digest(),
             version: pinned.version,
-            whole_versions: facts.whole_versions,
+            whole_versions,
         }
     }
 }

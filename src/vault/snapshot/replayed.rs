@@ -11,7 +11,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::super::log_replay::{CheckpointFailed, read_actions, read_checkpoint, replay_segment};
-use super::Failure;
+use super::failure::Failure;
 use super::pin::Pinned;
 use super::ways::{FailedCheckpoint, LogRead};
 use crate::delta::path::TableRoot;
@@ -78,7 +78,7 @@ impl OddKept {
 
 /// The files that commits name which the base has not seen, and whether only these files have to be looked at.
 ///
-/// Only hashes, so that millions fit in memory. Two files with one hash are no harm: what is taken for touched is looked
+/// Only hashes, so that millions fit in memory. Two files with one hash do no harm: what is taken for touched is looked
 /// at closely and found to be as it was.
 #[derive(Debug)]
 pub(super) struct Touched {
@@ -278,7 +278,7 @@ pub(super) fn state_of(record: &Record) -> [Action; 2] {
     [Action::Protocol(protocol), Action::Metadata(metadata)]
 }
 
-/// The logical files that an entry of a base of version `from` carries.
+/// The logical files of an entry, whose base is of version `from`.
 pub(super) fn live_files_of(entry: Entry, from: Version) -> impl Iterator<Item = LiveFile> {
     let Entry {
         absolute,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::Vault;
 use super::super::log_replay::read_sidecars;
-use super::Failure;
+use super::failure::Failure;
 use super::inherit::Inherited;
 use crate::delta::LogFileKind;
 use crate::delta::path::TableRoot;

@@ -9,10 +9,11 @@ use futures::TryStreamExt;
 
 use super::super::log_replay::{read_checkpoint, replay_segment};
 use super::attempt::{ends_only_its_way, said_difference};
+use super::failure::Failure;
 use super::pin::{Base, Pinned};
 use super::replayed::{live_files_of, start_from, state_of};
+use super::snapshotter::Snapshotter;
 use super::ways::LogRead;
-use super::{Failure, Snapshotter};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, Detail, FilesCompared, LiveFile, Replay};
 use crate::delta::segment::{CheckpointFiles, Segment};
@@ -30,7 +31,6 @@ struct Since<'a> {
 
 /// How the checkpoint that a plan starts from, and what leads on from it, differs from the base.
 pub(super) struct StartDiffers {
-    /// What the owner should know.
     pub(super) finding: String,
     /// Live files that the base alone has, and those that it lacks; `None` where that could not be found out.
     pub(super) base_has: Option<(u64, u64)>,

@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use super::super::Vault;
 use super::super::ahead::ahead;
 use super::super::log_replay::{read_actions, read_sidecars};
-use super::Failure;
-use super::log::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
+use super::failure::Failure;
+use super::log_files::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin::{self, Pinned};
 use crate::delta::path::TableRoot;
 use crate::delta::segment::{CheckpointFiles, Segment};
@@ -69,13 +69,12 @@ pub(super) struct LogRead {
     pub(super) bodies: Bodies,
     /// Checkpoints that entered and begin no way to V, which only have to be decoded.
     pub(super) aside: Vec<CheckpointFiles>,
-    /// Checkpoints that could not be read.
     pub(super) failed: Vec<FailedCheckpoint>,
     /// The sidecars of the checkpoint that the replay starts from.
     pub(super) replayed_sidecars: Vec<ObjectKey>,
     /// The sidecars of all checkpoints that entered now.
     pub(super) sidecars: HashSet<ObjectKey>,
-    /// What V's own commit says of itself; empty when the log's clean-up has removed it.
+    /// The `commitInfo` of V's commit; empty when the log's clean-up has removed it.
     pub(super) info: CommitInfo,
 }
 
@@ -319,10 +318,8 @@ impl LogReader<'_> {
             match fetched {
                 Ok(fetched) => self.keep(&key, fetched)?,
                 Err(error) if error.is_not_found() => {
-                    return Err(LogError::MissingSidecar {
-                        file: key.to_string(),
-                    }
-                    .into());
+                    let file = key.to_string();
+                    return Err(LogError::MissingSidecar { file }.into());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -388,7 +385,7 @@ impl LogReader<'_> {
         let lists_sidecars = listing
             .files()
             .any(|file| file.kind == LogFileKind::Sidecar);
-        let reuse = self.pinned.base.as_ref().is_some_and(|base| base.reuse);
+        let reuse = self.pinned.reused().is_some();
         if !reuse || !(lists_sidecars || scope.whole) {
             return Ok(());
         }
@@ -420,7 +417,6 @@ impl LogReader<'_> {
         self.read_all(&wanted).await
     }
 
-    /// Reads log files as they were listed.
     async fn read_all(&mut self, files: &[LogFile]) -> Result<(), Failure> {
         let (source, folder) = (self.source, self.folder);
         let reads: Vec<_> = files
@@ -447,17 +443,12 @@ impl LogReader<'_> {
     }
 
     fn keep(&mut self, key: &ObjectKey, fetched: Fetched) -> Result<(), Failure> {
-        let spooled = self
-            .spool
-            .append(&fetched.payload)
-            .map_err(Error::Scratch)?;
-        self.bodies.insert(
-            key.clone(),
-            Body {
-                attributes: fetched.attributes,
-                spooled,
-            },
-        );
+        let spooled = self.spool.append(&fetched.payload);
+        let body = Body {
+            attributes: fetched.attributes,
+            spooled: spooled.map_err(Error::Scratch)?,
+        };
+        self.bodies.insert(key.clone(), body);
         Ok(())
     }
 }

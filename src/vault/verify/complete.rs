@@ -39,19 +39,16 @@ const LOG_FILES_AHEAD: Bounds = Bounds {
     bytes: 64 * 1024 * 1024,
 };
 
-/// The log that a snapshot holds.
 struct HeldLog {
     listing: LogListing,
     /// Files of checkpoints that could not be decoded when they were taken: no way leads through them.
     unreadable: HashSet<ObjectKey>,
-    /// V's commit.
     commit: Option<HeldCommit>,
 }
 
 /// The log files that a snapshot has in objects of their own, by their digest: spooled for the next snapshot.
 pub(super) type LogFiles = HashMap<Digest, Spooled>;
 
-/// What came of replaying a snapshot's log.
 struct Proof {
     ways: Vec<WayEnd>,
     comparison: Comparison,
@@ -100,20 +97,20 @@ impl Verify<'_, '_> {
             )) => {
                 let what = format!("its completeness could not be checked: {error}");
                 let problem = Problem::unchecked(what, USE_NEWER);
-                return self.tell_users(&users, object, &problem);
+                return self.report_users(&users, object, &problem);
             }
             Err(Error::Log(error)) => {
                 let what = format!(
                     "its log does not lead to version {}: {error}",
                     manifest.version
                 );
-                return self.tell_users(&users, object, &Problem::damage(what));
+                return self.report_users(&users, object, &Problem::damage(what));
             }
             Err(Error::Damaged { object: file, what }) => {
                 let what = format!("what it holds of the log cannot be replayed: {file}: {what}");
-                return self.tell_users(&users, object, &Problem::damage(what));
+                return self.report_users(&users, object, &Problem::damage(what));
             }
-            Err(error) => return self.tell_users(&users, object, &not_read(&error)),
+            Err(error) => return self.report_users(&users, object, &not_read(&error)),
         };
         self.report.bytes_read += proof.bytes_read;
         for (user, snapshot) in named_by {
@@ -127,7 +124,7 @@ impl Verify<'_, '_> {
             let is_complete = problems.iter().all(|it| it.severity < Severity::Damage);
             self.report.proven += u64::from(is_complete);
             for problem in problems {
-                self.tell_users(&[*user], object, &problem)?;
+                self.report_users(&[*user], object, &problem)?;
             }
         }
         Ok(())
@@ -257,11 +254,8 @@ async fn spool_log(
     Ok((bodies, bytes_read))
 }
 
-/// A log file's bytes.
 enum Body {
-    /// Spooled before.
     Known(Spooled),
-    /// Read now.
     Read(Payload),
 }
 
@@ -303,7 +297,7 @@ impl Job {
                     live.push(files);
                     Ok(end)
                 }
-                // A checkpoint one of whose sidecars was not there, or could not be decoded, is no way.
+                // A checkpoint one of whose sidecars was not there, or could not be decoded, begins no way.
                 Err(LogError::MissingSidecar { .. }) => continue,
                 Err(
                     error @ (LogError::Sort(_)

@@ -99,7 +99,6 @@ impl Lost {
         }
     }
 
-    /// The same object, with what serves in its place.
     pub(super) fn with(self, substitutes: Vec<Substitute>) -> Self {
         Self {
             substitutes,

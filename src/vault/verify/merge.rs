@@ -2,7 +2,7 @@
 
 use futures::stream::TryStreamExt;
 
-use super::uses::{Part, Use, Want};
+use super::wanted::{Use, Want};
 use crate::error::Error;
 use crate::format::layout::{self, Area};
 use crate::ids::ObjectKey;
@@ -32,11 +32,9 @@ pub(super) struct Job {
 /// What the merge comes to, key by key.
 #[derive(Debug)]
 pub(super) enum Merged {
-    /// A key that is referred to.
     Key(Job),
     /// A part of the listing failed; the keys that it would have shown are asked for alone.
     Unlistable(&'static str, StoreError),
-    /// The end.
     Unreferenced(Unreferenced),
 }
 
@@ -66,7 +64,6 @@ impl Keyed for Use {
     }
 }
 
-/// The merge under way.
 pub(super) struct Merge<'a> {
     keys: KeyMerge<'a, Use>,
     unreferenced: Unreferenced,
@@ -156,54 +153,6 @@ fn add_row(listed: &mut Listed, row: ListedVersion) {
             if listed.objects.len() < VERSIONS_KEPT {
                 listed.objects.push((object.version, object.size));
             }
-        }
-    }
-}
-
-impl Want {
-    fn new(row: Use) -> Self {
-        let mut want = Self {
-            version: row.version.clone(),
-            sha256: row.sha256,
-            size: row.size,
-            is_structure: row.is_structure,
-            units: Vec::new(),
-            parts: Vec::new(),
-        };
-        want.add(row);
-        want
-    }
-
-    fn is_of(&self, row: &Use) -> bool {
-        (&self.version, self.sha256, self.size, self.is_structure)
-            == (&row.version, row.sha256, row.size, row.is_structure)
-    }
-
-    /// Takes another row of the same object. Rows are sorted, so that equal parts follow each other.
-    fn add(&mut self, row: Use) {
-        let units = match row.part {
-            None => &mut self.units,
-            Some(of) => {
-                let is_last = self.parts.last().is_some_and(|part| {
-                    (part.offset, part.size, part.sha256) == (of.offset, of.size, of.sha256)
-                });
-                if !is_last {
-                    self.parts.push(Part {
-                        offset: of.offset,
-                        size: of.size,
-                        sha256: of.sha256,
-                        file: of.file,
-                        units: Vec::new(),
-                    });
-                }
-                match self.parts.last_mut() {
-                    Some(part) => &mut part.units,
-                    None => return,
-                }
-            }
-        };
-        if units.last() != Some(&row.unit) {
-            units.push(row.unit);
         }
     }
 }

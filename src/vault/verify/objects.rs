@@ -1,84 +1,26 @@
 //! Checks one object that the pages refer to: its presence, and its bytes and its lock when the plan chooses it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use futures::TryStreamExt;
-use sha2::{Digest as _, Sha256};
-
+use super::checker::{Checker, Outcome};
 use super::losses::{Lost, LostKind, PackedFile};
 use super::merge::{Job, list_alone};
-use super::parts::PartHasher;
 use super::rescue::Rescue;
-use super::uses::{Part, Want};
+use super::wanted::{Bad, Part, Want};
 use super::{lost, unreadable};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{ObjectKey, ObjectVersion};
 use crate::plan::verify::{
-    Listed, Presence, Problem, Remedy, SERVED, VerifyPlan, WHO_WROTE_IT, is_named_right,
+    Listed, Presence, Problem, Remedy, SERVED, WHO_WROTE_IT, is_named_right,
 };
-use crate::progress::{PlannedWork, Progress};
+use crate::progress::PlannedWork;
 use crate::store::StoreError;
-use crate::vault::Vault;
-
-/// What of an object is not as it should be.
-#[derive(Debug)]
-pub(super) struct Bad {
-    /// The object, and somebody uses it as a whole.
-    pub(super) whole: bool,
-    /// Files in it.
-    pub(super) parts: Vec<usize>,
-}
-
-impl Bad {
-    pub(super) fn is_nothing(&self) -> bool {
-        !self.whole && self.parts.is_empty()
-    }
-}
-
-/// What came of one key.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) key: ObjectKey,
-    /// What to tell, and which units are concerned.
-    pub(super) told: Vec<(Vec<usize>, Problem)>,
-    /// What is lost, and which units need it; who that is has yet to be filled in.
-    pub(super) lost: Vec<(Vec<usize>, Lost)>,
-    /// Objects in whose place something serves that a repair put, and which units need them.
-    pub(super) repaired: Vec<(Vec<usize>, Vec<Lost>)>,
-    /// Units whose object is held in another object version than recorded.
-    pub(super) moved: Vec<usize>,
-    /// Units whose object may be held in another object version, which was not read.
-    pub(super) unproven: Vec<usize>,
-    /// Until when object versions are locked that were looked at, and which units rest on it.
-    pub(super) locks: Vec<(Vec<usize>, Option<Timestamp>)>,
-    pub(super) objects_read: u64,
-    pub(super) bytes_read: u64,
-}
-
-/// Checks keys.
-#[derive(Debug)]
-pub(super) struct Checker<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) plan: VerifyPlan,
-    pub(super) sampled: &'a HashSet<Digest>,
-    /// Whether the vault locks its objects.
-    pub(super) locks: bool,
-    pub(super) progress: &'a dyn Progress,
-}
-
-/// Bytes that were read once.
-pub(super) struct Hashed {
-    pub(super) sha256: Digest,
-    pub(super) wrong_parts: Vec<usize>,
-    pub(super) locked_until: Option<Timestamp>,
-}
 
 impl Checker<'_> {
-    /// Checks a key and everything that refers to it.
     pub(super) async fn check(&self, job: Job) -> Outcome {
         let Job { key, wants, listed } = job;
         let mut outcome = Outcome {
             key,
-            told: Vec::new(),
+            problems: Vec::new(),
             lost: Vec::new(),
             repaired: Vec::new(),
             moved: Vec::new(),
@@ -95,7 +37,9 @@ impl Checker<'_> {
             Ok(listed) => listed,
             Err(error) => {
                 for want in &wants {
-                    outcome.told.push((want.all_units(), unreadable(&error)));
+                    outcome
+                        .problems
+                        .push((want.all_units(), unreadable(&error)));
                 }
                 return outcome;
             }
@@ -122,12 +66,14 @@ impl Checker<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = checked {
-                outcome.told.push((want.all_units(), unreadable(&error)));
+                outcome
+                    .problems
+                    .push((want.all_units(), unreadable(&error)));
             }
         }
         if let Some(problem) = listed.planted(used.len() as u64) {
             let units = wants.iter().flat_map(Want::all_units).collect();
-            outcome.told.push((units, problem));
+            outcome.problems.push((units, problem));
         }
         outcome
     }
@@ -179,7 +125,7 @@ impl Checker<'_> {
         if bad.is_nothing() {
             let what = format!("{what}; every file in it that is used is whole");
             let problem = Problem::warning(what, SERVED);
-            outcome.told.push((want.all_units(), problem));
+            outcome.problems.push((want.all_units(), problem));
             return Ok(());
         }
         let units = want.all_units();
@@ -195,17 +141,17 @@ impl Checker<'_> {
             Rescue::Serves => {
                 let what = format!("{what}; another copy in the vault serves");
                 let problem = Problem::warning(what, SERVED);
-                outcome.told.push((units, problem));
+                outcome.problems.push((units, problem));
             }
             Rescue::Unproven if is_gone => outcome.unproven.extend(units),
             Rescue::Unproven => {
                 let what = format!("{what}; another object version has its size and was not read");
                 let problem = Problem::warning(what, Remedy::ReadAll);
-                outcome.told.push((units, problem));
+                outcome.problems.push((units, problem));
             }
             Rescue::Lost(bad) => {
                 outcome.lost.extend(losses(want, &bad, &outcome.key));
-                outcome.told.push(lose(want, &bad, what));
+                outcome.problems.push(lose(want, &bad, what));
             }
         }
         Ok(())
@@ -263,35 +209,6 @@ impl Checker<'_> {
         };
         Ok(Some((bad, what)))
     }
-
-    /// Hashes an object, and the files in it, as it streams by.
-    pub(super) async fn hash(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-        want: &Want,
-        outcome: &mut Outcome,
-    ) -> Result<Hashed, StoreError> {
-        let mut reader = self.vault.store().open(key, version, None).await?;
-        let mut hasher = Sha256::new();
-        let mut parts = PartHasher::new(&want.parts);
-        let mut size = 0_u64;
-        while let Some(chunk) = reader.body.try_next().await? {
-            size = size.saturating_add(chunk.len() as u64);
-            outcome.bytes_read = outcome.bytes_read.saturating_add(chunk.len() as u64);
-            hasher.update(&chunk);
-            parts.update(&chunk);
-            if size > want.size {
-                // Longer than it was recorded: whatever follows, it is not the object.
-                break;
-            }
-        }
-        Ok(Hashed {
-            sha256: Digest::from_hasher(hasher),
-            wrong_parts: parts.finish(),
-            locked_until: reader.attributes.locked_until,
-        })
-    }
 }
 
 /// A key that is not made as the vault makes keys was not written by a snapshotter.
@@ -299,7 +216,7 @@ fn check_name(want: &Want, outcome: &mut Outcome) {
     if !is_named_right(&want.reference(&outcome.key)) {
         let what = format!("it is not the vault's name for SHA-256 {}", want.sha256);
         let problem = Problem::warning(what, WHO_WROTE_IT);
-        outcome.told.push((want.all_units(), problem));
+        outcome.problems.push((want.all_units(), problem));
     }
 }
 
@@ -337,7 +254,7 @@ fn lost_parts<'a>(want: &'a Want, bad: &'a Bad) -> impl Iterator<Item = &'a Part
     parts.filter_map(|index| want.parts.get(*index))
 }
 
-/// What to tell of bytes that nothing serves for, and whom.
+/// The problem of bytes that nothing serves for, and the units that need them.
 fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Problem) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {

@@ -2,10 +2,10 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::uses::Part;
+use super::wanted::Part;
 use crate::ids::Digest;
 
-/// The files of one pack, in the order of their offsets. They hardly ever overlap; a hostile page may say so.
+/// The files of one pack, in the order of their offsets. They overlap only where a hostile page says so.
 pub(super) struct PartHasher<'a> {
     parts: &'a [Part],
     /// The first part that has not begun.
@@ -28,7 +28,6 @@ impl<'a> PartHasher<'a> {
         }
     }
 
-    /// Takes the next bytes.
     pub(super) fn update(&mut self, chunk: &[u8]) {
         let end = self.at.saturating_add(chunk.len() as u64);
         while let Some(part) = self.parts.get(self.next).filter(|part| part.offset < end) {

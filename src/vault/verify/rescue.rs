@@ -1,8 +1,8 @@
 //! Looks for what serves in place of an object that is gone or damaged.
 
+use super::checker::{Checker, Outcome};
 use super::losses::Substitute;
-use super::objects::{Bad, Checker, Outcome};
-use super::uses::Want;
+use super::wanted::{Bad, Want};
 use crate::format::layout::Area;
 use crate::ids::Digest;
 use crate::plan::verify::Listed;

@@ -37,7 +37,6 @@ pub(super) struct Objects {
 pub(super) type Sums = BTreeMap<(Kind, usize), Objects>;
 
 impl Objects {
-    /// What is said of them.
     fn problem(&self, kind: Kind) -> Problem {
         let count = self.count;
         let objects = counted_are(count, "object");
@@ -137,7 +136,7 @@ impl Verify<'_, '_> {
     pub(super) fn sums(&mut self) -> Result<(), Error> {
         for ((kind, table), objects) in std::mem::take(&mut self.sums) {
             let problem = objects.problem(kind);
-            self.tell_of(Some(table), objects.snapshots, &objects.first.0, problem)?;
+            self.report_to(Some(table), objects.snapshots, &objects.first.0, problem)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::complete::LogFiles;
 use super::losses::{Lost, LostKind, Substitute};
 use super::rescue::longer_locked;
 use super::sums::Kind;
-use super::uses::Use;
+use super::wanted::Use;
 use super::{CheckedSnapshot, CheckedTable, Verify, lost, unreadable};
 use crate::error::Error;
 use crate::format::ledger::Bodies;
@@ -31,10 +31,9 @@ use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::walk::{Whole, whole};
 use crate::vault::{PageCache, Vault};
 
-/// Pages read ahead of the one that is being looked at.
 const PAGES_AHEAD: usize = 4;
 
-/// The pages of one table that were read, and what is to be told of them once it is known who uses them.
+/// The pages of one table that were read, and what is to be reported of them once it is known who uses them.
 struct Pages {
     /// The vault, with the pages that are read a second time on this machine.
     vault: Vault,
@@ -51,7 +50,6 @@ struct KnownPage {
 
 /// What there is to say of a manifest or a page.
 enum Note {
-    /// Something that is wrong with it.
     Problem(Problem),
     /// It was read in another object version than was recorded.
     Moved,
@@ -62,7 +60,6 @@ enum Note {
 }
 
 impl Verify<'_, '_> {
-    /// Checks one table.
     pub(super) async fn table(&mut self, key: &TableKey) -> Result<(), Error> {
         self.report.tables += 1;
         let table = self.tables.len();
@@ -83,7 +80,7 @@ impl Verify<'_, '_> {
             Ok(history) => history,
             Err(error) => {
                 self.names_everything = false;
-                return self.tell_alone(Some(table), &ledger, not_read(&error));
+                return self.report_alone(Some(table), &ledger, not_read(&error));
             }
         };
         let first = self.snapshots.len();
@@ -146,7 +143,7 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    /// Tells what there is to say of a manifest or a page, now that it is known who uses it.
+    /// Reports what was found about a manifest or a page, now that it is known who uses it.
     fn note_structure(
         &mut self,
         kind: LostKind,
@@ -156,7 +153,7 @@ impl Verify<'_, '_> {
     ) -> Result<(), Error> {
         let object = reference.key.as_str();
         match note {
-            Note::Problem(problem) => self.tell_users(users, object, &problem),
+            Note::Problem(problem) => self.report_users(users, object, &problem),
             Note::Moved => {
                 self.note(Kind::Moved, users, object);
                 Ok(())
@@ -167,12 +164,12 @@ impl Verify<'_, '_> {
             }
             Note::Lost(what) => {
                 self.lost.push(Lost::whole(kind, reference, users.to_vec()));
-                self.tell_users(users, object, &Problem::lost(what))
+                self.report_users(users, object, &Problem::lost(what))
             }
         }
     }
 
-    /// Tells what there is to say about the events, and that what is held is not over.
+    /// Reports what is wrong with the events; a snapshot on hold is not over.
     async fn events(
         &mut self,
         table: usize,
@@ -183,7 +180,7 @@ impl Verify<'_, '_> {
         let prefix = layout::events_prefix(key);
         let events = match self.vault.events(key).await {
             Ok(events) => events,
-            Err(error) => return self.tell_alone(Some(table), &prefix, not_read(&error)),
+            Err(error) => return self.report_alone(Some(table), &prefix, not_read(&error)),
         };
         let object = |seq| {
             let table = key.clone();
@@ -191,7 +188,7 @@ impl Verify<'_, '_> {
         };
         for finding in &events.findings {
             let (seq, problem) = ledger_problem(finding);
-            self.tell_alone(Some(table), &object(seq), problem)?;
+            self.report_alone(Some(table), &object(seq), problem)?;
         }
         for event in events
             .records()
@@ -202,7 +199,7 @@ impl Verify<'_, '_> {
                 "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
                          snapshot of the table",
             );
-            self.tell_alone(Some(table), &object(event.seq), problem)?;
+            self.report_alone(Some(table), &object(event.seq), problem)?;
         }
         let held = held(events.records());
         let is_retired = is_retired(events.records(), newest);
@@ -229,8 +226,8 @@ impl Verify<'_, '_> {
             let (seq, problem) = ledger_problem(finding);
             let object = key_of(seq).to_string();
             match ordinal(seq) {
-                Some(user) => self.tell_users(&[user], &object, &problem)?,
-                None => self.tell_alone(Some(table), &object, problem)?,
+                Some(user) => self.report_users(&[user], &object, &problem)?,
+                None => self.report_alone(Some(table), &object, problem)?,
             }
         }
         for newer in &history.newer {
@@ -243,13 +240,13 @@ impl Verify<'_, '_> {
             let remedy = "use the deltavault that wrote it, or a newer one; a forgery can be distrusted with \
                           `snapshot --distrust`";
             let problem = Problem::new(severity, newer.error.to_string(), remedy);
-            self.tell_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
+            self.report_alone(Some(table), &key_of(newer.seq).to_string(), problem)?;
         }
         for snapshot in &history.snapshots {
             let object = key_of(snapshot.seq).to_string();
             for problem in record_problems(snapshot, history, self.vault.file()) {
                 let users: Vec<usize> = ordinal(snapshot.seq).into_iter().collect();
-                self.tell_users(&users, &object, &problem)?;
+                self.report_users(&users, &object, &problem)?;
             }
         }
         // The bytes of every other record are vouched for by the one after it.
@@ -290,7 +287,7 @@ impl Verify<'_, '_> {
             Err(error) => {
                 self.names_everything = false;
                 let problem = Problem::damage(error.to_string());
-                return self.tell_users(&users, object, &problem);
+                return self.report_users(&users, object, &problem);
             }
         };
         drop(bytes);
@@ -298,7 +295,7 @@ impl Verify<'_, '_> {
             let (table, seq) = (snapshot.table.clone(), snapshot.seq);
             let record = VaultKey::Record { table, seq }.to_string();
             for problem in manifest_problems(&snapshot.record, &manifest) {
-                self.tell_users(&[*user], &record, &problem)?;
+                self.report_users(&[*user], &record, &problem)?;
             }
         }
         let proves = self.proves(&users, is_newest);
@@ -306,7 +303,7 @@ impl Verify<'_, '_> {
             .await?;
         let summary = |page: &PageRef| pages.known.get(&whole(&page.page))?.summary.as_ref();
         for problem in pages_problems(&manifest, summary) {
-            self.tell_users(&users, object, &problem)?;
+            self.report_users(&users, object, &problem)?;
         }
         if proves && manifest.pages().all(|page| summary(page).is_some()) {
             let log_files = &mut pages.log_files;

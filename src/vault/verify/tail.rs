@@ -42,7 +42,7 @@ impl Verify<'_, '_> {
         Ok(highest)
     }
 
-    /// Tells of a journal whose run saw more records than the ledger has.
+    /// Reports a journal whose run saw more records than the ledger has.
     pub(super) fn journal(
         &mut self,
         table: usize,
@@ -54,16 +54,16 @@ impl Verify<'_, '_> {
             Ok(None) => return Ok(()),
             Err(error) => {
                 let prefix = layout::journals_prefix(&history.table);
-                return self.tell_alone(Some(table), &prefix, unreadable(&error));
+                return self.report_alone(Some(table), &prefix, unreadable(&error));
             }
         };
         match vanished(history, next) {
-            Some(problem) => self.tell_alone(Some(table), key.as_str(), problem),
+            Some(problem) => self.report_alone(Some(table), key.as_str(), problem),
             None => Ok(()),
         }
     }
 
-    /// Tells of manifests that nothing refers to, where all tables were read: those of a newer version than the newest
+    /// Reports manifests that nothing refers to, where all tables were read: those of a newer version than the newest
     /// record of their table, and those of a table of which there is no record at all.
     pub(super) async fn unnamed(&mut self, manifests: Vec<ObjectKey>) -> Result<(), Error> {
         let mut strays: BTreeMap<String, (u64, Version, ObjectKey)> = BTreeMap::new();
@@ -85,7 +85,7 @@ impl Verify<'_, '_> {
             }
         }
         if let (count, Some((key, version))) = older {
-            self.tell_alone(None, key.as_str(), unnamed_below(count, version))?;
+            self.report_alone(None, key.as_str(), unnamed_below(count, version))?;
         }
         if !strays.is_empty() {
             for delta_id in self.delta_ids_since().await {
@@ -94,7 +94,7 @@ impl Verify<'_, '_> {
         }
         for (delta_id, (manifests, version, key)) in strays {
             let problem = stray(&delta_id, manifests, version);
-            self.tell_alone(None, key.as_str(), problem)?;
+            self.report_alone(None, key.as_str(), problem)?;
         }
         Ok(())
     }
@@ -125,13 +125,13 @@ impl Verify<'_, '_> {
         let store = self.vault.store();
         let found = match list_unnamed(store, &self.manifests, since, usize::MAX).await {
             Ok(found) => found,
-            Err(error) => return self.tell_alone(None, MANIFESTS_PREFIX, unreadable(&error)),
+            Err(error) => return self.report_alone(None, MANIFESTS_PREFIX, unreadable(&error)),
         };
         let mut keys: Vec<ObjectKey> = found.manifests.into_iter().map(|it| it.key).collect();
         if let Some(more) = keys.len().checked_sub(MANIFESTS_OF_OTHERS)
             && more > 0
         {
-            self.tell_alone(None, MANIFESTS_PREFIX, not_looked_at(more as u64))?;
+            self.report_alone(None, MANIFESTS_PREFIX, not_looked_at(more as u64))?;
         }
         keys.truncate(MANIFESTS_OF_OTHERS);
         for (key, manifest) in self.read_unnamed(keys).await? {
@@ -140,7 +140,7 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    /// Reads manifests, and tells of those that the store could not bring.
+    /// Reads manifests, and reports those that the store could not return.
     async fn read_unnamed(
         &mut self,
         keys: Vec<ObjectKey>,
@@ -149,13 +149,13 @@ impl Verify<'_, '_> {
         for (key, read) in read_manifests(self.vault.store(), keys).await {
             match read {
                 Ok(manifest) => manifests.extend(manifest.map(|manifest| (key, manifest))),
-                Err(error) => self.tell_alone(None, key.as_str(), unreadable(&error))?,
+                Err(error) => self.report_alone(None, key.as_str(), unreadable(&error))?,
             }
         }
         Ok(manifests)
     }
 
-    /// Tells of a manifest that no record named when they were read, unless one does by now: a run may just have
+    /// Reports a manifest that no record named when they were read, unless one does by now: a run may just have
     /// published it. Returns whether it is newer than what a table's newest record names.
     async fn unnamed_manifest(
         &mut self,
@@ -177,7 +177,7 @@ impl Verify<'_, '_> {
         if history.is_ok_and(|history| is_named(&history)) {
             return Ok(true);
         }
-        self.tell_alone(Some(table), key.as_str(), unpublished(manifest.version))?;
+        self.report_alone(Some(table), key.as_str(), unpublished(manifest.version))?;
         Ok(true)
     }
 }

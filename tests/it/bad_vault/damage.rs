@@ -96,7 +96,7 @@ async fn right_or_nothing(scene: &Scene, done: &SnapshotDone, held: &Files) -> R
     let request = restore_request(done, Mode::To, 1);
     let outcome = async {
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await
+        restorer.execute(&request, plan).await
     }
     .await;
     let found = everything(&target).await;

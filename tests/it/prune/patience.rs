@@ -52,7 +52,7 @@ async fn a_long_survey_is_no_wrong_clock() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let off = CLOCK_SKEW + SignedDuration::from_millis(250);
     scene.store.inner().set_now(day(RIPE) + off);
-    let done = pruner.carry_out(survey, &actor(day(RIPE))).await.unwrap();
+    let done = pruner.execute(survey, &actor(day(RIPE))).await.unwrap();
     assert!(!done.deleted.is_empty());
 }
 
@@ -108,7 +108,7 @@ async fn a_name_that_was_taken_again_is_not_deleted_by_a_second_prune() {
     scene.prune(RIPE).await;
     let done = scene.take(RIPE).await;
     is_whole(&scene, &done, "before the slow prune").await;
-    slow.carry_out(survey, &actor(day(RIPE))).await.unwrap();
+    slow.execute(survey, &actor(day(RIPE))).await.unwrap();
     is_whole(&scene, &done, "after the slow prune").await;
 }
 

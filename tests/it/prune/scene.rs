@@ -243,7 +243,7 @@ impl PruneScene {
         let restorer = restorer(Arc::new(self.store.clone()), to).await?;
         let request = restore_request(done, Mode::To, 1);
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await?;
+        restorer.execute(&request, plan).await?;
         let table = Table::open(Arc::new(target));
         let mut found = BTreeMap::new();
         for name in table.names("").await {
@@ -321,7 +321,7 @@ fn pruner(vault: Vault, store: Arc<dyn PruneStore>) -> Pruner {
 async fn prune_with(pruner: &Pruner, patience: Patience, now: Timestamp) -> Result<Pruned, Error> {
     let survey = pruner.survey(patience, now, &mut |_| Ok(())).await?;
     let sums = survey.sums.clone();
-    let done = pruner.carry_out(survey, &actor(now)).await?;
+    let done = pruner.execute(survey, &actor(now)).await?;
     Ok(Pruned { sums, done })
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn repair(repairer: &Repairer) -> Result<Vec<Repaired>, Error> 
             break;
         }
         let plan = repairer.plan(&losses).await?;
-        let done = repairer.carry_out(plan, &mut |_| Ok(())).await?;
+        let done = repairer.execute(plan, &mut |_| Ok(())).await?;
         let whole = outcome(&losses, &done);
         assert!(!whole.is_empty());
         let is_done = done.iter().all(|it| it.put.is_empty());

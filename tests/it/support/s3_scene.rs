@@ -121,7 +121,7 @@ impl Scene {
         let restorer = restorer(Arc::new(vault), Arc::new(target)).await?;
         let request = restore_request_at(done, Mode::To, now());
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await
+        restorer.execute(&request, plan).await
     }
 
     /// How many snapshots can be seen.
@@ -154,7 +154,7 @@ impl Scene {
         let restorer = restorer(store, Arc::new(target.clone())).await.unwrap();
         let request = restore_request_at(done, Mode::To, now());
         let plan = restorer.plan(&request).await.unwrap();
-        restorer.carry_out(&request, plan).await.unwrap();
+        restorer.execute(&request, plan).await.unwrap();
         let found = everything(Arc::new(target)).await;
         (found != self.closure).then(|| "other bytes come back".to_owned())
     }

@@ -127,7 +127,7 @@ impl Scene {
         let restorer = self.restorer(Arc::new(target.clone())).await;
         let request = restore_request(done, Mode::To, 1);
         let plan = restorer.plan(&request).await?;
-        restorer.carry_out(&request, plan).await?;
+        restorer.execute(&request, plan).await?;
         Ok(everything(&target).await)
     }
 
@@ -157,7 +157,7 @@ impl Scene {
     pub(crate) async fn restore(&self, request: &RestoreRequest) -> Result<RestoreDone, Error> {
         let restorer = self.restorer(Arc::new(self.live.clone())).await;
         let plan = restorer.plan(request).await?;
-        restorer.carry_out(request, plan).await
+        restorer.execute(request, plan).await
     }
 
     /// Takes a snapshot that must fail, and proves that nothing was lost: the source is as it was, no record was

@@ -233,7 +233,7 @@ pub(crate) async fn restore(
     let restorer = restorer(vault, Arc::new(LocalStore::create(path)?)).await?;
     let request = restore_request(done, mode, 1);
     let plan = restorer.plan(&request).await?;
-    restorer.carry_out(&request, plan).await
+    restorer.execute(&request, plan).await
 }
 
 /// Every file below a folder, by its path from there, with its bytes.

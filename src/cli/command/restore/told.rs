@@ -16,7 +16,7 @@ use deltavault::plan::streams::Stream;
 use deltavault::plan::suspect;
 use deltavault::progress::PlannedWork;
 use deltavault::vault::restore::{
-    AtWork, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, Several, WrittenWithout,
+    AtWork, Counted, LeftOut, LiveTable, LogWanted, NotPut, Reading, RestorePlan, WrittenWithout,
 };
 use indicatif::HumanBytes;
 
@@ -83,7 +83,7 @@ pub(super) struct Found {
     /// Whether a live table that does not go beyond V is whole without what is put.
     pub(super) sound: Option<Healthy>,
     /// Files of the newest live version that are gone or have another size than the log says.
-    pub(super) faults: Several,
+    pub(super) faults: Counted,
     pub(super) nothing_to_do: bool,
     /// Objects that vanished from a dropped table while it was looked at.
     pub(super) vanishing: u64,
@@ -219,7 +219,7 @@ impl Found {
             lone: None,
             empty: Vec::new(),
             sound: plan.sound,
-            faults: Several::default(),
+            faults: Counted::default(),
             nothing_to_do: plan.lacks_nothing(),
             vanishing: 0,
             older: Vec::new(),

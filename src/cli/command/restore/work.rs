@@ -205,6 +205,6 @@ impl Work {
             now,
             ..self.request.clone()
         };
-        Ok(self.restorer.carry_out(&request, plan).await?)
+        Ok(self.restorer.execute(&request, plan).await?)
     }
 }

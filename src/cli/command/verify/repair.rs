@@ -189,7 +189,7 @@ pub(super) async fn repair(
         }
     }
     let mut told = |repaired: &Repaired| Ok(output.say(&row(repaired))?);
-    let done = repairer.carry_out(plan, &mut told).await?;
+    let done = repairer.execute(plan, &mut told).await?;
     drop(shared);
     repairs.add(losses, &done);
     repairs.put_back(put_back);
@@ -343,7 +343,7 @@ fn kind(origin: &Origin) -> String {
         Origin::Live(_) => "the live table".to_owned(),
         Origin::Replica(uri) => uri.clone(),
         Origin::Cache => "this machine's page cache".to_owned(),
-        Origin::Several => "several places".to_owned(),
+        Origin::Mixed => "several places".to_owned(),
         Origin::Substitute => "an earlier repair, to be locked for longer".to_owned(),
     }
 }
@@ -355,7 +355,7 @@ fn row(repaired: &Repaired) -> RepairRow {
         from: match origin {
             Origin::Vault(key) => key.to_string(),
             Origin::Live(uri) | Origin::Replica(uri) => uri.clone(),
-            Origin::Cache | Origin::Several | Origin::Substitute => kind(origin),
+            Origin::Cache | Origin::Mixed | Origin::Substitute => kind(origin),
         },
     });
     RepairRow {

@@ -7,32 +7,32 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::content::{Content, LogReader};
 use super::super::held::nothing_held;
-use super::Mending;
+use super::super::planning::Planning;
 use crate::delta::segment::{CheckpointFiles, LogListing, Segment};
 use crate::error::Error;
 use crate::ids::{ObjectKey, Version};
 use crate::store::Attributes;
 
-impl Mending<'_> {
+impl Planning<'_> {
     /// Plans to set those checkpoints aside, where the log leads to its newest version without them.
     pub(super) async fn set_checkpoints_behind_aside(
         &mut self,
         skip: &HashSet<ObjectKey>,
     ) -> Result<(), Error> {
         let after = self.after(skip);
-        let Some((tip, first)) = self.tip.zip(self.refilled(&after).first().copied()) else {
+        let Some((tip, first)) = self.tip().zip(self.refilled(&after).first().copied()) else {
             return Ok(());
         };
         let mut live = LogReader::of_target(self.restorer, nothing_held())?;
         let mut mended = LogReader::of_target(self.restorer, &after.from_vault)?;
-        let now = LogListing::new(self.log.values().cloned());
+        let now = self.held.live();
         let above = now.checkpoints().iter();
         let above: Vec<_> = above.filter(|found| found.version >= first).collect();
         let mut behind = Vec::new();
         for checkpoint in &above {
             let version = checkpoint.version;
             let said = live.checkpoint(checkpoint).await?;
-            let commits = way_below(self.log, &above, version);
+            let commits = way_below(&self.held.listed, &above, version);
             let mended_commits = way_below(&after.files, &above, version);
             if let (Some(commits), Some(mended_commits)) = (commits, mended_commits)
                 && said.trouble().is_none()
@@ -54,7 +54,7 @@ impl Mending<'_> {
                 );
                 self.held.broken.insert(file.key.clone(), what);
             }
-            self.plan.set_aside(checkpoint, self.log);
+            self.plan.set_aside(checkpoint, &self.held.listed);
         }
         Ok(())
     }

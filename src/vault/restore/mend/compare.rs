@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Mending, Out};
+use super::Out;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 use crate::format::EntryKind;
@@ -12,8 +12,9 @@ use crate::plan::restore::FileState;
 use crate::vault::restore::WhyLeftOut;
 use crate::vault::restore::content::{Content, LogReader};
 use crate::vault::restore::held::nothing_held;
+use crate::vault::restore::planning::Planning;
 
-impl Mending<'_> {
+impl Planning<'_> {
     /// The checkpoints that were marked unreadable when they were taken, or that name a sidecar that was.
     pub(super) async fn marked(&self, listing: &LogListing) -> Result<Vec<Out>, Error> {
         let marked: HashSet<&ObjectKey> = self
@@ -38,10 +39,7 @@ impl Mending<'_> {
                 is_marked = named.iter().any(|key| marked.contains(key));
             }
             if is_marked {
-                out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::UnreadableWhenTaken,
-                });
+                out.push(Out::of(checkpoint, WhyLeftOut::UnreadableWhenTaken));
             }
         }
         Ok(out)
@@ -49,14 +47,14 @@ impl Mending<'_> {
 
     /// Leaves out each disagreeing checkpoint that somebody took out of a live log which leads to its tip without it.
     pub(super) fn leave_out_disagreeing(&self, listing: &LogListing, out: &mut Vec<Out>) {
-        let live = LogListing::new(self.log.values().cloned());
-        if self.tip.is_none_or(|tip| live.candidates(tip).is_err()) {
+        let live = self.held.live();
+        if self.tip().is_none_or(|tip| live.candidates(tip).is_err()) {
             return;
         }
         let gone = self.disagreeing(listing, out, &WhyLeftOut::Disagrees);
         let gone = gone.into_iter().filter(|found| {
             let mut files = found.checkpoint.files.iter();
-            files.all(|file| !self.log.contains_key(&file.key))
+            files.all(|file| !self.held.listed.contains_key(&file.key))
                 && !self.may_be_right(found.checkpoint.version)
         });
         out.extend(gone);
@@ -87,10 +85,7 @@ impl Mending<'_> {
             self.is_disagreeing(checkpoint.version)
                 && !out.iter().any(|out| out.checkpoint == **checkpoint)
         });
-        let leave_out = |checkpoint: &CheckpointFiles| Out {
-            checkpoint: checkpoint.clone(),
-            why: why.clone(),
-        };
+        let leave_out = |checkpoint: &CheckpointFiles| Out::of(checkpoint, why.clone());
         disagreeing.map(leave_out).collect()
     }
 
@@ -127,17 +122,13 @@ impl Mending<'_> {
                     )
                 }
                 (Content::Unreadable(_), Content::Unreadable(why)) => {
-                    out.push(Out {
-                        checkpoint: checkpoint.clone(),
-                        why: WhyLeftOut::Unreadable(why.clone()),
-                    });
+                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why.clone())));
                     continue;
                 }
                 (Content::Says(_) | Content::Lost, _) => continue,
             };
             for key in wrong {
-                self.held.states.insert(key.clone(), FileState::Broken);
-                self.held.broken.insert(key, trouble.clone());
+                self.mark_broken(key, trouble.clone());
             }
         }
         Ok(())
@@ -184,8 +175,7 @@ impl Mending<'_> {
                 (Content::Unreadable(_), Content::Unreadable(_))
                 | (Content::Says(_) | Content::Lost, _) => continue,
             };
-            self.held.states.insert(key.clone(), FileState::Broken);
-            self.held.broken.insert(key, trouble);
+            self.mark_broken(key, trouble);
         }
         Ok(())
     }
@@ -197,7 +187,7 @@ impl Mending<'_> {
         listing: &LogListing,
         out: &mut Vec<Out>,
     ) -> Result<(), Error> {
-        if !self.puts_all {
+        if !self.puts_all() {
             return Ok(());
         }
         let mut reader = self.vault_reader(&self.held.special)?;
@@ -210,10 +200,9 @@ impl Mending<'_> {
                 return Ok(());
             }
             match reader.checkpoint(checkpoint).await? {
-                Content::Unreadable(why) => out.push(Out {
-                    checkpoint: checkpoint.clone(),
-                    why: WhyLeftOut::Unreadable(why),
-                }),
+                Content::Unreadable(why) => {
+                    out.push(Out::of(checkpoint, WhyLeftOut::Unreadable(why)));
+                }
                 Content::Says(_) | Content::Lost => return Ok(()),
             }
         }

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use futures::TryStreamExt;
 
-use super::{Mending, Out};
+use super::Out;
 use crate::delta::segment::{LogListing, Segment};
 use crate::error::{Error, RestoreError};
 use crate::format::EntryKind;
 use crate::ids::{Location, ObjectKey, Version};
 use crate::vault::restore::content::{Content, LogReader};
 use crate::vault::restore::held::nothing_held;
+use crate::vault::restore::planning::Planning;
 use crate::vault::restore::{LeftOut, LogWanted, WhyLeftOut};
 
 /// The checkpoints of the version that is to be left out.
@@ -18,10 +19,7 @@ pub(super) fn asked(listing: &LogListing, version: Version) -> Result<Vec<Out>, 
     let all = listing.checkpoints();
     let of_version = all.iter().filter(|found| found.version == version);
     let out: Vec<Out> = of_version
-        .map(|checkpoint| Out {
-            checkpoint: checkpoint.clone(),
-            why: WhyLeftOut::Asked,
-        })
+        .map(|checkpoint| Out::of(checkpoint, WhyLeftOut::Asked))
         .collect();
     if out.is_empty() {
         let mut held: Vec<Version> = all.iter().map(|found| found.version).collect();
@@ -31,7 +29,7 @@ pub(super) fn asked(listing: &LogListing, version: Version) -> Result<Vec<Out>, 
     Ok(out)
 }
 
-impl Mending<'_> {
+impl Planning<'_> {
     /// Leaves checkpoints out where the snapshot's other log files suffice, and plans to set those at the target aside.
     pub(super) async fn leave_out(
         &mut self,
@@ -103,7 +101,7 @@ impl Mending<'_> {
             {
                 match reader.load(key, &entry).await {
                     // Its way cannot be read then, and the next one may do without it.
-                    Ok(()) | Err(Error::Damaged { .. }) => {}
+                    Ok(_) | Err(Error::Damaged { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -144,14 +142,16 @@ impl Mending<'_> {
     /// What is left out is set aside where it stands in the live log: because it was asked for, or because nobody can read
     /// it. One that a writer has written again since, and that can be read, stays.
     async fn set_out_aside(&mut self, out: &[Out]) -> Result<(), Error> {
-        let Some(tip) = self.tip else {
+        let Some(tip) = self.tip() else {
             return Ok(());
         };
         let mut target = LogReader::of_target(self.restorer, nothing_held())?;
         let mut aside = Vec::new();
         for out in out {
             let files = &out.checkpoint.files;
-            let is_live = files.iter().any(|file| self.log.contains_key(&file.key));
+            let is_live = files
+                .iter()
+                .any(|file| self.held.listed.contains_key(&file.key));
             let goes = match out.why {
                 WhyLeftOut::Asked => is_live,
                 WhyLeftOut::Disagrees => false,
@@ -169,8 +169,8 @@ impl Mending<'_> {
             }
         }
         // Under a newer live table the live log has to lead to its tip by itself.
-        if !self.puts_all {
-            let mut rest = self.log.clone();
+        if !self.puts_all() {
+            let mut rest = self.held.listed.clone();
             for out in &aside {
                 rest.retain(|key, _| !out.checkpoint.files.iter().any(|file| file.key == *key));
             }
@@ -204,7 +204,7 @@ impl Mending<'_> {
             {
                 self.held.broken.insert(first.key.clone(), why);
             }
-            self.plan.set_aside(&out.checkpoint, self.log);
+            self.plan.set_aside(&out.checkpoint, &self.held.listed);
         }
         Ok(())
     }

@@ -2,23 +2,20 @@
 //! readers start from them, and see another table.
 
 use super::super::content::{Content, LogReader};
-use super::super::held::HeldLog;
-use super::super::{Aside, RestorePlan, RestoreRequest, Restorer};
-use super::{LogAfter, hint_key};
+use super::super::planning::Planning;
+use super::LogAfter;
 use crate::delta::segment::{CheckpointFiles, LogListing};
 use crate::error::Error;
 
-impl Restorer {
+impl Planning<'_> {
     /// Takes such checkpoints out of the log, which is as the snapshot has it apart from them.
     ///
     /// A snapshot whose own ways disagree says nothing of who is right.
     pub(in super::super) async fn set_unlike_aside(
-        &self,
-        request: &RestoreRequest,
-        held: &HeldLog,
+        &mut self,
         after: &LogAfter,
-        plan: &mut RestorePlan,
     ) -> Result<(), Error> {
+        let Self { request, held, .. } = self;
         let version = request.version;
         let listing = after.listing();
         let is_held = |found: &CheckpointFiles| {
@@ -38,7 +35,7 @@ impl Restorer {
         ) else {
             return Ok(());
         };
-        let mut reader = LogReader::of_target(self, &after.from_vault)?;
+        let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         let truth = reader.way(known).await?;
         if !matches!(truth, Content::Says(_)) {
             return Ok(());
@@ -53,18 +50,15 @@ impl Restorer {
                 Some(why) => why.to_owned(),
                 None => "it names other files than the rest of the log".to_owned(),
             };
-            plan.broken
+            self.plan
+                .broken
                 .push(format!("checkpoint {}: {why}", checkpoint.version));
-            plan.set_aside(&checkpoint, &after.files);
+            self.plan.set_aside(&checkpoint, &after.files);
             rest.retain(|key, _| checkpoint.files.iter().all(|file| file.key != *key));
         }
-        let hint = hint_key()?;
-        if let Some(listed) = after.files.get(&hint)
-            && rest.len() < after.files.len()
-            && let Some(found) = self.live_hint(&hint).await?
-            && !found.is_kept_by(&LogListing::new(rest.into_values()))
-        {
-            plan.asides.insert(0, Aside::of(listed));
+        if rest.len() < after.files.len() {
+            let rest = LogListing::new(rest.into_values());
+            self.set_hint_aside(after, &rest).await?;
         }
         Ok(())
     }

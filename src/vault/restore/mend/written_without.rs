@@ -8,7 +8,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::super::content::LogReader;
-use super::{LogAfter, Mending};
+use super::super::planning::Planning;
+use super::LogAfter;
 use crate::delta::LogFileKind;
 use crate::error::Error;
 use crate::ids::{ObjectKey, Version};
@@ -67,10 +68,15 @@ pub(in crate::vault::restore) struct Changes {
     pub(in crate::vault::restore) is_rewrite: bool,
 }
 
-impl Mending<'_> {
+impl Planning<'_> {
     /// The empty commits that get their bytes again.
     pub(super) fn refilled(&self, after: &LogAfter) -> BTreeSet<Version> {
-        let is_empty = |key: &ObjectKey| self.log.get(key).is_some_and(|listed| listed.size == 0);
+        let is_empty = |key: &ObjectKey| {
+            self.held
+                .listed
+                .get(key)
+                .is_some_and(|listed| listed.size == 0)
+        };
         let listing = after.listing();
         let refilled = listing.files().filter(|file| {
             file.kind == LogFileKind::Commit

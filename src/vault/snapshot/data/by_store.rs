@@ -15,7 +15,7 @@ use super::{
     Copier, Outcome, ReadFile, archived, is_not_found, is_out_of_reach, lost, placed, wrong_size,
 };
 use crate::error::Error;
-use crate::format::{Placement, VaultKey};
+use crate::format::{Placement, Reference, VaultKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::{LockPhase, phase_of};
 use crate::plan::snapshot::Need;
@@ -37,7 +37,6 @@ enum Attempt {
     Again,
     /// This file has to be streamed, and so have all others for that reason.
     Refused(String),
-    /// This file has to be streamed.
     Stream,
 }
 
@@ -50,25 +49,30 @@ impl Copier {
         mut learning: Option<Learning>,
     ) -> Result<Outcome, Error> {
         for _ in 0..ATTEMPTS {
-            let turn = self.budget.request(0).await;
+            let turn = self.run.budget.request(0).await;
             let Some(seen) = self.look_at(&need).await? else {
                 return Ok(Outcome::Missing(Box::new(need)));
             };
             if let Some(outcome) = wrong_size(&need, seen.size) {
                 return Ok(outcome);
             }
-            if seen.size > self.store.largest_put() {
+            if seen.size > self.run.bulk.largest_put() {
                 drop(turn);
-                return self.carry_out_parts(need).await;
+                return self.copy_in_parts(need).await;
             }
             let first = learning.is_some();
             match self.try_copy(&seen, &address, first).await? {
-                Attempt::Proven(copied, sha256, place) => {
+                Attempt::Proven(copied, sha256, (key, phase)) => {
                     if let Some(learning) = learning {
                         learning.learn(ServerCopy::Copies);
                     }
-                    let version = copied.written.version;
-                    let reference = self.placer().reference(place, version, (sha256, seen.size));
+                    let reference = Reference {
+                        generation: self.terms.generation(phase),
+                        key,
+                        sha256,
+                        size: seen.size,
+                        version: copied.written.version,
+                    };
                     let read = ReadFile {
                         size: seen.size,
                         attributes: seen,
@@ -81,9 +85,14 @@ impl Copier {
                     let note = format!("files are read and put again: {why}");
                     match learning.take() {
                         Some(learning) => learning.learn(ServerCopy::Refused(why)),
-                        None => self.pairs.learn(&address, ServerCopy::Refused(why)).await,
+                        None => {
+                            self.run
+                                .pairs
+                                .learn(&address, ServerCopy::Refused(why))
+                                .await
+                        }
                     }
-                    self.progress.note(&note);
+                    self.run.progress.note(&note);
                     break;
                 }
                 Attempt::Stream => break,
@@ -121,7 +130,7 @@ impl Copier {
             size: seen.size,
         };
         let lock_until = self.terms.lock_until(phase);
-        let copied = match self.store.copy_new(&key, &source, lock_until).await {
+        let copied = match self.run.bulk.copy_new(&key, &source, lock_until).await {
             Ok(copied) => copied,
             Err(error) => return failed_copy(error, first),
         };
@@ -136,9 +145,9 @@ impl Copier {
             copied.sha256
         } else {
             let version = copied.written.version.as_ref();
-            let found = self.store.attributes(&key, version).await?;
+            let found = self.run.bulk.attributes(&key, version).await?;
             let attested = found.sha256.filter(|_| found.size == seen.size);
-            // A copy that proves nothing is given up, so its lock is no matter.
+            // A copy that proves nothing is given up, so its lock does not matter.
             if attested.is_some() {
                 self.lock(&found, lock_until).await?;
             }
@@ -153,10 +162,10 @@ impl Copier {
     }
 
     /// Reads a file once and puts it in parts, its digest computed on the way.
-    pub(super) async fn carry_out_parts(&self, need: Need) -> Result<Outcome, Error> {
+    pub(super) async fn copy_in_parts(&self, need: Need) -> Result<Outcome, Error> {
         let part = part_size(need.likely_size());
         // One part is being filled while another one is sent.
-        let _room = self.budget.memory(part.saturating_mul(2)).await;
+        let _room = self.run.budget.memory(part.saturating_mul(2)).await;
         let mut attempt = 1;
         loop {
             match self.put_parts(&need, part).await {
@@ -175,7 +184,7 @@ impl Copier {
         need: &Need,
         part: u64,
     ) -> Result<Result<(ReadFile, Placement), Outcome>, Error> {
-        let _turn = self.budget.request(need.likely_size()).await;
+        let _turn = self.run.budget.request(need.likely_size()).await;
         let Some(seen) = self.look_at(need).await? else {
             return Ok(Err(Outcome::Missing(Box::new(need.clone()))));
         };
@@ -192,18 +201,23 @@ impl Copier {
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));
         let (key, phase) = self.copy_key()?;
         let lock_until = self.terms.lock_until(phase);
-        let written = self.store.put_parts(&key, parts, lock_until).await?;
+        let written = self.run.bulk.put_parts(&key, parts, lock_until).await?;
         if lock_until.is_some() {
             let version = written.version.as_ref();
-            let found = self.store.attributes(&key, version).await?;
+            let found = self.run.bulk.attributes(&key, version).await?;
             self.lock(&found, lock_until).await?;
         }
         let hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
         let sha256 = Digest::from_hasher(hasher.clone());
         drop(hasher);
         let size = attributes.size;
-        let place = (key, phase);
-        let reference = (self.placer()).reference(place, written.version, (sha256, size));
+        let reference = Reference {
+            generation: self.terms.generation(phase),
+            key,
+            sha256,
+            size,
+            version: written.version,
+        };
         let read = ReadFile {
             attributes,
             sha256,
@@ -223,7 +237,7 @@ impl Copier {
     /// Locks what the store has taken in without the lock that was sent along: not every server keeps those of copies
     /// and of uploads in parts.
     async fn lock(&self, found: &Attributes, until: Option<Timestamp>) -> Result<(), Error> {
-        self.terms.lock(self.store.as_ref(), found, until).await
+        self.terms.lock(self.run.bulk.as_ref(), found, until).await
     }
 }
 

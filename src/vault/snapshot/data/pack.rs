@@ -27,7 +27,7 @@ enum Member {
 
 impl Copier {
     /// Reads small files, puts them together as one object, and those alone that turn out to be large.
-    pub(super) async fn carry_out_pack(&self, needs: Vec<Need>) -> Result<Vec<Outcome>, Error> {
+    pub(super) async fn copy_pack(&self, needs: Vec<Need>) -> Result<Vec<Outcome>, Error> {
         let mut outcomes = Vec::with_capacity(needs.len());
         let mut pack = Pack::with_capacity(needs.len());
         // In the order of the plan, so that a second run makes the same packs.
@@ -36,7 +36,7 @@ impl Copier {
                 let member = self.read_member(&need, place).await;
                 (need, member)
             })
-            .buffered(self.budget.at_once());
+            .buffered(self.run.budget.at_once());
         while let Some((need, member)) = members.next().await {
             match member? {
                 Member::Here(read, bytes) => pack.add(need, read, bytes),
@@ -62,7 +62,7 @@ impl Copier {
     }
 
     async fn read_member(&self, need: &Need, mut place: BytesMut) -> Result<Member, Error> {
-        let _turn = self.budget.request(need.likely_size()).await;
+        let _turn = self.run.budget.request(need.likely_size()).await;
         let (store, reader) = match self.open(need).await? {
             Ok(opened) => opened,
             Err(outcome) => return Ok(Member::Not(outcome)),
@@ -122,7 +122,6 @@ async fn read_into(
     Ok(Digest::from_hasher(hasher))
 }
 
-/// Small files on their way into one blob.
 struct Pack {
     bytes: BytesMut,
     hasher: Sha256,

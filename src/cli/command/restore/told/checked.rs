@@ -3,7 +3,7 @@
 use deltavault::ExitCode;
 use deltavault::ids::{Location, Version};
 use deltavault::reader::{RefusalCause, Verdict};
-use deltavault::vault::restore::{Checked, Difference, RestoreDone, Several};
+use deltavault::vault::restore::{Checked, Counted, Difference, RestoreDone};
 use indicatif::HumanCount;
 
 use super::Case;
@@ -146,7 +146,7 @@ fn told_list(difference: &Difference, lost: &[Location]) -> Vec<PlanLine> {
         || !difference.lacks.is_empty()
         || !difference.adds.is_empty()
     {
-        let differ = |word: &str, files: &Several| match &files.first {
+        let differ = |word: &str, files: &Counted| match &files.first {
             Some(first) => format!("; it {word} {}, first {first}", HumanCount(files.count)),
             None => String::new(),
         };

@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::listed::flag_for;
 use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
-use super::{Case, Found, Proof, Several};
+use super::{Case, Counted, Found, Proof};
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{PlanLine, VersionRow};
 
@@ -483,7 +483,7 @@ fn told_empty_log(tip: Version) -> String {
 }
 
 /// What is wrong with the files of the newest live version.
-pub(super) fn told_faults(faults: &Several) -> String {
+pub(super) fn told_faults(faults: &Counted) -> String {
     match &faults.first {
         None => ": files of it are gone".to_owned(),
         Some(first) if faults.count == 1 => format!(": {first}"),

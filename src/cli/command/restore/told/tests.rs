@@ -40,7 +40,7 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         lone: None,
         empty: Vec::new(),
         sound: None,
-        faults: Several::default(),
+        faults: Counted::default(),
         nothing_to_do: missing == 0,
         vanishing: 0,
         older: Vec::new(),

@@ -3,40 +3,32 @@
 
 use std::sync::Arc;
 
-use super::oldest_version;
-use super::snapshot::Terms;
+use super::lock_terms::LockTerms;
+use super::snapshotter::Snapshotter;
 use crate::error::Error;
 use crate::format::layout::Suffix;
 use crate::format::{Reference, VaultKey};
-use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ObjectKey, ObjectVersion};
 use crate::plan::retention::{LockPhase, phase_of};
 use crate::store::{Payload, StoreError, StoreErrorKind, WriteStore, local_path, read_all};
+use crate::vault::oldest_version;
 
 /// Puts objects with the locks and the generations of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placer<'a> {
     pub(super) store: &'a Arc<dyn WriteStore>,
-    pub(super) terms: &'a Terms,
+    pub(super) terms: &'a LockTerms,
     /// Into how many phases blobs are cut.
     pub(super) lock_phases: u64,
 }
 
-/// Makes sure that an object version is locked for so long; returns until when it is.
-///
-/// # Errors
-/// What the store says, and `Unsupported` when that does not show the lock.
-pub(super) async fn extend_lock(
-    store: &dyn WriteStore,
-    key: &ObjectKey,
-    version: Option<&ObjectVersion>,
-    until: Timestamp,
-) -> Result<Timestamp, StoreError> {
-    match store.extend_lock(key, version, until).await? {
-        Some(proven) if proven >= until => Ok(proven),
-        Some(_) | None => {
-            let reason = "the store does not say that it locked the object".to_owned();
-            let kind = StoreErrorKind::Unsupported { reason };
-            Err(StoreError::below("lock", store.uri(), key.as_str(), kind))
+impl Snapshotter {
+    /// Puts pages and manifests, which are few: all are in one phase.
+    pub(super) fn placer<'a>(&'a self, terms: &'a LockTerms) -> Placer<'a> {
+        Placer {
+            store: &self.store,
+            terms,
+            lock_phases: 1,
         }
     }
 }
@@ -68,10 +60,16 @@ impl Placer<'_> {
         phase: LockPhase,
     ) -> Result<Reference, Error> {
         let lock_until = self.terms.lock_until(phase);
-        let content = (payload.sha256, payload.size);
+        let reference = |key, version| Reference {
+            generation: self.terms.generation(phase),
+            key,
+            sha256: payload.sha256,
+            size: payload.size,
+            version,
+        };
         let key = name(payload.sha256, None).object_key()?;
         match self.store.put_new(&key, payload, lock_until).await {
-            Ok(written) => Ok(self.reference((key, phase), written.version, content)),
+            Ok(written) => Ok(reference(key, written.version)),
             Err(StoreError {
                 kind: StoreErrorKind::AlreadyExists,
                 ..
@@ -82,12 +80,12 @@ impl Placer<'_> {
                     adopted => adopted?,
                 };
                 if let Some(version) = adopted {
-                    return Ok(self.reference((key, phase), version, content));
+                    return Ok(reference(key, version));
                 }
                 let suffix = Suffix::from_bytes(rand::random());
                 let key = name(payload.sha256, Some(suffix)).object_key()?;
                 let written = self.store.put_new(&key, payload, lock_until).await?;
-                Ok(self.reference((key, phase), written.version, content))
+                Ok(reference(key, written.version))
             }
             Err(error) => Err(error.into()),
         }
@@ -131,21 +129,5 @@ impl Placer<'_> {
                 .take_over(self.store.as_ref(), &there, until)
                 .await?;
         Ok(adopted.then_some(oldest.version))
-    }
-
-    /// What is to be written down of an object that was put, or adopted, in a phase.
-    pub(super) fn reference(
-        &self,
-        (key, phase): (ObjectKey, LockPhase),
-        version: Option<ObjectVersion>,
-        (sha256, size): (Digest, u64),
-    ) -> Reference {
-        Reference {
-            generation: self.terms.generation(phase),
-            key,
-            sha256,
-            size,
-            version,
-        }
     }
 }

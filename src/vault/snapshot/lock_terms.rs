@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::SnapshotRequest;
 use super::pin::Past;
+use super::request::SnapshotRequest;
 use crate::error::Error;
 use crate::format::ledger::Link;
 use crate::format::{LockMode, TableKey, Trigger, VaultFile};
@@ -20,7 +20,7 @@ use crate::plan::retention::{
 };
 use crate::store::{Attributes, StoreErrorKind, WriteStore};
 use crate::vault::events::by_now;
-use crate::vault::put::extend_lock;
+use crate::vault::extend_lock::extend_lock;
 use crate::vault::{LedgerView, Vault};
 
 /// What a snapshot stands on while it is taken: nothing of it may be collected before it is locked for longer.
@@ -34,7 +34,7 @@ struct Foundation {
 
 /// What holds for one attempt. Clones share what was handed out.
 #[derive(Debug, Clone)]
-pub(crate) struct Terms {
+pub(crate) struct LockTerms {
     /// Class, promise and periods.
     pub(super) chosen: Chosen,
     table: TableKey,
@@ -49,11 +49,11 @@ pub(crate) struct Terms {
     known: BTreeMap<Generation, Timestamp>,
     /// The generations that objects were put in, and their locks.
     placed: Arc<Mutex<BTreeMap<Generation, Timestamp>>>,
-    /// Whether this is to be carried out; else nothing may be written, and locks are left as they are.
-    carried_out: bool,
+    /// Whether the plan is only shown: nothing is written, and locks are left as they are.
+    only_planned: bool,
 }
 
-impl Terms {
+impl LockTerms {
     /// Decides class and promise against a head.
     pub(super) fn decide(
         vault: &Vault,
@@ -89,20 +89,20 @@ impl Terms {
             upcoming,
             known: BTreeMap::new(),
             placed: Arc::default(),
-            carried_out: true,
+            only_planned: false,
         })
     }
 
     /// The same, to say what would be.
     pub(super) fn only_planned(self) -> Self {
         Self {
-            carried_out: false,
+            only_planned: true,
             ..self
         }
     }
 
     pub(super) fn may_extend(&self) -> bool {
-        self.carried_out
+        !self.only_planned
     }
 
     /// The same, where a base's objects may be referenced again.
@@ -127,7 +127,7 @@ impl Terms {
     }
 
     /// The same objects, with what another head makes of class and promise.
-    pub(super) fn decided_anew(&self, other: Self) -> Self {
+    pub(super) fn decided_again(&self, other: Self) -> Self {
         Self {
             begun: self.begun,
             base: self.base.clone(),
@@ -166,12 +166,10 @@ impl Terms {
             .then(|| place(self.now, promise, phase, &self.known, of))
     }
 
-    /// The time of the run.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The time as it is by now.
     pub(super) fn present(&self) -> Timestamp {
         by_now(self.now, self.begun.elapsed())
     }

@@ -1,4 +1,4 @@
-//! Carries out a restore plan, one turn after the other.
+//! Executes a restore plan, one turn after the other.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::ahead::{Bounds, ahead};
-use super::claim::Held;
+use super::claim::OwnClaim;
 use super::lost::is_damage;
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::delta::segment::LogListing;
@@ -45,7 +45,7 @@ impl Restorer {
     /// # Errors
     /// [`Error::OwnerMustChoose`] for a plan that [`RestorePlan::decision`] stops; another restore's claim, a target that changed since it
     /// was listed, damage in the vault. Run it again: what is right by then is kept.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
@@ -59,21 +59,21 @@ impl Restorer {
         }
         // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
         let mut listening = self.interrupt.listen();
-        let held = self.claim(request).await?;
+        let claim = self.claim(request).await?;
         let done = tokio::select! {
             biased;
             () = listening.fired() => Err(Error::Interrupted),
-            done = self.put_all(request, plan, &held) => done,
-            lost = self.keep(&held) => Err(lost),
+            done = self.put_all(request, plan, &claim) => done,
+            lost = self.keep(&claim) => Err(lost),
         };
-        self.let_go(request, &held, done).await
+        self.let_go(request, &claim, done).await
     }
 
     async fn put_all(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
-        claim: &Held,
+        claim: &OwnClaim,
     ) -> Result<RestoreDone, Error> {
         let RestorePlan {
             missing,
@@ -85,7 +85,7 @@ impl Restorer {
             log_before,
             ..
         } = plan;
-        let mut carried = Carried {
+        let mut so_far = SoFar {
             done: RestoreDone {
                 files_kept: kept.files,
                 ..RestoreDone::default()
@@ -122,26 +122,25 @@ impl Restorer {
             });
             // A log is put only above data that is whole. What is left is read all the same, so that everything that is
             // lost can be named at once.
-            let puts = !turn.is_log() || carried.given_up == 0 || request.accept_damaged;
-            let drops_hint = turn == Turn::Hint && carried.checkpoints_lost;
+            let puts = !turn.is_log() || so_far.given_up == 0 || request.accept_damaged;
+            let drops_hint = turn == Turn::Hint && so_far.checkpoints_lost;
             if drops_hint {
                 for step in of_turn {
-                    carried.done.useless.push(step?.entry.file);
+                    so_far.done.useless.push(step?.entry.file);
                 }
                 continue;
             }
             let folder = scratch.path();
-            self.put_turn(turn, of_turn, puts, folder, &mut carried)
+            self.put_turn(turn, of_turn, puts, folder, &mut so_far)
                 .await?;
-            self.rescue_lost(request, puts, folder, &mut carried)
-                .await?;
+            self.rescue_lost(request, puts, folder, &mut so_far).await?;
         }
         if let Some(Err(error)) = steps.next() {
             return Err(error.into());
         }
-        let Carried {
+        let SoFar {
             done, first_damage, ..
-        } = carried;
+        } = so_far;
         if let Some(first) =
             first_damage.filter(|_| !done.lost.is_empty() && !request.accept_damaged)
         {
@@ -188,7 +187,7 @@ impl Restorer {
         steps: impl Iterator<Item = Result<RestoreStep, SortError>> + Send,
         puts: bool,
         folder: &Path,
-        carried: &mut Carried,
+        so_far: &mut SoFar,
     ) -> Result<(), Error> {
         let bounds = if turn == Turn::Commit {
             ONE_AT_A_TIME
@@ -205,7 +204,7 @@ impl Restorer {
             .map_ok(|files| stream::iter(files).map(Ok::<_, Error>))
             .try_flatten()
             .map(|file: Result<_, Error>| {
-                let weight = file.as_ref().map_or(0, |(step, _)| held(&step.entry));
+                let weight = file.as_ref().map_or(0, |(step, _)| in_memory(&step.entry));
                 let put = async move {
                     let (step, payload) = file?;
                     self.put_or_note(step, payload, puts, folder).await
@@ -216,12 +215,12 @@ impl Restorer {
         while let Some(file) = files.try_next().await? {
             match file {
                 Placed::Put(bytes) => {
-                    carried.done.files_written += 1;
-                    carried.done.bytes_written += bytes;
+                    so_far.done.files_written += 1;
+                    so_far.done.bytes_written += bytes;
                     self.progress.file_done(bytes);
                 }
                 Placed::Read => {}
-                Placed::Lost(step, error) => carried.note(*step, error),
+                Placed::Lost(step, error) => so_far.note(*step, error),
             }
         }
         Ok(())
@@ -233,28 +232,28 @@ impl Restorer {
         request: &RestoreRequest,
         puts: bool,
         folder: &Path,
-        carried: &mut Carried,
+        so_far: &mut SoFar,
     ) -> Result<(), Error> {
-        if carried.lost.is_empty() {
+        if so_far.lost.is_empty() {
             return Ok(());
         }
-        let lost = std::mem::take(&mut carried.lost);
+        let lost = std::mem::take(&mut so_far.lost);
         let elsewhere = self.find_elsewhere(request, &lost).await?;
         for step in lost {
             match self.rescue(&step.entry, &elsewhere, folder).await? {
                 Some(_) if !puts => {}
                 Some(payload) => {
                     let bytes = self.put(&step, payload, folder).await?;
-                    carried.done.files_written += 1;
-                    carried.done.bytes_written += bytes;
-                    carried.done.files_rescued += 1;
+                    so_far.done.files_written += 1;
+                    so_far.done.bytes_written += bytes;
+                    so_far.done.files_rescued += 1;
                     self.progress.file_done(bytes);
                 }
                 None => {
-                    carried.given_up += 1;
-                    carried.checkpoints_lost |=
+                    so_far.given_up += 1;
+                    so_far.checkpoints_lost |=
                         matches!(step.entry.kind, EntryKind::Checkpoint | EntryKind::Sidecar);
-                    carried.done.lost.push(step.entry.file);
+                    so_far.done.lost.push(step.entry.file);
                 }
             }
         }
@@ -387,7 +386,7 @@ impl Restorer {
 
 /// What has been done so far.
 #[derive(Debug)]
-struct Carried {
+struct SoFar {
     done: RestoreDone,
     /// Files of the kind that is being put that the vault does not have.
     lost: Vec<RestoreStep>,
@@ -404,13 +403,12 @@ struct Carried {
 enum Placed {
     /// It was put; its bytes.
     Put(u64),
-    /// It is good, and was not put.
     Read,
     /// The vault does not have it, and what is wrong there.
     Lost(Box<RestoreStep>, Error),
 }
 
-impl Carried {
+impl SoFar {
     fn note(&mut self, step: RestoreStep, error: Error) {
         self.first_damage.get_or_insert(error);
         self.lost.push(step);
@@ -496,7 +494,7 @@ fn taken(entry: &Entry) -> Option<Timestamp> {
 }
 
 /// What a file holds in memory while it is put.
-fn held(entry: &Entry) -> u64 {
+fn in_memory(entry: &Entry) -> u64 {
     entry.size.min(IN_MEMORY_LIMIT)
 }
 

@@ -1,10 +1,9 @@
-//! What manifests and pages refer to: as it is sorted, and as it is gathered for each object.
+//! What manifests and pages refer to, as it is sorted and as it is gathered for each object, and what of that is bad.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::objects::Bad;
 use crate::format::{Entry, Placement, Reference};
 use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
 
@@ -96,6 +95,52 @@ pub(super) struct Part {
 }
 
 impl Want {
+    pub(super) fn new(row: Use) -> Self {
+        let mut want = Self {
+            version: row.version.clone(),
+            sha256: row.sha256,
+            size: row.size,
+            is_structure: row.is_structure,
+            units: Vec::new(),
+            parts: Vec::new(),
+        };
+        want.add(row);
+        want
+    }
+
+    pub(super) fn is_of(&self, row: &Use) -> bool {
+        (&self.version, self.sha256, self.size, self.is_structure)
+            == (&row.version, row.sha256, row.size, row.is_structure)
+    }
+
+    /// Takes another row of the same object. Rows are sorted, so that equal parts follow each other.
+    pub(super) fn add(&mut self, row: Use) {
+        let units = match row.part {
+            None => &mut self.units,
+            Some(of) => {
+                let is_last = self.parts.last().is_some_and(|part| {
+                    (part.offset, part.size, part.sha256) == (of.offset, of.size, of.sha256)
+                });
+                if !is_last {
+                    self.parts.push(Part {
+                        offset: of.offset,
+                        size: of.size,
+                        sha256: of.sha256,
+                        file: of.file,
+                        units: Vec::new(),
+                    });
+                }
+                match self.parts.last_mut() {
+                    Some(part) => &mut part.units,
+                    None => return,
+                }
+            }
+        };
+        if units.last() != Some(&row.unit) {
+            units.push(row.unit);
+        }
+    }
+
     pub(super) fn reference(&self, key: &ObjectKey) -> Reference {
         Reference {
             generation: Generation::default(),
@@ -117,5 +162,19 @@ impl Want {
             whole: !self.units.is_empty(),
             parts: (0..self.parts.len()).collect(),
         }
+    }
+}
+
+/// What of an object is gone or damaged.
+#[derive(Debug)]
+pub(super) struct Bad {
+    /// The object, and somebody uses it as a whole.
+    pub(super) whole: bool,
+    pub(super) parts: Vec<usize>,
+}
+
+impl Bad {
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.whole && self.parts.is_empty()
     }
 }
