@@ -38,6 +38,7 @@ mod command;
 mod config;
 mod error;
 mod help;
+mod index;
 mod near;
 mod output;
 mod place;

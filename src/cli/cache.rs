@@ -7,10 +7,11 @@ use std::sync::Arc;
 use deltavault::format::TableKey;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Id128;
-use deltavault::index::{Index, IndexError, Opened};
 use deltavault::plan::choose::History;
 use deltavault::progress::Progress;
 use deltavault::vault::{PageCache, Vault};
+
+use super::index::{Index, IndexError, Opened};
 
 /// The index of a vault, or nothing.
 #[derive(Debug)]

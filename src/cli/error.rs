@@ -9,7 +9,6 @@ use deltavault::format::ledger::LedgerError;
 use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
 use deltavault::ids::{InvalidId, SnapshotId};
-use deltavault::index::IndexError;
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::retention::RetentionError;
 use deltavault::shell::quoted;
@@ -18,6 +17,7 @@ use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 
 use super::command::DemoError;
+use super::index::IndexError;
 use super::output::lock;
 
 /// What a command can fail with.

@@ -3,12 +3,12 @@
 use clap::Subcommand;
 use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
-use deltavault::index::Index;
 use serde::Serialize;
 
 use super::Context;
 use crate::cli::cache::index_path;
 use crate::cli::error::CommandError;
+use crate::cli::index::Index;
 use crate::cli::output::{Message, Output, counted};
 
 /// Commands under `index`.

@@ -3,7 +3,7 @@
 //!
 //! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
 //! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes. It may be
-//! deleted at any moment; a file that is no index, or a damaged one, is moved aside and rebuilt. Several
+//! deleted at any moment; a file that is not an index, or a damaged one, is moved aside and rebuilt. Several
 //! processes may use it at once.
 //!
 //! Synchronous: callers hold it between awaits, not across them.
@@ -14,15 +14,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use deltavault::format::TableKey;
+use deltavault::format::ledger::Bodies;
+use deltavault::format::record::RECORD_LIMIT;
+use deltavault::ids::{Digest, Id128};
+use deltavault::plan::choose::History;
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
 };
-
-use crate::format::TableKey;
-use crate::format::ledger::Bodies;
-use crate::format::record::RECORD_LIMIT;
-use crate::ids::{Digest, Id128};
-use crate::plan::choose::History;
 
 /// Marks the file as ours, in the header that `SQLite` keeps for that: `dvlt`.
 /// <https://www.sqlite.org/pragma.html#pragma_application_id>
@@ -49,7 +48,7 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// An index that cannot be used. Nothing but the index is lost.
 #[derive(Debug, thiserror::Error)]
-pub enum IndexError {
+pub(crate) enum IndexError {
     /// The file or its folder cannot be made, moved or removed.
     #[error("use the index {}", path.display())]
     File {
@@ -69,7 +68,7 @@ pub enum IndexError {
         source: rusqlite::Error,
     },
     /// The file belongs to another program.
-    #[error("{} is no index of deltavault", path.display())]
+    #[error("{} is not an index of deltavault", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -167,7 +166,7 @@ fn insert(
 
 /// The index of one vault.
 #[derive(Debug)]
-pub struct Index {
+pub(crate) struct Index {
     path: PathBuf,
     vault: Id128,
     connection: Connection,
@@ -175,20 +174,20 @@ pub struct Index {
 
 /// An index that was opened.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The index.
-    pub index: Index,
+    pub(crate) index: Index,
     /// Where a file went that was there and could not be used.
-    pub moved_aside: Option<PathBuf>,
+    pub(crate) moved_aside: Option<PathBuf>,
 }
 
 impl Index {
-    /// Opens the index of a vault at `path`, and makes it, with its folder, where it is absent. What is there
-    /// and is no index is moved aside.
+    /// Opens the index of a vault at `path`, and makes it, with its folder, where it is absent. A file there
+    /// that is not an index is moved aside.
     ///
     /// # Errors
     /// When there can be none: the folder cannot be written, or a newer tool has made the file.
-    pub fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
+    pub(crate) fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|source| IndexError::File {
                 path: path.to_owned(),
@@ -233,16 +232,11 @@ impl Index {
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What it holds of a table's ledger, to be remembered by a reading of it.
     ///
     /// # Errors
     /// What `SQLite` says; [`Index::renew`] makes it usable again.
-    pub fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
+    pub(crate) fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
         let mut bodies = Bodies::new();
         let mut read = || -> Result<(), rusqlite::Error> {
             let mut statement = self.connection.prepare(&format!(
@@ -265,7 +259,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::records`].
-    pub fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
+    pub(crate) fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
         let vault = self.vault;
         self.write(|transaction| {
             let known = known(transaction, vault, &history.table)?;
@@ -291,7 +285,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::records`].
-    pub fn rebuild(&mut self, histories: &[History]) -> Result<(), IndexError> {
+    pub(crate) fn rebuild(&mut self, histories: &[History]) -> Result<(), IndexError> {
         let vault = self.vault;
         self.write(|transaction| {
             transaction.execute("DELETE FROM record", [])?;
@@ -307,7 +301,7 @@ impl Index {
     ///
     /// # Errors
     /// The error itself when it says something else, and as [`Index::open`].
-    pub fn renew(self, error: IndexError) -> Result<Opened, IndexError> {
+    pub(crate) fn renew(self, error: IndexError) -> Result<Opened, IndexError> {
         if !error.is_beyond_use() {
             return Err(error);
         }
