@@ -194,14 +194,6 @@ pub(crate) enum CommandError {
         /// What would be done.
         what: String,
     },
-    /// Known, and not in this version of the tool.
-    #[error("{what} comes in a later version")]
-    ComesLater {
-        /// The flag or command.
-        what: String,
-        /// What to do until then.
-        instead: &'static str,
-    },
 
     /// Some tables failed, the rest is done; each failure was reported when it happened.
     #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
@@ -297,7 +289,7 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
+            Self::Unconfirmed { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code.
             Self::SomeTablesFailed { codes, .. } => codes
@@ -409,7 +401,6 @@ impl CommandError {
             ),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
-            Self::ComesLater { instead, .. } => (*instead).into(),
             Self::SomeTablesFailed { failed, .. } => {
                 let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
                 format!(

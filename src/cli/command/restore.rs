@@ -172,12 +172,6 @@ pub(super) async fn restore(
             return Ok(case.code());
         }
         Way::Choose(what) => return owner_must_choose(what, &case, context),
-        Way::Later(flag) => {
-            return Err(CommandError::ComesLater {
-                what: format!("restore {flag}"),
-                instead: "copy it elsewhere with --to, or bring its files back with --heal and let the engine's RESTORE commit them",
-            });
-        }
         Way::Ready if request.args.dry_run => return Ok(ExitCode::Done),
         Way::Ready => {}
     }

@@ -41,10 +41,10 @@ pub(crate) struct RestoreArgs {
     #[arg(long, group = "which")]
     pub(crate) latest: bool,
     /// Copy it whole to the empty folder URI; the table itself is not touched [in place]
-    #[arg(long, value_name = "URI", conflicts_with_all = ["heal", "rewind", "replace", "as_commit"])]
+    #[arg(long, value_name = "URI", conflicts_with = "heal")]
     pub(crate) to: Option<String>,
     /// Put back data files only, under a live table that is newer; its log is not touched
-    #[arg(long, conflicts_with_all = ["rewind", "replace", "as_commit"])]
+    #[arg(long)]
     pub(crate) heal: bool,
     /// Also put back files that the log names outside the table's folder [refuse]
     #[arg(long)]
@@ -58,15 +58,6 @@ pub(crate) struct RestoreArgs {
     /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]
     #[arg(long)]
     pub(crate) accept_damaged: bool,
-    /// Take the log itself back; comes in a later version
-    #[arg(long, conflicts_with_all = ["replace", "as_commit"])]
-    pub(crate) rewind: bool,
-    /// Put it in the place of another table; comes in a later version
-    #[arg(long, conflicts_with = "as_commit")]
-    pub(crate) replace: bool,
-    /// Commit the old content as a new version; comes in a later version
-    #[arg(long)]
-    pub(crate) as_commit: bool,
     /// Take the table over from another restore that is at work; that one stops within a minute [refuse]
     #[arg(long)]
     pub(crate) take_over: bool,
@@ -117,8 +108,6 @@ pub(crate) enum How {
     Heal,
     /// A full copy elsewhere.
     To(String),
-    /// In place, in a way that this version only plans; the flag that asked for it.
-    Later(&'static str),
 }
 
 /// What `restore` was asked for.
@@ -187,12 +176,6 @@ impl RestoreArgs {
             How::To(parse_place(to, folder)?)
         } else if self.heal {
             How::Heal
-        } else if self.rewind {
-            How::Later("--rewind")
-        } else if self.replace {
-            How::Later("--replace")
-        } else if self.as_commit {
-            How::Later("--as-commit")
         } else {
             How::InPlace
         })
@@ -236,7 +219,6 @@ mod tests {
             restore("restore orders --latest --to back"),
             (Which::Latest, to)
         );
-        assert_eq!(restore("restore orders --rewind").1, How::Later("--rewind"));
         assert!(matches!(
             restore("restore orders --at 2026-11-20T03:00Z").0,
             Which::At(_)

@@ -137,8 +137,6 @@ pub(super) enum Way {
     Ready,
     /// Only the owner can say how to go on; what there is to choose about.
     Choose(String),
-    /// A flag was given that this version only plans.
-    Later(&'static str),
 }
 
 /// A restore as it is told.
@@ -353,14 +351,6 @@ pub(super) fn situation_word(situation: &Situation) -> &'static str {
 impl Case<'_> {
     /// Decides how to go on.
     pub(super) fn way(&self) -> Way {
-        let found = self.found;
-        // A table that is at its version already needs no way back to it.
-        let is_there = found.situation == Situation::NothingAbove && found.nothing_to_do;
-        if let How::Later(flag) = self.how
-            && !is_there
-        {
-            return Way::Later(flag);
-        }
         match decide(&self.facts()) {
             Decision::Nothing => Way::Nothing,
             Decision::Ready => Way::Ready,
@@ -409,7 +399,7 @@ impl Case<'_> {
     pub(super) fn question(&self) -> String {
         let verb = match self.how {
             How::To(_) => "copy",
-            How::InPlace | How::Heal | How::Later(_) => "put back",
+            How::InPlace | How::Heal => "put back",
         };
         if self.found.to_put.files == 0 {
             let asides = files(self.found.asides.len() as u64);

@@ -91,7 +91,7 @@ impl Work {
                 (target, Mode::To)
             }
             How::Heal => (home?, Mode::Heal),
-            How::InPlace | How::Later(_) => (home?, Mode::InPlace),
+            How::InPlace => (home?, Mode::InPlace),
         };
         open.refuse_overlap(&target)?;
         Ok(Self {

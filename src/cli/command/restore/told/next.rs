@@ -30,8 +30,7 @@ impl Case<'_> {
             _ if self.is_question() => self.offers(),
             (_, Way::Nothing) => self.without_checkpoint().into_iter().collect(),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
-                let copy =
-                    self.full_copy("a full copy elsewhere; --replace comes in a later version");
+                let copy = self.full_copy("a full copy elsewhere; the table is not touched");
                 copy.into_iter().collect()
             }
             _ if found.nothing_to_do && found.is_lost() => {
@@ -360,7 +359,7 @@ impl Case<'_> {
                 flags.extend(["--to", &place]);
             }
             How::Heal => flags.push("--heal"),
-            How::InPlace | How::Later(_) => {}
+            How::InPlace => {}
         }
         if self.outside {
             flags.push("--outside");

@@ -101,7 +101,7 @@ pub(super) fn told_of(
     let again = Again::new("deltavault", Some("file:///backup/vault"), None);
     let target = match how {
         How::To(uri) => uri,
-        How::InPlace | How::Heal | How::Later(_) => uri,
+        How::InPlace | How::Heal => uri,
     };
     record.version = Version(7);
     record.commit_time = "2026-10-12T02:00:00Z".parse().unwrap();
@@ -296,12 +296,4 @@ fn the_next_command_repeats_where_the_copy_goes() {
     let (way, text) = told(&empty, &Which::Version(Version(7)), &how);
     assert_eq!(way, Way::Ready);
     all_of(&text, &["--version 7 --to '/copy of it' --yes"]);
-}
-
-#[test]
-fn a_way_back_that_comes_later_is_planned_and_named() {
-    let later = How::Later("--rewind");
-    let (way, text) = told(&newer(4, &[(9, 15)]), &Which::Latest, &later);
-    assert_eq!(way, Way::Later("--rewind"));
-    all_of(&text, &["LOSES", "--heal --yes"]);
 }
