@@ -57,6 +57,31 @@ async fn tables_are_found_by_name_uri_key_and_slug() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_named_by_its_key_costs_as_much_among_many_as_alone() {
+    let store = FaultStore::new(MemoryStore::without_versions("s3://bucket/vault"));
+    let vault = new_vault(&store).await;
+    let orders = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 2).await;
+    let spent = async || {
+        store.revive();
+        let found = vault.find_table(&orders.key.to_string()).await.unwrap();
+        assert_eq!(found.key, orders.key);
+        assert_eq!(
+            vault.table_with(&orders.key).await.unwrap().as_ref(),
+            Some(&found)
+        );
+        store.calls().len()
+    };
+    let alone = spent().await;
+    for other in 0..20 {
+        let name = format!("other{other}");
+        TableBuilder::with_snapshots(store.clone(), &vault, &name, 1).await;
+    }
+    assert_eq!(spent().await, alone);
+    let unknown = "x-00000000000000000000000000000000".parse().unwrap();
+    assert_eq!(vault.table_with(&unknown).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn record_in_the_ledger_of_another_table_does_not_lend_it_its_name() {
     let store = MemoryStore::without_versions("s3://bucket/vault");
     let vault = new_vault(&store).await;
