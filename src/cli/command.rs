@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Ls(OneSnapshotArgs),
     /// Compare two snapshots, or one with its live table
     Diff(DiffArgs),
-    /// Put a table back to a snapshot; without --yes, plan and ask
+    /// Put tables back to a snapshot; without --yes, plan and ask
     Restore(RestoreArgs),
     /// Check the vault against itself: chain, manifests, presence, sizes, bytes
     Verify(VerifyArgs),

@@ -195,9 +195,11 @@ pub(crate) enum CommandError {
         what: String,
     },
 
-    /// Some tables failed, the rest is done; each failure was reported when it happened.
-    #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
+    /// Some tables failed, the rest is done; each failure was reported.
+    #[error("{} of {of} tables {}: {}", failed.len(), if *command == "restore" { "not restored" } else { "failed" }, failed.join(", "))]
     SomeTablesFailed {
+        /// The command: `snapshot` or `restore`.
+        command: &'static str,
         /// The tables.
         failed: Vec<String>,
         /// How many there were.
@@ -292,6 +294,11 @@ impl CommandError {
             Self::Unconfirmed { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code.
+            Self::SomeTablesFailed { codes, .. }
+                if codes.iter().all(|code| *code == ExitCode::OwnerMustChoose) =>
+            {
+                ExitCode::OwnerMustChoose
+            }
             Self::SomeTablesFailed { codes, .. } => codes
                 .iter()
                 .copied()
@@ -401,10 +408,10 @@ impl CommandError {
             ),
             Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
             Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
-            Self::SomeTablesFailed { failed, .. } => {
+            Self::SomeTablesFailed { command, failed, .. } => {
                 let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
                 format!(
-                    "the errors are above; `deltavault snapshot {}`, with the flags of this run, takes these tables alone",
+                    "the reasons are above; `deltavault {command} {}`, with the flags of this run, takes these tables alone",
                     failed.join(" ")
                 )
             }
@@ -472,6 +479,7 @@ mod tests {
             let failed = vec!["orders".into()];
             let codes = codes.to_vec();
             let error = CommandError::SomeTablesFailed {
+                command: "restore",
                 failed,
                 of: 3,
                 codes,
@@ -481,5 +489,7 @@ mod tests {
         assert_eq!(code(&[ExitCode::Failed]), 5);
         assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
         assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
+        assert_eq!(code(&[ExitCode::OwnerMustChoose]), 4);
+        assert_eq!(code(&[ExitCode::OwnerMustChoose, ExitCode::Failed]), 5);
     }
 }

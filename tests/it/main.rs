@@ -75,6 +75,7 @@ mod repair_locks;
 mod requests;
 mod restore_by_hand;
 mod restore_plan;
+mod restore_several;
 mod restore_words;
 mod s3_faults;
 mod s3_killed;

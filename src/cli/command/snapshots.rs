@@ -17,6 +17,7 @@ use super::Context;
 use super::looked::{Hold, Looked, note_findings};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::table_name::pattern;
 use crate::cli::when::When;
 
 /// Flags of `snapshots`.
@@ -109,12 +110,8 @@ async fn histories_of(
     let mut patterns = Vec::new();
     let mut keys = BTreeSet::new();
     for text in texts {
-        if text.contains(['*', '?', '[']) && context.config.table(text).is_none() {
-            let unusable = |error: glob::PatternError| CommandError::UnusableFlag {
-                flag: "TABLE",
-                rule: error.msg,
-            };
-            patterns.push(Pattern::new(text).map_err(unusable)?);
+        if let Some(pattern) = pattern(text, &context.config)? {
+            patterns.push(pattern);
         } else {
             let name = context.table(text.clone())?;
             keys.insert(looked.open.find_table(&name).await?.key);

@@ -10,7 +10,6 @@ use jiff::Zoned;
 
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::args::parse_version;
-use crate::cli::config::Config;
 use crate::cli::error::CommandError;
 use crate::cli::place::parse_place;
 use crate::cli::table_name::TableName;
@@ -24,9 +23,9 @@ use crate::cli::when::When;
     reason = "one field a flag; the request made from them has enums"
 )]
 pub(crate) struct RestoreArgs {
-    /// Table: a name from the configuration or the vault, a path or a URI
-    #[arg(value_name = "TABLE")]
-    pub(crate) table: String,
+    /// Tables: names from the configuration or the vault, patterns of names like 'sales.*', paths or URIs
+    #[arg(value_name = "TABLE", required = true)]
+    pub(crate) tables: Vec<String>,
     /// Put back snapshot ID
     #[arg(long, value_name = "ID", group = "which")]
     pub(crate) snapshot: Option<SnapshotPrefix>,
@@ -40,7 +39,8 @@ pub(crate) struct RestoreArgs {
     /// Put back the newest snapshot
     #[arg(long, group = "which")]
     pub(crate) latest: bool,
-    /// Copy it whole to the empty folder URI; the table itself is not touched [in place]
+    /// Copy it whole to the empty folder URI, several tables each to a folder of its name below it; the table itself is not
+    /// touched [in place]
     #[arg(long, value_name = "URI", conflicts_with = "heal")]
     pub(crate) to: Option<String>,
     /// Put back data files only, under a live table that is newer; its log is not touched
@@ -110,11 +110,11 @@ pub(crate) enum How {
     To(String),
 }
 
-/// What `restore` was asked for.
+/// What `restore` was asked for, of one table.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     /// The flags.
-    pub(crate) args: RestoreArgs,
+    pub(crate) args: &'a RestoreArgs,
     /// The table.
     pub(crate) table: TableName,
     /// What to put back.
@@ -128,19 +128,20 @@ pub(crate) struct Asked {
 }
 
 impl RestoreArgs {
-    /// Reads them against the configuration, the working directory and its time zone.
+    /// Reads what they ask of one table, against the working directory and the time.
     ///
     /// # Errors
     /// A place that is none, a time that is none.
     pub(crate) fn read(
-        self,
-        config: &Config,
+        &self,
+        table: TableName,
         folder: &Path,
         now: &Zoned,
-    ) -> Result<Asked, CommandError> {
-        let typed = std::iter::once(&self.table).chain(&self.to);
+    ) -> Result<Asked<'_>, CommandError> {
+        let typed = std::iter::once(&table.text).chain(&self.to);
         Ok(Asked {
-            table: TableName::new(self.table.clone(), config, folder)?,
+            s3a: typed.into_iter().any(|text| is_s3a(text)),
+            table,
             which: self.which(now)?,
             how: self.how(folder)?,
             log: match self.without_checkpoint {
@@ -148,7 +149,6 @@ impl RestoreArgs {
                 None if self.as_it_was => LogWanted::AsItWas,
                 None => LogWanted::Readable,
             },
-            s3a: typed.into_iter().any(|text| is_s3a(text)),
             args: self,
         })
     }
@@ -195,6 +195,7 @@ mod tests {
     use super::*;
     use crate::cli::args::Arguments;
     use crate::cli::command::Command;
+    use crate::cli::config::Config;
 
     #[test]
     fn restore_says_which_state_and_how() {
@@ -204,9 +205,8 @@ mod tests {
                 panic!("{line} is no restore");
             };
             let home = Path::new("/home/ann");
-            let asked = args
-                .read(&Config::default(), home, &Zoned::default())
-                .unwrap();
+            let table = TableName::new(args.tables[0].clone(), &Config::default(), home).unwrap();
+            let asked = args.read(table, home, &Zoned::default()).unwrap();
             (asked.which, asked.how)
         };
         assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));

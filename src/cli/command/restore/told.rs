@@ -23,7 +23,9 @@ use indicatif::HumanBytes;
 use self::phrase::{files, line};
 use crate::cli::again::Again;
 use crate::cli::command::restore::args::{How, Which};
-use crate::cli::command::restore::messages::{OtherTable, PlanLine, VersionRow};
+use crate::cli::command::restore::messages::{
+    OtherTable, PlanLine, RestorePlanned, Restoring, VersionRow,
+};
 
 mod after;
 mod at_work;
@@ -393,6 +395,35 @@ impl Case<'_> {
     /// Whether the newest snapshot was taken because nobody named one: it may hold the very version that did the damage.
     fn is_unnamed(&self) -> bool {
         matches!(self.which, Which::Unsaid | Which::Latest)
+    }
+
+    /// The plan, as it is printed; where it may be carried out at once, without what else there is to choose.
+    pub(super) fn message(&self, may_act: bool) -> RestorePlanned {
+        let found = self.found;
+        RestorePlanned {
+            table: self.record.table.name.clone(),
+            situation: situation_word(&found.situation).to_owned(),
+            snapshot: Some(self.id),
+            version: Some(self.version),
+            files: found.to_put.files,
+            bytes: found.to_put.bytes,
+            live_version: self.live_version(),
+            cause: found.cause().map(|version| version.version),
+            loses: self.loses(),
+            versions: self.versions(),
+            other_tables: found.others.clone(),
+            streams: self.streams(),
+            stream_count: self.stream_count(),
+            holds_older_versions: self.holds_older_versions(),
+            restoring: found.at_work.as_ref().map(|at_work| Restoring {
+                by: at_work.by.clone(),
+                snapshot: at_work.snapshot,
+                since: at_work.since,
+                silent_seconds: at_work.silent_for.as_secs().unsigned_abs(),
+            }),
+            lines: self.lines(may_act),
+            choices: if may_act { Vec::new() } else { self.choices() },
+        }
     }
 
     /// What is asked before acting.

@@ -49,7 +49,7 @@ impl Work {
     pub(super) async fn ready(
         open: &OpenVault,
         chosen: &Chosen,
-        request: &Asked,
+        request: &Asked<'_>,
         context: &Context,
     ) -> Result<Self, CommandError> {
         let extent = Extent {
