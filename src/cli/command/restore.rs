@@ -408,3 +408,6 @@ fn version_times(history: &History, chosen: &Chosen) -> Vec<VersionTime> {
     rows.dedup_by_key(|row| row.version);
     rows
 }
+
+#[cfg(test)]
+mod tests;
