@@ -14,13 +14,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use deltavault::format::TableKey;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::record::RECORD_LIMIT;
+use deltavault::format::{Record, TableKey};
 use deltavault::ids::{Digest, Id128};
 use deltavault::plan::choose::History;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Params, Row, Transaction,
+    TransactionBehavior, params,
 };
 
 /// Marks the file as ours, in the header that `SQLite` keeps for that: `dvlt`.
@@ -28,7 +29,8 @@ use rusqlite::{
 const APPLICATION_ID: i32 = 0x6476_6c74;
 
 /// How the schema came to be; `user_version` counts how many of these were applied.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE record (
         vault_id TEXT NOT NULL,
         table_key TEXT NOT NULL,
@@ -37,7 +39,14 @@ const MIGRATIONS: &[&str] = &["
         body BLOB NOT NULL,
         PRIMARY KEY (vault_id, table_key, seq, sha256)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE vault (
+        vault_id TEXT PRIMARY KEY,
+        uri TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The columns of a record, in the order in which they are read and written.
 const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
@@ -45,6 +54,9 @@ const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
 /// How long another process is waited for. It never holds a lock longer than one transaction, which takes a disk that is
 /// busy itself some seconds.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How many snapshots are proposed at most.
+const PROPOSED: usize = 100;
 
 /// An index that cannot be used. Nothing but the index is lost.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +293,23 @@ impl Index {
         })
     }
 
+    /// Keeps where the vault is, by which a completion finds its index without a request.
+    ///
+    /// # Errors
+    /// As [`Index::records`].
+    pub(crate) fn put_uri(&mut self, uri: &str) -> Result<(), IndexError> {
+        let vault = self.vault.to_string();
+        self.write(|transaction| {
+            transaction
+                .execute(
+                    "INSERT INTO vault (vault_id, uri) VALUES (?1, ?2)
+                     ON CONFLICT (vault_id) DO UPDATE SET uri = ?2 WHERE uri <> ?2",
+                    params![vault, uri],
+                )
+                .map(drop)
+        })
+    }
+
     /// Drops everything and takes in what the vault holds.
     ///
     /// # Errors
@@ -330,6 +359,72 @@ impl Index {
         let path = self.path.clone();
         IndexError::Sqlite { path, source }
     }
+}
+
+/// What an index proposes to somebody who types: names of tables and ids of snapshots. It is opened for reading, and made by
+/// nobody who only asks.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    connection: Connection,
+    /// The names of the tables, by their keys.
+    tables: Vec<(String, String)>,
+}
+
+impl Proposals {
+    /// The index at `path`, where it is that of the vault at `uri`.
+    pub(crate) fn of(path: &Path, uri: &str) -> Option<Self> {
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        let count = "SELECT count(*) FROM vault WHERE uri = ?1";
+        let named: i64 = connection.query_row(count, [uri], |row| row.get(0)).ok()?;
+        if named == 0 {
+            return None;
+        }
+        // The columns beside max() are those of its row.
+        let newest = "SELECT table_key, body, max(seq) FROM record GROUP BY table_key";
+        let rows = query(&connection, newest, []).ok()?.into_iter();
+        let tables = rows.filter_map(|(key, body)| Some((key, name(&body)?)));
+        Some(Self {
+            tables: tables.collect(),
+            connection,
+        })
+    }
+
+    /// The names of the tables.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// The newest snapshots whose ids begin with `digits`: of the tables that are among `words`, or of all where none is.
+    pub(crate) fn snapshots(&self, digits: &str, words: &[String]) -> Vec<(Digest, Record)> {
+        let meant = self.tables.iter().filter(|(_, name)| words.contains(name));
+        let keys: serde_json::Value = meant.map(|(key, _)| key.as_str()).collect();
+        let newest = format!(
+            "SELECT sha256, body FROM record
+             WHERE sha256 GLOB ?1 AND (?2 = '[]' OR table_key IN (SELECT value FROM json_each(?2)))
+             ORDER BY seq DESC LIMIT {PROPOSED}"
+        );
+        let parameters = params![format!("{digits}*"), keys.to_string()];
+        let rows = query(&self.connection, &newest, parameters).unwrap_or_default();
+        let rows = rows.into_iter();
+        rows.filter_map(|(id, body)| Some((id.parse().ok()?, Record::decode(&body).ok()?)))
+            .collect()
+    }
+}
+
+fn name(body: &[u8]) -> Option<String> {
+    Some(Record::decode(body).ok()?.table.name)
+}
+
+/// The first two columns of what a statement finds: a text, and a body.
+fn query(
+    connection: &Connection,
+    statement: &str,
+    parameters: impl Params,
+) -> Result<Vec<(String, Vec<u8>)>, rusqlite::Error> {
+    let mut statement = connection.prepare(statement)?;
+    let rows = statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 /// Which records of a table the index holds.

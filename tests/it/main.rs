@@ -24,6 +24,7 @@ mod cleaned_up;
 mod cli;
 mod cli_s3;
 mod complete;
+mod completions;
 mod copy_again;
 mod corpus_closure;
 mod corpus_round_trip;

@@ -32,6 +32,7 @@ pub(super) async fn rebuild(context: &mut Context) -> Result<ExitCode, CommandEr
         opened = opened.index.renew(error)?;
         opened.index.rebuild(&histories)?;
     }
+    opened.index.put_uri(open.vault.uri())?;
     context.output.say(&IndexDone {
         path: path.display().to_string(),
         tables: histories.len() as u64,

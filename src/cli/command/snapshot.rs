@@ -19,6 +19,7 @@ use self::fleet::Pace;
 use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::{SnapshotPrefix, parse_version};
+use crate::cli::complete;
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
 use crate::cli::stores::{OpenVault, Place, table_uri};
@@ -36,7 +37,7 @@ mod take;
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
     /// Tables: names from the configuration or the vault, paths or URIs
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Hold the pinned version, or also older ones still in the log [the table's setting, else live]
     #[arg(long, value_name = "SCOPE")]
@@ -69,7 +70,7 @@ pub(crate) struct SnapshotArgs {
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_commit_usd: Option<NanoUsd>,
     /// Build on nothing from snapshot ID on; repeatable
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::ids())]
     pub(crate) distrust: Vec<SnapshotPrefix>,
     /// Take version N as the newest where one stands far above the rest
     #[arg(long, value_name = "N", value_parser = parse_version)]

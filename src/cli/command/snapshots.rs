@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::looked::{Hold, Looked, note_findings};
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
 use crate::cli::table_name::pattern;
@@ -24,7 +25,7 @@ use crate::cli::when::When;
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotsArgs {
     /// Tables to list; a name may be a pattern like 'sales.*' [all]
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Of each table only the newest N [all]
     #[arg(long, value_name = "N")]

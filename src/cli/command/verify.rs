@@ -17,6 +17,7 @@ use serde::Serialize;
 use self::repair::{Job, Repairs};
 use super::{Context, remind_of_locks};
 use crate::cli::again::Again;
+use crate::cli::complete;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, counted};
@@ -30,7 +31,7 @@ mod repair;
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Tables to check [all]
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Read file bytes again and hash them
     #[arg(long, value_name = "HOW MUCH", default_value = "none")]

@@ -10,6 +10,7 @@ use jiff::Zoned;
 
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::args::parse_version;
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::place::parse_place;
 use crate::cli::table_name::TableName;
@@ -24,10 +25,10 @@ use crate::cli::when::When;
 )]
 pub(crate) struct RestoreArgs {
     /// Tables: names from the configuration or the vault, patterns of names like 'sales.*', paths or URIs
-    #[arg(value_name = "TABLE", required = true)]
+    #[arg(value_name = "TABLE", required = true, add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Put back snapshot ID
-    #[arg(long, value_name = "ID", group = "which")]
+    #[arg(long, value_name = "ID", group = "which", add = complete::ids())]
     pub(crate) snapshot: Option<SnapshotPrefix>,
     /// Put back Delta version N; with --snapshot, as that snapshot holds it
     #[arg(long, value_name = "N", conflicts_with_all = ["at", "latest"], value_parser = parse_version)]
