@@ -23,7 +23,7 @@ use crate::format::{Entry, Placement};
 use crate::ids::Digest;
 use crate::plan::hold::{Pair, Reason, Way, choose_way};
 use crate::plan::snapshot::{Batch, Need, plan_batches};
-use crate::progress::Progress;
+use crate::progress::{Progress, watched};
 use crate::source::{Fetched, Source, collect};
 use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{
@@ -309,7 +309,7 @@ impl Copier {
         // Before its body, whose room was measured by what the log says.
         Ok(match wrong_size(need, reader.attributes.size) {
             Some(outcome) => Err(outcome),
-            None => Ok((store, reader)),
+            None => Ok((store, watched(reader, &self.progress))),
         })
     }
 

@@ -20,6 +20,7 @@ use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::hold::Pair;
 use crate::plan::retention::{Slice, slice_of};
 use crate::plan::snapshot::Need;
+use crate::progress::watched;
 use crate::store::part_size;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
@@ -187,6 +188,7 @@ impl Copier {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(archived(need, error)?)),
         };
+        let reader = watched(reader, &self.progress);
         let attributes = reader.attributes.clone();
         let hasher = Arc::new(Mutex::new(Sha256::new()));
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));
