@@ -15,7 +15,7 @@ use deltavault::plan::retention::Ask;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
 use parse_size::parse_size;
 
-use self::fleet::Pace;
+use self::fleet::{Outcome, Pace};
 use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::{SnapshotPrefix, parse_version};
@@ -221,7 +221,15 @@ pub(super) async fn snapshot(
         distrust: taker.distrusted(&args.distrust, &tables).await?,
         accept_tip: args.accept_tip.map(Version),
     };
-    let Context { config, output, .. } = context;
+    let Context {
+        config,
+        output,
+        progress,
+        ..
+    } = context;
+    if tables.len() > 1 {
+        progress.tables(tables.len() as u64);
+    }
     let config = &*config;
     let dry_run = args.dry_run;
     let taker = Arc::new(taker);
@@ -238,7 +246,12 @@ pub(super) async fn snapshot(
         .await
     };
     let mut report = Report::new(output, &tables, dry_run);
-    let tell = |table: &TableToTake, outcome| report.tell(table, outcome);
+    let tell = |table: &TableToTake, outcome| {
+        if !matches!(outcome, Outcome::Waits(_)) {
+            progress.table_done();
+        }
+        report.tell(table, outcome)
+    };
     if let Err(cut_short) = fleet::run(&tables, PACE, take, tell).await {
         report.errors()?;
         return Err(cut_short);

@@ -223,11 +223,13 @@ impl<'a> Run<'a> {
             confirm(&what, context)?;
         }
         let begun = Instant::now();
+        context.progress.tables(self.ready.len() as u64);
         for (name, planned, plan) in std::mem::take(&mut self.ready) {
             match planned.carry_out(plan, context).await {
                 Ok((code, done)) => self.add(&name, code, &done),
                 Err(error) => self.fail(&name, error, context)?,
             }
+            context.progress.table_done();
             context.output.finish()?;
         }
         self.done.seconds = begun.elapsed().as_secs_f64();

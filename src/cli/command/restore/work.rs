@@ -96,7 +96,7 @@ impl Work {
         open.refuse_overlap(&target)?;
         Ok(Self {
             restorer: Restorer {
-                vault: cache::with_pages(open.vault.clone()),
+                vault: cache::with_pages(open.vault.clone()).watched_by(Arc::clone(&progress)),
                 target: target.restore(),
                 origin,
                 outside: stores.outside_for_restore(),
