@@ -26,7 +26,7 @@ pub use role::Role;
 pub enum Document {
     /// What a role may do: its permissions policy.
     Role(Role),
-    /// Who may take on the roles: the trust policy of each.
+    /// Who may assume the roles: the trust policy of each.
     Trust,
     /// What the vault's bucket refuses everybody, whatever their own policies allow.
     BucketPolicy,

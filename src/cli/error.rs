@@ -70,7 +70,7 @@ pub(crate) enum CommandError {
         file: Box<VaultFile>,
     },
     /// A vault is to be made in a folder that holds something else.
-    #[error("{uri} is no vault, and it is not empty")]
+    #[error("{uri} is not a vault, and it is not empty")]
     FolderNotEmpty {
         /// Where.
         uri: String,
@@ -352,7 +352,7 @@ impl CommandError {
             Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
             },
-            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
+            Self::UnusableFlag { .. } => "see `--help` of the command".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00, 2026-11-20 03:00 Europe/Berlin, 03:00, yesterday or 2h \
                  ago; what is to come also like 6h"
@@ -397,17 +397,17 @@ impl CommandError {
                 lock(file.lock_mode), file.shortest_days, file.longest_days, file.generation_days
             ),
             Self::FolderNotEmpty { .. } => {
-                "name a place that is empty or not there with --vault; it will be for nothing else".into()
+                "name a place that is empty or not there with --vault; it will hold nothing but the vault".into()
             }
             Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
             Self::Index(_) => {
                 "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
             }
             Self::AnotherSource { recorded, .. } => format!(
-                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
+                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to, a copy can go anywhere"
             ),
-            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
-            Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
+            Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
+            Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
             Self::SomeTablesFailed { command, failed, .. } => {
                 let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
                 format!(

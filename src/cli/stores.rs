@@ -354,7 +354,7 @@ impl OpenVault {
         let rule = if place.contains(&self.place) {
             "the vault lies in it, where a VACUUM or a DROP would take the vault along"
         } else if self.place.contains(place) {
-            "it lies in the vault, which is for nothing else"
+            "it lies in the vault, which may hold nothing else"
         } else {
             return Ok(());
         };

@@ -92,7 +92,7 @@ impl Error {
                     .into()
             }
             Self::HeldTooLate { .. } => {
-                "`deltavault verify` tells what of it is left; hold another snapshot of the table, `deltavault snapshots` \
+                "`deltavault verify` says what is left of it; hold another snapshot of the table, `deltavault snapshots` \
                  lists them"
                     .into()
             }
@@ -248,7 +248,7 @@ fn id_hint(error: &InvalidId) -> &'static str {
         "object key" => {
             "a file of this name can be neither read nor put: S3 gives a key 1,024 bytes, the table's prefix included; choose a table or a target with a shorter prefix"
         }
-        _ => "`--help` of the command tells what it takes",
+        _ => "see `--help` of the command",
     }
 }
 
@@ -262,14 +262,14 @@ fn choose_hint(error: &ChooseError) -> String {
         ChooseError::VersionNotHeld { held, .. } => {
             let stretch = |(first, last): &(Version, Version)| {
                 if first == last {
-                    first.to_string()
+                    format!("v{first}")
                 } else {
-                    format!("{first}-{last}")
+                    format!("v{first} to v{last}")
                 }
             };
             let held: Vec<String> = held.iter().map(stretch).collect();
             format!(
-                "choose {}, or list them with `deltavault snapshots`",
+                "the vault holds {}; `deltavault snapshots` lists them",
                 one_of(&held)
             )
         }

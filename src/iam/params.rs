@@ -87,7 +87,7 @@ pub struct Params {
     pub role_prefix: String,
     /// Who may change the bucket's configuration, by ARN.
     pub break_glass: Vec<String>,
-    /// Who may take on the roles, by ARN.
+    /// Who may assume the roles, by ARN.
     pub trusted: Vec<String>,
     /// What who takes on a role has to say.
     pub external_id: Option<String>,

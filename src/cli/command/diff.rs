@@ -26,7 +26,7 @@ pub(crate) struct DiffArgs {
     /// Snapshot to compare: 4 or more digits of its id, its TABLE, or like orders@latest~1, orders@v12
     #[arg(value_name = "A", add = complete::snapshots())]
     pub(crate) before: SnapshotName,
-    /// Snapshot to compare with, or `live` for the table as it is now; where it names no TABLE, that of A is meant
+    /// Snapshot to compare with, or `live` for the table as it is now; without a TABLE it is of the table of A
     #[arg(value_name = "B|live", add = complete::snapshots())]
     pub(crate) after: DiffSide,
 }

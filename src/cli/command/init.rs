@@ -28,13 +28,13 @@ use crate::cli::stores::Place;
 /// Flags of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Lock objects in MODE: nobody ends compliance early, and anyone who may bypass it ends governance [on S3, governance]
+    /// Lock objects in MODE: anyone with the right to bypass it ends governance early, nobody compliance [on S3, governance]
     #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
     pub(crate) mode: Option<ModeArg>,
-    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for [3]
+    /// Keep every snapshot, and lock everything in the vault, for at least DAYS [3]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) shortest: Option<u32>,
-    /// Promise no snapshot for more than DAYS [3650]
+    /// Promise to keep no snapshot for more than DAYS [3650]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) longest: Option<u32>,
     /// Extend locks by DAYS at a time [10]
@@ -43,7 +43,7 @@ pub(crate) struct InitArgs {
     /// Make a vault without locks: anyone who may delete in its bucket can destroy the backup
     #[arg(long)]
     pub(crate) no_lock: bool,
-    /// Ask nothing: what was chosen by flags is meant
+    /// Go by the flags, and ask nothing
     #[arg(long)]
     pub(crate) yes: bool,
 }

@@ -54,13 +54,13 @@ pub(crate) struct SnapshotArgs {
     /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) check_source: bool,
-    /// Begin no file after TIME, like 05:00 or 6h from now; the next run goes on [never]
+    /// Begin no file after TIME, like 05:00 or 6h from now; the next run continues [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run goes on [all]
+    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run continues [all]
     #[arg(long, value_name = "N", value_parser = parse_bytes)]
     pub(crate) max_bytes: Option<u64>,
-    /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
+    /// Spend no more than X dollars on requests and storage, by list prices; the next run continues [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
     /// Keep it until TIME, a date or like 90d from now, whatever its class says [as its class says]
@@ -69,10 +69,10 @@ pub(crate) struct SnapshotArgs {
     /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_commit_usd: Option<NanoUsd>,
-    /// Build on nothing from snapshot ID on; repeatable
+    /// Build neither on snapshot ID nor on any later one; repeatable
     #[arg(long, value_name = "ID", add = complete::ids())]
     pub(crate) distrust: Vec<SnapshotPrefix>,
-    /// Take version N as the newest where one stands far above the rest
+    /// Take version N as the newest, where another one lies far above the rest
     #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) accept_tip: Option<u64>,
 }

@@ -27,7 +27,7 @@ pub(crate) struct SnapshotsArgs {
     /// Tables to list; a name may be a pattern like 'sales.*' [all]
     #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
-    /// Of each table only the newest N [all]
+    /// Only the newest N of each table [all]
     #[arg(long, value_name = "N")]
     pub(crate) latest: Option<usize>,
     /// Only those taken at or after TIME, like 2026-11-20, yesterday or 2h ago [all]

@@ -39,13 +39,13 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m", value_parser = parse_subset)]
     pub(crate) subset: Option<Subset>,
-    /// Put lost and damaged objects again, from the live table or wherever else their bytes still are
+    /// Put lost and damaged objects back, from the live table or wherever else their bytes still are
     #[arg(long)]
     pub(crate) repair: bool,
     /// With --repair: a replica of the vault to take lost objects from
     #[arg(long, value_name = "URI", requires = "repair")]
     pub(crate) from: Option<String>,
-    /// With --repair: put them without being asked [ask]
+    /// With --repair: put them back without being asked [ask]
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
 }

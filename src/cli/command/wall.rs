@@ -41,7 +41,7 @@ pub(crate) struct WallCheckArgs {
     /// Call as the role with the credentials of profile NAME [the vault's]
     #[arg(long, value_name = "NAME", requires = "role")]
     pub(crate) profile: Option<String>,
-    /// Make what is attacked, and look at it, with the credentials of profile NAME [the vault's]
+    /// Make and inspect the objects that are attacked with the credentials of profile NAME [the vault's]
     #[arg(long, value_name = "NAME", requires = "role")]
     pub(crate) canary_profile: Option<String>,
     /// Compare the bucket policy with the one for the roles in this account [not compared]

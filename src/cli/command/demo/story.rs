@@ -16,6 +16,7 @@ use deltavault::shell::quoted;
 
 use super::stage::Stage;
 use crate::cli::error::CommandError;
+use crate::cli::output::counted;
 
 /// A snapshot, as the story tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,10 +253,10 @@ fn told(rows: &Rows) -> String {
 
 fn told_snapshot(taken: &Taken) -> String {
     format!(
-        "v{} is snapshot {}: {} files, {}; {} of them new, {}",
+        "v{} is snapshot {}: {}, {}; {} of them new, {}",
         taken.version,
         taken.snapshot.short(),
-        HumanCount(taken.files),
+        counted(taken.files, "file"),
         HumanBytes(taken.bytes),
         HumanCount(taken.new_files),
         HumanBytes(taken.new_bytes)
@@ -264,8 +265,8 @@ fn told_snapshot(taken: &Taken) -> String {
 
 fn told_restore(back: &PutBack) -> String {
     format!(
-        "{} files put back, {}; {} were right already",
-        HumanCount(back.files_written),
+        "{} put back, {}; {} right already",
+        counted(back.files_written, "file"),
         HumanBytes(back.bytes_written),
         HumanCount(back.files_kept)
     )

@@ -53,7 +53,7 @@ pub(crate) struct RestoreArgs {
     /// Put checkpoints back although nobody can read them [leave them out where the rest of the log suffices]
     #[arg(long, conflicts_with = "without_checkpoint")]
     pub(crate) as_it_was: bool,
-    /// Put the log back without checkpoint N, so that readers go by its other ways
+    /// Put the log back without checkpoint N, so that readers use the rest of it
     #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) without_checkpoint: Option<u64>,
     /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]

@@ -10,6 +10,7 @@ use super::phrase::{about, files, line, range, ranges, second, summed, told_row,
 use super::{Case, Found, Proof, Several};
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{PlanLine, VersionRow};
+use crate::cli::output::counted;
 
 /// Lost versions that are listed one by one; fewer where files are gone too, because there is more to say then.
 const LOST_SHOWN: usize = 3;
@@ -29,9 +30,9 @@ impl Case<'_> {
             Situation::NoLog if found.kept.files > 0 => lines.push(line(
                 "",
                 format!(
-                    "{} of {} files remain",
+                    "{} of {} remain",
                     HumanCount(found.kept.files),
-                    HumanCount(total)
+                    files(total)
                 ),
             )),
             Situation::AnotherTable { delta_id } => {
@@ -65,8 +66,8 @@ impl Case<'_> {
             lines.push(line(
                 "WARNING",
                 format!(
-                    "{} objects vanished just now: something is still deleting. Stop it first",
-                    HumanCount(found.vanishing)
+                    "{} vanished just now: something is still deleting. Stop it first",
+                    counted(found.vanishing, "object")
                 ),
             ));
         }
@@ -363,9 +364,9 @@ impl Case<'_> {
                     wrong => format!(", {} have other bytes", HumanCount(wrong)),
                 };
                 format!(
-                    "{what}: {} of {} files gone{wrong}",
+                    "{what}: {} of {} gone{wrong}",
                     HumanCount(gone),
-                    HumanCount(total)
+                    files(total)
                 )
             }
             Situation::NewerLive { .. } => format!("{what}: nothing missing"),
