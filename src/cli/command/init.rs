@@ -106,7 +106,7 @@ pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCo
     let mut worst = Severity::Note;
     for finding in made.findings {
         worst = worst.max(finding.severity);
-        context.output.say(&row(finding))?;
+        context.output.say(&finding)?;
     }
     Ok(match worst {
         Severity::Note => ExitCode::Done,
@@ -141,20 +141,6 @@ async fn make(args: &InitArgs, context: &mut Context) -> Result<Made, CommandErr
         confirm(&format!("lock everything in {uri} in COMPLIANCE"), context)?;
     }
     make_vault(&place, args, context.clock.now()).await
-}
-
-/// A finding as it is printed.
-pub(super) fn row(finding: Finding) -> BucketFinding {
-    BucketFinding {
-        severity: match finding.severity {
-            Severity::Note => Weight::Note,
-            Severity::Warning => Weight::Warning,
-            Severity::Breach => Weight::Breach,
-        },
-        check: finding.check,
-        what: finding.what,
-        remedy: finding.remedy,
-    }
 }
 
 /// A vault that was made, and what there is to say about its bucket.
@@ -463,42 +449,17 @@ pub(crate) enum BucketRow {
     Adopted,
 }
 
-/// Something about a vault's bucket.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct BucketFinding {
-    /// How much it matters.
-    pub(crate) severity: Weight,
-    /// The setting.
-    pub(crate) check: &'static str,
-    /// What is so.
-    pub(crate) what: String,
-    /// What to do about it.
-    pub(crate) remedy: String,
-}
-
-impl Message for BucketFinding {
+impl Message for Finding {
     const TYPE: &'static str = "bucket_finding";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let severity = match self.severity {
-            Weight::Note if !out.is_verbose() => return Ok(()),
-            Weight::Note => "NOTE   ",
-            Weight::Warning => "WARNING",
-            Weight::Breach => "BREACH ",
+            Severity::Note if !out.is_verbose() => return Ok(()),
+            Severity::Note => "NOTE   ",
+            Severity::Warning => "WARNING",
+            Severity::Breach => "BREACH ",
         };
         out.print(format_args!("{severity} {}: {}", self.check, self.what))?;
         out.print(format_args!("        {}", self.remedy))
     }
-}
-
-/// How much a finding about a bucket matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Weight {
-    /// Worth knowing; nothing to do.
-    Note,
-    /// Weaker than it should be.
-    Warning,
-    /// A wall is missing.
-    Breach,
 }

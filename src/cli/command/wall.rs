@@ -13,7 +13,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
-use super::init::row;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
 use crate::cli::stores::{OpenVault, Place};
@@ -85,7 +84,7 @@ pub(super) async fn check(
     };
     for finding in findings {
         done.findings += u64::from(finding.severity > Severity::Note);
-        context.output.say(&row(finding))?;
+        context.output.say(&finding)?;
     }
     Box::pin(try_role(&args, &open, store, context, &mut done)).await?;
     context.output.say(&done)?;

@@ -13,6 +13,7 @@ use deltavault::demo::{
 use deltavault::ids::{SnapshotId, Version};
 use deltavault::reader::Lake;
 use deltavault::shell::quoted;
+use deltavault::vault::restore::RestoreDone;
 
 use super::stage::Stage;
 use crate::cli::error::CommandError;
@@ -42,19 +43,6 @@ pub(crate) enum Wish {
     Heal(Version),
     /// The newest snapshot, in place.
     Newest,
-}
-
-/// A restore, as the story tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PutBack {
-    /// The version that was put back.
-    pub(crate) version: Version,
-    /// Files that were put back.
-    pub(crate) files_written: u64,
-    /// Their bytes.
-    pub(crate) bytes_written: u64,
-    /// Files that were right already.
-    pub(crate) files_kept: u64,
 }
 
 /// A step of the demo did not come out as it must.
@@ -109,7 +97,7 @@ pub(crate) async fn tell<S, R>(
 ) -> Result<(), CommandError>
 where
     S: AsyncFn() -> Result<Taken, CommandError>,
-    R: AsyncFn(Wish) -> Result<PutBack, CommandError>,
+    R: AsyncFn(Wish) -> Result<(Version, RestoreDone), CommandError>,
 {
     let table = stage.lake();
     let name = stage.name();
@@ -155,7 +143,7 @@ where
         "  deltalake cannot read v{} any more: {lost}",
         first.version
     ))?;
-    let healed = restore(Wish::Heal(first.version)).await?;
+    let (_, healed) = restore(Wish::Heal(first.version)).await?;
     say(&format!(
         "  restore --version {} --heal: {}",
         first.version,
@@ -173,10 +161,9 @@ where
     say("\nDROP TABLE")?;
     stage.drop_table().await?;
     say(&format!("  {name} is deleted: data, log and all"))?;
-    let restored = restore(Wish::Newest).await?;
+    let (version, restored) = restore(Wish::Newest).await?;
     say(&format!(
-        "  restore --latest: v{}, {}",
-        restored.version,
+        "  restore --latest: v{version}, {}",
         told_restore(&restored)
     ))?;
     let back = rows(&table, None).await?;
@@ -263,7 +250,7 @@ fn told_snapshot(taken: &Taken) -> String {
     )
 }
 
-fn told_restore(back: &PutBack) -> String {
+fn told_restore(back: &RestoreDone) -> String {
     format!(
         "{} put back, {}; {} right already",
         counted(back.files_written, "file"),
@@ -319,18 +306,17 @@ mod tests {
             }
         }
 
-        fn put_back(&self, wish: Wish) -> PutBack {
+        fn put_back(&self, wish: Wish) -> (Version, RestoreDone) {
             let kept = self.kept.lock().unwrap();
             let (version, copy) = match wish {
                 Wish::Heal(wanted) => kept.iter().find(|(version, _)| *version == wanted).unwrap(),
                 Wish::Newest => kept.last().unwrap(),
             };
-            PutBack {
-                version: *version,
+            let done = RestoreDone {
                 files_written: Self::copy(copy.path(), &self.table),
-                bytes_written: 0,
-                files_kept: 0,
-            }
+                ..RestoreDone::default()
+            };
+            (*version, done)
         }
     }
 
