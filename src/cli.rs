@@ -35,9 +35,11 @@ mod again;
 mod args;
 mod cache;
 mod command;
+mod complete;
 mod config;
 mod error;
 mod help;
+mod index;
 mod near;
 mod output;
 mod place;
@@ -62,6 +64,7 @@ const STACK: usize = 8 * 1024 * 1024;
 
 /// Runs the process.
 pub(crate) fn main() -> process::ExitCode {
+    complete::answer();
     choose_colour(std::env::args_os().skip(1));
     let read = help::command().try_get_matches();
     let code = match read.and_then(|read| Arguments::from_arg_matches(&read)) {

@@ -8,7 +8,6 @@ mod exit_code;
 pub mod format;
 pub mod iam;
 pub mod ids;
-pub mod index;
 mod lock_mode;
 pub mod plan;
 pub mod probe;

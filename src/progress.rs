@@ -3,6 +3,11 @@
 //! Several tables may report into one [`Progress`] at once; planned totals add up.
 
 use std::fmt;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+
+use crate::store::ObjectReader;
 
 /// What a command is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,11 +66,32 @@ pub trait Progress: fmt::Debug + Send + Sync {
     /// A plan is made, and this comes on top of what was planned before.
     fn planned(&self, work: PlannedWork);
 
+    /// Bytes of a planned file were read; its [`Progress::file_done`] counts them, too. Not of files that a store copies
+    /// itself.
+    fn moved(&self, _bytes: u64) {}
+
     /// One planned file of that many bytes is done.
     fn file_done(&self, bytes: u64);
 
+    /// The command works on so many tables.
+    fn tables(&self, _count: u64) {}
+
+    /// One of the tables is done, or has failed.
+    fn table_done(&self) {}
+
     /// Something a person who watches should know; nothing that a result depends on.
     fn note(&self, text: &str);
+}
+
+/// A reader of a planned file that reports its bytes as they come.
+#[must_use]
+pub fn watched(reader: ObjectReader, progress: &Arc<dyn Progress>) -> ObjectReader {
+    let progress = Arc::clone(progress);
+    let body = (reader.body).inspect_ok(move |chunk| progress.moved(chunk.len() as u64));
+    ObjectReader {
+        body: Box::pin(body),
+        ..reader
+    }
 }
 
 /// Takes no notice.

@@ -21,6 +21,7 @@ use crate::format::{
 };
 use crate::ids::{Digest, ObjectKey, SnapshotId};
 use crate::plan::retention::lock_floor;
+use crate::progress::Progress;
 use crate::store::{
     Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
 };
@@ -62,6 +63,8 @@ pub struct Vault {
     file_digest: Digest,
     /// Where pages are looked for before the store is asked; the first that can keep a page keeps it.
     pages: Vec<PageCache>,
+    /// Who is told of the bytes of large files as they are read.
+    progress: Option<Arc<dyn Progress>>,
 }
 
 /// Makes a vault at the store's root.
@@ -127,7 +130,17 @@ impl Vault {
             file,
             file_digest: Digest::of(&body),
             pages: Vec::new(),
+            progress: None,
         })
+    }
+
+    /// The same vault, which reports the bytes of large files as they are read.
+    #[must_use]
+    pub fn watched_by(self, progress: Arc<dyn Progress>) -> Self {
+        Self {
+            progress: Some(progress),
+            ..self
+        }
     }
 
     /// The store it lies in.

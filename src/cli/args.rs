@@ -64,7 +64,7 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) quiet: bool,
-    /// Colour what is said on stderr [auto: on a terminal, without `NO_COLOR`]
+    /// Colour messages on stderr [auto: on a terminal, without `NO_COLOR`]
     #[arg(
         long,
         value_name = "WHEN",

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use deltavault::format::TableKey;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Id128;
-use deltavault::index::{Index, IndexError, Opened};
 use deltavault::plan::choose::History;
 use deltavault::progress::Progress;
 use deltavault::vault::{PageCache, Vault};
+
+use super::index::{Index, IndexError, Opened, Proposals};
 
 /// The index of a vault, or nothing.
 #[derive(Debug)]
@@ -21,15 +22,21 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Opens the index of a vault where there can be one.
-    pub(crate) fn open(vault: Id128, progress: Arc<dyn Progress>) -> Self {
+    pub(crate) fn open(vault: &Vault, progress: Arc<dyn Progress>) -> Self {
+        let id = vault.file().id;
         let mut cache = Self {
             index: None,
             progress,
         };
         // No folder for it is as good a state as any.
-        if let Some(path) = index_path(vault) {
-            let opened = Index::open(&path, vault);
+        if let Some(path) = index_path(id) {
+            let opened = Index::open(&path, id);
             cache.take(opened);
+        }
+        let uri = vault.uri();
+        let put = cache.index.as_mut().map(|index| index.put_uri(uri));
+        if let Some(Err(error)) = put {
+            cache.renew(error);
         }
         cache
     }
@@ -93,13 +100,27 @@ pub(crate) fn page_cache(vault: Id128) -> Option<PageCache> {
     index_path(vault).map(|path| PageCache::new(path.with_extension("pages")))
 }
 
+/// What the index of the vault at a URI proposes, where this machine has one.
+pub(crate) fn proposals(uri: &str) -> Option<Proposals> {
+    let entries = std::fs::read_dir(folder()?).ok()?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find_map(|path| {
+        let is_index = path.extension().is_some_and(|it| it == "db");
+        is_index.then(|| Proposals::of(&path, uri)).flatten()
+    })
+}
+
 /// Where the index of a vault is: `$XDG_CACHE_HOME/deltavault/<vault id>.db`, else below `~/.cache`.
 pub(crate) fn index_path(vault: Id128) -> Option<PathBuf> {
+    Some(folder()?.join(format!("{vault}.db")))
+}
+
+fn folder() -> Option<PathBuf> {
     // A relative path there is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
     let folder = |variable, below: &str| {
         let path = PathBuf::from(std::env::var_os(variable)?);
         path.is_absolute().then(|| path.join(below))
     };
     let cache = folder("XDG_CACHE_HOME", "").or_else(|| folder("HOME", ".cache"))?;
-    Some(cache.join("deltavault").join(format!("{vault}.db")))
+    Some(cache.join("deltavault"))
 }

@@ -61,36 +61,36 @@ mod wall;
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault in a folder or under a prefix where nothing is yet, and its bucket
+    /// Make a vault in an empty folder or prefix; on S3 also its bucket
     Init(InitArgs),
     /// Take a snapshot of tables [every table of the configuration]
     Snapshot(SnapshotArgs),
     /// List the snapshots, and until when each is kept
     Snapshots(SnapshotsArgs),
-    /// Show everything one snapshot says of itself
+    /// Show everything that is recorded about a snapshot
     Show(OneSnapshotArgs),
     /// List the files of a snapshot
     Ls(OneSnapshotArgs),
     /// Compare two snapshots, or one with its live table
     Diff(DiffArgs),
-    /// Put a table back to a snapshot; without --yes, plan and ask
+    /// Put tables back to a snapshot; without --yes, plan and ask
     Restore(RestoreArgs),
     /// Check the vault against itself: chain, manifests, presence, sizes, bytes
     Verify(VerifyArgs),
     /// Delete what no kept snapshot needs, in two runs with days in between
     ///
-    /// A run marks what is of no use in a plan, and deletes what an earlier plan marked, if it is still of no use.
+    /// A run writes a plan of what is no longer needed, and deletes what an earlier plan marked and nothing needs since.
     Prune(PruneArgs),
     /// Keep a snapshot beyond its promise, until it is released
     Hold(OneSnapshotArgs),
-    /// Take back the hold on a snapshot; promise and locks stay
+    /// Release the hold on a snapshot; its promise and locks stay
     Release(OneSnapshotArgs),
-    /// Give a table up: its newest snapshot is kept no longer than its promise
+    /// Retire a table: prune may delete even its newest snapshot once that expires
     Retire(RetireArgs),
-    /// Work on the local index
+    /// Manage the local index
     #[command(subcommand)]
     Index(IndexArgs),
-    /// Write the policies that wall a vault in
+    /// Print the policies that protect a vault
     #[command(subcommand)]
     Iam(IamArgs),
     /// Prove the walls around a vault
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     Wall(WallArgs),
     /// Destroy a small table and get it back, in a folder of its own
     Demo(DemoArgs),
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),

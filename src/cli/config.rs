@@ -261,7 +261,7 @@ fn check_month_day(day: Option<i8>) -> Result<Option<MonthDay>, String> {
     match MonthDay::new(day) {
         Some(day) => Ok(Some(day)),
         None => Err(format!(
-            "retention.month_starts: {day} is no day of every month: 1 to 28 are"
+            "retention.month_starts: {day} is not a day of every month: 1 to 28 are"
         )),
     }
 }
@@ -271,7 +271,7 @@ fn check_amount(amount: Option<String>) -> Result<Option<NanoUsd>, String> {
     match NanoUsd::parse(&text) {
         Some(amount) => Ok(Some(amount)),
         None => Err(format!(
-            "retention.max_commit_usd: {text:?} is no amount: write dollars like \"12\" or \"0.50\""
+            "retention.max_commit_usd: {text:?} is not an amount: write dollars like \"12\" or \"0.50\""
         )),
     }
 }
@@ -317,7 +317,7 @@ fn check_table(
 fn parse_span(text: &str) -> Result<Span, String> {
     let span: Span = text
         .parse()
-        .map_err(|_| format!("{text:?} is no duration: write it like 24h, 14d, 8w or 12mo"))?;
+        .map_err(|_| format!("{text:?} is not a duration: write it like 24h, 14d, 8w or 12mo"))?;
     if span.is_positive() {
         Ok(span)
     } else {

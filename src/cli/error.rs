@@ -9,7 +9,6 @@ use deltavault::format::ledger::LedgerError;
 use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
 use deltavault::ids::{InvalidId, SnapshotId};
-use deltavault::index::IndexError;
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::retention::RetentionError;
 use deltavault::shell::quoted;
@@ -18,6 +17,7 @@ use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 
 use super::command::DemoError;
+use super::index::IndexError;
 use super::output::lock;
 
 /// What a command can fail with.
@@ -70,7 +70,7 @@ pub(crate) enum CommandError {
         file: Box<VaultFile>,
     },
     /// A vault is to be made in a folder that holds something else.
-    #[error("{uri} is no vault, and it is not empty")]
+    #[error("{uri} is not a vault, and it is not empty")]
     FolderNotEmpty {
         /// Where.
         uri: String,
@@ -194,18 +194,12 @@ pub(crate) enum CommandError {
         /// What would be done.
         what: String,
     },
-    /// Known, and not in this version of the tool.
-    #[error("{what} comes in a later version")]
-    ComesLater {
-        /// The flag or command.
-        what: String,
-        /// What to do until then.
-        instead: &'static str,
-    },
 
-    /// Some tables failed, the rest is done; each failure was reported when it happened.
-    #[error("{} of {of} tables failed: {}", failed.len(), failed.join(", "))]
+    /// Some tables failed, the rest is done; each failure was reported.
+    #[error("{} of {of} tables {}: {}", failed.len(), if *command == "restore" { "not restored" } else { "failed" }, failed.join(", "))]
     SomeTablesFailed {
+        /// The command: `snapshot` or `restore`.
+        command: &'static str,
         /// The tables.
         failed: Vec<String>,
         /// How many there were.
@@ -297,9 +291,14 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } | Self::ComesLater { .. } => ExitCode::OwnerMustChoose,
+            Self::Unconfirmed { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code.
+            Self::SomeTablesFailed { codes, .. }
+                if codes.iter().all(|code| *code == ExitCode::OwnerMustChoose) =>
+            {
+                ExitCode::OwnerMustChoose
+            }
             Self::SomeTablesFailed { codes, .. } => codes
                 .iter()
                 .copied()
@@ -353,7 +352,7 @@ impl CommandError {
             Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
             },
-            Self::UnusableFlag { .. } => "`--help` of the command tells what its flags mean".into(),
+            Self::UnusableFlag { .. } => "see `--help` of the command".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00, 2026-11-20 03:00 Europe/Berlin, 03:00, yesterday or 2h \
                  ago; what is to come also like 6h"
@@ -398,22 +397,21 @@ impl CommandError {
                 lock(file.lock_mode), file.shortest_days, file.longest_days, file.generation_days
             ),
             Self::FolderNotEmpty { .. } => {
-                "name a place that is empty or not there with --vault; it will be for nothing else".into()
+                "name a place that is empty or not there with --vault; it will hold nothing but the vault".into()
             }
             Self::NoCacheFolder => "set XDG_CACHE_HOME to an absolute path".into(),
             Self::Index(_) => {
                 "name another folder for it with XDG_CACHE_HOME; no other command needs it".into()
             }
             Self::AnotherSource { recorded, .. } => format!(
-                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to a copy goes anywhere"
+                "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to, a copy can go anywhere"
             ),
-            Self::VaultInUse { .. } => "run the same command again when it has ended".into(),
-            Self::Unconfirmed { .. } => "read the plan, and pass --yes to confirm it".into(),
-            Self::ComesLater { instead, .. } => (*instead).into(),
-            Self::SomeTablesFailed { failed, .. } => {
+            Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
+            Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
+            Self::SomeTablesFailed { command, failed, .. } => {
                 let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
                 format!(
-                    "the errors are above; `deltavault snapshot {}`, with the flags of this run, takes these tables alone",
+                    "the reasons are above; `deltavault {command} {}`, with the flags of this run, takes these tables alone",
                     failed.join(" ")
                 )
             }
@@ -481,6 +479,7 @@ mod tests {
             let failed = vec!["orders".into()];
             let codes = codes.to_vec();
             let error = CommandError::SomeTablesFailed {
+                command: "restore",
                 failed,
                 of: 3,
                 codes,
@@ -490,5 +489,7 @@ mod tests {
         assert_eq!(code(&[ExitCode::Failed]), 5);
         assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
         assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
+        assert_eq!(code(&[ExitCode::OwnerMustChoose]), 4);
+        assert_eq!(code(&[ExitCode::OwnerMustChoose, ExitCode::Failed]), 5);
     }
 }

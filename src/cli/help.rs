@@ -95,7 +95,7 @@ const BELOW: [Below; 19] = [
     Below {
         command: "retire",
         example: "deltavault retire sales.old_orders --yes",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 given up, and an event could not be read, 4 needs --yes, 10 no vault, \
+        exit_codes: "0 done, 1 failed, 2 usage, 3 retired, and an event could not be read, 4 needs --yes, 10 no vault, \
                      12 damage, 130 interrupted",
     },
     Below {

@@ -61,14 +61,14 @@ pub(crate) fn parse_place(text: &str, base: &Path) -> Result<String, CommandErro
             });
         }
     };
-    let path = std::path::absolute(&path).map_err(|_| invalid("it is no path"))?;
+    let path = std::path::absolute(&path).map_err(|_| invalid("it is not a path"))?;
     let path = path.to_str().ok_or_else(|| invalid("it is not UTF-8"))?;
     if path.contains(['\n', '\r', '\0']) {
         return Err(invalid("it contains a control character"));
     }
     // POSIX lets two leading slashes stand for something else; Linux does not.
     match path.trim_matches('/') {
-        "" => Err(invalid("the root of the file system is no place for this")),
+        "" => Err(invalid("the root of the file system cannot be used")),
         path => Ok(format!("file:///{path}")),
     }
 }
@@ -78,7 +78,7 @@ fn at_home(rest: &str) -> Result<PathBuf, &'static str> {
     let below = match rest.strip_prefix('/') {
         Some(below) => below,
         None if rest.is_empty() => "",
-        None => return Err("only ~/ stands for a home folder; a folder that begins so is ./~"),
+        None => return Err("only ~/ stands for a home folder; a folder of that name is ./~"),
     };
     let home = std::env::home_dir().filter(|home| home.is_absolute());
     let home = home.ok_or("there is no home folder that ~ could stand for")?;

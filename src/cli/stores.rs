@@ -324,6 +324,14 @@ impl OpenVault {
     /// [`Error::UnknownTable`], [`Error::AmbiguousTable`].
     pub(crate) async fn find_table(&self, name: &TableName) -> Result<TableRef, CommandError> {
         let place = table_uri(&name.uri)?;
+        // What can only be a place has one key, and under it one ledger: no other has to be read.
+        if (name.configured.is_some() || name.text.contains('/'))
+            && let Ok(root) = self.stores.table(&name.uri).await
+            && let key = self.stores.table_key(&root)?
+            && let Some(table) = self.vault.table_with(&key).await?
+        {
+            return Ok(table);
+        }
         if name.configured.is_none() {
             let found = self.vault.find_table_or_place(&name.text, Some(&place));
             return Ok(found.await?);
@@ -346,7 +354,7 @@ impl OpenVault {
         let rule = if place.contains(&self.place) {
             "the vault lies in it, where a VACUUM or a DROP would take the vault along"
         } else if self.place.contains(place) {
-            "it lies in the vault, which is for nothing else"
+            "it lies in the vault, which may hold nothing else"
         } else {
             return Ok(());
         };

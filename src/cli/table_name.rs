@@ -2,9 +2,26 @@
 
 use std::path::Path;
 
+use glob::Pattern;
+
 use super::config::{Config, ConfiguredTable};
 use super::error::CommandError;
 use super::place::parse_place;
+
+/// The pattern of names that a text is, unless it is the name of a table in the configuration.
+///
+/// # Errors
+/// A pattern that breaks a rule.
+pub(crate) fn pattern(text: &str, config: &Config) -> Result<Option<Pattern>, CommandError> {
+    if !text.contains(['*', '?', '[']) || config.table(text).is_some() {
+        return Ok(None);
+    }
+    let unusable = |error: glob::PatternError| CommandError::UnusableFlag {
+        flag: "TABLE",
+        rule: error.msg,
+    };
+    Pattern::new(text).map(Some).map_err(unusable)
+}
 
 /// A TABLE as it was typed, and all that it can mean.
 #[derive(Debug, Clone, PartialEq, Eq)]

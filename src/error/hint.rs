@@ -244,14 +244,14 @@ fn choose_hint(error: &ChooseError) -> String {
         ChooseError::VersionNotHeld { held, .. } => {
             let stretch = |(first, last): &(Version, Version)| {
                 if first == last {
-                    first.to_string()
+                    format!("v{first}")
                 } else {
-                    format!("{first}-{last}")
+                    format!("v{first} to v{last}")
                 }
             };
             let held: Vec<String> = held.iter().map(stretch).collect();
             format!(
-                "choose {}, or list them with `deltavault snapshots`",
+                "the vault holds {}; `deltavault snapshots` lists them",
                 one_of(&held)
             )
         }

@@ -126,6 +126,15 @@ impl Vault {
         Ok(TableRef { key, identity })
     }
 
+    /// The table with a key, where its newest record says that it is this one. Reads no other table's ledger.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn table_with(&self, key: &TableKey) -> Result<Option<TableRef>, Error> {
+        let table = self.table_ref(key.clone()).await?;
+        Ok(table.identity.is_some().then_some(table))
+    }
+
     /// Finds a table by its recorded name, its URI, its key or the readable half of it.
     ///
     /// # Errors
@@ -144,6 +153,11 @@ impl Vault {
         text: &str,
         place: Option<&TableUri>,
     ) -> Result<TableRef, Error> {
+        if let Ok(key) = text.parse()
+            && let Some(table) = self.table_with(&key).await?
+        {
+            return Ok(table);
+        }
         let tables = self.table_refs().await?;
         let by_key = tables.iter().find(|table| table.key.to_string() == text);
         if let Some(table) = by_key {

@@ -14,6 +14,7 @@ use crate::format::layout;
 use crate::format::layout::Area;
 use crate::format::{Entry, Placement, Reference};
 use crate::ids::Digest;
+use crate::progress::watched;
 use crate::spool;
 use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{ListedVersion, Payload, StoreError, StoreErrorKind, read_all, read_range};
@@ -206,6 +207,10 @@ impl Vault {
             let opened = self.store.open(&key, version.as_ref(), None).await;
             let Some(reader) = if_there(opened)? else {
                 continue;
+            };
+            let reader = match &self.progress {
+                Some(progress) => watched(reader, progress),
+                None => reader,
             };
             let uri = || format!("{}/{key}", self.uri());
             let payload = spool::collect(reader, IN_MEMORY_LIMIT, folder, uri).await?;

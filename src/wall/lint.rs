@@ -3,6 +3,7 @@
 //! A setting that a server does not have is not a finding, unless the vault's locks depend on it. A setting that may not be
 //! read is one, because nothing is known about it.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::policy;
@@ -29,7 +30,8 @@ pub struct Expected<'a> {
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nothing to do.
     Note,
@@ -40,7 +42,7 @@ pub enum Severity {
 }
 
 /// Something about a bucket that its owner should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,

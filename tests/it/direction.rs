@@ -23,7 +23,6 @@ const FLOORS: &[&str] = &[
     "iam",
     "wall",
     "plan",
-    "index",
     "progress",
     "error",
     "vault",

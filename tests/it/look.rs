@@ -1,11 +1,10 @@
-//! Looking into vaults, with and without the local index: tables, snapshots, files and differences.
+//! Looking into vaults, tables, snapshots, files and differences.
 
 use std::collections::BTreeMap;
 
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{EntryKind, Placement, TableUri};
 use deltavault::ids::{ObjectKey, Version};
-use deltavault::index::{Index, Opened};
 use deltavault::plan::choose::{ChooseError, CommitTimes, Wanted};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
@@ -55,6 +54,31 @@ async fn tables_are_found_by_name_uri_key_and_slug() {
     assert_eq!(error.exit_code(), ExitCode::OwnerMustChoose);
     assert!(error.hint().unwrap().contains("file:///lake/orders"));
     assert_eq!(vault.find_table("orders").await.unwrap().key, orders.key);
+}
+
+#[tokio::test]
+async fn a_table_that_is_named_by_its_key_costs_as_much_among_many_as_alone() {
+    let store = FaultStore::new(MemoryStore::without_versions("s3://bucket/vault"));
+    let vault = new_vault(&store).await;
+    let orders = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 2).await;
+    let spent = async || {
+        store.revive();
+        let found = vault.find_table(&orders.key.to_string()).await.unwrap();
+        assert_eq!(found.key, orders.key);
+        assert_eq!(
+            vault.table_with(&orders.key).await.unwrap().as_ref(),
+            Some(&found)
+        );
+        store.calls().len()
+    };
+    let alone = spent().await;
+    for other in 0..20 {
+        let name = format!("other{other}");
+        TableBuilder::with_snapshots(store.clone(), &vault, &name, 1).await;
+    }
+    assert_eq!(spent().await, alone);
+    let unknown = "x-00000000000000000000000000000000".parse().unwrap();
+    assert_eq!(vault.table_with(&unknown).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -351,70 +375,4 @@ async fn live_table_is_compared_by_one_listing() {
         (totals.same, totals.missing.files, totals.newest),
         (6, 2, Some(Version(2)))
     );
-}
-
-#[tokio::test]
-async fn index_saves_requests_and_decides_nothing() {
-    let store = MemoryStore::without_versions("s3://bucket/vault");
-    let vault = new_vault(&store).await;
-    let table = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 40).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("index.db");
-    let id = vault.file().id;
-    let cold = vault.history(&table.key, Bodies::new()).await.unwrap();
-    let Opened { mut index, .. } = Index::open(&path, id).unwrap();
-    index.put_records(&cold).unwrap();
-
-    let counted = FaultStore::new(store.clone());
-    let counting = Vault::open(std::sync::Arc::new(counted.clone()))
-        .await
-        .unwrap();
-    let reads = counted.count("open");
-    let bodies = index.records(&table.key).unwrap();
-    let warm = counting.history(&table.key, bodies).await.unwrap();
-    assert_eq!(warm, cold);
-    assert!(
-        counted.count("open") - reads <= 4,
-        "{}",
-        counted.count("open") - reads
-    );
-
-    // Poison: every record is another, under the digest of the right one.
-    let poison = rusqlite::Connection::open(&path).unwrap();
-    let mut forged = table.records[5].1.clone();
-    forged.manifest.key = "blobs/forged".parse().unwrap();
-    poison
-        .execute("UPDATE record SET body = ?1", [forged.encode().unwrap()])
-        .unwrap();
-    let bodies = index.records(&table.key).unwrap();
-    assert_eq!(vault.history(&table.key, bodies).await.unwrap(), cold);
-    // A forged chain that the vault does not know.
-    let mut previous = None;
-    for seq in 1..=50 {
-        forged.seq = seq;
-        forged.previous = previous;
-        let body = forged.encode().unwrap();
-        let sha256 = deltavault::ids::Digest::of(&body);
-        poison
-            .execute(
-                "INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5)",
-                rusqlite::params![
-                    id.to_string(),
-                    table.key.to_string(),
-                    i64::try_from(seq).unwrap(),
-                    sha256.to_string(),
-                    body
-                ],
-            )
-            .unwrap();
-        previous = Some(deltavault::format::record::Previous { seq, sha256 });
-    }
-    let bodies = index.records(&table.key).unwrap();
-    assert_eq!(vault.history(&table.key, bodies).await.unwrap(), cold);
-    // Nor does it stand in for what the vault has lost.
-    store.flip_bit(&table.slot(20), None, 9).unwrap();
-    let damaged = vault.history(&table.key, Bodies::new()).await.unwrap();
-    let bodies = index.records(&table.key).unwrap();
-    assert_ne!(damaged, cold);
-    assert_eq!(vault.history(&table.key, bodies).await.unwrap(), damaged);
 }

@@ -131,6 +131,9 @@ fn every_line_has_the_shape_of_its_type() {
     run(&["verify", "lake/t", "--repair", "--yes"], &mut seen);
     fs::remove_dir_all(lake.table()).unwrap();
     run(&["restore", "lake/t", "--latest", "--yes"], &mut seen);
+    let several = ["restore", "lake-*", "--latest", "--to", "copies"];
+    run(&[&several[..], &["--dry-run"]].concat(), &mut seen);
+    run(&[&several[..], &["--yes"]].concat(), &mut seen);
     run(&["retire", "lake/t", "--yes"], &mut seen);
     let later = ["--vault", "vault", "prune"];
     let day = Some("2199-01-01T00:00:00Z");

@@ -148,6 +148,45 @@ impl Progress for Notes {
     }
 }
 
+/// Adds up the bytes that moved, and those of files that were done.
+#[derive(Debug, Default)]
+struct Bytes(Mutex<(u64, u64)>);
+
+impl Progress for Bytes {
+    fn phase(&self, _table: &str, _phase: Phase) {}
+    fn planned(&self, _work: PlannedWork) {}
+    fn moved(&self, bytes: u64) {
+        self.0.lock().unwrap().0 += bytes;
+    }
+    fn file_done(&self, bytes: u64) {
+        let mut sums = self.0.lock().unwrap();
+        assert!(sums.0 >= sums.1 + bytes, "{bytes} of {sums:?}");
+        sums.1 += bytes;
+    }
+    fn note(&self, _text: &str) {}
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_large_file_are_reported_before_it_is_done() {
+    let mut scene = Scene::set().await;
+    scene.table.append(1, LARGE).await;
+    let moved = Arc::new(Bytes::default());
+    let taker = Snapshotter {
+        progress: moved.clone(),
+        ..taker(&scene).await
+    };
+    let done = take_with(&scene, &taker, 24).await.unwrap();
+    assert_eq!(*moved.0.lock().unwrap(), (LARGE as u64, LARGE as u64));
+
+    let entries = entries(&scene, &done).await;
+    let large = entries.iter().find(|it| it.size == LARGE as u64).unwrap();
+    let moved = Arc::new(Bytes::default());
+    let vault = open(&scene).await.watched_by(moved.clone());
+    let folder = tempfile::tempdir().unwrap();
+    vault.payload(large, folder.path()).await.unwrap();
+    assert_eq!(moved.0.lock().unwrap().0, LARGE as u64);
+}
+
 /// A snapshotter over the scene's vault, to be adjusted.
 async fn taker(scene: &Scene) -> Snapshotter {
     snapshotter(Arc::new(scene.vault.clone())).await.unwrap()

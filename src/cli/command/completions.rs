@@ -1,10 +1,11 @@
-//! `completions`: a script for a shell.
+//! `completions`: a script by which a shell asks this program what may follow.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use deltavault::ExitCode;
 
 use super::Context;
-use crate::cli::args::Arguments;
+use crate::cli::again::Again;
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 
 /// Flags of `completions`.
@@ -19,13 +20,9 @@ pub(super) fn completions(
     args: &CompletionsArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
+    let program = std::env::args_os().next().unwrap_or_default();
     let mut script = Vec::new();
-    clap_complete::generate(
-        args.shell,
-        &mut Arguments::command(),
-        "deltavault",
-        &mut script,
-    );
+    complete::script(args.shell, &Again::program(&program), &mut script)?;
     context.output.raw(&script)?;
     Ok(ExitCode::Done)
 }

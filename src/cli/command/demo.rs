@@ -13,7 +13,7 @@ use deltavault::plan::retention::RetentionRequest;
 use deltavault::store::StoreErrorKind;
 
 use self::stage::Stage;
-use self::story::{PutBack, Taken, Wish, tell};
+use self::story::{Taken, Wish, tell};
 use super::Context;
 use super::init::{InitArgs, make_vault};
 use super::restore::{Extent, How, Work, choose};
@@ -110,12 +110,7 @@ pub(super) async fn demo(args: DemoArgs, context: &mut Context) -> Result<ExitCo
         )
         .await?;
         let done = work.carry_out(work.plan().await?, clock.now()).await?;
-        Ok(PutBack {
-            version: chosen.version,
-            files_written: done.files_written,
-            bytes_written: done.bytes_written,
-            files_kept: done.files_kept,
-        })
+        Ok((chosen.version, done))
     };
     let mut say = |line: &str| output.text(line);
     Box::pin(tell(&stage, &program, snapshot, restore, &mut say)).await?;

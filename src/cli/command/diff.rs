@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::looked::Looked;
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
 use crate::cli::snapshot_name::SnapshotName;
@@ -23,10 +24,10 @@ use crate::cli::snapshot_name::SnapshotName;
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// Snapshot to compare: 4 or more digits of its id, its TABLE, or like orders@latest~1, orders@v12
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", add = complete::snapshots())]
     pub(crate) before: SnapshotName,
-    /// Snapshot to compare with, or `live` for the table as it is now; where it names no TABLE, that of A is meant
-    #[arg(value_name = "B|live")]
+    /// Snapshot to compare with, or `live` for the table as it is now; without a TABLE it is of the table of A
+    #[arg(value_name = "B|live", add = complete::snapshots())]
     pub(crate) after: DiffSide,
 }
 

@@ -36,10 +36,10 @@ pub(crate) struct IamRenderArgs {
     /// Print another document instead
     #[arg(long, value_name = "DOCUMENT")]
     pub(crate) document: Option<DocumentArg>,
-    /// Let the role at the tables below URI; repeatable [the tables of the configuration]
+    /// Give the role access to the tables below URI; repeatable [the tables of the configuration]
     #[arg(long, value_name = "URI")]
     pub(crate) source: Vec<String>,
-    /// Whose IAM it is written for
+    /// The IAM that the policy is written for
     #[arg(long, value_name = "FLAVOR", default_value = "aws")]
     pub(crate) flavor: FlavorArg,
     /// The account that the roles are in [none]
@@ -51,10 +51,10 @@ pub(crate) struct IamRenderArgs {
     /// Let ARN change the bucket's configuration; repeatable [none]
     #[arg(long, value_name = "ARN")]
     pub(crate) break_glass: Vec<String>,
-    /// Let ARN take on the roles; repeatable [none]
+    /// Let ARN assume the roles; repeatable [none]
     #[arg(long, value_name = "ARN")]
     pub(crate) trust: Vec<String>,
-    /// What anyone who takes on a role must present [none]
+    /// The external id that anyone who assumes a role must present [none]
     #[arg(long, value_name = "ID")]
     pub(crate) external_id: Option<String>,
     /// Encrypt with the KMS key ARN and no other [S3's own encryption]
@@ -66,7 +66,7 @@ pub(crate) struct IamRenderArgs {
     /// Take objects of CLASS; repeatable [STANDARD, and the configuration's]
     #[arg(long, value_name = "CLASS")]
     pub(crate) storage_class: Vec<String>,
-    /// Let calls without TLS through, for a server in a closed network [refused]
+    /// Allow calls without TLS, for a server in a closed network [refused]
     #[arg(long)]
     pub(crate) plain_http: bool,
     /// The partition of AWS
@@ -97,7 +97,7 @@ pub(crate) enum DocumentArg {
     Kms,
     /// What an organisation refuses its accounts
     Scp,
-    /// Who may take on the roles
+    /// Who may assume the roles
     Trust,
 }
 
@@ -118,9 +118,7 @@ impl From<DocumentArg> for Document {
 pub(crate) enum FlavorArg {
     /// Amazon's
     Aws,
-    #[value(
-        help = "MinIO's, which knows fewer conditions; what is then not enforced is said on stderr"
-    )]
+    #[value(help = "MinIO's, which knows fewer conditions; stderr says what is then not enforced")]
     Minio,
 }
 

@@ -3,12 +3,12 @@
 use clap::Subcommand;
 use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
-use deltavault::index::Index;
 use serde::Serialize;
 
 use super::Context;
 use crate::cli::cache::index_path;
 use crate::cli::error::CommandError;
+use crate::cli::index::Index;
 use crate::cli::output::{Message, Output, counted};
 
 /// Commands under `index`.
@@ -32,6 +32,7 @@ pub(super) async fn rebuild(context: &mut Context) -> Result<ExitCode, CommandEr
         opened = opened.index.renew(error)?;
         opened.index.rebuild(&histories)?;
     }
+    opened.index.put_uri(open.vault.uri())?;
     context.output.say(&IndexDone {
         path: path.display().to_string(),
         tables: histories.len() as u64,

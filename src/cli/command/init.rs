@@ -28,13 +28,13 @@ use crate::cli::stores::Place;
 /// Flags of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Lock objects in MODE: nobody ends compliance early, and anyone who may bypass it ends governance [on S3, governance]
+    /// Lock objects in MODE: anyone with the right to bypass it ends governance early, nobody compliance [on S3, governance]
     #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
     pub(crate) mode: Option<ModeArg>,
-    /// Promise no snapshot for less than DAYS, the least that everything in the vault is locked for [3]
+    /// Keep every snapshot, and lock everything in the vault, for at least DAYS [3]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) shortest: Option<u32>,
-    /// Promise no snapshot for more than DAYS [3650]
+    /// Promise to keep no snapshot for more than DAYS [3650]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) longest: Option<u32>,
     /// Extend locks by DAYS at a time [10]
@@ -43,7 +43,7 @@ pub(crate) struct InitArgs {
     /// Make a vault without locks: anyone who may delete in its bucket can destroy the backup
     #[arg(long)]
     pub(crate) no_lock: bool,
-    /// Ask nothing: what was chosen by flags is meant
+    /// Go by the flags, and ask nothing
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -106,7 +106,7 @@ pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCo
     let mut worst = Severity::Note;
     for finding in made.findings {
         worst = worst.max(finding.severity);
-        context.output.say(&row(finding))?;
+        context.output.say(&finding)?;
     }
     Ok(match worst {
         Severity::Note => ExitCode::Done,
@@ -141,20 +141,6 @@ async fn make(args: &InitArgs, context: &mut Context) -> Result<Made, CommandErr
         confirm(&format!("lock everything in {uri} in COMPLIANCE"), context)?;
     }
     make_vault(&place, args, context.clock.now()).await
-}
-
-/// A finding as it is printed.
-pub(super) fn row(finding: Finding) -> BucketFinding {
-    BucketFinding {
-        severity: match finding.severity {
-            Severity::Note => Weight::Note,
-            Severity::Warning => Weight::Warning,
-            Severity::Breach => Weight::Breach,
-        },
-        check: finding.check,
-        what: finding.what,
-        remedy: finding.remedy,
-    }
 }
 
 /// A vault that was made, and what there is to say about its bucket.
@@ -463,42 +449,17 @@ pub(crate) enum BucketRow {
     Adopted,
 }
 
-/// Something about a vault's bucket.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct BucketFinding {
-    /// How much it matters.
-    pub(crate) severity: Weight,
-    /// The setting.
-    pub(crate) check: &'static str,
-    /// What is so.
-    pub(crate) what: String,
-    /// What to do about it.
-    pub(crate) remedy: String,
-}
-
-impl Message for BucketFinding {
+impl Message for Finding {
     const TYPE: &'static str = "bucket_finding";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let severity = match self.severity {
-            Weight::Note if !out.is_verbose() => return Ok(()),
-            Weight::Note => "NOTE   ",
-            Weight::Warning => "WARNING",
-            Weight::Breach => "BREACH ",
+            Severity::Note if !out.is_verbose() => return Ok(()),
+            Severity::Note => "NOTE   ",
+            Severity::Warning => "WARNING",
+            Severity::Breach => "BREACH ",
         };
         out.print(format_args!("{severity} {}: {}", self.check, self.what))?;
         out.print(format_args!("        {}", self.remedy))
     }
-}
-
-/// How much a finding about a bucket matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Weight {
-    /// Worth knowing; nothing to do.
-    Note,
-    /// Weaker than it should be.
-    Warning,
-    /// A wall is missing.
-    Breach,
 }

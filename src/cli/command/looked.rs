@@ -19,6 +19,7 @@ use super::Context;
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::cache::Cache;
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::snapshot_name::{Pick, SnapshotName};
 use crate::cli::stores::OpenVault;
@@ -63,7 +64,7 @@ impl Looked {
     /// Opens the vault for somebody who only looks: what this machine remembers is not asked for again.
     pub(super) async fn new(context: &Context) -> Result<Self, CommandError> {
         let open = context.open_vault().await?;
-        let cache = Cache::open(open.vault.file().id, Arc::clone(&context.progress));
+        let cache = Cache::open(&open.vault, Arc::clone(&context.progress));
         let vault = cache::with_pages(open.vault.clone());
         Ok(Self {
             open: OpenVault { vault, ..open },
@@ -283,6 +284,6 @@ fn remembered(cache: &mut Option<Cache>, table: &TableKey) -> Bodies {
 #[derive(Debug, Args)]
 pub(crate) struct OneSnapshotArgs {
     /// Snapshot: 4 or more digits of its id, its TABLE, or like orders@latest~1, orders@v12
-    #[arg(value_name = "SNAPSHOT")]
+    #[arg(value_name = "SNAPSHOT", add = complete::snapshots())]
     pub(crate) snapshot: SnapshotName,
 }

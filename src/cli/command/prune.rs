@@ -39,7 +39,7 @@ pub(crate) struct PruneArgs {
 
 /// Reads days and hours: `3d`, `12h`.
 fn parse_grace(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || format!("{text:?} is no time to wait: write it like 3d or 12h");
+    let wrong = || format!("{text:?} is not a time to wait: write it like 3d or 12h");
     let hours = if let Some(days) = text.strip_suffix('d') {
         days.parse::<u16>().map(|days| i64::from(days) * 24)
     } else {

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use deltavault::error::RestoreError;
 use deltavault::format::ledger::Bodies;
+use deltavault::ids::Timestamp;
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::reader::Verdict;
+use deltavault::vault::look::TableRef;
 use deltavault::vault::restore::{self, Checked, CopyPlace, RestorePlan};
 use deltavault::{Error, ExitCode};
 
@@ -20,65 +22,154 @@ use self::choose::{
     passed_over, tells_more,
 };
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
-use self::messages::{RestoreDone, RestorePlanned, Restoring, VersionTime};
-use self::told::{Case, Way};
+use self::messages::{RestoreDone, VersionTime};
+use self::told::{Case, Found, Proof, Way};
 pub(super) use self::work::{Extent, Work};
 use super::{Context, confirm};
+use crate::cli::again::Again;
 use crate::cli::error::CommandError;
+use crate::cli::stores::OpenVault;
+use crate::cli::table_name::{TableName, pattern};
 
 pub(super) mod args;
 mod choose;
 mod ledger;
+mod many;
 mod messages;
 mod told;
 mod work;
 
-/// Puts a table back, or says what that would be.
-#[expect(
-    clippy::too_many_lines,
-    reason = "what is found, planned, asked, done and said, in this order"
-)]
+/// Puts tables back, or says what that would be.
 pub(super) async fn restore(
     args: RestoreArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let request = args.read(&context.config, &context.folder, &context.here())?;
-    let open = context.open_vault().await?;
-    let table = match open.find_table(&request.table).await {
-        Err(error) if holds_no_table(&error) && open.vault.has_manifests().await => {
-            let name = request.table.text.clone();
-            return Err(CommandError::RecordsGone { name });
-        }
-        found => found?,
+    let [table] = args.tables.as_slice() else {
+        return Box::pin(many::restore(&args, context)).await;
     };
+    if pattern(table, &context.config)?.is_some() {
+        return Box::pin(many::restore(&args, context)).await;
+    }
+    let table = context.table(table.clone())?;
+    let asked = args.read(table, &context.folder, &context.here())?;
+    let open = context.open_vault().await?;
+    let table = find(&asked.table, &open).await?;
+    match Box::pin(begin(asked, &table, &open, context)).await? {
+        Begun::Ended(code, _) => Ok(code),
+        Begun::Ready(..) if args.dry_run => Ok(ExitCode::Done),
+        Begun::Ready(planned, plan) => {
+            if !args.yes {
+                confirm(&planned.case().question(), context)?;
+            }
+            let (code, _) = planned.carry_out(plan, context).await?;
+            Ok(code)
+        }
+    }
+}
+
+/// Finds a table in the vault.
+async fn find(name: &TableName, open: &OpenVault) -> Result<TableRef, CommandError> {
+    match open.find_table(name).await {
+        Err(error) if holds_no_table(&error) && open.vault.has_manifests().await => {
+            let name = name.text.clone();
+            Err(CommandError::RecordsGone { name })
+        }
+        found => found,
+    }
+}
+
+/// A restore of one table whose plan was printed.
+enum Begun<'a> {
+    /// There is nothing to carry out: how it ended, and what was put.
+    Ended(ExitCode, restore::RestoreDone),
+    /// It can be carried out.
+    Ready(Box<Planned<'a>>, Box<RestorePlan>),
+}
+
+/// Plans the restore of one table and prints the plan.
+async fn begin<'a>(
+    asked: Asked<'a>,
+    table: &TableRef,
+    open: &OpenVault,
+    context: &mut Context,
+) -> Result<Begun<'a>, CommandError> {
+    let (planned, plan) = Box::pin(plan(asked, table, open, context)).await?;
+    let case = planned.case();
+    let args = planned.asked.args;
+    let way = case.way();
+    let may_act = way == Way::Ready && !args.dry_run && (args.yes || context.can_ask);
+    context.output.say(&case.message(may_act))?;
+    let nothing_put = restore::RestoreDone {
+        files_kept: planned.found.kept.files,
+        ..restore::RestoreDone::default()
+    };
+    match way {
+        Way::Nothing if planned.found.situation == Situation::EmptyTarget => {
+            Box::pin(filled(&planned, plan, &nothing_put, context)).await
+        }
+        Way::Nothing => {
+            if context.output.is_json() && planned.asked.which != Which::Unsaid {
+                let row = done_row(&case, &nothing_put, 0.0, None);
+                context.output.say(&row)?;
+            }
+            Ok(Begun::Ended(case.code(), nothing_put))
+        }
+        Way::Choose(what) => {
+            let code = owner_must_choose(what, &case, context)?;
+            Ok(Begun::Ended(code, restore::RestoreDone::default()))
+        }
+        Way::Ready => Ok(Begun::Ready(Box::new(planned), Box::new(plan))),
+    }
+}
+
+/// The restore of one table as it was planned.
+struct Planned<'a> {
+    asked: Asked<'a>,
+    /// How the table is named in the next command.
+    name: String,
+    history: History,
+    chosen: Chosen,
+    work: Work,
+    found: Found,
+    proof: Proof,
+    again: Again,
+    now: Timestamp,
+}
+
+/// Chooses a snapshot of the table and plans its restore.
+async fn plan<'a>(
+    asked: Asked<'a>,
+    table: &TableRef,
+    open: &OpenVault,
+    context: &Context,
+) -> Result<(Planned<'a>, RestorePlan), CommandError> {
     let mut history = open.vault.history(&table.key, Bodies::default()).await?;
-    let name = name_again(&request, table.name());
-    let wanted = wanted(&request.which);
+    let name = name_again(&asked, table.name());
+    let wanted = wanted(&asked.which);
     warn_of_ledger(&history, &name, context);
     let proof = take_in_unlinked(&open.vault, &mut history, &wanted, &name, context).await?;
     let histories = std::slice::from_mut(&mut history);
-    open.vault
-        .mark_pruned(histories, context.clock.now())
-        .await?;
+    let now = context.clock.now();
+    open.vault.mark_pruned(histories, now).await?;
     let mut chosen = match choose(&open.vault, &history, &wanted).await {
         Ok(chosen) => chosen,
-        Err(error) => return Err(of_another_table(error, table.name(), &open).await),
+        Err(error) => return Err(of_another_table(error, table.name(), open).await),
     };
-    refuse_if_not_newest(&history, &chosen, &wanted, &request.how, &name, context)?;
+    refuse_if_not_newest(&history, &chosen, &wanted, &asked.how, &name, context)?;
     if matches!(wanted, Wanted::Latest | Wanted::AsOf(_)) {
         warn_of_unnamed(&open.vault, &history, &name, context).await;
     }
-    let mut work = Work::ready(&open, &chosen, &request, context).await?;
+    let mut work = Work::ready(open, &chosen, &asked, context).await?;
     let mut passed_over = passed_over(&history, &chosen);
     let mut plan = match work.plan().await {
         Ok(plan) => plan,
         Err(error) => {
-            let instead = another_that_holds(&error, &chosen, &history, &wanted, &open).await;
-            let error = no_plan(error, &chosen, &history, &open, &name, context).await;
+            let instead = another_that_holds(&error, &chosen, &history, &wanted, open).await;
+            let error = no_plan(error, &chosen, &history, open, &name, context).await;
             let Some(instead) = instead else {
                 return Err(error);
             };
-            let other = Work::ready(&open, &instead, &request, context).await?;
+            let other = Work::ready(open, &instead, &asked, context).await?;
             let Ok(plan) = other.plan().await else {
                 return Err(error);
             };
@@ -88,13 +179,13 @@ pub(super) async fn restore(
             plan
         }
     };
-    if request.which == Which::Unsaid
+    if asked.which == Which::Unsaid
         && let Some(doubt) = &chosen.record.doubt
         && let Some(trusted) = newest_without_doubt(&history, &chosen)
     {
         let wanted = Wanted::Snapshot(trusted.id.to_string());
         let trusted = choose(&open.vault, &history, &wanted).await?;
-        let other = Work::ready(&open, &trusted, &request, context).await?;
+        let other = Work::ready(open, &trusted, &asked, context).await?;
         if let Ok(other_plan) = other.plan().await
             && tells_more(&other_plan, &plan)
         {
@@ -102,7 +193,7 @@ pub(super) async fn restore(
             (chosen, work, plan) = (trusted, other, other_plan);
         }
     }
-    let mut found = work.found(&plan, &request.which).await?;
+    let mut found = work.found(&plan, &asked.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
     found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
@@ -110,127 +201,97 @@ pub(super) async fn restore(
         found.vanishing = plan.vanishing;
     }
     let again = context.again.clone();
-    let case = Case {
+    let planned = Planned {
+        asked,
         name,
-        record: &chosen.record,
-        id: chosen.id,
-        version: chosen.version,
-        committed: chosen.committed,
-        between: chosen.between,
-        target: work.target.uri(),
-        which: &request.which,
-        how: &request.how,
-        outside: request.args.outside,
-        log: request.log,
-        accept_damaged: request.args.accept_damaged,
-        found: &found,
-        again: &again,
-        now: context.clock.now(),
-        s3a: request.s3a,
+        history,
+        chosen,
+        work,
+        found,
         proof,
+        again,
+        now,
     };
-    let way = case.way();
-    let may_act =
-        way == Way::Ready && !request.args.dry_run && (request.args.yes || context.can_ask);
-    context.output.say(&RestorePlanned {
-        table: chosen.record.table.name.clone(),
-        situation: told::situation_word(&found.situation).to_owned(),
-        snapshot: Some(chosen.id),
-        version: Some(chosen.version),
-        files: found.to_put.files,
-        bytes: found.to_put.bytes,
-        live_version: case.live_version(),
-        cause: found.cause().map(|version| version.version),
-        loses: case.loses(),
-        versions: case.versions(),
-        other_tables: found.others.clone(),
-        streams: case.streams(),
-        stream_count: case.stream_count(),
-        holds_older_versions: case.holds_older_versions(),
-        restoring: found.at_work.as_ref().map(|at_work| Restoring {
-            by: at_work.by.clone(),
-            snapshot: at_work.snapshot,
-            since: at_work.since,
-            silent_seconds: at_work.silent_for.as_secs().unsigned_abs(),
-        }),
-        lines: case.lines(may_act),
-        choices: if may_act { Vec::new() } else { case.choices() },
-    })?;
-    match way {
-        Way::Nothing if found.situation == Situation::EmptyTarget => {
-            return Box::pin(filled(&work, plan, &case, &request, context)).await;
+    Ok((planned, plan))
+}
+
+impl Planned<'_> {
+    /// It as it is told.
+    fn case(&self) -> Case<'_> {
+        let Self { asked, chosen, .. } = self;
+        Case {
+            name: self.name.clone(),
+            record: &chosen.record,
+            id: chosen.id,
+            version: chosen.version,
+            committed: chosen.committed,
+            between: chosen.between,
+            target: self.work.target.uri(),
+            which: &asked.which,
+            how: &asked.how,
+            outside: asked.args.outside,
+            log: asked.log,
+            accept_damaged: asked.args.accept_damaged,
+            found: &self.found,
+            again: &self.again,
+            now: self.now,
+            s3a: asked.s3a,
+            proof: self.proof,
         }
-        Way::Nothing => {
-            if context.output.is_json() && request.which != Which::Unsaid {
-                let kept = restore::RestoreDone {
-                    files_kept: found.kept.files,
-                    ..restore::RestoreDone::default()
-                };
-                let row = done_row(&case, &kept, 0.0, None);
+    }
+
+    /// Carries it out, and says what was done and what an independent reader makes of it.
+    async fn carry_out(
+        &self,
+        plan: Box<RestorePlan>,
+        context: &mut Context,
+    ) -> Result<(ExitCode, restore::RestoreDone), CommandError> {
+        let (work, case) = (&self.work, self.case());
+        let start = Instant::now();
+        let expected = plan.expected.clone();
+        let done = work.carry_out(*plan, context.clock.now()).await;
+        let done = done.map_err(|error| with_command(error, &case))?;
+        let seconds = start.elapsed().as_secs_f64();
+        let checked = work.check(&expected.after(&done)).await?;
+        let after = work.found_after(&self.found).await?;
+        let delta_id = &self.chosen.record.table.delta_id;
+        let after = after.map(|found| found.with_vault(&self.history, delta_id));
+        let case = Case {
+            found: after.as_ref().unwrap_or(&self.found),
+            ..case
+        };
+        if context.output.is_verbose() || context.output.is_json() {
+            for row in version_times(&self.history, &self.chosen) {
                 context.output.say(&row)?;
             }
-            return Ok(case.code());
         }
-        Way::Choose(what) => return owner_must_choose(what, &case, context),
-        Way::Later(flag) => {
-            return Err(CommandError::ComesLater {
-                what: format!("restore {flag}"),
-                instead: "copy it elsewhere with --to, or bring its files back with --heal and let the engine's RESTORE commit them",
-            });
-        }
-        Way::Ready if request.args.dry_run => return Ok(ExitCode::Done),
-        Way::Ready => {}
+        let code = case.code().max(told::checked::code(&checked, &done));
+        let row = done_row(&case, &done, seconds, Some(&checked));
+        context.output.say(&row)?;
+        Ok((code, done))
     }
-    if !request.args.yes {
-        confirm(&case.question(), context)?;
-    }
-    let start = Instant::now();
-    let expected = plan.expected.clone();
-    let done = work.carry_out(plan, context.clock.now()).await;
-    let done = done.map_err(|error| with_command(error, &case))?;
-    let seconds = start.elapsed().as_secs_f64();
-    let checked = work.check(&expected.after(&done)).await?;
-    let after = work.found_after(&found).await?;
-    let after = after.map(|found| found.with_vault(&history, &chosen.record.table.delta_id));
-    let case = Case {
-        found: after.as_ref().unwrap_or(&found),
-        ..case
-    };
-    if context.output.is_verbose() || context.output.is_json() {
-        for row in version_times(&history, &chosen) {
-            context.output.say(&row)?;
-        }
-    }
-    let code = case.code().max(told::checked::code(&checked, &done));
-    let row = done_row(&case, &done, seconds, Some(&checked));
-    context.output.say(&row)?;
-    Ok(code)
 }
 
 /// Looks at a copy that was whole before, as the run would have that put it; takes away the claim that one left behind
 /// when it was killed.
-async fn filled(
-    work: &Work,
+async fn filled<'a>(
+    planned: &Planned<'a>,
     plan: RestorePlan,
-    case: &Case<'_>,
-    request: &Asked,
+    kept: &restore::RestoreDone,
     context: &mut Context,
-) -> Result<ExitCode, CommandError> {
+) -> Result<Begun<'a>, CommandError> {
+    let (work, case, args) = (&planned.work, planned.case(), planned.asked.args);
     let start = Instant::now();
     let expected = plan.expected.clone();
-    let kept = restore::RestoreDone {
-        files_kept: case.found.kept.files,
-        ..restore::RestoreDone::default()
-    };
-    if plan.copy_place == Some(CopyPlace::Begun) && request.args.yes && !request.args.dry_run {
+    if plan.copy_place == Some(CopyPlace::Begun) && args.yes && !args.dry_run {
         work.carry_out(plan, context.clock.now()).await?;
     }
     let checked = work.check(&expected).await?;
-    let code = case.code().max(told::checked::code(&checked, &kept));
+    let code = case.code().max(told::checked::code(&checked, kept));
     let seconds = start.elapsed().as_secs_f64();
-    let row = done_row(case, &kept, seconds, Some(&checked));
+    let row = done_row(&case, kept, seconds, Some(&checked));
     context.output.say(&row)?;
-    Ok(code)
+    Ok(Begun::Ended(code, kept.clone()))
 }
 
 fn wanted(which: &Which) -> Wanted {
@@ -246,8 +307,8 @@ fn wanted(which: &Which) -> Wanted {
 }
 
 /// How the table is named in the next command: as it was, or by its path where that was a path.
-fn name_again(request: &Asked, known: &str) -> String {
-    let typed = &request.table;
+fn name_again(asked: &Asked<'_>, known: &str) -> String {
+    let typed = &asked.table;
     if typed.configured.is_some() || typed.text == known {
         return typed.text.clone();
     }
@@ -347,3 +408,6 @@ fn version_times(history: &History, chosen: &Chosen) -> Vec<VersionTime> {
     rows.dedup_by_key(|row| row.version);
     rows
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::hold::say_unread;
 use super::{Context, confirm};
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
 use crate::cli::who;
@@ -18,7 +19,7 @@ use crate::cli::who;
 #[derive(Debug, Args)]
 pub(crate) struct RetireArgs {
     /// Table: a name from the configuration or the vault, a path or a URI
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) table: String,
     /// Do it without being asked [ask]
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! `show`: everything that one snapshot says of itself.
+//! `show`: everything that is recorded about a snapshot.
 
 use deltavault::format::VaultKey;
 use deltavault::ids::{SnapshotId, Version};
@@ -11,7 +11,7 @@ use super::Context;
 use super::looked::{Found, Hold, Looked, OneSnapshotArgs};
 use super::snapshots::{SnapshotRow, operation, snapshot_row};
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, lock, signed};
+use crate::cli::output::{Message, Output, counted, lock, signed};
 
 /// `show`
 pub(super) async fn show(
@@ -90,7 +90,7 @@ fn show_row(snapshot: &Snapshot, row: SnapshotRow, kinds: Option<Vec<KindRow>>) 
     }
 }
 
-/// Everything that one snapshot says of itself.
+/// Everything that is recorded about a snapshot.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ShowRow {
     /// What the list has.
@@ -163,9 +163,9 @@ impl Message for ShowRow {
             (
                 "change",
                 format!(
-                    "{} versions, {} files came, {} went, rows {}",
-                    HumanCount(snapshot.versions),
-                    HumanCount(snapshot.files_added),
+                    "{}, {} came, {} went, rows {}",
+                    counted(snapshot.versions, "version"),
+                    counted(snapshot.files_added, "file"),
                     HumanCount(snapshot.files_removed),
                     snapshot.rows.map_or_else(|| "unknown".to_owned(), signed)
                 ),
@@ -173,10 +173,10 @@ impl Message for ShowRow {
             (
                 "holds",
                 format!(
-                    "{} files, {}; data {} files, {}; absent {}; rows {}",
-                    HumanCount(snapshot.files),
+                    "{}, {}; data {}, {}; absent {}; rows {}",
+                    counted(snapshot.files, "file"),
                     HumanBytes(snapshot.bytes),
-                    HumanCount(self.data_files),
+                    counted(self.data_files, "file"),
                     HumanBytes(self.data_bytes),
                     HumanCount(self.absent_files),
                     self.live_rows
@@ -187,8 +187,8 @@ impl Message for ShowRow {
             (
                 "new",
                 format!(
-                    "{} files, {}",
-                    HumanCount(snapshot.new_files),
+                    "{}, {}",
+                    counted(snapshot.new_files, "file"),
                     HumanBytes(snapshot.new_bytes)
                 ),
             ),
@@ -215,9 +215,9 @@ impl Message for ShowRow {
                 absent => format!(", {} only named", HumanCount(absent)),
             };
             out.print(format_args!(
-                "  {:<15} {:>9} files  {:>11}{absent}",
+                "  {:<15} {:>15}  {:>11}{absent}",
                 kind.kind,
-                HumanCount(kind.files).to_string(),
+                counted(kind.files, "file"),
                 HumanBytes(kind.bytes).to_string()
             ))?;
         }

@@ -15,10 +15,11 @@ use deltavault::plan::retention::RetentionRequest;
 use deltavault::vault::snapshot::{Limits, MaxPrice};
 use parse_size::parse_size;
 
-use self::fleet::Pace;
+use self::fleet::{Outcome, Pace};
 use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
 use crate::cli::args::{SnapshotPrefix, parse_version};
+use crate::cli::complete;
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
 use crate::cli::stores::{OpenVault, Place, table_uri};
@@ -36,7 +37,7 @@ mod take;
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
     /// Tables: names from the configuration or the vault, paths or URIs
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Hold the pinned version, or also older ones still in the log [the table's setting, else live]
     #[arg(long, value_name = "SCOPE")]
@@ -53,13 +54,13 @@ pub(crate) struct SnapshotArgs {
     /// Also list the whole table and name live files that are gone; for a weekly run [trust the log]
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) check_source: bool,
-    /// Begin no file after TIME, like 05:00 or 6h from now; the next run goes on [never]
+    /// Begin no file after TIME, like 05:00 or 6h from now; the next run continues [never]
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run goes on [all]
+    /// Copy no more than N bytes, like 5G, 1.5TB (of 1,000s) or 2TiB (of 1,024s); the next run continues [all]
     #[arg(long, value_name = "N", value_parser = parse_bytes)]
     pub(crate) max_bytes: Option<u64>,
-    /// Spend no more than X dollars on requests and storage, by list prices; the next run goes on [any]
+    /// Spend no more than X dollars on requests and storage, by list prices; the next run continues [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
     /// Keep it until TIME, a date or like 90d from now, whatever its class says [as its class says]
@@ -68,10 +69,10 @@ pub(crate) struct SnapshotArgs {
     /// Refuse a table's snapshot that newly commits to more than X dollars of storage [the configuration's]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_commit_usd: Option<NanoUsd>,
-    /// Build on nothing from snapshot ID on; repeatable
-    #[arg(long, value_name = "ID")]
+    /// Build neither on snapshot ID nor on any later one; repeatable
+    #[arg(long, value_name = "ID", add = complete::ids())]
     pub(crate) distrust: Vec<SnapshotPrefix>,
-    /// Take version N as the newest where one stands far above the rest
+    /// Take version N as the newest, where another one lies far above the rest
     #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) accept_tip: Option<u64>,
 }
@@ -220,7 +221,15 @@ pub(super) async fn snapshot(
         distrust: taker.distrusted(&args.distrust, &tables).await?,
         accept_tip: args.accept_tip.map(Version),
     };
-    let Context { config, output, .. } = context;
+    let Context {
+        config,
+        output,
+        progress,
+        ..
+    } = context;
+    if tables.len() > 1 {
+        progress.tables(tables.len() as u64);
+    }
     let config = &*config;
     let dry_run = args.dry_run;
     let taker = Arc::new(taker);
@@ -237,7 +246,12 @@ pub(super) async fn snapshot(
         .await
     };
     let mut report = Report::new(output, &tables, dry_run);
-    let tell = |table: &TableToTake, outcome| report.tell(table, outcome);
+    let tell = |table: &TableToTake, outcome| {
+        if !matches!(outcome, Outcome::Waits(_)) {
+            progress.table_done();
+        }
+        report.tell(table, outcome)
+    };
     if let Err(cut_short) = fleet::run(&tables, PACE, take, tell).await {
         report.errors()?;
         return Err(cut_short);

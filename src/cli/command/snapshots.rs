@@ -15,17 +15,19 @@ use serde::Serialize;
 
 use super::Context;
 use super::looked::{Hold, Looked, note_findings};
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::table_name::pattern;
 use crate::cli::when::When;
 
 /// Flags of `snapshots`.
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotsArgs {
     /// Tables to list; a name may be a pattern like 'sales.*' [all]
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
-    /// Of each table only the newest N [all]
+    /// Only the newest N of each table [all]
     #[arg(long, value_name = "N")]
     pub(crate) latest: Option<usize>,
     /// Only those taken at or after TIME, like 2026-11-20, yesterday or 2h ago [all]
@@ -109,12 +111,8 @@ async fn histories_of(
     let mut patterns = Vec::new();
     let mut keys = BTreeSet::new();
     for text in texts {
-        if text.contains(['*', '?', '[']) && context.config.table(text).is_none() {
-            let unusable = |error: glob::PatternError| CommandError::UnusableFlag {
-                flag: "TABLE",
-                rule: error.msg,
-            };
-            patterns.push(Pattern::new(text).map_err(unusable)?);
+        if let Some(pattern) = pattern(text, &context.config)? {
+            patterns.push(pattern);
         } else {
             let name = context.table(text.clone())?;
             keys.insert(looked.open.find_table(&name).await?.key);

@@ -17,6 +17,7 @@ use serde::Serialize;
 use self::repair::{Job, Repairs};
 use super::{Context, remind_of_locks};
 use crate::cli::again::Again;
+use crate::cli::complete;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, counted};
@@ -30,7 +31,7 @@ mod repair;
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Tables to check [all]
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Read file bytes again and hash them
     #[arg(long, value_name = "HOW MUCH", default_value = "none")]
@@ -38,13 +39,13 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m", value_parser = parse_subset)]
     pub(crate) subset: Option<Subset>,
-    /// Put lost and damaged objects again, from the live table or wherever else their bytes still are
+    /// Put lost and damaged objects back, from the live table or wherever else their bytes still are
     #[arg(long)]
     pub(crate) repair: bool,
     /// With --repair: a replica of the vault to take lost objects from
     #[arg(long, value_name = "URI", requires = "repair")]
     pub(crate) from: Option<String>,
-    /// With --repair: put them without being asked [ask]
+    /// With --repair: put them back without being asked [ask]
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
 }

@@ -13,7 +13,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
-use super::init::row;
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output};
 use crate::cli::stores::{OpenVault, Place};
@@ -41,7 +40,7 @@ pub(crate) struct WallCheckArgs {
     /// Call as the role with the credentials of profile NAME [the vault's]
     #[arg(long, value_name = "NAME", requires = "role")]
     pub(crate) profile: Option<String>,
-    /// Make what is attacked, and look at it, with the credentials of profile NAME [the vault's]
+    /// Make and inspect the objects that are attacked with the credentials of profile NAME [the vault's]
     #[arg(long, value_name = "NAME", requires = "role")]
     pub(crate) canary_profile: Option<String>,
     /// Compare the bucket policy with the one for the roles in this account [not compared]
@@ -85,7 +84,7 @@ pub(super) async fn check(
     };
     for finding in findings {
         done.findings += u64::from(finding.severity > Severity::Note);
-        context.output.say(&row(finding))?;
+        context.output.say(&finding)?;
     }
     Box::pin(try_role(&args, &open, store, context, &mut done)).await?;
     context.output.say(&done)?;

@@ -25,6 +25,7 @@ use crate::format::{Entry, Placement};
 use crate::ids::Digest;
 use crate::plan::snapshot::{Batch, Need, plan_batches};
 use crate::plan::transfer::{CopyMethod, MethodReason, ServerCopy, choose_method};
+use crate::progress::watched;
 use crate::source::{Fetched, Source, collect};
 use crate::spool::IN_MEMORY_LIMIT;
 use crate::store::{
@@ -307,7 +308,7 @@ impl Copier {
         // Before its body, whose room was measured by what the log says.
         Ok(match wrong_size(need, reader.attributes.size) {
             Some(outcome) => Err(outcome),
-            None => Ok((store, reader)),
+            None => Ok((store, watched(reader, &self.run.progress))),
         })
     }
 

@@ -67,6 +67,7 @@ impl Checker<'_> {
         while let Some(chunk) = reader.body.try_next().await? {
             size = size.saturating_add(chunk.len() as u64);
             outcome.bytes_read = outcome.bytes_read.saturating_add(chunk.len() as u64);
+            self.progress.moved(chunk.len() as u64);
             hasher.update(&chunk);
             parts.update(&chunk);
             if size > want.size {

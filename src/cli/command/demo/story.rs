@@ -13,9 +13,11 @@ use deltavault::demo::{
 use deltavault::ids::{SnapshotId, Version};
 use deltavault::reader::TableStore;
 use deltavault::shell::quoted;
+use deltavault::vault::restore::RestoreDone;
 
 use super::stage::Stage;
 use crate::cli::error::CommandError;
+use crate::cli::output::counted;
 
 /// A snapshot, as the story tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +43,6 @@ pub(crate) enum Wish {
     Heal(Version),
     /// The newest snapshot, in place.
     Newest,
-}
-
-/// A restore, as the story tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PutBack {
-    /// The version that was put back.
-    pub(crate) version: Version,
-    /// Files that were put back.
-    pub(crate) files_written: u64,
-    /// Their bytes.
-    pub(crate) bytes_written: u64,
-    /// Files that were right already.
-    pub(crate) files_kept: u64,
 }
 
 /// A step of the demo did not come out as it must.
@@ -108,7 +97,7 @@ pub(crate) async fn tell<S, R>(
 ) -> Result<(), CommandError>
 where
     S: AsyncFn() -> Result<Taken, CommandError>,
-    R: AsyncFn(Wish) -> Result<PutBack, CommandError>,
+    R: AsyncFn(Wish) -> Result<(Version, RestoreDone), CommandError>,
 {
     let table = stage.store();
     let name = stage.name();
@@ -154,7 +143,7 @@ where
         "  deltalake cannot read v{} any more: {lost}",
         first.version
     ))?;
-    let healed = restore(Wish::Heal(first.version)).await?;
+    let (_, healed) = restore(Wish::Heal(first.version)).await?;
     say(&format!(
         "  restore --version {} --heal: {}",
         first.version,
@@ -172,10 +161,9 @@ where
     say("\nDROP TABLE")?;
     stage.drop_table().await?;
     say(&format!("  {name} is deleted: data, log and all"))?;
-    let restored = restore(Wish::Newest).await?;
+    let (version, restored) = restore(Wish::Newest).await?;
     say(&format!(
-        "  restore --latest: v{}, {}",
-        restored.version,
+        "  restore --latest: v{version}, {}",
         told_restore(&restored)
     ))?;
     let back = rows(&table, None).await?;
@@ -252,20 +240,20 @@ fn told(rows: &Rows) -> String {
 
 fn told_snapshot(taken: &Taken) -> String {
     format!(
-        "v{} is snapshot {}: {} files, {}; {} of them new, {}",
+        "v{} is snapshot {}: {}, {}; {} of them new, {}",
         taken.version,
         taken.snapshot.short(),
-        HumanCount(taken.files),
+        counted(taken.files, "file"),
         HumanBytes(taken.bytes),
         HumanCount(taken.new_files),
         HumanBytes(taken.new_bytes)
     )
 }
 
-fn told_restore(back: &PutBack) -> String {
+fn told_restore(back: &RestoreDone) -> String {
     format!(
-        "{} files put back, {}; {} were right already",
-        HumanCount(back.files_written),
+        "{} put back, {}; {} right already",
+        counted(back.files_written, "file"),
         HumanBytes(back.bytes_written),
         HumanCount(back.files_kept)
     )
@@ -318,18 +306,17 @@ mod tests {
             }
         }
 
-        fn put_back(&self, wish: Wish) -> PutBack {
+        fn put_back(&self, wish: Wish) -> (Version, RestoreDone) {
             let kept = self.kept.lock().unwrap();
             let (version, copy) = match wish {
                 Wish::Heal(wanted) => kept.iter().find(|(version, _)| *version == wanted).unwrap(),
                 Wish::Newest => kept.last().unwrap(),
             };
-            PutBack {
-                version: *version,
+            let done = RestoreDone {
                 files_written: Self::copy(copy.path(), &self.table),
-                bytes_written: 0,
-                files_kept: 0,
-            }
+                ..RestoreDone::default()
+            };
+            (*version, done)
         }
     }
 

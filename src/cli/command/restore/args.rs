@@ -10,7 +10,7 @@ use jiff::Zoned;
 
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::args::parse_version;
-use crate::cli::config::Config;
+use crate::cli::complete;
 use crate::cli::error::CommandError;
 use crate::cli::place::parse_place;
 use crate::cli::table_name::TableName;
@@ -24,11 +24,11 @@ use crate::cli::when::When;
     reason = "one field a flag; the request made from them has enums"
 )]
 pub(crate) struct RestoreArgs {
-    /// Table: a name from the configuration or the vault, a path or a URI
-    #[arg(value_name = "TABLE")]
-    pub(crate) table: String,
+    /// Tables: names from the configuration or the vault, patterns of names like 'sales.*', paths or URIs
+    #[arg(value_name = "TABLE", required = true, add = complete::tables())]
+    pub(crate) tables: Vec<String>,
     /// Put back snapshot ID
-    #[arg(long, value_name = "ID", group = "which")]
+    #[arg(long, value_name = "ID", group = "which", add = complete::ids())]
     pub(crate) snapshot: Option<SnapshotPrefix>,
     /// Put back Delta version N; with --snapshot, as that snapshot holds it
     #[arg(long, value_name = "N", conflicts_with_all = ["at", "latest"], value_parser = parse_version)]
@@ -40,11 +40,12 @@ pub(crate) struct RestoreArgs {
     /// Put back the newest snapshot
     #[arg(long, group = "which")]
     pub(crate) latest: bool,
-    /// Copy it whole to the empty folder URI; the table itself is not touched [in place]
-    #[arg(long, value_name = "URI", conflicts_with_all = ["heal", "rewind", "replace", "as_commit"])]
+    /// Copy it whole to the empty folder URI, several tables each to a folder of its name below it; the table itself is not
+    /// touched [in place]
+    #[arg(long, value_name = "URI", conflicts_with = "heal")]
     pub(crate) to: Option<String>,
     /// Put back data files only, under a live table that is newer; its log is not touched
-    #[arg(long, conflicts_with_all = ["rewind", "replace", "as_commit"])]
+    #[arg(long)]
     pub(crate) heal: bool,
     /// Also put back files that the log names outside the table's folder [refuse]
     #[arg(long)]
@@ -52,21 +53,12 @@ pub(crate) struct RestoreArgs {
     /// Put checkpoints back although nobody can read them [leave them out where the rest of the log suffices]
     #[arg(long, conflicts_with = "without_checkpoint")]
     pub(crate) as_it_was: bool,
-    /// Put the log back without checkpoint N, so that readers go by its other ways
+    /// Put the log back without checkpoint N, so that readers use the rest of it
     #[arg(long, value_name = "N", value_parser = parse_version)]
     pub(crate) without_checkpoint: Option<u64>,
     /// Put back everything but the files that the vault has lost, which are looked for elsewhere first [refuse]
     #[arg(long)]
     pub(crate) accept_damaged: bool,
-    /// Take the log itself back; comes in a later version
-    #[arg(long, conflicts_with_all = ["replace", "as_commit"])]
-    pub(crate) rewind: bool,
-    /// Put it in the place of another table; comes in a later version
-    #[arg(long, conflicts_with = "as_commit")]
-    pub(crate) replace: bool,
-    /// Commit the old content as a new version; comes in a later version
-    #[arg(long)]
-    pub(crate) as_commit: bool,
     /// Take the table over from another restore that is at work; that one stops within a minute [refuse]
     #[arg(long)]
     pub(crate) take_over: bool,
@@ -117,15 +109,13 @@ pub(crate) enum How {
     Heal,
     /// A full copy elsewhere.
     To(String),
-    /// In place, in a way that this version only plans; the flag that asked for it.
-    Later(&'static str),
 }
 
-/// What `restore` was asked for.
+/// What `restore` was asked for, of one table.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     /// The flags.
-    pub(crate) args: RestoreArgs,
+    pub(crate) args: &'a RestoreArgs,
     /// The table.
     pub(crate) table: TableName,
     /// What to put back.
@@ -139,19 +129,20 @@ pub(crate) struct Asked {
 }
 
 impl RestoreArgs {
-    /// Reads them against the configuration, the working directory and its time zone.
+    /// Reads what they ask of one table, against the working directory and the time.
     ///
     /// # Errors
     /// A place that is none, a time that is none.
     pub(crate) fn read(
-        self,
-        config: &Config,
+        &self,
+        table: TableName,
         folder: &Path,
         now: &Zoned,
-    ) -> Result<Asked, CommandError> {
-        let typed = std::iter::once(&self.table).chain(&self.to);
+    ) -> Result<Asked<'_>, CommandError> {
+        let typed = std::iter::once(&table.text).chain(&self.to);
         Ok(Asked {
-            table: TableName::new(self.table.clone(), config, folder)?,
+            s3a: typed.into_iter().any(|text| is_s3a(text)),
+            table,
             which: self.which(now)?,
             how: self.how(folder)?,
             log: match self.without_checkpoint {
@@ -159,7 +150,6 @@ impl RestoreArgs {
                 None if self.as_it_was => LogWanted::AsItWas,
                 None => LogWanted::Readable,
             },
-            s3a: typed.into_iter().any(|text| is_s3a(text)),
             args: self,
         })
     }
@@ -187,12 +177,6 @@ impl RestoreArgs {
             How::To(parse_place(to, folder)?)
         } else if self.heal {
             How::Heal
-        } else if self.rewind {
-            How::Later("--rewind")
-        } else if self.replace {
-            How::Later("--replace")
-        } else if self.as_commit {
-            How::Later("--as-commit")
         } else {
             How::InPlace
         })
@@ -212,6 +196,7 @@ mod tests {
     use super::*;
     use crate::cli::args::Arguments;
     use crate::cli::command::Command;
+    use crate::cli::config::Config;
 
     #[test]
     fn restore_says_which_state_and_how() {
@@ -221,9 +206,8 @@ mod tests {
                 panic!("{line} is no restore");
             };
             let home = Path::new("/home/ann");
-            let asked = args
-                .read(&Config::default(), home, &Zoned::default())
-                .unwrap();
+            let table = TableName::new(args.tables[0].clone(), &Config::default(), home).unwrap();
+            let asked = args.read(table, home, &Zoned::default()).unwrap();
             (asked.which, asked.how)
         };
         assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));
@@ -236,7 +220,6 @@ mod tests {
             restore("restore orders --latest --to back"),
             (Which::Latest, to)
         );
-        assert_eq!(restore("restore orders --rewind").1, How::Later("--rewind"));
         assert!(matches!(
             restore("restore orders --at 2026-11-20T03:00Z").0,
             Which::At(_)

@@ -104,7 +104,7 @@ pub(super) fn refuse_if_not_newest(
     match how {
         How::To(place) => restore.extend(["--to", typed(place)]),
         How::Heal => restore.push("--heal"),
-        How::InPlace | How::Later(_) => {}
+        How::InPlace => {}
     }
     let repair = ["verify", name, "--repair", "--from", A_REPLICA];
     Err(RestoreError::NewerMayBeMissing {

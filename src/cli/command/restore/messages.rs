@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output};
+use crate::cli::output::{Message, Output, counted};
 
 /// One labelled line of a plan, e.g. `TABLE` and the rest.
 #[derive(Debug, Clone, Serialize)]
@@ -145,6 +145,79 @@ impl Message for RestoreDone {
             self.seconds,
         ))?;
         plan_lines(&self.notes, out)
+    }
+}
+
+/// What the restores of several tables would put back together.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RestoreRunPlan {
+    /// Tables.
+    pub(crate) tables: usize,
+    /// Tables whose plan can be carried out.
+    pub(crate) ready: usize,
+    /// Tables that cannot be restored, or not without a choice, by name.
+    pub(crate) not_restorable: Vec<String>,
+    /// Files to put back.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Message for RestoreRunPlan {
+    const TYPE: &'static str = "restore_run_plan";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!(
+            "{}: {} to restore{}; {}, {}",
+            counted(self.tables as u64, "table"),
+            HumanCount(self.ready as u64),
+            not_restored(&self.not_restorable),
+            counted(self.files, "file"),
+            HumanBytes(self.bytes),
+        ))
+    }
+}
+
+/// What the restores of several tables did together.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct RestoreRun {
+    /// Tables.
+    pub(crate) tables: usize,
+    /// Tables that are as they were asked for, also those that lacked nothing.
+    pub(crate) restored: usize,
+    /// Tables that are not, by name.
+    pub(crate) not_restored: Vec<String>,
+    /// Files that were put back.
+    pub(crate) files_written: u64,
+    /// Their bytes.
+    pub(crate) bytes_written: u64,
+    /// Files that were right already.
+    pub(crate) files_kept: u64,
+    /// How long it took, without the plans.
+    pub(crate) seconds: f64,
+}
+
+impl Message for RestoreRun {
+    const TYPE: &'static str = "restore_run_summary";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!(
+            "{}: {} restored{}; {} put back ({}), {} kept, {:.1} s",
+            counted(self.tables as u64, "table"),
+            HumanCount(self.restored as u64),
+            not_restored(&self.not_restored),
+            HumanCount(self.files_written),
+            HumanBytes(self.bytes_written),
+            HumanCount(self.files_kept),
+            self.seconds,
+        ))
+    }
+}
+
+fn not_restored(tables: &[String]) -> String {
+    match tables.len() {
+        0 => String::new(),
+        count => format!(", {} not", HumanCount(count as u64)),
     }
 }
 

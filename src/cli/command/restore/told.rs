@@ -3,9 +3,6 @@
 //!
 //! Pure: everything is decided from what the plan found.
 
-use std::collections::BTreeMap;
-
-use deltavault::delta::partitions::Partition;
 use deltavault::format::Record;
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Undated};
@@ -23,7 +20,9 @@ use indicatif::HumanBytes;
 use self::phrase::{files, line};
 use crate::cli::again::Again;
 use crate::cli::command::restore::args::{How, Which};
-use crate::cli::command::restore::messages::{OtherTable, PlanLine, VersionRow};
+use crate::cli::command::restore::messages::{
+    OtherTable, PlanLine, RestorePlanned, Restoring, VersionRow,
+};
 
 mod after;
 mod at_work;
@@ -36,14 +35,6 @@ mod next;
 mod phrase;
 mod sql;
 mod streams;
-
-/// What is wrong with the live log.
-#[derive(Debug, Clone)]
-pub(super) struct LiveTrouble {
-    pub(super) what: String,
-    /// Whether it is a checkpoint that disagrees, and nothing that cannot be read.
-    pub(super) ways_disagree: bool,
-}
 
 /// What a plan found, without its steps.
 #[derive(Debug, Clone)]
@@ -64,39 +55,15 @@ pub(super) struct Found {
     pub(super) kept: PlannedWork,
     pub(super) left: Vec<String>,
     pub(super) outside_missing: Vec<String>,
-    pub(super) lost: Vec<LiveVersion>,
-    pub(super) whole_live: Vec<(Version, Version)>,
-    /// The oldest version that the live log can rebuild.
-    pub(super) readable_from: Option<Version>,
-    /// What is wrong with the live log.
-    pub(super) live_trouble: Option<LiveTrouble>,
     /// A snapshot that was not taken, its version, and why.
     pub(super) passed_over: Option<(SnapshotId, Version, String)>,
-    /// The first commit that is missing in the midst of the live log.
-    pub(super) hole: Option<Version>,
-    /// The newest commit above V that cannot be read.
-    pub(super) unreadable: Option<Version>,
-    /// The newest version and the one before it, where the newest stands alone, far past the rest.
-    pub(super) lone: Option<(Version, Version)>,
-    /// Commits above V without a byte.
-    pub(super) empty: Vec<Version>,
     /// Whether a live table that does not go beyond V is whole without what is put.
     pub(super) sound: Option<Healthy>,
-    /// Files of the newest live version that are gone or have another size than the log says.
-    pub(super) faults: Counted,
     pub(super) nothing_to_do: bool,
     /// Objects that vanished from a dropped table while it was looked at.
     pub(super) vanishing: u64,
-    /// V and versions below it in the live log, newest first.
-    pub(super) older: Vec<LiveVersion>,
-    /// The live table's properties, where they could be read.
-    pub(super) properties: Option<BTreeMap<String, String>>,
-    /// Whether the newest version needs not every file of V.
-    pub(super) drops_files: bool,
-    /// When V's commit was written, by the live log.
-    pub(super) committed: Option<Timestamp>,
-    /// A version, and the partitions that it deleted whole.
-    pub(super) deleted_partitions: Option<(Version, Vec<Partition>)>,
+    /// The live table, with the empty commits that the plan leaves so.
+    pub(super) live: LiveTable,
     /// What can be chosen, newest first.
     pub(super) versions: Vec<VersionRow>,
     /// Other tables that the vault holds under this name.
@@ -137,8 +104,6 @@ pub(super) enum Way {
     Ready,
     /// Only the owner can say how to go on; what there is to choose about.
     Choose(String),
-    /// A flag was given that this version only plans.
-    Later(&'static str),
 }
 
 /// A restore as it is told.
@@ -209,24 +174,11 @@ impl Found {
             kept: plan.kept,
             left: plan.left.clone(),
             outside_missing: plan.outside_missing.clone(),
-            lost: Vec::new(),
-            whole_live: Vec::new(),
-            readable_from: None,
-            live_trouble: None,
             passed_over: None,
-            hole: None,
-            unreadable: None,
-            lone: None,
-            empty: Vec::new(),
             sound: plan.sound,
-            faults: Counted::default(),
             nothing_to_do: plan.lacks_nothing(),
             vanishing: 0,
-            older: Vec::new(),
-            properties: None,
-            committed: None,
-            drops_files: false,
-            deleted_partitions: None,
+            live: LiveTable::default(),
             versions: Vec::new(),
             others: Vec::new(),
             streams: Streams::NotAsked,
@@ -242,39 +194,19 @@ impl Found {
     }
 
     /// Takes what was found of the live table.
-    pub(super) fn with_live(self, live: LiveTable) -> Self {
-        let mut empty = live.empty;
+    pub(super) fn with_live(self, mut live: LiveTable) -> Self {
         for left in self.written_without.iter().map(|it| it.empty) {
-            if !empty.contains(&left) {
-                empty.push(left);
+            if !live.empty.contains(&left) {
+                live.empty.push(left);
             }
         }
-        Self {
-            lost: live.above,
-            older: live.older,
-            whole_live: live.whole,
-            readable_from: live.readable_from,
-            live_trouble: live.trouble.map(|what| LiveTrouble {
-                what,
-                ways_disagree: live.ways_disagree,
-            }),
-            hole: live.hole,
-            unreadable: live.unreadable,
-            lone: live.lone,
-            empty,
-            faults: live.faults,
-            properties: live.properties,
-            committed: live.committed,
-            drops_files: live.drops_files,
-            deleted_partitions: live.deleted_partitions,
-            ..self
-        }
+        Self { live, ..self }
     }
 
     /// Puts the vault's records beside what the live log tells.
     pub(super) fn with_vault(mut self, history: &History, delta_id: &str) -> Self {
-        listed::fill_from_vault(&mut self.lost, history, delta_id);
-        listed::fill_from_vault(&mut self.older, history, delta_id);
+        listed::fill_from_vault(&mut self.live.above, history, delta_id);
+        listed::fill_from_vault(&mut self.live.older, history, delta_id);
         self.others = listed::other_tables(history, delta_id);
         self.versions = listed::versions(&self, history, delta_id);
         self
@@ -282,20 +214,24 @@ impl Found {
 
     /// The version above V that is the likely reason for a restore.
     pub(super) fn cause(&self) -> Option<&LiveVersion> {
-        suspect::cause(&self.lost)
+        suspect::cause(&self.live.above)
     }
 
     /// Whether time travel reads a version once its files are back; where the log does not tell, or cannot be opened,
     /// nothing is promised.
     fn can_be_read(&self, version: Version) -> bool {
-        self.live_trouble.is_none() && self.readable_from.is_some_and(|oldest| oldest <= version)
+        self.live.trouble.is_none()
+            && self
+                .live
+                .readable_from
+                .is_some_and(|oldest| oldest <= version)
     }
 
     /// Whether the newest version lacks files, and every file of V is one of its own: V's are put back for its sake.
     fn mends_newest(&self, version: Version, tip: Version) -> bool {
         self.serves_live
             || (self.to_put.files > 0
-                && !self.drops_files
+                && !self.live.drops_files
                 && !self.is_whole(tip)
                 && self.can_be_read(version))
     }
@@ -312,11 +248,13 @@ impl Found {
 
     /// Whether the live log's own clean-up has taken what would rebuild a version.
     fn is_cleaned(&self, version: Version) -> bool {
-        self.readable_from.is_some_and(|oldest| oldest > version)
+        self.live
+            .readable_from
+            .is_some_and(|oldest| oldest > version)
     }
 
     fn is_whole(&self, version: Version) -> bool {
-        is_in(&self.whole_live, version)
+        is_in(&self.live.whole, version)
     }
 
     /// The newest good version that the vault holds.
@@ -326,7 +264,7 @@ impl Found {
 
     /// The newest live version that has all its files.
     fn newest_whole(&self) -> Option<Version> {
-        self.whole_live.iter().map(|(_, last)| *last).max()
+        self.live.whole.iter().map(|(_, last)| *last).max()
     }
 }
 
@@ -353,14 +291,6 @@ pub(super) fn situation_word(situation: &Situation) -> &'static str {
 impl Case<'_> {
     /// Decides how to go on.
     pub(super) fn way(&self) -> Way {
-        let found = self.found;
-        // A table that is at its version already needs no way back to it.
-        let is_there = found.situation == Situation::NothingAbove && found.nothing_to_do;
-        if let How::Later(flag) = self.how
-            && !is_there
-        {
-            return Way::Later(flag);
-        }
         match decide(&self.facts()) {
             Decision::Nothing => Way::Nothing,
             Decision::Ready => Way::Ready,
@@ -405,11 +335,40 @@ impl Case<'_> {
         matches!(self.which, Which::Unsaid | Which::Latest)
     }
 
+    /// The plan, as it is printed; where it may be carried out at once, without what else there is to choose.
+    pub(super) fn message(&self, may_act: bool) -> RestorePlanned {
+        let found = self.found;
+        RestorePlanned {
+            table: self.record.table.name.clone(),
+            situation: situation_word(&found.situation).to_owned(),
+            snapshot: Some(self.id),
+            version: Some(self.version),
+            files: found.to_put.files,
+            bytes: found.to_put.bytes,
+            live_version: self.live_version(),
+            cause: found.cause().map(|version| version.version),
+            loses: self.loses(),
+            versions: self.versions(),
+            other_tables: found.others.clone(),
+            streams: self.streams(),
+            stream_count: self.stream_count(),
+            holds_older_versions: self.holds_older_versions(),
+            restoring: found.at_work.as_ref().map(|at_work| Restoring {
+                by: at_work.by.clone(),
+                snapshot: at_work.snapshot,
+                since: at_work.since,
+                silent_seconds: at_work.silent_for.as_secs().unsigned_abs(),
+            }),
+            lines: self.lines(may_act),
+            choices: if may_act { Vec::new() } else { self.choices() },
+        }
+    }
+
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
         let verb = match self.how {
             How::To(_) => "copy",
-            How::InPlace | How::Heal | How::Later(_) => "put back",
+            How::InPlace | How::Heal => "put back",
         };
         if self.found.to_put.files == 0 {
             let asides = files(self.found.asides.len() as u64);

@@ -49,7 +49,7 @@ impl Work {
     pub(super) async fn ready(
         open: &OpenVault,
         chosen: &Chosen,
-        request: &Asked,
+        request: &Asked<'_>,
         context: &Context,
     ) -> Result<Self, CommandError> {
         let extent = Extent {
@@ -91,12 +91,12 @@ impl Work {
                 (target, Mode::To)
             }
             How::Heal => (home?, Mode::Heal),
-            How::InPlace | How::Later(_) => (home?, Mode::InPlace),
+            How::InPlace => (home?, Mode::InPlace),
         };
         open.refuse_overlap(&target)?;
         Ok(Self {
             restorer: Restorer {
-                vault: cache::with_pages(open.vault.clone()),
+                vault: cache::with_pages(open.vault.clone()).watched_by(Arc::clone(&progress)),
                 target: target.restore(),
                 origin,
                 outside: stores.outside_for_restore(),

@@ -76,9 +76,9 @@ impl Message for SnapshotPlanned {
         ))?;
         for way in &self.ways {
             out.print(format_args!(
-                "  {}: {} files, {}, because {}",
+                "  {}: {}, {}, because {}",
                 way.way,
-                HumanCount(way.files),
+                counted(way.files, "file"),
                 HumanBytes(way.bytes),
                 way.reason
             ))?;
@@ -185,12 +185,12 @@ impl Message for SnapshotDone {
             )
         };
         out.print(format_args!(
-            "{} v{} is snapshot {} (#{}): {} files, {}; {new}; {:.1} s; kept until {}",
+            "{} v{} is snapshot {} (#{}): {}, {}; {new}; {:.1} s; kept until {}",
             self.table,
             self.version,
             self.snapshot.short(),
             self.sequence,
-            HumanCount(self.files),
+            counted(self.files, "file"),
             HumanBytes(self.bytes),
             self.seconds,
             minute(self.promise),
@@ -237,8 +237,8 @@ fn commits(commits: Option<&CommitRow>, out: &mut Output) -> Result<(), CommandE
     let longer = match row.longer_objects {
         0 => String::new(),
         objects => format!(
-            ", {} objects with {} locked for longer",
-            HumanCount(objects),
+            ", {} with {} locked for longer",
+            counted(objects, "object"),
             HumanBytes(row.longer_bytes)
         ),
     };

@@ -119,7 +119,13 @@ impl<'a> Report<'a> {
         let (failed, codes) = failed
             .map(|(name, error)| (name, error.exit_code()))
             .unzip();
-        Err(CommandError::SomeTablesFailed { failed, of, codes })
+        let command = "snapshot";
+        Err(CommandError::SomeTablesFailed {
+            command,
+            failed,
+            of,
+            codes,
+        })
     }
 
     /// Tells the errors of tables that were not told when they happened, in the order in which the tables were named.

@@ -20,6 +20,7 @@ use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::{LockPhase, phase_of};
 use crate::plan::snapshot::Need;
 use crate::plan::transfer::ServerCopy;
+use crate::progress::watched;
 use crate::store::part_size;
 use crate::store::{
     Attributes, Copied, CopyAddress, CopySource, ObjectReader, ReadStore, StoreError,
@@ -196,6 +197,7 @@ impl Copier {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(archived(need, error)?)),
         };
+        let reader = watched(reader, &self.run.progress);
         let attributes = reader.attributes.clone();
         let hasher = Arc::new(Mutex::new(Sha256::new()));
         let parts = parts(store.as_ref(), &key, reader, part, Arc::clone(&hasher));

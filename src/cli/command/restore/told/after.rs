@@ -105,7 +105,7 @@ impl Case<'_> {
                 }
             }
         }
-        if self.found.drops_files {
+        if self.found.live.drops_files {
             next.push(format!(
                 "the next VACUUM removes the files of v{version} again"
             ));
@@ -115,7 +115,7 @@ impl Case<'_> {
 
     /// Names what the newest live version still lacks once the snapshot's files are back, and a snapshot that may have it.
     pub(super) fn told_lacking(&self) -> Vec<PlanLine> {
-        let faults = &self.found.faults;
+        let faults = &self.found.live.faults;
         let Situation::NewerLive { tip } = self.found.situation else {
             return Vec::new();
         };

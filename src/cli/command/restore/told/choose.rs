@@ -80,7 +80,7 @@ impl Case<'_> {
         lines.extend(self.told_other_history());
         lines.extend(self.told_past());
         let shown = shown(versions, VERSIONS_SHOWN);
-        let oldest = self.found.readable_from;
+        let oldest = self.found.live.readable_from;
         lines.extend(shown.iter().map(|row| line("", told_choice(row, oldest))));
         let more = versions.len() - shown.len();
         if more > 0 {
@@ -206,7 +206,7 @@ impl Case<'_> {
     /// What is told of the versions that a new commit of `version` takes out.
     pub(super) fn taken_out_by(&self, version: Version) -> String {
         let above = || {
-            let all = self.found.lost.iter().chain(&self.found.older);
+            let all = self.found.live.above.iter().chain(&self.found.live.older);
             all.filter(move |it| it.version > version)
         };
         let Some(tip) = above().map(|it| it.version).max() else {
@@ -401,7 +401,7 @@ mod tests {
     fn a_suspect_newest_snapshot_of_a_healthy_table_is_not_called_good() {
         let mut found = overwritten();
         found.situation = Situation::NothingAbove;
-        found.lost.clear();
+        found.live.above.clear();
         found.versions.remove(0);
         let (way, text) = told(&found, &Which::Unsaid, &How::InPlace);
         assert_eq!(way, Way::Nothing);

@@ -10,6 +10,7 @@ use super::phrase::{about, files, line, range, ranges, second, summed, told_row,
 use super::{Case, Counted, Found, Proof};
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{PlanLine, VersionRow};
+use crate::cli::output::counted;
 
 /// Lost versions that are listed one by one; fewer where files are gone too, because there is more to say then.
 const LOST_SHOWN: usize = 3;
@@ -29,9 +30,9 @@ impl Case<'_> {
             Situation::NoLog if found.kept.files > 0 => lines.push(line(
                 "",
                 format!(
-                    "{} of {} files remain",
+                    "{} of {} remain",
                     HumanCount(found.kept.files),
-                    HumanCount(total)
+                    files(total)
                 ),
             )),
             Situation::AnotherTable { delta_id } => {
@@ -65,8 +66,8 @@ impl Case<'_> {
             lines.push(line(
                 "WARNING",
                 format!(
-                    "{} objects vanished just now: something is still deleting. Stop it first",
-                    HumanCount(found.vanishing)
+                    "{} vanished just now: something is still deleting. Stop it first",
+                    counted(found.vanishing, "object")
                 ),
             ));
         }
@@ -129,10 +130,10 @@ impl Case<'_> {
     fn told_newer(&self, tip: Version) -> Vec<PlanLine> {
         let found = self.found;
         let mut lines = Vec::new();
-        if let Some(hole) = found.hole {
+        if let Some(hole) = found.live.hole {
             lines.push(told_hole(hole));
-        } else if let Some(trouble) = &found.live_trouble {
-            lines.push(line("LOG", trouble.what.clone()));
+        } else if let Some(trouble) = &found.live.trouble {
+            lines.push(line("LOG", trouble.clone()));
         } else if !found.can_be_read(self.version) {
             lines.push(line(
                 "LOG",
@@ -162,8 +163,8 @@ impl Case<'_> {
         lines.extend(found.told_lone());
         lines.extend(found.told_empty());
         lines.extend(self.told_unreadable());
-        if !found.whole_live.is_empty() {
-            let whole = ranges(&found.whole_live);
+        if !found.live.whole.is_empty() {
+            let whole = ranges(&found.live.whole);
             lines.push(line(
                 "WHOLE",
                 if !found.broken.is_empty() {
@@ -187,7 +188,7 @@ impl Case<'_> {
                 ));
                 lines.extend(self.told_lacking());
             }
-        } else if !found.lost.is_empty() && !found.mends_newest(self.version, tip) {
+        } else if !found.live.above.is_empty() && !found.mends_newest(self.version, tip) {
             lines.extend(self.told_lost(tip));
         }
         lines
@@ -248,7 +249,7 @@ impl Case<'_> {
                 "ANOTHER HISTORY: its log was written again".to_owned()
             }
             Situation::NoLog => "DROPPED: no _delta_log".to_owned(),
-            Situation::NothingAbove if found.nothing_to_do && !found.empty.is_empty() => {
+            Situation::NothingAbove if found.nothing_to_do && !found.live.empty.is_empty() => {
                 told_empty_log(version)
             }
             Situation::NothingAbove if found.is_all_there() && self.is_in_doubt() => {
@@ -284,7 +285,9 @@ impl Case<'_> {
                 }
                 Some(Healthy::AtV) | None => format!("DAMAGED, and nothing newer than v{version}"),
             },
-            Situation::NewerLive { tip } if found.is_whole(*tip) && !found.empty.is_empty() => {
+            Situation::NewerLive { tip }
+                if found.is_whole(*tip) && !found.live.empty.is_empty() =>
+            {
                 told_empty_log(*tip)
             }
             Situation::NewerLive { tip } if found.is_whole(*tip) && found.is_doubtful() => format!(
@@ -299,20 +302,17 @@ impl Case<'_> {
                 found.told_whole(*tip, rest)
             }
             Situation::NewerLive { tip }
-                if found
-                    .live_trouble
-                    .as_ref()
-                    .is_some_and(|it| it.ways_disagree) =>
+                if found.live.trouble.is_some() && found.live.ways_disagree =>
             {
                 format!(
                     "live v{tip} DOUBTFUL: its checkpoint and its commits lead to different files"
                 )
             }
-            Situation::NewerLive { tip } if found.live_trouble.is_some() => {
+            Situation::NewerLive { tip } if found.live.trouble.is_some() => {
                 format!("live v{tip} BROKEN: its log cannot be read")
             }
             Situation::NewerLive { tip } => {
-                format!("live v{tip} NOT WHOLE{}", told_faults(&found.faults))
+                format!("live v{tip} NOT WHOLE{}", told_faults(&found.live.faults))
             }
         };
         format!("{uri}  {state}")
@@ -320,7 +320,7 @@ impl Case<'_> {
 
     /// What can be done about a commit that cannot be read and is newer than every snapshot.
     fn told_unreadable(&self) -> Option<PlanLine> {
-        let commit = self.found.unreadable.filter(|_| self.is_unnamed())?;
+        let commit = self.found.live.unreadable.filter(|_| self.is_unnamed())?;
         let before = Version(commit.0.checked_sub(1)?);
         let name = format!("_delta_log/{:020}.json", commit.0);
         let without = if self.found.situation == (Situation::NewerLive { tip: commit }) {
@@ -363,9 +363,9 @@ impl Case<'_> {
                     wrong => format!(", {} have other bytes", HumanCount(wrong)),
                 };
                 format!(
-                    "{what}: {} of {} files gone{wrong}",
+                    "{what}: {} of {} gone{wrong}",
                     HumanCount(gone),
-                    HumanCount(total)
+                    files(total)
                 )
             }
             Situation::NewerLive { .. } => format!("{what}: nothing missing"),
@@ -428,7 +428,7 @@ impl Case<'_> {
 
     /// What going back would take out of the table, summed up, and the newest versions one by one.
     fn told_lost(&self, tip: Version) -> Vec<PlanLine> {
-        let lost = &self.found.lost;
+        let lost = &self.found.live.above;
         let mut users: Vec<&str> = lost.iter().filter_map(|it| it.user.as_deref()).collect();
         users.sort_unstable();
         users.dedup();
@@ -502,7 +502,7 @@ impl Found {
 
     /// A newest version that stands alone, unless somebody has accepted it: then there is a snapshot of it.
     fn told_lone(&self) -> Option<PlanLine> {
-        let (lone, before) = self.lone?;
+        let (lone, before) = self.live.lone?;
         let mut rows = self.versions.iter();
         if rows.any(|row| row.version == lone && !row.snapshots.is_empty()) {
             return None;
@@ -519,10 +519,10 @@ impl Found {
 
     /// Names the commits above V that have no bytes.
     fn told_empty(&self) -> Vec<PlanLine> {
-        let Some(newest) = self.empty.first() else {
+        let Some(newest) = self.live.empty.first() else {
             return Vec::new();
         };
-        let more = match self.empty.len() {
+        let more = match self.live.empty.len() {
             1 => String::new(),
             several => format!(" and {} more", several - 1),
         };
@@ -552,7 +552,7 @@ impl Found {
 
     /// What took the rows, and what took the files.
     fn told_causes(&self) -> Vec<PlanLine> {
-        let vacuum = self.lost.iter().find(|version| is_vacuum(version));
+        let vacuum = self.live.above.iter().find(|version| is_vacuum(version));
         let vacuum = vacuum.filter(|_| self.to_put.files > 0);
         let causes = self.cause().into_iter().chain(vacuum);
         let mut lines: Vec<PlanLine> = causes.map(|it| line("CAUSE", told_version(it))).collect();

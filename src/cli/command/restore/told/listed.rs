@@ -111,7 +111,7 @@ pub(super) fn versions(found: &Found, history: &History, delta_id: &str) -> Vec<
     let mut known: BTreeMap<Version, LiveVersion> = BTreeMap::new();
     let mut live = BTreeSet::new();
     let mut others: BTreeMap<Version, Vec<&Snapshot>> = BTreeMap::new();
-    for version in found.lost.iter().chain(&found.older) {
+    for version in found.live.above.iter().chain(&found.live.older) {
         live.insert(version.version);
         known.insert(version.version, version.clone());
     }
@@ -261,6 +261,7 @@ impl Found {
             || (self.situation == Situation::NothingAbove
                 && self.is_all_there()
                 && self
+                    .live
                     .older
                     .first()
                     .is_some_and(|newest| newest.version == version))
@@ -349,11 +350,11 @@ mod tests {
 
     fn overwritten() -> Found {
         let mut found = super::super::tests::newer(0, &[(9, 15)]);
-        found.lost = vec![
+        found.live.above = vec![
             live(15, "APPEND", 1, 0, 3),
             live(14, "OVERWRITE", 2, 100, 2),
         ];
-        found.older = vec![
+        found.live.older = vec![
             live(13, "APPEND", 10, 0, 100),
             live(12, "APPEND", 10, 0, 90),
         ];
@@ -406,7 +407,7 @@ mod tests {
         let same = of(3, 13, b"13");
         let history = history(vec![other.clone(), above.clone(), same.clone()]);
         let mut found = overwritten();
-        for version in found.lost.iter_mut().chain(&mut found.older) {
+        for version in found.live.above.iter_mut().chain(&mut found.live.older) {
             version.commit = Some(Digest::of(version.version.to_string().as_bytes()));
         }
         let told: Vec<_> = versions(&found, &history, "t")
@@ -425,8 +426,12 @@ mod tests {
                 (13, same.id, (true, false, true)),
             ]
         );
-        fill_from_vault(&mut found.lost, &history, "t");
-        assert_eq!(found.lost[0].rows_after, Some(3), "v15 is another one");
+        fill_from_vault(&mut found.live.above, &history, "t");
+        assert_eq!(
+            found.live.above[0].rows_after,
+            Some(3),
+            "v15 is another one"
+        );
     }
 
     #[test]
@@ -498,8 +503,8 @@ mod tests {
         let older = snapshot(1, 6, "t", 40);
         let bad = in_doubt(snapshot(2, 7, "t", 30));
         let mut found = super::super::tests::newer(0, &[(6, 7)]);
-        found.lost = Vec::new();
-        found.older = vec![live(7, "WRITE", 0, 0, 30), live(6, "WRITE", 10, 0, 40)];
+        found.live.above = Vec::new();
+        found.live.older = vec![live(7, "WRITE", 0, 0, 30), live(6, "WRITE", 10, 0, 40)];
         let rows = versions(&found, &history(vec![older.clone(), bad.clone()]), "t");
         let marks: Vec<_> = rows
             .iter()

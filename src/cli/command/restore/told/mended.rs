@@ -53,8 +53,11 @@ impl Found {
     /// What has to be looked at although the plan was carried out.
     pub(super) fn code(&self) -> ExitCode {
         let is_newer = matches!(self.situation, Situation::NewerLive { .. });
-        let is_whole = !is_newer || self.faults.is_empty();
-        if is_whole && self.is_proven() && self.kept_unreadable.is_empty() && self.empty.is_empty()
+        let is_whole = !is_newer || self.live.faults.is_empty();
+        if is_whole
+            && self.is_proven()
+            && self.kept_unreadable.is_empty()
+            && self.live.empty.is_empty()
         {
             ExitCode::Done
         } else {
@@ -268,7 +271,7 @@ mod tests {
     fn a_heal_that_nobody_could_read_is_not_done_and_the_copy_is_offered() {
         let mut cleaned = newer(4, &[(9, 15)]);
         cleaned.permission = Permission::DataOnly;
-        cleaned.readable_from = Some(Version(9));
+        cleaned.live.readable_from = Some(Version(9));
         let which = Which::Version(Version(7));
         let (way, text) = told(&cleaned, &which, &How::Heal);
         let Way::Choose(what) = way else {

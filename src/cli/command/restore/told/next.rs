@@ -30,8 +30,7 @@ impl Case<'_> {
             _ if self.is_question() => self.offers(),
             (_, Way::Nothing) => self.without_checkpoint().into_iter().collect(),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
-                let copy =
-                    self.full_copy("a full copy elsewhere; --replace comes in a later version");
+                let copy = self.full_copy("a full copy elsewhere; the table is not touched");
                 copy.into_iter().collect()
             }
             _ if found.nothing_to_do && found.is_lost() => {
@@ -61,13 +60,13 @@ impl Case<'_> {
                         ),
                         self.restore(&["--heal", "--yes"]),
                     ));
-                } else if found.live_trouble.is_some() {
+                } else if found.live.trouble.is_some() {
                     // No engine runs a statement on a table that it cannot open.
                     choices.extend(self.newer_with_the_hole());
                 } else if found.is_whole(version) {
                     choices.extend(self.ways_back());
                 }
-                if found.live_trouble.is_none()
+                if found.live.trouble.is_none()
                     && !found.is_whole(*tip)
                     && let Some(newest) = found.newest_whole().filter(|newest| *newest > version)
                 {
@@ -216,7 +215,7 @@ impl Case<'_> {
 
     /// A later snapshot holds the log up to its own version, and so the commit that is missing.
     fn newer_with_the_hole(&self) -> Option<Choice> {
-        let hole = self.found.hole?;
+        let hole = self.found.live.hole?;
         let mut held = self.found.versions.iter().rev();
         let row = held.find(|row| row.version >= hole && !row.snapshots.is_empty())?;
         let id = row.snapshots.first()?.short();
@@ -236,15 +235,15 @@ impl Case<'_> {
             let long_ago = self.now.checked_sub(OF_UNKNOWN_AGE);
             long_ago.unwrap_or(self.now)
         });
-        Window::needed(committed, self.now, self.found.properties.as_ref())
+        Window::needed(committed, self.now, self.found.live.properties.as_ref())
     }
 
     /// When a version was committed: the earliest of all that is said of it, because readers refuse what is too old.
     fn committed(&self, version: Version) -> Option<Timestamp> {
-        let known = self.found.lost.iter().chain(&self.found.older);
+        let known = self.found.live.above.iter().chain(&self.found.live.older);
         let known = known.filter(|it| it.version == version);
         let of_log = known.flat_map(|it| it.time.into_iter().chain(it.modified));
-        let own = (version == self.version).then_some(self.found.committed);
+        let own = (version == self.version).then_some(self.found.live.committed);
         let held = (version == self.record.version).then_some(self.record.commit_time);
         of_log.chain(own.flatten()).chain(held).min()
     }
@@ -254,12 +253,16 @@ impl Case<'_> {
         let found = self.found;
         let cause = found.cause().filter(|cause| is_removal(cause))?;
         let before = Version(cause.version.0.checked_sub(1)?);
-        let kept = found.lost.iter().filter(|it| it.version > cause.version);
+        let kept = found
+            .live
+            .above
+            .iter()
+            .filter(|it| it.version > cause.version);
         kept.clone().find(|it| it.files_added > 0)?;
         // Between the version that is read and the deletion nothing else may have gone, or it would come back too.
         let from = [before, self.version].into_iter().find(|from| {
             let between = |it: &Version| *it > *from && *it < cause.version;
-            let mut others = found.lost.iter().filter(|it| between(&it.version));
+            let mut others = found.live.above.iter().filter(|it| between(&it.version));
             let usable = found.is_whole(*from) || *from == self.version;
             usable && *from >= self.version && others.all(|it| it.files_removed == 0)
         })?;
@@ -271,7 +274,7 @@ impl Case<'_> {
             "only what v{} deleted{what} comes back from v{from}; later commits stay; once: running it twice doubles the rows",
             cause.version
         );
-        let statement = match &found.deleted_partitions {
+        let statement = match &found.live.deleted_partitions {
             Some((version, partitions)) if *version == cause.version => {
                 self.lake().insert_partitions(from, partitions)
             }
@@ -360,7 +363,7 @@ impl Case<'_> {
                 flags.extend(["--to", &place]);
             }
             How::Heal => flags.push("--heal"),
-            How::InPlace | How::Later(_) => {}
+            How::InPlace => {}
         }
         if self.outside {
             flags.push("--outside");
@@ -427,7 +430,7 @@ mod tests {
             files_removed: removed,
             ..LiveVersion::unread(Version(number))
         };
-        found.lost = vec![
+        found.live.above = vec![
             version(15, "APPEND", 600, 1, 0),
             version(14, "APPEND", 400, 1, 0),
             LiveVersion {
@@ -435,12 +438,12 @@ mod tests {
                 ..version(13, "DELETE", -80, 0, 3)
             },
         ];
-        found.lost.extend(
+        found.live.above.extend(
             (8..13)
                 .rev()
                 .map(|number| version(number, "APPEND", 5, 1, 0)),
         );
-        found.properties = Some(BTreeMap::new());
+        found.live.properties = Some(BTreeMap::new());
         found
     }
 
@@ -480,7 +483,7 @@ mod tests {
         );
         let mut partition = deleted(&[(7, 12), (14, 15)]);
         let r05 = [("region".to_owned(), Some("r05".to_owned()))].into();
-        partition.deleted_partitions = Some((Version(13), vec![r05]));
+        partition.live.deleted_partitions = Some((Version(13), vec![r05]));
         let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
         all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
     }
@@ -494,19 +497,19 @@ mod tests {
         // The rows after the deletion cannot be read, and no whole partition is known.
         let mut gone = deleted(&[(7, 12), (14, 15)]);
         without(&gone);
-        gone.deleted_partitions = Some((Version(9), Vec::new()));
+        gone.live.deleted_partitions = Some((Version(9), Vec::new()));
         without(&gone);
         // Nothing followed.
         let mut last = deleted(&[(7, 15)]);
-        last.lost.drain(..2);
+        last.live.above.drain(..2);
         without(&last);
         // v12 is gone, and v10 had removed rows that must stay removed.
         let mut removed = deleted(&[(7, 7), (13, 15)]);
-        removed.lost[5].files_removed = 1;
+        removed.live.above[5].files_removed = 1;
         without(&removed);
         // It was no deletion.
         let mut merged = deleted(&[(7, 15)]);
-        merged.lost[2].operation = Some("MERGE".into());
+        merged.live.above[2].operation = Some("MERGE".into());
         without(&merged);
     }
 
@@ -518,12 +521,12 @@ mod tests {
             ("delta.logRetentionDuration", "interval 1 year"),
         ];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        found.properties = Some(properties.into());
+        found.live.properties = Some(properties.into());
         let (_, text) = told(&found, &Which::Latest, &How::InPlace);
         assert!(!text.contains("ALTER TABLE"), "{text}");
         all_of(&text, &["DeltaTable('/lake/sales/orders').restore(7)"]);
         // A commit file that is older than the record says.
-        found.committed = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        found.live.committed = Some("2026-01-01T00:00:00Z".parse().unwrap());
         let (_, text) = told(&found, &Which::Latest, &How::InPlace);
         all_of(&text, &["'interval 332 days'", "'interval 366 days'"]);
     }
@@ -531,7 +534,7 @@ mod tests {
     #[test]
     fn a_version_that_the_live_log_lost_is_not_healed() {
         let mut cleaned = newer(4, &[(9, 15)]);
-        cleaned.readable_from = Some(Version(9));
+        cleaned.live.readable_from = Some(Version(9));
         cleaned.permission = Permission::DataOnly;
         let (way, text) = told(&cleaned, &Which::Latest, &How::Heal);
         let what = "the live log cannot rebuild version 7: files put back under it cannot be read";

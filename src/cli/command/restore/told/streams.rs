@@ -98,6 +98,7 @@ mod tests {
     use deltavault::plan::restore::Permission;
     use deltavault::plan::streams::{Txns, compare};
     use deltavault::progress::PlannedWork;
+    use deltavault::vault::restore::LiveTable;
 
     use super::super::tests::{all_of, newer, told};
     use super::super::{Found, Way};
@@ -116,7 +117,10 @@ mod tests {
             situation: Situation::NoLog,
             permission: Permission::Everything,
             to_put: PlannedWork { files: 9, bytes: 9 },
-            lost: Vec::new(),
+            live: LiveTable {
+                above: Vec::new(),
+                ..newer(0, &[]).live
+            },
             nothing_to_do: false,
             streams: Streams::Known(compare(&txns(&[("orders-to-gold", 812)]), None)),
             ..newer(0, &[])

@@ -30,24 +30,14 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         kept: work(40 - missing),
         left: Vec::new(),
         outside_missing: Vec::new(),
-        lost: Vec::new(),
-        whole_live: Vec::new(),
-        readable_from: None,
-        live_trouble: None,
         passed_over: None,
-        hole: None,
-        unreadable: None,
-        lone: None,
-        empty: Vec::new(),
         sound: None,
-        faults: Counted::default(),
         nothing_to_do: missing == 0,
         vanishing: 0,
-        older: Vec::new(),
-        properties: None,
-        committed: None,
-        drops_files: true,
-        deleted_partitions: None,
+        live: LiveTable {
+            drops_files: true,
+            ..LiveTable::default()
+        },
         versions: Vec::new(),
         others: Vec::new(),
         streams: Streams::NotAsked,
@@ -71,16 +61,21 @@ pub(super) fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
     };
     let situation = Situation::NewerLive { tip: Version(15) };
     let whole = whole.iter();
-    Found {
+    let live = LiveTable {
         readable_from: Some(Version(5)),
-        lost: vec![
+        above: vec![
             version(15, "MERGE", Some(12_000)),
             version(14, "VACUUM END", Some(0)),
             version(13, "WRITE", None),
         ],
-        whole_live: whole
+        whole: whole
             .map(|(first, last)| (Version(*first), Version(*last)))
             .collect(),
+        drops_files: true,
+        ..LiveTable::default()
+    };
+    Found {
+        live,
         ..found(situation, Permission::OwnerMustChoose, missing)
     }
 }
@@ -101,7 +96,7 @@ pub(super) fn told_of(
     let again = Again::new("deltavault", Some("file:///backup/vault"), None);
     let target = match how {
         How::To(uri) => uri,
-        How::InPlace | How::Heal | How::Later(_) => uri,
+        How::InPlace | How::Heal => uri,
     };
     record.version = Version(7);
     record.commit_time = "2026-10-12T02:00:00Z".parse().unwrap();
@@ -183,7 +178,7 @@ fn a_live_table_with_holes_is_not_called_healthy_and_the_newest_whole_version_is
 #[test]
 fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
     let mut cleaned = newer(4, &[(9, 15)]);
-    cleaned.readable_from = Some(Version(9));
+    cleaned.live.readable_from = Some(Version(9));
     let (_, text) = told(&cleaned, &Which::Latest, &How::InPlace);
     all_of(
         &text,
@@ -195,11 +190,8 @@ fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
 #[test]
 fn a_live_log_that_cannot_be_read_is_what_comes_first() {
     let mut broken = newer(4, &[]);
-    broken.readable_from = None;
-    broken.live_trouble = Some(LiveTrouble {
-        what: "_delta_log/15.json line 1 is not an action".into(),
-        ways_disagree: false,
-    });
+    broken.live.readable_from = None;
+    broken.live.trouble = Some("_delta_log/15.json line 1 is not an action".into());
     let (way, text) = told(&broken, &Which::Unsaid, &How::InPlace);
     assert!(matches!(way, Way::Choose(_)));
     all_of(
@@ -207,10 +199,8 @@ fn a_live_log_that_cannot_be_read_is_what_comes_first() {
         &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
     );
     // Readers open what only disagrees.
-    broken.live_trouble = Some(LiveTrouble {
-        what: "checkpoint 15 names other files".into(),
-        ways_disagree: true,
-    });
+    broken.live.trouble = Some("checkpoint 15 names other files".into());
+    broken.live.ways_disagree = true;
     let (_, text) = told(&broken, &Which::Unsaid, &How::InPlace);
     all_of(
         &text,
@@ -222,7 +212,7 @@ fn a_live_log_that_cannot_be_read_is_what_comes_first() {
 #[test]
 fn a_healthy_table_is_left_alone_and_what_there_is_is_listed() {
     let mut healthy = newer(0, &[(6, 15)]);
-    let rows = healthy.lost.iter().cloned().map(listed::row);
+    let rows = healthy.live.above.iter().cloned().map(listed::row);
     healthy.versions = rows.collect();
     let (way, text) = told(&healthy, &Which::Unsaid, &How::InPlace);
     assert_eq!(way, Way::Nothing);
@@ -296,12 +286,4 @@ fn the_next_command_repeats_where_the_copy_goes() {
     let (way, text) = told(&empty, &Which::Version(Version(7)), &how);
     assert_eq!(way, Way::Ready);
     all_of(&text, &["--version 7 --to '/copy of it' --yes"]);
-}
-
-#[test]
-fn a_way_back_that_comes_later_is_planned_and_named() {
-    let later = How::Later("--rewind");
-    let (way, text) = told(&newer(4, &[(9, 15)]), &Which::Latest, &later);
-    assert_eq!(way, Way::Later("--rewind"));
-    all_of(&text, &["LOSES", "--heal --yes"]);
 }

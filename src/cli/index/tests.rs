@@ -1,9 +1,17 @@
 use std::sync::Arc;
 
+use deltavault::format::Record;
+use deltavault::format::ledger::{Chain, SlotRow, Slots, Step, read_chain};
+use deltavault::format::record::Previous;
+use deltavault::ids::SnapshotId;
+use deltavault::plan::choose::Snapshot;
+
 use super::*;
-use crate::format::samples;
-use crate::ids::SnapshotId;
-use crate::plan::choose::Snapshot;
+
+/// A record of the format's golden vault.
+const RECORD: &[u8] = include_bytes!(
+    "../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
+);
 
 fn open(path: &Path) -> Result<Opened, IndexError> {
     Index::open(path, Id128::from_bytes([1; 16]))
@@ -14,7 +22,7 @@ fn history(table: &str, count: u64) -> History {
         .parse()
         .unwrap();
     let snapshots = (1..=count).map(|seq| {
-        let mut record = samples::record();
+        let mut record = Record::decode(RECORD).unwrap();
         record.seq = seq;
         Snapshot {
             table: table.clone(),
@@ -75,7 +83,7 @@ fn records_are_kept_by_table_and_follow_the_ledger() {
 }
 
 #[test]
-fn what_is_no_index_is_moved_aside_and_made_anew() {
+fn a_file_that_is_not_an_index_is_moved_aside_and_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.db");
     let foreign = || {
@@ -177,4 +185,98 @@ fn folder_that_cannot_be_written_is_an_error_that_names_the_file() {
     fs::write(&file, "").unwrap();
     let refused = open(&file.join("index.db")).unwrap_err();
     assert!(refused.to_string().contains("a file/index.db"), "{refused}");
+}
+
+/// The bodies of a ledger's slots, oldest first; each names the one before it.
+fn ledger(count: u64, change: impl Fn(&mut Record)) -> Vec<Vec<u8>> {
+    let mut previous = None;
+    let records = (1..=count).map(|seq| {
+        let mut record = Record::decode(RECORD).unwrap();
+        change(&mut record);
+        (record.seq, record.previous) = (seq, previous);
+        let body = record.encode().unwrap();
+        let sha256 = Digest::of(&body);
+        previous = Some(Previous { seq, sha256 });
+        body
+    });
+    records.collect()
+}
+
+/// Reads a ledger, of which a cache has `bodies`; with how many of its records were asked for.
+fn read(ledger: &[Vec<u8>], mut bodies: Bodies) -> (Chain, usize) {
+    let slots = Slots::from_listing((1..).zip(ledger).map(|(seq, body)| SlotRow {
+        seq,
+        version: None,
+        size: body.len() as u64,
+    }));
+    let mut reads = 0;
+    loop {
+        match read_chain(&slots, &bodies, &[]).unwrap() {
+            Step::Done(chain) => return (chain, reads),
+            Step::Read(rows) => {
+                reads += rows.len();
+                for row in rows {
+                    let at = usize::try_from(row.seq - 1).unwrap();
+                    bodies.insert(row, &ledger[at]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn index_saves_requests_and_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let mut index = open(&path).unwrap().index;
+    let table = history("a", 0).table;
+    let mut honest = ledger(40, |_| {});
+    let (cold, reads) = read(&honest, Bodies::new());
+    assert_eq!(reads, 40);
+    let snapshots = cold.links.iter().map(|link| Snapshot {
+        table: table.clone(),
+        id: link.id,
+        seq: link.seq,
+        record_version: None,
+        record: Arc::new(link.record().unwrap().clone()),
+        is_distrusted: false,
+        is_pruned: false,
+    });
+    let known = History {
+        snapshots: snapshots.collect(),
+        ..history("a", 0)
+    };
+    index.put_records(&known).unwrap();
+    let (warm, reads) = read(&honest, index.records(&table).unwrap());
+    assert_eq!(warm, cold);
+    assert!(reads <= 4, "{reads}");
+
+    // Poison: every record is another, under the digest of the right one.
+    let poison = Connection::open(&path).unwrap();
+    let forge = |record: &mut Record| record.manifest.key = "blobs/forged".parse().unwrap();
+    let forged = ledger(50, forge);
+    poison
+        .execute("UPDATE record SET body = ?1", [&forged[5]])
+        .unwrap();
+    assert_eq!(read(&honest, index.records(&table).unwrap()).0, cold);
+    // A forged chain that the vault does not know.
+    for (seq, body) in (1_i64..).zip(&forged) {
+        let row = params![
+            Id128::from_bytes([1; 16]).to_string(),
+            table.to_string(),
+            seq,
+            Digest::of(body).to_string(),
+            body
+        ];
+        poison
+            .execute("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5)", row)
+            .unwrap();
+    }
+    assert_eq!(read(&honest, index.records(&table).unwrap()).0, cold);
+    // Nor does it stand in for what the vault has lost.
+    honest[19][9] ^= 1;
+    let (damaged, _) = read(&honest, Bodies::new());
+    assert_ne!(damaged, cold);
+    let (with_index, _) = read(&honest, index.records(&table).unwrap());
+    assert_eq!(with_index, damaged);
 }

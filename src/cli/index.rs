@@ -3,7 +3,7 @@
 //!
 //! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
 //! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes. It may be
-//! deleted at any moment; a file that is no index, or a damaged one, is moved aside and rebuilt. Several
+//! deleted at any moment; a file that is not an index, or a damaged one, is moved aside and rebuilt. Several
 //! processes may use it at once.
 //!
 //! Synchronous: callers hold it between awaits, not across them.
@@ -14,22 +14,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use deltavault::format::ledger::Bodies;
+use deltavault::format::record::RECORD_LIMIT;
+use deltavault::format::{Record, TableKey};
+use deltavault::ids::{Digest, Id128};
+use deltavault::plan::choose::History;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Params, Row, Transaction,
+    TransactionBehavior, params,
 };
-
-use crate::format::TableKey;
-use crate::format::ledger::Bodies;
-use crate::format::record::RECORD_LIMIT;
-use crate::ids::{Digest, Id128};
-use crate::plan::choose::History;
 
 /// Marks the file as ours, in the header that `SQLite` keeps for that: `dvlt`.
 /// <https://www.sqlite.org/pragma.html#pragma_application_id>
 const APPLICATION_ID: i32 = 0x6476_6c74;
 
 /// How the schema came to be; `user_version` counts how many of these were applied.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE record (
         vault_id TEXT NOT NULL,
         table_key TEXT NOT NULL,
@@ -38,7 +39,14 @@ const MIGRATIONS: &[&str] = &["
         body BLOB NOT NULL,
         PRIMARY KEY (vault_id, table_key, seq, sha256)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE vault (
+        vault_id TEXT PRIMARY KEY,
+        uri TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The columns of a record, in the order in which they are read and written.
 const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
@@ -47,9 +55,12 @@ const RECORD_COLUMNS: &str = "vault_id, table_key, seq, sha256, body";
 /// busy itself some seconds.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// How many snapshots are proposed at most.
+const PROPOSED: usize = 100;
+
 /// An index that cannot be used. Nothing but the index is lost.
 #[derive(Debug, thiserror::Error)]
-pub enum IndexError {
+pub(crate) enum IndexError {
     /// The file or its folder cannot be made, moved or removed.
     #[error("use the index {}", path.display())]
     File {
@@ -69,7 +80,7 @@ pub enum IndexError {
         source: rusqlite::Error,
     },
     /// The file belongs to another program.
-    #[error("{} is no index of deltavault", path.display())]
+    #[error("{} is not an index of deltavault", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -167,7 +178,7 @@ fn insert(
 
 /// The index of one vault.
 #[derive(Debug)]
-pub struct Index {
+pub(crate) struct Index {
     path: PathBuf,
     vault: Id128,
     connection: Connection,
@@ -175,20 +186,20 @@ pub struct Index {
 
 /// An index that was opened.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The index.
-    pub index: Index,
+    pub(crate) index: Index,
     /// Where a file went that was there and could not be used.
-    pub moved_aside: Option<PathBuf>,
+    pub(crate) moved_aside: Option<PathBuf>,
 }
 
 impl Index {
-    /// Opens the index of a vault at `path`, and makes it, with its folder, where it is absent. What is there
-    /// and is no index is moved aside.
+    /// Opens the index of a vault at `path`, and makes it, with its folder, where it is absent. A file there
+    /// that is not an index is moved aside.
     ///
     /// # Errors
     /// When there can be none: the folder cannot be written, or a newer tool has made the file.
-    pub fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
+    pub(crate) fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|source| IndexError::File {
                 path: path.to_owned(),
@@ -233,16 +244,11 @@ impl Index {
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What it holds of a table's ledger, to be remembered by a reading of it.
     ///
     /// # Errors
     /// What `SQLite` says; [`Index::renew`] makes it usable again.
-    pub fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
+    pub(crate) fn records(&self, table: &TableKey) -> Result<Bodies, IndexError> {
         let mut bodies = Bodies::new();
         let mut read = || -> Result<(), rusqlite::Error> {
             let mut statement = self.connection.prepare(&format!(
@@ -265,7 +271,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::records`].
-    pub fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
+    pub(crate) fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
         let vault = self.vault;
         self.write(|transaction| {
             let known = known(transaction, vault, &history.table)?;
@@ -287,11 +293,28 @@ impl Index {
         })
     }
 
+    /// Keeps where the vault is, by which a completion finds its index without a request.
+    ///
+    /// # Errors
+    /// As [`Index::records`].
+    pub(crate) fn put_uri(&mut self, uri: &str) -> Result<(), IndexError> {
+        let vault = self.vault.to_string();
+        self.write(|transaction| {
+            transaction
+                .execute(
+                    "INSERT INTO vault (vault_id, uri) VALUES (?1, ?2)
+                     ON CONFLICT (vault_id) DO UPDATE SET uri = ?2 WHERE uri <> ?2",
+                    params![vault, uri],
+                )
+                .map(drop)
+        })
+    }
+
     /// Drops everything and takes in what the vault holds.
     ///
     /// # Errors
     /// As [`Index::records`].
-    pub fn rebuild(&mut self, histories: &[History]) -> Result<(), IndexError> {
+    pub(crate) fn rebuild(&mut self, histories: &[History]) -> Result<(), IndexError> {
         let vault = self.vault;
         self.write(|transaction| {
             transaction.execute("DELETE FROM record", [])?;
@@ -307,7 +330,7 @@ impl Index {
     ///
     /// # Errors
     /// The error itself when it says something else, and as [`Index::open`].
-    pub fn renew(self, error: IndexError) -> Result<Opened, IndexError> {
+    pub(crate) fn renew(self, error: IndexError) -> Result<Opened, IndexError> {
         if !error.is_beyond_use() {
             return Err(error);
         }
@@ -336,6 +359,72 @@ impl Index {
         let path = self.path.clone();
         IndexError::Sqlite { path, source }
     }
+}
+
+/// What an index proposes to somebody who types: names of tables and ids of snapshots. It is opened for reading, and made by
+/// nobody who only asks.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    connection: Connection,
+    /// The names of the tables, by their keys.
+    tables: Vec<(String, String)>,
+}
+
+impl Proposals {
+    /// The index at `path`, where it is that of the vault at `uri`.
+    pub(crate) fn of(path: &Path, uri: &str) -> Option<Self> {
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        let count = "SELECT count(*) FROM vault WHERE uri = ?1";
+        let named: i64 = connection.query_row(count, [uri], |row| row.get(0)).ok()?;
+        if named == 0 {
+            return None;
+        }
+        // The columns beside max() are those of its row.
+        let newest = "SELECT table_key, body, max(seq) FROM record GROUP BY table_key";
+        let rows = query(&connection, newest, []).ok()?.into_iter();
+        let tables = rows.filter_map(|(key, body)| Some((key, name(&body)?)));
+        Some(Self {
+            tables: tables.collect(),
+            connection,
+        })
+    }
+
+    /// The names of the tables.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// The newest snapshots whose ids begin with `digits`: of the tables that are among `words`, or of all where none is.
+    pub(crate) fn snapshots(&self, digits: &str, words: &[String]) -> Vec<(Digest, Record)> {
+        let meant = self.tables.iter().filter(|(_, name)| words.contains(name));
+        let keys: serde_json::Value = meant.map(|(key, _)| key.as_str()).collect();
+        let newest = format!(
+            "SELECT sha256, body FROM record
+             WHERE sha256 GLOB ?1 AND (?2 = '[]' OR table_key IN (SELECT value FROM json_each(?2)))
+             ORDER BY seq DESC LIMIT {PROPOSED}"
+        );
+        let parameters = params![format!("{digits}*"), keys.to_string()];
+        let rows = query(&self.connection, &newest, parameters).unwrap_or_default();
+        let rows = rows.into_iter();
+        rows.filter_map(|(id, body)| Some((id.parse().ok()?, Record::decode(&body).ok()?)))
+            .collect()
+    }
+}
+
+fn name(body: &[u8]) -> Option<String> {
+    Some(Record::decode(body).ok()?.table.name)
+}
+
+/// The first two columns of what a statement finds: a text, and a body.
+fn query(
+    connection: &Connection,
+    statement: &str,
+    parameters: impl Params,
+) -> Result<Vec<(String, Vec<u8>)>, rusqlite::Error> {
+    let mut statement = connection.prepare(statement)?;
+    let rows = statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 /// Which records of a table the index holds.

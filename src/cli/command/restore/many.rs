@@ -1,0 +1,300 @@
+//! Several tables: the plans one after the other, one question for all, then each is carried out. One that fails stops no
+//! other; the errors come last.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use deltavault::ids::ObjectKey;
+use deltavault::vault::look::{TableRef, address};
+use deltavault::vault::restore::{RestoreDone, RestorePlan};
+use deltavault::{Error, ExitCode};
+use indicatif::HumanBytes;
+
+use super::args::{Asked, How, RestoreArgs};
+use super::messages::{RestoreRun, RestoreRunPlan};
+use super::{Begun, Context, Planned, begin, confirm, find};
+use crate::cli::error::CommandError;
+use crate::cli::output::counted;
+use crate::cli::stores::OpenVault;
+use crate::cli::table_name::{TableName, pattern};
+
+/// Puts several tables back, or says what that would be.
+pub(super) async fn restore(
+    args: &RestoreArgs,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let one_only = [
+        ("--snapshot", args.snapshot.is_some()),
+        ("--version", args.version.is_some()),
+        ("--without-checkpoint", args.without_checkpoint.is_some()),
+    ];
+    if let Some((flag, _)) = one_only.iter().find(|(_, is_given)| *is_given) {
+        return Err(CommandError::UnusableFlag {
+            flag,
+            rule: "it is about one table: name that table alone; --latest and --at are for several",
+        });
+    }
+    let here = context.here();
+    let read = |name: TableName| args.read(name, &context.folder, &here);
+    let open = context.open_vault().await?;
+    let named = named(&args.tables, &open, context).await?;
+    let asked: Result<Vec<_>, _> = named
+        .into_iter()
+        .map(|(name, table)| Ok::<_, CommandError>((read(name)?, table)))
+        .collect();
+    let mut run = Run::default();
+    for (asked, table) in asked? {
+        let name = asked.table.text.clone();
+        let begun = Box::pin(run.begin(asked, table, &open, context)).await;
+        run.take(&name, begun, context)?;
+    }
+    let ended = run.carry_out(args, context).await;
+    run.end(args, ended, context)
+}
+
+/// The tables that were named, in this order, and what is known of those that a pattern found: they come in the order of the
+/// configuration.
+async fn named(
+    texts: &[String],
+    open: &OpenVault,
+    context: &Context,
+) -> Result<Vec<(TableName, Option<TableRef>)>, CommandError> {
+    let config = &context.config;
+    let mut named = Vec::new();
+    let mut all = None;
+    for text in texts {
+        let Some(pattern) = pattern(text, config)? else {
+            named.push((context.table(text.clone())?, None));
+            continue;
+        };
+        let tables: &Vec<TableRef> = match &all {
+            Some(tables) => tables,
+            None => all.insert(open.vault.table_refs().await?),
+        };
+        let mut found: Vec<_> = tables
+            .iter()
+            .filter(|it| pattern.matches(it.name()))
+            .collect();
+        if found.is_empty() {
+            let known = tables.iter().map(|it| it.name().to_owned()).collect();
+            let name = text.clone();
+            return Err(Error::UnknownTable { name, known }.into());
+        }
+        let place = |it: &TableRef| {
+            config
+                .tables
+                .iter()
+                .position(|table| table.name == it.name())
+        };
+        found.sort_by_key(|it| place(it).unwrap_or(usize::MAX));
+        for table in found {
+            let is_taken = |table: &TableRef, name: &str| {
+                let configured = config.table(name);
+                configured.is_some_and(|it| it.uri != table.uri())
+            };
+            let name = TableName {
+                text: address(tables, &table.key, is_taken),
+                configured: None,
+                uri: table.uri(),
+            };
+            named.push((name, Some(table.clone())));
+        }
+    }
+    Ok(named)
+}
+
+/// What became of the tables so far.
+#[derive(Default)]
+struct Run<'a> {
+    /// How many tables there are.
+    tables: usize,
+    /// Tables that were planned, so that none is planned twice.
+    keys: HashSet<String>,
+    /// Where copies go.
+    places: HashSet<String>,
+    ready: Vec<(String, Box<Planned<'a>>, Box<RestorePlan>)>,
+    code: ExitCode,
+    done: RestoreRun,
+    /// Tables that were not restored, with the error that was not printed yet, and the code of each.
+    failed: Vec<(String, Option<CommandError>, ExitCode)>,
+}
+
+impl<'a> Run<'a> {
+    /// Plans the restore of a table; `None` where it was planned already.
+    async fn begin(
+        &mut self,
+        mut asked: Asked<'a>,
+        table: Option<TableRef>,
+        open: &OpenVault,
+        context: &mut Context,
+    ) -> Result<Option<Begun<'a>>, CommandError> {
+        let table = match table {
+            Some(table) => table,
+            None => find(&asked.table, open).await?,
+        };
+        if !self.keys.insert(table.key.to_string()) {
+            return Ok(None);
+        }
+        if let How::To(place) = &mut asked.how {
+            *place = below(place, table.name())?;
+            if !self.places.insert(place.clone()) {
+                return Err(CommandError::InvalidUri {
+                    uri: place.clone(),
+                    rule: "another of the tables has the same name, and its copy goes there",
+                });
+            }
+        }
+        let begun = Box::pin(begin(asked, &table, open, context)).await?;
+        Ok(Some(begun))
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        begun: Result<Option<Begun<'a>>, CommandError>,
+        context: &mut Context,
+    ) -> Result<(), CommandError> {
+        self.tables += 1;
+        match begun {
+            Ok(None) => self.tables -= 1,
+            Ok(Some(Begun::Ended(code, done))) => self.add(name, code, &done),
+            Ok(Some(Begun::Ready(planned, plan))) => {
+                self.ready.push((name.to_owned(), planned, plan));
+            }
+            Err(error) => self.fail(name, error, context)?,
+        }
+        // A plan is read while the next one is made.
+        context.output.finish()
+    }
+
+    fn add(&mut self, name: &str, code: ExitCode, done: &RestoreDone) {
+        if code == ExitCode::OwnerMustChoose {
+            self.failed.push((name.to_owned(), None, code));
+            return;
+        }
+        self.code = self.code.max(code);
+        self.done.restored += 1;
+        self.done.files_written += done.files_written;
+        self.done.bytes_written += done.bytes_written;
+        self.done.files_kept += done.files_kept;
+    }
+
+    fn fail(
+        &mut self,
+        name: &str,
+        error: CommandError,
+        context: &mut Context,
+    ) -> Result<(), CommandError> {
+        if error.is_interrupted() {
+            return Err(error);
+        }
+        // A program that reads along does not look for what is last.
+        if context.output.is_json() {
+            context.output.table_failed(name, &error)?;
+        }
+        let code = error.exit_code();
+        self.failed.push((name.to_owned(), Some(error), code));
+        Ok(())
+    }
+
+    /// Asks once, and carries out what can be.
+    async fn carry_out(
+        &mut self,
+        args: &RestoreArgs,
+        context: &mut Context,
+    ) -> Result<(), CommandError> {
+        if args.dry_run || self.ready.is_empty() {
+            return Ok(());
+        }
+        if !args.yes {
+            let tables = counted(self.ready.len() as u64, "table");
+            let verb = if args.to.is_some() {
+                "copy"
+            } else {
+                "put back"
+            };
+            let what = match self.to_put() {
+                (0, _) => format!("repair the logs of {tables}"),
+                (files, bytes) => {
+                    let files = counted(files, "file");
+                    format!("{verb} {files} ({}) of {tables}", HumanBytes(bytes))
+                }
+            };
+            confirm(&what, context)?;
+        }
+        let begun = Instant::now();
+        context.progress.tables(self.ready.len() as u64);
+        for (name, planned, plan) in std::mem::take(&mut self.ready) {
+            match planned.carry_out(plan, context).await {
+                Ok((code, done)) => self.add(&name, code, &done),
+                Err(error) => self.fail(&name, error, context)?,
+            }
+            context.progress.table_done();
+            context.output.finish()?;
+        }
+        self.done.seconds = begun.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Files to put back, and their bytes.
+    fn to_put(&self) -> (u64, u64) {
+        let ready = self.ready.iter().map(|(_, it, _)| it.found.to_put);
+        ready.fold((0, 0), |(files, bytes), it| {
+            (files + it.files, bytes + it.bytes)
+        })
+    }
+
+    /// Prints the sums, and the errors last.
+    fn end(
+        mut self,
+        args: &RestoreArgs,
+        ended: Result<(), CommandError>,
+        context: &mut Context,
+    ) -> Result<ExitCode, CommandError> {
+        let output = &mut context.output;
+        let not_restored: Vec<_> = self.failed.iter().map(|(name, ..)| name.clone()).collect();
+        if args.dry_run {
+            let (files, bytes) = self.to_put();
+            output.say(&RestoreRunPlan {
+                tables: self.tables,
+                ready: self.ready.len(),
+                not_restorable: not_restored.clone(),
+                files,
+                bytes,
+            })?;
+        } else if ended.is_ok() {
+            self.done.tables = self.tables;
+            self.done.not_restored.clone_from(&not_restored);
+            output.say(&self.done)?;
+        }
+        for (name, error, _) in &self.failed {
+            if let Some(error) = error
+                && !output.is_json()
+            {
+                output.table_failed(name, error)?;
+            }
+        }
+        ended?;
+        if self.failed.is_empty() {
+            return Ok(self.code);
+        }
+        Err(CommandError::SomeTablesFailed {
+            command: "restore",
+            failed: not_restored,
+            of: self.tables,
+            codes: self.failed.iter().map(|(_, _, code)| *code).collect(),
+        })
+    }
+}
+
+/// The place of a table's copy below a place for several.
+fn below(place: &str, name: &str) -> Result<String, CommandError> {
+    let is_folder = name.parse::<ObjectKey>().is_ok() && !name.contains('/');
+    if is_folder {
+        return Ok(format!("{}/{name}", place.trim_end_matches('/')));
+    }
+    Err(CommandError::InvalidUri {
+        uri: format!("{place}/{name}"),
+        rule: "the name of the table is not the name of a folder: copy that table alone",
+    })
+}
