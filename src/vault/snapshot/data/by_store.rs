@@ -90,7 +90,7 @@ impl Copier {
                             self.run
                                 .pairs
                                 .learn(&address, ServerCopy::Refused(why))
-                                .await
+                                .await;
                         }
                     }
                     self.run.progress.note(&note);
