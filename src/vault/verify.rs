@@ -282,7 +282,7 @@ impl Verify<'_, '_> {
                 }
                 Ok(Some(ListedVersion::Object(object))) => {
                     let is_first = first.as_ref() != Some(&object.key);
-                    if objects && !is_first {
+                    if (objects || is_seal(&object.key)) && !is_first {
                         on_top.entry(object.key.clone()).or_default().0 += 1;
                     }
                     first = Some(object.key);
@@ -482,4 +482,12 @@ fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
         | StoreErrorKind::Interrupted
         | StoreErrorKind::Io { .. } => None,
     }
+}
+
+/// Whether it seals a slot. What lies on top of a slot itself is found with the chain.
+fn is_seal(key: &ObjectKey) -> bool {
+    matches!(
+        VaultKey::parse(key.as_str()),
+        Some(VaultKey::RecordSeal { .. } | VaultKey::EventSeal { .. })
+    )
 }
