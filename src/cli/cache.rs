@@ -57,9 +57,20 @@ impl Cache {
     /// Takes in what was read.
     pub(crate) fn put(&mut self, histories: &[History]) {
         for history in histories {
-            let put = self.index.as_mut().map(|index| index.put_records(history));
-            if let Some(Err(error)) = put {
-                self.renew(error);
+            match self.index.as_mut().map(|index| index.put_records(history)) {
+                Some(Ok(lost)) => {
+                    if let Some((seq, id)) = lost.last() {
+                        self.progress.note(&format!(
+                            "{}: this machine has seen snapshot {} in slot {seq}, and the vault no longer has it: its newest \
+                             records were lost, or it was set back; compare with a replica (`deltavault index rebuild` \
+                             forgets what was seen)",
+                            history.name(),
+                            id.get(..8).unwrap_or(id),
+                        ));
+                    }
+                }
+                Some(Err(error)) => self.renew(error),
+                None => {}
             }
         }
     }

@@ -120,6 +120,16 @@ pub(crate) enum CommandError {
         #[source]
         source: io::Error,
     },
+    /// The file of newest snapshots cannot be read, or a line of it names none.
+    #[error("--heads {path} is not usable{}: {rule}", at_line(*line))]
+    HeadsUnusable {
+        /// The file.
+        path: String,
+        /// The line, counted from 1, where it is one.
+        line: Option<usize>,
+        /// What is wrong.
+        rule: String,
+    },
     /// The configuration file says something that it may not.
     #[error("the configuration {path} is wrong{}: {rule}", at_line(*line))]
     ConfigInvalid {
@@ -284,6 +294,7 @@ impl CommandError {
             | Self::UnsupportedScheme { .. }
             | Self::InvalidUri { .. }
             | Self::UnusableFlag { .. }
+            | Self::HeadsUnusable { .. }
             | Self::TimeUnparseable { .. }
             | Self::TimeAmbiguous { .. }
             | Self::ConfigUnreadable { .. }
@@ -329,6 +340,9 @@ impl CommandError {
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"
                     .into()
+            }
+            Self::HeadsUnusable { .. } => {
+                "`deltavault snapshots --heads` prints such a file; keep it where the vault's writers cannot change it".into()
             }
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()

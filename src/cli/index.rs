@@ -19,6 +19,7 @@ use deltavault::format::record::RECORD_LIMIT;
 use deltavault::format::{Record, TableKey};
 use deltavault::ids::{Digest, Id128};
 use deltavault::plan::choose::History;
+use deltavault::plan::verify::KnownRecord;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Params, Row, Transaction,
     TransactionBehavior, params,
@@ -267,12 +268,19 @@ impl Index {
         Ok(bodies)
     }
 
-    /// Takes in the records of a table that are new to it, and drops those that its ledger does not have.
+    /// Takes in the records of a table that are new to it, and drops those that its ledger does not have. Those above its
+    /// newest one stay, and are returned by their slots and digests: the vault had them.
     ///
     /// # Errors
     /// As [`Index::records`].
-    pub(crate) fn put_records(&mut self, history: &History) -> Result<(), IndexError> {
+    pub(crate) fn put_records(
+        &mut self,
+        history: &History,
+    ) -> Result<Vec<(i64, String)>, IndexError> {
         let vault = self.vault;
+        let newest = KnownRecord::head(history).map_or(0, |head| head.seq);
+        let newest = i64::try_from(newest).unwrap_or(i64::MAX);
+        let mut lost = Vec::new();
         self.write(|transaction| {
             let known = known(transaction, vault, &history.table)?;
             let records = IndexedRecord::of(vault, history);
@@ -281,6 +289,10 @@ impl Index {
                 .map(|record| (record.seq, record.sha256.clone()))
                 .collect();
             for (seq, sha256) in known.difference(&current) {
+                if *seq > newest {
+                    lost.push((*seq, sha256.clone()));
+                    continue;
+                }
                 transaction.execute(
                     "DELETE FROM record
                      WHERE vault_id = ?1 AND table_key = ?2 AND seq = ?3 AND sha256 = ?4",
@@ -290,7 +302,9 @@ impl Index {
             let is_new =
                 |record: &IndexedRecord| !known.contains(&(record.seq, record.sha256.clone()));
             insert(transaction, records.into_iter().filter(is_new))
-        })
+        })?;
+        lost.sort_unstable();
+        Ok(lost)
     }
 
     /// Keeps where the vault is, by which a completion finds its index without a request.

@@ -11,11 +11,13 @@ use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::retention::lock_ceiling;
 
 mod complete;
+mod known;
 mod rules;
 
 pub use complete::{
     Comparison, HeldCommit, HeldFile, VectorRow, WayEnd, compare, completeness_problems,
 };
+pub use known::{KnownRecord, NoKnownRecord};
 pub use rules::{
     PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
     not_looked_at, pages_problems, record_problems, stray, unnamed_below, unpublished, vanished,

@@ -7,8 +7,7 @@
 //! for each file.
 //!
 //! Nothing that is damaged or unreadable stops the rest. Nothing but the vault is asked: no index, no
-//! configuration. What nothing else vouches for cannot be verified: the bytes of the newest record are only
-//! compared with what the store attests, until another record names them.
+//! configuration. The newest record, which no other one names, is compared with its seal.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -36,6 +35,7 @@ use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
 mod checker;
 mod complete;
+mod known;
 mod losses;
 mod merge;
 mod objects;

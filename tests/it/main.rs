@@ -85,6 +85,7 @@ mod s3_mended;
 mod s3_repair;
 mod s3_sources;
 mod sample_vault;
+mod set_back;
 mod spellings;
 mod store_conformance;
 mod store_local;

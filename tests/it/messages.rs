@@ -107,6 +107,7 @@ fn every_line_has_the_shape_of_its_type() {
         .iter()
         .find_map(|line| line["snapshot"].as_str())
         .unwrap();
+    run(&["snapshots", "--heads"], &mut seen);
     let list = run(&["snapshots"], &mut seen);
     let first = list[0]["snapshot"].as_str().unwrap();
     for words in [

@@ -7,6 +7,7 @@ use deltavault::format::ledger::LedgerFinding;
 use deltavault::format::{LockMode, Scope, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
+use deltavault::plan::verify::KnownRecord;
 use deltavault::visible::visible;
 use deltavault::{Error, ExitCode};
 use glob::Pattern;
@@ -17,7 +18,7 @@ use super::Context;
 use super::looked::{Hold, Looked, note_findings};
 use crate::cli::complete;
 use crate::cli::error::CommandError;
-use crate::cli::output::{Output, align_right, lock, minute, plain_table, signed};
+use crate::cli::output::{Message, Output, align_right, lock, minute, plain_table, signed};
 use crate::cli::table_name::pattern;
 use crate::cli::when::When;
 
@@ -36,6 +37,9 @@ pub(crate) struct SnapshotsArgs {
     /// Only those of a retention class [all]
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
+    /// Print the newest of each table as `sha256sum` would, to be kept elsewhere for `verify --heads`
+    #[arg(long, conflicts_with_all = ["latest", "since", "class", "kept"])]
+    pub(crate) heads: bool,
     /// Leave out those that a prune has deleted [list their records, too]
     #[arg(long)]
     pub(crate) kept: bool,
@@ -70,6 +74,13 @@ pub(super) async fn snapshots(
     let since = since.transpose()?;
     let mut looked = Looked::new(context).await?;
     let mut histories = histories_of(&args.tables, &mut looked, context).await?;
+    if args.heads {
+        for head in histories.iter().filter_map(KnownRecord::head) {
+            let (key, snapshot) = (head.key().to_string(), head.id);
+            context.output.say(&HeadRow { key, snapshot })?;
+        }
+        return say_findings(&histories, context);
+    }
     let now = context.clock.now();
     looked.open.vault.mark_pruned(&mut histories, now).await?;
     let mut rows = Vec::new();
@@ -81,8 +92,13 @@ pub(super) async fn snapshots(
         rows.extend(listed.map(|(it, mark)| snapshot_row(it, mark, holds.get(&it.id).cloned())));
     }
     print(&rows, &mut context.output)?;
+    say_findings(&histories, context)
+}
+
+/// Says what is wrong with the ledgers, and how the command ends by that.
+fn say_findings(histories: &[History], context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut code = ExitCode::Done;
-    for history in &histories {
+    for history in histories {
         for newer in history.newer.iter().filter(|newer| !newer.is_distrusted) {
             let error = CommandError::from(newer.error.clone());
             context.output.table_failed(history.name(), &error)?;
@@ -239,6 +255,23 @@ impl SnapshotRow {
 }
 
 /// Prints a line of JSON a snapshot, or a table for people.
+/// The newest record of a table.
+#[derive(Debug, Serialize)]
+pub(crate) struct HeadRow {
+    /// Its key in the vault.
+    key: String,
+    /// Its SHA-256, the id of the snapshot.
+    snapshot: SnapshotId,
+}
+
+impl Message for HeadRow {
+    const TYPE: &'static str = "head";
+
+    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        out.print(format_args!("{}  {}", self.snapshot, self.key))
+    }
+}
+
 pub(super) fn print(rows: &[SnapshotRow], out: &mut Output) -> Result<(), CommandError> {
     if out.is_json() {
         return rows

@@ -1,13 +1,15 @@
 //! `verify`: the vault against itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use deltavault::format::TableKey;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
-    Finding, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
+    Finding, KnownRecord, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
 use deltavault::vault::look;
 use deltavault::{Error, ExitCode};
@@ -39,6 +41,9 @@ pub(crate) struct VerifyArgs {
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m", value_parser = parse_subset)]
     pub(crate) subset: Option<Subset>,
+    /// Compare with the newest snapshots in FILE, as `snapshots --heads` printed them, kept elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "tables")]
+    pub(crate) heads: Option<PathBuf>,
     /// Put lost and damaged objects back, from the live table or wherever else their bytes still are
     #[arg(long)]
     pub(crate) repair: bool,
@@ -86,6 +91,7 @@ pub(super) async fn verify(
         .as_deref()
         .map(|from| context.place(from))
         .transpose()?;
+    let known = args.heads.as_deref().map(known_records).transpose()?;
     let open = context.open_vault().await?;
     // Before hours are spent on the vault.
     let replica = repair::replica(&open, from.as_deref()).await?;
@@ -152,6 +158,12 @@ pub(super) async fn verify(
         report.count(Severity::Warning);
         context.output.say(&row)?;
     }
+    for finding in open.vault.missing(&known.unwrap_or_default()).await? {
+        report.count(finding.severity);
+        let table = finding.key.as_ref().map(&typed);
+        let row = finding_row(finding, table.as_deref(), (plan.read, from), &context.again);
+        context.output.say(&row)?;
+    }
     let repaired = args.repair.then(|| repairs.count());
     repairs.tell(&mut context.output, |id| seen.of(id))?;
     let seconds = start.elapsed().as_secs_f64();
@@ -190,6 +202,24 @@ fn summary(
         repaired,
         seconds,
     }
+}
+
+/// Reads the records that a file names, a line each.
+fn known_records(path: &Path) -> Result<Vec<KnownRecord>, CommandError> {
+    let unusable = |line, error: &dyn std::fmt::Display| CommandError::HeadsUnusable {
+        path: path.display().to_string(),
+        line,
+        rule: error.to_string(),
+    };
+    let text = fs::read_to_string(path).map_err(|error| unusable(None, &error))?;
+    let lines = text.lines().enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(n, line)| {
+            let known = line.parse::<KnownRecord>();
+            known.map_err(|error| unusable(Some(n + 1), &error))
+        })
+        .collect()
 }
 
 /// What one verification found, as far as a repair has to know.

@@ -74,10 +74,18 @@ fn records_are_kept_by_table_and_follow_the_ledger() {
     let mut shorter = history("a", 1);
     shorter.snapshots[0].id = SnapshotId(Digest::of(b"not what the record is"));
     index.put_records(&shorter).unwrap();
-    assert_eq!(held(&index), [("b".to_owned(), 1)]);
+    // What lies above its newest record stays, and is named: the vault had it.
+    let above = [("a", 2), ("a", 3), ("b", 1)];
+    assert_eq!(
+        held(&index),
+        above.map(|(table, seq)| (table.to_owned(), seq))
+    );
+    let lost = index.put_records(&history("a", 2)).unwrap();
+    let id = history("a", 3).snapshots[2].id.to_string();
+    assert_eq!(lost, [(3, id)]);
     drop(index);
     let mut index = open(&path).unwrap().index;
-    assert_eq!(held(&index).len(), 1);
+    assert_eq!(held(&index).len(), 4);
     index.rebuild(&[history("c", 2)]).unwrap();
     assert_eq!(held(&index).len(), 2);
 }
