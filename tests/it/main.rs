@@ -17,6 +17,7 @@ mod bad_restore;
 mod bad_source;
 mod bad_vault;
 mod below_checkpoint;
+mod bombs;
 mod check_source;
 mod choosing;
 mod claims;
