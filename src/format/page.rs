@@ -3,8 +3,11 @@
 //! This file says what an entry is and which rules hold between its fields; [`codec`] cuts and packs pages and
 //! unpacks hostile ones, [`order`] says which entry comes first.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
@@ -24,6 +27,9 @@ pub const INLINE_LIMIT: u64 = 64 * 1024;
 pub const PACKED_FILE_LIMIT: u64 = 1024 * 1024;
 /// A pack ends before it would grow past this many bytes.
 pub const PACK_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The most live files of an entry, and the most spellings of one.
+const USES_MAX: usize = 4096;
 
 /// What a file is for its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,7 +108,11 @@ pub struct Entry {
     pub last_modified: Option<Timestamp>,
     /// The logical files of V that this data file carries: one, rarely more; none when only history or the
     /// change feed needs it. Empty for other kinds than data.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "at_most::<_, _, USES_MAX>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub live: Vec<LiveUse>,
     /// The log's own `modificationTime` of a data file: milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +137,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Its live files and their spellings.
+    fn uses(&self) -> usize {
+        let uses = self.live.iter();
+        uses.map(|live| live.spelled.len().saturating_add(1)).sum()
+    }
+
     /// Checks the rules between the fields: a file that is held has a SHA-256, and its placement holds `size`
     /// bytes of it.
     ///
@@ -137,6 +153,9 @@ impl Entry {
             what: "entry",
             rule,
         };
+        if self.live.len() > USES_MAX || self.live.iter().any(|it| it.spelled.len() > USES_MAX) {
+            return Err(invalid("at most 4096 live files, and spellings of each"));
+        }
         let Some(sha256) = self.sha256 else {
             return match self.placement {
                 Placement::Absent {} => Ok(()),
@@ -177,6 +196,34 @@ impl Entry {
     }
 }
 
+/// Reads a list, and no more of it than it may have: an element of three bytes takes a hundred in memory.
+fn at_most<'de, T: Deserialize<'de>, D: Deserializer<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct AtMost<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> de::Visitor<'de> for AtMost<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX} elements")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                if list.len() == MAX {
+                    return Err(de::Error::invalid_length(MAX + 1, &self));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MAX>(PhantomData))
+}
+
 /// One logical file (path and deletion vector) that is live at V.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LiveUse {
@@ -187,7 +234,11 @@ pub struct LiveUse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dv: Option<DeletionVector>,
     /// How the log spells its path, in order; empty where the one spelling is the file's own key or URI.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "at_most::<_, _, USES_MAX>",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub spelled: Vec<String>,
 }
 

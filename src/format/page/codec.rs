@@ -24,6 +24,10 @@ pub const ENTRIES_MAX: usize = 4096;
 const INLINED_MAX: u64 = 8 * 1024 * 1024;
 /// A page ends when its lines have this many bytes, so that with one more line it still unpacks.
 const LINES_MAX: usize = 32 * 1024 * 1024;
+/// A page ends when its entries have this many live files and spellings…
+const USES_FULL: usize = 64 * 1024;
+/// …and may not have more than this many.
+const PAGE_USES_MAX: usize = 256 * 1024;
 /// One line may not be more bytes than this.
 const LINE_LIMIT: u64 = 16 * 1024 * 1024;
 
@@ -104,6 +108,7 @@ pub struct PageWriter {
     lines: Vec<u8>,
     files: HashSet<Location>,
     inlined: u64,
+    uses: usize,
 }
 
 impl PageWriter {
@@ -125,12 +130,14 @@ impl PageWriter {
         }
         encode_line(&mut self.lines, entry)?;
         self.files.insert(entry.file.clone());
+        self.uses += entry.uses();
         if let Placement::Inline(bytes) = &entry.placement {
             self.inlined += bytes.len() as u64;
         }
         let entries = self.files.len();
         let is_full = entries >= ENTRIES_MAX
             || self.inlined >= INLINED_MAX
+            || self.uses >= USES_FULL
             || self.lines.len() >= LINES_MAX
             || (entries >= ENTRIES_MIN && is_boundary(entry));
         Ok(if is_full { self.take_page() } else { None })
@@ -147,7 +154,7 @@ impl PageWriter {
             entries: self.files.len() as u64,
         };
         self.files.clear();
-        self.inlined = 0;
+        (self.inlined, self.uses) = (0, 0);
         (page.entries > 0).then_some(page)
     }
 }
@@ -176,13 +183,19 @@ fn is_boundary(entry: &Entry) -> bool {
 /// Every variant but those of records.
 pub fn decode_page(bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
     let unpacked = lines::unpack(WHAT, bytes)?;
-    let mut entries = Vec::new();
+    let (mut entries, mut uses) = (Vec::new(), 0);
     for line in lines::split(WHAT, &unpacked)? {
         if entries.len() == ENTRIES_MAX {
             let rule = "at most 4096 entries";
             return Err(FormatError::Invalid { what: WHAT, rule });
         }
-        entries.push(decode_line(line)?);
+        let entry = decode_line(line)?;
+        uses += entry.uses();
+        if uses > PAGE_USES_MAX {
+            let rule = "at most 262144 live files and spellings";
+            return Err(FormatError::Invalid { what: WHAT, rule });
+        }
+        entries.push(entry);
     }
     let mut files = HashSet::new();
     if !entries.iter().all(|entry| files.insert(&entry.file)) {
@@ -424,5 +437,50 @@ mod tests {
             bytes[at] = byte;
             drop(decode_page(&bytes));
         }
+    }
+
+    #[test]
+    fn lists_that_take_much_more_memory_than_bytes_are_refused_and_never_written() {
+        let line = |live: &str| {
+            let mut line = Vec::new();
+            encode_line(&mut line, &data_entry("part-0.parquet", None)).unwrap();
+            let line = String::from_utf8(line).unwrap();
+            let (before, after) = line.split_once("\"live\":[").unwrap();
+            let (_, after) = after.split_once("],\"modif").unwrap();
+            format!("{before}\"live\":[{live}],\"modif{after}")
+        };
+        let many = |element: &str, count| vec![element; count].join(",");
+        let whole = line(&many("{}", 4096));
+        let entry = decode_line(whole.trim_end().as_bytes()).unwrap();
+        assert_eq!(entry.live.len(), 4096);
+        let spelled = format!("{{\"spelled\":[{}]}}", many("\"\"", 4097));
+        for live in [many("{}", 4097), many("{}", 5_000_000), spelled] {
+            let refused = decode_line(line(&live).trim_end().as_bytes()).unwrap_err();
+            assert!(refused.to_string().contains("at most 4096"), "{refused}");
+        }
+        let mut more = entry.clone();
+        more.live.push(more.live[0].clone());
+        assert!(encode_line(&mut Vec::new(), &more).is_err());
+
+        // Each is small enough, and all of them are not.
+        let mut lines = String::new();
+        for n in 0..65 {
+            lines.push_str(&whole.replace("\"key\":\"", &format!("\"key\":\"{n}/")));
+        }
+        let page = lines::pack(WHAT, lines.as_bytes()).unwrap();
+        let refused = decode_page(&page).unwrap_err().to_string();
+        assert!(refused.contains("at most 262144"), "{refused}");
+        let mut writer = PageWriter::new();
+        let mut pages = Vec::new();
+        for n in 0..65 {
+            let mut entry = entry.clone();
+            entry.file = Location::Inside(format!("{n}").parse().unwrap());
+            pages.extend(writer.push(&entry).unwrap());
+        }
+        pages.extend(writer.finish());
+        assert_eq!(
+            pages.iter().map(|it| it.entries).collect::<Vec<_>>(),
+            [16, 16, 16, 16, 1]
+        );
     }
 }
