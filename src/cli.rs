@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::again::Again;
 use self::args::{Arguments, GlobalArgs};
-use self::command::{Clock, Command, Context};
+use self::command::{Command, Context};
 use self::config::{Config, read_config};
 use self::error::CommandError;
 use self::output::{Output, Talk};
@@ -131,10 +131,16 @@ fn prepare(
     })?;
     // A variable that is set to nothing is how a shell script unsets one.
     let config = match &global.config {
-        Some(path) if !path.as_os_str().is_empty() => read_config(path)?,
+        Some(path) if !path.as_os_str().is_empty() && command.takes_config() => read_config(path)?,
         _ => Config::default(),
     };
     let vault = match &global.vault {
+        Some(vault) if vault.is_empty() && is_vault_by_flag(global) => {
+            return Err(CommandError::UnusableFlag {
+                flag: "--vault",
+                rule: "it is empty: a variable that it is made of may not be set",
+            });
+        }
         Some(vault) if !vault.is_empty() => Some(parse_place(vault, &folder)?),
         _ => config.vault.clone(),
     };
@@ -145,7 +151,7 @@ fn prepare(
         again,
         stores: Stores::new(config.s3.clone()),
         vault,
-        clock: global.now.map_or(Clock::System, Clock::Pinned),
+        clock: global.clock(),
         output: if command.only_shows() {
             output.for_a_reader()
         } else {

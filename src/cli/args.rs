@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use clap::{Args, ColorChoice, Parser, ValueEnum};
 use deltavault::format::LockMode;
+#[cfg(debug_assertions)]
 use deltavault::ids::Timestamp;
 
-use super::command::Command;
+use super::command::{Clock, Command};
 
 /// Keep Delta Lake tables in an immutable vault, and put them back exactly
 #[derive(Debug, Parser)]
@@ -74,9 +75,22 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) color: ColorChoice,
-    /// Pins the clock, so that tests can compare what is printed.
+    /// Pins the clock, so that tests can compare what is printed. Whoever sets the clock decides which promises are over: no
+    /// release takes it.
+    #[cfg(debug_assertions)]
     #[arg(long, env = "DELTAVAULT_NOW", hide = true, global = true)]
     pub(crate) now: Option<Timestamp>,
+}
+
+impl GlobalArgs {
+    /// Where the time comes from.
+    pub(crate) fn clock(&self) -> Clock {
+        #[cfg(debug_assertions)]
+        if let Some(now) = self.now {
+            return Clock::Pinned(now);
+        }
+        Clock::System
+    }
 }
 
 /// A lock mode, as a flag.

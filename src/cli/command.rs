@@ -192,6 +192,7 @@ pub(crate) enum Clock {
     /// The system's clock.
     System,
     /// Always the same time.
+    #[cfg(debug_assertions)]
     Pinned(Timestamp),
 }
 
@@ -204,6 +205,7 @@ impl Clock {
     pub(crate) fn now(self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
+            #[cfg(debug_assertions)]
             Self::Pinned(time) => time,
         }
     }
@@ -233,6 +235,11 @@ impl Command {
             | Self::Index(_)
             | Self::Demo(_) => false,
         }
+    }
+
+    /// Whether the configuration says something to it: else one that cannot be read is not in its way.
+    pub(crate) fn takes_config(&self) -> bool {
+        !matches!(self, Self::Completions(_) | Self::Man(_) | Self::Demo(_))
     }
 
     /// Carries it out. Dropping the future at any time is how it is interrupted.

@@ -157,7 +157,10 @@ fn pruned_hint(nearest: &[(SnapshotId, Version, Timestamp)]) -> String {
         return "no snapshot of this table is kept; `deltavault snapshots` lists its records"
             .into();
     }
-    format!("the nearest that are kept: {}", named.join(", "))
+    match named.as_slice() {
+        [one] => format!("the nearest that is kept: {one}"),
+        several => format!("the nearest that are kept: {}", several.join(", ")),
+    }
 }
 
 fn format_hint(error: &FormatError) -> String {

@@ -134,7 +134,9 @@ impl Holder {
             now,
             ..actor.clone()
         };
-        if since.is_none() {
+        // What is lost among the events may have been a hold, and the next event gives it up.
+        let is_to_be_said = !self.vault.unread_events(&snapshot.table).await?.is_empty();
+        if since.is_none() || is_to_be_said {
             let action = EventAction::Hold {
                 snapshot: snapshot.id,
             };

@@ -40,6 +40,7 @@ mod execute;
 mod fit;
 mod fork;
 mod held;
+mod judge;
 mod lacking;
 mod live;
 mod lost;

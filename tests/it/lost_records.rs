@@ -170,10 +170,7 @@ fn record_that_was_lost_below_a_newer_snapshot_leaves_a_trace() {
     let lost = lake.id_of(3);
     lake.lose(3);
     lake.commit(3);
-    let says = format!(
-        "the record of {} is lost, published into slot 3",
-        &lost[..8]
-    );
+    let says = format!("what was published into slot 3 is lost: {}", &lost[..8]);
     lake.typed(&["snapshot", "lake/orders"])
         .ends_with(3, &[&says]);
     let traces = [&says, "no record names 1 manifest, the first of version 2"];
@@ -197,7 +194,7 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
             &[
                 "this manifest of version 2",
                 "finding lake-orders: manifests/",
-                "is lost, published into slot 3",
+                "published into slot 3 is lost",
             ],
         );
         assert_eq!(said.text.matches("no record names").count(), 1, "{said:?}");
@@ -205,7 +202,7 @@ fn lost_newest_record_is_a_finding_and_goes_back_from_a_replica() {
     // Of another table there is nothing to say.
     lake.typed(&["verify", "lake-people"]).ends_with(0, &[]);
     let restored = lake.typed(&["restore", "lake-orders", "--latest", "--dry-run"]);
-    restored.ends_with(12, &["is lost, published into slot 3"]);
+    restored.ends_with(12, &["published into slot 3 is lost"]);
     heals(&lake, &restored);
     lake.lose(3);
     heals(&lake, &lake.typed(&["verify", "lake-orders"]));

@@ -103,3 +103,4 @@ mod verify_locks;
 mod verify_rules;
 mod walls;
 mod ways;
+mod wrong_places;

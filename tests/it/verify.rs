@@ -248,7 +248,7 @@ async fn flip_in_a_pack_names_the_files_that_are_lost() {
     assert!(
         finding
             .what
-            .contains("1 of 3 files in it are lost, first part-2-1"),
+            .contains("1 of 3 files in it is lost, first part-2-1"),
         "{finding:?}"
     );
     assert_eq!(finding.snapshots, ids(&orders, 2));

@@ -124,6 +124,15 @@ async fn make(args: &InitArgs, context: &mut Context) -> Result<Made, CommandErr
     }
     let uri = context.vault()?.to_owned();
     let place = context.stores.vault(&uri).await?;
+    if let Place::Folder(store) = &place {
+        let mut above = store.path().ancestors().skip(1);
+        if above.any(|it| it.join("vault.json").is_file()) {
+            return Err(CommandError::InvalidUri {
+                uri,
+                rule: "it lies in a vault, which may hold nothing else",
+            });
+        }
+    }
     if matches!(place, Place::Folder(_))
         && matches!(args.lock_mode(), Some(mode) if mode != LockMode::None)
     {

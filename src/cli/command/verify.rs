@@ -142,9 +142,12 @@ pub(super) async fn verify(
             replica: replica.as_ref(),
             yes: args.yes,
         };
+        let before = repairs.count();
         in_the_way = repair::repair(&open, &losses, &job, context, &mut repairs).await?;
         rounds += 1;
-        if !repairs.has_more || rounds == ROUNDS {
+        // What else was damaged may have been so by what is there again.
+        let may_be_mended = repairs.count() > before && seen.is_damaged_otherwise();
+        if !(repairs.has_more || may_be_mended) || rounds == ROUNDS {
             break (report, seen);
         }
     };
@@ -244,6 +247,11 @@ impl Seen {
             (Severity::Unchecked, _) => self.unchecked.extend(snapshots),
             (Severity::Info | Severity::Warning, _) => {}
         }
+    }
+
+    /// Whether a snapshot is damaged in another way than by lost bytes.
+    fn is_damaged_otherwise(&self) -> bool {
+        !(self.damaged.is_empty() && self.unchecked.is_empty())
     }
 
     /// What is wrong with a snapshot besides lost bytes.

@@ -90,6 +90,13 @@ pub fn read_chain<B: Chained>(
             scar
         }
     }));
+    for finding in &mut findings {
+        let ids = finding.lost_ids();
+        let is_of_empty_slot = finding.seq() >= slots.next_free() && !ids.is_empty();
+        if is_of_empty_slot && ids.iter().all(|id| distrusted_by.contains_key(id)) {
+            *finding = LedgerFinding::TakenBack(Box::new(finding.clone()));
+        }
+    }
     let missed: HashSet<u64> = findings.iter().filter_map(LedgerFinding::missed).collect();
     let others = |link: &Link<B>| slots.other_seals(link.seq, Some(link.id));
     for link in links.iter().filter(|link| !missed.contains(&link.seq)) {
@@ -98,7 +105,7 @@ pub fn read_chain<B: Chained>(
     if B::NEXT_GIVES_UP
         && let Some(head) = links.last()
     {
-        let is_lost = |it: &&mut LedgerFinding| !it.lost_ids().is_empty() && it.seq() <= head.seq;
+        let is_lost = |it: &&mut LedgerFinding| !it.lost_ids().is_empty() && it.seq() < head.seq;
         for finding in findings.iter_mut().filter(is_lost) {
             *finding = LedgerFinding::TakenBack(Box::new(finding.clone()));
         }
@@ -120,10 +127,8 @@ fn lost(
 ) -> impl Iterator<Item = LedgerFinding> {
     let is_open = |id: &SnapshotId| distrusted_by.get(id).is_none_or(|by| *by < seq);
     let (open, given_up): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_open);
-    let finding = move |ids: Vec<SnapshotId>| {
-        let above = 0;
-        (!ids.is_empty()).then_some(LedgerFinding::Lost { seq, ids, above })
-    };
+    let finding =
+        move |ids: Vec<SnapshotId>| (!ids.is_empty()).then_some(LedgerFinding::Lost { seq, ids });
     let given_up = finding(given_up).map(|it| LedgerFinding::TakenBack(Box::new(it)));
     finding(open).into_iter().chain(given_up)
 }

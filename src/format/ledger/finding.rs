@@ -58,8 +58,13 @@ pub enum LedgerFinding {
         seq: u64,
         /// What was sealed.
         ids: Vec<SnapshotId>,
-        /// Sealed slots above, all of them empty.
-        above: u64,
+    },
+    /// Seals of slots in which nothing can have been published: slots below them are empty.
+    StraySeals {
+        /// The lowest such slot.
+        seq: u64,
+        /// How many more there are.
+        more: u64,
     },
     /// What is wrong with a record that a later one distrusts: its owner has decided about it.
     TakenBack(Box<LedgerFinding>),
@@ -144,7 +149,7 @@ impl LedgerFinding {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Scar { reason, .. } => matches!(reason, ScarReason::NotAsSealed { .. }),
-            Self::Planted { .. } | Self::TakenBack(_) => false,
+            Self::Planted { .. } | Self::StraySeals { .. } | Self::TakenBack(_) => false,
             Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
@@ -163,6 +168,7 @@ impl LedgerFinding {
             } => ids,
             Self::Scar { .. }
             | Self::Planted { .. }
+            | Self::StraySeals { .. }
             | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Broken { .. }
@@ -182,6 +188,7 @@ impl LedgerFinding {
             Self::TakenBack(finding) => finding.missed(),
             Self::Scar { .. }
             | Self::Planted { .. }
+            | Self::StraySeals { .. }
             | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. }
@@ -198,6 +205,7 @@ impl LedgerFinding {
             | Self::Broken { seq, .. }
             | Self::Fork { seq, .. }
             | Self::Lost { seq, .. }
+            | Self::StraySeals { seq, .. }
             | Self::BeyondGap { empty: seq, .. } => *seq,
             Self::TakenBack(finding) => finding.seq(),
         }
@@ -231,6 +239,7 @@ impl LedgerFinding {
             | Self::Broken { .. }
             | Self::Lost { .. } => true,
             Self::Planted { .. }
+            | Self::StraySeals { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. }
             | Self::TakenBack(_) => false,
@@ -249,6 +258,7 @@ impl LedgerFinding {
                     | ScarReason::PreviousMissing { .. }
             ),
             Self::Planted { .. }
+            | Self::StraySeals { .. }
             | Self::OtherVersion { .. }
             | Self::Fork { .. }
             | Self::TakenBack(_) => false,
@@ -266,7 +276,8 @@ impl LedgerFinding {
                  replica; where there is none, `snapshot --distrust` of the id that was sealed gives it up"
             }
             Self::Lost { .. } => {
-                "where no replica has it, or its slot was taken, `snapshot --distrust` of that id gives it up"
+                "where no replica has it, or its slot was taken, `snapshot --distrust` of that id gives it up; of an event, the \
+                 next one does: hold again what is to be kept"
             }
             Self::Scar {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,
@@ -275,7 +286,7 @@ impl LedgerFinding {
                 "if it is a damaged record and none was published since, move it out of its slot first; if it never was a \
                  record, nothing is lost: find out whose credentials wrote it"
             }
-            Self::Scar { .. } => {
+            Self::Scar { .. } | Self::StraySeals { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
             }
             Self::Planted { .. } => {
@@ -336,18 +347,20 @@ impl fmt::Display for LedgerFinding {
             Self::Fork { seq, leaves_out } => {
                 write!(f, "record {seq} leaves out record {leaves_out}")
             }
-            Self::Lost { seq, ids, above: 0 } => {
+            Self::Lost { seq, ids } => {
                 write!(
                     f,
-                    "the record of {} is lost, published into slot {seq}",
+                    "what was published into slot {seq} is lost: {}",
                     short(ids)
                 )
             }
-            Self::Lost { seq, ids, above } => write!(
+            Self::StraySeals { seq, more } => write!(
                 f,
-                "the record of {} is lost, published into slot {seq}, and those of {} above it",
-                short(ids),
-                counted(*above, "slot")
+                "slot {seq}{} a seal, and slots below are empty: nobody published there",
+                match more {
+                    0 => " has".to_owned(),
+                    more => format!(" and {more} more have"),
+                }
             ),
             Self::TakenBack(finding) => write!(f, "{finding}; it was given up since"),
         }

@@ -130,19 +130,25 @@ impl Slots {
         planted.chain(beyond).chain(self.lost()).collect()
     }
 
-    /// What is lost from empty slots, unless something lies above them anyway.
-    fn lost(&self) -> Option<LedgerFinding> {
+    /// What is lost from the empty slots, unless something lies above them anyway: what was published there one after the
+    /// other. Seals further above follow nothing, so nobody published there.
+    fn lost(&self) -> Vec<LedgerFinding> {
         if self.beyond.is_some() {
-            return None;
+            return Vec::new();
         }
-        let seq = self.next_free();
-        let (first, ids) = self.seals.range(seq..).next()?;
-        let above = self.seals.range(seq + 1..).count() as u64;
-        Some(LedgerFinding::Lost {
-            seq: *first,
-            ids: ids.iter().copied().map(SnapshotId).collect(),
-            above,
-        })
+        let mut findings = Vec::new();
+        let mut seq = self.next_free();
+        while let Some(ids) = self.seals.get(&seq) {
+            let ids = ids.iter().copied().map(SnapshotId).collect();
+            findings.push(LedgerFinding::Lost { seq, ids });
+            seq += 1;
+        }
+        let mut stray = self.seals.range(seq..).map(|(seq, _)| *seq);
+        findings.extend(stray.next().map(|seq| {
+            let more = stray.count() as u64;
+            LedgerFinding::StraySeals { seq, more }
+        }));
+        findings
     }
 }
 

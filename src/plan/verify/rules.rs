@@ -80,6 +80,7 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
             LedgerFinding::Lost { seq, ids, .. } if *seq <= snapshot.seq => ids.len(),
             LedgerFinding::Lost { .. }
             | LedgerFinding::Planted { .. }
+            | LedgerFinding::StraySeals { .. }
             | LedgerFinding::BeyondGap { .. }
             | LedgerFinding::OtherVersion { .. }
             | LedgerFinding::Broken { .. }

@@ -167,8 +167,7 @@ impl Reading<'_, '_> {
             self.events_alone(table);
         }
         for doubt in &doubts {
-            let kept = "a hold may be out of sight, so all of its snapshots are kept";
-            let finding = format!("{name}: events: {doubt}: {kept}");
+            let finding = format!("{name}: {doubt}, so all of its snapshots are kept");
             self.sums.findings.push(finding);
         }
         self.named.extend(named_by(&history));

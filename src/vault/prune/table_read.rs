@@ -19,9 +19,11 @@ pub(super) struct TableRead {
 
 pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableRead, Error> {
     let history = vault.history(table, Bodies::new()).await?;
-    let (events, doubts) = match vault.events(table).await {
+    let (events, mut doubts) = match vault.events(table).await {
         Ok(events) => {
-            let doubts = doubts(&events);
+            let unread = doubts(&events).into_iter();
+            let doubts = unread.map(|it| format!("events: {it}: a hold may be out of sight"));
+            let doubts: Vec<String> = doubts.collect();
             (events, doubts)
         }
         Err(Error::Ledger(error)) => (
@@ -30,10 +32,16 @@ pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableR
                 next_free: 1,
                 findings: Vec::new(),
             },
-            vec![error.to_string()],
+            vec![format!("events: {error}: a hold may be out of sight")],
         ),
         Err(error) => return Err(error),
     };
+    // Nobody knows what a lost record named, or for how long it was promised.
+    let lost = history
+        .findings
+        .iter()
+        .filter(|it| !it.lost_ids().is_empty());
+    doubts.extend(lost.map(|it| format!("ledger: {it}: it may have been promised for longer")));
     Ok(TableRead {
         history,
         events,
@@ -43,7 +51,7 @@ pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableR
 
 /// What stands in the way of deciding about a table: then nothing at all is deleted, because objects are shared.
 pub(super) fn obstacles(history: &History) -> Vec<String> {
-    // What a lost record named is kept by its manifest.
+    // Because of what is lost the table keeps all that it has, and others are not in its way.
     let findings = history.findings.iter();
     let findings: Vec<_> = findings
         .filter(|it| it.lost_ids().is_empty())

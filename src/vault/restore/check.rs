@@ -134,7 +134,7 @@ impl Restorer {
         let about = request.record.totals.live_files;
         if let Some(tip) = expected.live {
             return Ok(Checked {
-                verdict: reader::judge(&self.table_store(), tip, about).await,
+                verdict: self.judge(tip, about).await?,
                 vanished: Counted::default(),
                 list: None,
             });

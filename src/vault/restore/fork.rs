@@ -22,7 +22,7 @@ use crate::format::{EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::restore::Healthy;
 use crate::plan::restore::under::LoggedFile;
-use crate::reader::{self, Verdict};
+use crate::reader::Verdict;
 use crate::sort::Sorter;
 use crate::store::Attributes;
 use crate::vault::log_replay::read_wanted;
@@ -185,7 +185,7 @@ impl Planning<'_> {
             return Ok(false);
         }
         let about = self.request.record.totals.live_files;
-        let verdict = reader::judge(&self.restorer.table_store(), tip, about).await;
+        let verdict = self.restorer.judge(tip, about).await?;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
 }

@@ -17,7 +17,7 @@ use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, judge, permit, plan_entry,
 };
 use crate::progress::{Phase, PlannedWork};
-use crate::reader::{self, RefusalCause, Verdict};
+use crate::reader::{RefusalCause, Verdict};
 use crate::sort::Sorter;
 use crate::spool::Scratch;
 
@@ -198,23 +198,21 @@ impl Planning<'_> {
             about: RefusalCause::Log,
             replay: Some(trouble),
         };
-        self.plan.reading = Some(
-            match reader::judge(&self.restorer.table_store(), tip, about).await {
-                Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
-                    Ok(()) => self
-                        .lacks_unheld(after, tip)
-                        .await?
-                        .map_or(Reading::Opens, of_log),
-                    // It opens logs without their beginning.
-                    Err(error) => of_log(error.to_string()),
-                },
-                Verdict::Refuses { reason, about } => Reading::Refuses {
-                    reason,
-                    about,
-                    replay: self.set_unreadable_aside(tip, after).await?,
-                },
+        self.plan.reading = Some(match self.restorer.judge(tip, about).await? {
+            Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
+                Ok(()) => self
+                    .lacks_unheld(after, tip)
+                    .await?
+                    .map_or(Reading::Opens, of_log),
+                // It opens logs without their beginning.
+                Err(error) => of_log(error.to_string()),
             },
-        );
+            Verdict::Refuses { reason, about } => Reading::Refuses {
+                reason,
+                about,
+                replay: self.set_unreadable_aside(tip, after).await?,
+            },
+        });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use super::merge::{Job, list_alone};
 use super::rescue::Rescue;
 use super::wanted::{Bad, Part, Want};
 use super::{lost, unreadable};
+use crate::count::{are, counted};
 use crate::ids::{ObjectKey, ObjectVersion};
 use crate::plan::verify::{
     Listed, Presence, Problem, Remedy, SERVED, WHO_WROTE_IT, is_named_right,
@@ -259,9 +260,10 @@ fn lose(want: &Want, bad: &Bad, mut what: String) -> (Vec<usize>, Problem) {
     let parts: Vec<&Part> = lost_parts(want, bad).collect();
     if let Some(first) = parts.first() {
         what = format!(
-            "{what}; {} of {} files in it are lost, first {}",
+            "{what}; {} of {} in it {} lost, first {}",
             parts.len(),
-            want.parts.len(),
+            counted(want.parts.len() as u64, "file"),
+            are(parts.len() as u64),
             first.file
         );
     }

@@ -60,6 +60,8 @@ async fn what_was_held_is_kept_where_the_newest_event_was_changed_or_deleted() {
             ..first.clone()
         };
         scene.hold(&done, 61).await.unwrap();
+        // Where the hold took the lost one's own slot, it is as a forger would have done it.
+        assert!(scene.hold(&done, 61).await.unwrap().already);
         assert_eq!(vault.unread_events(&scene.key()).await.unwrap(), []);
         for day in [62, 66, 70] {
             scene.prune(day).await;

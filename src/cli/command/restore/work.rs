@@ -59,6 +59,14 @@ impl Work {
         };
         let (now, progress) = (context.clock.now(), Arc::clone(&context.progress));
         let mut work = Self::new(open, chosen, &request.how, extent, now, progress).await?;
+        let to = work.target.uri();
+        let mut configured = context.config.tables.iter();
+        if matches!(request.how, How::To(_)) && configured.any(|table| overlap(to, &table.uri)) {
+            return Err(CommandError::InvalidUri {
+                uri: to.to_owned(),
+                rule: "the configuration has a table there, above or below: a copy goes to a place of its own",
+            });
+        }
         work.restorer.interrupt = context.interrupt.clone();
         work.request.take_over = request.args.take_over;
         work.request.named = request.which.named();
@@ -207,4 +215,14 @@ impl Work {
         };
         Ok(self.restorer.execute(&request, plan).await?)
     }
+}
+
+/// Whether two places are one, or one lies in the other.
+fn overlap(a: &str, b: &str) -> bool {
+    let (a, b) = (a.trim_end_matches('/'), b.trim_end_matches('/'));
+    let lies_in = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    lies_in(a, b) || lies_in(b, a)
 }

@@ -56,13 +56,13 @@ impl Message for SnapshotPlanned {
             .map_or_else(|| "nothing".to_owned(), |base| base.short());
         let copy = if self.unchanged {
             format!(
-                "nothing changed since snapshot {base}, {} data files held",
-                HumanCount(self.known_files)
+                "nothing changed since snapshot {base}, {} held",
+                counted(self.known_files, "data file")
             )
         } else {
             format!(
-                "{} data files to copy, {}; {} held already; builds on {base}",
-                HumanCount(self.new_files),
+                "{} to copy, {}; {} held already; builds on {base}",
+                counted(self.new_files, "data file"),
                 HumanBytes(self.new_bytes),
                 HumanCount(self.known_files)
             )

@@ -28,9 +28,9 @@ impl Ledger {
     }
 }
 
-fn lost_record(seq: u64, id: SnapshotId, above: u64) -> LedgerFinding {
+fn lost_record(seq: u64, id: SnapshotId) -> LedgerFinding {
     let ids = vec![id];
-    LedgerFinding::Lost { seq, ids, above }
+    LedgerFinding::Lost { seq, ids }
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn whoever_may_create_objects_cannot_unseat_a_record_with_seals_of_their_own() {
     let seals = [ledger.seal(1), (2, forged), ledger.seal(2)];
     let (slots, findings) = ledger.read_with(&seals);
     assert_eq!(slots, [1, 2]);
-    assert_eq!(findings, [lost_record(2, forged, 0)]);
+    assert_eq!(findings, [lost_record(2, forged)]);
 }
 
 #[test]
@@ -73,19 +73,20 @@ fn seal_of_a_record_that_is_not_there_is_reported_until_it_is_distrusted() {
     let mut seals = vec![ledger.seal(1), ledger.seal(2), (3, lost[0])];
     let (slots, findings) = ledger.read_with(&seals);
     assert_eq!(slots, [1, 2]);
-    assert_eq!(findings, [lost_record(3, lost[0], 0)]);
+    assert_eq!(findings, [lost_record(3, lost[0])]);
     assert!(findings[0].is_damage() && findings[0].may_hide_a_record());
 
     seals.push((4, lost[1]));
     let (_, findings) = ledger.read_with(&seals);
-    assert_eq!(findings, [lost_record(3, lost[0], 1)]);
+    let both = [lost_record(3, lost[0]), lost_record(4, lost[1])];
+    assert_eq!(findings, both);
 
     // The next night takes slot 3, and the one after it slot 4, where it gives up what was lost.
     ledger.append();
     seals.push(ledger.seal(3));
     let (slots, findings) = ledger.read_with(&seals);
     assert_eq!(slots, [1, 2, 3]);
-    let open = [lost_record(3, lost[0], 0), lost_record(4, lost[1], 0)];
+    let open = [lost_record(3, lost[0]), lost_record(4, lost[1])];
     assert_eq!(findings, open);
     let mut next = samples::record();
     (next.seq, next.previous) = (4, Some(ledger.link(3)));
@@ -95,6 +96,40 @@ fn seal_of_a_record_that_is_not_there_is_reported_until_it_is_distrusted() {
     let (_, findings) = ledger.read_with(&seals);
     let given_up = open.map(|it| LedgerFinding::TakenBack(Box::new(it)));
     assert_eq!(findings, given_up);
+}
+
+#[test]
+fn what_is_lost_of_several_slots_is_given_up_by_one_record() {
+    let mut ledger = Ledger::honest(2);
+    let lost = [b"lost", b"more"].map(|bytes| SnapshotId(Digest::of(bytes)));
+    let mut next = samples::record();
+    (next.seq, next.previous) = (3, Some(ledger.link(2)));
+    next.distrusts = lost.to_vec();
+    ledger.put(3, &next.encode().unwrap());
+    let mut seals: Vec<_> = (1..=3).map(|seq| ledger.seal(seq)).collect();
+    seals.extend([(3, lost[0]), (4, lost[1])]);
+    let (_, findings) = ledger.read_with(&seals);
+    assert_eq!(findings.len(), 2);
+    for finding in findings {
+        assert!(
+            matches!(finding, LedgerFinding::TakenBack(_)),
+            "{finding:?}"
+        );
+    }
+}
+
+#[test]
+fn seal_far_above_proves_no_loss() {
+    let ledger = Ledger::honest(2);
+    let forged = SnapshotId(Digest::of(b"forged"));
+    for (far, more) in [(4, 0), (u64::MAX - 1, 1)] {
+        let seals = [ledger.seal(2), (far, forged), (u64::MAX, forged)];
+        let seals = &seals[..2 + usize::try_from(more).unwrap()];
+        let (slots, findings) = ledger.read_with(seals);
+        assert_eq!(slots, [1, 2]);
+        assert_eq!(findings, [LedgerFinding::StraySeals { seq: far, more }]);
+        assert!(!findings[0].is_damage() && !findings[0].may_hide_a_record());
+    }
 }
 
 #[test]

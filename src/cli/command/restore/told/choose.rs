@@ -3,12 +3,12 @@
 
 use deltavault::ids::Version;
 use deltavault::plan::restore::Situation;
-use indicatif::HumanCount;
 
 use super::Case;
 use super::listed::{flag_for, shown};
 use super::phrase::{choice, files, line, range, rows, second, summed, told_row};
 use crate::cli::command::restore::messages::{Choice, PlanLine, VersionRow};
+use crate::cli::output::counted;
 
 /// Versions that are listed; with the heading and the commands they stay below 15 lines.
 const VERSIONS_SHOWN: usize = 6;
@@ -87,8 +87,8 @@ impl Case<'_> {
             lines.push(line(
                 "",
                 format!(
-                    "{} more versions; --json lists them",
-                    HumanCount(more as u64)
+                    "{}; --json lists them",
+                    counted(more as u64, "more version")
                 ),
             ));
         }
