@@ -3,6 +3,10 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. `vault::verify` brings the bytes.
 
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
 use crate::count::{counted, counted_are};
 use crate::exit_code::ExitCode;
 use crate::format::layout::VaultKey;
@@ -32,11 +36,13 @@ pub const SAMPLE_ONE_IN: u64 = 64;
 pub const SAMPLE_OF_NEWEST: usize = 4;
 
 /// How bad a finding is. The order is the order of concern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing, nothing to do.
     Info,
     /// Somebody should look; every promise holds.
+    #[serde(rename = "finding")]
     Warning,
     /// It could not be read, so nothing is known about it.
     Unchecked,
@@ -44,14 +50,15 @@ pub enum Severity {
     Damage,
 }
 
-/// A finding of a verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+/// A finding of a verification. `R` is what to do about it: a [`Remedy`], or its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding<R = Remedy> {
     /// How bad it is.
     pub severity: Severity,
     /// The table's name, where it is one's.
     pub table: Option<String>,
     /// The table's key.
+    #[serde(skip)]
     pub key: Option<TableKey>,
     /// The snapshots that use the object, newest first: with a damage, those that cannot be restored whole.
     pub snapshots: Vec<SnapshotId>,
@@ -60,7 +67,7 @@ pub struct Finding {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub remedy: Remedy,
+    pub remedy: R,
 }
 
 /// What to do about a finding.
@@ -152,10 +159,24 @@ impl Finding {
             }
         }
     }
+
+    /// The finding with its remedy as people read it.
+    pub fn with_remedy(self, remedy: String) -> Finding<String> {
+        Finding {
+            severity: self.severity,
+            table: self.table,
+            key: self.key,
+            snapshots: self.snapshots,
+            object: self.object,
+            what: self.what,
+            remedy,
+        }
+    }
 }
 
 /// How many bytes to read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ReadBytes {
     /// None but those of records, manifests and pages, with what is inlined in them.
     #[default]
@@ -173,6 +194,18 @@ pub struct Subset {
     pub part: u32,
     /// How many parts.
     pub of: u32,
+}
+
+impl fmt::Display for Subset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.of)
+    }
+}
+
+impl Serialize for Subset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// What a verification is to do.
@@ -257,19 +290,24 @@ fn words(digest: Digest) -> [u64; 4] {
 }
 
 /// What was checked, and how much was found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Tables.
     pub tables: u64,
     /// Records of the chain, which are snapshots.
+    #[serde(rename = "snapshots")]
     pub records: u64,
     /// Manifests read, each once.
+    #[serde(skip)]
     pub manifests: u64,
     /// Pages read, each once a table.
+    #[serde(skip)]
     pub pages: u64,
     /// Snapshots of which every live file that their log names is held.
+    #[serde(skip)]
     pub proven: u64,
     /// Files that were checked inside their pages.
+    #[serde(skip)]
     pub inlined: u64,
     /// Referenced objects whose presence and size were checked.
     pub objects: u64,
@@ -277,12 +315,19 @@ pub struct VerifyReport {
     pub objects_read: u64,
     /// All bytes that were read.
     pub bytes_read: u64,
-    /// Objects, and their bytes, that no record names: what unfinished runs left, or what somebody planted. `None`
-    /// when not everything that could name them was checked.
-    pub unreferenced: Option<(u64, u64)>,
+    /// How many bytes were to be read again.
+    pub read: ReadBytes,
+    /// Which part of them; all without.
+    pub subset: Option<Subset>,
+    /// Objects that no record names: what unfinished runs left, or what somebody planted. `None` when not everything that
+    /// could name them was checked.
+    pub unreferenced: Option<u64>,
+    /// Their bytes.
+    pub unreferenced_bytes: Option<u64>,
     /// Findings of severity [`Severity::Info`].
     pub infos: u64,
     /// Findings of severity [`Severity::Warning`].
+    #[serde(rename = "findings")]
     pub warnings: u64,
     /// Findings of severity [`Severity::Unchecked`].
     pub unchecked: u64,
