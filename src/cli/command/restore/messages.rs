@@ -1,6 +1,8 @@
 //! What `restore` says: what it found and would do, and what it did.
 
 use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::restore::LiveVersion;
+use deltavault::plan::streams::Stream;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -282,29 +284,9 @@ pub(crate) struct Statement {
     reason = "independent facts about a version, as JSON has them"
 )]
 pub(crate) struct VersionRow {
-    /// The version.
-    pub(crate) version: Version,
-    /// When it was committed, where that is known.
-    pub(crate) time: Option<Timestamp>,
-    /// The operation, by the name that people know it by.
-    pub(crate) operation: Option<String>,
-    /// The operation's condition, as its writer spelled it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) predicate: Option<String>,
-    /// Who committed it.
-    pub(crate) user: Option<String>,
-    /// Rows added minus rows removed.
-    pub(crate) rows: Option<i64>,
-    /// Rows removed.
-    pub(crate) rows_removed: Option<u64>,
-    /// Rows of the table in this version.
-    pub(crate) rows_after: Option<u64>,
-    /// Files added.
-    pub(crate) files_added: Option<u64>,
-    /// Files removed.
-    pub(crate) files_removed: Option<u64>,
-    /// Logical files of the table in this version.
-    pub(crate) files_after: Option<u64>,
+    /// What it did.
+    #[serde(flatten)]
+    pub(crate) did: LiveVersion,
     /// Whether the live log has it.
     pub(crate) live: bool,
     /// Whether the live log has lost it: it ends below it, or has another commit of that number.
@@ -344,14 +326,8 @@ pub(crate) struct OtherTable {
 /// A stream that writes to the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct StreamRow {
-    /// Its application id.
-    pub(crate) app_id: String,
-    /// The last batch that the wanted version has.
-    pub(crate) held: Option<i64>,
-    /// The last batch that the live table has.
-    pub(crate) live: Option<i64>,
-    /// `went-on`, `began`, `unknown`, `same` or `went-back`, since the wanted version.
-    pub(crate) change: &'static str,
+    #[serde(flatten)]
+    pub(crate) stream: Stream,
     /// What happens when it starts again.
     pub(crate) effect: String,
 }

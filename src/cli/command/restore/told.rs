@@ -17,7 +17,7 @@ use deltavault::vault::restore::{
 };
 use indicatif::HumanBytes;
 
-use self::phrase::{files, line};
+use self::phrase::{and_more, files, told};
 use crate::cli::again::Again;
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{
@@ -421,7 +421,7 @@ impl Case<'_> {
             .found
             .versions
             .iter()
-            .filter(|row| row.live && row.version > self.version);
+            .filter(|row| row.live && row.did.version > self.version);
         above.cloned().collect()
     }
 
@@ -450,15 +450,10 @@ impl Case<'_> {
 
     fn told_left(&self) -> Option<PlanLine> {
         let first = self.found.left.first()?;
-        let more = match self.found.left.len() {
-            1 => String::new(),
-            several => format!(" and {} more", several - 1),
-        };
-        Some(line(
+        let more = and_more(self.found.left.len());
+        Some(told!(
             "LEFT",
-            format!(
-                "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
-            ),
+            "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
         ))
     }
 }

@@ -8,7 +8,7 @@ use deltavault::vault::restore::{Checked, RestoreDone};
 
 use super::Case;
 use super::found::told_faults;
-use super::phrase::{line, told_statement};
+use super::phrase::{line, told, told_statement};
 use crate::cli::command::restore::messages::PlanLine;
 
 impl Case<'_> {
@@ -122,20 +122,17 @@ impl Case<'_> {
         if faults.is_empty() {
             return Vec::new();
         }
-        let lacking = line(
+        let lacking = told!(
             "LACKS",
-            format!(
-                "live v{tip} is still not whole{}; v{} has nothing that mends it",
-                told_faults(faults),
-                self.version
-            ),
+            "live v{tip} is still not whole{}; v{} has nothing that mends it",
+            told_faults(faults),
+            self.version
         );
-        let newer = self
-            .found
-            .versions
-            .iter()
-            .find(|row| row.live && row.version > self.version && !row.snapshots.is_empty());
-        let way_on = match newer.and_then(|row| Some((row.version, row.snapshots.first()?))) {
+        let newer =
+            self.found.versions.iter().find(|row| {
+                row.live && row.did.version > self.version && !row.snapshots.is_empty()
+            });
+        let way_on = match newer.and_then(|row| Some((row.did.version, row.snapshots.first()?))) {
             Some((version, id)) => {
                 let words = ["restore", &self.name, "--snapshot", &id.short(), "--heal"];
                 let command = self.again.command(&words);
@@ -157,13 +154,8 @@ impl Case<'_> {
     fn told_scope(&self) -> Option<PlanLine> {
         let only = self.record.scope == Scope::Live && self.version > Version(0);
         only.then(|| {
-            line(
-                "",
-                format!(
-                    "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
-                    self.version
-                ),
-            )
+            told!("", "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
+                    self.version)
         })
     }
 }

@@ -114,13 +114,13 @@ impl Case<'_> {
         let suspect = self.unnamed_suspect();
         let good = suspect.and(found.newest_good());
         let mut choices = Vec::new();
-        if let Some(good) = good.filter(|it| it.version > tip)
+        if let Some(good) = good.filter(|it| it.did.version > tip)
             && let Some((flag, value)) = flag_for(good)
         {
             choices.push(choice(
                 format!(
                     "forward to v{}, the newest good one: what that brings",
-                    good.version
+                    good.did.version
                 ),
                 self.again.command(&["restore", &self.name, flag, &value]),
             ));
@@ -217,13 +217,13 @@ impl Case<'_> {
     fn newer_with_the_hole(&self) -> Option<Choice> {
         let hole = self.found.live.hole?;
         let mut held = self.found.versions.iter().rev();
-        let row = held.find(|row| row.version >= hole && !row.snapshots.is_empty())?;
+        let row = held.find(|row| row.did.version >= hole && !row.snapshots.is_empty())?;
         let id = row.snapshots.first()?.short();
         let words = ["restore", &self.name, "--snapshot", &id];
         Some(choice(
             format!(
                 "snapshot {id} is of v{}: what of the log it puts right",
-                row.version
+                row.did.version
             ),
             self.again.command(&words),
         ))
@@ -415,7 +415,7 @@ mod tests {
     use deltavault::plan::restore::{LiveVersion, Permission};
 
     use super::super::Found;
-    use super::super::tests::{all_of, newer, told};
+    use super::super::tests::{latest, newer, told};
     use super::*;
 
     /// v13 deleted rows, v14 and v15 are good appends.
@@ -449,50 +449,40 @@ mod tests {
 
     #[test]
     fn a_restore_says_what_it_takes_out_and_sets_the_window_first() {
-        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "CAUSE   v13  DELETE  -80 rows  -3 files",
-                "LOSES   going back to v7 loses v8-v15: 7 APPEND, 1 DELETE, +945 rows",
-                "v7 is whole at its place: a new commit brings it back and takes v8-v15 (7 APPEND, 1 DELETE, +945 \
-                 rows) out of the table",
-                // Committed 40 days and an hour ago.
-                "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
-                 ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
-                 'interval 48 days');\n    INSERT INTO delta.`file:///lake/sales/orders` SELECT",
-                "  after the same ALTER, v7 is whole at its place",
-                "    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;\n    python: ",
-                "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
-                 t.alter.set_table_properties(",
-            ],
-        );
-        assert!(!text.contains("loses nothing"), "{text}");
+        let told = latest(&deleted(&[(7, 15)]));
+        told.omits("loses nothing").says(&[
+            "CAUSE   v13  DELETE  -80 rows  -3 files",
+            "LOSES   going back to v7 loses v8-v15: 7 APPEND, 1 DELETE, +945 rows",
+            "v7 is whole at its place: a new commit brings it back and takes v8-v15 (7 APPEND, 1 DELETE, +945 \
+             rows) out of the table",
+            // Committed 40 days and an hour ago.
+            "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
+             ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
+             'interval 48 days');\n    INSERT INTO delta.`file:///lake/sales/orders` SELECT",
+            "  after the same ALTER, v7 is whole at its place",
+            "    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;\n    python: ",
+            "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
+             t.alter.set_table_properties(",
+        ]);
     }
 
     #[test]
     fn deleted_rows_come_back_under_later_commits_by_what_the_delete_left() {
-        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "only what v13 deleted where [\"(region#1 = r05)\"] comes back from v12; later commits stay",
-                "INSERT INTO delta.`file:///lake/sales/orders` SELECT * FROM delta.`file:///lake/sales/orders` \
-                 VERSION AS OF 12 EXCEPT ALL SELECT * FROM delta.`file:///lake/sales/orders` VERSION AS OF 13;",
-            ],
-        );
+        latest(&deleted(&[(7, 15)])).says(&[
+            "only what v13 deleted where [\"(region#1 = r05)\"] comes back from v12; later commits stay",
+            "INSERT INTO delta.`file:///lake/sales/orders` SELECT * FROM delta.`file:///lake/sales/orders` \
+             VERSION AS OF 12 EXCEPT ALL SELECT * FROM delta.`file:///lake/sales/orders` VERSION AS OF 13;",
+        ]);
         let mut partition = deleted(&[(7, 12), (14, 15)]);
         let r05 = [("region".to_owned(), Some("r05".to_owned()))].into();
         partition.live.deleted_partitions = Some((Version(13), vec![r05]));
-        let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
-        all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
+        latest(&partition).says(&["VERSION AS OF 12 WHERE region = 'r05';"]);
     }
 
     #[test]
     fn no_recipe_is_given_where_it_would_bring_back_something_else() {
         let without = |found: &Found| {
-            let (_, text) = told(found, &Which::Latest, &How::InPlace);
-            assert!(!text.contains("INSERT INTO"), "{text}");
+            latest(found).omits("INSERT INTO");
         };
         // The rows after the deletion cannot be read, and no whole partition is known.
         let mut gone = deleted(&[(7, 12), (14, 15)]);
@@ -522,13 +512,12 @@ mod tests {
         ];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
         found.live.properties = Some(properties.into());
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        assert!(!text.contains("ALTER TABLE"), "{text}");
-        all_of(&text, &["DeltaTable('/lake/sales/orders').restore(7)"]);
+        latest(&found)
+            .omits("ALTER TABLE")
+            .says(&["DeltaTable('/lake/sales/orders').restore(7)"]);
         // A commit file that is older than the record says.
         found.live.committed = Some("2026-01-01T00:00:00Z".parse().unwrap());
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(&text, &["'interval 332 days'", "'interval 366 days'"]);
+        latest(&found).says(&["'interval 332 days'", "'interval 366 days'"]);
     }
 
     #[test]
@@ -536,10 +525,10 @@ mod tests {
         let mut cleaned = newer(4, &[(9, 15)]);
         cleaned.live.readable_from = Some(Version(9));
         cleaned.permission = Permission::DataOnly;
-        let (way, text) = told(&cleaned, &Which::Latest, &How::Heal);
         let what = "the live log cannot rebuild version 7: files put back under it cannot be read";
-        assert_eq!(way, Way::Choose(what.into()));
-        all_of(&text, &["--to /lake/sales/orders-v7 --yes"]);
-        assert!(!text.contains("--heal"), "{text}");
+        told(&cleaned, &Which::Latest, &How::Heal)
+            .goes(&Way::Choose(what.into()))
+            .says(&["--to /lake/sales/orders-v7 --yes"])
+            .omits("--heal");
     }
 }

@@ -7,8 +7,7 @@ use deltavault::plan::restore::LiveVersion;
 use deltavault::progress::PlannedWork;
 use indicatif::{HumanCount, HumanDuration};
 
-use super::listed::row;
-use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement, VersionRow};
+use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement};
 use crate::cli::output::counted;
 
 /// Bytes a second that an estimate counts with: a plain disk that reads and writes at once. Estimates are said to
@@ -17,6 +16,14 @@ const ESTIMATED_BYTES_A_SECOND: u64 = 50 * 1024 * 1024;
 
 /// Files a second that an estimate counts with: each is made durable by itself.
 const ESTIMATED_FILES_A_SECOND: u64 = 100;
+
+/// A labelled line whose text is a format string with its arguments.
+macro_rules! told {
+    ($label:expr, $($text:tt)+) => {
+        $crate::cli::command::restore::told::phrase::line($label, format!($($text)+))
+    };
+}
+pub(super) use told;
 
 pub(super) fn line(label: &'static str, text: String) -> PlanLine {
     PlanLine { label, text }
@@ -50,26 +57,23 @@ pub(super) fn told_statement(statement: &Statement) -> String {
 
 /// `v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,220,114 rows  +1 -40 files`.
 pub(super) fn told_version(version: &LiveVersion) -> String {
-    told_row(&row(version.clone()))
-}
-
-/// As [`told_version`], without the row's marks.
-pub(super) fn told_row(row: &VersionRow) -> String {
-    let operation = row.operation.as_deref().unwrap_or("?").to_owned();
-    let rows = row.rows.filter(|rows| *rows != 0);
-    let files = [('+', row.files_added), ('-', row.files_removed)];
-    let files = files.into_iter().filter_map(|(sign, count)| {
-        let count = count.filter(|count| *count > 0)?;
-        Some(format!("{sign}{}", HumanCount(count)))
-    });
+    let operation = version.operation.as_deref().unwrap_or("?").to_owned();
+    let rows = version.rows.filter(|rows| *rows != 0);
+    let (added, removed) = (version.files_added, version.files_removed);
+    let files = [('+', added), ('-', removed)].into_iter();
+    let files = files.filter(|(_, count)| *count > 0);
+    let files = files.map(|(sign, count)| format!("{sign}{}", HumanCount(count)));
     let files: Vec<String> = files.collect();
-    let one = row.files_added.unwrap_or(0) + row.files_removed.unwrap_or(0) == 1;
-    let noun = if one { "file" } else { "files" };
+    let noun = if added + removed == 1 {
+        "file"
+    } else {
+        "files"
+    };
     let parts = [
-        Some(format!("v{}", row.version)),
-        row.time.map(second),
+        Some(format!("v{}", version.version)),
+        version.time.map(second),
         Some(operation),
-        row.user.clone(),
+        version.user.clone(),
         rows.map(changed_rows),
         (!files.is_empty()).then(|| format!("{} {noun}", files.join(" "))),
     ];
@@ -98,6 +102,14 @@ pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone
         .into_iter()
         .map(|(name, count)| format!("{count} {name}"));
     counts.chain(rows).collect::<Vec<_>>().join(", ")
+}
+
+/// Behind the first of `count` things: ` and 2 more`, or nothing.
+pub(super) fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        several => format!(" and {} more", several - 1),
+    }
 }
 
 /// `1 file`, `12 files`.
