@@ -135,7 +135,7 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Comman
         month_starts,
         max_commit_usd,
     } = file.retention;
-    config.policy.week_starts = week_starts.map(Weekday::from);
+    config.policy.week_starts = week_starts.map(|day| day.0);
     config.policy.month_starts =
         check_month_day(month_starts).map_err(|rule| invalid(None, rule))?;
     config.max_commit_usd = check_amount(max_commit_usd).map_err(|rule| invalid(None, rule))?;
@@ -252,7 +252,7 @@ fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
     Ok(Class {
         name,
         keep,
-        period: class.period.map(Period::from),
+        period: class.period,
     })
 }
 
@@ -304,10 +304,7 @@ fn check_table(
         .transpose()?;
     Ok(ConfiguredTable {
         uri: parse_place(&table.uri, folder)?,
-        scope: match table.scope {
-            ScopeFile::Live => Scope::Live,
-            ScopeFile::History => Scope::History,
-        },
+        scope: table.scope,
         class: table.class,
         rpo,
         name,
@@ -385,42 +382,16 @@ struct TableFile {
     name: String,
     uri: String,
     #[serde(default)]
-    scope: ScopeFile,
+    scope: Scope,
     class: Option<String>,
     rpo: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ScopeFile {
-    #[default]
-    Live,
-    History,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClassFile {
     keep: String,
-    period: Option<PeriodFile>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PeriodFile {
-    Day,
-    Week,
-    Month,
-}
-
-impl From<PeriodFile> for Period {
-    fn from(period: PeriodFile) -> Self {
-        match period {
-            PeriodFile::Day => Self::Day,
-            PeriodFile::Week => Self::Week,
-            PeriodFile::Month => Self::Month,
-        }
-    }
+    period: Option<Period>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -431,9 +402,12 @@ struct RetentionSection {
     max_commit_usd: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WeekdayFile {
+#[derive(Debug, Deserialize)]
+struct WeekdayFile(#[serde(with = "WeekdayWord")] Weekday);
+
+#[derive(Deserialize)]
+#[serde(remote = "Weekday", rename_all = "lowercase")]
+enum WeekdayWord {
     Monday,
     Tuesday,
     Wednesday,
@@ -441,20 +415,6 @@ enum WeekdayFile {
     Friday,
     Saturday,
     Sunday,
-}
-
-impl From<WeekdayFile> for Weekday {
-    fn from(day: WeekdayFile) -> Self {
-        match day {
-            WeekdayFile::Monday => Self::Monday,
-            WeekdayFile::Tuesday => Self::Tuesday,
-            WeekdayFile::Wednesday => Self::Wednesday,
-            WeekdayFile::Thursday => Self::Thursday,
-            WeekdayFile::Friday => Self::Friday,
-            WeekdayFile::Saturday => Self::Saturday,
-            WeekdayFile::Sunday => Self::Sunday,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{Context, confirm};
-use crate::cli::args::ModeArg;
+use crate::cli::args::{MODES, one_of};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock};
 use crate::cli::stores::Place;
@@ -29,8 +29,8 @@ use crate::cli::stores::Place;
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Lock objects in MODE: anyone with the right to bypass it ends governance early, nobody compliance [on S3, governance]
-    #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
-    pub(crate) mode: Option<ModeArg>,
+    #[arg(long, value_name = "MODE", value_parser = one_of(MODES), conflicts_with = "no_lock")]
+    pub(crate) mode: Option<LockMode>,
     /// Keep every snapshot, and lock everything in the vault, for at least DAYS [3]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) shortest: Option<u32>,
@@ -51,8 +51,7 @@ pub(crate) struct InitArgs {
 impl InitArgs {
     /// The lock mode that was named; `None` of the two where nothing was.
     fn lock_mode(&self) -> Option<LockMode> {
-        let named = self.mode.map(LockMode::from);
-        named.or(self.no_lock.then_some(LockMode::None))
+        self.mode.or(self.no_lock.then_some(LockMode::None))
     }
 
     fn shortest(&self) -> u32 {

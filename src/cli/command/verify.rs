@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use deltavault::format::TableKey;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use self::repair::{Job, Repairs};
 use super::{Context, remind_of_locks};
+use crate::cli::args::{Words, one_of};
 use crate::cli::complete;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
@@ -33,8 +34,8 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Read file bytes again and hash them
-    #[arg(long, value_name = "HOW MUCH", default_value = "none")]
-    pub(crate) read: ReadArg,
+    #[arg(long, value_name = "HOW MUCH", value_parser = one_of(READ), default_value = "none")]
+    pub(crate) read: ReadBytes,
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m", value_parser = parse_subset)]
     pub(crate) subset: Option<Subset>,
@@ -50,15 +51,11 @@ pub(crate) struct VerifyArgs {
 }
 
 /// How many bytes `verify` reads again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReadArg {
-    /// None: presence and sizes only
-    None,
-    /// A part of them
-    Sample,
-    /// All of them
-    All,
-}
+const READ: Words<ReadBytes> = &[
+    ("none", "None: presence and sizes only", ReadBytes::None),
+    ("sample", "A part of them", ReadBytes::Sample),
+    ("all", "All of them", ReadBytes::All),
+];
 
 /// Reads the n-th of m parts, counted from 1.
 fn parse_subset(text: &str) -> Result<Subset, String> {
@@ -230,11 +227,10 @@ async fn find_table(
 
 /// A part of no bytes would be nothing: whoever names a part wants it read.
 fn bytes_to_read(args: &VerifyArgs) -> ReadBytes {
-    match args.read {
-        ReadArg::None if args.subset.is_some() => ReadBytes::All,
-        ReadArg::None => ReadBytes::None,
-        ReadArg::Sample => ReadBytes::Sample,
-        ReadArg::All => ReadBytes::All,
+    if args.read == ReadBytes::None && args.subset.is_some() {
+        ReadBytes::All
+    } else {
+        args.read
     }
 }
 
