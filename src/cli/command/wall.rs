@@ -88,11 +88,7 @@ pub(super) async fn check(
     }
     Box::pin(try_role(&args, &open, store, context, &mut done)).await?;
     context.output.say(&done)?;
-    Ok(if done.findings == 0 {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
-    })
+    Ok(ExitCode::findings_if(done.findings > 0))
 }
 
 /// The bucket policy as it should be, where it was told who is who.
@@ -153,14 +149,12 @@ async fn try_role(
     };
     let uri = open.place.uri();
     let stores = &context.stores;
-    let attacker = match &args.profile {
-        Some(profile) => stores.vault_as(uri, profile).await?,
-        None => store.clone(),
+    let of = async |profile: &Option<String>| match profile {
+        Some(profile) => stores.vault_as(uri, profile).await,
+        None => Ok(store.clone()),
     };
-    let maker = match &args.canary_profile {
-        Some(profile) => stores.vault_as(uri, profile).await?,
-        None => store.clone(),
-    };
+    let attacker = of(&args.profile).await?;
+    let maker = of(&args.canary_profile).await?;
     let plain = match stores.vault_without_tls(uri, &attacker, args.profile.as_deref()) {
         Some(connecting) => Ok(connecting.await?.prober()),
         None => Err("the endpoint itself is plain HTTP".to_owned()),
@@ -204,9 +198,7 @@ async fn try_role(
 /// A call of a role.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WallRow {
-    /// The role.
     pub(crate) role: String,
-    /// The call.
     pub(crate) call: &'static str,
     /// What it does.
     pub(crate) what: &'static str,
@@ -260,7 +252,6 @@ impl Message for WallRow {
 /// A wall check is done.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WallDone {
-    /// The vault.
     pub(crate) vault: String,
     /// The role, where one was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
