@@ -257,23 +257,20 @@ fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
 }
 
 fn check_month_day(day: Option<i8>) -> Result<Option<MonthDay>, String> {
-    let Some(day) = day else { return Ok(None) };
-    match MonthDay::new(day) {
-        Some(day) => Ok(Some(day)),
-        None => Err(format!(
-            "retention.month_starts: {day} is not a day of every month: 1 to 28 are"
-        )),
-    }
+    let wrong =
+        |day| format!("retention.month_starts: {day} is not a day of every month: 1 to 28 are");
+    let day = day.map(|day| MonthDay::new(day).ok_or_else(|| wrong(day)));
+    day.transpose()
 }
 
 fn check_amount(amount: Option<String>) -> Result<Option<NanoUsd>, String> {
-    let Some(text) = amount else { return Ok(None) };
-    match NanoUsd::parse(&text) {
-        Some(amount) => Ok(Some(amount)),
-        None => Err(format!(
+    let wrong = |text| {
+        format!(
             "retention.max_commit_usd: {text:?} is not an amount: write dollars like \"12\" or \"0.50\""
-        )),
-    }
+        )
+    };
+    let amount = amount.map(|text| NanoUsd::parse(&text).ok_or_else(|| wrong(text)));
+    amount.transpose()
 }
 
 fn check_table(

@@ -232,9 +232,7 @@ const AWS: &str = "aws";
 /// A vault that is open, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenVault {
-    /// The vault.
     pub(crate) vault: Vault,
-    /// Its place.
     pub(crate) place: Place,
     /// The connections that it was opened by.
     pub(crate) stores: Stores,
