@@ -3,6 +3,7 @@
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::restore::LiveVersion;
 use deltavault::plan::streams::Stream;
+use deltavault::vault::restore::AtWork;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -14,7 +15,6 @@ use crate::cli::output::{Message, Output, counted};
 pub(crate) struct PlanLine {
     /// Upper-case word; empty continues the line before.
     pub(crate) label: &'static str,
-    /// The text.
     pub(crate) text: String,
 }
 
@@ -44,7 +44,6 @@ pub(crate) struct RestorePlanned {
     pub(crate) version: Option<Version>,
     /// Files to put back.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// The newest version of the live table, where it has a log.
     pub(crate) live_version: Option<Version>,
@@ -66,7 +65,7 @@ pub(crate) struct RestorePlanned {
     pub(crate) holds_older_versions: bool,
     /// The restore that is at work there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restoring: Option<Restoring>,
+    pub(crate) restoring: Option<AtWork>,
     /// What a person reads, at most 15 lines with the choices.
     pub(crate) lines: Vec<PlanLine>,
     /// What there is to choose; empty when the plan can simply be carried out.
@@ -153,7 +152,6 @@ impl Message for RestoreDone {
 /// What the restores of several tables would put back together.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RestoreRunPlan {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables whose plan can be carried out.
     pub(crate) ready: usize,
@@ -161,7 +159,6 @@ pub(crate) struct RestoreRunPlan {
     pub(crate) not_restorable: Vec<String>,
     /// Files to put back.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
 }
 
@@ -183,7 +180,6 @@ impl Message for RestoreRunPlan {
 /// What the restores of several tables did together.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RestoreRun {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables that are as they were asked for, also those that lacked nothing.
     pub(crate) restored: usize,
@@ -223,19 +219,6 @@ fn not_restored(tables: &[String]) -> String {
     }
 }
 
-/// A restore that is at work.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Restoring {
-    /// Who restores: user and host.
-    pub(crate) by: String,
-    /// The snapshot.
-    pub(crate) snapshot: SnapshotId,
-    /// Since when, by the clock of that restore.
-    pub(crate) since: Timestamp,
-    /// Seconds since its last sign of life.
-    pub(crate) silent_seconds: u64,
-}
-
 /// What runs a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -273,7 +256,6 @@ pub(crate) struct Statement {
     pub(crate) engine: Engine,
     /// What it is for.
     pub(crate) purpose: Purpose,
-    /// The statement.
     pub(crate) statement: String,
 }
 
@@ -311,7 +293,6 @@ pub(crate) struct VersionRow {
 /// Another table that the vault holds under the same name: the table was dropped and made again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct OtherTable {
-    /// Its Delta id.
     pub(crate) delta_id: String,
     /// How many snapshots of it there are.
     pub(crate) snapshots: u64,
@@ -337,7 +318,6 @@ pub(crate) struct StreamRow {
 pub(crate) struct VersionTime {
     /// The table's name.
     pub(crate) table: String,
-    /// The version.
     pub(crate) version: Version,
     /// When it was committed.
     pub(crate) commit_time: Timestamp,

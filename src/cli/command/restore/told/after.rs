@@ -42,16 +42,10 @@ impl Case<'_> {
             notes.extend(self.told_scope());
             notes.extend(self.told_streams());
         }
-        let mut next = match self.found.situation {
-            Situation::NewerLive { .. } => self.told_next_under(),
-            Situation::EmptyTarget
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. }
-            | Situation::NoLog
-            | Situation::NothingAbove => {
-                let statements = self.statements();
-                statements.iter().map(told_statement).collect()
-            }
+        let mut next = if self.found.situation.newer_tip().is_some() {
+            self.told_next_under()
+        } else {
+            self.statements().iter().map(told_statement).collect()
         };
         if whole_table {
             next.extend(registration(self.record, &self.place(self.target)));
@@ -116,12 +110,10 @@ impl Case<'_> {
     /// Names what the newest live version still lacks once the snapshot's files are back, and a snapshot that may have it.
     pub(super) fn told_lacking(&self) -> Vec<PlanLine> {
         let faults = &self.found.live.faults;
-        let Situation::NewerLive { tip } = self.found.situation else {
+        let tip = self.found.situation.newer_tip();
+        let Some(tip) = tip.filter(|_| !faults.is_empty()) else {
             return Vec::new();
         };
-        if faults.is_empty() {
-            return Vec::new();
-        }
         let lacking = told!(
             "LACKS",
             "live v{tip} is still not whole{}; v{} has nothing that mends it",

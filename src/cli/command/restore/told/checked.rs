@@ -18,12 +18,9 @@ const LOST_SHOWN: usize = 10;
 /// has lost is damage where nobody has it any more, and a finding where it was found elsewhere.
 pub(crate) fn code(checked: &Checked, done: &RestoreDone) -> ExitCode {
     if !done.lost.is_empty() {
-        ExitCode::Damage
-    } else if checked.is_good() && done.files_rescued == 0 {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
+        return ExitCode::Damage;
     }
+    ExitCode::findings_if(!checked.is_good() || done.files_rescued > 0)
 }
 
 impl Case<'_> {

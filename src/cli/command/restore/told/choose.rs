@@ -145,12 +145,10 @@ impl Case<'_> {
             } else {
                 "the newest older version in the vault"
             };
-            offers.push(choice(
-                format!(
-                    "{which}, v{}: what it would bring back and lose",
-                    good.did.version
-                ),
+            offers.push(choice!(
                 self.again.command(&["restore", &self.name, flag, &value]),
+                "{which}, v{}: what it would bring back and lose",
+                good.did.version
             ));
         }
         if let Some(other) = self.found.others.first() {
@@ -158,9 +156,9 @@ impl Case<'_> {
             let place = format!("{home}-v{}-of-another-table", other.version);
             let id = other.newest.short();
             let words = ["restore", &self.name, "--snapshot", &id, "--to", &place];
-            offers.push(choice(
-                "the other table of this name, as a copy elsewhere".to_owned(),
+            offers.push(choice!(
                 self.again.command(&words),
+                "the other table of this name, as a copy elsewhere"
             ));
         }
         offers
@@ -188,12 +186,10 @@ impl Case<'_> {
             &place,
             "--yes",
         ];
-        Some(choice(
-            format!(
-                "a copy of v{} elsewhere, which has what commit {commit} did; the table is not touched",
-                held.did.version
-            ),
+        Some(choice!(
             self.again.command(&words),
+            "a copy of v{} elsewhere, which has what commit {commit} did; the table is not touched",
+            held.did.version
         ))
     }
 

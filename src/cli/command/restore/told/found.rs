@@ -215,6 +215,11 @@ impl Case<'_> {
         ))
     }
 
+    /// The question where there is one, else the rest of what is told.
+    fn asks_or(&self, question: &'static str, rest: &'static str) -> &'static str {
+        if self.is_question() { question } else { rest }
+    }
+
     fn told_table(&self) -> String {
         let uri = self.uri(&self.record.table.uri);
         let version = self.version;
@@ -230,30 +235,21 @@ impl Case<'_> {
                 told_empty_log(version)
             }
             Situation::NothingAbove if found.is_all_there() && self.is_in_doubt() => {
-                let rest = if self.is_question() {
-                    ". Restore what?"
-                } else {
-                    ""
-                };
+                let rest = self.asks_or(". Restore what?", "");
                 format!(
                     "live v{version} DOUBTFUL: it has all that v{version} needs of snapshot {}, which is in doubt{rest}",
                     self.id.short()
                 )
             }
             Situation::NothingAbove if found.nothing_to_do => {
-                let rest = if self.is_question() {
-                    ", nothing missing. Restore what?"
-                } else {
-                    ", nothing missing"
-                };
+                let rest = self.asks_or(", nothing missing. Restore what?", ", nothing missing");
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove if found.lacks_only_past() => {
-                let rest = if self.is_question() {
-                    ". Restore what?"
-                } else {
-                    ", and lacks files of older versions only"
-                };
+                let rest = self.asks_or(
+                    ". Restore what?",
+                    ", and lacks files of older versions only",
+                );
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove => match found.sound {
@@ -271,11 +267,7 @@ impl Case<'_> {
                 "live v{tip} DOUBTFUL: no file of it is missing, and it may need what has other bytes than v{version} had"
             ),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
-                let rest = if self.is_question() {
-                    ", nothing missing. Restore what?"
-                } else {
-                    ""
-                };
+                let rest = self.asks_or(", nothing missing. Restore what?", "");
                 found.told_whole(*tip, rest)
             }
             Situation::NewerLive { tip }

@@ -21,7 +21,10 @@ fn snapshots_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<It
 }
 
 /// Those of them that can be restored.
-fn held_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<Item = &'a Snapshot> {
+pub(in crate::cli::command::restore) fn held_of<'a>(
+    history: &'a History,
+    delta_id: &'a str,
+) -> impl Iterator<Item = &'a Snapshot> {
     snapshots_of(history, delta_id).filter(|it| !it.is_pruned)
 }
 
@@ -289,11 +292,12 @@ mod tests {
     use deltavault::format::{Record, TableKey};
     use deltavault::ids::SnapshotId;
 
+    use super::super::tests::RECORD;
     use super::*;
 
-    const RECORD: &[u8] = include_bytes!(
-        "../../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
-    );
+    fn table() -> TableKey {
+        "t-37def596bc86afd2280da522389b7bb0".parse().unwrap()
+    }
 
     fn snapshot(seq: u64, version: u64, delta_id: &str, rows: u64) -> Snapshot {
         let mut record = Record::decode(RECORD).unwrap();
@@ -302,9 +306,7 @@ mod tests {
         record.totals.rows = Some(rows);
         record.change.rows = None;
         Snapshot {
-            table: "t-37def596bc86afd2280da522389b7bb0"
-                .parse::<TableKey>()
-                .unwrap(),
+            table: table(),
             id: SnapshotId(Digest::of(&seq.to_be_bytes())),
             seq,
             record_version: None,
@@ -315,13 +317,11 @@ mod tests {
     }
 
     fn history(snapshots: Vec<Snapshot>) -> History {
-        let table = "t-37def596bc86afd2280da522389b7bb0".parse().unwrap();
-        let (newer, findings) = (Vec::new(), Vec::new());
         History {
-            table,
+            table: table(),
             snapshots,
-            newer,
-            findings,
+            newer: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

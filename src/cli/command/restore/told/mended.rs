@@ -54,15 +54,11 @@ impl Found {
     pub(super) fn code(&self) -> ExitCode {
         let is_newer = matches!(self.situation, Situation::NewerLive { .. });
         let is_whole = !is_newer || self.live.faults.is_empty();
-        if is_whole
+        let is_good = is_whole
             && self.is_proven()
             && self.kept_unreadable.is_empty()
-            && self.live.empty.is_empty()
-        {
-            ExitCode::Done
-        } else {
-            ExitCode::Findings
-        }
+            && self.live.empty.is_empty();
+        ExitCode::findings_if(!is_good)
     }
 }
 
@@ -182,16 +178,14 @@ impl Case<'_> {
             return None;
         }
         let version = disagreement.checkpoint;
-        Some(choice(
-            format!(
-                "leave checkpoint {version}{} out, so that readers go by the log's other ways{}",
-                match self.disagreeing().count() {
-                    1 => "",
-                    _ => " and the others that disagree",
-                },
-                other_ways(disagreement)
-            ),
+        Some(choice!(
             self.as_asked(&["--without-checkpoint", &version.to_string()]),
+            "leave checkpoint {version}{} out, so that readers go by the log's other ways{}",
+            match self.disagreeing().count() {
+                1 => "",
+                _ => " and the others that disagree",
+            },
+            other_ways(disagreement)
         ))
     }
 }

@@ -1,6 +1,5 @@
 //! What can be done, as whole commands and statements.
 
-use deltavault::format::Scope;
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::restore::{Healthy, Situation};
 use deltavault::plan::suspect::is_removal;
@@ -43,23 +42,18 @@ impl Case<'_> {
             {
                 let mut choices = Vec::new();
                 if !found.broken.is_empty() {
-                    choices.push(choice(
-                        format!("put the log of live v{tip} right, and v{version}'s files back, about {put}"),
+                    choices.push(choice!(
                         self.restore(&["--heal", "--yes"]),
+                        "put the log of live v{tip} right, and v{version}'s files back, about {put}"
                     ));
                 } else if found.mends_newest(version, *tip) && !self.is_taken() {
-                    choices.push(choice(
-                        format!("put back what live v{tip} needs of it, about {put}"),
+                    choices.push(choice!(
                         self.restore(&["--heal", "--yes"]),
+                        "put back what live v{tip} needs of it, about {put}"
                     ));
                 } else if found.to_put.files > 0 && found.can_be_read(version) && !self.is_taken() {
-                    choices.push(choice(
-                        format!(
-                            "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \
-                             that it prints, before the next VACUUM removes it again"
-                        ),
-                        self.restore(&["--heal", "--yes"]),
-                    ));
+                    choices.push(choice!(self.restore(&["--heal", "--yes"]), "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \
+                             that it prints, before the next VACUUM removes it again"));
                 } else if found.live.trouble.is_some() {
                     // No engine runs a statement on a table that it cannot open.
                     choices.extend(self.newer_with_the_hole());
@@ -75,18 +69,19 @@ impl Case<'_> {
                 choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
             }
-            _ if !found.outside_missing.is_empty() => vec![choice(
-                format!("put back everything, also outside the folder, about {put}"),
+            _ if !found.outside_missing.is_empty() => vec![choice!(
                 self.as_asked(&["--outside"]),
+                "put back everything, also outside the folder, about {put}"
             )],
-            (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice(
-                format!("copy {}, about {put}", counted(found.to_put.files)),
+            (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice!(
                 self.as_asked(&[]),
+                "copy {}, about {put}",
+                counted(found.to_put.files)
             )),
             (Situation::NoLog, _) => {
-                let mut choices = self.or_without_checkpoint(choice(
-                    format!("put v{version} back, about {put}; first stop what deleted it"),
+                let mut choices = self.or_without_checkpoint(choice!(
                     self.as_asked(&[]),
+                    "put v{version} back, about {put}; first stop what deleted it"
                 ));
                 choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
@@ -94,16 +89,15 @@ impl Case<'_> {
             _ if let Some(Healthy::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) => {
                 self.ways_forward(tip)
             }
-            _ if found.to_put.files == 0 => vec![choice(
-                format!(
-                    "set {} of the log aside",
-                    counted(found.asides.len() as u64)
-                ),
+            _ if found.to_put.files == 0 => vec![choice!(
                 self.as_asked(&[]),
+                "set {} of the log aside",
+                counted(found.asides.len() as u64)
             )],
-            _ => self.or_without_checkpoint(choice(
-                format!("put back {}, about {put}", counted(found.to_put.files)),
+            _ => self.or_without_checkpoint(choice!(
                 self.as_asked(&[]),
+                "put back {}, about {put}",
+                counted(found.to_put.files)
             )),
         }
     }
@@ -117,12 +111,10 @@ impl Case<'_> {
         if let Some(good) = good.filter(|it| it.did.version > tip)
             && let Some((flag, value)) = flag_for(good)
         {
-            choices.push(choice(
-                format!(
-                    "forward to v{}, the newest good one: what that brings",
-                    good.did.version
-                ),
+            choices.push(choice!(
                 self.again.command(&["restore", &self.name, flag, &value]),
+                "forward to v{}, the newest good one: what that brings",
+                good.did.version
             ));
         }
         let mark = if suspect.is_some() {
@@ -130,14 +122,12 @@ impl Case<'_> {
         } else {
             ""
         };
-        choices.push(choice(
-            format!(
-                "forward to v{}{mark}: put {} there, about {}",
-                self.version,
-                counted(found.to_put.files),
-                about(found.to_put)
-            ),
+        choices.push(choice!(
             self.as_asked(&[]),
+            "forward to v{}{mark}: put {} there, about {}",
+            self.version,
+            counted(found.to_put.files),
+            about(found.to_put)
         ));
         choices
     }
@@ -200,17 +190,8 @@ impl Case<'_> {
 
     /// The newest live version, where it can be read whole: what was committed last is worth keeping.
     pub(super) fn whole_tip(&self) -> Option<Version> {
-        match self.found.situation {
-            Situation::NewerLive { tip } => {
-                let is_whole = self.found.is_whole(tip) && self.found.is_proven();
-                is_whole.then_some(tip)
-            }
-            Situation::EmptyTarget
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. }
-            | Situation::NoLog
-            | Situation::NothingAbove => None,
-        }
+        let tip = self.found.situation.newer_tip();
+        tip.filter(|tip| self.found.is_whole(*tip) && self.found.is_proven())
     }
 
     /// A later snapshot holds the log up to its own version, and so the commit that is missing.
@@ -220,12 +201,10 @@ impl Case<'_> {
         let row = held.find(|row| row.did.version >= hole && !row.snapshots.is_empty())?;
         let id = row.snapshots.first()?.short();
         let words = ["restore", &self.name, "--snapshot", &id];
-        Some(choice(
-            format!(
-                "snapshot {id} is of v{}: what of the log it puts right",
-                row.did.version
-            ),
+        Some(choice!(
             self.again.command(&words),
+            "snapshot {id} is of v{}: what of the log it puts right",
+            row.did.version
         ))
     }
 
@@ -317,11 +296,6 @@ impl Case<'_> {
         }
     }
 
-    /// Whether versions below the wanted one can be read after a full restore.
-    pub(crate) fn holds_older_versions(&self) -> bool {
-        self.record.scope == Scope::History
-    }
-
     pub(super) fn lake(&self) -> Place<'_> {
         Place::new(&self.record.table.uri)
     }
@@ -395,9 +369,10 @@ impl Case<'_> {
             files: self.record.totals.files,
             bytes: self.record.totals.bytes,
         };
-        Some(choice(
-            format!("{effect}, about {}", about(all)),
+        Some(choice!(
             self.restore(&["--to", &place, "--yes"]),
+            "{effect}, about {}",
+            about(all)
         ))
     }
 

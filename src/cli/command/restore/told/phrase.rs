@@ -9,6 +9,7 @@ use indicatif::{HumanCount, HumanDuration};
 
 use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement};
 use crate::cli::output::counted;
+pub(super) use crate::cli::output::range;
 
 /// Bytes a second that an estimate counts with: a plain disk that reads and writes at once. Estimates are said to
 /// be estimates.
@@ -29,13 +30,17 @@ pub(super) fn line(label: &'static str, text: String) -> PlanLine {
     PlanLine { label, text }
 }
 
-pub(super) fn choice(effect: String, command: String) -> Choice {
-    Choice {
-        effect,
-        command,
-        statements: Vec::new(),
-    }
+/// A choice by its command, with a format string and its arguments for the effect.
+macro_rules! choice {
+    ($command:expr, $($effect:tt)+) => {
+        $crate::cli::command::restore::messages::Choice {
+            effect: format!($($effect)+),
+            command: $command,
+            statements: Vec::new(),
+        }
+    };
 }
+pub(super) use choice;
 
 /// A choice that another engine carries out.
 pub(super) fn statements(effect: String, statements: Vec<Statement>) -> Choice {
@@ -115,15 +120,6 @@ pub(super) fn and_more(count: usize) -> String {
 /// `1 file`, `12 files`.
 pub(super) fn files(count: u64) -> String {
     counted(count, "file")
-}
-
-/// `v3`, `v3-v7`.
-pub(super) fn range(first: Version, last: Version) -> String {
-    if first == last {
-        format!("v{first}")
-    } else {
-        format!("v{first}-v{last}")
-    }
 }
 
 pub(super) fn ranges(ranges: &[(Version, Version)]) -> String {

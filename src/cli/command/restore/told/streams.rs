@@ -42,9 +42,8 @@ impl Case<'_> {
 
     /// All of them, in fields.
     pub(crate) fn streams(&self) -> Vec<StreamRow> {
-        let streams = match &self.found.streams {
-            Streams::Known(streams) => streams.as_slice(),
-            Streams::NotAsked | Streams::Unknown(_) => &[],
+        let Streams::Known(streams) = &self.found.streams else {
+            return Vec::new();
         };
         let rows = streams.iter().take(LISTED).map(|stream| StreamRow {
             stream: stream.clone(),
