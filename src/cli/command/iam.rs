@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use deltavault::format::LockMode;
-use deltavault::iam::{Document, Flavor, Location, Params, Policy, Rendered, Role};
+use deltavault::iam::{Document, Flavor, Location, NotEnforced, Params, Policy, Rendered, Role};
 use deltavault::{Error, ExitCode, iam};
 use serde::Serialize;
 
@@ -225,12 +225,8 @@ fn print(document: Document, rendered: &Rendered, out: &mut Output) -> Result<()
         policy: &rendered.policy,
         rendered,
     })?;
-    rendered.not_enforced.iter().try_for_each(|gap| {
-        out.say(&IamNotEnforced {
-            statement: gap.sid.clone(),
-            reason: gap.reason.clone(),
-        })
-    })
+    let mut gaps = rendered.not_enforced.iter();
+    gaps.try_for_each(|gap| out.say(gap))
 }
 
 /// Says that the vault could not be asked for its floor, its ceiling and its mode.
@@ -267,22 +263,12 @@ impl Message for IamPolicy<'_> {
     }
 }
 
-/// A wall that a policy leaves open where it is meant for.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct IamNotEnforced {
-    /// The statement of the bucket policy that is missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) statement: Option<String>,
-    /// Why, and what is therefore possible.
-    pub(crate) reason: String,
-}
-
-impl Message for IamNotEnforced {
+impl Message for NotEnforced {
     const TYPE: &'static str = "not_enforced";
 
     /// As talk: stdout is the policy, for whoever puts it into a file.
     fn text(&self, _: &mut Output) -> Result<(), CommandError> {
-        match &self.statement {
+        match &self.sid {
             Some(statement) => aside(&format!("not enforced: {statement}: {}", self.reason)),
             None => aside(&format!("not enforced: {}", self.reason)),
         }

@@ -419,7 +419,6 @@ impl Message for RepairPlanned {
 /// What became of a lost object.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RepairRow {
-    /// The object.
     pub(crate) object: String,
     /// What was put, and where its bytes came from.
     pub(crate) put: Vec<RepairPut>,
@@ -448,7 +447,6 @@ impl Message for RepairRow {
 /// One object that was put.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RepairPut {
-    /// Its key.
     pub(crate) key: String,
     /// Where its bytes came from.
     pub(crate) from: String,
@@ -459,9 +457,7 @@ pub(crate) struct RepairPut {
 /// A snapshot that had lost something.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct MendedRow {
-    /// Its table.
     pub(crate) table: String,
-    /// The snapshot.
     pub(crate) snapshot: SnapshotId,
     /// Whether it has nothing lost any more, and nothing else is wrong with it.
     pub(crate) whole: bool,
