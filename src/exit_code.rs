@@ -30,6 +30,15 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// [`ExitCode::Findings`] where there is one, else [`ExitCode::Done`].
+    pub fn findings_if(there_are: bool) -> Self {
+        if there_are {
+            Self::Findings
+        } else {
+            Self::Done
+        }
+    }
+
     /// The number that the process returns.
     pub fn number(self) -> u8 {
         match self {

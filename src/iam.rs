@@ -15,6 +15,8 @@ mod role;
 
 use std::fmt;
 
+use serde::Serialize;
+
 pub use params::{Location, Params};
 pub use policy::{Conditions, Effect, OneOrMany, Policy, Principal, Statement};
 pub use role::Role;
@@ -72,9 +74,10 @@ pub enum Flavor {
 }
 
 /// A wall that a rendering leaves out, or that its server does not enforce.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NotEnforced {
     /// The statement of the bucket policy that is missing; none where the server itself is the gap.
+    #[serde(rename = "statement", skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// Why, and what is possible because of it.
     pub reason: String,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, ColorChoice, Parser, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ColorChoice, Parser};
 use deltavault::format::LockMode;
 #[cfg(debug_assertions)]
 use deltavault::ids::Timestamp;
@@ -93,22 +94,34 @@ impl GlobalArgs {
     }
 }
 
-/// A lock mode, as a flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ModeArg {
-    /// Only someone with the right to bypass it ends a lock early
-    Governance,
-    /// Nobody ends a lock early
-    Compliance,
-}
+/// Lock modes, as a flag has them.
+pub(crate) const MODES: Words<LockMode> = &[
+    (
+        "governance",
+        "Only someone with the right to bypass it ends a lock early",
+        LockMode::Governance,
+    ),
+    (
+        "compliance",
+        "Nobody ends a lock early",
+        LockMode::Compliance,
+    ),
+];
 
-impl From<ModeArg> for LockMode {
-    fn from(arg: ModeArg) -> Self {
-        match arg {
-            ModeArg::Governance => Self::Governance,
-            ModeArg::Compliance => Self::Compliance,
-        }
-    }
+/// The words that a flag takes: each with its help, and what it means.
+pub(crate) type Words<T> = &'static [(&'static str, &'static str, T)];
+
+/// Reads one of a few words.
+pub(crate) fn one_of<T>(words: Words<T>) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let values = words.iter();
+    let values = values.map(|(word, help, _)| PossibleValue::new(*word).help(*help));
+    PossibleValuesParser::new(values).try_map(|text| {
+        let meant = words.iter().find(|(word, ..)| *word == text);
+        meant.map(|(.., value)| *value).ok_or(text)
+    })
 }
 
 /// Reads a Delta version: `12`, or `v12` as it is printed.

@@ -44,14 +44,11 @@ impl Cache {
     /// What it holds of a table's ledger.
     pub(crate) fn records(&mut self, table: &TableKey) -> Bodies {
         let read = self.index.as_ref().map(|index| index.records(table));
-        match read {
-            None => Bodies::new(),
-            Some(Ok(bodies)) => bodies,
-            Some(Err(error)) => {
-                self.renew(error);
-                Bodies::new()
-            }
-        }
+        let bodies = read.transpose().unwrap_or_else(|error| {
+            self.renew(error);
+            None
+        });
+        bodies.unwrap_or_default()
     }
 
     /// Takes in what was read.

@@ -121,7 +121,6 @@ pub(crate) struct Context {
     pub(crate) zone: TimeZone,
     /// The configuration.
     pub(crate) config: Config,
-    /// The clock.
     pub(crate) clock: Clock,
     /// Where results go.
     pub(crate) output: Output,

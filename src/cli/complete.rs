@@ -60,23 +60,21 @@ pub(crate) fn tables() -> ArgValueCompleter {
 
 /// Completes the ID of a snapshot, of the tables that the line names.
 pub(crate) fn ids() -> ArgValueCompleter {
-    ArgValueCompleter::new(|current: &OsStr| {
-        current
-            .to_str()
-            .map_or_else(Vec::new, |text| Known::read().ids(text))
-    })
+    of_known(Known::ids)
 }
 
 /// Completes a SNAPSHOT, which a table or an id names.
 pub(crate) fn snapshots() -> ArgValueCompleter {
-    ArgValueCompleter::new(|current: &OsStr| {
-        let Some(text) = current.to_str() else {
-            return Vec::new();
-        };
-        let known = Known::read();
-        let mut proposed = known.tables(text);
-        proposed.extend(known.ids(text));
-        proposed
+    of_known(|known, text| {
+        let proposed = [known.tables(text), known.ids(text)];
+        proposed.into_iter().flatten().collect()
+    })
+}
+
+fn of_known(propose: fn(&Known, &str) -> Vec<CompletionCandidate>) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| {
+        let text = current.to_str();
+        text.map_or_else(Vec::new, |text| propose(&Known::read(), text))
     })
 }
 

@@ -135,7 +135,7 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Comman
         month_starts,
         max_commit_usd,
     } = file.retention;
-    config.policy.week_starts = week_starts.map(Weekday::from);
+    config.policy.week_starts = week_starts.map(|day| day.0);
     config.policy.month_starts =
         check_month_day(month_starts).map_err(|rule| invalid(None, rule))?;
     config.max_commit_usd = check_amount(max_commit_usd).map_err(|rule| invalid(None, rule))?;
@@ -252,28 +252,25 @@ fn check_class(name: String, class: &ClassFile) -> Result<Class, String> {
     Ok(Class {
         name,
         keep,
-        period: class.period.map(Period::from),
+        period: class.period,
     })
 }
 
 fn check_month_day(day: Option<i8>) -> Result<Option<MonthDay>, String> {
-    let Some(day) = day else { return Ok(None) };
-    match MonthDay::new(day) {
-        Some(day) => Ok(Some(day)),
-        None => Err(format!(
-            "retention.month_starts: {day} is not a day of every month: 1 to 28 are"
-        )),
-    }
+    let wrong =
+        |day| format!("retention.month_starts: {day} is not a day of every month: 1 to 28 are");
+    let day = day.map(|day| MonthDay::new(day).ok_or_else(|| wrong(day)));
+    day.transpose()
 }
 
 fn check_amount(amount: Option<String>) -> Result<Option<NanoUsd>, String> {
-    let Some(text) = amount else { return Ok(None) };
-    match NanoUsd::parse(&text) {
-        Some(amount) => Ok(Some(amount)),
-        None => Err(format!(
+    let wrong = |text| {
+        format!(
             "retention.max_commit_usd: {text:?} is not an amount: write dollars like \"12\" or \"0.50\""
-        )),
-    }
+        )
+    };
+    let amount = amount.map(|text| NanoUsd::parse(&text).ok_or_else(|| wrong(text)));
+    amount.transpose()
 }
 
 fn check_table(
@@ -304,10 +301,7 @@ fn check_table(
         .transpose()?;
     Ok(ConfiguredTable {
         uri: parse_place(&table.uri, folder)?,
-        scope: match table.scope {
-            ScopeFile::Live => Scope::Live,
-            ScopeFile::History => Scope::History,
-        },
+        scope: table.scope,
         class: table.class,
         rpo,
         name,
@@ -385,42 +379,16 @@ struct TableFile {
     name: String,
     uri: String,
     #[serde(default)]
-    scope: ScopeFile,
+    scope: Scope,
     class: Option<String>,
     rpo: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ScopeFile {
-    #[default]
-    Live,
-    History,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClassFile {
     keep: String,
-    period: Option<PeriodFile>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PeriodFile {
-    Day,
-    Week,
-    Month,
-}
-
-impl From<PeriodFile> for Period {
-    fn from(period: PeriodFile) -> Self {
-        match period {
-            PeriodFile::Day => Self::Day,
-            PeriodFile::Week => Self::Week,
-            PeriodFile::Month => Self::Month,
-        }
-    }
+    period: Option<Period>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -431,9 +399,12 @@ struct RetentionSection {
     max_commit_usd: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WeekdayFile {
+#[derive(Debug, Deserialize)]
+struct WeekdayFile(#[serde(with = "WeekdayWord")] Weekday);
+
+#[derive(Deserialize)]
+#[serde(remote = "Weekday", rename_all = "lowercase")]
+enum WeekdayWord {
     Monday,
     Tuesday,
     Wednesday,
@@ -441,20 +412,6 @@ enum WeekdayFile {
     Friday,
     Saturday,
     Sunday,
-}
-
-impl From<WeekdayFile> for Weekday {
-    fn from(day: WeekdayFile) -> Self {
-        match day {
-            WeekdayFile::Monday => Self::Monday,
-            WeekdayFile::Tuesday => Self::Tuesday,
-            WeekdayFile::Wednesday => Self::Wednesday,
-            WeekdayFile::Thursday => Self::Thursday,
-            WeekdayFile::Friday => Self::Friday,
-            WeekdayFile::Saturday => Self::Saturday,
-            WeekdayFile::Sunday => Self::Sunday,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -77,14 +77,10 @@ pub(crate) enum CommandError {
     },
     /// A URI with a scheme that this build cannot reach.
     #[error("{uri} cannot be reached: this tool reads and writes folders and S3")]
-    UnsupportedScheme {
-        /// The URI.
-        uri: String,
-    },
+    UnsupportedScheme { uri: String },
     /// A URI or path that breaks a rule.
     #[error("{uri:?} is not usable: {rule}")]
     InvalidUri {
-        /// The URI.
         uri: String,
         /// The rule that it breaks.
         rule: &'static str,
@@ -92,21 +88,16 @@ pub(crate) enum CommandError {
     /// A flag that does not go with the others, or with the place.
     #[error("{flag} is not usable: {rule}")]
     UnusableFlag {
-        /// The flag.
         flag: &'static str,
         /// The rule that it breaks.
         rule: &'static str,
     },
     /// A time that could not be understood.
     #[error("the time {text:?} cannot be understood")]
-    TimeUnparseable {
-        /// The text.
-        text: String,
-    },
+    TimeUnparseable { text: String },
     /// A local time that a zone has twice or never.
     #[error("the time {text:?} happens twice or never in {zone}")]
     TimeAmbiguous {
-        /// The text.
         text: String,
         /// The zone that it was read in.
         zone: String,
@@ -152,7 +143,6 @@ pub(crate) enum CommandError {
     /// The snapshot that lies so many before the newest was asked for, and there are fewer.
     #[error("{table} has no snapshot that lies {back} before the newest")]
     NotSoManySnapshots {
-        /// The table.
         table: String,
         /// How many.
         back: usize,
@@ -169,7 +159,6 @@ pub(crate) enum CommandError {
     /// The snapshot that was named for a table is another table's.
     #[error("snapshot {} is of {other}, not of {table}", snapshot.short())]
     SnapshotOfAnotherTable {
-        /// The snapshot.
         snapshot: SnapshotId,
         /// The table that was named.
         table: String,

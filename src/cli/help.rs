@@ -29,110 +29,94 @@ struct Below {
 const LOOK_EXIT_CODES: &str =
     "0 done, 1 failed, 2 usage, 4 several match, 10 no vault, 12 damage, 130 interrupted";
 
+const fn below(command: &'static str, example: &'static str, exit_codes: &'static str) -> Below {
+    Below {
+        command,
+        example,
+        exit_codes,
+    }
+}
+
 const BELOW: [Below; 19] = [
-    Below {
-        command: "init",
-        example: "deltavault --vault s3://company-vault/lake init --mode compliance",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must choose or needs \
+    below(
+        "init",
+        "deltavault --vault s3://company-vault/lake init --mode compliance",
+        "0 done, 1 failed, 2 usage, 3 done, the bucket has findings, 4 the owner must choose or needs \
                      --yes, 130 interrupted",
-    },
-    Below {
-        command: "snapshot",
-        example: "deltavault --config vault.toml snapshot --trigger scheduled",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 5 some tables failed, 10 no \
+    ),
+    below(
+        "snapshot",
+        "deltavault --config vault.toml snapshot --trigger scheduled",
+        "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 5 some tables failed, 10 no \
                      vault, 11 another writer won, 12 damage, 13 files are in archive storage, 130 interrupted",
-    },
-    Below {
-        command: "restore",
-        example: "deltavault restore sales.orders --at yesterday",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
+    ),
+    below(
+        "restore",
+        "deltavault restore sales.orders --at yesterday",
+        "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
                      restore is at work, 12 damage, 130 interrupted",
-    },
-    Below {
-        command: "snapshots",
-        example: "deltavault snapshots sales.* --since 2026-11-20 --latest 3",
-        exit_codes: LOOK_EXIT_CODES,
-    },
-    Below {
-        command: "show",
-        example: "deltavault show sales.orders@latest",
-        exit_codes: LOOK_EXIT_CODES,
-    },
-    Below {
-        command: "ls",
-        example: "deltavault ls sales.orders~1",
-        exit_codes: LOOK_EXIT_CODES,
-    },
-    Below {
-        command: "diff",
-        example: "deltavault diff sales.orders live",
-        exit_codes: LOOK_EXIT_CODES,
-    },
-    Below {
-        command: "verify",
-        example: "deltavault verify --read all --subset 2/7",
-        exit_codes: "0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 damage, 130 \
+    ),
+    below(
+        "snapshots",
+        "deltavault snapshots sales.* --since 2026-11-20 --latest 3",
+        LOOK_EXIT_CODES,
+    ),
+    below(
+        "show",
+        "deltavault show sales.orders@latest",
+        LOOK_EXIT_CODES,
+    ),
+    below("ls", "deltavault ls sales.orders~1", LOOK_EXIT_CODES),
+    below("diff", "deltavault diff sales.orders live", LOOK_EXIT_CODES),
+    below(
+        "verify",
+        "deltavault verify --read all --subset 2/7",
+        "0 sound, 1 failed, 2 usage, 3 findings, 4 --repair needs --yes, 10 no vault, 12 damage, 130 \
                      interrupted",
-    },
-    Below {
-        command: "prune",
-        example: "deltavault prune --dry-run",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no vault, 12 damage: nothing was \
+    ),
+    below(
+        "prune",
+        "deltavault prune --dry-run",
+        "0 done, 1 failed, 2 usage, 3 done with findings, 4 needs --yes, 10 no vault, 12 damage: nothing was \
                      deleted, 130 interrupted",
-    },
-    Below {
-        command: "hold",
-        example: "deltavault hold sales.orders@v12",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could not be \
+    ),
+    below(
+        "hold",
+        "deltavault hold sales.orders@v12",
+        "0 done, 1 failed, 2 usage, 3 held, and a prune may have been deleting it or an event could not be \
                      read, 4 several match, 10 no vault, 12 damage, 130 interrupted",
-    },
-    Below {
-        command: "release",
-        example: "deltavault release sales.orders@v12",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, 10 no vault, \
+    ),
+    below(
+        "release",
+        "deltavault release sales.orders@v12",
+        "0 done, 1 failed, 2 usage, 3 released, and an event could not be read, 4 several match, 10 no vault, \
                      12 damage, 130 interrupted",
-    },
-    Below {
-        command: "retire",
-        example: "deltavault retire sales.old_orders --yes",
-        exit_codes: "0 done, 1 failed, 2 usage, 3 retired, and an event could not be read, 4 needs --yes, 10 no vault, \
+    ),
+    below(
+        "retire",
+        "deltavault retire sales.old_orders --yes",
+        "0 done, 1 failed, 2 usage, 3 retired, and an event could not be read, 4 needs --yes, 10 no vault, \
                      12 damage, 130 interrupted",
-    },
-    Below {
-        command: "index",
-        example: "deltavault index rebuild",
-        exit_codes: "",
-    },
-    Below {
-        command: "iam",
-        example: "deltavault iam render --role snapshotter",
-        exit_codes: "",
-    },
-    Below {
-        command: "wall",
-        example: "deltavault wall check",
-        exit_codes: "",
-    },
-    Below {
-        command: "demo",
-        example: "deltavault demo",
-        exit_codes: "0 done, 1 failed, 2 usage, 130 interrupted",
-    },
-    Below {
-        command: "completions",
-        example: "deltavault completions bash",
-        exit_codes: "0 done, 2 usage",
-    },
-    Below {
-        command: "man",
-        example: "deltavault man --dir /usr/local/share/man/man1",
-        exit_codes: "0 done, 1 failed, 2 usage",
-    },
-    Below {
-        command: "help",
-        example: "deltavault help restore",
-        exit_codes: "",
-    },
+    ),
+    below("index", "deltavault index rebuild", ""),
+    below("iam", "deltavault iam render --role snapshotter", ""),
+    below("wall", "deltavault wall check", ""),
+    below(
+        "demo",
+        "deltavault demo",
+        "0 done, 1 failed, 2 usage, 130 interrupted",
+    ),
+    below(
+        "completions",
+        "deltavault completions bash",
+        "0 done, 2 usage",
+    ),
+    below(
+        "man",
+        "deltavault man --dir /usr/local/share/man/man1",
+        "0 done, 1 failed, 2 usage",
+    ),
+    below("help", "deltavault help restore", ""),
 ];
 
 /// The whole command line.

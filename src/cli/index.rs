@@ -188,7 +188,6 @@ pub(crate) struct Index {
 /// An index that was opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The index.
     pub(crate) index: Index,
     /// Where a file went that was there and could not be used.
     pub(crate) moved_aside: Option<PathBuf>,

@@ -21,7 +21,7 @@ use super::again::Again;
 use crate::cli::error::CommandError;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use deltavault::format::LockMode;
-use deltavault::ids::Timestamp;
+use deltavault::ids::{Timestamp, Version};
 
 /// Something that a command says: a line of JSON, or text for people.
 pub(crate) trait Message: Serialize {
@@ -144,14 +144,12 @@ impl Output {
         table: &str,
         error: &CommandError,
     ) -> Result<(), CommandError> {
-        let hint = self.hint(error);
+        let failure = self.failure(error);
         let row = ErrorRow {
-            table: table.to_owned(),
-            code: error.exit_code().number(),
-            message: with_causes(error),
-            hint: hint.clone(),
+            table,
+            error: &failure,
         };
-        let talk = || print_error(Some(table), error, hint.as_deref());
+        let talk = || print_error(Some(table), error, failure.hint.as_deref());
         self.line_or_talk(ErrorRow::TYPE, &row, talk)
     }
 
@@ -162,7 +160,7 @@ impl Output {
         error: &CommandError,
     ) -> Result<(), CommandError> {
         let row = WaitsRow {
-            table: table.to_owned(),
+            table,
             message: with_causes(error),
         };
         self.line_or_talk(WaitsRow::TYPE, &row, || {
@@ -176,13 +174,8 @@ impl Output {
 
     /// Tells that the command failed; the last that is printed.
     pub(crate) fn failed(&mut self, error: &CommandError) {
-        let hint = self.hint(error);
-        let row = ExitError {
-            code: error.exit_code().number(),
-            message: with_causes(error),
-            hint: hint.clone(),
-        };
-        let talk = || print_error(None, error, hint.as_deref());
+        let row = self.failure(error);
+        let talk = || print_error(None, error, row.hint.as_deref());
         // Without a reader the error goes to stderr, and the exit code says it in any case.
         self.line_or_talk(ExitError::TYPE, &row, talk).ok();
     }
@@ -224,8 +217,12 @@ impl Output {
         written
     }
 
-    fn hint(&self, error: &CommandError) -> Option<String> {
-        error.hint().map(|hint| self.again.in_text(&hint))
+    fn failure(&self, error: &CommandError) -> ExitError {
+        ExitError {
+            code: error.exit_code().number(),
+            message: with_causes(error),
+            hint: error.hint().map(|hint| self.again.in_text(&hint)),
+        }
     }
 
     /// Asks a question on stderr and reads the answer's line.
@@ -410,31 +407,26 @@ fn ask(question: &str) -> io::Result<String> {
 
 /// One table failed, and others go on.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct ErrorRow {
-    /// The table.
-    pub(crate) table: String,
-    /// The exit code that it alone would give.
-    pub(crate) code: u8,
-    /// What failed, with its causes.
-    pub(crate) message: String,
-    /// What to do.
-    pub(crate) hint: Option<String>,
+struct ErrorRow<'a> {
+    table: &'a str,
+    /// As if it had failed alone.
+    #[serde(flatten)]
+    error: &'a ExitError,
 }
 
-impl ErrorRow {
+impl ErrorRow<'_> {
     const TYPE: &'static str = "table_failed";
 }
 
 /// A table failed for a passing reason, and is tried once more at the end of the run.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct WaitsRow {
-    /// The table.
-    pub(crate) table: String,
+struct WaitsRow<'a> {
+    table: &'a str,
     /// What failed, with its causes.
-    pub(crate) message: String,
+    message: String,
 }
 
-impl WaitsRow {
+impl WaitsRow<'_> {
     const TYPE: &'static str = "table_waits";
 }
 
@@ -468,6 +460,15 @@ pub(crate) fn plain_table(header: &[&str]) -> Table {
 pub(crate) fn align_right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// `v3`, `v3-v7`.
+pub(crate) fn range(first: Version, last: Version) -> String {
+    if first == last {
+        format!("v{first}")
+    } else {
+        format!("v{first}-v{last}")
     }
 }
 

@@ -232,9 +232,7 @@ const AWS: &str = "aws";
 /// A vault that is open, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenVault {
-    /// The vault.
     pub(crate) vault: Vault,
-    /// Its place.
     pub(crate) place: Place,
     /// The connections that it was opened by.
     pub(crate) stores: Stores,
@@ -293,14 +291,7 @@ impl OpenVault {
     /// # Errors
     /// [`CommandError::VaultInUse`].
     pub(crate) fn share(&self) -> Result<Option<StoreLock>, CommandError> {
-        let Place::Folder(store) = &self.place else {
-            return Ok(None);
-        };
-        let lock = store.try_lock_shared()?;
-        let lock = lock.ok_or_else(|| CommandError::VaultInUse {
-            uri: store.uri().to_owned(),
-        })?;
-        Ok(Some(lock))
+        self.lock(LocalStore::try_lock_shared)
     }
 
     /// Keeps snapshots and other prunes away while a folder is pruned. In a bucket locks and the objects' age do that.
@@ -308,14 +299,19 @@ impl OpenVault {
     /// # Errors
     /// [`CommandError::VaultInUse`].
     pub(crate) fn alone(&self) -> Result<Option<StoreLock>, CommandError> {
+        self.lock(LocalStore::try_lock_exclusive)
+    }
+
+    fn lock(
+        &self,
+        lock: fn(&LocalStore) -> Result<Option<StoreLock>, StoreError>,
+    ) -> Result<Option<StoreLock>, CommandError> {
         let Place::Folder(store) = &self.place else {
             return Ok(None);
         };
-        let lock = store.try_lock_exclusive()?;
-        let lock = lock.ok_or_else(|| CommandError::VaultInUse {
-            uri: store.uri().to_owned(),
-        })?;
-        Ok(Some(lock))
+        let uri = || store.uri().to_owned();
+        let in_use = || CommandError::VaultInUse { uri: uri() };
+        Ok(Some(lock(store)?.ok_or_else(in_use)?))
     }
 
     /// Finds the table that was named, among those that the vault holds.

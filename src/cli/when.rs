@@ -56,11 +56,7 @@ impl When {
     fn on_side(text: &str, now: &Zoned, side: Side) -> Result<Self, CommandError> {
         let trimmed = text.trim();
         if let Some(time) = from_now(trimmed, now, side) {
-            return Ok(Self {
-                time: time.timestamp(),
-                zone: time.time_zone().clone(),
-                has_fraction: false,
-            });
+            return Ok(Self::of(&time, false));
         }
         let around = |days: i64| now.date().checked_add(Span::new().days(days)).ok();
         let (word, rest) = trimmed.split_at(trimmed.find(' ').unwrap_or(trimmed.len()));
@@ -103,20 +99,10 @@ impl When {
         };
         let has_fraction = trimmed.contains(['.', ',']);
         if let Ok(zoned) = trimmed.parse::<Zoned>() {
-            let zone = zoned.time_zone().clone();
-            return Ok(Self {
-                time: zoned.timestamp(),
-                zone,
-                has_fraction,
-            });
+            return Ok(Self::of(&zoned, has_fraction));
         }
         if let Ok(time) = trimmed.parse::<Timestamp>() {
-            let zone = TimeZone::UTC;
-            return Ok(Self {
-                time,
-                zone,
-                has_fraction,
-            });
+            return Ok(Self::of(&time.to_zoned(TimeZone::UTC), has_fraction));
         }
         let (local, zone) = match trimmed.rsplit_once(' ') {
             Some((local, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
@@ -133,11 +119,15 @@ impl When {
                 zone: zone_name(&zone),
             }
         })?;
-        Ok(Self {
-            time: zoned.timestamp(),
-            zone,
+        Ok(Self::of(&zoned, has_fraction))
+    }
+
+    fn of(time: &Zoned, has_fraction: bool) -> Self {
+        Self {
+            time: time.timestamp(),
+            zone: time.time_zone().clone(),
             has_fraction,
-        })
+        }
     }
 
     /// Tells another point in time in the same zone.

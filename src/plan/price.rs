@@ -88,7 +88,7 @@ impl Prices {
 }
 
 /// What a run binds its owner to, beside what was bound before: bytes that are kept, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Commitment {
     /// Bytes that the vault takes in.
     pub new_bytes: u64,
@@ -96,6 +96,7 @@ pub struct Commitment {
     pub longer_bytes: u64,
     /// The objects that those are: one request each.
     pub longer_objects: u64,
+    #[serde(skip)]
     byte_seconds: u128,
 }
 

@@ -242,17 +242,19 @@ pub fn plan_entry(entry: &Entry, state: &FileState, permission: Permission) -> A
 }
 
 /// One version of a live table: what it did, and how large it left the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LiveVersion {
     /// The version.
     pub version: Version,
     /// When, by its commit.
     pub time: Option<Timestamp>,
     /// When its commit file was written, which is what readers go by without in-commit timestamps.
+    #[serde(skip)]
     pub modified: Option<Timestamp>,
     /// The operation, by the name that people know it by.
     pub operation: Option<String>,
     /// The condition of the operation, as its writer spelled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub predicate: Option<String>,
     /// Who committed it.
     pub user: Option<String>,
@@ -269,6 +271,7 @@ pub struct LiveVersion {
     /// Logical files of the table in this version, when they are known.
     pub files_after: Option<u64>,
     /// SHA-256 of its commit, where that was read.
+    #[serde(skip)]
     pub commit: Option<Digest>,
 }
 

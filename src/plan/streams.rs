@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::ids::ObjectKey;
 
 /// How far each application has written, by its id; `None` where the log gives no number.
 pub type Txns = BTreeMap<String, Option<i64>>;
 
 /// One application that writes to the table, mostly a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stream {
     /// Its id: of a Structured Streaming query, the id in its checkpoint's `metadata`.
     pub app_id: String,
@@ -24,7 +26,8 @@ pub struct Stream {
 }
 
 /// What a stream did since V.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StreamChange {
     /// It has written since: those batches are not in V.
     WentOn,

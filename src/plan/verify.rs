@@ -3,6 +3,10 @@
 //! The rules between records, manifests and pages (`rules.rs`), the judgement of what a listing shows of one key,
 //! and which objects a run reads again. `vault::verify` brings the bytes.
 
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
 use crate::count::{counted, counted_are};
 use crate::exit_code::ExitCode;
 use crate::format::layout::VaultKey;
@@ -34,11 +38,13 @@ pub const SAMPLE_ONE_IN: u64 = 64;
 pub const SAMPLE_OF_NEWEST: usize = 4;
 
 /// How bad a finding is. The order is the order of concern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing, nothing to do.
     Info,
     /// Somebody should look; every promise holds.
+    #[serde(rename = "finding")]
     Warning,
     /// It could not be read, so nothing is known about it.
     Unchecked,
@@ -46,14 +52,15 @@ pub enum Severity {
     Damage,
 }
 
-/// A finding of a verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+/// A finding of a verification. `R` is what to do about it: a [`Remedy`], or its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding<R = Remedy> {
     /// How bad it is.
     pub severity: Severity,
     /// The table's name, where it is one's.
     pub table: Option<String>,
     /// The table's key.
+    #[serde(skip)]
     pub key: Option<TableKey>,
     /// The snapshots that use the object, newest first: with a damage, those that cannot be restored whole.
     pub snapshots: Vec<SnapshotId>,
@@ -62,7 +69,7 @@ pub struct Finding {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub remedy: Remedy,
+    pub remedy: R,
 }
 
 /// What to do about a finding.
@@ -154,10 +161,24 @@ impl Finding {
             }
         }
     }
+
+    /// The finding with its remedy as people read it.
+    pub fn with_remedy(self, remedy: String) -> Finding<String> {
+        Finding {
+            severity: self.severity,
+            table: self.table,
+            key: self.key,
+            snapshots: self.snapshots,
+            object: self.object,
+            what: self.what,
+            remedy,
+        }
+    }
 }
 
 /// How many bytes to read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ReadBytes {
     /// None but those of records, manifests and pages, with what is inlined in them.
     #[default]
@@ -175,6 +196,18 @@ pub struct Subset {
     pub part: u32,
     /// How many parts.
     pub of: u32,
+}
+
+impl fmt::Display for Subset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.of)
+    }
+}
+
+impl Serialize for Subset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// What a verification is to do.
@@ -259,19 +292,24 @@ fn words(digest: Digest) -> [u64; 4] {
 }
 
 /// What was checked, and how much was found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Tables.
     pub tables: u64,
     /// Records of the chain, which are snapshots.
+    #[serde(rename = "snapshots")]
     pub records: u64,
     /// Manifests read, each once.
+    #[serde(skip)]
     pub manifests: u64,
     /// Pages read, each once a table.
+    #[serde(skip)]
     pub pages: u64,
     /// Snapshots of which every live file that their log names is held.
+    #[serde(skip)]
     pub proven: u64,
     /// Files that were checked inside their pages.
+    #[serde(skip)]
     pub inlined: u64,
     /// Referenced objects whose presence and size were checked.
     pub objects: u64,
@@ -279,12 +317,19 @@ pub struct VerifyReport {
     pub objects_read: u64,
     /// All bytes that were read.
     pub bytes_read: u64,
-    /// Objects, and their bytes, that no record names: what unfinished runs left, or what somebody planted. `None`
-    /// when not everything that could name them was checked.
-    pub unreferenced: Option<(u64, u64)>,
+    /// How many bytes were to be read again.
+    pub read: ReadBytes,
+    /// Which part of them; all without.
+    pub subset: Option<Subset>,
+    /// Objects that no record names: what unfinished runs left, or what somebody planted. `None` when not everything that
+    /// could name them was checked.
+    pub unreferenced: Option<u64>,
+    /// Their bytes.
+    pub unreferenced_bytes: Option<u64>,
     /// Findings of severity [`Severity::Info`].
     pub infos: u64,
     /// Findings of severity [`Severity::Warning`].
+    #[serde(rename = "findings")]
     pub warnings: u64,
     /// Findings of severity [`Severity::Unchecked`].
     pub unchecked: u64,
@@ -473,101 +518,4 @@ pub fn is_named_right(reference: &Reference) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Severity::{Damage, Info, Unchecked, Warning};
-    use super::*;
-
-    fn digests() -> impl Iterator<Item = Digest> {
-        (0..10_000_u32).map(|n| Digest::of(&n.to_be_bytes()))
-    }
-
-    fn plan(read: ReadBytes, subset: Option<Subset>) -> VerifyPlan {
-        let now = Timestamp::UNIX_EPOCH;
-        VerifyPlan { read, subset, now }
-    }
-
-    #[test]
-    fn parts_are_alike_in_size_and_have_every_object_once() {
-        for of in [1, 2, 7] {
-            let mut read = vec![0; 10_000];
-            for part in 1..=of {
-                let plan = plan(ReadBytes::All, Some(Subset { part, of }));
-                let mut in_part = 0;
-                for (times, digest) in read.iter_mut().zip(digests()) {
-                    let reads = u32::from(plan.reads(digest, false));
-                    *times += reads;
-                    in_part += reads;
-                }
-                assert!(
-                    in_part.abs_diff(10_000 / of) < 500 / of,
-                    "{part}/{of}: {in_part}"
-                );
-            }
-            assert!(read.iter().all(|times| *times == 1));
-        }
-    }
-
-    #[test]
-    fn sample_is_about_one_in_64_in_every_part() {
-        let count = |subset| {
-            let plan = plan(ReadBytes::Sample, subset);
-            digests()
-                .filter(|digest| plan.reads(*digest, false))
-                .count()
-        };
-        assert!((100..220).contains(&count(None)), "{}", count(None));
-        let parts = (1..=64).map(|part| count(Some(Subset { part, of: 64 })));
-        assert_eq!(parts.clone().sum::<usize>(), count(None));
-        assert!(parts.max().unwrap() < 20);
-        let none = plan(ReadBytes::None, None);
-        assert!(digests().all(|digest| !none.reads(digest, true)));
-        let sample = plan(ReadBytes::Sample, None);
-        assert!(digests().all(|digest| sample.reads(digest, true)));
-    }
-
-    #[test]
-    fn worst_finding_decides_how_the_process_ends() {
-        let code = |severities: &[Severity]| {
-            let mut report = VerifyReport::default();
-            for severity in severities {
-                report.count(*severity);
-            }
-            report.exit_code()
-        };
-        assert_eq!(code(&[]), ExitCode::Done);
-        assert_eq!(code(&[Info, Info]), ExitCode::Done);
-        assert_eq!(code(&[Info, Warning]), ExitCode::Findings);
-        assert_eq!(code(&[Warning, Unchecked]), ExitCode::Failed);
-        assert_eq!(code(&[Unchecked, Damage, Info]), ExitCode::Damage);
-    }
-
-    #[test]
-    fn presence_is_that_of_the_object_version_that_is_named() {
-        let version = |name: &str| Some(ObjectVersion(name.to_owned()));
-        let listed = Listed {
-            objects: vec![(version("a"), 5), (version("b"), 7), (version("c"), 5)],
-            count: 3,
-            markers: 1,
-        };
-        let presence = |name, size| listed.presence(version(name).as_ref(), size);
-        assert_eq!(presence("a", 5), Presence::AsNamed);
-        assert_eq!(presence("a", 7), Presence::OtherSize(5));
-        assert_eq!(presence("d", 5), Presence::Gone);
-        assert_eq!(listed.presence(None, 5), Presence::Gone);
-        let a = version("a");
-        let others: Vec<_> = listed.others(a.as_ref(), 5).collect();
-        assert_eq!(others, [version("c").as_ref()]);
-        let planted = listed.planted(1).unwrap();
-        assert_eq!(planted.severity, Warning);
-        assert!(planted.what.contains("2 object versions"), "{planted:?}");
-        assert!(planted.what.contains("1 delete marker"), "{planted:?}");
-        assert_eq!(
-            Listed {
-                markers: 0,
-                ..listed
-            }
-            .planted(3),
-            None
-        );
-    }
-}
+mod tests;

@@ -17,13 +17,16 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::prober::{Config, Extra, Lock, Look, Probed, Prober, Put, Refusal, Settings, Target};
+use self::tried::{Stop, Tried, not_made, said};
+use super::prober::{Config, Extra, Lock, Look, Prober, Put, Refusal, Settings, Target};
 use crate::format::{LockMode, VaultFile, layout};
 use crate::ids::{Id128, ObjectVersion, Timestamp};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::wall::call::Call;
 use crate::wall::judge::{Answer, Effect, Observation};
 use crate::wall::matrix::Server;
+
+mod tried;
 
 /// Why a lock is not tried.
 const NO_LOCKS: &str = "the vault has no locks";
@@ -72,22 +75,6 @@ impl Canary {
         }
     }
 }
-
-/// Why there is no observation.
-enum Stop {
-    /// The call was not made; why.
-    NotMade(String),
-    /// No answer came.
-    Unanswered(StoreError),
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Unanswered(error)
-    }
-}
-
-type Tried<T> = Result<T, Stop>;
 
 /// A put that must never take effect, and is made so that it cannot.
 #[derive(Debug, Clone, Copy)]
@@ -588,27 +575,4 @@ fn id() -> Id128 {
 /// Random, so that no two canaries are the same.
 fn body() -> Vec<u8> {
     format!("a canary of deltavault: {}\n", id()).into_bytes()
-}
-
-/// What the server said of a call, and whether it was seen to take effect. Where the call can change nothing, or nobody
-/// may look, the answer decides.
-fn said<T>(answer: Probed<T>, happened: Option<bool>) -> Observation {
-    let answer = match answer {
-        Ok(_) => Answer::Done,
-        Err(refusal) => Answer::Refused {
-            status: refusal.status,
-            text: refusal.to_string(),
-            code: refusal.code,
-        },
-    };
-    let effect = match happened {
-        Some(true) => Effect::Happened,
-        Some(false) => Effect::Nothing,
-        None => Effect::Harmless,
-    };
-    Observation { answer, effect }
-}
-
-fn not_made<T>(why: &str) -> Tried<T> {
-    Err(Stop::NotMade(why.to_owned()))
 }

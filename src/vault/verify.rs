@@ -82,7 +82,11 @@ impl Vault {
             plan,
             progress,
             found,
-            report: VerifyReport::default(),
+            report: VerifyReport {
+                read: plan.read,
+                subset: plan.subset,
+                ..VerifyReport::default()
+            },
             tables: Vec::new(),
             snapshots: Vec::new(),
             units: Units::default(),
@@ -348,7 +352,8 @@ impl Verify<'_, '_> {
                         manifests,
                     } = unreferenced;
                     let is_known = is_whole_vault && self.names_everything;
-                    self.report.unreferenced = is_known.then_some((objects, bytes));
+                    self.report.unreferenced = is_known.then_some(objects);
+                    self.report.unreferenced_bytes = is_known.then_some(bytes);
                     unnamed = is_known.then_some(manifests);
                 }
             }

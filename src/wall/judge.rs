@@ -1,5 +1,7 @@
 //! Judges a call by its effect, and only where none can be seen by the server's answer.
 
+use serde::Serialize;
+
 use super::call::Call;
 use super::matrix::{Expected, Server, expected, gap};
 use crate::format::LockMode;
@@ -45,7 +47,8 @@ pub enum Effect {
 }
 
 /// What is proven about a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", content = "reason", rename_all = "kebab-case")]
 pub enum Outcome {
     /// It is refused, or without effect.
     Refused,

@@ -1,11 +1,14 @@
 //! What each call of a role should come to, and where a server cannot refuse it.
 
+use serde::Serialize;
+
 use super::call::Call;
 use crate::format::LockMode;
 use crate::iam::Role;
 
 /// What a call of a role should come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Expected {
     /// It is the role's work.
     Allowed,

@@ -69,7 +69,8 @@ async fn sound_vault_has_nothing_to_say_and_everything_was_counted() {
     assert_eq!(none.report.manifests, 6);
     assert_eq!(none.report.pages, 12);
     assert_eq!(none.report.objects_read, 0);
-    assert_eq!(none.report.unreferenced, Some((0, 0)));
+    assert_eq!(none.report.unreferenced, Some(0));
+    assert_eq!(none.report.unreferenced_bytes, Some(0));
     let all = verify(&vault, ALL).await;
     assert_eq!(all.findings, []);
     assert_eq!(all.report.objects, none.report.objects);
@@ -385,7 +386,8 @@ async fn objects_that_nothing_names_are_counted_and_no_finding() {
     orders.put_content(VaultKey::page, "planted".into()).await;
     let verified = verify(&vault, ALL).await;
     assert_eq!(verified.code(), ExitCode::Done);
-    assert_eq!(verified.report.unreferenced, Some((2, 27)));
+    assert_eq!(verified.report.unreferenced, Some(2));
+    assert_eq!(verified.report.unreferenced_bytes, Some(27));
     // With tables named, who knows whose the others are.
     let (blob, _) = blob_and_pack(&people, 0);
     store.flip_bit(&blob, None, 0).unwrap();

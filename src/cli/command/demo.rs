@@ -122,7 +122,6 @@ struct Set {
     stage: Stage,
     /// The vault's URI.
     vault: String,
-    /// The table's.
     table: String,
     /// How the tool is called in the commands that the story ends with.
     program: String,

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use clap::Args;
-use deltavault::ids::Version;
+use deltavault::ids::{Location, Version};
 use deltavault::plan::choose::Snapshot;
 use deltavault::vault::diff::{
     Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
@@ -107,22 +107,16 @@ struct Rows<'a>(&'a mut Context);
 
 impl Rows<'_> {
     fn snapshots(&mut self, found: &Differs) -> Result<(), CommandError> {
-        let (difference, size, size_before) = match found.change {
+        let differs = match found.change {
             Change::Added { size } => (Difference::Added, size, None),
             Change::Removed { size } => (Difference::Removed, size, Some(size)),
             Change::Changed { before, after } => (Difference::Changed, after, Some(before)),
         };
-        self.0.output.say(&DiffRow {
-            difference,
-            kind: found.kind.as_str(),
-            path: found.file.to_string(),
-            size,
-            size_before,
-        })
+        self.say(found.kind.as_str(), &found.file, differs)
     }
 
     fn live(&mut self, found: &LiveDifference) -> Result<(), CommandError> {
-        let (difference, size, size_before) = match found.change {
+        let differs = match found.change {
             LiveChange::Missing { size } => (Difference::Removed, size, Some(size)),
             LiveChange::OtherSize { held, live } => (Difference::Changed, live, Some(held)),
             LiveChange::Unsure { size } => (Difference::Unsure, size, Some(size)),
@@ -135,10 +129,19 @@ impl Rows<'_> {
             (None, LiveChange::NewerLog { .. }) => "newer-log",
             (None, _) => "extra",
         };
+        self.say(kind, &found.file, differs)
+    }
+
+    fn say(
+        &mut self,
+        kind: &'static str,
+        file: &Location,
+        (difference, size, size_before): (Difference, u64, Option<u64>),
+    ) -> Result<(), CommandError> {
         self.0.output.say(&DiffRow {
             difference,
             kind,
-            path: found.file.to_string(),
+            path: file.to_string(),
             size,
             size_before,
         })

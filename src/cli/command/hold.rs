@@ -65,11 +65,7 @@ pub(super) async fn hold(
         sure: done.is_sure,
     })?;
     say_unread(&unread, &history.table, context);
-    if done.is_sure && unread.is_empty() {
-        Ok(ExitCode::Done)
-    } else {
-        Ok(ExitCode::Findings)
-    }
+    Ok(ExitCode::findings_if(!done.is_sure || !unread.is_empty()))
 }
 
 /// Says which events could not be read when the next one was written.
@@ -86,9 +82,7 @@ pub(super) fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &C
 /// What a hold or a release did.
 #[derive(Debug, Clone, Serialize)]
 struct HoldRow {
-    /// The table.
     table: String,
-    /// The snapshot.
     snapshot: SnapshotId,
     /// Whether it is held now.
     held: bool,

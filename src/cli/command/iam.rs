@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use deltavault::format::LockMode;
-use deltavault::iam::{Document, Flavor, Location, Params, Policy, Rendered, Role};
+use deltavault::iam::{Document, Flavor, Location, NotEnforced, Params, Policy, Rendered, Role};
 use deltavault::{Error, ExitCode, iam};
 use serde::Serialize;
 
 use super::Context;
-use crate::cli::args::ModeArg;
+use crate::cli::args::{MODES, Words, one_of};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, aside};
 
@@ -34,14 +34,14 @@ pub(crate) struct IamRenderArgs {
     )]
     pub(crate) role: Option<Role>,
     /// Print another document instead
-    #[arg(long, value_name = "DOCUMENT")]
-    pub(crate) document: Option<DocumentArg>,
+    #[arg(long, value_name = "DOCUMENT", value_parser = one_of(DOCUMENTS))]
+    pub(crate) document: Option<Document>,
     /// Give the role access to the tables below URI; repeatable [the tables of the configuration]
     #[arg(long, value_name = "URI")]
     pub(crate) source: Vec<String>,
     /// The IAM that the policy is written for
-    #[arg(long, value_name = "FLAVOR", default_value = "aws")]
-    pub(crate) flavor: FlavorArg,
+    #[arg(long, value_name = "FLAVOR", value_parser = one_of(FLAVORS), default_value = "aws")]
+    pub(crate) flavor: Flavor,
     /// The account that the roles are in [none]
     #[arg(long, value_name = "DIGITS")]
     pub(crate) account: Option<String>,
@@ -73,8 +73,8 @@ pub(crate) struct IamRenderArgs {
     #[arg(long, value_name = "NAME", default_value = "aws")]
     pub(crate) partition: String,
     /// Lock in MODE; with this or one of the lengths, the vault is not asked [the vault's, else governance]
-    #[arg(long, value_name = "MODE", help_heading = "Instead of vault.json")]
-    pub(crate) mode: Option<ModeArg>,
+    #[arg(long, value_name = "MODE", value_parser = one_of(MODES), help_heading = "Instead of vault.json")]
+    pub(crate) mode: Option<LockMode>,
     /// The shortest promise [the vault's, else 3]
     #[arg(long, value_name = "DAYS", help_heading = "Instead of vault.json")]
     pub(crate) shortest: Option<u32>,
@@ -86,50 +86,40 @@ pub(crate) struct IamRenderArgs {
     pub(crate) generation: Option<u32>,
 }
 
-/// A document beside the roles' policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DocumentArg {
-    /// What the vault's bucket refuses everybody
-    BucketPolicy,
-    /// What a source bucket allows the roles
-    SourceGrant,
-    /// The policy of the vault's own KMS key
-    Kms,
-    /// What an organisation refuses its accounts
-    Scp,
-    /// Who may assume the roles
-    Trust,
-}
-
-impl From<DocumentArg> for Document {
-    fn from(arg: DocumentArg) -> Self {
-        match arg {
-            DocumentArg::BucketPolicy => Self::BucketPolicy,
-            DocumentArg::SourceGrant => Self::SourceGrant,
-            DocumentArg::Kms => Self::KmsKeyPolicy,
-            DocumentArg::Scp => Self::Scp,
-            DocumentArg::Trust => Self::Trust,
-        }
-    }
-}
+/// The documents beside the roles' policies.
+const DOCUMENTS: Words<Document> = &[
+    (
+        "bucket-policy",
+        "What the vault's bucket refuses everybody",
+        Document::BucketPolicy,
+    ),
+    (
+        "source-grant",
+        "What a source bucket allows the roles",
+        Document::SourceGrant,
+    ),
+    (
+        "kms",
+        "The policy of the vault's own KMS key",
+        Document::KmsKeyPolicy,
+    ),
+    (
+        "scp",
+        "What an organisation refuses its accounts",
+        Document::Scp,
+    ),
+    ("trust", "Who may assume the roles", Document::Trust),
+];
 
 /// Whose IAM a document is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FlavorArg {
-    /// Amazon's
-    Aws,
-    #[value(help = "MinIO's, which knows fewer conditions; stderr says what is then not enforced")]
-    Minio,
-}
-
-impl From<FlavorArg> for Flavor {
-    fn from(arg: FlavorArg) -> Self {
-        match arg {
-            FlavorArg::Aws => Self::Aws,
-            FlavorArg::Minio => Self::Minio,
-        }
-    }
-}
+const FLAVORS: Words<Flavor> = &[
+    ("aws", "Amazon's", Flavor::Aws),
+    (
+        "minio",
+        "MinIO's, which knows fewer conditions; stderr says what is then not enforced",
+        Flavor::Minio,
+    ),
+];
 
 /// A policy is printed from flags rather than late: nobody waits for credentials that this machine does not have.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -139,9 +129,9 @@ pub(super) async fn render(
     args: Box<IamRenderArgs>,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let request = IamRender::new(args, context)?;
-    let mut params = request.params(context.vault()?)?;
-    if request.told.is_none() && iam::uses_vault_file(request.document, request.flavor) {
+    let mut params = args.params(context)?;
+    let document = args.document();
+    if !args.names_lock_terms() && iam::uses_vault_file(document, args.flavor) {
         match tokio::time::timeout(PATIENCE, context.open_vault()).await {
             Ok(Ok(open)) => params.set_vault_file(open.vault.file()),
             Ok(Err(error)) if is_no_answer(&error) => {
@@ -154,8 +144,8 @@ pub(super) async fn render(
             }
         }
     }
-    let rendered = iam::render(request.document, &params, request.flavor)?;
-    print(request.document, &rendered, &mut context.output)?;
+    let rendered = iam::render(document, &params, args.flavor)?;
+    print(document, &rendered, &mut context.output)?;
     Ok(ExitCode::Done)
 }
 
@@ -165,105 +155,66 @@ fn is_no_answer(error: &CommandError) -> bool {
     error.is_without_vault() || error.as_library().is_some_and(lost)
 }
 
-/// What `iam render` was asked for.
-#[derive(Debug)]
-struct IamRender {
-    /// What to print.
-    document: Document,
-    /// For whose IAM.
-    flavor: Flavor,
-    /// The lock's mode and lengths when flags give them; the vault is not asked then.
-    told: Option<LockTerms>,
-    args: Box<IamRenderArgs>,
-    sources: Vec<Location>,
-    storage_classes: Vec<String>,
-}
+impl IamRenderArgs {
+    fn document(&self) -> Document {
+        let role = self.role.map(Document::Role);
+        // clap asks for one of the two.
+        role.or(self.document).unwrap_or(Document::BucketPolicy)
+    }
 
-/// What a vault would say of itself.
-#[derive(Debug, Clone, Copy)]
-struct LockTerms {
-    mode: Option<LockMode>,
-    shortest: Option<u32>,
-    longest: Option<u32>,
-    generation: Option<u32>,
-}
+    /// Whether flags give the lock's mode or lengths: the vault is not asked then.
+    fn names_lock_terms(&self) -> bool {
+        let lengths = [self.shortest, self.longest, self.generation];
+        self.mode.is_some() || lengths.iter().any(Option::is_some)
+    }
 
-impl IamRender {
-    fn new(args: Box<IamRenderArgs>, context: &Context) -> Result<Self, CommandError> {
-        let config = &context.config;
-        let sources: Vec<String> = if args.source.is_empty() {
-            let uris = config.tables.iter().map(|table| table.uri.clone());
+    /// The tables' places that the role gets access to.
+    fn sources(&self, context: &Context) -> Result<Vec<Location>, CommandError> {
+        let uris: Vec<String> = if self.source.is_empty() {
+            let uris = context.config.tables.iter().map(|table| table.uri.clone());
             uris.filter(|uri| uri.starts_with("s3://")).collect()
         } else {
-            let places = args.source.iter();
-            let places = places.map(|uri| context.place(uri));
+            let places = self.source.iter().map(|uri| context.place(uri));
             places.collect::<Result<_, _>>()?
         };
-        let mut storage_classes = args.storage_class.clone();
-        if storage_classes.is_empty() {
-            storage_classes.push("STANDARD".to_owned());
-            storage_classes.extend(config.s3.vault.storage_class.clone());
-        }
-        let told = LockTerms {
-            mode: args.mode.map(LockMode::from),
-            shortest: args.shortest,
-            longest: args.longest,
-            generation: args.generation,
-        };
-        Ok(Self {
-            document: match (args.role, args.document) {
-                (Some(role), _) => Document::Role(role),
-                (None, Some(document)) => document.into(),
-                // clap asks for one of the two.
-                (None, None) => Document::BucketPolicy,
-            },
-            flavor: args.flavor.into(),
-            told: told.is_something().then_some(told),
-            sources: sources
-                .iter()
-                .map(|uri| Location::parse(uri))
-                .collect::<Result<_, _>>()?,
-            storage_classes,
-            args,
-        })
+        let sources = uris.iter().map(|uri| Location::parse(uri));
+        Ok(sources.collect::<Result<_, _>>()?)
     }
 
     /// What the document is filled with, for a vault that was not asked.
     ///
     /// # Errors
     /// [`CommandError::Iam`] for a vault that is not on S3, or that no policy can name.
-    fn params(&self, vault: &str) -> Result<Params, CommandError> {
-        let args = &self.args;
+    fn params(&self, context: &Context) -> Result<Params, CommandError> {
+        let sources = self.sources(context)?;
+        let mut storage_classes = self.storage_class.clone();
+        if storage_classes.is_empty() {
+            storage_classes.push("STANDARD".to_owned());
+            storage_classes.extend(context.config.s3.vault.storage_class.clone());
+        }
         let mut params = Params {
-            partition: args.partition.clone(),
-            sources: self.sources.clone(),
-            storage_classes: self.storage_classes.clone(),
-            kms_key: args.kms_key.clone(),
-            source_kms_keys: args.source_kms_key.clone(),
-            account: args.account.clone(),
-            role_prefix: args.role_prefix.clone(),
-            break_glass: args.break_glass.clone(),
-            trusted: args.trust.clone(),
-            external_id: args.external_id.clone(),
-            plain_http: args.plain_http,
-            ..Params::new(Location::parse(vault)?)
+            partition: self.partition.clone(),
+            sources,
+            storage_classes,
+            kms_key: self.kms_key.clone(),
+            source_kms_keys: self.source_kms_key.clone(),
+            account: self.account.clone(),
+            role_prefix: self.role_prefix.clone(),
+            break_glass: self.break_glass.clone(),
+            trusted: self.trust.clone(),
+            external_id: self.external_id.clone(),
+            plain_http: self.plain_http,
+            ..Params::new(Location::parse(context.vault()?)?)
         };
-        if let Some(told) = self.told {
-            params.lock_mode = told.mode.unwrap_or(params.lock_mode);
+        if self.names_lock_terms() {
+            params.lock_mode = self.mode.unwrap_or(params.lock_mode);
             params.set_days(
-                told.shortest.unwrap_or(Params::SHORTEST_DAYS),
-                told.longest.unwrap_or(Params::LONGEST_DAYS),
-                told.generation.unwrap_or(Params::GENERATION_DAYS),
+                self.shortest.unwrap_or(Params::SHORTEST_DAYS),
+                self.longest.unwrap_or(Params::LONGEST_DAYS),
+                self.generation.unwrap_or(Params::GENERATION_DAYS),
             );
         }
         Ok(params)
-    }
-}
-
-impl LockTerms {
-    fn is_something(self) -> bool {
-        let lengths = [self.shortest, self.longest, self.generation];
-        self.mode.is_some() || lengths.iter().any(Option::is_some)
     }
 }
 
@@ -274,12 +225,8 @@ fn print(document: Document, rendered: &Rendered, out: &mut Output) -> Result<()
         policy: &rendered.policy,
         rendered,
     })?;
-    rendered.not_enforced.iter().try_for_each(|gap| {
-        out.say(&IamNotEnforced {
-            statement: gap.sid.clone(),
-            reason: gap.reason.clone(),
-        })
-    })
+    let mut gaps = rendered.not_enforced.iter();
+    gaps.try_for_each(|gap| out.say(gap))
 }
 
 /// Says that the vault could not be asked for its floor, its ceiling and its mode.
@@ -316,22 +263,12 @@ impl Message for IamPolicy<'_> {
     }
 }
 
-/// A wall that a policy leaves open where it is meant for.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct IamNotEnforced {
-    /// The statement of the bucket policy that is missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) statement: Option<String>,
-    /// Why, and what is therefore possible.
-    pub(crate) reason: String,
-}
-
-impl Message for IamNotEnforced {
+impl Message for NotEnforced {
     const TYPE: &'static str = "not_enforced";
 
     /// As talk: stdout is the policy, for whoever puts it into a file.
     fn text(&self, _: &mut Output) -> Result<(), CommandError> {
-        match &self.statement {
+        match &self.sid {
             Some(statement) => aside(&format!("not enforced: {statement}: {}", self.reason)),
             None => aside(&format!("not enforced: {}", self.reason)),
         }

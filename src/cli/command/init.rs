@@ -20,17 +20,17 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{Context, confirm};
-use crate::cli::args::ModeArg;
+use crate::cli::args::{MODES, one_of};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock};
 use crate::cli::stores::Place;
 
 /// Flags of `init`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct InitArgs {
     /// Lock objects in MODE: anyone with the right to bypass it ends governance early, nobody compliance [on S3, governance]
-    #[arg(long, value_name = "MODE", conflicts_with = "no_lock")]
-    pub(crate) mode: Option<ModeArg>,
+    #[arg(long, value_name = "MODE", value_parser = one_of(MODES), conflicts_with = "no_lock")]
+    pub(crate) mode: Option<LockMode>,
     /// Keep every snapshot, and lock everything in the vault, for at least DAYS [3]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..=36500))]
     pub(crate) shortest: Option<u32>,
@@ -51,8 +51,7 @@ pub(crate) struct InitArgs {
 impl InitArgs {
     /// The lock mode that was named; `None` of the two where nothing was.
     fn lock_mode(&self) -> Option<LockMode> {
-        let named = self.mode.map(LockMode::from);
-        named.or(self.no_lock.then_some(LockMode::None))
+        self.mode.or(self.no_lock.then_some(LockMode::None))
     }
 
     fn shortest(&self) -> u32 {
@@ -78,12 +77,9 @@ impl InitArgs {
     /// Of a vault that is made to be thrown away: without locks.
     pub(super) fn throwaway() -> Self {
         Self {
-            mode: None,
-            shortest: None,
-            longest: None,
-            generation: None,
             no_lock: true,
             yes: true,
+            ..Self::default()
         }
     }
 }
@@ -103,15 +99,12 @@ pub(super) async fn init(args: InitArgs, context: &mut Context) -> Result<ExitCo
         made => made?,
     };
     context.output.say(&made.done)?;
-    let mut worst = Severity::Note;
-    for finding in made.findings {
-        worst = worst.max(finding.severity);
-        context.output.say(&finding)?;
+    for finding in &made.findings {
+        context.output.say(finding)?;
     }
-    Ok(match worst {
-        Severity::Note => ExitCode::Done,
-        Severity::Warning | Severity::Breach => ExitCode::Findings,
-    })
+    let mut findings = made.findings.iter();
+    let has_finding = findings.any(|finding| finding.severity > Severity::Note);
+    Ok(ExitCode::findings_if(has_finding))
 }
 
 /// Asks what is to be asked, and makes the vault.
@@ -179,7 +172,10 @@ pub(super) async fn make_vault(
             None
         }
     };
-    let lock_mode = checked.as_ref().map_or(LockMode::None, |it| it.lock_mode);
+    let (lock_mode, bucket, findings) = match checked {
+        Some(it) => (it.lock_mode, Some(it.bucket), it.findings),
+        None => (LockMode::None, None, Vec::new()),
+    };
     let new = VaultFile {
         lock_mode,
         generation_days: args.generation.unwrap_or(Params::GENERATION_DAYS),
@@ -195,10 +191,6 @@ pub(super) async fn make_vault(
             return Err(error.into());
         }
         made => made?,
-    };
-    let (bucket, findings) = match checked {
-        Some(checked) => (Some(checked.bucket), checked.findings),
-        None => (None, Vec::new()),
     };
     Ok(Made {
         done: InitDone::of(place.uri().to_owned(), &file, true, bucket),
@@ -373,7 +365,6 @@ async fn refuse_what_is_there(place: &Place) -> Result<(), CommandError> {
 pub(crate) struct InitDone {
     /// Where the vault is.
     pub(crate) vault: String,
-    /// Its id.
     pub(crate) id: String,
     /// Whether it was made now, or was there already.
     pub(crate) created: bool,

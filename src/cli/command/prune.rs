@@ -127,15 +127,12 @@ pub(super) async fn prune(
 /// for the owner to know.
 fn code(sums: &Sums, done: Option<&PruneDone>) -> ExitCode {
     let refused = done.map_or(0, |done| done.refused.objects);
-    if !sums.findings.is_empty()
-        || sums.foreign.amount.objects > 0
-        || sums.unversioned.objects > 0
-        || refused > 0
-    {
-        ExitCode::Findings
-    } else {
-        ExitCode::Done
-    }
+    ExitCode::findings_if(
+        !sums.findings.is_empty()
+            || sums.foreign.amount.objects > 0
+            || sums.unversioned.objects > 0
+            || refused > 0,
+    )
 }
 
 fn objects(survey: Survey, context: &mut Context) -> Result<(), CommandError> {
@@ -195,7 +192,6 @@ fn table_row(kept: TableKept) -> PruneTable {
 /// What is kept of a table, and why.
 #[derive(Debug, Clone, Serialize)]
 struct PruneTable {
-    /// The table.
     table: String,
     /// Snapshots that are kept.
     kept: u64,
@@ -232,7 +228,6 @@ impl Message for PruneTable {
 /// Why a snapshot is kept or not.
 #[derive(Debug, Clone, Serialize)]
 struct PruneSnapshot {
-    /// The snapshot.
     snapshot: SnapshotId,
     /// Whether it is kept.
     kept: bool,
@@ -245,11 +240,9 @@ struct PruneSnapshot {
 struct PruneObject {
     /// `delete` or `mark`.
     action: &'static str,
-    /// Its key.
     key: String,
     /// Its object version.
     version: Option<String>,
-    /// Bytes.
     bytes: u64,
     /// Why nothing needs it.
     reason: &'static str,
@@ -284,6 +277,9 @@ struct PrunePlan<'a> {
     dry_run: bool,
 }
 
+const UNVERSIONED: &str = ". This bucket keeps no object versions, so a deletion could mean what was put under the same \
+     name just now: turn its versioning on";
+
 impl Message for PrunePlan<'_> {
     const TYPE: &'static str = "prune_plan";
 
@@ -304,24 +300,14 @@ impl Message for PrunePlan<'_> {
         reasons(out, "of no use, in a plan, still locked", &sums.locked)?;
         reasons(out, "of no use, in a plan that is too young", &sums.waits)?;
         reasons(out, "of no use, in no plan yet: to mark", &sums.mark)?;
-        if sums.young.objects > 0 {
-            out.print(format_args!(
-                "too young to be judged: {}",
-                amount(sums.young)
-            ))?;
-        }
-        if sums.unversioned.objects > 0 {
-            out.print(format_args!(
-                "of no use, and left alone: {}. This bucket keeps no object versions, so a deletion could mean what was \
-                 put under the same name just now: turn its versioning on",
-                amount(sums.unversioned)
-            ))?;
-        }
-        if sums.unfinished.objects > 0 {
-            out.print(format_args!(
-                "journals of unfinished runs: {}",
-                amount(sums.unfinished)
-            ))?;
+        for (what, of, why) in [
+            ("too young to be judged", sums.young, ""),
+            ("of no use, and left alone", sums.unversioned, UNVERSIONED),
+            ("journals of unfinished runs", sums.unfinished, ""),
+        ] {
+            if of.objects > 0 {
+                out.print(format_args!("{what}: {}{why}", amount(of)))?;
+            }
         }
         if sums.foreign.amount.objects > 0 {
             out.print(format_args!(

@@ -49,17 +49,12 @@ pub(super) async fn retire(
         table: table.name().to_owned(),
         already: !retired,
     })?;
-    Ok(if unread.is_empty() {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
-    })
+    Ok(ExitCode::findings_if(!unread.is_empty()))
 }
 
 /// A table was retired.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RetireRow {
-    /// The table.
     pub(crate) table: String,
     /// Whether it was retired before.
     pub(crate) already: bool,

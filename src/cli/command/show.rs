@@ -11,7 +11,7 @@ use super::Context;
 use super::looked::{Found, Hold, Looked, OneSnapshotArgs};
 use super::snapshots::{SnapshotRow, operation, snapshot_row};
 use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, counted, lock, signed};
+use crate::cli::output::{Message, Output, counted, lock, range, signed};
 
 /// `show`
 pub(super) async fn show(
@@ -136,13 +136,8 @@ impl Message for ShowRow {
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let snapshot = &self.snapshot;
         let id = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        let whole = self.whole_versions.iter().map(|(first, last)| {
-            if first == last {
-                format!("v{first}")
-            } else {
-                format!("v{first}-v{last}")
-            }
-        });
+        let whole = self.whole_versions.iter();
+        let whole = whole.map(|(first, last)| range(*first, *last));
         let whole = std::iter::once(format!("v{}", snapshot.version)).chain(whole);
         let lines = [
             ("snapshot", snapshot.snapshot.to_string()),
@@ -244,7 +239,6 @@ pub(crate) struct KindRow {
     pub(crate) kind: &'static str,
     /// Files that are held.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// Files that are only named.
     pub(crate) absent: u64,

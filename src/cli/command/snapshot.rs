@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use deltavault::ExitCode;
 use deltavault::format::{Scope, Trigger};
 use deltavault::ids::{Id128, Timestamp, Version};
@@ -18,7 +18,7 @@ use parse_size::parse_size;
 use self::fleet::{Outcome, Pace};
 use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
-use crate::cli::args::{SnapshotPrefix, parse_version};
+use crate::cli::args::{SnapshotPrefix, Words, one_of, parse_version};
 use crate::cli::complete;
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
@@ -40,14 +40,14 @@ pub(crate) struct SnapshotArgs {
     #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Hold the pinned version, or also older ones still in the log [the table's setting, else live]
-    #[arg(long, value_name = "SCOPE")]
-    pub(crate) scope: Option<ScopeArg>,
+    #[arg(long, value_name = "SCOPE", value_parser = one_of(SCOPES))]
+    pub(crate) scope: Option<Scope>,
     /// Keep it as long as CLASS says [the table's class, else as the policy decides]
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<String>,
     /// Record why it was taken [manual; without a terminal, where a class has a period, scheduled]
-    #[arg(long, value_name = "TRIGGER")]
-    pub(crate) trigger: Option<TriggerArg>,
+    #[arg(long, value_name = "TRIGGER", value_parser = one_of(TRIGGERS))]
+    pub(crate) trigger: Option<Trigger>,
     /// Print the plan and change nothing [take the snapshot]
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -86,43 +86,25 @@ fn parse_usd(text: &str) -> Result<NanoUsd, String> {
 }
 
 /// What a snapshot holds.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ScopeArg {
-    /// The pinned version
-    Live,
-    /// Also older versions still in the log
-    History,
-}
-
-impl From<ScopeArg> for Scope {
-    fn from(arg: ScopeArg) -> Self {
-        match arg {
-            ScopeArg::Live => Self::Live,
-            ScopeArg::History => Self::History,
-        }
-    }
-}
+const SCOPES: Words<Scope> = &[
+    ("live", "The pinned version", Scope::Live),
+    (
+        "history",
+        "Also older versions still in the log",
+        Scope::History,
+    ),
+];
 
 /// Why a snapshot is taken.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum TriggerArg {
-    /// By a timer; opens the periods of retention classes
-    Scheduled,
-    /// By a person
-    Manual,
-    /// Before something destructive
-    Safety,
-}
-
-impl From<TriggerArg> for Trigger {
-    fn from(arg: TriggerArg) -> Self {
-        match arg {
-            TriggerArg::Scheduled => Self::Scheduled,
-            TriggerArg::Manual => Self::Manual,
-            TriggerArg::Safety => Self::Safety,
-        }
-    }
-}
+const TRIGGERS: Words<Trigger> = &[
+    (
+        "scheduled",
+        "By a timer; opens the periods of retention classes",
+        Trigger::Scheduled,
+    ),
+    ("manual", "By a person", Trigger::Manual),
+    ("safety", "Before something destructive", Trigger::Safety),
+];
 
 /// The tables that are named, never none; those of the configuration where none is. Checks what the flags say of them.
 fn tables_to_take(
@@ -130,10 +112,10 @@ fn tables_to_take(
     config: &Config,
     folder: &Path,
 ) -> Result<Vec<TableToTake>, CommandError> {
-    let scope = args.scope.map(Scope::from);
     let take = |table: TableName, configured: Option<&ConfiguredTable>| TableToTake {
         table,
-        scope: scope
+        scope: args
+            .scope
             .or(configured.map(|table| table.scope))
             .unwrap_or_default(),
         class: configured.and_then(|table| table.class.clone()),
@@ -262,7 +244,7 @@ pub(super) async fn snapshot(
 /// Why this run takes its snapshots. A timer that forgets to say so would never open a period of the configuration.
 fn trigger(args: &SnapshotArgs, context: &Context) -> Trigger {
     if let Some(trigger) = args.trigger {
-        return trigger.into();
+        return trigger;
     }
     let mut classes = context.config.policy.classes.iter();
     if context.has_terminal || !classes.any(|class| class.period.is_some()) {

@@ -221,7 +221,6 @@ pub(crate) struct SnapshotRow {
     pub(crate) trigger: Trigger,
     /// Files that it holds.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// Files that the vault had to take in for it.
     pub(crate) new_files: u64,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use deltavault::format::TableKey;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use self::repair::{Job, Repairs};
 use super::{Context, remind_of_locks};
-use crate::cli::again::Again;
+use crate::cli::args::{Words, one_of};
 use crate::cli::complete;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
@@ -36,8 +36,8 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "TABLE", add = complete::tables())]
     pub(crate) tables: Vec<String>,
     /// Read file bytes again and hash them
-    #[arg(long, value_name = "HOW MUCH", default_value = "none")]
-    pub(crate) read: ReadArg,
+    #[arg(long, value_name = "HOW MUCH", value_parser = one_of(READ), default_value = "none")]
+    pub(crate) read: ReadBytes,
     /// Check the n-th of m parts, so that m nights check everything [1/1]
     #[arg(long, value_name = "n/m", value_parser = parse_subset)]
     pub(crate) subset: Option<Subset>,
@@ -56,15 +56,11 @@ pub(crate) struct VerifyArgs {
 }
 
 /// How many bytes `verify` reads again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReadArg {
-    /// None: presence and sizes only
-    None,
-    /// A part of them
-    Sample,
-    /// All of them
-    All,
-}
+const READ: Words<ReadBytes> = &[
+    ("none", "None: presence and sizes only", ReadBytes::None),
+    ("sample", "A part of them", ReadBytes::Sample),
+    ("all", "All of them", ReadBytes::All),
+];
 
 /// Reads the n-th of m parts, counted from 1.
 fn parse_subset(text: &str) -> Result<Subset, String> {
@@ -125,8 +121,9 @@ pub(super) async fn verify(
                         return Ok(());
                     }
                 }
-                let row = finding_row(finding, table.as_deref(), (plan.read, from), &again);
-                Ok(output.say(&row)?)
+                let command = |words: &[&str]| again.command(words);
+                let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+                Ok(output.say(&finding.with_remedy(remedy))?)
             };
             let tables = tables.as_deref();
             let progress = progress.as_ref();
@@ -164,47 +161,18 @@ pub(super) async fn verify(
     for finding in open.vault.missing(&known.unwrap_or_default()).await? {
         report.count(finding.severity);
         let table = finding.key.as_ref().map(&typed);
-        let row = finding_row(finding, table.as_deref(), (plan.read, from), &context.again);
-        context.output.say(&row)?;
+        let command = |words: &[&str]| context.again.command(words);
+        let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+        context.output.say(&finding.with_remedy(remedy))?;
     }
     let repaired = args.repair.then(|| repairs.count());
     repairs.tell(&mut context.output, |id| seen.of(id))?;
-    let seconds = start.elapsed().as_secs_f64();
-    context
-        .output
-        .say(&summary(&report, &plan, repaired, seconds))?;
-    Ok(report.exit_code())
-}
-
-fn summary(
-    report: &VerifyReport,
-    plan: &VerifyPlan,
-    repaired: Option<u64>,
-    seconds: f64,
-) -> VerifyDone {
-    VerifyDone {
-        tables: report.tables,
-        snapshots: report.records,
-        objects: report.objects,
-        objects_read: report.objects_read,
-        bytes_read: report.bytes_read,
-        read: match plan.read {
-            ReadBytes::None => "none",
-            ReadBytes::Sample => "sample",
-            ReadBytes::All => "all",
-        },
-        subset: plan
-            .subset
-            .map(|subset| format!("{}/{}", subset.part, subset.of)),
-        unreferenced: report.unreferenced.map(|(objects, _)| objects),
-        unreferenced_bytes: report.unreferenced.map(|(_, bytes)| bytes),
-        infos: report.infos,
-        findings: report.warnings,
-        unchecked: report.unchecked,
-        damaged: report.damaged,
+    context.output.say(&VerifyDone {
+        report,
         repaired,
-        seconds,
-    }
+        seconds: start.elapsed().as_secs_f64(),
+    })?;
+    Ok(report.exit_code())
 }
 
 /// Reads the records that a file names, a line each.
@@ -298,11 +266,10 @@ async fn find_table(
 
 /// A part of no bytes would be nothing: whoever names a part wants it read.
 fn bytes_to_read(args: &VerifyArgs) -> ReadBytes {
-    match args.read {
-        ReadArg::None if args.subset.is_some() => ReadBytes::All,
-        ReadArg::None => ReadBytes::None,
-        ReadArg::Sample => ReadBytes::Sample,
-        ReadArg::All => ReadBytes::All,
+    if args.read == ReadBytes::None && args.subset.is_some() {
+        ReadBytes::All
+    } else {
+        args.read
     }
 }
 
@@ -320,68 +287,15 @@ async fn typed(open: &OpenVault, config: &Config) -> impl Fn(&TableKey) -> Strin
     }
 }
 
-fn finding_row(
-    finding: Finding,
-    typed: Option<&str>,
-    (read, from): (ReadBytes, Option<&str>),
-    again: &Again,
-) -> FindingRow {
-    let remedy = finding.advice(typed, read, from, &|words| again.command(words));
-    FindingRow {
-        severity: match finding.severity {
-            Severity::Info => SeverityRow::Info,
-            Severity::Warning => SeverityRow::Finding,
-            Severity::Unchecked => SeverityRow::Unchecked,
-            Severity::Damage => SeverityRow::Damage,
-        },
-        table: finding.table,
-        snapshots: finding.snapshots,
-        object: finding.object,
-        what: finding.what,
-        remedy,
-    }
-}
-
-/// How bad a finding is. Greater is worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SeverityRow {
-    /// Worth knowing, nothing to do.
-    Info,
-    /// Somebody should look; every promise holds.
-    Finding,
-    /// It could not be read: nothing is known about it.
-    Unchecked,
-    /// A promise is broken.
-    Damage,
-}
-
-/// Something that a verify has to say.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct FindingRow {
-    /// How bad.
-    pub(crate) severity: SeverityRow,
-    /// The table, where it is one's.
-    pub(crate) table: Option<String>,
-    /// The snapshots that suffer.
-    pub(crate) snapshots: Vec<SnapshotId>,
-    /// The object, as a key of the vault.
-    pub(crate) object: String,
-    /// What is wrong.
-    pub(crate) what: String,
-    /// What to do.
-    pub(crate) remedy: String,
-}
-
-impl Message for FindingRow {
+impl Message for Finding<String> {
     const TYPE: &'static str = "finding";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let severity = match self.severity {
-            SeverityRow::Info => "info",
-            SeverityRow::Finding => "finding",
-            SeverityRow::Unchecked => "UNCHECKED",
-            SeverityRow::Damage => "DAMAGE",
+            Severity::Info => "info",
+            Severity::Warning => "finding",
+            Severity::Unchecked => "UNCHECKED",
+            Severity::Damage => "DAMAGE",
         };
         let table = self
             .table
@@ -395,8 +309,8 @@ impl Message for FindingRow {
             let snapshots = self.snapshots.iter().map(SnapshotId::short);
             let snapshots = snapshots.collect::<Vec<_>>().join(", ");
             let word = match self.severity {
-                SeverityRow::Damage | SeverityRow::Unchecked => "hurts",
-                SeverityRow::Info | SeverityRow::Finding => "snapshots",
+                Severity::Damage | Severity::Unchecked => "hurts",
+                Severity::Info | Severity::Warning => "snapshots",
             };
             out.print(format_args!("  {word}: {snapshots}"))?;
         }
@@ -406,62 +320,40 @@ impl Message for FindingRow {
 
 /// The sums of a verify.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct VerifyDone {
-    /// Tables checked.
-    pub(crate) tables: u64,
-    /// Snapshots checked.
-    pub(crate) snapshots: u64,
-    /// Objects whose presence and size were checked.
-    pub(crate) objects: u64,
-    /// Objects whose bytes were read and hashed.
-    pub(crate) objects_read: u64,
-    /// Bytes that were read.
-    pub(crate) bytes_read: u64,
-    /// How many bytes were to be read again: `none`, `sample` or `all`.
-    pub(crate) read: &'static str,
-    /// Which part of them, as n/m.
-    pub(crate) subset: Option<String>,
-    /// Objects that no record names; none when not everything that could name them was read.
-    pub(crate) unreferenced: Option<u64>,
-    /// Their bytes.
-    pub(crate) unreferenced_bytes: Option<u64>,
-    /// What is worth knowing.
-    pub(crate) infos: u64,
-    /// Findings that break no promise.
-    pub(crate) findings: u64,
-    /// Findings of what could not be read.
-    pub(crate) unchecked: u64,
-    /// Findings that do.
-    pub(crate) damaged: u64,
+struct VerifyDone {
+    #[serde(flatten)]
+    report: VerifyReport,
     /// Objects that were put again, or locked for longer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repaired: Option<u64>,
+    repaired: Option<u64>,
     /// How long it took.
-    pub(crate) seconds: f64,
+    seconds: f64,
 }
 
 impl Message for VerifyDone {
     const TYPE: &'static str = "verify_summary";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let report = &self.report;
         out.print(format_args!(
             "{}, {}, {} present; {} read again, {}; {:.1} s",
-            counted(self.tables, "table"),
-            counted(self.snapshots, "snapshot"),
-            counted(self.objects, "object"),
-            HumanCount(self.objects_read),
-            HumanBytes(self.bytes_read),
+            counted(report.tables, "table"),
+            counted(report.records, "snapshot"),
+            counted(report.objects, "object"),
+            HumanCount(report.objects_read),
+            HumanBytes(report.bytes_read),
             self.seconds,
         ))?;
-        if self.read == "sample" {
+        if report.read == ReadBytes::Sample {
             out.print(format_args!(
                 "a sample was read: the same one in 64 by digest every time, and some of every newest snapshot"
             ))?;
         }
-        if let Some(subset) = &self.subset {
+        if let Some(subset) = &report.subset {
             out.print(format_args!("of the bytes, part {subset} was read"))?;
         }
-        if let (Some(objects @ 1..), Some(bytes)) = (self.unreferenced, self.unreferenced_bytes) {
+        if let (Some(objects @ 1..), Some(bytes)) = (report.unreferenced, report.unreferenced_bytes)
+        {
             out.print(format_args!(
                 "{}, {}, in no manifest: what repairs put, what unfinished runs left, or what somebody put there",
                 counted(objects, "object"),
@@ -471,8 +363,8 @@ impl Message for VerifyDone {
         if let Some(repaired @ 1..) = self.repaired {
             out.print(format_args!("{} repaired", counted(repaired, "object")))?;
         }
-        match (self.damaged, self.unchecked, self.findings) {
-            (0, 0, 0) if self.read == "none" => out.print(format_args!(
+        match (report.damaged, report.unchecked, report.warnings) {
+            (0, 0, 0) if report.read == ReadBytes::None => out.print(format_args!(
                 "no problems found; the bytes of data files were not read: --read sample or --read all reads them"
             )),
             (0, 0, 0) => out.print(format_args!("no problems found")),

@@ -88,11 +88,7 @@ pub(super) async fn check(
     }
     Box::pin(try_role(&args, &open, store, context, &mut done)).await?;
     context.output.say(&done)?;
-    Ok(if done.findings == 0 {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
-    })
+    Ok(ExitCode::findings_if(done.findings > 0))
 }
 
 /// The bucket policy as it should be, where it was told who is who.
@@ -153,14 +149,12 @@ async fn try_role(
     };
     let uri = open.place.uri();
     let stores = &context.stores;
-    let attacker = match &args.profile {
-        Some(profile) => stores.vault_as(uri, profile).await?,
-        None => store.clone(),
+    let of = async |profile: &Option<String>| match profile {
+        Some(profile) => stores.vault_as(uri, profile).await,
+        None => Ok(store.clone()),
     };
-    let maker = match &args.canary_profile {
-        Some(profile) => stores.vault_as(uri, profile).await?,
-        None => store.clone(),
-    };
+    let attacker = of(&args.profile).await?;
+    let maker = of(&args.canary_profile).await?;
     let plain = match stores.vault_without_tls(uri, &attacker, args.profile.as_deref()) {
         Some(connecting) => Ok(connecting.await?.prober()),
         None => Err("the endpoint itself is plain HTTP".to_owned()),
@@ -179,33 +173,20 @@ async fn try_role(
         let seen = walls.observe(call, context.clock.now()).await?;
         let judged = judge(role, call, &seen, server, mode);
         let is_finding = judged.is_finding();
-        let reason = match &judged.outcome {
-            Outcome::NotProven(reason) => Some(reason.clone()),
-            Outcome::Refused | Outcome::Allowed => None,
-        };
-        let outcome = match judged.outcome {
-            Outcome::Refused => ProvenRow::Refused,
-            Outcome::Allowed => ProvenRow::Allowed,
-            Outcome::NotProven(_) => ProvenRow::NotProven,
-        };
-        match outcome {
-            ProvenRow::Refused => done.refused += 1,
-            ProvenRow::Allowed => done.allowed += 1,
-            ProvenRow::NotProven => done.not_proven += 1,
+        match judged.outcome {
+            Outcome::Refused => done.refused += 1,
+            Outcome::Allowed => done.allowed += 1,
+            Outcome::NotProven(_) => done.not_proven += 1,
         }
         done.findings += u64::from(is_finding);
         let row = WallRow {
             role: role.to_string(),
             call: call.name(),
             what: call.what(),
-            expected: match judged.expected {
-                Wanted::Allowed => ProvenRow::Allowed,
-                Wanted::Refused => ProvenRow::Refused,
-            },
-            outcome,
-            reason,
+            expected: judged.expected,
             finding: is_finding,
             remedy: is_finding.then(|| judged.remedy(role)),
+            outcome: judged.outcome,
             said: judged.said,
         };
         context.output.say(&row)?;
@@ -217,19 +198,15 @@ async fn try_role(
 /// A call of a role.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WallRow {
-    /// The role.
     pub(crate) role: String,
-    /// The call.
     pub(crate) call: &'static str,
     /// What it does.
     pub(crate) what: &'static str,
     /// What it should come to.
-    pub(crate) expected: ProvenRow,
+    pub(crate) expected: Wanted,
     /// What it came to.
-    pub(crate) outcome: ProvenRow,
-    /// Why it is not proven.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
     /// What the server said.
     pub(crate) said: String,
     /// Whether it is not as it should be.
@@ -247,24 +224,23 @@ impl Message for WallRow {
             role, call, what, ..
         } = self;
         let said = &self.said;
-        match (self.finding, self.outcome) {
-            (true, ProvenRow::Allowed) => out.print(format_args!(
+        match (self.finding, &self.outcome) {
+            (true, Outcome::Allowed) => out.print(format_args!(
                 "BREACH  {call}: the {role} can {what} ({said})"
             ))?,
-            (true, ProvenRow::Refused | ProvenRow::NotProven) => out.print(format_args!(
+            (true, Outcome::Refused | Outcome::NotProven(_)) => out.print(format_args!(
                 "WARNING {call}: the {role} cannot {what}: {said}"
             ))?,
-            (false, ProvenRow::NotProven) => {
-                let reason = self.reason.as_deref().unwrap_or_default();
+            (false, Outcome::NotProven(reason)) => {
                 out.print(format_args!("not proven here: {call}: {reason}"))?;
             }
-            (false, ProvenRow::Refused) if out.is_verbose() => {
+            (false, Outcome::Refused) if out.is_verbose() => {
                 out.print(format_args!("refused: {what}: {said}"))?;
             }
-            (false, ProvenRow::Allowed) if out.is_verbose() => {
+            (false, Outcome::Allowed) if out.is_verbose() => {
                 out.print(format_args!("allowed: {what}"))?;
             }
-            (false, ProvenRow::Refused | ProvenRow::Allowed) => {}
+            (false, Outcome::Refused | Outcome::Allowed) => {}
         }
         match &self.remedy {
             Some(remedy) => out.print(format_args!("        {remedy}")),
@@ -273,22 +249,9 @@ impl Message for WallRow {
     }
 }
 
-/// What is proven of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ProvenRow {
-    /// It is refused, or without effect.
-    Refused,
-    /// It is let through.
-    Allowed,
-    /// Neither.
-    NotProven,
-}
-
 /// A wall check is done.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct WallDone {
-    /// The vault.
     pub(crate) vault: String,
     /// The role, where one was tried.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan};
+use serde::Deserialize;
 
 use crate::format::TableKey;
 use crate::ids::Timestamp;
@@ -13,7 +14,8 @@ use crate::ids::Timestamp;
 pub use jiff::civil::Weekday;
 
 /// A calendar period. The order is that of their lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Period {
     /// From midnight UTC.
     Day,

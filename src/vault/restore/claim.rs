@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+use serde::{Serialize, Serializer};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -50,18 +51,24 @@ const LONGEST_SILENCE: Duration = Duration::from_mins(4);
 const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// A restore that is at work on the target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AtWork {
     /// Who, fit for a terminal.
     pub by: String,
     /// Whether that is the person who asks, on the same machine.
+    #[serde(skip)]
     pub is_own: bool,
     /// The snapshot that is restored.
     pub snapshot: SnapshotId,
     /// Since when, by the clock of that restore.
     pub since: Timestamp,
     /// How long ago it gave its last sign of life.
+    #[serde(rename = "silent_seconds", serialize_with = "in_seconds")]
     pub silent_for: SignedDuration,
+}
+
+fn in_seconds<S: Serializer>(time: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs().unsigned_abs())
 }
 
 /// What stands in the place of claims.

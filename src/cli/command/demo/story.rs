@@ -28,7 +28,6 @@ pub(crate) struct Taken {
     pub(crate) snapshot: SnapshotId,
     /// Files that it holds.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// Files that the vault had to take in.
     pub(crate) new_files: u64,
@@ -75,10 +74,7 @@ pub(crate) enum DemoError {
     },
     /// A version that should have been lost can still be read.
     #[error("version {version} should not be readable here, and is")]
-    StillReadable {
-        /// The version.
-        version: Version,
-    },
+    StillReadable { version: Version },
 }
 
 /// Tells the story on `stage`, with a vault that stands there.

@@ -116,7 +116,6 @@ pub(crate) enum How {
 pub(crate) struct Asked<'a> {
     /// The flags.
     pub(crate) args: &'a RestoreArgs,
-    /// The table.
     pub(crate) table: TableName,
     /// What to put back.
     pub(crate) which: Which,
@@ -210,20 +209,16 @@ mod tests {
             let asked = args.read(table, home, &Zoned::default()).unwrap();
             (asked.which, asked.how)
         };
-        assert_eq!(restore("restore orders"), (Which::Unsaid, How::InPlace));
-        assert_eq!(
-            restore("restore orders --version 7 --heal"),
-            (Which::Version(Version(7)), How::Heal)
-        );
         let to = How::To("file:///home/ann/back".into());
-        assert_eq!(
-            restore("restore orders --latest --to back"),
-            (Which::Latest, to)
-        );
-        assert!(matches!(
-            restore("restore orders --at 2026-11-20T03:00Z").0,
-            Which::At(_)
-        ));
+        for (flags, which, how) in [
+            ("", Which::Unsaid, How::InPlace),
+            (" --version 7 --heal", Which::Version(Version(7)), How::Heal),
+            (" --latest --to back", Which::Latest, to),
+        ] {
+            assert_eq!(restore(&format!("restore orders{flags}")), (which, how));
+        }
+        let (which, _) = restore("restore orders --at 2026-11-20T03:00Z");
+        assert!(matches!(which, Which::At(_)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use deltavault::vault::look::find_snapshot;
 use deltavault::vault::restore::RestorePlan;
 
 use super::super::Context;
+use super::told::listed::held_of;
 use crate::cli::cache;
 use crate::cli::error::CommandError;
 use crate::cli::stores::OpenVault;
@@ -39,15 +40,9 @@ pub(in crate::cli::command) struct Chosen {
 /// The newest snapshot of the table that is not in doubt.
 pub(super) fn newest_without_doubt<'a>(
     history: &'a History,
-    chosen: &Chosen,
+    chosen: &'a Chosen,
 ) -> Option<&'a Snapshot> {
-    let delta_id = &chosen.record.table.delta_id;
-    history.snapshots.iter().rev().find(|it| {
-        !it.is_distrusted
-            && !it.is_pruned
-            && it.record.doubt.is_none()
-            && it.record.table.delta_id == *delta_id
-    })
+    held_of(history, &chosen.record.table.delta_id).find(|it| it.record.doubt.is_none())
 }
 
 /// Whether the plan of a snapshot without doubt says more of the live table than that of a newer one in doubt: the log is
@@ -142,13 +137,8 @@ pub(super) async fn no_plan(
     if !why.is_damage() {
         return why.into();
     }
-    let delta_id = &chosen.record.table.delta_id;
-    let others = history.snapshots.iter().rev().filter(|it| {
-        it.id != chosen.id
-            && !it.is_distrusted
-            && !it.is_pruned
-            && it.record.table.delta_id == *delta_id
-    });
+    let others = held_of(history, &chosen.record.table.delta_id);
+    let others = others.filter(|it| it.id != chosen.id);
     let mut other = None;
     for it in others.take(OTHERS_TRIED) {
         match vault.manifest(&it.record).await {

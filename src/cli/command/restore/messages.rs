@@ -1,6 +1,9 @@
 //! What `restore` says: what it found and would do, and what it did.
 
 use deltavault::ids::{SnapshotId, Timestamp, Version};
+use deltavault::plan::restore::LiveVersion;
+use deltavault::plan::streams::Stream;
+use deltavault::vault::restore::AtWork;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -12,7 +15,6 @@ use crate::cli::output::{Message, Output, counted};
 pub(crate) struct PlanLine {
     /// Upper-case word; empty continues the line before.
     pub(crate) label: &'static str,
-    /// The text.
     pub(crate) text: String,
 }
 
@@ -42,7 +44,6 @@ pub(crate) struct RestorePlanned {
     pub(crate) version: Option<Version>,
     /// Files to put back.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// The newest version of the live table, where it has a log.
     pub(crate) live_version: Option<Version>,
@@ -64,7 +65,7 @@ pub(crate) struct RestorePlanned {
     pub(crate) holds_older_versions: bool,
     /// The restore that is at work there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restoring: Option<Restoring>,
+    pub(crate) restoring: Option<AtWork>,
     /// What a person reads, at most 15 lines with the choices.
     pub(crate) lines: Vec<PlanLine>,
     /// What there is to choose; empty when the plan can simply be carried out.
@@ -151,7 +152,6 @@ impl Message for RestoreDone {
 /// What the restores of several tables would put back together.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RestoreRunPlan {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables whose plan can be carried out.
     pub(crate) ready: usize,
@@ -159,7 +159,6 @@ pub(crate) struct RestoreRunPlan {
     pub(crate) not_restorable: Vec<String>,
     /// Files to put back.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
 }
 
@@ -181,7 +180,6 @@ impl Message for RestoreRunPlan {
 /// What the restores of several tables did together.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RestoreRun {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables that are as they were asked for, also those that lacked nothing.
     pub(crate) restored: usize,
@@ -221,19 +219,6 @@ fn not_restored(tables: &[String]) -> String {
     }
 }
 
-/// A restore that is at work.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Restoring {
-    /// Who restores: user and host.
-    pub(crate) by: String,
-    /// The snapshot.
-    pub(crate) snapshot: SnapshotId,
-    /// Since when, by the clock of that restore.
-    pub(crate) since: Timestamp,
-    /// Seconds since its last sign of life.
-    pub(crate) silent_seconds: u64,
-}
-
 /// What runs a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -271,7 +256,6 @@ pub(crate) struct Statement {
     pub(crate) engine: Engine,
     /// What it is for.
     pub(crate) purpose: Purpose,
-    /// The statement.
     pub(crate) statement: String,
 }
 
@@ -282,29 +266,9 @@ pub(crate) struct Statement {
     reason = "independent facts about a version, as JSON has them"
 )]
 pub(crate) struct VersionRow {
-    /// The version.
-    pub(crate) version: Version,
-    /// When it was committed, where that is known.
-    pub(crate) time: Option<Timestamp>,
-    /// The operation, by the name that people know it by.
-    pub(crate) operation: Option<String>,
-    /// The operation's condition, as its writer spelled it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) predicate: Option<String>,
-    /// Who committed it.
-    pub(crate) user: Option<String>,
-    /// Rows added minus rows removed.
-    pub(crate) rows: Option<i64>,
-    /// Rows removed.
-    pub(crate) rows_removed: Option<u64>,
-    /// Rows of the table in this version.
-    pub(crate) rows_after: Option<u64>,
-    /// Files added.
-    pub(crate) files_added: Option<u64>,
-    /// Files removed.
-    pub(crate) files_removed: Option<u64>,
-    /// Logical files of the table in this version.
-    pub(crate) files_after: Option<u64>,
+    /// What it did.
+    #[serde(flatten)]
+    pub(crate) did: LiveVersion,
     /// Whether the live log has it.
     pub(crate) live: bool,
     /// Whether the live log has lost it: it ends below it, or has another commit of that number.
@@ -329,7 +293,6 @@ pub(crate) struct VersionRow {
 /// Another table that the vault holds under the same name: the table was dropped and made again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct OtherTable {
-    /// Its Delta id.
     pub(crate) delta_id: String,
     /// How many snapshots of it there are.
     pub(crate) snapshots: u64,
@@ -344,14 +307,8 @@ pub(crate) struct OtherTable {
 /// A stream that writes to the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct StreamRow {
-    /// Its application id.
-    pub(crate) app_id: String,
-    /// The last batch that the wanted version has.
-    pub(crate) held: Option<i64>,
-    /// The last batch that the live table has.
-    pub(crate) live: Option<i64>,
-    /// `went-on`, `began`, `unknown`, `same` or `went-back`, since the wanted version.
-    pub(crate) change: &'static str,
+    #[serde(flatten)]
+    pub(crate) stream: Stream,
     /// What happens when it starts again.
     pub(crate) effect: String,
 }
@@ -361,7 +318,6 @@ pub(crate) struct StreamRow {
 pub(crate) struct VersionTime {
     /// The table's name.
     pub(crate) table: String,
-    /// The version.
     pub(crate) version: Version,
     /// When it was committed.
     pub(crate) commit_time: Timestamp,

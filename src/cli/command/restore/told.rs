@@ -3,7 +3,7 @@
 //!
 //! Pure: everything is decided from what the plan found.
 
-use deltavault::format::Record;
+use deltavault::format::{Record, Scope};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Undated};
 use deltavault::plan::restore::consent::{Decision, Facts, Readability, Task, decide};
@@ -17,19 +17,17 @@ use deltavault::vault::restore::{
 };
 use indicatif::HumanBytes;
 
-use self::phrase::{files, line};
+use self::phrase::{and_more, files, told};
 use crate::cli::again::Again;
 use crate::cli::command::restore::args::{How, Which};
-use crate::cli::command::restore::messages::{
-    OtherTable, PlanLine, RestorePlanned, Restoring, VersionRow,
-};
+use crate::cli::command::restore::messages::{OtherTable, PlanLine, RestorePlanned, VersionRow};
 
 mod after;
 mod at_work;
 pub(super) mod checked;
 mod choose;
 mod found;
-mod listed;
+pub(super) mod listed;
 mod mended;
 mod next;
 mod phrase;
@@ -348,17 +346,16 @@ impl Case<'_> {
             live_version: self.live_version(),
             cause: found.cause().map(|version| version.version),
             loses: self.loses(),
-            versions: self.versions(),
+            versions: if *self.which == Which::Unsaid {
+                found.versions.clone()
+            } else {
+                Vec::new()
+            },
             other_tables: found.others.clone(),
             streams: self.streams(),
             stream_count: self.stream_count(),
-            holds_older_versions: self.holds_older_versions(),
-            restoring: found.at_work.as_ref().map(|at_work| Restoring {
-                by: at_work.by.clone(),
-                snapshot: at_work.snapshot,
-                since: at_work.since,
-                silent_seconds: at_work.silent_for.as_secs().unsigned_abs(),
-            }),
+            holds_older_versions: self.record.scope == Scope::History,
+            restoring: found.at_work.clone(),
             lines: self.lines(may_act),
             choices: if may_act { Vec::new() } else { self.choices() },
         }
@@ -421,24 +418,16 @@ impl Case<'_> {
             .found
             .versions
             .iter()
-            .filter(|row| row.live && row.version > self.version);
+            .filter(|row| row.live && row.did.version > self.version);
         above.cloned().collect()
-    }
-
-    /// What can be chosen, where nothing was.
-    pub(super) fn versions(&self) -> Vec<VersionRow> {
-        if *self.which == Which::Unsaid {
-            return self.found.versions.clone();
-        }
-        Vec::new()
     }
 
     /// How many streams write to the table, where that can be told.
     pub(super) fn stream_count(&self) -> Option<u64> {
-        match &self.found.streams {
-            Streams::Known(streams) => Some(streams.len() as u64),
-            Streams::NotAsked | Streams::Unknown(_) => None,
-        }
+        let Streams::Known(streams) = &self.found.streams else {
+            return None;
+        };
+        Some(streams.len() as u64)
     }
 
     fn is_another(&self) -> bool {
@@ -450,15 +439,10 @@ impl Case<'_> {
 
     fn told_left(&self) -> Option<PlanLine> {
         let first = self.found.left.first()?;
-        let more = match self.found.left.len() {
-            1 => String::new(),
-            several => format!(" and {} more", several - 1),
-        };
-        Some(line(
+        let more = and_more(self.found.left.len());
+        Some(told!(
             "LEFT",
-            format!(
-                "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
-            ),
+            "{first}{more}: other bytes than in the snapshot; log files that a writer may rewrite"
         ))
     }
 }

@@ -59,13 +59,7 @@ pub(super) async fn run<T, O>(
     }
     tokio::time::sleep(pace.pause).await;
     round(waiting, pace, &take, |table, outcome| {
-        told(
-            table,
-            match outcome {
-                Ok(done) => Outcome::Done(done),
-                Err(error) => Outcome::Failed(error),
-            },
-        )
+        told(table, outcome.map_or_else(Outcome::Failed, Outcome::Done))
     })
     .await
 }
@@ -179,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_failed_for_a_passing_reason_is_tried_once_more_when_all_others_are_done() {
         let begun = Instant::now();
-        let (told, ended) = told(&[
+        let (mut told, ended) = told(&[
             ("once", vec![passing]),
             (
                 "denied",
@@ -198,9 +192,9 @@ mod tests {
         ])
         .await;
         ended.unwrap();
-        let (first, last) = told.split_at(5);
-        let mut first = first.to_vec();
+        let (first, last) = told.split_at_mut(5);
         first.sort();
+        last.sort();
         assert_eq!(
             first,
             [
@@ -211,8 +205,6 @@ mod tests {
                 "twice waits"
             ]
         );
-        let mut last = last.to_vec();
-        last.sort();
         assert_eq!(
             last,
             ["once done at try 2", "then gone failed", "twice failed"]

@@ -1,7 +1,7 @@
 //! What `snapshot` says: what a snapshot would take, and what it took.
 
 use deltavault::ids::{SnapshotId, Timestamp, Version};
-use deltavault::plan::price::NanoUsd;
+use deltavault::plan::price::{Commitment, NanoUsd};
 use deltavault::plan::unheld::Unheld;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -102,7 +102,6 @@ pub(crate) struct WayRow {
     pub(crate) way: &'static str,
     /// Why.
     pub(crate) reason: String,
-    /// Files.
     pub(crate) files: u64,
     /// Their bytes, as the log gives them.
     pub(crate) bytes: u64,
@@ -113,12 +112,8 @@ pub(crate) struct WayRow {
 pub(crate) struct CommitRow {
     /// Terabytes times months, with three decimals.
     pub(crate) terabyte_months: String,
-    /// Bytes that are new.
-    pub(crate) new_bytes: u64,
-    /// Bytes that were held and are now locked for longer.
-    pub(crate) longer_bytes: u64,
-    /// The objects that those are.
-    pub(crate) longer_objects: u64,
+    #[serde(flatten)]
+    pub(crate) commitment: Commitment,
     /// What it costs by the list in US dollars, estimated; of a vault on S3.
     pub(crate) usd: Option<String>,
 }
@@ -136,7 +131,6 @@ pub(crate) struct SnapshotDone {
     pub(crate) sequence: u64,
     /// Files that it holds.
     pub(crate) files: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// Files that the vault had to take in.
     pub(crate) new_files: u64,
@@ -234,25 +228,24 @@ fn commits(commits: Option<&CommitRow>, out: &mut Output) -> Result<(), CommandE
     let Some((row, usd)) = commits.and_then(|row| Some((row, row.usd.as_ref()?))) else {
         return Ok(());
     };
-    let longer = match row.longer_objects {
+    let longer = match row.commitment.longer_objects {
         0 => String::new(),
         objects => format!(
             ", {} with {} locked for longer",
             counted(objects, "object"),
-            HumanBytes(row.longer_bytes)
+            HumanBytes(row.commitment.longer_bytes)
         ),
     };
     out.print(format_args!(
         "  newly committed: at most {} terabyte-months, about {usd} USD by S3 list prices; {} new{longer}",
         row.terabyte_months,
-        HumanBytes(row.new_bytes),
+        HumanBytes(row.commitment.new_bytes),
     ))
 }
 
 /// What the snapshots of several tables would take together.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RunPlanned {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables that have not changed.
     pub(crate) unchanged: usize,
@@ -308,7 +301,6 @@ impl Message for RunPlanned {
 /// What a run of several tables did.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RunSummary {
-    /// Tables.
     pub(crate) tables: usize,
     /// Tables of which a snapshot was taken.
     pub(crate) taken: usize,

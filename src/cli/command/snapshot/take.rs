@@ -32,7 +32,6 @@ use crate::cli::{cache, who};
 /// A table that a snapshot is taken of.
 #[derive(Debug, Clone)]
 pub(crate) struct TableToTake {
-    /// The table.
     pub(crate) table: TableName,
     /// What to hold.
     pub(crate) scope: Scope,
@@ -228,6 +227,7 @@ impl Taker {
             pages.trim();
         }
         let record = done.record;
+        let new = |count| if done.unchanged { 0 } else { count };
         Ok(SnapshotDone {
             table: record.table.name,
             version: record.version,
@@ -235,16 +235,8 @@ impl Taker {
             sequence: record.seq,
             files: record.totals.files,
             bytes: record.totals.bytes,
-            new_files: if done.unchanged {
-                0
-            } else {
-                record.change.new_files
-            },
-            new_bytes: if done.unchanged {
-                0
-            } else {
-                record.change.new_bytes
-            },
+            new_files: new(record.change.new_files),
+            new_bytes: new(record.change.new_bytes),
             unchanged: done.unchanged,
             seconds: start.elapsed().as_secs_f64(),
             class: record.class,
@@ -307,9 +299,7 @@ impl Taker {
         };
         (!commitment.is_none()).then(|| CommitRow {
             terabyte_months: commitment.terabyte_months().to_string(),
-            new_bytes: commitment.new_bytes,
-            longer_bytes: commitment.longer_bytes,
-            longer_objects: commitment.longer_objects,
+            commitment: *commitment,
             usd: self.open.is_on_s3().then(usd),
         })
     }

@@ -7,6 +7,7 @@ use deltavault::Error;
 use deltavault::format::TableKey;
 use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
+use deltavault::plan::verify::{Finding, Severity};
 use deltavault::shell::quoted;
 use deltavault::store::local_path;
 use deltavault::vault::Vault;
@@ -19,7 +20,6 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::super::{Context, confirm};
-use super::{FindingRow, SeverityRow};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, counted};
 use crate::cli::stores::{OpenVault, Stores};
@@ -203,7 +203,7 @@ pub(super) fn in_the_way(
     typed: &str,
     open: &OpenVault,
     replica: &OpenVault,
-) -> FindingRow {
+) -> Finding<String> {
     let kind = slot.snapshot.map_or("event", |_| "record");
     let what = match slot.holds {
         SlotHolds::AnotherRecord => format!(
@@ -243,9 +243,10 @@ pub(super) fn in_the_way(
             "compare the events of both, and `hold` again what was held".to_owned()
         }
     };
-    FindingRow {
-        severity: SeverityRow::Finding,
+    Finding {
+        severity: Severity::Warning,
         table: Some(typed.to_owned()),
+        key: Some(slot.table.clone()),
         snapshots: Vec::new(),
         object: slot.key.to_string(),
         what,
@@ -418,7 +419,6 @@ impl Message for RepairPlanned {
 /// What became of a lost object.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RepairRow {
-    /// The object.
     pub(crate) object: String,
     /// What was put, and where its bytes came from.
     pub(crate) put: Vec<RepairPut>,
@@ -447,7 +447,6 @@ impl Message for RepairRow {
 /// One object that was put.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RepairPut {
-    /// Its key.
     pub(crate) key: String,
     /// Where its bytes came from.
     pub(crate) from: String,
@@ -458,9 +457,7 @@ pub(crate) struct RepairPut {
 /// A snapshot that had lost something.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct MendedRow {
-    /// Its table.
     pub(crate) table: String,
-    /// The snapshot.
     pub(crate) snapshot: SnapshotId,
     /// Whether it has nothing lost any more, and nothing else is wrong with it.
     pub(crate) whole: bool,

@@ -8,7 +8,7 @@ use deltavault::vault::restore::{Checked, RestoreDone};
 
 use super::Case;
 use super::found::told_faults;
-use super::phrase::{line, told_statement};
+use super::phrase::{line, told, told_statement};
 use crate::cli::command::restore::messages::PlanLine;
 
 impl Case<'_> {
@@ -42,16 +42,10 @@ impl Case<'_> {
             notes.extend(self.told_scope());
             notes.extend(self.told_streams());
         }
-        let mut next = match self.found.situation {
-            Situation::NewerLive { .. } => self.told_next_under(),
-            Situation::EmptyTarget
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. }
-            | Situation::NoLog
-            | Situation::NothingAbove => {
-                let statements = self.statements();
-                statements.iter().map(told_statement).collect()
-            }
+        let mut next = if self.found.situation.newer_tip().is_some() {
+            self.told_next_under()
+        } else {
+            self.statements().iter().map(told_statement).collect()
         };
         if whole_table {
             next.extend(registration(self.record, &self.place(self.target)));
@@ -116,26 +110,21 @@ impl Case<'_> {
     /// Names what the newest live version still lacks once the snapshot's files are back, and a snapshot that may have it.
     pub(super) fn told_lacking(&self) -> Vec<PlanLine> {
         let faults = &self.found.live.faults;
-        let Situation::NewerLive { tip } = self.found.situation else {
+        let tip = self.found.situation.newer_tip();
+        let Some(tip) = tip.filter(|_| !faults.is_empty()) else {
             return Vec::new();
         };
-        if faults.is_empty() {
-            return Vec::new();
-        }
-        let lacking = line(
+        let lacking = told!(
             "LACKS",
-            format!(
-                "live v{tip} is still not whole{}; v{} has nothing that mends it",
-                told_faults(faults),
-                self.version
-            ),
+            "live v{tip} is still not whole{}; v{} has nothing that mends it",
+            told_faults(faults),
+            self.version
         );
-        let newer = self
-            .found
-            .versions
-            .iter()
-            .find(|row| row.live && row.version > self.version && !row.snapshots.is_empty());
-        let way_on = match newer.and_then(|row| Some((row.version, row.snapshots.first()?))) {
+        let newer =
+            self.found.versions.iter().find(|row| {
+                row.live && row.did.version > self.version && !row.snapshots.is_empty()
+            });
+        let way_on = match newer.and_then(|row| Some((row.did.version, row.snapshots.first()?))) {
             Some((version, id)) => {
                 let words = ["restore", &self.name, "--snapshot", &id.short(), "--heal"];
                 let command = self.again.command(&words);
@@ -157,13 +146,8 @@ impl Case<'_> {
     fn told_scope(&self) -> Option<PlanLine> {
         let only = self.record.scope == Scope::Live && self.version > Version(0);
         only.then(|| {
-            line(
-                "",
-                format!(
-                    "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
-                    self.version
-                ),
-            )
+            told!("", "older versions and the change feed: only v{} can be read, the snapshot's scope is live",
+                    self.version)
         })
     }
 }

@@ -3,7 +3,7 @@
 use deltavault::vault::restore::AtWork;
 
 use super::Case;
-use super::phrase::{line, second};
+use super::phrase::{second, told};
 use crate::cli::command::restore::messages::PlanLine;
 
 impl Case<'_> {
@@ -15,7 +15,7 @@ impl Case<'_> {
         } else {
             "until it ends no other restore begins, but one with --take-over, which takes the table over"
         };
-        Some(line("RESTORING", format!("{}; {what}", told(at_work))))
+        Some(told!("RESTORING", "{}; {what}", told(at_work)))
     }
 }
 

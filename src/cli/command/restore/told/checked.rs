@@ -7,7 +7,7 @@ use deltavault::vault::restore::{Checked, Counted, Difference, RestoreDone};
 use indicatif::HumanCount;
 
 use super::Case;
-use super::phrase::{files, line};
+use super::phrase::{files, line, told};
 use crate::cli::command::restore::messages::PlanLine;
 use crate::cli::output::counted;
 
@@ -18,12 +18,9 @@ const LOST_SHOWN: usize = 10;
 /// has lost is damage where nobody has it any more, and a finding where it was found elsewhere.
 pub(crate) fn code(checked: &Checked, done: &RestoreDone) -> ExitCode {
     if !done.lost.is_empty() {
-        ExitCode::Damage
-    } else if checked.is_good() && done.files_rescued == 0 {
-        ExitCode::Done
-    } else {
-        ExitCode::Findings
+        return ExitCode::Damage;
     }
+    ExitCode::findings_if(!checked.is_good() || done.files_rescued > 0)
 }
 
 impl Case<'_> {
@@ -33,13 +30,8 @@ impl Case<'_> {
         let mut lines = told_verdict(self.version, &checked.verdict, lost.len());
         if let Some(first) = &checked.vanished.first {
             let count = checked.vanished.count;
-            lines.push(line(
-                "WARNING",
-                format!(
-                    "{} vanished again, first {first}: something is still deleting. Stop it, and run the same command again",
-                    counted(count, "object")
-                ),
-            ));
+            lines.push(told!("WARNING", "{} vanished again, first {first}: something is still deleting. Stop it, and run the same command again",
+                    counted(count, "object")));
         }
         if let Some(list) = checked.list.as_ref().filter(|list| !list.is_empty()) {
             lines.extend(told_list(list, lost));
@@ -52,14 +44,9 @@ impl Case<'_> {
             } else {
                 "were"
             };
-            lines.push(line(
-                "RESCUED",
-                format!(
-                    "{} that the vault has lost {verb} found elsewhere, with the right SHA-256: {repair} puts what is lost \
+            lines.push(told!("RESCUED", "{} that the vault has lost {verb} found elsewhere, with the right SHA-256: {repair} puts what is lost \
                      into the vault again",
-                    files(done.files_rescued)
-                ),
-            ));
+                    files(done.files_rescued)));
         }
         if !lost.is_empty() {
             let named = lost.iter().take(LOST_SHOWN).map(Location::as_str);
@@ -68,13 +55,8 @@ impl Case<'_> {
                 0 => String::new(),
                 more => format!(" and {more} more (--json names all)"),
             };
-            lines.push(line(
-                "LOST",
-                format!(
-                    "{}, found neither in this table's snapshots nor at the source: {named}{more}; rows in them cannot be read",
-                    files(lost.len() as u64)
-                ),
-            ));
+            lines.push(told!("LOST", "{}, found neither in this table's snapshots nor at the source: {named}{more}; rows in them cannot be read",
+                    files(lost.len() as u64)));
             lines.extend(self.told_way_on());
         }
         lines
@@ -90,26 +72,21 @@ impl Case<'_> {
     /// How to go on without what the vault has lost: the same restore would find no more of it.
     fn told_way_on(&self) -> Vec<PlanLine> {
         let repair = self.repair();
-        let mut lines = vec![line(
+        let mut lines = vec![told!(
             "",
-            format!(
-                "restoring this snapshot again brings no more, unless their bytes are found first: {repair} looks for them, \
+            "restoring this snapshot again brings no more, unless their bytes are found first: {repair} looks for them, \
                  with --from in a replica, too"
-            ),
         )];
         let other = self.found.versions.iter().find_map(|row| {
             let id = row.snapshots.iter().find(|id| **id != self.id)?;
-            Some((row.version, id.short()))
+            Some((row.did.version, id.short()))
         });
         lines.push(match other {
             Some((version, id)) => {
                 let place = format!("{}-v{version}", self.place(&self.record.table.uri));
                 let words = ["restore", &self.name, "--snapshot", &id, "--to", &place];
                 let copy = self.again.command(&words);
-                line(
-                    "",
-                    format!("or copy another snapshot, which may lack the same files, {id} of v{version}: {copy}"),
-                )
+                told!("", "or copy another snapshot, which may lack the same files, {id} of v{version}: {copy}")
             }
             None => line("", "no other snapshot of the table is held".to_owned()),
         });
@@ -187,9 +164,9 @@ fn told_verdict(wanted: Version, verdict: &Verdict, lost: usize) -> Vec<PlanLine
                 1 => "; one of them is lost",
                 _ => "; some of them are lost",
             };
-            return vec![line(
+            return vec![told!(
                 "CHECKED",
-                format!("v{version} opens with deltalake{files}{but}"),
+                "v{version} opens with deltalake{files}{but}"
             )];
         }
         Verdict::Refuses { reason, about } => (reason, about),
@@ -208,10 +185,7 @@ fn told_verdict(wanted: Version, verdict: &Verdict, lost: usize) -> Vec<PlanLine
         }
     };
     vec![
-        line(
-            "CHECKED",
-            format!("deltalake does not open v{wanted}: {reason}"),
-        ),
+        told!("CHECKED", "deltalake does not open v{wanted}: {reason}"),
         line("", meaning.to_owned()),
     ]
 }

@@ -6,7 +6,7 @@ use deltavault::plan::restore::Situation;
 
 use super::Case;
 use super::listed::{flag_for, shown};
-use super::phrase::{choice, files, line, range, rows, second, summed, told_row};
+use super::phrase::{choice, files, line, range, rows, second, summed, told, told_version};
 use crate::cli::command::restore::messages::{Choice, PlanLine, VersionRow};
 use crate::cli::output::counted;
 
@@ -21,15 +21,13 @@ impl Case<'_> {
             1 => String::new(),
             several => format!("; {} more such tables", several - 1),
         };
-        Some(line(
+        Some(told!(
             "NOTE",
-            format!(
-                "ANOTHER TABLE is held under this name: v{}, snapshot {}, committed {}; it was dropped and made \
+            "ANOTHER TABLE is held under this name: v{}, snapshot {}, committed {}; it was dropped and made \
                  again{more}",
-                other.version,
-                other.newest.short(),
-                second(other.commit_time)
-            ),
+            other.version,
+            other.newest.short(),
+            second(other.commit_time)
         ))
     }
 
@@ -38,7 +36,7 @@ impl Case<'_> {
         let ends_here = self.found.situation == Situation::NothingAbove;
         let rows = self.found.versions.iter();
         let lost = rows
-            .filter(|row| row.other_history || (ends_here && row.version > self.version))
+            .filter(|row| row.other_history || (ends_here && row.did.version > self.version))
             .filter(|row| !row.doubtful);
         let (row, id) = lost
             .filter_map(|row| Some((row, row.snapshots.first()?)))
@@ -47,13 +45,11 @@ impl Case<'_> {
         let command = self
             .again
             .command(&["restore", &self.name, "--snapshot", &id]);
-        Some(line(
+        Some(told!(
             "NOTE",
-            format!(
-                "snapshot {id} holds a v{} that the live log has lost: it was rewound or overwritten, or lost its newest commits; {command} \
+            "snapshot {id} holds a v{} that the live log has lost: it was rewound or overwritten, or lost its newest commits; {command} \
                  shows what that brings back",
-                row.version
-            ),
+            row.did.version
         ))
     }
 
@@ -84,12 +80,10 @@ impl Case<'_> {
         lines.extend(shown.iter().map(|row| line("", told_choice(row, oldest))));
         let more = versions.len() - shown.len();
         if more > 0 {
-            lines.push(line(
+            lines.push(told!(
                 "",
-                format!(
-                    "{}; --json lists them",
-                    counted(more as u64, "more version")
-                ),
+                "{}; --json lists them",
+                counted(more as u64, "more version")
             ));
         }
         lines
@@ -98,16 +92,11 @@ impl Case<'_> {
     /// What the table lacks of its past where it is whole otherwise.
     fn told_past(&self) -> Option<PlanLine> {
         self.found.lacks_only_past().then(|| {
-            line(
-                "NOTE",
-                format!(
-                    "{} of older versions that snapshot {} holds are gone, as after a clean-up of the log or a VACUUM; {} puts \
+            told!("NOTE", "{} of older versions that snapshot {} holds are gone, as after a clean-up of the log or a VACUUM; {} puts \
                      them back",
                     files(self.found.to_put.files),
                     self.id.short(),
-                    self.as_asked(&[])
-                ),
-            )
+                    self.as_asked(&[]))
         })
     }
 
@@ -116,26 +105,27 @@ impl Case<'_> {
         let rows = &self.found.versions;
         let mut offers = Vec::new();
         let suspect = rows.iter().find(|row| row.suspect);
-        let tip = rows.iter().find(|row| row.live).map(|row| row.version);
+        let tip = rows.iter().find(|row| row.live).map(|row| row.did.version);
         if let Some(suspect) = suspect {
             let before = rows
                 .iter()
-                .find(|row| row.whole && row.version < suspect.version && !row.suspect);
+                .find(|row| row.whole && row.did.version < suspect.did.version && !row.suspect);
             if let Some(before) = before {
-                offers.push(self.take_back(before.version));
+                offers.push(self.take_back(before.did.version));
             }
         }
         let held = rows
             .iter()
             .filter(|row| flag_for(row).is_some() && !row.other_history);
-        let below_tip = |row: &&VersionRow| Some(row.version) != tip;
+        let below_tip = |row: &&VersionRow| Some(row.did.version) != tip;
         // What a RESTORE took back is nobody's wish.
         let taken_back: Vec<Version> = rows
             .windows(2)
             .filter(|pair| pair.first().is_some_and(is_restore))
-            .filter_map(|pair| Some(pair.get(1)?.version))
+            .filter_map(|pair| Some(pair.get(1)?.did.version))
             .collect();
-        let looks_right = |row: &&VersionRow| !row.doubtful && !taken_back.contains(&row.version);
+        let looks_right =
+            |row: &&VersionRow| !row.doubtful && !taken_back.contains(&row.did.version);
         let is_in_doubt = self.is_in_doubt();
         let looks_wrong = suspect.is_some() || is_in_doubt;
         let good = if looks_wrong {
@@ -155,12 +145,10 @@ impl Case<'_> {
             } else {
                 "the newest older version in the vault"
             };
-            offers.push(choice(
-                format!(
-                    "{which}, v{}: what it would bring back and lose",
-                    good.version
-                ),
+            offers.push(choice!(
                 self.again.command(&["restore", &self.name, flag, &value]),
+                "{which}, v{}: what it would bring back and lose",
+                good.did.version
             ));
         }
         if let Some(other) = self.found.others.first() {
@@ -168,9 +156,9 @@ impl Case<'_> {
             let place = format!("{home}-v{}-of-another-table", other.version);
             let id = other.newest.short();
             let words = ["restore", &self.name, "--snapshot", &id, "--to", &place];
-            offers.push(choice(
-                "the other table of this name, as a copy elsewhere".to_owned(),
+            offers.push(choice!(
                 self.again.command(&words),
+                "the other table of this name, as a copy elsewhere"
             ));
         }
         offers
@@ -181,10 +169,14 @@ impl Case<'_> {
     fn copy_with_the_lost_commit(&self) -> Option<Choice> {
         let commit = self.record.emptied?;
         let mut rows = self.found.versions.iter();
-        let held =
-            rows.find(|row| row.version >= commit && !row.doubtful && !row.snapshots.is_empty())?;
+        let held = rows
+            .find(|row| row.did.version >= commit && !row.doubtful && !row.snapshots.is_empty())?;
         let id = held.snapshots.first()?.short();
-        let place = format!("{}-v{}", self.place(&self.record.table.uri), held.version);
+        let place = format!(
+            "{}-v{}",
+            self.place(&self.record.table.uri),
+            held.did.version
+        );
         let words = [
             "restore",
             &self.name,
@@ -194,12 +186,10 @@ impl Case<'_> {
             &place,
             "--yes",
         ];
-        Some(choice(
-            format!(
-                "a copy of v{} elsewhere, which has what commit {commit} did; the table is not touched",
-                held.version
-            ),
+        Some(choice!(
             self.again.command(&words),
+            "a copy of v{} elsewhere, which has what commit {commit} did; the table is not touched",
+            held.did.version
         ))
     }
 
@@ -217,7 +207,7 @@ impl Case<'_> {
 }
 
 fn is_restore(row: &VersionRow) -> bool {
-    let operation = row.operation.as_deref();
+    let operation = row.did.operation.as_deref();
     operation.is_some_and(|operation| operation.starts_with("RESTORE"))
 }
 
@@ -226,12 +216,12 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
     let held = match row.snapshots.as_slice() {
         [] if let Some(id) = row.held_in => format!("in history snapshot {}", id.short()),
         [] if row.whole => "not held".to_owned(),
-        [] if Some(row.version) < oldest => "not looked at, not held".to_owned(),
+        [] if Some(row.did.version) < oldest => "not looked at, not held".to_owned(),
         [] => "FILES GONE, not held".to_owned(),
         [one] => format!("snapshot {}", one.short()),
         [newest, older @ ..] => format!("snapshot {} and {} more", newest.short(), older.len()),
     };
-    let size = match (row.rows_after, row.files_after) {
+    let size = match (row.did.rows_after, row.did.files_after) {
         (Some(count), _) => format!("  of {}", rows(count)),
         (None, Some(count)) => format!("  of {}", files(count)),
         (None, None) => String::new(),
@@ -243,7 +233,7 @@ fn told_choice(row: &VersionRow, oldest: Option<Version>) -> String {
         row if row.newest_good_held => "  NEWEST GOOD HELD",
         _ => "",
     };
-    format!("{}{size}  {held}{mark}", told_row(row))
+    format!("{}{size}  {held}{mark}", told_version(&row.did))
 }
 
 #[cfg(test)]
@@ -252,7 +242,7 @@ mod tests {
     use deltavault::plan::restore::{Healthy, LiveVersion, Permission};
 
     use super::super::listed::row;
-    use super::super::tests::{all_of, found, newer, told, told_of};
+    use super::super::tests::{Told, all_of, found, latest, newer, told, told_of, unsaid};
     use super::super::{Found, Way};
     use super::*;
     use crate::cli::command::restore::args::{How, Which};
@@ -276,10 +266,24 @@ mod tests {
     }
 
     fn held(row: VersionRow) -> VersionRow {
-        let id = SnapshotId(Digest::of(&row.version.0.to_be_bytes()));
+        let id = SnapshotId(Digest::of(&row.did.version.0.to_be_bytes()));
         VersionRow {
             snapshots: vec![id],
             ..row
+        }
+    }
+
+    fn suspect(row: VersionRow) -> VersionRow {
+        VersionRow {
+            suspect: true,
+            ..held(row)
+        }
+    }
+
+    fn newest_good(row: VersionRow) -> VersionRow {
+        VersionRow {
+            newest_good_held: true,
+            ..held(row)
         }
     }
 
@@ -287,15 +291,9 @@ mod tests {
         let mut found = newer(0, &[(6, 15)]);
         found.versions = vec![
             version(15, "APPEND", 12_000, 12_001),
-            VersionRow {
-                suspect: true,
-                ..held(version(13, "OVERWRITE", -918_000_000, 1))
-            },
+            suspect(version(13, "OVERWRITE", -918_000_000, 1)),
             version(12, "MERGE", 40_000, 918_000_001),
-            VersionRow {
-                newest_good_held: true,
-                ..held(version(9, "APPEND", 7, 917_000_000))
-            },
+            newest_good(version(9, "APPEND", 7, 917_000_000)),
         ];
         found
             .versions
@@ -308,27 +306,19 @@ mod tests {
         let mut cleaned = found(Situation::NothingAbove, Permission::Everything, 3);
         cleaned.sound = Some(Healthy::AtV);
         cleaned.versions = vec![held(version(7, "APPEND", 12_000, 12_001))];
-        let (way, text) = told(&cleaned, &Which::Unsaid, &How::InPlace);
-        assert_eq!(way, Way::Nothing);
-        all_of(
-            &text,
-            &[
+        unsaid(&cleaned)
+            .goes(&Way::Nothing)
+            .says(&[
                 "live v7 healthy. Restore what?",
                 "NOTE    3 files of older versions",
                 " --yes puts them back",
                 "v7  2026",
-            ],
-        );
-        assert!(!text.contains("DAMAGED"), "{text}");
-        let (way, text) = told(&cleaned, &Which::Latest, &How::InPlace);
-        assert_eq!(way, Way::Ready);
-        all_of(
-            &text,
-            &[
-                "healthy, and lacks files of older versions only",
-                "3 of 40 files gone",
-            ],
-        );
+            ])
+            .omits("DAMAGED");
+        latest(&cleaned).goes(&Way::Ready).says(&[
+            "healthy, and lacks files of older versions only",
+            "3 of 40 files gone",
+        ]);
     }
 
     #[test]
@@ -337,64 +327,48 @@ mod tests {
         let mut swapped = found(Situation::NothingAbove, Permission::Everything, 3);
         swapped.sound = Some(Healthy::Behind(Version(5)));
         for which in [Which::Unsaid, Which::Latest] {
-            let (way, text) = told(&swapped, &which, &How::InPlace);
-            assert_eq!(
-                way,
-                Way::Choose("the live table is healthy at version 5, behind 7".into())
-            );
-            all_of(
-                &text,
-                &[
+            told(&swapped, &which, &How::InPlace)
+                .goes(&Way::Choose(
+                    "the live table is healthy at version 5, behind 7".into(),
+                ))
+                .says(&[
                     "REWOUND: live v5 is healthy",
                     "forward to v7: put 3 files there",
                     " --yes",
-                ],
-            );
+                ]);
         }
         let named = Which::Version(Version(7));
-        assert_eq!(told(&swapped, &named, &How::InPlace).0, Way::Ready);
+        told(&swapped, &named, &How::InPlace).goes(&Way::Ready);
         // The newest snapshot holds what the table was taken back from.
         swapped.versions = vec![
-            VersionRow {
-                suspect: true,
-                ..held(version(7, "OVERWRITE", -918_000_000, 1))
-            },
-            VersionRow {
-                newest_good_held: true,
-                ..held(version(6, "MERGE", 40_000, 918_000_001))
-            },
+            suspect(version(7, "OVERWRITE", -918_000_000, 1)),
+            newest_good(version(6, "MERGE", 40_000, 918_000_001)),
         ];
-        let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
-        let (good, suspect) = text.split_once("forward to v7, which looks wrong").unwrap();
+        let Told { text, .. } = latest(&swapped);
+        let (good, bad) = text.split_once("forward to v7, which looks wrong").unwrap();
         all_of(good, &["SUSPECT ", "forward to v6, the newest good one"]);
-        all_of(suspect, &[" --yes"]);
+        all_of(bad, &[" --yes"]);
         swapped.sound = Some(Healthy::Behind(Version(6)));
-        let (_, text) = told(&swapped, &Which::Latest, &How::InPlace);
-        assert!(!text.contains("forward to v6"), "{text}");
+        latest(&swapped).omits("forward to v6");
     }
 
     #[test]
     fn the_list_names_what_looks_wrong_and_what_to_take() {
-        let (way, text) = told(&overwritten(), &Which::Unsaid, &How::InPlace);
-        assert_eq!(way, Way::Nothing);
-        all_of(
-            &text,
-            &[
-                "live v15 healthy, nothing missing. Restore what?",
-                "v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,000,000 rows  +3 -1 files  of 1 row",
-                "SUSPECT",
-                "v12  2026-11-20 02:11:00Z  MERGE",
-                "not held",
-                "NEWEST GOOD HELD",
-                "7 more versions; --json lists them",
-                "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 12;",
-                "takes v13-v15 (",
-                "the newest good version in the vault, v9: what it would bring back and lose",
-                "restore sales.orders --snapshot ",
-            ],
-        );
-        assert!(!text.contains("loses nothing"), "{text}");
-        assert!(text.lines().count() <= 15, "{text}");
+        let told = unsaid(&overwritten());
+        told.goes(&Way::Nothing).omits("loses nothing").says(&[
+            "live v15 healthy, nothing missing. Restore what?",
+            "v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,000,000 rows  +3 -1 files  of 1 row",
+            "SUSPECT",
+            "v12  2026-11-20 02:11:00Z  MERGE",
+            "not held",
+            "NEWEST GOOD HELD",
+            "7 more versions; --json lists them",
+            "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 12;",
+            "takes v13-v15 (",
+            "the newest good version in the vault, v9: what it would bring back and lose",
+            "restore sales.orders --snapshot ",
+        ]);
+        assert!(told.lines() <= 15, "{}", told.text);
     }
 
     #[test]
@@ -403,25 +377,18 @@ mod tests {
         found.situation = Situation::NothingAbove;
         found.live.above.clear();
         found.versions.remove(0);
-        let (way, text) = told(&found, &Which::Unsaid, &How::InPlace);
-        assert_eq!(way, Way::Nothing);
-        all_of(
-            &text,
-            &[
-                "live v7 healthy, nothing missing. Restore what?",
-                "SUSPECT",
-                "NEWEST GOOD HELD",
-            ],
-        );
+        unsaid(&found).goes(&Way::Nothing).says(&[
+            "live v7 healthy, nothing missing. Restore what?",
+            "SUSPECT",
+            "NEWEST GOOD HELD",
+        ]);
     }
 
     #[test]
     fn another_table_under_the_same_name_comes_first() {
         let mut found = overwritten();
-        found
-            .versions
-            .iter_mut()
-            .for_each(|row| row.suspect = false);
+        let rows = found.versions.iter_mut();
+        rows.for_each(|row| row.suspect = false);
         found.others = vec![OtherTable {
             delta_id: "old".into(),
             snapshots: 12,
@@ -429,30 +396,22 @@ mod tests {
             version: Version(40),
             commit_time: "2026-11-19T01:00:00Z".parse().unwrap(),
         }];
-        let (_, text) = told(&found, &Which::Unsaid, &How::InPlace);
-        let second = text.lines().nth(1).unwrap();
-        assert!(
-            second.starts_with("NOTE    ANOTHER TABLE is held under this name: v40"),
-            "{text}"
-        );
-        all_of(&text, &["--to /lake/sales/orders-v40-of-another-table"]);
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &["NOTE    ANOTHER TABLE is held under this name: v40"],
-        );
+        let told = unsaid(&found);
+        let second = told.text.lines().nth(1).unwrap();
+        let note = "NOTE    ANOTHER TABLE is held under this name: v40";
+        assert!(second.starts_with(note), "{}", told.text);
+        told.says(&["--to /lake/sales/orders-v40-of-another-table"]);
+        latest(&found).says(&[note]);
     }
 
     #[test]
     fn without_a_suspect_the_newest_older_snapshot_is_offered() {
         let mut found = overwritten();
-        found
-            .versions
-            .iter_mut()
-            .for_each(|row| row.suspect = false);
-        let (_, text) = told(&found, &Which::Unsaid, &How::InPlace);
-        all_of(&text, &["the newest older version in the vault, v13"]);
-        assert!(!text.contains("RESTORE TABLE"), "{text}");
+        let rows = found.versions.iter_mut();
+        rows.for_each(|row| row.suspect = false);
+        unsaid(&found)
+            .says(&["the newest older version in the vault, v13"])
+            .omits("RESTORE TABLE");
         // What is in doubt, or was taken back by a RESTORE, is passed over.
         found.versions = vec![
             version(15, "APPEND", 10, 40),
@@ -460,15 +419,12 @@ mod tests {
             held(version(13, "OVERWRITE", -20, 20)),
             held(version(12, "APPEND", 10, 30)),
         ];
-        let mut offered = |doubtful| {
+        for (doubtful, offered) in [(false, "v14"), (true, "v12")] {
             found.versions[1].doubtful = doubtful;
-            told(&found, &Which::Unsaid, &How::InPlace).1
-        };
-        all_of(&offered(false), &["older version in the vault, v14"]);
-        all_of(&offered(true), &["older version in the vault, v12"]);
+            unsaid(&found).says(&[&format!("older version in the vault, {offered}")]);
+        }
         found.versions.clear();
-        let (way, text) = told(&found, &Which::Unsaid, &How::InPlace);
-        assert_eq!((way, text.lines().count()), (Way::Nothing, 1), "{text}");
+        assert_eq!(unsaid(&found).goes(&Way::Nothing).lines(), 1);
     }
 
     #[test]
@@ -476,14 +432,12 @@ mod tests {
         for (s3a, scheme) in [(true, "s3a"), (false, "s3")] {
             let found = overwritten();
             let uri = "s3://lake/sales/orders";
-            let (_, text) = told_of(uri, s3a, &found, &Which::Unsaid, &How::InPlace);
-            assert!(
-                text.starts_with(&format!("TABLE   {scheme}://lake/sales/orders  ")),
-                "{text}"
-            );
-            all_of(&text, &["RESTORE TABLE delta.`s3a://lake/sales/orders` TO"]);
-            let (_, text) = told_of(uri, s3a, &found, &Which::Latest, &How::InPlace);
-            all_of(&text, &[&format!("--to {scheme}://lake/sales/orders-v7")]);
+            let told = told_of(uri, s3a, &found, &Which::Unsaid, &How::InPlace);
+            let table = format!("TABLE   {scheme}://lake/sales/orders  ");
+            assert!(told.text.starts_with(&table), "{}", told.text);
+            told.says(&["RESTORE TABLE delta.`s3a://lake/sales/orders` TO"]);
+            told_of(uri, s3a, &found, &Which::Latest, &How::InPlace)
+                .says(&[&format!("--to {scheme}://lake/sales/orders-v7")]);
         }
     }
 }

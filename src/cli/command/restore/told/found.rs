@@ -6,7 +6,9 @@ use deltavault::plan::suspect::is_vacuum;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::listed::flag_for;
-use super::phrase::{about, files, line, range, ranges, second, summed, told_row, told_version};
+use super::phrase::{
+    about, and_more, files, line, range, ranges, second, summed, told, told_version,
+};
 use super::{Case, Counted, Found, Proof};
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{PlanLine, VersionRow};
@@ -27,28 +29,24 @@ impl Case<'_> {
         let found = self.found;
         let total = found.to_put.files + found.kept.files;
         match &found.situation {
-            Situation::NoLog if found.kept.files > 0 => lines.push(line(
+            Situation::NoLog if found.kept.files > 0 => lines.push(told!(
                 "",
-                format!(
-                    "{} of {} remain",
-                    HumanCount(found.kept.files),
-                    files(total)
-                ),
+                "{} of {} remain",
+                HumanCount(found.kept.files),
+                files(total)
             )),
             Situation::AnotherTable { delta_id } => {
                 let ours = &self.record.table.delta_id;
-                lines.push(line(
+                lines.push(told!(
                     "",
-                    format!("its Delta id is {delta_id}, the snapshot's is {ours}"),
+                    "its Delta id is {delta_id}, the snapshot's is {ours}"
                 ));
             }
-            Situation::CommitsDiffer { files: other } => lines.push(line(
+            Situation::CommitsDiffer { files: other } => lines.push(told!(
                 "",
-                format!(
-                    "its log has {} that are not the snapshot's, first {}",
-                    files(other.len() as u64),
-                    other.first().map_or("", String::as_str)
-                ),
+                "its log has {} that are not the snapshot's, first {}",
+                files(other.len() as u64),
+                other.first().map_or("", String::as_str)
             )),
             Situation::EmptyTarget => {
                 let target = self.uri(self.target);
@@ -57,18 +55,16 @@ impl Case<'_> {
                 } else {
                     "takes the copy"
                 };
-                lines.push(line("TARGET", format!("{target}  {what}")));
+                lines.push(told!("TARGET", "{target}  {what}"));
             }
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
         lines.extend(self.told_at_work());
         if found.vanishing > 0 {
-            lines.push(line(
+            lines.push(told!(
                 "WARNING",
-                format!(
-                    "{} vanished just now: something is still deleting. Stop it first",
-                    counted(found.vanishing, "object")
-                ),
+                "{} vanished just now: something is still deleting. Stop it first",
+                counted(found.vanishing, "object")
             ));
         }
         lines.extend(self.told_doubt());
@@ -99,29 +95,19 @@ impl Case<'_> {
             lines.extend(self.told_streams());
         }
         if let Some(file) = found.absolute.as_ref().filter(|_| !acting) {
-            lines.push(line(
-                "NOTE",
-                format!(
-                    "no copy elsewhere: the log names {file} by an absolute path into this table, which a copy would read"
-                ),
-            ));
+            lines.push(told!("NOTE", "no copy elsewhere: the log names {file} by an absolute path into this table, which a copy would read"));
         }
         if let Some(first) = found.outside_missing.first() {
-            lines.push(line(
+            lines.push(told!(
                 "OUTSIDE",
-                format!(
-                    "gone, and not in the folder: {}, first {first}",
-                    files(found.outside_missing.len() as u64)
-                ),
+                "gone, and not in the folder: {}, first {first}",
+                files(found.outside_missing.len() as u64)
             ));
         }
         lines.extend(self.told_log());
         lines.extend(self.told_left());
         if acting && found.to_put.files > 0 {
-            lines.push(line(
-                "TIME",
-                format!("about {}, an estimate", about(found.to_put)),
-            ));
+            lines.push(told!("TIME", "about {}, an estimate", about(found.to_put)));
         }
         lines
     }
@@ -151,13 +137,11 @@ impl Case<'_> {
             ));
         }
         if let Some((file, why)) = &found.not_put.first {
-            lines.push(line(
+            lines.push(told!(
                 "TAKEN",
-                format!(
-                    "v{} cannot be put back here for the names of {}, first {file}: {why}",
-                    self.version,
-                    files(found.not_put.files()),
-                ),
+                "v{} cannot be put back here for the names of {}, first {file}: {why}",
+                self.version,
+                files(found.not_put.files())
             ));
         }
         lines.extend(found.told_lone());
@@ -178,14 +162,9 @@ impl Case<'_> {
         }
         if *self.how == How::Heal {
             if found.nothing_to_do {
-                lines.push(line(
-                    "HEAL",
-                    format!(
-                        "nothing to put back: every file of v{} is at its place, and the live table stays at v{tip}; without \
+                lines.push(told!("HEAL", "nothing to put back: every file of v{} is at its place, and the live table stays at v{tip}; without \
                          --heal the plan says how to go back",
-                        self.version
-                    ),
-                ));
+                        self.version));
                 lines.extend(self.told_lacking());
             }
         } else if !found.live.above.is_empty() && !found.mends_newest(self.version, tip) {
@@ -228,14 +207,17 @@ impl Case<'_> {
                 }
             }
         };
-        Some(line(
+        Some(told!(
             "",
-            format!(
-                "asked for {when}: taken is v{}, committed {}{others}{precision}",
-                self.version,
-                when.same_zone(time)
-            ),
+            "asked for {when}: taken is v{}, committed {}{others}{precision}",
+            self.version,
+            when.same_zone(time)
         ))
+    }
+
+    /// The question where there is one, else the rest of what is told.
+    fn asks_or(&self, question: &'static str, rest: &'static str) -> &'static str {
+        if self.is_question() { question } else { rest }
     }
 
     fn told_table(&self) -> String {
@@ -253,30 +235,21 @@ impl Case<'_> {
                 told_empty_log(version)
             }
             Situation::NothingAbove if found.is_all_there() && self.is_in_doubt() => {
-                let rest = if self.is_question() {
-                    ". Restore what?"
-                } else {
-                    ""
-                };
+                let rest = self.asks_or(". Restore what?", "");
                 format!(
                     "live v{version} DOUBTFUL: it has all that v{version} needs of snapshot {}, which is in doubt{rest}",
                     self.id.short()
                 )
             }
             Situation::NothingAbove if found.nothing_to_do => {
-                let rest = if self.is_question() {
-                    ", nothing missing. Restore what?"
-                } else {
-                    ", nothing missing"
-                };
+                let rest = self.asks_or(", nothing missing. Restore what?", ", nothing missing");
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove if found.lacks_only_past() => {
-                let rest = if self.is_question() {
-                    ". Restore what?"
-                } else {
-                    ", and lacks files of older versions only"
-                };
+                let rest = self.asks_or(
+                    ". Restore what?",
+                    ", and lacks files of older versions only",
+                );
                 found.told_whole(version, rest)
             }
             Situation::NothingAbove => match found.sound {
@@ -294,11 +267,7 @@ impl Case<'_> {
                 "live v{tip} DOUBTFUL: no file of it is missing, and it may need what has other bytes than v{version} had"
             ),
             Situation::NewerLive { tip } if found.is_whole(*tip) => {
-                let rest = if self.is_question() {
-                    ", nothing missing. Restore what?"
-                } else {
-                    ""
-                };
+                let rest = self.asks_or(", nothing missing. Restore what?", "");
                 found.told_whole(*tip, rest)
             }
             Situation::NewerLive { tip }
@@ -330,12 +299,10 @@ impl Case<'_> {
         } else {
             format!("v{} and later need it", commit.next())
         };
-        Some(line(
+        Some(told!(
             "LOG",
-            format!(
-                "no snapshot holds commit {commit}: look for its bytes in an older object version or a file system's snapshot; \
+            "no snapshot holds commit {commit}: look for its bytes in an older object version or a file system's snapshot; \
                  {without}"
-            ),
         ))
     }
 
@@ -380,24 +347,20 @@ impl Case<'_> {
     fn told_vault(&self) -> Option<PlanLine> {
         let work = self.found.to_put;
         if self.found.situation == Situation::NoLog && self.is_unnamed() {
-            return Some(line(
+            return Some(told!(
                 "VAULT",
-                format!(
-                    "newest {}, v{}, taken {}; later commits are not held",
-                    self.id.short(),
-                    self.record.version,
-                    second(self.record.taken_at)
-                ),
+                "newest {}, v{}, taken {}; later commits are not held",
+                self.id.short(),
+                self.record.version,
+                second(self.record.taken_at)
             ));
         }
         (work.files > 0).then(|| {
-            line(
+            told!(
                 "VAULT",
-                format!(
-                    "holds that by its record: {}, {}",
-                    files(work.files),
-                    HumanBytes(work.bytes)
-                ),
+                "holds that by its record: {}, {}",
+                files(work.files),
+                HumanBytes(work.bytes)
             )
         })
     }
@@ -405,7 +368,7 @@ impl Case<'_> {
     /// The wanted version's row, where nobody named the version and it looks wrong.
     pub(super) fn unnamed_suspect(&self) -> Option<&VersionRow> {
         let mut rows = self.found.versions.iter();
-        rows.find(|row| row.version == self.version && row.suspect)
+        rows.find(|row| row.did.version == self.version && row.suspect)
             .filter(|_| self.is_unnamed())
     }
 
@@ -417,12 +380,14 @@ impl Case<'_> {
             let (flag, value) = flag_for(row)?;
             Some(format!(
                 "; the newest good one held is v{}, {flag} {value}",
-                row.version
+                row.did.version
             ))
         });
-        Some(line(
+        Some(told!(
             "SUSPECT",
-            format!("{}{}", told_row(suspect), good.unwrap_or_default()),
+            "{}{}",
+            told_version(&suspect.did),
+            good.unwrap_or_default()
         ))
     }
 
@@ -451,14 +416,12 @@ impl Case<'_> {
         } else {
             ""
         };
-        let mut lines = vec![line(
+        let mut lines = vec![told!(
             "LOSES",
-            format!(
-                "going back to v{} loses {}: {}{by}{rest}",
-                self.version,
-                range(self.version.next(), tip),
-                summed(lost.iter())
-            ),
+            "going back to v{} loses {}: {}{by}{rest}",
+            self.version,
+            range(self.version.next(), tip),
+            summed(lost.iter())
         )];
         lines.extend(lost.iter().take(shown).map(|it| line("", told_version(it))));
         lines
@@ -467,13 +430,11 @@ impl Case<'_> {
 
 /// A commit that is missing where later ones are there is no clean-up, which takes the oldest commits only.
 fn told_hole(hole: Version) -> PlanLine {
-    line(
+    told!(
         "LOG",
-        format!(
-            "commit {hole} is missing and later ones are there, so no reader opens the live table: find out what removed \
+        "commit {hole} is missing and later ones are there, so no reader opens the live table: find out what removed \
              _delta_log/{:020}.json, and put it back",
-            hole.0
-        ),
+        hole.0
     )
 }
 
@@ -504,16 +465,14 @@ impl Found {
     fn told_lone(&self) -> Option<PlanLine> {
         let (lone, before) = self.live.lone?;
         let mut rows = self.versions.iter();
-        if rows.any(|row| row.version == lone && !row.snapshots.is_empty()) {
+        if rows.any(|row| row.did.version == lone && !row.snapshots.is_empty()) {
             return None;
         }
-        Some(line(
+        Some(told!(
             "LOG",
-            format!(
-                "v{lone} stands alone, far above v{before}: when its files (_delta_log/{:020}.*) were put there by \
+            "v{lone} stands alone, far above v{before}: when its files (_delta_log/{:020}.*) were put there by \
                  mistake, the table is at v{before}; move them out of the log",
-                lone.0
-            ),
+            lone.0
         ))
     }
 
@@ -522,16 +481,11 @@ impl Found {
         let Some(newest) = self.live.empty.first() else {
             return Vec::new();
         };
-        let more = match self.live.empty.len() {
-            1 => String::new(),
-            several => format!(" and {} more", several - 1),
-        };
-        let empty = line(
+        let more = and_more(self.live.empty.len());
+        let empty = told!(
             "LOG",
-            format!(
-                "commit {newest}{more} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
+            "commit {newest}{more} is empty (0 bytes): readers take it for a version that changes nothing, and a power \
                  loss leaves such a file; what it did is not in the table"
-            ),
         );
         let kept = self.told_written_without();
         std::iter::once(empty).chain(kept).collect()
@@ -540,13 +494,12 @@ impl Found {
     /// Why an empty commit that the vault holds stays empty.
     fn told_written_without(&self) -> Option<PlanLine> {
         let first = self.written_without.first()?;
-        Some(line(
+        Some(told!(
             "",
-            format!(
-                "commit {} is not put back: v{} may have been written without it, and with it the table would have rows that \
+            "commit {} is not put back: v{} may have been written without it, and with it the table would have rows that \
                  nobody put there",
-                first.empty, first.by
-            ),
+            first.empty,
+            first.by
         ))
     }
 

@@ -21,7 +21,10 @@ fn snapshots_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<It
 }
 
 /// Those of them that can be restored.
-fn held_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<Item = &'a Snapshot> {
+pub(in crate::cli::command::restore) fn held_of<'a>(
+    history: &'a History,
+    delta_id: &'a str,
+) -> impl Iterator<Item = &'a Snapshot> {
     snapshots_of(history, delta_id).filter(|it| !it.is_pruned)
 }
 
@@ -29,7 +32,7 @@ fn held_of<'a>(history: &'a History, delta_id: &'a str) -> impl Iterator<Item = 
 pub(super) fn flag_for(row: &VersionRow) -> Option<(&'static str, String)> {
     match (row.snapshots.first(), row.held_in) {
         (Some(id), _) => Some(("--snapshot", id.short())),
-        (None, Some(_)) => Some(("--version", row.version.to_string())),
+        (None, Some(_)) => Some(("--version", row.did.version.to_string())),
         (None, None) => None,
     }
 }
@@ -213,19 +216,9 @@ fn of_other_history(snapshots: &[&Snapshot]) -> Option<VersionRow> {
 }
 
 /// A live version as a row, without its marks.
-pub(super) fn row(version: LiveVersion) -> VersionRow {
+pub(super) fn row(did: LiveVersion) -> VersionRow {
     VersionRow {
-        version: version.version,
-        time: version.time,
-        operation: version.operation,
-        predicate: version.predicate,
-        user: version.user,
-        rows: version.rows,
-        rows_removed: version.rows_removed,
-        rows_after: version.rows_after,
-        files_added: Some(version.files_added),
-        files_removed: Some(version.files_removed),
-        files_after: version.files_after,
+        did,
         live: true,
         other_history: false,
         whole: false,
@@ -299,11 +292,12 @@ mod tests {
     use deltavault::format::{Record, TableKey};
     use deltavault::ids::SnapshotId;
 
+    use super::super::tests::RECORD;
     use super::*;
 
-    const RECORD: &[u8] = include_bytes!(
-        "../../../../../tests/data/v1/vault/tables/sales-orders-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000001.json"
-    );
+    fn table() -> TableKey {
+        "t-37def596bc86afd2280da522389b7bb0".parse().unwrap()
+    }
 
     fn snapshot(seq: u64, version: u64, delta_id: &str, rows: u64) -> Snapshot {
         let mut record = Record::decode(RECORD).unwrap();
@@ -312,9 +306,7 @@ mod tests {
         record.totals.rows = Some(rows);
         record.change.rows = None;
         Snapshot {
-            table: "t-37def596bc86afd2280da522389b7bb0"
-                .parse::<TableKey>()
-                .unwrap(),
+            table: table(),
             id: SnapshotId(Digest::of(&seq.to_be_bytes())),
             seq,
             record_version: None,
@@ -325,13 +317,11 @@ mod tests {
     }
 
     fn history(snapshots: Vec<Snapshot>) -> History {
-        let table = "t-37def596bc86afd2280da522389b7bb0".parse().unwrap();
-        let (newer, findings) = (Vec::new(), Vec::new());
         History {
-            table,
+            table: table(),
             snapshots,
-            newer,
-            findings,
+            newer: Vec::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -374,7 +364,7 @@ mod tests {
             .iter()
             .map(|it| {
                 (
-                    it.version.0,
+                    it.did.version.0,
                     it.live,
                     it.snapshots.len(),
                     it.suspect,
@@ -415,7 +405,7 @@ mod tests {
             .filter(|row| !row.snapshots.is_empty())
             .map(|row| {
                 let marks = (row.live, row.other_history, row.newest_good_held);
-                (row.version.0, row.snapshots[0], marks)
+                (row.did.version.0, row.snapshots[0], marks)
             })
             .collect();
         assert_eq!(
@@ -442,11 +432,14 @@ mod tests {
         let newest = snapshot(3, 12, "t", 90);
         let history = history(vec![distrusted, other.clone(), newest]);
         let rows = versions(&overwritten(), &history, "t");
-        let v13 = rows.iter().find(|row| row.version == Version(13)).unwrap();
+        let v13 = rows
+            .iter()
+            .find(|row| row.did.version == Version(13))
+            .unwrap();
         assert_eq!(v13.snapshots, [], "neither is this table's v13");
         assert!(
             rows.iter()
-                .any(|row| row.version == Version(12) && row.newest_good_held)
+                .any(|row| row.did.version == Version(12) && row.newest_good_held)
         );
         let others = other_tables(&history, "t");
         assert_eq!((others.len(), others[0].newest), (1, other.id));
@@ -489,7 +482,10 @@ mod tests {
         let mut rows: Vec<VersionRow> = (0..100).rev().map(row_of).collect();
         rows[40].suspect = true;
         rows[60].newest_good_held = true;
-        let told: Vec<u64> = shown(&rows, 5).iter().map(|row| row.version.0).collect();
+        let told: Vec<u64> = shown(&rows, 5)
+            .iter()
+            .map(|row| row.did.version.0)
+            .collect();
         assert_eq!(told, [99, 98, 97, 59, 39]);
         assert_eq!(shown(&rows[..2], 5).len(), 2);
     }
@@ -508,7 +504,7 @@ mod tests {
         let rows = versions(&found, &history(vec![older.clone(), bad.clone()]), "t");
         let marks: Vec<_> = rows
             .iter()
-            .map(|row| (row.version.0, row.doubtful, row.newest_good_held))
+            .map(|row| (row.did.version.0, row.doubtful, row.newest_good_held))
             .collect();
         assert_eq!(marks, [(7, true, false), (6, false, true)]);
         // Another snapshot of the version takes the doubt from it.

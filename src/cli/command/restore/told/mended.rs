@@ -8,7 +8,7 @@ use deltavault::plan::snapshot::NOT_AT_THE_SOURCE;
 use deltavault::reader::RefusalCause;
 use deltavault::vault::restore::{LeftOut, LogWanted, Reading, WhyLeftOut};
 
-use super::phrase::{choice, files as counted, line, range};
+use super::phrase::{and_more, choice, files as counted, line, range, told};
 use super::{Case, Found, Proof};
 use crate::cli::command::restore::messages::{Choice, PlanLine};
 
@@ -54,15 +54,11 @@ impl Found {
     pub(super) fn code(&self) -> ExitCode {
         let is_newer = matches!(self.situation, Situation::NewerLive { .. });
         let is_whole = !is_newer || self.live.faults.is_empty();
-        if is_whole
+        let is_good = is_whole
             && self.is_proven()
             && self.kept_unreadable.is_empty()
-            && self.live.empty.is_empty()
-        {
-            ExitCode::Done
-        } else {
-            ExitCode::Findings
-        }
+            && self.live.empty.is_empty();
+        ExitCode::findings_if(!is_good)
     }
 }
 
@@ -108,17 +104,15 @@ impl Case<'_> {
             lines.push(line(if nth == 0 { "LOG" } else { "" }, text));
         }
         if let Some(Reading::Refuses { reason, replay, .. }) = &found.reading {
-            lines.push(line(
+            lines.push(told!(
                 "CHECKED",
-                format!("deltalake does not open it: {}", shortened(reason)),
+                "deltalake does not open it: {}",
+                shortened(reason)
             ));
             lines.extend(replay.clone().map(|replay| line("", replay)));
         }
         for disagreement in self.disagreeing() {
-            lines.push(line(
-                "WAYS",
-                format!(
-                    "checkpoint {} and the log's other ways disagree: it lacks {} and has {} that they do not name{}; the \
+            lines.push(told!("WAYS", "checkpoint {} and the log's other ways disagree: it lacks {} and has {} that they do not name{}; the \
                      snapshot holds both{}",
                     disagreement.checkpoint,
                     counted(disagreement.lacks),
@@ -137,9 +131,7 @@ impl Case<'_> {
                              lost or overwritten",
                             counted(unnamed)
                         ),
-                    },
-                ),
-            ));
+                    }));
         }
         lines.extend(self.told_out());
         lines
@@ -150,22 +142,14 @@ impl Case<'_> {
         let found = self.found;
         let mut lines: Vec<_> = found.left_out.iter().map(told_left_out).collect();
         if let Some(first) = found.asides.first() {
-            let more = match found.asides.len() {
-                1 => String::new(),
-                several => format!(" and {} more", several - 1),
-            };
-            lines.push(line(
+            let more = and_more(found.asides.len());
+            lines.push(told!(
                 "ASIDE",
-                format!("{first}{more}: kept under _deltavault/aside/, no longer in the log"),
+                "{first}{more}: kept under _deltavault/aside/, no longer in the log"
             ));
         }
         for version in &found.kept_unreadable {
-            lines.push(line(
-                "WARNING",
-                format!(
-                    "checkpoint {version} cannot be read, and nothing stands in for it: put back as it was held"
-                ),
-            ));
+            lines.push(told!("WARNING", "checkpoint {version} cannot be read, and nothing stands in for it: put back as it was held"));
         }
         lines
     }
@@ -194,16 +178,14 @@ impl Case<'_> {
             return None;
         }
         let version = disagreement.checkpoint;
-        Some(choice(
-            format!(
-                "leave checkpoint {version}{} out, so that readers go by the log's other ways{}",
-                match self.disagreeing().count() {
-                    1 => "",
-                    _ => " and the others that disagree",
-                },
-                other_ways(disagreement)
-            ),
+        Some(choice!(
             self.as_asked(&["--without-checkpoint", &version.to_string()]),
+            "leave checkpoint {version}{} out, so that readers go by the log's other ways{}",
+            match self.disagreeing().count() {
+                1 => "",
+                _ => " and the others that disagree",
+            },
+            other_ways(disagreement)
         ))
     }
 }
@@ -252,9 +234,10 @@ fn told_left_out(out: &LeftOut) -> PlanLine {
         }
         Some(from) => format!("checkpoint {from} suffices"),
     };
-    line(
+    told!(
         "LEFT OUT",
-        format!("checkpoint {}, {why}; {instead}", out.checkpoint),
+        "checkpoint {}, {why}; {instead}",
+        out.checkpoint
     )
 }
 
@@ -263,7 +246,7 @@ mod tests {
     use deltavault::plan::restore::Permission;
 
     use super::super::Way;
-    use super::super::tests::{all_of, found, newer, told, work};
+    use super::super::tests::{found, latest, newer, told, work};
     use super::*;
     use crate::cli::command::restore::args::{How, Which};
 
@@ -273,23 +256,18 @@ mod tests {
         cleaned.permission = Permission::DataOnly;
         cleaned.live.readable_from = Some(Version(9));
         let which = Which::Version(Version(7));
-        let (way, text) = told(&cleaned, &which, &How::Heal);
-        let Way::Choose(what) = way else {
-            panic!("{text}");
+        let told_of_it = told(&cleaned, &which, &How::Heal);
+        let Way::Choose(what) = &told_of_it.way else {
+            panic!("{}", told_of_it.text);
         };
         assert!(what.contains("cannot rebuild version 7"), "{what}");
-        all_of(
-            &text,
-            &[
-                "v7 was cleaned out of it",
-                "--version 7 --to /lake/sales/orders-v7 --yes",
-            ],
-        );
-        assert!(!text.contains("--heal"), "{text}");
+        told_of_it.omits("--heal").says(&[
+            "v7 was cleaned out of it",
+            "--version 7 --to /lake/sales/orders-v7 --yes",
+        ]);
         // One that has files of the log to put right is for the live table's sake.
         cleaned.broken = vec!["_delta_log/11.json has 0 bytes".into()];
-        let (way, text) = told(&cleaned, &which, &How::Heal);
-        assert_eq!(way, Way::Ready, "{text}");
+        told(&cleaned, &which, &How::Heal).goes(&Way::Ready);
     }
 
     #[test]
@@ -298,17 +276,14 @@ mod tests {
         broken.to_put = work(1);
         broken.nothing_to_do = false;
         broken.broken = vec!["_delta_log/3.json is cut off after 9 of 12 bytes".into()];
-        let (way, text) = told(&broken, &Which::Latest, &How::InPlace);
-        assert!(matches!(way, Way::Choose(_)));
-        all_of(
-            &text,
-            &[
+        latest(&broken)
+            .asks()
+            .says(&[
                 "live v15 DAMAGED: its log cannot be read",
                 "LOG     _delta_log/3.json is cut off",
                 "--heal --yes",
-            ],
-        );
-        assert!(!text.contains("healthy"), "{text}");
+            ])
+            .omits("healthy");
     }
 
     #[test]
@@ -319,48 +294,29 @@ mod tests {
             about,
             replay: replay.map(str::to_owned),
         };
-        for (reading, says, way) in [
-            (
-                Reading::Opens,
-                "live v7 healthy, nothing missing",
-                Way::Nothing,
-            ),
-            (
-                reading(RefusalCause::Features, None),
-                "healthy by a replay of every way through its log",
-                Way::Nothing,
-            ),
-            (reading(RefusalCause::Log, None), "NOT PROVEN", Way::Nothing),
-            (
-                reading(RefusalCause::Reader, None),
-                "NOT PROVEN",
-                Way::Nothing,
-            ),
-            (
-                reading(RefusalCause::Log, Some("commit 9 is missing")),
-                "DAMAGED: it cannot be read",
-                Way::Choose(String::new()),
-            ),
+        let gap = "commit 9 is missing";
+        let replayed = "healthy by a replay of every way through its log";
+        let (log, features) = (RefusalCause::Log, RefusalCause::Features);
+        for (reading, says) in [
+            (Reading::Opens, "live v7 healthy, nothing missing"),
+            (reading(features, None), replayed),
+            (reading(log, None), "NOT PROVEN"),
+            (reading(RefusalCause::Reader, None), "NOT PROVEN"),
+            (reading(log, Some(gap)), "DAMAGED: it cannot be read"),
         ] {
             let mut whole = found(situation.clone(), Permission::Everything, 0);
             whole.reading = Some(reading.clone());
-            let (told_way, text) = told(&whole, &Which::Latest, &How::InPlace);
-            all_of(&text, &[says]);
-            let same = std::mem::discriminant(&told_way) == std::mem::discriminant(&way);
-            assert!(same, "{told_way:?}: {text}");
+            let told = latest(&whole);
+            told.says(&[says]);
+            let refused = "deltalake does not open it: Max";
             let opens = reading == Reading::Opens;
-            assert_eq!(
-                text.contains("deltalake does not open it: Max"),
-                !opens,
-                "{text}"
-            );
-            let good = opens || says.contains("replay");
-            assert_eq!(whole.code() == ExitCode::Done, good, "{text}");
-            if let Way::Choose(_) = told_way {
-                all_of(
-                    &text,
-                    &["commit 9 is missing", "--to /lake/sales/orders-v7"],
-                );
+            assert_eq!(told.text.contains(refused), !opens, "{}", told.text);
+            let good = opens || says == replayed;
+            assert_eq!(whole.code() == ExitCode::Done, good, "{}", told.text);
+            if says.starts_with("DAMAGED") {
+                told.asks().says(&[gap, "--to /lake/sales/orders-v7"]);
+            } else {
+                told.goes(&Way::Nothing);
             }
         }
     }
@@ -403,17 +359,13 @@ mod tests {
         ];
         dropped.asides = vec!["_delta_log/_last_checkpoint".into(), "x".into()];
         dropped.kept_unreadable = vec![Version(2)];
-        let (_, text) = told(&dropped, &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "LEFT OUT checkpoint 6, unreadable when it was taken; commits 0-7 suffice",
-                "checkpoint 5, as asked; checkpoint 3 and commits 4-7 suffice",
-                "checkpoint 4, corrupt footer; checkpoint 7 suffices",
-                "ASIDE   _delta_log/_last_checkpoint and 1 more",
-                "WARNING checkpoint 2 cannot be read, and nothing stands in for it",
-            ],
-        );
+        latest(&dropped).says(&[
+            "LEFT OUT checkpoint 6, unreadable when it was taken; commits 0-7 suffice",
+            "checkpoint 5, as asked; checkpoint 3 and commits 4-7 suffice",
+            "checkpoint 4, corrupt footer; checkpoint 7 suffices",
+            "ASIDE   _delta_log/_last_checkpoint and 1 more",
+            "WARNING checkpoint 2 cannot be read, and nothing stands in for it",
+        ]);
         assert_eq!(dropped.code(), ExitCode::Findings);
     }
 }

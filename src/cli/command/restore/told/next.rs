@@ -1,6 +1,5 @@
 //! What can be done, as whole commands and statements.
 
-use deltavault::format::Scope;
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::restore::{Healthy, Situation};
 use deltavault::plan::suspect::is_removal;
@@ -43,23 +42,18 @@ impl Case<'_> {
             {
                 let mut choices = Vec::new();
                 if !found.broken.is_empty() {
-                    choices.push(choice(
-                        format!("put the log of live v{tip} right, and v{version}'s files back, about {put}"),
+                    choices.push(choice!(
                         self.restore(&["--heal", "--yes"]),
+                        "put the log of live v{tip} right, and v{version}'s files back, about {put}"
                     ));
                 } else if found.mends_newest(version, *tip) && !self.is_taken() {
-                    choices.push(choice(
-                        format!("put back what live v{tip} needs of it, about {put}"),
+                    choices.push(choice!(
                         self.restore(&["--heal", "--yes"]),
+                        "put back what live v{tip} needs of it, about {put}"
                     ));
                 } else if found.to_put.files > 0 && found.can_be_read(version) && !self.is_taken() {
-                    choices.push(choice(
-                        format!(
-                            "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \
-                             that it prints, before the next VACUUM removes it again"
-                        ),
-                        self.restore(&["--heal", "--yes"]),
-                    ));
+                    choices.push(choice!(self.restore(&["--heal", "--yes"]), "v{version} readable again under live v{tip}, about {put}: use it, or run the statements \
+                             that it prints, before the next VACUUM removes it again"));
                 } else if found.live.trouble.is_some() {
                     // No engine runs a statement on a table that it cannot open.
                     choices.extend(self.newer_with_the_hole());
@@ -75,18 +69,19 @@ impl Case<'_> {
                 choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
                 choices
             }
-            _ if !found.outside_missing.is_empty() => vec![choice(
-                format!("put back everything, also outside the folder, about {put}"),
+            _ if !found.outside_missing.is_empty() => vec![choice!(
                 self.as_asked(&["--outside"]),
+                "put back everything, also outside the folder, about {put}"
             )],
-            (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice(
-                format!("copy {}, about {put}", counted(found.to_put.files)),
+            (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice!(
                 self.as_asked(&[]),
+                "copy {}, about {put}",
+                counted(found.to_put.files)
             )),
             (Situation::NoLog, _) => {
-                let mut choices = self.or_without_checkpoint(choice(
-                    format!("put v{version} back, about {put}; first stop what deleted it"),
+                let mut choices = self.or_without_checkpoint(choice!(
                     self.as_asked(&[]),
+                    "put v{version} back, about {put}; first stop what deleted it"
                 ));
                 choices.extend(self.full_copy("a full copy elsewhere"));
                 choices
@@ -94,16 +89,15 @@ impl Case<'_> {
             _ if let Some(Healthy::Behind(tip)) = found.sound.filter(|_| self.is_unnamed()) => {
                 self.ways_forward(tip)
             }
-            _ if found.to_put.files == 0 => vec![choice(
-                format!(
-                    "set {} of the log aside",
-                    counted(found.asides.len() as u64)
-                ),
+            _ if found.to_put.files == 0 => vec![choice!(
                 self.as_asked(&[]),
+                "set {} of the log aside",
+                counted(found.asides.len() as u64)
             )],
-            _ => self.or_without_checkpoint(choice(
-                format!("put back {}, about {put}", counted(found.to_put.files)),
+            _ => self.or_without_checkpoint(choice!(
                 self.as_asked(&[]),
+                "put back {}, about {put}",
+                counted(found.to_put.files)
             )),
         }
     }
@@ -114,15 +108,13 @@ impl Case<'_> {
         let suspect = self.unnamed_suspect();
         let good = suspect.and(found.newest_good());
         let mut choices = Vec::new();
-        if let Some(good) = good.filter(|it| it.version > tip)
+        if let Some(good) = good.filter(|it| it.did.version > tip)
             && let Some((flag, value)) = flag_for(good)
         {
-            choices.push(choice(
-                format!(
-                    "forward to v{}, the newest good one: what that brings",
-                    good.version
-                ),
+            choices.push(choice!(
                 self.again.command(&["restore", &self.name, flag, &value]),
+                "forward to v{}, the newest good one: what that brings",
+                good.did.version
             ));
         }
         let mark = if suspect.is_some() {
@@ -130,14 +122,12 @@ impl Case<'_> {
         } else {
             ""
         };
-        choices.push(choice(
-            format!(
-                "forward to v{}{mark}: put {} there, about {}",
-                self.version,
-                counted(found.to_put.files),
-                about(found.to_put)
-            ),
+        choices.push(choice!(
             self.as_asked(&[]),
+            "forward to v{}{mark}: put {} there, about {}",
+            self.version,
+            counted(found.to_put.files),
+            about(found.to_put)
         ));
         choices
     }
@@ -200,32 +190,21 @@ impl Case<'_> {
 
     /// The newest live version, where it can be read whole: what was committed last is worth keeping.
     pub(super) fn whole_tip(&self) -> Option<Version> {
-        match self.found.situation {
-            Situation::NewerLive { tip } => {
-                let is_whole = self.found.is_whole(tip) && self.found.is_proven();
-                is_whole.then_some(tip)
-            }
-            Situation::EmptyTarget
-            | Situation::AnotherTable { .. }
-            | Situation::CommitsDiffer { .. }
-            | Situation::NoLog
-            | Situation::NothingAbove => None,
-        }
+        let tip = self.found.situation.newer_tip();
+        tip.filter(|tip| self.found.is_whole(*tip) && self.found.is_proven())
     }
 
     /// A later snapshot holds the log up to its own version, and so the commit that is missing.
     fn newer_with_the_hole(&self) -> Option<Choice> {
         let hole = self.found.live.hole?;
         let mut held = self.found.versions.iter().rev();
-        let row = held.find(|row| row.version >= hole && !row.snapshots.is_empty())?;
+        let row = held.find(|row| row.did.version >= hole && !row.snapshots.is_empty())?;
         let id = row.snapshots.first()?.short();
         let words = ["restore", &self.name, "--snapshot", &id];
-        Some(choice(
-            format!(
-                "snapshot {id} is of v{}: what of the log it puts right",
-                row.version
-            ),
+        Some(choice!(
             self.again.command(&words),
+            "snapshot {id} is of v{}: what of the log it puts right",
+            row.did.version
         ))
     }
 
@@ -317,11 +296,6 @@ impl Case<'_> {
         }
     }
 
-    /// Whether versions below the wanted one can be read after a full restore.
-    pub(crate) fn holds_older_versions(&self) -> bool {
-        self.record.scope == Scope::History
-    }
-
     pub(super) fn lake(&self) -> Place<'_> {
         Place::new(&self.record.table.uri)
     }
@@ -395,9 +369,10 @@ impl Case<'_> {
             files: self.record.totals.files,
             bytes: self.record.totals.bytes,
         };
-        Some(choice(
-            format!("{effect}, about {}", about(all)),
+        Some(choice!(
             self.restore(&["--to", &place, "--yes"]),
+            "{effect}, about {}",
+            about(all)
         ))
     }
 
@@ -415,7 +390,7 @@ mod tests {
     use deltavault::plan::restore::{LiveVersion, Permission};
 
     use super::super::Found;
-    use super::super::tests::{all_of, newer, told};
+    use super::super::tests::{latest, newer, told};
     use super::*;
 
     /// v13 deleted rows, v14 and v15 are good appends.
@@ -449,50 +424,40 @@ mod tests {
 
     #[test]
     fn a_restore_says_what_it_takes_out_and_sets_the_window_first() {
-        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "CAUSE   v13  DELETE  -80 rows  -3 files",
-                "LOSES   going back to v7 loses v8-v15: 7 APPEND, 1 DELETE, +945 rows",
-                "v7 is whole at its place: a new commit brings it back and takes v8-v15 (7 APPEND, 1 DELETE, +945 \
-                 rows) out of the table",
-                // Committed 40 days and an hour ago.
-                "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
-                 ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
-                 'interval 48 days');\n    INSERT INTO delta.`file:///lake/sales/orders` SELECT",
-                "  after the same ALTER, v7 is whole at its place",
-                "    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;\n    python: ",
-                "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
-                 t.alter.set_table_properties(",
-            ],
-        );
-        assert!(!text.contains("loses nothing"), "{text}");
+        let told = latest(&deleted(&[(7, 15)]));
+        told.omits("loses nothing").says(&[
+            "CAUSE   v13  DELETE  -80 rows  -3 files",
+            "LOSES   going back to v7 loses v8-v15: 7 APPEND, 1 DELETE, +945 rows",
+            "v7 is whole at its place: a new commit brings it back and takes v8-v15 (7 APPEND, 1 DELETE, +945 \
+             rows) out of the table",
+            // Committed 40 days and an hour ago.
+            "    ALTER TABLE delta.`file:///lake/sales/orders` SET TBLPROPERTIES \
+             ('delta.deletedFileRetentionDuration' = 'interval 48 days', 'delta.logRetentionDuration' = \
+             'interval 48 days');\n    INSERT INTO delta.`file:///lake/sales/orders` SELECT",
+            "  after the same ALTER, v7 is whole at its place",
+            "    RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;\n    python: ",
+            "python: from deltalake import DeltaTable; t = DeltaTable('/lake/sales/orders'); \
+             t.alter.set_table_properties(",
+        ]);
     }
 
     #[test]
     fn deleted_rows_come_back_under_later_commits_by_what_the_delete_left() {
-        let (_, text) = told(&deleted(&[(7, 15)]), &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
-                "only what v13 deleted where [\"(region#1 = r05)\"] comes back from v12; later commits stay",
-                "INSERT INTO delta.`file:///lake/sales/orders` SELECT * FROM delta.`file:///lake/sales/orders` \
-                 VERSION AS OF 12 EXCEPT ALL SELECT * FROM delta.`file:///lake/sales/orders` VERSION AS OF 13;",
-            ],
-        );
+        latest(&deleted(&[(7, 15)])).says(&[
+            "only what v13 deleted where [\"(region#1 = r05)\"] comes back from v12; later commits stay",
+            "INSERT INTO delta.`file:///lake/sales/orders` SELECT * FROM delta.`file:///lake/sales/orders` \
+             VERSION AS OF 12 EXCEPT ALL SELECT * FROM delta.`file:///lake/sales/orders` VERSION AS OF 13;",
+        ]);
         let mut partition = deleted(&[(7, 12), (14, 15)]);
         let r05 = [("region".to_owned(), Some("r05".to_owned()))].into();
         partition.live.deleted_partitions = Some((Version(13), vec![r05]));
-        let (_, text) = told(&partition, &Which::Latest, &How::InPlace);
-        all_of(&text, &["VERSION AS OF 12 WHERE region = 'r05';"]);
+        latest(&partition).says(&["VERSION AS OF 12 WHERE region = 'r05';"]);
     }
 
     #[test]
     fn no_recipe_is_given_where_it_would_bring_back_something_else() {
         let without = |found: &Found| {
-            let (_, text) = told(found, &Which::Latest, &How::InPlace);
-            assert!(!text.contains("INSERT INTO"), "{text}");
+            latest(found).omits("INSERT INTO");
         };
         // The rows after the deletion cannot be read, and no whole partition is known.
         let mut gone = deleted(&[(7, 12), (14, 15)]);
@@ -522,13 +487,12 @@ mod tests {
         ];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
         found.live.properties = Some(properties.into());
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        assert!(!text.contains("ALTER TABLE"), "{text}");
-        all_of(&text, &["DeltaTable('/lake/sales/orders').restore(7)"]);
+        latest(&found)
+            .omits("ALTER TABLE")
+            .says(&["DeltaTable('/lake/sales/orders').restore(7)"]);
         // A commit file that is older than the record says.
         found.live.committed = Some("2026-01-01T00:00:00Z".parse().unwrap());
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(&text, &["'interval 332 days'", "'interval 366 days'"]);
+        latest(&found).says(&["'interval 332 days'", "'interval 366 days'"]);
     }
 
     #[test]
@@ -536,10 +500,10 @@ mod tests {
         let mut cleaned = newer(4, &[(9, 15)]);
         cleaned.live.readable_from = Some(Version(9));
         cleaned.permission = Permission::DataOnly;
-        let (way, text) = told(&cleaned, &Which::Latest, &How::Heal);
         let what = "the live log cannot rebuild version 7: files put back under it cannot be read";
-        assert_eq!(way, Way::Choose(what.into()));
-        all_of(&text, &["--to /lake/sales/orders-v7 --yes"]);
-        assert!(!text.contains("--heal"), "{text}");
+        told(&cleaned, &Which::Latest, &How::Heal)
+            .goes(&Way::Choose(what.into()))
+            .says(&["--to /lake/sales/orders-v7 --yes"])
+            .omits("--heal");
     }
 }

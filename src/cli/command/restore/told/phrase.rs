@@ -7,9 +7,9 @@ use deltavault::plan::restore::LiveVersion;
 use deltavault::progress::PlannedWork;
 use indicatif::{HumanCount, HumanDuration};
 
-use super::listed::row;
-use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement, VersionRow};
+use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement};
 use crate::cli::output::counted;
+pub(super) use crate::cli::output::range;
 
 /// Bytes a second that an estimate counts with: a plain disk that reads and writes at once. Estimates are said to
 /// be estimates.
@@ -18,17 +18,29 @@ const ESTIMATED_BYTES_A_SECOND: u64 = 50 * 1024 * 1024;
 /// Files a second that an estimate counts with: each is made durable by itself.
 const ESTIMATED_FILES_A_SECOND: u64 = 100;
 
+/// A labelled line whose text is a format string with its arguments.
+macro_rules! told {
+    ($label:expr, $($text:tt)+) => {
+        $crate::cli::command::restore::told::phrase::line($label, format!($($text)+))
+    };
+}
+pub(super) use told;
+
 pub(super) fn line(label: &'static str, text: String) -> PlanLine {
     PlanLine { label, text }
 }
 
-pub(super) fn choice(effect: String, command: String) -> Choice {
-    Choice {
-        effect,
-        command,
-        statements: Vec::new(),
-    }
+/// A choice by its command, with a format string and its arguments for the effect.
+macro_rules! choice {
+    ($command:expr, $($effect:tt)+) => {
+        $crate::cli::command::restore::messages::Choice {
+            effect: format!($($effect)+),
+            command: $command,
+            statements: Vec::new(),
+        }
+    };
 }
+pub(super) use choice;
 
 /// A choice that another engine carries out.
 pub(super) fn statements(effect: String, statements: Vec<Statement>) -> Choice {
@@ -50,26 +62,23 @@ pub(super) fn told_statement(statement: &Statement) -> String {
 
 /// `v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,220,114 rows  +1 -40 files`.
 pub(super) fn told_version(version: &LiveVersion) -> String {
-    told_row(&row(version.clone()))
-}
-
-/// As [`told_version`], without the row's marks.
-pub(super) fn told_row(row: &VersionRow) -> String {
-    let operation = row.operation.as_deref().unwrap_or("?").to_owned();
-    let rows = row.rows.filter(|rows| *rows != 0);
-    let files = [('+', row.files_added), ('-', row.files_removed)];
-    let files = files.into_iter().filter_map(|(sign, count)| {
-        let count = count.filter(|count| *count > 0)?;
-        Some(format!("{sign}{}", HumanCount(count)))
-    });
+    let operation = version.operation.as_deref().unwrap_or("?").to_owned();
+    let rows = version.rows.filter(|rows| *rows != 0);
+    let (added, removed) = (version.files_added, version.files_removed);
+    let files = [('+', added), ('-', removed)].into_iter();
+    let files = files.filter(|(_, count)| *count > 0);
+    let files = files.map(|(sign, count)| format!("{sign}{}", HumanCount(count)));
     let files: Vec<String> = files.collect();
-    let one = row.files_added.unwrap_or(0) + row.files_removed.unwrap_or(0) == 1;
-    let noun = if one { "file" } else { "files" };
+    let noun = if added + removed == 1 {
+        "file"
+    } else {
+        "files"
+    };
     let parts = [
-        Some(format!("v{}", row.version)),
-        row.time.map(second),
+        Some(format!("v{}", version.version)),
+        version.time.map(second),
         Some(operation),
-        row.user.clone(),
+        version.user.clone(),
         rows.map(changed_rows),
         (!files.is_empty()).then(|| format!("{} {noun}", files.join(" "))),
     ];
@@ -100,18 +109,17 @@ pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone
     counts.chain(rows).collect::<Vec<_>>().join(", ")
 }
 
+/// Behind the first of `count` things: ` and 2 more`, or nothing.
+pub(super) fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        several => format!(" and {} more", several - 1),
+    }
+}
+
 /// `1 file`, `12 files`.
 pub(super) fn files(count: u64) -> String {
     counted(count, "file")
-}
-
-/// `v3`, `v3-v7`.
-pub(super) fn range(first: Version, last: Version) -> String {
-    if first == last {
-        format!("v{first}")
-    } else {
-        format!("v{first}-v{last}")
-    }
 }
 
 pub(super) fn ranges(ranges: &[(Version, Version)]) -> String {

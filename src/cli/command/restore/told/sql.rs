@@ -296,19 +296,14 @@ mod tests {
 
     #[test]
     fn sql_names_a_table_on_s3_as_open_source_spark_does_and_a_folder_by_its_scheme() {
-        let restored = |uri| Place::new(uri).restore(Version(12)).statement;
-        assert_eq!(
-            restored("s3://lake/sales/orders"),
-            "RESTORE TABLE delta.`s3a://lake/sales/orders` TO VERSION AS OF 12;"
-        );
-        assert_eq!(
-            restored("file:///lake/a b"),
-            "RESTORE TABLE delta.`file:///lake/a b` TO VERSION AS OF 12;"
-        );
-        assert_eq!(
-            restored("s3://lake/odd`name/ü%20?#'"),
-            "RESTORE TABLE delta.`s3a://lake/odd``name/ü%20?#'` TO VERSION AS OF 12;"
-        );
+        for (uri, named) in [
+            ("s3://lake/sales/orders", "s3a://lake/sales/orders"),
+            ("file:///lake/a b", "file:///lake/a b"),
+            ("s3://lake/odd`name/ü%20?#'", "s3a://lake/odd``name/ü%20?#'"),
+        ] {
+            let restored = format!("RESTORE TABLE delta.`{named}` TO VERSION AS OF 12;");
+            assert_eq!(Place::new(uri).restore(Version(12)).statement, restored);
+        }
     }
 
     #[test]

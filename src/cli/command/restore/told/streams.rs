@@ -3,7 +3,7 @@
 use deltavault::plan::restore::Situation;
 use deltavault::plan::streams::{Stream, StreamChange};
 
-use super::phrase::line;
+use super::phrase::told;
 use super::{Case, Streams};
 use crate::cli::command::restore::messages::{PlanLine, StreamRow};
 
@@ -23,16 +23,16 @@ impl Case<'_> {
         let streams = match &self.found.streams {
             Streams::Known(streams) => streams,
             Streams::NotAsked => return Vec::new(),
-            Streams::Unknown(why) => return vec![line("STREAMS", format!("unknown: {why}"))],
+            Streams::Unknown(why) => return vec![told!("STREAMS", "unknown: {why}")],
         };
         let concerned = || streams.iter().filter(|it| it.change != StreamChange::Same);
         let mut lines: Vec<PlanLine> = concerned()
             .take(SHOWN)
-            .map(|stream| line("", format!("{}: {}", stream.app_id, self.effect(stream))))
+            .map(|stream| told!("", "{}: {}", stream.app_id, self.effect(stream)))
             .collect();
         let more = concerned().count().saturating_sub(SHOWN);
         if more > 0 {
-            lines.push(line("", format!("{more} more streams; --json lists them")));
+            lines.push(told!("", "{more} more streams; --json lists them"));
         }
         if let Some(first) = lines.first_mut() {
             first.label = "STREAMS";
@@ -42,21 +42,11 @@ impl Case<'_> {
 
     /// All of them, in fields.
     pub(crate) fn streams(&self) -> Vec<StreamRow> {
-        let streams = match &self.found.streams {
-            Streams::Known(streams) => streams.as_slice(),
-            Streams::NotAsked | Streams::Unknown(_) => &[],
+        let Streams::Known(streams) = &self.found.streams else {
+            return Vec::new();
         };
         let rows = streams.iter().take(LISTED).map(|stream| StreamRow {
-            app_id: stream.app_id.clone(),
-            held: stream.held,
-            live: stream.live,
-            change: match stream.change {
-                StreamChange::WentOn => "went-on",
-                StreamChange::Began => "began",
-                StreamChange::Unknown => "unknown",
-                StreamChange::Same => "same",
-                StreamChange::WentBack => "went-back",
-            },
+            stream: stream.clone(),
             effect: self.effect(stream),
         });
         rows.collect()
@@ -100,7 +90,7 @@ mod tests {
     use deltavault::progress::PlannedWork;
     use deltavault::vault::restore::LiveTable;
 
-    use super::super::tests::{all_of, newer, told};
+    use super::super::tests::{latest, newer, told};
     use super::super::{Found, Way};
     use super::*;
     use crate::cli::command::restore::args::{How, Which};
@@ -133,40 +123,28 @@ mod tests {
         let held = txns(&[("a", 1), ("orders-to-gold", 812)]);
         let live = txns(&[("a", 1), ("began", 3), ("orders-to-gold", 815)]);
         found.streams = Streams::Known(compare(&held, Some(&live)));
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &[
+        latest(&found)
+            .says(&[
                 "STREAMS orders-to-gold: batches 813-815 came after v7",
                 "skips them if they are run again",
                 "began: began after v7, batch 3 is its last",
-            ],
-        );
-        assert!(
-            !text.contains(" a: "),
-            "what did not move is not told: {text}"
-        );
+            ])
+            .omits(" a: ");
     }
 
     #[test]
     fn the_streams_of_a_dropped_table_are_told_where_their_checkpoint_has_to_be() {
-        let (way, text) = told(&dropped(), &Which::Latest, &How::InPlace);
-        assert_eq!(way, Way::Ready);
-        all_of(
-            &text,
-            &[
-                "STREAMS orders-to-gold: v7 ends with its batch 812. Rewind its checkpoint to that batch before you \
-                 start it",
-                "writes everything twice",
-            ],
-        );
+        latest(&dropped()).goes(&Way::Ready).says(&[
+            "STREAMS orders-to-gold: v7 ends with its batch 812. Rewind its checkpoint to that batch before you \
+             start it",
+            "writes everything twice",
+        ]);
         let to = How::To("file:///copy".into());
         let copied = Found {
             situation: Situation::EmptyTarget,
             ..dropped()
         };
-        let (_, text) = told(&copied, &Which::Latest, &to);
-        assert!(!text.contains("STREAMS"), "{text}");
+        told(&copied, &Which::Latest, &to).omits("STREAMS");
     }
 
     #[test]
@@ -174,13 +152,8 @@ mod tests {
         let mut found = dropped();
         let held = txns(&[("a", 1), ("b", 2), ("c", 3), ("d", 4)]);
         found.streams = Streams::Known(compare(&held, None));
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(
-            &text,
-            &["STREAMS a: v7 ends", "2 more streams; --json lists them"],
-        );
+        latest(&found).says(&["STREAMS a: v7 ends", "2 more streams; --json lists them"]);
         found.streams = Streams::Unknown("the held log has a gap".into());
-        let (_, text) = told(&found, &Which::Latest, &How::InPlace);
-        all_of(&text, &["STREAMS unknown: the held log has a gap"]);
+        latest(&found).says(&["STREAMS unknown: the held log has a gap"]);
     }
 }

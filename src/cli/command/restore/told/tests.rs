@@ -80,18 +80,55 @@ pub(super) fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
     }
 }
 
+/// What is told, and how to go on.
+pub(super) struct Told {
+    pub(super) way: Way,
+    pub(super) text: String,
+}
+
+impl Told {
+    pub(super) fn goes(&self, way: &Way) -> &Self {
+        assert_eq!(self.way, *way, "{}", self.text);
+        self
+    }
+
+    /// Its owner has to choose.
+    pub(super) fn asks(&self) -> &Self {
+        assert!(matches!(self.way, Way::Choose(_)), "{}", self.text);
+        self
+    }
+
+    pub(super) fn says(&self, wanted: &[&str]) -> &Self {
+        all_of(&self.text, wanted);
+        self
+    }
+
+    pub(super) fn omits(&self, unwanted: &str) -> &Self {
+        assert!(!self.text.contains(unwanted), "{}", self.text);
+        self
+    }
+
+    pub(super) fn lines(&self) -> usize {
+        self.text.lines().count()
+    }
+}
+
+/// Tells it where nothing was named.
+pub(super) fn unsaid(found: &Found) -> Told {
+    told(found, &Which::Unsaid, &How::InPlace)
+}
+
+/// Tells it with `--latest`.
+pub(super) fn latest(found: &Found) -> Told {
+    told(found, &Which::Latest, &How::InPlace)
+}
+
 /// Tells it as the renderer does, and makes sure that it stays short.
-pub(super) fn told(found: &Found, which: &Which, how: &How) -> (Way, String) {
+pub(super) fn told(found: &Found, which: &Which, how: &How) -> Told {
     told_of("file:///lake/sales/orders", false, found, which, how)
 }
 
-pub(super) fn told_of(
-    uri: &str,
-    s3a: bool,
-    found: &Found,
-    which: &Which,
-    how: &How,
-) -> (Way, String) {
+pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &How) -> Told {
     let mut record = Record::decode(RECORD).unwrap();
     let again = Again::new("deltavault", Some("file:///backup/vault"), None);
     let target = match how {
@@ -129,8 +166,10 @@ pub(super) fn told_of(
         let command = choice.command.replace('\n', "\n    ");
         writeln!(text, "  {}:\n    {command}", choice.effect).unwrap();
     }
-    assert!(text.lines().count() < 18, "{text}");
-    (case.way(), text)
+    let way = case.way();
+    let told = Told { way, text };
+    assert!(told.lines() < 18, "{}", told.text);
+    told
 }
 
 pub(super) fn all_of(text: &str, wanted: &[&str]) {
@@ -142,11 +181,9 @@ pub(super) fn all_of(text: &str, wanted: &[&str]) {
 #[test]
 fn under_a_newer_table_the_cause_the_loss_and_every_choice_are_told() {
     let which = Which::Version(Version(7));
-    let (way, text) = told(&newer(4, &[(9, 15)]), &which, &How::InPlace);
-    assert!(matches!(way, Way::Choose(_)));
-    all_of(
-        &text,
-        &[
+    told(&newer(4, &[(9, 15)]), &which, &How::InPlace)
+        .asks()
+        .says(&[
             "live v15 healthy",
             "4 of 40 files gone",
             "CAUSE   v14  2026-11-20 02:11:00Z  VACUUM END  etl-prod",
@@ -155,36 +192,28 @@ fn under_a_newer_table_the_cause_the_loss_and_every_choice_are_told() {
             "loses v8-v15: 1 MERGE, 1 VACUUM, 1 WRITE, by etl-prod",
             "deltavault --vault /backup/vault restore sales.orders --version 7 --heal --yes",
             "--to /lake/sales/orders-v7 --yes",
-        ],
-    );
+        ]);
 }
 
 #[test]
 fn a_live_table_with_holes_is_not_called_healthy_and_the_newest_whole_version_is_named() {
-    let which = Which::Latest;
-    let (_, text) = told(&newer(0, &[(6, 12)]), &which, &How::InPlace);
-    all_of(
-        &text,
-        &[
+    latest(&newer(0, &[(6, 12)]))
+        .says(&[
             "live v15 NOT WHOLE",
             "v7 is whole",
             "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 7;",
             "RESTORE TABLE delta.`file:///lake/sales/orders` TO VERSION AS OF 12;",
-        ],
-    );
-    assert!(!text.contains("CAUSE"), "{text}");
+        ])
+        .omits("CAUSE");
 }
 
 #[test]
 fn a_version_that_the_log_no_longer_knows_is_not_said_to_become_readable() {
     let mut cleaned = newer(4, &[(9, 15)]);
     cleaned.live.readable_from = Some(Version(9));
-    let (_, text) = told(&cleaned, &Which::Latest, &How::InPlace);
-    all_of(
-        &text,
-        &["v7 was cleaned out of it", "--to /lake/sales/orders-v7"],
-    );
-    assert!(!text.contains("--heal"), "{text}");
+    latest(&cleaned)
+        .says(&["v7 was cleaned out of it", "--to /lake/sales/orders-v7"])
+        .omits("--heal");
 }
 
 #[test]
@@ -192,21 +221,15 @@ fn a_live_log_that_cannot_be_read_is_what_comes_first() {
     let mut broken = newer(4, &[]);
     broken.live.readable_from = None;
     broken.live.trouble = Some("_delta_log/15.json line 1 is not an action".into());
-    let (way, text) = told(&broken, &Which::Unsaid, &How::InPlace);
-    assert!(matches!(way, Way::Choose(_)));
-    all_of(
-        &text,
-        &["live v15 BROKEN", "LOG     _delta_log/15.json line 1"],
-    );
+    unsaid(&broken)
+        .asks()
+        .says(&["live v15 BROKEN", "LOG     _delta_log/15.json line 1"]);
     // Readers open what only disagrees.
     broken.live.trouble = Some("checkpoint 15 names other files".into());
     broken.live.ways_disagree = true;
-    let (_, text) = told(&broken, &Which::Unsaid, &How::InPlace);
-    all_of(
-        &text,
-        &["live v15 DOUBTFUL: its checkpoint and its commits"],
-    );
-    assert!(!text.contains("cannot be read"), "{text}");
+    unsaid(&broken)
+        .says(&["live v15 DOUBTFUL: its checkpoint and its commits"])
+        .omits("cannot be read");
 }
 
 #[test]
@@ -214,38 +237,30 @@ fn a_healthy_table_is_left_alone_and_what_there_is_is_listed() {
     let mut healthy = newer(0, &[(6, 15)]);
     let rows = healthy.live.above.iter().cloned().map(listed::row);
     healthy.versions = rows.collect();
-    let (way, text) = told(&healthy, &Which::Unsaid, &How::InPlace);
-    assert_eq!(way, Way::Nothing);
-    all_of(
-        &text,
-        &["nothing missing. Restore what?", "v13  2026-11-20"],
-    );
+    unsaid(&healthy)
+        .goes(&Way::Nothing)
+        .says(&["nothing missing. Restore what?", "v13  2026-11-20"]);
     let situation = Situation::NothingAbove;
     let whole = found(situation, Permission::Everything, 0);
-    let (way, text) = told(&whole, &Which::Latest, &How::InPlace);
-    assert_eq!(way, Way::Nothing);
-    all_of(&text, &["live v7 healthy, nothing missing"]);
+    latest(&whole)
+        .goes(&Way::Nothing)
+        .says(&["live v7 healthy, nothing missing"]);
 }
 
 #[test]
 fn a_dropped_table_comes_back_when_a_snapshot_is_named_and_nothing_deletes_it_any_more() {
     let mut dropped = found(Situation::NoLog, Permission::Everything, 12);
-    let (way, text) = told(&dropped, &Which::Unsaid, &How::InPlace);
-    assert!(matches!(way, Way::Choose(_)));
-    all_of(
-        &text,
-        &[
-            "DROPPED: no _delta_log",
-            "28 of 40 files remain",
-            "later commits are not held",
-            " --yes",
-        ],
-    );
-    assert_eq!(told(&dropped, &Which::Latest, &How::InPlace).0, Way::Ready);
+    unsaid(&dropped).asks().says(&[
+        "DROPPED: no _delta_log",
+        "28 of 40 files remain",
+        "later commits are not held",
+        " --yes",
+    ]);
+    latest(&dropped).goes(&Way::Ready);
     dropped.vanishing = 212;
-    let (way, text) = told(&dropped, &Which::Latest, &How::InPlace);
-    assert!(matches!(way, Way::Choose(_)));
-    all_of(&text, &["WARNING 212 objects vanished"]);
+    latest(&dropped)
+        .asks()
+        .says(&["WARNING 212 objects vanished"]);
 }
 
 #[test]
@@ -260,9 +275,9 @@ fn another_table_or_history_is_never_written_into() {
     ] {
         let found = found(situation, Permission::OwnerMustChoose, 0);
         for how in [How::InPlace, How::Heal] {
-            let (way, text) = told(&found, &Which::Latest, &how);
-            assert!(matches!(way, Way::Choose(_)), "{text}");
-            all_of(&text, &["ANOTHER", "--to /lake/sales/orders-v7 --yes"]);
+            told(&found, &Which::Latest, &how)
+                .asks()
+                .says(&["ANOTHER", "--to /lake/sales/orders-v7 --yes"]);
         }
     }
 }
@@ -271,19 +286,16 @@ fn another_table_or_history_is_never_written_into() {
 fn files_outside_the_folder_wait_for_a_word() {
     let mut outside = found(Situation::NoLog, Permission::Everything, 2);
     outside.outside_missing = vec!["file:/elsewhere/a.parquet".into()];
-    let (way, text) = told(&outside, &Which::Latest, &How::InPlace);
-    assert!(matches!(way, Way::Choose(_)));
-    all_of(
-        &text,
-        &["first file:/elsewhere/a.parquet", "--outside --yes"],
-    );
+    latest(&outside)
+        .asks()
+        .says(&["first file:/elsewhere/a.parquet", "--outside --yes"]);
 }
 
 #[test]
 fn the_next_command_repeats_where_the_copy_goes() {
     let empty = found(Situation::EmptyTarget, Permission::Everything, 40);
     let how = How::To("file:///copy of it".into());
-    let (way, text) = told(&empty, &Which::Version(Version(7)), &how);
-    assert_eq!(way, Way::Ready);
-    all_of(&text, &["--version 7 --to '/copy of it' --yes"]);
+    told(&empty, &Which::Version(Version(7)), &how)
+        .goes(&Way::Ready)
+        .says(&["--version 7 --to '/copy of it' --yes"]);
 }
