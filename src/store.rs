@@ -22,6 +22,7 @@ pub use self::restore::RestoreStore;
 use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod part_size;
 pub mod prune;

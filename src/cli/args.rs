@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser};
 use deltavault::format::LockMode;
-#[cfg(debug_assertions)]
+#[cfg(feature = "testing")]
 use deltavault::ids::Timestamp;
 
 use super::command::{Clock, Command};
@@ -77,16 +77,20 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) color: ColorChoice,
     /// Pins the clock, so that tests can compare what is printed. Whoever sets the clock decides which promises are over: no
-    /// release takes it.
-    #[cfg(debug_assertions)]
+    /// build but that of the tests takes it.
+    #[cfg(feature = "testing")]
     #[arg(long, env = "DELTAVAULT_NOW", hide = true, global = true)]
     pub(crate) now: Option<Timestamp>,
 }
 
 impl GlobalArgs {
     /// Where the time comes from.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(clippy::unused_self, reason = "only tests choose")
+    )]
     pub(crate) fn clock(&self) -> Clock {
-        #[cfg(debug_assertions)]
+        #[cfg(feature = "testing")]
         if let Some(now) = self.now {
             return Clock::Pinned(now);
         }

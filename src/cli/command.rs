@@ -191,7 +191,7 @@ pub(crate) enum Clock {
     /// The system's clock.
     System,
     /// Always the same time.
-    #[cfg(debug_assertions)]
+    #[cfg(feature = "testing")]
     Pinned(Timestamp),
 }
 
@@ -204,7 +204,7 @@ impl Clock {
     pub(crate) fn now(self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            #[cfg(debug_assertions)]
+            #[cfg(feature = "testing")]
             Self::Pinned(time) => time,
         }
     }
