@@ -70,6 +70,12 @@ fn vault_that_was_set_back_is_found_by_its_heads_and_by_the_index() {
     let (_, noted, _) = run(&lake, &["snapshots"]);
     assert!(!noted.contains("no longer has it"), "{noted}");
 
+    // The next night takes the slot of the lost one.
+    lake.append();
+    assert_eq!(run(&lake, &["snapshot", "lake/t"]).2, 0);
+    let (said, _, code) = run(&lake, &["verify", "--heads", "heads"]);
+    assert_eq!(code, 12, "{said}");
+
     fs::remove_dir_all(vault.join("tables")).unwrap();
     let (said, _, code) = run(&lake, &["verify", "--heads", "heads"]);
     assert_eq!(code, 12, "{said}");
