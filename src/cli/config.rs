@@ -285,6 +285,10 @@ fn check_table(
         let rule = format!("the table name {name:?} is empty or has a slash or a colon");
         return Err(invalid(None, rule));
     }
+    if matches!(name.as_str(), "." | "..") {
+        let rule = format!("the table name {name:?} means a folder");
+        return Err(invalid(None, rule));
+    }
     if let Some(class) = &table.class {
         config.class(class).map_err(|error| {
             let known = config.policy.classes.iter();

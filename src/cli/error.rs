@@ -413,9 +413,11 @@ impl CommandError {
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
             Self::SomeTablesFailed { command, failed, .. } => {
                 let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
+                let alone = *command == "restore" && failed.len() == 1;
                 format!(
-                    "the reasons are above; `deltavault {command} {}`, with the flags of this run, takes these tables alone",
-                    failed.join(" ")
+                    "the reasons are above; `deltavault {command} {}`, with the flags of this run, takes these tables alone{}",
+                    failed.join(" "),
+                    if alone { " (a copy of one table goes right to the place of --to)" } else { "" }
                 )
             }
         })

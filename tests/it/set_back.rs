@@ -86,9 +86,11 @@ fn vault_that_was_set_back_is_found_by_its_heads_and_by_the_index() {
 fn file_of_heads_that_cannot_be_used_is_refused_before_anything_is_verified() {
     let lake = Lake::with_snapshot();
     fs::write(lake.folder().join("heads"), "\nno head\n").unwrap();
+    fs::write(lake.folder().join("empty"), "\n").unwrap();
     for (file, says) in [
         ("heads", "heads is not usable at line 2: "),
         ("none", "none is not usable: "),
+        ("empty", "it names no snapshot"),
     ] {
         let (said, error, code) = run(&lake, &["verify", "--heads", file]);
         assert_eq!((said.as_str(), code), ("", 2), "{error}");

@@ -185,12 +185,15 @@ fn known_records(path: &Path) -> Result<Vec<KnownRecord>, CommandError> {
     let text = fs::read_to_string(path).map_err(|error| unusable(None, &error))?;
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(n, line)| {
-            let known = line.parse::<KnownRecord>();
-            known.map_err(|error| unusable(Some(n + 1), &error))
-        })
-        .collect()
+    let known = lines.map(|(n, line)| {
+        let known = line.parse::<KnownRecord>();
+        known.map_err(|error| unusable(Some(n + 1), &error))
+    });
+    let known = known.collect::<Result<Vec<_>, _>>()?;
+    if known.is_empty() {
+        return Err(unusable(None, &"it names no snapshot"));
+    }
+    Ok(known)
 }
 
 /// What one verification found, as far as a repair has to know.

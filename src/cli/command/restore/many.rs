@@ -290,6 +290,7 @@ impl<'a> Run<'a> {
 /// The place of a table's copy below a place for several.
 fn below(place: &str, name: &str) -> Result<String, CommandError> {
     let is_folder = name.parse::<ObjectKey>().is_ok() && !name.contains('/');
+    let is_folder = is_folder && !matches!(name, "." | "..");
     if is_folder {
         return Ok(format!("{}/{name}", place.trim_end_matches('/')));
     }
@@ -297,4 +298,17 @@ fn below(place: &str, name: &str) -> Result<String, CommandError> {
         uri: format!("{place}/{name}"),
         rule: "the name of the table is not the name of a folder: copy that table alone",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_several_tables_stay_below_their_place() {
+        assert_eq!(below("s3://b/x/", "a b").unwrap(), "s3://b/x/a b");
+        for name in ["", ".", "..", "a/b", "../x", "/x"] {
+            assert!(below("/copies", name).is_err(), "{name}");
+        }
+    }
 }
