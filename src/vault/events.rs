@@ -41,6 +41,34 @@ pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFindi
     scars.filter(move |it| it.seq() > newest)
 }
 
+/// Puts a seal where it is not there yet.
+pub(super) async fn put_seal<S: NoteStore + ?Sized>(
+    store: &S,
+    seal: &ObjectKey,
+    lock_until: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    match store
+        .put_note(seal, &Payload::from_bytes(""), lock_until)
+        .await
+    {
+        Err(error) if !matches!(error.kind, StoreErrorKind::AlreadyExists) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Where an event may be out of sight that was a hold: above the newest one, or below others.
+pub(super) fn out_of_sight(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
+    let lost = events.findings.iter().filter(|it| {
+        matches!(
+            it,
+            LedgerFinding::BeyondGap { .. }
+                | LedgerFinding::Broken { .. }
+                | LedgerFinding::Lost { .. }
+        )
+    });
+    unread(events).chain(lost)
+}
+
 impl Vault {
     /// Where an event of a table may be out of sight that was a hold: above the newest one, or below others.
     ///
@@ -48,15 +76,7 @@ impl Vault {
     /// As [`Vault::events`].
     pub async fn unread_events(&self, table: &TableKey) -> Result<Vec<LedgerFinding>, Error> {
         let events = self.events(table).await?;
-        let lost = events.findings.iter().filter(|it| {
-            matches!(
-                it,
-                LedgerFinding::BeyondGap { .. }
-                    | LedgerFinding::Broken { .. }
-                    | LedgerFinding::Lost { .. }
-            )
-        });
-        Ok(unread(&events).chain(lost).cloned().collect())
+        Ok(out_of_sight(&events).cloned().collect())
     }
 
     /// Reads all of a table's events.
@@ -136,12 +156,8 @@ impl Vault {
         let is_first = self.put_first(store, &key, payload, lock_until).await?;
         if is_first {
             let seal = slot.seal(payload.sha256).object_key()?;
-            let empty = Payload::from_bytes("");
-            match store.put_note(&seal, &empty, lock_until).await {
-                Err(error) if !matches!(error.kind, StoreErrorKind::AlreadyExists) => {
-                    tracing::warn!("{key} has no seal: {error}");
-                }
-                Ok(_) | Err(_) => {}
+            if let Err(error) = put_seal(store, &seal, lock_until).await {
+                tracing::warn!("{key} has no seal: {error}");
             }
         }
         Ok(is_first)

@@ -32,7 +32,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::events::{Actor, by_now};
+use super::events::{Actor, by_now, out_of_sight};
 use super::prune::decide;
 use super::substitutes::{Gone, Name, Names, names_of, substitutes};
 use super::walk::{Each, OnDamage, Seen, Use, each_object, walk};
@@ -127,7 +127,9 @@ impl Holder {
     pub async fn hold(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let begun = Instant::now();
         let objects = self.hold_all(snapshot, Act::Hold).await?;
-        let since = self.held_since(snapshot).await?;
+        let events = self.vault.events(&snapshot.table).await?;
+        let mut held = held(events.records());
+        let since = held.remove(&snapshot.id).map(|(since, _)| since);
         // By when it is said that it is held, all of it is: that may take hours.
         let now = by_now(actor.now, begun.elapsed());
         let actor = &Actor {
@@ -135,8 +137,7 @@ impl Holder {
             ..actor.clone()
         };
         // What is lost among the events may have been a hold, and the next event gives it up.
-        let is_to_be_said = !self.vault.unread_events(&snapshot.table).await?.is_empty();
-        if since.is_none() || is_to_be_said {
+        if since.is_none() || out_of_sight(&events).next().is_some() {
             let action = EventAction::Hold {
                 snapshot: snapshot.id,
             };

@@ -21,6 +21,7 @@ use crate::format::{Event, Record, TableKey};
 use crate::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
 use crate::plan::retention::bounded_lock;
 use crate::store::{Payload, StoreErrorKind, read_all};
+use crate::vault::events::put_seal;
 use crate::vault::{SlotFolder, Vault};
 
 /// What can be done about the ledgers of some tables.
@@ -127,14 +128,7 @@ impl Repairer {
             Err(error) => return Err(error.into()),
         };
         if is_back {
-            let empty = Payload::from_bytes("");
-            let seal = (self.structure).put_new(&lost.seal, &empty, lost.lock_until);
-            match seal.await {
-                Err(error) if !matches!(error.kind, StoreErrorKind::AlreadyExists) => {
-                    return Err(error.into());
-                }
-                Ok(_) | Err(_) => {}
-            }
+            put_seal(self.structure.as_ref(), &lost.seal, lost.lock_until).await?;
         }
         Ok(is_back)
     }
