@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 
+use super::judge::way_to;
 use super::{OWN_PREFIX, RestoreDone, RestoreRequest, Restorer};
 use crate::delta::path::TableRoot;
 use crate::error::Error;
@@ -133,8 +134,9 @@ impl Restorer {
     ) -> Result<Checked, Error> {
         let about = request.record.totals.live_files;
         if let Some(tip) = expected.live {
+            let log: Vec<_> = self.target.list(LOG_PREFIX, None).try_collect().await?;
             return Ok(Checked {
-                verdict: self.judge(tip, about).await?,
+                verdict: self.judge(way_to(log, tip), tip, about).await?,
                 vanished: Counted::default(),
                 list: None,
             });

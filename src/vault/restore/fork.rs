@@ -9,22 +9,21 @@ use futures::TryStreamExt;
 
 use super::content::LogReader;
 use super::held::{HeldLog, nothing_held};
+use super::judge::way_to;
 use super::live::trouble;
 use super::lost::unless_damaged;
 use super::mend::LogAfter;
 use super::planning::Planning;
 use super::{RestoreRequest, Restorer, live_tip};
 use crate::delta::checkpoint::Wants;
-use crate::delta::segment::{LogListing, Segment};
 use crate::delta::{Action, LogError};
 use crate::error::Error;
 use crate::format::{EntryKind, Manifest};
-use crate::ids::{Location, ObjectKey, Version};
+use crate::ids::{Location, Version};
 use crate::plan::restore::Healthy;
 use crate::plan::restore::under::LoggedFile;
 use crate::reader::Verdict;
 use crate::sort::Sorter;
-use crate::store::Attributes;
 use crate::vault::log_replay::read_wanted;
 
 /// A logical file: its place and the id of its deletion vector.
@@ -45,7 +44,7 @@ impl Restorer {
         if tip >= request.version {
             return Ok(Vec::new());
         }
-        let Some(way) = way_to(&held.listed, tip) else {
+        let Some(way) = way_to(held.listed.values().cloned(), tip) else {
             return Ok(Vec::new());
         };
         let mut unheld: Vec<String> = way
@@ -172,7 +171,8 @@ impl Planning<'_> {
     /// Whether the live log can be opened at a version, with all its files.
     async fn is_healthy_at(&self, tip: Version) -> Result<bool, Error> {
         let log = &self.held.listed;
-        if way_to(log, tip).is_none() {
+        let way = way_to(log.values().cloned(), tip);
+        if way.is_none() {
             return Ok(false);
         }
         let after = LogAfter {
@@ -185,13 +185,7 @@ impl Planning<'_> {
             return Ok(false);
         }
         let about = self.request.record.totals.live_files;
-        let verdict = self.restorer.judge(tip, about).await?;
+        let verdict = self.restorer.judge(way, tip, about).await?;
         Ok(matches!(verdict, Verdict::Opens { .. }))
     }
-}
-
-/// The way that readers take to the newest version.
-fn way_to(log: &HashMap<ObjectKey, Attributes>, tip: Version) -> Option<Segment> {
-    let listing = LogListing::new(log.values().cloned());
-    listing.candidates(tip).ok()?.next()
 }

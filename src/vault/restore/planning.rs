@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 
 use super::held::HeldLog;
+use super::judge::way_to;
 use super::mend::LogAfter;
 use super::{
     CopyPlace, Expected, LiveTable, NotPut, Reading, RestorePlan, RestoreRequest, Restorer,
@@ -198,7 +199,8 @@ impl Planning<'_> {
             about: RefusalCause::Log,
             replay: Some(trouble),
         };
-        self.plan.reading = Some(match self.restorer.judge(tip, about).await? {
+        let way = way_to(self.held.listed.values().cloned(), tip);
+        self.plan.reading = Some(match self.restorer.judge(way, tip, about).await? {
             Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {
                 Ok(()) => self
                     .lacks_unheld(after, tip)
