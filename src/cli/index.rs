@@ -2,9 +2,9 @@
 //! again. All SQL is here.
 //!
 //! It is never needed and never believed. What comes out of it serves only where a record of the vault names its
-//! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes. It may be
-//! deleted at any moment; a file that is not an index, or a damaged one, is moved aside and rebuilt. Several
-//! processes may use it at once.
+//! SHA-256, so a stale, poisoned or forged index changes no result, only how many requests it takes, and whether a
+//! look notes that the vault had newer records once. It may be deleted at any moment; a file that is not an index, or a
+//! damaged one, is moved aside and rebuilt. Several processes may use it at once.
 //!
 //! Synchronous: callers hold it between awaits, not across them.
 

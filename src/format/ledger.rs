@@ -48,7 +48,7 @@ pub trait Chained: Sized + Clone {
     /// What its bytes are called in an error.
     const WHAT: &'static str;
 
-    /// Whether writing one gives up what is lost below it: its writer was told.
+    /// Whether the next one gives up what is lost below it. Its writer is warned.
     const NEXT_GIVES_UP: bool;
 
     /// Decodes it; what it requires was looked at before.

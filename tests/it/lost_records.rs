@@ -97,11 +97,8 @@ impl Lake {
 
     fn commit(&self, version: u64) {
         let log = self.folder().join("lake/orders/_delta_log");
-        fs::write(
-            log.join(format!("{version:020}.json")),
-            r#"{"commitInfo":{}}"#,
-        )
-        .unwrap();
+        let commit = log.join(format!("{version:020}.json"));
+        fs::write(commit, r#"{"commitInfo":{}}"#).unwrap();
     }
 
     fn take(&self, table: &str) {

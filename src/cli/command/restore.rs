@@ -216,7 +216,7 @@ async fn plan<'a>(
 }
 
 impl Planned<'_> {
-    /// It as it is told.
+    /// Words the plan.
     fn case(&self) -> Case<'_> {
         let Self { asked, chosen, .. } = self;
         Case {

@@ -51,9 +51,7 @@ impl fmt::Display for KnownRecord {
 impl KnownRecord {
     /// The newest record of a table, where there is one.
     pub fn head(history: &History) -> Option<Self> {
-        let snapshots = history.snapshots.iter().map(|it| (it.seq, it.id));
-        let newer = history.newer.iter().map(|it| (it.seq, it.id));
-        let (seq, id) = snapshots.chain(newer).max()?;
+        let (seq, id) = records(history).max()?;
         let table = history.table.clone();
         Some(Self { table, seq, id })
     }
@@ -68,11 +66,8 @@ impl KnownRecord {
 
     /// What is said where a table's ledger does not have it; `None` for a table of which there is nothing.
     pub fn missing_from(&self, history: Option<&History>) -> Option<Finding> {
-        let has_it = history.is_some_and(|history| {
-            let snapshots = history.snapshots.iter().map(|it| (it.seq, it.id));
-            let newer = history.newer.iter().map(|it| (it.seq, it.id));
-            snapshots.chain(newer).any(|it| it == (self.seq, self.id))
-        });
+        let is_it = |record| record == (self.seq, self.id);
+        let has_it = history.is_some_and(|history| records(history).any(is_it));
         if has_it {
             return None;
         }
@@ -98,6 +93,13 @@ impl KnownRecord {
             ),
         })
     }
+}
+
+/// The records of the chain by their slots, those that need a newer tool too.
+fn records(history: &History) -> impl Iterator<Item = (u64, SnapshotId)> {
+    let snapshots = history.snapshots.iter().map(|it| (it.seq, it.id));
+    let newer = history.newer.iter().map(|it| (it.seq, it.id));
+    snapshots.chain(newer)
 }
 
 #[cfg(test)]

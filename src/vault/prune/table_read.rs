@@ -53,11 +53,8 @@ pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableR
 pub(super) fn obstacles(history: &History) -> Vec<String> {
     // Because of what is lost the table keeps all that it has, and others are not in its way.
     let findings = history.findings.iter();
-    let findings: Vec<_> = findings
-        .filter(|it| it.lost_ids().is_empty())
-        .cloned()
-        .collect();
-    let mut found: Vec<String> = damage(&findings)
+    let findings = findings.filter(|it| it.lost_ids().is_empty());
+    let mut found: Vec<String> = damage(findings)
         .map(|what| format!("ledger: {what}"))
         .collect();
     let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
@@ -85,8 +82,12 @@ pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
 }
 
 /// As `verify` judges them: a scar that names what is not there may be the newest snapshot.
-pub(super) fn damage(findings: &[LedgerFinding]) -> impl Iterator<Item = String> {
-    let problems = findings.iter().map(|finding| ledger_problem(finding).1);
+pub(super) fn damage<'a>(
+    findings: impl IntoIterator<Item = &'a LedgerFinding>,
+) -> impl Iterator<Item = String> {
+    let problems = findings
+        .into_iter()
+        .map(|finding| ledger_problem(finding).1);
     let damage = problems.filter(|problem| problem.severity == Severity::Damage);
     damage.map(|problem| problem.what)
 }

@@ -215,7 +215,7 @@ impl Case<'_> {
         ))
     }
 
-    /// The question where there is one, else the rest of what is told.
+    /// The question, where there is one, else the rest of the plan.
     fn asks_or(&self, question: &'static str, rest: &'static str) -> &'static str {
         if self.is_question() { question } else { rest }
     }

@@ -80,7 +80,7 @@ pub(super) fn newer(missing: u64, whole: &[(u64, u64)]) -> Found {
     }
 }
 
-/// What is told, and how to go on.
+/// The lines of a plan, and the commands that it proposes.
 pub(super) struct Told {
     pub(super) way: Way,
     pub(super) text: String,
