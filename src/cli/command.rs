@@ -281,19 +281,18 @@ pub(crate) fn remind_of_locks(open: &OpenVault, progress: &dyn Progress) {
 /// Asks the owner on the terminal whether to go on.
 ///
 /// # Errors
-/// [`CommandError::Unconfirmed`] when there is nobody to ask, or the answer is no.
+/// [`CommandError::Unconfirmed`] when there is nobody to ask, [`CommandError::Declined`] when the answer is not yes.
 pub(crate) fn confirm(what: &str, context: &mut Context) -> Result<(), CommandError> {
-    let unconfirmed = || CommandError::Unconfirmed {
-        what: what.to_owned(),
-    };
     context.output.finish()?;
     // Nobody agrees to a plan that nobody can read.
     if !context.can_ask || context.output.is_lost() {
-        return Err(unconfirmed());
+        return Err(CommandError::Unconfirmed {
+            what: what.to_owned(),
+        });
     }
     let answer = context.output.ask(&format!("{what}? [y/N] "));
     match answer.as_deref().map(str::trim) {
         Ok("y" | "Y" | "yes") => Ok(()),
-        Ok(_) | Err(_) => Err(unconfirmed()),
+        Ok(_) | Err(_) => Err(CommandError::Declined),
     }
 }

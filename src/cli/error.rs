@@ -193,12 +193,17 @@ pub(crate) enum CommandError {
         /// What would be done.
         what: String,
     },
+    /// The owner was asked and did not say yes.
+    #[error("nothing was done: the answer was not yes")]
+    Declined,
 
     /// Some tables failed, the rest is done; each failure was reported.
-    #[error("{} of {of} tables {}: {}", failed.len(), if *command == "restore" { "not restored" } else { "failed" }, failed.join(", "))]
+    #[error("{} of {of} tables {verb}: {}", failed.len(), failed.join(", "))]
     SomeTablesFailed {
-        /// The command: `snapshot` or `restore`.
-        command: &'static str,
+        /// `failed` or `not restored`.
+        verb: &'static str,
+        /// The command that takes these tables alone, in backquotes.
+        again: String,
         /// The tables.
         failed: Vec<String>,
         /// How many there were.
@@ -291,9 +296,9 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } => ExitCode::OwnerMustChoose,
+            Self::Unconfirmed { .. } | Self::Declined => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
-            // than reading the list, keeps its own code.
+            // than reading the list, keeps its own code. 2 would say that nothing was tried.
             Self::SomeTablesFailed { codes, .. }
                 if codes.iter().all(|code| *code == ExitCode::OwnerMustChoose) =>
             {
@@ -302,7 +307,7 @@ impl CommandError {
             Self::SomeTablesFailed { codes, .. } => codes
                 .iter()
                 .copied()
-                .filter(|code| *code != ExitCode::Failed)
+                .filter(|code| !matches!(code, ExitCode::Failed | ExitCode::Usage))
                 .fold(ExitCode::SomeFailed, ExitCode::max),
             Self::RecordsGone { .. } => ExitCode::Damage,
             Self::NoCacheFolder
@@ -323,7 +328,7 @@ impl CommandError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Library(error) => return error.hint(),
-            Self::Start(_) | Self::Output(_) => return None,
+            Self::Start(_) | Self::Output(_) | Self::Declined => return None,
             Self::Iam(error) => error.hint(),
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::NoVaultGiven => {
@@ -411,14 +416,9 @@ impl CommandError {
             ),
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
-            Self::SomeTablesFailed { command, failed, .. } => {
-                let failed: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
-                let alone = *command == "restore" && failed.len() == 1;
-                format!(
-                    "the reasons are above; `deltavault {command} {}`, with the flags of this run, takes these tables alone{}",
-                    failed.join(" "),
-                    if alone { " (a copy of one table goes right to the place of --to)" } else { "" }
-                )
+            Self::SomeTablesFailed { again, failed, .. } => {
+                let these = if failed.len() == 1 { "this table" } else { "these tables" };
+                format!("the reasons are above; {again} takes {these} alone")
             }
         })
     }
@@ -484,7 +484,8 @@ mod tests {
             let failed = vec!["orders".into()];
             let codes = codes.to_vec();
             let error = CommandError::SomeTablesFailed {
-                command: "restore",
+                verb: "failed",
+                again: "`deltavault snapshot orders`".into(),
                 failed,
                 of: 3,
                 codes,
@@ -494,6 +495,7 @@ mod tests {
         assert_eq!(code(&[ExitCode::Failed]), 5);
         assert_eq!(code(&[ExitCode::Failed, ExitCode::Damage]), 12);
         assert_eq!(code(&[ExitCode::AnotherWriterWon, ExitCode::Failed]), 11);
+        assert_eq!(code(&[ExitCode::Usage]), 5);
         assert_eq!(code(&[ExitCode::OwnerMustChoose]), 4);
         assert_eq!(code(&[ExitCode::OwnerMustChoose, ExitCode::Failed]), 5);
     }

@@ -136,6 +136,16 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     (named && rest.starts_with('/')).then_some((scheme, rest))
 }
 
+/// Whether two places are one, or one lies in the other.
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
+    let (a, b) = (a.trim_end_matches('/'), b.trim_end_matches('/'));
+    let lies_in = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    lies_in(a, b) || lies_in(b, a)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

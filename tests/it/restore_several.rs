@@ -87,7 +87,7 @@ fn several_tables_come_back_in_order_and_one_that_fails_stops_no_other() {
         last["hint"]
             .as_str()
             .unwrap()
-            .contains(" restore lake/none`")
+            .contains(" restore lake/none --latest --yes` takes this table alone")
     );
     for (table, held) in ["lake/orders", "lake/people"].iter().zip(&held) {
         assert_eq!(contents(&folder.path().join(table)), *held, "{table}");
@@ -150,6 +150,90 @@ fn one_answer_is_for_all_tables_and_without_one_nothing_happens() {
     assert_eq!(sums["message_type"], "restore_run_plan");
     assert_eq!((&sums["ready"], &sums["files"]), (&2.into(), &files.into()));
     assert!(!folder.path().join("lake/orders").exists());
+}
+
+#[test]
+fn what_lacks_nothing_is_counted_apart_and_a_dry_run_reports_no_restore() {
+    let (folder, _) = dropped();
+    let back = ["lake/people", "--latest", "--yes"];
+    let (code, ..) = restore(folder.path(), &back);
+    assert_eq!(code, Some(0));
+    let both = ["lake/orders", "lake/people", "--latest", "--json"];
+    for to_copy in [false, true] {
+        let words = [&both[..], if to_copy { &["--to", "copies"] } else { &[] }].concat();
+        if to_copy {
+            let one = [
+                "lake/people",
+                "--latest",
+                "--yes",
+                "--to",
+                "copies/lake-people",
+            ];
+            assert_eq!(restore(folder.path(), &one).0, Some(0));
+        }
+        let (code, rows, _) = restore(folder.path(), &[&words[..], &["--dry-run"]].concat());
+        assert_eq!(code, Some(0), "{rows:?}");
+        assert!(
+            rows.iter().all(|row| row["message_type"] != "restored"),
+            "{rows:?}"
+        );
+        let sums = rows.last().unwrap();
+        assert_eq!(
+            [&sums["tables"], &sums["ready"], &sums["unchanged"]],
+            [2, 1, 1],
+            "{sums}"
+        );
+        let (code, rows, _) = restore(folder.path(), &[&words[..], &["--yes"]].concat());
+        assert_eq!(code, Some(0), "{rows:?}");
+        let sums = rows.last().unwrap();
+        assert_eq!(
+            [&sums["tables"], &sums["restored"], &sums["unchanged"]],
+            [2, 1, 1],
+            "{sums}"
+        );
+        if !to_copy {
+            fs::remove_dir_all(folder.path().join("lake/orders")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_stops_no_other_table() {
+    let (folder, held) = dropped();
+    let words = ["none-*", "lake/orders", "--latest", "--yes"];
+    let (code, _, said) = restore(folder.path(), &words);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("error: none-*: "), "{said}");
+    assert!(
+        said.contains("1 of 2 tables not restored: none-*"),
+        "{said}"
+    );
+    assert_eq!(contents(&folder.path().join("lake/orders")), held[0]);
+}
+
+#[test]
+fn a_copy_that_has_no_place_is_one_failure_and_the_next_command_names_its_own() {
+    let (folder, held) = dropped();
+    let taken = folder.path().join("copies/lake-orders");
+    fs::create_dir_all(&taken).unwrap();
+    fs::write(taken.join("notes.txt"), "not a table").unwrap();
+    let words = [
+        "lake/orders",
+        "lake/people",
+        "--latest",
+        "--to",
+        "copies",
+        "--yes",
+    ];
+    let (code, _, said) = restore(folder.path(), &words);
+    assert!(matches!(code, Some(4 | 5)), "{code:?} {said}");
+    let place = fs::canonicalize(&taken).unwrap();
+    let again = format!(
+        " restore lake/orders --to file://{} --latest --yes` takes this table alone",
+        place.display()
+    );
+    assert!(said.contains(&again), "{said}");
+    assert_eq!(contents(&folder.path().join("copies/lake-people")), held[1]);
 }
 
 #[test]

@@ -57,6 +57,21 @@ fn vault_is_not_made_in_a_vault() {
 }
 
 #[test]
+fn vault_is_not_made_where_the_configuration_has_a_table() {
+    let (lake, config) = configured();
+    for place in ["lake/gone/vault", "lake/gone", "lake"] {
+        let words = ["--config", config, "--vault", place, "init", "--yes"];
+        let (code, said) = run(&lake, &[], &words);
+        assert_eq!(code, 2, "{place}: {said}");
+        assert!(
+            said.contains("a vault goes to a place of its own"),
+            "{said}"
+        );
+        assert!(!lake.folder().join("lake/gone").exists());
+    }
+}
+
+#[test]
 fn copy_does_not_go_where_the_configuration_has_another_table() {
     let (lake, config) = configured();
     for to in ["lake/gone", "lake/gone/", "lake/gone/copy", "lake"] {

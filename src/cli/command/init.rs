@@ -23,6 +23,7 @@ use super::{Context, confirm};
 use crate::cli::args::{MODES, one_of};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, lock};
+use crate::cli::place::overlap;
 use crate::cli::stores::Place;
 
 /// Flags of `init`.
@@ -117,6 +118,13 @@ async fn make(args: &InitArgs, context: &mut Context) -> Result<Made, CommandErr
     }
     let uri = context.vault()?.to_owned();
     let place = context.stores.vault(&uri).await?;
+    let mut configured = context.config.tables.iter();
+    if configured.any(|table| overlap(place.uri(), &table.uri)) {
+        return Err(CommandError::InvalidUri {
+            uri,
+            rule: "the configuration has a table there, above or below: a vault goes to a place of its own",
+        });
+    }
     if let Place::Folder(store) = &place {
         let mut above = store.path().ancestors().skip(1);
         if above.any(|it| it.join("vault.json").is_file()) {

@@ -108,7 +108,8 @@ async fn begin<'a>(
             Box::pin(filled(&planned, plan, &nothing_put, context)).await
         }
         Way::Nothing => {
-            if context.output.is_json() && planned.asked.which != Which::Unsaid {
+            let is_wanted = planned.asked.which != Which::Unsaid && !args.dry_run;
+            if context.output.is_json() && is_wanted {
                 let row = done_row(&case, &nothing_put, 0.0, None);
                 context.output.say(&row)?;
             }
@@ -289,8 +290,10 @@ async fn filled<'a>(
     let checked = work.check(&expected).await?;
     let code = case.code().max(told::checked::code(&checked, kept));
     let seconds = start.elapsed().as_secs_f64();
-    let row = done_row(&case, kept, seconds, Some(&checked));
-    context.output.say(&row)?;
+    if !args.dry_run {
+        let row = done_row(&case, kept, seconds, Some(&checked));
+        context.output.say(&row)?;
+    }
     Ok(Begun::Ended(code, kept.clone()))
 }
 

@@ -1,10 +1,11 @@
 //! Several tables: the plans one after the other, one question for all, then each is carried out. One that fails stops no
 //! other; the errors come last.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use deltavault::ids::ObjectKey;
+use deltavault::shell::quoted;
 use deltavault::vault::look::{TableRef, address};
 use deltavault::vault::restore::{RestoreDone, RestorePlan};
 use deltavault::{Error, ExitCode};
@@ -35,36 +36,55 @@ pub(super) async fn restore(
         });
     }
     let here = context.here();
-    let read = |name: TableName| args.read(name, &context.folder, &here);
     let open = context.open_vault().await?;
-    let named = named(&args.tables, &open, context).await?;
-    let asked: Result<Vec<_>, _> = named
-        .into_iter()
-        .map(|(name, table)| Ok::<_, CommandError>((read(name)?, table)))
-        .collect();
     let mut run = Run::default();
-    for (asked, table) in asked? {
+    let mut asked = Vec::new();
+    for named in named(&args.tables, &open, context).await? {
+        match named {
+            Named::Table(name, table) => {
+                asked.push((args.read(name, &context.folder, &here)?, table));
+            }
+            Named::Nothing(pattern, error) => run.take(&pattern, Err(error), context)?,
+        }
+    }
+    for (asked, table) in asked {
         let name = asked.table.text.clone();
         let begun = Box::pin(run.begin(asked, table, &open, context)).await;
         run.take(&name, begun, context)?;
     }
-    let ended = run.carry_out(args, context).await;
+    if !args.dry_run && !args.yes && !run.ready.is_empty() {
+        // Whoever is asked has read what will not be done.
+        run.print_errors(context)?;
+        confirm(&run.question(args), context)?;
+    }
+    let ended = if args.dry_run {
+        Ok(())
+    } else {
+        run.carry_out(context).await
+    };
     run.end(args, ended, context)
 }
 
-/// The tables that were named, in this order, and what is known of those that a pattern found: they come in the order of the
-/// configuration.
+/// What one of the words means.
+enum Named {
+    /// A table, and what is known of one that a pattern found.
+    Table(TableName, Option<TableRef>),
+    /// Nothing: a pattern that no table matches, among other words.
+    Nothing(String, CommandError),
+}
+
+/// What the words mean, in their order; the tables that a pattern found come in the order of the configuration.
 async fn named(
     texts: &[String],
     open: &OpenVault,
     context: &Context,
-) -> Result<Vec<(TableName, Option<TableRef>)>, CommandError> {
+) -> Result<Vec<Named>, CommandError> {
     let config = &context.config;
     let mut named = Vec::new();
     let mut all = None;
     for text in texts {
         let Some(pattern) = pattern(text, config)? else {
-            named.push((context.table(text.clone())?, None));
+            named.push(Named::Table(context.table(text.clone())?, None));
             continue;
         };
         let tables: &Vec<TableRef> = match &all {
@@ -78,7 +98,11 @@ async fn named(
         if found.is_empty() {
             let known = tables.iter().map(|it| it.name().to_owned()).collect();
             let name = text.clone();
-            return Err(Error::UnknownTable { name, known }.into());
+            let error = Error::UnknownTable { name, known }.into();
+            if texts.len() == 1 {
+                return Err(error);
+            }
+            named.push(Named::Nothing(text.clone(), error));
         }
         let place = |it: &TableRef| {
             config
@@ -97,7 +121,7 @@ async fn named(
                 configured: None,
                 uri: table.uri(),
             };
-            named.push((name, Some(table.clone())));
+            named.push(Named::Table(name, Some(table.clone())));
         }
     }
     Ok(named)
@@ -110,8 +134,8 @@ struct Run<'a> {
     tables: usize,
     /// Tables that were planned, so that none is planned twice.
     keys: HashSet<String>,
-    /// Where copies go.
-    places: HashSet<String>,
+    /// Where the copy of each table goes, by the name that was typed.
+    places: BTreeMap<String, String>,
     ready: Vec<(String, Box<Planned<'a>>, Box<RestorePlan>)>,
     code: ExitCode,
     done: RestoreRun,
@@ -137,7 +161,9 @@ impl<'a> Run<'a> {
         }
         if let How::To(place) = &mut asked.how {
             *place = below(place, table.name())?;
-            if !self.places.insert(place.clone()) {
+            let name = asked.table.text.clone();
+            let is_taken = self.places.values().any(|taken| taken == place);
+            if is_taken || self.places.insert(name, place.clone()).is_some() {
                 return Err(CommandError::InvalidUri {
                     uri: place.clone(),
                     rule: "another of the tables has the same name, and its copy goes there",
@@ -157,7 +183,13 @@ impl<'a> Run<'a> {
         self.tables += 1;
         match begun {
             Ok(None) => self.tables -= 1,
-            Ok(Some(Begun::Ended(code, done))) => self.add(name, code, &done),
+            Ok(Some(Begun::Ended(code, _))) if code == ExitCode::OwnerMustChoose => {
+                self.failed.push((name.to_owned(), None, code));
+            }
+            Ok(Some(Begun::Ended(code, done))) => {
+                self.done.unchanged += 1;
+                self.add(code, &done);
+            }
             Ok(Some(Begun::Ready(planned, plan))) => {
                 self.ready.push((name.to_owned(), planned, plan));
             }
@@ -167,13 +199,8 @@ impl<'a> Run<'a> {
         context.output.finish()
     }
 
-    fn add(&mut self, name: &str, code: ExitCode, done: &RestoreDone) {
-        if code == ExitCode::OwnerMustChoose {
-            self.failed.push((name.to_owned(), None, code));
-            return;
-        }
+    fn add(&mut self, code: ExitCode, done: &RestoreDone) {
         self.code = self.code.max(code);
-        self.done.restored += 1;
         self.done.files_written += done.files_written;
         self.done.bytes_written += done.bytes_written;
         self.done.files_kept += done.files_kept;
@@ -197,43 +224,61 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Asks once, and carries out what can be.
-    async fn carry_out(
-        &mut self,
-        args: &RestoreArgs,
-        context: &mut Context,
-    ) -> Result<(), CommandError> {
-        if args.dry_run || self.ready.is_empty() {
-            return Ok(());
+    /// Prints the errors that were not printed yet.
+    fn print_errors(&mut self, context: &mut Context) -> Result<(), CommandError> {
+        for (name, error, _) in &mut self.failed {
+            if let Some(error) = error.take()
+                && !context.output.is_json()
+            {
+                context.output.table_failed(name, &error)?;
+            }
         }
-        if !args.yes {
-            let tables = counted(self.ready.len() as u64, "table");
-            let verb = if args.to.is_some() {
-                "copy"
-            } else {
-                "put back"
-            };
-            let what = match self.to_put() {
-                (0, _) => format!("repair the logs of {tables}"),
-                (files, bytes) => {
-                    let files = counted(files, "file");
-                    format!("{verb} {files} ({}) of {tables}", HumanBytes(bytes))
-                }
-            };
-            confirm(&what, context)?;
+        Ok(())
+    }
+
+    /// What the owner is asked.
+    fn question(&self, args: &RestoreArgs) -> String {
+        let tables = counted(self.ready.len() as u64, "table");
+        let verb = if args.to.is_some() {
+            "copy"
+        } else {
+            "put back"
+        };
+        match self.to_put() {
+            (0, _) => format!("repair the logs of {tables}"),
+            (files, bytes) => {
+                let files = counted(files, "file");
+                format!("{verb} {files} ({}) of {tables}", HumanBytes(bytes))
+            }
         }
+    }
+
+    /// Carries out what can be.
+    async fn carry_out(&mut self, context: &mut Context) -> Result<(), CommandError> {
         let begun = Instant::now();
         context.progress.tables(self.ready.len() as u64);
+        let mut interrupted = None;
         for (name, planned, plan) in std::mem::take(&mut self.ready) {
+            if interrupted.is_some() {
+                self.failed.push((name, None, ExitCode::Interrupted));
+                continue;
+            }
             match planned.carry_out(plan, context).await {
-                Ok((code, done)) => self.add(&name, code, &done),
+                Ok((code, done)) => {
+                    self.done.restored += 1;
+                    self.add(code, &done);
+                }
+                Err(error) if error.is_interrupted() => {
+                    self.failed.push((name, None, ExitCode::Interrupted));
+                    interrupted = Some(error);
+                }
                 Err(error) => self.fail(&name, error, context)?,
             }
             context.progress.table_done();
             context.output.finish()?;
         }
         self.done.seconds = begun.elapsed().as_secs_f64();
-        Ok(())
+        interrupted.map_or(Ok(()), Err)
     }
 
     /// Files to put back, and their bytes.
@@ -251,39 +296,65 @@ impl<'a> Run<'a> {
         ended: Result<(), CommandError>,
         context: &mut Context,
     ) -> Result<ExitCode, CommandError> {
-        let output = &mut context.output;
         let not_restored: Vec<_> = self.failed.iter().map(|(name, ..)| name.clone()).collect();
         if args.dry_run {
             let (files, bytes) = self.to_put();
-            output.say(&RestoreRunPlan {
+            context.output.say(&RestoreRunPlan {
                 tables: self.tables,
                 ready: self.ready.len(),
+                unchanged: self.done.unchanged,
                 not_restorable: not_restored.clone(),
                 files,
                 bytes,
             })?;
-        } else if ended.is_ok() {
+        } else {
             self.done.tables = self.tables;
             self.done.not_restored.clone_from(&not_restored);
-            output.say(&self.done)?;
+            context.output.say(&self.done)?;
         }
-        for (name, error, _) in &self.failed {
-            if let Some(error) = error
-                && !output.is_json()
-            {
-                output.table_failed(name, error)?;
-            }
-        }
+        self.print_errors(context)?;
         ended?;
         if self.failed.is_empty() {
             return Ok(self.code);
         }
         Err(CommandError::SomeTablesFailed {
-            command: "restore",
+            verb: "not restored",
+            again: self.again(args, &not_restored),
             failed: not_restored,
             of: self.tables,
             codes: self.failed.iter().map(|(_, _, code)| *code).collect(),
         })
+    }
+
+    /// The command that restores `tables` as this one would have.
+    fn again(&self, args: &RestoreArgs, tables: &[String]) -> String {
+        let mut words = vec!["restore"];
+        words.extend(tables.iter().map(String::as_str));
+        if let Some(at) = &args.at {
+            words.extend(["--at", at]);
+        }
+        if let Some(to) = &args.to {
+            // A table that is named alone is copied right there.
+            let own = match tables {
+                [name] => self.places.get(name),
+                _ => None,
+            };
+            words.extend(["--to", own.unwrap_or(to)]);
+        }
+        let flags = [
+            ("--latest", args.latest),
+            ("--heal", args.heal),
+            ("--outside", args.outside),
+            ("--as-it-was", args.as_it_was),
+            ("--accept-damaged", args.accept_damaged),
+            ("--take-over", args.take_over),
+            ("--dry-run", args.dry_run),
+            ("--yes", args.yes),
+        ];
+        let given = flags.iter().filter(|(_, is_given)| *is_given);
+        words.extend(given.map(|(flag, _)| *flag));
+        let words: Vec<_> = words.into_iter().map(quoted).collect();
+        format!("`deltavault {}`", words.join(" "))
     }
 }
 

@@ -155,6 +155,8 @@ pub(crate) struct RestoreRunPlan {
     pub(crate) tables: usize,
     /// Tables whose plan can be carried out.
     pub(crate) ready: usize,
+    /// Tables that lack nothing, or of which nothing was asked and that are healthy.
+    pub(crate) unchanged: usize,
     /// Tables that cannot be restored, or not without a choice, by name.
     pub(crate) not_restorable: Vec<String>,
     /// Files to put back.
@@ -170,7 +172,7 @@ impl Message for RestoreRunPlan {
             "{}: {} to restore{}; {}, {}",
             counted(self.tables as u64, "table"),
             HumanCount(self.ready as u64),
-            not_restored(&self.not_restorable),
+            others(self.unchanged, &self.not_restorable),
             counted(self.files, "file"),
             HumanBytes(self.bytes),
         ))
@@ -181,8 +183,10 @@ impl Message for RestoreRunPlan {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct RestoreRun {
     pub(crate) tables: usize,
-    /// Tables that are as they were asked for, also those that lacked nothing.
+    /// Tables that were put back.
     pub(crate) restored: usize,
+    /// Tables that lacked nothing, or of which nothing was asked and that are healthy.
+    pub(crate) unchanged: usize,
     /// Tables that are not, by name.
     pub(crate) not_restored: Vec<String>,
     /// Files that were put back.
@@ -203,7 +207,7 @@ impl Message for RestoreRun {
             "{}: {} restored{}; {} put back ({}), {} kept, {:.1} s",
             counted(self.tables as u64, "table"),
             HumanCount(self.restored as u64),
-            not_restored(&self.not_restored),
+            others(self.unchanged, &self.not_restored),
             HumanCount(self.files_written),
             HumanBytes(self.bytes_written),
             HumanCount(self.files_kept),
@@ -212,11 +216,12 @@ impl Message for RestoreRun {
     }
 }
 
-fn not_restored(tables: &[String]) -> String {
-    match tables.len() {
-        0 => String::new(),
-        count => format!(", {} not", HumanCount(count as u64)),
-    }
+/// The tables that are not put back, by why.
+fn others(unchanged: usize, failed: &[String]) -> String {
+    let counts = [(unchanged, "unchanged"), (failed.len(), "not restored")];
+    let some = counts.into_iter().filter(|(count, _)| *count > 0);
+    let some = some.map(|(count, what)| format!(", {} {what}", HumanCount(count as u64)));
+    some.collect::<Vec<_>>().concat()
 }
 
 /// What runs a statement.

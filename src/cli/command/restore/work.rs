@@ -20,6 +20,7 @@ use super::choose::Chosen;
 use super::told::{Found, Streams};
 use crate::cli::cache;
 use crate::cli::error::CommandError;
+use crate::cli::place::overlap;
 use crate::cli::stores::{OpenVault, Place};
 use crate::cli::who;
 
@@ -215,14 +216,4 @@ impl Work {
         };
         Ok(self.restorer.execute(&request, plan).await?)
     }
-}
-
-/// Whether two places are one, or one lies in the other.
-fn overlap(a: &str, b: &str) -> bool {
-    let (a, b) = (a.trim_end_matches('/'), b.trim_end_matches('/'));
-    let lies_in = |inner: &str, outer: &str| {
-        let rest = inner.strip_prefix(outer);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    lies_in(a, b) || lies_in(b, a)
 }

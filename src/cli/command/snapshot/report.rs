@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use deltavault::ExitCode;
+use deltavault::shell::quoted;
 
 use super::TableToTake;
 use super::fleet::Outcome;
@@ -116,12 +117,16 @@ impl<'a> Report<'a> {
             return Ok(self.code);
         }
         let failed = self.failed.into_iter();
-        let (failed, codes) = failed
+        let (failed, codes): (Vec<String>, _) = failed
             .map(|(name, error)| (name, error.exit_code()))
             .unzip();
-        let command = "snapshot";
+        let names: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
         Err(CommandError::SomeTablesFailed {
-            command,
+            verb: "failed",
+            again: format!(
+                "`deltavault snapshot {}`, with the flags of this run,",
+                names.join(" ")
+            ),
             failed,
             of,
             codes,
