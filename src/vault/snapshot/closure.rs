@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Vault;
 use super::failure::Failure;
-use super::pin::{self, Base, Pinned};
+use super::past::Base;
+use super::pin;
+use super::pinned::Pinned;
 use super::presence::{self, Looked};
 use super::replayed::{
     ChangeData, Fingerprint, OddKept, Replayed, Touched, Watched, live_files_of,

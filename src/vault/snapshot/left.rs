@@ -1,14 +1,7 @@
 //! Says of a snapshot that the live table does not go on from what became of the table since.
 
-use std::path::Path;
-
-use super::failure::Failure;
-use super::inherit;
-use super::pin::{Base, Past};
-use crate::delta::segment::LogListing;
+use super::past::{Base, Past};
 use crate::ids::Version;
-use crate::source::Source;
-use crate::vault::Vault;
 
 /// A snapshot that the live table does not go on from.
 #[derive(Debug)]
@@ -59,7 +52,7 @@ impl Left {
                 "the table was dropped and re-created: snapshot {id} of version {held} is of another table under this name"
             )
         } else if let Some(Diverged::Emptied(commit)) = self.diverged {
-            inherit::emptied_finding(commit, &self.past)
+            self.past.emptied_finding(commit)
         } else if let Some(Diverged::Rewritten(commit)) = self.diverged {
             format!(
                 "the table was rewound and written on, or a writer overwrote its log: commit {commit} has other bytes \
@@ -76,32 +69,5 @@ impl Left {
             finding.push_str(&base.past.id.short());
         }
         finding
-    }
-}
-
-/// Finds the first commit at or below a record's version that has other bytes than its snapshot holds.
-pub(super) async fn diverged(
-    vault: &Vault,
-    source: &Source,
-    past: &Past,
-    listing: &LogListing,
-    folder: &Path,
-) -> Result<Option<Diverged>, Failure> {
-    let manifest = match vault.manifest(&past.record).await {
-        Ok(manifest) => manifest,
-        Err(error) if error.is_damage() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    match inherit::examine(vault, source, &manifest, listing, folder).await {
-        Ok(inherited) => Ok(inherited.overwritten.first().map(|first| {
-            if inherited.first_emptied() == Some(*first) {
-                Diverged::Emptied(*first)
-            } else {
-                Diverged::Rewritten(*first)
-            }
-        })),
-        // It is not built on, so a damaged page of it stops nothing.
-        Err(Failure::Error(error)) if error.is_damage() => Ok(None),
-        Err(failure) => Err(failure),
     }
 }

@@ -1,7 +1,7 @@
 //! What the listing says about the state of the live log: commits that are empty or gone, and a checkpoint that stands where
 //! no commit leads.
 
-use super::pin::Pinned;
+use super::pinned::Pinned;
 use crate::delta::LogError;
 use crate::ids::Version;
 use crate::shell::quoted;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::pin::Past;
+use super::past::Past;
 use super::request::SnapshotRequest;
 use crate::error::Error;
 use crate::format::ledger::Link;

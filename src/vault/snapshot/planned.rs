@@ -2,7 +2,7 @@
 
 use super::closure::{Copies, Expected};
 use super::lock_terms::LockTerms;
-use super::pin::Pinned;
+use super::pinned::Pinned;
 use super::replayed::Touched;
 use super::ways::LogRead;
 use crate::delta::path::TableRoot;

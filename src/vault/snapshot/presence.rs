@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::failure::Failure;
-use super::pin::Past;
+use super::past::Past;
 use crate::error::Error;
 use crate::format::{Entry, Manifest, Record};
 use crate::ids::ObjectKey;

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::lock_terms::LockTerms;
-use super::pin::{Past, Pinned};
+use super::past::Past;
+use super::pinned::Pinned;
 use super::request::{SnapshotDone, SnapshotRequest};
 use super::snapshotter::Snapshotter;
 use crate::error::Error;

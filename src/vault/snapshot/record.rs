@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::inputs::Inputs;
 use super::manifest::ManifestWritten;
-use super::pin::{Pinned, newest_checkpoint};
+use super::pin::newest_checkpoint;
+use super::pinned::Pinned;
 use super::planned::Plan;
 use super::write_data::Brought;
 

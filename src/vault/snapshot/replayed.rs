@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::log_replay::{CheckpointFailed, read_actions, read_checkpoint, replay_segment};
 use super::failure::Failure;
-use super::pin::Pinned;
+use super::pinned::Pinned;
 use super::ways::{FailedCheckpoint, LogRead};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Comparison, Detail, LiveFile, LiveFiles, Replay};

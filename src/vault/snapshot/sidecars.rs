@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::Vault;
 use super::super::log_replay::read_sidecars;
 use super::failure::Failure;
-use super::inherit::Inherited;
+use super::inherited::Inherited;
 use crate::delta::LogFileKind;
 use crate::delta::path::TableRoot;
 use crate::delta::segment::{CheckpointFiles, CheckpointKind, LogListing};

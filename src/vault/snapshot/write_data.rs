@@ -10,7 +10,7 @@ use super::data::{Copier, Ended, Outcome};
 use super::failure::Failure;
 use super::inputs::Inputs;
 use super::journal::Journal;
-use super::pin::Past;
+use super::past::Past;
 use super::planned::Plan;
 use super::snapshotter::Snapshotter;
 use crate::count::{are, counted};
