@@ -22,6 +22,7 @@ use crate::ids::{ObjectKey, ObjectVersion, Timestamp};
 use crate::lock_mode::LockMode;
 
 mod answer;
+mod answer_limit;
 pub(crate) mod ask;
 mod body;
 mod bucket;

@@ -11,6 +11,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
 
 use super::failure::{innermost, lacks_reason};
 use super::request::{id, object_request};
@@ -23,6 +24,10 @@ use crate::store::{ObjectReader, StoreError, StoreErrorKind};
 const STALLED: Duration = Duration::from_secs(30);
 /// How often a body may break without a byte in between.
 const BREAKS: u32 = 5;
+/// A minute of waiting in which fewer bytes came than this is a slow one: 1 KiB a second.
+const SLOW: u64 = 60 * 1024;
+/// How many slow minutes an object may take, each ended by asking for the rest again.
+const SLOW_MINUTES: u32 = 3;
 
 /// Opens an object; `range` is not empty.
 pub(super) async fn open(
@@ -50,6 +55,7 @@ pub(super) async fn open(
         body: got.body,
         left: range,
         breaks: 0,
+        pace: Pace::default(),
     };
     let body = stream::try_unfold(reading, Reading::next).boxed();
     Ok(ObjectReader { attributes, body })
@@ -115,16 +121,46 @@ struct Reading {
     /// The bytes still to come.
     left: Range<u64>,
     breaks: u32,
+    pace: Pace,
+}
+
+/// How fast a body comes, by the time in which somebody waits for it.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+    slow_minutes: u32,
+}
+
+impl Pace {
+    /// Counts bytes that came after a wait; says whether they end a slow minute.
+    fn is_slow(&mut self, waited: Duration, bytes: u64) -> bool {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < Duration::from_mins(1) {
+            return false;
+        }
+        let is_slow = self.bytes < SLOW;
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        self.slow_minutes += u32::from(is_slow);
+        is_slow
+    }
 }
 
 impl Reading {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
         loop {
+            let asked = Instant::now();
             let broke = match tokio::time::timeout(STALLED, self.body.next()).await {
                 Ok(Some(Ok(chunk))) if chunk.is_empty() => continue,
                 Ok(Some(Ok(chunk))) => {
-                    self.left.start += chunk.len() as u64;
+                    let bytes = chunk.len() as u64;
+                    self.left.start += bytes;
                     self.breaks = 0;
+                    if self.pace.is_slow(asked.elapsed(), bytes) {
+                        self.ask_again("fewer than 1 KiB a second came for minutes")
+                            .await?;
+                    }
                     // The reader refuses more bytes than were asked for.
                     return Ok(Some((chunk, self)));
                 }
@@ -142,13 +178,43 @@ impl Reading {
                 return Ok(None);
             }
             self.breaks += 1;
-            if self.breaks > BREAKS {
-                let kind = StoreErrorKind::Io { detail: broke };
-                return Err(self.wanted.failed(kind));
-            }
-            tokio::time::sleep(wait(self.breaks)).await;
-            let again = self.wanted.get(Some(&self.left), Some(&self.etag)).await;
-            self.body = again.map_err(|kind| self.wanted.failed(kind))?.body;
+            self.ask_again(&broke).await?;
         }
+    }
+
+    /// Asks for the rest once more, unless it broke or was slow too often.
+    async fn ask_again(&mut self, broke: &str) -> Result<(), StoreError> {
+        if self.left.start >= self.left.end {
+            return Ok(());
+        }
+        if self.breaks > BREAKS || self.pace.slow_minutes >= SLOW_MINUTES {
+            let detail = broke.to_owned();
+            return Err(self.wanted.failed(StoreErrorKind::Io { detail }));
+        }
+        tokio::time::sleep(wait(self.breaks)).await;
+        let again = self.wanted.get(Some(&self.left), Some(&self.etag)).await;
+        self.body = again.map_err(|kind| self.wanted.failed(kind))?.body;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many chunks of so many bytes, each after a wait of a second, a slow minute ends.
+    fn slow_after(chunk: u64) -> Option<usize> {
+        let mut pace = Pace::default();
+        (1..=600).find(|_| pace.is_slow(Duration::from_secs(1), chunk))
+    }
+
+    #[test]
+    fn minute_is_slow_by_the_bytes_that_were_waited_for() {
+        assert_eq!(slow_after(1), Some(60));
+        assert_eq!(slow_after(1023), Some(60));
+        assert_eq!(slow_after(1024), None);
+        // A reader that takes its time between chunks does not make the server slow.
+        let mut pace = Pace::default();
+        assert!((0..100_000).all(|_| !pace.is_slow(Duration::ZERO, 1)));
     }
 }

@@ -21,6 +21,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 
+use super::answer_limit::AnswerLimit;
 use super::clock::ServerClock;
 use super::retry::{ATTEMPTS, Attempted, Pace, SdkCall};
 use crate::ids::Timestamp;
@@ -131,6 +132,7 @@ impl S3Client {
         let clock = ServerClock::default();
         let mut config = aws_sdk_s3::config::Builder::from(&sdk)
             .interceptor(clock.clone())
+            .interceptor(AnswerLimit)
             .force_path_style(path_style)
             .region(Region::new(region.clone()))
             // The digest is known before the call and sent as a header; what is read is hashed by its reader.

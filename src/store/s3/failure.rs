@@ -83,7 +83,10 @@ where
         },
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
-            let detail = format!("the answer (HTTP {status}) breaks off or cannot be understood");
+            let detail = format!(
+                "the answer (HTTP {status}) breaks off or cannot be understood: {}",
+                innermost(error)
+            );
             Failure {
                 kind: StoreErrorKind::Io { detail },
                 again: Again::Unknown,

@@ -17,26 +17,75 @@ type Page<R, M> = Result<(Vec<R>, Option<M>), StoreError>;
 /// Where a listing of versions continues: after a key and one of its versions.
 type Markers = (Option<String>, Option<String>);
 
-/// The rows of all pages, read one page after the other.
+/// Pages without a row that may follow each other: a bucket can have many that hold only what the caller does not see.
+const EMPTY_PAGES: usize = 10_000;
+
+/// Versions that one key may have: they are turned round together.
+const VERSIONS_OF_KEY: usize = 1_000_000;
+
+/// The rows of all pages, read one page after the other, as long as they lead on: a server that gives the same page again
+/// and again would else never end.
 fn pages<'a, R, M, F>(
     first: M,
     read: impl Fn(M) -> F + Send + 'a,
+    failed: impl Fn(StoreErrorKind) -> StoreError + Copy + Send + 'a,
+    key: fn(&R) -> &ObjectKey,
 ) -> BoxStream<'a, Result<R, StoreError>>
 where
     R: Send + 'a,
-    M: Send + 'a,
+    M: Clone + PartialEq + Send + 'a,
     F: Future<Output = Page<R, M>> + Send + 'a,
 {
-    stream::try_unfold(Some(first), move |marker| {
-        let page = marker.map(&read);
+    let begun = Place {
+        marker: first,
+        last: None,
+        empty: 0,
+    };
+    stream::try_unfold(Some(begun), move |place| {
+        let page = place.map(|place| (read(place.marker.clone()), place));
         async move {
-            let Some(page) = page else { return Ok(None) };
+            let Some((page, place)) = page else {
+                return Ok(None);
+            };
             let (rows, next) = page.await?;
+            let last = rows.last().map(|row| key(row).clone());
+            let next = next.map(|marker| place.lead_on(marker, last)).transpose();
+            let next = next.map_err(failed)?;
             Ok(Some((stream::iter(rows).map(Ok), next)))
         }
     })
     .try_flatten()
     .boxed()
+}
+
+/// How far a listing has come.
+struct Place<M> {
+    marker: M,
+    /// The last key so far.
+    last: Option<ObjectKey>,
+    /// Pages without a row since then.
+    empty: usize,
+}
+
+impl<M: PartialEq> Place<M> {
+    /// Where the next page begins, after one whose last key is `last`.
+    fn lead_on(self, marker: M, last: Option<ObjectKey>) -> Result<Self, StoreErrorKind> {
+        // The versions of a key may be on several pages, so the last key may stay.
+        let goes_back = last.is_some() && last < self.last;
+        let empty = if last.is_none() { self.empty + 1 } else { 0 };
+        if marker == self.marker || goes_back || empty > EMPTY_PAGES {
+            return Err(StoreErrorKind::Unsupported {
+                reason:
+                    "the server's listing does not lead on: it gives the same keys again, or none"
+                        .to_owned(),
+            });
+        }
+        Ok(Self {
+            marker,
+            last: last.or(self.last),
+            empty,
+        })
+    }
 }
 
 /// The whole key to start after. Some servers take none without the prefix; one that sorts before the prefix is not
@@ -60,11 +109,13 @@ pub(super) fn objects<'a>(
     if is_past(prefix, start_after) {
         return stream::empty().boxed();
     }
-    pages(None, move |token: Option<String>| {
+    let read = move |token: Option<String>| {
         // A continuation token includes the start.
         let start = start(store, prefix, start_after).filter(|_| token.is_none());
         objects_page(store, prefix, start, token)
-    })
+    };
+    let failed = move |kind| store.failed("list", prefix, kind);
+    pages(None, read, failed, |row| &row.key)
 }
 
 async fn objects_page(
@@ -113,11 +164,11 @@ pub(super) fn versions<'a>(
         return stream::empty().boxed();
     }
     let first = (start(store, prefix, start_after), None);
-    let rows = pages(first, move |markers| {
-        versions_page(store, prefix, start_after, markers)
-    });
+    let read = move |markers| versions_page(store, prefix, start_after, markers);
+    let failed = move |kind| store.failed("list the versions of", prefix, kind);
+    let rows = pages(first, read, failed, ListedVersion::key);
     // The versions of a key may be on several pages.
-    stream::try_unfold(rows.peekable(), |mut rows| async move {
+    stream::try_unfold(rows.peekable(), move |mut rows| async move {
         let Some(newest) = rows.try_next().await? else {
             return Ok(None);
         };
@@ -128,6 +179,10 @@ pub(super) fn versions<'a>(
             |row: &Result<_, _>| !matches!(row, Ok(row) if ListedVersion::key(row) != &key);
         while let Some(row) = Pin::new(&mut rows).next_if(belongs).await {
             versions.push(row?);
+            if versions.len() > VERSIONS_OF_KEY {
+                let reason = format!("{key} has more than {VERSIONS_OF_KEY} versions");
+                return Err(failed(StoreErrorKind::Unsupported { reason }));
+            }
         }
         Ok(Some((stream::iter(oldest_first(versions)).map(Ok), rows)))
     })
@@ -244,5 +299,64 @@ mod tests {
         assert_eq!(decoded("a%2Bb+c%25/%C3%BC", true), "a+b c%/ü");
         assert_eq!(decoded("a%2Bb+c", false), "a%2Bb+c");
         assert_eq!(decoded("plain/key", true), "plain/key");
+    }
+
+    type Given = (Vec<&'static str>, Option<usize>);
+
+    /// What a listing gives of pages, each with its keys and the number of the page that comes next; a number that there
+    /// is no page of is that of an empty one, which names the next number.
+    async fn listed(given: &[Given]) -> (Vec<String>, Option<StoreErrorKind>) {
+        let read = |number: usize| async move {
+            let (keys, next) = match given.get(number) {
+                Some((keys, next)) => (keys.as_slice(), *next),
+                None => (&[][..], Some(number + 1)),
+            };
+            let keys = keys.iter().map(|key| key.parse().unwrap()).collect();
+            Ok((keys, next))
+        };
+        let failed = |kind| StoreError {
+            action: "list",
+            uri: String::new(),
+            kind,
+        };
+        let mut rows = pages(0, read, failed, |key: &ObjectKey| key);
+        let mut keys = Vec::new();
+        loop {
+            match rows.next().await {
+                Some(Ok(key)) => keys.push(key.to_string()),
+                Some(Err(error)) => return (keys, Some(error.kind)),
+                None => return (keys, None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn listing_that_does_not_lead_on_ends() {
+        let good = [
+            (vec!["a", "b"], Some(1)),
+            (vec![], Some(2)),
+            (vec!["b", "c"], Some(3)),
+            (vec!["d"], None),
+        ];
+        let (keys, error) = listed(&good).await;
+        assert_eq!((keys.join("").as_str(), error.is_none()), ("abbcd", true));
+        let endless: [&[Given]; 4] = [
+            &[(vec!["a"], Some(0))],
+            &[(vec!["a", "b"], Some(1)), (vec!["a"], Some(0))],
+            &[
+                (vec!["b"], Some(1)),
+                (vec!["a"], Some(2)),
+                (vec!["c"], None),
+            ],
+            &[(vec!["a"], Some(1))],
+        ];
+        for given in endless {
+            let (_, error) = listed(given).await;
+            let error = error.expect("it ends only by its error");
+            assert!(
+                matches!(error, StoreErrorKind::Unsupported { .. }),
+                "{given:?}"
+            );
+        }
     }
 }
