@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser};
 use deltavault::format::LockMode;
 #[cfg(feature = "testing")]
 use deltavault::ids::Timestamp;
+
+use jiff::SignedDuration;
 
 use super::command::{Clock, Command};
 
@@ -126,6 +129,14 @@ where
         let meant = words.iter().find(|(word, ..)| *word == text);
         meant.map(|(.., value)| *value).ok_or(text)
     })
+}
+
+/// Reads a length of time, like `30m` or `6h`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<SignedDuration>().ok();
+    let duration = duration.and_then(|it| Duration::try_from(it).ok());
+    let wanted = duration.filter(|it| !it.is_zero());
+    wanted.ok_or_else(|| "write it like 30m or 6h".to_owned())
 }
 
 /// Reads a Delta version: `12`, or `v12` as it is printed.

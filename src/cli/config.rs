@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use deltavault::format::Scope;
 use deltavault::plan::price::NanoUsd;
@@ -15,6 +16,7 @@ use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
 use super::place::parse_place;
+use crate::cli::args::parse_duration;
 use crate::cli::error::CommandError;
 
 /// What the configuration says, checked.
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// What a run may newly commit to for one table.
     pub(crate) max_commit_usd: Option<NanoUsd>,
+    /// For how long a table may go on without anything of it being copied.
+    pub(crate) table_timeout: Option<Duration>,
 }
 
 impl Config {
@@ -139,6 +143,8 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Comman
     config.policy.month_starts =
         check_month_day(month_starts).map_err(|rule| invalid(None, rule))?;
     config.max_commit_usd = check_amount(max_commit_usd).map_err(|rule| invalid(None, rule))?;
+    let timeout = file.snapshot.table_timeout;
+    config.table_timeout = check_timeout(timeout).map_err(|rule| invalid(None, rule))?;
     let mut names = BTreeSet::new();
     for table in file.tables {
         let table = check_table(table, &config, folder, &invalid)?;
@@ -273,6 +279,14 @@ fn check_amount(amount: Option<String>) -> Result<Option<NanoUsd>, String> {
     amount.transpose()
 }
 
+fn check_timeout(text: Option<String>) -> Result<Option<Duration>, String> {
+    let read = |text: String| {
+        parse_duration(&text)
+            .map_err(|rule| format!("snapshot.table_timeout: {text:?} is not a duration: {rule}"))
+    };
+    text.map(read).transpose()
+}
+
 fn check_table(
     table: TableFile,
     config: &Config,
@@ -347,6 +361,8 @@ struct ConfigFile {
     classes: BTreeMap<String, ClassFile>,
     #[serde(default)]
     retention: RetentionSection,
+    #[serde(default)]
+    snapshot: SnapshotSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -401,6 +417,12 @@ struct RetentionSection {
     week_starts: Option<WeekdayFile>,
     month_starts: Option<i8>,
     max_commit_usd: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SnapshotSection {
+    table_timeout: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,7 @@
 //! Why a command ended without doing what it was asked: what is said of it, how the process ends, and what to do next.
 
 use std::io;
+use std::time::Duration;
 
 use deltavault::delta::LogError;
 use deltavault::delta::path::PathError;
@@ -15,6 +16,7 @@ use deltavault::shell::quoted;
 use deltavault::sort::SortError;
 use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
+use jiff::SignedDuration;
 
 use super::command::DemoError;
 use super::index::IndexError;
@@ -197,6 +199,12 @@ pub(crate) enum CommandError {
     #[error("nothing was done: the answer was not yes")]
     Declined,
 
+    /// A table did not go on.
+    #[error("given up: nothing of it was copied for {}", friendly(*limit))]
+    TableStalled {
+        /// For how long.
+        limit: Duration,
+    },
     /// Some tables failed, the rest is done; each failure was reported.
     #[error("{} of {of} tables {verb}: {}", failed.len(), failed.join(", "))]
     SomeTablesFailed {
@@ -319,6 +327,7 @@ impl CommandError {
             | Self::SnapshotOfAnotherTable { .. }
             | Self::NotATable { .. }
             | Self::VaultInUse { .. }
+            | Self::TableStalled { .. }
             | Self::Start(_)
             | Self::Output(_) => ExitCode::Failed,
         }
@@ -414,6 +423,11 @@ impl CommandError {
             Self::AnotherSource { recorded, .. } => format!(
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to, a copy can go anywhere"
             ),
+            Self::TableStalled { .. } => {
+                "its log takes too long to read, or a store does not answer: look at the table with -v; \
+                 --table-timeout waits longer"
+                    .into()
+            }
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
             Self::SomeTablesFailed { again, failed, .. } => {
@@ -459,6 +473,11 @@ impl CommandError {
         };
         Some(error)
     }
+}
+
+/// A length of time as people write it.
+fn friendly(length: Duration) -> String {
+    SignedDuration::try_from(length).map_or_else(|_| format!("{length:?}"), |it| format!("{it:#}"))
 }
 
 fn at_line(line: Option<usize>) -> String {

@@ -39,6 +39,7 @@ mod format_v1;
 mod heal_names;
 mod history;
 mod hostile_day;
+mod hostile_server;
 mod hostile_text;
 mod iam_cli;
 mod iam_docs;

@@ -16,9 +16,10 @@ use deltavault::vault::snapshot::{Limits, MaxPrice};
 use parse_size::parse_size;
 
 use self::fleet::{Outcome, Pace};
+use self::patience::Patience;
 use self::report::{Report, Taken};
 use super::{Clock, Context, remind_of_locks};
-use crate::cli::args::{SnapshotPrefix, Words, one_of, parse_version};
+use crate::cli::args::{SnapshotPrefix, Words, one_of, parse_duration, parse_version};
 use crate::cli::complete;
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
@@ -30,6 +31,7 @@ pub(super) use self::take::{Run, TableToTake, Taker};
 
 mod fleet;
 mod messages;
+mod patience;
 mod report;
 mod take;
 
@@ -63,6 +65,9 @@ pub(crate) struct SnapshotArgs {
     /// Spend no more than X dollars on requests and storage, by list prices; the next run continues [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
+    /// Give up a table of which nothing was copied for DURATION, like 30m or 6h [the configuration's, else 2h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) table_timeout: Option<Duration>,
     /// Keep it until TIME, a date or like 90d from now, whatever its class says [as its class says]
     #[arg(long, value_name = "TIME")]
     pub(crate) retain_until: Option<String>,
@@ -214,18 +219,27 @@ pub(super) async fn snapshot(
     }
     let config = &*config;
     let dry_run = args.dry_run;
-    let taker = Arc::new(taker);
+    let limit = args.table_timeout.or(config.table_timeout);
+    let limit = limit.unwrap_or(patience::DEFAULT);
     let take = async |table: &TableToTake| {
-        let job = taker.job(table, &run, config).await?;
-        let taker = Arc::clone(&taker);
-        fleet::apart(move || async move {
-            if dry_run {
-                taker.plan(&job).await.map(Taken::Planned)
-            } else {
-                taker.take(&job).await.map(Taken::Done)
-            }
-        })
-        .await
+        let patience = Patience::new(limit, Arc::clone(progress));
+        let job = Box::pin(patience.during(taker.job(table, &run, config))).await?;
+        let (taker, watch) = (
+            taker.watched_by(Arc::clone(&patience) as _),
+            Arc::clone(&patience),
+        );
+        let work = fleet::apart(move || async move {
+            // Between two calls it ends by itself; in a computation the thread is left to it.
+            let done = async {
+                if dry_run {
+                    taker.plan(&job).await.map(Taken::Planned)
+                } else {
+                    taker.take(&job).await.map(Taken::Done)
+                }
+            };
+            Box::pin(watch.during(done)).await
+        });
+        patience.during(work).await
     };
     let mut report = Report::new(output, &tables, dry_run);
     let tell = |table: &TableToTake, outcome| {

@@ -47,6 +47,16 @@ fn a_whole_configuration_is_read() {
 }
 
 #[test]
+fn table_timeout_is_a_length_of_time() {
+    let config = parse("[snapshot]\ntable_timeout = '90m'\n").unwrap();
+    assert_eq!(config.table_timeout, Some(Duration::from_mins(90)));
+    for wrong in ["0s", "-1h", "soon", "90"] {
+        let said = refusal(&format!("[snapshot]\ntable_timeout = '{wrong}'\n"));
+        assert!(said.contains("snapshot.table_timeout"), "{said}");
+    }
+}
+
+#[test]
 fn the_days_that_periods_begin_on_can_be_fixed() {
     let config =
         parse("[retention]\nweek_starts = 'sunday'\nmonth_starts = 28\nmax_commit_usd = '2.50'\n")

@@ -40,6 +40,7 @@ pub(crate) struct TableToTake {
 }
 
 /// Everything that taking snapshots needs.
+#[derive(Clone)]
 pub(in crate::cli::command) struct Taker {
     pub(in crate::cli::command) open: OpenVault,
     pub(in crate::cli::command) snapshotter: Snapshotter,
@@ -89,6 +90,13 @@ impl Taker {
             open,
             check_source: false,
         }
+    }
+
+    /// The same, with its progress reported elsewhere.
+    pub(super) fn watched_by(&self, progress: Arc<dyn Progress>) -> Self {
+        let mut this = self.clone();
+        this.snapshotter.progress = progress;
+        this
     }
 
     /// Finds out where a table is, what it is called and how long its snapshot is kept.
