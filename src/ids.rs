@@ -10,12 +10,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::visible::shortened;
+
 /// A point in time, UTC. Encoded as RFC 3339 with a trailing `Z`.
 pub use jiff::Timestamp;
 
 /// A string that breaks the rule of the type it was parsed as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {text:?} is not valid: {rule}")]
+#[error("{what} {:?} is not valid: {rule}", shortened(text, 300))]
 pub struct InvalidId {
     /// What was being parsed, e.g. `digest`.
     pub what: &'static str,

@@ -23,6 +23,15 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(spelled)
 }
 
+/// The beginning of a text of more than `most` characters, with an ellipsis: enough to know it by. Nobody reads an operation or a
+/// path of a megabyte, and no record has room for it.
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what
 /// Unicode does not assign.
 pub(crate) fn is_visible(c: char) -> bool {
@@ -67,6 +76,13 @@ mod tests {
             assert_eq!(visible(text), shown, "{text:?}");
             assert_eq!(visible(shown), shown, "spelled twice");
         }
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöü", 2), "äö…");
+        assert_eq!(shortened("", 0), "");
     }
 
     #[test]

@@ -356,12 +356,13 @@ fn table(batch: &Batch<'_>, origin: Origin<'_>, sink: &mut Sink<'_>) -> Result<(
             sink(protocol.into_action(origin)?)?;
         }
         if let Some(id) = id.at(row) {
-            sink(Action::Metadata(Metadata {
+            let metadata = Metadata {
                 id: Some(id.to_owned()),
                 name: name.at(row).map(str::to_owned),
                 partition_columns: known_list(&["metaData", "partitionColumns"], row),
                 configuration: batch.known_map(&["metaData", "configuration"], row),
-            }))?;
+            };
+            sink(Action::Metadata(metadata.checked(origin)?))?;
         }
         if let Some(app_id) = app_id.at(row) {
             sink(Action::Txn {

@@ -14,14 +14,19 @@ use super::json::{Raw, read_values};
 use super::number::Number;
 use super::path::TableRoot;
 use super::raw::{
-    Origin, RawAdd, RawCdc, RawProtocol, RawRemove, RawSidecar, RawVector, domain, plain,
+    ENTRIES_MAX, Origin, RawAdd, RawCdc, RawProtocol, RawRemove, RawSidecar, RawVector, domain,
+    plain,
 };
 use super::{Action, CommitInfo, LogError, Metadata, Sink};
 use crate::ids::{Timestamp, Version};
+use crate::visible::shortened;
 
 /// The longest action that is read, bytes. A `metaData` of fifty thousand columns, or an `add` with statistics for all
 /// of them, is some 10 MB; anything far beyond is more likely an attempt on our memory.
 pub const VALUE_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// The most characters that are kept of what a commit says about itself: its operation, predicate and user.
+const TOLD_MAX: usize = 1024;
 
 /// Reads the actions of a commit or of a JSON checkpoint, in the order of the file. `file` is its name for errors.
 ///
@@ -219,7 +224,7 @@ fn read_protocol(raw: Raw<'_>, origin: Origin<'_>) -> Result<Action, LogError> {
         None => Some(Vec::new()),
         Some(list) => list
             .items()
-            .and_then(|items| items.map(|name| Some(name.text()?.into_owned())).collect()),
+            .and_then(|items| items.take(ENTRIES_MAX + 1).map(owned).collect()),
     };
     let protocol = RawProtocol {
         min_reader_version: Number::of(reader),
@@ -234,7 +239,7 @@ fn read_protocol(raw: Raw<'_>, origin: Origin<'_>) -> Result<Action, LogError> {
 /// The texts of a list, as far as it is one.
 fn texts(raw: Option<Raw<'_>>) -> Vec<String> {
     let items = raw.and_then(Raw::items).into_iter().flatten();
-    items.filter_map(owned).collect()
+    items.filter_map(owned).take(ENTRIES_MAX + 1).collect()
 }
 
 fn owned(raw: Raw<'_>) -> Option<String> {
@@ -246,14 +251,16 @@ fn read_metadata(raw: Raw<'_>, origin: Origin<'_>) -> Result<Metadata, LogError>
     let [id, name, columns, configuration] =
         fields.ok_or_else(|| origin.bad("metaData", "is not an object"))?;
     let properties = configuration.and_then(Raw::entries).into_iter().flatten();
-    Ok(Metadata {
+    Metadata {
         id: id.and_then(owned),
         name: name.and_then(owned),
         partition_columns: texts(columns),
         configuration: properties
             .filter_map(|(key, value)| Some((owned(key)?, owned(value)?)))
+            .take(ENTRIES_MAX + 1)
             .collect(),
-    })
+    }
+    .checked(origin)
 }
 
 fn read_txn(raw: Raw<'_>) -> Option<Action> {
@@ -301,16 +308,15 @@ fn read_commit_info(raw: Raw<'_>) -> Action {
         timestamp,
         in_commit,
     ] = raw.fields(names).unwrap_or_default();
+    let told = |raw: Raw<'_>| Some(shortened(&raw.text()?, TOLD_MAX).into_owned());
     let parameters = parameters.and_then(|raw| raw.fields(["mode", "predicate"]));
     let [mode, predicate] = parameters.unwrap_or_default();
     let time = |raw| Timestamp::from_millisecond(Number::of(raw).known()?).ok();
     Action::CommitInfo(CommitInfo {
-        operation: operation.and_then(owned),
-        mode: mode.and_then(owned),
-        predicate: predicate.and_then(owned),
-        user: user_name
-            .and_then(owned)
-            .or_else(|| user_id.and_then(owned)),
+        operation: operation.and_then(told),
+        mode: mode.and_then(told),
+        predicate: predicate.and_then(told),
+        user: user_name.and_then(told).or_else(|| user_id.and_then(told)),
         timestamp: time(timestamp),
         in_commit_timestamp: time(in_commit),
     })

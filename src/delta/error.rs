@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::path::PathError;
+use super::path::{PathError, SHOWN};
 use crate::ids::Version;
 use crate::sort::SortError;
+use crate::visible::shortened;
 
 /// A log, or a version of it, that cannot be read with certainty.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +73,9 @@ pub enum LogError {
         version: Version,
     },
     /// The protocol names reader features that may change which files are live.
-    #[error("unknown reader features: {}", features.join(", "))]
+    #[error("unknown reader features: {}", first_of(features))]
     UnknownReaderFeature {
-        /// Their names, sorted.
+        /// Their names, sorted; the message has the first eight.
         features: Vec<String>,
     },
     /// The protocol asks for a newer reader.
@@ -128,7 +129,7 @@ pub enum LogError {
         what: &'static str,
     },
     /// A number that decides about files is not a whole one, or out of its range.
-    #[error("{file}{} gives {field} of {of} as {value}: not a whole number in range", at(*.line))]
+    #[error("{file}{} gives {field} of {} as {}: not a whole number in range", at(*.line), shortened(of, SHOWN), shortened(value, SHOWN))]
     BadNumber {
         /// The log file.
         file: String,
@@ -173,7 +174,7 @@ pub enum LogError {
         file: String,
     },
     /// A file of the table has no size.
-    #[error("{file}{} gives no size for {path}", at(*.line))]
+    #[error("{file}{} gives no size for {}", at(*.line), shortened(path, SHOWN))]
     MissingSize {
         /// The log file.
         file: String,
@@ -183,7 +184,7 @@ pub enum LogError {
         path: String,
     },
     /// A deletion vector lacks a field.
-    #[error("{file}{} gives no {field} for the deletion vector of {path}", at(*.line))]
+    #[error("{file}{} gives no {field} for the deletion vector of {}", at(*.line), shortened(path, SHOWN))]
     BadVector {
         /// The log file.
         file: String,
@@ -264,6 +265,16 @@ impl LogError {
     /// Everything else (the disk, the version itself, its protocol) stays as it is whichever way is tried.
     pub fn is_about_content(&self) -> bool {
         self.file().is_some()
+    }
+}
+
+/// The first of some names, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    const NAMED: usize = 8;
+    let first: Vec<_> = names.iter().take(NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

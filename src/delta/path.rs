@@ -19,18 +19,22 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use crate::ids::{InvalidId, Location};
+use crate::visible::shortened;
+
+/// How many characters of a path a message shows.
+pub(super) const SHOWN: usize = 300;
 
 /// A path or vector name of the log that points nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// The decoded path is not UTF-8.
-    #[error("path {path:?} does not decode to UTF-8")]
+    #[error("path {:?} does not decode to UTF-8", shortened(path, SHOWN))]
     NotUtf8 {
         /// The path as the log spells it.
         path: String,
     },
     /// The path is not a key: empty, too long, or with a NUL.
-    #[error("path {path:?} is not an object's name")]
+    #[error("path {:?} is not an object's name", shortened(path, SHOWN))]
     NotAKey {
         /// The path as the log spells it.
         path: String,
@@ -39,7 +43,10 @@ pub enum PathError {
         source: InvalidId,
     },
     /// The path climbs past the bucket or the file system's root.
-    #[error("path {path:?} climbs out of its bucket or file system")]
+    #[error(
+        "path {:?} climbs out of its bucket or file system",
+        shortened(path, SHOWN)
+    )]
     ClimbsOut {
         /// The path as the log spells it.
         path: String,
@@ -51,13 +58,19 @@ pub enum PathError {
         uri: String,
     },
     /// A deletion vector's file is not named by a UUID in Z85.
-    #[error("deletion vector {text:?} does not end in a UUID in Z85")]
+    #[error(
+        "deletion vector {:?} does not end in a UUID in Z85",
+        shortened(text, SHOWN)
+    )]
     VectorName {
         /// `pathOrInlineDv`.
         text: String,
     },
     /// A deletion vector is stored in a way that is not known.
-    #[error("deletion vector storage type {storage:?} is not known")]
+    #[error(
+        "deletion vector storage type {:?} is not known",
+        shortened(storage, SHOWN)
+    )]
     VectorStorage {
         /// `storageType`.
         storage: String,

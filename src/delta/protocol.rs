@@ -123,6 +123,15 @@ mod tests {
     }
 
     #[test]
+    fn of_many_unknown_features_eight_are_named() {
+        let names: Vec<_> = ('a'..='k').map(String::from).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let error = check_protocol(&protocol(3, &names)).unwrap_err();
+        let text = "unknown reader features: a, b, c, d, e, f, g, h and 3 more";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
     fn in_commit_timestamps_count_by_the_writer_feature_alone() {
         let with = |features: &[&str]| Protocol {
             writer_features: features.iter().map(ToString::to_string).collect(),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::json::Raw;
 use super::number::Number;
 use super::path::{PathError, TableRoot, is_absolute};
-use super::{Action, Add, DeletionVector, LogError, Protocol, Spelling, vector_id};
+use super::{Action, Add, DeletionVector, LogError, Metadata, Protocol, Spelling, vector_id};
 use crate::ids::Location;
 
 /// Where an action was found, and against what its paths are resolved.
@@ -251,6 +251,32 @@ impl RawSidecar<'_> {
     }
 }
 
+/// The most entries of a list or map of `protocol` and `metaData`: features, partition columns, properties. Tables have some
+/// dozens; the reference implementation partitions by far fewer than a thousand columns.
+pub(super) const ENTRIES_MAX: usize = 10_000;
+/// The most features of a protocol. Delta has some thirty.
+const FEATURES_MAX: usize = 256;
+/// The most bytes of a feature's name and of a table's id, which go into the record of each snapshot.
+const NAME_MAX: usize = 1024;
+
+impl Metadata {
+    /// Refuses what is too large to be a table's.
+    pub(super) fn checked(self, origin: Origin<'_>) -> Result<Self, LogError> {
+        if self.id.as_ref().is_some_and(|id| id.len() > NAME_MAX) {
+            return Err(origin.bad("metaData.id", "has more than 1,024 bytes"));
+        }
+        if self.partition_columns.len() > ENTRIES_MAX {
+            return Err(origin.bad("metaData.partitionColumns", TOO_MANY));
+        }
+        if self.configuration.len() > ENTRIES_MAX {
+            return Err(origin.bad("metaData.configuration", TOO_MANY));
+        }
+        Ok(self)
+    }
+}
+
+const TOO_MANY: &str = "has more than 10,000 entries";
+
 #[derive(Debug)]
 pub(super) struct RawProtocol {
     pub(super) min_reader_version: Number,
@@ -264,6 +290,18 @@ impl RawProtocol {
         let field = "minReaderVersion";
         let reader = origin.whole(&self.min_reader_version, field, || "protocol".to_owned())?;
         let writer = self.min_writer_version.known();
+        let lists = [
+            ("protocol.readerFeatures", &self.reader_features),
+            ("protocol.writerFeatures", &self.writer_features),
+        ];
+        for (field, names) in lists {
+            if names.len() > FEATURES_MAX || names.iter().any(|name| name.len() > NAME_MAX) {
+                return Err(origin.bad(
+                    field,
+                    "has more than 256 names, or one of more than 1,024 bytes",
+                ));
+            }
+        }
         Ok(Action::Protocol(Protocol {
             min_reader_version: reader
                 .ok_or_else(|| origin.bad("protocol.minReaderVersion", "is missing"))?,

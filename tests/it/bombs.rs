@@ -2,7 +2,10 @@
 //! a file may unfold to is tested where it is decided, in `delta/checkpoint/limits.rs`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+
+use serde_json::json;
 
 use crate::told_live::Lake;
 
@@ -52,5 +55,81 @@ fn bomb_in_the_log_of_a_table_that_is_held_stops_neither_night_nor_restore() {
         let said = lake.ends(&["restore", "lake/t", "--latest", "--heal", "--yes"], 0);
         assert!(lake.table().join("r=a/1.parquet").exists(), "{said}");
         assert!(lake.commit_file(2).exists(), "{said}");
+    }
+}
+
+#[test]
+fn texts_of_megabytes_stop_no_snapshot_and_fill_no_screen() {
+    let long = |c: &str| c.repeat(2_000_000);
+    let remove = json!({"remove": {"path": format!("{}?", long("r")), "deletionTimestamp": 1, "dataChange": true}});
+    let info =
+        json!({"commitInfo": {"operation": long("o"), "userName": long("u"), "timestamp": 1}});
+    let app = json!({"txn": {"appId": long("a"), "version": 1}});
+    for line in [remove, info, app] {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        let mut commit = fs::OpenOptions::new()
+            .append(true)
+            .open(lake.commit_file(2))
+            .unwrap();
+        writeln!(commit, "{line}").unwrap();
+        let (code, said) = lake.run(&["snapshot", "lake/t"]);
+        assert!(matches!(code, Some(0 | 3)), "{code:?} {}", said.len());
+        let said = said + &lake.run(&["restore", "lake/t"]).1 + &lake.run(&["verify"]).1;
+        assert!(said.contains("lake-t v2 is snapshot"), "{}", said.len());
+        assert!(said.len() < 20_000, "{}", said.len());
+    }
+}
+
+#[test]
+fn table_whose_log_lists_too_much_fails_alone_and_is_told_briefly() {
+    let many = |count: usize| -> Vec<String> { (0..count).map(|it| it.to_string()).collect() };
+    let pairs: serde_json::Map<_, _> = (many(10_001).into_iter())
+        .map(|key| (key, json!("v")))
+        .collect();
+    let protocol = |features: Vec<String>| {
+        json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": features, "writerFeatures": []}})
+    };
+    let cases = [
+        (
+            json!({"metaData": {"id": "i".repeat(1025)}}),
+            "metaData.id has more than",
+        ),
+        (
+            json!({"metaData": {"id": "t", "partitionColumns": many(10_001)}}),
+            "partitionColumns has more than",
+        ),
+        (
+            json!({"metaData": {"id": "t", "configuration": pairs}}),
+            "configuration has more than",
+        ),
+        (protocol(many(257)), "readerFeatures has more than"),
+        (
+            protocol(vec!["f".repeat(1025)]),
+            "readerFeatures has more than",
+        ),
+        (protocol(many(256)), "and 248 more"),
+        (
+            json!({"add": {"path": "p".repeat(2_000_000), "size": 1}}),
+            "is not an object's name",
+        ),
+    ];
+    for (line, expected) in cases {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        let mut commit = fs::OpenOptions::new()
+            .append(true)
+            .open(lake.commit_file(2))
+            .unwrap();
+        writeln!(commit, "{line}").unwrap();
+        let said = lake.ends(&["snapshot", "lake/t", "lake/orders"], 5);
+        assert!(said.contains(expected), "{said}");
+        assert!(said.contains("lake-orders v0 is snapshot"), "{said}");
+        assert!(said.len() < 4_000, "{}", said.len());
+        lake.ends(
+            &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
+            0,
+        );
     }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&str] = &[
     "count",
     "exit_code",
+    "visible",
     "ids",
     "lock_mode",
-    "visible",
     "shell",
     "sort",
     "store",

@@ -1,5 +1,6 @@
 //! Makes the record of a snapshot from what its run found out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::inputs::Inputs;
@@ -18,6 +19,10 @@ use crate::format::{FORMAT, Record, Scope};
 use crate::ids::{Timestamp, Version};
 use crate::plan::snapshot::{log_digest, whole_versions};
 use crate::plan::unheld::noted_properties;
+use crate::visible::shortened;
+
+/// The most characters of a finding.
+const FINDING_MAX: usize = 4096;
 
 impl Snapshotter {
     /// The record but for its place in the ledger and its locks, which publishing fills in.
@@ -40,6 +45,12 @@ impl Snapshotter {
         let mut findings = std::mem::take(&mut pinned.findings);
         findings.append(&mut plan.findings);
         findings.extend(brought.findings);
+        // What names a path of a megabyte would leave no room for the rest.
+        for finding in findings.iter_mut().chain(&mut pinned.doubt) {
+            if let Cow::Owned(short) = shortened(finding, FINDING_MAX) {
+                *finding = short;
+            }
+        }
         let mut change = brought.change;
         change.operation.clone_from(&log.info.operation);
         change.user.clone_from(&log.info.user);
