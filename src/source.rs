@@ -10,10 +10,14 @@ use futures::TryStreamExt;
 
 use crate::ids::{Location, ObjectKey, Version};
 use crate::spool::{self, IN_MEMORY_LIMIT};
-use crate::store::{Attributes, ObjectReader, Payload, ReadStore, StoreError};
+use crate::store::{Attributes, ObjectReader, Payload, ReadStore, StoreError, StoreErrorKind};
 
 /// The folder of a table's log.
 pub const LOG_PREFIX: &str = "_delta_log/";
+
+/// The most files of a log that are listed: some 400 bytes of memory each. A log of two million commits has not been cleaned up for
+/// weeks of one a second.
+const LOG_FILES_MAX: usize = 2_000_000;
 
 /// Opens the store that holds a file outside the table's root: its URI in, the store and the key out.
 pub type OpenOutside =
@@ -57,16 +61,33 @@ impl Source {
         self.root.uri()
     }
 
-    /// Lists the log, from the files of version `from` on or all of it.
+    /// Lists those files of the log's folder that are wanted, from the files of version `from` on or all of it.
     ///
     /// # Errors
-    /// What the store says.
-    pub async fn list_log(&self, from: Option<Version>) -> Result<Vec<Attributes>, StoreError> {
+    /// What the store says; [`StoreErrorKind::Unsupported`] for more than two million.
+    pub async fn list_log(
+        &self,
+        from: Option<Version>,
+        is_wanted: fn(&ObjectKey) -> bool,
+    ) -> Result<Vec<Attributes>, StoreError> {
         let start = from.map(|version| format!("{LOG_PREFIX}{:020}", version.0));
-        self.root
-            .list(LOG_PREFIX, start.as_deref())
-            .try_collect()
-            .await
+        let mut listed = self.root.list(LOG_PREFIX, start.as_deref());
+        let mut files = Vec::new();
+        while let Some(file) = listed.try_next().await? {
+            if !is_wanted(&file.key) {
+                continue;
+            }
+            if files.len() == LOG_FILES_MAX {
+                let reason = format!("it holds more than {LOG_FILES_MAX} files of the log");
+                return Err(StoreError {
+                    action: "list",
+                    uri: format!("{}/{LOG_PREFIX}", self.uri()),
+                    kind: StoreErrorKind::Unsupported { reason },
+                });
+            }
+            files.push(file);
+        }
+        Ok(files)
     }
 
     /// Finds the store and the key of a file.

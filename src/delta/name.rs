@@ -93,6 +93,16 @@ impl LogFile {
         })
     }
 
+    /// Whether an object is one of Delta's, or at least begins with a version as those do: what else lies in the log's folder
+    /// is neither read nor held.
+    pub fn is_one(key: &ObjectKey) -> bool {
+        let name = key.as_str().strip_prefix(LOG_FOLDER);
+        name.is_some_and(|name| match classify(name) {
+            (LogFileKind::Hidden, _) | (LogFileKind::Other, None) => false,
+            (_, _) => true,
+        })
+    }
+
     /// Its name without folders.
     pub fn name(&self) -> &str {
         self.key.as_str().rsplit('/').next().unwrap_or_default()
@@ -241,6 +251,9 @@ mod tests {
             let name = name.replace('M', "00000000000000000003");
             let name = name.replace('U', "80a083e8-7026-4e79-81be-64bd76c43a11");
             assert_eq!(classify(&name), (kind, version.map(Version)), "{name}");
+            let key = format!("{LOG_FOLDER}{name}").parse().unwrap();
+            let is_foreign = kind == Hidden || (kind == Other && version.is_none());
+            assert_eq!(LogFile::is_one(&key), !is_foreign, "{name}");
         }
     }
 

@@ -133,3 +133,30 @@ fn table_whose_log_lists_too_much_fails_alone_and_is_told_briefly() {
         );
     }
 }
+
+#[test]
+fn of_files_in_the_log_folder_that_are_none_of_deltas_only_some_are_held() {
+    let mut lake = Lake::with_snapshot();
+    let log = lake.table().join("_delta_log");
+    for number in 0..1500 {
+        fs::write(log.join(format!("{:020}.junk{number}", 0)), "x").unwrap();
+        fs::write(log.join(format!("junk{number}")), "x").unwrap();
+    }
+    for version in [2, 3] {
+        lake.append();
+        let said = lake.ends(&["snapshot", "lake/t"], 3);
+        assert!(said.contains(&format!("v{version} is snapshot")), "{said}");
+        assert!(
+            said.contains("none of Delta's: 500 of them are not held"),
+            "{said}"
+        );
+        let listed = lake.ends(&["ls", "lake/t"], 0);
+        assert_eq!(listed.matches(".junk").count(), 1000);
+        assert_eq!(listed.matches("/junk").count(), 0);
+    }
+    lake.ends(
+        &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
+        0,
+    );
+    lake.ends(&["verify"], 0);
+}

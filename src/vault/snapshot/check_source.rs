@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::presence::{self, Looked};
 use super::request::SnapshotDone;
 use super::snapshotter::Snapshotter;
+use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest, Record};
@@ -180,7 +181,7 @@ fn said_by(entry: Entry) -> Option<Said> {
 
 /// The version that has been committed since, if any; only for the wording, so a log that cannot be listed has none.
 async fn newer_version(source: &Source, version: Version) -> Option<Version> {
-    let listed = source.list_log(Some(version)).await.ok()?;
+    let listed = source.list_log(Some(version), LogFile::is_one).await.ok()?;
     let newest = LogListing::new(listed).newest().ok()?;
     (newest > version).then_some(newest)
 }

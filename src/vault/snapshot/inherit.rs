@@ -64,7 +64,7 @@ pub(super) async fn inspect_base(
     let has_gap = pinned.listing.candidates(pinned.version).is_err();
     let has_lost = |base: &Base| pinned.ended || has_gap || !base.lost.is_empty();
     if pinned.base.as_ref().is_some_and(has_lost) && !pinned.whole {
-        pinned.listing = LogListing::new(source.list_log(None).await?);
+        pinned.listing = LogListing::new(source.list_log(None, LogFile::is_one).await?);
         pinned.version = pinned.listing.tip(Some(pinned.version), None)?;
         pinned.whole = true;
         look(vault, source, pinned, folder).await?;

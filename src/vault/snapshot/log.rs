@@ -314,19 +314,58 @@ fn kind_of(kind: LogFileKind) -> EntryKind {
 }
 
 /// The files of the log to consider: all at or below V, every sidecar, and the hint when it is true.
-fn files_to_hold(pinned: &Pinned, hint_is_true: bool) -> Vec<LogFile> {
+fn files_to_hold(pinned: &mut Pinned, hint_is_true: bool) -> Vec<LogFile> {
     let listing = &pinned.listing;
     let sidecars = listing
         .files()
         .filter(|file| file.kind == LogFileKind::Sidecar);
     let hint = listing.last_checkpoint().filter(|_| hint_is_true);
-    listing
+    let mut left = Foreign {
+        files: FOREIGN_FILES,
+        bytes: FOREIGN_BYTES,
+    };
+    let mut left_out = 0;
+    let held: Vec<_> = listing
         .held(pinned.version)
         .filter(|file| file.kind != LogFileKind::Sidecar)
+        .filter(|file| {
+            let is_held = kind_of(file.kind) != EntryKind::Other || left.take(file.size);
+            left_out += usize::from(!is_held);
+            is_held
+        })
         .chain(sidecars)
         .chain(hint)
         .cloned()
-        .collect()
+        .collect();
+    if left_out > 0 {
+        pinned.findings.push(format!(
+            "_delta_log/ holds more than {FOREIGN_FILES} files, or {} MiB, that are none of Delta's: {left_out} of them are \
+             not held",
+            FOREIGN_BYTES >> 20
+        ));
+    }
+    held
+}
+
+/// How many files in the log's folder are held that are none of Delta's, and their bytes: no reader needs them.
+const FOREIGN_FILES: u64 = 1000;
+const FOREIGN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many more of them there is room for.
+struct Foreign {
+    files: u64,
+    bytes: u64,
+}
+
+impl Foreign {
+    fn take(&mut self, size: u64) -> bool {
+        let rest = (self.files.checked_sub(1), self.bytes.checked_sub(size));
+        let (Some(files), Some(bytes)) = rest else {
+            return false;
+        };
+        (self.files, self.bytes) = (files, bytes);
+        true
+    }
 }
 
 /// Whether `_last_checkpoint` names a complete checkpoint at or below V; any other hint would make the restored

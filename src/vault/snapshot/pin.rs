@@ -16,6 +16,7 @@ use super::log_files::read_listed;
 use super::past::{Base, Past};
 use super::pinned::Pinned;
 use super::presence::{self, Looked, Lost};
+use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
 use crate::format::ledger::{self, Bodies, Link};
@@ -104,7 +105,7 @@ impl Pinner<'_> {
             return Ok(pinned);
         }
         // Without a head to build on: the whole log, and the newest record of the ledger that is of this table's past.
-        let listing = LogListing::new(source.list_log(None).await?);
+        let listing = LogListing::new(source.list_log(None, LogFile::is_one).await?);
         let known = head.map(|past| past.record.version);
         let version = listing.tip(request.accept_tip, known)?;
         let mut pinned = Pinned::without_base(listing, true, version);
@@ -137,7 +138,7 @@ impl Pinner<'_> {
         // It may stand below the checkpoint from which readers start.
         let has_emptied = head.record.emptied.is_some();
         let from = head.record.checkpoint.filter(|_| reuse && !has_emptied);
-        let mut listing = LogListing::new(source.list_log(from).await?);
+        let mut listing = LogListing::new(source.list_log(from, LogFile::is_one).await?);
         // Gone or cut short: the whole log tells, with its own errors.
         let known = Some(head.record.version);
         let Ok(mut version) = listing.tip(request.accept_tip, known) else {
@@ -146,7 +147,7 @@ impl Pinner<'_> {
         let mut whole = from.is_none();
         if !whole && newest_checkpoint(&listing, version) > from {
             // A checkpoint entered: time to see what the source has cleaned up.
-            listing = LogListing::new(source.list_log(None).await?);
+            listing = LogListing::new(source.list_log(None, LogFile::is_one).await?);
             version = listing.tip(request.accept_tip, known)?;
             whole = true;
         }

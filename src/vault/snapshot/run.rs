@@ -13,6 +13,7 @@ use super::lock_terms::LockTerms;
 use super::planned::Planned;
 use super::request::{SnapshotDone, SnapshotPlan, SnapshotRequest};
 use super::snapshotter::Snapshotter;
+use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::{Error, HeldSnapshot};
 use crate::format::TableUri;
@@ -179,7 +180,7 @@ impl Snapshotter {
             }
             Failure::Moved { file } => format!("{file} changed while it was read; pinning again"),
             Failure::Vanished { version, files, .. } => {
-                let listing = LogListing::new(source.list_log(None).await?);
+                let listing = LogListing::new(source.list_log(None, LogFile::is_one).await?);
                 if listing.tip(Some(*version), None)? <= *version {
                     return Ok(None);
                 }
