@@ -252,6 +252,20 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The log names files outside the table's folder, where nobody said that it may.
+    #[error(
+        "the log of {table} names {} outside its folder, in {}",
+        counted(*files, "file"),
+        folders.join(", ")
+    )]
+    OutsideRefused {
+        /// The table's URI.
+        table: String,
+        /// How many.
+        files: u64,
+        /// Folders that they lie in, at most eight.
+        folders: Vec<String>,
+    },
     /// A file of the snapshot would be put outside the target.
     #[error("{file} would be put outside {target}")]
     PathLeavesTarget {
@@ -455,6 +469,7 @@ impl Error {
             Self::NoVault { .. } | Self::NotAVault { .. } => ExitCode::NoVault,
             Self::Log(LogError::FarFuture { .. })
             | Self::AmbiguousTable { .. }
+            | Self::OutsideRefused { .. }
             | Self::OwnerMustChoose { .. } => ExitCode::OwnerMustChoose,
             Self::LimitReached { .. } => ExitCode::SomeFailed,
             Self::ClaimedByOther { .. }

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 
+use self::outside::Outside;
 use crate::ids::{Location, ObjectKey, Version};
 use crate::spool::{self, IN_MEMORY_LIMIT};
 use crate::store::{Attributes, ObjectReader, Payload, ReadStore, StoreError, StoreErrorKind};
+
+pub mod outside;
 
 /// The folder of a table's log.
 pub const LOG_PREFIX: &str = "_delta_log/";
@@ -49,6 +52,29 @@ impl Source {
     /// A table below `root`; `outside` opens the files that its log names elsewhere.
     pub fn new(root: Arc<dyn ReadStore>, outside: OpenOutside) -> Self {
         Self { root, outside }
+    }
+
+    /// The same, that opens files outside the root only where they are listed.
+    #[must_use]
+    pub fn limited_to(&self, listed: &Outside) -> Self {
+        let (open, listed) = (Arc::clone(&self.outside), listed.clone());
+        let outside: OpenOutside = Arc::new(move |uri| {
+            if listed.place_of(uri).is_some() {
+                return open(uri);
+            }
+            let reason = "it lies outside the table's folder, where its owner lists no place";
+            Err(StoreError {
+                action: "open",
+                uri: uri.to_owned(),
+                kind: StoreErrorKind::Unsupported {
+                    reason: reason.to_owned(),
+                },
+            })
+        });
+        Self {
+            root: Arc::clone(&self.root),
+            outside,
+        }
     }
 
     /// The store at the table's root.

@@ -15,7 +15,7 @@ use deltavault::store::s3::S3Settings;
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
-use super::place::parse_place;
+use super::place::{parse_outside, parse_place};
 use crate::cli::args::parse_duration;
 use crate::cli::error::CommandError;
 
@@ -92,6 +92,8 @@ pub(crate) struct ConfiguredTable {
         reason = "checked now, so that a configuration stays good for the commands that will judge by it"
     )]
     pub(crate) rpo: Option<Span>,
+    /// URIs of places outside its folder that its log may name files in.
+    pub(crate) outside: Vec<String>,
 }
 
 /// Reads the configuration at `path`.
@@ -317,8 +319,15 @@ fn check_table(
             parse_span(&text).map_err(|rule| invalid(None, format!("table {name:?}: rpo: {rule}")))
         })
         .transpose()?;
+    let uri = parse_place(&table.uri, folder)?;
+    let mut outside = Vec::new();
+    for place in &table.outside {
+        let place = parse_outside(place, folder, &uri)?;
+        outside.push(place);
+    }
     Ok(ConfiguredTable {
-        uri: parse_place(&table.uri, folder)?,
+        uri,
+        outside,
         scope: table.scope,
         class: table.class,
         rpo,
@@ -402,6 +411,8 @@ struct TableFile {
     scope: Scope,
     class: Option<String>,
     rpo: Option<String>,
+    #[serde(default)]
+    outside: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

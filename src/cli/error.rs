@@ -183,6 +183,16 @@ pub(crate) enum CommandError {
         /// The source that the same URI leads to today.
         today: String,
     },
+    /// A link stands where a table's folder was, or above it.
+    #[error(
+        "{uri} was a folder of its own when its snapshot was taken, and a link leads to {today} now"
+    )]
+    Relinked {
+        /// The table.
+        uri: String,
+        /// Where it leads.
+        today: String,
+    },
     /// Somebody has the vault to himself.
     #[error("a prune is at work in {uri}")]
     VaultInUse {
@@ -304,7 +314,9 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } | Self::Declined => ExitCode::OwnerMustChoose,
+            Self::Unconfirmed { .. } | Self::Declined | Self::Relinked { .. } => {
+                ExitCode::OwnerMustChoose
+            }
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code. 2 would say that nothing was tried.
             Self::SomeTablesFailed { codes, .. }
@@ -427,6 +439,9 @@ impl CommandError {
                 "its log takes too long to read, or a store does not answer: look at the table with -v; \
                  --table-timeout waits longer"
                     .into()
+            }
+            Self::Relinked { .. } => {
+                "what is written there could be somebody else's: take the link away, or copy the table with --to".into()
             }
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),

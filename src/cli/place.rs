@@ -136,6 +136,21 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     (named && rest.starts_with('/')).then_some((scheme, rest))
 }
 
+/// Makes `text` the URI of a place outside a table's folder that its log may name files in.
+///
+/// # Errors
+/// As [`parse_place`]; a folder of this machine for a table on S3.
+pub(crate) fn parse_outside(text: &str, base: &Path, table: &str) -> Result<String, CommandError> {
+    let place = parse_place(text, base)?;
+    if table.starts_with("s3://") && place.starts_with("file://") {
+        return Err(CommandError::InvalidUri {
+            uri: place,
+            rule: "a table on S3 names no file of this machine",
+        });
+    }
+    Ok(place)
+}
+
 /// Whether two places are one, or one lies in the other.
 pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let (a, b) = (a.trim_end_matches('/'), b.trim_end_matches('/'));

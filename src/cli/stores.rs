@@ -9,6 +9,7 @@ use std::sync::Arc;
 use deltavault::Error;
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::ObjectKey;
+use deltavault::source::outside::Outside;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::{LocalStore, StoreLock};
 use deltavault::store::s3::{S3Client, S3Settings, S3Store};
@@ -138,9 +139,17 @@ impl Stores {
     /// Opens the place where a table of the vault was, as its record names it.
     ///
     /// # Errors
-    /// As [`Stores::table`], and [`CommandError::AnotherSource`] where the same URI means another place today.
+    /// As [`Stores::table`]; [`CommandError::AnotherSource`] where the same URI means another place today, and
+    /// [`CommandError::Relinked`] where a link leads somewhere else.
     pub(crate) async fn home(&self, source: &str, uri: &str) -> Result<Place, CommandError> {
         let place = self.table(uri).await?;
+        // The record has the real path.
+        if place.uri() != uri {
+            return Err(CommandError::Relinked {
+                uri: uri.to_owned(),
+                today: place.uri().to_owned(),
+            });
+        }
         let today = self.source_id(&place);
         // Without the configuration that gave a source its name, there is nothing to compare it with.
         let was_named = is_on_s3(uri) && source != AWS && !source.contains("://");
@@ -183,27 +192,28 @@ impl Stores {
         Ok(TableKey::of(&self.source_id(place), &uri)?)
     }
 
-    /// The table that lives in a place.
-    pub(crate) fn source(&self, root: &Place) -> Source {
+    /// The table that lives in a place, whose log may name files in other places.
+    pub(crate) fn source(&self, root: &Place, listed: Outside) -> Source {
         let stores = self.clone();
         let outside: OpenOutside = Arc::new(move |uri| {
-            let (place, key) = stores.outside(uri)?;
+            let (place, key) = stores.outside(uri, &listed)?;
             Ok((place.read(), key))
         });
         Source::new(root.read(), outside)
     }
 
     /// Opens files outside a table's place, for putting them back.
-    pub(crate) fn outside_for_restore(&self) -> OpenOutsideForRestore {
+    pub(crate) fn outside_for_restore(&self, listed: Outside) -> OpenOutsideForRestore {
         let stores = self.clone();
         Arc::new(move |uri| {
-            let (place, key) = stores.outside(uri)?;
+            let (place, key) = stores.outside(uri, &listed)?;
             Ok((place.restore(), key))
         })
     }
 
-    /// Opens the place of a file that a log names by a canonical URI.
-    fn outside(&self, uri: &str) -> Result<(Place, ObjectKey), StoreError> {
+    /// Opens the place of a file that a log names by a canonical URI. A listed folder is opened itself: a link in it that leads
+    /// out of it is not followed then.
+    fn outside(&self, uri: &str, listed: &Outside) -> Result<(Place, ObjectKey), StoreError> {
         if let Some(place) = uri.strip_prefix("s3://") {
             // A table on S3 was reached through it before anything of its log was read.
             let client = self.0.source.client.get();
@@ -218,9 +228,18 @@ impl Stores {
             let store = S3Store::open(client, &format!("s3://{bucket}"))?;
             return Ok((Place::Bucket(store), key));
         }
-        let (store, key) = open_outside(uri)?;
+        let (store, key) = open_outside(uri, listed)?;
         Ok((Place::Folder(store), key))
     }
+}
+
+/// Places by their URIs, as a log's paths are resolved.
+pub(crate) fn listed<'a>(places: impl IntoIterator<Item = &'a String>) -> Outside {
+    let spelled = |place: &String| match place.strip_prefix("file://") {
+        Some(path) => format!("file:{path}"),
+        None => place.clone(),
+    };
+    Outside::new(places.into_iter().map(spelled))
 }
 
 /// Where the tables of folders come from, in their keys.
@@ -398,17 +417,20 @@ fn open_folder(uri: &str) -> Result<LocalStore, CommandError> {
 
 /// Opens the folder of a file that a log names by a canonical URI, `file:/folder/name`: the deepest that is there,
 /// because the file's own may be gone and has to come back with it.
-fn open_outside(uri: &str) -> Result<(LocalStore, ObjectKey), StoreError> {
+fn open_outside(uri: &str, listed: &Outside) -> Result<(LocalStore, ObjectKey), StoreError> {
     let path = uri.strip_prefix("file:").map(Path::new).ok_or_else(|| {
         refused(
             uri,
             "the log names a file that is neither in a folder of this machine nor on S3",
         )
     })?;
-    let folder = path
-        .ancestors()
-        .skip(1)
-        .find(|folder| folder.is_dir())
+    let listed = listed
+        .place_of(uri)
+        .and_then(|place| place.strip_prefix("file:"));
+    // A listed folder that is gone comes back with its files.
+    let begin = listed.map(Path::new).or(path.parent());
+    let folder = begin
+        .and_then(|begin| begin.ancestors().find(|folder| folder.is_dir()))
         .ok_or_else(|| refused(uri, "the log names a file by a path that begins nowhere"))?;
     let key = path
         .strip_prefix(folder)
@@ -437,13 +459,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
         let uri = format!("file:{}/a b.parquet", real.display());
-        let (store, key) = open_outside(&uri).unwrap();
+        let none = Outside::default();
+        let (store, key) = open_outside(&uri, &none).unwrap();
         assert_eq!((store.path(), key.as_str()), (&*real, "a b.parquet"));
         let uri = format!("file:{}/gone/too/a b.parquet", real.display());
-        let (store, key) = open_outside(&uri).unwrap();
+        let (store, key) = open_outside(&uri, &none).unwrap();
         assert_eq!(
             (store.path(), key.as_str()),
             (&*real, "gone/too/a b.parquet")
+        );
+        let listed = Outside::new([format!("file:{}/gone", real.display())]);
+        let (store, key) = open_outside(&uri, &listed).unwrap();
+        assert_eq!(
+            (store.path(), key.as_str()),
+            (&*real, "gone/too/a b.parquet")
+        );
+        std::fs::create_dir_all(real.join("gone/too")).unwrap();
+        let (store, key) = open_outside(&uri, &listed).unwrap();
+        assert_eq!(
+            (store.path(), key.as_str()),
+            (&*real.join("gone"), "too/a b.parquet")
         );
     }
 
@@ -451,7 +486,7 @@ mod tests {
     fn a_file_in_another_scheme_is_refused_with_its_uri() {
         let stores = Stores::new(S3Config::default());
         for uri in ["abfss://box@account/key", "s3://bucket/key"] {
-            let refused = stores.outside(uri).unwrap_err();
+            let refused = stores.outside(uri, &Outside::default()).unwrap_err();
             assert!(matches!(refused.kind, StoreErrorKind::Unsupported { .. }));
             assert_eq!(refused.uri, uri);
         }

@@ -38,6 +38,7 @@ impl Error {
             Self::TookTooLong { .. } => {
                 "run the same command again: what was copied is not copied twice; a longer class (--class) leaves more time".into()
             }
+            Self::OutsideRefused { table, folders, .. } => outside_hint(table, folders),
             Self::PathLeavesTarget { .. } => {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
@@ -132,6 +133,29 @@ impl Error {
 /// How a live table comes to be whole without the vault.
 const BROUGHT_BACK: &str = "from another copy or an older object version, or take them out of the table \
      (`FSCK REPAIR TABLE`; in Python `DeltaTable.repair()`), and run again";
+
+/// How an owner lets a log name files elsewhere. Folders are spelled as they are typed.
+fn outside_hint(table: &str, folders: &[String]) -> String {
+    if table.starts_with("s3://") && folders.iter().any(|it| it.starts_with("file:")) {
+        return "a table on S3 names no file of this machine: whoever wrote that into its log may want to read it; look who \
+                committed it, and take the file out of the table"
+            .into();
+    }
+    let folders = folders.iter();
+    let typed = folders.map(|it| it.strip_prefix("file:").unwrap_or(it));
+    let typed: Vec<_> = typed.collect();
+    let listed: Vec<_> = typed.iter().map(|it| format!("{it:?}")).collect();
+    let flags: Vec<_> = typed
+        .iter()
+        .map(|it| format!("--outside {}", quoted(it)))
+        .collect();
+    format!(
+        "whoever writes the log chooses these names, so nothing is read there before its owner says so: if it is a shallow clone \
+         or the like, give the table `outside = [{}]` in the configuration, or pass {}",
+        listed.join(", "),
+        flags.join(" ")
+    )
+}
 
 fn missing_hint(table: &str, held: Option<&HeldSnapshot>) -> String {
     if held.is_some() {

@@ -23,6 +23,7 @@ use crate::plan::restore::{FileState, Healthy, Mode, Permission, RestoreStep, Si
 use crate::progress::{PlannedWork, Progress};
 use crate::reader::RefusalCause;
 use crate::sort::Sorter;
+use crate::source::outside::Outside;
 use crate::source::{LOG_PREFIX, Source};
 use crate::spool::Scratch;
 use crate::store::{Attributes, ReadStore, RestoreStore, StoreError};
@@ -84,8 +85,8 @@ pub struct RestoreRequest {
     pub version: Version,
     /// Where to, and how far to go.
     pub mode: Mode,
-    /// Whether files that the log names outside the table's folder may be put back at their places.
-    pub outside: bool,
+    /// Where files that the log names outside the table's folder may be put back.
+    pub outside: Outside,
     /// Which of the snapshot's checkpoints belong into the log.
     pub log: LogWanted,
     /// Whether files that the vault has lost are left out, instead of stopping the restore before the log.

@@ -74,7 +74,8 @@ impl Snapshotter {
         request: &SnapshotRequest,
     ) -> Result<SnapshotPlan, Error> {
         let (run, _pages) = self.for_one_run()?;
-        run.plan_once(source, request).await
+        let source = source.limited_to(&request.outside);
+        run.plan_once(&source, request).await
     }
 
     /// Takes a snapshot and publishes it.
@@ -88,6 +89,7 @@ impl Snapshotter {
         request: &SnapshotRequest,
     ) -> Result<SnapshotDone, Error> {
         let (run, _pages) = self.for_one_run()?;
-        run.take_in_attempts(source, request).await
+        let source = source.limited_to(&request.outside);
+        run.take_in_attempts(&source, request).await
     }
 }

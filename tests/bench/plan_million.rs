@@ -135,6 +135,7 @@ async fn plan(folder: &Path) {
         tool: "bench".to_owned(),
         distrust: Vec::new(),
         accept_tip: None,
+        outside: deltavault::source::outside::Outside::default(),
     };
     let outside = Arc::new(|uri: &str| {
         let kind = StoreErrorKind::Unsupported {

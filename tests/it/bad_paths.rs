@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::support::scene::{Scene, assert_holds, assert_says, everything};
 use super::support::table::key;
-use super::support::world::restore_request;
+use super::support::world::{everywhere, restore_request};
 
 fn add(path: &str, size: usize) -> Value {
     json!({"add": {"path": path, "partitionValues": {}, "size": size, "modificationTime": 1_760_000_000_000_u64,
@@ -137,7 +137,7 @@ async fn foreign_files_are_held_and_go_back_to_their_own_place_only_when_asked()
     );
 
     let mut asked = request;
-    asked.outside = true;
+    asked.outside = everywhere();
     let restored = scene.restore(&asked).await.unwrap();
     assert_eq!(restored.files_written, before.len() as u64 + 1);
     assert_eq!(scene.source_files().await, before);

@@ -69,6 +69,7 @@ mod no_way;
 mod odd_logs;
 mod odd_values;
 mod one_truth;
+mod outside;
 mod presence;
 mod proof;
 mod prune;

@@ -70,6 +70,7 @@ pub(super) async fn demo(args: DemoArgs, context: &mut Context) -> Result<ExitCo
         table: table.clone(),
         scope: Scope::Live,
         class: None,
+        outside: Vec::new(),
     };
     let config = Config::default();
     let snapshot = async || {

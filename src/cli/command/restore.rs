@@ -230,7 +230,7 @@ impl Planned<'_> {
             target: self.work.target.uri(),
             which: &asked.which,
             how: &asked.how,
-            outside: asked.args.outside,
+            outside: &asked.outside,
             log: asked.log,
             accept_damaged: asked.args.accept_damaged,
             found: &self.found,

@@ -23,6 +23,7 @@ use crate::cli::args::{SnapshotPrefix, Words, one_of, parse_duration, parse_vers
 use crate::cli::complete;
 use crate::cli::config::{Config, ConfiguredTable};
 use crate::cli::error::CommandError;
+use crate::cli::place::parse_outside;
 use crate::cli::stores::{OpenVault, Place, table_uri};
 use crate::cli::table_name::TableName;
 use crate::cli::when::When;
@@ -65,6 +66,9 @@ pub(crate) struct SnapshotArgs {
     /// Spend no more than X dollars on requests and storage, by list prices; the next run continues [any]
     #[arg(long, value_name = "X", value_parser = parse_usd)]
     pub(crate) max_usd: Option<NanoUsd>,
+    /// Also hold files that the log names outside the table's folder, where they lie in PLACE; repeatable [the configuration's]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) outside: Vec<String>,
     /// Give up a table of which nothing was copied for DURATION, like 30m or 6h [the configuration's, else 2h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) table_timeout: Option<Duration>,
@@ -124,6 +128,7 @@ fn tables_to_take(
             .or(configured.map(|table| table.scope))
             .unwrap_or_default(),
         class: configured.and_then(|table| table.class.clone()),
+        outside: configured.map_or_else(Vec::new, |table| table.outside.clone()),
     };
     let mut tables: Vec<TableToTake> = Vec::new();
     for text in &args.tables {
@@ -141,11 +146,23 @@ fn tables_to_take(
     if tables.is_empty() {
         return Err(CommandError::NoTableGiven);
     }
-    if args.accept_tip.is_some() && tables.len() > 1 {
+    let one_only = [
+        ("--accept-tip", args.accept_tip.is_some()),
+        ("--outside", !args.outside.is_empty()),
+    ];
+    if let Some((flag, _)) = one_only.iter().find(|(_, is_given)| *is_given)
+        && tables.len() > 1
+    {
         return Err(CommandError::UnusableFlag {
-            flag: "--accept-tip",
+            flag,
             rule: "it is about one table: name that table",
         });
+    }
+    for take in &mut tables {
+        for place in &args.outside {
+            let place = parse_outside(place, folder, &take.table.uri)?;
+            take.outside.push(place);
+        }
     }
     if let Some(class) = &args.class {
         config.class(class)?;
@@ -316,6 +333,7 @@ mod tests {
             scope,
             class: None,
             rpo: None,
+            outside: Vec::new(),
         };
         Config {
             tables: vec![

@@ -248,7 +248,10 @@ impl Planning<'_> {
                 table: request.record.table.uri.clone(),
             });
         }
-        let outside = matches!(entry.file, Location::Outside(_));
+        let is_refused = match &entry.file {
+            Location::Outside(uri) => request.outside.place_of(uri).is_none(),
+            Location::Inside(_) => false,
+        };
         let action = plan_entry(&entry, state, plan.permission);
         let work = match action {
             Action::Keep => &mut plan.kept,
@@ -271,7 +274,7 @@ impl Planning<'_> {
         if entry.kind == EntryKind::Commit && !keeps_time {
             plan.new_times += 1;
         }
-        if outside && !request.outside {
+        if is_refused {
             plan.outside_missing.push(entry.file.to_string());
             return Ok(());
         }

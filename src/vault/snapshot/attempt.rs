@@ -215,6 +215,7 @@ impl Snapshotter {
             pinned,
             from_base: log.way.from_base,
             history: request.scope == Scope::History,
+            outside: &request.outside,
             held,
         };
         let closed = closure::close(&self.vault, source, replayed, matching, &work.scratch).await?;

@@ -27,6 +27,7 @@ use crate::plan::snapshot::{
 };
 use crate::sort::{SortError, Sorted, Sorter};
 use crate::source::Source;
+use crate::source::outside::{Folders, Outside};
 use crate::spool::{Rows, Scratch};
 use crate::store::Attributes;
 
@@ -50,6 +51,10 @@ pub(super) struct Closure {
 
 /// The files that V needs: which are in the vault, and which must be copied.
 pub(super) struct Copies {
+    /// Where the log may name files outside the table's folder.
+    outside: Outside,
+    /// Files that it names elsewhere.
+    refused: Folders,
     /// How many of the base's entries stay as they are.
     pub(super) kept: u64,
     /// Other entries that serve, brought up to V.
@@ -98,6 +103,8 @@ pub(super) struct Matching<'a> {
     /// Whether the replay goes on from the base.
     pub(super) from_base: bool,
     pub(super) history: bool,
+    /// Where the log may name files outside the table's folder.
+    pub(super) outside: &'a Outside,
     /// What unfinished runs have placed.
     pub(super) held: Stored,
 }
@@ -124,6 +131,7 @@ pub(super) async fn close(
         pinned,
         from_base,
         history,
+        outside,
         mut held,
     } = matching;
     let mut taken = Taken::new(scratch)?;
@@ -159,6 +167,8 @@ pub(super) async fn close(
         replay.finish()?
     };
     let mut copies = Copies {
+        outside: outside.clone(),
+        refused: Folders::default(),
         kept: taken.count,
         known: Sorter::new(folder)?,
         needs: Sorter::new(folder)?,
@@ -185,6 +195,7 @@ pub(super) async fn close(
     let feed = if history { change_data } else { Vec::new() };
     let feed = feed_needs(feed, folder)?;
     copies.join(unique(feed.finish()?), held.feed, &touched)?;
+    copies.refuse_outside(source)?;
     let mut odd = taken.odd;
     let newest = pin::newest_checkpoint(&pinned.listing, pinned.version);
     if (pinned.base.as_ref()).is_none_or(|base| newest != base.past.record.checkpoint) {
@@ -392,6 +403,8 @@ impl Copies {
             let is_named_again = touched.names(&need.file);
             match match_need(need, &published, &placed, is_named_again) {
                 Matched::Known(entry) => self.known.push(InDataOrder(entry))?,
+                Matched::Recheck(Recheck { need, .. }) | Matched::Copy(need)
+                    if self.is_refused(&need) => {}
                 Matched::Recheck(again) => self.again.push(&again).map_err(Error::Scratch)?,
                 Matched::Copy(mut need) => {
                     // Not to be referenced again, but there: should the source lose the file, its bytes serve.
@@ -405,6 +418,29 @@ impl Copies {
             self.passed(&passed?.row);
         }
         Ok(())
+    }
+
+    /// Takes note of a file that V needs where its log may name none. One that only older versions need is out of reach.
+    fn is_refused(&mut self, need: &Need) -> bool {
+        match &need.file {
+            Location::Outside(uri) if need.required && self.outside.place_of(uri).is_none() => {
+                self.refused.note(uri);
+                true
+            }
+            Location::Outside(_) | Location::Inside(_) => false,
+        }
+    }
+
+    fn refuse_outside(&mut self, source: &Source) -> Result<(), Error> {
+        let refused = std::mem::take(&mut self.refused);
+        if refused.files == 0 {
+            return Ok(());
+        }
+        Err(Error::OutsideRefused {
+            table: source.uri().to_owned(),
+            files: refused.files,
+            folders: refused.named(),
+        })
     }
 
     fn copy(&mut self, need: Need) -> Result<(), Error> {

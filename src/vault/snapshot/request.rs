@@ -9,6 +9,7 @@ use crate::plan::price::Commitment;
 use crate::plan::retention::{Chosen, ClassReason, Policy, RetentionRequest};
 use crate::plan::snapshot::Forecast;
 use crate::plan::unheld::Unheld;
+use crate::source::outside::Outside;
 
 /// What to take a snapshot of, and how.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct SnapshotRequest {
     pub distrust: Vec<SnapshotId>,
     /// The version that the owner calls the newest, where one stands alone far above the rest.
     pub accept_tip: Option<Version>,
+    /// Where the log may name files outside the table's folder; elsewhere nothing is read.
+    pub outside: Outside,
 }
 
 impl SnapshotRequest {

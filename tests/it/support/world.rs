@@ -19,6 +19,7 @@ use deltavault::plan::restore::Mode;
 use deltavault::plan::restore::consent::ChosenBy;
 use deltavault::plan::retention::{Policy, RetentionRequest};
 use deltavault::progress::NoProgress;
+use deltavault::source::outside::Outside;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::LocalStore;
 use deltavault::store::{ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore};
@@ -121,6 +122,11 @@ pub(crate) fn key_of(uri: &str) -> TableKey {
     TableKey::of("local", &uri.parse().unwrap()).unwrap()
 }
 
+/// Lets a log name files anywhere.
+pub(crate) fn everywhere() -> Outside {
+    Outside::new(["file:", "s3:"])
+}
+
 /// A request for a snapshot of the table at `uri`, taken `hours` after the pinned time.
 pub(crate) fn request(uri: &str, hours: i64) -> SnapshotRequest {
     request_at(uri, pinned(uri, hours))
@@ -153,6 +159,7 @@ pub(crate) fn request_at(uri: &str, now: Timestamp) -> SnapshotRequest {
         tool: "deltavault test".to_owned(),
         distrust: Vec::new(),
         accept_tip: None,
+        outside: everywhere(),
     }
 }
 
@@ -196,7 +203,7 @@ pub(crate) fn restore_request_at(
         record: Arc::new(done.record.clone()),
         version: done.record.version,
         mode,
-        outside: false,
+        outside: Outside::default(),
         log: LogWanted::Readable,
         accept_damaged: false,
         named: ChosenBy::ByOwner,

@@ -12,7 +12,7 @@ use crate::cli::args::SnapshotPrefix;
 use crate::cli::args::parse_version;
 use crate::cli::complete;
 use crate::cli::error::CommandError;
-use crate::cli::place::parse_place;
+use crate::cli::place::{parse_outside, parse_place};
 use crate::cli::table_name::TableName;
 use crate::cli::when::When;
 
@@ -47,9 +47,9 @@ pub(crate) struct RestoreArgs {
     /// Put back data files only, under a live table that is newer; its log is not touched
     #[arg(long)]
     pub(crate) heal: bool,
-    /// Also put back files that the log names outside the table's folder [refuse]
-    #[arg(long)]
-    pub(crate) outside: bool,
+    /// Also put back files that the log names outside the table's folder, where they lie in PLACE; repeatable [refuse]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) outside: Vec<String>,
     /// Put checkpoints back although nobody can read them [leave them out where the rest of the log suffices]
     #[arg(long, conflicts_with = "without_checkpoint")]
     pub(crate) as_it_was: bool,
@@ -123,6 +123,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) how: How,
     /// Which of the snapshot's checkpoints are put back.
     pub(crate) log: LogWanted,
+    /// URIs of places outside the table's folder that files may be put back in.
+    pub(crate) outside: Vec<String>,
     /// Whether a place on S3 was typed as `s3a://`; what is printed to be typed again says the same.
     pub(crate) s3a: bool,
 }
@@ -139,9 +141,13 @@ impl RestoreArgs {
         now: &Zoned,
     ) -> Result<Asked<'_>, CommandError> {
         let typed = std::iter::once(&table.text).chain(&self.to);
+        let outside = self.outside.iter();
+        let outside = outside.map(|place| parse_outside(place, folder, &table.uri));
+        let outside = outside.collect::<Result<_, _>>()?;
         Ok(Asked {
             s3a: typed.into_iter().any(|text| is_s3a(text)),
             table,
+            outside,
             which: self.which(now)?,
             how: self.how(folder)?,
             log: match self.without_checkpoint {

@@ -341,10 +341,12 @@ impl<'a> Run<'a> {
             };
             words.extend(["--to", own.unwrap_or(to)]);
         }
+        for place in &args.outside {
+            words.extend(["--outside", place]);
+        }
         let flags = [
             ("--latest", args.latest),
             ("--heal", args.heal),
-            ("--outside", args.outside),
             ("--as-it-was", args.as_it_was),
             ("--accept-damaged", args.accept_damaged),
             ("--take-over", args.take_over),

@@ -100,6 +100,7 @@ fn context(folder: &Path) -> Context {
                 scope: deltavault::format::Scope::Live,
                 class: None,
                 rpo: None,
+                outside: Vec::new(),
             }],
             ..Config::default()
         },

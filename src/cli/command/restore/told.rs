@@ -120,7 +120,7 @@ pub(super) struct Case<'a> {
     pub(super) target: &'a str,
     pub(super) which: &'a Which,
     pub(super) how: &'a How,
-    pub(super) outside: bool,
+    pub(super) outside: &'a [String],
     pub(super) log: LogWanted,
     pub(super) accept_damaged: bool,
     pub(super) found: &'a Found,

@@ -9,6 +9,7 @@ use deltavault::plan::restore::consent::ChosenBy;
 use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
+use deltavault::source::outside::Outside;
 use deltavault::vault::restore::{self, Checked, Expected, LogWanted, RestorePlan, Restorer};
 use deltavault::vault::snapshot::Interrupt;
 use futures::TryStreamExt as _;
@@ -21,17 +22,17 @@ use super::told::{Found, Streams};
 use crate::cli::cache;
 use crate::cli::error::CommandError;
 use crate::cli::place::overlap;
-use crate::cli::stores::{OpenVault, Place};
+use crate::cli::stores::{OpenVault, Place, listed};
 use crate::cli::who;
 
 /// How long what is left of a dropped table is watched.
 const WATCHED: Duration = Duration::from_secs(1);
 
 /// How much is put back.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::cli::command) struct Extent {
-    /// Whether files outside the table's folder may be.
-    pub(in crate::cli::command) outside: bool,
+    /// Where files outside the table's folder may be.
+    pub(in crate::cli::command) outside: Outside,
     /// Which checkpoints are.
     pub(in crate::cli::command) log: LogWanted,
     /// Whether what the vault has lost is left out.
@@ -54,7 +55,7 @@ impl Work {
         context: &Context,
     ) -> Result<Self, CommandError> {
         let extent = Extent {
-            outside: request.args.outside,
+            outside: listed(&request.outside),
             log: request.log,
             accept_damaged: request.args.accept_damaged,
         };
@@ -108,7 +109,7 @@ impl Work {
                 vault: cache::with_pages(open.vault.clone()).watched_by(Arc::clone(&progress)),
                 target: target.restore(),
                 origin,
-                outside: stores.outside_for_restore(),
+                outside: stores.outside_for_restore(extent.outside.clone()),
                 temp: std::env::temp_dir(),
                 progress,
                 interrupt: Interrupt::default(),

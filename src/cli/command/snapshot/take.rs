@@ -25,7 +25,7 @@ use crate::cli::args::SnapshotPrefix;
 use crate::cli::config::Config;
 use crate::cli::error::CommandError;
 use crate::cli::output::with_causes;
-use crate::cli::stores::{OpenVault, Place, table_uri};
+use crate::cli::stores::{OpenVault, Place, listed, table_uri};
 use crate::cli::table_name::TableName;
 use crate::cli::{cache, who};
 
@@ -37,6 +37,8 @@ pub(crate) struct TableToTake {
     pub(crate) scope: Scope,
     /// The class that the configuration gives this table.
     pub(crate) class: Option<String>,
+    /// URIs of places outside its folder that its log may name files in.
+    pub(crate) outside: Vec<String>,
 }
 
 /// Everything that taking snapshots needs.
@@ -109,6 +111,10 @@ impl Taker {
         let (root, name) = self.locate(&take.table, config).await?;
         self.open.refuse_overlap(&root)?;
         let stores = &self.open.stores;
+        for place in &take.outside {
+            self.open.refuse_overlap(&stores.table(place).await?)?;
+        }
+        let outside = listed(&take.outside);
         let key = stores.table_key(&root)?;
         let mut ask = run.ask.clone();
         if ask == RetentionRequest::default() {
@@ -137,8 +143,9 @@ impl Taker {
             principal: who::principal(),
             tool: who::tool(),
             accept_tip: run.accept_tip,
+            outside: outside.clone(),
         };
-        let source = stores.source(&root);
+        let source = stores.source(&root, outside);
         Ok(Job { source, request })
     }
 

@@ -9,6 +9,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{Finding, Severity};
 use deltavault::shell::quoted;
+use deltavault::source::outside::Outside;
 use deltavault::store::local_path;
 use deltavault::vault::Vault;
 use deltavault::vault::repair::{
@@ -287,7 +288,8 @@ fn open_table(stores: Stores) -> OpenTable {
         let (stores, identity) = (stores.clone(), identity.clone());
         Box::pin(async move {
             let place = stores.home(&identity.source, &identity.uri).await?;
-            Ok(stores.source(&place))
+            // Only what has the right SHA-256 is taken from there.
+            Ok(stores.source(&place, Outside::default()))
         })
     })
 }

@@ -97,13 +97,7 @@ impl Case<'_> {
         if let Some(file) = found.absolute.as_ref().filter(|_| !acting) {
             lines.push(told!("NOTE", "no copy elsewhere: the log names {file} by an absolute path into this table, which a copy would read"));
         }
-        if let Some(first) = found.outside_missing.first() {
-            lines.push(told!(
-                "OUTSIDE",
-                "gone, and not in the folder: {}, first {first}",
-                files(found.outside_missing.len() as u64)
-            ));
-        }
+        lines.extend(found.told_outside());
         lines.extend(self.told_log());
         lines.extend(self.told_left());
         if acting && found.to_put.files > 0 {
@@ -456,6 +450,25 @@ pub(super) fn told_faults(faults: &Counted) -> String {
 }
 
 impl Found {
+    /// Every file that is gone outside the table's folder: whoever wrote the log chose where they lie.
+    fn told_outside(&self) -> Option<PlanLine> {
+        const NAMED: usize = 8;
+        let missing = &self.outside_missing;
+        let more = match missing.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(", and {more} more: --json names them all"),
+        };
+        let named: Vec<_> = missing.iter().take(NAMED).map(String::as_str).collect();
+        (!named.is_empty()).then(|| {
+            told!(
+                "OUTSIDE",
+                "gone, and not in the folder: {}: {}{more}",
+                files(missing.len() as u64),
+                named.join(", ")
+            )
+        })
+    }
+
     /// Whether files have bytes that V's did not have, and no newer version's log says that they are its own.
     fn is_doubtful(&self) -> bool {
         self.wrong > self.not_put.of_newer

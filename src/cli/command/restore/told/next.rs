@@ -6,6 +6,7 @@ use deltavault::plan::suspect::is_removal;
 use deltavault::plan::unheld::is_catalog_managed;
 use deltavault::plan::window::Window;
 use deltavault::progress::PlannedWork;
+use deltavault::source::outside::Folders;
 use deltavault::vault::restore::LogWanted;
 use jiff::SignedDuration;
 
@@ -15,6 +16,7 @@ use super::sql::{Place, TableName};
 use super::{Case, Way};
 use crate::cli::command::restore::args::{How, Which};
 use crate::cli::command::restore::messages::{Choice, Statement};
+use crate::cli::place::typed;
 
 /// How old a version counts as whose time nobody knows.
 const OF_UNKNOWN_AGE: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -70,7 +72,7 @@ impl Case<'_> {
                 choices
             }
             _ if !found.outside_missing.is_empty() => vec![choice!(
-                self.as_asked(&["--outside"]),
+                self.also_outside(),
                 "put back everything, also outside the folder, about {put}"
             )],
             (Situation::EmptyTarget, _) => self.or_without_checkpoint(choice!(
@@ -339,8 +341,8 @@ impl Case<'_> {
             How::Heal => flags.push("--heal"),
             How::InPlace => {}
         }
-        if self.outside {
-            flags.push("--outside");
+        for place in self.outside {
+            flags.extend(["--outside", typed(place)]);
         }
         if self.accept_damaged {
             flags.push("--accept-damaged");
@@ -357,6 +359,21 @@ impl Case<'_> {
         flags.extend(more);
         flags.push("--yes");
         self.restore(&flags)
+    }
+
+    /// As it was asked for, and with the folders of the files that lie outside the table's.
+    fn also_outside(&self) -> String {
+        let mut folders = Folders::default();
+        self.found
+            .outside_missing
+            .iter()
+            .for_each(|it| folders.note(it));
+        let folders = folders.named();
+        let typed = folders
+            .iter()
+            .map(|it| it.strip_prefix("file:").unwrap_or(it));
+        let flags: Vec<_> = typed.flat_map(|place| ["--outside", place]).collect();
+        self.as_asked(&flags)
     }
 
     /// None where the log would lead a copy to the files of the original.

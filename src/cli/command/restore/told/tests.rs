@@ -149,7 +149,7 @@ pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &
         target,
         which,
         how,
-        outside: false,
+        outside: &[],
         log: LogWanted::Readable,
         accept_damaged: false,
         found,
@@ -288,7 +288,7 @@ fn files_outside_the_folder_wait_for_a_word() {
     outside.outside_missing = vec!["file:/elsewhere/a.parquet".into()];
     latest(&outside)
         .asks()
-        .says(&["first file:/elsewhere/a.parquet", "--outside --yes"]);
+        .says(&["file:/elsewhere/a.parquet", "--outside /elsewhere/ --yes"]);
 }
 
 #[test]
