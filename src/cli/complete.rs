@@ -9,7 +9,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{CompleteEnv, Shells};
 use deltavault::ids::SnapshotId;
-use deltavault::shell::quoted;
+use deltavault::shell::operand;
 use deltavault::visible::visible;
 
 use super::cache;
@@ -112,7 +112,7 @@ impl Known {
         let mut names: Vec<&str> = configured.chain(held).collect();
         // What would have to be quoted, or is not what it looks like, is left to who types it.
         names.retain(|name| {
-            name.starts_with(text) && quoted(name) == *name && visible(name) == *name
+            name.starts_with(text) && operand(name) == *name && visible(name) == *name
         });
         names.sort_unstable();
         names.dedup();

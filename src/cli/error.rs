@@ -11,7 +11,7 @@ use deltavault::iam::IamError;
 use deltavault::ids::{InvalidId, SnapshotId};
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::retention::RetentionError;
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::sort::SortError;
 use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
@@ -349,7 +349,7 @@ impl CommandError {
                     }
                     (near, _) => format!("there is a vault at {}", one_of(near)),
                 };
-                format!("{meant}; where there never was one, `deltavault --vault {uri} init` makes it")
+                format!("{meant}; where there never was one, `deltavault --vault {} init` makes it", quoted(uri))
             }
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
@@ -381,15 +381,16 @@ impl CommandError {
                     .into()
             }
             Self::NotSoManySnapshots { table, .. } => {
-                format!("`deltavault snapshots {}` lists those that there are", quoted(table))
+                format!("`deltavault snapshots {}` lists those that there are", operand(table))
             }
             Self::SnapshotOfAnotherTable {
                 snapshot,
                 table,
                 other,
             } => format!(
-                "`deltavault snapshots {table}` lists those of {table}; that one comes back with `deltavault restore {other} \
-                 --snapshot {}`",
+                "`deltavault snapshots {}` lists those of {table}; that one comes back with `deltavault restore {} --snapshot {}`",
+                operand(table),
+                operand(other),
                 snapshot.short()
             ),
             Self::NotATable { uri } => {

@@ -30,6 +30,7 @@ mod copy_again;
 mod corpus_closure;
 mod corpus_round_trip;
 mod corpus_s3;
+mod dash_names;
 mod demo;
 mod direction;
 mod disputed;

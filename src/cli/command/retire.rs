@@ -33,7 +33,7 @@ pub(super) async fn retire(
 ) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
-    let table = open.find_table(&context.table(args.table)?).await?;
+    let table = open.find_table(&context.table(&args.table)?).await?;
     if !args.yes {
         let name = table.name();
         let what = format!("let prune collect even the newest snapshot of {name} once it expires");

@@ -11,6 +11,7 @@ use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
     Finding, KnownRecord, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
+use deltavault::shell::guarded;
 use deltavault::vault::look;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
@@ -80,7 +81,7 @@ pub(super) async fn verify(
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let start = Instant::now();
-    let names = args.tables.iter().map(|text| context.table(text.clone()));
+    let names = args.tables.iter().map(|text| context.table(text));
     let names: Vec<TableName> = names.collect::<Result<_, _>>()?;
     let from = args
         .from
@@ -121,8 +122,9 @@ pub(super) async fn verify(
                         return Ok(());
                     }
                 }
-                let command = |words: &[&str]| again.command(words);
-                let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+                let command = |words: &[&str]| again.spelled(words);
+                let guarded = table.as_deref().map(guarded);
+                let remedy = finding.advice(guarded.as_deref(), plan.read, from, &command);
                 Ok(output.say(&finding.with_remedy(remedy))?)
             };
             let tables = tables.as_deref();
@@ -161,8 +163,9 @@ pub(super) async fn verify(
     for finding in open.vault.missing(&known.unwrap_or_default()).await? {
         report.count(finding.severity);
         let table = finding.key.as_ref().map(&typed);
-        let command = |words: &[&str]| context.again.command(words);
-        let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+        let command = |words: &[&str]| context.again.spelled(words);
+        let guarded = table.as_deref().map(guarded);
+        let remedy = finding.advice(guarded.as_deref(), plan.read, from, &command);
         context.output.say(&finding.with_remedy(remedy))?;
     }
     let repaired = args.repair.then(|| repairs.count());

@@ -26,7 +26,7 @@ use crate::format::record::Disagreement;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::BaseUse;
-use crate::shell::quoted;
+use crate::shell::operand;
 use crate::source::Source;
 use crate::spool::IN_MEMORY_LIMIT;
 
@@ -287,7 +287,7 @@ pub(super) async fn inspect_base(
 
 /// What is said of a commit that lost its bytes since a snapshot took them.
 pub(super) fn emptied_finding(commit: Version, past: &Past) -> String {
-    let table = quoted(&past.record.table.name);
+    let table = operand(&past.record.table.name);
     format!(
         "commit {commit} is empty now (0 bytes), as a power loss leaves it, and readers miss what it did: snapshot {} holds \
          its bytes, and `deltavault restore {table}` shows whether they can be put back",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use deltavault::ids::ObjectKey;
-use deltavault::shell::quoted;
+use deltavault::shell::{guarded, quoted};
 use deltavault::vault::look::{TableRef, address};
 use deltavault::vault::restore::{RestoreDone, RestorePlan};
 use deltavault::{Error, ExitCode};
@@ -84,7 +84,7 @@ async fn named(
     let mut all = None;
     for text in texts {
         let Some(pattern) = pattern(text, config)? else {
-            named.push(Named::Table(context.table(text.clone())?, None));
+            named.push(Named::Table(context.table(text)?, None));
             continue;
         };
         let tables: &Vec<TableRef> = match &all {
@@ -328,8 +328,9 @@ impl<'a> Run<'a> {
 
     /// The command that restores `tables` as this one would have.
     fn again(&self, args: &RestoreArgs, tables: &[String]) -> String {
+        let tables_typed: Vec<_> = tables.iter().map(|name| guarded(name)).collect();
         let mut words = vec!["restore"];
-        words.extend(tables.iter().map(String::as_str));
+        words.extend(tables_typed.iter().map(AsRef::as_ref));
         if let Some(at) = &args.at {
             words.extend(["--at", at]);
         }

@@ -8,7 +8,7 @@ use deltavault::format::TableKey;
 use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{Finding, Severity};
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::store::local_path;
 use deltavault::vault::Vault;
 use deltavault::vault::repair::{
@@ -235,7 +235,7 @@ pub(super) fn in_the_way(
                 "{back}both ledgers can be read: `deltavault --vault {} restore {} --snapshot {}` restores what is only in the \
                  replica",
                 quoted(place::typed(replica.vault.uri())),
-                quoted(typed),
+                operand(typed),
                 snapshot.short()
             )
         }
