@@ -54,7 +54,12 @@ pub(crate) fn script(
 pub(crate) fn tables() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| match current.to_str() {
         Some(text) if !text.contains('/') => Known::read().tables(text),
-        _ => PathCompleter::dir().complete(current),
+        _ => {
+            let mut folders = PathCompleter::dir().complete(current);
+            // A newline would make two proposals of one, and an escape sequence reaches the terminal.
+            folders.retain(|it| it.get_value().to_str().is_some_and(|it| visible(it) == it));
+            folders
+        }
     })
 }
 
