@@ -41,7 +41,7 @@ pub(super) async fn hold(
         temp: temp.path().to_owned(),
     };
     let now = context.clock.now();
-    let actor = who::actor(now);
+    let actor = who::actor(now, &open.place).await;
     let unread = open.vault.unread_events(&history.table).await?;
     let done = match change {
         Change::Hold => holder.hold(snapshot, &actor).await,

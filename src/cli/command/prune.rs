@@ -115,7 +115,8 @@ pub(super) async fn prune(
         let what = format!("delete {} for good", amount(total(&sums.delete)));
         confirm(&what, context)?;
     }
-    let done = pruner.execute(survey, &who::actor(now)).await?;
+    let actor = who::actor(now, &open.place).await;
+    let done = pruner.execute(survey, &actor).await?;
     drop(alone);
     let seconds = start.elapsed().as_secs_f64();
     let code = code.max(self::code(sums, Some(&done)));

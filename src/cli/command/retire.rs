@@ -40,7 +40,7 @@ pub(super) async fn retire(
         confirm(&what, context)?;
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
-    let actor = who::actor(context.clock.now());
+    let actor = who::actor(context.clock.now(), &open.place).await;
     let unread = open.vault.unread_events(&table.key).await?;
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &actor).await?;
     drop(shared);
