@@ -58,6 +58,7 @@ pub enum SortError {
 pub struct Sorter<T: Row> {
     rows: PushExternalSorter<Spilled<T>, Compare<T>>,
     pushed: u64,
+    run_rows: u64,
     // Dropped after `rows`, whose files lie in it.
     folder: TempDir,
 }
@@ -95,6 +96,7 @@ impl<T: Row> Sorter<T> {
         Ok(Self {
             rows,
             pushed: 0,
+            run_rows: run_rows as u64,
             folder,
         })
     }
@@ -104,7 +106,9 @@ impl<T: Row> Sorter<T> {
     /// # Errors
     /// [`SortError::Write`] when a run had to go to disk and could not.
     pub fn push(&mut self, row: T) -> Result<(), SortError> {
-        self.rows.push(Spilled(row)).map_err(SortError::Write)?;
+        self.rows
+            .push(Spilled(Some(row)))
+            .map_err(SortError::Write)?;
         self.pushed += 1;
         Ok(())
     }
@@ -123,7 +127,11 @@ impl<T: Row> Sorter<T> {
     ///
     /// # Errors
     /// [`SortError::Write`] and [`SortError::Read`], as the last run goes out and the first rows come back.
-    pub fn finish(self) -> Result<Sorted<T>, SortError> {
+    pub fn finish(mut self) -> Result<Sorted<T>, SortError> {
+        // A sorter of which all rows have just gone to disk forgets them: it reads runs only beside rows in memory.
+        if self.pushed > 0 && self.pushed.is_multiple_of(self.run_rows + 1) {
+            self.rows.push(Spilled(None)).map_err(SortError::Write)?;
+        }
         Ok(Sorted {
             rows: self.rows.done().map_err(SortError::Write)?,
             left: self.pushed,
@@ -157,14 +165,14 @@ impl<T: Row> Iterator for Sorted<T> {
         if self.failed {
             return None;
         }
-        let row = match self.rows.next() {
-            Some(Ok(Spilled(row))) => {
+        let row = match self.rows.find(|row| !matches!(row, Ok(Spilled(None)))) {
+            Some(Ok(Spilled(Some(row)))) => {
                 self.left = self.left.saturating_sub(1);
                 return Some(Ok(row));
             }
             Some(Err(error)) => Err(SortError::Read(error)),
             None if self.left > 0 => Err(SortError::Lost { missing: self.left }),
-            None => return None,
+            Some(Ok(Spilled(None))) | None => return None,
         };
         self.failed = true;
         Some(row)
@@ -179,12 +187,16 @@ impl<T: Row> fmt::Debug for Sorted<T> {
     }
 }
 
-/// A row as a run holds it: the length of its JSON in four bytes, then the JSON.
-struct Spilled<T>(T);
+/// A row as a run holds it: the length of its JSON in four bytes, then the JSON. None is no row, of no bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Spilled<T>(Option<T>);
 
 impl<T: Row> Sortable for Spilled<T> {
     fn encode<W: Write>(&self, writer: &mut W) -> io::Result<()> {
-        let json = serde_json::to_vec(&self.0)?;
+        let json = match &self.0 {
+            Some(row) => serde_json::to_vec(row)?,
+            None => Vec::new(),
+        };
         let length = u32::try_from(json.len())
             .ok()
             .filter(|&length| length <= ROW_LIMIT)
@@ -204,10 +216,13 @@ impl<T: Row> Sortable for Spilled<T> {
                 "a run is damaged",
             ));
         }
+        if length == 0 {
+            return Ok(Self(None));
+        }
         let mut json = Vec::new();
         reader.take(u64::from(length)).read_to_end(&mut json)?;
         serde_json::from_slice(&json)
-            .map(Self)
+            .map(|row| Self(Some(row)))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
@@ -248,6 +263,15 @@ mod tests {
         assert_eq!(one.count(), 100);
         assert_eq!(two.count(), 50);
         assert_eq!(std::fs::read_dir(spill.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn as_many_rows_as_just_fill_runs_are_all_there() {
+        let spill = tempfile::tempdir().unwrap();
+        for (run_rows, count) in [(10, 11), (10, 22), (1, 2), (1, 4), (3, 80)] {
+            let rows: Result<Vec<_>, _> = sorted(spill.path(), run_rows, count).collect();
+            assert_eq!(rows.unwrap().len() as u64, count, "{run_rows}");
+        }
     }
 
     #[test]
