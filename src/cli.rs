@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use deltavault::vault::snapshot::Interrupt;
-use deltavault::{Error, ExitCode, reader};
+use deltavault::{Error, ExitCode, reader, spool};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,6 +95,9 @@ fn run_args(args: Arguments) -> ExitCode {
     let Arguments { global, command } = args;
     start_log(global.verbose, global.quiet);
     quiet_the_reader();
+    if command.takes_config() {
+        spool::sweep(&std::env::temp_dir());
+    }
     let is_quiet = global.json || global.quiet;
     let bar = Arc::new(Bar::new(is_quiet, global.verbose > 0));
     let (outcome, mut output) = match prepare(&global, &command, Arc::clone(&bar)) {

@@ -7,7 +7,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use extsort::{ExternalSorter, PushExternalSorter, Sortable, SortedIterator};
@@ -82,6 +84,7 @@ impl<T: Row> Sorter<T> {
     fn with_run_rows(spill: &Path, run_rows: usize) -> Result<Self, SortError> {
         let folder = tempfile::Builder::new()
             .prefix("sort-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(spill)
             .map_err(|source| SortError::Folder {
                 folder: spill.to_owned(),
@@ -101,6 +104,20 @@ impl<T: Row> Sorter<T> {
         })
     }
 
+    /// Makes the files of the next runs, which the sorter would make as the umask says.
+    fn make_runs(&self) -> io::Result<()> {
+        let next = self.pushed / self.run_rows;
+        for run in [next.saturating_sub(1), next] {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.folder.path().join(run.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// Adds a row.
     ///
     /// # Errors
@@ -110,6 +127,10 @@ impl<T: Row> Sorter<T> {
             .push(Spilled(Some(row)))
             .map_err(SortError::Write)?;
         self.pushed += 1;
+        // Before the sorter writes one: it does so above this number of rows.
+        if self.pushed.is_multiple_of(self.run_rows) {
+            self.make_runs().map_err(SortError::Write)?;
+        }
         Ok(())
     }
 
@@ -271,6 +292,29 @@ mod tests {
         for (run_rows, count) in [(10, 11), (10, 22), (1, 2), (1, 4), (3, 80)] {
             let rows: Result<Vec<_>, _> = sorted(spill.path(), run_rows, count).collect();
             assert_eq!(rows.unwrap().len() as u64, count, "{run_rows}");
+        }
+    }
+
+    #[test]
+    fn runs_are_their_owner_s_alone_however_many_there_are() {
+        let spill = tempfile::tempdir().unwrap();
+        for (run_rows, count) in [(10, 11), (10, 12), (10, 100), (1, 7), (2, 6), (10, 109)] {
+            let sorted = sorted(spill.path(), run_rows, count);
+            let folder = std::fs::read_dir(spill.path()).unwrap().next().unwrap();
+            let folder = folder.unwrap().path();
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&folder), 0o700);
+            let runs: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
+            assert!(!runs.is_empty());
+            for run in runs {
+                assert_eq!(
+                    mode(&run.path()),
+                    0o600,
+                    "{run_rows} {count} {:?}",
+                    run.file_name()
+                );
+            }
+            assert_eq!(sorted.count() as u64, count);
         }
     }
 

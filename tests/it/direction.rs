@@ -9,6 +9,7 @@ const FLOORS: &[&str] = &[
     "count",
     "exit_code",
     "ids",
+    "leftover",
     "lock_mode",
     "visible",
     "shell",

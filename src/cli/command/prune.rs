@@ -6,6 +6,7 @@ use clap::Args;
 use deltavault::format::{GarbageReason, PlanRow};
 use deltavault::ids::{Digest, SnapshotId, Timestamp};
 use deltavault::plan::prune::LONGEST_GRACE;
+use deltavault::spool::Scratch;
 use deltavault::vault::prune::{
     Action, Amount, ByReason, Forget, Patience, PruneDone, Pruner, Sums, Survey, TableKept, Why,
 };
@@ -87,7 +88,7 @@ pub(super) async fn prune(
     let open = context.open_vault().await?;
     // A dry run stands in nobody's way.
     let alone = if args.dry_run { None } else { open.alone()? };
-    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let pruner = Pruner {
         store: open.place.prune(open.vault.file().lock_mode),
         vault: open.vault.clone(),

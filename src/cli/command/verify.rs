@@ -12,6 +12,7 @@ use deltavault::plan::verify::{
     Finding, KnownRecord, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
 use deltavault::shell::guarded;
+use deltavault::spool::Scratch;
 use deltavault::vault::look;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
@@ -99,7 +100,7 @@ pub(super) async fn verify(
         subset: args.subset,
         now: context.clock.now(),
     };
-    let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let spill = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
     let mut told = HashSet::new();
     let from = from.as_deref().map(place::typed);

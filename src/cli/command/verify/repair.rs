@@ -9,6 +9,7 @@ use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{Finding, Severity};
 use deltavault::shell::{operand, quoted};
+use deltavault::spool::Scratch;
 use deltavault::store::local_path;
 use deltavault::vault::Vault;
 use deltavault::vault::repair::{
@@ -150,7 +151,7 @@ pub(super) async fn repair(
         return Ok(Vec::new());
     }
     let shared = open.share()?;
-    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let repairer = Repairer {
         vault: open.vault.clone(),
         store: open.bulk(),
