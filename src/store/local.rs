@@ -11,7 +11,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,13 +71,14 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Makes the folder, durably, where it is absent. The folder of a table gets the mode of the one above it.
+    /// Makes the folder, durably, where it is absent. The folder of a table gets the mode of the one above it, that of a
+    /// vault is its owner's alone.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn make(&self) -> Result<(), StoreError> {
         self.root
-            .create(!self.read_only_files)
+            .create(self.read_only_files)
             .map_err(|kind| at_path("create", self.path(), kind))
     }
 
@@ -109,7 +110,8 @@ impl LocalStore {
         self.try_lock(File::try_lock)
     }
 
-    /// Locks a file of its own and not the folder, because network file systems lock only files.
+    /// Locks a file of its own and not the folder, because network file systems lock only files, and because whoever may
+    /// read a folder can lock it.
     fn try_lock(
         &self,
         lock: fn(&File) -> Result<(), TryLockError>,
@@ -120,8 +122,10 @@ impl LocalStore {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(self.root.path.join(format!("{RESERVED}lock")))
             .map_err(|error| failed(error.into()))?;
+        mode::restrict_lock(&file, &self.root.path);
         match lock(&file) {
             Ok(()) => Ok(Some(StoreLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

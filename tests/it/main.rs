@@ -61,6 +61,7 @@ mod lost;
 mod lost_commits;
 mod lost_output;
 mod lost_records;
+mod machine;
 mod mended;
 mod messages;
 mod model;

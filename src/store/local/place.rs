@@ -42,12 +42,13 @@ pub(super) fn put_new(
     payload: &Payload,
     new: New,
 ) -> Result<Written, StoreErrorKind> {
-    let place = root.make_place(key, !new.read_only)?;
+    let place = root.make_place(key, new.read_only)?;
     // Saves writing bytes for nothing; what decides is the operation that takes the name.
     refuse_taken(root, &place)?;
-    let file = write_beside(&place, payload)?;
+    let file = write_beside(&place, payload, |folder| {
+        mode::of_new_file(folder, new.read_only)
+    })?;
     if new.read_only {
-        // The umask still counts: a vault must not be more open than its owner's other files.
         let mode = file.as_file().metadata()?.mode() & 0o444;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
@@ -92,7 +93,7 @@ pub(super) fn replace(
 ) -> Result<Written, StoreErrorKind> {
     let place = root.real(key).map_err(gone_is_changed)?;
     let old = unchanged(&place, seen)?;
-    let mut file = write_beside(&place, payload)?;
+    let mut file = write_beside(&place, payload, |_| 0o600)?;
     let mode = old.permissions().mode() & 0o7777;
     file.as_file()
         .set_permissions(Permissions::from_mode(mode))?;
@@ -213,15 +214,21 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
 }
 
 /// Writes the payload under a reserved name in the folder of `place`. Dropping the result removes the file.
-fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreErrorKind> {
+fn write_beside(
+    place: &Path,
+    payload: &Payload,
+    mode: impl FnOnce(&Path) -> u32,
+) -> Result<NamedTempFile, StoreErrorKind> {
     let folder = place.parent().ok_or(StoreErrorKind::NotFound)?;
     // The temporary file's own methods are not used, because their errors have no errno, which distinguishes a full disk
     // from a broken one.
+    let mode = mode(folder);
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{RESERVED}tmp-"))
         .rand_bytes(24)
         .make_in(folder, |path| {
-            File::options().write(true).create_new(true).open(path)
+            let mut options = File::options();
+            options.write(true).create_new(true).mode(mode).open(path)
         })?;
     let spooled = |error: io::Error| StoreErrorKind::Io {
         detail: format!("read the spooled bytes: {error}"),

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::mode;
+use super::mode::{self, Home};
 use crate::ids::ObjectKey;
 use crate::store::{Obstacle, StoreErrorKind};
 
@@ -69,15 +69,20 @@ impl Root {
         })
     }
 
-    /// Makes the root folder, and the folders above it, where they are absent.
-    pub(super) fn create(&self, like_above: bool) -> Result<(), StoreErrorKind> {
+    /// Makes the root folder, of a vault or a table, and the folders above it, where they are absent.
+    pub(super) fn create(&self, of_vault: bool) -> Result<(), StoreErrorKind> {
         let absent: Vec<&Path> = self
             .path
             .ancestors()
             .take_while(|folder| !folder.exists())
             .collect();
         for folder in absent.into_iter().rev() {
-            make_folder(folder, like_above)?;
+            let home = match of_vault {
+                false => Home::Table,
+                true if folder == self.path => Home::Vault,
+                true => Home::AboveVault,
+            };
+            make_folder(folder, home)?;
         }
         Ok(())
     }
@@ -132,7 +137,7 @@ impl Root {
     pub(super) fn make_place(
         &self,
         key: &ObjectKey,
-        like_above: bool,
+        in_vault: bool,
     ) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
         // A root that vanished (an unmounted disk) must not be made again on the disk below.
@@ -142,18 +147,19 @@ impl Root {
             });
         }
         let (folders, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        let home = if in_vault { Home::InVault } else { Home::Table };
         let mut folder = self.path.clone();
         for segment in folders.split('/').filter(|segment| !segment.is_empty()) {
-            folder = self.enter_or_make(&folder.join(segment), like_above)?;
+            folder = self.enter_or_make(&folder.join(segment), home)?;
         }
         Ok(folder.join(name))
     }
 
-    fn enter_or_make(&self, folder: &Path, like_above: bool) -> Result<PathBuf, StoreErrorKind> {
+    fn enter_or_make(&self, folder: &Path, home: Home) -> Result<PathBuf, StoreErrorKind> {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match fs::symlink_metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(folder, like_above)?;
+                make_folder(folder, home)?;
                 self.remember(folder);
                 return Ok(folder.to_owned());
             }
@@ -220,10 +226,9 @@ pub(super) fn refuses(root: &Path, key: &ObjectKey) -> Option<&'static str> {
 }
 
 /// Makes a folder, unless another process was first, and syncs its name.
-fn make_folder(folder: &Path, like_above: bool) -> Result<(), StoreErrorKind> {
-    match fs::create_dir(folder) {
+fn make_folder(folder: &Path, home: Home) -> Result<(), StoreErrorKind> {
+    match mode::make(folder, home) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-        Ok(()) if like_above => mode::like_above(folder),
         _ => {}
     }
     sync_parent(folder)
