@@ -1,11 +1,13 @@
-//! The machine that it runs on: who may read what it writes, whatever the umask.
+//! The machine that it runs on: who may read what it writes, whatever the umask; and what a
+//! killed run leaves.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::cli::small_lake;
+use super::cli::{deltavault, small_lake};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -97,4 +99,112 @@ fn a_lock_file_that_readers_could_open_is_closed_to_them() {
     fs::set_permissions(lake.path().join("vault"), fs::Permissions::from_mode(0o755)).unwrap();
     under("000", lake.path(), &["snapshot", "lake/orders"]);
     assert_eq!(mode(&lock), 0o600);
+}
+
+/// What a run that is under way has made below a folder and that has a name like this.
+fn begun(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = below(folder);
+    found.retain(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(name)
+    });
+    found
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_by_the_next_and_a_living_one_is_left_alone() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let (temp, vault) = (folder.join("temp"), folder.join("vault"));
+    fs::create_dir(&temp).unwrap();
+    fs::set_permissions(&vault, fs::Permissions::from_mode(0o700)).unwrap();
+    // Large enough to be killed at: a commit names a file of 256 MiB, which has no blocks.
+    let size = 256 << 20;
+    let file = File::create(folder.join("lake/orders/large.parquet")).unwrap();
+    file.set_len(size).unwrap();
+    let add = format!(
+        r#"{{"add":{{"path":"large.parquet","partitionValues":{{}},"size":{size},"modificationTime":1,"dataChange":true}}}}"#
+    );
+    let log = folder.join("lake/orders/_delta_log");
+    let newest = fs::read_dir(&log).unwrap().count();
+    let next = (0..=newest).map(|version| log.join(format!("{version:020}.json")));
+    let next = next.into_iter().find(|path| !path.exists()).unwrap();
+    fs::write(next, add).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deltavault"));
+        command
+            .args(["--vault", "vault"])
+            .args(words)
+            .current_dir(folder)
+            .env_clear()
+            .env("TMPDIR", &temp)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    };
+    let mut killed = run(&["snapshot", "lake/orders"]).spawn().unwrap();
+    let (scratch, unfinished) = ("deltavault-scratch-", ".deltavault-tmp-");
+    let begin = Instant::now();
+    // A blob that grows, and not one of the small files before it.
+    let is_large = |path: &PathBuf| fs::metadata(path).is_ok_and(|it| it.len() > 1 << 20);
+    while !begun(&vault, unfinished).iter().any(is_large) {
+        assert!(begin.elapsed() < Duration::from_mins(1));
+        assert!(killed.try_wait().unwrap().is_none(), "it was not caught");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for path in begun(&temp, scratch) {
+        assert_eq!(mode(&path), 0o700);
+    }
+    let age = |path: &Path| {
+        let file = File::open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    // While it lives, another run takes nothing from it, however old it looks.
+    killed.try_wait().unwrap();
+    for path in begun(&temp, ".in-use") {
+        age(&path);
+    }
+    let held = begun(&temp, scratch);
+    assert!(!held.is_empty());
+    run(&["snapshots"]).status().unwrap();
+    if killed.try_wait().unwrap().is_none() {
+        assert_eq!(begun(&temp, scratch), held);
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let left = begun(&vault, unfinished);
+    assert!(!left.is_empty(), "killed too late");
+    for path in &left {
+        assert_eq!(mode(path), 0o600, "{}", path.display());
+    }
+
+    // Too young to be swept.
+    let kept = temp.join("deltavault-of-somebody");
+    fs::write(&kept, "").unwrap();
+    let now = fs::metadata(&kept).unwrap().modified().unwrap();
+    for path in begun(&temp, ".in-use") {
+        File::open(path).unwrap().set_modified(now).unwrap();
+    }
+    run(&["snapshots"]).status().unwrap();
+    assert_eq!(begun(&temp, scratch), held);
+
+    for path in begun(&temp, ".in-use") {
+        age(&path);
+    }
+    for path in &left {
+        age(path);
+    }
+    assert!(
+        run(&["snapshot", "lake/orders"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(below(&temp), [kept], "nothing but what is not the tool's");
+    assert_eq!(begun(&vault, unfinished), [""; 0].map(PathBuf::from));
+    let (code, rows, said) = deltavault(folder, &["verify", "--read", "all", "--json"]);
+    assert_eq!(code, Some(0), "{rows:?} {said}");
 }

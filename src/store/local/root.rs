@@ -29,8 +29,8 @@ const LONGEST_NAME: usize = 255;
 /// The longest path that the kernel takes, in bytes, less the name of a temporary file.
 const LONGEST_PATH: usize = 4095 - 64;
 
-/// How many durable folders are remembered before the set is cleared: a few megabytes at most.
-const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
+/// How many folders are remembered before a set is cleared: a few megabytes at most.
+const FOLDERS_REMEMBERED: usize = 16_384;
 
 /// A root folder, by its real path.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) struct Root {
     pub(super) uri: String,
     /// Folders whose names are known to be on disk, so that each is synced once and not for every object.
     durable: Mutex<HashSet<PathBuf>>,
+    /// Folders in which what killed runs left was looked for.
+    swept: Mutex<HashSet<PathBuf>>,
     /// Held while a folder is made: files that are put into it take their modes from its mode.
     making: Mutex<()>,
 }
@@ -65,6 +67,7 @@ impl Root {
             uri: format!("file://{text}"),
             path,
             durable: Mutex::default(),
+            swept: Mutex::default(),
             making: Mutex::default(),
         })
     }
@@ -183,16 +186,26 @@ impl Root {
     }
 
     fn remember(&self, folder: &Path) {
-        let mut durable = self.lock();
-        if durable.len() >= DURABLE_FOLDERS_REMEMBERED {
-            durable.clear();
-        }
-        durable.insert(folder.to_owned());
+        insert_bounded(&mut self.lock(), folder);
+    }
+
+    /// Whether nothing was put into the folder by this process so far.
+    pub(super) fn is_first_put(&self, folder: &Path) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        insert_bounded(&mut swept, folder)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Inserts a folder; whether it is new.
+fn insert_bounded(folders: &mut HashSet<PathBuf>, folder: &Path) -> bool {
+    if folders.len() >= FOLDERS_REMEMBERED {
+        folders.clear();
+    }
+    folders.insert(folder.to_owned())
 }
 
 /// Whether a key, or a prefix's folder, can be a path below the root.
