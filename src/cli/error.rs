@@ -10,6 +10,7 @@ use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
 use deltavault::ids::{InvalidId, SnapshotId};
 use deltavault::plan::choose::ChooseError;
+use deltavault::plan::pause::Pause;
 use deltavault::plan::retention::RetentionError;
 use deltavault::shell::{operand, quoted};
 use deltavault::sort::SortError;
@@ -18,7 +19,7 @@ use deltavault::{Error, ExitCode};
 
 use super::command::DemoError;
 use super::index::IndexError;
-use super::output::lock;
+use super::output::{lock, minute};
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +188,18 @@ pub(crate) enum CommandError {
         /// The vault.
         uri: String,
     },
+    /// The clock may be wrong; `--yes` alone does not say that it is right.
+    #[error(
+        "nothing was done in {uri} for {} days, from {} to {}: unless this machine was off, its clock was set ahead, and prune \
+         would delete what is still promised",
+        pause.days(), minute(pause.after), minute(pause.until)
+    )]
+    LongPause {
+        /// The vault.
+        uri: String,
+        /// When nothing was done.
+        pause: Pause,
+    },
     /// The plan was printed; `--yes` is missing and there is no terminal to ask.
     #[error("not confirmed: {what}")]
     Unconfirmed {
@@ -296,7 +309,9 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } | Self::Declined => ExitCode::OwnerMustChoose,
+            Self::Unconfirmed { .. } | Self::Declined | Self::LongPause { .. } => {
+                ExitCode::OwnerMustChoose
+            }
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code. 2 would say that nothing was tried.
             Self::SomeTablesFailed { codes, .. }
@@ -416,6 +431,7 @@ impl CommandError {
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to, a copy can go anywhere"
             ),
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
+            Self::LongPause { pause, .. } => long_pause_hint(pause),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
             Self::SomeTablesFailed { again, failed, .. } => {
                 let these = if failed.len() == 1 { "this table" } else { "these tables" };
@@ -464,6 +480,13 @@ impl CommandError {
 
 fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" at line {line}"))
+}
+
+fn long_pause_hint(pause: &Pause) -> String {
+    format!(
+        "look at the clock (`date`); where it is right, `deltavault prune --longest-pause {}`, with the flags of this run, says so",
+        pause.days() + 1
+    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The machine that it runs on: who may read what it writes, whatever the umask; and what a
-//! killed run leaves.
+//! The machine that it runs on: who may read what it writes, whatever the umask; what a killed run leaves; and a clock that
+//! was set ahead.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -207,4 +207,73 @@ fn what_a_killed_run_left_is_swept_by_the_next_and_a_living_one_is_left_alone() 
     assert_eq!(begun(&vault, unfinished), [""; 0].map(PathBuf::from));
     let (code, rows, said) = deltavault(folder, &["verify", "--read", "all", "--json"]);
     assert_eq!(code, Some(0), "{rows:?} {said}");
+}
+
+#[test]
+fn a_prune_does_not_believe_a_clock_that_was_set_ahead() {
+    let lake = small_lake();
+    let folder = lake.path();
+    let at = |now: &str, words: &[&str]| {
+        let now = format!("2020-{now}:00:00Z");
+        let words = [&["--now", &now][..], words, &["--json"]].concat();
+        let (code, rows, said) = deltavault(folder, &words);
+        (code.unwrap(), rows, said)
+    };
+    let prune = ["prune", "--yes", "--grace", "0h"];
+    for night in ["01-01T03", "01-02T03", "01-03T03"] {
+        assert_eq!(at(night, &["snapshot", "lake/orders"]).0, 0);
+        assert_eq!(at(night, &prune).0, 0);
+    }
+    let files = || below(&folder.join("vault")).len();
+    let before = files();
+    let refused = |now: &str, days: u64| {
+        let (code, rows, said) = at(now, &prune);
+        assert_eq!(code, 4, "{rows:?} {said}");
+        let message = rows.last().unwrap()["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("for {days} days, from 2020-01-03 03:00Z")),
+            "{message}"
+        );
+        let hint = rows.last().unwrap()["hint"].as_str().unwrap();
+        assert!(
+            hint.contains(&format!("prune --longest-pause {}`", days + 1)),
+            "{hint}"
+        );
+    };
+    // All within a week is taken for real, a weekly job that is late included.
+    assert_eq!(at("01-11T02", &["prune", "--dry-run"]).0, 0);
+    refused("03-05T03", 62);
+    assert_eq!(files(), before, "nothing is marked either");
+    // The snapshot of the same machine says the wrong time, too.
+    assert_eq!(at("03-05T03", &["snapshot", "lake/people"]).0, 0);
+    let before = files();
+    refused("03-05T04", 62);
+    refused("03-06T04", 62);
+    assert_eq!(files(), before);
+    let (code, rows, _) = at("03-05T04", &["prune", "--dry-run"]);
+    assert_eq!(code, 3);
+    let findings = rows
+        .iter()
+        .find_map(|row| row["findings"].as_array())
+        .unwrap();
+    assert!(
+        findings[0]
+            .as_str()
+            .unwrap()
+            .contains("its clock was set ahead")
+    );
+    // The owner says that it is right, once.
+    let right = [&prune[..], &["--longest-pause", "63"]].concat();
+    assert_eq!(
+        at(
+            "03-05T05",
+            &[&prune[..], &["--longest-pause", "61"]].concat()
+        )
+        .0,
+        4
+    );
+    assert_eq!(at("03-05T05", &right).0, 0);
+    assert_eq!(at("03-06T05", &prune).0, 0);
+    // A clock that was set back: nothing looks as if it were over.
+    assert_eq!(at("01-04T05", &prune).0, 0);
 }
