@@ -34,8 +34,8 @@ pub(crate) struct PruneArgs {
     /// Delete without being asked [ask]
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Take up to N days in which nothing was done in a vault in a folder for real; more may mean that this machine's clock
-    /// was set ahead
+    /// Accept that nothing was done in a folder vault for up to N days; a longer pause may mean that this machine's clock was
+    /// set ahead
     #[arg(long, value_name = "N", default_value_t = PAUSE_DAYS)]
     pub(crate) longest_pause: u16,
     /// Treat the manifest with this SHA-256 as left by a snapshot that was never finished; `all`: every manifest that no
