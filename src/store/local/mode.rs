@@ -67,9 +67,13 @@ fn of_vault_file(above: u32) -> u32 {
 }
 
 /// The mode of a vault's lock file. Whoever may open it can keep everybody else away: that is for those who may write into
-/// the vault's folder.
-fn of_lock(above: u32) -> u32 {
-    let group = if above & 0o020 == 0 { 0 } else { 0o060 };
+/// the vault's folder. Its group is that of the folder only where one group has both.
+fn of_lock(above: u32, is_same_group: bool) -> u32 {
+    let group = if above & 0o020 == 0 || !is_same_group {
+        0
+    } else {
+        0o060
+    };
     let others = if above & 0o002 == 0 { 0 } else { 0o006 };
     0o600 | group | others
 }
@@ -122,8 +126,11 @@ pub(super) fn of_new_file(folder: &Path, in_vault: bool) -> u32 {
 
 /// Gives the lock file in `folder` its mode, whatever the umask was when it was made. Another user's file stays as it is.
 pub(super) fn restrict_lock(file: &File, folder: &Path) {
-    let mode = of_lock(mode_of(folder));
-    if file.metadata().is_ok_and(|it| it.mode() & 0o7777 != mode) {
+    let (Ok(own), Ok(above)) = (file.metadata(), fs::metadata(folder)) else {
+        return;
+    };
+    let mode = of_lock(above.mode(), own.gid() == above.gid());
+    if own.mode() & 0o7777 != mode {
         file.set_permissions(Permissions::from_mode(mode)).ok();
     }
 }
@@ -168,7 +175,8 @@ mod tests {
             let above = 0o040_000 | above;
             assert_eq!(of_vault_folder(above), folder, "{above:o}");
             assert_eq!(of_vault_file(above), file, "{above:o}");
-            assert_eq!(of_lock(above), lock, "{above:o}");
+            assert_eq!(of_lock(above, true), lock, "{above:o}");
+            assert_eq!(of_lock(above, false), lock & !0o060, "{above:o}");
         }
     }
 }
