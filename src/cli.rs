@@ -5,7 +5,6 @@
 //! not published is not visible, and the next run takes up what this one has placed.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use deltavault::vault::snapshot::Interrupt;
-use deltavault::{Error, ExitCode, reader};
+use deltavault::{Error, ExitCode, reader, spool};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +41,7 @@ mod help;
 mod index;
 mod near;
 mod output;
+mod parsed;
 mod place;
 mod progress;
 mod snapshot_name;
@@ -69,7 +69,7 @@ pub(crate) fn main() -> process::ExitCode {
     let read = help::command().try_get_matches();
     let code = match read.and_then(|read| Arguments::from_arg_matches(&read)) {
         Ok(args) => run_args(args),
-        Err(error) => refuse(&error),
+        Err(mut error) => refuse(&mut error),
     };
     process::ExitCode::from(code.number())
 }
@@ -95,6 +95,9 @@ fn run_args(args: Arguments) -> ExitCode {
     let Arguments { global, command } = args;
     start_log(global.verbose, global.quiet);
     quiet_the_reader();
+    if command.takes_config() {
+        spool::sweep(&std::env::temp_dir());
+    }
     let is_quiet = global.json || global.quiet;
     let bar = Arc::new(Bar::new(is_quiet, global.verbose > 0));
     let (outcome, mut output) = match prepare(&global, &command, Arc::clone(&bar)) {
@@ -159,10 +162,8 @@ fn prepare(
         },
         progress,
         interrupt: Interrupt::default(),
-        has_terminal: io::stdin().is_terminal()
-            || io::stdout().is_terminal()
-            || io::stderr().is_terminal(),
-        can_ask: !global.json && io::stdin().is_terminal() && io::stderr().is_terminal(),
+        has_terminal: output::has_terminal(),
+        can_ask: !global.json && output::can_be_asked(),
         is_vault_by_flag: is_vault_by_flag(global),
         folder,
         zone: TimeZone::system(),
@@ -236,7 +237,7 @@ fn block_on(command: Command, mut context: Context) -> (Result<ExitCode, Command
 }
 
 /// Answers `--help` and `--version`, and refuses what clap could not read.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &mut clap::Error) -> ExitCode {
     let asked = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -248,6 +249,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     };
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && !asked {
+        parsed::spell_arguments(error);
         let text = error.render().to_string();
         // What is wrong ends at the first empty line; usage and tips for a terminal follow.
         let message = text.lines().take_while(|line| !line.is_empty());
@@ -264,9 +266,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
             return code;
         }
     }
-    // A closed stdout or stderr leaves nobody to tell.
-    error.print().ok();
-    io::stdout().flush().ok();
+    parsed::print(error);
     code
 }
 
@@ -284,7 +284,7 @@ fn start_log(verbose: u8, is_quiet: bool) {
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_writer(|| Talk::new(io::stderr()))
+        .with_writer(Talk::to_stderr)
         .with_ansi(false)
         // Else a log line that cannot be written ends the process with a panic.
         .log_internal_errors(false)
@@ -295,8 +295,16 @@ fn start_log(verbose: u8, is_quiet: bool) {
 fn quiet_the_reader() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !reader::is_at_work() {
+        if reader::is_at_work() {
+            return;
+        }
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
             print(panic);
+            return;
+        }
+        // A library may panic over what a table's writer wrote.
+        for line in panic.to_string().splitn(2, '\n') {
+            output::aside(line);
         }
     }));
 }

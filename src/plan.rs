@@ -5,6 +5,7 @@
 pub mod choose;
 pub mod keep;
 pub mod mend;
+pub mod pause;
 pub mod price;
 pub mod prune;
 pub mod restore;

@@ -7,7 +7,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use extsort::{ExternalSorter, PushExternalSorter, Sortable, SortedIterator};
@@ -58,6 +60,7 @@ pub enum SortError {
 pub struct Sorter<T: Row> {
     rows: PushExternalSorter<Spilled<T>, Compare<T>>,
     pushed: u64,
+    run_rows: u64,
     // Dropped after `rows`, whose files lie in it.
     folder: TempDir,
 }
@@ -81,6 +84,7 @@ impl<T: Row> Sorter<T> {
     fn with_run_rows(spill: &Path, run_rows: usize) -> Result<Self, SortError> {
         let folder = tempfile::Builder::new()
             .prefix("sort-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(spill)
             .map_err(|source| SortError::Folder {
                 folder: spill.to_owned(),
@@ -95,8 +99,23 @@ impl<T: Row> Sorter<T> {
         Ok(Self {
             rows,
             pushed: 0,
+            run_rows: run_rows as u64,
             folder,
         })
+    }
+
+    /// Makes the files of the next runs, which the sorter would make as the umask says.
+    fn make_runs(&self) -> io::Result<()> {
+        let next = self.pushed / self.run_rows;
+        for run in [next.saturating_sub(1), next] {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.folder.path().join(run.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Adds a row.
@@ -104,8 +123,14 @@ impl<T: Row> Sorter<T> {
     /// # Errors
     /// [`SortError::Write`] when a run had to go to disk and could not.
     pub fn push(&mut self, row: T) -> Result<(), SortError> {
-        self.rows.push(Spilled(row)).map_err(SortError::Write)?;
+        self.rows
+            .push(Spilled(Some(row)))
+            .map_err(SortError::Write)?;
         self.pushed += 1;
+        // Before the sorter writes one: it does so above this number of rows.
+        if self.pushed.is_multiple_of(self.run_rows) {
+            self.make_runs().map_err(SortError::Write)?;
+        }
         Ok(())
     }
 
@@ -123,7 +148,11 @@ impl<T: Row> Sorter<T> {
     ///
     /// # Errors
     /// [`SortError::Write`] and [`SortError::Read`], as the last run goes out and the first rows come back.
-    pub fn finish(self) -> Result<Sorted<T>, SortError> {
+    pub fn finish(mut self) -> Result<Sorted<T>, SortError> {
+        // A sorter of which all rows have just gone to disk forgets them: it reads runs only beside rows in memory.
+        if self.pushed > 0 && self.pushed.is_multiple_of(self.run_rows + 1) {
+            self.rows.push(Spilled(None)).map_err(SortError::Write)?;
+        }
         Ok(Sorted {
             rows: self.rows.done().map_err(SortError::Write)?,
             left: self.pushed,
@@ -157,14 +186,14 @@ impl<T: Row> Iterator for Sorted<T> {
         if self.failed {
             return None;
         }
-        let row = match self.rows.next() {
-            Some(Ok(Spilled(row))) => {
+        let row = match self.rows.find(|row| !matches!(row, Ok(Spilled(None)))) {
+            Some(Ok(Spilled(Some(row)))) => {
                 self.left = self.left.saturating_sub(1);
                 return Some(Ok(row));
             }
             Some(Err(error)) => Err(SortError::Read(error)),
             None if self.left > 0 => Err(SortError::Lost { missing: self.left }),
-            None => return None,
+            Some(Ok(Spilled(None))) | None => return None,
         };
         self.failed = true;
         Some(row)
@@ -179,12 +208,16 @@ impl<T: Row> fmt::Debug for Sorted<T> {
     }
 }
 
-/// A row as a run holds it: the length of its JSON in four bytes, then the JSON.
-struct Spilled<T>(T);
+/// A row as a run holds it: the length of its JSON in four bytes, then the JSON. None is no row, of no bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Spilled<T>(Option<T>);
 
 impl<T: Row> Sortable for Spilled<T> {
     fn encode<W: Write>(&self, writer: &mut W) -> io::Result<()> {
-        let json = serde_json::to_vec(&self.0)?;
+        let json = match &self.0 {
+            Some(row) => serde_json::to_vec(row)?,
+            None => Vec::new(),
+        };
         let length = u32::try_from(json.len())
             .ok()
             .filter(|&length| length <= ROW_LIMIT)
@@ -204,10 +237,13 @@ impl<T: Row> Sortable for Spilled<T> {
                 "a run is damaged",
             ));
         }
+        if length == 0 {
+            return Ok(Self(None));
+        }
         let mut json = Vec::new();
         reader.take(u64::from(length)).read_to_end(&mut json)?;
         serde_json::from_slice(&json)
-            .map(Self)
+            .map(|row| Self(Some(row)))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
@@ -248,6 +284,38 @@ mod tests {
         assert_eq!(one.count(), 100);
         assert_eq!(two.count(), 50);
         assert_eq!(std::fs::read_dir(spill.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn as_many_rows_as_just_fill_runs_are_all_there() {
+        let spill = tempfile::tempdir().unwrap();
+        for (run_rows, count) in [(10, 11), (10, 22), (1, 2), (1, 4), (3, 80)] {
+            let rows: Result<Vec<_>, _> = sorted(spill.path(), run_rows, count).collect();
+            assert_eq!(rows.unwrap().len() as u64, count, "{run_rows}");
+        }
+    }
+
+    #[test]
+    fn runs_are_their_owner_s_alone_however_many_there_are() {
+        let spill = tempfile::tempdir().unwrap();
+        for (run_rows, count) in [(10, 11), (10, 12), (10, 100), (1, 7), (2, 6), (10, 109)] {
+            let sorted = sorted(spill.path(), run_rows, count);
+            let folder = std::fs::read_dir(spill.path()).unwrap().next().unwrap();
+            let folder = folder.unwrap().path();
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&folder), 0o700);
+            let runs: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
+            assert!(!runs.is_empty());
+            for run in runs {
+                assert_eq!(
+                    mode(&run.path()),
+                    0o600,
+                    "{run_rows} {count} {:?}",
+                    run.file_name()
+                );
+            }
+            assert_eq!(sorted.count() as u64, count);
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Scratch space of one run: bytes between being read from a table and being placed in the vault.
 //!
-//! A [`Scratch`] is a folder that goes away with the run; nothing in it is ever needed again after a crash. A
+//! A [`Scratch`] is a folder that goes away with the run; nothing in it is ever needed again after a crash, and [`sweep`]
+//! removes those of killed runs. Nobody else may enter it, whatever the umask. A
 //! [`Spool`] is one file in it that holds many log files one after another, so that a log of 100,000 commits
 //! costs neither memory nor 100,000 temporary files.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::marker::PhantomData;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use crate::ids::Digest;
+use crate::leftover;
 use crate::store::{ObjectReader, Payload, PayloadData, StoreError, StoreErrorKind};
 
 /// Files above this many bytes wait in a temporary file instead of in memory.
@@ -28,28 +30,85 @@ use crate::store::{ObjectReader, Payload, PayloadData, StoreError, StoreErrorKin
 /// Bounds a run's memory together with the number of files in flight.
 pub const IN_MEMORY_LIMIT: u64 = 8 * 1024 * 1024;
 
+/// How the names of scratch folders begin.
+const SCRATCH: &str = "deltavault-scratch-";
+
+/// The file in a scratch folder that is locked while a process uses it.
+const IN_USE: &str = ".in-use";
+
+/// How often a scratch folder is made again that another process took for abandoned before it was locked.
+const ATTEMPTS: u32 = 5;
+
 /// A temporary folder that is removed when the run ends.
 #[derive(Debug)]
 pub struct Scratch {
+    // Dropped before the lock, so that nobody else sweeps it at the same time.
     dir: tempfile::TempDir,
+    _in_use: Option<File>,
 }
 
 impl Scratch {
-    /// Makes a new folder below `parent`.
+    /// Makes a new folder below `parent` that only its owner may enter.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn create(parent: &Path) -> io::Result<Self> {
+        let mut made = Self::try_create(parent);
+        for _ in 1..ATTEMPTS {
+            match &made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && parent.is_dir() => {
+                    made = Self::try_create(parent);
+                }
+                _ => break,
+            }
+        }
+        made
+    }
+
+    fn try_create(parent: &Path) -> io::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{SCRATCH}{}-", leftover::machine()))
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(parent)?;
+        let path = dir.path().join(IN_USE);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let in_use = if leftover::hold(&file)? {
+            Some(file)
+        } else {
+            // Without a lock nobody may take it for abandoned.
+            fs::remove_file(&path)?;
+            None
+        };
         Ok(Self {
-            dir: tempfile::Builder::new()
-                .prefix("deltavault-")
-                .tempdir_in(parent)?,
+            dir,
+            _in_use: in_use,
         })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+/// Removes the scratch folders below `parent` that killed runs of this user left on this machine. What cannot be removed
+/// stays.
+pub fn sweep(parent: &Path) {
+    let Ok(now) = Scratch::create(parent).and_then(|own| fs::metadata(own.path())?.modified())
+    else {
+        return;
+    };
+    let begins = format!("{SCRATCH}{}-", leftover::machine());
+    for folder in leftover::named(parent, &begins) {
+        if let Some(claimed) = leftover::claim(&folder.join(IN_USE), now) {
+            tracing::info!(folder = %folder.display(), "what a killed run left is removed");
+            fs::remove_dir_all(&folder).ok();
+            drop(claimed);
+        }
     }
 }
 
@@ -350,7 +409,75 @@ impl ChunkReader for Spooled {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    #[test]
+    fn nobody_else_may_enter_a_scratch_folder_or_read_a_file_in_it() {
+        let scratch = Scratch::create(&std::env::temp_dir()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(scratch.path()), 0o700);
+        let mut spool = Spool::create(&scratch).unwrap();
+        let body = spool.append(&Payload::from_bytes("body")).unwrap();
+        let copy = body.payload(0, scratch.path()).unwrap();
+        assert!(matches!(copy.data, PayloadData::File(_)));
+        let files: Vec<_> = fs::read_dir(scratch.path()).unwrap().flatten().collect();
+        assert_eq!(files.len(), 2, "the copy and the lock");
+        for file in files {
+            assert_eq!(mode(&file.path()), 0o600, "{}", file.path().display());
+        }
+    }
+
+    /// A scratch folder of which the process was killed long ago.
+    fn abandoned(parent: &Path) -> PathBuf {
+        let Scratch {
+            dir,
+            _in_use: in_use,
+        } = Scratch::create(parent).unwrap();
+        fs::write(dir.path().join("body"), "bytes").unwrap();
+        let file = in_use.unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        dir.keep()
+    }
+
+    #[test]
+    fn what_killed_runs_left_is_swept_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let parent = parent.path();
+        let gone = abandoned(parent);
+        let living = Scratch::create(parent).unwrap();
+        let lock = File::open(living.path().join(IN_USE)).unwrap();
+        lock.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let Scratch {
+            dir: young,
+            _in_use: unlocked,
+        } = Scratch::create(parent).unwrap();
+        drop(unlocked);
+        let young = young.keep();
+        // Of another machine, of no machine, not a scratch folder at all.
+        let name = gone.file_name().unwrap().to_str().unwrap();
+        let kept = [
+            parent.join(name.replace(leftover::machine(), "0123456789abcdef")),
+            parent.join("deltavault-demo-x"),
+            parent.join(format!("{SCRATCH}{}-no-lock", leftover::machine())),
+        ];
+        for (at, folder) in kept.iter().enumerate() {
+            fs::rename(abandoned(parent), folder).unwrap();
+            if at == 2 {
+                fs::remove_file(folder.join(IN_USE)).unwrap();
+            }
+        }
+        sweep(parent);
+        assert!(!gone.exists());
+        assert!(living.path().exists(), "a process uses it");
+        assert!(young.exists(), "too young");
+        for folder in kept {
+            assert!(folder.join("body").exists(), "{}", folder.display());
+        }
+    }
 
     #[test]
     fn bodies_come_back_as_they_went_in() {

@@ -34,7 +34,7 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
 
 /// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what
 /// Unicode does not assign.
-pub(crate) fn is_visible(c: char) -> bool {
+pub fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');
     }

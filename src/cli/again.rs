@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deltavault::shell::quoted;
+use deltavault::shell::{guarded, quoted};
 
 use super::place::typed;
 
@@ -64,8 +64,19 @@ impl Again {
         out
     }
 
-    /// A whole command line.
+    /// A whole command line: the command, the name of what it is about, and flags.
     pub(crate) fn command(&self, words: &[&str]) -> String {
+        match words {
+            [command, name, flags @ ..] => {
+                let name = guarded(name);
+                self.spelled(&[&[*command, &name], flags].concat())
+            }
+            words => self.spelled(words),
+        }
+    }
+
+    /// A whole command line, of which no name begins with `-`.
+    pub(crate) fn spelled(&self, words: &[&str]) -> String {
         let words = words.iter().map(|word| quoted(word));
         std::iter::once(self.start.clone())
             .chain(words)
@@ -84,6 +95,11 @@ mod tests {
         assert_eq!(
             bare.command(&["restore", "a b", "--heal"]),
             "deltavault restore 'a b' --heal"
+        );
+        assert_eq!(
+            bare.command(&["verify", "--yes", "--repair"]),
+            "deltavault verify ./--yes --repair",
+            "a table of that name"
         );
         let vault = "file:///backup/my vault";
         let flagged = Again::new("/opt/dv", Some(vault), Some(Path::new("/etc/dv.toml")));

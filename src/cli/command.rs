@@ -152,7 +152,7 @@ impl Context {
     ///
     /// # Errors
     /// When the text is no valid place.
-    pub(crate) fn table(&self, text: String) -> Result<TableName, CommandError> {
+    pub(crate) fn table(&self, text: &str) -> Result<TableName, CommandError> {
         TableName::new(text, &self.config, &self.folder)
     }
 

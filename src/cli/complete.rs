@@ -4,12 +4,13 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap_complete::Shell;
 use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
 };
 use clap_complete::env::{CompleteEnv, Shells};
 use deltavault::ids::SnapshotId;
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::visible::visible;
 
 use super::cache;
@@ -28,6 +29,10 @@ const VARIABLE: &str = "DELTAVAULT_COMPLETE";
 const VAULT: (&str, &str) = ("--vault", "DELTAVAULT_VAULT");
 const CONFIG: (&str, &str) = ("--config", "DELTAVAULT_CONFIG");
 
+/// What stands for the program in a script between double quotes, in which a path with a quote or a `$` would mean
+/// something else.
+const PROGRAM: &str = "deltavault-program";
+
 /// Answers a shell that asks what may follow, and ends the process then.
 pub(crate) fn answer() {
     CompleteEnv::with_factory(help::command)
@@ -36,25 +41,36 @@ pub(crate) fn answer() {
 }
 
 /// Writes the script by which a shell asks `program`.
-pub(crate) fn script(
-    shell: clap_complete::Shell,
-    program: &str,
-    out: &mut Vec<u8>,
-) -> Result<(), CommandError> {
+pub(crate) fn script(shell: Shell, program: &str, out: &mut Vec<u8>) -> Result<(), CommandError> {
     let shells = Shells::builtins();
-    let Some(shell) = shells.completer(&shell.to_string()) else {
+    let Some(completer) = shells.completer(&shell.to_string()) else {
         return Ok(());
     };
-    shell
-        .write_registration(VARIABLE, "deltavault", "deltavault", program, out)
-        .map_err(CommandError::Output)
+    let is_posix = matches!(shell, Shell::Bash | Shell::Zsh);
+    let named = if is_posix { PROGRAM } else { program };
+    let mut script = Vec::new();
+    completer
+        .write_registration(VARIABLE, "deltavault", "deltavault", named, &mut script)
+        .map_err(CommandError::Output)?;
+    if is_posix {
+        let text = String::from_utf8_lossy(&script);
+        let quotes = format!("\"{PROGRAM}\"");
+        script = text.replace(&quotes, &quoted(program)).into_bytes();
+    }
+    out.extend(script);
+    Ok(())
 }
 
 /// Completes a TABLE.
 pub(crate) fn tables() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| match current.to_str() {
         Some(text) if !text.contains('/') => Known::read().tables(text),
-        _ => PathCompleter::dir().complete(current),
+        _ => {
+            let mut folders = PathCompleter::dir().complete(current);
+            // A newline would make two proposals of one, and an escape sequence reaches the terminal.
+            folders.retain(|it| it.get_value().to_str().is_some_and(|it| visible(it) == it));
+            folders
+        }
     })
 }
 
@@ -112,7 +128,7 @@ impl Known {
         let mut names: Vec<&str> = configured.chain(held).collect();
         // What would have to be quoted, or is not what it looks like, is left to who types it.
         names.retain(|name| {
-            name.starts_with(text) && quoted(name) == *name && visible(name) == *name
+            name.starts_with(text) && operand(name) == *name && visible(name) == *name
         });
         names.sort_unstable();
         names.dedup();

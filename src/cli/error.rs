@@ -11,8 +11,9 @@ use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
 use deltavault::ids::{InvalidId, SnapshotId};
 use deltavault::plan::choose::ChooseError;
+use deltavault::plan::pause::Pause;
 use deltavault::plan::retention::RetentionError;
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::sort::SortError;
 use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
@@ -20,7 +21,7 @@ use jiff::SignedDuration;
 
 use super::command::DemoError;
 use super::index::IndexError;
-use super::output::lock;
+use super::output::{lock, minute};
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +200,18 @@ pub(crate) enum CommandError {
         /// The vault.
         uri: String,
     },
+    /// The clock may be wrong; `--yes` alone does not say that it is right.
+    #[error(
+        "nothing was done in {uri} for {} days, from {} to {}: unless this machine was off, its clock was set ahead, and prune \
+         would delete what is still promised",
+        pause.days(), minute(pause.after), minute(pause.until)
+    )]
+    LongPause {
+        /// The vault.
+        uri: String,
+        /// When nothing was done.
+        pause: Pause,
+    },
     /// The plan was printed; `--yes` is missing and there is no terminal to ask.
     #[error("not confirmed: {what}")]
     Unconfirmed {
@@ -314,9 +327,10 @@ impl CommandError {
             | Self::AnotherSource { .. }
             | Self::UnknownClass { .. } => ExitCode::Usage,
             Self::NoReplica { .. } | Self::NoVaultHere { .. } => ExitCode::NoVault,
-            Self::Unconfirmed { .. } | Self::Declined | Self::Relinked { .. } => {
-                ExitCode::OwnerMustChoose
-            }
+            Self::Unconfirmed { .. }
+            | Self::Declined
+            | Self::Relinked { .. }
+            | Self::LongPause { .. } => ExitCode::OwnerMustChoose,
             // 5 means that some table failed; a failure that is worse for the vault, or that asks for another reaction
             // than reading the list, keeps its own code. 2 would say that nothing was tried.
             Self::SomeTablesFailed { codes, .. }
@@ -370,7 +384,7 @@ impl CommandError {
                     }
                     (near, _) => format!("there is a vault at {}", one_of(near)),
                 };
-                format!("{meant}; where there never was one, `deltavault --vault {uri} init` makes it")
+                format!("{meant}; where there never was one, `deltavault --vault {} init` makes it", quoted(uri))
             }
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
@@ -402,15 +416,16 @@ impl CommandError {
                     .into()
             }
             Self::NotSoManySnapshots { table, .. } => {
-                format!("`deltavault snapshots {}` lists those that there are", quoted(table))
+                format!("`deltavault snapshots {}` lists those that there are", operand(table))
             }
             Self::SnapshotOfAnotherTable {
                 snapshot,
                 table,
                 other,
             } => format!(
-                "`deltavault snapshots {table}` lists those of {table}; that one comes back with `deltavault restore {other} \
-                 --snapshot {}`",
+                "`deltavault snapshots {}` lists those of {table}; that one comes back with `deltavault restore {} --snapshot {}`",
+                operand(table),
+                operand(other),
                 snapshot.short()
             ),
             Self::NotATable { uri } => {
@@ -435,15 +450,10 @@ impl CommandError {
             Self::AnotherSource { recorded, .. } => format!(
                 "set the endpoint, or the name, of {recorded} in the configuration under [source]; with --to, a copy can go anywhere"
             ),
-            Self::TableStalled { .. } => {
-                "its log takes too long to read, or a store does not answer: look at the table with -v; \
-                 --table-timeout waits longer"
-                    .into()
-            }
-            Self::Relinked { .. } => {
-                "what is written there could be somebody else's: take the link away, or copy the table with --to".into()
-            }
+            Self::TableStalled { .. } => STALLED_HINT.into(),
+            Self::Relinked { .. } => RELINKED_HINT.into(),
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
+            Self::LongPause { pause, .. } => long_pause_hint(pause),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
             Self::SomeTablesFailed { again, failed, .. } => {
                 let these = if failed.len() == 1 { "this table" } else { "these tables" };
@@ -490,6 +500,10 @@ impl CommandError {
     }
 }
 
+const STALLED_HINT: &str = "its log takes too long to read, or a store does not answer: look at the table with -v; --table-timeout waits longer";
+
+const RELINKED_HINT: &str = "what is written there could be somebody else's: take the link away, or copy the table with --to";
+
 /// A length of time as people write it.
 fn friendly(length: Duration) -> String {
     SignedDuration::try_from(length).map_or_else(|_| format!("{length:?}"), |it| format!("{it:#}"))
@@ -497,6 +511,13 @@ fn friendly(length: Duration) -> String {
 
 fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" at line {line}"))
+}
+
+fn long_pause_hint(pause: &Pause) -> String {
+    format!(
+        "look at the clock (`date`); where it is right, `deltavault prune --longest-pause {}`, with the flags of this run, says so",
+        pause.days() + 1
+    )
 }
 
 #[cfg(test)]

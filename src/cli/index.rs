@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -201,10 +202,14 @@ impl Index {
     /// When there can be none: the folder cannot be written, or a newer tool has made the file.
     pub(crate) fn open(path: &Path, vault: Id128) -> Result<Opened, IndexError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|source| IndexError::File {
-                path: path.to_owned(),
-                source,
-            })?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|source| IndexError::File {
+                    path: path.to_owned(),
+                    source,
+                })?;
         }
         match Self::open_file(path, vault) {
             Err(error) if error.is_beyond_use() => {
@@ -225,6 +230,14 @@ impl Index {
             path: path.to_owned(),
             source,
         };
+        // `SQLite` would make it as the umask says; what it makes beside it gets the same mode.
+        let new = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        // Where it cannot be made, `SQLite` says why.
+        drop(new);
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
         let applied = check_owner(&connection).map_err(failed)?;

@@ -6,7 +6,13 @@
 //! or judges goes on without it, and [`Output::end`] says at its end that output was lost. A command that only shows
 //! something ([`Output::for_a_reader`]) ends at once, and quietly where its reader has gone away (`| head`).
 //!
-//! Much of what is printed was written by others. Every line passes through [`visible`] here, whatever it says.
+//! Much of what is printed was written by others. Every line passes through [`visible`] here, whatever it says; nothing
+//! else but `parsed.rs` may take hold of stdout or stderr (`disallowed-methods` in `.clippy.toml`).
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that writes to stdout and stderr"
+)]
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -133,7 +139,7 @@ impl Output {
             .try_for_each(|line| self.print(format_args!("{line}")))
     }
 
-    /// Prints bytes as they are, in either form.
+    /// Prints bytes as they are, in either form: a document that is this tool's own, never text of others.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         self.write(|out| out.write_all(bytes))
     }
@@ -344,6 +350,21 @@ fn part(word: &str, text: &str) {
     .ok();
 }
 
+/// Whether somebody at a terminal may see or answer something.
+pub(crate) fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+}
+
+/// Whether stdin and stderr are a terminal's.
+pub(crate) fn can_be_asked() -> bool {
+    io::stdin().is_terminal() && has_terminal_for_talk()
+}
+
+/// Whether stderr is a terminal.
+pub(crate) fn has_terminal_for_talk() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Prints a line of talk to stderr.
 pub(crate) fn aside(text: &str) {
     // Where stderr is closed there is nobody to tell.
@@ -353,10 +374,10 @@ pub(crate) fn aside(text: &str) {
 /// A log on its way to stderr, a line an event.
 pub(crate) struct Talk<W>(W);
 
-impl<W: Write> Talk<W> {
-    /// Writes to `out`.
-    pub(crate) fn new(out: W) -> Self {
-        Self(out)
+impl Talk<io::Stderr> {
+    /// Writes to stderr.
+    pub(crate) fn to_stderr() -> Self {
+        Self(io::stderr())
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! Without a terminal there is no bar, and with `--json` nothing at all.
 
-use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 
 use deltavault::progress::{Phase, PlannedWork, Progress};
 use deltavault::visible::visible;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use super::output::aside;
+use super::output::{aside, has_terminal_for_talk};
 
 /// Before anything is planned there are no totals to measure against.
 const PHASE_ONLY: &str = "{spinner} {msg}{prefix}";
@@ -54,7 +53,7 @@ impl Bar {
     /// Makes a bar that shows as soon as there is something planned. `quiet` shows and says nothing; `plain`
     /// says notes without a bar, so that log lines do not fall into it.
     pub(crate) fn new(quiet: bool, plain: bool) -> Self {
-        let bar = if quiet || plain || !std::io::stderr().is_terminal() {
+        let bar = if quiet || plain || !has_terminal_for_talk() {
             ProgressBar::hidden()
         } else {
             ProgressBar::new(0)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::format::{TableKey, TableUri};
-use deltavault::ids::ObjectKey;
+use deltavault::ids::{ObjectKey, Timestamp};
 use deltavault::source::outside::Outside;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::{LocalStore, StoreLock};
@@ -319,6 +319,14 @@ impl OpenVault {
     /// [`CommandError::VaultInUse`].
     pub(crate) fn alone(&self) -> Result<Option<StoreLock>, CommandError> {
         self.lock(LocalStore::try_lock_exclusive)
+    }
+
+    /// When the last prune of a folder was done, where one was.
+    pub(crate) fn last_prune(&self) -> Option<Timestamp> {
+        match &self.place {
+            Place::Folder(store) => store.last_done(),
+            Place::Bucket(_) => None,
+        }
     }
 
     fn lock(

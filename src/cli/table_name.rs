@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use deltavault::shell::unguarded;
 use glob::Pattern;
 
 use super::config::{Config, ConfiguredTable};
@@ -13,6 +14,7 @@ use super::place::parse_place;
 /// # Errors
 /// A pattern that breaks a rule.
 pub(crate) fn pattern(text: &str, config: &Config) -> Result<Option<Pattern>, CommandError> {
+    let text = unguarded(text);
     if !text.contains(['*', '?', '[']) || config.table(text).is_some() {
         return Ok(None);
     }
@@ -36,11 +38,12 @@ pub(crate) struct TableName {
 }
 
 impl TableName {
-    /// Reads one.
+    /// Reads one. A name that begins with `-` is typed with `./` before it.
     ///
     /// # Errors
     /// A place that is none.
-    pub(crate) fn new(text: String, config: &Config, folder: &Path) -> Result<Self, CommandError> {
+    pub(crate) fn new(text: &str, config: &Config, folder: &Path) -> Result<Self, CommandError> {
+        let text = unguarded(text).to_owned();
         if let Some(table) = config.table(&text) {
             return Ok(Self::configured(table));
         }

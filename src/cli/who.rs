@@ -1,10 +1,22 @@
-//! Who runs this, for the records that it leaves: the user and the machine.
+//! Who runs this, for the records that it leaves: whoever STS says makes the calls to the vault, else the user and the
+//! machine.
 
 use deltavault::ids::{Id128, Timestamp};
 use deltavault::vault::events::Actor;
 
+use super::stores::Place;
+
+/// The caller's ARN where the vault is on S3 and STS says it, else `user@host`.
+pub(crate) async fn principal(vault: &Place) -> String {
+    let caller = match vault {
+        Place::Bucket(store) => store.client().caller().await,
+        Place::Folder(_) => None,
+    };
+    caller.unwrap_or_else(user_at_host)
+}
+
 /// `user@host`; the user's number where nothing here knows a name.
-pub(crate) fn principal() -> String {
+fn user_at_host() -> String {
     let name = ["USER", "LOGNAME"]
         .iter()
         .filter_map(std::env::var_os)
@@ -26,10 +38,10 @@ pub(crate) fn tool() -> String {
 }
 
 /// Who acts at a time, with a run of its own.
-pub(crate) fn actor(now: Timestamp) -> Actor {
+pub(crate) async fn actor(now: Timestamp, vault: &Place) -> Actor {
     Actor {
         now,
-        principal: principal(),
+        principal: principal(vault).await,
         run: Id128::from_bytes(rand::random()),
         tool: tool(),
     }

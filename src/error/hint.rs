@@ -7,7 +7,7 @@ use crate::format::ledger::PrefixError;
 use crate::ids::{InvalidId, SnapshotId, Timestamp, Version};
 use crate::plan::choose::ChooseError;
 use crate::plan::retention::RetentionError;
-use crate::shell::quoted;
+use crate::shell::{operand, quoted};
 use crate::store::{Obstacle, StoreError, StoreErrorKind, local_path};
 
 mod log;
@@ -47,7 +47,7 @@ impl Error {
             }
             Self::Interrupted | Self::Caller(_) => return None,
             Self::InvalidId(error) => id_hint(error).into(),
-            Self::NoVault { uri } => format!("check the spelling, or create a vault with `deltavault --vault {uri} init`"),
+            Self::NoVault { uri } => format!("check the spelling, or create a vault with `deltavault --vault {} init`", quoted(uri)),
             Self::VaultFileLost { uri, .. } => vault_file_hint(uri),
             Self::NotAVault { .. } => {
                 "check --vault; if this was a vault, bring its vault.json back from a replica".into()
@@ -63,8 +63,9 @@ impl Error {
                 format!("name it by its URI: {}", one_of(candidates))
             }
             Self::SourceFileMissing { table, lost: Some(_), .. } => format!(
-                "`deltavault verify {table} --read all --repair` looks for what is lost, with --from URI in a replica, too; \
-                 or bring the files back {BROUGHT_BACK}"
+                "`deltavault verify {} --read all --repair` looks for what is lost, with --from URI in a replica, too; \
+                 or bring the files back {BROUGHT_BACK}",
+                operand(table)
             ),
             Self::SourceFileMissing { table, held, .. } => missing_hint(table, held.as_ref()),
             Self::SourceArchived { .. } => {
@@ -160,7 +161,8 @@ fn outside_hint(table: &str, folders: &[String]) -> String {
 fn missing_hint(table: &str, held: Option<&HeldSnapshot>) -> String {
     if held.is_some() {
         format!(
-            "`deltavault restore {table} --heal` puts back those that the vault holds; bring others back {BROUGHT_BACK}"
+            "`deltavault restore {} --heal` puts back those that the vault holds; bring others back {BROUGHT_BACK}",
+            operand(table)
         )
     } else {
         format!("the vault holds no snapshot of {table} yet: bring them back {BROUGHT_BACK}")

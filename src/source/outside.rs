@@ -135,7 +135,9 @@ mod tests {
     fn folders_are_named_without_partitions_and_at_most_eight() {
         let named = |files: &[String]| {
             let mut folders = Folders::default();
-            files.iter().for_each(|file| folders.note(file));
+            for file in files {
+                folders.note(file);
+            }
             (folders.files, folders.named())
         };
         let days = (1..=20).map(|day| format!("s3://b/base/day={day}/hour=3/a.parquet"));

@@ -9,10 +9,10 @@
 //! and `a/b`), and no names that begin with `.deltavault-`. They are refused as [`StoreErrorKind::InvalidKey`].
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -45,7 +45,23 @@ pub struct LocalStore {
 #[derive(Debug)]
 #[must_use = "the lock ends when this is dropped"]
 pub struct StoreLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl StoreLock {
+    /// Writes down in the lock file when whoever has the exclusive lock was done: [`LocalStore::last_done`].
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn write_done(&self, at: Timestamp) -> Result<(), StoreError> {
+        let write = || -> io::Result<()> {
+            self.file.set_len(0)?;
+            self.file.write_all_at(format!("{at}\n").as_bytes(), 0)?;
+            self.file.sync_all()
+        };
+        write().map_err(|error| at_path("write", &self.path, error.into()))
+    }
 }
 
 impl LocalStore {
@@ -71,13 +87,14 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Makes the folder, durably, where it is absent. The folder of a table gets the mode of the one above it.
+    /// Makes the folder, durably, where it is absent. The folder of a table gets the mode of the one above it, that of a
+    /// vault is its owner's alone.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn make(&self) -> Result<(), StoreError> {
         self.root
-            .create(!self.read_only_files)
+            .create(self.read_only_files)
             .map_err(|kind| at_path("create", self.path(), kind))
     }
 
@@ -109,21 +126,38 @@ impl LocalStore {
         self.try_lock(File::try_lock)
     }
 
-    /// Locks a file of its own and not the folder, because network file systems lock only files.
+    /// When whoever had the exclusive lock last was done, where that can be read. It is only what the lock file says: a
+    /// folder does not protect against its own writers.
+    pub fn last_done(&self) -> Option<Timestamp> {
+        let file = place::open_file(&self.lock_path()).ok()?;
+        let mut text = String::new();
+        file.take(64).read_to_string(&mut text).ok()?;
+        text.trim_end().parse().ok()
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.path.join(format!("{RESERVED}lock"))
+    }
+
+    /// Locks a file of its own and not the folder, because network file systems lock only files, and because whoever may
+    /// read a folder can lock it.
     fn try_lock(
         &self,
         lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<StoreLock>, StoreError> {
         let failed = |kind| at_path("lock", &self.root.path, kind);
+        let path = self.lock_path();
         let file = File::options()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(self.root.path.join(format!("{RESERVED}lock")))
+            .mode(0o600)
+            .open(&path)
             .map_err(|error| failed(error.into()))?;
+        mode::restrict_lock(&file, &self.root.path);
         match lock(&file) {
-            Ok(()) => Ok(Some(StoreLock { _file: file })),
+            Ok(()) => Ok(Some(StoreLock { file, path })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(failed(error.into())),
         }

@@ -58,6 +58,7 @@ use crate::error::Error;
 use crate::format::{GarbageReason, LockMode, PlanRow, TableKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::keep::Decision;
+use crate::plan::pause::Uses;
 use crate::plan::prune::YOUNG_WITHOUT_LOCKS;
 use crate::sort::Sorted;
 use crate::store::PruneStore;
@@ -199,6 +200,8 @@ pub struct Survey {
     mark: survey::Rows,
     /// The plans that name what is to be deleted.
     ripe: Vec<Id128>,
+    /// When the vault was used.
+    pub uses: Uses,
     /// What it counted.
     pub sums: Sums,
 }

@@ -61,7 +61,8 @@ impl Lake {
     }
 
     fn prune(&self, days: i64) {
-        let (ended, said) = self.run(&["--now", &in_days(days), "prune", "--yes"]);
+        let prune = ["prune", "--yes", "--longest-pause", "9999"];
+        let (ended, said) = self.run(&[&["--now", &in_days(days)][..], &prune].concat());
         assert!(matches!(ended, Some(0 | 3)), "{said}");
     }
 }

@@ -104,3 +104,36 @@ fn what_the_index_holds_of_others_is_not_run_by_a_shell() {
     let said = proposed(folder, &["--config", "dv.toml", "restore", ""]);
     assert!(!said.contains("touch"), "{said}");
 }
+
+#[test]
+fn a_script_names_the_program_whatever_its_path_means_to_a_shell() {
+    let lake = small_lake();
+    let odd = lake.path().join("it's $HOME;touch pwned `touch pwned` \"x");
+    fs::create_dir(&odd).unwrap();
+    let program = odd.join("dv");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_deltavault"), &program).unwrap();
+    let output = Command::new(&program)
+        .args(["completions", "bash"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    fs::write(lake.path().join("script"), output.stdout).unwrap();
+    // As readline calls it for `deltavault sn`.
+    let ask = "source ./script; COMP_WORDS=(deltavault sn); COMP_CWORD=1; COMP_TYPE=9; \
+               $(complete -p deltavault | sed 's/.*-F \\([^ ]*\\).*/\\1/') deltavault sn deltavault; \
+               printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash")
+        .args(["-c", ask])
+        .current_dir(lake.path())
+        .env("HOME", "/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("snapshots"),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(!lake.path().join("pwned").exists());
+}

@@ -10,6 +10,7 @@ const FLOORS: &[&str] = &[
     "exit_code",
     "visible",
     "ids",
+    "leftover",
     "lock_mode",
     "shell",
     "sort",

@@ -181,3 +181,39 @@ fn no_text_and_no_error_shows_anything_raw() {
         );
     }
 }
+
+#[test]
+fn an_argument_that_is_refused_and_a_folder_that_is_proposed_are_not_shown_raw() {
+    for word in HOSTILE {
+        let lake = Lake::with(word);
+        let flag = format!("--x{word}=1");
+        let text = format!("x{word}");
+        let commands: [&[&str]; 10] = [
+            &[&text],
+            &[&flag],
+            &["snapshot", &flag],
+            &["snapshot", "--trigger", &text],
+            &["snapshot", "--max-bytes", &text],
+            &["snapshots", "--latest", &text],
+            &["verify", "--subset", &text],
+            &["prune", "--grace", &text],
+            &["prune", "--forget", &text],
+            &["man", &text],
+        ];
+        for words in commands {
+            let (code, _, said) = lake.run(words);
+            assert_eq!(code, Some(2), "{words:?}: {said}");
+            assert!(said.contains(&*visible(word)), "{words:?}: {said}");
+            let (code, row, _) = lake.run(&[words, &["--json"]].concat());
+            assert_eq!(code, Some(2), "{words:?}: {row}");
+            let row: Value = serde_json::from_str(&row).unwrap();
+            let message = row["message"].as_str().unwrap();
+            assert_eq!(visible(message), message);
+        }
+        std::fs::create_dir_all(lake.path().join("lake").join(format!("f{word}"))).unwrap();
+        std::fs::create_dir_all(lake.path().join("lake/fine")).unwrap();
+        let words = ["--vault", "vault", "snapshot", "lake/f"];
+        let proposed = crate::completions::proposed(lake.path(), &words);
+        assert_eq!(proposed.trim_end_matches('/'), "lake/fine");
+    }
+}

@@ -306,7 +306,7 @@ fn a_prune_marks_and_deletes_all_that_it_would() {
             let held = files(&lake.path().join("vault")).len();
             let prune = |days: i64| {
                 let now = (lake.now + SignedDuration::from_hours(24 * days)).to_string();
-                let words = ["--now", &now, "prune", "--yes"];
+                let words = ["--now", &now, "prune", "--yes", "--longest-pause", "100"];
                 let words: Vec<_> = words.iter().chain(form).copied().collect();
                 let ended = lake.unread(&words, stdout);
                 assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -144,7 +144,8 @@ fn every_line_has_the_shape_of_its_type() {
         &[&later[..], &["--dry-run"]].concat(),
         &mut seen,
     );
-    said(&lake, day, &[&later[..], &["--yes"]].concat(), &mut seen);
+    let yes = ["--yes", "--longest-pause", "65535"];
+    said(&lake, day, &[&later[..], &yes].concat(), &mut seen);
     let known = named();
     let expected = known.iter().filter(|it| !NOT_HERE.contains(&it.as_str()));
     let missed: Vec<_> = expected.filter(|it| !seen.contains(*it)).collect();

@@ -277,6 +277,7 @@ async fn a_failed_put_leaves_nothing_and_a_killed_one_nothing_that_shows() {
 #[tokio::test]
 async fn files_of_a_vault_are_read_only_and_those_of_a_table_are_not() {
     let (_folder, table) = store();
+    fs::set_permissions(table.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let vault = table.clone().with_read_only_files();
     put(&vault, "vault", "x").await;
     put(&table, "table", "x").await;
@@ -286,7 +287,14 @@ async fn files_of_a_vault_are_read_only_and_those_of_a_table_are_not() {
     };
     fs::write(table.path().join("plain"), "").unwrap();
     assert_eq!(mode("table"), mode("plain"), "as the umask has it");
-    assert_eq!(mode("vault"), mode("plain") & 0o444);
+    assert_eq!(mode("vault"), 0o400, "as the folder has it");
+    fs::set_permissions(table.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    put(&vault, "open", "x").await;
+    assert_eq!(
+        mode("open"),
+        mode("plain") & 0o444,
+        "as the umask has it, too"
+    );
 
     fs::set_permissions(
         table.path().join("table"),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use deltavault::ids::{Location, Version};
 use deltavault::plan::choose::Snapshot;
+use deltavault::spool::Scratch;
 use deltavault::vault::diff::{
     Change, DiffSums, DiffTotals, Difference as Differs, LiveChange, LiveDifference, LiveTotals,
 };
@@ -65,7 +66,7 @@ pub(super) async fn diff(args: DiffArgs, context: &mut Context) -> Result<ExitCo
     let vault = &looked.open.vault;
     let before = &found.snapshot;
     let manifest = looked.manifest(&found, context).await?;
-    let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let spill = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let done = match &after {
         None => {
             let table = &before.record.table;

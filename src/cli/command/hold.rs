@@ -3,6 +3,7 @@
 use deltavault::format::ledger::LedgerFinding;
 use deltavault::format::{TableKey, VaultKey};
 use deltavault::ids::SnapshotId;
+use deltavault::spool::Scratch;
 use deltavault::vault::hold::Holder;
 use deltavault::{Error, ExitCode};
 use indicatif::HumanCount;
@@ -34,14 +35,14 @@ pub(super) async fn hold(
     let mut looked = Looked::without_cache(open);
     let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
     let open = &looked.open;
-    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let holder = Holder {
         store: open.place.hold(open.vault.file().lock_mode),
         vault: open.vault.clone(),
         temp: temp.path().to_owned(),
     };
     let now = context.clock.now();
-    let actor = who::actor(now);
+    let actor = who::actor(now, &open.place).await;
     let unread = open.vault.unread_events(&history.table).await?;
     let done = match change {
         Change::Hold => holder.hold(snapshot, &actor).await,

@@ -147,7 +147,7 @@ impl Looked {
             SnapshotName::Of { table, pick } => {
                 let table = match (table, beside) {
                     (Some(text), _) => {
-                        let name = context.table(text.clone())?;
+                        let name = context.table(text)?;
                         self.open.find_table(&name).await?.key
                     }
                     (None, Some(beside)) => beside.clone(),

@@ -5,7 +5,9 @@ use std::time::Instant;
 use clap::Args;
 use deltavault::format::{GarbageReason, PlanRow};
 use deltavault::ids::{Digest, SnapshotId, Timestamp};
+use deltavault::plan::pause::{PAUSE_DAYS, Uses};
 use deltavault::plan::prune::LONGEST_GRACE;
+use deltavault::spool::Scratch;
 use deltavault::vault::prune::{
     Action, Amount, ByReason, Forget, Patience, PruneDone, Pruner, Sums, Survey, TableKept, Why,
 };
@@ -17,6 +19,7 @@ use serde::Serialize;
 use super::{Context, confirm};
 use crate::cli::error::CommandError;
 use crate::cli::output::{Message, Output, counted};
+use crate::cli::stores::OpenVault;
 use crate::cli::who;
 
 /// Flags of `prune`.
@@ -31,6 +34,10 @@ pub(crate) struct PruneArgs {
     /// Delete without being asked [ask]
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Accept that nothing was done in a folder vault for up to N days; a longer pause may mean that this machine's clock was
+    /// set ahead
+    #[arg(long, value_name = "N", default_value_t = PAUSE_DAYS)]
+    pub(crate) longest_pause: u16,
     /// Treat the manifest with this SHA-256 as left by a snapshot that was never finished; `all`: every manifest that no
     /// record names; repeatable [keep what they lead to]
     #[arg(long, value_name = "SHA256", value_parser = parse_forget)]
@@ -87,7 +94,7 @@ pub(super) async fn prune(
     let open = context.open_vault().await?;
     // A dry run stands in nobody's way.
     let alone = if args.dry_run { None } else { open.alone()? };
-    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let pruner = Pruner {
         store: open.place.prune(open.vault.file().lock_mode),
         vault: open.vault.clone(),
@@ -101,7 +108,12 @@ pub(super) async fn prune(
     let now = context.clock.now();
     let output = &mut context.output;
     let mut told = |kept| Ok(output.say(&table_row(kept))?);
-    let survey = pruner.survey(patience, now, &mut told).await?;
+    let mut survey = pruner.survey(patience, now, &mut told).await?;
+    let pause = pause(&open, &survey.uses, now, args.longest_pause);
+    if args.dry_run {
+        let finding = pause.as_ref().map(ToString::to_string);
+        survey.sums.findings.extend(finding);
+    }
     let (sums, dry_run) = (&survey.sums.clone(), args.dry_run);
     context.output.say(&PrunePlan { sums, dry_run })?;
     let code = code(sums, None);
@@ -111,16 +123,35 @@ pub(super) async fn prune(
         }
         return Ok(code);
     }
+    if let Some(pause) = pause {
+        return Err(pause);
+    }
     if !sums.delete.is_empty() && !args.yes {
         let what = format!("delete {} for good", amount(total(&sums.delete)));
         confirm(&what, context)?;
     }
-    let done = pruner.execute(survey, &who::actor(now)).await?;
-    drop(alone);
+    let actor = who::actor(now, &open.place).await;
+    let done = pruner.execute(survey, &actor).await?;
+    // The next run looks for pauses from here on.
+    let written = alone.map_or(Ok(()), |alone| alone.write_done(now));
     let seconds = start.elapsed().as_secs_f64();
     let code = code.max(self::code(sums, Some(&done)));
     context.output.say(&PruneSummary { done, seconds })?;
+    written?;
     Ok(code)
+}
+
+/// The refusal to believe this machine's clock where a vault in a folder rested longer than `longest` days. On S3 the
+/// server's clock was compared.
+fn pause(open: &OpenVault, uses: &Uses, now: Timestamp, longest: u16) -> Option<CommandError> {
+    if open.is_on_s3() {
+        return None;
+    }
+    let pause = uses.longest_pause(open.last_prune(), now)?;
+    (pause.days() > longest.into()).then(|| CommandError::LongPause {
+        uri: open.vault.uri().to_owned(),
+        pause,
+    })
 }
 
 /// What is not the vault's, what can never be deleted, and what the store refused without a lock that could be seen, is

@@ -50,7 +50,7 @@ pub(super) async fn restore(
     if pattern(table, &context.config)?.is_some() {
         return Box::pin(many::restore(&args, context)).await;
     }
-    let table = context.table(table.clone())?;
+    let table = context.table(table)?;
     let asked = args.read(table, &context.folder, &context.here())?;
     let open = context.open_vault().await?;
     let table = find(&asked.table, &open).await?;

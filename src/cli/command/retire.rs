@@ -33,14 +33,14 @@ pub(super) async fn retire(
 ) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
-    let table = open.find_table(&context.table(args.table)?).await?;
+    let table = open.find_table(&context.table(&args.table)?).await?;
     if !args.yes {
         let name = table.name();
         let what = format!("let prune collect even the newest snapshot of {name} once it expires");
         confirm(&what, context)?;
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
-    let actor = who::actor(context.clock.now());
+    let actor = who::actor(context.clock.now(), &open.place).await;
     let unread = open.vault.unread_events(&table.key).await?;
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &actor).await?;
     drop(shared);

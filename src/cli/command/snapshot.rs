@@ -132,7 +132,7 @@ fn tables_to_take(
     };
     let mut tables: Vec<TableToTake> = Vec::new();
     for text in &args.tables {
-        let table = TableName::new(text.clone(), config, folder)?;
+        let table = TableName::new(text, config, folder)?;
         // Naming a table twice would make a run race with itself.
         if tables.iter().all(|other| other.table.uri != table.uri) {
             let configured = config.table(&table.text);

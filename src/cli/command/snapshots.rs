@@ -130,7 +130,7 @@ async fn histories_of(
         if let Some(pattern) = pattern(text, &context.config)? {
             patterns.push(pattern);
         } else {
-            let name = context.table(text.clone())?;
+            let name = context.table(text)?;
             keys.insert(looked.open.find_table(&name).await?.key);
         }
     }

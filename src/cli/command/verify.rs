@@ -11,6 +11,8 @@ use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
     Finding, KnownRecord, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
+use deltavault::shell::guarded;
+use deltavault::spool::Scratch;
 use deltavault::vault::look;
 use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
@@ -80,7 +82,7 @@ pub(super) async fn verify(
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let start = Instant::now();
-    let names = args.tables.iter().map(|text| context.table(text.clone()));
+    let names = args.tables.iter().map(|text| context.table(text));
     let names: Vec<TableName> = names.collect::<Result<_, _>>()?;
     let from = args
         .from
@@ -98,7 +100,7 @@ pub(super) async fn verify(
         subset: args.subset,
         now: context.clock.now(),
     };
-    let spill = tempfile::tempdir().map_err(Error::Scratch)?;
+    let spill = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
     let mut told = HashSet::new();
     let from = from.as_deref().map(place::typed);
@@ -121,8 +123,9 @@ pub(super) async fn verify(
                         return Ok(());
                     }
                 }
-                let command = |words: &[&str]| again.command(words);
-                let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+                let command = |words: &[&str]| again.spelled(words);
+                let guarded = table.as_deref().map(guarded);
+                let remedy = finding.advice(guarded.as_deref(), plan.read, from, &command);
                 Ok(output.say(&finding.with_remedy(remedy))?)
             };
             let tables = tables.as_deref();
@@ -161,8 +164,9 @@ pub(super) async fn verify(
     for finding in open.vault.missing(&known.unwrap_or_default()).await? {
         report.count(finding.severity);
         let table = finding.key.as_ref().map(&typed);
-        let command = |words: &[&str]| context.again.command(words);
-        let remedy = finding.advice(table.as_deref(), plan.read, from, &command);
+        let command = |words: &[&str]| context.again.spelled(words);
+        let guarded = table.as_deref().map(guarded);
+        let remedy = finding.advice(guarded.as_deref(), plan.read, from, &command);
         context.output.say(&finding.with_remedy(remedy))?;
     }
     let repaired = args.repair.then(|| repairs.count());

@@ -4,7 +4,7 @@
 use crate::delta::LogError;
 use crate::delta::path::PathError;
 use crate::error::HeldSnapshot;
-use crate::shell::quoted;
+use crate::shell::operand;
 
 /// This tool, by its version.
 const TOOL: &str = concat!("deltavault ", env!("CARGO_PKG_VERSION"));
@@ -23,7 +23,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
     match error {
         LogError::NoLog { .. } => {
             let table = match known {
-                Known::Newest(table, _) => quoted(table),
+                Known::Newest(table, _) => operand(table),
                 Known::Nothing => "TABLE".into(),
             };
             format!(
@@ -119,8 +119,9 @@ fn bring_back(known: Known<'_>) -> String {
             format!(": {elsewhere}; `deltavault snapshots` lists what the vault holds of it")
         }
         Known::Newest(table, Some(HeldSnapshot { id, version })) => format!(
-            ": {elsewhere}; or put version {version} back, which the vault holds: `deltavault restore {table} --snapshot \
+            ": {elsewhere}; or put version {version} back, which the vault holds: `deltavault restore {} --snapshot \
              {}`",
+            operand(table),
             id.short()
         ),
         Known::Newest(_, None) => {

@@ -1,11 +1,15 @@
-//! The permissions of new folders and files in a table: those of their neighbours, whatever the umask of the restore is.
-//! Otherwise a restored table could no longer be written by its group, or read by a service of another user.
+//! The permissions of new folders and files.
 //!
-//! Bits are only added, and never the right of everybody to write. The mode of a folder with the sticky bit (`/tmp`) is
-//! not passed on. Vaults are left out: a vault must not be more open than its owner's other files.
+//! **In a table** they are those of their neighbours, whatever the umask of the restore is. Otherwise a restored table
+//! could no longer be written by its group, or read by a service of another user. Bits are only added, and never the
+//! right of everybody to write. The mode of a folder with the sticky bit (`/tmp`) is not passed on.
+//!
+//! **In a vault** nothing is more open than the folder that it is in, nor than the umask allows, and nobody but the owner
+//! may write. A vault's own folder is the owner's alone, unless it was there before: whoever made it chose who may read.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 const STICKY: u32 = 0o1000;
@@ -26,7 +30,7 @@ fn joined(own: u32, above: u32, passed_on: u32) -> u32 {
 }
 
 /// Gives a new folder the mode of its parent. Where the file system has no modes or refuses, it stays as it is.
-pub(super) fn like_above(folder: &Path) {
+fn like_above(folder: &Path) {
     let Some(above) = folder.parent().and_then(|above| fs::metadata(above).ok()) else {
         return;
     };
@@ -45,6 +49,88 @@ pub(super) fn like_neighbours(file: &File, folder: &Path) {
     };
     let mode = joined(own.mode(), above.mode(), TO_FILES);
     if mode != own.mode() & 0o7777 {
+        file.set_permissions(Permissions::from_mode(mode)).ok();
+    }
+}
+
+/// The mode of a folder that a vault is made in.
+const OF_VAULT: u32 = 0o700;
+
+/// The mode to make a folder in a vault with, as far as the umask allows it.
+fn of_vault_folder(above: u32) -> u32 {
+    OF_VAULT | above & 0o077
+}
+
+/// The mode to make a file in a vault with, as far as the umask allows it; it is read-only once it has its name.
+fn of_vault_file(above: u32) -> u32 {
+    0o600 | above & 0o044
+}
+
+/// The mode of a vault's lock file. Whoever may open it can keep everybody else away: that is for those who may write into
+/// the vault's folder. Its group is that of the folder only where one group has both.
+fn of_lock(above: u32, is_same_group: bool) -> u32 {
+    let group = if above & 0o020 == 0 || !is_same_group {
+        0
+    } else {
+        0o060
+    };
+    let others = if above & 0o002 == 0 { 0 } else { 0o006 };
+    0o600 | group | others
+}
+
+/// The mode of a folder. One that cannot be looked at counts as the owner's alone.
+fn mode_of(folder: &Path) -> u32 {
+    fs::metadata(folder).map_or(OF_VAULT, |found| found.mode())
+}
+
+/// A new folder's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// A table, or above one.
+    Table,
+    /// Above a vault.
+    AboveVault,
+    /// A vault's own folder.
+    Vault,
+    /// A folder in a vault.
+    InVault,
+}
+
+/// Makes a folder with its mode.
+pub(super) fn make(folder: &Path, home: Home) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    match home {
+        Home::Table | Home::AboveVault => {}
+        Home::Vault => {
+            builder.mode(OF_VAULT);
+        }
+        Home::InVault => {
+            builder.mode(of_vault_folder(folder.parent().map_or(OF_VAULT, mode_of)));
+        }
+    }
+    builder.create(folder)?;
+    if home == Home::Table {
+        like_above(folder);
+    }
+    Ok(())
+}
+
+/// The mode to make a file in `folder` with, which is in a vault or not.
+pub(super) fn of_new_file(folder: &Path, in_vault: bool) -> u32 {
+    if in_vault {
+        of_vault_file(mode_of(folder))
+    } else {
+        0o666
+    }
+}
+
+/// Gives the lock file in `folder` its mode, whatever the umask was when it was made. Another user's file stays as it is.
+pub(super) fn restrict_lock(file: &File, folder: &Path) {
+    let (Ok(own), Ok(above)) = (file.metadata(), fs::metadata(folder)) else {
+        return;
+    };
+    let mode = of_lock(above.mode(), own.gid() == above.gid());
+    if own.mode() & 0o7777 != mode {
         file.set_permissions(Permissions::from_mode(mode)).ok();
     }
 }
@@ -71,6 +157,26 @@ mod tests {
             assert_eq!(joined(own_folder, above, TO_FOLDERS), folder, "{above:o}");
             let own_file = 0o100_000 | own & 0o666;
             assert_eq!(joined(own_file, above, TO_FILES), file, "{above:o}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_vault_is_more_open_than_its_folder() {
+        // Of the folder above, expected for a folder, a file, the lock file.
+        let cases = [
+            (0o700, 0o700, 0o600, 0o600),
+            (0o750, 0o750, 0o640, 0o600),
+            (0o2770, 0o770, 0o640, 0o660),
+            (0o755, 0o755, 0o644, 0o600),
+            (0o777, 0o777, 0o644, 0o666),
+            (0o500, 0o700, 0o600, 0o600),
+        ];
+        for (above, folder, file, lock) in cases {
+            let above = 0o040_000 | above;
+            assert_eq!(of_vault_folder(above), folder, "{above:o}");
+            assert_eq!(of_vault_file(above), file, "{above:o}");
+            assert_eq!(of_lock(above, true), lock, "{above:o}");
+            assert_eq!(of_lock(above, false), lock & !0o060, "{above:o}");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A file is written under a reserved name in its folder, checked against its digest while it is written, synced, and
 //! only then given its final name by an operation that never replaces. The folder is synced before success is returned. A
-//! killed run leaves a file under a reserved name and nothing else.
+//! killed run leaves a file under a reserved name and nothing else, which the next run that puts something into the same
+//! folder [sweeps](sweep).
 //!
 //! **The window of replace and remove.** No file system offers "rename if still this file". The tag is checked
 //! under an exclusive `flock` on the file itself, so that one of several processes of this program wins; a writer
@@ -21,6 +22,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::mode;
 use super::root::{RESERVED, Root, sync_parent};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
+use crate::leftover;
 use crate::store::{Obstacle, Payload, PayloadData, StoreErrorKind, Written};
 
 /// How many bytes are read or written at a time.
@@ -42,22 +44,24 @@ pub(super) fn put_new(
     payload: &Payload,
     new: New,
 ) -> Result<Written, StoreErrorKind> {
-    let place = root.make_place(key, !new.read_only)?;
+    let place = root.make_place(key, new.read_only)?;
     // Saves writing bytes for nothing; what decides is the operation that takes the name.
     refuse_taken(root, &place)?;
-    let file = write_beside(&place, payload)?;
+    let file = write_beside(root, &place, payload, |folder| {
+        mode::of_new_file(folder, new.read_only)
+    })?;
+    // It stays open, and so locked, until it has its name: nobody may take it for abandoned.
+    let (file, path) = file.into_parts();
     if new.read_only {
-        // The umask still counts: a vault must not be more open than its owner's other files.
-        let mode = file.as_file().metadata()?.mode() & 0o444;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        let mode = file.metadata()?.mode() & 0o444;
+        file.set_permissions(Permissions::from_mode(mode))?;
     } else if let Some(folder) = place.parent() {
-        mode::like_neighbours(file.as_file(), folder);
+        mode::like_neighbours(&file, folder);
     }
-    set_time(file.as_file(), new.taken)?;
-    file.as_file().sync_all()?;
-    let etag = etag_of(&file.as_file().metadata()?);
-    match take_name(file.into_temp_path(), &place) {
+    set_time(&file, new.taken)?;
+    file.sync_all()?;
+    let etag = etag_of(&file.metadata()?);
+    match take_name(path, &place) {
         Err(StoreErrorKind::AlreadyExists) => {
             refuse_taken(root, &place)?;
             // The other file vanished again: for the caller the race is lost all the same.
@@ -92,7 +96,7 @@ pub(super) fn replace(
 ) -> Result<Written, StoreErrorKind> {
     let place = root.real(key).map_err(gone_is_changed)?;
     let old = unchanged(&place, seen)?;
-    let mut file = write_beside(&place, payload)?;
+    let mut file = write_beside(root, &place, payload, |_| 0o600)?;
     let mode = old.permissions().mode() & 0o7777;
     file.as_file()
         .set_permissions(Permissions::from_mode(mode))?;
@@ -212,17 +216,57 @@ fn refuse_taken(root: &Root, place: &Path) -> Result<(), StoreErrorKind> {
     Err(StoreErrorKind::AlreadyExists)
 }
 
+/// How the names of unfinished files begin that were made on this machine and are locked.
+fn unfinished() -> String {
+    format!("{RESERVED}tmp-{}-", leftover::machine())
+}
+
+/// Makes an empty file under a reserved name, locked where the file system has locks.
+fn make_unfinished(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let make = |begins: &str, open: &dyn Fn(&Path) -> io::Result<File>| {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(begins).rand_bytes(24).make_in(folder, open)
+    };
+    let open = |path: &Path| {
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(mode).open(path)
+    };
+    let file = make(&unfinished(), &open)?;
+    match leftover::hold(file.as_file()) {
+        Ok(true) => Ok(file),
+        // Under a name that nobody sweeps.
+        Ok(false) | Err(_) => make(&format!("{RESERVED}tmp-"), &open),
+    }
+}
+
+/// Removes what killed runs of this user left in a folder. `own` is a file that was just made there.
+fn sweep(folder: &Path, own: &File) {
+    let Ok(now) = own.metadata().and_then(|it| it.modified()) else {
+        return;
+    };
+    for path in leftover::named(folder, &unfinished()) {
+        if let Some(claimed) = leftover::claim(&path, now) {
+            tracing::info!(file = %path.display(), "what a killed run left is removed");
+            fs::remove_file(&path).ok();
+            drop(claimed);
+        }
+    }
+}
+
 /// Writes the payload under a reserved name in the folder of `place`. Dropping the result removes the file.
-fn write_beside(place: &Path, payload: &Payload) -> Result<NamedTempFile, StoreErrorKind> {
+fn write_beside(
+    root: &Root,
+    place: &Path,
+    payload: &Payload,
+    mode: impl FnOnce(&Path) -> u32,
+) -> Result<NamedTempFile, StoreErrorKind> {
     let folder = place.parent().ok_or(StoreErrorKind::NotFound)?;
     // The temporary file's own methods are not used, because their errors have no errno, which distinguishes a full disk
     // from a broken one.
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!("{RESERVED}tmp-"))
-        .rand_bytes(24)
-        .make_in(folder, |path| {
-            File::options().write(true).create_new(true).open(path)
-        })?;
+    let mut file = make_unfinished(folder, mode(folder))?;
+    if root.is_first_put(folder) {
+        sweep(folder, file.as_file());
+    }
     let spooled = |error: io::Error| StoreErrorKind::Io {
         detail: format!("read the spooled bytes: {error}"),
     };
@@ -320,6 +364,55 @@ fn lock_file(place: &Path) -> Result<Option<File>, StoreErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a process left here that was killed long ago.
+    fn abandoned(folder: &Path) -> std::path::PathBuf {
+        let (file, path) = make_unfinished(folder, 0o600).unwrap().into_parts();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        path.keep().unwrap()
+    }
+
+    #[test]
+    fn the_next_put_into_a_folder_sweeps_what_killed_runs_left_there_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let put = |root: &Root, key: &str| {
+            let new = New {
+                read_only: true,
+                taken: None,
+            };
+            put_new(root, &key.parse().unwrap(), &Payload::from_bytes("x"), new).unwrap();
+        };
+        let gone = abandoned(folder);
+        let living = make_unfinished(folder, 0o600).unwrap();
+        living
+            .as_file()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
+        let (_, young) = make_unfinished(folder, 0o600).unwrap().into_parts();
+        let foreign = folder.join(format!("{RESERVED}tmp-0123456789abcdef-x"));
+        let unlocked = folder.join(format!("{RESERVED}tmp-x"));
+        for kept in [&foreign, &unlocked] {
+            fs::rename(abandoned(folder), kept).unwrap();
+        }
+        let elsewhere = folder.join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let elsewhere = abandoned(&elsewhere);
+
+        let root = Root::find(folder).unwrap();
+        put(&root, "a");
+        assert!(!gone.exists());
+        let kept = [living.path(), &young, &foreign, &unlocked, &elsewhere];
+        assert!(kept.iter().all(|path| path.exists()), "{kept:?}");
+        put(&root, "elsewhere/a");
+        assert!(!elsewhere.exists());
+        // A folder is read once, however much is put into it.
+        let later = abandoned(folder);
+        put(&root, "b");
+        assert!(later.exists());
+        put(&Root::find(folder).unwrap(), "c");
+        assert!(!later.exists());
+    }
 
     #[test]
     fn a_link_never_replaces_and_knows_its_own_lost_answer() {

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::mode;
+use super::mode::{self, Home};
 use crate::ids::ObjectKey;
 use crate::store::{Obstacle, StoreErrorKind};
 
@@ -29,8 +29,8 @@ const LONGEST_NAME: usize = 255;
 /// The longest path that the kernel takes, in bytes, less the name of a temporary file.
 const LONGEST_PATH: usize = 4095 - 64;
 
-/// How many durable folders are remembered before the set is cleared: a few megabytes at most.
-const DURABLE_FOLDERS_REMEMBERED: usize = 16_384;
+/// How many folders are remembered before a set is cleared: a few megabytes at most.
+const FOLDERS_REMEMBERED: usize = 16_384;
 
 /// A root folder, by its real path.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) struct Root {
     pub(super) uri: String,
     /// Folders whose names are known to be on disk, so that each is synced once and not for every object.
     durable: Mutex<HashSet<PathBuf>>,
+    /// Folders in which what killed runs left was looked for.
+    swept: Mutex<HashSet<PathBuf>>,
     /// Held while a folder is made: files that are put into it take their modes from its mode.
     making: Mutex<()>,
 }
@@ -65,19 +67,25 @@ impl Root {
             uri: format!("file://{text}"),
             path,
             durable: Mutex::default(),
+            swept: Mutex::default(),
             making: Mutex::default(),
         })
     }
 
-    /// Makes the root folder, and the folders above it, where they are absent.
-    pub(super) fn create(&self, like_above: bool) -> Result<(), StoreErrorKind> {
+    /// Makes the root folder, of a vault or a table, and the folders above it, where they are absent.
+    pub(super) fn create(&self, of_vault: bool) -> Result<(), StoreErrorKind> {
         let absent: Vec<&Path> = self
             .path
             .ancestors()
             .take_while(|folder| !folder.exists())
             .collect();
         for folder in absent.into_iter().rev() {
-            make_folder(folder, like_above)?;
+            let home = match of_vault {
+                false => Home::Table,
+                true if folder == self.path => Home::Vault,
+                true => Home::AboveVault,
+            };
+            make_folder(folder, home)?;
         }
         Ok(())
     }
@@ -132,7 +140,7 @@ impl Root {
     pub(super) fn make_place(
         &self,
         key: &ObjectKey,
-        like_above: bool,
+        in_vault: bool,
     ) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
         // A root that vanished (an unmounted disk) must not be made again on the disk below.
@@ -142,18 +150,19 @@ impl Root {
             });
         }
         let (folders, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        let home = if in_vault { Home::InVault } else { Home::Table };
         let mut folder = self.path.clone();
         for segment in folders.split('/').filter(|segment| !segment.is_empty()) {
-            folder = self.enter_or_make(&folder.join(segment), like_above)?;
+            folder = self.enter_or_make(&folder.join(segment), home)?;
         }
         Ok(folder.join(name))
     }
 
-    fn enter_or_make(&self, folder: &Path, like_above: bool) -> Result<PathBuf, StoreErrorKind> {
+    fn enter_or_make(&self, folder: &Path, home: Home) -> Result<PathBuf, StoreErrorKind> {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match fs::symlink_metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(folder, like_above)?;
+                make_folder(folder, home)?;
                 self.remember(folder);
                 return Ok(folder.to_owned());
             }
@@ -177,16 +186,26 @@ impl Root {
     }
 
     fn remember(&self, folder: &Path) {
-        let mut durable = self.lock();
-        if durable.len() >= DURABLE_FOLDERS_REMEMBERED {
-            durable.clear();
-        }
-        durable.insert(folder.to_owned());
+        insert_bounded(&mut self.lock(), folder);
+    }
+
+    /// Whether nothing was put into the folder by this process so far.
+    pub(super) fn is_first_put(&self, folder: &Path) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        insert_bounded(&mut swept, folder)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Inserts a folder; whether it is new.
+fn insert_bounded(folders: &mut HashSet<PathBuf>, folder: &Path) -> bool {
+    if folders.len() >= FOLDERS_REMEMBERED {
+        folders.clear();
+    }
+    folders.insert(folder.to_owned())
 }
 
 /// Whether a key, or a prefix's folder, can be a path below the root.
@@ -220,10 +239,9 @@ pub(super) fn refuses(root: &Path, key: &ObjectKey) -> Option<&'static str> {
 }
 
 /// Makes a folder, unless another process was first, and syncs its name.
-fn make_folder(folder: &Path, like_above: bool) -> Result<(), StoreErrorKind> {
-    match fs::create_dir(folder) {
+fn make_folder(folder: &Path, home: Home) -> Result<(), StoreErrorKind> {
+    match mode::make(folder, home) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-        Ok(()) if like_above => mode::like_above(folder),
         _ => {}
     }
     sync_parent(folder)

@@ -16,10 +16,12 @@ use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
     StalledStreamProtectionConfig, retry::RetryConfig,
 };
+use aws_sdk_s3::error::DisplayErrorContext;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
+use tokio::sync::OnceCell;
 
 use super::answer_limit::AnswerLimit;
 use super::clock::ServerClock;
@@ -33,10 +35,14 @@ const AWS: &str = "aws";
 const ANY_REGION: &str = "us-east-1";
 /// The variable that names a file of PEM certificates to trust besides the system's, as in the AWS CLI.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+/// The variable that names the endpoint of STS, as in the AWS CLI.
+const STS_ENDPOINT: &str = "AWS_ENDPOINT_URL_STS";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer to begin. A write sends its body first, so a large one gets more time.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long STS may take to say who calls: a network without a way to it must not hold a backup up.
+const STS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Idle connections at most, a little more than calls in flight.
 const IDLE_CONNECTIONS: usize = 300;
 
@@ -95,6 +101,9 @@ struct Inner {
     requester_pays: bool,
     patience: Duration,
     credentials: Option<SharedCredentialsProvider>,
+    /// Where there is a service that knows who calls.
+    sts: Option<aws_sdk_sts::Client>,
+    caller: OnceCell<Option<String>>,
     pace: Pace,
     clock: ServerClock,
 }
@@ -144,6 +153,7 @@ impl S3Client {
             config = config.credentials_provider(provider.clone());
             credentials = Some(provider);
         }
+        let sts = sts_client(&sdk, endpoint.as_deref(), &region, credentials.clone());
         Ok(Self {
             inner: Arc::new(Inner {
                 s3: aws_sdk_s3::Client::from_conf(config.build()),
@@ -152,6 +162,8 @@ impl S3Client {
                 requester_pays: settings.requester_pays,
                 patience: settings.patience.unwrap_or(PATIENCE),
                 credentials,
+                sts,
+                caller: OnceCell::new(),
                 pace: Pace::default(),
                 clock,
             }),
@@ -181,6 +193,26 @@ impl S3Client {
         let provider = self.inner.credentials.as_ref()?;
         let credentials = provider.provide_credentials().await.ok()?;
         Some(credentials.access_key_id().to_owned())
+    }
+
+    /// The ARN of who makes the calls, as STS knows it: asked once, and none where there is no STS or no answer in time.
+    pub async fn caller(&self) -> Option<String> {
+        let sts = self.inner.sts.as_ref()?;
+        let ask = || async {
+            let asked = sts.get_caller_identity().send();
+            match tokio::time::timeout(STS_TIMEOUT, asked).await {
+                Ok(Ok(identity)) => identity.arn,
+                Ok(Err(error)) => {
+                    tracing::info!(error = %DisplayErrorContext(error), "STS does not say who calls");
+                    None
+                }
+                Err(_) => {
+                    tracing::info!("STS does not say in time who calls");
+                    None
+                }
+            }
+        };
+        self.inner.caller.get_or_init(ask).await.clone()
     }
 
     /// The server's time in its newest answer.
@@ -299,6 +331,28 @@ async fn assume(role: &str, settings: &S3Settings, sdk: &SdkConfig) -> AssumeRol
     builder.build().await
 }
 
+/// A client of the STS that knows whose the credentials are: that of AWS for its own S3; for another server only one that
+/// the environment names, because its keys are nobody else's to see.
+fn sts_client(
+    sdk: &SdkConfig,
+    s3_endpoint: Option<&str>,
+    region: &str,
+    credentials: Option<SharedCredentialsProvider>,
+) -> Option<aws_sdk_sts::Client> {
+    let named = std::env::var_os(STS_ENDPOINT).and_then(|it| it.into_string().ok());
+    let named = named.filter(|it| !it.is_empty());
+    if s3_endpoint.is_some() && named.is_none() {
+        return None;
+    }
+    let mut config = aws_sdk_sts::config::Builder::from(sdk)
+        .credentials_provider(credentials?)
+        .region(Region::new(region.to_owned()));
+    if let Some(endpoint) = named {
+        config = config.endpoint_url(endpoint);
+    }
+    Some(aws_sdk_sts::Client::from_conf(config.build()))
+}
+
 /// The endpoint that S3 calls go to, found as the SDK finds it: settings, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`,
 /// the profile.
 fn endpoint_of(sdk: &SdkConfig) -> Option<String> {
@@ -401,5 +455,94 @@ mod tests {
         assert_eq!(client.region(), "eu-west-1");
         assert_eq!(client.access_key().await.as_deref(), Some("id"));
         assert!(!format!("{settings:?}").contains("secret\""));
+    }
+
+    /// A server that answers every request with one answer, after a while; returns its address.
+    async fn server(answer: &'static str, wait: Duration) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 8192];
+                let read = stream.read(&mut request).await.unwrap();
+                let asked = String::from_utf8_lossy(&request[..read]).into_owned();
+                assert!(asked.contains("Credential=id/"), "{asked}");
+                tokio::time::sleep(wait).await;
+                let head = format!(
+                    "HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    if answer.is_empty() {
+                        "403 Forbidden"
+                    } else {
+                        "200 OK"
+                    },
+                    answer.len()
+                );
+                stream.write_all(head.as_bytes()).await.ok();
+                stream.write_all(answer.as_bytes()).await.ok();
+            }
+        });
+        format!("http://{address}")
+    }
+
+    /// What a client says of its caller whose STS is `endpoint`.
+    async fn caller_by(endpoint: Option<&str>) -> Option<String> {
+        let settings = S3Settings {
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            keys: Some(Keys {
+                id: "id".to_owned(),
+                secret: "secret".to_owned(),
+            }),
+            ..S3Settings::default()
+        };
+        let client = S3Client::connect(&settings).await.unwrap();
+        assert!(
+            client.inner.sts.is_none(),
+            "not for a server that is not AWS"
+        );
+        let sdk = load(&settings, &http_client().unwrap()).await;
+        let sdk = match endpoint {
+            Some(endpoint) => sdk.into_builder().endpoint_url(endpoint).build(),
+            None => sdk,
+        };
+        let credentials = sdk.credentials_provider();
+        let sts = sts_client(&sdk, None, "eu-west-1", credentials);
+        let inner = Inner {
+            s3: client.inner.s3.clone(),
+            service: AWS.to_owned(),
+            region: "eu-west-1".to_owned(),
+            requester_pays: false,
+            patience: PATIENCE,
+            credentials: None,
+            sts: sts.filter(|_| endpoint.is_some()),
+            caller: OnceCell::new(),
+            pace: Pace::default(),
+            clock: ServerClock::default(),
+        };
+        let client = S3Client {
+            inner: Arc::new(inner),
+        };
+        let said = client.caller().await;
+        assert_eq!(client.caller().await, said, "asked once");
+        said
+    }
+
+    #[tokio::test]
+    async fn the_caller_is_who_sts_says_and_nobody_where_it_does_not() {
+        const ANSWER: &str = r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+            <GetCallerIdentityResult><Arn>arn:aws:sts::111122223333:assumed-role/snapshotter/deltavault</Arn>
+            <UserId>AROA:deltavault</UserId><Account>111122223333</Account></GetCallerIdentityResult>
+            </GetCallerIdentityResponse>"#;
+        let arn = "arn:aws:sts::111122223333:assumed-role/snapshotter/deltavault";
+        let answers = server(ANSWER, Duration::ZERO).await;
+        assert_eq!(caller_by(Some(&answers)).await.as_deref(), Some(arn));
+        let refuses = server("", Duration::ZERO).await;
+        assert_eq!(caller_by(Some(&refuses)).await, None);
+        let slow = server(ANSWER, STS_TIMEOUT * 3).await;
+        let begun = std::time::Instant::now();
+        assert_eq!(caller_by(Some(&slow)).await, None);
+        assert!(begun.elapsed() < STS_TIMEOUT * 2);
+        assert_eq!(caller_by(None).await, None);
     }
 }

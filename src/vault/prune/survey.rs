@@ -19,6 +19,7 @@ use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep;
 use crate::plan::keep::Decision;
+use crate::plan::pause::Uses;
 use crate::plan::prune::{
     By, Missing, PLAN_LIFE, Planned, Rules, Verdict, judge, may_be_substitute,
 };
@@ -51,6 +52,7 @@ pub(super) struct Reading<'a, 'f> {
     watched: Vec<(TableKey, u64)>,
     pub(super) sums: Sums,
     obstacles: Vec<String>,
+    uses: Uses,
 }
 
 impl Pruner {
@@ -80,6 +82,7 @@ impl Pruner {
             watched: Vec::new(),
             sums: Sums::default(),
             obstacles: Vec::new(),
+            uses: Uses::default(),
         };
         reading.manifests().await?;
         for table in self.vault.tables().await? {
@@ -108,6 +111,7 @@ impl Pruner {
             delete,
             mark,
             ripe,
+            uses: reading.uses,
             sums: reading.sums,
         })
     }
@@ -148,6 +152,7 @@ impl Reading<'_, '_> {
 
     /// Takes note of whether an object has a version, if it is the newest of those that were seen.
     fn see(&mut self, object: &Attributes) {
+        self.uses.see(object.last_modified);
         let seen = (object.last_modified, object.version.is_some());
         self.newest = self.newest.max(Some(seen));
     }
@@ -160,6 +165,9 @@ impl Reading<'_, '_> {
             doubts,
         } = read_table(&self.vault, table).await?;
         let name = history.name().to_owned();
+        let taken = history.snapshots.iter().map(|it| it.record.taken_at);
+        let done = events.records().map(|event| event.at);
+        taken.chain(done).for_each(|at| self.uses.say(at));
         for what in obstacles(&history) {
             self.obstacle(format!("{name}: {what}"));
         }

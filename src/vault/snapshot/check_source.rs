@@ -25,7 +25,7 @@ use crate::format::{Entry, EntryKind, Manifest, Record};
 use crate::ids::{Location, Version};
 use crate::plan::snapshot::ByFile;
 use crate::progress::Phase;
-use crate::shell::quoted;
+use crate::shell::operand;
 use crate::sort::{Sorted, Sorter};
 use crate::source::Source;
 use crate::spool::{Rows, Scratch};
@@ -309,7 +309,7 @@ impl Seen {
             "of the {} files that version {} needs",
             self.files, record.version
         );
-        let (id, table) = (done.id.short(), quoted(&record.table.name));
+        let (id, table) = (done.id.short(), operand(&record.table.name));
         let since = newer.map_or_else(String::new, |newer| {
             format!("; version {newer} was committed meanwhile and may no longer need them")
         });

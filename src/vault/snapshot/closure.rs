@@ -166,18 +166,7 @@ pub(super) async fn close(
     } else {
         replay.finish()?
     };
-    let mut copies = Copies {
-        outside: outside.clone(),
-        refused: Folders::default(),
-        kept: taken.count,
-        known: Sorter::new(folder)?,
-        needs: Sorter::new(folder)?,
-        bytes: 0,
-        again: Rows::create(scratch).map_err(Error::Scratch)?,
-        asked: 0,
-        change: Change::default(),
-        replaced: Vec::new(),
-    };
+    let mut copies = Copies::new(taken.count, outside.clone(), scratch)?;
     let mut live = Watched::new(files);
     let mut vectors = taken.vectors;
     let needs = data_needs(&mut live).map(|need| {
@@ -366,6 +355,22 @@ impl Stored {
 }
 
 impl Copies {
+    fn new(kept: u64, outside: Outside, scratch: &Scratch) -> Result<Self, Failure> {
+        let folder = scratch.path();
+        Ok(Self {
+            outside,
+            refused: Folders::default(),
+            kept,
+            known: Sorter::new(folder)?,
+            needs: Sorter::new(folder)?,
+            bytes: 0,
+            again: Rows::create(scratch).map_err(Error::Scratch)?,
+            asked: 0,
+            change: Change::default(),
+            replaced: Vec::new(),
+        })
+    }
+
     /// Merges needs and held entries, both in the order of their files.
     fn join(
         &mut self,

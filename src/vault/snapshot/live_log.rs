@@ -4,7 +4,7 @@
 use super::pinned::Pinned;
 use crate::delta::LogError;
 use crate::ids::Version;
-use crate::shell::quoted;
+use crate::shell::operand;
 
 const FINDINGS_MAX: usize = 10;
 
@@ -37,7 +37,7 @@ fn missing(pinned: &Pinned) -> Vec<String> {
         (base, listing.candidates(pinned.version).map(drop))
     {
         let id = base.past.id.short();
-        let table = quoted(&base.past.record.table.name);
+        let table = operand(&base.past.record.table.name);
         findings.push(match pinned.inherited.lost_instead_of(first_missing, listing) {
             Some(lost) => format!(
                 "{lost} is gone from the live log, which no reader can open without it: snapshot {id} holds it, and \
@@ -61,7 +61,7 @@ fn still_empty(pinned: &Pinned) -> Option<(Version, String)> {
     let record = &pinned.base.as_ref()?.past.record;
     let commit = record.emptied.filter(|_| pinned.emptied.is_none())?;
     let listed = pinned.listing.commit(commit)?;
-    let table = quoted(&record.table.name);
+    let table = operand(&record.table.name);
     (listed.size == 0).then(|| {
         let finding = format!(
             "commit {commit} is still empty (0 bytes), and readers miss what it did: an older snapshot holds its bytes, and \

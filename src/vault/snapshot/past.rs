@@ -6,7 +6,7 @@ use crate::format::ledger::{Link, LinkBody};
 use crate::format::{Entry, Manifest, Record};
 use crate::ids::{ObjectKey, SnapshotId, Version};
 use crate::plan::snapshot::BaseUse;
-use crate::shell::quoted;
+use crate::shell::operand;
 
 /// A record of the ledger that this tool can read.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl Past {
 
     /// What is said of a commit that lost its bytes since a snapshot took them.
     pub(super) fn emptied_finding(&self, commit: Version) -> String {
-        let table = quoted(&self.record.table.name);
+        let table = operand(&self.record.table.name);
         format!(
             "commit {commit} is empty now (0 bytes), as a power loss leaves it, and readers miss what it did: snapshot {} holds \
              its bytes, and `deltavault restore {table}` shows whether they can be put back",

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::format::{Entry, Manifest, Record};
 use crate::ids::ObjectKey;
 use crate::plan::snapshot::Rotation;
-use crate::shell::quoted;
+use crate::shell::operand;
 use crate::vault::{LedgerView, Vault};
 
 /// What was looked for.
@@ -122,7 +122,7 @@ pub(super) enum Lost<'a> {
 
 /// What is said of something that the vault has lost of a snapshot.
 pub(super) fn lost(what: &Lost<'_>, past: &Past, table: &str) -> String {
-    let (id, table) = (past.id.short(), quoted(table));
+    let (id, table) = (past.id.short(), operand(table));
     let lost = match what {
         Lost::Object(object) => {
             format!("{object}: the files that snapshot {id} has in it are")

@@ -211,7 +211,7 @@ mod tests {
                 panic!("{line} is no restore");
             };
             let home = Path::new("/home/ann");
-            let table = TableName::new(args.tables[0].clone(), &Config::default(), home).unwrap();
+            let table = TableName::new(&args.tables[0], &Config::default(), home).unwrap();
             let asked = args.read(table, home, &Zoned::default()).unwrap();
             (asked.which, asked.how)
         };

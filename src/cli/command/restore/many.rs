@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use deltavault::ids::ObjectKey;
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::vault::look::{TableRef, address};
 use deltavault::vault::restore::{RestoreDone, RestorePlan};
 use deltavault::{Error, ExitCode};
@@ -84,7 +84,7 @@ async fn named(
     let mut all = None;
     for text in texts {
         let Some(pattern) = pattern(text, config)? else {
-            named.push(Named::Table(context.table(text.clone())?, None));
+            named.push(Named::Table(context.table(text)?, None));
             continue;
         };
         let tables: &Vec<TableRef> = match &all {
@@ -328,8 +328,7 @@ impl<'a> Run<'a> {
 
     /// The command that restores `tables` as this one would have.
     fn again(&self, args: &RestoreArgs, tables: &[String]) -> String {
-        let mut words = vec!["restore"];
-        words.extend(tables.iter().map(String::as_str));
+        let mut words: Vec<&str> = Vec::new();
         if let Some(at) = &args.at {
             words.extend(["--at", at]);
         }
@@ -355,8 +354,10 @@ impl<'a> Run<'a> {
         ];
         let given = flags.iter().filter(|(_, is_given)| *is_given);
         words.extend(given.map(|(flag, _)| *flag));
-        let words: Vec<_> = words.into_iter().map(quoted).collect();
-        format!("`deltavault {}`", words.join(" "))
+        let tables = tables.iter().map(|table| operand(table));
+        let words = tables.chain(words.into_iter().map(quoted));
+        let words: Vec<_> = words.collect();
+        format!("`deltavault restore {}`", words.join(" "))
     }
 }
 

@@ -135,7 +135,7 @@ async fn calls(table: &str, open: &OpenVault, context: &Context) -> usize {
         vault: Vault::open(counted.clone()).await.unwrap(),
         ..open.clone()
     };
-    let name = context.table(table.to_owned()).unwrap();
+    let name = context.table(table).unwrap();
     let asked = args.read(name, &context.folder, &context.here()).unwrap();
     let found = find(&asked.table, &open).await.unwrap();
     Box::pin(plan(asked, &found, &open, context)).await.unwrap();

@@ -123,7 +123,7 @@ impl Work {
                 log: extent.log,
                 accept_damaged: extent.accept_damaged,
                 now,
-                by: who::principal(),
+                by: who::principal(&open.place).await,
                 take_over: false,
                 named: ChosenBy::ByOwner,
             },

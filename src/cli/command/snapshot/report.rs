@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use deltavault::ExitCode;
-use deltavault::shell::quoted;
+use deltavault::shell::operand;
 
 use super::TableToTake;
 use super::fleet::Outcome;
@@ -120,7 +120,7 @@ impl<'a> Report<'a> {
         let (failed, codes): (Vec<String>, _) = failed
             .map(|(name, error)| (name, error.exit_code()))
             .unzip();
-        let names: Vec<_> = failed.iter().map(|name| quoted(name)).collect();
+        let names: Vec<_> = failed.iter().map(|name| operand(name)).collect();
         Err(CommandError::SomeTablesFailed {
             verb: "failed",
             again: format!(

@@ -140,7 +140,7 @@ impl Taker {
             now: run.clock.now(),
             run: Id128::from_bytes(rand::random()),
             set: run.set,
-            principal: who::principal(),
+            principal: who::principal(&self.open.place).await,
             tool: who::tool(),
             accept_tip: run.accept_tip,
             outside: outside.clone(),

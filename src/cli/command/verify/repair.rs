@@ -8,8 +8,9 @@ use deltavault::format::TableKey;
 use deltavault::format::record::TableIdentity;
 use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{Finding, Severity};
-use deltavault::shell::quoted;
+use deltavault::shell::{operand, quoted};
 use deltavault::source::outside::Outside;
+use deltavault::spool::Scratch;
 use deltavault::store::local_path;
 use deltavault::vault::Vault;
 use deltavault::vault::repair::{
@@ -151,7 +152,7 @@ pub(super) async fn repair(
         return Ok(Vec::new());
     }
     let shared = open.share()?;
-    let temp = tempfile::tempdir().map_err(Error::Scratch)?;
+    let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let repairer = Repairer {
         vault: open.vault.clone(),
         store: open.bulk(),
@@ -236,7 +237,7 @@ pub(super) fn in_the_way(
                 "{back}both ledgers can be read: `deltavault --vault {} restore {} --snapshot {}` restores what is only in the \
                  replica",
                 quoted(place::typed(replica.vault.uri())),
-                quoted(typed),
+                operand(typed),
                 snapshot.short()
             )
         }

@@ -5,11 +5,13 @@
 //! system of a cluster is another one.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use deltavault::delta::partitions::Partition;
 use deltavault::format::TableUri;
 use deltavault::ids::{Digest, Version};
 use deltavault::plan::window::{DELETED_FILES, LOG, Window};
+use deltavault::visible::is_visible;
 
 use crate::cli::command::restore::messages::{Engine, Purpose, Statement};
 
@@ -275,15 +277,31 @@ fn quoted_name(name: &str) -> String {
 
 /// A text in SQL, as Spark unescapes it. `${` would be replaced by a variable.
 fn quoted_text(text: &str) -> String {
-    let text = text
-        .replace('\\', "\\\\")
-        .replace('\'', "\\'")
-        .replace("${", "\\u0024{");
-    format!("'{text}'")
+    format!("'{}'", escaped(text).replace("${", "\\u0024{"))
 }
 
 fn python_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+    format!("'{}'", escaped(text))
+}
+
+/// A text between single quotes, with the escapes that Spark and Python have in common. What cannot be seen would not be
+/// printed as it is.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' => escaped.extend(['\\', c]),
+            c if is_visible(c) => escaped.push(c),
+            // Writing to a string cannot fail.
+            c if u32::from(c) < 0x1_0000 => {
+                write!(escaped, "\\u{:04x}", u32::from(c)).ok();
+            }
+            c => {
+                write!(escaped, "\\U{:08x}", u32::from(c)).ok();
+            }
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -326,6 +344,10 @@ mod tests {
         assert_eq!(
             python("file:///lake/it's 100%\\", None),
             r"from deltalake import DeltaTable; DeltaTable('/lake/it\'s 100%\\').restore(3)"
+        );
+        assert_eq!(
+            python("file:///lake/\u{1b}[2J\u{202e}\u{e0041}", None),
+            r"from deltalake import DeltaTable; DeltaTable('/lake/\u001b[2J\u202e\U000e0041').restore(3)"
         );
         let both = python("file:///lake/t", Some(window(8, 30)));
         assert_eq!(
