@@ -42,7 +42,7 @@ calls! {
     ReadConfiguration, "read-configuration", "ask for the bucket's configuration", EVERYBODY;
     ReadRecord, "read-record", "read a record", EVERYBODY;
     ReadPage, "read-page", "read a page or manifest", EVERYBODY;
-    ReadBlob, "read-blob", "read a blob or copy", &[Snapshotter, Restorer, Verifier, Pruner];
+    ReadBlob, "read-blob", "read a blob or copy", &[Snapshotter, Restorer, Verifier];
     ReadLock, "read-lock", "ask how an object is locked", EVERYBODY;
     CreateBlob, "create-blob", "put a new blob, locked", &[Snapshotter];
     CreateRecord, "create-record", "put a new record, locked", &[Snapshotter];

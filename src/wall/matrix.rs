@@ -159,7 +159,7 @@ mod tests {
             (Call::DeleteOver, "pruner"),
             (Call::Hold, "holder"),
             (Call::Release, "holder"),
-            (Call::ReadBlob, "snapshotter restorer verifier pruner"),
+            (Call::ReadBlob, "snapshotter restorer verifier"),
             (Call::Overwrite, ""),
             (Call::DeleteVersion, ""),
             (Call::SetPolicy, ""),

@@ -52,6 +52,12 @@ pub(crate) struct WallCheckArgs {
     /// Roles are called NAME-snapshotter and so on
     #[arg(long, value_name = "NAME", default_value = "deltavault")]
     pub(crate) role_prefix: String,
+    /// The policy lets in only what comes through the VPC endpoint ID; repeatable [any way]
+    #[arg(long, value_name = "ID", requires = "account")]
+    pub(crate) vpc_endpoint: Vec<String>,
+    /// The policy lets in only members of the organisation ID; repeatable [any]
+    #[arg(long, value_name = "ID", requires = "account")]
+    pub(crate) org_id: Vec<String>,
     /// The vault is encrypted with the KMS key ARN [S3's own encryption]
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
@@ -105,6 +111,8 @@ fn bucket_policy(
         break_glass: args.break_glass.clone(),
         role_prefix: args.role_prefix.clone(),
         kms_key: args.kms_key.clone(),
+        vpc_endpoints: args.vpc_endpoint.clone(),
+        org_ids: args.org_id.clone(),
         plain_http: !store.prober().has_tls(),
         ..Params::new(Location::parse(open.place.uri())?)
     };
