@@ -12,11 +12,13 @@ use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
 /// Actions that `MinIO` does not know.
-const UNKNOWN_ACTIONS: [&str; 23] = [
+const UNKNOWN_ACTIONS: [&str; 25] = [
     "s3:DeleteBucketWebsite",
     "s3:DeleteObjectAnnotation",
+    "s3:GetBucketLogging",
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketWebsite",
     "s3:ObjectOwnerOverrideToBucketOwner",
     "s3:PutAccelerateConfiguration",
     "s3:PutAnalyticsConfiguration",

@@ -128,6 +128,7 @@ fn check_all(session: &Session, words: impl Fn(Role) -> Vec<String> + Sync) -> V
                 assert!(wrong.is_empty(), "{role}: {wrong:#?}");
                 assert_eq!(said.code, 0, "{role}: {}{}", said.out, said.talk);
                 assert_eq!(proven.len(), Call::ALL.len(), "{role}");
+                assert_controlled(role, &proven);
                 proven
             })
         });
@@ -136,6 +137,21 @@ fn check_all(session: &Session, words: impl Fn(Role) -> Vec<String> + Sync) -> V
             .map(|check| check.join().unwrap())
             .collect()
     })
+}
+
+/// What nobody who may is asked for, not even as a control.
+const WITHOUT_CONTROL: [&str; 2] = ["delete-bucket", "delete-policy"];
+
+/// Every refusal is shown to be one: somebody else is let through with the same call.
+fn assert_controlled(role: Role, proven: &Proven) {
+    for (call, row) in proven {
+        let is_refused = row["outcome"] == "refused";
+        // Where the server said that it is done, what was seen afterwards is the proof.
+        if !is_refused || row["said"] == "done" || WITHOUT_CONTROL.contains(&call.as_str()) {
+            continue;
+        }
+        assert_eq!(row["control"], "let-through", "{role}: {row}");
+    }
 }
 
 fn new_bucket() -> String {

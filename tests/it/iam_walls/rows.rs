@@ -128,6 +128,9 @@ fn reads(rows: &mut Rows) {
         "EncryptionConfiguration",
         "LifecycleConfiguration",
         "ReplicationConfiguration",
+        "BucketLogging",
+        "BucketNotification",
+        "BucketWebsite",
     ] {
         let action = format!("s3:Get{what}");
         rows.add(Court::Vault, action.clone(), &[&action], VAULT, &[]);
