@@ -455,7 +455,7 @@ const KEPT: [(&str, &str, &[&str]); 14] = [
         "trail.tf",
         "data \"aws_iam_policy_document\" \"trail_bucket\"",
         &[
-            "variable = \"aws:SecureTransport\"",
+            "variable = \"aws:SecureTransport\" values = [\"false\"]",
             "\"s3:DeleteObjectVersion\", \"s3:BypassGovernanceRetention\"",
             "\"s3:PutBucketPolicy\"",
         ],
