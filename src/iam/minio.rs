@@ -102,6 +102,7 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
             reason,
         }));
     }
+    statements.push(no_fan_out(&params)?);
     not_enforced.extend(gaps_of_the_server(&statements, params.lock_mode));
     Ok(Rendered {
         policy: Policy {
@@ -110,6 +111,18 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
         },
         not_enforced,
     })
+}
+
+/// Refuses a call that only `MinIO` has: one upload that becomes objects of any names, past the right to put.
+fn no_fan_out(params: &Params) -> Result<Statement, IamError> {
+    let bucket = params.vault.bucket();
+    serde_json::from_value(serde_json::json!({
+        "Sid": "DenyFanOut",
+        "Effect": "Deny",
+        "Action": "s3:PutObjectFanOut",
+        "Resource": format!("arn:{}:s3:::{bucket}/*", params.partition),
+    }))
+    .map_err(IamError::Malformed)
 }
 
 /// A statement about all objects but some, for a policy that is not a bucket's: there those of other buckets are among all

@@ -118,6 +118,12 @@ fn what_minio_lets_through_is_said() {
     says(Role::Snapshotter, None, "shorten");
     says(Role::Pruner, Some("DenyDeleteMarkers"), "hide");
     says(Role::Snapshotter, Some("DenyLocksAboveCeiling"), "extended");
+    // A call of MinIO's own, which makes objects of any names and asks for no other right.
+    for role in Role::ALL {
+        let policy = rendered(role, "s3://acme-vault", &[]).policy;
+        let fan_out = policy.statement("DenyFanOut").unwrap();
+        assert_eq!(fan_out.action.as_slice(), ["s3:PutObjectFanOut"], "{role}");
+    }
     // Under COMPLIANCE nobody shortens.
     let params = Params {
         lock_mode: LockMode::Compliance,
