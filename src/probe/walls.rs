@@ -33,6 +33,7 @@ use crate::ids::{Id128, ObjectVersion, Timestamp};
 use crate::store::StoreError;
 use crate::wall::call::Call;
 use crate::wall::judge::{Answer, Effect, Observation, is_let_through};
+use crate::wall::lint::{Finding, Severity};
 use crate::wall::matrix::{Expected, Server, expected};
 
 mod changes;
@@ -101,6 +102,8 @@ pub struct Walls {
     has_tls: bool,
     /// Whether the server keeps `If-None-Match`.
     keeps_conditions: bool,
+    /// Why no canary can be made, so that hardly any call can be tried.
+    no_canary: Option<String>,
     /// Canaries whose lock is over at this time, by area: made together, so that they are waited for once.
     over: Mutex<Vec<(&'static str, Canary)>>,
     over_at: Instant,
@@ -168,6 +171,7 @@ impl Walls {
             file,
             settings,
             keeps_conditions: false,
+            no_canary: None,
             over: Mutex::default(),
             over_at: Instant::now(),
         };
@@ -176,7 +180,7 @@ impl Walls {
                 let again = walls.maker.put(&canary.key, b"again", None).await?;
                 walls.keeps_conditions = again.is_err_and(|refusal| refusal.status == 412);
             }
-            Err(Stop::NotMade(_)) => {}
+            Err(Stop::NotMade(why)) => walls.no_canary = Some(why),
             Err(Stop::Unanswered(error)) => return Err(error),
         }
         let until = walls.lock_until(later(now, MOMENT));
@@ -193,6 +197,16 @@ impl Walls {
         walls.over = Mutex::new(over);
         walls.over_at = Instant::now() + AFTERWARDS;
         Ok(walls)
+    }
+
+    /// A finding where no canary can be made: a check that could try hardly anything is not one that found nothing.
+    pub fn finding(&self) -> Option<Finding> {
+        self.no_canary.as_ref().map(|why| Finding {
+            severity: Severity::Warning,
+            check: "canary",
+            what: format!("hardly any call can be tried: {why}"),
+            remedy: "name credentials of the snapshotter: --canary-profile NAME".to_owned(),
+        })
     }
 
     /// The server, as far as it names itself.

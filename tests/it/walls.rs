@@ -323,6 +323,20 @@ async fn the_roles_make_each_other_s_canaries_and_controls() {
         assert_eq!(row["outcome"], "refused", "{row}");
         assert_eq!(row["control"], "let-through", "{row}");
     }
+    // Who cannot make a canary proves nothing, and says so.
+    let words = Roles::words(Role::Auditor, "verifier");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = roles.session.run(&words);
+    assert_eq!(said.code, 3);
+    let (unproven, findings) = rows(&said);
+    assert_eq!(found(&unproven), Vec::<&str>::new());
+    let finding = findings.iter().find(|it| it["check"] == "canary").unwrap();
+    assert!(
+        finding["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("--canary-profile")
+    );
     // The bucket refuses these to everybody, in the words of a policy.
     for call in ["create-elsewhere", "set-tags", "set-policy"] {
         let row = &proven[call];

@@ -189,6 +189,10 @@ async fn try_role(
         plain,
     };
     let walls = Walls::prepare(role, callers, store.prefix(), file, now).await?;
+    if let Some(finding) = walls.finding() {
+        done.findings += 1;
+        context.output.say(&finding)?;
+    }
     let server = match args.server.as_deref() {
         Some(name) => Server::named(name, true),
         None => walls.server(),
