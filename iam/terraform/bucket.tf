@@ -82,6 +82,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "vault" {
 }
 
 resource "aws_s3_bucket_policy" "vault" {
+  count = var.before_init ? 0 : 1
+
   bucket = aws_s3_bucket.vault.id
   policy = local.documents["bucket-policy"]
 

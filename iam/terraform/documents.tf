@@ -1,20 +1,21 @@
 # The same templates that `deltavault iam render` fills in, filled in by the same rule: `${name}` is text inside a string,
-# or a JSON list, and a statement about nothing or nobody is left out.
-
-data "aws_caller_identity" "current" {}
-
-data "aws_partition" "current" {}
+# or a JSON list, and a statement with an empty list of resources, principals or values is left out.
 
 locals {
-  partition = data.aws_partition.current.partition
-  account   = data.aws_caller_identity.current.account_id
-  prefix    = var.prefix == "" ? "" : "${var.prefix}/"
+  prefix = var.prefix == "" ? "" : "${var.prefix}/"
 
   roles     = ["snapshotter", "restorer", "auditor", "verifier", "pruner", "holder"]
   role_arns = { for role in local.roles : role => "arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-${role}" }
 
   # Grants name these alone: AWS refuses a policy whose principal does not exist.
   made = [for role in local.roles : role if contains(keys(var.trusted_arns), role)]
+
+  # Who restores from the replica, when the vault is gone.
+  replica_restorer_arn  = "arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-replica-restorer"
+  replica_restorer_arns = length(var.replica_trusted_arns) > 0 ? [local.replica_restorer_arn] : []
+
+  event_writers = ["restorer", "pruner", "holder"]
+  data_readers  = ["snapshotter", "restorer", "verifier"]
 
   sources = [
     for source in var.sources : {
@@ -55,13 +56,31 @@ locals {
     writer_arns = jsonencode([
       for role in local.made : local.role_arns[role] if contains(["snapshotter", "restorer", "pruner", "holder"], role)
     ])
-    source_reader_arns = jsonencode([
-      for role in local.made : local.role_arns[role] if contains(["snapshotter", "restorer"], role)
-    ])
-    restorer_arns = jsonencode([for role in local.made : local.role_arns[role] if role == "restorer"])
-    auditor_arns  = jsonencode([for role in local.made : local.role_arns[role] if role == "auditor"])
-    pruner_arns   = jsonencode([local.role_arns["pruner"]])
-    holder_arns   = jsonencode([local.role_arns["holder"]])
+    source_reader_arns = jsonencode(concat(
+      [for role in local.made : local.role_arns[role] if contains(["snapshotter", "restorer"], role)],
+      local.replica_restorer_arns,
+    ))
+    restorer_arns = jsonencode(concat(
+      [for role in local.made : local.role_arns[role] if role == "restorer"],
+      local.replica_restorer_arns,
+    ))
+    auditor_arns      = jsonencode([for role in local.made : local.role_arns[role] if role == "auditor"])
+    snapshotter_arns  = jsonencode([local.role_arns["snapshotter"]])
+    pruner_arns       = jsonencode([local.role_arns["pruner"]])
+    holder_arns       = jsonencode([local.role_arns["holder"]])
+    event_writer_arns = jsonencode([for role in local.event_writers : local.role_arns[role]])
+    reader_arns       = jsonencode(concat([for role in local.roles : local.role_arns[role]], var.break_glass_arns))
+    data_reader_arns  = jsonencode(concat([for role in local.data_readers : local.role_arns[role]], var.break_glass_arns))
+    anywhere_arns = jsonencode(concat(
+      ["arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-replication"],
+      var.break_glass_arns,
+    ))
+    guarded_role_arns = jsonencode(concat(
+      ["arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-*"],
+      var.break_glass_arns,
+    ))
+    vpc_endpoints = jsonencode(var.vpc_endpoint_ids)
+    org_ids       = jsonencode(var.org_ids)
   }
 
   vault_values = merge(local.role_values, local.source_values, {
@@ -76,6 +95,14 @@ locals {
     kms_keys        = jsonencode(var.kms_key_arn == null ? [] : [var.kms_key_arn])
   })
 
+  # The replica has the same walls, and one reader more.
+  replica_values = merge(local.vault_values, {
+    bucket            = var.replica_bucket == null ? "none" : var.replica_bucket
+    reader_arns       = jsonencode(concat(jsondecode(local.role_values.reader_arns), local.replica_restorer_arns))
+    data_reader_arns  = jsonencode(concat(jsondecode(local.role_values.data_reader_arns), local.replica_restorer_arns))
+    event_writer_arns = jsonencode(concat(jsondecode(local.role_values.event_writer_arns), local.replica_restorer_arns))
+  })
+
   filled = merge(
     {
       for role in local.roles :
@@ -86,11 +113,8 @@ locals {
       name => jsondecode(templatefile("${path.module}/../${name}.json", local.vault_values))
     },
     {
-      # The replica has the same walls.
-      "replica-bucket-policy" = jsondecode(templatefile(
-        "${path.module}/../bucket-policy.json",
-        merge(local.vault_values, { bucket = var.replica_bucket == null ? "none" : var.replica_bucket })
-      ))
+      "replica-bucket-policy" = jsondecode(templatefile("${path.module}/../bucket-policy.json", local.replica_values))
+      "replica-restorer"      = jsondecode(templatefile("${path.module}/../roles/restorer.json", local.replica_values))
     },
   )
 
@@ -99,7 +123,12 @@ locals {
       Version = document.Version
       Statement = [
         for statement in document.Statement : statement
-        if length(flatten([try(statement.Resource, "-")])) > 0 && length(flatten([try(statement.Principal.AWS, "-")])) > 0
+        if alltrue([
+          for list in concat(
+            [try(statement.Resource, "-"), try(statement.Principal.AWS, "-")],
+            flatten([for keys in values(try(statement.Condition, {})) : [for list in values(keys) : jsonencode(list)]]),
+          ) : length(flatten([list])) > 0 && list != "[]"
+        ])
       ]
     })
   }
@@ -113,8 +142,12 @@ locals {
     ]
   })
 
+  trusted = merge(
+    var.trusted_arns,
+    length(var.replica_trusted_arns) > 0 ? { replica-restorer = var.replica_trusted_arns } : {},
+  )
   trust_policies = {
-    for role, arns in var.trusted_arns : role => templatefile("${path.module}/../trust.json", {
+    for role, arns in local.trusted : role => templatefile("${path.module}/../trust.json", {
       trusted_arns = jsonencode(arns)
       external_id  = var.external_id
     })

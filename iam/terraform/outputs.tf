@@ -3,6 +3,22 @@ output "vault" {
   value       = "s3://${aws_s3_bucket.vault.id}${var.prefix == "" ? "" : "/${var.prefix}"}"
 }
 
+output "init" {
+  description = "The command that makes the vault with the terms of this module, to be run while before_init is true."
+  value = join(" ", [
+    "deltavault --vault s3://${aws_s3_bucket.vault.id}${var.prefix == "" ? "" : "/${var.prefix}"} init",
+    "--mode ${lower(var.lock_mode)} --shortest ${var.shortest_days} --longest ${var.longest_days} --generation ${var.generation_days}",
+  ])
+}
+
+output "replica" {
+  description = "The replica, as --vault takes it, and the role that restores from it."
+  value = var.replica_bucket == null ? null : {
+    vault = "s3://${var.replica_bucket}${var.prefix == "" ? "" : "/${var.prefix}"}"
+    role  = one([for made in aws_iam_role.replica_restorer : made.arn])
+  }
+}
+
 output "role_arns" {
   description = "The roles that were made, by name."
   value       = { for role, made in aws_iam_role.role : role => made.arn }

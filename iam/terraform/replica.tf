@@ -87,7 +87,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "replica" {
 }
 
 resource "aws_s3_bucket_policy" "replica" {
-  for_each = local.replicas
+  for_each = var.before_init ? toset([]) : local.replicas
   provider = aws.replica
 
   bucket = aws_s3_bucket.replica[each.value].id
@@ -185,4 +185,37 @@ resource "aws_s3_bucket_replication_configuration" "vault" {
     aws_s3_bucket_versioning.replica,
     aws_s3_bucket_versioning.vault,
   ]
+}
+
+# The vault's own roles may not read the replica. This one restores from it when the vault is gone.
+resource "aws_iam_role" "replica_restorer" {
+  for_each = length(var.replica_trusted_arns) > 0 ? local.replicas : toset([])
+
+  name                 = "${var.role_prefix}-replica-restorer"
+  description          = "deltavault: restores from ${each.value}"
+  assume_role_policy   = local.trust_policies["replica-restorer"]
+  max_session_duration = var.session_hours * 60 * 60
+  tags                 = var.tags
+}
+
+resource "aws_iam_role_policy" "replica_restorer" {
+  for_each = aws_iam_role.replica_restorer
+
+  name   = "deltavault"
+  role   = each.value.id
+  policy = local.documents["replica-restorer"]
+}
+
+resource "aws_iam_role_policies_exclusive" "replica_restorer" {
+  for_each = aws_iam_role.replica_restorer
+
+  role_name    = each.value.name
+  policy_names = [aws_iam_role_policy.replica_restorer[each.key].name]
+}
+
+resource "aws_iam_role_policy_attachments_exclusive" "replica_restorer" {
+  for_each = aws_iam_role.replica_restorer
+
+  role_name   = each.value.name
+  policy_arns = []
 }

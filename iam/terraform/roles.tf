@@ -6,7 +6,7 @@ resource "aws_iam_role" "role" {
   name                 = "${var.role_prefix}-${each.key}"
   description          = "deltavault: ${each.key} of ${var.bucket}"
   assume_role_policy   = local.trust_policies[each.key]
-  max_session_duration = 12 * 60 * 60
+  max_session_duration = var.session_hours * 60 * 60
   tags                 = var.tags
 }
 

@@ -1,39 +1,68 @@
 # What is done in the vault is on record, and what was refused or changed in its walls rings.
 
 locals {
-  trails     = var.trail ? toset(["trail"]) : toset([])
-  trail_name = "${var.role_prefix}-${var.bucket}"
-  trail_arn  = "arn:${local.partition}:cloudtrail:${data.aws_region.current.name}:${local.account}:trail/${local.trail_name}"
-
-  of_the_vault = "($.requestParameters.bucketName = \"${var.bucket}\")"
-
-  alarms = {
-    denied-deletes = {
-      description = "Somebody was refused a deletion in the vault."
-      pattern     = "{ ${local.of_the_vault} && ($.errorCode = \"AccessDenied\") && (($.eventName = \"DeleteObject\") || ($.eventName = \"DeleteObjects\")) }"
-    }
-    bucket-changes = {
-      description = "Somebody changed, or tried to change, the configuration of the vault's bucket."
-      pattern     = "{ ${local.of_the_vault} && (($.eventName = \"PutBucket*\") || ($.eventName = \"DeleteBucket*\") || ($.eventName = \"PutObjectLockConfiguration\") || ($.eventName = \"PutPublicAccessBlock\") || ($.eventName = \"DeletePublicAccessBlock\")) }"
-    }
-    role-changes = {
-      description = "Somebody changed, or tried to change, what the vault's roles may do or who may take them on."
-      pattern     = "{ ($.eventSource = \"iam.amazonaws.com\") && ($.requestParameters.roleName = \"${var.role_prefix}-*\") && (($.eventName = \"CreateRole\") || ($.eventName = \"PutRolePolicy\") || ($.eventName = \"AttachRolePolicy\") || ($.eventName = \"DeleteRolePolicy\") || ($.eventName = \"DetachRolePolicy\") || ($.eventName = \"UpdateAssumeRolePolicy\") || ($.eventName = \"DeleteRole\")) }"
-    }
-    key-changes = {
-      description = "Somebody disabled a key, scheduled its deletion or changed its policy, or tried to."
-      pattern     = "{ ($.eventSource = \"kms.amazonaws.com\") && (($.eventName = \"ScheduleKeyDeletion\") || ($.eventName = \"DisableKey\") || ($.eventName = \"DeleteImportedKeyMaterial\") || ($.eventName = \"PutKeyPolicy\")) }"
-    }
-  }
+  trails    = var.trail ? toset(["trail"]) : toset([])
+  trail_arn = "arn:${local.partition}:cloudtrail:${local.region}:${local.account}:trail/${local.trail_name}"
 }
-
-data "aws_region" "current" {}
 
 resource "aws_s3_bucket" "trail" {
   for_each = local.trails
 
-  bucket = "${var.bucket}-trail"
-  tags   = var.tags
+  bucket              = "${var.bucket}-trail"
+  object_lock_enabled = true
+  tags                = var.tags
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_s3_bucket_versioning" "trail" {
+  for_each = local.trails
+
+  bucket = aws_s3_bucket.trail[each.value].id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+# CloudTrail asks for no lock, so that each log file gets this one.
+resource "aws_s3_bucket_object_lock_configuration" "trail" {
+  for_each = local.trails
+
+  bucket = aws_s3_bucket.trail[each.value].id
+
+  rule {
+    default_retention {
+      mode = var.lock_mode
+      days = var.trail_days
+    }
+  }
+
+  depends_on = [aws_s3_bucket_versioning.trail]
+}
+
+resource "aws_s3_bucket_ownership_controls" "trail" {
+  for_each = local.trails
+
+  bucket = aws_s3_bucket.trail[each.value].id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "trail" {
+  for_each = local.trails
+
+  bucket = aws_s3_bucket.trail[each.value].id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
 }
 
 resource "aws_s3_bucket_public_access_block" "trail" {
@@ -49,6 +78,66 @@ resource "aws_s3_bucket_public_access_block" "trail" {
 
 data "aws_iam_policy_document" "trail_bucket" {
   for_each = local.trails
+
+  statement {
+    sid       = "DenyPlainHttp"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.trail[each.value].arn, "${aws_s3_bucket.trail[each.value].arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+
+  # What the lock of a log file does not refuse.
+  statement {
+    sid       = "DenyDeletes"
+    effect    = "Deny"
+    actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]
+    resources = ["${aws_s3_bucket.trail[each.value].arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+  }
+
+  statement {
+    sid    = "DenyConfigurationChanges"
+    effect = "Deny"
+    actions = [
+      "s3:DeleteBucket",
+      "s3:DeleteBucketPolicy",
+      "s3:PutBucketObjectLockConfiguration",
+      "s3:PutBucketOwnershipControls",
+      "s3:PutBucketPolicy",
+      "s3:PutBucketPublicAccessBlock",
+      "s3:PutBucketVersioning",
+      "s3:PutEncryptionConfiguration",
+      "s3:PutLifecycleConfiguration",
+      "s3:PutReplicationConfiguration",
+    ]
+    resources = [aws_s3_bucket.trail[each.value].arn]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "ArnNotLike"
+      variable = "aws:PrincipalArn"
+      values   = var.break_glass_arns
+    }
+  }
 
   statement {
     sid       = "TrailAsksWhoseBucket"
@@ -97,7 +186,12 @@ resource "aws_s3_bucket_policy" "trail" {
   bucket = aws_s3_bucket.trail[each.value].id
   policy = data.aws_iam_policy_document.trail_bucket[each.value].json
 
-  depends_on = [aws_s3_bucket_public_access_block.trail]
+  depends_on = [
+    aws_s3_bucket_object_lock_configuration.trail,
+    aws_s3_bucket_ownership_controls.trail,
+    aws_s3_bucket_public_access_block.trail,
+    aws_s3_bucket_server_side_encryption_configuration.trail,
+  ]
 }
 
 resource "aws_cloudwatch_log_group" "trail" {
@@ -105,7 +199,12 @@ resource "aws_cloudwatch_log_group" "trail" {
 
   name              = "/deltavault/${local.trail_name}"
   retention_in_days = 400
-  tags              = var.tags
+
+  lifecycle {
+    prevent_destroy = true
+  }
+
+  tags = var.tags
 }
 
 data "aws_iam_policy_document" "trail_trust" {
@@ -171,21 +270,17 @@ resource "aws_cloudtrail" "vault" {
 
     field_selector {
       field       = "resources.ARN"
-      starts_with = ["${aws_s3_bucket.vault.arn}/"]
+      starts_with = [for bucket in local.vault_buckets : "arn:${local.partition}:s3:::${bucket}/"]
     }
   }
 
+  # Also what only reads: assuming a role is such an event.
   advanced_event_selector {
-    name = "Everything that changes configuration"
+    name = "Everything that is done to roles, keys, buckets and the trail"
 
     field_selector {
       field  = "eventCategory"
       equals = ["Management"]
-    }
-
-    field_selector {
-      field  = "readOnly"
-      equals = ["false"]
     }
   }
 
@@ -219,6 +314,26 @@ resource "aws_cloudwatch_metric_alarm" "wall" {
   threshold           = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_topic_arns
+  tags                = var.tags
+}
+
+# A trail that was stopped records nothing, and nothing rings: so silence rings.
+resource "aws_cloudwatch_metric_alarm" "silence" {
+  for_each = local.trails
+
+  alarm_name          = "${local.trail_name}-silence"
+  alarm_description   = "The trail recorded nothing for ${var.silence_hours} hours."
+  namespace           = "AWS/Logs"
+  metric_name         = "IncomingLogEvents"
+  dimensions          = { LogGroupName = aws_cloudwatch_log_group.trail[each.value].name }
+  statistic           = "Sum"
+  period              = 3600
+  evaluation_periods  = var.silence_hours
+  datapoints_to_alarm = var.silence_hours
+  threshold           = 1
+  comparison_operator = "LessThanThreshold"
+  treat_missing_data  = "breaching"
   alarm_actions       = var.alarm_topic_arns
   tags                = var.tags
 }

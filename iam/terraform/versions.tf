@@ -1,10 +1,11 @@
 terraform {
-  required_version = ">= 1.6"
+  # Variables are checked against each other since this version.
+  required_version = ">= 1.9"
 
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.75"
+      version = ">= 5.75, < 6.0"
 
       # The replica's region. Without a replica, pass the same provider twice.
       configuration_aliases = [aws.replica]

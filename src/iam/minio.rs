@@ -6,23 +6,33 @@
 
 use super::params::Params;
 use super::policy::{Effect, OneOrMany, Policy, Statement};
-use super::render::fill;
+use super::render::{fill, source_objects};
 use super::role::Role;
 use super::{Document, IamError, NotEnforced, Rendered};
 use crate::format::LockMode;
 
 /// Actions that `MinIO` does not know.
-const UNKNOWN_ACTIONS: [&str; 15] = [
+const UNKNOWN_ACTIONS: [&str; 25] = [
+    "s3:DeleteBucketWebsite",
     "s3:DeleteObjectAnnotation",
+    "s3:GetBucketLogging",
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketWebsite",
     "s3:ObjectOwnerOverrideToBucketOwner",
+    "s3:PutAccelerateConfiguration",
+    "s3:PutAnalyticsConfiguration",
     "s3:PutBucketAbac",
     "s3:PutBucketAcl",
+    "s3:PutBucketCORS",
+    "s3:PutBucketLogging",
     "s3:PutBucketOwnershipControls",
     "s3:PutBucketPublicAccessBlock",
     "s3:PutBucketRequestPayment",
+    "s3:PutBucketWebsite",
     "s3:PutIntelligentTieringConfiguration",
+    "s3:PutInventoryConfiguration",
+    "s3:PutMetricsConfiguration",
     "s3:PutObjectAcl",
     "s3:PutObjectAnnotation",
     "s3:PutObjectVersionAcl",
@@ -30,7 +40,10 @@ const UNKNOWN_ACTIONS: [&str; 15] = [
     "s3:UpdateObjectEncryption",
 ];
 /// Condition keys that `MinIO` does not know.
-const UNKNOWN_KEYS: [&str; 4] = [
+const UNKNOWN_KEYS: [&str; 7] = [
+    "aws:PrincipalOrgID",
+    "aws:SourceVpce",
+    "s3:DataAccessPointArn",
     "s3:if-none-match",
     "s3:object-lock-event-hold",
     "s3:ObjectCreationOperation",
@@ -81,6 +94,7 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
     }
     for statement in bucket.statement {
         let sid = statement.sid.clone();
+        let statement = outside_sources(statement, &params);
         let (known, left_out) = refusal(statement, role, &arn);
         statements.extend(known);
         not_enforced.extend(left_out.map(|reason| NotEnforced {
@@ -88,6 +102,7 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
             reason,
         }));
     }
+    statements.push(no_fan_out(&params)?);
     not_enforced.extend(gaps_of_the_server(&statements, params.lock_mode));
     Ok(Rendered {
         policy: Policy {
@@ -96,6 +111,35 @@ pub(super) fn render(role: Role, params: &Params) -> Result<Rendered, IamError> 
         },
         not_enforced,
     })
+}
+
+/// Refuses a call that only `MinIO` has: one upload that becomes objects of any names, past the right to put.
+fn no_fan_out(params: &Params) -> Result<Statement, IamError> {
+    let bucket = params.vault.bucket();
+    serde_json::from_value(serde_json::json!({
+        "Sid": "DenyFanOut",
+        "Effect": "Deny",
+        "Action": "s3:PutObjectFanOut",
+        "Resource": format!("arn:{}:s3:::{bucket}/*", params.partition),
+    }))
+    .map_err(IamError::Malformed)
+}
+
+/// A statement about all objects but some, for a policy that is not a bucket's: there those of other buckets are among all
+/// objects, and a restore writes into the sources.
+fn outside_sources(mut statement: Statement, params: &Params) -> Statement {
+    let puts = statement.action.as_slice().iter().any(|one| one == PUT);
+    if let Some(others) = statement.not_resource.as_mut().filter(|_| puts) {
+        let mut all = others.as_slice().to_vec();
+        all.extend(
+            params
+                .sources
+                .iter()
+                .map(|source| source_objects(&params.partition, source)),
+        );
+        *others = OneOrMany::Many(all);
+    }
+    statement
 }
 
 /// A statement of the bucket policy as far as `MinIO` knows its words, and the reason for what is left out. Neither where

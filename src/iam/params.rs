@@ -38,6 +38,14 @@ impl Location {
         if bucket.is_empty() {
             return Err(unusable("a place on S3 is spelled s3://bucket/prefix"));
         }
+        let is_plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-')
+        };
+        if !bucket.bytes().all(is_plain) {
+            return Err(unusable(
+                "a bucket's name has lower-case letters, digits, dots and hyphens; `*` would be every bucket",
+            ));
+        }
         let prefix = if prefix.is_empty() {
             String::new()
         } else {
@@ -91,6 +99,10 @@ pub struct Params {
     pub trusted: Vec<String>,
     /// The external id that is needed to assume a role.
     pub external_id: Option<String>,
+    /// The VPC endpoints that calls have to come through, by id; any way where empty.
+    pub vpc_endpoints: Vec<String>,
+    /// The organisations that callers have to belong to, by id; any where empty.
+    pub org_ids: Vec<String>,
     /// Whether calls without TLS are let through, for a server in a closed network.
     pub plain_http: bool,
 }
@@ -120,6 +132,8 @@ impl Params {
             break_glass: Vec::new(),
             trusted: Vec::new(),
             external_id: None,
+            vpc_endpoints: Vec::new(),
+            org_ids: Vec::new(),
             plain_http: false,
         };
         params.set_days(
@@ -157,6 +171,11 @@ impl Params {
     /// # Errors
     /// [`IamError::Missing`] without an account.
     pub fn role_arn(&self, role: Role, document: Document) -> Result<String, IamError> {
+        self.arn(role.as_str(), document)
+    }
+
+    /// The ARN of a role by the part of its name after the prefix.
+    pub(super) fn arn(&self, role: &str, document: Document) -> Result<String, IamError> {
         let account = self.account(document)?;
         let Self {
             partition,
@@ -186,6 +205,8 @@ impl Params {
             &self.break_glass,
             &self.trusted,
             &self.storage_classes,
+            &self.vpc_endpoints,
+            &self.org_ids,
         ];
         texts.extend(lists.into_iter().flatten().map(String::as_str));
         for text in texts {
@@ -209,6 +230,36 @@ impl Params {
                 value: account.clone(),
                 rule: "an account is twelve digits",
             });
+        }
+        if let Some(source) = self
+            .sources
+            .iter()
+            .find(|source| source.bucket == self.vault.bucket)
+        {
+            return Err(IamError::Unusable {
+                value: format!("s3://{}/{}", source.bucket, source.prefix),
+                rule: "a source in the vault's own bucket would let a role write into the vault",
+            });
+        }
+        let ids = [
+            (
+                &self.vpc_endpoints,
+                "vpce-",
+                "the id of a VPC endpoint begins with vpce-",
+            ),
+            (
+                &self.org_ids,
+                "o-",
+                "the id of an organisation begins with o-",
+            ),
+        ];
+        for (ids, start, rule) in ids {
+            if let Some(other) = ids.iter().find(|id| !id.starts_with(start)) {
+                return Err(IamError::Unusable {
+                    value: other.clone(),
+                    rule,
+                });
+            }
         }
         let arns = self.break_glass.iter().chain(&self.trusted);
         let arns = arns.chain(&self.kms_key).chain(&self.source_kms_keys);

@@ -50,13 +50,15 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Whether it applies to nothing or nobody, because a list is empty.
+    /// Whether it applies to nothing or nobody, or compares with nothing, because a list is empty.
     pub(super) fn is_void(&self) -> bool {
         let nobody = match &self.principal {
             Some(Principal::Aws { aws }) => aws.is_empty(),
             Some(Principal::Everybody(_)) | None => false,
         };
-        nobody || self.action.is_empty() || self.resource.as_ref().is_some_and(OneOrMany::is_empty)
+        let values = self.condition.values().flat_map(BTreeMap::values);
+        let mut lists = values.chain([&self.action]).chain(&self.resource);
+        nobody || lists.any(OneOrMany::is_empty)
     }
 }
 

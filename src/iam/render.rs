@@ -1,7 +1,7 @@
 //! Fills in the templates: `${name}` becomes text inside a string, and a JSON list outside of one.
 //!
-//! Terraform's `templatefile` reads the same files by the same rule. A statement whose list of resources or principals
-//! is empty applies to nothing and is left out, there as here.
+//! Terraform's `templatefile` reads the same files by the same rule. A statement with an empty list of resources,
+//! principals or values is left out, there as here.
 
 use serde_json::Value;
 
@@ -84,9 +84,17 @@ fn substitute(
 
 fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamError> {
     let missing = |needed| IamError::Missing { document, needed };
-    let arns = |roles: &[Role]| -> Result<Value, IamError> {
+    let arns = |roles: &[Role]| -> Result<Vec<String>, IamError> {
         let arns = roles.iter().map(|role| params.role_arn(*role, document));
-        Ok(arns.collect::<Result<Vec<_>, _>>()?.into())
+        arns.collect()
+    };
+    let with_break_glass = |mut arns: Vec<String>| {
+        // Such a list without them would bind everybody or nobody.
+        if params.break_glass.is_empty() {
+            return Err(missing("--break-glass ARN"));
+        }
+        arns.extend_from_slice(&params.break_glass);
+        Ok(arns.into())
     };
     let partition = &params.partition;
     Ok(match name {
@@ -107,23 +115,29 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
         "source_kms_keys" => params.source_kms_keys.clone().into(),
         "account" => params.account(document)?.into(),
         "role_prefix" => params.role_prefix.as_str().into(),
-        "pruner_arns" => arns(&[Role::Pruner])?,
-        "holder_arns" => arns(&[Role::Holder])?,
-        "restorer_arns" => arns(&[Role::Restorer])?,
-        "auditor_arns" => arns(&[Role::Auditor])?,
-        "source_reader_arns" => arns(&[Role::Snapshotter, Role::Restorer])?,
+        "snapshotter_arns" => arns(&[Role::Snapshotter])?.into(),
+        "event_writer_arns" => arns(&EVENT_WRITERS)?.into(),
+        "pruner_arns" => arns(&[Role::Pruner])?.into(),
+        "holder_arns" => arns(&[Role::Holder])?.into(),
+        "restorer_arns" => arns(&[Role::Restorer])?.into(),
+        "auditor_arns" => arns(&[Role::Auditor])?.into(),
+        "source_reader_arns" => arns(&[Role::Snapshotter, Role::Restorer])?.into(),
         "writer_arns" => arns(&[
             Role::Snapshotter,
             Role::Restorer,
             Role::Pruner,
             Role::Holder,
-        ])?,
-        "all_role_arns" => arns(&Role::ALL)?,
-        // Empty, these lists would bind everybody or nobody.
-        "break_glass_arns" if params.break_glass.is_empty() => {
-            return Err(missing("--break-glass ARN"));
-        }
-        "break_glass_arns" => params.break_glass.clone().into(),
+        ])?
+        .into(),
+        "all_role_arns" => arns(&Role::ALL)?.into(),
+        "reader_arns" => with_break_glass(arns(&Role::ALL)?)?,
+        "data_reader_arns" => with_break_glass(arns(&DATA_READERS)?)?,
+        // S3 itself replicates, from nowhere that a condition could name.
+        "anywhere_arns" => with_break_glass(vec![params.arn("replication", document)?])?,
+        "guarded_role_arns" => with_break_glass(vec![params.arn("*", document)?])?,
+        "break_glass_arns" => with_break_glass(Vec::new())?,
+        "vpc_endpoints" => params.vpc_endpoints.clone().into(),
+        "org_ids" => params.org_ids.clone().into(),
         "trusted_arns" if params.trusted.is_empty() => return Err(missing("--trust ARN")),
         "trusted_arns" => params.trusted.clone().into(),
         "external_id" => {
@@ -134,7 +148,7 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
             list.push(format!("arn:{partition}:s3:::{}", source.bucket()));
         }),
         "source_objects" => per_source(params, |source, list| {
-            list.push(format!("{}*", object_arn(partition, source)));
+            list.push(source_objects(partition, source));
         }),
         "source_logs" => per_source(params, |source, list| {
             let arn = object_arn(partition, source);
@@ -152,6 +166,16 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
             return Err(IamError::UnknownPlaceholder { name });
         }
     })
+}
+
+/// The roles that create events.
+const EVENT_WRITERS: [Role; 3] = [Role::Restorer, Role::Pruner, Role::Holder];
+/// The roles that read the tables' data.
+const DATA_READERS: [Role; 3] = [Role::Snapshotter, Role::Restorer, Role::Verifier];
+
+/// The objects of a source, by ARN.
+pub(super) fn source_objects(partition: &str, source: &Location) -> String {
+    format!("{}*", object_arn(partition, source))
 }
 
 fn object_arn(partition: &str, place: &Location) -> String {

@@ -5,8 +5,8 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    AnnotationDirective, ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode,
-    ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
+    AnnotationDirective, ObjectCannedAcl, ObjectLockEventHold, ObjectLockLegalHoldStatus,
+    ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode, StorageClass,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -102,6 +102,8 @@ pub(super) struct Put {
 pub(super) enum Extra {
     /// A legal hold.
     Hold,
+    /// An event hold.
+    EventHold,
     /// Another storage class.
     Class,
     /// An ACL.
@@ -110,6 +112,8 @@ pub(super) enum Extra {
     Tags,
     /// To be encrypted with a key that only the caller has.
     CustomerKey,
+    /// To be taken for a replica, as `MinIO` replicates.
+    Replica,
 }
 
 /// An object as it is found.
@@ -191,6 +195,7 @@ impl Prober {
         put: &Put,
     ) -> Answer<Option<ObjectVersion>> {
         let (mode, until) = headers(put.lock);
+        let put = *put;
         let call = || {
             let call = self
                 .s3()
@@ -202,10 +207,11 @@ impl Prober {
                 .set_object_lock_mode(mode.clone())
                 .set_object_lock_retain_until_date(until);
             match put.also {
-                None => call,
+                None | Some(Extra::Replica) => call,
                 Some(Extra::Hold) => {
                     call.object_lock_legal_hold_status(ObjectLockLegalHoldStatus::On)
                 }
+                Some(Extra::EventHold) => call.object_lock_event_hold(ObjectLockEventHold::On),
                 // A class that every server has, and that no vault is written in.
                 Some(Extra::Class) => call.storage_class(StorageClass::ReducedRedundancy),
                 // It gives nothing to anybody.
@@ -216,6 +222,14 @@ impl Prober {
                     .sse_customer_key(STANDARD.encode([7; 32]))
                     .sse_customer_key_md5("y4HAEFCYWuvAXWFTtA1Qpg=="),
             }
+            .customize()
+            .mutate_request(move |request| {
+                if put.also == Some(Extra::Replica) {
+                    request
+                        .headers_mut()
+                        .insert("x-amz-replication-status", "REPLICA");
+                }
+            })
             .send()
         };
         let answer = self.ask(key, call).await?;

@@ -16,7 +16,7 @@ macro_rules! calls {
 
         impl Call {
             /// Every call, in the order of the table.
-            pub const ALL: [Self; 48] = [$(Self::$call),+];
+            pub const ALL: [Self; 62] = [$(Self::$call),+];
 
             /// Its name, for scripts.
             pub fn name(self) -> &'static str {
@@ -42,28 +42,37 @@ calls! {
     ReadConfiguration, "read-configuration", "ask for the bucket's configuration", EVERYBODY;
     ReadRecord, "read-record", "read a record", EVERYBODY;
     ReadPage, "read-page", "read a page or manifest", EVERYBODY;
-    ReadBlob, "read-blob", "read a blob or copy", &[Snapshotter, Restorer, Verifier, Pruner];
+    ReadBlob, "read-blob", "read a blob or copy", &[Snapshotter, Restorer, Verifier];
+    ReadJournal, "read-journal", "read a journal", &[Snapshotter, Restorer, Verifier, Pruner];
     ReadLock, "read-lock", "ask how an object is locked", EVERYBODY;
-    CreateBlob, "create-blob", "put a new blob, locked", &[Snapshotter];
-    CreateRecord, "create-record", "put a new record, locked", &[Snapshotter];
-    CreateEvent, "create-event", "put a new event, locked", &[Restorer, Pruner, Holder];
-    CreatePlan, "create-plan", "put a new prune plan, locked", &[Pruner];
+    CreateBlob, "create-blob", "put a new blob or copy", &[Snapshotter];
+    CreatePage, "create-page", "put a new page or manifest", &[Snapshotter];
+    CreateJournal, "create-journal", "put a new journal or set", &[Snapshotter];
+    CreateRecord, "create-record", "put a new record", &[Snapshotter];
+    CreateEvent, "create-event", "put a new event", &[Restorer, Pruner, Holder];
+    CreatePlan, "create-plan", "put a new prune plan", &[Pruner];
     CreateElsewhere, "create-elsewhere", "put an object elsewhere in the bucket", NOBODY;
+    ReplaceVaultFile, "replace-vault-file", "put the vault's own file", NOBODY;
+    ForgeRecord, "forge-record", "forge a record, in parts, by a copy or over another", &[Snapshotter];
     Extend, "extend", "make a lock longer", &[Snapshotter];
     Hold, "hold", "put a legal hold on", &[Holder];
     Release, "release", "take a legal hold off", &[Holder];
     DeleteOver, "delete-over", "delete an object version whose lock is over", &[Pruner];
+    DeleteRecord, "delete-record", "delete a version of a record whose lock is over", NOBODY;
     Overwrite, "overwrite", "overwrite: put without If-None-Match", NOBODY;
     PutUnlocked, "put-unlocked", "put without a lock, not even the floor's", NOBODY;
     PutShort, "put-short", "put with a lock below the floor", NOBODY;
     PutBeyond, "put-beyond", "put with a lock above the ceiling", NOBODY;
     PutOtherMode, "put-other-mode", "put with a lock of another mode", NOBODY;
     PutHeld, "put-held", "put under a legal hold", NOBODY;
+    PutEventHold, "put-event-hold", "put under an event hold", NOBODY;
     PutClass, "put-class", "put into another storage class", NOBODY;
     PutAcl, "put-acl", "put with an ACL", NOBODY;
     PutTags, "put-tags", "put with tags", NOBODY;
     PutCustomerKey, "put-customer-key", "put encrypted with SSE-C", NOBODY;
+    ReplicateIn, "replicate-in", "put as a replication from elsewhere does", NOBODY;
     Delete, "delete", "put a delete marker", NOBODY;
+    HideRecord, "hide-record", "put a delete marker on a record", NOBODY;
     DeleteVersion, "delete-version", "delete a locked object version", NOBODY;
     DeleteBypass, "delete-bypass", "the same, bypassing GOVERNANCE", NOBODY;
     DeleteMany, "delete-many", "the same, by a batch", NOBODY;
@@ -73,6 +82,7 @@ calls! {
     ExtendBeyond, "extend-beyond", "make a lock longer than the ceiling", NOBODY;
     SetAcl, "set-acl", "set an object's ACL", NOBODY;
     SetTags, "set-tags", "set an object's tags", NOBODY;
+    Annotate, "annotate", "annotate an object", NOBODY;
     Reencrypt, "reencrypt", "encrypt an object again", NOBODY;
     Abort, "abort", "drop somebody else's unfinished upload", NOBODY;
     SetPolicy, "set-policy", "set the bucket's policy", NOBODY;
@@ -84,6 +94,10 @@ calls! {
     SetLocks, "set-locks", "set the default retention", NOBODY;
     SetPublicAccess, "set-public-access", "set the public access block", NOBODY;
     SetOwnership, "set-ownership", "set the object ownership", NOBODY;
+    SetInventory, "set-inventory", "set an inventory", NOBODY;
+    SetLogging, "set-logging", "set the access log", NOBODY;
+    SetNotification, "set-notification", "set the notifications", NOBODY;
+    SetWebsite, "set-website", "set the website", NOBODY;
     DeleteBucket, "delete-bucket", "delete the bucket", NOBODY;
     PlainHttp, "plain-http", "anything by plain HTTP", NOBODY;
 }

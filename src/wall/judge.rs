@@ -58,6 +58,18 @@ pub enum Outcome {
     NotProven(String),
 }
 
+/// What the same call came to by somebody who may make it: it shows that a refusal is about who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "control", content = "control_said", rename_all = "kebab-case")]
+pub enum Control {
+    /// It was let through.
+    LetThrough,
+    /// It was not; what the server said.
+    Refused(String),
+    /// There was none; why.
+    None(String),
+}
+
 /// A call of a role, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -69,6 +81,8 @@ pub struct Row {
     pub outcome: Outcome,
     /// What the server said.
     pub said: String,
+    /// What the same call came to by others, where the server refused it to the role.
+    pub control: Option<Control>,
 }
 
 impl Row {
@@ -95,10 +109,38 @@ impl Row {
     }
 }
 
-/// Judges the result of a role's call.
-pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: LockMode) -> Row {
+/// Whether a call took effect, or would have.
+pub fn is_let_through(seen: &Observation) -> bool {
+    outcome(seen) == Outcome::Allowed
+}
+
+/// Whether a call was refused by the server as it should be, so that the same call by somebody else is wanted.
+pub fn needs_control(role: Role, call: Call, seen: &Observation) -> bool {
+    expected(role, call) == Expected::Refused
+        && outcome(seen) == Outcome::Refused
+        && matches!(seen.answer, Answer::Refused { .. })
+}
+
+/// Judges the result of a role's call, and of the same call by somebody else where [`needs_control`] asks for it.
+pub fn judge(
+    role: Role,
+    call: Call,
+    seen: &Observation,
+    control: Option<&Observation>,
+    server: Server,
+    mode: LockMode,
+) -> Row {
     let expected = expected(role, call);
     let mut outcome = outcome(seen);
+    let control = needs_control(role, call, seen).then(|| controlled(control));
+    if let (Some(Control::Refused(_) | Control::None(_)), Answer::Refused { status, code, text }) =
+        (&control, &seen.answer)
+        && !is_of_policy(*status, code)
+    {
+        outcome = Outcome::NotProven(format!(
+            "it is refused, but not as by a policy, and nobody is known to be let through: {text}"
+        ));
+    }
     if let (Expected::Refused, Outcome::Allowed) = (expected, &outcome)
         && let Some(reason) = gap(server, role, call, mode)
     {
@@ -113,7 +155,27 @@ pub fn judge(role: Role, call: Call, seen: &Observation, server: Server, mode: L
             Answer::Refused { text, .. } => text.clone(),
             Answer::NotMade(why) => why.clone(),
         },
+        control,
     }
+}
+
+fn controlled(seen: Option<&Observation>) -> Control {
+    match seen {
+        None => {
+            Control::None("nobody else was named: --canary-profile, --control-profile".to_owned())
+        }
+        Some(seen) if is_let_through(seen) => Control::LetThrough,
+        Some(seen) => match &seen.answer {
+            Answer::Done => Control::Refused("done, without effect".to_owned()),
+            Answer::Refused { text, .. } => Control::Refused(text.clone()),
+            Answer::NotMade(why) => Control::None(why.clone()),
+        },
+    }
+}
+
+/// Whether a refusal says that the caller lacks the right.
+fn is_of_policy(status: u16, code: &str) -> bool {
+    matches!(status, 401 | 403) || code == "AccessDenied"
 }
 
 fn outcome(seen: &Observation) -> Outcome {
@@ -124,7 +186,7 @@ fn outcome(seen: &Observation) -> Outcome {
         (Effect::Nothing, Answer::Done | Answer::Refused { .. }) => Outcome::Refused,
         (Effect::Harmless, Answer::Refused { status, code, text }) => {
             match (*status, code.as_str()) {
-                (401 | 403, _) | (_, "AccessDenied") => Outcome::Refused,
+                (status, code) if is_of_policy(status, code) => Outcome::Refused,
                 (405 | 501, _) | (_, "NotImplemented" | "MethodNotAllowed") => {
                     Outcome::NotProven("the server has no such call".to_owned())
                 }
@@ -229,6 +291,7 @@ mod tests {
                 Role::Snapshotter,
                 call,
                 &through,
+                None,
                 server,
                 LockMode::Compliance,
             )
@@ -246,10 +309,75 @@ mod tests {
             Role::Snapshotter,
             Call::CreateBlob,
             &held,
+            None,
             Server::Aws,
             LockMode::Compliance,
         );
         assert!(row.is_finding());
         assert!(row.remedy(Role::Snapshotter).contains("--role snapshotter"));
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_than_policy_is_a_wall_only_with_a_control() {
+        let done = Observation {
+            answer: Answer::Done,
+            effect: Effect::Happened,
+        };
+        let refused_as = |status, code| Observation {
+            answer: refused(status, code),
+            effect: Effect::Nothing,
+        };
+        let denied = || refused_as(403, "AccessDenied");
+        let locked = || refused_as(400, "InvalidRequest");
+        let not_made = Observation {
+            answer: Answer::NotMade("why".to_owned()),
+            effect: Effect::Nothing,
+        };
+        let judged = |seen: &Observation, control: Option<&Observation>| {
+            let (server, mode) = (Server::Aws, LockMode::Compliance);
+            let row = judge(Role::Auditor, Call::Delete, seen, control, server, mode);
+            assert!(!row.is_finding());
+            (row.outcome == Outcome::Refused, row.control)
+        };
+        let through = || Some(Control::LetThrough);
+        assert_eq!(judged(&locked(), Some(&done)), (true, through()));
+        assert_eq!(judged(&denied(), Some(&done)), (true, through()));
+        let also = |text: &str| Some(Control::Refused(text.to_owned()));
+        let (by_policy, by_lock) = ("AccessDenied (HTTP 403)", "InvalidRequest (HTTP 400)");
+        assert_eq!(judged(&denied(), Some(&denied())), (true, also(by_policy)));
+        assert_eq!(judged(&locked(), Some(&denied())), (false, also(by_policy)));
+        assert_eq!(judged(&locked(), Some(&locked())), (false, also(by_lock)));
+        let none = Some(Control::None("why".to_owned()));
+        assert_eq!(judged(&locked(), Some(&not_made)), (false, none));
+        assert!(!judged(&locked(), None).0 && judged(&denied(), None).0);
+        // What had no effect although the server said that it is done was seen, and needs none.
+        let idle = Observation {
+            answer: Answer::Done,
+            effect: Effect::Nothing,
+        };
+        assert_eq!(judged(&idle, None), (true, None));
+    }
+
+    #[test]
+    fn what_a_role_that_may_not_create_put_is_a_breach_also_where_a_condition_is_missing() {
+        let through = Observation {
+            answer: Answer::Done,
+            effect: Effect::Happened,
+        };
+        for server in [Server::Aws, Server::Minio, Server::Ministack] {
+            for role in Role::ALL {
+                for call in [
+                    Call::Overwrite,
+                    Call::PutUnlocked,
+                    Call::PutShort,
+                    Call::PutTags,
+                    Call::PutBeyond,
+                ] {
+                    let row = judge(role, call, &through, None, server, LockMode::Compliance);
+                    let is_gap = role == Role::Snapshotter && server != Server::Aws;
+                    assert!(row.is_finding() || is_gap, "{server:?} {role} {call:?}");
+                }
+            }
+        }
     }
 }

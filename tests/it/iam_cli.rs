@@ -135,6 +135,15 @@ fn what_cannot_be_rendered_is_a_usage_error_that_names_the_flag() {
         "--role",
     );
     refused(MADE_UP, &["--role", "owner"], "the roles are snapshotter");
+    for (source, says) in [
+        (MADE_UP, "the vault's own bucket"),
+        ("s3://acme-vault/lake/blobs", "the vault's own bucket"),
+        ("s3://*", "hyphens"),
+        ("s3://*/sales", "hyphens"),
+        ("s3://acme-lake/*", "patterns"),
+    ] {
+        refused(MADE_UP, &["--role", "restorer", "--source", source], says);
+    }
     refused(MADE_UP, &[], "--role");
     refused(
         "/backup/vault",

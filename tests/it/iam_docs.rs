@@ -39,6 +39,8 @@ fn params() -> Params {
         external_id: Some("acme-7".to_owned()),
         kms_key: Some("arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d".to_owned()),
         source_kms_keys: vec!["arn:aws:kms:eu-west-1:444455556666:key/9f8e7d6c".to_owned()],
+        vpc_endpoints: vec!["vpce-0a1b2c3d4e5f67890".to_owned()],
+        org_ids: vec!["o-a1b2c3d4e5".to_owned()],
         ..Params::new(Location::parse("s3://acme-vault/lake").unwrap())
     }
 }
@@ -66,12 +68,43 @@ fn the_examples_are_what_is_rendered() {
     assert_eq!(found.collect::<BTreeSet<_>>(), written);
 }
 
+/// The longest names that AWS takes, and several of each.
+fn longest_names() -> Params {
+    let arn = |name: char| {
+        let name = name.to_string().repeat(64);
+        format!("arn:aws-us-gov:iam::111122223333:role/{name}")
+    };
+    let bucket = |name: char| name.to_string().repeat(63);
+    let place = |name: char| {
+        let prefix = "p".repeat(60);
+        Location::parse(&format!("s3://{}/{prefix}", bucket(name))).unwrap()
+    };
+    Params {
+        partition: "aws-us-gov".to_owned(),
+        sources: vec![place('s'); 4],
+        role_prefix: "r".repeat(52),
+        break_glass: vec![arn('b'), arn('g')],
+        trusted: vec![arn('t'); 8],
+        org_ids: vec!["o-a1b2c3d4e5".to_owned()],
+        vpc_endpoints: ["vpce-0a1b2c3d4e5f67890", "vpce-1a1b2c3d4e5f67890"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Params {
+            vault: place('v'),
+            ..params()
+        }
+    }
+}
+
 #[test]
 fn every_document_fits_into_what_aws_takes() {
-    for document in Document::all() {
-        let rendered = render(document, &params(), Flavor::Aws).unwrap();
-        let text = serde_json::to_string(&rendered.policy).unwrap();
-        assert!(text.len() <= limit(document), "{document}: {}", text.len());
+    for params in [params(), longest_names()] {
+        for document in Document::all() {
+            let rendered = render(document, &params, Flavor::Aws).unwrap();
+            let text = serde_json::to_string(&rendered.policy).unwrap();
+            println!("{document}: {} of {}", text.len(), limit(document));
+            assert!(text.len() <= limit(document), "{document}: {}", text.len());
+        }
     }
 }
 
@@ -120,7 +153,23 @@ fn a_value_that_would_mean_something_else_is_refused() {
     assert!(refused(&short).contains("twelve digits"));
     let name = |params: &mut Params| params.break_glass = vec!["ann".to_owned()];
     assert!(refused(&name).contains("ARN"));
+    let endpoint = |params: &mut Params| params.vpc_endpoints = vec!["vpc-1".to_owned()];
+    assert!(refused(&endpoint).contains("vpce-"));
+    let organisation = |params: &mut Params| params.org_ids = vec!["acme".to_owned()];
+    assert!(refused(&organisation).contains("o-"));
+    for inside in [
+        "s3://acme-vault",
+        "s3://acme-vault/lake/blobs",
+        "s3://acme-vault/other",
+    ] {
+        let source = |params: &mut Params| params.sources.push(Location::parse(inside).unwrap());
+        assert!(refused(&source).contains("vault's own bucket"), "{inside}");
+    }
     for bad in [
+        "s3://*",
+        "s3://*/sales",
+        "s3://la?e/sales",
+        "s3://Lake/sales",
         "s3://lake/a*",
         "s3://lake/${b}",
         "s3://lake/\"",

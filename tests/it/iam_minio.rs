@@ -10,7 +10,9 @@ use deltavault::iam::{Document, Flavor, Location, Params, Rendered, Role, render
 use deltavault::ids::Id128;
 use deltavault::plan::restore::Mode;
 use deltavault::store::s3::{Keys, S3Client, S3Store};
-use deltavault::store::{Payload, ReadStore, WriteStore as _};
+use deltavault::store::{
+    Deletion, HoldStore as _, Payload, PruneStore as _, ReadStore, WriteStore as _,
+};
 use deltavault::vault::events::Actor;
 use deltavault::vault::hold::Holder;
 use deltavault::vault::prune::{Forget, Patience, Pruner};
@@ -29,7 +31,7 @@ const NO_MC: &str = "SKIPPED: no mc to make a user with; DELTAVAULT_TEST_MC name
 /// What gets through on `MinIO`, in the order of the roles. Three lines are gaps of the server: the rendering says so.
 const EXPECTED: &str = "
     ++++++ list the vault
-    ++-++- read a blob
+    ++-+-- read a blob
     ++++++ read a record
     ++++++ read a lock
     +----- create a blob
@@ -118,6 +120,12 @@ fn what_minio_lets_through_is_said() {
     says(Role::Snapshotter, None, "shorten");
     says(Role::Pruner, Some("DenyDeleteMarkers"), "hide");
     says(Role::Snapshotter, Some("DenyLocksAboveCeiling"), "extended");
+    // A call of MinIO's own, which makes objects of any names and asks for no other right.
+    for role in Role::ALL {
+        let policy = rendered(role, "s3://acme-vault", &[]).policy;
+        let fan_out = policy.statement("DenyFanOut").unwrap();
+        assert_eq!(fan_out.action.as_slice(), ["s3:PutObjectFanOut"], "{role}");
+    }
     // Under COMPLIANCE nobody shortens.
     let params = Params {
         lock_mode: LockMode::Compliance,
@@ -183,7 +191,7 @@ async fn each_role_does_its_work_with_its_own_keys() {
         (Role::Restorer, ALL),
         (Role::Auditor, NO_BYTES),
         (Role::Verifier, ALL),
-        (Role::Pruner, ALL),
+        (Role::Pruner, NO_BYTES),
         (Role::Holder, NO_BYTES),
     ] {
         let store: Arc<dyn ReadStore> = Arc::new(at(role, &vault));
@@ -272,6 +280,52 @@ async fn each_role_does_its_work_with_its_own_keys() {
     restore(Role::Restorer).await.unwrap();
     let back = everything(Arc::new(scene.store(&target))).await;
     assert_eq!(back, scene.closure);
+}
+
+/// What keeps an object is asked for by itself, because the pruner may not read the data.
+#[tokio::test]
+async fn the_pruner_is_told_what_keeps_an_object_that_it_may_not_read() {
+    let Some(server) = s3::server() else { return };
+    let bucket = server.bucket(Bucket::Locked).await;
+    let vault = format!("s3://{bucket}/lake");
+    let Some(keys) = user(&server, Role::Pruner, &vault, &[]) else {
+        println!("{NO_MC}");
+        return;
+    };
+    let store = async |keys: Keys| {
+        let settings = server.settings(&server.endpoint, keys);
+        let client = S3Client::connect(&settings).await.unwrap();
+        let store = S3Store::open(&client, &vault).unwrap();
+        store.with_lock_mode(LockMode::Governance)
+    };
+    let (owner, pruner) = (store(server.keys.clone()).await, store(keys).await);
+    let tomorrow = s3::now() + SignedDuration::from_hours(24);
+    let mut targets = Vec::new();
+    for (text, lock) in [("locked", Some(tomorrow)), ("held", None), ("free", None)] {
+        let payload = Payload::from_bytes(text);
+        let key = VaultKey::blob(payload.sha256, None).object_key().unwrap();
+        let put = owner.put_new(&key, &payload, lock).await.unwrap();
+        if text == "held" {
+            let version = put.version.as_ref();
+            owner.set_hold(&key, version, true).await.unwrap();
+        }
+        assert!(pruner.attributes(&key, put.version.as_ref()).await.is_err());
+        targets.push((key, put.version));
+    }
+    let deleted = pruner.delete_versions(&targets).await.unwrap();
+    assert!(
+        matches!(
+            deleted.as_slice(),
+            [
+                Deletion::Locked { until: Some(_) },
+                Deletion::Held,
+                Deletion::Deleted
+            ]
+        ),
+        "{deleted:?}"
+    );
+    let (held, version) = &targets[1];
+    owner.set_hold(held, version.as_ref(), false).await.unwrap();
 }
 
 fn assert_denied(done: Result<(), Error>, role: Role) {

@@ -18,7 +18,7 @@ use super::support::ministack::{self, ACCOUNT, RoleServer};
 /// lock's days and mode; and a batch of deletions asks it for the right to put delete markers, which nobody has.
 const EXPECTED: &str = "
     ++++++ list the vault
-    ++-++- read a blob
+    ++-+-- read a blob
     ++++++ read a record
     ++++++ read a lock
     +----- create a blob
@@ -55,19 +55,19 @@ const EXPECTED: &str = "
 /// What an administrator gets through with, whom nothing but the bucket's policy binds; and who may break the glass.
 const ADMINISTRATORS: &str = "
     ++ list the vault
-    ++ read a blob
-    ++ read a record
+    -+ read a blob
+    -+ read a record
     ++ read a lock
-    ++ create a blob
-    ++ create a record
-    ++ create an event
-    ++ create a prune plan
-    ++ create beside the vault
-    ++ put on top of a blob
-    ++ lock a blob
-    ++ lock below the floor
-    ++ lock above the ceiling
-    ++ lock in the other mode
+    -- create a blob
+    -- create a record
+    -- create an event
+    -- create a prune plan
+    -- create beside the vault
+    -- put on top of a blob
+    -- lock a blob
+    -- lock below the floor
+    -- lock above the ceiling
+    -- lock in the other mode
     -- shorten a lock by bypass
     -- hold a blob
     -- put a delete marker on a blob

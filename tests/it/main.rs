@@ -46,6 +46,7 @@ mod iam_cli;
 mod iam_docs;
 mod iam_minio;
 mod iam_roles;
+mod iam_terraform;
 mod iam_walls;
 mod in_the_way;
 mod incremental;

@@ -128,6 +128,7 @@ fn check_all(session: &Session, words: impl Fn(Role) -> Vec<String> + Sync) -> V
                 assert!(wrong.is_empty(), "{role}: {wrong:#?}");
                 assert_eq!(said.code, 0, "{role}: {}{}", said.out, said.talk);
                 assert_eq!(proven.len(), Call::ALL.len(), "{role}");
+                assert_controlled(role, &proven);
                 proven
             })
         });
@@ -136,6 +137,21 @@ fn check_all(session: &Session, words: impl Fn(Role) -> Vec<String> + Sync) -> V
             .map(|check| check.join().unwrap())
             .collect()
     })
+}
+
+/// What nobody who may is asked for, not even as a control.
+const WITHOUT_CONTROL: [&str; 2] = ["delete-bucket", "delete-policy"];
+
+/// Every refusal is shown to be one: somebody else is let through with the same call.
+fn assert_controlled(role: Role, proven: &Proven) {
+    for (call, row) in proven {
+        let is_refused = row["outcome"] == "refused";
+        // Where the server said that it is done, what was seen afterwards is the proof.
+        if !is_refused || row["said"] == "done" || WITHOUT_CONTROL.contains(&call.as_str()) {
+            continue;
+        }
+        assert_eq!(row["control"], "let-through", "{role}: {row}");
+    }
 }
 
 fn new_bucket() -> String {
@@ -174,57 +190,188 @@ fn on_minio(server: &Server, mode: &str) -> Option<Vec<Proven>> {
     }))
 }
 
+/// A new vault on ministack: a session of who may assume its roles, and what its policies were made of. Profiles are called
+/// like the roles, and `owner`.
+struct Roles {
+    session: Session,
+    bucket: String,
+    params: Params,
+}
+
+impl Roles {
+    /// With the roles of `iam render`, and further rights of each.
+    async fn of(server: &RoleServer, more: Option<&Value>) -> Self {
+        const ID: &str = "walls-7";
+        let unique = format!("{:08x}", rand::random::<u32>());
+        let owner = Session::new(&server.endpoint, server.root());
+        let bucket = new_bucket();
+        let vault = format!("s3://{bucket}/v");
+        owner.init(&vault, "governance");
+        let (user, keys) = server.user(&format!("walls-{unique}"));
+        let params = Params {
+            sources: vec![Location::parse("s3://lake/sales").unwrap()],
+            account: Some(ACCOUNT.to_owned()),
+            role_prefix: unique.clone(),
+            break_glass: vec![format!("arn:aws:iam::{ACCOUNT}:role/glass-{unique}")],
+            trusted: vec![user],
+            external_id: Some(ID.to_owned()),
+            plain_http: true,
+            ..Params::new(Location::parse(&vault).unwrap())
+        };
+        let policy = |document| {
+            let rendered = render(document, &params, Flavor::Aws).unwrap();
+            serde_json::to_value(rendered.policy).unwrap()
+        };
+        let session = Session::new(&server.endpoint, keys);
+        session.profiles([("owner", &server.root()), ("runner", &session.keys)]);
+        let mut profiles = String::new();
+        for role in Role::ALL {
+            let trust = policy(Document::Trust).to_string();
+            let mut own = policy(Document::Role(role));
+            let statements = own["Statement"].as_array_mut().unwrap();
+            statements.extend(more.cloned());
+            let arn = server.role(&format!("{unique}-{role}"), &trust, &own.to_string());
+            let config =
+                format!("[vault]\nuri = {vault:?}\nrole = {arn:?}\nexternal_id = {ID:?}\n");
+            std::fs::write(session.file(&format!("{role}.toml")), config).unwrap();
+            write!(
+                profiles,
+                "[profile {role}]\nrole_arn = {arn}\nsource_profile = runner\nexternal_id = {ID}\n"
+            )
+            .unwrap();
+        }
+        std::fs::create_dir(session.file(".aws")).unwrap();
+        std::fs::write(session.file(".aws/config"), profiles).unwrap();
+        let roles = Self {
+            session,
+            bucket,
+            params,
+        };
+        roles.bind(server, &[]).await;
+        roles
+    }
+
+    /// Puts the bucket's policy, without some statements.
+    async fn bind(&self, server: &RoleServer, without: &[&str]) {
+        let rendered = render(Document::BucketPolicy, &self.params, Flavor::Aws).unwrap();
+        let mut policy = with_sessions(rendered.policy);
+        policy
+            .statement
+            .retain(|it| !without.contains(&it.sid.as_str()));
+        let root = server.raw(&server.root()).await;
+        let text = serde_json::to_string(&policy).unwrap();
+        let put = root.put_bucket_policy().bucket(&self.bucket).policy(text);
+        put.send().await.unwrap();
+    }
+
+    fn words(role: Role, canaries: &str) -> Vec<String> {
+        let config = format!("{role}.toml");
+        let words = ["--json", "--config", &config, "wall", "check", "--role"];
+        let with = ["--canary-profile", canaries, "--server", "ministack"];
+        let words = words.into_iter().chain([role.as_str()]).chain(with);
+        words.map(str::to_owned).collect()
+    }
+
+    fn check(&self, role: Role, canaries: &str, more: &[&str]) -> (i32, Proven) {
+        let words = Self::words(role, canaries);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let said = self.session.run(&[words.as_slice(), more].concat());
+        let (proven, _) = rows(&said);
+        assert_eq!(proven.len(), Call::ALL.len(), "{}{}", said.out, said.talk);
+        (said.code, proven)
+    }
+}
+
 /// Every role of a new vault on ministack, by assuming it.
 async fn on_ministack(server: &RoleServer) -> Vec<Proven> {
-    const ID: &str = "walls-7";
-    let unique = format!("{:08x}", rand::random::<u32>());
-    let owner = Session::new(&server.endpoint, server.root());
-    let bucket = new_bucket();
-    let vault = format!("s3://{bucket}/v");
-    owner.init(&vault, "governance");
-    let (user, keys) = server.user(&format!("walls-{unique}"));
-    let params = Params {
-        sources: vec![Location::parse("s3://lake/sales").unwrap()],
-        account: Some(ACCOUNT.to_owned()),
-        role_prefix: unique.clone(),
-        break_glass: vec![format!("arn:aws:iam::{ACCOUNT}:role/glass-{unique}")],
-        trusted: vec![user],
-        external_id: Some(ID.to_owned()),
-        plain_http: true,
-        ..Params::new(Location::parse(&vault).unwrap())
+    let roles = Roles::of(server, None).await;
+    check_all(&roles.session, |role| Roles::words(role, "owner"))
+}
+
+fn found(proven: &Proven) -> Vec<&str> {
+    let found = proven.iter().filter(|(_, row)| row["finding"] == true);
+    found.map(|(call, _)| call.as_str()).collect()
+}
+
+/// Where the bucket has its policy, nobody makes canaries but the snapshotter, and nobody is a control for every call.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_make_each_other_s_canaries_and_controls() {
+    let Some(server) = ministack::server() else {
+        return;
     };
-    let policy = |document| render(document, &params, Flavor::Aws).unwrap().policy;
-    let text = |document| serde_json::to_string(&policy(document)).unwrap();
-    let session = Session::new(&server.endpoint, keys);
-    session.profiles([("owner", &server.root())]);
-    for role in Role::ALL {
-        let trust = text(Document::Trust);
-        let arn = server.role(
-            &format!("{unique}-{role}"),
-            &trust,
-            &text(Document::Role(role)),
-        );
-        let config = format!("[vault]\nuri = {vault:?}\nrole = {arn:?}\nexternal_id = {ID:?}\n");
-        std::fs::write(session.file(&format!("{role}.toml")), config).unwrap();
+    let roles = Roles::of(&server, None).await;
+    let others = ["holder", "pruner"].map(|name| ["--control-profile", name]);
+    let (code, proven) = roles.check(Role::Auditor, "snapshotter", others.as_flattened());
+    assert_eq!((code, found(&proven)), (0, vec![]));
+    for call in [
+        "create-blob",
+        "create-page",
+        "create-record",
+        "create-journal",
+        "create-event",
+        "create-plan",
+        "forge-record",
+        "read-blob",
+        "extend",
+        "hold",
+        "release",
+        "delete-over",
+        "delete-version",
+        "shorten",
+    ] {
+        let row = &proven[call];
+        assert_eq!(row["outcome"], "refused", "{row}");
+        assert_eq!(row["control"], "let-through", "{row}");
     }
-    let root = server.raw(&server.root()).await;
-    let bound = serde_json::to_string(&with_sessions(policy(Document::BucketPolicy))).unwrap();
-    let put = root.put_bucket_policy().bucket(&bucket).policy(bound);
-    put.send().await.unwrap();
-    check_all(&session, |role| {
-        let config = format!("{role}.toml");
-        let words = [
-            "--json",
-            "--config",
-            &config,
-            "wall",
-            "check",
-            "--role",
-            role.as_str(),
-        ];
-        let with = ["--canary-profile", "owner", "--server", "ministack"];
-        words.into_iter().chain(with).map(str::to_owned).collect()
-    })
+    // Who cannot make a canary proves nothing, and says so.
+    let words = Roles::words(Role::Auditor, "verifier");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = roles.session.run(&words);
+    assert_eq!(said.code, 3);
+    let (unproven, findings) = rows(&said);
+    assert_eq!(found(&unproven), Vec::<&str>::new());
+    let finding = findings.iter().find(|it| it["check"] == "canary").unwrap();
+    assert!(
+        finding["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("--canary-profile")
+    );
+    // The bucket refuses these to everybody, in the words of a policy.
+    for call in ["create-elsewhere", "set-tags", "set-policy"] {
+        let row = &proven[call];
+        assert_eq!(row["outcome"], "refused", "{row}");
+        assert_eq!(row["control"], "refused", "{row}");
+    }
+}
+
+/// The bucket's policy refuses what a role's own policy allows by mistake; without it, the check finds a forger.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_permission_is_refused_by_the_bucket_and_found_where_it_is_not() {
+    let Some(server) = ministack::server() else {
+        return;
+    };
+    let stray = serde_json::json!({
+        "Sid": "Stray", "Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"
+    });
+    let roles = Roles::of(&server, Some(&stray)).await;
+    for role in [Role::Auditor, Role::Restorer, Role::Verifier] {
+        let (code, proven) = roles.check(role, "owner", &[]);
+        assert_eq!((code, found(&proven)), (0, vec![]), "{role}");
+    }
+    let by_place = ["DenyObjectsByOthers", "DenyEventsByOthers"];
+    roles.bind(&server, &by_place).await;
+    for role in [Role::Auditor, Role::Restorer, Role::Verifier] {
+        let (code, proven) = roles.check(role, "owner", &[]);
+        assert_eq!(code, 3, "{role}");
+        let found = found(&proven);
+        for call in ["create-record", "forge-record", "put-unlocked"] {
+            assert!(found.contains(&call), "{role}: {call}: {found:?}");
+        }
+        assert!(!found.contains(&"create-plan"), "{role}");
+        let is_event = found.contains(&"create-event");
+        assert_eq!(is_event, role != Role::Restorer, "{role}");
+    }
 }
 
 /// The text of one cell, and why it is not proven.

@@ -1,12 +1,12 @@
 # A vault in Ireland with a replica in Frankfurt, for the tables below s3://acme-lake/sales.
 
 terraform {
-  required_version = ">= 1.6"
+  required_version = ">= 1.9"
 
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.75"
+      version = ">= 5.75, < 6.0"
     }
   }
 }
@@ -51,6 +51,13 @@ module "vault" {
     pruner      = ["arn:aws:iam::111122223333:role/prune-runner"]
     holder      = ["arn:aws:iam::111122223333:role/legal"]
   }
+
+  # When s3://acme-vault is gone.
+  replica_trusted_arns = ["arn:aws:iam::444455556666:role/on-call"]
+
+  # The runners call from this network alone.
+  vpc_endpoint_ids = ["vpce-0a1b2c3d4e5f67890"]
+  org_ids          = ["o-a1b2c3d4e5"]
 
   external_id      = var.external_id
   break_glass_arns = ["arn:aws:iam::111122223333:role/break-glass"]

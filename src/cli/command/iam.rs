@@ -57,6 +57,12 @@ pub(crate) struct IamRenderArgs {
     /// The external id that anyone who assumes a role must present [none]
     #[arg(long, value_name = "ID")]
     pub(crate) external_id: Option<String>,
+    /// Let in only what comes through the VPC endpoint ID; repeatable [any way]
+    #[arg(long, value_name = "ID")]
+    pub(crate) vpc_endpoint: Vec<String>,
+    /// Let in only members of the organisation ID; repeatable [any]
+    #[arg(long, value_name = "ID")]
+    pub(crate) org_id: Vec<String>,
     /// Encrypt with the KMS key ARN and no other [S3's own encryption]
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
@@ -203,6 +209,8 @@ impl IamRenderArgs {
             break_glass: self.break_glass.clone(),
             trusted: self.trust.clone(),
             external_id: self.external_id.clone(),
+            vpc_endpoints: self.vpc_endpoint.clone(),
+            org_ids: self.org_id.clone(),
             plain_http: self.plain_http,
             ..Params::new(Location::parse(context.vault()?)?)
         };

@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use deltavault::iam::{Document, Flavor, Location, Params, Role};
-use deltavault::probe::walls::Walls;
+use deltavault::probe::walls::{Callers, Walls};
 use deltavault::store::s3::S3Store;
 use deltavault::wall::call::Call;
-use deltavault::wall::judge::{Outcome, judge};
+use deltavault::wall::judge::{Control, Outcome, judge, needs_control};
 use deltavault::wall::lint::{Expected, Finding, Severity, lint};
 use deltavault::wall::matrix::{Expected as Wanted, Server};
 use deltavault::{ExitCode, iam};
@@ -43,6 +43,10 @@ pub(crate) struct WallCheckArgs {
     /// Make and inspect the objects that are attacked with the credentials of profile NAME [the vault's]
     #[arg(long, value_name = "NAME", requires = "role")]
     pub(crate) canary_profile: Option<String>,
+    /// Make each call that is refused with the credentials of profile NAME as well, to show that it is refused for who makes
+    /// it; repeatable [the canaries' profile]
+    #[arg(long, value_name = "NAME", requires = "role")]
+    pub(crate) control_profile: Vec<String>,
     /// Compare the bucket policy with the one for the roles in this account [not compared]
     #[arg(long, value_name = "DIGITS", requires = "break_glass")]
     pub(crate) account: Option<String>,
@@ -52,6 +56,12 @@ pub(crate) struct WallCheckArgs {
     /// Roles are called NAME-snapshotter and so on
     #[arg(long, value_name = "NAME", default_value = "deltavault")]
     pub(crate) role_prefix: String,
+    /// The policy lets in only what comes through the VPC endpoint ID; repeatable [any way]
+    #[arg(long, value_name = "ID", requires = "account")]
+    pub(crate) vpc_endpoint: Vec<String>,
+    /// The policy lets in only members of the organisation ID; repeatable [any]
+    #[arg(long, value_name = "ID", requires = "account")]
+    pub(crate) org_id: Vec<String>,
     /// The vault is encrypted with the KMS key ARN [S3's own encryption]
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
@@ -78,6 +88,7 @@ pub(super) async fn check(
         vault: open.place.uri().to_owned(),
         role: args.role.map(|role| role.to_string()),
         refused: 0,
+        without_control: 0,
         allowed: 0,
         not_proven: 0,
         findings: 0,
@@ -105,6 +116,8 @@ fn bucket_policy(
         break_glass: args.break_glass.clone(),
         role_prefix: args.role_prefix.clone(),
         kms_key: args.kms_key.clone(),
+        vpc_endpoints: args.vpc_endpoint.clone(),
+        org_ids: args.org_id.clone(),
         plain_http: !store.prober().has_tls(),
         ..Params::new(Location::parse(open.place.uri())?)
     };
@@ -155,6 +168,13 @@ async fn try_role(
     };
     let attacker = of(&args.profile).await?;
     let maker = of(&args.canary_profile).await?;
+    let mut controls = Vec::new();
+    if args.profile != args.canary_profile {
+        controls.push(maker.prober());
+    }
+    for profile in &args.control_profile {
+        controls.push(stores.vault_as(uri, profile).await?.prober());
+    }
     let plain = match stores.vault_without_tls(uri, &attacker, args.profile.as_deref()) {
         Some(connecting) => Ok(connecting.await?.prober()),
         None => Err("the endpoint itself is plain HTTP".to_owned()),
@@ -162,8 +182,17 @@ async fn try_role(
     let file = open.vault.file().clone();
     let mode = file.lock_mode;
     let now = context.clock.now();
-    let (attacker, maker) = (attacker.prober(), maker.prober());
-    let walls = Walls::prepare(attacker, maker, plain, store.prefix(), file, now).await?;
+    let callers = Callers {
+        attacker: attacker.prober(),
+        maker: maker.prober(),
+        controls,
+        plain,
+    };
+    let walls = Walls::prepare(role, callers, store.prefix(), file, now).await?;
+    if let Some(finding) = walls.finding() {
+        done.findings += 1;
+        context.output.say(&finding)?;
+    }
     let server = match args.server.as_deref() {
         Some(name) => Server::named(name, true),
         None => walls.server(),
@@ -171,10 +200,19 @@ async fn try_role(
     for call in Call::ALL {
         // Each at its own time: the lengths of locks are counted from it.
         let seen = walls.observe(call, context.clock.now()).await?;
-        let judged = judge(role, call, &seen, server, mode);
+        let control = if needs_control(role, call, &seen) {
+            walls.control(call, context.clock.now()).await?
+        } else {
+            None
+        };
+        let judged = judge(role, call, &seen, control.as_ref(), server, mode);
         let is_finding = judged.is_finding();
         match judged.outcome {
-            Outcome::Refused => done.refused += 1,
+            Outcome::Refused => {
+                let is_shown = matches!(judged.control, None | Some(Control::LetThrough));
+                done.refused += 1;
+                done.without_control += u64::from(!is_shown);
+            }
             Outcome::Allowed => done.allowed += 1,
             Outcome::NotProven(_) => done.not_proven += 1,
         }
@@ -188,6 +226,7 @@ async fn try_role(
             remedy: is_finding.then(|| judged.remedy(role)),
             outcome: judged.outcome,
             said: judged.said,
+            control: judged.control,
         };
         context.output.say(&row)?;
         context.output.finish()?;
@@ -209,6 +248,9 @@ pub(crate) struct WallRow {
     pub(crate) outcome: Outcome,
     /// What the server said.
     pub(crate) said: String,
+    /// What the same call came to by somebody else, where it was refused.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) control: Option<Control>,
     /// Whether it is not as it should be.
     pub(crate) finding: bool,
     /// What to do about that.
@@ -234,9 +276,14 @@ impl Message for WallRow {
             (false, Outcome::NotProven(reason)) => {
                 out.print(format_args!("not proven here: {call}: {reason}"))?;
             }
-            (false, Outcome::Refused) if out.is_verbose() => {
-                out.print(format_args!("refused: {what}: {said}"))?;
-            }
+            (false, Outcome::Refused) if out.is_verbose() => match &self.control {
+                Some(Control::Refused(why) | Control::None(why)) => out.print(format_args!(
+                    "refused: {what}: {said}; without a control: {why}"
+                ))?,
+                Some(Control::LetThrough) | None => {
+                    out.print(format_args!("refused: {what}: {said}"))?;
+                }
+            },
             (false, Outcome::Allowed) if out.is_verbose() => {
                 out.print(format_args!("allowed: {what}"))?;
             }
@@ -258,6 +305,8 @@ pub(crate) struct WallDone {
     pub(crate) role: Option<String>,
     /// Calls that are refused.
     pub(crate) refused: u64,
+    /// Of these, those that nobody is known to be let through with: the policy may refuse them to everybody.
+    pub(crate) without_control: u64,
     /// Calls that are let through.
     pub(crate) allowed: u64,
     /// Calls that nothing is proven of.
@@ -272,8 +321,8 @@ impl Message for WallDone {
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         if let Some(role) = &self.role {
             out.print(format_args!(
-                "{role}: {} calls refused, {} allowed, {} not proven here",
-                self.refused, self.allowed, self.not_proven
+                "{role}: {} calls refused ({} without a control), {} allowed, {} not proven here",
+                self.refused, self.without_control, self.allowed, self.not_proven
             ))?;
         }
         match self.findings {

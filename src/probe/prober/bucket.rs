@@ -3,9 +3,12 @@
 //! A setting that is absent is sent in a form that no server takes, so that the answer shows the right to set it alone.
 
 use aws_sdk_s3::types::{
-    BucketLifecycleConfiguration, BucketVersioningStatus, ObjectLockConfiguration,
-    OwnershipControls, PublicAccessBlockConfiguration, ReplicationConfiguration,
-    ServerSideEncryptionConfiguration, VersioningConfiguration,
+    BucketLifecycleConfiguration, BucketLoggingStatus, BucketVersioningStatus,
+    InventoryConfiguration, InventoryDestination, InventoryFormat, InventoryFrequency,
+    InventoryIncludedObjectVersions, InventoryS3BucketDestination, InventorySchedule,
+    NotificationConfiguration, ObjectLockConfiguration, OwnershipControls,
+    PublicAccessBlockConfiguration, ReplicationConfiguration, ServerSideEncryptionConfiguration,
+    VersioningConfiguration, WebsiteConfiguration,
 };
 
 use super::{Answer, Probed, Prober, known};
@@ -27,6 +30,10 @@ pub(in crate::probe) enum Config {
     Locks,
     PublicAccess,
     Ownership,
+    Inventory,
+    Logging,
+    Notification,
+    Website,
     DeleteBucket,
 }
 
@@ -41,6 +48,9 @@ pub(in crate::probe) struct Settings {
     locks: Asked<ObjectLockConfiguration>,
     public_access: Asked<PublicAccessBlockConfiguration>,
     ownership: Asked<OwnershipControls>,
+    logging: Asked<BucketLoggingStatus>,
+    notification: Asked<NotificationConfiguration>,
+    website: Asked<WebsiteConfiguration>,
 }
 
 /// The value to send: the one that is set, or `unset` where nothing is; `Err` says why there is none.
@@ -55,11 +65,41 @@ fn value<T: Clone>(setting: &Asked<T>, unset: Option<T>) -> Result<T, String> {
     }
 }
 
+/// An inventory that no server takes: it has another id than the call, and goes nowhere.
+fn no_inventory() -> Option<InventoryConfiguration> {
+    let bucket = InventoryS3BucketDestination::builder()
+        .bucket("arn:aws:s3:::")
+        .format(InventoryFormat::Csv)
+        .build()
+        .ok()?;
+    let destination = InventoryDestination::builder().s3_bucket_destination(bucket);
+    let schedule = InventorySchedule::builder().frequency(InventoryFrequency::Weekly);
+    let inventory = InventoryConfiguration::builder()
+        .id("another")
+        .is_enabled(false)
+        .included_object_versions(InventoryIncludedObjectVersions::Current)
+        .destination(destination.build())
+        .schedule(schedule.build().ok()?);
+    inventory.build().ok()
+}
+
 impl Prober {
     /// Reads all settings.
     pub(in crate::probe) async fn settings(&self) -> Result<Settings, StoreError> {
         let (client, bucket) = (&self.client, self.bucket.as_str());
-        let (policy, lifecycle, versioning, encryption, replication, locks, public, owner) = futures::join!(
+        let (
+            policy,
+            lifecycle,
+            versioning,
+            encryption,
+            replication,
+            locks,
+            public,
+            owner,
+            logging,
+            notification,
+            website,
+        ) = futures::join!(
             setting!(client, bucket, get_bucket_policy),
             setting!(client, bucket, get_bucket_lifecycle_configuration),
             setting!(client, bucket, get_bucket_versioning),
@@ -68,6 +108,9 @@ impl Prober {
             setting!(client, bucket, get_object_lock_configuration),
             setting!(client, bucket, get_public_access_block),
             setting!(client, bucket, get_bucket_ownership_controls),
+            setting!(client, bucket, get_bucket_logging),
+            setting!(client, bucket, get_bucket_notification_configuration),
+            setting!(client, bucket, get_bucket_website),
         );
         let read = || {
             Ok(Settings {
@@ -82,6 +125,26 @@ impl Prober {
                 locks: known(locks?, |it| it.object_lock_configuration),
                 public_access: known(public?, |it| it.public_access_block_configuration),
                 ownership: known(owner?, |it| it.ownership_controls),
+                logging: known(logging?, |it| {
+                    let log = BucketLoggingStatus::builder();
+                    Some(log.set_logging_enabled(it.logging_enabled).build())
+                }),
+                notification: known(notification?, |it| {
+                    let all = NotificationConfiguration::builder()
+                        .set_topic_configurations(it.topic_configurations)
+                        .set_queue_configurations(it.queue_configurations)
+                        .set_lambda_function_configurations(it.lambda_function_configurations)
+                        .set_event_bridge_configuration(it.event_bridge_configuration);
+                    Some(all.build())
+                }),
+                website: known(website?, |it| {
+                    let site = WebsiteConfiguration::builder()
+                        .set_error_document(it.error_document)
+                        .set_index_document(it.index_document)
+                        .set_redirect_all_requests_to(it.redirect_all_requests_to)
+                        .set_routing_rules(it.routing_rules);
+                    Some(site.build())
+                }),
             })
         };
         read().map_err(|kind| self.unanswered("", kind))
@@ -164,6 +227,27 @@ impl Prober {
                 again!(ownership or none.build().ok(), |it| {
                     s3.put_bucket_ownership_controls().ownership_controls(it)
                 })
+            }
+            Config::Logging => again!(logging or None, |it| {
+                s3.put_bucket_logging().bucket_logging_status(it)
+            }),
+            Config::Notification => again!(notification or None, |it| {
+                let request = s3.put_bucket_notification_configuration();
+                let request = request.skip_destination_validation(true);
+                request.notification_configuration(it)
+            }),
+            Config::Website => {
+                let none = WebsiteConfiguration::builder().build();
+                again!(website or Some(none), |it| {
+                    s3.put_bucket_website().website_configuration(it)
+                })
+            }
+            Config::Inventory => {
+                let Some(inventory) = no_inventory() else {
+                    return Ok(Err("the call cannot be spelled".to_owned()));
+                };
+                let request = s3.put_bucket_inventory_configuration().id("probe");
+                send!(self, "", request.inventory_configuration(inventory), drop)
             }
             // Refused by every server for what is in it.
             Config::DeleteBucket => send!(self, "", s3.delete_bucket(), drop),

@@ -2,8 +2,9 @@
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    Delete, ObjectCannedAcl, ObjectEncryption, ObjectIdentifier, ObjectLockLegalHold,
-    ObjectLockLegalHoldStatus, SsekmsEncryption, Tag, Tagging,
+    CompletedMultipartUpload, CompletedPart, Delete, ObjectCannedAcl, ObjectEncryption,
+    ObjectIdentifier, ObjectLockLegalHold, ObjectLockLegalHoldStatus, SsekmsEncryption, Tag,
+    Tagging,
 };
 
 use super::{Answer, Prober, Refusal, Target, id};
@@ -89,6 +90,18 @@ impl Prober {
         send!(self, target.key, request, drop)
     }
 
+    /// Annotates an object version.
+    pub(in crate::probe) async fn annotate(&self, target: Target<'_>) -> Answer<()> {
+        let call = || {
+            let request = request!(self, put_object_annotation, target).bucket(&self.bucket);
+            let request = request.annotation_name("probe");
+            request
+                .annotation_payload(ByteStream::from_static(b"?"))
+                .send()
+        };
+        Ok(self.ask(target.key, call).await?.map(drop))
+    }
+
     /// Asks for an object version to be encrypted with a key that does not exist.
     pub(in crate::probe) async fn reencrypt(&self, target: Target<'_>) -> Answer<()> {
         let Ok(kms) = SsekmsEncryption::builder().kms_key_arn(NO_KEY).build() else {
@@ -108,13 +121,41 @@ impl Prober {
     }
 
     /// Sends the one part of an upload: it succeeds while the upload is there.
-    pub(in crate::probe) async fn send_part(&self, key: &str, upload: &str) -> Answer<()> {
+    pub(in crate::probe) async fn send_part(
+        &self,
+        key: &str,
+        upload: &str,
+    ) -> Answer<CompletedPart> {
         let call = || {
             let request = self.s3().upload_part().bucket(&self.bucket).key(key);
             let request = request.upload_id(upload).part_number(1);
-            request.body(ByteStream::from_static(b"?")).send()
+            request.body(ByteStream::from_static(b"a part")).send()
         };
-        Ok(self.ask(key, call).await?.map(drop))
+        let answer = self.ask(key, call).await?;
+        Ok(answer.map(|part| {
+            CompletedPart::builder()
+                .part_number(1)
+                .set_e_tag(part.e_tag)
+                .set_checksum_crc32(part.checksum_crc32)
+                .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+                .build()
+        }))
+    }
+
+    /// Puts an object where none is, in one part and without a lock.
+    pub(in crate::probe) async fn put_in_parts(&self, key: &str) -> Answer<()> {
+        let upload = match self.begin_upload(key).await? {
+            Ok(upload) => upload,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let part = match self.send_part(key, &upload).await? {
+            Ok(part) => part,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let request = self.s3().complete_multipart_upload().key(key);
+        let request = request.upload_id(&upload).if_none_match("*");
+        send!(self, key, request.multipart_upload(parts), drop)
     }
 
     /// Drops an upload in parts.

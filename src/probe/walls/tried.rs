@@ -2,7 +2,7 @@
 
 use crate::probe::prober::Probed;
 use crate::store::StoreError;
-use crate::wall::judge::{Answer, Effect, Observation};
+use crate::wall::judge::{Answer, Effect, Observation, is_let_through};
 
 /// Why there is no observation.
 pub(super) enum Stop {
@@ -37,6 +37,15 @@ pub(super) fn said<T>(answer: Probed<T>, happened: Option<bool>) -> Observation 
         None => Effect::Harmless,
     };
     Observation { answer, effect }
+}
+
+/// Of the same call in several places or ways, one that was let through where none should be, or one that was not where
+/// all should be; else the first.
+pub(super) fn which(seen: Vec<Observation>, all_should: bool) -> Tried<Observation> {
+    let is_other = |it: &Observation| is_let_through(it) != all_should;
+    let at = seen.iter().position(is_other).unwrap_or(0);
+    let found = seen.into_iter().nth(at);
+    found.ok_or_else(|| Stop::NotMade("there was nothing to try it on".to_owned()))
 }
 
 pub(super) fn not_made<T>(why: &str) -> Tried<T> {

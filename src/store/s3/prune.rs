@@ -176,13 +176,22 @@ async fn what_is_left(
         Ok(head) if head.object_lock_legal_hold_status() == Some(&Status::On) => {
             return Ok(Deletion::Held);
         }
-        Ok(head) => head.object_lock_retain_until_date().copied(),
+        Ok(head) => {
+            let until = head.object_lock_retain_until_date();
+            until.and_then(|until| answer::time(Some(until)).ok())
+        }
         Err(StoreErrorKind::NotFound) => return Ok(Deletion::Deleted),
-        // An identity that may delete and not look still learns that the deletion was refused.
-        Err(StoreErrorKind::Denied { .. }) => None,
+        // The pruner may read the locks of objects that it may not read. An identity that may read neither still learns
+        // that the deletion was refused.
+        Err(StoreErrorKind::Denied { .. }) => {
+            if store.is_held(key, version).await.unwrap_or(false) {
+                return Ok(Deletion::Held);
+            }
+            let until = retained_until(store, key, version).await;
+            until.ok().flatten()
+        }
         Err(kind) => return Err(store.failed("look at", key.as_str(), kind)),
     };
-    let until = until.and_then(|until| answer::time(Some(&until)).ok());
     let now = store.client.server_time();
     if until.is_some() && now.is_none_or(|now| until > Some(now)) {
         return Ok(Deletion::Locked { until });

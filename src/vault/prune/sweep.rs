@@ -139,8 +139,8 @@ impl Pruner {
             .map(|mut row| async move {
                 if row.locked_until.is_none() {
                     let version = row.version.as_ref();
-                    match self.vault.store().attributes(&row.key, version).await {
-                        Ok(there) => row.locked_until = there.locked_until,
+                    match self.vault.store().locked_until(&row.key, version).await {
+                        Ok(until) => row.locked_until = until,
                         Err(error) if error.is_not_found() => return Ok(None),
                         Err(error) => return Err(error),
                     }

@@ -6,6 +6,7 @@ use super::{BREAK_GLASS, Court, KEY, Row, SOURCE_KEY, TRUSTED};
 
 const VAULT: &str = "arn:aws:s3:::acme-vault";
 const SOURCE: &str = "arn:aws:s3:::acme-lake";
+const REPLICATION: &str = "arn:aws:iam::111122223333:role/deltavault-replication";
 
 /// A key in each place of the vault, and one beside it.
 const PLACES: [&str; 12] = [
@@ -33,9 +34,17 @@ const UNCONDITIONAL: Keys<'static> = &[("s3:ObjectCreationOperation", "true")];
 const OF_PARTS: Keys<'static> = &[("s3:ObjectCreationOperation", "false")];
 
 fn keys(lists: &[Keys<'_>]) -> BTreeMap<String, String> {
-    let mut keys = BTreeMap::from([("aws:SecureTransport".to_owned(), "true".to_owned())]);
-    let given = lists.iter().copied().flatten();
-    keys.extend(given.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let usual: Keys<'_> = &[
+        ("aws:SecureTransport", "true"),
+        ("aws:SourceVpce", "vpce-1"),
+        ("aws:PrincipalOrgID", "o-acme"),
+    ];
+    let given = [usual].into_iter().chain(lists.iter().copied()).flatten();
+    let mut keys: BTreeMap<_, _> = given
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    // What a call does not have.
+    keys.retain(|_, value| !value.is_empty());
     keys
 }
 
@@ -119,6 +128,9 @@ fn reads(rows: &mut Rows) {
         "EncryptionConfiguration",
         "LifecycleConfiguration",
         "ReplicationConfiguration",
+        "BucketLogging",
+        "BucketNotification",
+        "BucketWebsite",
     ] {
         let action = format!("s3:Get{what}");
         rows.add(Court::Vault, action.clone(), &[&action], VAULT, &[]);
@@ -146,6 +158,36 @@ fn reads(rows: &mut Rows) {
         &["s3:ListBucket"],
         VAULT,
         &[plain],
+    );
+    let access_point = "arn:aws:s3:eu-west-1:111122223333:accesspoint/side-door";
+    let replicator: Keys<'_> = &[("caller", REPLICATION)];
+    let by_access_point: Keys<'_> = &[("s3:DataAccessPointArn", access_point)];
+    let by_another_endpoint: Keys<'_> = &[("aws:SourceVpce", "vpce-2")];
+    let by_internet: Keys<'_> = &[("aws:SourceVpce", "")];
+    let of_another: Keys<'_> = &[("aws:PrincipalOrgID", "o-other")];
+    let of_none: Keys<'_> = &[("aws:PrincipalOrgID", "")];
+    for (how, with) in [
+        ("through an access point", by_access_point),
+        ("through another VPC endpoint", by_another_endpoint),
+        ("over the internet", by_internet),
+        ("from another organisation", of_another),
+        ("from no organisation", of_none),
+    ] {
+        let what = format!("{how} s3:GetObject");
+        rows.object(&what, &["s3:GetObject"], "vault.json", &[with]);
+        rows.add(
+            Court::Vault,
+            format!("{how} s3:ListBucket"),
+            &["s3:ListBucket"],
+            VAULT,
+            &[with],
+        );
+    }
+    rows.object(
+        "as the vault's own replication, over the internet, s3:ReplicateObject",
+        &["s3:ReplicateObject"],
+        "blobs/aa/x",
+        &[replicator, by_internet],
     );
 }
 
@@ -292,7 +334,6 @@ fn changes(rows: &mut Rows) {
     }
     let bypass = ["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"];
     rows.object("delete past its lock", &bypass, "blobs/aa/x", &[]);
-    let replicator = "arn:aws:iam::111122223333:role/deltavault-replication";
     for action in [
         "s3:ReplicateObject",
         "s3:ReplicateTags",
@@ -300,7 +341,7 @@ fn changes(rows: &mut Rows) {
     ] {
         rows.object("", &[action], "blobs/aa/x", &[]);
         let own = format!("as the vault's own replication {action}");
-        rows.object(&own, &[action], "blobs/aa/x", &[&[("caller", replicator)]]);
+        rows.object(&own, &[action], "blobs/aa/x", &[&[("caller", REPLICATION)]]);
     }
     for action in [
         "s3:ReplicateDelete",
@@ -322,7 +363,7 @@ fn changes(rows: &mut Rows) {
     }
 }
 
-const CONFIGURATION: [&str; 14] = [
+const CONFIGURATION: [&str; 23] = [
     "s3:DeleteBucket",
     "s3:PutBucketPolicy",
     "s3:DeleteBucketPolicy",
@@ -337,6 +378,15 @@ const CONFIGURATION: [&str; 14] = [
     "s3:PutBucketRequestPayment",
     "s3:PutBucketAbac",
     "s3:PutIntelligentTieringConfiguration",
+    "s3:PutInventoryConfiguration",
+    "s3:PutAnalyticsConfiguration",
+    "s3:PutMetricsConfiguration",
+    "s3:PutBucketLogging",
+    "s3:PutBucketNotification",
+    "s3:PutBucketWebsite",
+    "s3:DeleteBucketWebsite",
+    "s3:PutBucketCORS",
+    "s3:PutAccelerateConfiguration",
 ];
 
 fn source(rows: &mut Rows) {
@@ -501,6 +551,30 @@ fn organisation(rows: &mut Rows) {
     ] {
         let trail = "arn:aws:cloudtrail:eu-west-1:111122223333:trail/deltavault-acme";
         add(&format!("cloudtrail:{action}"), trail);
+    }
+    for action in [
+        "CreateAccessPoint",
+        "PutAccessPointPolicy",
+        "CreateMultiRegionAccessPoint",
+        "CreateAccessGrantsInstance",
+        "CreateAccessGrantsLocation",
+        "CreateAccessGrant",
+        "PutAccountPublicAccessBlock",
+    ] {
+        add(&format!("s3:{action}"), "*");
+    }
+    for action in [
+        "DeleteLogGroup",
+        "DeleteLogStream",
+        "DeleteMetricFilter",
+        "PutRetentionPolicy",
+    ] {
+        let group = "arn:aws:logs:eu-west-1:111122223333:log-group:/deltavault/deltavault-acme";
+        add(&format!("logs:{action}"), group);
+    }
+    for action in ["DeleteAlarms", "DisableAlarmActions", "PutMetricAlarm"] {
+        let alarm = "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:deltavault-acme-silence";
+        add(&format!("cloudwatch:{action}"), alarm);
     }
     add("organizations:LeaveOrganization", "*");
     add("account:CloseAccount", "*");
