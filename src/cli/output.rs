@@ -19,7 +19,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use clap::builder::Styles;
 use deltavault::ExitCode;
-use deltavault::visible::visible;
+use deltavault::visible::{shortened, visible};
 use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
@@ -269,7 +269,7 @@ impl Output {
     /// Prints a line of text.
     pub(crate) fn print(&mut self, text: fmt::Arguments<'_>) -> Result<(), CommandError> {
         let text = text.to_string();
-        self.write_line(visible(&text).as_bytes())
+        self.write_line(shown(&text).as_bytes())
     }
 
     fn write_line(&mut self, line: &[u8]) -> Result<(), CommandError> {
@@ -325,6 +325,14 @@ fn print_error(table: Option<&str>, error: &CommandError, hint: Option<&str>) {
     }
 }
 
+/// The most characters of a line. Whoever writes a log may put megabytes into a name.
+const LINE_MAX: usize = 64 * 1024;
+
+/// A text as it is printed.
+fn shown(text: &str) -> String {
+    visible(&shortened(text, LINE_MAX)).into_owned()
+}
+
 fn print_parts(word: &str, table: Option<&str>, error: &CommandError) {
     let table = table.map_or_else(String::new, |table| format!("{table}: "));
     part(word, &format!("{table}{error}"));
@@ -345,7 +353,7 @@ fn part(word: &str, text: &str) {
     writeln!(
         anstream::stderr(),
         "{style}{word}:{style:#} {}",
-        visible(text)
+        shown(text)
     )
     .ok();
 }
@@ -546,6 +554,15 @@ pub(crate) mod tests {
         };
         print(&mut output).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn line_of_megabytes_is_cut() {
+        let text = printed(false, |output| {
+            output.print(format_args!("{}", "x".repeat(5_000_000)))
+        });
+        assert_eq!(text.chars().count(), LINE_MAX + 2);
+        assert!(text.ends_with("x…\n"));
     }
 
     #[test]
