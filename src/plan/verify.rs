@@ -23,9 +23,9 @@ pub use complete::{
 };
 pub use known::{KnownRecord, NoKnownRecord};
 pub use rules::{
-    PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
-    not_looked_at, pages_problems, record_problems, stray, unnamed_below, unpublished, vanished,
-    vault_file_problem,
+    PageSummary, VaultFileProblem, check_inlined, generation_problem, is_over, ledger_problem,
+    manifest_problems, not_looked_at, pages_problems, record_problems, stray, unnamed_below,
+    unpublished, vanished, vault_file_problem,
 };
 
 /// A sample reads one object in this many, and some of every table's newest snapshot.

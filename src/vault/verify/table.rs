@@ -20,8 +20,9 @@ use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
-    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined, is_over,
-    ledger_problem, manifest_problems, pages_problems, record_problems,
+    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
+    generation_problem, is_over, ledger_problem, manifest_problems, pages_problems,
+    record_problems,
 };
 use crate::progress::Phase;
 use crate::spool::Scratch;
@@ -305,10 +306,38 @@ impl Verify<'_, '_> {
         for problem in pages_problems(&manifest, summary) {
             self.report_users(&users, object, &problem)?;
         }
+        self.generations(&manifest, named_by, &pages.known)?;
         if proves && manifest.pages().all(|page| summary(page).is_some()) {
             let log_files = &mut pages.log_files;
             self.complete(&pages.vault, &manifest, reference, named_by, log_files)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the locks that records state with the generations of what their manifest leads to.
+    fn generations(
+        &mut self,
+        manifest: &Manifest,
+        named_by: &[(usize, &Snapshot)],
+        known: &HashMap<Whole, KnownPage>,
+    ) -> Result<(), Error> {
+        let mut generations = BTreeSet::new();
+        for page in manifest.pages() {
+            generations.insert(page.page.generation);
+            let summary = known
+                .get(&whole(&page.page))
+                .and_then(|it| it.summary.as_ref());
+            generations.extend(summary.into_iter().flat_map(PageSummary::generations));
+        }
+        for (user, snapshot) in named_by {
+            let record = snapshot.record.as_ref();
+            let all = generations.iter().chain([&record.manifest.generation]);
+            if let Some(problem) = generation_problem(record, self.vault.file(), all) {
+                let (table, seq) = (snapshot.table.clone(), snapshot.seq);
+                let record = VaultKey::Record { table, seq }.to_string();
+                self.report_users(&[*user], &record, &problem)?;
+            }
         }
         Ok(())
     }
