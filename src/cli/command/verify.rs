@@ -406,6 +406,7 @@ mod tests {
             Remedy::Distrust,
             Remedy::ReadAll,
             Remedy::Relock,
+            Remedy::HoldAgain,
         ];
         let mut commands = 0;
         for remedy in remedies {

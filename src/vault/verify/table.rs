@@ -92,6 +92,7 @@ impl Verify<'_, '_> {
                 id: snapshot.id,
                 is_distrusted: snapshot.is_distrusted,
                 is_over: is_over(snapshot, &history, self.plan.now),
+                is_held: false,
                 promise: snapshot.record.promise,
                 taken_at: snapshot.record.taken_at,
             });
@@ -100,9 +101,11 @@ impl Verify<'_, '_> {
         }
         self.report.records += newest_first.len() as u64;
         self.ledger(table, first, &history).await?;
-        self.on_top(Some(table), &ledger, false).await?;
+        let seals = self.on_top(Some(table), &ledger, false).await?;
         let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
         self.events(table, first, newest, key).await?;
+        self.record_slots(table, first, &newest_first, &seals)
+            .await?;
         self.journal(table, &history, highest_journal)?;
         self.manifests.extend(named_by(&history));
         if let Some(checked) = self.tables.get_mut(table) {
@@ -207,9 +210,11 @@ impl Verify<'_, '_> {
         let now = self.plan.now;
         for snapshot in self.snapshots.iter_mut().skip(first) {
             snapshot.is_over |= is_retired && snapshot.promise < now;
-            snapshot.is_over &= !held.contains_key(&snapshot.id);
+            snapshot.is_held = held.contains_key(&snapshot.id);
+            snapshot.is_over &= !snapshot.is_held;
         }
-        self.on_top(Some(table), &prefix, false).await
+        let seals = self.on_top(Some(table), &prefix, false).await?;
+        self.event_slots(table, key, &events, &seals).await
     }
 
     /// Tells what there is to say about the ledger and its records.
@@ -273,6 +278,10 @@ impl Verify<'_, '_> {
         let unit = self.units.add();
         self.units.used_by(unit, &users);
         self.uses.push(Use::whole(reference, true, unit))?;
+        let mut of_held = users.iter().filter_map(|user| self.snapshots.get(*user));
+        if is_newest || of_held.any(|it| it.is_held) {
+            self.sampled.insert(reference.sha256);
+        }
         let (bytes, note) = read_structure(self.vault, reference, MANIFEST_LIMIT).await;
         if let Some(note) = note {
             self.note_structure(LostKind::Manifest, reference, &users, note)?;
