@@ -34,7 +34,6 @@ pub struct Event {
     /// Who did it: user and host, or the caller's ARN.
     pub principal: String,
     /// Features that a reader of this event must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The run that did it.
     pub run: Id128,

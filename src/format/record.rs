@@ -88,7 +88,6 @@ pub struct Record {
     /// The table's protocol at V.
     pub protocol: ProtocolRecord,
     /// Features that a reader of this record must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The run that took it.
     pub run: Id128,
@@ -157,12 +156,10 @@ pub struct ProtocolRecord {
     /// `minReaderVersion`.
     pub reader: u32,
     /// `readerFeatures`, sorted.
-    #[serde(default)]
     pub reader_features: Vec<String>,
     /// `minWriterVersion`.
     pub writer: u32,
     /// `writerFeatures`, sorted.
-    #[serde(default)]
     pub writer_features: Vec<String>,
 }
 
@@ -323,20 +320,19 @@ pub(super) fn check_links(
 }
 
 /// The four fields of a record that never change their meaning, and the name of the tool.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preamble {
     /// The format of the record.
     pub format: u32,
     /// Features that a reader must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The slot.
     pub seq: u64,
     /// The record before it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
     /// The tool that wrote it, by its own account; `an unknown tool` when it does not say.
-    #[serde(default = "unknown_tool", deserialize_with = "tool")]
+    #[serde(default = "unknown_tool", deserialize_with = "tool", skip_serializing)]
     pub tool: String,
 }
 
