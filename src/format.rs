@@ -86,9 +86,7 @@ pub enum FormatError {
         found: u32,
     },
     /// A record needs a reader that knows more.
-    #[error(
-        "the record requires {features:?}, which this tool does not know; it was written by {tool}"
-    )]
+    #[error("it requires {features:?}, which this tool does not know; it was written by {tool}")]
     UnknownFeature {
         /// The features that are not known.
         features: Vec<String>,

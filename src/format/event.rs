@@ -176,6 +176,14 @@ impl Chained for Event {
         self.previous
     }
 
+    fn requires(&self) -> &[String] {
+        &self.requires
+    }
+
+    fn tool(&self) -> &str {
+        &self.tool
+    }
+
     fn needs_newer(seq: u64, _id: SnapshotId, newer: &NewerRecord) -> LedgerError {
         LedgerError::NewerEvent {
             seq,
