@@ -164,6 +164,16 @@ fn check_strict<T: Serialize>(
     strict::check(bytes, read).map_err(|error| malformed(what, &error))
 }
 
+/// As [`check_strict`], element by element of some lists: `rest` is what was read without them.
+fn check_strict_lists<T: Serialize>(
+    what: &'static str,
+    bytes: &[u8],
+    (read, rest): (&T, &T),
+    lists: &[strict::Long<'_>],
+) -> Result<(), FormatError> {
+    strict::check_long(bytes, read, rest, lists).map_err(|error| malformed(what, &error))
+}
+
 fn malformed(what: &'static str, error: &serde_json::Error) -> FormatError {
     FormatError::Malformed {
         what,
@@ -201,8 +211,8 @@ struct FormatOnly {
     format: u32,
 }
 
-/// Decodes an object that begins with nothing but a format number.
-fn decode_versioned<'a, T: Deserialize<'a> + Serialize>(
+/// Decodes an object that begins with nothing but a format number, however it is spelled.
+fn parse_versioned<'a, T: Deserialize<'a>>(
     what: &'static str,
     bytes: &'a [u8],
     limit: u64,
@@ -210,7 +220,7 @@ fn decode_versioned<'a, T: Deserialize<'a> + Serialize>(
     check_size(what, bytes.len() as u64, limit)?;
     let FormatOnly { format } = parse_json(what, bytes)?;
     check_format(what, format)?;
-    decode_json(what, bytes)
+    parse_json(what, bytes)
 }
 
 #[cfg(test)]
