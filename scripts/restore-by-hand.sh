@@ -130,7 +130,7 @@ work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 cp -- "$(printf '%s/%020d.json' "$ledger" "$slot")" "$work/record"
 [[ $(sha256_of "$work/record") == "${shas[slot]}" ]] || die "record $slot changed while it was read"
-jq -e '.format == 1 and .requires == []' "$work/record" >/dev/null ||
+jq -e '.format == 1 and (.requires | all(startswith("write:") or startswith("delete:")))' "$work/record" >/dev/null ||
   die "record $slot needs a newer reader" "it was written by $(jq -r .tool "$work/record")"
 
 # --- objects

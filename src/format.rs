@@ -20,6 +20,7 @@ pub mod prune_plan;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod samples;
+mod strict;
 pub mod table_key;
 pub mod tally;
 pub mod vault_file;
@@ -85,9 +86,7 @@ pub enum FormatError {
         found: u32,
     },
     /// A record needs a reader that knows more.
-    #[error(
-        "the record requires {features:?}, which this tool does not know; it was written by {tool}"
-    )]
+    #[error("it requires {features:?}, which this tool does not know; it was written by {tool}")]
     UnknownFeature {
         /// The features that are not known.
         features: Vec<String>,
@@ -119,13 +118,9 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError::Malformed`] when the value cannot be JSON (a map with other keys than strings).
 pub fn encode_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, FormatError> {
-    let malformed = |error: serde_json::Error| FormatError::Malformed {
-        what,
-        detail: error.to_string(),
-    };
-    let mut tree = serde_json::to_value(value).map_err(malformed)?;
+    let mut tree = serde_json::to_value(value).map_err(|error| malformed(what, &error))?;
     tree.sort_all_objects();
-    serde_json::to_vec(&tree).map_err(malformed)
+    serde_json::to_vec(&tree).map_err(|error| malformed(what, &error))
 }
 
 /// As [`encode_json`], of no more bytes than the format allows.
@@ -139,18 +134,51 @@ fn encode_limited<T: Serialize>(
     Ok(bytes)
 }
 
-/// Decodes JSON, tolerating unknown fields.
+/// Decodes JSON, tolerating unknown fields, and refuses whatever the format spells in another way.
 ///
 /// # Errors
 /// [`FormatError::Malformed`].
-pub fn decode_json<'a, T: Deserialize<'a>>(
+pub fn decode_json<'a, T: Deserialize<'a> + Serialize>(
     what: &'static str,
     bytes: &'a [u8],
 ) -> Result<T, FormatError> {
-    serde_json::from_slice(bytes).map_err(|error| FormatError::Malformed {
+    let read = parse_json(what, bytes)?;
+    check_strict(what, bytes, &read)?;
+    Ok(read)
+}
+
+/// Decodes as much of some JSON as a type has, however it is spelled.
+fn parse_json<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(what, &error))
+}
+
+/// Refuses bytes that do not say what was read of them as the format does.
+fn check_strict<T: Serialize>(
+    what: &'static str,
+    bytes: &[u8],
+    read: &T,
+) -> Result<(), FormatError> {
+    strict::check(bytes, read).map_err(|error| malformed(what, &error))
+}
+
+/// As [`check_strict`], element by element of some lists: `rest` is what was read without them.
+fn check_strict_lists<T: Serialize>(
+    what: &'static str,
+    bytes: &[u8],
+    (read, rest): (&T, &T),
+    lists: &[strict::Long<'_>],
+) -> Result<(), FormatError> {
+    strict::check_long(bytes, read, rest, lists).map_err(|error| malformed(what, &error))
+}
+
+fn malformed(what: &'static str, error: &serde_json::Error) -> FormatError {
+    FormatError::Malformed {
         what,
         detail: error.to_string(),
-    })
+    }
 }
 
 /// Refuses more bytes than the format allows, before anything is parsed.
@@ -183,16 +211,16 @@ struct FormatOnly {
     format: u32,
 }
 
-/// Decodes an object that begins with nothing but a format number.
-fn decode_versioned<'a, T: Deserialize<'a>>(
+/// Decodes an object that begins with nothing but a format number, however it is spelled.
+fn parse_versioned<'a, T: Deserialize<'a>>(
     what: &'static str,
     bytes: &'a [u8],
     limit: u64,
 ) -> Result<T, FormatError> {
     check_size(what, bytes.len() as u64, limit)?;
-    let FormatOnly { format } = decode_json(what, bytes)?;
+    let FormatOnly { format } = parse_json(what, bytes)?;
     check_format(what, format)?;
-    decode_json(what, bytes)
+    parse_json(what, bytes)
 }
 
 #[cfg(test)]

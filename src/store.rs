@@ -228,6 +228,19 @@ pub trait ReadStore: fmt::Debug + Send + Sync {
         Ok(self.attributes(key, version).await?.locked_until)
     }
 
+    /// Asks whether a legal hold is on an object version, which some may know who may not read it. A store without legal
+    /// holds has none on.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] when it is gone.
+    async fn is_held(
+        &self,
+        _key: &ObjectKey,
+        _version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Lists the newest versions of the keys that begin with `prefix` and sort after `start_after`, in the byte
     /// order of their keys. A prefix is a string, as on S3, not a folder. An absent root lists as empty.
     fn list<'a>(

@@ -24,6 +24,16 @@ pub enum RestoreError {
         #[source]
         source: Box<Error>,
     },
+    /// What the vault holds of a snapshot is not what its record says, and nobody said that it may be put back so.
+    #[error("snapshot {} of version {version} is not whole: {what}", snapshot.short())]
+    NotWhole {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its version.
+        version: Version,
+        /// How they differ.
+        what: String,
+    },
     /// The newest snapshot is wanted, and a newer one than can be read may have been taken.
     #[error(
         "the ledger of {table} is not whole: a snapshot newer than {} (version {version}) may be missing",
@@ -102,7 +112,9 @@ impl RestoreError {
         match self {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
             Self::NoWayWithout { .. } | Self::TableAppeared { .. } => ExitCode::OwnerMustChoose,
-            Self::FilesLost { .. } | Self::NewerMayBeMissing { .. } => ExitCode::Damage,
+            Self::FilesLost { .. } | Self::NewerMayBeMissing { .. } | Self::NotWhole { .. } => {
+                ExitCode::Damage
+            }
             Self::Unreadable { source, .. } => source.exit_code(),
         }
     }
@@ -140,6 +152,11 @@ impl RestoreError {
                      held; to have the table without what is lost, {command}"
                 )
             }
+            Self::NotWhole { snapshot, .. } => format!(
+                "nothing was changed. It was forged, or written by a faulty tool: `deltavault verify --read all` says more, and                  `deltavault snapshots` lists what else is held; to have what it does hold, the same command with \
+                 --snapshot {} --accept-damaged",
+                snapshot.short()
+            ),
             Self::TableAppeared { .. } => {
                 "its log was not touched: stop what writes there, and run the same command again; it then shows what can be \
                  done with the new table"

@@ -34,7 +34,6 @@ pub struct Event {
     /// Who did it: user and host, or the caller's ARN.
     pub principal: String,
     /// Features that a reader of this event must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The run that did it.
     pub run: Id128,
@@ -175,6 +174,14 @@ impl Chained for Event {
 
     fn previous(&self) -> Option<Previous> {
         self.previous
+    }
+
+    fn requires(&self) -> &[String] {
+        &self.requires
+    }
+
+    fn tool(&self) -> &str {
+        &self.tool
     }
 
     fn needs_newer(seq: u64, _id: SnapshotId, newer: &NewerRecord) -> LedgerError {

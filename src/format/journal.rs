@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::page::{ENTRIES_MAX, Entry, codec, encode_line};
-use super::{FormatError, FormatOnly, check_format, decode_json, encode_json, lines};
+use super::{FormatError, FormatOnly, check_format, decode_json, encode_json, lines, parse_json};
 
 /// The first line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub fn decode_journal(bytes: &[u8]) -> Result<(JournalHeader, Vec<Entry>), Forma
     let unpacked = lines::unpack(WHAT, bytes)?;
     let mut lines = lines::split(WHAT, &unpacked)?;
     let first = lines.next().unwrap_or_default();
-    let FormatOnly { format } = decode_json(WHAT, first)?;
+    let FormatOnly { format } = parse_json(WHAT, first)?;
     check_format(WHAT, format)?;
     let header = decode_json(WHAT, first)?;
     let mut entries = Vec::new();

@@ -30,7 +30,7 @@ pub use trust::{PrefixError, resolve_prefix, taken_back, trusted};
 use std::sync::Arc;
 
 use super::FormatError;
-use super::record::{Preamble, Previous, Record};
+use super::record::{Operation, Preamble, Previous, Record, check_features};
 use crate::ids::{ObjectVersion, SnapshotId};
 
 /// The answer of a function that reads the ledger.
@@ -63,6 +63,12 @@ pub trait Chained: Sized + Clone {
     /// The one before it.
     fn previous(&self) -> Option<Previous>;
 
+    /// The features that it requires.
+    fn requires(&self) -> &[String];
+
+    /// The tool that wrote it.
+    fn tool(&self) -> &str;
+
     /// Links on which nothing may be built any more.
     fn distrusts(&self) -> &[SnapshotId] {
         &[]
@@ -86,6 +92,14 @@ impl Chained for Record {
 
     fn previous(&self) -> Option<Previous> {
         self.previous
+    }
+
+    fn requires(&self) -> &[String] {
+        &self.requires
+    }
+
+    fn tool(&self) -> &str {
+        &self.tool
     }
 
     fn distrusts(&self) -> &[SnapshotId] {
@@ -155,6 +169,30 @@ impl<B: Chained> Link<B> {
         }
     }
 
+    /// Refuses one that a tool must not write after, or delete for, that does not know what it requires, unless it is
+    /// distrusted.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotForThisTool`].
+    pub fn check_for(
+        &self,
+        operation: Operation,
+        distrusts: &[SnapshotId],
+    ) -> Result<(), LedgerError> {
+        let Some(record) = self.record().filter(|_| !distrusts.contains(&self.id)) else {
+            return Ok(());
+        };
+        let tool = record.tool();
+        check_features(record.requires(), operation, tool).map_err(|source| {
+            LedgerError::NotForThisTool {
+                what: B::WHAT,
+                seq: self.seq,
+                tool: tool.to_owned(),
+                source,
+            }
+        })
+    }
+
     /// Refuses a newer record, unless it is distrusted.
     fn check_readable(&self, distrusts: &[SnapshotId]) -> Result<(), LedgerError> {
         match &self.body {
@@ -198,6 +236,19 @@ pub enum LedgerError {
         #[source]
         source: FormatError,
     },
+    /// It can be read, and more must not be done by a tool that does not know what it requires.
+    #[error("{what} {seq} was written by {tool}, and this tool must not go on from it")]
+    NotForThisTool {
+        /// A record or an event.
+        what: &'static str,
+        /// Its slot.
+        seq: u64,
+        /// The tool and version that wrote it, by its own account.
+        tool: String,
+        /// What this tool does not know.
+        #[source]
+        source: FormatError,
+    },
     /// An event belongs to the chain but needs a newer tool.
     #[error("event {seq} was written by {tool} and cannot be read by this tool")]
     NewerEvent {
@@ -217,6 +268,9 @@ impl LedgerError {
         match self {
             Self::NewerRecord { id, tool, .. } => {
                 format!("use {tool} or newer; if the record is forged, `snapshot --distrust {id}`")
+            }
+            Self::NotForThisTool { tool, .. } => {
+                format!("use {tool} or newer; this tool may still restore what is there")
             }
             Self::NewerEvent { tool, .. } => format!("use {tool} or newer"),
         }

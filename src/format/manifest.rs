@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::page::ENTRIES_MAX;
-use super::{FormatError, Reference, check_format, decode_versioned, encode_limited};
+use super::strict::Long;
+use super::{
+    FormatError, Reference, check_format, check_strict_lists, encode_limited, parse_versioned,
+};
 use crate::ids::Version;
 
 /// A manifest may not be more bytes than this: some 200,000 pages, or 250 million files.
@@ -75,8 +78,19 @@ impl Manifest {
     /// # Errors
     /// Every variant of [`FormatError`] but [`FormatError::UnknownFeature`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Self = decode_versioned(WHAT, bytes, MANIFEST_LIMIT)?;
+        let manifest: Self = parse_versioned(WHAT, bytes, MANIFEST_LIMIT)?;
         manifest.check()?;
+        let rest = Self {
+            data_pages: Vec::new(),
+            delta_id: manifest.delta_id.clone(),
+            log_pages: Vec::new(),
+            ..manifest
+        };
+        let element = |pages: &[PageRef], at| serde_json::to_value(pages.get(at)?).ok();
+        let data = |at| element(&manifest.data_pages, at);
+        let log = |at| element(&manifest.log_pages, at);
+        let lists: [Long<'_>; 2] = [("data_pages", &data), ("log_pages", &log)];
+        check_strict_lists(WHAT, bytes, (&manifest, &rest), &lists)?;
         Ok(manifest)
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, FormatError, decode_versioned, encode_limited};
+use super::{FORMAT, FormatError, check_strict_lists, encode_limited, parse_versioned};
 use crate::ids::{Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 
 /// A plan may have this many rows.
@@ -79,7 +79,17 @@ impl PrunePlan {
     /// # Errors
     /// Every variant of [`FormatError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        decode_versioned(WHAT, bytes, PLAN_LIMIT)
+        let plan: Self = parse_versioned(WHAT, bytes, PLAN_LIMIT)?;
+        let rest = Self {
+            principal: plan.principal.clone(),
+            rows: Vec::new(),
+            sweeps: plan.sweeps.clone(),
+            tool: plan.tool.clone(),
+            ..plan
+        };
+        let row = |at: usize| serde_json::to_value(plan.rows.get(at)?).ok();
+        check_strict_lists(WHAT, bytes, (&plan, &rest), &[("rows", &row)])?;
+        Ok(plan)
     }
 
     /// A plan without rows.

@@ -88,7 +88,6 @@ pub struct Record {
     /// The table's protocol at V.
     pub protocol: ProtocolRecord,
     /// Features that a reader of this record must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The run that took it.
     pub run: Id128,
@@ -157,12 +156,10 @@ pub struct ProtocolRecord {
     /// `minReaderVersion`.
     pub reader: u32,
     /// `readerFeatures`, sorted.
-    #[serde(default)]
     pub reader_features: Vec<String>,
     /// `minWriterVersion`.
     pub writer: u32,
     /// `writerFeatures`, sorted.
-    #[serde(default)]
     pub writer_features: Vec<String>,
 }
 
@@ -323,20 +320,19 @@ pub(super) fn check_links(
 }
 
 /// The four fields of a record that never change their meaning, and the name of the tool.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preamble {
     /// The format of the record.
     pub format: u32,
     /// Features that a reader must know.
-    #[serde(default)]
     pub requires: Vec<String>,
     /// The slot.
     pub seq: u64,
     /// The record before it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
     /// The tool that wrote it, by its own account; `an unknown tool` when it does not say.
-    #[serde(default = "unknown_tool", deserialize_with = "tool")]
+    #[serde(default = "unknown_tool", deserialize_with = "tool", skip_serializing)]
     pub tool: String,
 }
 
@@ -373,20 +369,51 @@ impl Preamble {
                 found: self.format,
             });
         }
-        let features: Vec<String> = self
-            .requires
-            .iter()
-            .filter(|feature| !KNOWN_FEATURES.contains(&feature.as_str()))
-            .cloned()
-            .collect();
-        if features.is_empty() {
-            return Ok(());
-        }
-        Err(FormatError::UnknownFeature {
-            features,
-            tool: self.tool.clone(),
-        })
+        check_features(&self.requires, Operation::Read, &self.tool)
     }
+}
+
+/// What a tool is about to do, for which it has to know what a record or an event requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Read it, and what it leads to.
+    Read,
+    /// Put the next one after it.
+    Write,
+    /// Delete anything that it may need.
+    Delete,
+}
+
+impl Operation {
+    /// Whether this cannot be done without knowing a feature. What a prefix that is not known stands for, nobody knows.
+    fn needs(self, feature: &str) -> bool {
+        match feature.split_once(':') {
+            Some(("write", _)) => self == Self::Write,
+            Some(("delete", _)) => self == Self::Delete,
+            Some(_) | None => true,
+        }
+    }
+}
+
+/// Checks that this tool knows what a record or an event by `tool` requires for an operation.
+///
+/// # Errors
+/// [`FormatError::UnknownFeature`].
+pub fn check_features(
+    requires: &[String],
+    operation: Operation,
+    tool: &str,
+) -> Result<(), FormatError> {
+    let needed = requires.iter().filter(|feature| operation.needs(feature));
+    let unknown = needed.filter(|feature| !KNOWN_FEATURES.contains(&feature.as_str()));
+    let features: Vec<String> = unknown.cloned().collect();
+    if features.is_empty() {
+        return Ok(());
+    }
+    Err(FormatError::UnknownFeature {
+        features,
+        tool: tool.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -411,6 +438,27 @@ mod tests {
                 found: 2
             }
         );
+    }
+
+    #[test]
+    fn features_are_required_for_some_operations_or_for_all() {
+        use Operation::{Delete, Read, Write};
+        for (feature, needed_for) in [
+            ("braids", &[Read, Write, Delete][..]),
+            ("write:braids", &[Write]),
+            ("delete:braids", &[Delete]),
+            ("write:", &[Write]),
+            ("write", &[Read, Write, Delete]),
+            ("Write:braids", &[Read, Write, Delete]),
+            ("prune:braids", &[Read, Write, Delete]),
+            (":braids", &[Read, Write, Delete]),
+        ] {
+            for operation in [Read, Write, Delete] {
+                let known = check_features(&[feature.to_owned()], operation, "t 1");
+                let is_needed = needed_for.contains(&operation);
+                assert_eq!(known.is_err(), is_needed, "{feature} {operation:?}");
+            }
+        }
     }
 
     #[test]

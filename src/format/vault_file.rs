@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, FormatError, check_format, decode_versioned, encode_json};
+use super::{FORMAT, FormatError, check_format, check_strict, encode_json, parse_versioned};
 use crate::ids::{Id128, Timestamp};
 use crate::lock_mode::LockMode;
 
@@ -62,7 +62,8 @@ impl VaultFile {
     /// # Errors
     /// Every variant of [`FormatError`] but [`FormatError::UnknownFeature`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let vault_file: Self = decode_versioned(WHAT, bytes, VAULT_FILE_LIMIT)?;
+        let vault_file: Self = parse_versioned(WHAT, bytes, VAULT_FILE_LIMIT)?;
+        check_strict(WHAT, bytes, &vault_file)?;
         vault_file.check()?;
         Ok(vault_file)
     }

@@ -19,6 +19,7 @@ pub mod consent;
 pub mod fit;
 pub mod order;
 pub mod under;
+pub mod whole;
 
 /// What stands at the target, in the order in which the cases are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,9 +23,9 @@ pub use complete::{
 };
 pub use known::{KnownRecord, NoKnownRecord};
 pub use rules::{
-    PageSummary, VaultFileProblem, check_inlined, is_over, ledger_problem, manifest_problems,
-    not_looked_at, pages_problems, record_problems, stray, unnamed_below, unpublished, vanished,
-    vault_file_problem,
+    PageSummary, VaultFileProblem, check_inlined, generation_problem, is_over, ledger_problem,
+    manifest_problems, not_looked_at, pages_problems, record_problems, stray, unnamed_below,
+    unpublished, vanished, vault_file_problem,
 };
 
 /// A sample reads one object in this many, and some of every table's newest snapshot.
@@ -89,6 +89,8 @@ pub enum Remedy {
     ReadAll,
     /// Find out who shortened locks; hold the snapshot until that is known.
     Relock,
+    /// Find out who took legal holds off, and put them on again.
+    HoldAgain,
 }
 
 impl From<&'static str> for Remedy {
@@ -158,6 +160,16 @@ impl Finding {
                 let newest = self.snapshots.first().map(SnapshotId::short);
                 let hold = newest.map_or_else(|| "`hold`".to_owned(), |id| spell(&["hold", &id]));
                 format!("{RELOCK}; {hold} keeps the snapshot until that is known")
+            }
+            Remedy::HoldAgain => {
+                let hold = |id: &SnapshotId| spell(&["hold", &id.short()]);
+                let again: Vec<String> = self.snapshots.iter().map(hold).collect();
+                let again = if again.is_empty() {
+                    "`hold`".to_owned()
+                } else {
+                    again.join(", ")
+                };
+                format!("find out whose credentials took it off; {again} puts all of them on again")
             }
         }
     }

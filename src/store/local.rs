@@ -338,14 +338,6 @@ impl HoldStore for LocalStore {
     ) -> Result<(), StoreError> {
         self.no_holds(key)
     }
-
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        _version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError> {
-        self.no_holds(key)
-    }
 }
 
 #[async_trait]

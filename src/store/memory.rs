@@ -438,6 +438,17 @@ impl ReadStore for MemoryStore {
         Ok(attributes)
     }
 
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        if !self.locks {
+            return Ok(false);
+        }
+        self.with_hold("look at", key, version, |hold| *hold)
+    }
+
     fn list<'a>(
         &'a self,
         prefix: &'a str,

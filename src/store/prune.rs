@@ -52,16 +52,6 @@ pub trait HoldStore: NoteStore {
         version: Option<&ObjectVersion>,
         held: bool,
     ) -> Result<(), StoreError>;
-
-    /// Whether a legal hold is on an object version.
-    ///
-    /// # Errors
-    /// As [`HoldStore::set_hold`].
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError>;
 }
 
 /// Also deletes object versions whose lock is over.

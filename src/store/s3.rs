@@ -216,6 +216,14 @@ impl ReadStore for S3Store {
         }
     }
 
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        prune::is_held(self, key, version).await
+    }
+
     fn list<'a>(
         &'a self,
         prefix: &'a str,

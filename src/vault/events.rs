@@ -119,6 +119,7 @@ impl Vault {
         };
         for _ in 0..APPEND_ATTEMPTS {
             let head = self.events_head(table).await?;
+            head.check_may_write(&[])?;
             event.seq = head.next_free;
             event.previous = head.link.as_ref().map(Link::as_previous);
             let slot = SlotFolder::Events(table).slot(event.seq);

@@ -232,7 +232,9 @@ impl Vault {
                         .await?;
                 }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
-                Err(error @ LedgerError::NewerEvent { .. }) => return Err(error.into()),
+                Err(
+                    error @ (LedgerError::NewerEvent { .. } | LedgerError::NotForThisTool { .. }),
+                ) => return Err(error.into()),
             }
         }
     }

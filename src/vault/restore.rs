@@ -168,6 +168,8 @@ impl std::fmt::Debug for Restorer {
 /// What a restore found and would do.
 #[derive(Debug)]
 pub struct RestorePlan {
+    /// How the snapshot is not what its record says, where that was accepted.
+    pub not_whole: Option<String>,
     /// Where no log stood that leads to a version, what stood under its names.
     log_before: Option<HashSet<ObjectKey>>,
     /// What stands at the target.
@@ -247,6 +249,8 @@ pub struct RestoreDone {
     pub lost: Vec<Location>,
     /// A hint that was not put, because the checkpoint that it may name is lost.
     pub useless: Vec<Location>,
+    /// How the snapshot is not what its record says.
+    pub not_whole: Option<String>,
 }
 
 impl Restorer {

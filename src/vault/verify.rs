@@ -17,6 +17,7 @@ use futures::{TryStreamExt, stream};
 
 use self::checker::{Checker, Outcome};
 use self::merge::{Merge, Merged, Unreferenced};
+use self::slots::Seals;
 use self::sums::{Kind, Sums};
 use self::units::Units;
 use self::wanted::Use;
@@ -41,6 +42,7 @@ mod merge;
 mod objects;
 mod parts;
 mod rescue;
+mod slots;
 mod sums;
 mod table;
 mod tail;
@@ -146,6 +148,7 @@ struct CheckedSnapshot {
     id: SnapshotId,
     is_distrusted: bool,
     is_over: bool,
+    is_held: bool,
     promise: Timestamp,
     taken_at: Timestamp,
 }
@@ -243,7 +246,8 @@ impl Verify<'_, '_> {
             }
             Err(error) => self.report_alone(None, key.as_str(), unreadable(&error))?,
         }
-        self.on_top(None, key.as_str(), true).await
+        self.on_top(None, key.as_str(), true).await?;
+        Ok(())
     }
 
     /// Compares the digest of bytes that were read with the one that the store attests.
@@ -268,13 +272,15 @@ impl Verify<'_, '_> {
         self.report_users(&users, key.as_str(), &problem)
     }
 
-    /// Reports delete markers, and with `objects` of other object versions, on keys that begin with `prefix`.
+    /// Reports delete markers, and with `objects` of other object versions, on keys that begin with `prefix`; returns the
+    /// seals that are among them.
     async fn on_top(
         &mut self,
         table: Option<usize>,
         prefix: &str,
         objects: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Seals, Error> {
+        let mut seals = Seals::new();
         let mut on_top: BTreeMap<ObjectKey, (u64, u64)> = BTreeMap::new();
         let mut listing = self.vault.store().list_versions(prefix, None);
         let mut first: Option<ObjectKey> = None;
@@ -286,14 +292,19 @@ impl Verify<'_, '_> {
                 }
                 Ok(Some(ListedVersion::Object(object))) => {
                     let is_first = first.as_ref() != Some(&object.key);
-                    if (objects || is_seal(&object.key)) && !is_first {
+                    let is_seal = is_seal(&object.key);
+                    if (objects || is_seal) && !is_first {
                         on_top.entry(object.key.clone()).or_default().0 += 1;
+                    }
+                    if is_seal && is_first {
+                        seals.insert(object.key.clone(), object.version);
                     }
                     first = Some(object.key);
                 }
                 Err(error) => {
                     drop(listing);
-                    return self.report_alone(table, prefix, unreadable(&error));
+                    self.report_alone(table, prefix, unreadable(&error))?;
+                    return Ok(seals);
                 }
             }
         }
@@ -308,7 +319,7 @@ impl Verify<'_, '_> {
                 self.report_alone(table, key.as_str(), problem)?;
             }
         }
-        Ok(())
+        Ok(seals)
     }
 
     /// Merges what the pages refer to with the listing, and reads again what the plan chooses.
@@ -316,10 +327,13 @@ impl Verify<'_, '_> {
         let uses = std::mem::replace(&mut self.uses, Sorter::new(self.spill)?);
         let lists = is_whole_vault || uses.len() > ASKED_FOR_ALONE;
         let sampled = std::mem::take(&mut self.sampled);
+        let is_held = |user: &usize| self.snapshots.get(*user).is_some_and(|it| it.is_held);
+        let held = self.units.used_by_any(is_held);
         let checker = Checker {
             vault: self.vault,
             plan: self.plan,
             sampled: &sampled,
+            held: &held,
             locks: self.vault.file().lock_mode != LockMode::None,
             progress: self.progress,
         };
@@ -434,6 +448,11 @@ impl Verify<'_, '_> {
         if !outcome.unproven.is_empty() {
             let users = self.units.users(&outcome.unproven);
             self.note(Kind::Unproven, &users, key);
+        }
+        for units in &outcome.unheld {
+            let mut users = self.units.users(units);
+            users.retain(|user| self.snapshots.get(*user).is_some_and(|it| it.is_held));
+            self.note(Kind::Unheld, &users, key);
         }
         for (units, until) in &outcome.locks {
             let users = self.units.users(units);

@@ -1,7 +1,7 @@
 //! `verify` proves that a snapshot holds what its own log names.
 
 use deltavault::ExitCode;
-use deltavault::format::record::Disagreement;
+use deltavault::format::record::{CommitFile, Disagreement};
 use deltavault::format::{Entry, EntryKind, LiveUse, Placement, Record};
 use deltavault::ids::{Digest, ObjectKey, SnapshotId, Version};
 use deltavault::plan::verify::{Finding, Severity};
@@ -327,6 +327,30 @@ async fn snapshot_with_the_bytes_of_a_commit_that_was_overwritten_is_damage() {
         id,
         "the commit of version 2 that it names",
     );
+}
+
+#[tokio::test]
+async fn the_commit_that_a_record_names_is_the_one_that_is_held() {
+    type Change = fn(&mut Option<CommitFile>);
+    let cases: [(Severity, &str, Change); 3] = [
+        (Severity::Damage, "is not the one that is held", |commit| {
+            commit.as_mut().unwrap().sha256 = Digest::of(b"another");
+        }),
+        (Severity::Damage, "is not the one that is held", |commit| {
+            commit.as_mut().unwrap().size += 1;
+        }),
+        (Severity::Warning, "does not name it", |commit| {
+            *commit = None;
+        }),
+    ];
+    for (severity, what, change) in cases {
+        let scene = Scene::set().await;
+        let id = forged(&scene, |_, record| change(&mut record.commit)).await;
+        let found = verified(&scene).await;
+        let finding = only(&found, id);
+        assert_eq!(finding.severity, severity, "{finding:?}");
+        assert!(finding.what.contains(what), "{finding:?}");
+    }
 }
 
 /// Adds a checkpoint of version 2 to the entries, with the table's files changed.

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
 use deltavault::format::{
-    Event, EventAction, Manifest, PageWriter, Record, VaultFile, VaultKey, decode_journal,
-    decode_page, encode_journal, layout,
+    Event, EventAction, FormatError, Manifest, PageWriter, Record, VaultFile, VaultKey,
+    decode_journal, decode_page, encode_journal, layout,
 };
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::restore::claim::Claim;
+use serde::Deserialize;
 
 use crate::sample_vault::{SampleVault, table, vault_file};
 
@@ -184,6 +185,119 @@ fn ledger_parse_v1() {
     assert_eq!(ids, expected);
 }
 
+/// An object that is nearly one of the golden ones.
+#[derive(Deserialize)]
+struct Near {
+    /// What it is made from.
+    of: String,
+    name: String,
+    /// What a reader makes of it.
+    is: Verdict,
+    /// What is replaced in the golden object; all of it where this is empty.
+    from: String,
+    to: Option<String>,
+    to_hex: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Taken,
+    Refused,
+    Newer,
+}
+
+impl Verdict {
+    fn of<T>(decoded: &Result<T, FormatError>) -> Self {
+        match decoded {
+            Ok(_) => Self::Taken,
+            Err(FormatError::NewerFormat { .. } | FormatError::UnknownFeature { .. }) => {
+                Self::Newer
+            }
+            Err(
+                FormatError::Malformed { .. }
+                | FormatError::Invalid { .. }
+                | FormatError::TooLarge { .. },
+            ) => Self::Refused,
+        }
+    }
+}
+
+impl Near {
+    fn bytes(&self, golden: &[u8]) -> Vec<u8> {
+        let hex = |digits: &str| {
+            let pairs = digits.as_bytes().chunks(2);
+            let pairs = pairs.map(|pair| std::str::from_utf8(pair).unwrap());
+            pairs
+                .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+                .collect()
+        };
+        let to = match (&self.to, &self.to_hex) {
+            (Some(to), None) => to.clone().into_bytes(),
+            (None, Some(digits)) => hex(digits),
+            other => panic!("{}: {other:?}", self.name),
+        };
+        if self.from.is_empty() {
+            return to;
+        }
+        let from = self.from.as_bytes();
+        let found: Vec<usize> = golden
+            .windows(from.len())
+            .enumerate()
+            .filter(|(_, window)| *window == from)
+            .map(|(at, _)| at)
+            .collect();
+        let [at] = found[..] else {
+            panic!("{}: {} times", self.name, found.len());
+        };
+        [&golden[..at], &to, &golden[at + from.len()..]].concat()
+    }
+}
+
+#[test]
+fn what_is_nearly_an_object_is_judged_as_the_vectors_say() {
+    let sample = SampleVault::build();
+    let seq = 2;
+    let record = VaultKey::Record {
+        table: table(),
+        seq,
+    };
+    let page = fs::read(golden().join("data-page.jsonl")).unwrap();
+    let entry = page.split(|byte| *byte == b'\n').next().unwrap();
+    let vectors = fs::read_to_string(golden().join("near.jsonl")).unwrap();
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for line in vectors.lines() {
+        let near: Near = serde_json::from_str(line).unwrap();
+        let golden = match near.of.as_str() {
+            "record" => read(&record.to_string()),
+            "event" => fs::read(golden().join("event.json")).unwrap(),
+            "entry" => entry.to_vec(),
+            "manifest" => read(sample.records[1].manifest.key.as_str()),
+            "vault.json" => read("vault.json"),
+            other => panic!("{other}"),
+        };
+        let bytes = near.bytes(&golden);
+        let verdict = match near.of.as_str() {
+            "record" => Verdict::of(&Record::decode(&bytes)),
+            "event" => Verdict::of(&Event::decode(&bytes)),
+            "entry" => {
+                let line = [&bytes[..], b"\n"].concat();
+                let page = zstd::encode_all(&line[..], 3).unwrap();
+                Verdict::of(&decode_page(&page))
+            }
+            "manifest" => Verdict::of(&Manifest::decode(&bytes)),
+            _ => Verdict::of(&VaultFile::decode(&bytes)),
+        };
+        if verdict != near.is {
+            wrong.push((near.name, near.is, verdict));
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 200, "{count}");
+}
+
 /// The fenced blocks of the specification: tag and text.
 fn spec_fences() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format/spec.md");
@@ -227,7 +341,9 @@ fn samples_in_the_specification_are_golden_objects() {
         seq: 1,
         tool: "deltavault 0.1.0".to_owned(),
     };
-    golden.push(serde_json::from_slice(&held.encode().unwrap()).unwrap());
+    let event = held.encode().unwrap();
+    assert_eq!(event, fs::read(self::golden().join("event.json")).unwrap());
+    golden.push(serde_json::from_slice(&event).unwrap());
     let claim = Claim {
         by: "ann@host".to_owned(),
         renewed: 3,

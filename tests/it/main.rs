@@ -69,6 +69,7 @@ mod messages;
 mod model;
 mod named_again;
 mod no_way;
+mod not_whole;
 mod odd_logs;
 mod odd_values;
 mod one_truth;

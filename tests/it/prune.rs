@@ -22,6 +22,7 @@ mod obstacles;
 mod patience;
 mod race;
 mod repaired;
+mod required;
 mod scene;
 mod seals;
 mod year;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::VaultKey;
-use deltavault::ids::{Digest, Id128, SnapshotId};
+use deltavault::format::{Placement, Record, VaultKey};
+use deltavault::ids::{Digest, Generation, Id128, SnapshotId, Version};
 use deltavault::plan::verify::{Severity, VerifyPlan};
 use deltavault::store::ReadStore;
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
+use jiff::SignedDuration;
 
 use crate::support::scene::Scene;
 use crate::support::vault_builder::{TableBuilder, new_vault, now};
@@ -82,6 +83,86 @@ async fn rules_between_record_manifest_and_pages_are_checked() {
     let finding = verified.about("vault.json");
     assert_eq!(finding.snapshots, [table.records[5].0]);
     assert_eq!(verified.findings.len(), 7, "{verified:#?}");
+}
+
+#[tokio::test]
+async fn promises_and_locks_that_a_record_states_are_those_that_the_vault_allows() {
+    const DAY: i64 = 24;
+    fn after(record: &mut Record, hours: i64) {
+        record.promise = record.taken_at + SignedDuration::from_hours(hours);
+    }
+    type Change = fn(&mut Record);
+    let cases: [(&str, Change); 8] = [
+        ("was over when", |record| after(record, 0)),
+        ("was over when", |record| after(record, -DAY)),
+        ("shorter than the 3 days", |record| {
+            after(record, 3 * DAY - 1);
+        }),
+        ("longer than the 3650 days", |record| {
+            after(record, 3650 * DAY + 1);
+        }),
+        ("states locks, and this vault has none", |record| {
+            record.locks.insert(Generation(7), record.promise);
+        }),
+        ("states locks, and this vault has none", |record| {
+            record.manifest.generation = Generation(7);
+        }),
+        ("only scope `history` may", |record| {
+            record.totals.absent_files = 1;
+        }),
+        ("whole versions", |record| {
+            record.whole_versions = vec![(Version(0), Version(0))];
+        }),
+    ];
+    let store = MemoryStore::without_versions("s3://bucket/vault");
+    let vault = new_vault(&store).await;
+    let mut table = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 1).await;
+    for hours in [3 * DAY, 3650 * DAY] {
+        table.publish_as(|record| after(record, hours)).await;
+    }
+    assert_eq!(verify(&vault, ALL).await.findings, []);
+    for (what, change) in cases {
+        let id = table.publish_as(change).await;
+        let verified = verify(&vault, ALL).await;
+        let mut findings = verified.findings.iter();
+        let found = findings.find(|it| it.snapshots == [id] && it.what.contains(what));
+        let found = found.unwrap_or_else(|| panic!("{what}: {verified:#?}"));
+        assert_eq!(found.severity, Severity::Warning, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_keep_to_what_is_inlined_and_name_the_generations_of_what_they_refer_to() {
+    let store = MemoryStore::without_versions("s3://bucket/vault");
+    let vault = new_vault(&store).await;
+    let mut table = TableBuilder::new(store.clone(), &vault, "orders");
+    table.commit().await;
+    table.data("small", b"rows", Placement::Inline("rows".into()));
+    let id = table.publish().await;
+    let page = table.manifest_of(0).await.data_pages[0].page.key.clone();
+    let verified = verify(&vault, ALL).await;
+    let finding = verified.about(&page);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(finding.what.contains("small is inlined"), "{finding:?}");
+    assert_eq!(
+        (&finding.snapshots[..], verified.findings.len()),
+        (&[id][..], 1)
+    );
+
+    table.entries.retain(|it| it.file.as_str() != "small");
+    let mut references = table
+        .entries
+        .iter_mut()
+        .filter_map(|it| match &mut it.placement {
+            Placement::Blob { reference, .. } => Some(reference),
+            Placement::Absent {} | Placement::Copy { .. } | Placement::Inline(_) => None,
+        });
+    references.next().unwrap().generation = Generation(9);
+    table.commit().await;
+    table.publish().await;
+    let verified = verify(&vault, ALL).await;
+    let finding = verified.about(&table.slot(2));
+    assert!(finding.what.contains("states locks"), "{finding:?}");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use self::args::{Asked, RestoreArgs, Which};
 pub(super) use self::choose::{Chosen, choose};
 use self::choose::{
     another_that_holds, holds_no_table, newest_without_doubt, no_plan, of_another_table,
-    passed_over, tells_more,
+    passed_over, tells_more, why_passed_over,
 };
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
 use self::messages::{RestoreDone, VersionTime};
@@ -101,6 +101,7 @@ async fn begin<'a>(
     context.output.say(&case.message(may_act))?;
     let nothing_put = restore::RestoreDone {
         files_kept: planned.found.kept.files,
+        not_whole: plan.not_whole.clone(),
         ..restore::RestoreDone::default()
     };
     match way {
@@ -113,7 +114,11 @@ async fn begin<'a>(
                 let row = done_row(&case, &nothing_put, 0.0, None);
                 context.output.say(&row)?;
             }
-            Ok(Begun::Ended(case.code(), nothing_put))
+            let code = match nothing_put.not_whole {
+                Some(_) => ExitCode::Damage,
+                None => case.code(),
+            };
+            Ok(Begun::Ended(code, nothing_put))
         }
         Way::Choose(what) => {
             let code = owner_must_choose(what, &case, context)?;
@@ -166,6 +171,7 @@ async fn plan<'a>(
         Ok(plan) => plan,
         Err(error) => {
             let instead = another_that_holds(&error, &chosen, &history, &wanted, open).await;
+            let why = why_passed_over(&error);
             let error = no_plan(error, &chosen, &history, open, &name, context).await;
             let Some(instead) = instead else {
                 return Err(error);
@@ -174,7 +180,6 @@ async fn plan<'a>(
             let Ok(plan) = other.plan().await else {
                 return Err(error);
             };
-            let why = "its manifest is lost or damaged".to_owned();
             passed_over = Some((chosen.id, chosen.record.version, why));
             (chosen, work) = (instead, other);
             plan

@@ -6,6 +6,7 @@ use super::finding::{LedgerFinding, ScarReason};
 use super::slots::{Bodies, Body, Missing, Slots, View};
 use super::{Chained, LedgerError, Link, Step};
 use crate::format::Record;
+use crate::format::record::Operation;
 use crate::ids::{Digest, SnapshotId};
 
 /// The head of a ledger, and where the next record goes.
@@ -17,6 +18,17 @@ pub struct Head<B = Record> {
     pub next_free: u64,
     /// What was noticed on the way. A full walk notices more.
     pub findings: Vec<LedgerFinding>,
+}
+
+impl<B: Chained> Head<B> {
+    /// Refuses to write after one that requires what this tool does not know, unless it is distrusted.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotForThisTool`].
+    pub fn check_may_write(&self, distrusts: &[SnapshotId]) -> Result<(), LedgerError> {
+        let mut link = self.link.iter();
+        link.try_for_each(|link| link.check_for(Operation::Write, distrusts))
+    }
 }
 
 /// Finds the head. `distrusts` names records that need not be readable.

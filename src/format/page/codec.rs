@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::super::{FormatError, decode_json, lines};
+use super::super::{FormatError, check_strict, lines, parse_json};
 use super::{Entry, Placement};
 use crate::ids::{Digest, Location};
 
@@ -59,9 +59,19 @@ pub fn encode_line(line: &mut Vec<u8>, entry: &Entry) -> Result<(), FormatError>
 
 /// Decodes one line of a page or journal, without its LF.
 pub(in crate::format) fn decode_line(line: &[u8]) -> Result<Entry, FormatError> {
-    let entry: Entry = decode_json("entry", line)?;
+    let entry: Entry = parse_json("entry", line)?;
     entry.check()?;
+    // Before it is written again: what a line of some MiB says may take far more.
+    if entry.uses() > PAGE_USES_MAX {
+        return Err(too_many_uses());
+    }
+    check_strict("entry", line, &entry)?;
     Ok(entry)
+}
+
+fn too_many_uses() -> FormatError {
+    let rule = "at most 262144 live files and spellings";
+    FormatError::Invalid { what: WHAT, rule }
 }
 
 /// A page that is complete and not packed yet: packing takes most of the time, and may be done elsewhere.
@@ -192,8 +202,7 @@ pub fn decode_page(bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
         let entry = decode_line(line)?;
         uses += entry.uses();
         if uses > PAGE_USES_MAX {
-            let rule = "at most 262144 live files and spellings";
-            return Err(FormatError::Invalid { what: WHAT, rule });
+            return Err(too_many_uses());
         }
         entries.push(entry);
     }

@@ -456,6 +456,13 @@ pub fn completeness_problems(
             record.version
         ));
     }
+    if named.is_none() && commit.is_some() {
+        let what = format!(
+            "it holds the commit of version {}, and its record does not name it",
+            record.version
+        );
+        problems.push(Problem::warning(what, Remedy::Distrust));
+    }
     let surplus = &comparison.surplus;
     if surplus.count > 0 {
         let what = format!(

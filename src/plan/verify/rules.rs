@@ -1,12 +1,18 @@
 //! The rules between records, manifests and pages.
 
-use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED};
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED, WHO_WROTE_IT};
 use crate::count::{counted, counted_are};
 use crate::format::ledger::{LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
 use crate::format::record::Scope;
-use crate::format::{Entry, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile};
-use crate::ids::{Digest, Location, SnapshotId, Timestamp, Version};
+use crate::format::{
+    Entry, LockMode, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile,
+};
+use crate::ids::{Digest, Generation, Location, SnapshotId, Timestamp, Version};
 use crate::plan::choose::{History, Snapshot};
 
 /// What to do about a record that names one which is not there.
@@ -107,7 +113,55 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
             .is_some_and(|checkpoint| checkpoint > record.version),
         "its checkpoint is above its version",
     );
+    warn(
+        record.scope == Scope::Live && record.totals.absent_files > 0,
+        "it lacks files, which only scope `history` may",
+    );
+    problems.extend(promise_problem(record, vault));
     problems
+}
+
+/// Checks how long a record promises its snapshot, by what the vault allows.
+fn promise_problem(record: &Record, vault: &VaultFile) -> Option<Problem> {
+    let (shortest, longest) = (vault.shortest_days, vault.longest_days);
+    let length = record.promise.duration_since(record.taken_at);
+    let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
+    let what = if length <= SignedDuration::ZERO {
+        "its promise was over when it was taken".to_owned()
+    } else if length < days(shortest) {
+        format!("its promise is shorter than the {shortest} days that this vault allows")
+    } else if length > days(longest) {
+        format!("its promise is longer than the {longest} days that this vault allows")
+    } else {
+        return None;
+    };
+    Some(Problem::warning(what, Remedy::Distrust))
+}
+
+/// Checks what a record states of locks by the generations of all objects that it leads to.
+pub fn generation_problem<'a>(
+    record: &Record,
+    vault: &VaultFile,
+    mut generations: impl Iterator<Item = &'a Generation>,
+) -> Option<Problem> {
+    let what = if vault.lock_mode == LockMode::None {
+        let is_locked = |generation: &Generation| *generation != Generation::default();
+        if record.locks.is_empty() && !generations.any(is_locked) {
+            return None;
+        }
+        "it states locks, and this vault has none".to_owned()
+    } else {
+        let is_short = |generation: &&Generation| {
+            let lock = record.locks.get(generation);
+            lock.is_none_or(|lock| *lock < record.promise)
+        };
+        let short = generations.find(is_short)?;
+        format!(
+            "it states no lock up to its promise for generation {}, of which it has objects",
+            short.0
+        )
+    };
+    Some(Problem::warning(what, Remedy::Distrust))
 }
 
 fn are_whole_versions(record: &Record) -> bool {
@@ -155,6 +209,7 @@ pub struct PageSummary {
     entries: u64,
     is_log: bool,
     totals: Totals,
+    generations: BTreeSet<Generation>,
     first: Place,
     last: Place,
 }
@@ -201,18 +256,31 @@ impl PageSummary {
         {
             problems.push(Problem::damage("its entries are out of order"));
         }
+        let is_inlined = |entry: &&Entry| matches!(entry.placement, Placement::Inline(_));
+        let mut inlined = entries.iter().filter(is_inlined);
+        if let Some(entry) = inlined.find(|entry| !entry.kind.is_log()) {
+            let what = format!("{} is inlined in it, and is no file of the log", entry.file);
+            problems.push(Problem::warning(what, WHO_WROTE_IT));
+        }
         let mut sums = Tally::default();
         for entry in entries {
             sums.add(entry);
         }
+        let references = entries.iter().filter_map(|it| it.placement.reference());
         let summary = Self {
             entries: entries.len() as u64,
             is_log,
             totals: sums.totals(),
+            generations: references.map(|it| it.generation).collect(),
             first: Place::of(first),
             last: Place::of(last),
         };
         (Some(summary), problems)
+    }
+
+    /// The lock generations of what its entries refer to.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        self.generations.iter().copied()
     }
 }
 
@@ -371,7 +439,8 @@ pub fn is_over(snapshot: &Snapshot, history: &History, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::samples::{data_entry, log_entry};
+    use crate::format::samples::{data_entry, log_entry, record};
+    use crate::ids::Id128;
 
     #[test]
     fn one_record_that_names_another_vault_file_is_suspect_and_all_of_them_are_not() {
@@ -416,5 +485,35 @@ mod tests {
             mixed.contains(&"it mixes files of the log with others".to_owned()),
             "{mixed:?}"
         );
+    }
+
+    #[test]
+    fn every_generation_is_locked_up_to_the_promise() {
+        let record = record();
+        let longer = record.promise + SignedDuration::from_hours(1);
+        let shorter = record.promise - SignedDuration::from_nanos(1);
+        let vault = VaultFile {
+            lock_mode: LockMode::Compliance,
+            ..VaultFile::new(Id128::from_bytes([1; 16]), record.taken_at)
+        };
+        let locks = [(1, longer), (2, record.promise), (3, shorter)];
+        let locks = locks.map(|(generation, lock)| (Generation(generation), lock));
+        let record = Record {
+            locks: locks.into(),
+            ..record
+        };
+        for (generations, wrong) in [
+            (&[][..], None),
+            (&[1, 2], None),
+            (&[1, 3, 2], Some("generation 3")),
+            (&[4], Some("generation 4")),
+            (&[0], Some("generation 0")),
+        ] {
+            let generations: Vec<_> = generations.iter().copied().map(Generation).collect();
+            let problem = generation_problem(&record, &vault, generations.iter());
+            let what = problem.map(|problem| problem.what).unwrap_or_default();
+            assert_eq!(what.is_empty(), wrong.is_none(), "{generations:?}: {what}");
+            assert!(what.contains(wrong.unwrap_or_default()), "{what}");
+        }
     }
 }

@@ -17,14 +17,6 @@ impl HoldStore for MemoryStore {
     ) -> Result<(), StoreError> {
         self.with_hold("hold", key, version, |hold| *hold = held)
     }
-
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError> {
-        self.with_hold("look at", key, version, |hold| *hold)
-    }
 }
 
 #[async_trait]
@@ -38,7 +30,7 @@ impl PruneStore for MemoryStore {
 }
 
 impl MemoryStore {
-    fn with_hold<T>(
+    pub(super) fn with_hold<T>(
         &self,
         action: &'static str,
         key: &ObjectKey,

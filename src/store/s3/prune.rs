@@ -47,26 +47,6 @@ impl HoldStore for S3Store {
         let reason = "the server took the legal hold and does not show it".to_owned();
         Err(failed(StoreErrorKind::Unsupported { reason }))
     }
-
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError> {
-        let request = object_request!(self, get_object_legal_hold, key).set_version_id(id(version));
-        match self.client.call(|| request.clone().send()).await {
-            Ok(hold) => {
-                let status = hold.legal_hold().and_then(|hold| hold.status());
-                Ok(status == Some(&Status::On))
-            }
-            // The object never had a hold, or it is gone.
-            Err(kind) if is_never_held(&kind) => {
-                self.attributes(key, version).await?;
-                Ok(false)
-            }
-            Err(kind) => Err(self.failed("look at", key.as_str(), kind)),
-        }
-    }
 }
 
 #[async_trait]
@@ -203,6 +183,27 @@ async fn what_is_left(
             Ok(Deletion::Refused { detail })
         }
         Err(kind) => Err(store.failed("delete", key.as_str(), kind)),
+    }
+}
+
+/// Whether a legal hold is on an object version, by `s3:GetObjectLegalHold` alone.
+pub(super) async fn is_held(
+    store: &S3Store,
+    key: &ObjectKey,
+    version: Option<&ObjectVersion>,
+) -> Result<bool, StoreError> {
+    let request = object_request!(store, get_object_legal_hold, key).set_version_id(id(version));
+    match store.client.call(|| request.clone().send()).await {
+        Ok(hold) => {
+            let status = hold.legal_hold().and_then(|hold| hold.status());
+            Ok(status == Some(&Status::On))
+        }
+        // The object never had a hold, or it is gone. An auditor, who may not look, has seen it in a listing.
+        Err(kind) if is_never_held(&kind) => match store.attributes(key, version).await {
+            Err(error) if !matches!(error.kind, StoreErrorKind::Denied { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(false),
+        },
+        Err(kind) => Err(store.failed("look at", key.as_str(), kind)),
     }
 }
 

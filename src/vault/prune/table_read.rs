@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::format::ledger::{Bodies, Chain, LedgerFinding};
+use crate::format::record::{Operation, check_features};
 use crate::format::{Event, TableKey};
 use crate::ids::Timestamp;
 use crate::plan::choose::History;
@@ -59,7 +60,18 @@ pub(super) fn obstacles(history: &History) -> Vec<String> {
         .collect();
     let newer = history.newer.iter().filter(|newer| !newer.is_distrusted);
     found.extend(newer.map(|newer| newer.error.to_string()));
+    for snapshot in history.snapshots.iter().filter(|it| !it.is_distrusted) {
+        let record = snapshot.record.as_ref();
+        let what = ("record", snapshot.seq);
+        found.extend(not_for_this_tool(what, &record.requires, &record.tool));
+    }
     found
+}
+
+/// Why a tool must not delete what something may need, that does not know what that requires.
+fn not_for_this_tool((what, seq): (&str, u64), requires: &[String], tool: &str) -> Option<String> {
+    let unknown = check_features(requires, Operation::Delete, tool).err()?;
+    Some(format!("{what} {seq}: {unknown}"))
 }
 
 /// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
@@ -71,6 +83,8 @@ pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
         }),
     );
     for event in events.records() {
+        let what = ("event", event.seq);
+        found.extend(not_for_this_tool(what, &event.requires, &event.tool));
         if event.action.is_unreadable_retention() {
             let (seq, action) = (event.seq, event.action.name());
             found.push(format!(

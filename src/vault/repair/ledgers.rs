@@ -260,7 +260,9 @@ impl Repairer {
                     }
                 }
                 Err(LedgerError::NewerRecord { id, .. }) => newer.push(id),
-                Err(LedgerError::NewerEvent { .. }) => return Ok(None),
+                Err(LedgerError::NewerEvent { .. } | LedgerError::NotForThisTool { .. }) => {
+                    return Ok(None);
+                }
             }
         }
     }

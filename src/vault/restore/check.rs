@@ -203,7 +203,7 @@ impl Restorer {
         vanished: &mut Counted,
     ) -> Result<Live, Error> {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let (wanted, known) = self.data_entries(request, manifest, scratch.path()).await?;
+        let (wanted, known, _) = self.data_entries(request, manifest, scratch.path()).await?;
         let ends = known.range_ends(self.target.as_ref());
         let mut listed = Listed::of(list_all(self.target.as_ref(), &ends)).await?;
         let counted = reader::is_counted(request.record.totals.live_files);

@@ -35,9 +35,13 @@ impl Planning<'_> {
         let is_under = matches!(self.plan.situation, Situation::NewerLive { .. });
         let folder = self.plan.scratch.path();
         let mut lacking = Sorter::new(folder)?;
-        let (wanted, known) = restorer
+        let (wanted, known, sums) = restorer
             .data_entries(self.request, self.manifest, folder)
             .await?;
+        let (record, mut seen) = (&self.request.record, self.held.seen.clone());
+        seen.add_sums(&sums);
+        let trouble = seen.trouble(record, self.manifest);
+        self.plan.not_whole = self.plan.not_whole.take().or(trouble);
         let wanted = wanted.finish()?;
         let ends = known.range_ends(target);
         let listing = list_all(target, &ends)

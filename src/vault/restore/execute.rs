@@ -83,11 +83,13 @@ impl Restorer {
             scratch,
             asides,
             log_before,
+            not_whole,
             ..
         } = plan;
         let mut so_far = SoFar {
             done: RestoreDone {
                 files_kept: kept.files,
+                not_whole,
                 ..RestoreDone::default()
             },
             lost: Vec::new(),

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{Location, ObjectKey};
 use crate::plan::restore::FileState;
+use crate::plan::restore::whole::Seen;
 use crate::store::{Attributes, read_all};
 use crate::vault::log_replay::as_listed;
 
@@ -37,6 +38,8 @@ pub(super) struct HeldLog {
     pub(super) right_commits: u64,
     /// Commits that can be read and have other bytes.
     pub(super) other_commits: Vec<String>,
+    /// What all of its entries say together.
+    pub(super) seen: Seen,
 }
 
 /// Looks up nothing: for readers of the target alone.
@@ -80,7 +83,10 @@ impl Restorer {
     ) -> Result<HeldLog, Error> {
         let mut held = HeldLog::default();
         let log = self.list_log().await?;
-        let compared = self.log_entries(request, manifest).map_ok(|entry| async {
+        let mut seen = Seen::default();
+        let entries =
+            self.log_entries_seen(request, manifest, |entry| seen.add(&request.record, entry));
+        let compared = entries.map_ok(|entry| async {
             let listed = match &entry.file {
                 Location::Inside(key) => log.get(key),
                 Location::Outside(_) => None,
@@ -119,7 +125,7 @@ impl Restorer {
             }
         }
         drop(compared);
-        held.listed = log;
+        (held.listed, held.seen) = (log, seen);
         Ok(held)
     }
 

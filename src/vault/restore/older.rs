@@ -11,7 +11,7 @@ use super::{RestoreRequest, Restorer};
 use crate::delta::LogError;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
-use crate::format::{Entry, EntryKind, Manifest, log_order};
+use crate::format::{Entry, EntryKind, Manifest, Tally, log_order};
 use crate::ids::{Location, ObjectKey, Version};
 use crate::plan::snapshot::ByFile;
 use crate::sort::Sorter;
@@ -26,7 +26,18 @@ impl Restorer {
         request: &RestoreRequest,
         manifest: &'a Manifest,
     ) -> Entries<'a> {
+        self.log_entries_seen(request, manifest, |_| {})
+    }
+
+    /// As [`Restorer::log_entries`]; `see` is shown the others, too.
+    pub(super) fn log_entries_seen<'a>(
+        &'a self,
+        request: &RestoreRequest,
+        manifest: &'a Manifest,
+        see: impl FnMut(&Entry) + Send + 'a,
+    ) -> Entries<'a> {
         let entries = self.vault.entries(&manifest.log_pages);
+        let entries = entries.inspect_ok(see).boxed();
         if request.version == request.record.version {
             return entries;
         }
@@ -36,14 +47,14 @@ impl Restorer {
             .boxed()
     }
 
-    /// The data entries that the version needs, and which keys the table is known to have.
+    /// The data entries that the version needs, which keys the table is known to have, and the sums of all.
     pub(super) async fn data_entries(
         &self,
         request: &RestoreRequest,
         manifest: &Manifest,
         folder: &Path,
-    ) -> Result<(Sorter<ByFile<Entry>>, KnownKeys), Error> {
-        let mut known = KnownKeys::default();
+    ) -> Result<(Sorter<ByFile<Entry>>, KnownKeys, Tally), Error> {
+        let (mut known, mut sums) = (KnownKeys::default(), Tally::default());
         let older = request.version != request.record.version;
         let mut needed = if older {
             let files = self.files_of(request, manifest, folder).await?;
@@ -57,13 +68,14 @@ impl Restorer {
             if let Location::Inside(key) = &entry.file {
                 known.see(key);
             }
+            sums.add(&entry);
             all.push(ByFile {
                 file: entry.file.clone(),
                 row: entry,
             })?;
         }
         let Some(needed) = &mut needed else {
-            return Ok((all, known));
+            return Ok((all, known, sums));
         };
         let mut wanted: Sorter<ByFile<Entry>> = Sorter::new(folder)?;
         for row in all.finish()? {
@@ -82,7 +94,7 @@ impl Restorer {
                 Some(Ok(_)) | None => {}
             }
         }
-        Ok((wanted, known))
+        Ok((wanted, known, sums))
     }
 
     /// The data files and vectors that are live at the older version, by a replay of the log that the vault holds.

@@ -10,10 +10,11 @@ use super::{
     live_tip,
 };
 use crate::delta::LogFile;
-use crate::error::Error;
+use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind, Manifest};
 use crate::ids::{ETag, Location};
 use crate::plan::restore::order::LogOrder;
+use crate::plan::restore::whole::unlike_manifest;
 use crate::plan::restore::{
     Action, FileState, LiveLog, Mode, Permission, RestoreStep, Situation, judge, permit, plan_entry,
 };
@@ -35,7 +36,8 @@ impl Restorer {
     /// Looks at the target and plans; writes nothing.
     ///
     /// # Errors
-    /// A target that is not empty (with [`Mode::To`]), a path that would leave it, damage in the vault.
+    /// A target that is not empty (with [`Mode::To`]), a path that would leave it, damage in the vault; a snapshot that is not
+    /// what its record says, unless damage is accepted.
     pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
         self.progress.phase(&request.record.table.name, Phase::Plan);
         let manifest = self.vault.manifest(&request.record).await?;
@@ -53,6 +55,7 @@ impl Restorer {
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
         let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
         let plan = RestorePlan {
+            not_whole: unlike_manifest(&request.record, &manifest),
             log_before: begins_log.then(|| held.listed.keys().cloned().collect()),
             permission: permit(&situation, request.mode),
             situation,
@@ -89,7 +92,16 @@ impl Restorer {
             held,
             plan,
         };
-        planning.run().await
+        let plan = planning.run().await?;
+        match plan.not_whole {
+            Some(what) if !request.accept_damaged => Err(RestoreError::NotWhole {
+                snapshot: request.id,
+                version: request.record.version,
+                what,
+            }
+            .into()),
+            _ => Ok(plan),
+        }
     }
 
     async fn situation(

@@ -139,6 +139,7 @@ impl Snapshotter {
                 });
             }
             view = self.vault.head(&request.key, &request.distrust).await?;
+            view.head.check_may_write(&request.distrust)?;
             self.yield_to_winner(request, &view, planned_on, &record)
                 .await?;
             let before = terms.chosen.promise;

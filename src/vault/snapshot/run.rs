@@ -34,6 +34,7 @@ impl Snapshotter {
         request: &SnapshotRequest,
     ) -> Result<SnapshotPlan, Error> {
         let view = self.vault.head(&request.key, &request.distrust).await?;
+        view.head.check_may_write(&request.distrust)?;
         let request = &named(request.clone(), &view);
         let inputs = Inputs {
             source,
@@ -116,6 +117,7 @@ impl Snapshotter {
             let passed = Duration::from_secs(begun.elapsed().as_secs());
             request.now = by_now(first, passed);
             let view = self.vault.head(&request.key, &request.distrust).await?;
+            view.head.check_may_write(&request.distrust)?;
             request = named(request, &view);
             let inputs = Inputs {
                 source,

@@ -30,6 +30,8 @@ pub(super) struct Outcome {
     pub(super) unproven: Vec<usize>,
     /// Until when object versions are locked that were looked at, and which units rest on it.
     pub(super) locks: Vec<(Vec<usize>, Option<Timestamp>)>,
+    /// Units whose object has no legal hold, though a snapshot on hold needs it.
+    pub(super) unheld: Vec<Vec<usize>>,
     pub(super) objects_read: u64,
     pub(super) bytes_read: u64,
 }
@@ -40,6 +42,8 @@ pub(super) struct Checker<'a> {
     pub(super) vault: &'a Vault,
     pub(super) plan: VerifyPlan,
     pub(super) sampled: &'a HashSet<Digest>,
+    /// The units that snapshots on hold use.
+    pub(super) held: &'a HashSet<usize>,
     pub(super) locks: bool,
     pub(super) progress: &'a dyn Progress,
 }

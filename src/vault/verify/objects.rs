@@ -27,6 +27,7 @@ impl Checker<'_> {
             moved: Vec::new(),
             unproven: Vec::new(),
             locks: Vec::new(),
+            unheld: Vec::new(),
             objects_read: 0,
             bytes_read: 0,
         };
@@ -59,6 +60,12 @@ impl Checker<'_> {
                     used.insert(want.version.clone());
                 }
                 Err(_) => {}
+            }
+            if matches!(presence, Ok(Presence::AsNamed))
+                && let Err(error) = self.hold(want, &mut outcome).await
+            {
+                let problem = unreadable(&error);
+                outcome.problems.push((want.all_units(), problem));
             }
             let checked = match presence {
                 Ok(Presence::AsNamed) if want.is_structure => self.lock(want, &mut outcome).await,
@@ -170,6 +177,21 @@ impl Checker<'_> {
             .await;
         let until = asked?;
         outcome.locks.push((want.all_units(), until));
+        Ok(())
+    }
+
+    /// Asks whether an object version that a snapshot on hold needs has a legal hold, where the plan looks at its lock.
+    async fn hold(&self, want: &Want, outcome: &mut Outcome) -> Result<(), StoreError> {
+        let is_sampled = self.sampled.contains(&want.sha256);
+        if !self.locks || !self.plan.looks_at_lock(want.sha256, is_sampled) {
+            return Ok(());
+        }
+        let mut units = want.all_units();
+        units.retain(|unit| self.held.contains(unit));
+        let (store, version) = (self.vault.store(), want.version.as_ref());
+        if !units.is_empty() && !store.is_held(&outcome.key, version).await? {
+            outcome.unheld.push(units);
+        }
         Ok(())
     }
 

@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Unproven,
     /// Locked for less than a snapshot promises, or not that anybody could see.
     Unlocked,
+    /// As `Unlocked`, where only distrusted snapshots promise more.
+    UnlockedDistrusted,
+    /// Without a legal hold, though a snapshot on hold needs them.
+    Unheld,
     /// Locked for longer than the vault ever does.
     Overlocked,
     /// Gone or damaged, and used only by snapshots whose promise is over.
@@ -61,6 +65,17 @@ impl Objects {
                 Remedy::ReadAll,
             ),
             (Kind::Unlocked, until) => unlocked(count, until),
+            (Kind::UnlockedDistrusted, until) => {
+                let Problem { what, remedy, .. } = unlocked(count, until);
+                Problem::warning(
+                    format!("{what}; only distrusted snapshots use them"),
+                    remedy,
+                )
+            }
+            (Kind::Unheld, _) => Problem::warning(
+                format!("{objects} without a legal hold, though a snapshot on hold needs them"),
+                Remedy::HoldAgain,
+            ),
             (Kind::Overlocked, until) => overlocked(count, until.unwrap_or_default()),
             (Kind::Over, _) => Problem::info(
                 format!(
@@ -85,8 +100,14 @@ impl Verify<'_, '_> {
             snapshot
                 .is_some_and(|it| it.promise > self.plan.now && is_locked_short(until, it.promise))
         });
-        let short: Vec<usize> = short.collect();
-        self.note_until(Kind::Unlocked, &short, object, until);
+        let is_distrusted =
+            |user: &usize| self.snapshots.get(*user).is_some_and(|it| it.is_distrusted);
+        let (distrusted, short): (Vec<usize>, Vec<usize>) = short.partition(is_distrusted);
+        let (kind, short) = match short[..] {
+            [] => (Kind::UnlockedDistrusted, distrusted),
+            [..] => (Kind::Unlocked, short),
+        };
+        self.note_until(kind, &short, object, until);
         let snapshots = users.iter().filter_map(|user| self.snapshots.get(*user));
         let newest = snapshots.map(|snapshot| snapshot.taken_at).max();
         if let Some((end, newest)) = until.zip(newest)

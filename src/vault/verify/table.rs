@@ -20,8 +20,9 @@ use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
-    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined, is_over,
-    ledger_problem, manifest_problems, pages_problems, record_problems,
+    PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
+    generation_problem, is_over, ledger_problem, manifest_problems, pages_problems,
+    record_problems,
 };
 use crate::progress::Phase;
 use crate::spool::Scratch;
@@ -91,6 +92,7 @@ impl Verify<'_, '_> {
                 id: snapshot.id,
                 is_distrusted: snapshot.is_distrusted,
                 is_over: is_over(snapshot, &history, self.plan.now),
+                is_held: false,
                 promise: snapshot.record.promise,
                 taken_at: snapshot.record.taken_at,
             });
@@ -99,9 +101,11 @@ impl Verify<'_, '_> {
         }
         self.report.records += newest_first.len() as u64;
         self.ledger(table, first, &history).await?;
-        self.on_top(Some(table), &ledger, false).await?;
+        let seals = self.on_top(Some(table), &ledger, false).await?;
         let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
         self.events(table, first, newest, key).await?;
+        self.record_slots(table, first, &newest_first, &seals)
+            .await?;
         self.journal(table, &history, highest_journal)?;
         self.manifests.extend(named_by(&history));
         if let Some(checked) = self.tables.get_mut(table) {
@@ -206,9 +210,11 @@ impl Verify<'_, '_> {
         let now = self.plan.now;
         for snapshot in self.snapshots.iter_mut().skip(first) {
             snapshot.is_over |= is_retired && snapshot.promise < now;
-            snapshot.is_over &= !held.contains_key(&snapshot.id);
+            snapshot.is_held = held.contains_key(&snapshot.id);
+            snapshot.is_over &= !snapshot.is_held;
         }
-        self.on_top(Some(table), &prefix, false).await
+        let seals = self.on_top(Some(table), &prefix, false).await?;
+        self.event_slots(table, key, &events, &seals).await
     }
 
     /// Tells what there is to say about the ledger and its records.
@@ -272,6 +278,10 @@ impl Verify<'_, '_> {
         let unit = self.units.add();
         self.units.used_by(unit, &users);
         self.uses.push(Use::whole(reference, true, unit))?;
+        let mut of_held = users.iter().filter_map(|user| self.snapshots.get(*user));
+        if is_newest || of_held.any(|it| it.is_held) {
+            self.sampled.insert(reference.sha256);
+        }
         let (bytes, note) = read_structure(self.vault, reference, MANIFEST_LIMIT).await;
         if let Some(note) = note {
             self.note_structure(LostKind::Manifest, reference, &users, note)?;
@@ -305,10 +315,38 @@ impl Verify<'_, '_> {
         for problem in pages_problems(&manifest, summary) {
             self.report_users(&users, object, &problem)?;
         }
+        self.generations(&manifest, named_by, &pages.known)?;
         if proves && manifest.pages().all(|page| summary(page).is_some()) {
             let log_files = &mut pages.log_files;
             self.complete(&pages.vault, &manifest, reference, named_by, log_files)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the locks that records state with the generations of what their manifest leads to.
+    fn generations(
+        &mut self,
+        manifest: &Manifest,
+        named_by: &[(usize, &Snapshot)],
+        known: &HashMap<Whole, KnownPage>,
+    ) -> Result<(), Error> {
+        let mut generations = BTreeSet::new();
+        for page in manifest.pages() {
+            generations.insert(page.page.generation);
+            let summary = known
+                .get(&whole(&page.page))
+                .and_then(|it| it.summary.as_ref());
+            generations.extend(summary.into_iter().flat_map(PageSummary::generations));
+        }
+        for (user, snapshot) in named_by {
+            let record = snapshot.record.as_ref();
+            let all = generations.iter().chain([&record.manifest.generation]);
+            if let Some(problem) = generation_problem(record, self.vault.file(), all) {
+                let (table, seq) = (snapshot.table.clone(), snapshot.seq);
+                let record = VaultKey::Record { table, seq }.to_string();
+                self.report_users(&[*user], &record, &problem)?;
+            }
         }
         Ok(())
     }

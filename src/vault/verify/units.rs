@@ -1,5 +1,7 @@
 //! Who uses what: manifests and pages by number, each with the snapshots that name it.
 
+use std::collections::HashSet;
+
 /// Manifests and pages by number. Snapshots that follow each other mostly share their pages, so a unit keeps
 /// ranges of them: memory grows with the pages, not with pages times snapshots.
 #[derive(Debug, Default)]
@@ -26,6 +28,19 @@ impl Units {
                 _ => ranges.push((snapshot, snapshot)),
             }
         }
+    }
+
+    /// The units that are used by any snapshot that `is` one.
+    pub(super) fn used_by_any(&self, is: impl Fn(&usize) -> bool) -> HashSet<usize> {
+        let units = self.users.iter().enumerate();
+        units
+            .filter(|(_, users)| {
+                users
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).any(|it| is(&it)))
+            })
+            .map(|(unit, _)| unit)
+            .collect()
     }
 
     /// The snapshots that use any of some units, each once, in the order of their numbers.

@@ -7,7 +7,7 @@ use deltavault::ExitCode;
 use deltavault::format::{LockMode, Placement, VaultKey};
 use deltavault::ids::ObjectKey;
 use deltavault::store::memory::MemoryStore;
-use deltavault::store::{HoldStore as _, ReadStore, WriteStore, read_all};
+use deltavault::store::{ReadStore, WriteStore, read_all};
 use deltavault::vault::hold;
 use deltavault::vault::prune::Why;
 use deltavault::vault::repair::Repaired;

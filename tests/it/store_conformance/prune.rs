@@ -111,6 +111,9 @@ pub(super) async fn a_held_version_is_not_deleted_until_it_is_released(subject: 
             refused,
             StoreErrorKind::Unsupported { .. } | StoreErrorKind::Io { .. }
         );
+        if !subject.remote {
+            assert!(!store.is_held(&key("a"), version).await.unwrap());
+        }
         return;
     }
     assert!(!holder.is_held(&key("a"), version).await.unwrap());

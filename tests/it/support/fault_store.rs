@@ -321,6 +321,16 @@ impl<S: ReadStore> ReadStore for FaultStore<S> {
         self.answer(fault, key.as_str(), answer)
     }
 
+    async fn is_held(
+        &self,
+        key: &ObjectKey,
+        version: Option<&ObjectVersion>,
+    ) -> Result<bool, StoreError> {
+        let fault = self.arrive("is_held", key.as_str()).await?;
+        let answer = self.inner.is_held(key, version).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
     async fn locked_until(
         &self,
         key: &ObjectKey,
@@ -460,16 +470,6 @@ impl<S: WriteStore + HoldStore> HoldStore for FaultStore<S> {
     ) -> Result<(), StoreError> {
         let fault = self.arrive("set_hold", key.as_str()).await?;
         let answer = self.inner.set_hold(key, version, held).await;
-        self.answer(fault, key.as_str(), answer)
-    }
-
-    async fn is_held(
-        &self,
-        key: &ObjectKey,
-        version: Option<&ObjectVersion>,
-    ) -> Result<bool, StoreError> {
-        let fault = self.arrive("is_held", key.as_str()).await?;
-        let answer = self.inner.is_held(key, version).await;
         self.answer(fault, key.as_str(), answer)
     }
 }

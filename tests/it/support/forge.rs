@@ -18,6 +18,18 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
     table: &TableKey,
     change: impl FnOnce(&mut Vec<Entry>, &mut Record),
 ) -> SnapshotId {
+    let (id, _) = forge_signed(store, table, change, |_| {}, |_| {}).await;
+    id
+}
+
+/// As [`forge`]; the manifest and the record are changed once more just before each is named by its digest.
+pub(crate) async fn forge_signed<S: WriteStore + Clone + 'static>(
+    store: &S,
+    table: &TableKey,
+    change: impl FnOnce(&mut Vec<Entry>, &mut Record),
+    of_manifest: impl FnOnce(&mut Manifest),
+    of_record: impl FnOnce(&mut Record),
+) -> (SnapshotId, Record) {
     let readable: Arc<dyn ReadStore> = Arc::new(store.clone());
     let vault = Vault::open(readable).await.unwrap();
     let history = vault.history(table, Bodies::new()).await.unwrap();
@@ -33,7 +45,7 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
     let (log, data) = entries
         .into_iter()
         .partition::<Vec<_>, _>(|entry| entry.kind.is_log());
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         data_pages: put_pages(store, data).await,
         delta_id: record.table.delta_id.clone(),
         log_pages: put_pages(store, log).await,
@@ -41,6 +53,7 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
         version: record.version,
         ..manifest
     };
+    of_manifest(&mut manifest);
     let bytes = manifest.encode().unwrap().into();
     record.manifest = put_content(store, VaultKey::manifest, bytes).await;
     record.totals = manifest.totals;
@@ -50,6 +63,7 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
         seq: head.seq,
         sha256: head.id.0,
     });
+    of_record(&mut record);
     let bytes = record.encode().unwrap();
     let id = SnapshotId(Digest::of(&bytes));
     let (table, seq, sha256) = (table.clone(), record.seq, id.0);
@@ -66,7 +80,7 @@ pub(crate) async fn forge<S: WriteStore + Clone + 'static>(
     let key = VaultKey::Record { table, seq }.object_key().unwrap();
     let payload = Payload::from_bytes(bytes);
     store.put_new(&key, &payload, None).await.unwrap();
-    id
+    (id, record)
 }
 
 /// The entry of a file.

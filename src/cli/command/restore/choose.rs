@@ -64,7 +64,8 @@ pub(super) async fn another_that_holds(
     wanted: &Wanted,
     open: &OpenVault,
 ) -> Option<Chosen> {
-    if !matches!(wanted, Wanted::Version(_)) || !error.is_damage() {
+    let is_not_whole = matches!(error, Error::Restore(RestoreError::NotWhole { .. }));
+    if !matches!(wanted, Wanted::Version(_)) || !(error.is_damage() || is_not_whole) {
         return None;
     }
     let mut others = history.clone();
@@ -77,6 +78,14 @@ pub(super) async fn another_that_holds(
         _ => true,
     };
     (is_of_this_table && !is_overwritten).then_some(other)
+}
+
+/// Why a snapshot is passed over that cannot be planned from.
+pub(super) fn why_passed_over(error: &Error) -> String {
+    if let Error::Restore(RestoreError::NotWhole { what, .. }) = error {
+        return format!("it is not whole: {what}");
+    }
+    "its manifest is lost or damaged".to_owned()
 }
 
 /// The newest snapshot of the chosen version that is newer than the chosen one and in doubt, and why.

@@ -17,7 +17,7 @@ const LOST_SHOWN: usize = 10;
 /// A table that is not whole, or that nobody has opened, is for the owner to look at, whatever the reason; what the vault
 /// has lost is damage where nobody has it any more, and a finding where it was found elsewhere.
 pub(crate) fn code(checked: &Checked, done: &RestoreDone) -> ExitCode {
-    if !done.lost.is_empty() {
+    if !done.lost.is_empty() || done.not_whole.is_some() {
         return ExitCode::Damage;
     }
     ExitCode::findings_if(!checked.is_good() || done.files_rescued > 0)
@@ -47,6 +47,12 @@ impl Case<'_> {
             lines.push(told!("RESCUED", "{} that the vault has lost {verb} found elsewhere, with the right SHA-256: {repair} puts what is lost \
                      into the vault again",
                     files(done.files_rescued)));
+        }
+        if let Some(what) = &done.not_whole {
+            lines.push(told!(
+                "NOT WHOLE",
+                "{what}: find out who wrote the record before anybody relies on this table"
+            ));
         }
         if !lost.is_empty() {
             let named = lost.iter().take(LOST_SHOWN).map(Location::as_str);
