@@ -133,10 +133,11 @@ fn prepare(
         rule: "the working directory is gone",
     })?;
     // A variable that is set to nothing is how a shell script unsets one.
-    let config = match &global.config {
+    let mut config = match &global.config {
         Some(path) if !path.as_os_str().is_empty() && command.takes_config() => read_config(path)?,
         _ => Config::default(),
     };
+    config.forged.extend(global.forged.iter().cloned());
     let vault = match &global.vault {
         Some(vault) if vault.is_empty() && is_vault_by_flag(global) => {
             return Err(CommandError::UnusableFlag {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
 
+use self::forged::Forged;
 use crate::error::Error;
 use crate::format::layout;
 use crate::format::ledger;
@@ -31,6 +32,7 @@ mod choose;
 pub mod diff;
 pub mod events;
 mod extend_lock;
+pub mod forged;
 pub mod hold;
 mod key_merge;
 mod listing;
@@ -65,6 +67,8 @@ pub struct Vault {
     pages: Vec<PageCache>,
     /// Who is told of the bytes of large files as they are read.
     progress: Option<Arc<dyn Progress>>,
+    /// What is treated as absent.
+    forged: Arc<Forged>,
 }
 
 /// Makes a vault at the store's root.
@@ -131,7 +135,17 @@ impl Vault {
             file_digest: Digest::of(&body),
             pages: Vec::new(),
             progress: None,
+            forged: Arc::default(),
         })
+    }
+
+    /// The same vault, in which some objects are treated as absent.
+    #[must_use]
+    pub fn without_forged(self, forged: Forged) -> Self {
+        Self {
+            forged: Arc::new(forged),
+            ..self
+        }
     }
 
     /// The same vault, which reports the bytes of large files as they are read.
@@ -205,13 +219,19 @@ impl Vault {
         let prefix = slots_of.prefix();
         let mut rows = Vec::new();
         let mut seals = Vec::new();
+        let mut forged = Vec::new();
         let mut listing = self.store.list_versions(&prefix, None);
         while let Some(found) = listing.try_next().await? {
             let ListedVersion::Object(object) = found else {
                 continue;
             };
+            let is_forged = self.forged.has(&object.key, object.version.as_ref());
             match VaultKey::parse(object.key.as_str()) {
+                Some(VaultKey::RecordSeal { .. } | VaultKey::EventSeal { .. }) if is_forged => {}
                 Some(VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. }) => {
+                    if is_forged {
+                        forged.push(seq);
+                    }
                     rows.push(SlotRow {
                         seq,
                         version: object.version,
@@ -227,6 +247,9 @@ impl Vault {
         }
         // A seal has no bytes: one version of it says as much as several.
         seals.dedup();
+        // What is forged holds its slot, but makes no gap.
+        let top = Slots::from_listing(rows.iter().cloned()).top();
+        rows.retain(|row| row.seq <= top || !forged.contains(&row.seq));
         Ok((rows, seals))
     }
 
@@ -285,15 +308,19 @@ impl Vault {
         let mut reads = stream::iter(wanted)
             .map(|row| async move {
                 let key = slots_of.slot(row.seq).key().object_key()?;
+                if self.forged.has(&key, row.version.as_ref()) {
+                    return Ok((row, None));
+                }
                 let read = read_all(self.store(), &key, row.version.as_ref(), RECORD_LIMIT).await;
-                Ok::<_, Error>((row, read))
+                Ok::<_, Error>((row, Some(read)))
             })
             .buffered(SLOTS_AHEAD);
         while let Some((row, read)) = reads.try_next().await? {
             match read {
-                Ok((_, body)) => bodies.insert(row, &body),
-                Err(error) if error.is_not_found() => bodies.insert_gone(row),
-                Err(error) => return Err(error.into()),
+                None => bodies.insert_forged(row),
+                Some(Ok((_, body))) => bodies.insert(row, &body),
+                Some(Err(error)) if error.is_not_found() => bodies.insert_gone(row),
+                Some(Err(error)) => return Err(error.into()),
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use clap::{Args, ColorChoice, Parser};
 use deltavault::format::LockMode;
 #[cfg(feature = "testing")]
 use deltavault::ids::Timestamp;
+use deltavault::vault::forged::ForgedObject;
 
 use jiff::SignedDuration;
 
@@ -54,6 +55,15 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) config: Option<PathBuf>,
+    /// Treat an object of the vault as absent that its owner calls forged: KEY or KEY@VERSION of a record, an event or a seal, as
+    /// `verify` prints it; repeatable [the configuration's]
+    #[arg(
+        long,
+        value_name = "KEY",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) forged: Vec<ForgedObject>,
     /// Print JSON lines, each with a `message_type` [text]
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,

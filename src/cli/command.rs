@@ -32,7 +32,7 @@ use super::again::Again;
 use super::config::Config;
 use super::error::CommandError;
 use super::near;
-use super::output::Output;
+use super::output::{Output, counted};
 use super::place::parse_place;
 use super::stores::{OpenVault, Stores};
 use super::table_name::TableName;
@@ -169,13 +169,30 @@ impl Context {
         self.clock.now().to_zoned(self.zone.clone())
     }
 
+    /// Treats as absent what the owner calls forged, and says so each time.
+    fn without_forged(&self, open: OpenVault) -> OpenVault {
+        let forged = &self.config.forged;
+        if forged.is_empty() {
+            return open;
+        }
+        let objects = counted(forged.len() as u64, "object");
+        self.progress.note(&format!(
+            "treated as absent, as forged: {objects} of the vault"
+        ));
+        OpenVault {
+            vault: open.vault.without_forged(forged.iter().cloned().collect()),
+            ..open
+        }
+    }
+
     /// Opens the vault.
     ///
     /// # Errors
     /// [`CommandError::NoVaultGiven`], [`CommandError::NoVaultHere`], and as [`OpenVault::open`].
     pub(crate) async fn open_vault(&self) -> Result<OpenVault, CommandError> {
         let uri = self.vault()?;
-        match OpenVault::open(&self.stores, uri).await {
+        let opened = OpenVault::open(&self.stores, uri).await;
+        match opened.map(|open| self.without_forged(open)) {
             Err(error) if error.is_without_vault() => {
                 let configured = self.config.vault.as_deref();
                 Err(Box::pin(near::no_vault(&self.stores, uri, configured)).await)
@@ -248,7 +265,7 @@ impl Command {
     pub(crate) async fn run(self, context: &mut Context) -> Result<ExitCode, CommandError> {
         match self {
             Self::Init(args) => Box::pin(init::init(args, context)).await,
-            Self::Snapshot(args) => snapshot::snapshot(args, context).await,
+            Self::Snapshot(args) => Box::pin(snapshot::snapshot(args, context)).await,
             Self::Snapshots(args) => snapshots::snapshots(args, context).await,
             Self::Show(args) => show::show(args, context).await,
             Self::Ls(args) => ls::ls(args, context).await,

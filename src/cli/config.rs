@@ -12,6 +12,7 @@ use deltavault::format::Scope;
 use deltavault::plan::price::NanoUsd;
 use deltavault::plan::retention::{Class, MonthDay, Period, Policy, Weekday};
 use deltavault::store::s3::S3Settings;
+use deltavault::vault::forged::ForgedObject;
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// What a run may newly commit to for one table.
     pub(crate) max_commit_usd: Option<NanoUsd>,
+    /// Objects of the vault that are treated as absent.
+    pub(crate) forged: Vec<ForgedObject>,
     /// For how long a table may go on without anything of it being copied.
     pub(crate) table_timeout: Option<Duration>,
 }
@@ -123,7 +126,10 @@ fn parse_config(text: &str, path: &Path, folder: &Path) -> Result<Config, Comman
     })?;
 
     let uri = file.vault.uri.as_ref();
+    let forged = file.vault.forged.iter().map(|text| text.parse());
+    let forged: Result<Vec<ForgedObject>, _> = forged.collect();
     let mut config = Config {
+        forged: forged.map_err(|error| invalid(None, format!("vault.forged: {error}")))?,
         vault: uri.map(|uri| parse_place(uri, folder)).transpose()?,
         s3: check_s3(file.source, file.vault).map_err(|rule| invalid(None, rule))?,
         ..Config::default()
@@ -400,6 +406,8 @@ struct VaultSection {
     path_style: Option<bool>,
     storage_class: Option<String>,
     snapshot_profile: Option<String>,
+    #[serde(default)]
+    forged: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{Slot, SlotFolder, Vault, oldest_version};
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link};
+use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, ScarReason};
 use crate::format::{Event, EventAction, FORMAT, LockMode, TableKey};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
@@ -37,7 +37,9 @@ pub(super) fn by_now(then: Timestamp, passed: Duration) -> Timestamp {
 /// What lies above the newest event and is none: any of it may have been a hold. The writer of the next event reads of it.
 pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
     let newest = events.links.last().map_or(0, |link| link.seq);
-    let scars = (events.findings.iter()).filter(|it| matches!(it, LedgerFinding::Scar { .. }));
+    let scars = events.findings.iter().filter(
+        |it| matches!(it, LedgerFinding::Scar { reason, .. } if *reason != ScarReason::Forged),
+    );
     scars.filter(move |it| it.seq() > newest)
 }
 

@@ -36,6 +36,7 @@ mod direction;
 mod disputed;
 mod docs;
 mod fleet;
+mod forged;
 mod format_v1;
 mod heal_names;
 mod history;

@@ -79,6 +79,9 @@ pub enum ScarReason {
     /// Listed, but gone when it was read.
     #[error("it was gone when it was to be read")]
     Gone,
+    /// The owner calls it forged.
+    #[error("its owner calls it forged")]
+    Forged,
     /// Not the bytes of a record.
     #[error("it is not a record: {detail}")]
     NotARecord {
@@ -284,7 +287,13 @@ impl LedgerFinding {
                 ..
             } => {
                 "if it is a damaged record and none was published since, move it out of its slot first; if it never was a \
-                 record, nothing is lost: find out whose credentials wrote it"
+                 record, nothing is lost: find out whose credentials wrote it, and `--forged KEY` treats it as absent"
+            }
+            Self::Scar {
+                reason: ScarReason::Forged,
+                ..
+            } => {
+                "find out whose credentials wrote it; it is treated as absent as long as it is named"
             }
             Self::Scar { .. } | Self::StraySeals { .. } => {
                 "nothing is lost and nothing has to be removed; find out whose credentials wrote it"
@@ -292,7 +301,10 @@ impl LedgerFinding {
             Self::Planted { .. } => {
                 "the first version counts and nothing is lost; find out whose credentials wrote the others"
             }
-            Self::BeyondGap { .. } => "look in the access log for a deletion of the empty slot",
+            Self::BeyondGap { .. } => {
+                "look in the access log for a deletion of the empty slot; where nothing was deleted and what lies beyond is nobody's, \
+                 `--forged KEY` treats it as absent, the key being this one with its number"
+            }
             Self::OtherVersion { .. } => {
                 "the record is whole; find out in the access log who removed or replaced the slot's first \
                  version"

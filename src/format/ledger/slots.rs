@@ -193,6 +193,11 @@ impl<B: Chained> Bodies<B> {
         self.read.insert(row, Body::Scar(ScarReason::Gone, None));
     }
 
+    /// Takes note that the owner calls an object version forged.
+    pub fn insert_forged(&mut self, row: SlotRow) {
+        self.read.insert(row, Body::Scar(ScarReason::Forged, None));
+    }
+
     /// Takes the bytes of a record from a cache. They serve, in a full walk, where the chain names their SHA-256
     /// and the slot has one version; a verification that is to see what the vault holds does without.
     pub fn remember(&mut self, bytes: &[u8]) {

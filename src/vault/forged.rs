@@ -1,0 +1,97 @@
+//! Objects that the owner of a vault calls forged: anyone who may create records and events can put one where it stands in the
+//! way of honest ones. They are treated as if they were not there, and stay in their places.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use crate::format::layout::VaultKey;
+use crate::ids::{InvalidId, ObjectKey, ObjectVersion};
+
+/// An object, or all versions of one, written as `KEY` or `KEY@VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgedObject {
+    key: ObjectKey,
+    version: Option<ObjectVersion>,
+}
+
+impl FromStr for ForgedObject {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // No key of a vault has an at sign.
+        let (key, version) = match text.split_once('@') {
+            Some((key, version)) => (key, Some(ObjectVersion(version.to_owned()))),
+            None => (text, None),
+        };
+        match VaultKey::parse(key) {
+            Some(
+                VaultKey::Record { .. }
+                | VaultKey::Event { .. }
+                | VaultKey::RecordSeal { .. }
+                | VaultKey::EventSeal { .. },
+            ) => Ok(Self {
+                key: key.parse()?,
+                version,
+            }),
+            _ => Err(InvalidId {
+                what: "forged object",
+                text: text.to_owned(),
+                rule: "it is the key of a record, an event or a seal, as verify prints it, and may end in @ and an object \
+                       version; a snapshot is given up with --distrust",
+            }),
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default)]
+pub struct Forged(HashMap<ObjectKey, Vec<Option<ObjectVersion>>>);
+
+impl Forged {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a version of a key is one of them.
+    pub(super) fn has(&self, key: &ObjectKey, version: Option<&ObjectVersion>) -> bool {
+        let named = self.0.get(key).into_iter().flatten();
+        named
+            .into_iter()
+            .any(|named| named.is_none() || named.as_ref() == version)
+    }
+}
+
+impl FromIterator<ForgedObject> for Forged {
+    fn from_iter<I: IntoIterator<Item = ForgedObject>>(objects: I) -> Self {
+        let mut forged = Self::default();
+        for ForgedObject { key, version } in objects {
+            forged.0.entry(key).or_default().push(version);
+        }
+        forged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_slots_and_seals_can_be_called_forged() {
+        let table = "tables/orders-37def596bc86afd2280da522389b7bb0";
+        let slot = format!("{table}/ledger/00000000000000000007.json");
+        let all: ForgedObject = slot.parse().unwrap();
+        let one: ForgedObject = format!("{table}/events/00000000000000000002.json@v3")
+            .parse()
+            .unwrap();
+        let (key, event) = (all.key.clone(), one.key.clone());
+        let forged: Forged = [all, one].into_iter().collect();
+        let version = |text: &str| ObjectVersion(text.to_owned());
+        assert!(forged.has(&key, None) && forged.has(&key, Some(&version("v1"))));
+        assert!(forged.has(&event, Some(&version("v3"))));
+        assert!(!forged.has(&event, Some(&version("v4"))) && !forged.has(&event, None));
+        for wrong in ["", "vault.json", "manifests/ab/abcd", &slot[1..]] {
+            assert!(wrong.parse::<ForgedObject>().is_err(), "{wrong}");
+        }
+    }
+}
