@@ -21,6 +21,7 @@ use crate::plan::retention::RetentionError;
 use crate::progress::PlannedWork;
 use crate::sort::SortError;
 use crate::store::{StoreError, StoreErrorKind};
+use crate::visible::shortened;
 
 mod hint;
 mod passing;
@@ -252,11 +253,19 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The log says of a file what no page has room for, or what contradicts itself.
+    #[error("what the log says of {} cannot be held", shortened(file, 300))]
+    CannotBeHeld {
+        /// The file.
+        file: String,
+        /// The rule of the format.
+        source: FormatError,
+    },
     /// The log names files outside the table's folder, where nobody said that it may.
     #[error(
-        "the log of {table} names {} outside its folder, in {}",
+        "the log of {table} names {} outside its folder{}",
         counted(*files, "file"),
-        folders.join(", ")
+        if folders.is_empty() { String::new() } else { format!(", in {}", folders.join(", ")) }
     )]
     OutsideRefused {
         /// The table's URI.
@@ -500,6 +509,7 @@ impl Error {
             | Self::SourceMoving { .. }
             | Self::TookTooLong { .. }
             | Self::PathLeavesTarget { .. }
+            | Self::CannotBeHeld { .. }
             | Self::AbsoluteIntoOwnRoot { .. }
             | Self::Ledger(_)
             | Self::Log(_)

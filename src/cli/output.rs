@@ -326,7 +326,7 @@ fn print_error(table: Option<&str>, error: &CommandError, hint: Option<&str>) {
 }
 
 /// The most characters of a line. Whoever writes a log may put megabytes into a name.
-const LINE_MAX: usize = 64 * 1024;
+const LINE_MAX: usize = 16 * 1024;
 
 /// A text as it is printed.
 fn shown(text: &str) -> String {

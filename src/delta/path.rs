@@ -42,6 +42,12 @@ pub enum PathError {
         #[source]
         source: InvalidId,
     },
+    /// The path names a file of the log, or of a restore's own folder.
+    #[error("path {:?} is in a folder that holds no data", shortened(path, SHOWN))]
+    Reserved {
+        /// The path as the log spells it.
+        path: String,
+    },
     /// The path climbs past the bucket or the file system's root.
     #[error(
         "path {:?} climbs out of its bucket or file system",
@@ -259,7 +265,18 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// Folders of a table that hold no file of its data: the log, and what a restore keeps for itself.
+const RESERVED: [&str; 2] = ["_delta_log", "_deltavault"];
+
 fn inside(segments: &[&str], raw: &str) -> Result<Location, PathError> {
+    if segments
+        .first()
+        .is_some_and(|first| RESERVED.contains(first))
+    {
+        return Err(PathError::Reserved {
+            path: raw.to_owned(),
+        });
+    }
     segments
         .join("/")
         .parse()

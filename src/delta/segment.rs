@@ -12,6 +12,9 @@ use super::{LogError, LogFile, LogFileKind};
 use crate::ids::{ObjectKey, Version};
 use crate::store::Attributes;
 
+/// The most checkpoints of one version that are looked at. Two writers at once make two.
+const CHECKPOINTS_OF_VERSION: usize = 32;
+
 /// How far past all others a newest version may be.
 ///
 /// A log that its own clean-up has shortened may have old versions left over below a hole, but then many versions
@@ -29,6 +32,7 @@ pub struct LogListing {
     sidecars: BTreeMap<ObjectKey, LogFile>,
     last_checkpoint: Option<LogFile>,
     rest: Vec<LogFile>,
+    crowded: Option<Version>,
 }
 
 /// A checkpoint with all its parts.
@@ -137,7 +141,31 @@ impl LogListing {
                 key(a).cmp(&key(b))
             })
         });
+        listing.leave_out_crowds();
         listing
+    }
+
+    /// Leaves out what one version has too many checkpoints of: each is read, and compared with the others.
+    fn leave_out_crowds(&mut self) {
+        let (mut version, mut count) = (None, 0);
+        let crowded = &mut self.crowded;
+        self.checkpoints.retain(|checkpoint| {
+            count = if version == Some(checkpoint.version) {
+                count + 1
+            } else {
+                1
+            };
+            version = Some(checkpoint.version);
+            if count > CHECKPOINTS_OF_VERSION {
+                *crowded = Some(checkpoint.version);
+            }
+            count <= CHECKPOINTS_OF_VERSION
+        });
+    }
+
+    /// A version that has more checkpoints than are looked at.
+    pub fn crowded(&self) -> Option<Version> {
+        self.crowded
     }
 
     fn whole(&mut self, version: Version, kind: CheckpointKind, files: Vec<LogFile>) {

@@ -39,6 +39,9 @@ impl Error {
                 "run the same command again: what was copied is not copied twice; a longer class (--class) leaves more time".into()
             }
             Self::OutsideRefused { table, folders, .. } => outside_hint(table, folders),
+            Self::CannotBeHeld { .. } => {
+                "the vault is sound, the table's log is not: no engine writes this; look who committed that file".into()
+            }
             Self::PathLeavesTarget { .. } => {
                 "restore in place, at the table's own path: its log names files by absolute paths".into()
             }
@@ -137,6 +140,9 @@ const BROUGHT_BACK: &str = "from another copy or an older object version, or tak
 
 /// How an owner lets a log name files elsewhere. Folders are spelled as they are typed.
 fn outside_hint(table: &str, folders: &[String]) -> String {
+    if folders.is_empty() {
+        return "no place can be given for such files: look who committed them, and take them out of the table".into();
+    }
     if table.starts_with("s3://") && folders.iter().any(|it| it.starts_with("file:")) {
         return "a table on S3 names no file of this machine: whoever wrote that into its log may want to read it; look who \
                 committed it, and take the file out of the table"
@@ -151,8 +157,8 @@ fn outside_hint(table: &str, folders: &[String]) -> String {
         .map(|it| format!("--outside {}", quoted(it)))
         .collect();
     format!(
-        "whoever writes the log chooses these names, so nothing is read there before its owner says so: if it is a shallow clone \
-         or the like, give the table `outside = [{}]` in the configuration, or pass {}",
+        "whoever writes the log chooses these names, so nothing is read there before its owner says so. Look at them first; if \
+         it is a shallow clone or the like, give the table `outside = [{}]` in the configuration, or pass {}",
         listed.join(", "),
         flags.join(" ")
     )

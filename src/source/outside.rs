@@ -32,6 +32,9 @@ pub struct Folders {
     folders: BTreeSet<String>,
 }
 
+/// The longest path of a folder: that of a key on S3, with bucket and scheme.
+const FOLDER_MAX: usize = 1200;
+
 /// Folders that a message names; of more, what they have in common.
 const NAMED: usize = 8;
 
@@ -39,7 +42,12 @@ impl Folders {
     /// Takes note of a file.
     pub fn note(&mut self, file: &str) {
         self.files += 1;
-        self.folders.insert(folder_of(file).to_owned());
+        let folder = folder_of(file);
+        // No folder has a longer name, and of the others nothing can be listed.
+        if folder.len() > FOLDER_MAX || !is_folder(folder) {
+            return;
+        }
+        self.folders.insert(folder.to_owned());
         if self.folders.len() > NAMED {
             self.join();
         }

@@ -160,3 +160,99 @@ fn of_files_in_the_log_folder_that_are_none_of_deltas_only_some_are_held() {
     );
     lake.ends(&["verify"], 0);
 }
+
+/// How a night ends whose newest commit of the table has this line, and what it says.
+fn night_with(line: &serde_json::Value) -> (Option<i32>, String) {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let mut commit = fs::OpenOptions::new()
+        .append(true)
+        .open(lake.commit_file(2))
+        .unwrap();
+    writeln!(commit, "{line}").unwrap();
+    let ended = lake.run(&["snapshot", "lake/t"]);
+    lake.ends(
+        &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
+        0,
+    );
+    ended
+}
+
+#[test]
+fn file_in_a_folder_that_holds_no_data_is_refused() {
+    for path in [
+        "_deltavault/claim-1",
+        "_deltavault",
+        "_delta_log/_sidecars/x",
+        "./_delta_log/0.json",
+    ] {
+        let (code, said) = night_with(
+            &json!({"add": {"path": path, "size": 1, "partitionValues": {"r": "a"},
+            "modificationTime": 1, "dataChange": true}}),
+        );
+        assert_eq!(code, Some(1), "{path}: {said}");
+        assert!(said.contains("is in a folder that holds no data"), "{said}");
+    }
+}
+
+#[test]
+fn log_that_contradicts_itself_is_not_damage_of_the_vault() {
+    let vector = json!({"storageType": "p", "pathOrInlineDv": "r=a/1.parquet", "offset": 1, "sizeInBytes": 2, "cardinality": 1});
+    let lake = Lake::with_snapshot();
+    let held = fs::metadata(lake.table().join("r=a/1.parquet"))
+        .unwrap()
+        .len();
+    let (code, said) = night_with(
+        &json!({"add": {"path": "r=a/1.parquet", "size": held, "partitionValues": {"r": "a"},
+        "modificationTime": 1, "dataChange": true, "deletionVector": vector}}),
+    );
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn log_file_of_a_terabyte_is_refused_before_it_is_read() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let commit = fs::OpenOptions::new()
+        .write(true)
+        .open(lake.commit_file(2))
+        .unwrap();
+    commit.set_len(1 << 40).unwrap();
+    let begun = std::time::Instant::now();
+    let said = lake.ends(&["snapshot", "lake/t", "lake/orders"], 5);
+    assert!(begun.elapsed().as_secs() < 20, "{said}");
+    assert!(
+        said.contains("more than the 17179869184 expected"),
+        "{said}"
+    );
+    assert!(said.contains("lake-orders v0 is snapshot"), "{said}");
+}
+
+#[test]
+fn crowd_of_checkpoints_of_one_version_is_not_read() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let log = lake.table().join("_delta_log");
+    let actions: String = (0..=2)
+        .map(|version| fs::read_to_string(lake.commit_file(version)).unwrap())
+        .collect();
+    for number in 0..200 {
+        let name = format!(
+            "{:020}.checkpoint.{number:08x}-7026-4e79-81be-64bd76c43a11.json",
+            2
+        );
+        let top = json!({"checkpointMetadata": {"version": 2}});
+        fs::write(log.join(name), format!("{top}\n{actions}")).unwrap();
+    }
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    assert!(
+        said.contains("has so many checkpoints that only some are read and held"),
+        "{said}"
+    );
+    let listed = lake.ends(&["ls", "lake/t"], 0);
+    assert_eq!(listed.matches(".checkpoint.").count(), 32, "{listed}");
+    lake.ends(
+        &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
+        0,
+    );
+}

@@ -183,3 +183,21 @@ fn file_that_only_older_versions_name_elsewhere_is_not_read_either() {
     lake.ends(&[&history[..], &["--outside", "base"]].concat(), 0);
     assert!(is_in_vault(&lake));
 }
+
+#[test]
+fn no_place_is_offered_that_cannot_be_listed() {
+    for path in [
+        "file:///x".to_owned(),
+        format!("file:///{}x", "a/".repeat(1_000_000)),
+    ] {
+        let mut lake = Lake::with_snapshot();
+        let add = json!({"add": {"path": path, "partitionValues": {"r": "a"}, "size": 6, "modificationTime": 1, "dataChange": true}});
+        lake.commit("CLONE", vec![add]);
+        let said = lake.ends(&["snapshot", "lake/t"], 4);
+        assert!(
+            !said.contains("--outside") && said.len() < 2_000,
+            "{}",
+            said.len()
+        );
+    }
+}

@@ -102,6 +102,7 @@ fn path_hint(error: &PathError, known: Known<'_>) -> String {
              bring deleted rows back"
         ),
         PathError::NotAKey { .. }
+        | PathError::Reserved { .. }
         | PathError::ClimbsOut { .. }
         | PathError::RelativeRoot { .. }
         | PathError::VectorName { .. } => {

@@ -8,7 +8,7 @@ use crate::delta::LogFile;
 use crate::ids::{Location, ObjectKey};
 use crate::source::{Fetched, Source};
 use crate::spool::Spooled;
-use crate::store::Attributes;
+use crate::store::{Attributes, StoreError, StoreErrorKind};
 use crate::vault::ahead::Bounds;
 
 /// Log files read at a time, in order. Commits are small and many, and each is a request of its own.
@@ -16,6 +16,10 @@ pub(super) const LOG_FILES_AHEAD: Bounds = Bounds {
     count: 256,
     bytes: 32 * 1024 * 1024,
 };
+
+/// The most bytes of a log file, which is read whole into the temporary folder first: the checkpoint of a table of fifty million
+/// files in one file, or a commit of as many.
+const LOG_FILE_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// A log file that was already read in this run.
 #[derive(Debug, Clone)]
@@ -32,6 +36,12 @@ pub(super) async fn read_listed(
     file: &LogFile,
     folder: &Path,
 ) -> Result<Fetched, Failure> {
+    if file.size > LOG_FILE_MAX {
+        let (size, limit) = (file.size, LOG_FILE_MAX);
+        let kind = StoreErrorKind::TooLarge { size, limit };
+        let error = StoreError::below("read", source.uri(), file.key.as_str(), kind);
+        return Err(error.into());
+    }
     let location = Location::Inside(file.key.clone());
     match source.fetch(&location, folder).await {
         Ok(fetched) if fetched.attributes.etag == file.etag => Ok(fetched),

@@ -68,7 +68,11 @@ impl<'a> Pages<'a> {
 
     pub(super) async fn push(&mut self, entry: &Entry) -> Result<(), Error> {
         self.tally.add(entry);
-        match self.writer.push(entry)? {
+        let pushed = self.writer.push(entry);
+        match pushed.map_err(|source| Error::CannotBeHeld {
+            file: entry.file.to_string(),
+            source,
+        })? {
             Some(page) => self.send(page).await,
             None => Ok(()),
         }

@@ -54,6 +54,11 @@ pub(super) async fn pin(
             pinned.version
         ));
     }
+    if let Some(version) = pinned.listing.crowded() {
+        pinned.findings.push(format!(
+            "version {version} has so many checkpoints that only some are read and held"
+        ));
+    }
     let known = pinned.base.as_ref().map(|base| base.past.record.version);
     let torn = pinned.listing.torn();
     let entered = torn.filter(|(version, ..)| *version <= pinned.version && Some(*version) > known);

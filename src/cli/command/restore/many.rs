@@ -313,7 +313,11 @@ impl<'a> Run<'a> {
             context.output.say(&self.done)?;
         }
         self.print_errors(context)?;
-        ended?;
+        if let Err(interrupted) = ended {
+            let again = context.again.in_text(&self.again(args, &not_restored));
+            context.progress.note(&format!("{again} goes on"));
+            return Err(interrupted);
+        }
         if self.failed.is_empty() {
             return Ok(self.code);
         }
