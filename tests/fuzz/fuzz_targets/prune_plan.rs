@@ -1,0 +1,12 @@
+//! What is decoded encodes to what decodes to the same.
+#![no_main]
+
+use deltavault::format::PrunePlan;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(decoded) = PrunePlan::decode(bytes) {
+        let encoded = decoded.encode().unwrap();
+        assert_eq!(PrunePlan::decode(&encoded).unwrap(), decoded);
+    }
+});
