@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::told_live::Lake;
 
@@ -21,6 +21,14 @@ fn plant(table: &Path, bomb: &str, version: u64) {
         log.join(name),
     )
     .unwrap();
+}
+
+/// Adds a line to the commit of version 2.
+fn add_line(lake: &Lake, line: &Value) {
+    let commit = fs::OpenOptions::new()
+        .append(true)
+        .open(lake.commit_file(2));
+    writeln!(commit.unwrap(), "{line}").unwrap();
 }
 
 #[test]
@@ -68,11 +76,7 @@ fn texts_of_megabytes_stop_no_snapshot_and_fill_no_screen() {
     for line in [remove, info, app] {
         let mut lake = Lake::with_snapshot();
         lake.append();
-        let mut commit = fs::OpenOptions::new()
-            .append(true)
-            .open(lake.commit_file(2))
-            .unwrap();
-        writeln!(commit, "{line}").unwrap();
+        add_line(&lake, &line);
         let (code, said) = lake.run(&["snapshot", "lake/t"]);
         assert!(matches!(code, Some(0 | 3)), "{code:?} {}", said.len());
         let said = said + &lake.run(&["restore", "lake/t"]).1 + &lake.run(&["verify"]).1;
@@ -118,11 +122,7 @@ fn table_whose_log_lists_too_much_fails_alone_and_is_told_briefly() {
     for (line, expected) in cases {
         let mut lake = Lake::with_snapshot();
         lake.append();
-        let mut commit = fs::OpenOptions::new()
-            .append(true)
-            .open(lake.commit_file(2))
-            .unwrap();
-        writeln!(commit, "{line}").unwrap();
+        add_line(&lake, &line);
         let said = lake.ends(&["snapshot", "lake/t", "lake/orders"], 5);
         assert!(said.contains(expected), "{said}");
         assert!(said.contains("lake-orders v0 is snapshot"), "{said}");
@@ -162,14 +162,10 @@ fn of_files_in_the_log_folder_that_are_none_of_deltas_only_some_are_held() {
 }
 
 /// How a night ends whose newest commit of the table has this line, and what it says.
-fn night_with(line: &serde_json::Value) -> (Option<i32>, String) {
+fn night_with(line: &Value) -> (Option<i32>, String) {
     let mut lake = Lake::with_snapshot();
     lake.append();
-    let mut commit = fs::OpenOptions::new()
-        .append(true)
-        .open(lake.commit_file(2))
-        .unwrap();
-    writeln!(commit, "{line}").unwrap();
+    add_line(&lake, line);
     let ended = lake.run(&["snapshot", "lake/t"]);
     lake.ends(
         &["restore", "lake/t", "--latest", "--to", "copy", "--yes"],
