@@ -207,12 +207,18 @@ fn block_on(command: Command, mut context: Context) -> (Result<ExitCode, Command
     };
     let outcome = runtime.block_on(async {
         // Listened for from before the command's first step on.
-        let mut signals = signal(SignalKind::interrupt()).map_err(CommandError::Start)?;
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(CommandError::Start)?;
+        // What a scheduler sends before it kills. A hangup stays as it is: nohup has it ignored.
+        let mut terminations = signal(SignalKind::terminate()).map_err(CommandError::Start)?;
         let (interrupt, interrupted) = oneshot::channel();
         // On another thread than the command, which may be deep in a computation when the signal comes.
         let mut watch = JoinSet::new();
         watch.spawn(async move {
-            if signals.recv().await.is_some() {
+            let received = tokio::select! {
+                received = interrupts.recv() => received,
+                received = terminations.recv() => received,
+            };
+            if received.is_some() {
                 // Background tasks of libraries that lose their caller in the middle may panic (deltalake's
                 // uploads do); their backtraces would bury the one line that matters.
                 std::panic::set_hook(Box::new(|_| {}));

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,40 @@ fn table_on_a_server_that_never_answers_is_given_up() {
         "{said}"
     );
     assert!(said.contains("--table-timeout waits longer"), "{said}");
+}
+
+#[test]
+fn command_that_a_scheduler_stops_ends_as_if_it_was_interrupted() {
+    let lake = Lake::with_snapshot();
+    let server = serve(silence);
+    let config = format!("[source]\nendpoint = \"{server}\"\nregion = \"us-east-1\"\n");
+    std::fs::write(lake.folder().join("dv.toml"), config).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_deltavault"))
+        .args([
+            "--vault",
+            "vault",
+            "--config",
+            "dv.toml",
+            "snapshot",
+            "s3://lake/t",
+        ])
+        .current_dir(lake.folder())
+        .env_clear()
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("error: interrupted"), "{said}");
 }
 
 #[test]
