@@ -229,14 +229,15 @@ impl Vault {
             match VaultKey::parse(object.key.as_str()) {
                 Some(VaultKey::RecordSeal { .. } | VaultKey::EventSeal { .. }) if is_forged => {}
                 Some(VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. }) => {
-                    if is_forged {
-                        forged.push(seq);
-                    }
-                    rows.push(SlotRow {
+                    let row = SlotRow {
                         seq,
                         version: object.version,
                         size: object.size,
-                    });
+                    };
+                    if is_forged {
+                        forged.push(row.clone());
+                    }
+                    rows.push(row);
                 }
                 Some(
                     VaultKey::RecordSeal { seq, sha256, .. }
@@ -247,9 +248,11 @@ impl Vault {
         }
         // A seal has no bytes: one version of it says as much as several.
         seals.dedup();
-        // What is forged holds its slot, but makes no gap.
-        let top = Slots::from_listing(rows.iter().cloned()).top();
-        rows.retain(|row| row.seq <= top || !forged.contains(&row.seq));
+        if !forged.is_empty() {
+            // What is forged holds its slot, but makes no gap.
+            let top = Slots::from_listing(rows.iter().cloned()).top();
+            rows.retain(|row| row.seq <= top || !forged.contains(row));
+        }
         Ok((rows, seals))
     }
 

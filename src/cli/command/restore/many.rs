@@ -313,10 +313,12 @@ impl<'a> Run<'a> {
             context.output.say(&self.done)?;
         }
         self.print_errors(context)?;
-        if let Err(interrupted) = ended {
-            let again = context.again.in_text(&self.again(args, &not_restored));
-            context.progress.note(&format!("{again} goes on"));
-            return Err(interrupted);
+        if let Err(error) = ended {
+            if error.is_interrupted() {
+                let again = context.again.in_text(&self.again(args, &not_restored));
+                context.progress.note(&format!("{again} goes on"));
+            }
+            return Err(error);
         }
         if self.failed.is_empty() {
             return Ok(self.code);
