@@ -108,6 +108,26 @@ impl LogFile {
         self.key.as_str().rsplit('/').next().unwrap_or_default()
     }
 
+    /// The version that it belongs to, also where its name has that behind a dot or in a folder of its own: a commit that may
+    /// never be published, and Hadoop's checksum of a file.
+    pub fn version_in_name(&self) -> Option<Version> {
+        let of_staged = || match self.kind {
+            LogFileKind::Staged | LogFileKind::Hidden => {
+                split_version(self.name().trim_start_matches('.')).map(|(version, _)| version)
+            }
+            LogFileKind::Commit
+            | LogFileKind::ClassicCheckpoint
+            | LogFileKind::CheckpointPart { .. }
+            | LogFileKind::UuidCheckpoint(_)
+            | LogFileKind::Compaction { .. }
+            | LogFileKind::Checksum
+            | LogFileKind::LastCheckpoint
+            | LogFileKind::Sidecar
+            | LogFileKind::Other => None,
+        };
+        self.version.or_else(of_staged)
+    }
+
     /// How to read it, when it holds actions.
     pub fn format(&self) -> Option<CheckpointFormat> {
         match self.kind {

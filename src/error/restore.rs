@@ -82,6 +82,29 @@ pub enum RestoreError {
         /// The first file of that log.
         file: ObjectKey,
     },
+    /// The live table is not what it was when its rewind was planned.
+    #[error("somebody committed to {uri} meanwhile: {what}")]
+    CommittedMeanwhile {
+        /// Where.
+        uri: String,
+        /// What shows it.
+        what: String,
+    },
+    /// No snapshot of the live table can be taken, and a rewind would leave nothing to go back to.
+    #[error("no safety snapshot of {uri} can be taken")]
+    NoSafetySnapshot {
+        /// Where.
+        uri: String,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The event of a rewind names a snapshot that the ledger does not have.
+    #[error("the ledger does not have snapshot {}, which the event of a restore names", snapshot.short())]
+    SafetyGone {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// The vault has lost files of the snapshot, and nobody said that it may be put back without them.
     #[error(
         "{good} of {of} files are good, and the vault has lost {}: {}",
@@ -111,10 +134,14 @@ impl RestoreError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
-            Self::NoWayWithout { .. } | Self::TableAppeared { .. } => ExitCode::OwnerMustChoose,
-            Self::FilesLost { .. } | Self::NewerMayBeMissing { .. } | Self::NotWhole { .. } => {
-                ExitCode::Damage
-            }
+            Self::NoWayWithout { .. }
+            | Self::TableAppeared { .. }
+            | Self::NoSafetySnapshot { .. } => ExitCode::OwnerMustChoose,
+            Self::CommittedMeanwhile { .. } => ExitCode::AnotherWriterWon,
+            Self::FilesLost { .. }
+            | Self::NewerMayBeMissing { .. }
+            | Self::NotWhole { .. }
+            | Self::SafetyGone { .. } => ExitCode::Damage,
             Self::Unreadable { source, .. } => source.exit_code(),
         }
     }
@@ -161,6 +188,20 @@ impl RestoreError {
                 "its log was not touched: stop what writes there, and run the same command again; it then shows what can be \
                  done with the new table"
                     .into()
+            }
+            Self::CommittedMeanwhile { .. } => {
+                "nothing of theirs was removed: stop what writes there, and run the same command again; it shows what is there \
+                 now, and takes a safety snapshot of that first"
+                    .into()
+            }
+            Self::NoSafetySnapshot { .. } => {
+                "nothing was changed: put back what it lacks first, with --heal, or restore elsewhere with --to; with \
+                 --accept-damaged there is no undo, and what is removed from the log is kept beside the table, in \
+                 _deltavault/aside"
+                    .into()
+            }
+            Self::SafetyGone { .. } => {
+                "`deltavault verify` says what is wrong with the ledger; `deltavault snapshots` lists what can be restored".into()
             }
             Self::NoWayWithout { checkpoint, .. } => format!(
                 "without --without-checkpoint {checkpoint} the log is put back with it; nothing was changed"

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::ledger::{Chained, LedgerError, NewerRecord};
 use super::record::{Preamble, Previous, RECORD_LIMIT, check_links};
 use super::{FormatError, decode_json, encode_limited};
-use crate::ids::{Id128, SnapshotId, Timestamp};
+use crate::ids::{Id128, SnapshotId, Timestamp, Version};
 
 const WHAT: &str = "event";
 
@@ -63,9 +63,57 @@ pub enum EventAction {
         /// The slot of the newest record at that time.
         last: u64,
     },
+    /// Something done to the live table.
+    #[serde(untagged)]
+    Deed(DeedAction),
     /// An action that this tool cannot read.
     #[serde(untagged)]
     Unknown(UnknownAction),
+}
+
+/// What a restore does to a live table: a beginning, or the end of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeedAction {
+    /// A rewind has begun.
+    Rewind(TurnedBack),
+    /// The replacement of the live table by an older one, or by one with another history, has begun.
+    Replace(TurnedBack),
+    /// What a rewind or a replacement did is being taken back.
+    Undo {
+        /// The slot of its event.
+        of: u64,
+    },
+    /// A rewind is done.
+    Rewound {
+        /// The slot of its event.
+        of: u64,
+    },
+    /// A replacement is done.
+    Replaced {
+        /// The slot of its event.
+        of: u64,
+    },
+    /// An undo is done.
+    Undone {
+        /// The slot of its event.
+        of: u64,
+    },
+}
+
+/// Where a live table is turned back to, and what it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnedBack {
+    /// The newest version that it had; absent where its log could not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Version>,
+    /// The snapshot that holds that; absent where none could be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety: Option<SnapshotId>,
+    /// The snapshot that is put back.
+    pub snapshot: SnapshotId,
+    /// The version that is put back.
+    pub version: Version,
 }
 
 /// An action as it stands: an object with one key.
@@ -84,6 +132,7 @@ impl EventAction {
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
             Self::Retire { .. } => "retire",
+            Self::Deed(deed) => deed.name(),
             Self::Unknown(unknown) => &unknown.name,
         }
     }
@@ -91,10 +140,24 @@ impl EventAction {
     /// Whether it says what must be kept in a way that this tool cannot read: then it is unknown which snapshots are kept.
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
-            Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } => false,
+            Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } | Self::Deed(_) => false,
             Self::Unknown(UnknownAction { name, .. }) => {
                 matches!(name.as_str(), "hold" | "release" | "retire")
             }
+        }
+    }
+}
+
+impl DeedAction {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rewind(_) => "rewind",
+            Self::Replace(_) => "replace",
+            Self::Undo { .. } => "undo",
+            Self::Rewound { .. } => "rewound",
+            Self::Replaced { .. } => "replaced",
+            Self::Undone { .. } => "undone",
         }
     }
 }
@@ -222,8 +285,32 @@ mod tests {
             assert_eq!(read.is_unreadable_retention(), is_retention, "{action}");
             assert_eq!(serde_json::to_string(&read).unwrap(), action);
         }
+        // A deed in another shape is nothing that decides what is kept.
+        let odd: EventAction = serde_json::from_str(r#"{"rewind":{"version":"7"}}"#).unwrap();
+        assert!(matches!(odd, EventAction::Unknown(_)), "{odd:?}");
         for none in ["{}", "7", r#"{"hold":{},"retire":{}}"#, r#"{"x":1,"x":1}"#] {
             assert!(serde_json::from_str::<EventAction>(none).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_deed_is_spelled_as_any_other_action() {
+        let id = "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a";
+        let turned = format!(r#"{{"from":9,"safety":"{id}","snapshot":"{id}","version":3}}"#);
+        let unsafe_one = format!(r#"{{"snapshot":"{id}","version":3}}"#);
+        for (name, body) in [
+            ("rewind", turned.as_str()),
+            ("replace", &unsafe_one),
+            ("undo", r#"{"of":4}"#),
+            ("rewound", r#"{"of":4}"#),
+            ("replaced", r#"{"of":4}"#),
+            ("undone", r#"{"of":4}"#),
+        ] {
+            let action = format!(r#"{{"{name}":{body}}}"#);
+            let read: EventAction = serde_json::from_str(&action).unwrap();
+            assert!(matches!(read, EventAction::Deed(_)), "{read:?}");
+            assert_eq!(read.name(), name);
+            assert_eq!(serde_json::to_string(&read).unwrap(), action);
         }
     }
 

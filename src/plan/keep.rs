@@ -121,7 +121,7 @@ pub fn held<'a>(
             EventAction::Release { snapshot } => {
                 held.remove(snapshot);
             }
-            EventAction::Retire { .. } | EventAction::Unknown(_) => {}
+            EventAction::Retire { .. } | EventAction::Deed(_) | EventAction::Unknown(_) => {}
         }
     }
     held
@@ -196,7 +196,10 @@ fn free_since(snapshots: &[Candidate], events: &[Event], retired: bool) -> Vec<T
                 released.insert(*snapshot, event.at);
             }
             EventAction::Retire { .. } if retired => retired_at = Some(event.at),
-            EventAction::Hold { .. } | EventAction::Retire { .. } | EventAction::Unknown(_) => {}
+            EventAction::Hold { .. }
+            | EventAction::Retire { .. }
+            | EventAction::Deed(_)
+            | EventAction::Unknown(_) => {}
         }
     }
     // The next one of each sort, seen from the snapshot at hand.

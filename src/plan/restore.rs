@@ -16,8 +16,10 @@ use self::order::Turn;
 
 pub mod claim;
 pub mod consent;
+pub mod deed;
 pub mod fit;
 pub mod order;
+pub mod removal;
 pub mod under;
 pub mod whole;
 
@@ -107,6 +109,12 @@ pub enum Mode {
     InPlace,
     /// In place, and under a newer live table put back V's data files only.
     Heal,
+    /// In place; what a newer live table has above V is removed from its log.
+    Rewind,
+    /// In place; another table that lives there, or another history, is removed from the log first.
+    Replace,
+    /// In place, forward again to what was there before a rewind.
+    Undo,
 }
 
 /// What a restore may do in a situation.
@@ -123,7 +131,9 @@ pub enum Permission {
 /// Decides what is allowed.
 pub fn permit(situation: &Situation, mode: Mode) -> Permission {
     match (situation, mode) {
-        (Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove, _) => {
+        (Situation::EmptyTarget | Situation::NoLog | Situation::NothingAbove, _)
+        | (Situation::NewerLive { .. }, Mode::Rewind)
+        | (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, Mode::Replace) => {
             Permission::Everything
         }
         (Situation::NewerLive { .. }, Mode::Heal) => Permission::DataOnly,

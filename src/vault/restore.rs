@@ -49,13 +49,16 @@ mod measure;
 mod mend;
 mod older;
 mod planning;
+mod rewind;
 mod streams;
+mod turned_back;
 mod under;
 
 pub use check::{Checked, Counted, Difference, Expected};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
 pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};
+pub use rewind::{Intent, QUIET, Safety, TurnBack, TurnedBackDone};
 pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -178,6 +181,10 @@ pub struct RestorePlan {
     pub copy_place: Option<CopyPlace>,
     /// What may be done about it.
     pub permission: Permission,
+    /// The newest version of the live log, whatever table that is of.
+    live_tip: Option<Version>,
+    /// Files that are removed from the live log, in this order.
+    removals: Vec<Attributes>,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
     /// Wrong files to set aside and replace.
@@ -230,7 +237,12 @@ pub struct RestorePlan {
 impl RestorePlan {
     /// Whether there is nothing to put back.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.asides.is_empty()
+        self.steps.is_empty() && self.asides.is_empty() && self.removals.is_empty()
+    }
+
+    /// How many files are removed from the live log. Then only [`Restorer::rewind`] may execute the plan.
+    pub fn removed(&self) -> usize {
+        self.removals.len()
     }
 }
 

@@ -177,7 +177,9 @@ async fn a_checkpoint_without_which_nothing_leads_to_the_version_is_not_left_out
         let request = without(restore_request(&done, mode, 31), 3);
         let target: Arc<dyn RestoreStore> = match mode {
             Mode::To => Arc::new(MemoryStore::new("s3://copy/orders")),
-            Mode::InPlace | Mode::Heal => Arc::new(scene.live.clone()),
+            Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Replace | Mode::Undo => {
+                Arc::new(scene.live.clone())
+            }
         };
         let error = scene
             .restorer(target)

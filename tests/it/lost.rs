@@ -105,7 +105,9 @@ fn accepting(request: RestoreRequest) -> RestoreRequest {
 fn target_of(scene: &Scene, mode: Mode) -> MemoryStore {
     match mode {
         Mode::To => MemoryStore::new("s3://copy/orders"),
-        Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
+        Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Replace | Mode::Undo => {
+            scene.live.inner().clone()
+        }
     }
 }
 

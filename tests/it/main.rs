@@ -86,6 +86,7 @@ mod restore_by_hand;
 mod restore_plan;
 mod restore_several;
 mod restore_words;
+mod rewind;
 mod s3_faults;
 mod s3_killed;
 mod s3_locks;

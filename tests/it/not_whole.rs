@@ -88,7 +88,9 @@ async fn a_snapshot_that_is_not_what_its_record_says_is_put_back_only_where_that
             scene.table.drop_all().await;
             let target = match mode {
                 Mode::To => MemoryStore::new("s3://copy/orders"),
-                Mode::InPlace | Mode::Heal => scene.live.inner().clone(),
+                Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Replace | Mode::Undo => {
+                    scene.live.inner().clone()
+                }
             };
             let restorer = scene.restorer(Arc::new(target.clone())).await;
             let error = restorer.plan(&refused).await.unwrap_err();

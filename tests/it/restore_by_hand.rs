@@ -424,7 +424,7 @@ async fn what_the_tool_snapshots_comes_back_by_hand_as_it_does_by_the_tool() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (vault, snapshots) = real_vault(folder.path()).await;
+    let (vault, snapshots) = Box::pin(real_vault(folder.path())).await;
     for (n, done) in snapshots.iter().enumerate() {
         let target = folder.path().join(format!("by hand {n}"));
         let output = script(&vault, "lake-orders", &done.id.short(), &target);
@@ -448,7 +448,7 @@ async fn a_changed_byte_in_a_real_pack_makes_it_fail() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (vault, snapshots) = real_vault(folder.path()).await;
+    let (vault, snapshots) = Box::pin(real_vault(folder.path())).await;
     let opened = Vault::open(Arc::new(LocalStore::open(&vault).unwrap()))
         .await
         .unwrap();

@@ -176,6 +176,8 @@ fn has_work(facts: &Facts<'_>) -> bool {
 
 fn obstacle(facts: &Facts<'_>) -> Option<Obstacle> {
     match facts.situation {
+        // The owner has chosen to rewind or to replace it.
+        _ if facts.permission == Permission::Everything => {}
         Situation::AnotherTable { .. } => return Some(Obstacle::AnotherTable),
         Situation::CommitsDiffer { .. } => return Some(Obstacle::AnotherHistory),
         Situation::NewerLive { tip } => match (facts.permission, facts.under) {

@@ -1,27 +1,30 @@
 //! Executes a restore plan, one turn after the other.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use self::together::{Together, read_together};
 use super::super::ahead::{Bounds, ahead};
 use super::claim::OwnClaim;
 use super::lost::is_damage;
+use super::rewind::{Removed, Removing};
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
-use crate::format::{Entry, EntryKind, Placement, Reference};
+use crate::format::{Entry, EntryKind};
 use crate::ids::{ETag, Location, ObjectKey, Timestamp};
 use crate::plan::restore::RestoreStep;
 use crate::plan::restore::consent::Decision;
 use crate::plan::restore::order::Turn;
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
-use crate::spool::IN_MEMORY_LIMIT;
+use crate::spool::{IN_MEMORY_LIMIT, Scratch};
 use crate::store::{Payload, RestoreStore, StoreError, StoreErrorKind};
+
+mod together;
 
 /// Parts of packs read ahead of the files that are being put.
 const READS_IN_FLIGHT: Bounds = Bounds {
@@ -31,13 +34,6 @@ const READS_IN_FLIGHT: Bounds = Bounds {
 
 /// A commit is put once the one before it is there.
 const ONE_AT_A_TIME: Bounds = Bounds { count: 1, bytes: 0 };
-
-/// Files of a pack that are at most this many bytes apart are read by one call, with what lies between them: it takes
-/// no longer than a second call, and costs nothing where a call costs money.
-const GAP_READ: u64 = 128 * 1024;
-
-/// At most this many bytes of a pack are read by one call.
-const READ_LIMIT: u64 = 4 * 1024 * 1024;
 
 impl Restorer {
     /// Does what the plan says.
@@ -50,11 +46,11 @@ impl Restorer {
         request: &RestoreRequest,
         plan: RestorePlan,
     ) -> Result<RestoreDone, Error> {
-        let version = request.version;
-        if let Decision::OwnerMustChoose(obstacle) = plan.decision(version, request.named) {
+        self.refuse_undecided(request, &plan)?;
+        if plan.removed() > 0 {
             return Err(Error::OwnerMustChoose {
-                what: format!("{}: {}", self.target.uri(), obstacle.of_version(version)),
-                choices: vec!["restore elsewhere with --to".to_owned()],
+                what: format!("{}: its log is to be turned back", self.target.uri()),
+                choices: vec!["take a safety snapshot first".to_owned()],
             });
         }
         // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
@@ -63,18 +59,36 @@ impl Restorer {
         let done = tokio::select! {
             biased;
             () = listening.fired() => Err(Error::Interrupted),
-            done = self.put_all(request, plan, &claim) => done,
+            done = self.put_all(request, plan, &claim, None) => done.map(|(done, _)| done),
             lost = self.keep(&claim) => Err(lost),
         };
         self.let_go(request, &claim, done).await
     }
 
-    async fn put_all(
+    /// Refuses a plan that only the owner can decide about.
+    pub(super) fn refuse_undecided(
+        &self,
+        request: &RestoreRequest,
+        plan: &RestorePlan,
+    ) -> Result<(), Error> {
+        let version = request.version;
+        match plan.decision(version, request.named) {
+            Decision::OwnerMustChoose(obstacle) => Err(Error::OwnerMustChoose {
+                what: format!("{}: {}", self.target.uri(), obstacle.of_version(version)),
+                choices: vec!["restore elsewhere with --to".to_owned()],
+            }),
+            Decision::Nothing | Decision::Ready => Ok(()),
+        }
+    }
+
+    /// Puts all files of a plan, turn by turn, and removes what is in the way of the log when it is due.
+    pub(super) async fn put_all(
         &self,
         request: &RestoreRequest,
         plan: RestorePlan,
         claim: &OwnClaim,
-    ) -> Result<RestoreDone, Error> {
+        removing: Option<&Removing>,
+    ) -> Result<(RestoreDone, Removed), Error> {
         let RestorePlan {
             missing,
             wrong,
@@ -92,6 +106,7 @@ impl Restorer {
                 not_whole,
                 ..RestoreDone::default()
             },
+            removed: None,
             lost: Vec::new(),
             given_up: 0,
             checkpoints_lost: false,
@@ -111,6 +126,10 @@ impl Restorer {
             .and_then(|step| step.as_ref().ok())
             .map(|step| step.turn)
         {
+            if removing.is_some_and(|it| it.is_due(turn)) && so_far.may_go_on(request) {
+                self.remove_once(removing, claim, &scratch, &mut so_far)
+                    .await?;
+            }
             if turn.is_log() && !in_log {
                 // Whoever has taken the restore over in the last minute restores another version, perhaps.
                 self.renew(claim).await?;
@@ -124,7 +143,7 @@ impl Restorer {
             });
             // A log is put only above data that is whole. What is left is read all the same, so that everything that is
             // lost can be named at once.
-            let puts = !turn.is_log() || so_far.given_up == 0 || request.accept_damaged;
+            let puts = !turn.is_log() || so_far.may_go_on(request);
             let drops_hint = turn == Turn::Hint && so_far.checkpoints_lost;
             if drops_hint {
                 for step in of_turn {
@@ -140,29 +159,31 @@ impl Restorer {
         if let Some(Err(error)) = steps.next() {
             return Err(error.into());
         }
-        let SoFar {
-            done, first_damage, ..
-        } = so_far;
-        if let Some(first) =
-            first_damage.filter(|_| !done.lost.is_empty() && !request.accept_damaged)
-        {
-            let of = planned.files + kept.files;
-            return Err(RestoreError::FilesLost {
-                good: of.saturating_sub(done.lost.len() as u64),
-                of,
-                lost: done.lost,
-                command: None,
-                first: Box::new(first),
-            }
-            .into());
-        }
+        so_far.refuse_loss(request, planned.files + kept.files)?;
+        self.remove_once(removing, claim, &scratch, &mut so_far)
+            .await?;
         if !asides.is_empty() && !in_log {
             self.renew(claim).await?;
         }
         for aside in &asides {
             self.take_out(aside, scratch.path()).await?;
         }
-        Ok(done)
+        Ok((so_far.done, so_far.removed.unwrap_or_default()))
+    }
+
+    /// Removes from the log what is in the way of V, where that was not done yet.
+    async fn remove_once(
+        &self,
+        removing: Option<&Removing>,
+        claim: &OwnClaim,
+        scratch: &Scratch,
+        so_far: &mut SoFar,
+    ) -> Result<(), Error> {
+        if let (Some(removing), None) = (removing, so_far.removed) {
+            self.renew(claim).await?;
+            so_far.removed = Some(self.remove_log(removing, scratch.path()).await?);
+        }
+        Ok(())
     }
 
     /// Looks once more, before the first file of the log, whether somebody has made a table here meanwhile: copying data
@@ -369,7 +390,7 @@ impl Restorer {
     }
 
     /// Takes a file out of the log while it is still the one that was listed; its bytes are kept beside the table.
-    async fn take_out(&self, aside: &Aside, folder: &Path) -> Result<(), Error> {
+    pub(super) async fn take_out(&self, aside: &Aside, folder: &Path) -> Result<(), Error> {
         let location = Location::Inside(aside.key.clone());
         let found = match self.as_source().fetch(&location, folder).await {
             Ok(found) => found,
@@ -390,6 +411,8 @@ impl Restorer {
 #[derive(Debug)]
 struct SoFar {
     done: RestoreDone,
+    /// What was removed from the log, once that is done.
+    removed: Option<Removed>,
     /// Files of the kind that is being put that the vault does not have.
     lost: Vec<RestoreStep>,
     /// Files that nobody has.
@@ -411,81 +434,34 @@ enum Placed {
 }
 
 impl SoFar {
+    /// Whether the log may be touched: what it leads to is there, or its owner takes the table without.
+    fn may_go_on(&self, request: &RestoreRequest) -> bool {
+        self.given_up == 0 || request.accept_damaged
+    }
+
+    /// Fails where files of the snapshot are lost, unless their owner takes the table without.
+    fn refuse_loss(&mut self, request: &RestoreRequest, of: u64) -> Result<(), Error> {
+        if self.may_go_on(request) {
+            return Ok(());
+        }
+        let Some(first) = self.first_damage.take() else {
+            return Ok(());
+        };
+        let lost = std::mem::take(&mut self.done.lost);
+        Err(RestoreError::FilesLost {
+            good: of.saturating_sub(lost.len() as u64),
+            of,
+            lost,
+            command: None,
+            first: Box::new(first),
+        }
+        .into())
+    }
+
     fn note(&mut self, step: RestoreStep, error: Error) {
         self.first_damage.get_or_insert(error);
         self.lost.push(step);
     }
-}
-
-/// Steps whose files are read together.
-#[derive(Debug)]
-struct Together {
-    steps: Vec<RestoreStep>,
-    /// The part of the pack that has them all; `None` for a file that is read alone.
-    span: Option<Range<u64>>,
-}
-
-impl Together {
-    fn of(step: RestoreStep) -> Self {
-        let span = in_pack(&step).map(|(_, range)| range);
-        let steps = vec![step];
-        Self { steps, span }
-    }
-
-    /// Takes in a step whose file lies close behind the others, in the same pack.
-    fn with(&self, step: &RestoreStep) -> Option<Range<u64>> {
-        let (pack, range) = in_pack(step)?;
-        let (same, _) = in_pack(self.steps.last()?)?;
-        let span = self.span.as_ref()?;
-        let joined = span.start..span.end.max(range.end);
-        let close = range.start >= span.start
-            && range.start <= span.end.saturating_add(GAP_READ)
-            && joined.end.saturating_sub(joined.start) <= READ_LIMIT;
-        (close && pack == same).then_some(joined)
-    }
-
-    fn weight(&self) -> u64 {
-        let span = self.span.as_ref();
-        span.map_or(0, |span| span.end.saturating_sub(span.start))
-    }
-}
-
-/// The pack that holds a step's file, and where in it.
-fn in_pack(step: &RestoreStep) -> Option<(&Reference, Range<u64>)> {
-    match &step.entry.placement {
-        Placement::Blob {
-            offset: Some(offset),
-            reference,
-        } => {
-            let end = offset.checked_add(step.entry.size)?;
-            Some((reference, *offset..end))
-        }
-        Placement::Blob { offset: None, .. }
-        | Placement::Copy { .. }
-        | Placement::Inline(_)
-        | Placement::Absent {} => None,
-    }
-}
-
-/// Gathers neighbours; the steps come in the order in which packs hold them.
-fn read_together<E>(
-    steps: impl Iterator<Item = Result<RestoreStep, E>>,
-) -> impl Iterator<Item = Result<Together, E>> {
-    let mut steps = steps.peekable();
-    std::iter::from_fn(move || {
-        let mut together = match steps.next()? {
-            Ok(step) => Together::of(step),
-            Err(error) => return Some(Err(error)),
-        };
-        while let Some(Ok(next)) = steps.peek() {
-            let Some(span) = together.with(next) else {
-                break;
-            };
-            together.span = Some(span);
-            together.steps.extend(steps.next().and_then(Result::ok));
-        }
-        Some(Ok(together))
-    })
 }
 
 /// The time that a commit gets back, where the store can: time travel by timestamp goes by it.
@@ -498,77 +474,4 @@ fn taken(entry: &Entry) -> Option<Timestamp> {
 /// What a file holds in memory while it is put.
 fn in_memory(entry: &Entry) -> u64 {
     entry.size.min(IN_MEMORY_LIMIT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::samples::data_entry;
-    use crate::ids::{Digest, Generation};
-
-    fn step(pack: &str, offset: u64, size: u64) -> RestoreStep {
-        let reference = Reference {
-            generation: Generation::default(),
-            key: pack.parse().unwrap(),
-            sha256: Digest::of(pack.as_bytes()),
-            size: 16 << 20,
-            version: None,
-        };
-        let placement = Placement::Blob {
-            offset: Some(offset),
-            reference,
-        };
-        let entry = Entry {
-            placement,
-            size,
-            ..data_entry(&format!("{pack} {offset}"), None)
-        };
-        RestoreStep {
-            turn: Turn::Data,
-            entry,
-            replaces: None,
-        }
-    }
-
-    fn spans(steps: Vec<RestoreStep>) -> Vec<(usize, Option<Range<u64>>)> {
-        let steps = steps.into_iter().map(Ok::<_, Error>);
-        read_together(steps)
-            .map(|together| together.unwrap())
-            .map(|together| (together.steps.len(), together.span))
-            .collect()
-    }
-
-    #[test]
-    fn neighbours_in_a_pack_are_read_by_one_call_and_no_others() {
-        let far = 10 + GAP_READ + 1;
-        assert_eq!(
-            spans(vec![
-                step("a", 0, 5),
-                step("a", 5, 5),
-                step("a", far, 5),
-                step("b", far + 5, 5)
-            ]),
-            [
-                (2, Some(0..10)),
-                (1, Some(far..far + 5)),
-                (1, Some(far + 5..far + 10))
-            ]
-        );
-        // The same bytes twice, and none.
-        assert_eq!(
-            spans(vec![step("a", 0, 9), step("a", 0, 9), step("a", 9, 0)]),
-            [(3, Some(0..9))]
-        );
-        let large = READ_LIMIT / 2 + 1;
-        assert_eq!(
-            spans(vec![step("a", 0, large), step("a", large, large)]).len(),
-            2
-        );
-        let alone = RestoreStep {
-            turn: Turn::Data,
-            entry: data_entry("alone", None),
-            replaces: None,
-        };
-        assert_eq!(spans(vec![alone.clone(), alone]), [(1, None), (1, None)]);
-    }
 }

@@ -149,7 +149,8 @@ impl Planning<'_> {
     pub(super) async fn look_for_health(&mut self) -> Result<(), Error> {
         let Self { held, plan, .. } = self;
         let version = self.request.version;
-        let touches_nothing = plan.wrong.files == 0 && plan.asides.is_empty();
+        let touches_nothing =
+            plan.wrong.files == 0 && plan.asides.is_empty() && plan.removals.is_empty();
         let tip = live_tip(&held.listed);
         let Some(tip) = tip.filter(|_| touches_nothing && !plan.is_empty()) else {
             return Ok(());

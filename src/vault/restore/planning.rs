@@ -41,25 +41,29 @@ impl Restorer {
     pub async fn plan(&self, request: &RestoreRequest) -> Result<RestorePlan, Error> {
         self.progress.phase(&request.record.table.name, Phase::Plan);
         let manifest = self.vault.manifest(&request.record).await?;
-        let held = self.survey_log(request, &manifest).await?;
+        let mut held = self.survey_log(request, &manifest).await?;
         let claims = self.claims().await?;
         self.tell_odd_claims(request, &claims);
         let copy_place = match request.mode {
             Mode::To => Some(self.copy_place(request, &claims, &held).await?),
-            Mode::InPlace | Mode::Heal => None,
+            Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Replace | Mode::Undo => None,
         };
         let situation = match copy_place {
             Some(_) => Situation::EmptyTarget,
             None => self.situation(request, &manifest, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let begins_log = matches!(situation, Situation::EmptyTarget | Situation::NoLog);
+        let live_tip = live_tip(&held.listed);
+        let turned = self.turned_back(request, &situation, &mut held).await?;
+        let begins_log = matches!(turned.basis, Situation::EmptyTarget | Situation::NoLog);
         let plan = RestorePlan {
             not_whole: unlike_manifest(&request.record, &manifest),
             log_before: begins_log.then(|| held.listed.keys().cloned().collect()),
             permission: permit(&situation, request.mode),
-            situation,
+            situation: turned.basis,
             copy_place,
+            live_tip,
+            removals: turned.removals,
             missing: PlannedWork::default(),
             wrong: PlannedWork::default(),
             not_put: NotPut::default(),
@@ -92,7 +96,10 @@ impl Restorer {
             held,
             plan,
         };
-        let plan = planning.run().await?;
+        let mut plan = planning.run().await?;
+        if let Some(live) = turned.live {
+            (plan.situation, plan.live) = (situation, live);
+        }
         match plan.not_whole {
             Some(what) if !request.accept_damaged => Err(RestoreError::NotWhole {
                 snapshot: request.id,
