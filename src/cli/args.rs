@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, Parser};
 use deltavault::format::LockMode;
+use deltavault::ids::SnapshotId;
 #[cfg(feature = "testing")]
 use deltavault::ids::Timestamp;
 use deltavault::vault::forged::ForgedObject;
@@ -162,6 +163,11 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
 pub(crate) struct SnapshotPrefix(String);
 
 impl SnapshotPrefix {
+    /// All the digits of an id.
+    pub(crate) fn of(id: SnapshotId) -> Self {
+        Self(id.to_string())
+    }
+
     /// The digits, in lower case.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use deltavault::ExitCode;
 use deltavault::format::LockMode;
 use deltavault::ids::Timestamp;
 use deltavault::progress::Progress;
+use deltavault::vault::restore::QUIET;
 use deltavault::vault::snapshot::Interrupt;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
@@ -23,6 +25,7 @@ use self::looked::OneSnapshotArgs;
 use self::man::ManArgs;
 use self::prune::PruneArgs;
 use self::restore::args::RestoreArgs;
+use self::restore::undo::UndoArgs;
 use self::retire::RetireArgs;
 use self::snapshot::SnapshotArgs;
 use self::snapshots::SnapshotsArgs;
@@ -38,6 +41,7 @@ use super::stores::{OpenVault, Stores};
 use super::table_name::TableName;
 
 pub(crate) use self::demo::DemoError;
+pub(crate) use self::restore::TurnError;
 
 mod completions;
 mod demo;
@@ -75,6 +79,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Put tables back to a snapshot; without --yes, plan and ask
     Restore(RestoreArgs),
+    /// Take the last rewind or replacement of a table back; without --yes, plan and ask
+    Undo(UndoArgs),
     /// Check the vault against itself: chain, manifests, presence, sizes, bytes
     Verify(VerifyArgs),
     /// Delete what no kept snapshot needs, in two runs with days in between
@@ -225,6 +231,15 @@ impl Clock {
             Self::Pinned(time) => time,
         }
     }
+
+    /// How long a rewind waits before it looks at the log again.
+    pub(crate) fn quiet(self) -> Duration {
+        match self {
+            Self::System => QUIET,
+            #[cfg(feature = "testing")]
+            Self::Pinned(_) => Duration::ZERO,
+        }
+    }
 }
 
 impl Command {
@@ -243,6 +258,7 @@ impl Command {
             | Self::Init(_)
             | Self::Snapshot(_)
             | Self::Restore(_)
+            | Self::Undo(_)
             | Self::Verify(_)
             | Self::Prune(_)
             | Self::Hold(_)
@@ -271,6 +287,7 @@ impl Command {
             Self::Ls(args) => ls::ls(args, context).await,
             Self::Diff(args) => diff::diff(args, context).await,
             Self::Restore(args) => Box::pin(restore::restore(args, context)).await,
+            Self::Undo(args) => Box::pin(restore::undo::undo(args, context)).await,
             Self::Verify(args) => verify::verify(args, context).await,
             Self::Prune(args) => Box::pin(prune::prune(args, context)).await,
             Self::Hold(args) => hold::hold(args, Change::Hold, context).await,

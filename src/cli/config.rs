@@ -71,10 +71,6 @@ pub(crate) struct S3Config {
     /// Where the vault is.
     pub(crate) vault: S3Settings,
     /// The profile that takes the safety snapshot before a rewind.
-    #[allow(
-        dead_code,
-        reason = "checked now, so that a configuration stays good for the commands that will use it"
-    )]
     pub(crate) snapshot_profile: Option<String>,
 }
 

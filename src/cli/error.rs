@@ -19,7 +19,7 @@ use deltavault::store::{StoreError, StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 use jiff::SignedDuration;
 
-use super::command::DemoError;
+use super::command::{DemoError, TurnError};
 use super::index::IndexError;
 use super::output::{lock, minute};
 
@@ -32,6 +32,9 @@ pub(crate) enum CommandError {
     /// A policy cannot be written.
     #[error(transparent)]
     Iam(Box<IamError>),
+    /// A live table is not turned back.
+    #[error(transparent)]
+    Turn(Box<TurnError>),
     /// There is no place for the local index.
     #[error("there is no folder for the local index")]
     NoCacheFolder,
@@ -302,6 +305,12 @@ impl From<DemoError> for CommandError {
     }
 }
 
+impl From<TurnError> for CommandError {
+    fn from(error: TurnError) -> Self {
+        Self::Turn(Box::new(error))
+    }
+}
+
 impl From<IamError> for CommandError {
     fn from(error: IamError) -> Self {
         Self::Iam(Box::new(error))
@@ -313,6 +322,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Library(error) => error.exit_code(),
+            Self::Turn(error) => error.exit_code(),
             Self::NoVaultGiven
             | Self::NoTableGiven
             | Self::Iam(_)
@@ -365,6 +375,7 @@ impl CommandError {
             Self::Library(error) => return error.hint(),
             Self::Start(_) | Self::Output(_) | Self::Declined => return None,
             Self::Iam(error) => error.hint(),
+            Self::Turn(error) => error.hint(),
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"

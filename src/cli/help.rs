@@ -8,7 +8,10 @@ use super::args::Arguments;
 
 /// The commands by what somebody wants to do.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Back up and restore", &["init", "snapshot", "restore"]),
+    (
+        "Back up and restore",
+        &["init", "snapshot", "restore", "undo"],
+    ),
     ("Look", &["snapshots", "show", "ls", "diff"]),
     (
         "Take care",
@@ -37,7 +40,7 @@ const fn below(command: &'static str, example: &'static str, exit_codes: &'stati
     }
 }
 
-const BELOW: [Below; 19] = [
+const BELOW: [Below; 20] = [
     below(
         "init",
         "deltavault --vault s3://company-vault/lake init --mode compliance",
@@ -53,6 +56,12 @@ const BELOW: [Below; 19] = [
     below(
         "restore",
         "deltavault restore sales.orders --at yesterday",
+        "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
+                     restore is at work, 12 damage, 130 interrupted",
+    ),
+    below(
+        "undo",
+        "deltavault undo sales.orders",
         "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
                      restore is at work, 12 damage, 130 interrupted",
     ),

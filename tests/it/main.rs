@@ -87,6 +87,7 @@ mod restore_plan;
 mod restore_several;
 mod restore_words;
 mod rewind;
+mod rewind_cli;
 mod s3_faults;
 mod s3_killed;
 mod s3_locks;

@@ -95,7 +95,11 @@ impl Scene {
 
     async fn last_deed(&self) -> Option<Deed> {
         let restorer = self.restorer().await.unwrap();
-        restorer.last_deed(&key_of(self.live.uri())).await.unwrap()
+        restorer
+            .vault
+            .last_deed(&key_of(self.live.uri()))
+            .await
+            .unwrap()
     }
 
     fn turn(&self, intent: Intent, hours: i64) -> TurnBack {
@@ -143,7 +147,11 @@ impl Scene {
     /// Takes the last rewind or replacement back.
     async fn undo(&self, hours: i64) -> Result<TurnedBackDone, Error> {
         let restorer = self.restorer().await?;
-        let deed = restorer.last_deed(&key_of(self.live.uri())).await?.unwrap();
+        let deed = restorer
+            .vault
+            .last_deed(&key_of(self.live.uri()))
+            .await?
+            .unwrap();
         let of_replace = match deed.kind {
             DeedKind::Rewind => false,
             DeedKind::Replace => true,

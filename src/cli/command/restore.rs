@@ -9,9 +9,10 @@ use deltavault::format::ledger::Bodies;
 use deltavault::ids::Timestamp;
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::Situation;
+use deltavault::plan::restore::deed::Deed;
 use deltavault::reader::Verdict;
 use deltavault::vault::look::TableRef;
-use deltavault::vault::restore::{self, Checked, CopyPlace, RestorePlan};
+use deltavault::vault::restore::{self, Checked, CopyPlace, RestorePlan, TurnBack};
 use deltavault::{Error, ExitCode};
 
 pub(super) use self::args::How;
@@ -24,6 +25,7 @@ use self::choose::{
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
 use self::messages::{RestoreDone, VersionTime};
 use self::told::{Case, Found, Proof, Way};
+pub(crate) use self::turn::TurnError;
 pub(super) use self::work::{Extent, Work};
 use super::{Context, confirm};
 use crate::cli::again::Again;
@@ -37,6 +39,8 @@ mod ledger;
 mod many;
 mod messages;
 mod told;
+mod turn;
+pub(super) mod undo;
 mod work;
 
 /// Puts tables back, or says what that would be.
@@ -138,6 +142,8 @@ struct Planned<'a> {
     work: Work,
     found: Found,
     proof: Proof,
+    /// What turns the live table back, where that is asked for.
+    turn: Option<TurnBack>,
     again: Again,
     now: Timestamp,
 }
@@ -199,8 +205,18 @@ async fn plan<'a>(
             (chosen, work, plan) = (trusted, other, other_plan);
         }
     }
+    let last = open.vault.last_deed(&table.key).await?;
+    if let How::Undo(deed) = &asked.how {
+        refuse_if_committed_since(deed, &history, &work, &plan).await?;
+    }
+    let deeds = (&plan, last.as_ref());
+    let turn = Box::pin(turn::turn(
+        &asked, &table.key, &chosen, deeds, open, context,
+    ))
+    .await?;
     let mut found = work.found(&plan, &asked.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
+    found.under_way = last.filter(|deed| !deed.is_done);
     found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         plan.vanishing = work.vanishing().await?;
@@ -215,6 +231,7 @@ async fn plan<'a>(
         work,
         found,
         proof,
+        turn,
         again,
         now,
     };
@@ -254,6 +271,9 @@ impl Planned<'_> {
     ) -> Result<(ExitCode, restore::RestoreDone), CommandError> {
         let (work, case) = (&self.work, self.case());
         let start = Instant::now();
+        if let Some(turn) = &self.turn {
+            return Box::pin(self.turn_back(*plan, turn, context)).await;
+        }
         let expected = plan.expected.clone();
         let done = work.carry_out(*plan, context.clock.now()).await;
         let done = done.map_err(|error| with_command(error, &case))?;
@@ -276,6 +296,65 @@ impl Planned<'_> {
         context.output.say(&row)?;
         Ok((code, done))
     }
+
+    /// Turns the live table back, and says what was done and how it is taken back.
+    async fn turn_back(
+        &self,
+        plan: RestorePlan,
+        turn: &TurnBack,
+        context: &mut Context,
+    ) -> Result<(ExitCode, restore::RestoreDone), CommandError> {
+        let (work, case) = (&self.work, self.case());
+        let start = Instant::now();
+        let turned = work.turn_back(plan, turn, context.clock.now()).await;
+        let turned = turned.map_err(|error| with_command(error, &case))?;
+        let seconds = start.elapsed().as_secs_f64();
+        let after = self.found.turned_back();
+        let case = Case {
+            found: &after,
+            ..case
+        };
+        if self.found.new_times > 0 || context.output.is_verbose() || context.output.is_json() {
+            for row in version_times(&self.history, &self.chosen) {
+                context.output.say(&row)?;
+            }
+        }
+        let checked = told::checked::code(&turned.checked, &turned.done);
+        let code = checked.max(ExitCode::findings_if(
+            turned.on_top.is_some() || turned.set_aside > 0,
+        ));
+        let mut row = done_row(&case, &turned.done, seconds, Some(&turned.checked));
+        turned_word(&self.asked.how).clone_into(&mut row.mode);
+        row.safety = turned.safety.map(|(id, _)| id);
+        row.safety_kept_until = turned.safety.map(|(_, until)| until);
+        row.removed = turned.removed;
+        row.set_aside = turned.set_aside;
+        row.notes.extend(case.told_turned(&turned));
+        context.output.say(&row)?;
+        Ok((code, turned.done))
+    }
+}
+
+/// Refuses to undo a replacement where somebody has committed to what was put there.
+async fn refuse_if_committed_since(
+    deed: &Deed,
+    history: &History,
+    work: &Work,
+    plan: &RestorePlan,
+) -> Result<(), CommandError> {
+    let Some(put) = history.find(deed.turned.snapshot)? else {
+        return Ok(());
+    };
+    let files = work.restorer.not_held(&put.record, plan).await?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    Err(TurnError::CommittedSince {
+        table: put.record.table.name.clone(),
+        snapshot: work.request.id,
+        files,
+    }
+    .into())
 }
 
 /// Looks at a copy that was whole before, as the run would have that put it; takes away the claim that one left behind
@@ -382,7 +461,19 @@ fn done_row(
         opens_with_files,
         refused_because,
         seconds,
+        safety: None,
+        safety_kept_until: None,
+        removed: 0,
+        set_aside: 0,
         statements: case.statements(),
+    }
+}
+
+fn turned_word(how: &How) -> &'static str {
+    match how {
+        How::Replace => "replace",
+        How::Undo(_) => "undo",
+        How::Rewind | How::InPlace | How::Heal | How::To(_) => "rewind",
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltavault::format::LockMode;
 use deltavault::store::local::LocalStore;
 use deltavault::store::s3::S3Store;
-use deltavault::store::{HoldStore, PruneStore, ReadStore, RestoreStore, WriteStore};
+use deltavault::store::{HoldStore, NoteStore, PruneStore, ReadStore, RestoreStore, WriteStore};
 
 use crate::cli::error::CommandError;
 
@@ -48,6 +48,14 @@ impl Place {
 
     /// For putting back.
     pub(crate) fn restore(&self) -> Arc<dyn RestoreStore> {
+        match self {
+            Self::Folder(store) => Arc::new(store.clone()),
+            Self::Bucket(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// For notes beside the snapshots: events.
+    pub(crate) fn note(&self) -> Arc<dyn NoteStore> {
         match self {
             Self::Folder(store) => Arc::new(store.clone()),
             Self::Bucket(store) => Arc::new(store.clone()),

@@ -40,6 +40,19 @@ pub enum DeedKind {
 }
 
 impl DeedKind {
+    /// Whether it puts another table in the place of the live one, or takes that back.
+    pub fn is_of_replace(self) -> bool {
+        match self {
+            Self::Replace => true,
+            Self::Rewind => false,
+            Self::Undo { of_replace, .. } => of_replace,
+        }
+    }
+    /// Whether it takes another one back.
+    pub fn is_undo(self) -> bool {
+        matches!(self, Self::Undo { .. })
+    }
+
     /// As a verb in the past, after the table's name.
     pub fn as_str(self) -> &'static str {
         match self {

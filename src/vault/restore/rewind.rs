@@ -30,13 +30,14 @@ use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
 use crate::format::{Entry, EventAction, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::restore::deed::{Deed, DeedKind};
+use crate::plan::restore::deed::{Deed, DeedKind, last_deed};
 use crate::plan::restore::order::Turn;
 use crate::plan::restore::removal::{is_hint, removals};
 use crate::plan::restore::{FileState, Mode, Situation};
 use crate::progress::Phase;
 use crate::source::Source;
 use crate::store::{Attributes, NoteStore};
+use crate::vault::Vault;
 use crate::vault::events::Actor;
 use crate::vault::snapshot::{SnapshotRequest, Snapshotter};
 
@@ -131,16 +132,18 @@ struct UnderWay {
     safety: Option<(SnapshotId, Timestamp)>,
 }
 
-impl Restorer {
+impl Vault {
     /// The last rewind, replacement or undo of a table.
     ///
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
     pub async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
-        let events = self.vault.events(table).await?;
-        Ok(crate::plan::restore::deed::last_deed(events.records()))
+        let events = self.events(table).await?;
+        Ok(last_deed(events.records()))
     }
+}
 
+impl Restorer {
     /// Does what the plan says, a rewind or a replacement, and checks what is there then.
     ///
     /// # Errors
@@ -248,7 +251,7 @@ impl Restorer {
         turn: &TurnBack,
         safety: &Safety,
     ) -> Result<Option<UnderWay>, Error> {
-        if let Some(deed) = self.last_deed(table).await?
+        if let Some(deed) = self.vault.last_deed(table).await?
             && is_begun(&deed, request)
             && let Some(under_way) = self.taken_up(table, &deed, plan).await?
         {
@@ -329,7 +332,7 @@ impl Restorer {
         turn: &TurnBack,
         deed: &Deed,
     ) -> Result<UnderWay, Error> {
-        let seq = match (self.last_deed(table).await?, deed.kind) {
+        let seq = match (self.vault.last_deed(table).await?, deed.kind) {
             (Some(last), _) if last.seq != deed.seq => {
                 return Err(RestoreError::CommittedMeanwhile {
                     uri: self.target.uri().to_owned(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use deltavault::ids::Version;
 use deltavault::plan::restore::consent::ChosenBy;
+use deltavault::plan::restore::deed::Deed;
 use deltavault::vault::restore::LogWanted;
 use jiff::Zoned;
 
@@ -17,7 +18,7 @@ use crate::cli::table_name::TableName;
 use crate::cli::when::When;
 
 /// Flags of `restore`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(skip)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -47,6 +48,12 @@ pub(crate) struct RestoreArgs {
     /// Put back data files only, under a live table that is newer; its log is not touched
     #[arg(long)]
     pub(crate) heal: bool,
+    /// Take the live log itself back to the snapshot: what is above it goes, after a safety snapshot; `undo` takes that back
+    #[arg(long, conflicts_with_all = ["to", "heal"])]
+    pub(crate) rewind: bool,
+    /// Put it in the place of another table that lives there, or of another history, after a safety snapshot of that
+    #[arg(long, conflicts_with_all = ["to", "heal", "rewind"])]
+    pub(crate) replace: bool,
     /// Also put back files that the log names outside the table's folder, where they lie in PLACE; repeatable [refuse]
     #[arg(long, value_name = "PLACE")]
     pub(crate) outside: Vec<String>,
@@ -109,6 +116,12 @@ pub(crate) enum How {
     Heal,
     /// A full copy elsewhere.
     To(String),
+    /// In place; what a newer live table has above it goes.
+    Rewind,
+    /// In place; another table or another history makes room.
+    Replace,
+    /// In place; a rewind or a replacement is taken back.
+    Undo(Deed),
 }
 
 /// What `restore` was asked for, of one table.
@@ -182,6 +195,10 @@ impl RestoreArgs {
             How::To(parse_place(to, folder)?)
         } else if self.heal {
             How::Heal
+        } else if self.rewind {
+            How::Rewind
+        } else if self.replace {
+            How::Replace
         } else {
             How::InPlace
         })

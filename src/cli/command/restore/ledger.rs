@@ -104,7 +104,9 @@ pub(super) fn refuse_if_not_newest(
     match how {
         How::To(place) => restore.extend(["--to", typed(place)]),
         How::Heal => restore.push("--heal"),
-        How::InPlace => {}
+        How::Rewind => restore.push("--rewind"),
+        How::Replace => restore.push("--replace"),
+        How::InPlace | How::Undo(_) => {}
     }
     let repair = ["verify", name, "--repair", "--from", A_REPLICA];
     Err(RestoreError::NewerMayBeMissing {

@@ -28,6 +28,8 @@ pub(super) async fn restore(
         ("--snapshot", args.snapshot.is_some()),
         ("--version", args.version.is_some()),
         ("--without-checkpoint", args.without_checkpoint.is_some()),
+        ("--rewind", args.rewind),
+        ("--replace", args.replace),
     ];
     if let Some((flag, _)) = one_only.iter().find(|(_, is_given)| *is_given) {
         return Err(CommandError::UnusableFlag {

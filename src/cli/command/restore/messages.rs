@@ -105,7 +105,7 @@ pub(crate) struct RestoreDone {
     pub(crate) snapshot: SnapshotId,
     /// The version that was put back.
     pub(crate) version: Version,
-    /// `to`, `dropped` or `heal`.
+    /// `to`, `dropped`, `heal`, `rewind`, `replace` or `undo`.
     pub(crate) mode: String,
     /// Files that were put back.
     pub(crate) files_written: u64,
@@ -125,6 +125,16 @@ pub(crate) struct RestoreDone {
     pub(crate) refused_because: Option<String>,
     /// How long it took.
     pub(crate) seconds: f64,
+    /// The snapshot of what was there before, where the live table was turned back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) safety: Option<SnapshotId>,
+    /// Until when that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) safety_kept_until: Option<Timestamp>,
+    /// Files that were removed from the live log.
+    pub(crate) removed: u64,
+    /// How many of them are kept beside the table.
+    pub(crate) set_aside: u64,
     /// Statements to run next.
     pub(crate) statements: Vec<Statement>,
     /// What a person still has to know or to do, in order.

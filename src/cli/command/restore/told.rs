@@ -7,6 +7,7 @@ use deltavault::format::{Record, Scope};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Undated};
 use deltavault::plan::restore::consent::{Decision, Facts, Readability, Task, decide};
+use deltavault::plan::restore::deed::Deed;
 use deltavault::plan::restore::{Healthy, LiveVersion, Permission, Situation};
 use deltavault::plan::snapshot::is_in;
 use deltavault::plan::streams::Stream;
@@ -33,6 +34,7 @@ mod next;
 mod phrase;
 mod sql;
 mod streams;
+mod turned;
 
 /// What a plan found, without its steps.
 #[derive(Debug, Clone)]
@@ -80,6 +82,10 @@ pub(super) struct Found {
     pub(super) reading: Option<Reading>,
     /// Another restore that is at work there.
     pub(super) at_work: Option<AtWork>,
+    /// Files that are removed from the live log.
+    pub(super) removed: u64,
+    /// A rewind, a replacement or an undo that was begun and not finished.
+    pub(super) under_way: Option<Deed>,
 }
 
 /// What is known of the streams that write to a table.
@@ -187,6 +193,8 @@ impl Found {
             kept_unreadable: plan.kept_unreadable.clone(),
             reading: plan.reading.clone(),
             at_work: plan.at_work.clone(),
+            removed: plan.removed() as u64,
+            under_way: None,
         }
         .with_live(plan.live.clone())
     }
@@ -363,10 +371,14 @@ impl Case<'_> {
 
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
+        let found = self.found;
         let verb = match self.how {
             How::To(_) => "copy",
-            How::InPlace | How::Heal => "put back",
+            How::InPlace | How::Heal | How::Rewind | How::Replace | How::Undo(_) => "put back",
         };
+        if found.removed > 0 {
+            return self.turning_question();
+        }
         if self.found.to_put.files == 0 {
             let asides = files(self.found.asides.len() as u64);
             return format!(

@@ -10,7 +10,9 @@ use deltavault::plan::restore::{Mode, Situation};
 use deltavault::plan::streams::{self, Txns};
 use deltavault::progress::Progress;
 use deltavault::source::outside::Outside;
-use deltavault::vault::restore::{self, Checked, Expected, LogWanted, RestorePlan, Restorer};
+use deltavault::vault::restore::{
+    self, Checked, Expected, LogWanted, RestorePlan, Restorer, TurnBack, TurnedBackDone,
+};
 use deltavault::vault::snapshot::Interrupt;
 use futures::TryStreamExt as _;
 
@@ -102,6 +104,10 @@ impl Work {
             }
             How::Heal => (home?, Mode::Heal),
             How::InPlace => (home?, Mode::InPlace),
+            How::Rewind => (home?, Mode::Rewind),
+            How::Replace => (home?, Mode::Replace),
+            How::Undo(deed) if deed.kind.is_of_replace() => (home?, Mode::Replace),
+            How::Undo(_) => (home?, Mode::Undo),
         };
         open.refuse_overlap(&target)?;
         Ok(Self {
@@ -201,6 +207,21 @@ impl Work {
         let store = self.target.read();
         let listing = store.list("", None);
         Ok(listing.try_fold(0, async |count, _| Ok(count + 1)).await?)
+    }
+
+    /// Turns the live table back as the plan says. The claim counts from `now`.
+    pub(super) async fn turn_back(
+        &self,
+        plan: RestorePlan,
+        turn: &TurnBack,
+        now: Timestamp,
+    ) -> Result<TurnedBackDone, CommandError> {
+        self.target.make()?;
+        let request = restore::RestoreRequest {
+            now,
+            ..self.request.clone()
+        };
+        Ok(self.restorer.turn_back(&request, plan, turn).await?)
     }
 
     /// Makes the target's folder where it is gone, and does what the plan says.

@@ -53,8 +53,8 @@ pub(in crate::cli::command) struct Taker {
 /// One table, ready to be taken.
 #[derive(Debug)]
 pub(in crate::cli::command) struct Job {
-    source: Source,
-    request: snapshot::SnapshotRequest,
+    pub(in crate::cli::command) source: Source,
+    pub(in crate::cli::command) request: snapshot::SnapshotRequest,
 }
 
 /// What is the same for every table of one run.

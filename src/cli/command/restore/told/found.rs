@@ -60,6 +60,7 @@ impl Case<'_> {
             Situation::NoLog | Situation::NothingAbove | Situation::NewerLive { .. } => {}
         }
         lines.extend(self.told_at_work());
+        lines.extend(self.told_under_way());
         if found.vanishing > 0 {
             lines.push(told!(
                 "WARNING",
@@ -90,6 +91,7 @@ impl Case<'_> {
         if let Situation::NewerLive { tip } = found.situation {
             lines.extend(self.told_newer(tip));
         }
+        lines.extend(self.told_turning());
         // Of a restore that goes on, its end tells them: they are what is left to do then.
         if !(acting && found.situation == Situation::NoLog) {
             lines.extend(self.told_streams());

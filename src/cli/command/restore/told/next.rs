@@ -30,9 +30,13 @@ impl Case<'_> {
         match (&found.situation, self.way()) {
             _ if self.is_question() => self.offers(),
             (_, Way::Nothing) => self.without_checkpoint().into_iter().collect(),
+            (_, Way::Ready) if let How::Rewind | How::Replace | How::Undo(_) = self.how => {
+                self.turning().into_iter().collect()
+            }
+            _ if let How::Undo(deed) = self.how => self.instead_of_undo(deed),
             (Situation::AnotherTable { .. } | Situation::CommitsDiffer { .. }, _) => {
                 let copy = self.full_copy("a full copy elsewhere; the table is not touched");
-                copy.into_iter().collect()
+                self.replacement().into_iter().chain(copy).collect()
             }
             _ if found.nothing_to_do && found.is_lost() => {
                 let mut choices: Vec<Choice> = self.newer_with_the_hole().into_iter().collect();
@@ -69,6 +73,10 @@ impl Case<'_> {
                     choices.insert(0, self.take_back(newest));
                 }
                 choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
+                // Where an engine has more than one way, this one is left to who asks for it.
+                if choices.len() < 3 {
+                    choices.extend(self.rewinding());
+                }
                 choices
             }
             _ if !found.outside_missing.is_empty() => vec![choice!(
@@ -339,7 +347,10 @@ impl Case<'_> {
                 flags.extend(["--to", &place]);
             }
             How::Heal => flags.push("--heal"),
+            How::Rewind => flags.push("--rewind"),
+            How::Replace => flags.push("--replace"),
             How::InPlace => {}
+            How::Undo(_) => return self.undo_command(&["--yes"]),
         }
         for place in self.outside {
             flags.extend(["--outside", typed(place)]);

@@ -48,6 +48,8 @@ pub(super) fn found(situation: Situation, permission: Permission, missing: u64) 
         kept_unreadable: Vec::new(),
         reading: None,
         at_work: None,
+        removed: 0,
+        under_way: None,
     }
 }
 
@@ -133,7 +135,7 @@ pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &
     let again = Again::new("deltavault", Some("file:///backup/vault"), None);
     let target = match how {
         How::To(uri) => uri,
-        How::InPlace | How::Heal => uri,
+        How::InPlace | How::Heal | How::Rewind | How::Replace | How::Undo(_) => uri,
     };
     record.version = Version(7);
     record.commit_time = "2026-10-12T02:00:00Z".parse().unwrap();
