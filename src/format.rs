@@ -25,7 +25,7 @@ pub mod table_key;
 pub mod tally;
 pub mod vault_file;
 
-pub use event::{Event, EventAction, UnknownAction};
+pub use event::{Event, EventAction, EventRole, UnknownAction};
 pub use journal::{JournalHeader, decode_journal, encode_journal};
 pub use layout::VaultKey;
 pub use manifest::{Manifest, PageRef, Totals};

@@ -5,6 +5,7 @@
 //! digest serves, then `blobs/` under the file's own SHA-256 with any suffix. The digest decides, always. So a
 //! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream;
@@ -18,7 +19,8 @@ use crate::format::ledger::{Bodies, Chain, Chained, Head, LedgerError, SlotRow, 
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::record::RECORD_LIMIT;
 use crate::format::{
-    Entry, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile, VaultKey,
+    Entry, EventRole, FormatError, LockMode, Manifest, Record, Reference, TableKey, VaultFile,
+    VaultKey,
 };
 use crate::ids::{Digest, ObjectKey, SnapshotId};
 use crate::plan::retention::lock_floor;
@@ -207,53 +209,54 @@ impl Vault {
 
     /// Lists the slots of a table's chain, each with its object versions, oldest first.
     async fn slots(&self, slots_of: SlotFolder<'_>) -> Result<Slots, Error> {
-        let (rows, seals) = self.slot_rows(slots_of).await?;
-        Ok(Slots::from_listing(rows).with_seals(seals))
+        Ok(self.in_slots(slots_of).await?.slots())
     }
 
     /// Lists everything that lies in the slots of a table's chain, also beyond a gap, and their seals.
-    async fn slot_rows(
-        &self,
-        slots_of: SlotFolder<'_>,
-    ) -> Result<(Vec<SlotRow>, Vec<(u64, Digest)>), Error> {
-        let prefix = slots_of.prefix();
-        let mut rows = Vec::new();
-        let mut seals = Vec::new();
-        let mut forged = Vec::new();
-        let mut listing = self.store.list_versions(&prefix, None);
+    async fn in_slots(&self, slots_of: SlotFolder<'_>) -> Result<InSlots, Error> {
+        let mut chains = self.list_slots(&slots_of.prefix()).await?;
+        Ok(chains.remove(&slots_of.role()).unwrap_or_default())
+    }
+
+    /// Lists what lies below a prefix in the slots of one table, by the role in whose chain it is; `None` is the ledger.
+    async fn list_slots(&self, prefix: &str) -> Result<HashMap<Option<EventRole>, InSlots>, Error> {
+        let mut chains: HashMap<Option<EventRole>, InSlots> = HashMap::new();
+        let mut listing = self.store.list_versions(prefix, None);
         while let Some(found) = listing.try_next().await? {
             let ListedVersion::Object(object) = found else {
                 continue;
             };
             let is_forged = self.forged.has(&object.key, object.version.as_ref());
-            match VaultKey::parse(object.key.as_str()) {
-                Some(VaultKey::RecordSeal { .. } | VaultKey::EventSeal { .. }) if is_forged => {}
-                Some(VaultKey::Record { seq, .. } | VaultKey::Event { seq, .. }) => {
-                    let row = SlotRow {
-                        seq,
-                        version: object.version,
-                        size: object.size,
-                    };
-                    if is_forged {
-                        forged.push(row.clone());
-                    }
-                    rows.push(row);
+            let (role, seq, seal) = match VaultKey::parse(object.key.as_str()) {
+                Some(VaultKey::Record { seq, .. }) => (None, seq, None),
+                Some(VaultKey::Event { role, seq, .. }) => (Some(role), seq, None),
+                Some(VaultKey::RecordSeal { seq, sha256, .. }) => (None, seq, Some(sha256)),
+                Some(VaultKey::EventSeal {
+                    role, seq, sha256, ..
+                }) => (Some(role), seq, Some(sha256)),
+                _ => continue,
+            };
+            let chain = chains.entry(role).or_default();
+            if let Some(sha256) = seal {
+                if !is_forged {
+                    chain.seals.push((seq, sha256));
                 }
-                Some(
-                    VaultKey::RecordSeal { seq, sha256, .. }
-                    | VaultKey::EventSeal { seq, sha256, .. },
-                ) => seals.push((seq, sha256)),
-                _ => {}
+                continue;
             }
+            let row = SlotRow {
+                seq,
+                version: object.version,
+                size: object.size,
+            };
+            if is_forged {
+                chain.forged.push(row.clone());
+            }
+            chain.rows.push(row);
         }
-        // A seal has no bytes: one version of it says as much as several.
-        seals.dedup();
-        if !forged.is_empty() {
-            // What is forged holds its slot, but makes no gap.
-            let top = Slots::from_listing(rows.iter().cloned()).top();
-            rows.retain(|row| row.seq <= top || !forged.contains(row));
+        for chain in chains.values_mut() {
+            chain.settle();
         }
-        Ok((rows, seals))
+        Ok(chains)
     }
 
     /// Finds the head of a table's ledger by a constant number of reads.
@@ -290,12 +293,23 @@ impl Vault {
     async fn read_chain<B: Chained, T>(
         &self,
         slots_of: SlotFolder<'_>,
-        mut bodies: Bodies<B>,
+        bodies: Bodies<B>,
         reading: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
     ) -> Result<T, Error> {
         let slots = self.slots(slots_of).await?;
+        self.read_listed(slots_of, &slots, bodies, reading).await
+    }
+
+    /// As [`Vault::read_chain`], with the slots as they were listed.
+    async fn read_listed<B: Chained, T>(
+        &self,
+        slots_of: SlotFolder<'_>,
+        slots: &Slots,
+        mut bodies: Bodies<B>,
+        reading: impl Fn(&Slots, &Bodies<B>) -> Result<Step<T>, LedgerError>,
+    ) -> Result<T, Error> {
         loop {
-            match reading(&slots, &bodies)? {
+            match reading(slots, &bodies)? {
                 Step::Done(done) => return Ok(done),
                 Step::Read(wanted) => self.read_slots(slots_of, wanted, &mut bodies).await?,
             }
@@ -357,18 +371,54 @@ impl Vault {
     }
 }
 
+/// What lies in the slots of one chain.
+#[derive(Debug, Default)]
+struct InSlots {
+    rows: Vec<SlotRow>,
+    seals: Vec<(u64, Digest)>,
+    /// Those of the rows that the owner calls forged.
+    forged: Vec<SlotRow>,
+}
+
+impl InSlots {
+    fn settle(&mut self) {
+        // A seal has no bytes: one version of it says as much as several.
+        self.seals.dedup();
+        if !self.forged.is_empty() {
+            // What is forged holds its slot, but makes no gap.
+            let top = Slots::from_listing(self.rows.iter().cloned()).top();
+            let forged = &self.forged;
+            self.rows
+                .retain(|row| row.seq <= top || !forged.contains(row));
+        }
+    }
+
+    /// The slots, each with its object versions, oldest first.
+    fn slots(self) -> Slots {
+        Slots::from_listing(self.rows).with_seals(self.seals)
+    }
+}
+
 /// Where a table's chains lie.
 #[derive(Debug, Clone, Copy)]
 enum SlotFolder<'a> {
     Records(&'a TableKey),
-    Events(&'a TableKey),
+    Events(&'a TableKey, EventRole),
 }
 
 impl<'a> SlotFolder<'a> {
     fn prefix(self) -> String {
         match self {
             Self::Records(table) => layout::ledger_prefix(table),
-            Self::Events(table) => layout::events_prefix(table),
+            Self::Events(table, role) => layout::role_events_prefix(table, role),
+        }
+    }
+
+    /// The role whose events they are; `None` for the ledger.
+    fn role(self) -> Option<EventRole> {
+        match self {
+            Self::Records(_) => None,
+            Self::Events(_, role) => Some(role),
         }
     }
 
@@ -395,9 +445,9 @@ impl Slot<'_> {
                 let table = table.clone();
                 VaultKey::Record { table, seq }
             }
-            SlotFolder::Events(table) => {
+            SlotFolder::Events(table, role) => {
                 let table = table.clone();
-                VaultKey::Event { table, seq }
+                VaultKey::Event { table, role, seq }
             }
         }
     }
@@ -410,10 +460,12 @@ impl Slot<'_> {
                 let table = table.clone();
                 VaultKey::RecordSeal { table, seq, sha256 }
             }
-            SlotFolder::Events(table) => {
-                let table = table.clone();
-                VaultKey::EventSeal { table, seq, sha256 }
-            }
+            SlotFolder::Events(table, role) => VaultKey::EventSeal {
+                table: table.clone(),
+                role,
+                seq,
+                sha256,
+            },
         }
     }
 }

@@ -14,8 +14,7 @@ locals {
   replica_restorer_arn  = "arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-replica-restorer"
   replica_restorer_arns = length(var.replica_trusted_arns) > 0 ? [local.replica_restorer_arn] : []
 
-  event_writers = ["restorer", "pruner", "holder"]
-  data_readers  = ["snapshotter", "restorer", "verifier"]
+  data_readers = ["snapshotter", "restorer", "verifier"]
 
   sources = [
     for source in var.sources : {
@@ -64,13 +63,13 @@ locals {
       [for role in local.made : local.role_arns[role] if role == "restorer"],
       local.replica_restorer_arns,
     ))
-    auditor_arns      = jsonencode([for role in local.made : local.role_arns[role] if role == "auditor"])
-    snapshotter_arns  = jsonencode([local.role_arns["snapshotter"]])
-    pruner_arns       = jsonencode([local.role_arns["pruner"]])
-    holder_arns       = jsonencode([local.role_arns["holder"]])
-    event_writer_arns = jsonencode([for role in local.event_writers : local.role_arns[role]])
-    reader_arns       = jsonencode(concat([for role in local.roles : local.role_arns[role]], var.break_glass_arns))
-    data_reader_arns  = jsonencode(concat([for role in local.data_readers : local.role_arns[role]], var.break_glass_arns))
+    auditor_arns        = jsonencode([for role in local.made : local.role_arns[role] if role == "auditor"])
+    snapshotter_arns    = jsonencode([local.role_arns["snapshotter"]])
+    pruner_arns         = jsonencode([local.role_arns["pruner"]])
+    holder_arns         = jsonencode([local.role_arns["holder"]])
+    event_restorer_arns = jsonencode([local.role_arns["restorer"]])
+    reader_arns         = jsonencode(concat([for role in local.roles : local.role_arns[role]], var.break_glass_arns))
+    data_reader_arns    = jsonencode(concat([for role in local.data_readers : local.role_arns[role]], var.break_glass_arns))
     anywhere_arns = jsonencode(concat(
       ["arn:${local.partition}:iam::${local.account}:role/${var.role_prefix}-replication"],
       var.break_glass_arns,
@@ -97,10 +96,10 @@ locals {
 
   # The replica has the same walls, and one reader more.
   replica_values = merge(local.vault_values, {
-    bucket            = var.replica_bucket == null ? "none" : var.replica_bucket
-    reader_arns       = jsonencode(concat(jsondecode(local.role_values.reader_arns), local.replica_restorer_arns))
-    data_reader_arns  = jsonencode(concat(jsondecode(local.role_values.data_reader_arns), local.replica_restorer_arns))
-    event_writer_arns = jsonencode(concat(jsondecode(local.role_values.event_writer_arns), local.replica_restorer_arns))
+    bucket              = var.replica_bucket == null ? "none" : var.replica_bucket
+    reader_arns         = jsonencode(concat(jsondecode(local.role_values.reader_arns), local.replica_restorer_arns))
+    data_reader_arns    = jsonencode(concat(jsondecode(local.role_values.data_reader_arns), local.replica_restorer_arns))
+    event_restorer_arns = jsonencode(concat(jsondecode(local.role_values.event_restorer_arns), local.replica_restorer_arns))
   })
 
   filled = merge(

@@ -1,9 +1,12 @@
-//! An event: one link of the chain of actions on a table's snapshots. They decide what `prune` may collect.
+//! An event: an action on a table's snapshots, and one link of a chain. Holds, releases and retirements decide what `prune`
+//! may collect.
 //!
-//! Events are chained as records are, with the same four fields and the same rules. An action that this tool does not
-//! know is kept as it stands: a newer tool may write one, and the events after it still count.
+//! Each role that writes events has a chain of its own, linked as records are, with the same four fields and the same
+//! rules. The action says which role's chain it belongs to, and has no effect in another one. An action that this tool does
+//! not know is kept as it stands: a newer tool may write one, and the events after it still count.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{self, Deserializer};
 use serde::ser::Serializer;
@@ -41,6 +44,49 @@ pub struct Event {
     pub seq: u64,
     /// The tool and its version.
     pub tool: String,
+}
+
+/// A role that writes events, into a chain of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventRole {
+    /// Holds and releases snapshots.
+    Holder,
+    /// Retires tables.
+    Pruner,
+    /// Restores tables. Nothing in this chain decides what is kept.
+    Restorer,
+}
+
+impl EventRole {
+    /// Every role that writes events.
+    pub const ALL: [Self; 3] = [Self::Holder, Self::Pruner, Self::Restorer];
+
+    /// Its name, as in its policy and in the keys of its events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Holder => "holder",
+            Self::Pruner => "pruner",
+            Self::Restorer => "restorer",
+        }
+    }
+}
+
+impl fmt::Display for EventRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventRole {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let named = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        named.ok_or(FormatError::Invalid {
+            what: WHAT,
+            rule: "holder, pruner and restorer have events",
+        })
+    }
 }
 
 /// What was done.
@@ -137,13 +183,23 @@ impl EventAction {
         }
     }
 
+    /// The role whose chain it belongs to; `None` for an action that this tool does not know, which may be in any.
+    pub fn role(&self) -> Option<EventRole> {
+        match self.name() {
+            "hold" | "release" => Some(EventRole::Holder),
+            "retire" => Some(EventRole::Pruner),
+            "rewind" | "replace" | "undo" | "rewound" | "replaced" | "undone" => {
+                Some(EventRole::Restorer)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it says what must be kept in a way that this tool cannot read: then it is unknown which snapshots are kept.
     pub fn is_unreadable_retention(&self) -> bool {
         match self {
             Self::Hold { .. } | Self::Release { .. } | Self::Retire { .. } | Self::Deed(_) => false,
-            Self::Unknown(UnknownAction { name, .. }) => {
-                matches!(name.as_str(), "hold" | "release" | "retire")
-            }
+            Self::Unknown(_) => matches!(self.role(), Some(EventRole::Holder | EventRole::Pruner)),
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::FormatError;
+use super::event::EventRole;
 use super::table_key::TableKey;
 use crate::ids::{Digest, Id128, InvalidId, ObjectKey, Timestamp};
 
@@ -27,8 +28,12 @@ pub const COPIES_PREFIX: &str = "copies/";
 pub const RUNS_PREFIX: &str = "runs/";
 /// Where a probe lies as a record would.
 pub const PROBE_LEDGER: &str = "tables/probe/ledger/";
-/// Where a probe lies as an event would.
-pub const PROBE_EVENTS: &str = "tables/probe/events/";
+/// Where a probe lies as an event of the holder would.
+pub const PROBE_HOLDER_EVENTS: &str = "tables/probe/events/holder/";
+/// Where a probe lies as an event of the pruner would.
+pub const PROBE_PRUNER_EVENTS: &str = "tables/probe/events/pruner/";
+/// Where a probe lies as an event of the restorer would.
+pub const PROBE_RESTORER_EVENTS: &str = "tables/probe/events/restorer/";
 /// The prefix of the sets.
 pub const SETS_PREFIX: &str = "sets/";
 /// The prefix of the prune plans.
@@ -114,10 +119,12 @@ pub enum VaultKey {
         /// The slot, from 1.
         seq: u64,
     },
-    /// `tables/<table>/events/<20-digit seq>.json`.
+    /// `tables/<table>/events/<role>/<20-digit seq>.json`.
     Event {
         /// The table.
         table: TableKey,
+        /// The role whose chain it is in.
+        role: EventRole,
         /// The slot, from 1.
         seq: u64,
     },
@@ -130,10 +137,12 @@ pub enum VaultKey {
         /// The SHA-256 of the record.
         sha256: Digest,
     },
-    /// `tables/<table>/events/<20-digit seq>-<sha256>`, empty: seals the event of that slot.
+    /// `tables/<table>/events/<role>/<20-digit seq>-<sha256>`, empty: seals the event of that slot.
     EventSeal {
         /// The table.
         table: TableKey,
+        /// The role whose chain it is in.
+        role: EventRole,
         /// The slot, from 1.
         seq: u64,
         /// The SHA-256 of the event.
@@ -221,11 +230,17 @@ impl VaultKey {
                     (seq, Some(sha256)) => Self::RecordSeal { table, seq, sha256 },
                 }
             }
-            ["tables", table, "events", name] => {
+            ["tables", table, "events", role, name] => {
                 let table = table.parse().ok()?;
+                let role = role.parse().ok()?;
                 match parse_slot(name)? {
-                    (seq, None) => Self::Event { table, seq },
-                    (seq, Some(sha256)) => Self::EventSeal { table, seq, sha256 },
+                    (seq, None) => Self::Event { table, role, seq },
+                    (seq, Some(sha256)) => Self::EventSeal {
+                        table,
+                        role,
+                        seq,
+                        sha256,
+                    },
                 }
             }
             ["runs", table, next_seq, name] => {
@@ -302,12 +317,19 @@ impl fmt::Display for VaultKey {
                 )
             }
             Self::Record { table, seq } => write!(f, "{}{seq:020}.json", ledger_prefix(table)),
-            Self::Event { table, seq } => write!(f, "{}{seq:020}.json", events_prefix(table)),
+            Self::Event { table, role, seq } => {
+                write!(f, "{}{seq:020}.json", role_events_prefix(table, *role))
+            }
             Self::RecordSeal { table, seq, sha256 } => {
                 write!(f, "{}{seq:020}-{sha256}", ledger_prefix(table))
             }
-            Self::EventSeal { table, seq, sha256 } => {
-                write!(f, "{}{seq:020}-{sha256}", events_prefix(table))
+            Self::EventSeal {
+                table,
+                role,
+                seq,
+                sha256,
+            } => {
+                write!(f, "{}{seq:020}-{sha256}", role_events_prefix(table, *role))
             }
             Self::Journal {
                 table,
@@ -328,7 +350,7 @@ impl fmt::Display for VaultKey {
 /// Probes are put to see what a server and its policies do with them, where they do it with what counts. No key of the
 /// vault is spelled so.
 pub fn probe_key(prefix: &str, id: Id128) -> String {
-    if matches!(prefix, PROBE_LEDGER | PROBE_EVENTS) {
+    if prefix.starts_with(TABLES_PREFIX) {
         return format!("{prefix}{id}");
     }
     format!("{prefix}{PROBES}/{id}")
@@ -339,7 +361,10 @@ pub fn is_probe(key: &str) -> bool {
     let segments: Vec<&str> = key.split('/').collect();
     let (area, id) = match *segments.as_slice() {
         [area, PROBES, id] => (area, id),
-        ["tables", PROBES, "ledger" | "events", id] => ("tables", id),
+        ["tables", PROBES, "ledger", id] => ("tables", id),
+        ["tables", PROBES, "events", role, id] if role.parse::<EventRole>().is_ok() => {
+            ("tables", id)
+        }
         _ => return false,
     };
     let areas = [
@@ -374,9 +399,14 @@ pub fn ledger_prefix(table: &TableKey) -> String {
     format!("{TABLES_PREFIX}{table}/ledger/")
 }
 
-/// The prefix of a table's events.
+/// The prefix of a table's events, of every role.
 pub fn events_prefix(table: &TableKey) -> String {
     format!("{TABLES_PREFIX}{table}/events/")
+}
+
+/// The prefix of the events in one role's chain.
+pub fn role_events_prefix(table: &TableKey, role: EventRole) -> String {
+    format!("{}{role}/", events_prefix(table))
 }
 
 /// The prefix of a table's journals.
@@ -417,9 +447,13 @@ mod tests {
             format!("manifests/2c/{SHA}.ffffffff"),
             format!("copies/1f/{HEX}"),
             format!("tables/sales-orders-{HEX}/ledger/00000000000000000001.json"),
-            format!("tables/sales-orders-{HEX}/events/18446744073709551615.json"),
+            format!("tables/sales-orders-{HEX}/events/holder/18446744073709551615.json"),
+            format!("tables/sales-orders-{HEX}/events/pruner/00000000000000000001.json"),
+            format!("tables/sales-orders-{HEX}/events/restorer/00000000000000000001.json"),
             format!("tables/sales-orders-{HEX}/ledger/00000000000000000001-{SHA}"),
-            format!("tables/sales-orders-{HEX}/events/00000000000000000001-{SHA}"),
+            format!("tables/sales-orders-{HEX}/events/holder/00000000000000000001-{SHA}"),
+            format!("tables/sales-orders-{HEX}/events/pruner/00000000000000000001-{SHA}"),
+            format!("tables/sales-orders-{HEX}/events/restorer/00000000000000000001-{SHA}"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-0.jsonl.zst"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-4294967295.jsonl.zst"),
             format!("prune/{HEX}.json"),
@@ -453,6 +487,10 @@ mod tests {
             format!("tables/x-{HEX}/ledger/00000000000000000000-{SHA}"),
             format!("tables/x-{HEX}/ledger/00000000000000000001-{SHA}.json"),
             format!("tables/x-{HEX}/ledger/00000000000000000001-{HEX}"),
+            format!("tables/x-{HEX}/events/00000000000000000001.json"),
+            format!("tables/x-{HEX}/events/auditor/00000000000000000001.json"),
+            format!("tables/x-{HEX}/events/Holder/00000000000000000001-{SHA}"),
+            format!("tables/x-{HEX}/ledger/holder/00000000000000000001.json"),
             format!("runs/{HEX}/00000000000000000012/{HEX}-01.jsonl.zst"),
             format!("runs/{HEX}/00000000000000000012/{HEX}.jsonl.zst"),
             format!("sets/20260231T235959Z-{HEX}.json"),
@@ -474,7 +512,9 @@ mod tests {
             "runs/",
             SETS_PREFIX,
             PROBE_LEDGER,
-            PROBE_EVENTS,
+            PROBE_HOLDER_EVENTS,
+            PROBE_PRUNER_EVENTS,
+            PROBE_RESTORER_EVENTS,
         ] {
             let key = probe_key(prefix, id);
             assert!(is_probe(&key), "{key}");
@@ -490,6 +530,8 @@ mod tests {
             format!("blobs/probe/{}", HEX.to_uppercase()),
             format!("other/probe/{HEX}"),
             format!("blobs/probe/x/{HEX}"),
+            format!("tables/probe/events/{HEX}"),
+            format!("tables/probe/events/auditor/{HEX}"),
         ] {
             assert!(!is_probe(&stranger), "{stranger}");
         }

@@ -116,10 +116,9 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
         "account" => params.account(document)?.into(),
         "role_prefix" => params.role_prefix.as_str().into(),
         "snapshotter_arns" => arns(&[Role::Snapshotter])?.into(),
-        "event_writer_arns" => arns(&EVENT_WRITERS)?.into(),
         "pruner_arns" => arns(&[Role::Pruner])?.into(),
         "holder_arns" => arns(&[Role::Holder])?.into(),
-        "restorer_arns" => arns(&[Role::Restorer])?.into(),
+        "restorer_arns" | "event_restorer_arns" => arns(&[Role::Restorer])?.into(),
         "auditor_arns" => arns(&[Role::Auditor])?.into(),
         "source_reader_arns" => arns(&[Role::Snapshotter, Role::Restorer])?.into(),
         "writer_arns" => arns(&[
@@ -168,8 +167,6 @@ fn value(name: &str, document: Document, params: &Params) -> Result<Value, IamEr
     })
 }
 
-/// The roles that create events.
-const EVENT_WRITERS: [Role; 3] = [Role::Restorer, Role::Pruner, Role::Holder];
 /// The roles that read the tables' data.
 const DATA_READERS: [Role; 3] = [Role::Snapshotter, Role::Restorer, Role::Verifier];
 

@@ -270,7 +270,8 @@ impl Walls {
     async fn attempt(&self, caller: Caller<'_>, call: Call, now: Timestamp) -> Tried<Observation> {
         use layout::{
             BLOBS_PREFIX as BLOBS, COPIES_PREFIX as COPIES, MANIFESTS_PREFIX as MANIFESTS,
-            PAGES_PREFIX as PAGES, PROBE_EVENTS as EVENTS, PROBE_LEDGER as LEDGER,
+            PAGES_PREFIX as PAGES, PROBE_HOLDER_EVENTS as HOLDS, PROBE_LEDGER as LEDGER,
+            PROBE_PRUNER_EVENTS as RETIREMENTS, PROBE_RESTORER_EVENTS as RESTORES,
             PRUNE_PREFIX as PLANS, RUNS_PREFIX as RUNS, SETS_PREFIX as SETS,
         };
         let by = caller.by;
@@ -290,7 +291,9 @@ impl Walls {
             Call::CreatePage => self.create(caller, call, &[PAGES, MANIFESTS], now).await,
             Call::CreateJournal => self.create(caller, call, &[RUNS, SETS], now).await,
             Call::CreateRecord => self.create(caller, call, &[LEDGER], now).await,
-            Call::CreateEvent => self.create(caller, call, &[EVENTS], now).await,
+            Call::CreateHolderEvent => self.create(caller, call, &[HOLDS], now).await,
+            Call::CreatePrunerEvent => self.create(caller, call, &[RETIREMENTS], now).await,
+            Call::CreateRestorerEvent => self.create(caller, call, &[RESTORES], now).await,
             Call::CreatePlan => self.create(caller, call, &[PLANS], now).await,
             Call::CreateElsewhere => self.create(caller, call, &[ELSEWHERE], now).await,
             Call::ReplaceVaultFile => self.replace_vault_file(caller).await,

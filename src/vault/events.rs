@@ -1,13 +1,19 @@
 //! A table's events: read as its records are, and appended by one put-if-absent.
+//!
+//! Each role has a chain of its own, and what lies in one chain stands in the way of nobody who does not need it: a command
+//! reads the chains that it depends on, and no other.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::{Slot, SlotFolder, Vault, oldest_version};
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, ScarReason};
-use crate::format::{Event, EventAction, FORMAT, LockMode, TableKey};
+use crate::format::ledger::{self, Bodies, Chain, Head, LedgerFinding, Link, ScarReason, Slots};
+use crate::format::{
+    Event, EventAction, EventRole, FORMAT, FormatError, LockMode, TableKey, layout,
+};
 use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
 use crate::plan::retention::lock_floor;
 use crate::store::{NoteStore, Payload, StoreError, StoreErrorKind, Written, read_all};
@@ -28,19 +34,85 @@ pub struct Actor {
     pub tool: String,
 }
 
+/// One role's chain of events.
+#[derive(Debug, Clone)]
+pub struct EventChain {
+    /// The role.
+    pub role: EventRole,
+    /// Everything that is linked, and what is wrong with it.
+    pub chain: Chain<Event>,
+}
+
+impl EventChain {
+    /// The events that count, oldest first: an action that belongs to another role's chain has no effect in this one.
+    pub fn records(&self) -> impl Iterator<Item = &Event> + Clone {
+        let role = self.role;
+        self.chain
+            .records()
+            .filter(move |event| event.action.role().is_none_or(|of| of == role))
+    }
+
+    /// The events whose action belongs to another role's chain.
+    pub fn misplaced(&self) -> impl Iterator<Item = &Event> {
+        let role = self.role;
+        self.chain
+            .records()
+            .filter(move |event| event.action.role().is_some_and(|of| of != role))
+    }
+
+    /// What lies above the newest event and is none: any of it may have been one. The writer of the next event is told.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &LedgerFinding> {
+        let newest = self.chain.links.last().map_or(0, |link| link.seq);
+        let scars = self.chain.findings.iter().filter(
+            |it| matches!(it, LedgerFinding::Scar { reason, .. } if *reason != ScarReason::Forged),
+        );
+        scars.filter(move |it| it.seq() > newest)
+    }
+
+    /// Where an event may be out of sight: above the newest one, or below others.
+    pub fn out_of_sight(&self) -> impl Iterator<Item = &LedgerFinding> {
+        let lost = self.chain.findings.iter().filter(|it| {
+            matches!(
+                it,
+                LedgerFinding::BeyondGap { .. }
+                    | LedgerFinding::Broken { .. }
+                    | LedgerFinding::Lost { .. }
+            )
+        });
+        self.unread().chain(lost)
+    }
+}
+
+/// The slots of all of a table's chains of events, as one listing showed them.
+#[derive(Debug)]
+pub struct ListedEvents<'a> {
+    vault: &'a Vault,
+    table: &'a TableKey,
+    slots: HashMap<EventRole, Slots>,
+}
+
+impl ListedEvents<'_> {
+    /// Reads one role's chain.
+    ///
+    /// # Errors
+    /// As [`Vault::events`].
+    pub async fn read(&self, role: EventRole) -> Result<EventChain, Error> {
+        let none = Slots::from_listing([]);
+        let slots = self.slots.get(&role).unwrap_or(&none);
+        let read = |slots: &_, bodies: &_| ledger::read_chain(slots, bodies, &[]);
+        let slots_of = SlotFolder::Events(self.table, role);
+        let chain = self
+            .vault
+            .read_listed(slots_of, slots, Bodies::new(), read)
+            .await?;
+        Ok(EventChain { role, chain })
+    }
+}
+
 /// What time it is by now when so much has passed since it was `then`.
 pub(super) fn by_now(then: Timestamp, passed: Duration) -> Timestamp {
     let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
     then.checked_add(passed).unwrap_or(Timestamp::MAX)
-}
-
-/// What lies above the newest event and is none: any of it may have been a hold. The writer of the next event reads of it.
-pub(super) fn unread(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
-    let newest = events.links.last().map_or(0, |link| link.seq);
-    let scars = events.findings.iter().filter(
-        |it| matches!(it, LedgerFinding::Scar { reason, .. } if *reason != ScarReason::Forged),
-    );
-    scars.filter(move |it| it.seq() > newest)
 }
 
 /// Puts a seal where it is not there yet.
@@ -58,49 +130,44 @@ pub(super) async fn put_seal<S: NoteStore + ?Sized>(
     }
 }
 
-/// Where an event may be out of sight that was a hold: above the newest one, or below others.
-pub(super) fn out_of_sight(events: &Chain<Event>) -> impl Iterator<Item = &LedgerFinding> {
-    let lost = events.findings.iter().filter(|it| {
-        matches!(
-            it,
-            LedgerFinding::BeyondGap { .. }
-                | LedgerFinding::Broken { .. }
-                | LedgerFinding::Lost { .. }
-        )
-    });
-    unread(events).chain(lost)
-}
-
 impl Vault {
-    /// Where an event of a table may be out of sight that was a hold: above the newest one, or below others.
-    ///
-    /// # Errors
-    /// As [`Vault::events`].
-    pub async fn unread_events(&self, table: &TableKey) -> Result<Vec<LedgerFinding>, Error> {
-        let events = self.events(table).await?;
-        Ok(out_of_sight(&events).cloned().collect())
-    }
-
-    /// Reads all of a table's events.
+    /// Reads one role's chain of a table's events.
     ///
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
-    pub async fn events(&self, table: &TableKey) -> Result<Chain<Event>, Error> {
+    pub async fn events(&self, table: &TableKey, role: EventRole) -> Result<EventChain, Error> {
         let read = |slots: &_, bodies: &_| ledger::read_chain(slots, bodies, &[]);
-        self.read_chain(SlotFolder::Events(table), Bodies::new(), read)
-            .await
+        let slots_of = SlotFolder::Events(table, role);
+        let chain = self.read_chain(slots_of, Bodies::new(), read).await?;
+        Ok(EventChain { role, chain })
     }
 
-    async fn events_head(&self, table: &TableKey) -> Result<Head<Event>, Error> {
-        let find = |slots: &_, bodies: &_| ledger::find_head(slots, bodies, &[]);
-        self.read_chain(SlotFolder::Events(table), Bodies::new(), find)
-            .await
-    }
-
-    /// Appends an event to a table's chain. It is written once it is the oldest object version of its slot.
+    /// Lists the slots of all of a table's chains of events at once.
     ///
     /// # Errors
-    /// What the store says; nothing is written then, unless its answer was lost.
+    /// What the store says.
+    pub async fn list_events<'a>(&'a self, table: &'a TableKey) -> Result<ListedEvents<'a>, Error> {
+        let chains = self.list_slots(&layout::events_prefix(table)).await?;
+        let slots = chains.into_iter();
+        let slots = slots.filter_map(|(role, chain)| Some((role?, chain.slots())));
+        Ok(ListedEvents {
+            vault: self,
+            table,
+            slots: slots.collect(),
+        })
+    }
+
+    async fn events_head(&self, slots_of: SlotFolder<'_>) -> Result<Head<Event>, Error> {
+        let find = |slots: &_, bodies: &_| ledger::find_head(slots, bodies, &[]);
+        self.read_chain(slots_of, Bodies::new(), find).await
+    }
+
+    /// Appends an event to the chain that its action belongs to. It is written once it is the oldest object version of its
+    /// slot.
+    ///
+    /// # Errors
+    /// An action that belongs to no role's chain, and what the store says; nothing is written then, unless its answer was
+    /// lost.
     pub async fn append_event<S: NoteStore + ?Sized>(
         &self,
         store: &S,
@@ -108,6 +175,11 @@ impl Vault {
         action: EventAction,
         actor: &Actor,
     ) -> Result<Event, Error> {
+        let role = action.role().ok_or(FormatError::Invalid {
+            what: "event",
+            rule: "its action belongs to a role's chain",
+        })?;
+        let slots_of = SlotFolder::Events(table, role);
         let mut event = Event {
             at: actor.now,
             action,
@@ -120,11 +192,11 @@ impl Vault {
             tool: actor.tool.clone(),
         };
         for _ in 0..APPEND_ATTEMPTS {
-            let head = self.events_head(table).await?;
+            let head = self.events_head(slots_of).await?;
             head.check_may_write(&[])?;
             event.seq = head.next_free;
             event.previous = head.link.as_ref().map(Link::as_previous);
-            let slot = SlotFolder::Events(table).slot(event.seq);
+            let slot = slots_of.slot(event.seq);
             let payload = Payload::from_bytes(event.encode()?);
             let lock = self.floor(actor.now);
             if self.put_sealed(store, slot, &payload, lock).await? {
@@ -133,7 +205,7 @@ impl Vault {
         }
         Err(Error::Store(StoreError {
             action: "append an event to",
-            uri: format!("{}/{}", self.uri(), SlotFolder::Events(table).prefix()),
+            uri: format!("{}/{}", self.uri(), slots_of.prefix()),
             kind: StoreErrorKind::AlreadyExists,
         }))
     }

@@ -81,7 +81,7 @@ mod tests {
         let table = "tables/orders-37def596bc86afd2280da522389b7bb0";
         let slot = format!("{table}/ledger/00000000000000000007.json");
         let all: ForgedObject = slot.parse().unwrap();
-        let one: ForgedObject = format!("{table}/events/00000000000000000002.json@v3")
+        let one: ForgedObject = format!("{table}/events/holder/00000000000000000002.json@v3")
             .parse()
             .unwrap();
         let (key, event) = (all.key.clone(), one.key.clone());

@@ -32,7 +32,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::events::{Actor, by_now, out_of_sight};
+use super::events::{Actor, EventChain, by_now};
 use super::prune::decide;
 use super::substitutes::{Gone, Name, Names, names_of, substitutes};
 use super::walk::{Each, OnDamage, Seen, Use, each_object, walk};
@@ -40,7 +40,7 @@ use super::{Vault, oldest_version};
 use crate::error::Error;
 use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX};
 use crate::format::ledger::Bodies;
-use crate::format::{Event, EventAction, LockMode, TableKey, VaultKey};
+use crate::format::{Event, EventAction, EventRole, LockMode, TableKey, VaultKey};
 use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use crate::plan::choose::Snapshot;
 use crate::plan::keep::{held, is_retired};
@@ -127,7 +127,7 @@ impl Holder {
     pub async fn hold(&self, snapshot: &Snapshot, actor: &Actor) -> Result<HoldDone, Error> {
         let begun = Instant::now();
         let objects = self.hold_all(snapshot, Act::Hold).await?;
-        let events = self.vault.events(&snapshot.table).await?;
+        let events = self.events(&snapshot.table).await?;
         let mut held = held(events.records());
         let since = held.remove(&snapshot.id).map(|(since, _)| since);
         // By when it is said that it is held, all of it is: that may take hours.
@@ -137,7 +137,7 @@ impl Holder {
             ..actor.clone()
         };
         // What is lost among the events may have been a hold, and the next event gives it up.
-        if since.is_none() || out_of_sight(&events).next().is_some() {
+        if since.is_none() || events.out_of_sight().next().is_some() {
             let action = EventAction::Hold {
                 snapshot: snapshot.id,
             };
@@ -182,14 +182,17 @@ impl Holder {
             return Ok(true);
         }
         let history = self.vault.history(&snapshot.table, Bodies::new()).await?;
-        let mut events = self.vault.events(&snapshot.table).await?;
+        let listed = self.vault.list_events(&snapshot.table).await?;
+        let holder = listed.read(EventRole::Holder).await?;
+        // Where it cannot be read whether the table is retired, the table keeps nothing for sure.
+        let Ok(pruner) = listed.read(EventRole::Pruner).await else {
+            return Ok(false);
+        };
         let holds_it = EventAction::Hold {
             snapshot: snapshot.id,
         };
-        let is_other = |event: &Event| event.action != holds_it;
-        events
-            .links
-            .retain(|link| link.record().is_none_or(is_other));
+        let others = holder.records().filter(|event| event.action != holds_it);
+        let events: Vec<Event> = others.chain(pruner.records()).cloned().collect();
         let decisions = decide(&history, &events, soon);
         let mut kept = decisions.iter().filter(|it| it.reason.keeps());
         Ok(kept.any(|decision| decision.id == snapshot.id))
@@ -278,17 +281,19 @@ impl Holder {
 
     async fn held_in(&self, table: &TableKey) -> Result<Vec<Snapshot>, Error> {
         let events = self.events(table).await?;
-        if let Some(event) = events.iter().find(|it| it.action.is_unreadable_retention()) {
+        let mut records = events.records();
+        if let Some(event) = records.find(|it| it.action.is_unreadable_retention()) {
             return Err(Error::Damaged {
                 object: VaultKey::Event {
                     table: table.clone(),
+                    role: events.role,
                     seq: event.seq,
                 }
                 .to_string(),
                 what: format!("a {} that this tool cannot read", event.action.name()),
             });
         }
-        let held = held(&events);
+        let held = held(events.records());
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -303,12 +308,12 @@ impl Holder {
 
     async fn held_since(&self, snapshot: &Snapshot) -> Result<Option<Timestamp>, Error> {
         let events = self.events(&snapshot.table).await?;
-        Ok(held(&events).remove(&snapshot.id).map(|(since, _)| since))
+        let mut held = held(events.records());
+        Ok(held.remove(&snapshot.id).map(|(since, _)| since))
     }
 
-    async fn events(&self, table: &TableKey) -> Result<Vec<Event>, Error> {
-        let chain = self.vault.events(table).await?;
-        Ok(chain.records().cloned().collect())
+    async fn events(&self, table: &TableKey) -> Result<EventChain, Error> {
+        self.vault.events(table, EventRole::Holder).await
     }
 
     async fn append(
@@ -510,7 +515,7 @@ pub async fn retire<S: NoteStore + ?Sized>(
 ) -> Result<bool, Error> {
     let head = vault.head(table, &[]).await?.head;
     let last = head.link.as_ref().map_or(0, |link| link.seq);
-    let events = vault.events(table).await?;
+    let events = vault.events(table, EventRole::Pruner).await?;
     if is_retired(events.records(), last) {
         return Ok(false);
     }

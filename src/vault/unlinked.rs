@@ -34,9 +34,9 @@ impl Vault {
             .map(|it| (it.seq, it.record_version.as_ref()))
             .collect();
         let rows = self
-            .slot_rows(SlotFolder::Records(table))
+            .in_slots(SlotFolder::Records(table))
             .await?
-            .0
+            .rows
             .into_iter();
         let rows = rows.filter(|row| !linked.contains(&(row.seq, row.version.as_ref())));
         let read = |(seq, version): (u64, Option<ObjectVersion>)| async move {

@@ -16,7 +16,7 @@ macro_rules! calls {
 
         impl Call {
             /// Every call, in the order of the table.
-            pub const ALL: [Self; 62] = [$(Self::$call),+];
+            pub const ALL: [Self; 64] = [$(Self::$call),+];
 
             /// Its name, for scripts.
             pub fn name(self) -> &'static str {
@@ -49,7 +49,9 @@ calls! {
     CreatePage, "create-page", "put a new page or manifest", &[Snapshotter];
     CreateJournal, "create-journal", "put a new journal or set", &[Snapshotter];
     CreateRecord, "create-record", "put a new record", &[Snapshotter];
-    CreateEvent, "create-event", "put a new event", &[Restorer, Pruner, Holder];
+    CreateHolderEvent, "create-holder-event", "put a new event of the holder", &[Holder];
+    CreatePrunerEvent, "create-pruner-event", "put a new event of the pruner", &[Pruner];
+    CreateRestorerEvent, "create-restorer-event", "put a new event of the restorer", &[Restorer];
     CreatePlan, "create-plan", "put a new prune plan", &[Pruner];
     CreateElsewhere, "create-elsewhere", "put an object elsewhere in the bucket", NOBODY;
     ReplaceVaultFile, "replace-vault-file", "put the vault's own file", NOBODY;

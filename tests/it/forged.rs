@@ -34,11 +34,14 @@ fn what_stands_in_the_way_is_treated_as_absent_when_its_owner_says_so() {
     let seal = "0".repeat(64);
     for (slot, body) in [
         ("ledger/09999999999999999999.json", "{}"),
-        ("events/09999999999999999999.json", "{}"),
-        ("events/00000000000000000001.json", "garbage"),
-        ("events/00000000000000000001.json", JUNK),
+        ("events/holder/09999999999999999999.json", "{}"),
+        ("events/holder/00000000000000000001.json", "garbage"),
+        ("events/holder/00000000000000000001.json", JUNK),
+        ("events/pruner/00000000000000000001.json", JUNK),
+        ("events/restorer/00000000000000000001.json", JUNK),
+        ("events/restorer/00000000000000000001.json", "garbage"),
         (&format!("ledger/00000000000000000002-{seal}"), ""),
-        (&format!("events/00000000000000000001-{seal}"), ""),
+        (&format!("events/holder/00000000000000000001-{seal}"), ""),
     ] {
         let mut lake = Lake::with_snapshot();
         let key = plant(&lake, slot, body);
@@ -79,6 +82,25 @@ fn what_stands_in_the_way_is_treated_as_absent_when_its_owner_says_so() {
             ],
             0,
         );
+    }
+}
+
+#[test]
+fn who_writes_above_a_damaged_event_of_the_same_chain_is_told_what_it_may_have_been() {
+    let (hold, retire) = (&["hold", "lake-t"][..], &["retire", "lake-t", "--yes"][..]);
+    for (role, words, was, other) in [
+        ("holder", hold, "hold again what it held", retire),
+        ("pruner", retire, "may have been a retirement", hold),
+    ] {
+        let lake = Lake::with_snapshot();
+        lake.ends(words, 0);
+        let slot = format!("events/{role}/00000000000000000001.json");
+        let key = plant(&lake, &slot, "{");
+        let said = lake.ends(other, 0);
+        assert!(!said.contains(&key), "{said}");
+        let said = lake.ends(words, 3);
+        assert!(said.contains(&key) && said.contains(was), "{said}");
+        lake.ends(words, 0);
     }
 }
 

@@ -13,7 +13,7 @@ use aws_sdk_s3::types::{
 use deltavault::Error;
 use deltavault::ExitCode;
 use deltavault::format::VaultFile;
-use deltavault::format::{LockMode, VaultKey};
+use deltavault::format::{EventRole, LockMode, VaultKey};
 use deltavault::iam::{self, Document, Flavor, Location, Params, Role};
 use deltavault::ids::{Digest, Id128, SnapshotId};
 use deltavault::plan::restore::Mode;
@@ -520,6 +520,7 @@ async fn who_has_the_restorers_keys_destroys_the_table_and_nothing_of_the_vault(
     // Events he may create, and garbage too.
     let event = VaultKey::Event {
         table: key_of(&day.live),
+        role: EventRole::Restorer,
         seq: 1,
     };
     let put = raw.put_object().bucket(&day.bucket).key(in_bucket(&event));

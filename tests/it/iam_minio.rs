@@ -36,7 +36,9 @@ const EXPECTED: &str = "
     ++++++ read a lock
     +----- create a blob
     +----- create a record
-    -+--++ create an event
+    -----+ create an event of the holder
+    ----+- create an event of the pruner
+    -+---- create an event of the restorer
     ----+- create a prune plan
     ------ create beside the vault
     +----- put on top of a blob

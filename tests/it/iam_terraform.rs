@@ -212,7 +212,7 @@ fn one_role_reads_the_replica_and_restores_from_it_and_reads_nothing_else() {
     for statement in expected["Statement"].as_array_mut().unwrap() {
         let sid = statement["Sid"].as_str().unwrap();
         if [
-            "DenyEventsByOthers",
+            "DenyRestorerEventsByOthers",
             "DenyReadsByOthers",
             "DenyDataReadsByOthers",
         ]

@@ -478,29 +478,12 @@ fn latest_is_a_choice_where_a_snapshot_took_the_slot_of_a_lost_one() {
 }
 
 #[test]
-fn who_writes_above_a_damaged_event_is_told_that_it_may_have_been_a_hold() {
-    for words in [&["hold"][..], &["retire", "lake-orders", "--yes"]] {
-        let lake = Lake::new();
-        lake.typed(&["hold", &lake.id_of(1)]).ends_with(0, &[]);
-        let events = lake.table("vault", "lake-orders-").join("events");
-        fs::write(events.join("00000000000000000001.json"), "{").unwrap();
-        let id = lake.id_of(2);
-        let words = match words {
-            ["hold"] => vec!["hold", &id],
-            words => words.to_vec(),
-        };
-        lake.typed(&words)
-            .ends_with(3, &["00000000000000000001.json", "hold again what it held"]);
-    }
-}
-
-#[test]
 fn who_writes_where_an_event_is_lost_below_others_is_told() {
     let lake = Lake::new();
     for seq in 1..=2 {
         lake.typed(&["hold", &lake.id_of(seq)]).ends_with(0, &[]);
     }
-    let events = lake.table("vault", "lake-orders-").join("events");
+    let events = lake.table("vault", "lake-orders-").join("events/holder");
     fs::remove_file(events.join("00000000000000000001.json")).unwrap();
     lake.typed(&["hold", &lake.id_of(3)])
         .ends_with(3, &["slot 1 is empty", "hold again what it held"]);
@@ -531,10 +514,13 @@ fn lost_events_go_back_as_records_do() {
     lake.typed(&["hold", id]).ends_with(0, &[]);
     lake.typed(&["release", id]).ends_with(0, &[]);
     lake.keep_replica();
-    let events = lake.table("vault", "lake-orders-").join("events");
+    let events = lake.table("vault", "lake-orders-").join("events/holder");
     fs::remove_file(events.join("00000000000000000001.json")).unwrap();
     let found = lake.typed(&["verify"]);
-    found.ends_with(12, &["events/00000000000000000001.json: slot 1 is empty"]);
+    found.ends_with(
+        12,
+        &["events/holder/00000000000000000001.json: slot 1 is empty"],
+    );
     heals(&lake, &found);
 }
 

@@ -1,6 +1,6 @@
 //! `prune`: what is collected, what never is, and what stops it.
 
-use deltavault::format::{LockMode, VaultKey};
+use deltavault::format::{EventRole, LockMode, VaultKey};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, RestoreStore, WriteStore};
 use deltavault::vault::hold;
@@ -13,6 +13,7 @@ use crate::support::fault_store::{Call, Fault, FaultStore};
 use self::scene::{LARGE, PruneScene, actor, day, keys, objects};
 
 mod batch;
+mod chains;
 mod holds;
 mod hostile;
 mod killed;
@@ -281,6 +282,7 @@ async fn a_scar_stops_nothing_but_among_the_events_its_own_table() {
     scene.store.put_new(&key, &garbage, None).await.unwrap();
     let key = VaultKey::Event {
         table: scene.key(),
+        role: EventRole::Holder,
         seq: 1,
     }
     .object_key()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
-use deltavault::format::{Event, EventAction, LockMode, TableKey, VaultFile, VaultKey};
+use deltavault::format::{Event, EventAction, EventRole, LockMode, TableKey, VaultFile, VaultKey};
 use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::plan::verify::{ReadBytes, Severity, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
@@ -239,8 +239,12 @@ async fn an_event_that_says_it_is_of_next_century_asks_for_no_longer_lock() {
         tool: actor.tool,
     };
     let payload = Payload::from_bytes(forged.encode().unwrap());
-    let (table, seq) = (key(), 1);
-    let event = VaultKey::Event { table, seq }.object_key().unwrap();
+    let event = VaultKey::Event {
+        table: key(),
+        role: EventRole::Pruner,
+        seq: 1,
+    };
+    let event = event.object_key().unwrap();
     // Locked as the bucket's policy wants of a put.
     let lock = Some(hours_later(4 * 24));
     locked.store.put_new(&event, &payload, lock).await.unwrap();

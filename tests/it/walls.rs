@@ -300,7 +300,7 @@ async fn the_roles_make_each_other_s_canaries_and_controls() {
         return;
     };
     let roles = Roles::of(&server, None).await;
-    let others = ["holder", "pruner"].map(|name| ["--control-profile", name]);
+    let others = ["holder", "pruner", "restorer"].map(|name| ["--control-profile", name]);
     let (code, proven) = roles.check(Role::Auditor, "snapshotter", others.as_flattened());
     assert_eq!((code, found(&proven)), (0, vec![]));
     for call in [
@@ -308,7 +308,9 @@ async fn the_roles_make_each_other_s_canaries_and_controls() {
         "create-page",
         "create-record",
         "create-journal",
-        "create-event",
+        "create-holder-event",
+        "create-pruner-event",
+        "create-restorer-event",
         "create-plan",
         "forge-record",
         "read-blob",
@@ -359,7 +361,12 @@ async fn a_stray_permission_is_refused_by_the_bucket_and_found_where_it_is_not()
         let (code, proven) = roles.check(role, "owner", &[]);
         assert_eq!((code, found(&proven)), (0, vec![]), "{role}");
     }
-    let by_place = ["DenyObjectsByOthers", "DenyEventsByOthers"];
+    let by_place = [
+        "DenyObjectsByOthers",
+        "DenyHolderEventsByOthers",
+        "DenyPrunerEventsByOthers",
+        "DenyRestorerEventsByOthers",
+    ];
     roles.bind(&server, &by_place).await;
     for role in [Role::Auditor, Role::Restorer, Role::Verifier] {
         let (code, proven) = roles.check(role, "owner", &[]);
@@ -369,8 +376,13 @@ async fn a_stray_permission_is_refused_by_the_bucket_and_found_where_it_is_not()
             assert!(found.contains(&call), "{role}: {call}: {found:?}");
         }
         assert!(!found.contains(&"create-plan"), "{role}");
-        let is_event = found.contains(&"create-event");
-        assert_eq!(is_event, role != Role::Restorer, "{role}");
+        for (call, of) in [
+            ("create-holder-event", Role::Holder),
+            ("create-pruner-event", Role::Pruner),
+            ("create-restorer-event", Role::Restorer),
+        ] {
+            assert_eq!(found.contains(&call), role != of, "{role}: {call}");
+        }
     }
 }
 

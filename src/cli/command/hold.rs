@@ -1,9 +1,9 @@
 //! `hold` and `release`: what is kept beyond its promise.
 
-use deltavault::format::ledger::LedgerFinding;
-use deltavault::format::{TableKey, VaultKey};
+use deltavault::format::{EventRole, TableKey, VaultKey};
 use deltavault::ids::SnapshotId;
 use deltavault::spool::Scratch;
+use deltavault::vault::events::EventChain;
 use deltavault::vault::hold::Holder;
 use deltavault::{Error, ExitCode};
 use indicatif::HumanCount;
@@ -43,7 +43,7 @@ pub(super) async fn hold(
     };
     let now = context.clock.now();
     let actor = who::actor(now, &open.place).await;
-    let unread = open.vault.unread_events(&history.table).await?;
+    let events = open.vault.events(&history.table, EventRole::Holder).await?;
     let done = match change {
         Change::Hold => holder.hold(snapshot, &actor).await,
         Change::Release => holder.release(snapshot, &actor).await,
@@ -65,19 +65,26 @@ pub(super) async fn hold(
         shared: done.shared,
         sure: done.is_sure,
     })?;
-    say_unread(&unread, &history.table, context);
-    Ok(ExitCode::findings_if(!done.is_sure || !unread.is_empty()))
+    let is_unread = say_unread(&events, &history.table, context);
+    Ok(ExitCode::findings_if(!done.is_sure || is_unread))
 }
 
-/// Says which events could not be read when the next one was written.
-pub(super) fn say_unread(unread: &[LedgerFinding], table: &TableKey, context: &Context) {
-    for finding in unread {
-        let (table, seq) = (table.clone(), finding.seq());
-        let event = VaultKey::Event { table, seq };
-        context.progress.note(&format!(
-            "{event}: {finding}: it may have been a hold, and does not count: hold again what it held"
-        ));
+/// Says which of one role's events could not be read before the next one was written; whether there was any.
+pub(super) fn say_unread(events: &EventChain, table: &TableKey, context: &Context) -> bool {
+    let was = match events.role {
+        EventRole::Holder => "a hold, and does not count: hold again what it held",
+        EventRole::Pruner => "a retirement, and does not count",
+        EventRole::Restorer => "a restore",
+    };
+    let mut is_unread = false;
+    for finding in events.out_of_sight() {
+        let (table, role, seq) = (table.clone(), events.role, finding.seq());
+        let event = VaultKey::Event { table, role, seq };
+        let what = format!("{event}: {finding}: it may have been {was}");
+        context.progress.note(&what);
+        is_unread = true;
     }
+    is_unread
 }
 
 /// What a hold or a release did.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use deltavault::Error;
-use deltavault::format::ledger::{Bodies, Link};
-use deltavault::format::{Manifest, TableKey, VaultKey};
+use deltavault::format::ledger::Bodies;
+use deltavault::format::{EventRole, Manifest, TableKey, VaultKey};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{ChooseError, Chosen, CommitTimes, History, Snapshot, Step, Wanted};
 use deltavault::plan::keep::held;
@@ -109,12 +109,12 @@ impl Looked {
         let vault = &self.open.vault;
         let tables = stream::iter(histories.iter().map(|history| &history.table));
         let mut events = tables
-            .map(|table| vault.events(table))
+            .map(|table| vault.events(table, EventRole::Holder))
             .buffered(TABLES_AHEAD);
         let mut holds = Vec::new();
         for history in histories {
             let held = match events.next().await {
-                Some(Ok(events)) => held(events.links.iter().filter_map(Link::record)),
+                Some(Ok(events)) => held(events.records()),
                 None => BTreeMap::new(),
                 Some(Err(Error::Ledger(error))) => {
                     let what = format!("{}: its holds are not shown: {error}", history.name());

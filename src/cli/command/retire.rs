@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use deltavault::ExitCode;
+use deltavault::format::EventRole;
 use deltavault::store::HoldStore;
 use deltavault::vault::hold;
 use serde::Serialize;
@@ -41,15 +42,15 @@ pub(super) async fn retire(
     }
     let store: Arc<dyn HoldStore> = open.place.hold(open.vault.file().lock_mode);
     let actor = who::actor(context.clock.now(), &open.place).await;
-    let unread = open.vault.unread_events(&table.key).await?;
+    let events = open.vault.events(&table.key, EventRole::Pruner).await?;
     let retired = hold::retire(&open.vault, store.as_ref(), &table.key, &actor).await?;
     drop(shared);
-    say_unread(&unread, &table.key, context);
+    let is_unread = say_unread(&events, &table.key, context);
     context.output.say(&RetireRow {
         table: table.name().to_owned(),
         already: !retired,
     })?;
-    Ok(ExitCode::findings_if(!unread.is_empty()))
+    Ok(ExitCode::findings_if(is_unread))
 }
 
 /// A table was retired.

@@ -281,7 +281,7 @@ fn nothing_is_decided_about_what_is_not_to_be_collected() {
     for key in [
         "vault.json".to_owned(),
         format!("tables/{table}/ledger/{:020}.json", 1),
-        format!("tables/{table}/events/{:020}.json", 1),
+        format!("tables/{table}/events/holder/{:020}.json", 1),
         format!("prune/{RUN}.json"),
         format!("sets/20260101T000000Z-{RUN}.json"),
         // Not the vault's spelling.

@@ -96,6 +96,7 @@ impl Reading<'_, '_> {
                 history,
                 events,
                 doubts,
+                next_hold: _,
             } = read_table(&self.vault, &table).await?;
             let decisions = decide(&history, &events, self.now);
             let mut seen = Seen::new();

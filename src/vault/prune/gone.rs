@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::table_read::decide;
+use super::table_read::{decide, retention_events};
 use crate::error::Error;
 use crate::format::layout::{Area, content_folder};
 use crate::format::{Reference, VaultKey};
@@ -62,7 +62,8 @@ impl Vault {
         if history.snapshots.iter().all(|it| it.record.promise > now) {
             return Ok(BTreeSet::new());
         }
-        let events = match self.events(&history.table).await {
+        let listed = self.list_events(&history.table).await?;
+        let events = match retention_events(&listed).await {
             Ok(events) => events,
             Err(Error::Ledger(_)) => return Ok(BTreeSet::new()),
             Err(error) => return Err(error),
@@ -115,7 +116,10 @@ impl Vault {
         if !matches!(error, Error::Damaged { .. }) || snapshot.record.promise > now {
             return error;
         }
-        let Ok(events) = self.events(&snapshot.table).await else {
+        let Ok(listed) = self.list_events(&snapshot.table).await else {
+            return error;
+        };
+        let Ok(events) = retention_events(&listed).await else {
             return error;
         };
         let decisions = decide(history, &events, now);

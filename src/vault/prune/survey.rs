@@ -162,16 +162,17 @@ impl Reading<'_, '_> {
         let TableRead {
             history,
             events,
+            next_hold,
             doubts,
         } = read_table(&self.vault, table).await?;
         let name = history.name().to_owned();
         let taken = history.snapshots.iter().map(|it| it.record.taken_at);
-        let done = events.records().map(|event| event.at);
+        let done = events.iter().map(|event| event.at);
         taken.chain(done).for_each(|at| self.uses.say(at));
         for what in obstacles(&history) {
             self.obstacle(format!("{name}: {what}"));
         }
-        if history.snapshots.is_empty() && !events.links.is_empty() {
+        if history.snapshots.is_empty() && !events.is_empty() {
             self.events_alone(table);
         }
         for doubt in &doubts {
@@ -179,7 +180,7 @@ impl Reading<'_, '_> {
             self.sums.findings.push(finding);
         }
         self.named.extend(named_by(&history));
-        for (id, (at, by)) in keep::held(events.records()) {
+        for (id, (at, by)) in keep::held(&events) {
             if !history.ids().any(|it| it == id) {
                 self.sums.findings.push(format!(
                     "{name}: snapshot {id} is held by {by} since {at}, and its record is lost, or never was"
@@ -194,7 +195,7 @@ impl Reading<'_, '_> {
         let decisions = decide(&history, &events, self.now);
         self.sums.tables += 1;
         if !all_kept && decisions.iter().any(|it| !it.reason.keeps()) {
-            self.watched.push((table.clone(), events.next_free));
+            self.watched.push((table.clone(), next_hold));
         }
         let mut seen = Seen::new();
         for (snapshot, decision) in most_needed_first(&history, &decisions) {
@@ -214,7 +215,7 @@ impl Reading<'_, '_> {
         })
     }
 
-    /// Takes note that a table has events and no record that they could be about.
+    /// Takes note that a table has events that decide what is kept, and no record that they could be about.
     fn events_alone(&mut self, table: &TableKey) {
         let what = format!("{table}: there are events, but no record that they could be about");
         match self.vault.file().lock_mode {

@@ -9,7 +9,7 @@ use super::survey::Ranked;
 use super::{Amount, PruneDone, Pruner, Survey, Why};
 use crate::error::Error;
 use crate::format::prune_plan::PLAN_ROWS;
-use crate::format::{LockMode, PlanRow, PrunePlan, TableKey, VaultKey};
+use crate::format::{EventRole, LockMode, PlanRow, PrunePlan, TableKey, VaultKey};
 use crate::ids::{Id128, Timestamp};
 use crate::plan::retention::check_clock;
 use crate::store::{DeleteTarget, Deletion, Payload, StoreError, StoreErrorKind, local_path};
@@ -21,7 +21,7 @@ const BATCH: usize = 1000;
 
 const LOOKS_AHEAD: usize = 32;
 
-/// How often it is looked for new events: each look is a listing for every table of which something may be deleted.
+/// How often it is looked for new holds: each look is a listing for every table of which something may be deleted.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How often a plan's random name may turn out to be taken.
@@ -84,7 +84,8 @@ impl Pruner {
         Ok(done)
     }
 
-    /// Looks whether the events by which it was decided what is kept are still all there are.
+    /// Looks whether the holder's events by which it was decided what is kept are still all there are. No event of another
+    /// role makes that more.
     async fn nothing_new(
         &self,
         watched: &[(TableKey, u64)],
@@ -92,7 +93,10 @@ impl Pruner {
     ) -> Result<(), Error> {
         let mut slots = stream::iter(watched.to_vec())
             .map(|(table, next_free)| async move {
-                let slots = self.vault.slots(SlotFolder::Events(&table)).await?;
+                let slots = self
+                    .vault
+                    .slots(SlotFolder::Events(&table, EventRole::Holder))
+                    .await?;
                 Ok::<_, Error>((table, slots.next_free() != next_free))
             })
             .buffered(LOOKS_AHEAD);

@@ -1,42 +1,61 @@
 //! A table's ledger and its events, read whole, with what stands in the way of a prune.
 
 use crate::error::Error;
-use crate::format::ledger::{Bodies, Chain, LedgerFinding};
+use crate::format::ledger::{Bodies, LedgerFinding};
 use crate::format::record::{Operation, check_features};
-use crate::format::{Event, TableKey};
+use crate::format::{Event, EventRole, TableKey};
 use crate::ids::Timestamp;
 use crate::plan::choose::History;
 use crate::plan::keep::{self, Candidate, Decision};
 use crate::plan::verify::{Severity, ledger_problem};
 use crate::vault::Vault;
-use crate::vault::events::unread;
+use crate::vault::events::{EventChain, ListedEvents};
 
 pub(super) struct TableRead {
     pub(super) history: History,
-    pub(super) events: Chain<Event>,
-    /// Why an event may be out of sight.
+    /// The events that decide what is kept, each chain oldest first.
+    pub(super) events: Vec<Event>,
+    /// The holder's next slot.
+    pub(super) next_hold: u64,
+    /// Why a hold may be out of sight, or nobody knows for how long something was promised.
     pub(super) doubts: Vec<String>,
+}
+
+/// The events that decide what is kept, each chain oldest first.
+///
+/// # Errors
+/// An event that needs a newer tool, and what the store says.
+pub(super) async fn retention_events(listed: &ListedEvents<'_>) -> Result<Vec<Event>, Error> {
+    let holder = listed.read(EventRole::Holder).await?;
+    let pruner = listed.read(EventRole::Pruner).await?;
+    Ok(holder.records().chain(pruner.records()).cloned().collect())
 }
 
 pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableRead, Error> {
     let history = vault.history(table, Bodies::new()).await?;
-    let (events, mut doubts) = match vault.events(table).await {
-        Ok(events) => {
-            let unread = doubts(&events).into_iter();
-            let doubts = unread.map(|it| format!("events: {it}: a hold may be out of sight"));
-            let doubts: Vec<String> = doubts.collect();
-            (events, doubts)
+    let listed = vault.list_events(table).await?;
+    let (mut events, mut doubts) = (Vec::new(), Vec::new());
+    let mut next_hold = 1;
+    let unread = |what: String| format!("events of the holder: {what}: a hold may be out of sight");
+    match listed.read(EventRole::Holder).await {
+        Ok(holder) => {
+            next_hold = holder.chain.next_free;
+            doubts.extend(hold_doubts(&holder).into_iter().map(unread));
+            events.extend(holder.records().cloned());
         }
-        Err(Error::Ledger(error)) => (
-            Chain {
-                links: Vec::new(),
-                next_free: 1,
-                findings: Vec::new(),
-            },
-            vec![format!("events: {error}: a hold may be out of sight")],
-        ),
+        Err(Error::Ledger(error)) => doubts.push(unread(error.to_string())),
         Err(error) => return Err(error),
-    };
+    }
+    // What is out of sight in this chain can only be a retirement, without which more is kept.
+    match listed.read(EventRole::Pruner).await {
+        Ok(pruner) => {
+            let unknown = unknown_in(&pruner).into_iter();
+            doubts.extend(unknown.map(|what| format!("events of the pruner: {what}")));
+            events.extend(pruner.records().cloned());
+        }
+        Err(Error::Ledger(error)) => doubts.push(format!("events of the pruner: {error}")),
+        Err(error) => return Err(error),
+    }
     // Nobody knows what a lost record named, or for how long it was promised.
     let lost = history
         .findings
@@ -46,6 +65,7 @@ pub(super) async fn read_table(vault: &Vault, table: &TableKey) -> Result<TableR
     Ok(TableRead {
         history,
         events,
+        next_hold,
         doubts,
     })
 }
@@ -74,14 +94,21 @@ fn not_for_this_tool((what, seq): (&str, u64), requires: &[String], tool: &str) 
     Some(format!("{what} {seq}: {unknown}"))
 }
 
-/// Why an event may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
-pub(super) fn doubts(events: &Chain<Event>) -> Vec<String> {
-    let mut found: Vec<String> = damage(&events.findings).collect();
+/// Why a hold may be out of sight, or is there and cannot be read. It can only be about this table's snapshots.
+fn hold_doubts(holder: &EventChain) -> Vec<String> {
+    let mut found: Vec<String> = damage(&holder.chain.findings).collect();
     found.extend(
-        (unread(events).filter(|scar| !scar.is_damage())).map(|scar| {
+        (holder.unread().filter(|scar| !scar.is_damage())).map(|scar| {
             format!("{scar}: `hold` what is to be kept; the event that writes ends this")
         }),
     );
+    found.extend(unknown_in(holder));
+    found
+}
+
+/// What this tool would have to know of a chain's events before it deletes.
+fn unknown_in(events: &EventChain) -> Vec<String> {
+    let mut found = Vec::new();
     for event in events.records() {
         let what = ("event", event.seq);
         found.extend(not_for_this_tool(what, &event.requires, &event.tool));
@@ -108,7 +135,7 @@ pub(super) fn damage<'a>(
 
 pub(in crate::vault) fn decide(
     history: &History,
-    events: &Chain<Event>,
+    events: &[Event],
     now: Timestamp,
 ) -> Vec<Decision> {
     let candidates: Vec<Candidate> = history
@@ -124,6 +151,5 @@ pub(in crate::vault) fn decide(
             is_trusted: !snapshot.is_distrusted,
         })
         .collect();
-    let events: Vec<Event> = events.records().cloned().collect();
-    keep::decide(&candidates, &events, now)
+    keep::decide(&candidates, events, now)
 }

@@ -17,12 +17,12 @@ use crate::format::ledger::{
     Step,
 };
 use crate::format::record::RECORD_LIMIT;
-use crate::format::{Event, Record, TableKey};
+use crate::format::{Event, EventRole, Record, TableKey};
 use crate::ids::{Digest, ObjectKey, SnapshotId, Timestamp};
 use crate::plan::retention::bounded_lock;
 use crate::store::{Payload, StoreErrorKind, read_all};
 use crate::vault::events::put_seal;
-use crate::vault::{SlotFolder, Vault};
+use crate::vault::{InSlots, SlotFolder, Vault};
 
 /// What can be done about the ledgers of some tables.
 #[derive(Debug, Default)]
@@ -103,11 +103,12 @@ impl Repairer {
                 .await?;
             let lock_until = |link: &Link<Record>| self.lock_of_record(table, link);
             add(&mut plan, SlotFolder::Records(table), records, lock_until)?;
-            let events = self
-                .given::<Event>(replica, SlotFolder::Events(table))
-                .await?;
-            let lock_until = |_: &Link<Event>| self.vault.floor(self.now);
-            add(&mut plan, SlotFolder::Events(table), events, lock_until)?;
+            for role in EventRole::ALL {
+                let slots_of = SlotFolder::Events(table, role);
+                let events = self.given::<Event>(replica, slots_of).await?;
+                let lock_until = |_: &Link<Event>| self.vault.floor(self.now);
+                add(&mut plan, slots_of, events, lock_until)?;
+            }
         }
         Ok(plan)
     }
@@ -150,8 +151,11 @@ impl Repairer {
             links: Vec::new(),
             in_the_way: None,
         };
-        let (ours, seals) = self.vault.slot_rows(slots_of).await?;
-        let (theirs, their_seals) = replica.slot_rows(slots_of).await?;
+        let InSlots {
+            rows: ours, seals, ..
+        } = self.vault.in_slots(slots_of).await?;
+        let replicated = replica.in_slots(slots_of).await?;
+        let theirs = &replicated.rows;
         if theirs.is_empty() {
             return Ok(given);
         }
@@ -209,7 +213,7 @@ impl Repairer {
                 given.links.push((link.clone(), bytes));
             }
         }
-        let slots = Slots::from_listing(theirs).with_seals(their_seals);
+        let slots = replicated.slots();
         let nothing_is_ours = |_: &SlotRow| false;
         let mut bodies = Bodies::new();
         let theirs = self
@@ -291,7 +295,7 @@ fn add<B: Chained>(
     if let Some((first, holds)) = given.in_the_way {
         let (table, snapshot) = match slots_of {
             SlotFolder::Records(table) => (table, Some(first.id)),
-            SlotFolder::Events(table) => (table, None),
+            SlotFolder::Events(table, _) => (table, None),
         };
         plan.in_the_way.push(InTheWay {
             table: table.clone(),

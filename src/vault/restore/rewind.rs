@@ -28,7 +28,7 @@ use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
 use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
-use crate::format::{Entry, EventAction, Placement, Record, TableKey};
+use crate::format::{Entry, EventAction, EventRole, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::deed::{Deed, DeedKind, last_deed};
 use crate::plan::restore::order::Turn;
@@ -138,7 +138,7 @@ impl Vault {
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
     pub async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
-        let events = self.events(table).await?;
+        let events = self.events(table, EventRole::Restorer).await?;
         Ok(last_deed(events.records()))
     }
 }

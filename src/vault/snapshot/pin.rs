@@ -19,8 +19,8 @@ use super::presence::{self, Looked, Lost};
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::Error;
-use crate::format::ledger::{self, Bodies, Link};
-use crate::format::{LockMode, PageRef, Scope};
+use crate::format::ledger::{self, Bodies};
+use crate::format::{EventRole, LockMode, PageRef, Scope};
 use crate::ids::{Digest, SnapshotId, Version};
 use crate::plan::snapshot::{
     BaseEvidence, BaseUse, CommitState, LogScope, compare_commit, judge_base, log_digest,
@@ -292,11 +292,8 @@ impl Pinner<'_> {
         if lock_mode == LockMode::None || newest != Some(past.id) {
             return Ok(false);
         }
-        match self.vault.events(&request.key).await {
-            Ok(events) => {
-                let events = events.links.iter().filter_map(Link::record);
-                Ok(!keep::is_retired(events, past.record.seq))
-            }
+        match self.vault.events(&request.key, EventRole::Pruner).await {
+            Ok(events) => Ok(!keep::is_retired(events.records(), past.record.seq)),
             Err(error @ Error::Store(_)) => Err(error.into()),
             // An event that only a newer tool understands must not stop a backup.
             Err(_) => Ok(false),

@@ -9,13 +9,13 @@ use jiff::SignedDuration;
 use super::sums::Kind;
 use super::{OBJECTS_AHEAD, Verify, unreadable};
 use crate::error::Error;
-use crate::format::ledger::Chain;
-use crate::format::{Event, LockMode, TableKey, VaultKey};
+use crate::format::{LockMode, TableKey, VaultKey};
 use crate::ids::{Digest, ObjectKey, ObjectVersion, Timestamp};
 use crate::plan::choose::Snapshot;
 use crate::plan::verify::{is_locked_long, is_locked_short};
 use crate::store::StoreError;
 use crate::vault::Vault;
+use crate::vault::events::EventChain;
 
 /// The oldest object version of each seal in a table's chains.
 pub(super) type Seals = HashMap<ObjectKey, Option<ObjectVersion>>;
@@ -78,23 +78,25 @@ impl Verify<'_, '_> {
         self.slots(table, slots).await
     }
 
-    /// Looks at the events of a table and at their seals.
+    /// Looks at the events in one role's chain of a table and at their seals.
     pub(super) async fn event_slots(
         &mut self,
         table: usize,
         key: &TableKey,
-        events: &Chain<Event>,
+        events: &EventChain,
         seals: &Seals,
     ) -> Result<(), Error> {
         let mut slots = Vec::new();
-        for (age, link) in events.links.iter().rev().enumerate() {
+        for (age, link) in events.chain.links.iter().rev().enumerate() {
             let Some(event) = link.record() else { continue };
             if !self.looks_at_slot(link.id.0, age == 0) {
                 continue;
             }
             let (table, seq, sha256) = (key.clone(), link.seq, link.id.0);
+            let role = events.role;
             let slot = VaultKey::Event {
                 table: table.clone(),
+                role,
                 seq,
             };
             slots.push(InSlot {
@@ -102,7 +104,12 @@ impl Verify<'_, '_> {
                 version: link.version.clone(),
                 of: Of::Event(event.at),
             });
-            let seal = VaultKey::EventSeal { table, seq, sha256 };
+            let seal = VaultKey::EventSeal {
+                table,
+                role,
+                seq,
+                sha256,
+            };
             slots.extend(sealed(&seal, seals, Of::Event(event.at))?);
         }
         self.slots(table, slots).await

@@ -15,7 +15,9 @@ use crate::error::Error;
 use crate::format::ledger::Bodies;
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
-use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout};
+use crate::format::{
+    Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout,
+};
 use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
@@ -27,6 +29,7 @@ use crate::plan::verify::{
 use crate::progress::Phase;
 use crate::spool::Scratch;
 use crate::store::read_all;
+use crate::vault::events::EventChain;
 use crate::vault::read::At;
 use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::walk::{Whole, whole};
@@ -182,31 +185,28 @@ impl Verify<'_, '_> {
         key: &TableKey,
     ) -> Result<(), Error> {
         let prefix = layout::events_prefix(key);
-        let events = match self.vault.events(key).await {
-            Ok(events) => events,
+        let listed = match self.vault.list_events(key).await {
+            Ok(listed) => listed,
             Err(error) => return self.report_alone(Some(table), &prefix, not_read(&error)),
         };
-        let object = |seq| {
-            let table = key.clone();
-            VaultKey::Event { table, seq }.to_string()
-        };
-        for finding in &events.findings {
-            let (seq, problem) = ledger_problem(finding);
-            self.report_alone(Some(table), &object(seq), problem)?;
+        let mut chains = Vec::new();
+        for role in EventRole::ALL {
+            match listed.read(role).await {
+                Ok(events) => {
+                    self.event_chain(table, key, &events)?;
+                    chains.push(events);
+                }
+                Err(error) => {
+                    let prefix = layout::role_events_prefix(key, role);
+                    self.report_alone(Some(table), &prefix, not_read(&error))?;
+                }
+            }
         }
-        for event in events
-            .records()
-            .filter(|event| event.action.is_unreadable_retention())
-        {
-            let problem = Problem::unchecked(
-                format!("a {} that this tool cannot read", event.action.name()),
-                "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
-                         snapshot of the table",
-            );
-            self.report_alone(Some(table), &object(event.seq), problem)?;
-        }
-        let held = held(events.records());
-        let is_retired = is_retired(events.records(), newest);
+        let records = || chains.iter().flat_map(EventChain::records);
+        let held = held(records());
+        // Where it cannot be read what is held, a retirement is no reason to look less closely.
+        let knows_holds = chains.iter().any(|it| it.role == EventRole::Holder);
+        let is_retired = knows_holds && is_retired(records(), newest);
         let now = self.plan.now;
         for snapshot in self.snapshots.iter_mut().skip(first) {
             snapshot.is_over |= is_retired && snapshot.promise < now;
@@ -214,7 +214,45 @@ impl Verify<'_, '_> {
             snapshot.is_over &= !snapshot.is_held;
         }
         let seals = self.on_top(Some(table), &prefix, false).await?;
-        self.event_slots(table, key, &events, &seals).await
+        for events in &chains {
+            self.event_slots(table, key, events, &seals).await?;
+        }
+        Ok(())
+    }
+
+    /// Reports what is wrong with one role's events.
+    fn event_chain(
+        &mut self,
+        table: usize,
+        key: &TableKey,
+        events: &EventChain,
+    ) -> Result<(), Error> {
+        let role = events.role;
+        let object = |seq| {
+            let table = key.clone();
+            VaultKey::Event { table, role, seq }.to_string()
+        };
+        for finding in &events.chain.findings {
+            let (seq, problem) = ledger_problem(finding);
+            self.report_alone(Some(table), &object(seq), problem)?;
+        }
+        for event in events.misplaced() {
+            let problem = Problem::warning(
+                format!("a {} among the events of the {role}", event.action.name()),
+                "it has no effect there, and nothing has to be removed; find out whose credentials wrote it",
+            );
+            self.report_alone(Some(table), &object(event.seq), problem)?;
+        }
+        let unreadable = events.records();
+        for event in unreadable.filter(|event| event.action.is_unreadable_retention()) {
+            let problem = Problem::unchecked(
+                format!("a {} that this tool cannot read", event.action.name()),
+                "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
+                         snapshot of the table",
+            );
+            self.report_alone(Some(table), &object(event.seq), problem)?;
+        }
+        Ok(())
     }
 
     /// Tells what there is to say about the ledger and its records.

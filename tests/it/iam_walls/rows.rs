@@ -9,7 +9,7 @@ const SOURCE: &str = "arn:aws:s3:::acme-lake";
 const REPLICATION: &str = "arn:aws:iam::111122223333:role/deltavault-replication";
 
 /// A key in each place of the vault, and one beside it.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 15] = [
     "blobs/aa/x",
     "copies/aa/x",
     "manifests/aa/x",
@@ -18,6 +18,9 @@ const PLACES: [&str; 12] = [
     "sets/s.json",
     "prune/p.json",
     "tables/t/ledger/1.json",
+    "tables/t/events/holder/1.json",
+    "tables/t/events/pruner/1.json",
+    "tables/t/events/restorer/1.json",
     "tables/t/events/1.json",
     "tables/t/other",
     "vault.json",
@@ -203,7 +206,7 @@ fn creates(rows: &mut Rows) {
         );
         rows.object("put on top of", put, place, &[UNCONDITIONAL]);
     }
-    for place in ["blobs/aa/x", "copies/aa/x", "tables/t/events/1.json"] {
+    for place in ["blobs/aa/x", "copies/aa/x", "tables/t/events/holder/1.json"] {
         let put: &[&str] = &["s3:PutObject"];
         rows.object(
             "begin an upload of",
@@ -228,7 +231,7 @@ fn locks(rows: &mut Rows) {
         );
         rows.object("", &["s3:PutObjectLegalHold"], place, &[]);
     }
-    for place in ["blobs/aa/x", "tables/t/events/1.json"] {
+    for place in ["blobs/aa/x", "tables/t/events/holder/1.json"] {
         // The floor is 7 days, the ceiling 400, 10 and 1.
         for days in ["1", "6", "7", "411", "412", "36500"] {
             let lock = lock(days, "GOVERNANCE");

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use deltavault::format::VaultKey;
+use deltavault::format::{EventRole, VaultKey};
 use deltavault::ids::Timestamp;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore as _, WriteStore as _};
@@ -137,7 +137,12 @@ async fn an_event_that_needs_a_newer_tool_stops_no_backup() {
     let first = scene.take(0).await;
     let event = r#"{"at":"2026-02-01T00:00:00Z","action":{"x":{}},"format":1,"principal":"p","requires":["more"],"run":"05050505050505050505050505050505","seq":1,"tool":"t"}"#;
     let table = scene.key();
-    let key = VaultKey::Event { table, seq: 1 }.object_key().unwrap();
+    let key = VaultKey::Event {
+        table,
+        role: EventRole::Pruner,
+        seq: 1,
+    };
+    let key = key.object_key().unwrap();
     let event = Payload::from_bytes(event);
     scene.store.put_new(&key, &event, None).await.unwrap();
     // Whether its table is in use cannot be told: nothing is built on.

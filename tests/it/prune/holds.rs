@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use deltavault::format::{LockMode, TableKey, VaultKey};
+use deltavault::format::{EventRole, LockMode, TableKey, VaultKey};
 use deltavault::ids::{ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::choose::Snapshot;
 use deltavault::store::memory::MemoryStore;
@@ -21,9 +21,9 @@ use crate::support::fault_store::{Call, Fault};
 
 /// The snapshots of a table that are held, by its events.
 async fn held_of(vault: &Vault, table: &TableKey) -> Result<Vec<SnapshotId>, Error> {
-    let events = vault.events(table).await?;
-    let events = events.links.iter().filter_map(|link| link.record());
-    Ok(deltavault::plan::keep::held(events).into_keys().collect())
+    let events = vault.events(table, EventRole::Holder).await?;
+    let held = deltavault::plan::keep::held(events.records());
+    Ok(held.into_keys().collect())
 }
 
 async fn held(scene: &PruneScene) -> Vec<Place> {
@@ -134,8 +134,9 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
             let done = scene.hold(&first, 1).await.unwrap();
             assert_eq!(done.already, is_held.contains(&first.id));
             assert_eq!(held(&scene).await.len(), all);
-            let events = vault.events(&scene.key()).await.unwrap();
-            assert_eq!((events.links.len(), events.findings), (1, vec![]));
+            let events = async || vault.events(&scene.key(), EventRole::Holder).await.unwrap();
+            let chain = events().await.chain;
+            assert_eq!((chain.links.len(), chain.findings), (1, vec![]));
 
             scene.store.fail_call(k, fault);
             let released = scene.release(&first, 2).await;
@@ -144,8 +145,8 @@ async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_
             scene.release(&first, 2).await.unwrap();
             assert_eq!(held(&scene).await, []);
             assert!(held_of(&vault, &scene.key()).await.unwrap().is_empty());
-            let events = vault.events(&scene.key()).await.unwrap();
-            assert_eq!((events.links.len(), events.findings), (2, vec![]));
+            let chain = events().await.chain;
+            assert_eq!((chain.links.len(), chain.findings), (2, vec![]));
             if !died {
                 assert!(killed.is_ok() && released.is_ok());
                 break;
@@ -307,7 +308,7 @@ async fn a_hold_that_something_is_deleted_under_is_taken_back() {
         let inner = scene.store.inner().clone();
         scene.store.before_call(
             1,
-            |call| call.method == "put_new" && call.key.contains("/events/"),
+            |call| call.method == "put_new" && call.key.contains("/events/holder/"),
             move || {
                 async move {
                     // Its hold was not seen when the batch was looked at.
@@ -396,7 +397,7 @@ async fn a_release_during_a_hold_leaves_what_is_held() {
     // The second is held but for its event.
     scene.store.before_call(
         1,
-        |call| call.method == "put_new" && call.key.contains("/events/"),
+        |call| call.method == "put_new" && call.key.contains("/events/holder/"),
         move || {
             async move {
                 let release = tokio::task::spawn_blocking(move || {
@@ -431,6 +432,7 @@ async fn a_release_that_cannot_read_what_another_table_holds_changes_nothing() {
     let name = other.to_string();
     let key = VaultKey::Event {
         table: other,
+        role: EventRole::Holder,
         seq: 1,
     };
     let key = key.object_key().unwrap();

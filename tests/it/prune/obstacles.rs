@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltavault::format::layout::PRUNED_PREFIXES;
-use deltavault::format::{EventAction, LockMode, TableKey, VaultKey};
+use deltavault::format::{EventAction, EventRole, LockMode, TableKey, VaultKey};
 use deltavault::ids::{Digest, Id128, SnapshotId, Version};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{Payload, ReadStore, WriteStore};
@@ -27,7 +27,9 @@ async fn grown(mut scene: PruneScene) -> (PruneScene, [SnapshotDone; 2]) {
 }
 
 async fn put_event(scene: &PruneScene, table: TableKey, seq: u64, text: &str) {
-    let key = VaultKey::Event { table, seq }.object_key().unwrap();
+    let role = EventRole::Holder;
+    let key = VaultKey::Event { table, role, seq };
+    let key = key.object_key().unwrap();
     let payload = Payload::from_bytes(text.to_owned());
     scene.store.put_new(&key, &payload, None).await.unwrap();
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{LockMode, Placement, VaultKey};
+use deltavault::format::{EventRole, LockMode, Placement, VaultKey};
 use deltavault::ids::ObjectKey;
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, WriteStore, read_all};
@@ -403,8 +403,9 @@ async fn hold_of_what_is_gone_needs_all_of_it_to_be_served() {
             .put(&format!("{}.00000001", part.0), b"x".to_vec())
             .await;
         scene.hold(&first, 1).await.unwrap_err();
-        let events = scene.vault().await.events(&scene.key()).await.unwrap();
-        assert!(events.links.is_empty(), "never called held");
+        let (vault, key) = (scene.vault().await, scene.key());
+        let events = vault.events(&key, EventRole::Holder).await.unwrap();
+        assert!(events.chain.links.is_empty(), "never called held");
         scene.repair(None, 2).await;
         scene.hold(&first, 2).await.unwrap();
     }

@@ -1,7 +1,7 @@
 //! Records and events that require something for writing or deleting only: who reads goes on.
 
 use deltavault::format::ledger::LedgerError;
-use deltavault::format::{Event, EventAction, Record, VaultKey};
+use deltavault::format::{Event, EventAction, EventRole, Record, VaultKey};
 use deltavault::ids::{Id128, SnapshotId};
 use deltavault::store::{Payload, WriteStore};
 use deltavault::vault::snapshot::SnapshotDone;
@@ -90,8 +90,9 @@ async fn put_event(scene: &PruneScene, feature: &str) {
         seq: 1,
         tool: "deltavault 9.1.0".to_owned(),
     };
-    let (table, seq) = (scene.key(), 1);
-    let key = VaultKey::Event { table, seq }.object_key().unwrap();
+    let (table, role, seq) = (scene.key(), EventRole::Holder, 1);
+    let key = VaultKey::Event { table, role, seq };
+    let key = key.object_key().unwrap();
     let payload = Payload::from_bytes(event.encode().unwrap());
     scene.store.put_new(&key, &payload, None).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! The newest record and the newest event are changed or deleted where no lock stands in the way: `prune` believes neither.
 
-use deltavault::format::{Event, EventAction, Record, VaultKey};
+use deltavault::format::{Event, EventAction, EventRole, Record, VaultKey};
 use deltavault::ids::{ObjectKey, SnapshotId};
 use deltavault::store::read_all;
 use deltavault::vault::snapshot::SnapshotDone;
@@ -14,8 +14,9 @@ async fn held() -> (PruneScene, SnapshotDone, ObjectKey) {
     scene.rewrite().await;
     scene.take(1).await;
     scene.hold(&first, 2).await.unwrap();
-    let (table, seq) = (scene.key(), 1);
-    let event = VaultKey::Event { table, seq }.object_key().unwrap();
+    let (table, role, seq) = (scene.key(), EventRole::Holder, 1);
+    let event = VaultKey::Event { table, role, seq };
+    let event = event.object_key().unwrap();
     (scene, first, event)
 }
 
@@ -46,8 +47,10 @@ async fn what_was_held_is_kept_where_the_newest_event_was_changed_or_deleted() {
             }
         }
         let vault = scene.vault().await;
-        let unread = vault.unread_events(&scene.key()).await.unwrap();
-        assert_eq!(unread.len(), 1, "{unread:?}");
+        let key = scene.key();
+        let events = async || vault.events(&key, EventRole::Holder).await.unwrap();
+        let unread = events().await;
+        assert_eq!(unread.out_of_sight().count(), 1, "{unread:?}");
         for day in [40, 50, 60] {
             let pruned = scene.prune(day).await;
             assert_eq!((pruned.deleted(), pruned.sums.expired), (0, 0));
@@ -62,7 +65,7 @@ async fn what_was_held_is_kept_where_the_newest_event_was_changed_or_deleted() {
         scene.hold(&done, 61).await.unwrap();
         // Where the hold took the lost one's own slot, it is as a forger would have done it.
         assert!(scene.hold(&done, 61).await.unwrap().already);
-        assert_eq!(vault.unread_events(&scene.key()).await.unwrap(), []);
+        assert_eq!(events().await.out_of_sight().next(), None);
         for day in [62, 66, 70] {
             scene.prune(day).await;
         }

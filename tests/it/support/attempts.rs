@@ -21,14 +21,16 @@ pub(crate) struct Ground {
 }
 
 /// Every attempt.
-pub(crate) const ATTEMPTS: [&str; 33] = [
+pub(crate) const ATTEMPTS: [&str; 35] = [
     "list the vault",
     "read a blob",
     "read a record",
     "read a lock",
     "create a blob",
     "create a record",
-    "create an event",
+    "create an event of the holder",
+    "create an event of the pruner",
+    "create an event of the restorer",
     "create a prune plan",
     "create beside the vault",
     "put on top of a blob",
@@ -102,6 +104,7 @@ impl Ground {
         let unique = format!("{:016x}", rand::random::<u64>());
         let blob = format!("lake/blobs/aa/{unique}");
         let record = format!("lake/tables/t/ledger/{unique}.json");
+        let event = |role: &str| format!("lake/tables/t/events/{role}/{unique}.json");
         let create = async |key: String| {
             let put = who.put_object().bucket(vault).key(key).if_none_match("*");
             put.body(ByteStream::from_static(b"x")).send().await.is_ok()
@@ -155,7 +158,9 @@ impl Ground {
             }
             "create a blob" => create(blob).await,
             "create a record" => create(record).await,
-            "create an event" => create(format!("lake/tables/t/events/{unique}.json")).await,
+            "create an event of the holder" => create(event("holder")).await,
+            "create an event of the pruner" => create(event("pruner")).await,
+            "create an event of the restorer" => create(event("restorer")).await,
             "create a prune plan" => create(format!("lake/prune/{unique}.json")).await,
             "create beside the vault" => create(format!("beside/{unique}")).await,
             "put on top of a blob" => {

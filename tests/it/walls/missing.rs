@@ -33,9 +33,11 @@ macro_rules! holes {
 
 const NO_STATEMENT: [&str; 0] = [];
 /// What refuses a put by its place.
-const BY_PLACE: [&str; 3] = [
+const BY_PLACE: [&str; 5] = [
     "DenyObjectsByOthers",
-    "DenyEventsByOthers",
+    "DenyHolderEventsByOthers",
+    "DenyPrunerEventsByOthers",
+    "DenyRestorerEventsByOthers",
     "DenyPrunePlansByOthers",
 ];
 const PUT: [&str; 1] = ["s3:PutObject"];
@@ -54,12 +56,17 @@ const HOLES: &[Hole] = holes! {
     Pruner without ["DenyHoldsByOthers"], with ["s3:PutObjectLegalHold"], on "*" => ["hold", "release"];
     // The forgers: with a right to put that is not theirs, and none to lock.
     Auditor without BY_PLACE, with PUT, on "*" => [
-        "create-blob", "create-elsewhere", "create-event", "create-journal", "create-page", "create-plan",
-        "create-record", "forge-record", "overwrite", "put-unlocked", "replace-vault-file",
+        "create-blob", "create-elsewhere", "create-holder-event", "create-journal", "create-page", "create-plan",
+        "create-pruner-event", "create-record", "create-restorer-event", "forge-record", "overwrite", "put-unlocked",
+        "replace-vault-file",
     ];
     Restorer without ["DenyObjectsByOthers"], with PUT, on "tables/*/ledger/*"
         => ["create-record", "forge-record"];
-    Verifier without ["DenyEventsByOthers"], with PUT, on "tables/*/events/*" => ["create-event"];
+    // Each role that writes events has a chain of its own, and none of the others'.
+    Verifier without ["DenyHolderEventsByOthers"], with PUT, on "tables/*/events/*" => ["create-holder-event"];
+    Holder without ["DenyPrunerEventsByOthers"], with PUT, on "tables/*/events/*" => ["create-pruner-event"];
+    Pruner without ["DenyRestorerEventsByOthers"], with PUT, on "tables/*/events/*" => ["create-restorer-event"];
+    Restorer without ["DenyHolderEventsByOthers"], with PUT, on "tables/*/events/*" => ["create-holder-event"];
     Holder without ["DenyObjectsByOthers"], with PUT, on "manifests/*" => ["create-page"];
     Pruner without ["DenyObjectsByOthers"], with PUT, on "sets/*" => ["create-journal"];
     Snapshotter without ["DenyPrunePlansByOthers"], with PUT, on "prune/*" => ["create-plan"];
@@ -197,15 +204,17 @@ async fn everything(server: &Server, bucket: &str) -> (Vec<String>, String) {
 
 /// What is found where an auditor may do everything. COMPLIANCE, the floor and the server itself refuse some calls to every
 /// identity; all others are found.
-const FOUND_OF_AN_ADMINISTRATOR: [&str; 40] = [
+const FOUND_OF_AN_ADMINISTRATOR: [&str; 42] = [
     "abort",
     "create-blob",
     "create-elsewhere",
-    "create-event",
+    "create-holder-event",
     "create-journal",
     "create-page",
     "create-plan",
+    "create-pruner-event",
     "create-record",
+    "create-restorer-event",
     "delete",
     "delete-bucket",
     "delete-over",
