@@ -1,7 +1,7 @@
 //! A table's events: read as its records are, and appended by one put-if-absent.
 //!
-//! Each role has a chain of its own, and what lies in one chain stands in the way of nobody who does not need it: a command
-//! reads the chains that it depends on, and no other.
+//! Each role has a chain of its own. A command reads the chains that it depends on and no other, so that what lies in one
+//! role's chain stands in no other role's way.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl EventChain {
             .filter(move |event| event.action.role().is_some_and(|of| of != role))
     }
 
-    /// What lies above the newest event and is none: any of it may have been one. The writer of the next event is told.
+    /// What lies above the newest event and is not an event: any of it may have been one. The next event's writer is warned.
     pub(super) fn unread(&self) -> impl Iterator<Item = &LedgerFinding> {
         let newest = self.chain.links.last().map_or(0, |link| link.seq);
         let scars = self.chain.findings.iter().filter(

@@ -191,7 +191,7 @@ async fn slots_and_seals_are_locked_for_as_long_as_is_promised() {
     let promise = sound.done.record.promise;
     let of_event = hours_later(1) + SignedDuration::from_hours(3 * 24);
     let table = key();
-    for (folder, covered) in [("ledger", promise), ("events", of_event)] {
+    for (folder, covered) in [("ledger", promise), ("events/holder", of_event)] {
         for suffix in [".json", "-"] {
             let locked = Locked::set().await;
             locked.hold().await;
