@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use deltavault::iam::{Document, Flavor, Location, Params, render};
+use deltavault::format::EventRole;
+use deltavault::iam::{Document, Flavor, Location, Params, Role, render};
 
 /// What each kind of document may have, characters without white space: "IAM and AWS STS quotas", "Bucket policies",
 /// "Quotas for AWS Organizations", "KMS quotas".
@@ -42,6 +43,22 @@ fn params() -> Params {
         vpc_endpoints: vec!["vpce-0a1b2c3d4e5f67890".to_owned()],
         org_ids: vec!["o-a1b2c3d4e5".to_owned()],
         ..Params::new(Location::parse("s3://acme-vault/lake").unwrap())
+    }
+}
+
+/// Whatever the bucket's policy refuses besides.
+#[test]
+fn a_role_s_own_policy_lets_it_write_events_into_its_own_chain_alone() {
+    for role in Role::ALL {
+        let policy = render(Document::Role(role), &params(), Flavor::Aws).unwrap();
+        let policy = serde_json::to_value(&policy.policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        let puts = statements.filter(|it| it["Action"].to_string().contains("\"s3:PutObject\""));
+        let on: String = puts.map(|it| it["Resource"].to_string()).collect();
+        let events: Vec<&str> = on.split('"').filter(|it| it.contains("/events/")).collect();
+        let own = format!("arn:aws:s3:::acme-vault/lake/tables/*/events/{role}/*");
+        let writes = EventRole::ALL.iter().any(|it| it.as_str() == role.as_str());
+        assert_eq!(events, if writes { vec![own.as_str()] } else { vec![] });
     }
 }
 

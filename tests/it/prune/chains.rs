@@ -55,7 +55,7 @@ fn event(action: EventAction, requires: &[&str]) -> Event {
 async fn put(scene: &PruneScene, key: &VaultKey, bytes: Vec<u8>) {
     let (key, payload) = (key.object_key().unwrap(), Payload::from_bytes(bytes));
     // Locked as the bucket's policy wants of a put.
-    let lock = Some(day(10));
+    let lock = (!scene.is_alone).then(|| day(10));
     scene.store.put_new(&key, &payload, lock).await.unwrap();
 }
 
@@ -166,7 +166,8 @@ async fn an_action_in_another_role_s_chain_has_no_effect_and_is_found() {
         (Pruner, "hold"),
     ] {
         let what = format!("a {name} among the events of the {planted_in}");
-        let mut scene = PruneScene::locked().await;
+        // Without locks: a legal hold would keep what an event frees.
+        let mut scene = PruneScene::plain().await;
         let first = scene.take(0).await;
         scene.rewrite().await;
         let second = scene.take(1).await;
