@@ -204,7 +204,7 @@ fn a_value_that_would_mean_something_else_is_refused() {
 #[test]
 fn what_has_no_key_and_no_source_has_no_statement_about_them() {
     let bare = Params::new(Location::parse("s3://acme-vault").unwrap());
-    for role in deltavault::iam::Role::ALL {
+    for role in Role::ALL {
         let rendered = render(Document::Role(role), &bare, Flavor::Aws).unwrap();
         let text = rendered.text().unwrap();
         assert!(!text.contains("kms:") && !text.contains("Source"), "{text}");

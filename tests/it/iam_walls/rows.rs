@@ -592,12 +592,7 @@ fn trust(rows: &mut Rows) {
         ("by another", &[("caller", BREAK_GLASS), (id, "acme-7")]),
     ];
     for (who, with) in cases {
-        rows.add(
-            Court::Trust,
-            format!("sts:AssumeRole {who}"),
-            &["sts:AssumeRole"],
-            "*",
-            &[with],
-        );
+        let name = format!("sts:AssumeRole {who}");
+        rows.add(Court::Trust, name, &["sts:AssumeRole"], "*", &[with]);
     }
 }
