@@ -313,9 +313,64 @@ impl fmt::Display for Location {
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
+/// The permission bits of a file in a folder: reading, writing and executing by owner, group and others. Never the bits
+/// above them (setuid, setgid, sticky).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct FileMode(u32);
+
+impl FileMode {
+    const BITS: u32 = 0o777;
+
+    /// The permission bits of a mode as the operating system has it.
+    pub fn of(mode: u32) -> Self {
+        Self(mode & Self::BITS)
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for FileMode {
+    type Error = InvalidId;
+
+    fn try_from(mode: u32) -> Result<Self, InvalidId> {
+        if mode > Self::BITS {
+            let rule = "no bits but those of 0o777";
+            return Err(InvalidId::new("file mode", &format!("{mode:#o}"), rule));
+        }
+        Ok(Self(mode))
+    }
+}
+
+impl From<FileMode> for u32 {
+    fn from(mode: FileMode) -> Self {
+        mode.0
+    }
+}
+
+impl fmt::Debug for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileMode({:#o})", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_mode_is_permission_bits_alone() {
+        assert_eq!(FileMode::of(0o104_755), FileMode::of(0o755));
+        let read = |text: &str| serde_json::from_str::<FileMode>(text);
+        assert_eq!(read("511").unwrap().bits(), 0o777);
+        assert_eq!(serde_json::to_string(&FileMode::of(0o640)).unwrap(), "416");
+        for bad in ["512", "2541", "-1", "416.0", "\"0640\"", "4294967712"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn digest_parses_only_64_lower_case_hex_digits() {

@@ -18,8 +18,8 @@ use futures::stream::{BoxStream, TryStreamExt};
 
 pub use self::part_size::part_size;
 pub use self::prune::{DeleteTarget, Deletion, HoldStore, NoteStore, PruneStore};
-pub use self::restore::RestoreStore;
-use crate::ids::{Digest, ETag, ObjectKey, ObjectVersion, Timestamp};
+pub use self::restore::{Had, RestoreStore};
+use crate::ids::{Digest, ETag, FileMode, ObjectKey, ObjectVersion, Timestamp};
 
 pub mod local;
 #[cfg(any(test, feature = "testing"))]
@@ -46,6 +46,8 @@ pub struct Attributes {
     pub sha256: Option<Digest>,
     /// Until when the store refuses to delete it, as far as the store told.
     pub locked_until: Option<Timestamp>,
+    /// The permissions of the file, in a folder.
+    pub mode: Option<FileMode>,
 }
 
 /// One row of a listing of object versions.

@@ -294,6 +294,7 @@ mod tests {
                 version: None,
                 sha256: None,
                 locked_until: None,
+                mode: None,
             };
             assert_eq!(LogFile::parse(attributes).is_some(), is_log, "{key}");
         }

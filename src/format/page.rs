@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
-use crate::ids::{Digest, ETag, Generation, Location, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ETag, FileMode, Generation, Location, ObjectVersion, Timestamp};
 
 pub mod codec;
 pub mod order;
@@ -114,6 +114,9 @@ pub struct Entry {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub live: Vec<LiveUse>,
+    /// The file's permissions, as first seen; absent for a file that does not come from a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
     /// The log's own `modificationTime` of a data file: milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modification_time: Option<i64>,

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::delta::DeletionVector;
 use crate::ids::{
-    Digest, ETag, Generation, Id128, Location, ObjectKey, ObjectVersion, SnapshotId, Timestamp,
-    Version,
+    Digest, ETag, FileMode, Generation, Id128, Location, ObjectKey, ObjectVersion, SnapshotId,
+    Timestamp, Version,
 };
 
 /// A data file in a blob of its own.
@@ -31,6 +31,7 @@ pub(crate) fn data_entry(key: &str, last_modified: Option<&str>) -> Entry {
         kind: EntryKind::Data,
         last_modified: last_modified.map(|time| time.parse().unwrap()),
         live: vec![LiveUse::plain(None)],
+        mode: None,
         modification_time: Some(1_767_225_600_000),
         object_version: None,
         placement: Placement::Blob {
@@ -232,6 +233,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
         kinds(),
         option::of(times()),
         vec(live_uses(), 0..3),
+        option::of((0..=0o777_u32).prop_map(FileMode::of)),
         option::of(any::<i64>()),
         option::of(any::<String>().prop_map(ObjectVersion)),
         option::of(any::<u64>()),
@@ -253,6 +255,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
                     kind,
                     last_modified,
                     live,
+                    mode,
                     modification_time,
                     object_version,
                     rows,
@@ -291,6 +294,7 @@ pub(super) fn entries() -> impl Strategy<Value = Entry> {
                     kind,
                     last_modified,
                     live,
+                    mode,
                     modification_time,
                     object_version,
                     placement,

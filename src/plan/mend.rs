@@ -53,6 +53,7 @@ mod tests {
             version: None,
             sha256: None,
             locked_until: None,
+            mode: None,
         }))
     }
 

@@ -182,6 +182,9 @@ pub struct RestoreStep {
     pub entry: Entry,
     /// The tag of the wrong file that is there now: it is set aside first.
     pub replaces: Option<ETag>,
+    /// Whether it is a data file that comes back below a newer live table, whose log may not name it: by its old time the
+    /// next VACUUM would remove it.
+    pub is_under: bool,
 }
 
 // What lies in packs comes as it lies there, so that neighbours can be read together.

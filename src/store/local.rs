@@ -23,10 +23,10 @@ use self::place::{CHUNK, New, etag_of};
 use self::root::{RESERVED, Root};
 use self::walk::Walk;
 use super::{
-    Attributes, DeleteTarget, Deletion, HoldStore, ListedVersion, ObjectReader, Payload,
+    Attributes, DeleteTarget, Deletion, Had, HoldStore, ListedVersion, ObjectReader, Payload,
     PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind, WriteStore, Written,
 };
-use crate::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+use crate::ids::{ETag, FileMode, ObjectKey, ObjectVersion, Timestamp};
 
 mod mode;
 mod place;
@@ -260,7 +260,7 @@ impl WriteStore for LocalStore {
         payload: &Payload,
         _lock_until: Option<Timestamp>,
     ) -> Result<Written, StoreError> {
-        self.put_back(key, payload, None, None).await
+        self.put_back(key, payload, None, Had::default()).await
     }
 
     async fn extend_lock(
@@ -294,17 +294,17 @@ impl RestoreStore for LocalStore {
         key: &ObjectKey,
         payload: &Payload,
         seen: Option<&ETag>,
-        taken: Option<Timestamp>,
+        had: Had,
     ) -> Result<Written, StoreError> {
         let (payload, read_only) = (payload.clone(), self.read_only_files);
         if let Some(seen) = seen.cloned() {
             let replaced = self.blocking("replace", key, None, move |root, key| {
-                place::replace(root, key, &payload, &seen, taken)
+                place::replace(root, key, &payload, &seen, had)
             });
             return replaced.await;
         }
         self.blocking("create", key, None, move |root, key| {
-            place::put_new(root, key, &payload, New { read_only, taken })
+            place::put_new(root, key, &payload, New { read_only, had })
         })
         .await
     }
@@ -315,7 +315,8 @@ impl RestoreStore for LocalStore {
         payload: &Payload,
         seen: &ETag,
     ) -> Result<Written, StoreError> {
-        self.put_back(key, payload, Some(seen), None).await
+        self.put_back(key, payload, Some(seen), Had::default())
+            .await
     }
 
     async fn remove(&self, key: &ObjectKey, seen: &ETag) -> Result<(), StoreError> {
@@ -379,6 +380,7 @@ fn attributes_of(key: ObjectKey, metadata: &fs::Metadata) -> Result<Attributes, 
         version: None,
         sha256: None,
         locked_until: None,
+        mode: Some(FileMode::of(metadata.mode())),
     })
 }
 

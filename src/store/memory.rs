@@ -248,6 +248,7 @@ impl MemoryStore {
             version: self.versions.then(|| kept.version.clone()),
             sha256: (state.attests_sha256 && object.attested).then_some(object.sha256),
             locked_until: object.locked_until,
+            mode: None,
         })
     }
 

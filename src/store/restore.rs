@@ -3,7 +3,16 @@
 use async_trait::async_trait;
 
 use super::{Payload, StoreError, WriteStore, Written};
-use crate::ids::{ETag, ObjectKey, Timestamp};
+use crate::ids::{ETag, FileMode, ObjectKey, Timestamp};
+
+/// What a file had beside its bytes, where the store can give it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Had {
+    /// When it was last written.
+    pub modified: Option<Timestamp>,
+    /// Its permissions.
+    pub mode: Option<FileMode>,
+}
 
 /// Also replaces and removes objects of a live table, each only while it is still what the caller saw.
 #[async_trait]
@@ -24,7 +33,7 @@ pub trait RestoreStore: WriteStore {
     }
 
     /// Puts an object that was there before, as [`WriteStore::put_new`], or as [`RestoreStore::replace`] where an object
-    /// with the `ETag` `seen` is in its place. `taken` is when its bytes were first written.
+    /// with the `ETag` `seen` is in its place. A folder gives it back what it had.
     ///
     /// # Errors
     /// As [`WriteStore::put_new`] or [`RestoreStore::replace`].
@@ -33,7 +42,7 @@ pub trait RestoreStore: WriteStore {
         key: &ObjectKey,
         payload: &Payload,
         seen: Option<&ETag>,
-        _taken: Option<Timestamp>,
+        _had: Had,
     ) -> Result<Written, StoreError> {
         match seen {
             Some(seen) => self.replace(key, payload, seen).await,

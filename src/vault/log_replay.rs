@@ -24,6 +24,7 @@ pub(super) fn as_listed(key: &ObjectKey, entry: &Entry) -> Attributes {
         version: None,
         sha256: entry.sha256,
         locked_until: None,
+        mode: entry.mode,
     }
 }
 

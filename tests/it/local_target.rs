@@ -1,9 +1,11 @@
-//! What comes back into a folder: modes like those of its neighbours, the times of its commits; and what a folder
+//! What comes back into a folder: the modes and times that files had, modes like those of its neighbours; and what a folder
 //! cannot hold is refused in the plan.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +20,11 @@ use serde_json::{Value, json};
 
 use super::support::scene::{Scene, assert_says};
 use super::support::table::Table;
-use super::support::world::{hours_later, init, restore, restore_request, restorer, take};
+use super::support::world::{
+    files, hours_later, init, request, restore, restore_request, restorer, snapshotter, source,
+    take,
+};
+use super::told_live::Lake;
 
 async fn vault() -> Arc<MemoryStore> {
     let vault = MemoryStore::without_locks("s3://vault");
@@ -43,8 +49,93 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+/// Every file below a folder, with its permissions and its time.
+fn modes_and_times(folder: &Path) -> BTreeMap<String, (u32, SystemTime)> {
+    let names = files(folder).into_keys();
+    names
+        .map(|name| {
+            let found = fs::metadata(folder.join(&name)).unwrap();
+            let had = (found.mode() & 0o7777, found.modified().unwrap());
+            (name, had)
+        })
+        .collect()
+}
+
+#[test]
+fn files_have_their_modes_and_times_again_whatever_the_umask() {
+    let mut lake = Lake::with_snapshot();
+    lake.append();
+    let past = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    let names = [
+        ("r=a/2.parquet", 0o600),
+        ("r=b/2.parquet", 0o640),
+        ("_delta_log/00000000000000000002.json", 0o444),
+    ];
+    for (n, (name, mode)) in (1..).zip(names) {
+        let path = lake.table().join(name);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(past + n * Duration::from_hours(1))
+            .unwrap();
+        set_mode(&path, mode);
+    }
+    // Bits above the permissions are not given back.
+    lake.append();
+    set_mode(&lake.table().join("r=b/3.parquet"), 0o4755);
+    lake.ends(&["snapshot", "lake/t"], 0);
+    let mut had = modes_and_times(&lake.table());
+    had.get_mut("r=b/3.parquet").unwrap().0 = 0o755;
+    // The mode alone is no reason to read a file again: it is held as it was first seen.
+    set_mode(&lake.table().join("r=a/2.parquet"), 0o444);
+    lake.ends(&["snapshot", "lake/t"], 0);
+
+    for (umask, target) in [
+        ("077", "copy 1"),
+        ("000", "copy 2"),
+        ("077", ""),
+        ("000", ""),
+    ] {
+        let words = if target.is_empty() {
+            fs::remove_dir_all(lake.table()).unwrap();
+            vec!["restore", "lake/t", "--latest", "--yes"]
+        } else {
+            vec!["restore", "lake/t", "--latest", "--yes", "--to", target]
+        };
+        let output = Command::new("sh")
+            .args(["-c", "umask $0; exec \"$@\"", umask])
+            .args([env!("CARGO_BIN_EXE_deltavault"), "--vault", "vault"])
+            .args(words)
+            .current_dir(lake.folder())
+            .env_clear()
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let found = if target.is_empty() {
+            lake.table()
+        } else {
+            lake.folder().join(target)
+        };
+        assert_eq!(modes_and_times(&found), had, "{umask} {target:?}");
+    }
+}
+
+#[test]
+fn a_file_under_a_newer_table_keeps_the_time_at_which_it_came_back() {
+    let mut lake = Lake::with_snapshot();
+    let path = lake.table().join("r=a/1.parquet");
+    set_mode(&path, 0o640);
+    lake.delete_partition_a();
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::remove_file(&path).unwrap();
+    lake.ends(
+        &["restore", "lake/t", "--version", "1", "--heal", "--yes"],
+        0,
+    );
+    // By its old time the next VACUUM would remove it: no version that it looks at names it.
+    assert!(fs::metadata(&path).unwrap().modified().unwrap() > before);
+}
+
 #[tokio::test]
-async fn what_comes_back_has_the_modes_of_its_neighbours() {
+async fn what_comes_back_from_s3_has_the_modes_of_its_neighbours() {
     // Of the folder that the table is in, of folders that come back in it, of files.
     for (above, folders, files) in [
         (0o2775, 0o2775, 0o664),
@@ -56,13 +147,15 @@ async fn what_comes_back_has_the_modes_of_its_neighbours() {
         let lake = folder.path().join("lake");
         fs::create_dir(&lake).unwrap();
         let path = lake.join("orders");
-        let mut table = table(&path).await;
-        table.append(1, 100).await;
+        let on_s3 = Arc::new(MemoryStore::new("s3://lake/orders"));
+        let mut table = Table::create(on_s3.clone(), "orders").await;
+        table.append(3, 100).await;
         let vault = vault().await;
-        let done = take(vault.clone(), &path, 0).await.unwrap();
-        fs::remove_dir_all(&path).unwrap();
+        let snapshotter = snapshotter(vault.clone()).await.unwrap();
+        let request = request("s3://lake/orders", 0);
+        let done = snapshotter.take(&source(on_s3), &request).await.unwrap();
         set_mode(&lake, above);
-        restore(vault, &done, &path, Mode::InPlace).await.unwrap();
+        restore(vault, &done, &path, Mode::To).await.unwrap();
         for name in ["", "_delta_log", "part=1"] {
             assert_eq!(mode(&path.join(name)), folders, "{above:o} {name:?}");
         }
@@ -114,7 +207,7 @@ async fn a_vault_takes_no_modes_from_its_neighbours() {
 }
 
 #[tokio::test]
-async fn commits_get_their_times_back_and_other_files_do_not() {
+async fn commits_get_their_times_back_also_where_they_were_broken() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders");
     let table = table(&path).await;
@@ -141,12 +234,10 @@ async fn commits_get_their_times_back_and_other_files_do_not() {
             let found = fs::metadata(target.join(name)).unwrap().modified().unwrap();
             assert_eq!(found, past + n * Duration::from_hours(1), "{name}");
         }
-        let data = table.live.keys().next().unwrap();
-        let data = fs::metadata(target.join(data)).unwrap().modified().unwrap();
-        assert!(data > past + Duration::from_hours(10));
     }
     // One that nobody can read is replaced by one of the right time.
     let broken = path.join(&commits[1]);
+    set_mode(&broken, 0o600);
     fs::write(&broken, b"").unwrap();
     let plan = plan(vault.clone(), &done, &path, Mode::InPlace)
         .await
@@ -157,6 +248,7 @@ async fn commits_get_their_times_back_and_other_files_do_not() {
         .unwrap();
     let found = fs::metadata(&broken).unwrap().modified().unwrap();
     assert_eq!(found, past + 2 * Duration::from_hours(1));
+    assert_eq!(mode(&broken), 0o644);
     let on_s3 = MemoryStore::new("s3://copy/orders");
     let restorer = restorer(vault, Arc::new(on_s3)).await.unwrap();
     let request = restore_request(&done, Mode::To, 1);

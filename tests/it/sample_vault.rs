@@ -382,6 +382,7 @@ fn data_entry(key: &str, bytes: &[u8], modified: &str, rows: u64, placement: Pla
         kind: EntryKind::Data,
         last_modified: Some(last_modified),
         live: vec![LiveUse::plain(None)],
+        mode: None,
         modification_time: Some(last_modified.as_millisecond()),
         object_version: None,
         placement,

@@ -13,6 +13,7 @@ fn listing(short: &str) -> LogListing {
         version: None,
         sha256: None,
         locked_until: None,
+        mode: None,
     }))
 }
 

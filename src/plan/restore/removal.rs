@@ -74,6 +74,7 @@ mod tests {
             last_modified: "2026-11-20T03:00:00Z".parse().unwrap(),
             etag: ETag("1".to_owned()),
             version: None,
+            mode: None,
             sha256: None,
             locked_until: None,
         };

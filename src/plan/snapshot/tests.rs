@@ -78,6 +78,7 @@ fn listed(name: &str, size: u64, etag: &str) -> Attributes {
         version: None,
         sha256: None,
         locked_until: None,
+        mode: None,
     }
 }
 

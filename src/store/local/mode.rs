@@ -1,6 +1,7 @@
 //! The permissions of new folders and files.
 //!
-//! **In a table** they are those of their neighbours, whatever the umask of the restore is. Otherwise a restored table
+//! **In a table** a file that is put back has the permissions that it had. Those of folders, and of files of which the vault
+//! holds none (they come from S3), are those of their neighbours, whatever the umask of the restore is. Otherwise a restored table
 //! could no longer be written by its group, or read by a service of another user. Bits are only added, and never the
 //! right of everybody to write. The mode of a folder with the sticky bit (`/tmp`) is not passed on.
 //!
@@ -11,6 +12,8 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+
+use crate::ids::FileMode;
 
 const STICKY: u32 = 0o1000;
 
@@ -51,6 +54,13 @@ pub(super) fn like_neighbours(file: &File, folder: &Path) {
     if mode != own.mode() & 0o7777 {
         file.set_permissions(Permissions::from_mode(mode)).ok();
     }
+}
+
+/// Gives a file of a table the mode that it had, whatever the umask is. Where the file system has no modes or refuses, it
+/// stays as it is.
+pub(super) fn as_before(file: &File, had: FileMode) {
+    file.set_permissions(Permissions::from_mode(had.bits()))
+        .ok();
 }
 
 /// The mode of a folder that a vault is made in.

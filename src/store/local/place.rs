@@ -23,7 +23,7 @@ use super::mode;
 use super::root::{RESERVED, Root, sync_parent};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
 use crate::leftover;
-use crate::store::{Obstacle, Payload, PayloadData, StoreErrorKind, Written};
+use crate::store::{Had, Obstacle, Payload, PayloadData, StoreErrorKind, Written};
 
 /// How many bytes are read or written at a time.
 pub(super) const CHUNK: usize = 1024 * 1024;
@@ -31,10 +31,10 @@ pub(super) const CHUNK: usize = 1024 * 1024;
 /// The attributes of a new file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
-    /// Whether it is read-only, as in a vault. A file of a table gets the mode of its neighbours.
+    /// Whether it is read-only, as in a vault. A file of a table gets the mode that it had, else that of its neighbours.
     pub(super) read_only: bool,
-    /// The time of writing to set.
-    pub(super) taken: Option<Timestamp>,
+    /// What it had before, if it is put back.
+    pub(super) had: Had,
 }
 
 /// Creates the object, whole or not at all.
@@ -47,18 +47,22 @@ pub(super) fn put_new(
     let place = root.make_place(key, new.read_only)?;
     // Saves writing bytes for nothing; what decides is the operation that takes the name.
     refuse_taken(root, &place)?;
-    let file = write_beside(root, &place, payload, |folder| {
-        mode::of_new_file(folder, new.read_only)
+    let file = write_beside(root, &place, payload, |folder| match new.had.mode {
+        // Nobody else may read it before it has the mode that it had.
+        Some(_) => 0o600,
+        None => mode::of_new_file(folder, new.read_only),
     })?;
     // It stays open, and so locked, until it has its name: nobody may take it for abandoned.
     let (file, path) = file.into_parts();
     if new.read_only {
         let mode = file.metadata()?.mode() & 0o444;
         file.set_permissions(Permissions::from_mode(mode))?;
+    } else if let Some(had) = new.had.mode {
+        mode::as_before(&file, had);
     } else if let Some(folder) = place.parent() {
         mode::like_neighbours(&file, folder);
     }
-    set_time(&file, new.taken)?;
+    set_time(&file, new.had.modified)?;
     file.sync_all()?;
     let etag = etag_of(&file.metadata()?);
     match take_name(path, &place) {
@@ -86,21 +90,26 @@ fn set_time(file: &File, taken: Option<Timestamp>) -> io::Result<()> {
     }
 }
 
-/// Replaces the object whose `ETag` is still `seen`; the new file gets the permissions of the old one.
+/// Replaces the object whose `ETag` is still `seen`; the new file gets the permissions that it had, else those of the old
+/// one.
 pub(super) fn replace(
     root: &Root,
     key: &ObjectKey,
     payload: &Payload,
     seen: &ETag,
-    taken: Option<Timestamp>,
+    had: Had,
 ) -> Result<Written, StoreErrorKind> {
     let place = root.real(key).map_err(gone_is_changed)?;
     let old = unchanged(&place, seen)?;
     let mut file = write_beside(root, &place, payload, |_| 0o600)?;
-    let mode = old.permissions().mode() & 0o7777;
-    file.as_file()
-        .set_permissions(Permissions::from_mode(mode))?;
-    set_time(file.as_file(), taken)?;
+    if let Some(had) = had.mode {
+        mode::as_before(file.as_file(), had);
+    } else {
+        let mode = old.permissions().mode() & 0o7777;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
+    }
+    set_time(file.as_file(), had.modified)?;
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
 
@@ -379,7 +388,7 @@ mod tests {
         let put = |root: &Root, key: &str| {
             let new = New {
                 read_only: true,
-                taken: None,
+                had: Had::default(),
             };
             put_new(root, &key.parse().unwrap(), &Payload::from_bytes("x"), new).unwrap();
         };

@@ -26,6 +26,7 @@ macro_rules! attributes {
             locked_until: $answer
                 .object_lock_retain_until_date()
                 .and_then(|until| time(Some(until)).ok()),
+            mode: None,
         })
     };
 }
@@ -56,6 +57,7 @@ pub(super) fn listed(
         version,
         sha256: None,
         locked_until: None,
+        mode: None,
     })
 }
 

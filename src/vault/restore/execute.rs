@@ -15,14 +15,14 @@ use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Re
 use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
 use crate::format::{Entry, EntryKind};
-use crate::ids::{ETag, Location, ObjectKey, Timestamp};
+use crate::ids::{ETag, Location, ObjectKey};
 use crate::plan::restore::RestoreStep;
 use crate::plan::restore::consent::Decision;
 use crate::plan::restore::order::Turn;
 use crate::progress::{Phase, PlannedWork};
 use crate::sort::SortError;
 use crate::spool::{IN_MEMORY_LIMIT, Scratch};
-use crate::store::{Payload, RestoreStore, StoreError, StoreErrorKind};
+use crate::store::{Had, Payload, RestoreStore, StoreError, StoreErrorKind};
 
 mod together;
 
@@ -326,11 +326,10 @@ impl Restorer {
         let (store, key) = self.place_of(&entry.file)?;
         match &step.replaces {
             Some(seen) => {
-                let taken = taken(entry);
-                self.replace(store.as_ref(), (&key, seen), &payload, taken, folder)
+                self.replace(store.as_ref(), (&key, seen), &payload, had(step), folder)
                     .await?;
             }
-            None => match store.put_back(&key, &payload, None, taken(entry)).await {
+            None => match store.put_back(&key, &payload, None, had(step)).await {
                 Ok(_) => {}
                 Err(error) => {
                     self.is_there_already(error, &entry.file, &payload, folder)
@@ -374,7 +373,7 @@ impl Restorer {
         store: &dyn RestoreStore,
         (key, seen): (&ObjectKey, &ETag),
         payload: &Payload,
-        taken: Option<Timestamp>,
+        had: Had,
         folder: &Path,
     ) -> Result<(), Error> {
         let wrong = self
@@ -385,7 +384,7 @@ impl Restorer {
             return Ok(());
         }
         self.set_aside(key, &wrong.payload, folder).await?;
-        store.put_back(key, payload, Some(seen), taken).await?;
+        store.put_back(key, payload, Some(seen), had).await?;
         Ok(())
     }
 
@@ -464,11 +463,12 @@ impl SoFar {
     }
 }
 
-/// The time that a commit gets back, where the store can: time travel by timestamp goes by it.
-fn taken(entry: &Entry) -> Option<Timestamp> {
-    entry
-        .last_modified
-        .filter(|_| entry.kind == EntryKind::Commit)
+/// What a file gets back beside its bytes, where the store can: time travel by timestamp goes by the times of commits.
+fn had(step: &RestoreStep) -> Had {
+    Had {
+        modified: step.entry.last_modified.filter(|_| !step.is_under),
+        mode: step.entry.mode,
+    }
 }
 
 /// What a file holds in memory while it is put.

@@ -303,6 +303,7 @@ impl Planning<'_> {
         };
         plan.steps.push(RestoreStep {
             turn: plan.order.turn(&entry),
+            is_under: !entry.kind.is_log() && matches!(plan.situation, Situation::NewerLive { .. }),
             entry,
             replaces,
         })?;

@@ -449,6 +449,7 @@ fn placed(need: Need, read: ReadFile, placement: Placement) -> Outcome {
         kind: need.kind,
         last_modified: Some(read.attributes.last_modified),
         live: need.live,
+        mode: read.attributes.mode,
         modification_time: need.modification_time,
         object_version: read.attributes.version,
         placement,

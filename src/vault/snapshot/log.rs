@@ -201,6 +201,7 @@ impl LogWriter<'_> {
             // A listing may tell it to the millisecond where the answer to a GET cannot.
             last_modified: Some(fetched.attributes.last_modified.max(file.last_modified)),
             live: Vec::new(),
+            mode: fetched.attributes.mode,
             modification_time: None,
             object_version: fetched.attributes.version,
             placement,

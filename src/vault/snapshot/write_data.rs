@@ -313,6 +313,7 @@ fn absent_entry(need: Need) -> Entry {
         kind: need.kind,
         last_modified: None,
         live: Vec::new(),
+        mode: None,
         modification_time: need.modification_time,
         object_version: None,
         placement: Placement::Absent {},

@@ -92,6 +92,7 @@ fn walk(root: &Path, folder: &str, found: &mut Vec<Attributes>) {
                 version: None,
                 sha256: None,
                 locked_until: None,
+                mode: None,
             });
         }
     }

@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
 use deltavault::store::{
-    Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, HoldStore, ListedVersion,
-    ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError, StoreErrorKind,
-    WriteStore, Written,
+    Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, Had, HoldStore,
+    ListedVersion, ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError,
+    StoreErrorKind, WriteStore, Written,
 };
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -433,11 +433,11 @@ impl<S: RestoreStore> RestoreStore for FaultStore<S> {
         key: &ObjectKey,
         payload: &Payload,
         seen: Option<&ETag>,
-        taken: Option<Timestamp>,
+        had: Had,
     ) -> Result<Written, StoreError> {
         let method = seen.map_or("put_new", |_| "replace");
         let fault = self.arrive(method, key.as_str()).await?;
-        let answer = self.inner.put_back(key, payload, seen, taken).await;
+        let answer = self.inner.put_back(key, payload, seen, had).await;
         self.answer(fault, key.as_str(), answer)
     }
 

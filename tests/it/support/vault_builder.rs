@@ -226,6 +226,7 @@ impl<S: WriteStore> TableBuilder<S> {
             file: Location::Inside(key.parse().unwrap()),
             kind: EntryKind::Data,
             last_modified: Some(time(self.version.unwrap_or(0))),
+            mode: None,
             live: vec![LiveUse::plain(None)],
             modification_time: None,
             object_version: None,

@@ -113,6 +113,7 @@ mod tests {
             turn: Turn::Data,
             entry,
             replaces: None,
+            is_under: false,
         }
     }
 
@@ -154,6 +155,7 @@ mod tests {
             turn: Turn::Data,
             entry: data_entry("alone", None),
             replaces: None,
+            is_under: false,
         };
         assert_eq!(spans(vec![alone.clone(), alone]), [(1, None), (1, None)]);
     }
