@@ -18,6 +18,8 @@ mod bad_source;
 mod bad_vault;
 mod below_checkpoint;
 mod bombs;
+mod by_hand_records;
+mod by_hand_s3;
 mod check_source;
 mod choosing;
 mod claims;
