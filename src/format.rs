@@ -15,6 +15,7 @@ pub mod layout;
 pub mod ledger;
 mod lines;
 pub mod manifest;
+pub mod pack;
 pub mod page;
 pub mod prune_plan;
 pub mod record;

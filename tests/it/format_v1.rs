@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use deltavault::format::ledger::{Bodies, SlotRow, Slots, Step, read_chain};
 use deltavault::format::{
-    Event, EventAction, FormatError, Manifest, PageWriter, Record, VaultFile, VaultKey,
+    Event, EventAction, FormatError, Manifest, PageWriter, Placement, Record, VaultFile, VaultKey,
     decode_journal, decode_page, encode_journal, layout,
 };
 use deltavault::ids::{Digest, Id128, SnapshotId};
@@ -367,4 +367,22 @@ fn samples_in_the_specification_are_golden_objects() {
     assert!(has_text(&keys.join("\n")));
     let (id, _) = sample.snapshots[1];
     assert!(has_text(&id.to_string()));
+    let pages = sample.pages.values().flatten();
+    let pack = pages
+        .filter_map(|entry| match &entry.placement {
+            Placement::Blob {
+                offset: Some(_),
+                reference,
+            } => Some(read(reference.key.as_str())),
+            Placement::Blob { .. }
+            | Placement::Copy { .. }
+            | Placement::Inline(_)
+            | Placement::Absent {} => None,
+        })
+        .next()
+        .unwrap();
+    let trailer = pack.iter().position(|byte| *byte == b'{').unwrap();
+    assert!(has_text(
+        std::str::from_utf8(&pack[trailer..]).unwrap().trim_end()
+    ));
 }

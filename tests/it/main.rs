@@ -20,6 +20,7 @@ mod below_checkpoint;
 mod bombs;
 mod by_hand_records;
 mod by_hand_s3;
+mod by_hand_split;
 mod check_source;
 mod choosing;
 mod claims;

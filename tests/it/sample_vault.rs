@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use deltavault::format::pack::{PackLine, encode_trailer};
 use deltavault::format::record::{CommitFile, Previous, ProtocolRecord, TableIdentity};
 use deltavault::format::{
     Change, Entry, EntryKind, JournalHeader, LiveUse, LockMode, Manifest, PageRef, PageWriter,
@@ -93,7 +94,15 @@ impl SampleVault {
 
         let north: &[u8] = b"PAR1 three rows of region PAR1";
         let one: &[u8] = b"PAR1 one  PAR1";
-        let pack = vault.put_blob(&[north, one].concat());
+        let names = [key, "part-1.parquet"].map(|key| Location::Inside(key.parse().unwrap()));
+        let line = |n: usize, offset, bytes: &[u8]| PackLine {
+            file: &names[n],
+            offset,
+            sha256: Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
+        let trailer = encode_trailer(&table(), [line(0, 0, north), line(1, 30, one)]).unwrap();
+        let pack = vault.put_blob(&[north, one, &trailer].concat());
         let packed = |key: &str, bytes: &[u8], offset, modified, rows| {
             let placement = Placement::Blob {
                 offset: Some(offset),

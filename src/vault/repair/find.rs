@@ -10,8 +10,9 @@ use super::places::{Places, unless_damaged};
 use super::{Origin, Repairer};
 use crate::error::Error;
 use crate::format::manifest::MANIFEST_LIMIT;
+use crate::format::pack::{PackLine, encode_trailer};
 use crate::format::page::PAGE_LIMIT;
-use crate::format::{Entry, Placement, Reference};
+use crate::format::{Entry, Placement, Reference, TableKey};
 use crate::ids::{Digest, Generation, Location, ObjectKey, ObjectVersion};
 use crate::source::{Source, collect};
 use crate::spool::IN_MEMORY_LIMIT;
@@ -271,7 +272,7 @@ impl Repairer {
                 whole.extend_from_slice(&bytes);
             }
         }
-        if Digest::of(&whole) == lost.sha256 {
+        if is_pack(&mut whole, lost, files, places) {
             found.whole = Some(whole.freeze());
             found.origin = origins.into_iter().reduce(Origin::and);
         }
@@ -302,6 +303,37 @@ impl Repairer {
         let there = store.attributes(&key, Some(&version)).await.ok()?;
         (there.size == entry.size).then_some((store, key, version))
     }
+}
+
+/// Whether the files of a pack, one behind the other, are all of it once they have their trailer, which they get. A pack
+/// whose trailer would be too large has none.
+fn is_pack(whole: &mut BytesMut, lost: &Lost, files: &[PackedFile], places: &Places) -> bool {
+    let end = whole.len();
+    let tables = files.iter().flat_map(|file| places.of(file.sha256));
+    let mut tables: Vec<usize> = tables.map(|(table, _)| table).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    let tables = tables.into_iter().filter_map(|table| {
+        let identity = places.identity(table)?;
+        TableKey::of(&identity.source, &identity.uri.parse().ok()?).ok()
+    });
+    let trailers = tables.filter_map(|table| {
+        let lines = files.iter().map(|file| PackLine {
+            file: &file.file,
+            offset: file.offset,
+            sha256: file.sha256,
+            size: file.size,
+        });
+        encode_trailer(&table, lines).ok()
+    });
+    for trailer in trailers.chain([Vec::new()]) {
+        whole.truncate(end);
+        whole.extend_from_slice(&trailer);
+        if Digest::of(whole) == lost.sha256 {
+            return true;
+        }
+    }
+    false
 }
 
 fn live(source: &Source, file: &Location) -> Origin {

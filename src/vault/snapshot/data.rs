@@ -166,7 +166,10 @@ impl Copier {
     /// A pack waits here for memory, so that its files are not even listed before it has it.
     async fn room_for(&self, batch: Option<&Batch>) -> Option<Room> {
         match batch? {
-            batch @ Batch::Pack(_) => Some(self.run.budget.memory(batch.likely_size()).await),
+            Batch::Pack(needs) => {
+                let bytes = pack::room(needs) as u64;
+                Some(self.run.budget.memory(bytes).await)
+            }
             Batch::Single(_) => None,
         }
     }

@@ -54,6 +54,11 @@ pub(crate) struct LockTerms {
 }
 
 impl LockTerms {
+    /// The table whose objects they are for.
+    pub(super) fn table(&self) -> &TableKey {
+        &self.table
+    }
+
     /// Decides class and promise against a head.
     pub(super) fn decide(
         vault: &Vault,

@@ -1,4 +1,4 @@
-//! Packs: one buffer for all files of a pack, each read straight to its place there.
+//! Packs: one buffer for all files of a pack and its trailer, each file read straight to its place there.
 //!
 //! Hundreds of bodies are on their way at a time. Were each collected first and then copied, a run would need its
 //! memory twice, and leave it in pieces that no pack fits into.
@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Copier, Outcome, ReadFile, placed};
 use crate::error::Error;
-use crate::format::Placement;
+use crate::format::pack::{PackLine, encode_trailer, likely_trailer};
+use crate::format::{Placement, TableKey};
 use crate::ids::Digest;
 use crate::plan::snapshot::Need;
 use crate::source::{Fetched, collect};
@@ -49,7 +50,7 @@ impl Copier {
             return Ok(outcomes);
         }
         let alone = pack.files.len() == 1;
-        let (payload, files) = pack.into_payload();
+        let (payload, files) = pack.into_payload(self.terms.table());
         let reference = self.placer().blob(&payload).await?;
         outcomes.extend(files.into_iter().map(|(need, read, offset)| {
             let placement = Placement::Blob {
@@ -83,12 +84,21 @@ impl Copier {
     }
 }
 
-/// The places of the files in one buffer, one behind the other.
+/// The bytes of a pack, as far as can be known before they are read, its trailer included.
+pub(super) fn room(needs: &[Need]) -> usize {
+    let files: usize = needs.iter().map(room_of).sum();
+    files + likely_trailer(needs.iter().map(|need| &need.file))
+}
+
+fn room_of(need: &Need) -> usize {
+    usize::try_from(need.likely_size()).unwrap_or_default()
+}
+
+/// The places of the files in one buffer, one behind the other; room for the trailer is left behind them.
 fn places(needs: Vec<Need>) -> impl Iterator<Item = (Need, BytesMut)> + Send {
-    let room = |need: &Need| usize::try_from(need.likely_size()).unwrap_or_default();
-    let mut rest = BytesMut::with_capacity(needs.iter().map(room).sum());
+    let mut rest = BytesMut::with_capacity(room(&needs));
     needs.into_iter().map(move |need| {
-        let behind = rest.split_off(room(&need).min(rest.capacity()));
+        let behind = rest.split_off(room_of(&need).min(rest.capacity()));
         let place = std::mem::replace(&mut rest, behind);
         (need, place)
     })
@@ -146,7 +156,20 @@ impl Pack {
         self.files.push((need, read, offset));
     }
 
-    fn into_payload(self) -> (Payload, Vec<(Need, ReadFile, u64)>) {
+    /// Ends it: behind several files with a trailer. One file alone is a blob of its own SHA-256.
+    fn into_payload(mut self, table: &TableKey) -> (Payload, Vec<(Need, ReadFile, u64)>) {
+        if self.files.len() > 1 {
+            let lines = self.files.iter().map(|(need, read, offset)| PackLine {
+                file: &need.file,
+                offset: *offset,
+                sha256: read.sha256,
+                size: read.size,
+            });
+            // Names so long that it has no room serve nobody who splits packs by hand.
+            let trailer = encode_trailer(table, lines).unwrap_or_default();
+            self.hasher.update(&trailer);
+            self.bytes.extend_from_slice(&trailer);
+        }
         let payload = Payload {
             sha256: Digest::from_hasher(self.hasher),
             size: self.bytes.len() as u64,
@@ -180,7 +203,8 @@ mod tests {
         let mut whole = BytesMut::new();
         places.drain(..).for_each(|place| whole.unsplit(place));
         assert_eq!(whole, "abcdefg");
-        assert_eq!(whole.as_ptr(), begin);
+        whole.extend_from_slice(&[b'x'; 3 * 160]);
+        assert_eq!(whole.as_ptr(), begin, "room for the trailer");
     }
 
     #[test]
