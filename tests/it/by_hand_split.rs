@@ -50,7 +50,7 @@ async fn packs_without_pages_manifests_and_records_give_every_file_its_bytes_and
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (vault, snapshots) = real_vault(folder.path()).await;
+    let (vault, snapshots) = Box::pin(real_vault(folder.path())).await;
     let store = LocalStore::open(&vault).unwrap();
     let opened = Vault::open(Arc::new(store)).await.unwrap();
     let live = read_tree(&folder.path().join("lake/orders"));
@@ -95,7 +95,8 @@ async fn packs_without_pages_manifests_and_records_give_every_file_its_bytes_and
 
 /// A pack of one file, `abc`, with a trailer of these lines, which says to have so many bytes more than it has.
 fn forged(lines: &[Value], more: usize) -> Vec<u8> {
-    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let lines = lines.join("\n") + "\n";
     let footer = format!("deltavault-pack {:015}\n", lines.len() + more);
     ["abc", &lines, &footer].concat().into_bytes()
 }

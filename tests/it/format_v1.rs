@@ -367,9 +367,9 @@ fn samples_in_the_specification_are_golden_objects() {
     assert!(has_text(&keys.join("\n")));
     let (id, _) = sample.snapshots[1];
     assert!(has_text(&id.to_string()));
-    let pages = sample.pages.values().flatten();
+    let mut pages = sample.pages.values().flatten();
     let pack = pages
-        .filter_map(|entry| match &entry.placement {
+        .find_map(|entry| match &entry.placement {
             Placement::Blob {
                 offset: Some(_),
                 reference,
@@ -379,7 +379,6 @@ fn samples_in_the_specification_are_golden_objects() {
             | Placement::Inline(_)
             | Placement::Absent {} => None,
         })
-        .next()
         .unwrap();
     let trailer = pack.iter().position(|byte| *byte == b'{').unwrap();
     assert!(has_text(
