@@ -3,28 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use deltavault::Error;
 use deltavault::delta::segment::LogListing;
 use deltavault::error::RestoreError;
-use deltavault::format::Trigger;
-use deltavault::format::ledger::Bodies;
-use deltavault::ids::{Id128, Version};
+use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 use deltavault::plan::restore::deed::{Deed, DeedKind};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{ReadStore, RestoreStore};
-use deltavault::vault::events::Actor;
-use deltavault::vault::restore::{
-    Intent, RestoreRequest, Restorer, Safety, TurnBack, TurnedBackDone,
-};
+use deltavault::vault::restore::{Intent, RestoreRequest, Restorer, TurnedBackDone};
 use deltavault::vault::snapshot::SnapshotDone;
 use futures::TryStreamExt as _;
 use futures::future::BoxFuture;
 
 use super::support::fault_store::{Call, Fault, FaultStore};
 use super::support::table::{CheckpointForm, Table};
+use super::support::turning::{after_safety_snapshot, carry_out, turn, undo_of};
 use super::support::world::{
     hours_later, init, key_of, request, restore_request, restorer, snapshotter, source,
 };
@@ -102,80 +97,32 @@ impl Scene {
             .unwrap()
     }
 
-    fn turn(&self, intent: Intent, hours: i64) -> TurnBack {
-        TurnBack {
-            intent,
-            notes: Arc::new(self.vault.clone()),
-            actor: Actor {
-                now: hours_later(hours),
-                principal: "test@host".to_owned(),
-                run: Id128::from_bytes([9; 16]),
-                tool: "deltavault test".to_owned(),
-            },
-            quiet: Duration::ZERO,
-        }
-    }
-
-    async fn safety(&self, hours: i64) -> Result<Intent, Error> {
-        Ok(Intent::Begin(Box::new(Safety {
-            snapshotter: snapshotter(Arc::new(self.vault.clone())).await?,
-            source: source(Arc::new(self.live.clone())),
-            request: deltavault::vault::snapshot::SnapshotRequest {
-                trigger: Trigger::Safety,
-                ..request(self.live.uri(), hours)
-            },
-        })))
-    }
-
     /// Rewinds to the first snapshot, or replaces by it.
     async fn go_back(&self, mode: Mode, hours: i64) -> Result<TurnedBackDone, Error> {
-        let turn = self.turn(self.safety(hours).await?, hours);
-        let request = restore_request(&self.first, mode, hours);
-        self.carry_out(&request, &turn).await
+        self.turn_back(restore_request(&self.first, mode, hours), hours)
+            .await
     }
 
-    async fn carry_out(
+    async fn turn_back(
         &self,
-        request: &RestoreRequest,
-        turn: &TurnBack,
+        request: RestoreRequest,
+        hours: i64,
     ) -> Result<TurnedBackDone, Error> {
-        let restorer = self.restorer().await?;
-        let plan = restorer.plan(request).await?;
-        restorer.turn_back(request, plan, turn).await
+        let (vault, live) = (Arc::new(self.vault.clone()), Arc::new(self.live.clone()));
+        let now = hours_later(hours);
+        let intent = after_safety_snapshot(vault.clone(), live, now).await?;
+        let turn = turn(vault, intent, now);
+        carry_out(&self.restorer().await?, &request, &turn).await
     }
 
     /// Takes the last rewind or replacement back.
     async fn undo(&self, hours: i64) -> Result<TurnedBackDone, Error> {
         let restorer = self.restorer().await?;
-        let deed = restorer
-            .vault
-            .last_deed(&key_of(self.live.uri()))
-            .await?
-            .unwrap();
-        let of_replace = match deed.kind {
-            DeedKind::Rewind => false,
-            DeedKind::Replace => true,
-            DeedKind::Undo { of_replace, .. } => of_replace,
-        };
-        let mode = if of_replace {
-            Mode::Replace
-        } else {
-            Mode::Undo
-        };
-        let id = deed.turned.safety.unwrap();
-        let history = restorer
-            .vault
-            .history(&key_of(self.live.uri()), Bodies::default())
-            .await?;
-        let record = Arc::clone(&history.find(id).unwrap().unwrap().record);
-        let request = RestoreRequest {
-            id,
-            version: record.version,
-            record,
-            ..restore_request(&self.first, mode, hours)
-        };
-        let turn = self.turn(Intent::Undo(deed), hours);
-        self.carry_out(&request, &turn).await
+        let like = restore_request(&self.first, Mode::Undo, hours);
+        let (request, deed) = undo_of(&restorer, self.live.uri(), like).await?;
+        let vault = Arc::new(self.vault.clone());
+        let turn = turn(vault, Intent::Undo(deed), hours_later(hours));
+        carry_out(&restorer, &request, &turn).await
     }
 
     async fn is_back_at_v(&self, what: &str) {
@@ -487,12 +434,11 @@ async fn a_table_without_a_whole_newest_version_is_rewound_only_where_its_owner_
         version_that_opens(&scene.live).await,
         Some(Version(scene.table.version()))
     );
-    let turn = scene.turn(scene.safety(2).await.unwrap(), 2);
     let request = RestoreRequest {
         accept_damaged: true,
         ..restore_request(&scene.first, Mode::Rewind, 2)
     };
-    let done = scene.carry_out(&request, &turn).await.unwrap();
+    let done = scene.turn_back(request, 2).await.unwrap();
     assert_eq!(done.safety, None);
     assert!(
         done.set_aside > 0 && done.set_aside >= done.removed - 1,

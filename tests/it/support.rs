@@ -17,6 +17,7 @@ pub(crate) mod s3;
 pub(crate) mod s3_scene;
 pub(crate) mod scene;
 pub(crate) mod table;
+pub(crate) mod turning;
 pub(crate) mod vault_builder;
 pub(crate) mod verified;
 pub(crate) mod world;

@@ -320,8 +320,9 @@ impl Planned<'_> {
             }
         }
         let checked = told::checked::code(&turned.checked, &turned.done);
+        let has_no_undo = turned.safety.is_none() && turned.set_aside > 0;
         let code = checked.max(ExitCode::findings_if(
-            turned.on_top.is_some() || turned.set_aside > 0,
+            turned.on_top.is_some() || has_no_undo,
         ));
         let mut row = done_row(&case, &turned.done, seconds, Some(&turned.checked));
         turned_word(&self.asked.how).clone_into(&mut row.mode);
