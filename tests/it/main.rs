@@ -10,6 +10,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod answers;
 mod bad_data;
 mod bad_disk;
 mod bad_paths;

@@ -129,7 +129,17 @@ impl S3Client {
             kind: StoreErrorKind::Unsupported { reason },
         };
         let http = http_client().map_err(unsupported)?;
-        let sdk = load(settings, &http).await;
+        Ok(Self::over(&http, settings).await)
+    }
+
+    /// As [`S3Client::connect`], with answers that a test makes instead of a network's.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn connect_over(http: &SharedHttpClient, settings: &S3Settings) -> Self {
+        Self::over(http, settings).await
+    }
+
+    async fn over(http: &SharedHttpClient, settings: &S3Settings) -> Self {
+        let sdk = load(settings, http).await;
         let endpoint = endpoint_of(&sdk);
         let region = match (&endpoint, sdk.region()) {
             (_, Some(region)) => region.to_string(),
@@ -154,7 +164,7 @@ impl S3Client {
             credentials = Some(provider);
         }
         let sts = sts_client(&sdk, endpoint.as_deref(), &region, credentials.clone());
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 s3: aws_sdk_s3::Client::from_conf(config.build()),
                 service: endpoint.unwrap_or_else(|| AWS.to_owned()),
@@ -167,7 +177,7 @@ impl S3Client {
                 pace: Pace::default(),
                 clock,
             }),
-        })
+        }
     }
 
     /// The service that holds the objects: the endpoint without a trailing slash, else `aws`.
