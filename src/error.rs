@@ -165,7 +165,7 @@ pub enum Error {
     AmbiguousTable {
         /// What was asked for.
         name: String,
-        /// The URIs that match.
+        /// The keys that match, each with its URI and source.
         candidates: Vec<String>,
     },
     /// The version needs files that the source no longer has.

@@ -184,14 +184,24 @@ impl Vault {
     /// # Errors
     /// What the store says.
     pub async fn tables(&self) -> Result<Vec<TableKey>, Error> {
+        self.tables_below(layout::TABLES_PREFIX).await
+    }
+
+    /// Lists the tables whose keys have this readable half.
+    async fn tables_called(&self, slug: &str) -> Result<Vec<TableKey>, Error> {
+        let prefix = format!("{}{slug}-", layout::TABLES_PREFIX);
+        let mut tables = self.tables_below(&prefix).await?;
+        tables.retain(|table| table.slug() == slug);
+        Ok(tables)
+    }
+
+    async fn tables_below(&self, prefix: &str) -> Result<Vec<TableKey>, Error> {
         let mut tables: Vec<TableKey> = Vec::new();
         let mut after = None;
         loop {
             let mut next = None;
             // Object versions, because a delete marker on every record must not make a table disappear.
-            let mut listing = self
-                .store
-                .list_versions(layout::TABLES_PREFIX, after.as_deref());
+            let mut listing = self.store.list_versions(prefix, after.as_deref());
             while let Some(found) = listing.try_next().await? {
                 next = layout::table_of(found.key().as_str());
                 if next.is_some() {

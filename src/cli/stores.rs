@@ -3,19 +3,22 @@
 //! A place is a folder of this machine or a prefix of a bucket. There is one connection to S3 for tables and one for
 //! the vault, each made when it is first needed: what lies in folders alone never looks for credentials.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use deltavault::Error;
+use deltavault::error::one_of;
 use deltavault::format::{TableKey, TableUri};
 use deltavault::ids::{ObjectKey, Timestamp};
+use deltavault::progress::Progress;
 use deltavault::source::outside::Outside;
 use deltavault::source::{OpenOutside, Source};
 use deltavault::store::local::{LocalStore, StoreLock};
 use deltavault::store::s3::{S3Client, S3Settings, S3Store};
 use deltavault::store::{ReadStore as _, StoreError, StoreErrorKind, WriteStore, local_path};
 use deltavault::vault::Vault;
-use deltavault::vault::look::TableRef;
+use deltavault::vault::look::{TableRef, only_table};
 use deltavault::vault::restore::OpenOutsideForRestore;
 use tokio::sync::OnceCell;
 
@@ -341,32 +344,81 @@ impl OpenVault {
         Ok(Some(lock(store)?.ok_or_else(in_use)?))
     }
 
-    /// Finds the table that was named, among those that the vault holds.
+    /// Finds the table that was named, among those that the vault holds. Of tables at one URI it is that of the source
+    /// which is configured here; the others are mentioned.
     ///
     /// # Errors
-    /// [`Error::UnknownTable`], [`Error::AmbiguousTable`].
-    pub(crate) async fn find_table(&self, name: &TableName) -> Result<TableRef, CommandError> {
+    /// As [`Vault::find_tables`]; [`Error::AmbiguousTable`].
+    pub(crate) async fn find_table(
+        &self,
+        name: &TableName,
+        progress: &dyn Progress,
+    ) -> Result<TableRef, CommandError> {
         let place = table_uri(&name.uri)?;
         // What can only be a place has one key, and under it one ledger: no other has to be read.
-        if (name.configured.is_some() || name.text.contains('/'))
-            && let Ok(root) = self.stores.table(&name.uri).await
-            && let key = self.stores.table_key(&root)?
+        if name.is_a_place()
+            && let Some(key) = self.key_here(&name.uri).await
             && let Some(table) = self.vault.table_with(&key).await?
         {
+            mention(&table, &self.vault.twins(&table).await?, progress);
             return Ok(table);
         }
-        if name.configured.is_none() {
-            let found = self.vault.find_table_or_place(&name.text, Some(&place));
-            return Ok(found.await?);
+        let found = if name.configured.is_none() {
+            self.vault.find_tables(&name.text, Some(&place)).await
+        } else {
+            // A name of the configuration means its place and nothing else.
+            self.vault.find_tables(place.as_str(), None).await
+        };
+        let found = found.map_err(|error| match error {
+            Error::UnknownTable { known, .. } => Error::UnknownTable {
+                name: name.text.clone(),
+                known,
+            },
+            error => error,
+        })?;
+        if let [table] = found.as_slice()
+            && table.key.to_string() == name.text
+        {
+            return Ok(table.clone());
         }
-        // A name of the configuration means its place and nothing else.
-        match self.vault.find_table(place.as_str()).await {
-            Err(Error::UnknownTable { known, .. }) => {
-                let name = name.text.clone();
-                Err(Error::UnknownTable { name, known }.into())
+        let found = self.without_twins(&name.text, found, progress).await?;
+        Ok(only_table(&name.text, found)?)
+    }
+
+    /// Leaves out, and mentions, what has the URI of a table that belongs to the source configured here.
+    ///
+    /// # Errors
+    /// Why the records of that table cannot be read: another does not stand in for it.
+    pub(crate) async fn without_twins(
+        &self,
+        text: &str,
+        mut tables: Vec<TableRef>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<TableRef>, CommandError> {
+        let uris: BTreeSet<_> = (tables.iter())
+            .filter_map(|table| Some(table.identity.as_ref()?.uri.clone()))
+            .collect();
+        for uri in uris {
+            let Some(here) = self.key_here(&uri).await else {
+                continue;
+            };
+            if tables.iter().any(|table| table.key == here) {
+                let is_twin = |it: &mut TableRef| it.uri() == uri && it.key != here;
+                let twins: Vec<_> = tables.extract_if(.., is_twin).collect();
+                if let Some(table) = tables.iter().find(|table| table.key == here) {
+                    mention(table, &twins, progress);
+                }
+            } else if let Some(reason) = self.vault.unread_table(&here, text).await? {
+                return Err(reason.into());
             }
-            found => Ok(found?),
         }
+        Ok(tables)
+    }
+
+    /// The key of the table at a place, by the source that is configured here; none where that cannot be told.
+    async fn key_here(&self, uri: &str) -> Option<TableKey> {
+        let place = self.stores.table(uri).await.ok()?;
+        self.stores.table_key(&place).ok()
     }
 
     /// Refuses a place that holds the vault or lies in it: what cleans up a table would clean up the vault.
@@ -386,6 +438,20 @@ impl OpenVault {
             rule,
         })
     }
+}
+
+/// Mentions tables that have the URI of the one that is meant.
+fn mention(table: &TableRef, twins: &[TableRef], progress: &dyn Progress) {
+    if twins.is_empty() {
+        return;
+    }
+    let others: Vec<_> = twins.iter().map(TableRef::in_full).collect();
+    progress.note(&format!(
+        "{}: {} is meant; the vault also holds, from another source: {}",
+        table.name(),
+        table.key,
+        one_of(&others)
+    ));
 }
 
 /// The table's URI in the vault: that of its place, for a folder by its real path.

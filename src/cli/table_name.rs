@@ -55,6 +55,11 @@ impl TableName {
         })
     }
 
+    /// Whether it can be nothing but a place: a name of the configuration, a URI or a path.
+    pub(crate) fn is_a_place(&self) -> bool {
+        self.configured.is_some() || self.text.contains('/')
+    }
+
     /// The name of a table of the configuration.
     pub(crate) fn configured(table: &ConfiguredTable) -> Self {
         Self {

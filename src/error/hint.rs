@@ -63,7 +63,7 @@ impl Error {
                 format!("it holds {}", one_of(&closest_first(name, known)))
             }
             Self::AmbiguousTable { candidates, .. } => {
-                format!("name it by its URI: {}", one_of(candidates))
+                format!("name it by its key: {}", one_of(candidates))
             }
             Self::SourceFileMissing { table, lost: Some(_), .. } => format!(
                 "`deltavault verify {} --read all --repair` looks for what is lost, with --from URI in a replica, too; \

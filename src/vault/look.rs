@@ -42,6 +42,16 @@ impl TableRef {
             .map_or_else(|| self.key.to_string(), |identity| identity.uri.clone())
     }
 
+    /// Its key, which means no other table, with its URI and source.
+    pub fn in_full(&self) -> String {
+        match &self.identity {
+            Some(TableIdentity { uri, source, .. }) => {
+                format!("{} ({uri} in {source:?})", self.key)
+            }
+            None => self.key.to_string(),
+        }
+    }
+
     fn is_called(&self, text: &str) -> bool {
         self.key.slug() == text
             || self
@@ -83,6 +93,22 @@ pub fn address(
         return path.map_or_else(|| uri.clone(), ToOwned::to_owned);
     }
     key.to_string()
+}
+
+/// The one table that a text means.
+///
+/// # Errors
+/// [`Error::AmbiguousTable`], with the keys of all of them.
+pub fn only_table(text: &str, mut tables: Vec<TableRef>) -> Result<TableRef, Error> {
+    match (tables.pop(), tables.is_empty()) {
+        (Some(table), true) => Ok(table),
+        (last, _) => Err(Error::AmbiguousTable {
+            name: text.to_owned(),
+            candidates: (tables.iter().chain(&last))
+                .map(TableRef::in_full)
+                .collect(),
+        }),
+    }
 }
 
 /// Files of one kind.
@@ -135,48 +161,62 @@ impl Vault {
         Ok(table.identity.is_some().then_some(table))
     }
 
+    /// The other tables of the same URI, whose records name another source. Reads only ledgers whose keys look alike.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn twins(&self, table: &TableRef) -> Result<Vec<TableRef>, Error> {
+        let Some(identity) = &table.identity else {
+            return Ok(Vec::new());
+        };
+        let alike = self.tables_called(table.key.slug()).await?;
+        let others = stream::iter(alike.into_iter().filter(|key| *key != table.key));
+        let read = others.map(|key| self.table_ref(key));
+        let mut twins: Vec<_> = read.buffered(TABLES_AHEAD).try_collect().await?;
+        twins.retain(|it| it.uri() == identity.uri);
+        Ok(twins)
+    }
+
     /// Finds a table by its recorded name, its URI, its key or the readable half of it.
     ///
     /// # Errors
-    /// [`Error::UnknownTable`] with those that there are, [`Error::AmbiguousTable`]; [`ChooseError::LedgerNotWhole`] where a
-    /// table whose records cannot be read may be the one.
+    /// As [`Vault::find_tables`]; [`Error::AmbiguousTable`] where it finds several.
     pub async fn find_table(&self, text: &str) -> Result<TableRef, Error> {
-        self.find_table_or_place(text, None).await
+        only_table(text, self.find_tables(text, None).await?)
     }
 
-    /// As [`Vault::find_table`], for a text that is also a place: `place` is what it means as a path.
+    /// Finds the tables that a text may mean, one at least: by a key only its table, else by recorded name, URI and the
+    /// readable half of a key. `place` is what the text means as a path.
     ///
     /// # Errors
-    /// As [`Vault::find_table`]; a text that names one table and, as a path, another one is ambiguous.
-    pub async fn find_table_or_place(
+    /// [`Error::UnknownTable`] with those that there are; [`ChooseError::LedgerNotWhole`] where a table whose records cannot be
+    /// read may be the one.
+    pub async fn find_tables(
         &self,
         text: &str,
         place: Option<&TableUri>,
-    ) -> Result<TableRef, Error> {
+    ) -> Result<Vec<TableRef>, Error> {
         if let Ok(key) = text.parse()
             && let Some(table) = self.table_with(&key).await?
         {
-            return Ok(table);
+            return Ok(vec![table]);
         }
         let tables = self.table_refs().await?;
         let by_key = tables.iter().find(|table| table.key.to_string() == text);
         if let Some(table) = by_key {
-            return Ok(table.clone());
+            return Ok(vec![table.clone()]);
         }
         let typed_uri: Option<TableUri> = text.parse().ok();
         let uris: Vec<&TableUri> = typed_uri.iter().chain(place).collect();
-        let matches: Vec<&TableRef> = tables
+        let matches: Vec<TableRef> = tables
             .iter()
             .filter(|table| table.is_called(text) || uris.iter().any(|uri| table.is_at(uri)))
+            .cloned()
             .collect();
-        match matches.as_slice() {
-            [table] => Ok((*table).clone()),
-            [] => self.no_such_table(text, &uris, &tables).await,
-            several => Err(Error::AmbiguousTable {
-                name: text.to_owned(),
-                candidates: several.iter().map(|table| table.uri()).collect(),
-            }),
+        if matches.is_empty() {
+            return Err(self.no_such_table(text, &uris, &tables).await?);
         }
+        Ok(matches)
     }
 
     /// A table whose records cannot be read may be the one: then the reason is the answer. A place tells by the key;
@@ -186,7 +226,7 @@ impl Vault {
         text: &str,
         uris: &[&TableUri],
         tables: &[TableRef],
-    ) -> Result<TableRef, Error> {
+    ) -> Result<Error, Error> {
         let unversioned = tables
             .iter()
             .filter(|table| table.identity.is_none())
@@ -194,25 +234,29 @@ impl Vault {
                 let is_place = uris.iter().any(|uri| uri.slug() == table.key.slug());
                 is_place || uris.is_empty() || !text.contains('/')
             });
-        let unknown = || Error::UnknownTable {
-            name: text.to_owned(),
-            known: tables.iter().map(|table| table.name().to_owned()).collect(),
-        };
         for table in unversioned {
-            let history = self.history(&table.key, Bodies::default()).await?;
-            if let Some(newer) = history
-                .newer
-                .iter()
-                .rev()
-                .find(|newer| !newer.is_distrusted)
-            {
-                return Err(newer.error.clone().into());
-            }
-            if let Some(not_whole) = history.not_whole(format!("table {text:?}")) {
-                return Err(not_whole.into());
+            if let Some(reason) = self.unread_table(&table.key, text).await? {
+                return Ok(reason);
             }
         }
-        Err(unknown())
+        Ok(Error::UnknownTable {
+            name: text.to_owned(),
+            known: tables.iter().map(|table| table.name().to_owned()).collect(),
+        })
+    }
+
+    /// Why the records of the table that `text` may mean cannot be read, where some cannot.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn unread_table(&self, key: &TableKey, text: &str) -> Result<Option<Error>, Error> {
+        let history = self.history(key, Bodies::default()).await?;
+        let mut newer = history.newer.iter().rev();
+        if let Some(newer) = newer.find(|newer| !newer.is_distrusted) {
+            return Ok(Some(newer.error.clone().into()));
+        }
+        let not_whole = history.not_whole(format!("table {text:?}"));
+        Ok(not_whole.map(Error::from))
     }
 
     /// Reads everything that a table's ledger holds. `bodies` may hold what a cache has; the digests decide.

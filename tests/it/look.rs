@@ -9,7 +9,7 @@ use deltavault::plan::choose::{ChooseError, CommitTimes, Wanted};
 use deltavault::store::memory::MemoryStore;
 use deltavault::vault::Vault;
 use deltavault::vault::diff::{Change, DiffTotals, LiveChange, LiveTotals};
-use deltavault::vault::look::{TableRef, find_snapshot};
+use deltavault::vault::look::{TableRef, find_snapshot, only_table};
 use deltavault::{Error, ExitCode};
 use futures::TryStreamExt;
 
@@ -47,12 +47,16 @@ async fn tables_are_found_by_name_uri_key_and_slug() {
     assert_eq!(known, ["orders", "the people"]);
     // A word may also be a path. Where it names one table and leads to another, nobody can know.
     let place: TableUri = "file:///lake/people".parse().unwrap();
-    let found = vault.find_table_or_place("people", Some(&place)).await;
-    assert_eq!(found.unwrap().key, people.key);
-    let both = vault.find_table_or_place("orders", Some(&place)).await;
-    let error = both.unwrap_err();
+    let found = vault.find_tables("people", Some(&place)).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, people.key);
+    let both = vault.find_tables("orders", Some(&place)).await.unwrap();
+    let error = only_table("orders", both).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::OwnerMustChoose);
-    assert!(error.hint().unwrap().contains("file:///lake/orders"));
+    let hint = error.hint().unwrap();
+    for table in [&orders, &people] {
+        assert!(hint.contains(&table.key.to_string()), "{hint}");
+    }
     assert_eq!(vault.find_table("orders").await.unwrap().key, orders.key);
 }
 

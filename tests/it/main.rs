@@ -111,6 +111,7 @@ mod support;
 mod told_live;
 mod typed;
 mod unchanged;
+mod twins;
 mod unread_ledger;
 mod vault_file_gone;
 mod verify;

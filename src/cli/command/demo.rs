@@ -98,7 +98,7 @@ pub(super) async fn demo(args: DemoArgs, context: &mut Context) -> Result<ExitCo
             Wish::Heal(version) => (Wanted::Version(version), How::Heal),
             Wish::Newest => (Wanted::Latest, How::InPlace),
         };
-        let found = open.find_table(&table).await?;
+        let found = open.find_table(&table, progress.as_ref()).await?;
         let history = open.vault.history(&found.key, Bodies::default()).await?;
         let chosen = choose(&open.vault, &history, &wanted).await?;
         let work = Work::new(

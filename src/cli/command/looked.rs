@@ -148,7 +148,10 @@ impl Looked {
                 let table = match (table, beside) {
                     (Some(text), _) => {
                         let name = context.table(text)?;
-                        self.open.find_table(&name).await?.key
+                        self.open
+                            .find_table(&name, context.progress.as_ref())
+                            .await?
+                            .key
                     }
                     (None, Some(beside)) => beside.clone(),
                     (None, None) => self.only_table(*pick).await?,

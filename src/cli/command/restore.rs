@@ -10,6 +10,7 @@ use deltavault::ids::Timestamp;
 use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::restore::deed::Deed;
+use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
 use deltavault::vault::look::TableRef;
 use deltavault::vault::restore::{self, Checked, CopyPlace, RestorePlan, TurnBack};
@@ -57,7 +58,7 @@ pub(super) async fn restore(
     let table = context.table(table)?;
     let asked = args.read(table, &context.folder, &context.here())?;
     let open = context.open_vault().await?;
-    let table = find(&asked.table, &open).await?;
+    let table = find(&asked.table, &open, context.progress.as_ref()).await?;
     match Box::pin(begin(asked, &table, &open, context)).await? {
         Begun::Ended(code, _) => Ok(code),
         Begun::Ready(..) if args.dry_run => Ok(ExitCode::Done),
@@ -72,8 +73,12 @@ pub(super) async fn restore(
 }
 
 /// Finds a table in the vault.
-async fn find(name: &TableName, open: &OpenVault) -> Result<TableRef, CommandError> {
-    match open.find_table(name).await {
+async fn find(
+    name: &TableName,
+    open: &OpenVault,
+    progress: &dyn Progress,
+) -> Result<TableRef, CommandError> {
+    match open.find_table(name, progress).await {
         Err(error) if holds_no_table(&error) && open.vault.has_manifests().await => {
             let name = name.text.clone();
             Err(CommandError::RecordsGone { name })

@@ -34,7 +34,8 @@ pub(super) async fn retire(
 ) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
     let shared = open.share()?;
-    let table = open.find_table(&context.table(&args.table)?).await?;
+    let name = context.table(&args.table)?;
+    let table = open.find_table(&name, context.progress.as_ref()).await?;
     if !args.yes {
         let name = table.name();
         let what = format!("let prune collect even the newest snapshot of {name} once it expires");

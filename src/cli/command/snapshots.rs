@@ -131,7 +131,8 @@ async fn histories_of(
             patterns.push(pattern);
         } else {
             let name = context.table(text)?;
-            keys.insert(looked.open.find_table(&name).await?.key);
+            let found = looked.open.find_table(&name, context.progress.as_ref());
+            keys.insert(found.await?.key);
         }
     }
     if patterns.is_empty() && !keys.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use deltavault::ids::SnapshotId;
 use deltavault::plan::verify::{
     Finding, KnownRecord, ReadBytes, Remedy, Severity, Subset, VerifyPlan, VerifyReport,
 };
+use deltavault::progress::Progress;
 use deltavault::shell::guarded;
 use deltavault::spool::Scratch;
 use deltavault::vault::look;
@@ -93,7 +95,8 @@ pub(super) async fn verify(
     let open = context.open_vault().await?;
     // Before hours are spent on the vault.
     let replica = repair::replica(&open, from.as_deref()).await?;
-    let tables = find_tables(&open, replica.as_ref(), &names).await?;
+    let progress = Arc::clone(&context.progress);
+    let tables = find_tables(&open, replica.as_ref(), &names, progress.as_ref()).await?;
     remind_of_locks(&open, context.progress.as_ref());
     let plan = VerifyPlan {
         read: bytes_to_read(&args),
@@ -246,10 +249,11 @@ async fn find_tables(
     open: &OpenVault,
     replica: Option<&OpenVault>,
     names: &[TableName],
+    progress: &dyn Progress,
 ) -> Result<Option<Vec<TableKey>>, CommandError> {
     let mut tables = Vec::new();
     for name in names {
-        let table = find_table(open, replica, name).await?;
+        let table = find_table(open, replica, name, progress).await?;
         if !tables.contains(&table) {
             tables.push(table);
         }
@@ -262,10 +266,11 @@ async fn find_table(
     open: &OpenVault,
     replica: Option<&OpenVault>,
     name: &TableName,
+    progress: &dyn Progress,
 ) -> Result<TableKey, CommandError> {
-    match (open.find_table(name).await, replica) {
+    match (open.find_table(name, progress).await, replica) {
         (Err(error), Some(replica)) if error.is_about_an_unknown_table() => {
-            Ok(replica.find_table(name).await?.key)
+            Ok(replica.find_table(name, progress).await?.key)
         }
         (found, _) => Ok(found?.key),
     }

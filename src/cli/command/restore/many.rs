@@ -93,10 +93,17 @@ async fn named(
             Some(tables) => tables,
             None => all.insert(open.vault.table_refs().await?),
         };
-        let mut found: Vec<_> = tables
-            .iter()
-            .filter(|it| pattern.matches(it.name()))
-            .collect();
+        let mut found = tables.clone();
+        found.retain(|it| pattern.matches(it.name()));
+        let found = open.without_twins(text, found, context.progress.as_ref());
+        let mut found = match found.await {
+            Ok(found) => found,
+            Err(error) if texts.len() == 1 => return Err(error),
+            Err(error) => {
+                named.push(Named::Nothing(text.clone(), error));
+                continue;
+            }
+        };
         if found.is_empty() {
             let known = tables.iter().map(|it| it.name().to_owned()).collect();
             let name = text.clone();
@@ -123,7 +130,7 @@ async fn named(
                 configured: None,
                 uri: table.uri(),
             };
-            named.push(Named::Table(name, Some(table.clone())));
+            named.push(Named::Table(name, Some(table)));
         }
     }
     Ok(named)
@@ -156,7 +163,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Begun<'a>>, CommandError> {
         let table = match table {
             Some(table) => table,
-            None => find(&asked.table, open).await?,
+            None => find(&asked.table, open, context.progress.as_ref()).await?,
         };
         if !self.keys.insert(table.key.to_string()) {
             return Ok(None);

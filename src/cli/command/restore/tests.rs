@@ -10,6 +10,7 @@ use clap::Parser as _;
 use deltavault::demo::make_table;
 use deltavault::format::{Record, TableKey, TableUri, VaultKey};
 use deltavault::ids::{ObjectKey, ObjectVersion};
+use deltavault::progress::NoProgress;
 use deltavault::store::{Attributes, ListedVersion, ObjectReader, ReadStore, StoreError};
 use deltavault::vault::Vault;
 use futures::stream::BoxStream;
@@ -137,7 +138,7 @@ async fn calls(table: &str, open: &OpenVault, context: &Context) -> usize {
     };
     let name = context.table(table).unwrap();
     let asked = args.read(name, &context.folder, &context.here()).unwrap();
-    let found = find(&asked.table, &open).await.unwrap();
+    let found = find(&asked.table, &open, &NoProgress).await.unwrap();
     Box::pin(plan(asked, &found, &open, context)).await.unwrap();
     counted.calls.load(Ordering::Relaxed)
 }

@@ -39,7 +39,7 @@ pub(in crate::cli::command) async fn undo(
 ) -> Result<ExitCode, CommandError> {
     let name = context.table(&args.table)?;
     let open = context.open_vault().await?;
-    let table = find(&name, &open).await?;
+    let table = find(&name, &open, context.progress.as_ref()).await?;
     let deed = last_deed(&table, &open).await?;
     let Some(safety) = deed.turned.safety else {
         let table = table.name().to_owned();

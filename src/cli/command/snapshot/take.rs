@@ -163,7 +163,8 @@ impl Taker {
         }
         let is_word = !name.text.contains('/');
         if is_word {
-            match self.open.find_table(name).await {
+            let progress = self.snapshotter.progress.as_ref();
+            match self.open.find_table(name, progress).await {
                 Ok(table) => root = stores.home_of(&table).await?,
                 // A folder that the vault does not know yet, or of which no record can be read any more.
                 Err(error) if error.is_about_an_unknown_table() && root.is_there() => {}
@@ -191,7 +192,8 @@ impl Taker {
             return Ok(BTreeMap::new());
         }
         for take in tables {
-            let table = self.open.find_table(&take.table).await?.key;
+            let progress = self.snapshotter.progress.as_ref();
+            let table = self.open.find_table(&take.table, progress).await?.key;
             let history = self.open.vault.history(&table, Bodies::default()).await?;
             let lost = history.findings.iter().flat_map(LedgerFinding::lost_ids);
             let known = history.ids().chain(lost.copied());
