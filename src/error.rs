@@ -48,6 +48,14 @@ pub enum Error {
     /// Bytes of the vault are not what the format says.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// An object has the bytes that its record names, and they break the format: it was written so.
+    #[error("{object}: {what}")]
+    Malformed {
+        /// Its key.
+        object: String,
+        /// The rule that it breaks.
+        what: FormatError,
+    },
     /// A string that is not a valid id.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
@@ -460,13 +468,16 @@ impl From<ChooseError> for Error {
 impl Error {
     /// Whether bytes of the vault are not what they should be: damaged, gone, or against the format.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Format(_))
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Malformed { .. } | Self::Format(_)
+        )
     }
 
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Format(error) => format_exit_code(error),
+            Self::Format(error) | Self::Malformed { what: error, .. } => format_exit_code(error),
             Self::InvalidId(_) => ExitCode::Usage,
             Self::Retention(error) => match error {
                 RetentionError::OutOfBounds { .. }

@@ -356,7 +356,7 @@ impl Vault {
     /// Reads a record's manifest.
     ///
     /// # Errors
-    /// [`Error::Damaged`], for one of another table or version too, or a manifest that breaks the format.
+    /// [`Error::Damaged`], for one of another table or version too, and [`Error::Malformed`].
     pub async fn manifest(&self, record: &Record) -> Result<Manifest, Error> {
         let manifest = self.manifest_at(&record.manifest).await?;
         if manifest.version != record.version || manifest.delta_id != record.table.delta_id {
@@ -377,7 +377,15 @@ impl Vault {
     /// As [`Vault::manifest`], of one that no record has to name.
     async fn manifest_at(&self, reference: &Reference) -> Result<Manifest, Error> {
         let bytes = self.read(reference, MANIFEST_LIMIT).await?;
-        Ok(Manifest::decode(&bytes)?)
+        Manifest::decode(&bytes).map_err(|what| malformed(reference, what))
+    }
+}
+
+/// The error for an object that has the right digest and breaks the format.
+fn malformed(reference: &Reference, what: FormatError) -> Error {
+    Error::Malformed {
+        object: reference.key.to_string(),
+        what,
     }
 }
 

@@ -117,6 +117,19 @@ pub(crate) enum CommandError {
         #[source]
         source: io::Error,
     },
+    /// What the vault holds of a snapshot cannot be read.
+    #[error("snapshot {} of {table} cannot be read", snapshot.short())]
+    SnapshotUnreadable {
+        snapshot: SnapshotId,
+        table: String,
+        /// The command that looks for what is lost.
+        repair: String,
+        /// The command that takes a snapshot which does not build on it.
+        distrust: String,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// The file of newest snapshots cannot be read, or a line of it names none.
     #[error("--heads {path} is not usable{}: {rule}", at_line(*line))]
     HeadsUnusable {
@@ -354,6 +367,7 @@ impl CommandError {
                 .filter(|code| !matches!(code, ExitCode::Failed | ExitCode::Usage))
                 .fold(ExitCode::SomeFailed, ExitCode::max),
             Self::RecordsGone { .. } => ExitCode::Damage,
+            Self::SnapshotUnreadable { source, .. } => source.exit_code(),
             Self::NoCacheFolder
             | Self::Index(_)
             | Self::Demo(_)
@@ -384,6 +398,10 @@ impl CommandError {
             Self::HeadsUnusable { .. } => {
                 "`deltavault snapshots --heads` prints such a file; keep it where the vault's writers cannot change it".into()
             }
+            Self::SnapshotUnreadable { repair, distrust, .. } => format!(
+                "`{repair}` looks for another copy of what is lost; if the snapshot is forged, `{distrust}` takes one that \
+                 builds on nothing from it on"
+            ),
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }

@@ -18,7 +18,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(error) => store_hint(error).into(),
-            Self::Format(error) => format_hint(error),
+            Self::Format(error) | Self::Malformed { what: error, .. } => format_hint(error),
             Self::Log(error) => log_hint(error, Known::Nothing),
             Self::LogUnreadable {
                 table,

@@ -18,6 +18,8 @@ pub enum RestoreError {
         version: Version,
         /// The command that looks for what is damaged or lost, and puts it into the vault again.
         repair: String,
+        /// The command that takes a snapshot which does not build on it.
+        distrust: String,
         /// The newest other version of the table that can be read, and the command that restores it.
         other: Option<(Version, String)>,
         /// What is wrong.
@@ -149,14 +151,14 @@ impl RestoreError {
     /// What to do about it.
     pub(super) fn hint(&self) -> String {
         match self {
-            Self::Unreadable { repair, other, .. } => {
+            Self::Unreadable { repair, distrust, other, .. } => {
                 let other = match other {
                     Some((version, command)) => format!("v{version} can be read: `{command}`"),
                     None => "no other snapshot of the table can be read".to_owned(),
                 };
                 format!(
                     "`{repair}` looks for what is lost in the live table and in other snapshots, and with --from URI in a \
-                     replica; {other}"
+                     replica; {other}; if it is forged, `{distrust}` takes one that builds on nothing from it on"
                 )
             }
             Self::NewerMayBeMissing { repair, restore, .. } => format!(

@@ -5,7 +5,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::ahead::{Bounds, ahead};
-use super::{PageCache, Vault, offload};
+use super::{PageCache, Vault, malformed, offload};
 use crate::error::Error;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, PageRef, Reference, decode_page};
@@ -51,7 +51,7 @@ impl Vault {
     /// Reads one page.
     ///
     /// # Errors
-    /// [`Error::Damaged`], or a page that breaks the format.
+    /// [`Error::Damaged`]; [`Error::Malformed`] for a page that breaks the format.
     pub async fn page(&self, page: &PageRef) -> Result<Vec<Entry>, Error> {
         if !self.pages.is_empty() {
             let (vault, reference) = (self.clone(), page.page.clone());
@@ -60,7 +60,7 @@ impl Vault {
                 Some(decode_page(&bytes))
             });
             if let Some(entries) = kept.await? {
-                return Ok(entries?);
+                return entries.map_err(|what| malformed(&page.page, what));
             }
         }
         let bytes = self.read(&page.page, PAGE_LIMIT).await?;
@@ -69,7 +69,7 @@ impl Vault {
             vault.keep_page(sha256, &bytes);
             decode_page(&bytes)
         });
-        Ok(entries.await??)
+        entries.await?.map_err(|what| malformed(&page.page, what))
     }
 
     /// Streams the entries of some pages in their order.

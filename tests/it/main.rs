@@ -42,6 +42,7 @@ mod disputed;
 mod docs;
 mod fleet;
 mod forged;
+mod forged_content;
 mod format_v1;
 mod heal_names;
 mod history;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use clap::Args;
+use deltavault::format::Manifest;
 use deltavault::ids::{Location, Version};
 use deltavault::plan::choose::Snapshot;
 use deltavault::spool::Scratch;
@@ -79,8 +80,14 @@ pub(super) async fn diff(args: DiffArgs, context: &mut Context) -> Result<ExitCo
                     spill.path(),
                     &mut |found| Ok(rows.live(&found)?),
                 )
-                .await?;
-            live_done(before, &totals)
+                .await;
+            match totals {
+                Ok(totals) => live_done(before, &totals),
+                Err(error) if names(&manifest, &error) => {
+                    return Err(looked.unreadable(error, &found, context).await);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Some(other) => {
             let after = &other.snapshot;
@@ -89,18 +96,38 @@ pub(super) async fn diff(args: DiffArgs, context: &mut Context) -> Result<ExitCo
                 let note = format!("two tables are compared: {} and {}", names.0, names.1);
                 context.progress.note(&note);
             }
-            let other = looked.manifest(other, context).await?;
+            let in_other = looked.manifest(other, context).await?;
             let mut rows = Rows(context);
             let totals = vault
-                .diff(&manifest, &other, spill.path(), &mut |found| {
+                .diff(&manifest, &in_other, spill.path(), &mut |found| {
                     Ok(rows.snapshots(&found)?)
                 })
-                .await?;
+                .await;
+            let totals = match totals {
+                Ok(totals) => totals,
+                Err(error) => {
+                    let found = if names(&manifest, &error) {
+                        &found
+                    } else {
+                        other
+                    };
+                    return Err(looked.unreadable(error, found, context).await);
+                }
+            };
             diff_done(before, after, &totals)
         }
     };
     context.output.say(&done)?;
     Ok(ExitCode::Done)
+}
+
+/// Whether an error is about a page of this manifest.
+fn names(manifest: &Manifest, error: &Error) -> bool {
+    let (Error::Damaged { object, .. } | Error::Malformed { object, .. }) = error else {
+        return false;
+    };
+    let mut pages = manifest.pages();
+    pages.any(|page| page.page.key.as_str() == object)
 }
 
 /// Prints differences as they are found.

@@ -33,7 +33,8 @@ pub(super) async fn hold(
     let open = context.open_vault().await?;
     let shared = open.share()?;
     let mut looked = Looked::without_cache(open);
-    let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
+    let found = &looked.find(&args.snapshot, None, context).await?;
+    let Found { history, snapshot } = found;
     let open = &looked.open;
     let temp = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let holder = Holder {
@@ -50,10 +51,7 @@ pub(super) async fn hold(
     };
     let done = match done {
         Ok(done) => done,
-        Err(error) => {
-            let why = open.vault.why_unreadable(error, snapshot, history, now);
-            return Err(why.await.into());
-        }
+        Err(error) => return Err(looked.unreadable(error, found, context).await),
     };
     drop(shared);
     context.output.say(&HoldRow {

@@ -16,6 +16,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::Context;
+use super::verify::typed;
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::cache;
 use crate::cli::cache::Cache;
@@ -265,15 +266,39 @@ impl Looked {
         found: &Found,
         context: &Context,
     ) -> Result<Manifest, CommandError> {
-        let Found { history, snapshot } = found;
         let vault = &self.open.vault;
-        let now = context.clock.now();
-        match vault.manifest(&snapshot.record).await {
+        match vault.manifest(&found.snapshot.record).await {
             Ok(manifest) => Ok(manifest),
-            Err(error) => Err(vault
-                .why_unreadable(error, snapshot, history, now)
-                .await
-                .into()),
+            Err(error) => Err(self.unreadable(error, found, context).await),
+        }
+    }
+
+    /// Why a snapshot cannot be read: it was pruned, or it is damaged and then may be forged, too.
+    pub(super) async fn unreadable(
+        &self,
+        error: impl Into<CommandError>,
+        found: &Found,
+        context: &Context,
+    ) -> CommandError {
+        let error = match error.into() {
+            CommandError::Library(error) => *error,
+            error => return error,
+        };
+        let (vault, now) = (&self.open.vault, context.clock.now());
+        let Found { history, snapshot } = found;
+        let error = vault.why_unreadable(error, snapshot, history, now).await;
+        if !error.is_damage() {
+            return error.into();
+        }
+        let typed = typed(&self.open, &context.config).await(&snapshot.table);
+        let id = snapshot.id.short();
+        let command = |words: &[&str]| context.again.command(words);
+        CommandError::SnapshotUnreadable {
+            snapshot: snapshot.id,
+            table: history.name().to_owned(),
+            repair: command(&["verify", &typed, "--repair"]),
+            distrust: command(&["snapshot", &typed, "--distrust", &id]),
+            source: Box::new(error),
         }
     }
 }

@@ -20,10 +20,13 @@ pub(super) async fn ls(
     let found = looked.find(&args.snapshot, None, context).await?;
     let manifest = looked.manifest(&found, context).await?;
     let mut files = looked.open.vault.files(&manifest);
-    while let Some(entry) = files.try_next().await? {
-        context.output.say(&file_row(&entry))?;
+    loop {
+        match files.try_next().await {
+            Ok(Some(entry)) => context.output.say(&file_row(&entry))?,
+            Ok(None) => return Ok(ExitCode::Done),
+            Err(error) => return Err(looked.unreadable(error, &found, context).await),
+        }
     }
-    Ok(ExitCode::Done)
 }
 
 fn file_row(entry: &Entry) -> FileRow {

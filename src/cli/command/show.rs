@@ -19,9 +19,9 @@ pub(super) async fn show(
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
     let mut looked = Looked::new(context).await?;
-    let Found { history, snapshot } = &looked.find(&args.snapshot, None, context).await?;
+    let found = &looked.find(&args.snapshot, None, context).await?;
+    let Found { history, snapshot } = found;
     let vault = &looked.open.vault;
-    let now = context.clock.now();
     let kinds = async {
         let manifest = vault.manifest(&snapshot.record).await?;
         vault.count_kinds(&manifest).await
@@ -30,7 +30,7 @@ pub(super) async fn show(
     let (kinds, damage) = match kinds.await {
         Ok(kinds) => (Some(kinds), None),
         Err(error) => {
-            let why = vault.why_unreadable(error, snapshot, history, now);
+            let why = looked.unreadable(error, found, context);
             (None, Some(why.await))
         }
     };
@@ -47,11 +47,14 @@ pub(super) async fn show(
     let holds = looked.holds(std::slice::from_ref(history), context).await?;
     let held = holds.into_iter().find_map(|mut it| it.remove(&snapshot.id));
     let row = SnapshotRow {
-        pruned: matches!(damage, Some(Error::Pruned { .. })),
+        pruned: matches!(
+            damage.as_ref().and_then(CommandError::as_library),
+            Some(Error::Pruned { .. })
+        ),
         ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark), held)
     };
     context.output.say(&show_row(snapshot, row, kinds))?;
-    damage.map_or(Ok(ExitCode::Done), |damage| Err(damage.into()))
+    damage.map_or(Ok(ExitCode::Done), |damage| Err(damage))
 }
 
 fn show_row(snapshot: &Snapshot, row: SnapshotRow, kinds: Option<Vec<KindRow>>) -> ShowRow {

@@ -286,7 +286,10 @@ fn bytes_to_read(args: &VerifyArgs) -> ReadBytes {
 }
 
 /// What is typed for each table, so that the commands that are printed mean it and no other.
-async fn typed(open: &OpenVault, config: &Config) -> impl Fn(&TableKey) -> String + use<> {
+pub(super) async fn typed(
+    open: &OpenVault,
+    config: &Config,
+) -> impl Fn(&TableKey) -> String + use<> {
     // Where tables cannot be told apart by name their keys can.
     let tables = open.vault.table_refs().await.unwrap_or_default();
     let configured: BTreeMap<String, String> = (config.tables.iter())

@@ -277,8 +277,9 @@ impl Reading<'_, '_> {
             let finding = format!("{what}: {error}: it is distrusted, and not waited for");
             self.sums.findings.push(finding);
         } else if keeps {
-            let remedy = "when it is a forgery, `snapshot --distrust` it";
-            self.obstacle(format!("{what}: {error}; {remedy}"));
+            let (table, id) = (&snapshot.table, snapshot.id.short());
+            let distrust = format!("`snapshot {table} --distrust {id}`");
+            self.obstacle(format!("{what}: {error}; if it is forged, {distrust}"));
         } else if all_kept {
             self.obstacle(format!("{what} may be held: {error}"));
         }

@@ -133,8 +133,14 @@ pub(super) fn lost(what: &Lost<'_>, past: &Past, table: &str) -> String {
         ),
         Lost::Checkpoint(file) => format!("{file} as snapshot {id} holds it: it is"),
     };
+    let forged = match what {
+        Lost::List => format!(
+            "; if that snapshot is forged, `deltavault snapshot {table} --distrust {id}` builds on nothing from it on"
+        ),
+        Lost::Object(_) | Lost::Part | Lost::Checkpoint(_) => String::new(),
+    };
     format!(
-        "{VAULT}no longer has {lost} copied again; for it and older ones run `deltavault verify {table} --repair`"
+        "{VAULT}no longer has {lost} copied again; for it and older ones run `deltavault verify {table} --repair`{forged}"
     )
 }
 

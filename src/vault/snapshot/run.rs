@@ -16,6 +16,7 @@ use super::snapshotter::Snapshotter;
 use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
 use crate::error::{Error, HeldSnapshot};
+use crate::exit_code::ExitCode;
 use crate::format::TableUri;
 use crate::format::ledger::Link;
 use crate::plan::snapshot::{Forecast, plan_batches};
@@ -163,7 +164,9 @@ impl Snapshotter {
     ) -> Result<Option<String>, Error> {
         Ok(Some(match failure {
             // A page of the base, most likely: without that base the snapshot can still be taken.
-            Failure::Error(Error::Damaged { object, .. }) if !avoid.objects.contains(object) => {
+            Failure::Error(
+                error @ (Error::Damaged { object, .. } | Error::Malformed { object, .. }),
+            ) if error.exit_code() == ExitCode::Damage && !avoid.objects.contains(object) => {
                 avoid.objects.push(object.clone());
                 format!("{object} is damaged; building on something else")
             }

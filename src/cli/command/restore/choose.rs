@@ -166,6 +166,9 @@ pub(super) async fn no_plan(
         snapshot: chosen.id,
         version: chosen.version,
         repair: context.again.command(&repair),
+        distrust: context
+            .again
+            .command(&["snapshot", table, "--distrust", &chosen.id.short()]),
         other,
         source: Box::new(why),
     }
