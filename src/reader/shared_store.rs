@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -23,11 +24,20 @@ use crate::store::{Attributes, Payload, ReadStore, RestoreStore, StoreError, Sto
 /// How it names itself in errors.
 const NAME: &str = "deltavault";
 
+/// How often a table is listed. `deltalake` looks for a checkpoint by a listing of each thousand versions, from the newest
+/// one down: a file named as version 2^63 would take it years.
+const LISTINGS_MAX: usize = 1000;
+
+/// The most bytes of one read, for which `deltalake` takes memory at once.
+const READ_MAX: u64 = 256 * 1024 * 1024;
+
 /// A store that `deltalake` may use.
 #[derive(Debug, Clone)]
 pub(super) struct SharedStore {
     read: Arc<dyn ReadStore>,
     write: Option<Arc<dyn RestoreStore>>,
+    /// Listings so far.
+    listings: Arc<AtomicUsize>,
 }
 
 impl SharedStore {
@@ -36,6 +46,7 @@ impl SharedStore {
         Self {
             read: store,
             write: None,
+            listings: Arc::default(),
         }
     }
 
@@ -44,6 +55,7 @@ impl SharedStore {
         Self {
             read: Arc::<dyn RestoreStore>::clone(&store),
             write: Some(store),
+            listings: Arc::default(),
         }
     }
 
@@ -82,6 +94,16 @@ impl SharedStore {
         version: Option<&ObjectVersion>,
         range: Range<u64>,
     ) -> Result<Read, StoreError> {
+        let (size, limit) = (range.end.saturating_sub(range.start), READ_MAX);
+        if size > limit {
+            let kind = StoreErrorKind::TooLarge { size, limit };
+            return Err(StoreError::below(
+                "read",
+                self.read.uri(),
+                key.as_str(),
+                kind,
+            ));
+        }
         let reader = self.read.open(key, version, Some(range.clone())).await?;
         Ok((reader.attributes, range, reader.body))
     }
@@ -91,6 +113,16 @@ impl SharedStore {
         prefix: String,
         after: Option<String>,
     ) -> foreign::Result<Vec<foreign::Result<ObjectMeta>>> {
+        if self.listings.fetch_add(1, Ordering::Relaxed) >= LISTINGS_MAX {
+            let reason = format!("it was listed {LISTINGS_MAX} times, and its log does not begin");
+            let kind = StoreErrorKind::Unsupported { reason };
+            return Err(generic(StoreError::below(
+                "list",
+                self.read.uri(),
+                &prefix,
+                kind,
+            )));
+        }
         let listing = self.read.list(&prefix, after.as_deref());
         let rows = listing.map_ok(|found| meta(&found)).try_collect().await;
         rows.map_err(generic)
