@@ -6,6 +6,7 @@
 //! it, is not an action. A column that is missing is an error where a table would silently lose files by it.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -209,7 +210,8 @@ impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
     fn open(reader: R, file: &'a str) -> Result<Self, LogError> {
         let reader = Shared(Arc::new(reader));
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = limits::check_footer(&reader).and_then(|()| {
+        let builder = caught(|| {
+            limits::check_footer(&reader)?;
             ParquetRecordBatchReaderBuilder::try_new_with_options(Shared::clone(&reader), options)
         });
         let builder = builder.map_err(|error| unreadable(file, &error))?;
@@ -241,20 +243,25 @@ impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
         });
         let leaves: Vec<usize> = leaves.collect();
         let (mut allowance, rows) =
-            Allowance::check(&reader, builder.metadata(), &leaves).map_err(failed)?;
+            caught(|| Allowance::check(&reader, builder.metadata(), &leaves)).map_err(failed)?;
         let mask = ProjectionMask::leaves(schema, leaves);
-        let batches = builder
-            .with_projection(mask)
-            .with_batch_size(rows)
-            .build()
-            .map_err(failed)?;
-        for batch in batches {
-            let batch = batch.map_err(|error| unreadable(file, &error))?;
+        let builder = builder.with_projection(mask).with_batch_size(rows);
+        let mut batches = caught(|| builder.build()).map_err(failed)?;
+        loop {
+            let batch = caught(|| batches.next().transpose());
+            let Some(batch) = batch.map_err(|error| unreadable(file, &error))? else {
+                return Ok(());
+            };
             allowance.take(&batch).map_err(failed)?;
             each(&batch)?;
         }
-        Ok(())
     }
+}
+
+/// Lets the reader of Parquet work, which panics on some files that are none: that is a fault of the file.
+fn caught<T, E: From<ParquetError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let worked = catch_unwind(AssertUnwindSafe(work));
+    worked.unwrap_or_else(|_| Err(ParquetError::General("its reader panicked".to_owned()).into()))
 }
 
 /// A file that is looked at before it is decoded.
