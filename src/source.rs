@@ -18,6 +18,10 @@ pub mod outside;
 /// The folder of a table's log.
 pub const LOG_PREFIX: &str = "_delta_log/";
 
+/// The most bytes of a log file, which is read whole into the temporary folder first: the checkpoint of a table of fifty million
+/// files in one file, or a commit of as many.
+pub(crate) const LOG_FILE_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
 /// The most files of a log that are listed: some 400 bytes of memory each. A log of two million commits has not been cleaned up for
 /// weeks of one a second.
 const LOG_FILES_MAX: usize = 2_000_000;
@@ -134,6 +138,21 @@ impl Source {
     pub async fn fetch(&self, file: &Location, folder: &Path) -> Result<Fetched, StoreError> {
         let (store, key) = self.locate(file)?;
         let reader = store.open(&key, None, None).await?;
+        collect(store.as_ref(), reader, IN_MEMORY_LIMIT, folder).await
+    }
+
+    /// As [`Source::fetch`], for a file of the log: nothing is read of one that is larger than such a file may be.
+    ///
+    /// # Errors
+    /// As [`Source::fetch`]; [`StoreErrorKind::TooLarge`].
+    pub async fn fetch_log(&self, file: &Location, folder: &Path) -> Result<Fetched, StoreError> {
+        let (store, key) = self.locate(file)?;
+        let reader = store.open(&key, None, None).await?;
+        let (size, limit) = (reader.attributes.size, LOG_FILE_MAX);
+        if size > limit {
+            let kind = StoreErrorKind::TooLarge { size, limit };
+            return Err(StoreError::below("read", store.uri(), key.as_str(), kind));
+        }
         collect(store.as_ref(), reader, IN_MEMORY_LIMIT, folder).await
     }
 

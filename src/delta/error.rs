@@ -60,6 +60,16 @@ pub enum LogError {
         /// How many there should be.
         parts: u64,
     },
+    /// A file of the log is too large to be one.
+    #[error("{file} has {size} bytes, and files of a log are read up to {limit}")]
+    FileTooLarge {
+        /// The file.
+        file: String,
+        /// Its bytes.
+        size: u64,
+        /// The most that are read.
+        limit: u64,
+    },
     /// The log up to the version has no `protocol` action.
     #[error("no protocol action up to version {version}")]
     NoProtocol {
@@ -230,6 +240,7 @@ impl LogError {
             | Self::BadNumber { file, .. }
             | Self::CheckpointUnreadable { file, .. }
             | Self::MissingColumn { file, .. }
+            | Self::FileTooLarge { file, .. }
             | Self::MissingSidecar { file }
             | Self::MissingSize { file, .. }
             | Self::BadVector { file, .. }

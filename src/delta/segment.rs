@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::{LogError, LogFile, LogFileKind};
 use crate::ids::{ObjectKey, Version};
@@ -317,6 +318,15 @@ impl LogListing {
     /// The commit of a version.
     pub fn commit(&self, version: Version) -> Option<&LogFile> {
         self.commits.get(&version)
+    }
+
+    /// The commits of some versions that are there, ascending.
+    pub fn commits_among(
+        &self,
+        versions: RangeInclusive<Version>,
+    ) -> impl Iterator<Item = (Version, &LogFile)> {
+        let commits = self.commits.range(versions);
+        commits.map(|(version, file)| (*version, file))
     }
 
     /// The complete checkpoints, newest first, the best of a version first.

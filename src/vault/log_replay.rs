@@ -9,10 +9,20 @@ use crate::delta::path::TableRoot;
 use crate::delta::replay::Replay;
 use crate::delta::segment::{CheckpointFiles, Segment};
 use crate::delta::{Action, LogError, Sink, is_json};
+use crate::error::Error;
 use crate::format::Entry;
 use crate::ids::{ETag, ObjectKey, Version};
 use crate::spool::Spooled;
-use crate::store::Attributes;
+use crate::store::{Attributes, StoreError, StoreErrorKind};
+
+/// What reading a file of the log failed with.
+pub(super) fn of_log(error: StoreError, key: &ObjectKey) -> Error {
+    let StoreErrorKind::TooLarge { size, limit } = error.kind else {
+        return error.into();
+    };
+    let file = key.to_string();
+    LogError::FileTooLarge { file, size, limit }.into()
+}
 
 /// A log entry as a listing of its source would have shown it.
 pub(super) fn as_listed(key: &ObjectKey, entry: &Entry) -> Attributes {

@@ -84,6 +84,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
         | LogError::NotUtf8 { .. }
         | LogError::BadAction { .. }
         | LogError::BadNumber { .. }
+        | LogError::FileTooLarge { .. }
         | LogError::MissingSidecar { .. }
         | LogError::MissingSize { .. }
         | LogError::BadVector { .. }

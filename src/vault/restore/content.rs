@@ -20,7 +20,7 @@ use crate::format::Entry;
 use crate::ids::{Digest, Location, ObjectKey, Version};
 use crate::plan::suspect;
 use crate::spool::{Scratch, Spool, Spooled};
-use crate::vault::log_replay::{read_actions, read_sidecars, replay_segment};
+use crate::vault::log_replay::{of_log, read_actions, read_sidecars, replay_segment};
 
 /// What a file of the log, or a way through several, says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +142,8 @@ impl<'a> LogReader<'a> {
                 Some(entry) => restorer.vault.payload(entry, folder).await?,
                 None if reads_target => {
                     let location = Location::Inside(key.clone());
-                    source.fetch(&location, folder).await?.payload
+                    let fetched = source.fetch_log(&location, folder).await;
+                    fetched.map_err(|error| of_log(error, &key))?.payload
                 }
                 None => {
                     let file = key.to_string();

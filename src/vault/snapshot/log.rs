@@ -369,6 +369,9 @@ impl Foreign {
     }
 }
 
+/// The most bytes of a `_last_checkpoint` that is read: those of engines have a few hundred, and the schema with some.
+const HINT_MAX: u64 = 4 * 1024 * 1024;
+
 /// Whether `_last_checkpoint` names a complete checkpoint at or below V; any other hint would make the restored
 /// table unreadable for some readers.
 async fn hint_is_true(
@@ -383,11 +386,13 @@ async fn hint_is_true(
     let Some(file) = pinned.listing.last_checkpoint() else {
         return Ok(false);
     };
-    let fetched = read_listed(source, file, folder).await?;
-    let hint = match &fetched.payload.data {
-        PayloadData::Bytes(bytes) => serde_json::from_slice::<Hint>(bytes).ok(),
-        PayloadData::File(_) => None,
-    };
+    let mut hint = None;
+    if file.size <= HINT_MAX {
+        let fetched = read_listed(source, file, folder).await?;
+        if let PayloadData::Bytes(bytes) = &fetched.payload.data {
+            hint = serde_json::from_slice::<Hint>(bytes).ok();
+        }
+    }
     let named = |checkpoint: &CheckpointFiles| {
         hint.as_ref()
             .is_some_and(|hint| hint.version == checkpoint.version)

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::failure::Failure;
-use crate::delta::LogFile;
+use crate::delta::{LogError, LogFile};
+use crate::error::Error;
 use crate::ids::{Location, ObjectKey};
-use crate::source::{Fetched, Source};
+use crate::source::{Fetched, LOG_FILE_MAX, Source};
 use crate::spool::Spooled;
-use crate::store::{Attributes, StoreError, StoreErrorKind};
+use crate::store::Attributes;
 use crate::vault::ahead::Bounds;
 
 /// Log files read at a time, in order. Commits are small and many, and each is a request of its own.
@@ -16,10 +17,6 @@ pub(super) const LOG_FILES_AHEAD: Bounds = Bounds {
     count: 256,
     bytes: 32 * 1024 * 1024,
 };
-
-/// The most bytes of a log file, which is read whole into the temporary folder first: the checkpoint of a table of fifty million
-/// files in one file, or a commit of as many.
-const LOG_FILE_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// A log file that was already read in this run.
 #[derive(Debug, Clone)]
@@ -37,10 +34,12 @@ pub(super) async fn read_listed(
     folder: &Path,
 ) -> Result<Fetched, Failure> {
     if file.size > LOG_FILE_MAX {
-        let (size, limit) = (file.size, LOG_FILE_MAX);
-        let kind = StoreErrorKind::TooLarge { size, limit };
-        let error = StoreError::below("read", source.uri(), file.key.as_str(), kind);
-        return Err(error.into());
+        let error = LogError::FileTooLarge {
+            file: file.key.to_string(),
+            size: file.size,
+            limit: LOG_FILE_MAX,
+        };
+        return Err(Error::from(error).into());
     }
     let location = Location::Inside(file.key.clone());
     match source.fetch(&location, folder).await {

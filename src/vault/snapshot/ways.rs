@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::super::Vault;
 use super::super::ahead::ahead;
-use super::super::log_replay::{read_actions, read_sidecars};
+use super::super::log_replay::{of_log, read_actions, read_sidecars};
 use super::failure::Failure;
 use super::log_files::{Bodies, Body, LOG_FILES_AHEAD, read_listed};
 use super::pin;
@@ -312,7 +312,7 @@ impl LogReader<'_> {
         let mut fetched = stream::iter(wanted)
             .map(|key| async move {
                 let location = Location::Inside(key.clone());
-                (key, source.fetch(&location, folder).await)
+                (key, source.fetch_log(&location, folder).await)
             })
             .buffered(CHECKPOINT_FILES_AHEAD);
         while let Some((key, fetched)) = fetched.next().await {
@@ -322,7 +322,7 @@ impl LogReader<'_> {
                     let file = key.to_string();
                     return Err(LogError::MissingSidecar { file }.into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(of_log(error, &key).into()),
             }
         }
         Ok(sidecars)

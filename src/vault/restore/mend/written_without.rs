@@ -99,11 +99,9 @@ impl Planning<'_> {
         };
         let mut reader = LogReader::of_target(self.restorer, &after.from_vault)?;
         let mut commits = Vec::new();
-        for version in first.0..=tip.0 {
-            if let Some(file) = listing.commit(Version(version)) {
-                let changes = reader.changes(&file.key).await?;
-                commits.push((Version(version), changes));
-            }
+        for (version, file) in listing.commits_among(first..=tip) {
+            let changes = reader.changes(&file.key).await?;
+            commits.push((version, changes));
         }
         for found in written_without(&commits, &empty) {
             if let Some(file) = listing.commit(found.empty) {
