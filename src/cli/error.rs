@@ -330,6 +330,14 @@ impl From<IamError> for CommandError {
     }
 }
 
+/// What to do about a snapshot that cannot be read.
+fn unreadable(repair: &str, distrust: &str) -> String {
+    format!(
+        "`{repair}` looks for another copy of what is lost; if the snapshot is forged, `{distrust}` takes one that builds on \
+         nothing from it on"
+    )
+}
+
 impl CommandError {
     /// How the process ends.
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -398,10 +406,7 @@ impl CommandError {
             Self::HeadsUnusable { .. } => {
                 "`deltavault snapshots --heads` prints such a file; keep it where the vault's writers cannot change it".into()
             }
-            Self::SnapshotUnreadable { repair, distrust, .. } => format!(
-                "`{repair}` looks for another copy of what is lost; if the snapshot is forged, `{distrust}` takes one that \
-                 builds on nothing from it on"
-            ),
+            Self::SnapshotUnreadable { repair, distrust, .. } => unreadable(repair, distrust),
             Self::NoTableGiven => {
                 "name a table, or list tables in the configuration under [[tables]]".into()
             }
@@ -418,12 +423,9 @@ impl CommandError {
             Self::NoReplica { .. } => {
                 "check the spelling: --from names a replica, a copy of this vault with its vault.json".into()
             }
-            Self::UnsupportedScheme { .. } => {
-                "use a path, or a URI like s3://bucket/prefix".into()
-            }
-            Self::InvalidUri { .. } => {
+            Self::UnsupportedScheme { .. } | Self::InvalidUri { .. } => {
                 "use a path, or a URI like s3://bucket/prefix or file:///backup/vault".into()
-            },
+            }
             Self::UnusableFlag { .. } => "see `--help` of the command".into(),
             Self::TimeUnparseable { .. } => {
                 "write it like 2026-11-20T03:00:00Z, 2026-11-20 03:00, 2026-11-20 03:00 Europe/Berlin, 03:00, yesterday or 2h \

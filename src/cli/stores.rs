@@ -369,12 +369,12 @@ impl OpenVault {
             // A name of the configuration means its place and nothing else.
             self.vault.find_tables(place.as_str(), None).await
         };
-        let found = found.map_err(|error| match error {
-            Error::UnknownTable { known, .. } => Error::UnknownTable {
-                name: name.text.clone(),
-                known,
-            },
-            error => error,
+        let found = found.map_err(|error| {
+            let Error::UnknownTable { known, .. } = error else {
+                return error;
+            };
+            let name = name.text.clone();
+            Error::UnknownTable { name, known }
         })?;
         if let [table] = found.as_slice()
             && table.key.to_string() == name.text

@@ -17,9 +17,9 @@ pub enum RestoreError {
         /// Its version.
         version: Version,
         /// The command that looks for what is damaged or lost, and puts it into the vault again.
-        repair: String,
+        repair: Box<str>,
         /// The command that takes a snapshot which does not build on it.
-        distrust: String,
+        distrust: Box<str>,
         /// The newest other version of the table that can be read, and the command that restores it.
         other: Option<(Version, String)>,
         /// What is wrong.

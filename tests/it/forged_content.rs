@@ -46,7 +46,11 @@ fn forge(lake: &Lake, wrong: Wrong) -> SnapshotId {
             Wrong::Manifest | Wrong::DataPage | Wrong::LogPage => {
                 put_content(&store, of, "junk".into()).await
             }
-            _ => gone.clone(),
+            Wrong::ManifestGone
+            | Wrong::DataPageGone
+            | Wrong::LogPageGone
+            | Wrong::Version
+            | Wrong::DeltaId => gone.clone(),
         };
         let forged = forge_signed(
             &store,
@@ -58,13 +62,18 @@ fn forge(lake: &Lake, wrong: Wrong) -> SnapshotId {
                 Wrong::LogPage => manifest.log_pages[0].page = junk.clone(),
                 Wrong::LogPageGone => manifest.log_pages[0].page = gone.clone(),
                 Wrong::Version => manifest.version.0 += 5,
-                Wrong::DeltaId => manifest.delta_id = "other".to_owned(),
+                Wrong::DeltaId => "other".clone_into(&mut manifest.delta_id),
                 Wrong::Manifest | Wrong::ManifestGone => {}
             },
             |record| match wrong {
                 Wrong::Manifest => record.manifest = junk.clone(),
                 Wrong::ManifestGone => record.manifest = gone.clone(),
-                _ => {}
+                Wrong::DataPage
+                | Wrong::DataPageGone
+                | Wrong::LogPage
+                | Wrong::LogPageGone
+                | Wrong::Version
+                | Wrong::DeltaId => {}
             },
         );
         forged.await.0

@@ -276,14 +276,10 @@ impl Looked {
     /// Why a snapshot cannot be read: it was pruned, or it is damaged and then may be forged, too.
     pub(super) async fn unreadable(
         &self,
-        error: impl Into<CommandError>,
+        error: Error,
         found: &Found,
         context: &Context,
     ) -> CommandError {
-        let error = match error.into() {
-            CommandError::Library(error) => *error,
-            error => return error,
-        };
         let (vault, now) = (&self.open.vault, context.clock.now());
         let Found { history, snapshot } = found;
         let error = vault.why_unreadable(error, snapshot, history, now).await;

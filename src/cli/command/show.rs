@@ -54,7 +54,7 @@ pub(super) async fn show(
         ..snapshot_row(snapshot, mark.and_then(|(_, mark)| mark), held)
     };
     context.output.say(&show_row(snapshot, row, kinds))?;
-    damage.map_or(Ok(ExitCode::Done), |damage| Err(damage))
+    damage.map_or(Ok(ExitCode::Done), Err)
 }
 
 fn show_row(snapshot: &Snapshot, row: SnapshotRow, kinds: Option<Vec<KindRow>>) -> ShowRow {

@@ -165,10 +165,11 @@ pub(super) async fn no_plan(
     RestoreError::Unreadable {
         snapshot: chosen.id,
         version: chosen.version,
-        repair: context.again.command(&repair),
+        repair: context.again.command(&repair).into(),
         distrust: context
             .again
-            .command(&["snapshot", table, "--distrust", &chosen.id.short()]),
+            .command(&["snapshot", table, "--distrust", &chosen.id.short()])
+            .into(),
         other,
         source: Box::new(why),
     }
