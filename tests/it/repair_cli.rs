@@ -94,9 +94,10 @@ fn unchanged_night_without_its_manifest_ends_with_3_and_a_remedy_that_runs() {
     let found = typed(folder, &["snapshot", "lake/orders"]);
     assert_eq!(found.code, 3, "{found:?}");
     let remedies = commands(&found);
-    let [remedy] = &remedies[..] else {
+    let [remedy, distrust] = &remedies[..] else {
         panic!("{found:?}");
     };
+    assert!(distrust.contains(" --distrust "), "{found:?}");
     // The same list of the same files has the same name: the older snapshots are whole again, too.
     let repair = pasted(folder, remedy);
     assert_eq!(repair.code, 0, "{repair:?}");
@@ -130,10 +131,11 @@ fn restore_of_a_snapshot_without_its_manifest_names_an_older_one_that_can_be_rea
         out: refused.talk,
         talk: String::new(),
     };
-    let [repair, restore] = &commands(&hint)[..] else {
+    let [repair, restore, distrust] = &commands(&hint)[..] else {
         panic!("{hint:?}");
     };
     assert!(repair.ends_with(" --read all --repair"), "{hint:?}");
+    assert!(distrust.contains(" --distrust "), "{hint:?}");
     let restored = pasted(folder, &format!("{restore} --yes"));
     assert_eq!(restored.code, 0, "{restored:?}");
     assert!(folder.join("lake/orders/a.parquet").exists());
