@@ -92,6 +92,14 @@ pub enum RestoreError {
         /// What shows it.
         what: String,
     },
+    /// Somebody has committed to the log that was being removed: no reader gets past what is missing below their commit.
+    #[error("{uri} cannot be opened now: {file} was committed to the log that was being removed")]
+    Torn {
+        /// Where.
+        uri: String,
+        /// Their commit.
+        file: ObjectKey,
+    },
     /// No snapshot of the live table can be taken, and a rewind would leave nothing to go back to.
     #[error("no safety snapshot of {uri} can be taken")]
     NoSafetySnapshot {
@@ -139,7 +147,7 @@ impl RestoreError {
             Self::NoWayWithout { .. }
             | Self::TableAppeared { .. }
             | Self::NoSafetySnapshot { .. } => ExitCode::OwnerMustChoose,
-            Self::CommittedMeanwhile { .. } => ExitCode::AnotherWriterWon,
+            Self::CommittedMeanwhile { .. } | Self::Torn { .. } => ExitCode::AnotherWriterWon,
             Self::FilesLost { .. }
             | Self::NewerMayBeMissing { .. }
             | Self::NotWhole { .. }
@@ -192,8 +200,14 @@ impl RestoreError {
                     .into()
             }
             Self::CommittedMeanwhile { .. } => {
-                "nothing of theirs was removed: stop what writes there, and run the same command again; it shows what is there \
-                 now, and takes a safety snapshot of that first"
+                "nothing of theirs was removed, and nothing stands above it: stop what writes there, and run the same command \
+                 again, which shows what is there now"
+                    .into()
+            }
+            Self::Torn { .. } => {
+                "nothing is lost: stop what writes there; `restore` of the safety snapshot, by its id and with --heal, puts back \
+                 what was removed below that commit. `deltavault snapshots` lists it last. Where it says ANOTHER HISTORY, the same \
+                 command again with --accept-damaged moves their commit to _deltavault/aside and goes on"
                     .into()
             }
             Self::NoSafetySnapshot { .. } => {

@@ -16,7 +16,7 @@ use super::snapshot::Interrupt;
 use crate::delta::{LogFile, LogFileKind};
 use crate::error::Error;
 use crate::format::{Entry, Record};
-use crate::ids::{Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
 use crate::plan::restore::consent::ChosenBy;
 use crate::plan::restore::order::LogOrder;
 use crate::plan::restore::{FileState, Healthy, Mode, Permission, RestoreStep, Situation, compare};
@@ -58,7 +58,7 @@ pub use check::{Checked, Counted, Difference, Expected};
 pub use copy::CopyPlace;
 pub use live::LiveTable;
 pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};
-pub use rewind::{Intent, QUIET, Safety, TurnBack, TurnedBackDone};
+pub use rewind::{Deeds, Intent, QUIET, Safety, TurnBack, TurnedBackDone};
 pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.
@@ -181,10 +181,11 @@ pub struct RestorePlan {
     pub copy_place: Option<CopyPlace>,
     /// What may be done about it.
     pub permission: Permission,
-    /// The newest version of the live log, whatever table that is of.
-    live_tip: Option<Version>,
+
     /// Files that are removed from the live log, in this order.
     removals: Vec<Attributes>,
+    /// Where a live log goes on to a newer version: what makes it a version as it was listed.
+    goes_on_from: Option<HashSet<(ObjectKey, ETag)>>,
     /// Files to put where nothing is.
     pub missing: PlannedWork,
     /// Wrong files to set aside and replace.

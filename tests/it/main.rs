@@ -95,6 +95,7 @@ mod restore_several;
 mod restore_words;
 mod rewind;
 mod rewind_cli;
+mod rewind_races;
 mod s3_faults;
 mod s3_killed;
 mod s3_locks;

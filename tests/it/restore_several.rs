@@ -274,3 +274,33 @@ fn what_is_about_one_table_is_refused_for_several() {
     assert_eq!(code, Some(1));
     assert!(said.contains("lake-orders"), "{said}");
 }
+
+#[test]
+fn every_table_of_the_configuration_comes_back_in_its_order() {
+    let (folder, held) = dropped();
+    let run = |config: &str, words: &[&str]| {
+        fs::write(folder.path().join("vault.toml"), config).unwrap();
+        let words = [&["--config", "vault.toml", "restore", "--all"], words].concat();
+        deltavault(folder.path(), &words)
+    };
+    let table = |name: &str, uri: &str| format!("[[tables]]\nname = \"{name}\"\nuri = \"{uri}\"\n");
+    let both = table("people", "lake/people") + &table("orders", "lake/orders");
+    let (code, rows, said) = run(&both, &["--latest", "--yes", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let restored: Vec<_> = told(&rows)
+        .into_iter()
+        .filter(|(kind, _)| *kind == "restored")
+        .collect();
+    assert_eq!(restored.len(), 2, "{rows:?}");
+    assert_eq!(rows.last().unwrap()["restored"], 2);
+    for (table, held) in ["lake/orders", "lake/people"].iter().zip(held) {
+        assert_eq!(contents(&folder.path().join(table)), held);
+    }
+    let (code, _, said) = run("", &["--latest", "--yes"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("[[tables]]"), "{said}");
+    let (code, _, said) = run(&both, &["people", "--latest"]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, _, said) = run(&both, &["--version", "0"]);
+    assert_eq!(code, Some(2), "{said}");
+}

@@ -31,22 +31,22 @@ const FAULTS: [(bool, Fault); 3] = [
     (false, Fault::Before),
 ];
 
-type Store = FaultStore<MemoryStore>;
-type Bytes = BTreeMap<String, Vec<u8>>;
+pub(super) type Store = FaultStore<MemoryStore>;
+pub(super) type Bytes = BTreeMap<String, Vec<u8>>;
 
 /// A live table, a vault that holds an earlier version of it, and what was there then and is there now.
-struct Scene {
-    table: Table,
-    live: Store,
-    vault: Store,
+pub(super) struct Scene {
+    pub(super) table: Table,
+    pub(super) live: Store,
+    pub(super) vault: Store,
     first: SnapshotDone,
-    then: Bytes,
-    now: Bytes,
+    pub(super) then: Bytes,
+    pub(super) now: Bytes,
 }
 
 impl Scene {
     /// V has a checkpoint and a hint below it; above it are checkpoints of two kinds, a compaction and a checksum.
-    async fn set() -> Self {
+    pub(super) async fn set() -> Self {
         let live = FaultStore::new(MemoryStore::without_versions("s3://lake/orders"));
         let vault = FaultStore::new(MemoryStore::without_locks("s3://vault"));
         init(&vault).await;
@@ -79,26 +79,31 @@ impl Scene {
         }
     }
 
-    fn version(&self) -> Version {
+    pub(super) fn live_uri(&self) -> &str {
+        self.live.uri()
+    }
+
+    pub(super) fn version(&self) -> Version {
         self.first.record.version
     }
 
-    async fn restorer(&self) -> Result<Restorer, Error> {
+    pub(super) async fn restorer(&self) -> Result<Restorer, Error> {
         let target: Arc<dyn RestoreStore> = Arc::new(self.live.clone());
         restorer(Arc::new(self.vault.clone()), target).await
     }
 
-    async fn last_deed(&self) -> Option<Deed> {
+    pub(super) async fn last_deed(&self) -> Option<Deed> {
         let restorer = self.restorer().await.unwrap();
         restorer
             .vault
-            .last_deed(&key_of(self.live.uri()))
+            .deeds(&key_of(self.live.uri()))
             .await
             .unwrap()
+            .last
     }
 
     /// Rewinds to the first snapshot, or replaces by it.
-    async fn go_back(&self, mode: Mode, hours: i64) -> Result<TurnedBackDone, Error> {
+    pub(super) async fn go_back(&self, mode: Mode, hours: i64) -> Result<TurnedBackDone, Error> {
         self.turn_back(restore_request(&self.first, mode, hours), hours)
             .await
     }
@@ -116,7 +121,7 @@ impl Scene {
     }
 
     /// Takes the last rewind or replacement back.
-    async fn undo(&self, hours: i64) -> Result<TurnedBackDone, Error> {
+    pub(super) async fn undo(&self, hours: i64) -> Result<TurnedBackDone, Error> {
         let restorer = self.restorer().await?;
         let like = restore_request(&self.first, Mode::Undo, hours);
         let (request, deed) = undo_of(&restorer, self.live.uri(), like).await?;
@@ -125,7 +130,7 @@ impl Scene {
         carry_out(&restorer, &request, &turn).await
     }
 
-    async fn is_back_at_v(&self, what: &str) {
+    pub(super) async fn is_back_at_v(&self, what: &str) {
         let back = everything(&self.live).await;
         for (name, bytes) in &self.then {
             assert!(back.get(name) == Some(bytes), "{what}: {name}");
@@ -145,7 +150,7 @@ impl Scene {
     }
 
     /// What was there before the rewind is there again; files that the rewind put back may be there too.
-    async fn is_as_before(&self, what: &str) {
+    pub(super) async fn is_as_before(&self, what: &str) {
         let back = everything(&self.live).await;
         for (name, bytes) in &self.now {
             assert!(back.get(name) == Some(bytes), "{what}: {name}");
@@ -165,7 +170,7 @@ async fn snapshot(live: &Store, vault: &Store, hours: i64) -> Result<SnapshotDon
     snapshotter.take(&source, &request(live.uri(), hours)).await
 }
 
-async fn everything(store: &Store) -> Bytes {
+pub(super) async fn everything(store: &Store) -> Bytes {
     let table = Table::open(Arc::new(store.inner().clone()));
     let mut found = BTreeMap::new();
     for name in table.names("").await {
@@ -178,7 +183,7 @@ async fn everything(store: &Store) -> Bytes {
 
 /// The version that readers see, if they can open the log: with a hint that leads astray they cannot, and a checksum above
 /// the newest version stops them.
-async fn version_that_opens(store: &Store) -> Option<Version> {
+pub(super) async fn version_that_opens(store: &Store) -> Option<Version> {
     let log: Vec<_> = store
         .inner()
         .list("_delta_log/", None)
@@ -208,7 +213,7 @@ async fn version_that_opens(store: &Store) -> Option<Version> {
 }
 
 /// Whether a call may change what a reader sees.
-fn changes(call: &Call) -> bool {
+pub(super) fn changes(call: &Call) -> bool {
     !call.key.starts_with("_deltavault/")
         && matches!(call.method, "put_new" | "put_back" | "replace" | "remove")
 }
@@ -323,7 +328,10 @@ async fn an_undo_killed_at_any_call_goes_on() {
 }
 
 /// Commits a version as a writer that had read the one before it.
-fn commits(scene: &Scene, version: u64) -> impl FnOnce() -> BoxFuture<'static, ()> + use<> {
+pub(super) fn commits(
+    scene: &Scene,
+    version: u64,
+) -> impl FnOnce() -> BoxFuture<'static, ()> + use<> {
     let table = Table::open(Arc::new(scene.live.inner().clone()));
     move || {
         Box::pin(async move {
@@ -387,10 +395,7 @@ async fn a_late_commit_on_top_of_the_old_tip_is_found_by_the_second_look() {
             }
             Err(error) => {
                 assert!(!is_valid, "{error:?}");
-                let expected = matches!(
-                    error,
-                    Error::Restore(RestoreError::CommittedMeanwhile { .. })
-                );
+                let expected = matches!(error, Error::Restore(RestoreError::Torn { .. }));
                 assert!(expected, "{error:?}");
             }
         }
@@ -455,7 +460,7 @@ async fn a_table_without_a_whole_newest_version_is_rewound_only_where_its_owner_
 }
 
 /// Drops the table and makes another one of the same name.
-async fn recreated() -> Scene {
+pub(super) async fn recreated() -> Scene {
     let mut scene = Scene::set().await;
     scene.table.drop_all().await;
     let store: Arc<dyn RestoreStore> = Arc::new(scene.live.inner().clone());

@@ -104,14 +104,17 @@ fn a_bad_write_is_rewound_and_the_rewind_is_undone() {
             "{name}"
         );
     }
-    // Asked for again, there is nothing to do, and no other safety snapshot is taken.
-    let said = ends(
-        &lake,
-        &["restore", T, "--version", "1", "--rewind", "--yes"],
-        0,
-    );
+    // Asked for again, there is nothing to do, and no other safety snapshot is taken. What the table was turned away from is
+    // not what anybody means by the newest.
+    let by_version = ["--version", "1", "--rewind"];
+    for which in [&by_version[..], &["--latest", "--rewind"], &["--latest"]] {
+        let words = [&["restore", T, "--yes"], which].concat();
+        let said = ends(&lake, &words, 0);
+        all_of(&said, &["live v1 healthy, nothing missing"]);
+        assert_eq!(newest(&lake), safety);
+    }
+    let said = ends(&lake, &["restore", T], 0);
     all_of(&said, &["live v1 healthy, nothing missing"]);
-    assert_eq!(newest(&lake), safety);
 
     let said = ends(&lake, &["undo", T], 4);
     in_order(
@@ -191,6 +194,14 @@ fn another_table_of_that_name_makes_room_and_comes_back() {
     let said = ends(&lake, &["restore", T, "--latest", "--replace", "--yes"], 0);
     all_of(&said, &["CHECKED v1 opens with deltalake", "UNDO    "]);
     assert_eq!(table(&lake), first);
+    for flags in [&["--replace", "--yes"][..], &["--yes"]] {
+        let words = [&["restore", T, "--latest"], flags].concat();
+        all_of(
+            &ends(&lake, &words, 0),
+            &["live v1 healthy, nothing missing"],
+        );
+        assert_eq!(table(&lake), first);
+    }
     lake.next = 2;
     lake.append();
     let said = ends(&lake, &["undo", T, "--yes"], 4);

@@ -271,6 +271,131 @@ class Checks:
         assert found == kept + 10, (kept, found)
         return f"with its newer checkpoint the stream skipped batch 1: {found} of {kept + 20} rows"
 
+    def undo(self, path, expect=(0,)):
+        return self.deltavault("undo", path, "--yes", expect=expect)
+
+    def files(self, path):
+        """The bytes of a table's files, without Hadoop's own checksums and what restores keep beside it."""
+        found = {}
+        for folder, _, names in os.walk(path):
+            for name in names:
+                place = os.path.join(folder, name)
+                if not name.startswith(".") and "/_deltavault/" not in place:
+                    with open(place, "rb") as file:
+                        found[os.path.relpath(place, path)] = file.read()
+        return found
+
+    def rewind(self):
+        """a bad overwrite is rewound, Spark goes on with the old version, and an undo takes nothing away after that"""
+        path, table = self.make(
+            "rewound", properties="'delta.enableDeletionVectors' = 'true', 'delta.checkpointInterval' = '3'"
+        )
+        self.sql(f"DELETE FROM {table} WHERE id = 5")
+        wanted = self.rows(path)
+        self.deltavault("snapshot", path)
+        self.sql(f"INSERT OVERWRITE {table} VALUES (1000, 'r9')")
+        self.sql(f"DELETE FROM {table} WHERE id = 1000")
+        self.append(table, 40)
+        done = self.restore(path, "--version", "4", "--rewind", "--yes")
+        assert done["mode"] == "rewind" and done["removed"] >= 3, done
+        assert self.rows(path) == wanted, "rows differ"
+        self.append(table, 50)
+        after = self.rows(path)
+        assert len(after) == len(wanted) + 10, after
+        self.undo(path, expect=(4,))
+        assert self.rows(path) == after, "a refused undo changed the table"
+        newest = max(row["version"] for row in self.sql(f"DESCRIBE HISTORY {table}"))
+        assert newest == 5, newest
+
+    def rewind_and_undo(self):
+        """a rewind that is undone leaves the files as they were, and Spark goes on with the newest version"""
+        path, table = self.make(
+            "undone", properties="'delta.checkpointInterval' = '2', 'delta.checkpointPolicy' = 'v2'"
+        )
+        self.deltavault("snapshot", path)
+        self.sql(f"UPDATE {table} SET region = 'r7' WHERE id < 4")
+        self.sql(f"OPTIMIZE {table}")
+        self.append(table, 40)
+        wanted, before = self.rows(path), self.files(path)
+        self.restore(path, "--latest", "--rewind", "--yes")
+        assert self.rows(path) != wanted, "nothing was rewound"
+        self.undo(path)
+        assert self.files(path) == before, "files differ"
+        assert self.rows(path) == wanted, "rows differ"
+        self.append(table, 50)
+        assert len(self.rows(path)) == len(wanted) + 10, "an append after the undo"
+
+    def replace(self):
+        """a table that a job made again makes room for the old one, and an undo brings it back"""
+        path, table = self.make("replaced")
+        first = self.rows(path)
+        self.deltavault("snapshot", path)
+        shutil.rmtree(path)
+        self.forget()
+        self.sql(f"CREATE TABLE {table} (name STRING) USING DELTA")
+        self.sql(f"INSERT INTO {table} VALUES ('one'), ('two')")
+        second = self.rows(path)
+        self.restore(path, "--latest", "--replace", "--yes")
+        assert self.rows(path) == first, "rows differ"
+        self.undo(path)
+        assert self.rows(path) == second, "rows of the other table differ"
+        self.sql(f"INSERT INTO {table} VALUES ('three')")
+        assert len(self.rows(path)) == 3, "an append after the undo"
+
+    def half_written_log(self):
+        """while a dropped table comes back its log is no table, until its last file makes it whole"""
+        for properties, start in (("'delta.checkpointInterval' = '100'", 0), ("'delta.checkpointInterval' = '3'", 3)):
+            path, _ = self.make(f"half-{start}", properties=properties)
+            wanted = self.rows(path)
+            names = sorted(os.listdir(f"{path}/_delta_log"))
+            commits = [name for name in names if name.endswith(".json") and name[:20].isdigit()]
+            checkpoints = [name for name in names if "checkpoint" in name and name[0] == "0"]
+            assert bool(checkpoints) == bool(start), names
+            # The order of a restore: commits newest first, then what the log starts with.
+            order = [name for name in reversed(commits) if int(name[:20]) >= max(start, 1)]
+            order += checkpoints or [commits[0]]
+            copy = f"{path}-copy"
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns("_delta_log"))
+            os.mkdir(f"{copy}/_delta_log")
+            for name in order[:-1]:
+                shutil.copy(f"{path}/_delta_log/{name}", f"{copy}/_delta_log/{name}")
+                try:
+                    seen = self.rows(copy)
+                except Exception:  # Spark's errors have no common class in Python.
+                    continue
+                raise AssertionError(f"with {name} Spark reads {len(seen)} rows")
+            shutil.copy(f"{path}/_delta_log/{order[-1]}", f"{copy}/_delta_log/{order[-1]}")
+            assert self.rows(copy) == wanted, "rows differ"
+
+    def stream_after_a_rewind(self):
+        """a stream that has read beyond the version that comes back does not go on in silence"""
+        source, source_table = self.make("stream-rewound")
+        sink, checkpoint = f"{self.work}/lake/stream-behind", f"{self.work}/checkpoint-behind"
+
+        def once():
+            self.forget()
+            read = self.spark.readStream.format("delta").load(source)
+            write = read.writeStream.format("delta").option("checkpointLocation", checkpoint)
+            write.trigger(availableNow=True).start(sink).awaitTermination()
+
+        self.deltavault("snapshot", source)
+        self.append(source_table, 30)
+        once()
+        kept = len(self.rows(sink))
+        self.restore(source, "--latest", "--rewind", "--yes")
+        try:
+            once()
+            said = "it starts without a word"
+        except Exception as error:  # Spark's errors have no common class in Python.
+            said = f"it stops: {str(error).splitlines()[0][:200]}"
+        self.append(source_table, 60)
+        try:
+            once()
+            later = f"with a new commit it has {len(self.rows(sink))} rows, {kept} before"
+        except Exception as error:  # Spark's errors have no common class in Python.
+            later = f"with a new commit it stops: {str(error).splitlines()[0][:200]}"
+        return f"{said}; {later}"
+
     def make_bucket(self, bucket):
         key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
         server = os.environ["AWS_ENDPOINT_URL"].replace("://", f"://{key}:{secret}@")
@@ -301,6 +426,11 @@ class Checks:
             self.odd_name,
             self.python_restore,
             self.streams,
+            self.rewind,
+            self.rewind_and_undo,
+            self.replace,
+            self.half_written_log,
+            self.stream_after_a_rewind,
         ]
         if self.args.s3:
             checks.append(self.on_s3)

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use deltavault::error::RestoreError;
+use deltavault::format::Trigger;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Timestamp;
 use deltavault::plan::choose::{History, Wanted};
@@ -13,7 +14,7 @@ use deltavault::plan::restore::deed::Deed;
 use deltavault::progress::Progress;
 use deltavault::reader::Verdict;
 use deltavault::vault::look::TableRef;
-use deltavault::vault::restore::{self, Checked, CopyPlace, RestorePlan, TurnBack};
+use deltavault::vault::restore::{self, Checked, CopyPlace, Deeds, RestorePlan, TurnBack};
 use deltavault::{Error, ExitCode};
 
 pub(super) use self::args::How;
@@ -49,7 +50,7 @@ pub(super) async fn restore(
     args: RestoreArgs,
     context: &mut Context,
 ) -> Result<ExitCode, CommandError> {
-    let [table] = args.tables.as_slice() else {
+    let ([table], false) = (args.tables.as_slice(), args.all) else {
         return Box::pin(many::restore(&args, context)).await;
     };
     if pattern(table, &context.config)?.is_some() {
@@ -114,6 +115,10 @@ async fn begin<'a>(
         ..restore::RestoreDone::default()
     };
     match way {
+        // What was begun is finished, although nothing is left to put.
+        Way::Nothing if planned.turn.is_some() => {
+            Ok(Begun::Ready(Box::new(planned), Box::new(plan)))
+        }
         Way::Nothing if planned.found.situation == Situation::EmptyTarget => {
             Box::pin(filled(&planned, plan, &nothing_put, context)).await
         }
@@ -168,7 +173,9 @@ async fn plan<'a>(
     let histories = std::slice::from_mut(&mut history);
     let now = context.clock.now();
     open.vault.mark_pruned(histories, now).await?;
-    let mut chosen = match choose(&open.vault, &history, &wanted).await {
+    let deeds = open.vault.deeds(&table.key).await?;
+    let seen = without_turned_away(&history, &wanted, &asked.how, &deeds);
+    let mut chosen = match choose(&open.vault, &seen, &wanted).await {
         Ok(chosen) => chosen,
         Err(error) => return Err(of_another_table(error, table.name(), open).await),
     };
@@ -210,18 +217,25 @@ async fn plan<'a>(
             (chosen, work, plan) = (trusted, other, other_plan);
         }
     }
-    let last = open.vault.last_deed(&table.key).await?;
+    let mut under_way = deeds
+        .last
+        .filter(|deed| !deed.is_done && !is_copy(&asked.how));
+    if let Some(deed) = &under_way
+        && !work.restorer.is_under_way(&table.key, deed).await?
+    {
+        under_way = None;
+    }
     if let How::Undo(deed) = &asked.how {
         refuse_if_committed_since(deed, &history, &work, &plan).await?;
     }
-    let deeds = (&plan, last.as_ref());
+    let state = (&plan, under_way.as_ref());
     let turn = Box::pin(turn::turn(
-        &asked, &table.key, &chosen, deeds, open, context,
+        &asked, &table.key, &chosen, state, open, context,
     ))
     .await?;
     let mut found = work.found(&plan, &asked.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
-    found.under_way = last.filter(|deed| !deed.is_done);
+    found.under_way = under_way;
     found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         plan.vanishing = work.vanishing().await?;
@@ -312,7 +326,12 @@ impl Planned<'_> {
         let (work, case) = (&self.work, self.case());
         let start = Instant::now();
         let turned = work.turn_back(plan, turn, context.clock.now()).await;
-        let turned = turned.map_err(|error| with_command(error, &case))?;
+        let turned = turned.map_err(|error| {
+            if error.is_interrupted() {
+                context.progress.note(&case.told_interrupted());
+            }
+            with_command(error, &case)
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         let after = self.found.turned_back();
         let case = Case {
@@ -339,6 +358,27 @@ impl Planned<'_> {
         context.output.say(&row)?;
         Ok((code, turned.done))
     }
+}
+
+/// The history without the safety snapshots that nobody means by the newest one: those of what the table was turned away from,
+/// and for a rewind those of what it is about to be turned away from.
+fn without_turned_away(history: &History, wanted: &Wanted, how: &How, deeds: &Deeds) -> History {
+    let mut seen = history.clone();
+    if *wanted == Wanted::Latest {
+        let turns = matches!(how, How::Rewind | How::Replace);
+        seen.snapshots.retain(|it| {
+            let is_safety = it.record.trigger == Trigger::Safety;
+            !(is_safety && (turns || deeds.turned_away.contains(&it.id)))
+        });
+    }
+    if seen.snapshots.is_empty() {
+        return history.clone();
+    }
+    seen
+}
+
+fn is_copy(how: &How) -> bool {
+    matches!(how, How::To(_))
 }
 
 /// Refuses to undo a replacement where somebody has committed to what was put there.

@@ -1,10 +1,10 @@
 //! What was last done to a live table, by the restorer's events: a rewind, a replacement, or the undo of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::{Event, EventAction};
-use crate::ids::Timestamp;
+use crate::ids::{SnapshotId, Timestamp};
 
 /// A rewind, a replacement or an undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,16 @@ pub struct Deed {
     pub turned: TurnedBack,
     /// Whether it was finished.
     pub is_done: bool,
+}
+
+impl Deed {
+    /// The slot of the deed that this one has taken back.
+    fn undoes(&self) -> Option<u64> {
+        match self.kind {
+            DeedKind::Undo { of, .. } if self.is_done => Some(of),
+            DeedKind::Undo { .. } | DeedKind::Rewind | DeedKind::Replace => None,
+        }
+    }
 }
 
 /// What a deed is.
@@ -65,8 +75,21 @@ impl DeedKind {
 
 /// The last deed of a table, from its events in the order of their slots. An event that refers to none is passed over.
 pub fn last_deed<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Deed> {
+    deeds(events).pop_last().map(|(_, deed)| deed)
+}
+
+/// The safety snapshots of what the table was turned away from, and not brought back to.
+pub fn turned_away<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<SnapshotId> {
+    let deeds = deeds(events);
+    let undone: BTreeSet<u64> = deeds.values().filter_map(Deed::undoes).collect();
+    let away = deeds.values().filter(|deed| !deed.kind.is_undo());
+    let away = away.filter(|deed| !undone.contains(&deed.seq));
+    away.filter_map(|deed| deed.turned.safety).collect()
+}
+
+/// All deeds by the slot of the event that began them.
+fn deeds<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<u64, Deed> {
     let mut begun: BTreeMap<u64, Deed> = BTreeMap::new();
-    let mut last = None;
     for event in events {
         let EventAction::Deed(action) = &event.action else {
             continue;
@@ -105,16 +128,15 @@ pub fn last_deed<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Deed
             is_done: false,
         };
         begun.insert(event.seq, deed);
-        last = Some(event.seq);
     }
-    begun.remove(&last?)
+    begun
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::samples::event;
-    use crate::ids::{Digest, SnapshotId, Version};
+    use crate::ids::{Digest, Version};
 
     fn turned(version: u64) -> TurnedBack {
         TurnedBack {
@@ -132,6 +154,27 @@ mod tests {
         });
         let events: Vec<_> = events.collect();
         last_deed(&events).map(|deed| (deed.seq, deed.kind, deed.is_done))
+    }
+
+    #[test]
+    fn what_the_table_was_turned_away_from_counts_until_it_is_brought_back() {
+        use DeedAction::{Replace, Rewind, Undo, Undone};
+        let safety = |bytes: &[u8]| SnapshotId(Digest::of(bytes));
+        let to = |bytes: &[u8]| TurnedBack {
+            safety: Some(safety(bytes)),
+            ..turned(3)
+        };
+        let mut actions = vec![Rewind(to(b"one")), Replace(to(b"two")), Undo { of: 2 }];
+        let away = |actions: &[DeedAction]| {
+            let events = actions.iter().cloned().zip(1..).map(|(action, seq)| Event {
+                action: EventAction::Deed(action),
+                ..event(seq, None)
+            });
+            turned_away(&events.collect::<Vec<_>>())
+        };
+        assert_eq!(away(&actions), [safety(b"one"), safety(b"two")].into());
+        actions.push(Undone { of: 3 });
+        assert_eq!(away(&actions), [safety(b"one")].into());
     }
 
     #[test]

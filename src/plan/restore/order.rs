@@ -49,6 +49,9 @@ impl Turn {
 pub enum LogOrder {
     /// Readers can open the log: checkpoints, then commits ascending.
     Ascending,
+    /// They can, and it goes on from this version, commit by commit; checkpoints above it come after the commits. A commit that
+    /// somebody else makes meanwhile is found before anything stands above it.
+    Onward(Version),
     /// They cannot: commits, then these files, then what is left.
     StartLast(HashSet<ObjectKey>),
 }
@@ -56,8 +59,17 @@ pub enum LogOrder {
 impl LogOrder {
     /// The order for a log that is `now` so, and `after` it was put back so; its newest version is `tip`.
     pub fn new(now: &LogListing, after: &LogListing, tip: Option<Version>) -> Self {
-        if tip.is_some_and(|tip| now.candidates(tip).is_ok()) {
-            return Self::Ascending;
+        if let Some(tip) = tip
+            && now.candidates(tip).is_ok()
+        {
+            let newest = after.versions().last().copied().unwrap_or(tip);
+            let mut above = (tip.0..newest.0).map(|below| Version(below + 1));
+            let is_gapless = above.all(|version| after.commit(version).is_some());
+            return if is_gapless {
+                Self::Onward(tip)
+            } else {
+                Self::Ascending
+            };
         }
         let start = match after.checkpoints().first() {
             Some(newest) => newest.files.iter().map(|file| file.key.clone()).collect(),
@@ -82,6 +94,11 @@ impl LogOrder {
             (EntryKind::LastCheckpoint, _) => Turn::Hint,
             (EntryKind::Compaction | EntryKind::Checksum | EntryKind::Other, _) => Turn::Rest,
             (_, Self::StartLast(start)) if starts(start) => Turn::Start,
+            (EntryKind::Checkpoint, Self::Onward(tip))
+                if log_order(entry).version() > Some(*tip) =>
+            {
+                Turn::Rest
+            }
             (EntryKind::Commit, Self::StartLast(_)) if !is_first(entry) => Turn::BeforeStart,
             (EntryKind::Checkpoint, _) => Turn::Checkpoint,
             (EntryKind::Commit, _) => Turn::Commit,

@@ -10,7 +10,7 @@ use self::together::{Together, read_together};
 use super::super::ahead::{Bounds, ahead};
 use super::claim::OwnClaim;
 use super::lost::is_damage;
-use super::rewind::{Removed, Removing};
+use super::rewind::{Removed, Removing, stands_for_a_version};
 use super::{Aside, FILES_IN_FLIGHT, RestoreDone, RestorePlan, RestoreRequest, Restorer};
 use crate::delta::segment::LogListing;
 use crate::error::{Error, RestoreError};
@@ -97,6 +97,7 @@ impl Restorer {
             scratch,
             asides,
             log_before,
+            goes_on_from,
             not_whole,
             ..
         } = plan;
@@ -134,7 +135,10 @@ impl Restorer {
                 // Whoever has taken the restore over in the last minute restores another version, perhaps.
                 self.renew(claim).await?;
                 if let Some(before) = &log_before {
-                    self.refuse_new_log(before).await?;
+                    self.refuse_new_log(before, removing.is_some()).await?;
+                }
+                if let Some(seen) = &goes_on_from {
+                    self.refuse_if_it_went_on(seen).await?;
                 }
                 in_log = true;
             }
@@ -188,15 +192,41 @@ impl Restorer {
 
     /// Looks once more, before the first file of the log, whether somebody has made a table here meanwhile: copying data
     /// takes hours, and our log in the midst of another one would be a table of both.
-    async fn refuse_new_log(&self, before: &HashSet<ObjectKey>) -> Result<(), Error> {
+    async fn refuse_new_log(
+        &self,
+        before: &HashSet<ObjectKey>,
+        was_taken_down: bool,
+    ) -> Result<(), Error> {
         let mut log = self.list_log().await?;
         log.retain(|key, _| !before.contains(key));
         let log = LogListing::new(log.into_values());
         let begun = log.files().find(|file| file.version.is_some());
         match begun {
+            Some(file) if was_taken_down => Err(RestoreError::Torn {
+                uri: self.target.uri().to_owned(),
+                file: file.key.clone(),
+            }
+            .into()),
             Some(file) => Err(RestoreError::TableAppeared {
                 uri: self.target.uri().to_owned(),
                 file: file.key.clone(),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks once more, before the first file of the log, whether somebody has committed to a live table that is about to go
+    /// on to a newer version: theirs and ours would be one table.
+    async fn refuse_if_it_went_on(&self, seen: &HashSet<(ObjectKey, ETag)>) -> Result<(), Error> {
+        let log = self.list_log().await?;
+        let new = log.into_values().find(|file| {
+            stands_for_a_version(file) && !seen.contains(&(file.key.clone(), file.etag.clone()))
+        });
+        match new {
+            Some(file) => Err(RestoreError::CommittedMeanwhile {
+                uri: self.target.uri().to_owned(),
+                what: format!("{} is there now", file.key),
             }
             .into()),
             None => Ok(()),
@@ -332,8 +362,20 @@ impl Restorer {
             None => match store.put_back(&key, &payload, None, had(step)).await {
                 Ok(_) => {}
                 Err(error) => {
-                    self.is_there_already(error, &entry.file, &payload, folder)
-                        .await?;
+                    let there = self.is_there_already(error, &entry.file, &payload, folder);
+                    match there.await {
+                        Err(Error::Store(error))
+                            if entry.kind == EntryKind::Commit
+                                && matches!(error.kind, StoreErrorKind::AlreadyExists) =>
+                        {
+                            return Err(RestoreError::CommittedMeanwhile {
+                                uri: self.target.uri().to_owned(),
+                                what: format!("{} is another commit", entry.file),
+                            }
+                            .into());
+                        }
+                        there => there?,
+                    }
                 }
             },
         }

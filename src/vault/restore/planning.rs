@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use super::held::HeldLog;
 use super::judge::way_to;
 use super::mend::LogAfter;
+use super::rewind::stands_for_a_version;
 use super::{
     CopyPlace, Expected, LiveTable, NotPut, Reading, RestorePlan, RestoreRequest, Restorer,
     live_tip,
@@ -53,7 +54,6 @@ impl Restorer {
             None => self.situation(request, &manifest, &held).await?,
         };
         let scratch = Scratch::create(&self.temp).map_err(Error::Scratch)?;
-        let live_tip = live_tip(&held.listed);
         let turned = self.turned_back(request, &situation, &mut held).await?;
         let begins_log = matches!(turned.basis, Situation::EmptyTarget | Situation::NoLog);
         let plan = RestorePlan {
@@ -62,8 +62,8 @@ impl Restorer {
             permission: permit(&situation, request.mode),
             situation: turned.basis,
             copy_place,
-            live_tip,
             removals: turned.removals,
+            goes_on_from: None,
             missing: PlannedWork::default(),
             wrong: PlannedWork::default(),
             not_put: NotPut::default(),
@@ -156,6 +156,15 @@ impl Planning<'_> {
         let now = self.held.live();
         let tip = live_tip(&self.held.listed);
         self.plan.order = LogOrder::new(&now, &mended.after.listing(), tip);
+        if self.plan.situation == Situation::NothingAbove && tip < Some(version) {
+            let made = self
+                .held
+                .listed
+                .values()
+                .filter(|it| stands_for_a_version(it));
+            let seen = made.map(|it| (it.key.clone(), it.etag.clone()));
+            self.plan.goes_on_from = Some(seen.collect());
+        }
         let mut entries = self.restorer.log_entries(self.request, self.manifest);
         while let Some(entry) = entries.try_next().await? {
             let Location::Inside(key) = &entry.file else {

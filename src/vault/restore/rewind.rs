@@ -12,7 +12,7 @@
 //! **What is lost.** Nothing: a file is removed only while it is what was listed, and only if the vault holds its bytes; any
 //! other is set aside beside the table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,19 +23,19 @@ use super::claim::OwnClaim;
 use super::{
     Aside, Checked, RestoreDone, RestorePlan, RestoreRequest, Restorer, live_tip, makes_a_version,
 };
-use crate::delta::LogFile;
 use crate::delta::segment::LogListing;
+use crate::delta::{LogFile, LogFileKind};
 use crate::error::{Error, RestoreError};
 use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
 use crate::format::{Entry, EventAction, EventRole, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::restore::deed::{Deed, DeedKind, last_deed};
+use crate::plan::restore::deed::{Deed, DeedKind, last_deed, turned_away};
 use crate::plan::restore::order::Turn;
 use crate::plan::restore::removal::{is_hint, removals};
 use crate::plan::restore::{FileState, Mode, Situation};
 use crate::progress::Phase;
-use crate::source::Source;
+use crate::source::{LOG_PREFIX, Source};
 use crate::store::{Attributes, NoteStore};
 use crate::vault::Vault;
 use crate::vault::events::Actor;
@@ -132,14 +132,26 @@ struct UnderWay {
     safety: Option<(SnapshotId, Timestamp)>,
 }
 
+/// What was done to a live table by rewinds, replacements and their undo.
+#[derive(Debug, Clone, Default)]
+pub struct Deeds {
+    /// The last one.
+    pub last: Option<Deed>,
+    /// The safety snapshots of what the table was turned away from.
+    pub turned_away: BTreeSet<SnapshotId>,
+}
+
 impl Vault {
-    /// The last rewind, replacement or undo of a table.
+    /// What was done to a live table.
     ///
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
-    pub async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
+    pub async fn deeds(&self, table: &TableKey) -> Result<Deeds, Error> {
         let events = self.events(table, EventRole::Restorer).await?;
-        Ok(last_deed(events.records()))
+        Ok(Deeds {
+            last: last_deed(events.records()),
+            turned_away: turned_away(events.records()),
+        })
     }
 }
 
@@ -251,7 +263,7 @@ impl Restorer {
         turn: &TurnBack,
         safety: &Safety,
     ) -> Result<Option<UnderWay>, Error> {
-        if let Some(deed) = self.vault.last_deed(table).await?
+        if let Some(deed) = self.vault.deeds(table).await?.last
             && is_begun(&deed, request)
             && let Some(under_way) = self.taken_up(table, &deed, plan).await?
         {
@@ -260,13 +272,13 @@ impl Restorer {
         if plan.removals.is_empty() {
             return Ok(None);
         }
-        let live = plan.live_tip;
+        let live = plan.newest_commit();
         let taken = safety
             .snapshotter
             .take(&safety.source, &safety.request)
             .await;
         let taken = match taken {
-            Ok(taken) if plan.has_live_log() && Some(taken.record.version) != live => {
+            Ok(taken) if live.is_some_and(|live| live != taken.record.version) => {
                 return Err(RestoreError::CommittedMeanwhile {
                     uri: self.target.uri().to_owned(),
                     what: format!("the table is at version {} now", taken.record.version),
@@ -275,6 +287,13 @@ impl Restorer {
             }
             Ok(taken) => Some(taken),
             Err(error) if request.accept_damaged && is_about_the_table(&error) => None,
+            Err(Error::AnotherWriterWon { .. }) => {
+                return Err(RestoreError::CommittedMeanwhile {
+                    uri: self.target.uri().to_owned(),
+                    what: "another snapshot of it was published at the same time".to_owned(),
+                }
+                .into());
+            }
             Err(error) if is_about_the_table(&error) => {
                 return Err(RestoreError::NoSafetySnapshot {
                     uri: self.target.uri().to_owned(),
@@ -332,7 +351,7 @@ impl Restorer {
         turn: &TurnBack,
         deed: &Deed,
     ) -> Result<UnderWay, Error> {
-        let seq = match (self.vault.last_deed(table).await?, deed.kind) {
+        let seq = match (self.vault.deeds(table).await?.last, deed.kind) {
             (Some(last), _) if last.seq != deed.seq => {
                 return Err(RestoreError::CommittedMeanwhile {
                     uri: self.target.uri().to_owned(),
@@ -353,6 +372,45 @@ impl Restorer {
         })
     }
 
+    /// Whether a deed that was not finished can be: the live log has no commit but those of the snapshot that is put back and
+    /// of the safety snapshot. Where somebody has committed since, it is over.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn is_under_way(&self, table: &TableKey, deed: &Deed) -> Result<bool, Error> {
+        if deed.is_done {
+            return Ok(false);
+        }
+        let log = self.list_log().await?;
+        let mut left: Vec<_> = log.into_values().filter(is_commit).collect();
+        let holders = [Some(deed.turned.snapshot), deed.turned.safety];
+        for id in holders.into_iter().flatten() {
+            let held = match self.record(table, id).await {
+                Ok(record) => self.held_entries(&record, &left).await,
+                Err(error) => Err(error),
+            };
+            let held = match held {
+                Ok(held) => held,
+                // What is gone holds nothing.
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            let mut rest = Vec::new();
+            for file in left {
+                if !self.is_held(&held, &file).await? {
+                    rest.push(file);
+                }
+            }
+            left = rest;
+        }
+        // A log that was cleaned has commits that neither needs, and that were there before.
+        let oldest = deed.turned.version;
+        left.retain(|file| {
+            LogFile::parse(file.clone()).is_some_and(|it| it.version > Some(oldest))
+        });
+        Ok(left.is_empty())
+    }
+
     /// The record of a snapshot.
     async fn record(&self, table: &TableKey, id: SnapshotId) -> Result<Arc<Record>, Error> {
         let history = self.vault.history(table, Bodies::default()).await?;
@@ -362,7 +420,7 @@ impl Restorer {
         }
     }
 
-    /// The commits and checkpoints among the files that a plan removes which a snapshot does not hold.
+    /// The commits among the files that a plan removes which a snapshot does not hold.
     ///
     /// # Errors
     /// Damage in the vault, and what the stores say.
@@ -374,7 +432,7 @@ impl Restorer {
         let held = self.held_entries(holder, &plan.removals).await?;
         let mut unheld = Vec::new();
         for file in &plan.removals {
-            if stands_for_a_version(file) && !self.is_held(&held, file).await? {
+            if is_commit(file) && !self.is_held(&held, file).await? {
                 unheld.push(file.key.clone());
             }
         }
@@ -431,7 +489,7 @@ impl Restorer {
             }
             let is_held = self.is_held(&removing.held, &file).await?;
             let seen = (file.key.clone(), file.etag.clone());
-            if !is_held && stands_for_a_version(&file) && !removing.accepted.contains(&seen) {
+            if !is_held && is_commit(&file) && !removing.accepted.contains(&seen) {
                 return Err(RestoreError::CommittedMeanwhile {
                     uri: self.target.uri().to_owned(),
                     what: format!("{} is there now", file.key),
@@ -444,8 +502,8 @@ impl Restorer {
         for (file, is_held) in files {
             let Attributes { key, etag, .. } = file;
             removed.files += 1;
-            // The hint says nothing that the log does not.
-            if is_held || is_hint(&key) {
+            // The hint says nothing that the log does not, and the log is held.
+            if is_held || (is_hint(&key) && removing.accepted.is_empty()) {
                 match self.target.remove(&key, &etag).await {
                     Err(error) if error.is_not_found() => {}
                     done => done?,
@@ -471,11 +529,9 @@ impl Restorer {
         if is_gapless {
             return Ok(Some(tip));
         }
-        Err(RestoreError::CommittedMeanwhile {
+        Err(RestoreError::Torn {
             uri: self.target.uri().to_owned(),
-            what: format!(
-                "version {tip} was committed by a writer that had not seen version {version}"
-            ),
+            file: format!("{LOG_PREFIX}{:020}.json", tip.0).parse()?,
         }
         .into())
     }
@@ -490,8 +546,11 @@ impl RestorePlan {
         )
     }
 
-    fn has_live_log(&self) -> bool {
-        self.live_tip.is_some()
+    /// The version of the newest commit that is removed.
+    fn newest_commit(&self) -> Option<Version> {
+        let commits = self.removals.iter().filter(|file| is_commit(file));
+        let versions = commits.filter_map(|file| LogFile::parse(file.clone())?.version);
+        versions.max()
     }
 
     /// What is put only once the files are removed. A rewind puts the log up to V before it removes what is above; a
@@ -536,8 +595,14 @@ fn is_about_the_table(error: &Error) -> bool {
     )
 }
 
-fn stands_for_a_version(file: &Attributes) -> bool {
+/// Whether readers take a file for a version.
+pub(super) fn stands_for_a_version(file: &Attributes) -> bool {
     LogFile::parse(file.clone()).is_some_and(|file| makes_a_version(&file))
+}
+
+/// Whether a file is somebody's commit. Anything else of a log can be made again from those.
+fn is_commit(file: &Attributes) -> bool {
+    LogFile::parse(file.clone()).is_some_and(|file| file.kind == LogFileKind::Commit)
 }
 
 /// The key of the table that a record is of.

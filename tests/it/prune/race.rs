@@ -166,8 +166,8 @@ pub(super) async fn take(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_before_any_call_of_a_prune_keeps_all_it_needs() {
-    taken_before_each_call(true).await;
-    taken_before_each_call(false).await;
+    Box::pin(taken_before_each_call(true)).await;
+    Box::pin(taken_before_each_call(false)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

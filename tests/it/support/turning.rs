@@ -74,7 +74,7 @@ pub(crate) async fn undo_of(
     like: RestoreRequest,
 ) -> Result<(RestoreRequest, Deed), Error> {
     let table = key_of(uri);
-    let deed = restorer.vault.last_deed(&table).await?.unwrap();
+    let deed = restorer.vault.deeds(&table).await?.last.unwrap();
     let id = deed.turned.safety.unwrap();
     let history = restorer.vault.history(&table, Bodies::default()).await?;
     let record = Arc::clone(&history.find(id).unwrap().unwrap().record);

@@ -26,8 +26,11 @@ use crate::cli::when::When;
 )]
 pub(crate) struct RestoreArgs {
     /// Tables: names from the configuration or the vault, patterns of names like 'sales.*', paths or URIs
-    #[arg(value_name = "TABLE", required = true, add = complete::tables())]
+    #[arg(value_name = "TABLE", required_unless_present = "all", add = complete::tables())]
     pub(crate) tables: Vec<String>,
+    /// Restore every table of the configuration
+    #[arg(long, conflicts_with = "tables")]
+    pub(crate) all: bool,
     /// Put back snapshot ID
     #[arg(long, value_name = "ID", group = "which", add = complete::ids())]
     pub(crate) snapshot: Option<SnapshotPrefix>,

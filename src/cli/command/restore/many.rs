@@ -41,7 +41,12 @@ pub(super) async fn restore(
     let open = context.open_vault().await?;
     let mut run = Run::default();
     let mut asked = Vec::new();
-    for named in named(&args.tables, &open, context).await? {
+    let named = if args.all {
+        configured(context)?
+    } else {
+        named(&args.tables, &open, context).await?
+    };
+    for named in named {
         match named {
             Named::Table(name, table) => {
                 asked.push((args.read(name, &context.folder, &here)?, table));
@@ -73,6 +78,17 @@ enum Named {
     Table(TableName, Option<TableRef>),
     /// Nothing: a pattern that no table matches, among other words.
     Nothing(String, CommandError),
+}
+
+/// Every table of the configuration, in its order.
+fn configured(context: &Context) -> Result<Vec<Named>, CommandError> {
+    let tables = context.config.tables.iter();
+    let named = tables.map(|table| Named::Table(TableName::configured(table), None));
+    let named: Vec<_> = named.collect();
+    if named.is_empty() {
+        return Err(CommandError::NoTableGiven);
+    }
+    Ok(named)
 }
 
 /// What the words mean, in their order; the tables that a pattern found come in the order of the configuration.

@@ -13,7 +13,7 @@ use deltavault::vault::restore::{Intent, RestorePlan, Safety, TurnBack};
 
 use super::super::Context;
 use super::super::snapshot::{Run, TableToTake, Taker};
-use super::args::{Asked, How};
+use super::args::{Asked, How, Which};
 use super::choose::Chosen;
 use crate::cli::error::CommandError;
 use crate::cli::output::counted;
@@ -25,18 +25,28 @@ pub(super) async fn turn(
     asked: &Asked<'_>,
     table: &TableKey,
     chosen: &Chosen,
-    (plan, last): (&RestorePlan, Option<&Deed>),
+    (plan, under_way): (&RestorePlan, Option<&Deed>),
     open: &OpenVault,
     context: &Context,
 ) -> Result<Option<TurnBack>, CommandError> {
     let intent = match &asked.how {
-        How::InPlace | How::Heal | How::To(_) => return Ok(None),
+        How::To(_) => return Ok(None),
+        How::InPlace | How::Heal => {
+            // Going on from what is half done would make something that never was.
+            let is_safety = |deed: &Deed| deed.turned.safety == Some(chosen.id);
+            if let Some(deed) = under_way.filter(|deed| !is_safety(deed))
+                && asked.which != Which::Unsaid
+            {
+                return Err(another(deed, asked, chosen, context));
+            }
+            return Ok(None);
+        }
         How::Undo(deed) => Intent::Undo(deed.clone()),
         How::Rewind | How::Replace => {
-            if let Some(deed) = last.filter(|deed| !deed.is_done) {
-                refuse_another(deed, asked, chosen, context)?;
+            if let Some(deed) = under_way.filter(|deed| !is_same(deed, asked, chosen)) {
+                return Err(another(deed, asked, chosen, context));
             }
-            if plan.removed() == 0 && last.is_none_or(|deed| deed.is_done) {
+            if plan.removed() == 0 && under_way.is_none() {
                 return Ok(None);
             }
             if is_catalog_managed(&chosen.record) {
@@ -54,20 +64,16 @@ pub(super) async fn turn(
     }))
 }
 
-/// Refuses to begin while something else was begun and not finished.
-fn refuse_another(
-    deed: &Deed,
-    asked: &Asked<'_>,
-    chosen: &Chosen,
-    context: &Context,
-) -> Result<(), CommandError> {
-    let is_same = deed.turned.snapshot == chosen.id
+/// Whether what was begun is what is asked for.
+fn is_same(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen) -> bool {
+    deed.turned.snapshot == chosen.id
         && deed.turned.version == chosen.version
         && deed.kind.is_of_replace() == (asked.how == How::Replace)
-        && !deed.kind.is_undo();
-    if is_same {
-        return Ok(());
-    }
+        && !deed.kind.is_undo()
+}
+
+/// Something else was begun and not finished.
+fn another(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen, context: &Context) -> CommandError {
     let name = &asked.table.text;
     let (id, version) = (
         deed.turned.snapshot.short(),
@@ -88,7 +94,7 @@ fn refuse_another(
         flag,
     ];
     let undo = context.again.command(&["undo", name]);
-    Err(TurnError::UnderWay {
+    TurnError::UnderWay {
         table: chosen.record.table.name.clone(),
         by: deed.by.clone(),
         version: deed.turned.version,
@@ -96,7 +102,7 @@ fn refuse_another(
         go_on: (!deed.kind.is_undo()).then(|| context.again.command(&words)),
         undo,
     }
-    .into())
+    .into()
 }
 
 /// What takes the safety snapshot: on S3 with the keys of the profile that the configuration names, because whoever may

@@ -77,7 +77,7 @@ async fn last_deed(table: &TableRef, open: &OpenVault) -> Result<Deed, CommandEr
         table: table.name().to_owned(),
         why,
     };
-    match open.vault.last_deed(&table.key).await? {
+    match open.vault.deeds(&table.key).await?.last {
         None => Err(nothing(String::new()).into()),
         Some(deed) if deed.kind.is_undo() && deed.is_done => {
             let at = deed.at.strftime("%Y-%m-%d %H:%M:%SZ");

@@ -31,6 +31,10 @@ impl Case<'_> {
         }
         let removed = files(self.found.removed);
         let held = match (self.how, self.found.situation.newer_tip()) {
+            (How::Rewind | How::Replace, _) if self.accept_damaged => {
+                "a safety snapshot is taken first, where the table is whole; where it is not, they are kept in _deltavault/aside, \
+                 and there is no undo"
+            }
             (How::Undo(_), _) => {
                 "the snapshot that is put back by the restore being taken back holds them"
             }
@@ -52,6 +56,17 @@ impl Case<'_> {
             ));
         }
         lines
+    }
+
+    /// What an interrupted run leaves.
+    pub(crate) fn told_interrupted(&self) -> String {
+        let (again, undo) = (self.as_asked(&[]), self.undo_command(&[]));
+        match self.how {
+            How::Undo(_) => format!("the undo is not finished: `{again}` goes on with it"),
+            How::Rewind | How::Replace | How::InPlace | How::Heal | How::To(_) => format!(
+                "what was begun is not finished: `{again}` goes on with it, `{undo}` takes it back"
+            ),
+        }
     }
 
     /// What was begun and not finished.
