@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use deltavault::plan::restore::deed::Deed;
 use deltavault::shell::{guarded, quoted};
 
 use super::place::typed;
@@ -73,6 +74,26 @@ impl Again {
             }
             words => self.spelled(words),
         }
+    }
+
+    /// The command that goes on with a rewind or a replacement of a table.
+    pub(crate) fn deed(&self, table: &str, deed: &Deed) -> String {
+        let id = deed.turned.snapshot.short();
+        let version = deed.turned.version.to_string();
+        let flag = if deed.kind.is_of_replace() {
+            "--replace"
+        } else {
+            "--rewind"
+        };
+        self.command(&[
+            "restore",
+            table,
+            "--snapshot",
+            &id,
+            "--version",
+            &version,
+            flag,
+        ])
     }
 
     /// A whole command line, of which no name begins with `-`.

@@ -60,7 +60,18 @@ pub(super) async fn restore(
     let asked = args.read(table, &context.folder, &context.here())?;
     let open = context.open_vault().await?;
     let table = find(&asked.table, &open, context.progress.as_ref()).await?;
-    match Box::pin(begin(asked, &table, &open, context)).await? {
+    Box::pin(act(asked, &table, &open, context)).await
+}
+
+/// Plans the restore of one table, asks where that is due, and carries it out.
+async fn act(
+    asked: Asked<'_>,
+    table: &TableRef,
+    open: &OpenVault,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
+    let args = asked.args;
+    match Box::pin(begin(asked, table, open, context)).await? {
         Begun::Ended(code, _) => Ok(code),
         Begun::Ready(..) if args.dry_run => Ok(ExitCode::Done),
         Begun::Ready(planned, plan) => {

@@ -75,31 +75,13 @@ fn is_same(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen) -> bool {
 /// Something else was begun and not finished.
 fn another(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen, context: &Context) -> CommandError {
     let name = &asked.table.text;
-    let (id, version) = (
-        deed.turned.snapshot.short(),
-        deed.turned.version.to_string(),
-    );
-    let flag = if deed.kind.is_of_replace() {
-        "--replace"
-    } else {
-        "--rewind"
-    };
-    let words = [
-        "restore",
-        name,
-        "--snapshot",
-        &id,
-        "--version",
-        &version,
-        flag,
-    ];
     let undo = context.again.command(&["undo", name]);
     TurnError::UnderWay {
         table: chosen.record.table.name.clone(),
         by: deed.by.clone(),
         version: deed.turned.version,
         snapshot: deed.turned.snapshot,
-        go_on: (!deed.kind.is_undo()).then(|| context.again.command(&words)),
+        go_on: (!deed.kind.is_undo()).then(|| context.again.deed(name, deed)),
         undo,
     }
     .into()

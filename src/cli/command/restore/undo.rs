@@ -8,7 +8,7 @@ use deltavault::vault::look::TableRef;
 use super::super::Context;
 use super::args::{Asked, How, RestoreArgs, Which};
 use super::turn::TurnError;
-use super::{Begun, begin, confirm, find};
+use super::{act, find};
 use crate::cli::args::SnapshotPrefix;
 use crate::cli::complete;
 use crate::cli::error::CommandError;
@@ -58,17 +58,7 @@ pub(in crate::cli::command) async fn undo(
         how: How::Undo(deed.clone()),
         ..args.read(name, &context.folder, &here)?
     };
-    match Box::pin(begin(asked, &table, &open, context)).await? {
-        Begun::Ended(code, _) => Ok(code),
-        Begun::Ready(..) if args.dry_run => Ok(ExitCode::Done),
-        Begun::Ready(planned, plan) => {
-            if !args.yes {
-                confirm(&planned.case().question(), context)?;
-            }
-            let (code, _) = planned.carry_out(plan, context).await?;
-            Ok(code)
-        }
-    }
+    Box::pin(act(asked, &table, &open, context)).await
 }
 
 /// The rewind or the replacement that is to be taken back.

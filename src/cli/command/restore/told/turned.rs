@@ -82,35 +82,12 @@ impl Case<'_> {
         let ways = match deed.kind {
             DeedKind::Rewind | DeedKind::Replace => format!(
                 "{} goes on with it, {} takes it back",
-                self.deed_command(deed),
+                self.again.deed(&self.name, deed),
                 self.undo_command(&[])
             ),
             DeedKind::Undo { .. } => format!("{} goes on with it", self.undo_command(&[])),
         };
         Some(told!("UNFINISHED", "{what} begun {since} by {by}: {ways}"))
-    }
-
-    /// The command that goes on with a rewind or a replacement.
-    fn deed_command(&self, deed: &Deed) -> String {
-        let (id, version) = (
-            deed.turned.snapshot.short(),
-            deed.turned.version.to_string(),
-        );
-        let flag = if deed.kind.is_of_replace() {
-            "--replace"
-        } else {
-            "--rewind"
-        };
-        let words = [
-            "restore",
-            &self.name,
-            "--snapshot",
-            &id,
-            "--version",
-            &version,
-            flag,
-        ];
-        self.again.command(&words)
     }
 
     /// The command that takes the last rewind or replacement back.
