@@ -237,7 +237,8 @@ async fn plan<'a>(
         under_way = None;
     }
     if let How::Undo(deed) = &asked.how {
-        refuse_if_committed_since(deed, &history, &work, &plan).await?;
+        let found = (&history, &work, &plan);
+        refuse_if_committed_since(deed, &name, found, context).await?;
     }
     let state = (&plan, under_way.as_ref());
     let turn = Box::pin(turn::turn(
@@ -395,9 +396,9 @@ fn is_copy(how: &How) -> bool {
 /// Refuses to undo a replacement where somebody has committed to what was put there.
 async fn refuse_if_committed_since(
     deed: &Deed,
-    history: &History,
-    work: &Work,
-    plan: &RestorePlan,
+    name: &str,
+    (history, work, plan): (&History, &Work, &RestorePlan),
+    context: &Context,
 ) -> Result<(), CommandError> {
     let Some(put) = history.find(deed.turned.snapshot)? else {
         return Ok(());
@@ -406,10 +407,14 @@ async fn refuse_if_committed_since(
     if files.is_empty() {
         return Ok(());
     }
+    let id = work.request.id.short();
     Err(TurnError::CommittedSince {
         table: put.record.table.name.clone(),
-        snapshot: work.request.id,
+        snapshot: put.id,
         files,
+        replace: context
+            .again
+            .command(&["restore", name, "--snapshot", &id, "--replace"]),
     }
     .into())
 }

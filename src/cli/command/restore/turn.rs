@@ -187,6 +187,8 @@ pub(crate) enum TurnError {
         table: String,
         snapshot: SnapshotId,
         files: Vec<ObjectKey>,
+        /// The command that puts back what was there before, all the same.
+        replace: String,
     },
 }
 
@@ -224,10 +226,8 @@ impl TurnError {
             Self::NothingHeld { .. } => {
                 "what was removed from its log is in _deltavault/aside beside the table".into()
             }
-            Self::CommittedSince { snapshot, .. } => format!(
-                "nothing was changed: `restore --snapshot {} --replace` puts back what was there before, and holds what is there \
-                 now first",
-                snapshot.short()
+            Self::CommittedSince { replace, .. } => format!(
+                "nothing was changed: `{replace}` puts back what was there before, and holds what is there now first"
             ),
         }
     }
