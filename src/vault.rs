@@ -6,6 +6,7 @@
 //! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream;
@@ -406,6 +407,12 @@ impl InSlots {
             // What is forged holds its slot, but makes no gap.
             let top = Slots::from_listing(self.rows.iter().cloned()).top();
             let forged = &self.forged;
+            // What vouches for it goes with it.
+            let honest = |row: &&SlotRow| !forged.contains(row);
+            let honest: HashSet<u64> = self.rows.iter().filter(honest).map(|row| row.seq).collect();
+            let gone: HashSet<u64> = forged.iter().map(|row| row.seq).collect();
+            self.seals
+                .retain(|(seq, _)| !gone.contains(seq) || honest.contains(seq));
             self.rows
                 .retain(|row| row.seq <= top || !forged.contains(row));
         }

@@ -205,6 +205,20 @@ impl EventAction {
 }
 
 impl DeedAction {
+    /// The snapshots that it names.
+    pub fn snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        let turned = match self {
+            Self::Rewind(turned) | Self::Replace(turned) => Some(turned),
+            Self::Undo { .. }
+            | Self::Rewound { .. }
+            | Self::Replaced { .. }
+            | Self::Undone { .. } => None,
+        };
+        turned
+            .into_iter()
+            .flat_map(|turned| [Some(turned.snapshot), turned.safety])
+            .flatten()
+    }
     /// What it is called.
     pub fn name(&self) -> &'static str {
         match self {

@@ -269,10 +269,13 @@ impl LedgerError {
             Self::NewerRecord { id, tool, .. } => {
                 format!("use {tool} or newer; if the record is forged, `snapshot --distrust {id}`")
             }
-            Self::NotForThisTool { tool, .. } => {
-                format!("use {tool} or newer; this tool may still restore what is there")
-            }
-            Self::NewerEvent { tool, .. } => format!("use {tool} or newer"),
+            Self::NotForThisTool { tool, .. } => format!(
+                "use {tool} or newer; this tool may still restore what is there; if it is forged, `snapshot --distrust` of its \
+                 id, or --forged with its key, which `verify` prints"
+            ),
+            Self::NewerEvent { tool, .. } => format!(
+                "use {tool} or newer; if the event is forged, --forged with its key, which `verify` prints, treats it as absent"
+            ),
         }
     }
 }

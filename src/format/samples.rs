@@ -13,7 +13,8 @@ use super::record::{
     Trigger,
 };
 use super::{
-    Event, EventAction, JournalHeader, LockMode, Manifest, PageRef, Reference, Totals, VaultFile,
+    Event, EventAction, JournalHeader, LockMode, Manifest, PageRef, Reference, TableKey, Totals,
+    VaultFile,
 };
 use crate::delta::DeletionVector;
 use crate::ids::{
@@ -78,6 +79,13 @@ pub(crate) fn event(seq: u64, previous: Option<Previous>) -> Event {
         seq,
         tool: "deltavault 0.1.0".to_owned(),
     }
+}
+
+/// The key of the table that [`record`] is of.
+pub(crate) fn table_key() -> TableKey {
+    let table = record().table;
+    let uri = table.uri.parse().expect("it is a URI");
+    TableKey::of(&table.source, &uri).expect("it has a key")
 }
 
 /// The first record of a ledger.

@@ -127,7 +127,8 @@ impl History {
                     seq: link.seq,
                     record_version: link.version.clone(),
                     record: Arc::clone(record),
-                    is_distrusted: !is_trusted(link),
+                    // Whoever put a record of another table here did not mean well.
+                    is_distrusted: !is_trusted(link) || !table.is_of(&record.table),
                     is_pruned: false,
                 }),
                 LinkBody::Newer(body) => newer.push(NewerSnapshot {

@@ -22,8 +22,7 @@ const TABLES_AHEAD: usize = 16;
 pub struct TableRef {
     /// Its key.
     pub key: TableKey,
-    /// What its newest record calls it; `None` where no record can be read, or where the newest is of another
-    /// table than its key says.
+    /// What its newest record of this table calls it; `None` where no record can be read that is of it by its key.
     pub identity: Option<TableIdentity>,
 }
 
@@ -143,12 +142,18 @@ impl Vault {
             Err(Error::Ledger(LedgerError::NewerRecord { .. })) => None,
             Err(error) => return Err(error),
         };
-        let identity = link
+        let mut identity = link
             .as_ref()
             .and_then(ledger::Link::record)
             .map(|record| record.table.clone())
             // A record put into the ledger of another table must not lend it its name.
             .filter(|identity| key.is_of(identity));
+        // Nor may it take the table's own away.
+        if identity.is_none() {
+            let history = self.history(&key, Bodies::default()).await?;
+            let mut named = history.snapshots.iter().rev().map(|it| &it.record.table);
+            identity = named.find(|identity| key.is_of(identity)).cloned();
+        }
         Ok(TableRef { key, identity })
     }
 

@@ -2,8 +2,12 @@
 //! owner calls forged is treated as absent.
 
 use std::fs;
+use std::path::PathBuf;
 
-use crate::told_live::Lake;
+use deltavault::ids::Digest;
+use serde_json::{Value, json};
+
+use crate::told_live::{Lake, all_of};
 
 const JUNK: &str =
     r#"{"format":1,"requires":["read-me-never"],"seq":1,"previous":null,"tool":"evil 9"}"#;
@@ -118,4 +122,123 @@ fn nothing_but_slots_and_seals_can_be_called_forged() {
     fs::write(lake.folder().join("dv.toml"), config).unwrap();
     let said = lake.ends(&["--config", "dv.toml", "verify"], 2);
     assert!(said.contains("vault.forged"), "{said}");
+}
+
+/// The folder of the table in the vault.
+fn in_vault(lake: &Lake) -> PathBuf {
+    let tables = lake.folder().join("vault/tables");
+    fs::read_dir(tables)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
+}
+
+/// Appends a record to the ledger that differs from the first one by `change`, with its seal; returns its key and its id.
+fn append_record(lake: &Lake, change: impl FnOnce(&mut Value)) -> (String, String) {
+    let first = in_vault(lake).join("ledger/00000000000000000001.json");
+    let first = fs::read(first).unwrap();
+    let mut record: Value = serde_json::from_slice(&first).unwrap();
+    record["seq"] = json!(2);
+    record["previous"] = json!({"seq": 1, "sha256": Digest::of(&first).to_string()});
+    change(&mut record);
+    let body = record.to_string();
+    let id = Digest::of(body.as_bytes()).to_string();
+    let key = plant(lake, "ledger/00000000000000000002.json", &body);
+    plant(lake, &format!("ledger/00000000000000000002-{id}"), "");
+    (key, id)
+}
+
+#[test]
+fn events_of_the_restorer_stop_nothing_but_what_turns_the_table_back() {
+    let elsewhere = "f".repeat(64);
+    let deed = format!(
+        r#"{{"rewind":{{"from":9,"safety":"{elsewhere}","snapshot":"{elsewhere}","version":0}}}}"#
+    );
+    let forged = json!({"action": serde_json::from_str::<Value>(&deed).unwrap(), "at": "2026-02-01T00:00:00Z",
+        "format": 1, "principal": "evil", "requires": [], "run": "05".repeat(16), "seq": 1, "tool": "evil 9"});
+    let mut newer = forged.clone();
+    newer["requires"] = json!(["future"]);
+    for (body, code) in [(newer.to_string(), 1), (forged.to_string(), 0)] {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        let key = plant(&lake, "events/restorer/00000000000000000001.json", &body);
+        lake.ends(
+            &["restore", "lake-t", "--latest", "--to", "copy", "--yes"],
+            0,
+        );
+        lake.ends(
+            &["restore", "lake-t", "--version", "1", "--heal", "--yes"],
+            0,
+        );
+        lake.remove("r=a/1.parquet");
+        lake.ends(
+            &["restore", "lake-t", "--version", "1", "--heal", "--yes"],
+            0,
+        );
+        let rewind = [
+            "restore",
+            "lake-t",
+            "--version",
+            "1",
+            "--rewind",
+            "--dry-run",
+        ];
+        let said = lake.ends(&rewind, code);
+        if code == 1 {
+            all_of(&said, &["--forged"]);
+            let words = [&rewind[..], &["--forged", &key]].concat();
+            lake.ends(&words, 0);
+        }
+    }
+}
+
+#[test]
+fn what_vouches_for_a_forged_object_goes_with_it() {
+    let lake = Lake::with_snapshot();
+    let (key, _) = append_record(&lake, |record| record["requires"] = json!(["future"]));
+    lake.ends(&["restore", "lake-t", "--latest"], 1);
+    lake.ends(&["verify", "--forged", &key], 3);
+    lake.ends(&["snapshot", "lake/t", "--forged", &key], 3);
+}
+
+#[test]
+fn a_record_that_needs_a_newer_tool_is_given_up_by_its_id() {
+    let lake = Lake::with_snapshot();
+    let first = fs::read(in_vault(&lake).join("ledger/00000000000000000001.json")).unwrap();
+    let first = Digest::of(&first).to_string();
+    let (_, id) = append_record(&lake, |record| record["requires"] = json!(["future"]));
+    let said = lake.ends(&["restore", "lake-t", "--latest"], 1);
+    all_of(&said, &[&format!("snapshot --distrust {id}")]);
+    // What is older can be had all the same.
+    let words = [
+        "restore",
+        "lake-t",
+        "--snapshot",
+        &first,
+        "--to",
+        "copy",
+        "--yes",
+    ];
+    lake.ends(&words, 0);
+    lake.ends(&["snapshot", "lake/t", "--distrust", &id], 0);
+    lake.ends(&["restore", "lake-t", "--latest"], 0);
+}
+
+#[test]
+fn a_record_of_another_table_takes_no_name_away() {
+    let lake = Lake::with_snapshot();
+    append_record(&lake, |record| {
+        let uri = record["table"]["uri"]
+            .as_str()
+            .unwrap()
+            .replace("lake/t", "lake/other");
+        record["table"]["uri"] = json!(uri);
+    });
+    fs::remove_dir_all(lake.table()).unwrap();
+    lake.ends(&["snapshots", "lake-t"], 0);
+    lake.ends(&["restore", "lake-t", "--latest", "--yes"], 0);
+    assert!(lake.commit_file(1).exists());
+    lake.ends(&["verify", "lake-t"], 3);
 }

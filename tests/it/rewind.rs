@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use deltavault::Error;
 use deltavault::delta::segment::LogListing;
 use deltavault::error::RestoreError;
+use deltavault::format::ledger::Bodies;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 use deltavault::plan::restore::deed::{Deed, DeedKind};
@@ -93,13 +94,10 @@ impl Scene {
     }
 
     pub(super) async fn last_deed(&self) -> Option<Deed> {
-        let restorer = self.restorer().await.unwrap();
-        restorer
-            .vault
-            .deeds(&key_of(self.live.uri()))
-            .await
-            .unwrap()
-            .last
+        let vault = self.restorer().await.unwrap().vault;
+        let table = key_of(self.live.uri());
+        let history = vault.history(&table, Bodies::default()).await.unwrap();
+        vault.deeds(&history).await.unwrap().last
     }
 
     /// Rewinds to the first snapshot, or replaces by it.

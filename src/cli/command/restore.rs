@@ -184,7 +184,7 @@ async fn plan<'a>(
     let histories = std::slice::from_mut(&mut history);
     let now = context.clock.now();
     open.vault.mark_pruned(histories, now).await?;
-    let deeds = open.vault.deeds(&table.key).await?;
+    let deeds = deeds(&history, &asked.how, open, context).await?;
     let seen = without_turned_away(&history, &wanted, &asked.how, &deeds);
     let mut chosen = match choose(&open.vault, &seen, &wanted).await {
         Ok(chosen) => chosen,
@@ -387,6 +387,24 @@ fn without_turned_away(history: &History, wanted: &Wanted, how: &How, deeds: &De
         return history.clone();
     }
     seen
+}
+
+/// What was done to the live table. Only what turns it back has to know; any other restore goes on without.
+async fn deeds(
+    history: &History,
+    how: &How,
+    open: &OpenVault,
+    context: &Context,
+) -> Result<Deeds, CommandError> {
+    let has_to_know = matches!(how, How::Rewind | How::Replace | How::Undo(_));
+    match open.vault.deeds(history).await {
+        Err(error) if !has_to_know && (matches!(error, Error::Ledger(_)) || error.is_damage()) => {
+            let what = "whether a rewind is unfinished cannot be told";
+            context.progress.note(&format!("{error}: {what}"));
+            Ok(Deeds::default())
+        }
+        deeds => Ok(deeds?),
+    }
 }
 
 fn is_copy(how: &How) -> bool {

@@ -48,9 +48,8 @@ fn links(records: Vec<Record>) -> Vec<Link> {
 }
 
 fn history(links: Vec<Link>) -> History {
-    let key = "t-1f8fb2bf7bda65c73ba5c9b6e2fca0b5".parse().unwrap();
     History::new(
-        key,
+        samples::table_key(),
         Chain {
             next_free: links.len() as u64 + 1,
             links,

@@ -70,7 +70,7 @@ mod tests {
             next_free: 4,
             findings: vec![finding.clone()],
         };
-        History::new("t-1f8fb2bf7bda65c73ba5c9b6e2fca0b5".parse().unwrap(), chain)
+        History::new(samples::table_key(), chain)
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::judge::way_to;
 use super::mend::LogAfter;
 use super::rewind::stands_for_a_version;
 use super::{
-    CopyPlace, Expected, LiveTable, NotPut, Reading, RestorePlan, RestoreRequest, Restorer,
-    live_tip,
+    CopyPlace, Expected, LiveTable, NotPut, OWN_PREFIX, Reading, RestorePlan, RestoreRequest,
+    Restorer, live_tip,
 };
 use crate::delta::LogFile;
 use crate::error::{Error, RestoreError};
@@ -22,6 +22,7 @@ use crate::plan::restore::{
 use crate::progress::{Phase, PlannedWork};
 use crate::reader::{RefusalCause, Verdict};
 use crate::sort::Sorter;
+use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
 
 /// A plan that is being made, and what it is made from.
@@ -261,7 +262,12 @@ impl Planning<'_> {
         } = self;
         let target = &restorer.target;
         let leaves = match &entry.file {
-            Location::Inside(key) => key.has_odd_segment(),
+            // A data file in the log's folder would be read as part of it.
+            Location::Inside(key) => {
+                key.has_odd_segment()
+                    || key.as_str().starts_with(OWN_PREFIX)
+                    || entry.kind.is_log() != key.as_str().starts_with(LOG_PREFIX)
+            }
             Location::Outside(_) => request.mode == Mode::To,
         };
         if leaves {

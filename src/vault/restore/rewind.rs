@@ -28,8 +28,9 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::{Error, RestoreError};
 use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
-use crate::format::{Entry, EventAction, EventRole, Placement, Record, TableKey};
+use crate::format::{Entry, Event, EventAction, EventRole, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::choose::History;
 use crate::plan::restore::deed::{Deed, DeedKind, last_deed, turned_away};
 use crate::plan::restore::order::Turn;
 use crate::plan::restore::removal::{is_hint, removals};
@@ -142,15 +143,24 @@ pub struct Deeds {
 }
 
 impl Vault {
-    /// What was done to a live table.
+    /// What was done to a live table. An event that names a snapshot which the table's history does not have says nothing.
     ///
     /// # Errors
     /// An event that needs a newer tool, and what the store says.
-    pub async fn deeds(&self, table: &TableKey) -> Result<Deeds, Error> {
-        let events = self.events(table, EventRole::Restorer).await?;
+    pub async fn deeds(&self, history: &History) -> Result<Deeds, Error> {
+        let events = self.events(&history.table, EventRole::Restorer).await?;
+        let known: HashSet<SnapshotId> = history.ids().collect();
+        let is_known = |event: &&Event| match &event.action {
+            EventAction::Deed(action) => action.snapshots().all(|id| known.contains(&id)),
+            EventAction::Hold { .. }
+            | EventAction::Release { .. }
+            | EventAction::Retire { .. }
+            | EventAction::Unknown(_) => false,
+        };
+        let events = events.records().filter(is_known);
         Ok(Deeds {
-            last: last_deed(events.records()),
-            turned_away: turned_away(events.records()),
+            last: last_deed(events.clone()),
+            turned_away: turned_away(events),
         })
     }
 }
@@ -263,7 +273,7 @@ impl Restorer {
         turn: &TurnBack,
         safety: &Safety,
     ) -> Result<Option<UnderWay>, Error> {
-        if let Some(deed) = self.vault.deeds(table).await?.last
+        if let Some(deed) = self.last_deed(table).await?
             && is_begun(&deed, request)
             && let Some(under_way) = self.taken_up(table, &deed, plan).await?
         {
@@ -351,7 +361,7 @@ impl Restorer {
         turn: &TurnBack,
         deed: &Deed,
     ) -> Result<UnderWay, Error> {
-        let seq = match (self.vault.deeds(table).await?.last, deed.kind) {
+        let seq = match (self.last_deed(table).await?, deed.kind) {
             (Some(last), _) if last.seq != deed.seq => {
                 return Err(RestoreError::CommittedMeanwhile {
                     uri: self.target.uri().to_owned(),
@@ -409,6 +419,11 @@ impl Restorer {
             LogFile::parse(file.clone()).is_some_and(|it| it.version > Some(oldest))
         });
         Ok(left.is_empty())
+    }
+
+    async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
+        let history = self.vault.history(table, Bodies::default()).await?;
+        Ok(self.vault.deeds(&history).await?.last)
     }
 
     /// The record of a snapshot.

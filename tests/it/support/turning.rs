@@ -74,9 +74,9 @@ pub(crate) async fn undo_of(
     like: RestoreRequest,
 ) -> Result<(RestoreRequest, Deed), Error> {
     let table = key_of(uri);
-    let deed = restorer.vault.deeds(&table).await?.last.unwrap();
-    let id = deed.turned.safety.unwrap();
     let history = restorer.vault.history(&table, Bodies::default()).await?;
+    let deed = restorer.vault.deeds(&history).await?.last.unwrap();
+    let id = deed.turned.safety.unwrap();
     let record = Arc::clone(&history.find(id).unwrap().unwrap().record);
     let mode = if deed.kind.is_of_replace() {
         Mode::Replace

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use deltavault::ExitCode;
+use deltavault::format::ledger::Bodies;
 use deltavault::plan::restore::deed::Deed;
 use deltavault::vault::look::TableRef;
 
@@ -67,7 +68,8 @@ async fn last_deed(table: &TableRef, open: &OpenVault) -> Result<Deed, CommandEr
         table: table.name().to_owned(),
         why,
     };
-    match open.vault.deeds(&table.key).await?.last {
+    let history = open.vault.history(&table.key, Bodies::default()).await?;
+    match open.vault.deeds(&history).await?.last {
         None => Err(nothing(String::new()).into()),
         Some(deed) if deed.kind.is_undo() && deed.is_done => {
             let at = deed.at.strftime("%Y-%m-%d %H:%M:%SZ");
