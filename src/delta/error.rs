@@ -70,6 +70,16 @@ pub enum LogError {
         /// The most that are read.
         limit: u64,
     },
+    /// What the log says of applications and domains does not fit into memory.
+    #[error(
+        "the txn and domainMetadata actions up to version {version} take more than {limit} bytes"
+    )]
+    StateTooLarge {
+        /// The last version that was read.
+        version: Version,
+        /// The limit, bytes.
+        limit: usize,
+    },
     /// The log up to the version has no `protocol` action.
     #[error("no protocol action up to version {version}")]
     NoProtocol {
@@ -250,6 +260,7 @@ impl LogError {
             | Self::Gap { .. }
             | Self::FarFuture { .. }
             | Self::TornCheckpoint { .. }
+            | Self::StateTooLarge { .. }
             | Self::NoProtocol { .. }
             | Self::NoMetadata { .. }
             | Self::UnknownReaderFeature { .. }

@@ -53,7 +53,16 @@ pub struct TableState {
     pub domains: BTreeMap<String, String>,
     /// The newest provenance, and the version it is of. A version that is only in a checkpoint has none.
     pub commit_info: Option<(Version, CommitInfo)>,
+    /// Bytes of what applications and domains have said.
+    held: usize,
 }
+
+/// The most bytes of what applications and domains say that are held in memory. A log has some dozens of either; this is room for
+/// some hundred thousand.
+const STATE_MAX: usize = 64 * 1024 * 1024;
+
+/// What an entry of a map takes beside its text.
+const AN_ENTRY: usize = 128;
 
 impl TableState {
     /// The protocol and the metadata, without which nothing can be said of a version.
@@ -73,19 +82,23 @@ impl TableState {
             Action::Protocol(protocol) => self.protocol = Some(protocol),
             Action::Metadata(metadata) => self.metadata = Some(metadata),
             Action::Txn { app_id, version } => {
-                self.txns.insert(app_id, version);
+                let size = AN_ENTRY + app_id.len();
+                if self.txns.insert(app_id, version).is_none() {
+                    self.held += size;
+                }
             }
             Action::Domain {
                 domain,
-                configuration: Some(configuration),
+                configuration,
             } => {
-                self.domains.insert(domain, configuration);
-            }
-            Action::Domain {
-                domain,
-                configuration: None,
-            } => {
-                self.domains.remove(&domain);
+                let name = domain.len();
+                let size = |of: &String| AN_ENTRY + name + of.len();
+                self.held += configuration.as_ref().map_or(0, size);
+                let before = match configuration {
+                    Some(configuration) => self.domains.insert(domain, configuration),
+                    None => self.domains.remove(&domain),
+                };
+                self.held = self.held.saturating_sub(before.as_ref().map_or(0, size));
             }
             Action::CommitInfo(info) => self.commit_info = Some((version, info)),
             Action::Add { .. }
@@ -338,6 +351,10 @@ impl Replay {
             | Action::CheckpointMetadata { .. }
             | Action::CommitInfo(_)) => {
                 self.state.apply(version, action);
+                if self.state.held > STATE_MAX {
+                    let limit = STATE_MAX;
+                    return Err(LogError::StateTooLarge { version, limit });
+                }
                 Ok(())
             }
         }

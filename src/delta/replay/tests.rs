@@ -375,3 +375,23 @@ fn versions_that_go_down_are_refused() {
     let error = replay.commit(Version(0), action).unwrap_err();
     assert_eq!(error.to_string(), "version 0 is replayed after version 1");
 }
+
+#[test]
+fn what_is_held_of_domains_is_bounded_and_what_is_replaced_does_not_count() {
+    let large = "x".repeat(1024 * 1024);
+    let commit = |replay: &mut Replay, version: u64, name: u64| {
+        let action = Action::Domain {
+            domain: format!("d{name}"),
+            configuration: Some(large.clone()),
+        };
+        replay.commit(Version(version), action)
+    };
+    let mut replay = replay(&[&add("a")]);
+    for version in 1..200 {
+        commit(&mut replay, version, 1).unwrap();
+    }
+    let refused = (2..100).find_map(|name| commit(&mut replay, 200, name).err());
+    let refused = refused.unwrap().to_string();
+    let says = "up to version 200 take more than 67108864 bytes";
+    assert!(refused.contains(says), "{refused}");
+}

@@ -85,6 +85,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
         | LogError::BadAction { .. }
         | LogError::BadNumber { .. }
         | LogError::FileTooLarge { .. }
+        | LogError::StateTooLarge { .. }
         | LogError::MissingSidecar { .. }
         | LogError::MissingSize { .. }
         | LogError::BadVector { .. }
