@@ -37,6 +37,7 @@ mod consent;
 mod content;
 mod copy;
 mod data;
+mod deeds;
 mod execute;
 mod fit;
 mod fork;
@@ -56,9 +57,10 @@ mod under;
 
 pub use check::{Checked, Counted, Difference, Expected};
 pub use copy::CopyPlace;
+pub use deeds::Deeds;
 pub use live::LiveTable;
 pub use mend::{Aside, LeftOut, WhyLeftOut, WrittenWithout};
-pub use rewind::{Deeds, Intent, QUIET, Safety, TurnBack, TurnedBackDone};
+pub use rewind::{Intent, QUIET, Safety, TurnBack, TurnedBackDone};
 pub use under::NotPut;
 
 /// Where a restore keeps its claim and what it set aside; Delta ignores names that begin with an underscore.

@@ -587,9 +587,8 @@ fn ends_so(said: &str, table: &str, outcome: Outcome) -> bool {
         }
         Holds(version, finding) => {
             let begin = format!("{table} v{version} is snapshot");
-            let (_, about) = said
-                .split_once(&begin)
-                .unwrap_or_else(|| panic!("{begin}: {said}"));
+            let about = said.split_once(&begin);
+            let (_, about) = about.unwrap_or_else(|| panic!("{begin}: {said}"));
             let mut lines = about.lines().skip(1).take_while(|it| it.starts_with("  "));
             assert!(
                 finding.is_empty() || lines.any(|it| it.contains(finding)),

@@ -12,7 +12,7 @@
 //! **What is lost.** Nothing: a file is removed only while it is what was listed, and only if the vault holds its bytes; any
 //! other is set aside beside the table.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,17 +28,15 @@ use crate::delta::{LogFile, LogFileKind};
 use crate::error::{Error, RestoreError};
 use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
-use crate::format::{Entry, Event, EventAction, EventRole, Placement, Record, TableKey};
+use crate::format::{Entry, EventAction, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
-use crate::plan::choose::History;
-use crate::plan::restore::deed::{Deed, DeedKind, last_deed, turned_away};
+use crate::plan::restore::deed::{Deed, DeedKind};
 use crate::plan::restore::order::Turn;
 use crate::plan::restore::removal::{is_hint, removals};
 use crate::plan::restore::{FileState, Mode, Situation};
 use crate::progress::Phase;
 use crate::source::{LOG_PREFIX, Source};
 use crate::store::{Attributes, NoteStore};
-use crate::vault::Vault;
 use crate::vault::events::Actor;
 use crate::vault::snapshot::{SnapshotRequest, Snapshotter};
 
@@ -131,38 +129,6 @@ struct UnderWay {
     /// The snapshot that holds the live log; `None` where none could be taken.
     holder: Option<Arc<Record>>,
     safety: Option<(SnapshotId, Timestamp)>,
-}
-
-/// What was done to a live table by rewinds, replacements and their undo.
-#[derive(Debug, Clone, Default)]
-pub struct Deeds {
-    /// The last one.
-    pub last: Option<Deed>,
-    /// The safety snapshots of what the table was turned away from.
-    pub turned_away: BTreeSet<SnapshotId>,
-}
-
-impl Vault {
-    /// What was done to a live table. An event that names a snapshot which the table's history does not have says nothing.
-    ///
-    /// # Errors
-    /// An event that needs a newer tool, and what the store says.
-    pub async fn deeds(&self, history: &History) -> Result<Deeds, Error> {
-        let events = self.events(&history.table, EventRole::Restorer).await?;
-        let known: HashSet<SnapshotId> = history.ids().collect();
-        let is_known = |event: &&Event| match &event.action {
-            EventAction::Deed(action) => action.snapshots().all(|id| known.contains(&id)),
-            EventAction::Hold { .. }
-            | EventAction::Release { .. }
-            | EventAction::Retire { .. }
-            | EventAction::Unknown(_) => false,
-        };
-        let events = events.records().filter(is_known);
-        Ok(Deeds {
-            last: last_deed(events.clone()),
-            turned_away: turned_away(events),
-        })
-    }
 }
 
 impl Restorer {
@@ -382,52 +348,17 @@ impl Restorer {
         })
     }
 
-    /// Whether a deed that was not finished can be: the live log has no commit but those of the snapshot that is put back and
-    /// of the safety snapshot. Where somebody has committed since, it is over.
-    ///
-    /// # Errors
-    /// What the stores say.
-    pub async fn is_under_way(&self, table: &TableKey, deed: &Deed) -> Result<bool, Error> {
-        if deed.is_done {
-            return Ok(false);
-        }
-        let log = self.list_log().await?;
-        let mut left: Vec<_> = log.into_values().filter(is_commit).collect();
-        let holders = [Some(deed.turned.snapshot), deed.turned.safety];
-        for id in holders.into_iter().flatten() {
-            let held = match self.record(table, id).await {
-                Ok(record) => self.held_entries(&record, &left).await,
-                Err(error) => Err(error),
-            };
-            let held = match held {
-                Ok(held) => held,
-                // What is gone holds nothing.
-                Err(error) if error.is_damage() => continue,
-                Err(error) => return Err(error),
-            };
-            let mut rest = Vec::new();
-            for file in left {
-                if !self.is_held(&held, &file).await? {
-                    rest.push(file);
-                }
-            }
-            left = rest;
-        }
-        // A log that was cleaned has commits that neither needs, and that were there before.
-        let oldest = deed.turned.version;
-        left.retain(|file| {
-            LogFile::parse(file.clone()).is_some_and(|it| it.version > Some(oldest))
-        });
-        Ok(left.is_empty())
-    }
-
     async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
         let history = self.vault.history(table, Bodies::default()).await?;
         Ok(self.vault.deeds(&history).await?.last)
     }
 
     /// The record of a snapshot.
-    async fn record(&self, table: &TableKey, id: SnapshotId) -> Result<Arc<Record>, Error> {
+    pub(super) async fn record(
+        &self,
+        table: &TableKey,
+        id: SnapshotId,
+    ) -> Result<Arc<Record>, Error> {
         let history = self.vault.history(table, Bodies::default()).await?;
         match history.find(id).map_err(Error::Choose)? {
             Some(snapshot) => Ok(Arc::clone(&snapshot.record)),
@@ -455,7 +386,7 @@ impl Restorer {
     }
 
     /// What a snapshot says of some log files; without their bytes.
-    async fn held_entries(
+    pub(super) async fn held_entries(
         &self,
         holder: &Record,
         files: &[Attributes],
@@ -479,7 +410,7 @@ impl Restorer {
         Ok(held)
     }
 
-    async fn is_held(
+    pub(super) async fn is_held(
         &self,
         held: &HashMap<ObjectKey, Entry>,
         file: &Attributes,
@@ -616,7 +547,7 @@ pub(super) fn stands_for_a_version(file: &Attributes) -> bool {
 }
 
 /// Whether a file is somebody's commit. Anything else of a log can be made again from those.
-fn is_commit(file: &Attributes) -> bool {
+pub(super) fn is_commit(file: &Attributes) -> bool {
     LogFile::parse(file.clone()).is_some_and(|file| file.kind == LogFileKind::Commit)
 }
 
