@@ -57,13 +57,13 @@ const BELOW: [Below; 20] = [
         "restore",
         "deltavault restore sales.orders --at yesterday",
         "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
-                     restore is at work, 12 damage, 130 interrupted",
+                     writer won or another restore is at work, 12 damage, 130 interrupted",
     ),
     below(
         "undo",
         "deltavault undo sales.orders",
         "0 done, 1 failed, 2 usage, 3 done with findings, 4 the owner must choose, 10 no vault, 11 another \
-                     restore is at work, 12 damage, 130 interrupted",
+                     writer won or another restore is at work, 12 damage, 130 interrupted",
     ),
     below(
         "snapshots",

@@ -6,8 +6,8 @@
 //! reader's; event that it is done. A replacement takes the log down before the first file of the wanted log is put.
 //!
 //! **Safe to repeat.** A run that was killed at any of these is run again: its event is open, and names the safety snapshot,
-//! so that none is taken of what was left half-way. Where somebody has committed since, it is not what was begun any more: a
-//! safety snapshot of that is taken.
+//! so that none is taken of what was left half-way. Where somebody has committed since, the next run begins again, with a
+//! safety snapshot of what is there then.
 //!
 //! **What is lost.** Nothing: a file is removed only while it is what was listed, and only if the vault holds its bytes; any
 //! other is set aside beside the table.
@@ -111,7 +111,7 @@ pub(super) struct Removing {
     held: HashMap<ObjectKey, Entry>,
     /// Where no snapshot could be taken: what the owner has seen, and accepted to be set aside.
     accepted: HashSet<(ObjectKey, ETag)>,
-    /// It is done before files of this turn are put.
+    /// The turn before whose files it is removed.
     before: Turn,
 }
 
