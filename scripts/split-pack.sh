@@ -74,6 +74,11 @@ split() {
     if [[ -e $path ]]; then
       ! cmp -s -- "$work/file" "$path" || continue
       path=$target/$table.${sha256:0:8}/${key%/}
+      # Within one pack a key stands once: the third of its name was made up.
+      if [[ -e $path ]]; then
+        cmp -s -- "$work/file" "$path" || bad "'${key%/}' is in it more than once, with other bytes"
+        continue
+      fi
     fi
     mkdir -p -- "${path%/*}" && cp -- "$work/file" "$path" || { bad "'${key%/}' cannot be written"; continue; }
     files=$((files + 1))

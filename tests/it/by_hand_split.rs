@@ -131,6 +131,16 @@ fn a_forged_trailer_writes_nothing_outside_and_nothing_that_has_another_digest()
     let (output, target) = run("outside", &forged(&[header.clone(), outside], 0));
     assert!(stderr(&output).contains("s3://other/a"));
     assert_eq!(read_tree(&target).len(), 1);
+    // A key that stands in it more than once overwrites nothing.
+    let byte = |offset: usize| {
+        let sha256 = Digest::of(&b"abc"[offset..=offset]).to_string();
+        json!({"file": {"key": "a"}, "offset": offset, "sha256": sha256, "size": 1})
+    };
+    let lines = [header.clone(), byte(0), byte(1), byte(2)];
+    let (output, target) = run("thrice", &forged(&lines, 0));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let bytes: Vec<_> = read_tree(&target).into_values().collect();
+    assert_eq!(bytes, [b"b".to_vec(), b"a".to_vec()]);
     for (n, (lines, more)) in [
         (vec![json!({"format": 2, "table": table}), file.clone()], 0),
         (vec![json!({"format": 1, "table": "../t"}), file.clone()], 0),
@@ -167,7 +177,7 @@ fn a_forged_trailer_writes_nothing_outside_and_nothing_that_has_another_digest()
         assert!(!target.exists(), "{lines:?}");
     }
     let left: Vec<_> = read_tree(folder.path()).into_keys().collect();
-    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left.len(), 5, "{left:?}");
     // What is not a pack is passed over.
     let (output, target) = run("none", b"deltavault-pack 00000000000000\n");
     assert!(output.status.success() && !target.exists());
