@@ -243,7 +243,7 @@ impl RestorePlan {
         self.steps.is_empty() && self.asides.is_empty() && self.removals.is_empty()
     }
 
-    /// How many files are removed from the live log. Then only [`Restorer::rewind`] may execute the plan.
+    /// How many files are removed from the live log. Then only [`Restorer::turn_back`] may execute the plan.
     pub fn removed(&self) -> usize {
         self.removals.len()
     }
