@@ -38,9 +38,9 @@ impl Case<'_> {
             (How::Undo(_), _) => {
                 "the snapshot that is put back by the restore being taken back holds them"
             }
-            (_, Some(_)) => "a safety snapshot is taken first, and `undo` brings them back",
+            (_, Some(_)) => "a safety snapshot is taken first, and `undo` takes that back",
             (_, None) => {
-                "a safety snapshot of what lives there is taken first, and `undo` brings it back"
+                "a safety snapshot of what lives there is taken first, and `undo` takes that back"
             }
         };
         let mut lines = vec![told!(
