@@ -5,8 +5,7 @@
 //! digest serves, then `blobs/` under the file's own SHA-256 with any suffix. The digest decides, always. So a
 //! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream;

@@ -329,6 +329,15 @@ impl LogListing {
         commits.map(|(version, file)| (*version, file))
     }
 
+    /// Whether each of these versions has its commit.
+    pub fn has_every_commit(&self, versions: RangeInclusive<Version>) -> bool {
+        let (first, last) = (versions.start().0, versions.end().0);
+        let wanted = last
+            .checked_sub(first)
+            .map_or(0, |more| u128::from(more) + 1);
+        self.commits_among(versions).count() as u128 == wanted
+    }
+
     /// The complete checkpoints, newest first, the best of a version first.
     pub fn checkpoints(&self) -> &[CheckpointFiles] {
         &self.checkpoints

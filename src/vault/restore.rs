@@ -183,7 +183,6 @@ pub struct RestorePlan {
     pub copy_place: Option<CopyPlace>,
     /// What may be done about it.
     pub permission: Permission,
-
     /// Files that are removed from the live log, in this order.
     removals: Vec<Attributes>,
     /// Where a live log goes on to a newer version: what makes it a version as it was listed.

@@ -2,6 +2,7 @@
 
 use deltavault::Error;
 use deltavault::error::RestoreError;
+use deltavault::format::ledger::Bodies;
 use deltavault::ids::Version;
 use deltavault::plan::restore::Mode;
 
@@ -82,8 +83,10 @@ async fn what_was_begun_is_over_once_somebody_has_committed_and_another_rewind_m
         }
         let restorer = scene.restorer().await.unwrap();
         let table = key_of(scene.live_uri());
+        let history = restorer.vault.history(&table, Bodies::default());
+        let history = history.await.unwrap();
         assert!(
-            restorer.is_under_way(&table, &begun).await.unwrap(),
+            restorer.is_under_way(&history, &begun).await.unwrap(),
             "call {k}"
         );
         let Some(tip) = version_that_opens(&scene.live).await else {
@@ -93,7 +96,7 @@ async fn what_was_begun_is_over_once_somebody_has_committed_and_another_rewind_m
             continue;
         }
         commits(&scene, tip.0 + 1)().await;
-        let is_under_way = restorer.is_under_way(&table, &begun).await.unwrap();
+        let is_under_way = restorer.is_under_way(&history, &begun).await.unwrap();
         assert!(!is_under_way, "call {k}");
         let done = scene.go_back(Mode::Rewind, 3).await.unwrap();
         assert!(done.safety.is_some(), "call {k}: their commit is held");

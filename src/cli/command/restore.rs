@@ -232,7 +232,7 @@ async fn plan<'a>(
         .last
         .filter(|deed| !deed.is_done && !is_copy(&asked.how));
     if let Some(deed) = &under_way
-        && !work.restorer.is_under_way(&table.key, deed).await?
+        && !work.restorer.is_under_way(&history, deed).await?
     {
         under_way = None;
     }

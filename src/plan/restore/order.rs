@@ -63,9 +63,7 @@ impl LogOrder {
             && now.candidates(tip).is_ok()
         {
             let newest = after.versions().last().copied().unwrap_or(tip);
-            let mut above = (tip.0..newest.0).map(|below| Version(below + 1));
-            let is_gapless = above.all(|version| after.commit(version).is_some());
-            return if is_gapless {
+            return if newest <= tip || after.has_every_commit(tip.next()..=newest) {
                 Self::Onward(tip)
             } else {
                 Self::Ascending

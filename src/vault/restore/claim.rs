@@ -217,6 +217,25 @@ impl Restorer {
         Err(self.blocked(&name, "the next number is always taken"))
     }
 
+    /// Works while the table is claimed. An interrupt ends the work, and so does a claim that is ours no more; the claim is let
+    /// go of in the end.
+    pub(super) async fn claimed<T>(
+        &self,
+        request: &RestoreRequest,
+        work: impl AsyncFnOnce(&OwnClaim) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
+        let mut listening = self.interrupt.listen();
+        let claim = self.claim(request).await?;
+        let done = tokio::select! {
+            biased;
+            () = listening.fired() => Err(Error::Interrupted),
+            done = Box::pin(work(&claim)) => done,
+            lost = self.keep(&claim) => Err(lost),
+        };
+        self.let_go(request, &claim, done).await
+    }
+
     /// Lets go of the claim, however the work has ended.
     pub(super) async fn let_go<T>(
         &self,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::Restorer;
-use super::rewind::is_commit;
+use super::rewind::{is_commit, record_of};
 use crate::delta::LogFile;
 use crate::error::Error;
-use crate::format::{Event, EventAction, EventRole, TableKey};
+use crate::format::{Event, EventAction, EventRole};
 use crate::ids::SnapshotId;
 use crate::plan::choose::History;
 use crate::plan::restore::deed::{Deed, last_deed, turned_away};
@@ -50,7 +50,7 @@ impl Restorer {
     ///
     /// # Errors
     /// What the stores say.
-    pub async fn is_under_way(&self, table: &TableKey, deed: &Deed) -> Result<bool, Error> {
+    pub async fn is_under_way(&self, history: &History, deed: &Deed) -> Result<bool, Error> {
         if deed.is_done {
             return Ok(false);
         }
@@ -58,23 +58,16 @@ impl Restorer {
         let mut left: Vec<_> = log.into_values().filter(is_commit).collect();
         let holders = [Some(deed.turned.snapshot), deed.turned.safety];
         for id in holders.into_iter().flatten() {
-            let held = match self.record(table, id).await {
+            let held = match record_of(history, id) {
                 Ok(record) => self.held_entries(&record, &left).await,
                 Err(error) => Err(error),
             };
-            let held = match held {
-                Ok(held) => held,
+            left = match held {
+                Ok(held) => self.unheld(&held, &left).await?,
                 // What is gone holds nothing.
                 Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error),
             };
-            let mut rest = Vec::new();
-            for file in left {
-                if !self.is_held(&held, &file).await? {
-                    rest.push(file);
-                }
-            }
-            left = rest;
         }
         // A log that was cleaned has commits that neither needs, and that were there before.
         let oldest = deed.turned.version;

@@ -53,16 +53,11 @@ impl Restorer {
                 choices: vec!["take a safety snapshot first".to_owned()],
             });
         }
-        // Listened for from before the claim is put, so that an interrupt waits until it is removed again.
-        let mut listening = self.interrupt.listen();
-        let claim = self.claim(request).await?;
-        let done = tokio::select! {
-            biased;
-            () = listening.fired() => Err(Error::Interrupted),
-            done = self.put_all(request, plan, &claim, None) => done.map(|(done, _)| done),
-            lost = self.keep(&claim) => Err(lost),
-        };
-        self.let_go(request, &claim, done).await
+        self.claimed(request, async |claim| {
+            let (done, _) = self.put_all(request, plan, claim, None).await?;
+            Ok(done)
+        })
+        .await
     }
 
     /// Refuses a plan that only the owner can decide about.
@@ -224,11 +219,7 @@ impl Restorer {
             stands_for_a_version(file) && !seen.contains(&(file.key.clone(), file.etag.clone()))
         });
         match new {
-            Some(file) => Err(RestoreError::CommittedMeanwhile {
-                uri: self.target.uri().to_owned(),
-                what: format!("{} is there now", file.key),
-            }
-            .into()),
+            Some(file) => Err(self.outrun(format!("{} is there now", file.key))),
             None => Ok(()),
         }
     }
@@ -368,11 +359,7 @@ impl Restorer {
                             if entry.kind == EntryKind::Commit
                                 && matches!(error.kind, StoreErrorKind::AlreadyExists) =>
                         {
-                            return Err(RestoreError::CommittedMeanwhile {
-                                uri: self.target.uri().to_owned(),
-                                what: format!("{} is another commit", entry.file),
-                            }
-                            .into());
+                            return Err(self.outrun(format!("{} is another commit", entry.file)));
                         }
                         there => there?,
                     }

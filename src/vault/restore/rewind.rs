@@ -30,6 +30,7 @@ use crate::format::event::{DeedAction, TurnedBack};
 use crate::format::ledger::Bodies;
 use crate::format::{Entry, EventAction, Placement, Record, TableKey};
 use crate::ids::{ETag, Location, ObjectKey, SnapshotId, Timestamp, Version};
+use crate::plan::choose::History;
 use crate::plan::restore::deed::{Deed, DeedKind};
 use crate::plan::restore::order::Turn;
 use crate::plan::restore::removal::{is_hint, removals};
@@ -126,8 +127,8 @@ pub(super) struct Removed {
 struct UnderWay {
     /// The slot of its event.
     seq: u64,
-    /// The snapshot that holds the live log; `None` where none could be taken.
-    holder: Option<Arc<Record>>,
+    /// What the snapshot that holds the live log has of the files to be removed; `None` where none could be taken.
+    held: Option<HashMap<ObjectKey, Entry>>,
     safety: Option<(SnapshotId, Timestamp)>,
 }
 
@@ -143,16 +144,10 @@ impl Restorer {
         turn: &TurnBack,
     ) -> Result<TurnedBackDone, Error> {
         self.refuse_undecided(request, &plan)?;
-        let mut listening = self.interrupt.listen();
-        let claim = self.claim(request).await?;
-        let work = Box::pin(self.turn_back_claimed(request, plan, turn, &claim));
-        let done = tokio::select! {
-            biased;
-            () = listening.fired() => Err(Error::Interrupted),
-            done = work => done,
-            lost = self.keep(&claim) => Err(lost),
-        };
-        self.let_go(request, &claim, done).await
+        self.claimed(request, async |claim| {
+            self.turn_back_claimed(request, plan, turn, claim).await
+        })
+        .await
     }
 
     async fn turn_back_claimed(
@@ -163,14 +158,14 @@ impl Restorer {
         claim: &OwnClaim,
     ) -> Result<TurnedBackDone, Error> {
         let table = table_key(&request.record)?;
+        let history = self.vault.history(&table, Bodies::default()).await?;
         let under_way = match &turn.intent {
-            Intent::Begin(safety) => self.begin(&table, request, &plan, turn, safety).await?,
-            Intent::Undo(deed) => Some(self.begin_undo(&table, turn, deed).await?),
+            Intent::Begin(safety) => self.begin(&history, request, &plan, turn, safety).await?,
+            Intent::Undo(deed) => Some(self.begin_undo(&history, &plan, turn, deed).await?),
         };
-        let removing = match &under_way {
-            Some(under_way) => Some(self.removing(request, &plan, under_way).await?),
-            None => None,
-        };
+        let removing = under_way
+            .as_ref()
+            .map(|under_way| Removing::of(request, &plan, under_way.held.clone()));
         let expected = plan.expected.clone();
         let put = self.put_all(request, plan, claim, removing.as_ref());
         let (done, removed) = put.await?;
@@ -195,29 +190,6 @@ impl Restorer {
         })
     }
 
-    /// What may be removed from the log, and when.
-    async fn removing(
-        &self,
-        request: &RestoreRequest,
-        plan: &RestorePlan,
-        under_way: &UnderWay,
-    ) -> Result<Removing, Error> {
-        let mut removing = Removing {
-            keep: (!plan.takes_log_down()).then_some(request.version),
-            hint: plan.removals.iter().any(|it| is_hint(&it.key)),
-            held: HashMap::new(),
-            accepted: HashSet::new(),
-            before: plan.removed_before(),
-        };
-        if let Some(record) = &under_way.holder {
-            removing.held = self.held_entries(record, &plan.removals).await?;
-        } else {
-            let seen = plan.removals.iter();
-            removing.accepted = seen.map(|it| (it.key.clone(), it.etag.clone())).collect();
-        }
-        Ok(removing)
-    }
-
     async fn note(
         &self,
         table: &TableKey,
@@ -233,15 +205,15 @@ impl Restorer {
     /// Takes up what was begun, or takes a safety snapshot and begins; `None` where there is nothing to turn back.
     async fn begin(
         &self,
-        table: &TableKey,
+        history: &History,
         request: &RestoreRequest,
         plan: &RestorePlan,
         turn: &TurnBack,
         safety: &Safety,
     ) -> Result<Option<UnderWay>, Error> {
-        if let Some(deed) = self.last_deed(table).await?
+        if let Some(deed) = self.vault.deeds(history).await?.last
             && is_begun(&deed, request)
-            && let Some(under_way) = self.taken_up(table, &deed, plan).await?
+            && let Some(under_way) = self.taken_up(history, &deed, plan).await?
         {
             return Ok(Some(under_way));
         }
@@ -255,20 +227,14 @@ impl Restorer {
             .await;
         let taken = match taken {
             Ok(taken) if live.is_some_and(|live| live != taken.record.version) => {
-                return Err(RestoreError::CommittedMeanwhile {
-                    uri: self.target.uri().to_owned(),
-                    what: format!("the table is at version {} now", taken.record.version),
-                }
-                .into());
+                let version = taken.record.version;
+                return Err(self.outrun(format!("the table is at version {version} now")));
             }
             Ok(taken) => Some(taken),
             Err(error) if request.accept_damaged && is_about_the_table(&error) => None,
             Err(Error::AnotherWriterWon { .. }) => {
-                return Err(RestoreError::CommittedMeanwhile {
-                    uri: self.target.uri().to_owned(),
-                    what: "another snapshot of it was published at the same time".to_owned(),
-                }
-                .into());
+                let what = "another snapshot of it was published at the same time";
+                return Err(self.outrun(what.to_owned()));
             }
             Err(error) if is_about_the_table(&error) => {
                 return Err(RestoreError::NoSafetySnapshot {
@@ -287,83 +253,75 @@ impl Restorer {
             snapshot: request.id,
             version: request.version,
         };
-        let action = match request.mode {
-            Mode::Replace => DeedAction::Replace(turned),
-            Mode::To | Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Undo => {
-                DeedAction::Rewind(turned)
-            }
+        let action = if request.mode == Mode::Replace {
+            DeedAction::Replace(turned)
+        } else {
+            DeedAction::Rewind(turned)
+        };
+        let seq = self.note(&history.table, turn, action).await?;
+        let held = match &taken {
+            Some(taken) => Some(self.held_entries(&taken.record, &plan.removals).await?),
+            None => None,
         };
         Ok(Some(UnderWay {
-            seq: self.note(table, turn, action).await?,
-            safety: taken.as_ref().map(|it| (it.id, it.record.promise)),
-            holder: taken.map(|taken| Arc::new(taken.record)),
+            seq,
+            held,
+            safety: taken.map(|it| (it.id, it.record.promise)),
         }))
     }
 
     /// What was begun and not finished, where the live log has nothing that its safety snapshot does not hold.
     async fn taken_up(
         &self,
-        table: &TableKey,
+        history: &History,
         deed: &Deed,
         plan: &RestorePlan,
     ) -> Result<Option<UnderWay>, Error> {
         let Some(id) = deed.turned.safety else {
             return Ok(None);
         };
-        let holder = self.record(table, id).await?;
-        if !self.not_held(&holder, plan).await?.is_empty() {
+        let holder = record_of(history, id)?;
+        let held = self.held_entries(&holder, &plan.removals).await?;
+        if !self.unheld(&held, &plan.removals).await?.is_empty() {
             return Ok(None);
         }
         Ok(Some(UnderWay {
             seq: deed.seq,
+            held: Some(held),
             safety: Some((id, holder.promise)),
-            holder: Some(holder),
         }))
     }
 
     async fn begin_undo(
         &self,
-        table: &TableKey,
+        history: &History,
+        plan: &RestorePlan,
         turn: &TurnBack,
         deed: &Deed,
     ) -> Result<UnderWay, Error> {
-        let seq = match (self.last_deed(table).await?, deed.kind) {
+        let last = self.vault.deeds(history).await?.last;
+        let seq = match (last, deed.kind) {
             (Some(last), _) if last.seq != deed.seq => {
-                return Err(RestoreError::CommittedMeanwhile {
-                    uri: self.target.uri().to_owned(),
-                    what: format!("{} has {} it", last.by, last.kind.as_str()),
-                }
-                .into());
+                return Err(self.outrun(format!("{} has {} it", last.by, last.kind.as_str())));
             }
             (_, DeedKind::Undo { .. }) => deed.seq,
             (_, DeedKind::Rewind | DeedKind::Replace) => {
                 let undo = DeedAction::Undo { of: deed.seq };
-                self.note(table, turn, undo).await?
+                self.note(&history.table, turn, undo).await?
             }
         };
+        let holder = record_of(history, deed.turned.snapshot)?;
         Ok(UnderWay {
             seq,
-            holder: Some(self.record(table, deed.turned.snapshot).await?),
+            held: Some(self.held_entries(&holder, &plan.removals).await?),
             safety: None,
         })
     }
 
-    async fn last_deed(&self, table: &TableKey) -> Result<Option<Deed>, Error> {
-        let history = self.vault.history(table, Bodies::default()).await?;
-        Ok(self.vault.deeds(&history).await?.last)
-    }
-
-    /// The record of a snapshot.
-    pub(super) async fn record(
-        &self,
-        table: &TableKey,
-        id: SnapshotId,
-    ) -> Result<Arc<Record>, Error> {
-        let history = self.vault.history(table, Bodies::default()).await?;
-        match history.find(id).map_err(Error::Choose)? {
-            Some(snapshot) => Ok(Arc::clone(&snapshot.record)),
-            None => Err(RestoreError::SafetyGone { snapshot: id }.into()),
-        }
+    /// The error for what somebody has done to the live table since it was looked at.
+    pub(super) fn outrun(&self, what: String) -> Error {
+        let uri = self.target.uri().to_owned();
+        RestoreError::CommittedMeanwhile { uri, what }.into()
     }
 
     /// The commits among the files that a plan removes which a snapshot does not hold.
@@ -376,10 +334,20 @@ impl Restorer {
         plan: &RestorePlan,
     ) -> Result<Vec<ObjectKey>, Error> {
         let held = self.held_entries(holder, &plan.removals).await?;
+        let unheld = self.unheld(&held, &plan.removals).await?;
+        Ok(unheld.into_iter().map(|file| file.key).collect())
+    }
+
+    /// The commits among some files that are not held.
+    pub(super) async fn unheld(
+        &self,
+        held: &HashMap<ObjectKey, Entry>,
+        files: &[Attributes],
+    ) -> Result<Vec<Attributes>, Error> {
         let mut unheld = Vec::new();
-        for file in &plan.removals {
-            if is_commit(file) && !self.is_held(&held, file).await? {
-                unheld.push(file.key.clone());
+        for file in files {
+            if is_commit(file) && !self.is_held(held, file).await? {
+                unheld.push(file.clone());
             }
         }
         Ok(unheld)
@@ -410,7 +378,7 @@ impl Restorer {
         Ok(held)
     }
 
-    pub(super) async fn is_held(
+    async fn is_held(
         &self,
         held: &HashMap<ObjectKey, Entry>,
         file: &Attributes,
@@ -436,11 +404,7 @@ impl Restorer {
             let is_held = self.is_held(&removing.held, &file).await?;
             let seen = (file.key.clone(), file.etag.clone());
             if !is_held && is_commit(&file) && !removing.accepted.contains(&seen) {
-                return Err(RestoreError::CommittedMeanwhile {
-                    uri: self.target.uri().to_owned(),
-                    what: format!("{} is there now", file.key),
-                }
-                .into());
+                return Err(self.outrun(format!("{} is there now", file.key)));
             }
             files.push((file, is_held));
         }
@@ -470,9 +434,7 @@ impl Restorer {
             return Ok(None);
         };
         let listing = LogListing::new(log.into_values());
-        let is_gapless = listing.candidates(tip).is_ok()
-            && (version.0..=tip.0).all(|it| listing.commit(Version(it)).is_some());
-        if is_gapless {
+        if listing.candidates(tip).is_ok() && listing.has_every_commit(version..=tip) {
             return Ok(Some(tip));
         }
         Err(RestoreError::Torn {
@@ -511,6 +473,23 @@ impl RestorePlan {
 }
 
 impl Removing {
+    /// What a plan removes; `held` is what the vault has of it, where it could be held.
+    fn of(
+        request: &RestoreRequest,
+        plan: &RestorePlan,
+        held: Option<HashMap<ObjectKey, Entry>>,
+    ) -> Self {
+        let seen = plan.removals.iter();
+        let seen = seen.map(|it| (it.key.clone(), it.etag.clone()));
+        Self {
+            keep: (!plan.takes_log_down()).then_some(request.version),
+            hint: plan.removals.iter().any(|it| is_hint(&it.key)),
+            accepted: seen.filter(|_| held.is_none()).collect(),
+            held: held.unwrap_or_default(),
+            before: plan.removed_before(),
+        }
+    }
+
     /// Whether it is due before files of a turn are put.
     pub(super) fn is_due(&self, turn: Turn) -> bool {
         turn >= self.before
@@ -519,9 +498,10 @@ impl Removing {
 
 /// Whether a deed is the one that is asked for, and not finished.
 fn is_begun(deed: &Deed, request: &RestoreRequest) -> bool {
-    let kind = match request.mode {
-        Mode::Replace => DeedKind::Replace,
-        Mode::To | Mode::InPlace | Mode::Heal | Mode::Rewind | Mode::Undo => DeedKind::Rewind,
+    let kind = if request.mode == Mode::Replace {
+        DeedKind::Replace
+    } else {
+        DeedKind::Rewind
     };
     !deed.is_done
         && deed.kind == kind
@@ -549,6 +529,14 @@ pub(super) fn stands_for_a_version(file: &Attributes) -> bool {
 /// Whether a file is somebody's commit. Anything else of a log can be made again from those.
 pub(super) fn is_commit(file: &Attributes) -> bool {
     LogFile::parse(file.clone()).is_some_and(|file| file.kind == LogFileKind::Commit)
+}
+
+/// The record of a snapshot that an event names.
+pub(super) fn record_of(history: &History, id: SnapshotId) -> Result<Arc<Record>, Error> {
+    match history.find(id).map_err(Error::Choose)? {
+        Some(snapshot) => Ok(Arc::clone(&snapshot.record)),
+        None => Err(RestoreError::SafetyGone { snapshot: id }.into()),
+    }
 }
 
 /// The key of the table that a record is of.
