@@ -308,3 +308,16 @@ fn a_rewind_is_about_one_table_and_says_which_version() {
     all_of(&said, &["lake-t has no rewind or replacement to take back"]);
     assert_eq!(table(&lake), before);
 }
+
+#[test]
+fn what_a_table_was_turned_away_from_does_not_stand_in_for_a_snapshot_in_doubt() {
+    let mut lake = bad_write();
+    let held = newest(&lake);
+    ends(&lake, &["restore", T, "--latest", "--rewind", "--yes"], 0);
+    lake.next = 2;
+    lake.append();
+    fs::write(lake.commit_file(1), "").unwrap();
+    ends(&lake, &["snapshot", "lake/t"], 3);
+    let said = ends(&lake, &["restore", T], 4);
+    all_of(&said, &[&held, "commit 1 is empty (0 bytes)"]);
+}

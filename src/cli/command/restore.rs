@@ -2,13 +2,14 @@
 //!
 //! Planning makes nothing, not even the folder of a dropped table; that happens after the plan was accepted.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use deltavault::error::RestoreError;
 use deltavault::format::Trigger;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Timestamp;
-use deltavault::plan::choose::{History, Wanted};
+use deltavault::plan::choose::{History, Snapshot, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::restore::deed::Deed;
 use deltavault::progress::Progress;
@@ -216,7 +217,7 @@ async fn plan<'a>(
     };
     if asked.which == Which::Unsaid
         && let Some(doubt) = &chosen.record.doubt
-        && let Some(trusted) = newest_without_doubt(&history, &chosen)
+        && let Some(trusted) = newest_without_doubt(&seen, &chosen)
     {
         let wanted = Wanted::Snapshot(trusted.id.to_string());
         let trusted = choose(&open.vault, &history, &wanted).await?;
@@ -374,19 +375,27 @@ impl Planned<'_> {
 
 /// The history without the safety snapshots that nobody means by the newest one: those of what the table was turned away from,
 /// and for a rewind those of what it is about to be turned away from.
-fn without_turned_away(history: &History, wanted: &Wanted, how: &How, deeds: &Deeds) -> History {
+fn without_turned_away<'a>(
+    history: &'a History,
+    wanted: &Wanted,
+    how: &How,
+    deeds: &Deeds,
+) -> Cow<'a, History> {
+    let turns = matches!(how, How::Rewind | How::Replace);
+    let is_meant = |it: &Snapshot| {
+        let is_safety = it.record.trigger == Trigger::Safety;
+        !(is_safety && (turns || deeds.turned_away.contains(&it.id)))
+    };
+    let snapshots = &history.snapshots;
+    if *wanted != Wanted::Latest
+        || snapshots.iter().all(is_meant)
+        || !snapshots.iter().any(is_meant)
+    {
+        return Cow::Borrowed(history);
+    }
     let mut seen = history.clone();
-    if *wanted == Wanted::Latest {
-        let turns = matches!(how, How::Rewind | How::Replace);
-        seen.snapshots.retain(|it| {
-            let is_safety = it.record.trigger == Trigger::Safety;
-            !(is_safety && (turns || deeds.turned_away.contains(&it.id)))
-        });
-    }
-    if seen.snapshots.is_empty() {
-        return history.clone();
-    }
-    seen
+    seen.snapshots.retain(is_meant);
+    Cow::Owned(seen)
 }
 
 /// What was done to the live table. Only what turns it back has to know; any other restore goes on without.

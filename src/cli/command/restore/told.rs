@@ -371,12 +371,7 @@ impl Case<'_> {
 
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
-        let found = self.found;
-        let verb = match self.how {
-            How::To(_) => "copy",
-            How::InPlace | How::Heal | How::Rewind | How::Replace | How::Undo(_) => "put back",
-        };
-        if found.removed > 0 {
+        if self.found.removed > 0 {
             return self.turning_question();
         }
         if self.found.to_put.files == 0 {
@@ -386,6 +381,10 @@ impl Case<'_> {
                 self.place(self.target)
             );
         }
+        let verb = match self.how {
+            How::To(_) => "copy",
+            How::InPlace | How::Heal | How::Rewind | How::Replace | How::Undo(_) => "put back",
+        };
         format!(
             "{verb} {} ({}) into {}",
             files(self.found.to_put.files),

@@ -1,6 +1,7 @@
 //! What a rewind, a replacement or an undo needs beyond a restore: the snapshotter's keys, the restorer's events, and
 //! nothing else under way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
@@ -87,8 +88,8 @@ fn another(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen, context: &Context) -
     .into()
 }
 
-/// What takes the safety snapshot: on S3 with the keys of the profile that the configuration names, because whoever may
-/// change the table may not write snapshots.
+/// What takes the safety snapshot: on S3 with the keys of the profile that the configuration names, because the
+/// restorer may not write snapshots.
 async fn safety(
     asked: &Asked<'_>,
     table: &TableKey,
@@ -124,7 +125,7 @@ async fn safety(
         max_commit: None,
         clock: context.clock,
         set: None,
-        distrust: std::collections::BTreeMap::new(),
+        distrust: BTreeMap::new(),
         accept_tip: None,
     };
     let job = taker.job(&take, &run, &context.config).await?;
@@ -167,8 +168,8 @@ pub(crate) enum TurnError {
         /// The command that takes it back, or goes on with taking it back.
         undo: String,
     },
-    /// Nobody is named who may take the safety snapshot.
-    #[error("nobody may take the safety snapshot: the configuration has no snapshot_profile")]
+    /// No profile is configured for the safety snapshot.
+    #[error("no safety snapshot can be taken: the configuration has no snapshot_profile")]
     NoSnapshotProfile,
     /// No rewind and no replacement is to be taken back.
     #[error("{table} has no rewind or replacement to take back{why}")]
@@ -216,7 +217,7 @@ impl TurnError {
                 None => format!("`{undo}` goes on with taking it back"),
             },
             Self::NoSnapshotProfile => {
-                "whoever may change the table may not write snapshots: set `snapshot_profile = \"NAME\"` under [vault], an AWS \
+                "the restorer may not write snapshots: set `snapshot_profile = \"NAME\"` under [vault], an AWS \
                  profile with the keys of the role snapshotter"
                     .into()
             }

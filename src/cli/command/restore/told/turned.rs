@@ -136,21 +136,11 @@ impl Case<'_> {
 
     /// What can be done where somebody has committed since.
     pub(super) fn instead_of_undo(&self, deed: &Deed) -> Vec<Choice> {
-        let (to, back) = (deed.turned.snapshot.short(), self.id.short());
-        let version = deed.turned.version.to_string();
-        let away = [
-            "restore",
-            &self.name,
-            "--snapshot",
-            &to,
-            "--version",
-            &version,
-            "--rewind",
-        ];
+        let back = self.id.short();
         let forward = ["restore", &self.name, "--snapshot", &back];
         vec![
             choice!(
-                self.again.command(&away),
+                self.again.deed(&self.name, deed),
                 "first take away what was committed since, which is held then"
             ),
             choice!(
