@@ -17,6 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use crate::spool::is_disk_full;
+
 /// Rows held in memory before they go to disk as one sorted run.
 ///
 /// A row of a live set is some 400 bytes with its strings, so a run stays near 32 MiB, far below the 512 MiB that
@@ -54,6 +56,16 @@ pub enum SortError {
         /// How many.
         missing: u64,
     },
+}
+
+impl SortError {
+    /// Whether the disk had no room.
+    pub(crate) fn is_of_a_full_disk(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } | Self::Write(source) => is_disk_full(source),
+            Self::Read(_) | Self::Lost { .. } => false,
+        }
+    }
 }
 
 /// Takes rows in any order; see [`Sorter::finish`].

@@ -255,6 +255,14 @@ impl<T: Serialize + DeserializeOwned> Rows<T> {
     }
 }
 
+/// Whether a disk had no room.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// Reads an object to its end, hashing it on the way: in memory up to `limit` bytes, else into `folder`.
 pub(crate) async fn collect(
     mut reader: ObjectReader,
@@ -263,12 +271,19 @@ pub(crate) async fn collect(
     uri: impl Fn() -> String,
 ) -> Result<Payload, StoreError> {
     let expected = reader.attributes.size;
-    let failed = |detail: String| StoreError {
+    let failed_by = |kind| StoreError {
         action: "read",
         uri: uri(),
-        kind: StoreErrorKind::Io { detail },
+        kind,
     };
-    let spooling = |error: io::Error| failed(format!("temporary copy: {error}"));
+    let failed = |detail| failed_by(StoreErrorKind::Io { detail });
+    let spooling = |error: io::Error| {
+        if is_disk_full(&error) {
+            failed_by(StoreErrorKind::NoScratchSpace)
+        } else {
+            failed(format!("temporary copy: {error}"))
+        }
+    };
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
     let mut memory = Memory::new(expected.min(limit));

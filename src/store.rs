@@ -459,6 +459,9 @@ pub enum StoreErrorKind {
     /// The range asked for reaches past the object's end, or the object became shorter.
     #[error("the object is shorter than the range asked for")]
     InvalidRange,
+    /// The temporary folder has no room for the bytes that were read.
+    #[error("no space left in the temporary folder")]
+    NoScratchSpace,
     /// The object has more bytes than its reader is ready to take.
     #[error("the object has {size} bytes, more than the {limit} expected at most")]
     TooLarge {

@@ -498,6 +498,11 @@ impl CommandError {
         matches!(self, Self::Library(error) if error.is_passing())
     }
 
+    /// Whether the temporary folder was full.
+    pub(crate) fn lacks_scratch_space(&self) -> bool {
+        matches!(self, Self::Library(error) if error.lacks_scratch_space())
+    }
+
     /// Whether somebody interrupted the command.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(self.as_library(), Some(Error::Interrupted))

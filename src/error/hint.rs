@@ -29,9 +29,7 @@ impl Error {
             Self::Ledger(error) => error.hint(),
             Self::Choose(error) => choose_hint(error),
             Self::Retention(error) => retention_hint(error).into(),
-            Self::Sort(_) | Self::Scratch(_) => {
-                "make room in the temporary folder, or choose another one with TMPDIR".into()
-            }
+            Self::Sort(_) | Self::Scratch(_) => SCRATCH.into(),
             Self::SourceMoving { .. } => {
                 "run the same command again when fewer jobs write; what was copied is not copied twice".into()
             }
@@ -365,6 +363,7 @@ fn store_hint(error: &StoreError) -> &'static str {
         StoreErrorKind::NoSpace => {
             "make room and run the same command again: what is already there is not copied twice"
         }
+        StoreErrorKind::NoScratchSpace => SCRATCH,
         StoreErrorKind::InvalidRange
         | StoreErrorKind::TooLarge { .. }
         | StoreErrorKind::WrongDigest { .. } => {
@@ -401,6 +400,9 @@ fn store_hint(error: &StoreError) -> &'static str {
         }
     }
 }
+
+/// What to do where temporary files cannot be written.
+const SCRATCH: &str = "make room in the temporary folder, or choose another one with TMPDIR";
 
 /// How alike two names are, from 0 to 1, for the one to be taken for the other with a typing error.
 const ALIKE: f64 = 0.8;

@@ -1,6 +1,9 @@
-//! Whether an error may be gone a moment later.
+//! Whether an error may be gone a moment later, or once the table has the machine to itself.
 
 use super::Error;
+use crate::delta::LogError;
+use crate::spool::is_disk_full;
+use crate::store::StoreErrorKind;
 
 impl Error {
     /// Whether the same command may do better a moment later, although nobody does anything about it: what a store, a
@@ -19,13 +22,32 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether the temporary folder was full. The same command may do better when it has the folder to itself.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only what writes temporary files can lack room for them"
+    )]
+    pub fn lacks_scratch_space(&self) -> bool {
+        match self {
+            Self::Scratch(error) => is_disk_full(error),
+            Self::Store(error) => matches!(error.kind, StoreErrorKind::NoScratchSpace),
+            Self::Sort(error) | Self::Log(LogError::Sort(error)) => error.is_of_a_full_disk(),
+            Self::LogUnreadable { source, .. } => {
+                matches!(&**source, LogError::Sort(error) if error.is_of_a_full_disk())
+            }
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::store::{StoreError, StoreErrorKind};
+    use std::io;
 
     use super::*;
+    use crate::sort::SortError;
+    use crate::store::StoreError;
 
     #[test]
     fn only_what_nobody_has_to_mend_is_passing() {
@@ -60,6 +82,7 @@ mod tests {
             StoreErrorKind::Unsupported { reason: detail() },
         ] {
             assert!(!Error::Store(store(kind.clone())).is_passing(), "{kind:?}");
+            assert!(!Error::Store(store(kind)).lacks_scratch_space());
         }
         let gone = Error::SourceFileMissing {
             table: "orders".to_owned(),
@@ -70,5 +93,33 @@ mod tests {
         };
         assert!(!gone.is_passing());
         assert!(!Error::Interrupted.is_passing());
+    }
+
+    #[test]
+    fn a_full_temporary_folder_is_known_wherever_it_was_met() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let sort = || SortError::Write(full());
+        let met = [
+            Error::Scratch(full()),
+            Error::Sort(sort()),
+            Error::Log(sort().into()),
+            Error::LogUnreadable {
+                table: "orders".to_owned(),
+                held: None,
+                source: Box::new(sort().into()),
+            },
+            Error::Store(StoreError {
+                action: "read",
+                uri: "s3://lake/a.parquet".to_owned(),
+                kind: StoreErrorKind::NoScratchSpace,
+            }),
+        ];
+        for error in met {
+            assert!(error.lacks_scratch_space(), "{error:?}");
+            assert!(!error.is_passing());
+            assert!(error.hint().unwrap().contains("TMPDIR"), "{error:?}");
+        }
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(!Error::Scratch(denied).lacks_scratch_space());
     }
 }

@@ -502,6 +502,7 @@ fn lost(kind: &StoreErrorKind, size: u64) -> Option<String> {
         | StoreErrorKind::Denied { .. }
         | StoreErrorKind::ReadOnly
         | StoreErrorKind::NoSpace
+        | StoreErrorKind::NoScratchSpace
         | StoreErrorKind::Unsupported { .. }
         | StoreErrorKind::Interrupted
         | StoreErrorKind::Io { .. } => None,

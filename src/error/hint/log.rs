@@ -52,9 +52,7 @@ pub(super) fn log_hint(error: &LogError, known: Known<'_>) -> String {
                 "this is {TOOL}: use a version that knows it; a copy made without that could miss files"
             )
         }
-        LogError::Sort(_) | LogError::Read { .. } => {
-            "check the disk of the temporary folder, and run the same command again".into()
-        }
+        LogError::Sort(_) | LogError::Read { .. } => super::SCRATCH.into(),
         LogError::ValueTooLong { limit, .. } => format!(
             "that is a limit of {TOOL}, not a fault of the table: it reads actions of up to {} MiB. Let the table's \
              writer make a checkpoint and one more commit, so that newer versions do not need this file, and run \

@@ -1,5 +1,6 @@
-//! Several tables side by side: one that fails stops no other, and one that failed for a passing reason is tried once more
-//! when all the others are done.
+//! Several tables side by side: one that fails stops no other. One that failed for a passing reason is tried once more when
+//! all the others are done, and one that found the temporary folder full once more when nothing else is under way: the log of one
+//! table may fill it, and then only that table fails.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub(super) struct Pace {
 pub(super) enum Outcome<O> {
     /// It is done.
     Done(O),
-    /// It failed for a passing reason, and is tried once more at the end.
+    /// It failed, and is tried once more at the end.
     Waits(CommandError),
     /// It failed.
     Failed(CommandError),
@@ -41,27 +42,36 @@ pub(super) async fn run<T, O>(
     take: impl AsyncFn(&T) -> Result<O, CommandError>,
     mut told: impl FnMut(&T, Outcome<O>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let mut waiting = Vec::new();
-    round(tables.iter().collect(), pace, &take, |table, outcome| {
-        let outcome = match outcome {
-            Ok(done) => Outcome::Done(done),
-            Err(error) if error.is_passing() => {
-                waiting.push(table);
-                Outcome::Waits(error)
-            }
-            Err(error) => Outcome::Failed(error),
-        };
-        told(table, outcome)
-    })
+    let (mut again, mut alone) = (Vec::new(), Vec::new());
+    round(
+        tables.iter().collect(),
+        pace.at_a_time,
+        &take,
+        |table, outcome| {
+            let outcome = match outcome {
+                Ok(done) => Outcome::Done(done),
+                Err(error) if error.is_passing() => {
+                    again.push(table);
+                    Outcome::Waits(error)
+                }
+                Err(error) if error.lacks_scratch_space() && tables.len() > 1 => {
+                    alone.push(table);
+                    Outcome::Waits(error)
+                }
+                Err(error) => Outcome::Failed(error),
+            };
+            told(table, outcome)
+        },
+    )
     .await?;
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    tokio::time::sleep(pace.pause).await;
-    round(waiting, pace, &take, |table, outcome| {
+    let mut last = |table, outcome: Result<O, CommandError>| {
         told(table, outcome.map_or_else(Outcome::Failed, Outcome::Done))
-    })
-    .await
+    };
+    if !again.is_empty() {
+        tokio::time::sleep(pace.pause).await;
+        round(again, pace.at_a_time, &take, &mut last).await?;
+    }
+    round(alone, 1, &take, &mut last).await
 }
 
 /// Carries work out on a thread of its own. What keeps a processor busy in one table (a replay, a large sort) then holds
@@ -87,14 +97,14 @@ where
 
 async fn round<'a, T, O>(
     tables: Vec<&'a T>,
-    pace: Pace,
+    at_a_time: usize,
     take: &impl AsyncFn(&T) -> Result<O, CommandError>,
     mut told: impl FnMut(&'a T, Result<O, CommandError>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let mut interrupted = false;
     let mut outcomes = stream::iter(tables)
         .map(|table| async move { (table, take(table).await) })
-        .buffer_unordered(pace.at_a_time);
+        .buffer_unordered(at_a_time);
     while let Some((table, outcome)) = outcomes.next().await {
         match outcome {
             Err(error) if error.is_interrupted() => interrupted = true,
@@ -210,6 +220,46 @@ mod tests {
             ["once done at try 2", "then gone failed", "twice failed"]
         );
         assert_eq!(begun.elapsed(), PACE.pause);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_found_the_temporary_folder_full_is_tried_once_more_alone() {
+        let under_way = RefCell::new(0);
+        let tables: Vec<_> = (0..6).collect();
+        let tries = RefCell::new(vec![0; tables.len()]);
+        let mut told = Vec::new();
+        run(
+            &tables,
+            PACE,
+            async |table: &usize| {
+                let table = *table;
+                *under_way.borrow_mut() += 1;
+                tokio::task::yield_now().await;
+                let together = *under_way.borrow();
+                *under_way.borrow_mut() -= 1;
+                tries.borrow_mut()[table] += 1;
+                // The last one is never content.
+                if together > 1 || table == 5 {
+                    return Err(failure(StoreErrorKind::NoScratchSpace));
+                }
+                Ok(())
+            },
+            |table, outcome| {
+                let (table, tries) = (*table, tries.borrow()[*table]);
+                match outcome {
+                    Outcome::Waits(_) => assert_eq!(tries, 1),
+                    Outcome::Done(()) => told.push((table, true)),
+                    Outcome::Failed(_) => told.push((table, false)),
+                }
+                Ok(())
+            },
+        )
+        .await
+        .unwrap();
+        told.sort_unstable();
+        let expected: Vec<_> = (0..6).map(|table| (table, table != 5)).collect();
+        assert_eq!(told, expected);
+        assert!(tries.borrow().iter().all(|tries| *tries <= 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -268,6 +268,7 @@ fn failed_copy(error: StoreError, first: bool) -> Result<Attempt, Error> {
         | StoreErrorKind::ClockSkew
         | StoreErrorKind::Credentials { .. }
         | StoreErrorKind::NoSpace
+        | StoreErrorKind::NoScratchSpace
         | StoreErrorKind::InvalidRange
         | StoreErrorKind::TooLarge { .. }
         | StoreErrorKind::WrongDigest { .. }
