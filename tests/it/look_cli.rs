@@ -24,7 +24,7 @@ impl Cli {
             .env_clear()
             .env("DELTAVAULT_VAULT", &self.vault)
             .env("XDG_CACHE_HOME", &self.cache)
-            .env("DELTAVAULT_NOW", "2026-01-02T00:00:00Z")
+            .env("DELTAVAULT_NOW", "2026-11-02T00:00:00Z")
             .output()
             .unwrap()
     }

@@ -92,7 +92,7 @@ async fn promises_and_locks_that_a_record_states_are_those_that_the_vault_allows
         record.promise = record.taken_at + SignedDuration::from_hours(hours);
     }
     type Change = fn(&mut Record);
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("was over when", |record| after(record, 0)),
         ("was over when", |record| after(record, -DAY)),
         ("shorter than the 3 days", |record| {
@@ -106,6 +106,11 @@ async fn promises_and_locks_that_a_record_states_are_those_that_the_vault_allows
         }),
         ("states locks, and this vault has none", |record| {
             record.manifest.generation = Generation(7);
+        }),
+        ("says that it was taken at", |record| {
+            // The promise follows it, so nothing else is wrong.
+            record.taken_at += SignedDuration::from_hours(40_000 * DAY);
+            after(record, 30 * DAY);
         }),
         ("only scope `history` may", |record| {
             record.totals.absent_files = 1;
@@ -329,7 +334,7 @@ async fn what_no_promise_covers(is_gone: bool) {
     let before = verify(&vault, VerifyPlan { now: now(), ..ALL }).await;
     assert_eq!(before.code(), ExitCode::Damage);
     let later = VerifyPlan {
-        now: "2026-03-01T00:00:00Z".parse().unwrap(),
+        now: "2027-03-01T00:00:00Z".parse().unwrap(),
         ..ALL
     };
     let after = verify(&vault, later).await;
@@ -408,4 +413,9 @@ async fn journal_far_above_the_head_proves_that_records_are_gone() {
             .contains("slots up to 3 were taken, and now they are up to 1")
     );
     assert_eq!(found.code(), ExitCode::Damage);
+    assert!(advice(finding).contains("`--forged KEY`"), "{finding:?}");
+    // Whoever takes snapshots can write one for any slot: what the owner calls forged proves nothing.
+    let forged = journal(4).as_str().parse().unwrap();
+    let vault = vault.without_forged([forged].into_iter().collect());
+    assert_eq!(verify(&vault, NO_BYTES).await.findings, []);
 }

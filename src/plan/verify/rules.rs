@@ -14,6 +14,7 @@ use crate::format::{
 };
 use crate::ids::{Digest, Generation, Location, SnapshotId, Timestamp, Version};
 use crate::plan::choose::{History, Snapshot};
+use crate::plan::retention::CLOCK_SKEW;
 
 /// What to do about a record that names one which is not there.
 const PREVIOUS_MISSING: &str = "where the lower slot was changed, both snapshots are there again then; where the upper one is a \
@@ -51,7 +52,12 @@ pub fn ledger_problem(finding: &LedgerFinding) -> (u64, Problem) {
 /// Checks what a record says of itself and of the vault; `history` is the ledger that it is in.
 ///
 /// That it names the right `vault.json` is checked by [`vault_file_problem`].
-pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile) -> Vec<Problem> {
+pub fn record_problems(
+    snapshot: &Snapshot,
+    history: &History,
+    vault: &VaultFile,
+    now: Timestamp,
+) -> Vec<Problem> {
     let record = snapshot.record.as_ref();
     let mut problems = Vec::new();
     let mut warn = |is_broken: bool, what: &str| {
@@ -118,7 +124,17 @@ pub fn record_problems(snapshot: &Snapshot, history: &History, vault: &VaultFile
         "it lacks files, which only scope `history` may",
     );
     problems.extend(promise_problem(record, vault));
+    problems.extend(time_problem(record, now));
     problems
+}
+
+/// Checks that a record was not taken in the future: by the clock of whoever wrote it, which nothing else vouches for.
+fn time_problem(record: &Record, now: Timestamp) -> Option<Problem> {
+    let taken_at = record.taken_at;
+    (taken_at.duration_since(now) > CLOCK_SKEW).then(|| {
+        let what = format!("it says that it was taken at {taken_at}, and now it is {now}");
+        Problem::warning(what, Remedy::Distrust)
+    })
 }
 
 /// Checks how long a record promises its snapshot, by what the vault allows.

@@ -288,7 +288,7 @@ impl Verify<'_, '_> {
         }
         for snapshot in &history.snapshots {
             let object = key_of(snapshot.seq).to_string();
-            for problem in record_problems(snapshot, history, self.vault.file()) {
+            for problem in record_problems(snapshot, history, self.vault.file(), self.plan.now) {
                 let users: Vec<usize> = ordinal(snapshot.seq).into_iter().collect();
                 self.report_users(&users, &object, &problem)?;
             }

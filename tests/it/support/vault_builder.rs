@@ -24,12 +24,12 @@ use serde_json::json;
 
 /// The time of version `n`.
 pub(crate) fn time(n: u64) -> Timestamp {
-    Timestamp::from_second(1_767_225_600 + i64::try_from(n).unwrap() * 60).unwrap()
+    Timestamp::from_second(1_793_491_200 + i64::try_from(n).unwrap() * 60).unwrap()
 }
 
 /// When tests look at vaults: every promise still holds.
 pub(crate) fn now() -> Timestamp {
-    "2026-01-02T00:00:00Z".parse().unwrap()
+    "2026-11-02T00:00:00Z".parse().unwrap()
 }
 
 /// A new, empty vault.
@@ -361,7 +361,7 @@ impl<S: WriteStore> TableBuilder<S> {
                 sha256: id.0,
             }),
             principal: "backup@host".to_owned(),
-            promise: "2026-01-31T00:00:00Z".parse().unwrap(),
+            promise: "2026-12-31T00:00:00Z".parse().unwrap(),
             protocol: ProtocolRecord {
                 reader: 1,
                 writer: 2,
