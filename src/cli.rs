@@ -191,7 +191,8 @@ fn call_again(global: &GlobalArgs, vault: Option<&str>) -> Again {
         .filter(|config| by_flag(config.as_os_str(), "DELTAVAULT_CONFIG"))
         .and_then(|config| std::path::absolute(config).ok());
     let program = std::env::args_os().next().unwrap_or_default();
-    Again::new(&Again::program(&program), vault, config.as_deref())
+    let program = Again::program(&program);
+    Again::new(&program, vault, config.as_deref(), &global.forged)
 }
 
 /// Runs one command, and returns its output with what came of it.
@@ -265,7 +266,7 @@ fn refuse(error: &mut clap::Error) -> ExitCode {
         let mut output = Output::to_stdout(
             true,
             ProgressBar::hidden(),
-            Again::new("deltavault", None, None),
+            Again::new("deltavault", None, None, &[]),
         );
         let hint = Some("deltavault --help".to_owned());
         let written = output.exit_error(code, message, hint);

@@ -150,6 +150,11 @@ impl Vault {
         }
     }
 
+    /// Whether the owner calls an object forged.
+    fn is_forged(&self, object: &Attributes) -> bool {
+        self.forged.has(&object.key, object.version.as_ref())
+    }
+
     /// The same vault, which reports the bytes of large files as they are read.
     #[must_use]
     pub fn watched_by(self, progress: Arc<dyn Progress>) -> Self {
@@ -236,7 +241,7 @@ impl Vault {
             let ListedVersion::Object(object) = found else {
                 continue;
             };
-            let is_forged = self.forged.has(&object.key, object.version.as_ref());
+            let is_forged = self.is_forged(&object);
             let (role, seq, seal) = match VaultKey::parse(object.key.as_str()) {
                 Some(VaultKey::Record { seq, .. }) => (None, seq, None),
                 Some(VaultKey::Event { role, seq, .. }) => (Some(role), seq, None),

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use deltavault::plan::restore::deed::Deed;
 use deltavault::shell::{guarded, quoted};
+use deltavault::vault::forged::ForgedObject;
 
 use super::place::typed;
 
-/// The program as it was called, and the flags that say which vault and which configuration.
+/// The program as it was called, and the flags that say which vault, which configuration, and what is forged.
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
     /// The program alone.
@@ -19,15 +20,23 @@ pub(crate) struct Again {
 impl Again {
     /// `program` is how it was called; `vault` and `config` only where a flag named them, because what the
     /// environment says it will say again.
-    pub(crate) fn new(program: &str, vault: Option<&str>, config: Option<&Path>) -> Self {
+    pub(crate) fn new(
+        program: &str,
+        vault: Option<&str>,
+        config: Option<&Path>,
+        forged: &[ForgedObject],
+    ) -> Self {
         let program = quoted(program);
         let mut start = vec![program.clone()];
         let vault = vault.map(|uri| typed(uri).to_owned());
         let config = config.map(|path| path.display().to_string());
-        for (flag, value) in [("--vault", vault), ("--config", config)] {
-            if let Some(value) = value {
-                start.extend([flag.to_owned(), quoted(&value)]);
-            }
+        let named = [("--vault", vault), ("--config", config)];
+        let named = named
+            .into_iter()
+            .filter_map(|(flag, value)| Some((flag, value?)));
+        let forged = forged.iter().map(|it| ("--forged", it.to_string()));
+        for (flag, value) in named.chain(forged) {
+            start.extend([flag.to_owned(), quoted(&value)]);
         }
         let start = start.join(" ");
         Self { program, start }
@@ -112,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_command_repeats_what_was_named_by_flag_and_quotes_every_word() {
-        let bare = Again::new("deltavault", None, None);
+        let bare = Again::new("deltavault", None, None, &[]);
         assert_eq!(
             bare.command(&["restore", "a b", "--heal"]),
             "deltavault restore 'a b' --heal"
@@ -123,7 +132,8 @@ mod tests {
             "a table of that name"
         );
         let vault = "file:///backup/my vault";
-        let flagged = Again::new("/opt/dv", Some(vault), Some(Path::new("/etc/dv.toml")));
+        let config = Some(Path::new("/etc/dv.toml"));
+        let flagged = Again::new("/opt/dv", Some(vault), config, &[]);
         assert_eq!(
             flagged.command(&["verify"]),
             "/opt/dv --vault '/backup/my vault' --config /etc/dv.toml verify"
@@ -132,6 +142,12 @@ mod tests {
             flagged.in_text("see `deltavault show`; or `deltavault --vault x init`, or `--help`"),
             "see `/opt/dv --vault '/backup/my vault' --config /etc/dv.toml show`; or \
              `/opt/dv --vault x init`, or `--help`"
+        );
+        let key = "tables/t-37def596bc86afd2280da522389b7bb0/ledger/00000000000000000007.json";
+        let forged = Again::new("dv", None, None, &[key.parse().unwrap()]);
+        assert_eq!(
+            forged.command(&["verify"]),
+            format!("dv --forged {key} verify")
         );
     }
 }

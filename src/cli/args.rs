@@ -56,8 +56,8 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) config: Option<PathBuf>,
-    /// Treat an object of the vault as absent that its owner calls forged: KEY or KEY@VERSION of a record, an event or a seal, as
-    /// `verify` prints it; repeatable [the configuration's]
+    /// Treat an object of the vault as absent that its owner calls forged: KEY or KEY@VERSION of a record, an event, a seal or a
+    /// journal, as `verify` prints it; repeatable [the configuration's]
     #[arg(
         long,
         value_name = "KEY",

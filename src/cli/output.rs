@@ -550,7 +550,7 @@ pub(crate) mod tests {
         let bar = ProgressBar::hidden();
         let mut output = Output {
             out,
-            ..Output::to_stdout(json, bar, Again::new("deltavault", None, None))
+            ..Output::to_stdout(json, bar, Again::new("deltavault", None, None, &[]))
         };
         print(&mut output).unwrap();
         String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()

@@ -296,6 +296,7 @@ impl Event {
 impl Chained for Event {
     const WHAT: &'static str = WHAT;
     const NEXT_GIVES_UP: bool = true;
+    const IS_DISTRUSTED_BY_ID: bool = false;
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::decode(bytes)

@@ -51,6 +51,9 @@ pub trait Chained: Sized + Clone {
     /// Whether the next one gives up what is lost below it. Its writer is warned.
     const NEXT_GIVES_UP: bool;
 
+    /// Whether `snapshot --distrust` gives one up by its id; else it is called forged by its key.
+    const IS_DISTRUSTED_BY_ID: bool;
+
     /// Decodes it; what it requires was looked at before.
     ///
     /// # Errors
@@ -81,6 +84,7 @@ pub trait Chained: Sized + Clone {
 impl Chained for Record {
     const WHAT: &'static str = "record";
     const NEXT_GIVES_UP: bool = false;
+    const IS_DISTRUSTED_BY_ID: bool = true;
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::decode(bytes)
@@ -185,10 +189,10 @@ impl<B: Chained> Link<B> {
         let tool = record.tool();
         check_features(record.requires(), operation, tool).map_err(|source| {
             LedgerError::NotForThisTool {
-                what: B::WHAT,
                 seq: self.seq,
+                id: B::IS_DISTRUSTED_BY_ID.then_some(self.id),
                 tool: tool.to_owned(),
-                source,
+                source: Box::new(source),
             }
         })
     }
@@ -237,17 +241,20 @@ pub enum LedgerError {
         source: FormatError,
     },
     /// It can be read, and more must not be done by a tool that does not know what it requires.
-    #[error("{what} {seq} was written by {tool}, and this tool must not go on from it")]
+    #[error(
+        "{} {seq} was written by {tool}, and this tool must not go on from it",
+        if id.is_some() { "record" } else { "event" }
+    )]
     NotForThisTool {
-        /// A record or an event.
-        what: &'static str,
         /// Its slot.
         seq: u64,
+        /// The id of a record, by which it can be distrusted; `None` for an event.
+        id: Option<SnapshotId>,
         /// The tool and version that wrote it, by its own account.
         tool: String,
         /// What this tool does not know.
         #[source]
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// An event belongs to the chain but needs a newer tool.
     #[error("event {seq} was written by {tool} and cannot be read by this tool")]
@@ -269,11 +276,12 @@ impl LedgerError {
             Self::NewerRecord { id, tool, .. } => {
                 format!("use {tool} or newer; if the record is forged, `snapshot --distrust {id}`")
             }
-            Self::NotForThisTool { tool, .. } => format!(
-                "use {tool} or newer; this tool may still restore what is there; if it is forged, `snapshot --distrust` of its \
-                 id, or --forged with its key, which `verify` prints"
+            Self::NotForThisTool {
+                id: Some(id), tool, ..
+            } => format!(
+                "use {tool} or newer; this tool may still restore what is there; if the record is forged, `snapshot --distrust {id}`"
             ),
-            Self::NewerEvent { tool, .. } => format!(
+            Self::NotForThisTool { id: None, tool, .. } | Self::NewerEvent { tool, .. } => format!(
                 "use {tool} or newer; if the event is forged, --forged with its key, which `verify` prints, treats it as absent"
             ),
         }

@@ -428,8 +428,10 @@ impl Problem {
 }
 
 /// What to do where records may have been deleted.
-const LOOK_FOR_DELETIONS: Remedy =
-    Remedy::PutBack("look in the access log for deletions in the ledger");
+const LOOK_FOR_DELETIONS: Remedy = Remedy::PutBack(
+    "look in the access log for deletions in the ledger; where there were none, the journal is a forgery, \
+                     and `--forged KEY` treats it as absent",
+);
 /// What to do about a manifest that no record names.
 const UNPUBLISHED: Remedy = Remedy::PutBack(
     "do that first, because the next snapshot of the table takes the place of the record; where a run ended early, that \

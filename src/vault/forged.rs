@@ -1,7 +1,8 @@
-//! Objects that the owner of a vault calls forged: anyone who may create records and events can put one where it stands in the
-//! way of honest ones. They are treated as if they were not there, and stay in their places.
+//! Objects that the owner of a vault calls forged: anyone who may create records, events and journals can put one where it
+//! stands in the way of honest ones. They are treated as if they were not there, and stay in their places.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::str::FromStr;
 
 use crate::format::layout::VaultKey;
@@ -12,6 +13,16 @@ use crate::ids::{InvalidId, ObjectKey, ObjectVersion};
 pub struct ForgedObject {
     key: ObjectKey,
     version: Option<ObjectVersion>,
+}
+
+/// As it is read.
+impl fmt::Display for ForgedObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(ObjectVersion(version)) => write!(f, "{}@{version}", self.key),
+            None => self.key.fmt(f),
+        }
+    }
 }
 
 impl FromStr for ForgedObject {
@@ -33,11 +44,16 @@ impl FromStr for ForgedObject {
                 key: key.parse()?,
                 version,
             }),
+            // Looked for by a listing, which shows no versions.
+            Some(VaultKey::Journal { .. }) if version.is_none() => Ok(Self {
+                key: key.parse()?,
+                version,
+            }),
             _ => Err(InvalidId {
                 what: "forged object",
                 text: text.to_owned(),
                 rule: "it is the key of a record, an event or a seal, as verify prints it, and may end in @ and an object \
-                       version; a snapshot is given up with --distrust",
+                       version, or the key of a journal; a snapshot is given up with --distrust",
             }),
         }
     }
@@ -77,20 +93,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_slots_and_seals_can_be_called_forged() {
+    fn only_slots_seals_and_journals_can_be_called_forged() {
         let table = "tables/orders-37def596bc86afd2280da522389b7bb0";
         let slot = format!("{table}/ledger/00000000000000000007.json");
         let all: ForgedObject = slot.parse().unwrap();
-        let one: ForgedObject = format!("{table}/events/holder/00000000000000000002.json@v3")
-            .parse()
-            .unwrap();
+        let text = format!("{table}/events/holder/00000000000000000002.json@v3");
+        let one: ForgedObject = text.parse().unwrap();
+        assert_eq!((all.to_string(), one.to_string()), (slot.clone(), text));
         let (key, event) = (all.key.clone(), one.key.clone());
         let forged: Forged = [all, one].into_iter().collect();
         let version = |text: &str| ObjectVersion(text.to_owned());
         assert!(forged.has(&key, None) && forged.has(&key, Some(&version("v1"))));
         assert!(forged.has(&event, Some(&version("v3"))));
         assert!(!forged.has(&event, Some(&version("v4"))) && !forged.has(&event, None));
-        for wrong in ["", "vault.json", "manifests/ab/abcd", &slot[1..]] {
+        let journal = format!(
+            "runs/{0}/{1:020}/{0}-0.jsonl.zst",
+            "37def596bc86afd2280da522389b7bb0", 4
+        );
+        journal.parse::<ForgedObject>().unwrap();
+        let versioned = format!("{journal}@v1");
+        for wrong in [
+            "",
+            "vault.json",
+            "manifests/ab/abcd",
+            &slot[1..],
+            &versioned,
+        ] {
             assert!(wrong.parse::<ForgedObject>().is_err(), "{wrong}");
         }
     }

@@ -118,6 +118,9 @@ fn nothing_but_slots_and_seals_can_be_called_forged() {
             "{said}"
         );
     }
+    let journal = format!("runs/{0}/{1:020}/{0}-0.jsonl.zst@v1", "0".repeat(32), 4);
+    let said = lake.ends(&["verify", "--forged", &journal], 2);
+    assert!(said.contains("or the key of a journal"), "{said}");
     let config = "[vault]\nforged = [\"vault.json\"]\n";
     fs::write(lake.folder().join("dv.toml"), config).unwrap();
     let said = lake.ends(&["--config", "dv.toml", "verify"], 2);
@@ -241,4 +244,46 @@ fn a_record_of_another_table_takes_no_name_away() {
     lake.ends(&["restore", "lake-t", "--latest", "--yes"], 0);
     assert!(lake.commit_file(1).exists());
     lake.ends(&["verify", "lake-t"], 3);
+}
+
+#[test]
+fn a_record_that_must_not_be_built_upon_is_given_up_by_its_id() {
+    let mut lake = Lake::with_snapshot();
+    let (_, id) = append_record(&lake, |record| record["requires"] = json!(["write:braids"]));
+    lake.append();
+    let said = lake.ends(&["snapshot", "lake/t"], 1);
+    all_of(&said, &[&format!("snapshot --distrust {id}")]);
+    lake.ends(&["snapshot", "lake/t", "--distrust", &id], 0);
+}
+
+#[test]
+fn a_hold_of_what_never_was_names_the_flag_that_treats_it_as_absent() {
+    let lake = Lake::with_snapshot();
+    let action = json!({"hold": {"snapshot": "f".repeat(64)}});
+    let event = json!({"action": action, "at": "2026-02-01T00:00:00Z", "format": 1, "principal": "evil",
+        "requires": [], "run": "05".repeat(16), "seq": 1, "tool": "evil 9"});
+    let slot = "events/holder/00000000000000000001.json";
+    let key = plant(&lake, slot, &event.to_string());
+    let said = lake.ends(&["prune", "--dry-run"], 3);
+    all_of(&said, &[&format!("--forged {key} treats")]);
+    lake.ends(&["prune", "--dry-run", "--forged", &key], 0);
+}
+
+#[test]
+fn commands_that_are_printed_treat_the_same_objects_as_absent() {
+    let lake = Lake::with_snapshot();
+    let key = plant(&lake, "events/holder/00000000000000000001.json", JUNK);
+    lake.remove("r=a/1.parquet");
+    let said = lake.ends(&["restore", "lake-t", "--forged", &key], 4);
+    let commands = said
+        .lines()
+        .filter(|line| line.contains("deltavault ") && line.contains(" restore "));
+    let commands: Vec<_> = commands.collect();
+    assert!(!commands.is_empty(), "{said}");
+    for command in commands {
+        assert!(
+            command.contains(&format!("--forged {key} restore ")),
+            "{command}"
+        );
+    }
 }

@@ -14,8 +14,11 @@ use super::{Amount, EachTable, Patience, Pruner, Sums, Survey, TableKept, Why};
 use crate::error::Error;
 use crate::format::layout::{MANIFESTS_PREFIX, PRUNE_PREFIX, PRUNED_PREFIXES};
 use crate::format::prune_plan::PLAN_LIMIT;
-use crate::format::{GarbageReason, LockMode, PlanRow, PrunePlan, Reference, TableKey, VaultKey};
-use crate::ids::{Digest, Id128, ObjectKey, Timestamp};
+use crate::format::{
+    Event, EventAction, EventRole, GarbageReason, LockMode, PlanRow, PrunePlan, Reference,
+    TableKey, VaultKey,
+};
+use crate::ids::{Digest, Id128, ObjectKey, SnapshotId, Timestamp};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep;
 use crate::plan::keep::Decision;
@@ -182,8 +185,10 @@ impl Reading<'_, '_> {
         self.named.extend(named_by(&history));
         for (id, (at, by)) in keep::held(&events) {
             if !history.ids().any(|it| it == id) {
+                let forged = forged_hold(table, &events, id);
                 self.sums.findings.push(format!(
-                    "{name}: snapshot {id} is held by {by} since {at}, and its record is lost, or never was"
+                    "{name}: snapshot {id} is held by {by} since {at}, and its record is lost, or never was: `deltavault verify \
+                     --repair --from REPLICA` brings a lost one back; where there never was one, {forged} treats the hold as absent"
                 ));
             }
         }
@@ -486,4 +491,15 @@ pub(super) fn push(facts: &mut Sorter<Fact>, key: ObjectKey, what: What) -> Resu
         facts.push(Fact { key, what })?;
     }
     Ok(())
+}
+
+/// The flags with which the holds of a snapshot are treated as absent.
+fn forged_hold(table: &TableKey, events: &[Event], snapshot: SnapshotId) -> String {
+    let hold = EventAction::Hold { snapshot };
+    let holds = events.iter().filter(|event| event.action == hold);
+    let flags = holds.map(|event| {
+        let (table, role, seq) = (table.clone(), EventRole::Holder, event.seq);
+        format!("--forged {}", VaultKey::Event { table, role, seq })
+    });
+    flags.collect::<Vec<_>>().join(" ")
 }

@@ -72,6 +72,9 @@ impl Snapshotter {
             let Some(VaultKey::Journal { run, .. }) = VaultKey::parse(found.key.as_str()) else {
                 continue;
             };
+            if self.vault.is_forged(&found) {
+                continue;
+            }
             // What a prune may be about to collect; see `vault/prune.rs`.
             let age = terms.present().duration_since(found.last_modified);
             if finished(run) || (!terms.has_locks() && age > JOURNAL_LIFE_WITHOUT_LOCKS) {

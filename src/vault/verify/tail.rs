@@ -35,6 +35,9 @@ impl Verify<'_, '_> {
         let mut listing = self.vault.store().list(&prefix, None);
         let mut highest = None;
         while let Some(found) = listing.try_next().await? {
+            if self.vault.is_forged(&found) {
+                continue;
+            }
             if let Some(VaultKey::Journal { next_seq, .. }) = VaultKey::parse(found.key.as_str()) {
                 highest = Some((found.key, next_seq));
             }

@@ -84,7 +84,7 @@ impl ReadStore for Counted {
 }
 
 fn context(folder: &Path) -> Context {
-    let again = Again::new("deltavault", None, None);
+    let again = Again::new("deltavault", None, None, &[]);
     let place = |name: &str| format!("file://{}/{name}", folder.display());
     Context {
         output: Output::to_stdout(true, ProgressBar::hidden(), again.clone()),

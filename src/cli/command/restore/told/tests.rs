@@ -132,7 +132,7 @@ pub(super) fn told(found: &Found, which: &Which, how: &How) -> Told {
 
 pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &How) -> Told {
     let mut record = Record::decode(RECORD).unwrap();
-    let again = Again::new("deltavault", Some("file:///backup/vault"), None);
+    let again = Again::new("deltavault", Some("file:///backup/vault"), None, &[]);
     let target = match how {
         How::To(uri) => uri,
         How::InPlace | How::Heal | How::Rewind | How::Replace | How::Undo(_) => uri,
