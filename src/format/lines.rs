@@ -2,6 +2,9 @@
 
 use std::io::Read as _;
 
+use memchr::{memchr_iter, memmem};
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+
 use super::FormatError;
 
 /// The zstd level of everything that this tool writes. Frozen, so that equal lines give equal bytes and a page
@@ -21,19 +24,29 @@ pub(super) fn pack(what: &'static str, lines: &[u8]) -> Result<Vec<u8>, FormatEr
     zstd::bulk::compress(lines, LEVEL).map_err(|error| malformed(what, &error))
 }
 
-/// Unpacks lines, reading no further than the limit.
+/// How many bytes lines unpack to at most: what their frame says, where there is one that says it, and the limit elsewhere.
+pub(super) fn unpacked_size(bytes: &[u8]) -> u64 {
+    let is_one_frame = find_frame_compressed_size(bytes) == Ok(bytes.len());
+    match get_frame_content_size(bytes) {
+        Ok(Some(size)) if is_one_frame => size.min(LINES_LIMIT),
+        Ok(_) | Err(_) => LINES_LIMIT,
+    }
+}
+
+/// Unpacks lines, reading no further than [`unpacked_size`].
 pub(super) fn unpack(what: &'static str, bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
     check_size(what, bytes)?;
+    let limit = unpacked_size(bytes);
     let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(|error| malformed(what, &error))?;
     decoder
         .window_log_max(WINDOW_LOG_MAX)
         .map_err(|error| malformed(what, &error))?;
     let mut lines = Vec::new();
     decoder
-        .take(LINES_LIMIT + 1)
+        .take(limit + 1)
         .read_to_end(&mut lines)
         .map_err(|error| malformed(what, &error))?;
-    check_size(what, &lines)?;
+    super::check_size(what, lines.len() as u64, limit)?;
     Ok(lines)
 }
 
@@ -43,14 +56,18 @@ pub(super) fn split<'a>(
     bytes: &'a [u8],
 ) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, FormatError> {
     let invalid = |rule| FormatError::Invalid { what, rule };
-    let Some(body) = bytes.strip_suffix(b"\n") else {
+    if !bytes.ends_with(b"\n") {
         return Err(invalid("its last line ends in LF"));
-    };
-    let lines = body.split(|byte| *byte == b'\n');
-    if lines.clone().any(<[u8]>::is_empty) {
+    }
+    if bytes.starts_with(b"\n") || memmem::find(bytes, b"\n\n").is_some() {
         return Err(invalid("no line is blank"));
     }
-    Ok(lines)
+    let mut start = 0;
+    Ok(memchr_iter(b'\n', bytes).filter_map(move |end| {
+        let line = bytes.get(start..end);
+        start = end + 1;
+        line
+    }))
 }
 
 fn check_size(what: &'static str, bytes: &[u8]) -> Result<(), FormatError> {
@@ -77,6 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_taken_at_its_word_and_unpacks_to_no_more() {
+        let lines = vec![b'\n'; 1 << 20];
+        let mut packed = pack("page", &lines).unwrap();
+        assert_eq!(unpacked_size(&packed), 1 << 20);
+        // Another frame follows, of which the first one says nothing.
+        let two = [packed.clone(), packed.clone()].concat();
+        assert_eq!(unpacked_size(&two), LINES_LIMIT);
+        assert_eq!(unpack("page", &two).unwrap().len(), 2 << 20);
+        // The size is in four bytes behind the magic number and the descriptor of this frame.
+        let size = packed.get_mut(5..9).unwrap();
+        assert_eq!(size, &(1_u32 << 20).to_le_bytes());
+        size.copy_from_slice(&1024_u32.to_le_bytes());
+        assert_eq!(unpacked_size(&packed), 1024);
+        unpack("page", &packed).unwrap_err();
+    }
+
+    #[test]
     fn a_small_frame_that_unpacks_to_too_much_is_refused() {
         let bomb = zstd::bulk::compress(&vec![b'\n'; 80 << 20], 3).unwrap();
         assert!(bomb.len() < 1 << 20);
@@ -86,6 +120,7 @@ mod tests {
         let stream = zstd::encode_all(&vec![b'\n'; 80 << 20][..], 3).unwrap();
         let error = unpack("page", &stream).unwrap_err();
         assert!(matches!(error, FormatError::TooLarge { .. }), "{error}");
+        assert_eq!(unpacked_size(&stream), LINES_LIMIT);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod order;
 
 pub use codec::{
     CutPage, ENTRIES_MAX, EncodedPage, PAGE_LIMIT, PageWriter, decode_page, encode_line,
+    unpacked_size,
 };
 pub use order::{DataOrder, LogOrder, data_order, log_order, log_order_of};
 

@@ -1,5 +1,7 @@
 //! Reads manifest pages: from this machine where they were kept, else from the vault; decoded on all processors.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -7,19 +9,32 @@ use futures::{StreamExt, TryStreamExt};
 use super::ahead::{Bounds, ahead};
 use super::{PageCache, Vault, malformed, offload};
 use crate::error::Error;
-use crate::format::page::PAGE_LIMIT;
-use crate::format::{Entry, PageRef, Reference, decode_page};
+use crate::format::page::{PAGE_LIMIT, unpacked_size};
+use crate::format::{Entry, FormatError, PageRef, Reference, decode_page};
 use crate::ids::Digest;
 
-/// Pages read ahead of the one that is being worked on, by what they hold unpacked: one of data entries has about
-/// 1 MiB, one of log files at most 8 MiB of inlined bytes.
+/// Pages read ahead of those that are being decoded, by their bytes.
 const PAGES_AHEAD: Bounds = Bounds {
     count: 16,
     bytes: 32 * 1024 * 1024,
 };
 
+/// Pages decoded ahead of the one that is being worked on, by what they unpack to: one of data entries has about 1 MiB,
+/// one of log files at most 8 MiB of inlined bytes.
+const DECODED_AHEAD: Bounds = PAGES_AHEAD;
+
 /// What an entry of a page takes in memory, about, beside the bytes that are inlined in it.
 const ENTRY_BYTES: u64 = 1024;
+
+/// Of the pages that unpack to more than this, one is decoded at a time: tools write none that large.
+const LARGE_PAGE: u64 = 12 * 1024 * 1024;
+
+/// A page as it came.
+struct Fetched {
+    bytes: Bytes,
+    /// Whether this machine had it.
+    was_kept: bool,
+}
 
 impl Vault {
     /// The same vault, its pages looked for in a folder of this machine before the store is asked for them, and kept
@@ -53,23 +68,46 @@ impl Vault {
     /// # Errors
     /// [`Error::Damaged`]; [`Error::Malformed`] for a page that breaks the format.
     pub async fn page(&self, page: &PageRef) -> Result<Vec<Entry>, Error> {
+        self.decode(page, self.fetch(page).await?).await
+    }
+
+    async fn fetch(&self, page: &PageRef) -> Result<Fetched, Error> {
         if !self.pages.is_empty() {
             let (vault, reference) = (self.clone(), page.page.clone());
-            let kept = offload(move || {
-                let bytes = vault.kept_page(&reference)?;
-                Some(decode_page(&bytes))
-            });
-            if let Some(entries) = kept.await? {
-                return entries.map_err(|what| malformed(&page.page, what));
+            if let Some(bytes) = offload(move || vault.kept_page(&reference)).await? {
+                let was_kept = true;
+                return Ok(Fetched { bytes, was_kept });
             }
         }
         let bytes = self.read(&page.page, PAGE_LIMIT).await?;
+        let was_kept = false;
+        Ok(Fetched { bytes, was_kept })
+    }
+
+    async fn decode(&self, page: &PageRef, fetched: Fetched) -> Result<Vec<Entry>, Error> {
+        let Fetched { bytes, was_kept } = fetched;
         let (vault, sha256) = (self.clone(), page.page.sha256);
         let entries = offload(move || {
-            vault.keep_page(sha256, &bytes);
-            decode_page(&bytes)
+            if !was_kept {
+                vault.keep_page(sha256, &bytes);
+            }
+            vault.decode_page(&bytes)
         });
         entries.await?.map_err(|what| malformed(&page.page, what))
+    }
+
+    /// Decodes a page whose digest was compared.
+    pub(super) fn decode_page(&self, bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
+        let is_large = unpacked_size(bytes) > LARGE_PAGE;
+        // Held by nobody who waits for anything; a panic of another decoding changes nothing here.
+        let alone = is_large.then(|| {
+            self.large_page
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        });
+        let entries = decode_page(bytes);
+        drop(alone);
+        entries
     }
 
     /// Streams the entries of some pages in their order.
@@ -84,11 +122,15 @@ impl Vault {
         &'a self,
         pages: &'a [PageRef],
     ) -> BoxStream<'a, Result<Vec<Entry>, Error>> {
-        let reads = pages.iter().map(|page| {
-            let packed = page.page.size.saturating_mul(2);
-            let weight = packed.saturating_add(page.entries.saturating_mul(ENTRY_BYTES));
-            (weight, self.page(page))
+        let fetches = pages.iter().map(move |page| {
+            let fetched = async move { (page, self.fetch(page).await) };
+            (page.page.size, fetched)
         });
-        ahead(stream::iter(reads), PAGES_AHEAD).boxed()
+        let decodings = ahead(stream::iter(fetches), PAGES_AHEAD).map(move |(page, fetched)| {
+            let unpacked = fetched.as_ref().map_or(0, |it| unpacked_size(&it.bytes));
+            let weight = unpacked.saturating_add(page.entries.saturating_mul(ENTRY_BYTES));
+            (weight, async move { self.decode(page, fetched?).await })
+        });
+        ahead(decodings, DECODED_AHEAD).boxed()
     }
 }

@@ -13,20 +13,21 @@ use serde_json::{Value, json};
 use crate::support::world::files;
 
 /// Tables that nobody attacks.
-const HEALTHY: usize = 20;
+pub(crate) const HEALTHY: usize = 20;
 
 /// The most memory of a run, MiB.
-const MEMORY: u64 = 512;
+pub(crate) const MEMORY: u64 = 512;
 
-/// The longest that a night may take, over all its hostile tables.
-const NIGHT: Duration = Duration::from_secs(10);
+/// The longest that a command may take, over all its hostile tables.
+pub(crate) const NIGHT: Duration = Duration::from_secs(10);
 
-struct Fleet {
-    folder: tempfile::TempDir,
+/// Tables in a folder, their vault, and a configuration that names them.
+pub(crate) struct Fleet {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// A table in a folder.
-struct Table(PathBuf);
+pub(crate) struct Table(pub(crate) PathBuf);
 
 /// What a writer does to a table whose next version is given.
 struct Attack {
@@ -75,14 +76,14 @@ impl Table {
         fs::write(self.log(&name), format!("{top}\n{line}\n")).unwrap();
     }
 
-    fn append(&self, version: u64) {
+    pub(crate) fn append(&self, version: u64) {
         let path = format!("{version}.parquet");
         let bytes = format!("{}: {version}", self.0.display());
         fs::write(self.0.join(&path), &bytes).unwrap();
         self.commit(version, &[add(&path, bytes.len() as u64)]);
     }
 
-    fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.commit(
             0,
             &[
@@ -418,16 +419,13 @@ fn pipe(path: &Path) {
 }
 
 impl Fleet {
-    fn new() -> Self {
+    /// Healthy tables and these; none is made yet.
+    pub(crate) fn new(attacked: impl IntoIterator<Item = String>) -> Self {
         let fleet = Self {
             folder: tempfile::tempdir().unwrap(),
         };
         let mut config = "[vault]\nuri = \"vault\"\n".to_owned();
-        let healthy = (0..HEALTHY).map(|n| format!("healthy-{n}"));
-        let attacked = ATTACKS
-            .iter()
-            .flat_map(|it| [format!("held-{}", it.name), format!("new-{}", it.name)]);
-        for name in healthy.chain(attacked) {
+        for name in healthy().chain(attacked) {
             let table = [
                 "[[tables]]",
                 &format!("name = \"{name}\""),
@@ -440,12 +438,12 @@ impl Fleet {
         fleet
     }
 
-    fn table(&self, name: &str) -> Table {
+    pub(crate) fn table(&self, name: &str) -> Table {
         Table(self.folder.path().join("lake").join(name))
     }
 
     /// How a command ends, what it prints, and its peak memory in MiB.
-    fn run(&self, words: &[&str]) -> (Option<i32>, String, u64) {
+    pub(crate) fn run(&self, words: &[&str]) -> (Option<i32>, String, u64) {
         let out = self.folder.path().join("out");
         let file = fs::File::create(&out).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_deltavault"))
@@ -474,10 +472,18 @@ impl Fleet {
     }
 }
 
+/// The names of the tables that nobody attacks.
+pub(crate) fn healthy() -> impl Iterator<Item = String> {
+    (0..HEALTHY).map(|n| format!("healthy-{n}"))
+}
+
 #[test]
 fn hostile_writers_cost_only_their_own_tables_a_night() {
-    let fleet = Fleet::new();
-    let healthy: Vec<_> = (0..HEALTHY).map(|n| format!("healthy-{n}")).collect();
+    let attacked = ATTACKS.iter();
+    let fleet = Fleet::new(
+        attacked.flat_map(|it| [format!("held-{}", it.name), format!("new-{}", it.name)]),
+    );
+    let healthy: Vec<_> = healthy().collect();
     let held = ATTACKS.iter().map(|it| format!("held-{}", it.name));
     let held: Vec<_> = held.collect();
     let first: Vec<_> = healthy.iter().chain(&held).collect();

@@ -50,6 +50,7 @@ mod hostile_day;
 mod hostile_night;
 mod hostile_server;
 mod hostile_text;
+mod hostile_vault;
 mod iam_cli;
 mod iam_docs;
 mod iam_minio;

@@ -20,6 +20,7 @@ use deltavault::{Error, ExitCode};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
+use self::brief::Brief;
 use self::repair::{Job, Repairs};
 use super::{Context, remind_of_locks};
 use crate::cli::args::{Words, one_of};
@@ -31,6 +32,7 @@ use crate::cli::place;
 use crate::cli::stores::OpenVault;
 use crate::cli::table_name::TableName;
 
+mod brief;
 mod repair;
 
 /// Flags of `verify`.
@@ -105,7 +107,7 @@ pub(super) async fn verify(
     };
     let spill = Scratch::create(&std::env::temp_dir()).map_err(Error::Scratch)?;
     let (again, typed) = (context.again.clone(), typed(&open, &context.config).await);
-    let mut told = HashSet::new();
+    let (mut told, mut brief) = (HashSet::new(), Brief::default());
     let from = from.as_deref().map(place::typed);
     let mut repairs = Repairs::default();
     let mut in_the_way = Vec::new();
@@ -125,6 +127,10 @@ pub(super) async fn verify(
                     if !told.insert((finding.object.clone(), finding.what.clone())) {
                         return Ok(());
                     }
+                }
+                // Whoever reads JSON reads all of it.
+                if !output.is_json() && !brief.says(&finding) {
+                    return Ok(());
                 }
                 let command = |words: &[&str]| again.spelled(words);
                 let guarded = table.as_deref().map(guarded);
@@ -154,6 +160,9 @@ pub(super) async fn verify(
             break (report, seen);
         }
     };
+    for unsaid in brief.rest() {
+        context.output.say(&unsaid)?;
+    }
     // Of the last verification, what was repaired after it is no damage any more.
     let mended = seen.lost.iter().filter(|(object, _)| repairs.has(object));
     let mended = mended.map(|(_, findings)| findings).sum();
@@ -302,16 +311,21 @@ pub(super) async fn typed(
     }
 }
 
+/// How a severity is said to people.
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "finding",
+        Severity::Unchecked => "UNCHECKED",
+        Severity::Damage => "DAMAGE",
+    }
+}
+
 impl Message for Finding<String> {
     const TYPE: &'static str = "finding";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
-        let severity = match self.severity {
-            Severity::Info => "info",
-            Severity::Warning => "finding",
-            Severity::Unchecked => "UNCHECKED",
-            Severity::Damage => "DAMAGE",
-        };
+        let severity = word(self.severity);
         let table = self
             .table
             .as_deref()
@@ -351,7 +365,7 @@ impl Message for VerifyDone {
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
         let report = &self.report;
         out.print(format_args!(
-            "{}, {}, {} present; {} read again, {}; {:.1} s",
+            "{}, {}, {} looked for; {} read again, {}; {:.1} s",
             counted(report.tables, "table"),
             counted(report.records, "snapshot"),
             counted(report.objects, "object"),

@@ -186,6 +186,11 @@ fn is_boundary(entry: &Entry) -> bool {
     *last == 0 && before_last.trailing_zeros() >= 2
 }
 
+/// How many bytes a page unpacks to at most, which decoding keeps to.
+pub fn unpacked_size(bytes: &[u8]) -> u64 {
+    lines::unpacked_size(bytes)
+}
+
 /// Decodes a page. Unknown fields are tolerated; sizes, blank lines, files named twice and entries that break a
 /// rule are not. The caller has compared the page's SHA-256.
 ///

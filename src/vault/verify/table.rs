@@ -15,9 +15,7 @@ use crate::error::Error;
 use crate::format::ledger::Bodies;
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
-use crate::format::{
-    Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, decode_page, layout,
-};
+use crate::format::{Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, layout};
 use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
@@ -29,13 +27,17 @@ use crate::plan::verify::{
 use crate::progress::Phase;
 use crate::spool::Scratch;
 use crate::store::read_all;
+use crate::vault::ahead::{Bounds, ahead};
 use crate::vault::events::EventChain;
 use crate::vault::read::At;
 use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::walk::{Whole, whole};
 use crate::vault::{PageCache, Vault};
 
-const PAGES_AHEAD: usize = 4;
+const PAGES_AHEAD: Bounds = Bounds {
+    count: 4,
+    bytes: 32 * 1024 * 1024,
+};
 
 /// The pages of one table that were read, and what is to be reported of them once it is known who uses them.
 struct Pages {
@@ -410,9 +412,11 @@ impl Verify<'_, '_> {
             self.units.used_by(known.unit, users);
         }
         let vault = self.vault;
-        let mut reads = stream::iter(fresh)
-            .map(|page| async move { (page, read_structure(vault, &page.page, PAGE_LIMIT).await) })
-            .buffered(PAGES_AHEAD);
+        let reads = fresh.into_iter().map(|page| {
+            let read = async move { (page, read_structure(vault, &page.page, PAGE_LIMIT).await) };
+            (page.page.size, read)
+        });
+        let mut reads = ahead(stream::iter(reads), PAGES_AHEAD);
         let mut of_newest = BTreeSet::new();
         while let Some((page, reading)) = reads.next().await {
             let Some(known) = pages.known.get_mut(&whole(&page.page)) else {
@@ -434,7 +438,7 @@ impl Verify<'_, '_> {
             if is_kept {
                 pages.vault.keep_page(page.page.sha256, &bytes);
             }
-            let entries = match decode_page(&bytes) {
+            let entries = match vault.decode_page(&bytes) {
                 Ok(entries) => entries,
                 Err(error) => {
                     self.names_everything = false;
