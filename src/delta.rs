@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod commit;
 mod error;
 mod json;
+mod large;
 mod name;
 mod number;
 pub mod partitions;

@@ -27,7 +27,7 @@ mod hint;
 mod passing;
 mod restore;
 
-pub use hint::one_of;
+pub use hint::{LISTED, one_of};
 pub use restore::RestoreError;
 
 /// A snapshot that the vault holds of a table.

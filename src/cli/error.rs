@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deltavault::delta::LogError;
 use deltavault::delta::path::PathError;
-use deltavault::error::{RestoreError, one_of};
+use deltavault::error::{LISTED, RestoreError, one_of};
 use deltavault::format::ledger::LedgerError;
 use deltavault::format::{FormatError, VaultFile};
 use deltavault::iam::IamError;
@@ -245,7 +245,7 @@ pub(crate) enum CommandError {
         limit: Duration,
     },
     /// Some tables failed, the rest is done; each failure was reported.
-    #[error("{} of {of} tables {verb}: {}", failed.len(), failed.join(", "))]
+    #[error("{} of {of} tables {verb}: {}", failed.len(), one_of(failed))]
     SomeTablesFailed {
         /// `failed` or `not restored`.
         verb: &'static str,
@@ -486,6 +486,9 @@ impl CommandError {
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
             Self::LongPause { pause, .. } => long_pause_hint(pause),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
+            Self::SomeTablesFailed { failed, .. } if failed.len() > LISTED => {
+                "the reasons are above; the same command again takes them, and finds the others done".into()
+            }
             Self::SomeTablesFailed { again, failed, .. } => {
                 let these = if failed.len() == 1 { "this table" } else { "these tables" };
                 format!("the reasons are above; {again} takes {these} alone")

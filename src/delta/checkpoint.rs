@@ -13,7 +13,7 @@ use bytes::Bytes;
 use deltalake::arrow::array::RecordBatch;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
@@ -22,7 +22,7 @@ use deltalake::parquet::schema::types::SchemaDescriptor;
 use super::number::Number;
 use super::path::TableRoot;
 use super::raw::{Origin, RawAdd, RawProtocol, RawRemove, RawSidecar, domain};
-use super::{Action, LogError, Metadata, Sink};
+use super::{Action, LogError, Metadata, Sink, large};
 use crate::ids::{ObjectKey, Version};
 
 mod columns;
@@ -127,7 +127,7 @@ pub fn read_parquet(
     sink: &mut Sink<'_>,
 ) -> Result<Coverage, LogError> {
     let parquet = Parquet::open(reader, file)?;
-    let schema = parquet.builder.parquet_schema();
+    let schema = parquet.schema();
     let mut coverage = Coverage {
         files: has(schema, &["add"]),
     };
@@ -147,7 +147,8 @@ pub fn read_parquet(
         line: None,
         root,
     };
-    parquet.read(&[STATE, tombstones, SIDECARS], &mut |batch| {
+    let leaves = parquet.leaves_below(&[STATE, tombstones, SIDECARS]);
+    parquet.read(leaves, &mut |batch| {
         state(&Batch { batch, file }, origin, &mut *sink)?;
         sidecars(&Batch { batch, file }, origin, &mut |action| {
             coverage.files = true;
@@ -168,10 +169,11 @@ pub fn read_sidecar_names(
 ) -> Result<Vec<(ObjectKey, Option<u64>)>, LogError> {
     let parquet = Parquet::open(reader, file)?;
     let mut names = Vec::new();
-    if !has(parquet.builder.parquet_schema(), &["sidecar", "path"]) {
+    if !has(parquet.schema(), &["sidecar", "path"]) {
         return Ok(names);
     }
-    parquet.read(&[SIDECARS], &mut |batch| {
+    let leaves = parquet.leaves_below(&[SIDECARS]);
+    parquet.read(leaves, &mut |batch| {
         sidecars(
             &Batch { batch, file },
             Origin {
@@ -190,61 +192,76 @@ pub fn read_sidecar_names(
     Ok(names)
 }
 
-/// Decodes every column of a checkpoint, a part of one, or a sidecar. A backup needs few of them, the engines that read
-/// the table need the others too.
+/// Decodes every column of a checkpoint, a part of one, or a sidecar, one after the other: statistics may have
+/// thousands. A backup needs few of them, the engines that read the table need the others too.
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`].
 pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
-    Parquet::open(reader, file)?.read(&[&[&[]]], &mut |_| Ok(()))
+    let parquet = Parquet::open(reader, file)?;
+    let mut leaves = 0..parquet.schema().num_columns();
+    leaves.try_for_each(|leaf| parquet.read(vec![leaf], &mut |_| Ok(())))
 }
 
 /// A Parquet file of which no more than its end was read.
 struct Parquet<'a, R: ChunkReader> {
     reader: Shared<R>,
     file: &'a str,
-    builder: ParquetRecordBatchReaderBuilder<Shared<R>>,
+    metadata: ArrowReaderMetadata,
 }
 
 impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
     fn open(reader: R, file: &'a str) -> Result<Self, LogError> {
         let reader = Shared(Arc::new(reader));
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = caught(|| {
+        let metadata = caught(|| {
             limits::check_footer(&reader)?;
-            ParquetRecordBatchReaderBuilder::try_new_with_options(Shared::clone(&reader), options)
+            ArrowReaderMetadata::load(&reader, options)
         });
-        let builder = builder.map_err(|error| unreadable(file, &error))?;
+        let metadata = metadata.map_err(|error| unreadable(file, &error))?;
         Ok(Self {
             reader,
             file,
-            builder,
+            metadata,
         })
     }
 
-    /// Decodes the leaves below the paths that are `wanted`.
-    fn read(
-        self,
-        wanted: &[&[&[&str]]],
-        each: &mut dyn FnMut(&RecordBatch) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        let Self {
-            reader,
-            file,
-            builder,
-        } = self;
-        let failed = |error| unreadable(file, &error);
+    fn schema(&self) -> &SchemaDescriptor {
+        self.metadata.parquet_schema()
+    }
+
+    /// The leaves below some paths.
+    fn leaves_below(&self, wanted: &[&[&[&str]]]) -> Vec<usize> {
         let wanted: Vec<&[&str]> = wanted.iter().copied().flatten().copied().collect();
-        let schema = builder.parquet_schema();
+        let schema = self.schema();
         let leaves = (0..schema.num_columns()).filter(|&leaf| {
             let column = schema.column(leaf);
             let parts = column.path().parts();
             wanted.iter().any(|path| is_below(parts, path))
         });
-        let leaves: Vec<usize> = leaves.collect();
-        let (mut allowance, rows) =
-            caught(|| Allowance::check(&reader, builder.metadata(), &leaves)).map_err(failed)?;
-        let mask = ProjectionMask::leaves(schema, leaves);
+        leaves.collect()
+    }
+
+    /// Decodes some leaves.
+    fn read(
+        &self,
+        leaves: Vec<usize>,
+        each: &mut dyn FnMut(&RecordBatch) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let Self {
+            reader,
+            file,
+            metadata,
+        } = self;
+        let failed = |error| unreadable(file, &error);
+        let check = || Allowance::check(reader, metadata.metadata(), &leaves);
+        let (mut allowance, rows) = caught(check).map_err(failed)?;
+        let _alone = large::alone(allowance.memory());
+        let mask = ProjectionMask::leaves(self.schema(), leaves);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            Shared::clone(reader),
+            metadata.clone(),
+        );
         let builder = builder.with_projection(mask).with_batch_size(rows);
         let mut batches = caught(|| builder.build()).map_err(failed)?;
         loop {

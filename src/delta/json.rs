@@ -9,11 +9,12 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
+use std::sync::MutexGuard;
 
 use memchr::{memchr_iter, memchr3};
 use serde::de::IgnoredAny;
 
-use super::LogError;
+use super::{LogError, large};
 
 /// Calls `each` with every value of a file, all of them objects, and the line from 1 on which it begins.
 ///
@@ -34,10 +35,13 @@ pub(super) fn read_values(
         value: Vec::new(),
     };
     while values.find()? {
-        values.read()?;
+        let alone = values.read()?;
         each(Raw(values.check()?), values.line)?;
         values.line += lines(&values.value);
         values.byte += values.value.len() as u64;
+        if alone.is_some() {
+            values.value = Vec::new();
+        }
     }
     Ok(())
 }
@@ -81,23 +85,29 @@ impl<R: BufRead> Values<'_, R> {
         }
     }
 
-    /// Reads the bytes of the value that begins here; at the end of the file those that are left.
-    fn read(&mut self) -> Result<(), LogError> {
+    /// Reads the bytes of the value that begins here; at the end of the file those that are left. A large one has the
+    /// memory to itself.
+    fn read(&mut self) -> Result<Option<MutexGuard<'static, ()>>, LogError> {
         self.value.clear();
+        let mut alone = None;
         let mut nesting = Nesting::default();
         loop {
             let chunk = fill(&mut self.reader, self.file)?;
             let end = nesting.scan(chunk);
             let taken = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
-            if (self.value.len() + taken.len()) as u64 > self.limit {
+            let size = (self.value.len() + taken.len()) as u64;
+            if size > self.limit {
                 return Err(self.too_long());
+            }
+            if alone.is_none() {
+                alone = large::alone(size);
             }
             self.value.extend_from_slice(taken);
             let is_last = end.is_some() || taken.is_empty();
             let taken = taken.len();
             self.reader.consume(taken);
             if is_last {
-                return Ok(());
+                return Ok(alone);
             }
         }
     }

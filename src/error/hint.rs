@@ -416,9 +416,12 @@ fn closest_first<'a>(name: &str, known: &'a [String]) -> Vec<&'a String> {
     close
 }
 
+/// How many things a message lists.
+pub const LISTED: usize = 8;
+
 /// Joins what there is to choose from; long lists end in how many more there are.
 pub fn one_of<T: ToString>(items: &[T]) -> String {
-    listed(items, 8)
+    listed(items, LISTED)
 }
 
 /// The first `shown` of some things, and how many more there are.

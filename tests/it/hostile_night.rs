@@ -580,6 +580,29 @@ fn hostile_writers_cost_only_their_own_tables_a_night() {
     }
 }
 
+#[test]
+fn tables_that_each_take_as_much_memory_as_one_may_take_turns() {
+    let large = ["a", "b", "c", "d"].map(str::to_owned);
+    let fleet = Fleet::new(large.clone());
+    for name in &large {
+        let table = fleet.table(name);
+        table.begin();
+        table.bomb(2, "large");
+        table.remove(0);
+        table.remove(1);
+    }
+    let words: Vec<_> = std::iter::once("snapshot")
+        .chain(large.iter().map(String::as_str))
+        .collect();
+    let (code, said, peak) = fleet.run(&words);
+    assert_eq!(code, Some(5), "{said}");
+    for name in &large {
+        ends_so(&said, name, Fails("the log says 8"));
+    }
+    assert!(peak < MEMORY, "{peak} MiB");
+    println!("{peak} MiB");
+}
+
 /// Checks how the night of a table ended; says whether without a snapshot.
 fn ends_so(said: &str, table: &str, outcome: Outcome) -> bool {
     match outcome {

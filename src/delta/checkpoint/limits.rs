@@ -41,6 +41,12 @@ const BATCH_ROWS: u64 = 1024;
 /// Bytes decoded at a time, as far as the largest values leave a choice.
 const BATCH: u64 = 64 << 20;
 
+/// Bytes of a row, over all columns that are read together.
+const ROW: u64 = 128 << 20;
+
+/// Bytes of the pages that are in memory at once: of each column that is read a dictionary and a page of values.
+const PAGES: u64 = 192 << 20;
+
 /// Checks that the end of the file, where its columns are listed, is not too large to be read.
 pub(super) fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError> {
     let Some(at) = reader.len().checked_sub(8) else {
@@ -59,6 +65,7 @@ pub(super) fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError
 pub(super) struct Allowance {
     unfolded: u64,
     limit: u64,
+    memory: u64,
 }
 
 impl Allowance {
@@ -69,15 +76,12 @@ impl Allowance {
         columns: &[usize],
     ) -> Result<(Self, usize), ParquetError> {
         let size = reader.len();
-        let allowance = Self {
-            unfolded: 0,
-            limit: UNFOLDED.saturating_add(size.saturating_mul(RATIO)),
-        };
+        let limit = UNFOLDED.saturating_add(size.saturating_mul(RATIO));
         let values = VALUES.saturating_add(size);
         let groups = metadata.row_groups().iter();
         let rows = groups.map(|group| u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
         within("rows", rows.fold(0, u64::saturating_add), values)?;
-        let (mut row, mut unfolded) = (0_u64, 0_u64);
+        let (mut row, mut pages, mut unfolded) = (0_u64, 0_u64, 0_u64);
         for column in columns {
             let mut whole = Unfolded::default();
             for group in metadata.row_groups() {
@@ -87,11 +91,24 @@ impl Allowance {
             }
             within("values in a column", whole.values, values)?;
             row = row.saturating_add(whole.largest);
+            pages = pages.saturating_add(whole.dictionary.saturating_add(whole.page));
             unfolded = unfolded.saturating_add(whole.bytes);
         }
-        within("bytes in its pages", unfolded, allowance.limit)?;
+        within("bytes in its pages", unfolded, limit)?;
+        within("bytes in a row", row, ROW)?;
+        within("bytes in pages that are read together", pages, PAGES)?;
         let rows = (BATCH / row.max(1)).clamp(1, BATCH_ROWS);
+        let allowance = Self {
+            unfolded: 0,
+            limit,
+            memory: pages.saturating_add(rows.saturating_mul(row)),
+        };
         Ok((allowance, usize::try_from(rows).unwrap_or(1)))
+    }
+
+    /// How much memory decoding takes, bytes, at most.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Counts what was decoded: a value of a dictionary may have been repeated.
@@ -107,6 +124,10 @@ impl Allowance {
 struct Unfolded {
     bytes: u64,
     values: u64,
+    /// Bytes of the largest dictionary.
+    dictionary: u64,
+    /// Bytes of the largest page of values.
+    page: u64,
     /// The most that a row of it takes, as far as one can know.
     largest: u64,
 }
@@ -137,8 +158,10 @@ impl Unfolded {
                 if at != start {
                     return Err(malformed("a dictionary follows the values"));
                 }
+                self.dictionary = self.dictionary.max(header.uncompressed);
                 largest_of_dictionary(reader, chunk)?
             } else {
+                self.page = self.page.max(header.uncompressed);
                 self.values = self.values.saturating_add(header.values);
                 match header.encoding {
                     DELTA_BYTE_ARRAY => header.uncompressed,

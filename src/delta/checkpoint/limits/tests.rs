@@ -16,6 +16,7 @@ use deltalake::parquet::schema::types::ColumnPath;
 use super::super::{Wants, read_parquet, read_whole};
 use super::*;
 use crate::delta::path::TableRoot;
+use crate::ids::Digest;
 
 fn fields(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
     let field =
@@ -200,4 +201,47 @@ fn checkpoint_of_many_files_with_the_same_statistics_is_read_in_large_batches() 
     .unwrap();
     assert_eq!(files, 100_000);
     read_whole(bytes, "c").unwrap();
+}
+
+/// Adds of which four columns hold a value of so many bytes in each of some rows.
+fn wide(rows: usize, size: usize) -> Bytes {
+    let texts = || -> ArrayRef {
+        let text = "x".repeat(size);
+        let texts: StringArray = (0..rows).map(|_| Some(text.as_str())).collect();
+        Arc::new(texts)
+    };
+    let vector = fields(vec![("storageType", texts()), ("pathOrInlineDv", texts())]);
+    let sizes: Int64Array = (0..rows).map(|_| Some(1)).collect();
+    // So many bytes may unfold only in a file of some size.
+    let noise: String = (0..20_000_u32)
+        .map(|n| Digest::of(&n.to_le_bytes()).to_string())
+        .collect();
+    let noise: StringArray = (0..rows)
+        .map(|row| (row == 0).then_some(noise.as_str()))
+        .collect();
+    let add = fields(vec![
+        ("path", texts()),
+        ("size", Arc::new(sizes)),
+        ("stats", texts()),
+        ("deletionVector", vector),
+    ]);
+    parquet(
+        vec![("add", add), ("noise", Arc::new(noise))],
+        Some(Encoding::PLAIN),
+    )
+}
+
+#[test]
+fn columns_that_take_too_much_together_are_refused_and_each_alone_is_not() {
+    let root = TableRoot::new("s3://lake/t").unwrap();
+    for (rows, size, what) in [
+        (1, 40 << 20, "bytes in a row"),
+        (50, 1 << 20, "bytes in pages that are read together"),
+    ] {
+        let bytes = wide(rows, size);
+        let read = read_parquet(bytes.clone(), "c", &root, Wants::State, &mut |_| Ok(()));
+        let refused = read.map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains(what), "{refused}");
+        read_whole(bytes, "c").unwrap();
+    }
 }
