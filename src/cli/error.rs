@@ -330,6 +330,16 @@ impl From<IamError> for CommandError {
     }
 }
 
+/// What to do about tables that failed; `again` takes them alone.
+fn failed_again_hint(again: &str, failed: usize) -> String {
+    let takes = match failed {
+        1 => format!("{again} takes this table alone"),
+        2..=LISTED => format!("{again} takes these tables alone"),
+        _ => "the same command again takes them, and finds the others done".to_owned(),
+    };
+    format!("the reasons are above; {takes}")
+}
+
 /// What to do about a snapshot that cannot be read.
 fn unreadable(repair: &str, distrust: &str) -> String {
     format!(
@@ -486,13 +496,7 @@ impl CommandError {
             Self::VaultInUse { .. } => "run the same command again once it has ended".into(),
             Self::LongPause { pause, .. } => long_pause_hint(pause),
             Self::Unconfirmed { .. } => "pass --yes to confirm it".into(),
-            Self::SomeTablesFailed { failed, .. } if failed.len() > LISTED => {
-                "the reasons are above; the same command again takes them, and finds the others done".into()
-            }
-            Self::SomeTablesFailed { again, failed, .. } => {
-                let these = if failed.len() == 1 { "this table" } else { "these tables" };
-                format!("the reasons are above; {again} takes {these} alone")
-            }
+            Self::SomeTablesFailed { again, failed, .. } => failed_again_hint(again, failed.len()),
         })
     }
 

@@ -89,10 +89,10 @@ const PLANTED: [Planted; 21] = [
 
 impl Planted {
     fn table(self) -> String {
-        match self {
-            Checkpoint(bomb) => format!("checkpoint-{bomb}"),
-            other => format!("{other:?}").to_lowercase(),
+        if let Checkpoint(bomb) = self {
+            return format!("checkpoint-{bomb}");
         }
+        format!("{self:?}").to_lowercase()
     }
 }
 
@@ -113,14 +113,14 @@ fn sparse(path: &Path) {
     fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
 }
 
-/// A table of the vault, and who plants something for it.
-struct Attacker<'a> {
+/// The keys of a snapshotter, used against one table of the vault.
+struct Keys<'a> {
     vault: &'a Path,
     store: &'a LocalStore,
     key: &'a TableKey,
 }
 
-impl Attacker<'_> {
+impl Keys<'_> {
     fn path(&self, key: &VaultKey) -> PathBuf {
         self.vault.join(key.to_string())
     }
@@ -334,12 +334,12 @@ fn what_lies_in_the_vault_costs_no_other_table_its_night_and_takes_nothing_away(
         let table = fleet.table(&planted.table());
         let uri = format!("file://{}", table.0.canonicalize().unwrap().display());
         let key = TableKey::of("local", &uri.parse().unwrap()).unwrap();
-        let attacker = Attacker {
+        let keys = Keys {
             vault: &vault,
             store: &store,
             key: &key,
         };
-        runtime.block_on(attacker.plant(planted));
+        runtime.block_on(keys.plant(planted));
     }
     for name in healthy().chain(attacked.iter().cloned()) {
         fleet.table(&name).append(2);
