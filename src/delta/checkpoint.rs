@@ -15,9 +15,10 @@ use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use deltalake::parquet::basic::Repetition;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
-use deltalake::parquet::schema::types::SchemaDescriptor;
+use deltalake::parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::number::Number;
 use super::path::TableRoot;
@@ -199,8 +200,10 @@ pub fn read_sidecar_names(
 /// [`LogError::CheckpointUnreadable`].
 pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
     let parquet = Parquet::open(reader, file)?;
-    let mut leaves = 0..parquet.schema().num_columns();
-    leaves.try_for_each(|leaf| parquet.read(vec![leaf], &mut |_| Ok(())))
+    for leaves in apart(parquet.schema()) {
+        parquet.read(leaves, &mut |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// A Parquet file of which no more than its end was read.
@@ -307,6 +310,39 @@ impl<R: ChunkReader> ChunkReader for Shared<R> {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         self.0.get_bytes(start, length)
     }
+}
+
+/// The leaves that can be decoded apart: those of one list or map belong together.
+fn apart(schema: &SchemaDescriptor) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+    for leaf in 0..schema.num_columns() {
+        let column = schema.column(leaf);
+        let place = before_repetition(schema.root_schema(), column.path().parts());
+        match groups.last_mut() {
+            Some((last, leaves)) if *last == place => leaves.push(leaf),
+            _ => groups.push((place.to_vec(), vec![leaf])),
+        }
+    }
+    groups.into_iter().map(|(_, leaves)| leaves).collect()
+}
+
+/// The path down to the first list or map on it.
+fn before_repetition<'a>(root: &Type, path: &'a [String]) -> &'a [String] {
+    let mut node = root;
+    for (depth, name) in path.iter().enumerate() {
+        if !node.is_group() {
+            break;
+        }
+        let Some(child) = node.get_fields().iter().find(|it| it.name() == name) else {
+            break;
+        };
+        let info = child.get_basic_info();
+        if info.has_repetition() && info.repetition() == Repetition::REPEATED {
+            return path.get(..depth).unwrap_or(path);
+        }
+        node = child;
+    }
+    path
 }
 
 fn has(schema: &SchemaDescriptor, path: &[&str]) -> bool {

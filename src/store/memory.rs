@@ -42,7 +42,7 @@ pub struct MemoryStore {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     now: Timestamp,
     attests_sha256: bool,
@@ -111,6 +111,15 @@ impl MemoryStore {
             versions: false,
             locks: false,
             ..Self::new(uri)
+        }
+    }
+
+    /// Makes a store that is as this one is now, and from now on another one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.state().clone())),
+            ..self.clone()
         }
     }
 

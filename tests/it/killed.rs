@@ -54,6 +54,17 @@ impl Scene {
             first,
         }
     }
+
+    /// The same, in stores of their own.
+    fn fork(&self) -> Self {
+        let live = self.live.fork();
+        Self {
+            table: self.table.moved(Arc::new(live.inner().clone())),
+            live,
+            vault: self.vault.fork(),
+            first: self.first.clone(),
+        }
+    }
 }
 
 async fn snapshot(live: &Store, vault: &Store, hours: i64) -> Result<SnapshotDone, Error> {
@@ -120,11 +131,12 @@ const IN_FLIGHT: usize = 4;
 #[tokio::test]
 async fn a_snapshot_killed_at_any_call_leaves_whole_snapshots_and_the_next_run_finishes() {
     let mut at_source = 0;
+    let origin = Scene::set().await;
     for faulty in [true, false] {
         for fault in [Fault::Before, Fault::After] {
             let mut k = 1;
             loop {
-                let scene = Scene::set().await;
+                let scene = origin.fork();
                 let before = scene.table.closure().await;
                 let dying = if faulty { &scene.live } else { &scene.vault };
                 dying.fail_call(k, fault);
@@ -181,14 +193,15 @@ async fn restore_in_place(
 ///
 /// `last` is a log file that the damage removes: it may be back only after all data is.
 async fn kill_restores<F: AsyncFn(&Table)>(last: &str, damage: F) {
+    let origin = Scene::set().await;
+    let done = snapshot(&origin.live, &origin.vault, 24).await.unwrap();
+    let before = everything(origin.live.inner()).await;
+    damage(&origin.table).await;
     for at_target in [true, false] {
         for fault in [Fault::Before, Fault::After] {
             let mut k = 1;
             loop {
-                let scene = Scene::set().await;
-                let done = snapshot(&scene.live, &scene.vault, 24).await.unwrap();
-                let before = everything(scene.live.inner()).await;
-                damage(&scene.table).await;
+                let scene = origin.fork();
                 let dying = if at_target { &scene.live } else { &scene.vault };
                 dying.fail_call(k, fault);
                 let killed = restore_in_place(&scene.vault, &scene.live, &done).await;

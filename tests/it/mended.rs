@@ -425,11 +425,12 @@ pub(super) async fn killed_everywhere<H: AsyncFn(&mut Scene) -> RestoreRequest>(
     allowed: &[Option<u64>],
     end: Option<u64>,
 ) {
+    let (mut origin, _) = with_checkpoint(CheckpointForm::Classic).await;
+    let request = harm(&mut origin).await;
     for at_target in [true, false] {
         for fault in [Fault::Before, Fault::After] {
             for k in 1.. {
-                let (mut scene, _) = with_checkpoint(CheckpointForm::Classic).await;
-                let request = harm(&mut scene).await;
+                let scene = origin.fork();
                 let restorer = scene.restorer(Arc::new(scene.live.clone())).await;
                 let dying = if at_target { &scene.live } else { &scene.vault };
                 dying.fail_call(k, fault);

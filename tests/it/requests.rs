@@ -132,11 +132,12 @@ impl Scene {
     }
 }
 
-/// A hundred thousand files, then a night with a hundredth of them new and a hundredth gone, from everywhere; then a
+/// A large table (a hundred thousand files with `DELTAVAULT_TEST_ALL`), then a night with a hundredth of them new and a hundredth gone, from everywhere; then a
 /// hundredth of them lost.
 #[tokio::test]
-async fn a_hundred_thousand_files_keep_every_budget() {
-    let files = 100_000;
+async fn a_large_table_keeps_every_budget() {
+    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
+    let files = if all { 100_000 } else { 30_000 };
     let changed = files / 100;
     let mut scene = Scene::new().await;
     for _ in 0..4 {
@@ -163,7 +164,7 @@ async fn a_hundred_thousand_files_keep_every_budget() {
     let log_pages = spent.count("open", "pages/");
     assert_eq!(log_pages, 1, "the proof alone reads a page, the log's");
     assert!(
-        spent.count("put_new", "pages/") > 60,
+        spent.count("put_new", "pages/") > files / 1700,
         "they change everywhere"
     );
     let allowed = changed * 11 / 10 + 30;

@@ -80,6 +80,19 @@ impl Scene {
         }
     }
 
+    /// The same, in stores of their own.
+    fn fork(&self) -> Self {
+        let live = self.live.fork();
+        Self {
+            table: self.table.moved(Arc::new(live.inner().clone())),
+            live,
+            vault: self.vault.fork(),
+            first: self.first.clone(),
+            then: self.then.clone(),
+            now: self.now.clone(),
+        }
+    }
+
     pub(super) fn live_uri(&self) -> &str {
         self.live.uri()
     }
@@ -262,10 +275,11 @@ async fn a_rewind_and_its_undo_show_only_old_versions_or_the_new_one() {
 
 #[tokio::test]
 async fn a_rewind_killed_at_any_call_goes_on_and_can_be_undone() {
+    let origin = Scene::set().await;
     for (at_target, fault) in FAULTS {
         let mut k = 1;
         loop {
-            let scene = Scene::set().await;
+            let scene = origin.fork();
             let dying = if at_target { &scene.live } else { &scene.vault };
             dying.fail_call(k, fault);
             let killed = scene.go_back(Mode::Rewind, 1).await;
@@ -300,11 +314,12 @@ async fn a_rewind_killed_at_any_call_goes_on_and_can_be_undone() {
 
 #[tokio::test]
 async fn an_undo_killed_at_any_call_goes_on() {
+    let origin = Scene::set().await;
+    origin.go_back(Mode::Rewind, 1).await.unwrap();
     for (at_target, fault) in FAULTS {
         let mut k = 1;
         loop {
-            let scene = Scene::set().await;
-            scene.go_back(Mode::Rewind, 1).await.unwrap();
+            let scene = origin.fork();
             let dying = if at_target { &scene.live } else { &scene.vault };
             dying.revive();
             dying.fail_call(k, fault);
@@ -492,10 +507,11 @@ async fn a_replacement_passes_through_no_table_and_is_undone() {
 
 #[tokio::test]
 async fn a_replacement_killed_at_any_call_goes_on_and_can_be_undone() {
+    let origin = recreated().await;
     for (at_target, fault) in FAULTS {
         let mut k = 1;
         loop {
-            let scene = recreated().await;
+            let scene = origin.fork();
             let dying = if at_target { &scene.live } else { &scene.vault };
             dying.fail_call(k, fault);
             let killed = scene.go_back(Mode::Replace, 1).await;

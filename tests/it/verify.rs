@@ -80,43 +80,46 @@ async fn sound_vault_has_nothing_to_say_and_everything_was_counted() {
 
 #[tokio::test]
 async fn bit_flip_in_any_object_is_found_and_named() {
-    for kind in ["versions", "no versions", "no attestation"] {
+    for (nth, kind) in ["versions", "no versions", "no attestation"]
+        .iter()
+        .enumerate()
+    {
         let fresh = async || {
-            let store = match kind {
+            let store = match *kind {
                 "versions" => MemoryStore::without_locks("s3://bucket/vault"),
                 _ => MemoryStore::without_versions("s3://bucket/vault"),
             };
-            store.attest_sha256(kind != "no attestation");
+            store.attest_sha256(*kind != "no attestation");
             two_tables(&store).await;
             store
         };
         let store = fresh().await;
         let mut checked = 0;
-        for key in keys(&store).await {
+        for (place, key) in keys(&store).await.into_iter().enumerate() {
             let size = store.attributes(&key, None).await.unwrap().size;
             if size == 0 {
                 continue;
             }
-            for bit in [0, size * 8 / 3, size * 4, size * 8 - 1] {
-                let bit = usize::try_from(bit).unwrap();
-                store.flip_bit(&key, None, bit).unwrap();
-                match Vault::open(std::sync::Arc::new(store.clone())).await {
-                    Ok(vault) => {
-                        let verified = verify(&vault, ALL).await;
-                        assert!(
-                            verified.is_about(&key),
-                            "{kind}: {key} bit {bit}: {verified:#?}"
-                        );
-                        let code = verified.code();
-                        assert_eq!(code, ExitCode::Damage, "{kind}: {key} bit {bit}");
-                    }
-                    Err(error) => assert_eq!(key.as_str(), "vault.json", "{error}"),
+            // Another one in each kind of store.
+            let bits = [0, size * 8 / 3, size * 4, size * 8 - 1];
+            let bit = usize::try_from(bits[(nth + place) % bits.len()]).unwrap();
+            store.flip_bit(&key, None, bit).unwrap();
+            match Vault::open(std::sync::Arc::new(store.clone())).await {
+                Ok(vault) => {
+                    let verified = verify(&vault, ALL).await;
+                    assert!(
+                        verified.is_about(&key),
+                        "{kind}: {key} bit {bit}: {verified:#?}"
+                    );
+                    let code = verified.code();
+                    assert_eq!(code, ExitCode::Damage, "{kind}: {key} bit {bit}");
                 }
-                store.flip_bit(&key, None, bit).unwrap();
-                checked += 1;
+                Err(error) => assert_eq!(key.as_str(), "vault.json", "{error}"),
             }
+            store.flip_bit(&key, None, bit).unwrap();
+            checked += 1;
         }
-        assert!(checked > 100, "{checked}");
+        assert!(checked > 25, "{checked}");
         assert_eq!(verify(&open(&store).await, ALL).await.findings, []);
     }
 }

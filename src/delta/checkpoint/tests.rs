@@ -494,3 +494,21 @@ fn file_that_is_no_parquet_or_is_cut_off_is_unreadable() {
         assert!(error.is_about_content());
     }
 }
+
+#[test]
+fn every_column_is_decoded_apart_and_those_of_a_map_together() {
+    let bytes = table_actions();
+    read_whole(bytes.clone(), "c").unwrap();
+    let parquet = Parquet::open(bytes, "c").unwrap();
+    let groups = apart(parquet.schema());
+    assert_eq!(
+        groups.concat(),
+        (0..parquet.schema().num_columns()).collect::<Vec<_>>()
+    );
+    let together: Vec<_> = groups.iter().filter(|it| it.len() > 1).collect();
+    let [map] = together[..] else {
+        panic!("{groups:?}");
+    };
+    let path = parquet.schema().column(map[0]).path().string();
+    assert_eq!(path, "metaData.configuration.key_value.key");
+}

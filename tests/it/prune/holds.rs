@@ -115,13 +115,13 @@ async fn the_legal_hold_alone_stops_a_prune_that_knows_of_no_event() {
 
 #[tokio::test]
 async fn a_hold_or_release_killed_at_any_call_is_finished_by_the_next_and_never_lies() {
+    let origin = PruneScene::locked().await;
+    let first = origin.take(0).await;
+    let all = needs(&origin.vault().await, &first.record).await.len() + 1;
     for fault in [Fault::Before, Fault::After] {
         let mut k = 1;
         loop {
-            let scene = PruneScene::locked().await;
-            let first = scene.take(0).await;
-            let needs = needs(&scene.vault().await, &first.record).await;
-            let all = needs.len() + 1;
+            let scene = origin.fork();
             scene.store.fail_call(k, fault);
             let killed = scene.hold(&first, 1).await;
             let died = scene.store.is_dead();

@@ -5,21 +5,22 @@ use crate::support::fault_store::Fault;
 
 /// On which day the run dies: that which marks, or that which deletes.
 async fn killed_on(dies: i64, locked: bool, fault: Fault) {
+    let mut origin = if locked {
+        PruneScene::locked().await
+    } else {
+        PruneScene::plain().await
+    };
+    origin.take(0).await;
+    origin.rewrite().await;
+    let second = origin.take(1).await;
+    let closure = origin.table.closure().await;
+    if dies > 31 {
+        origin.prune(31).await;
+    }
     let mut k = 1;
     let mut deleting = 0;
     loop {
-        let mut scene = if locked {
-            PruneScene::locked().await
-        } else {
-            PruneScene::plain().await
-        };
-        scene.take(0).await;
-        scene.rewrite().await;
-        let second = scene.take(1).await;
-        let closure = scene.table.closure().await;
-        if dies > 31 {
-            scene.prune(31).await;
-        }
+        let scene = origin.fork();
         let before = scene.objects().await;
         scene.store.revive();
         scene.store.fail_call(k, fault);

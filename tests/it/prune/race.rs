@@ -69,8 +69,9 @@ pub(super) async fn is_whole(scene: &PruneScene, done: &SnapshotDone, what: &str
 /// A whole prune happens just before each call of a snapshot in turn.
 async fn pruned_before_each_call(locked: bool) {
     let mut swept = 0;
+    let origin = back_to_what_is_due(locked, false).await;
     for k in 1.. {
-        let scene = back_to_what_is_due(locked, false).await;
+        let scene = origin.fork();
         scene.set_day(RIPE);
         let inner = scene.store.inner().clone();
         let (told, pruned) = std::sync::mpsc::channel();
@@ -123,8 +124,9 @@ async fn a_prune_before_any_call_of_a_snapshot_takes_nothing_from_it_without_loc
 /// A whole snapshot is taken just before each call of a prune in turn.
 async fn taken_before_each_call(locked: bool) {
     let mut swept = 0;
+    let origin = back_to_what_is_due(locked, false).await;
     for k in 1.. {
-        let scene = back_to_what_is_due(locked, false).await;
+        let scene = origin.fork();
         scene.set_day(RIPE);
         let (inner, live) = (scene.store.inner().clone(), scene.live.clone());
         let (told, taken) = std::sync::mpsc::channel();

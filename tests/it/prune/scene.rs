@@ -110,6 +110,18 @@ impl PruneScene {
         }
     }
 
+    /// The same, in stores of their own.
+    pub(crate) fn fork(&self) -> Self {
+        let live = self.live.fork();
+        Self {
+            store: self.store.fork(),
+            table: self.table.moved(Arc::new(live.clone())),
+            live,
+            is_alone: self.is_alone,
+            forget: self.forget.clone(),
+        }
+    }
+
     pub(crate) fn set_day(&self, days: i64) {
         self.store.inner().set_now(day(days));
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltavault::ids::{ETag, ObjectKey, ObjectVersion, Timestamp};
+use deltavault::store::memory::MemoryStore;
 use deltavault::store::{
     Attributes, Copied, CopyAddress, CopySource, DeleteTarget, Deletion, Had, HoldStore,
     ListedVersion, ObjectReader, Payload, PruneStore, ReadStore, RestoreStore, StoreError,
@@ -73,6 +74,16 @@ struct Hook {
     /// How many matching calls from now.
     left: usize,
     act: Option<Act>,
+}
+
+impl FaultStore<MemoryStore> {
+    /// A store that is as this one is now, with the same calls behind it, and from now on another one. Nothing fails in it yet.
+    pub(crate) fn fork(&self) -> Self {
+        let calls = self.calls();
+        let fork = Self::new(self.inner.fork());
+        fork.state().calls = calls;
+        fork
+    }
 }
 
 impl<S: ReadStore> FaultStore<S> {

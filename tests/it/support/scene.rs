@@ -43,6 +43,19 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// The same, in stores of their own.
+    pub(crate) fn fork(&self) -> Self {
+        let live = self.live.fork();
+        Self {
+            table: self.table.moved(Arc::new(live.inner().clone())),
+            live,
+            vault: self.vault.fork(),
+            elsewhere: self.elsewhere.fork(),
+            first: self.first.clone(),
+            held: self.held.clone(),
+        }
+    }
+
     /// A table of versions 0 to 2, and a snapshot of it.
     pub(crate) async fn set() -> Self {
         Self::set_in(MemoryStore::without_locks("s3://vault")).await

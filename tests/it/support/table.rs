@@ -35,6 +35,13 @@ pub(crate) struct Table {
     pub(crate) serial: u64,
 }
 
+/// So many bytes of a text, over and over.
+fn repeated(text: &str, size: usize) -> Vec<u8> {
+    let mut bytes = text.repeat(size.div_ceil(text.len())).into_bytes();
+    bytes.truncate(size);
+    bytes
+}
+
 /// How a checkpoint is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckpointForm {
@@ -49,6 +56,14 @@ pub(crate) enum CheckpointForm {
 }
 
 impl Table {
+    /// The same table, where it lies in another store.
+    pub(crate) fn moved(&self, store: Arc<dyn RestoreStore>) -> Self {
+        Self {
+            store,
+            ..self.clone()
+        }
+    }
+
     /// Makes a table with its protocol and metadata as version 0.
     pub(crate) async fn create(store: Arc<dyn RestoreStore>, id: &str) -> Self {
         let mut table = Self::open(store);
@@ -138,7 +153,7 @@ impl Table {
                 self.id
             );
             let seed = format!("{name} of {} ", self.id);
-            let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
+            let bytes = repeated(&seed, size);
             self.put(&name, bytes).await;
             let add = json!({"path": name, "partitionValues": {}, "size": size,
                 "modificationTime": 1_760_000_000_000_u64 + self.serial, "dataChange": true,
@@ -188,7 +203,7 @@ impl Table {
         let uuid = Digest::of(format!("{} {}", self.id, self.named).as_bytes()).to_string();
         let uuid = Uuid::parse_str(&uuid[..32]).unwrap();
         let file = vector_file(uuid);
-        let bytes: Vec<u8> = file.bytes().cycle().take(1 + 40 * count).collect();
+        let bytes = repeated(&file, 1 + 40 * count);
         self.put(&file, bytes).await;
         self.replace_vectors(count, |position| {
             json!({"storageType": "u", "pathOrInlineDv": z85(uuid.as_bytes()),
