@@ -384,8 +384,8 @@ fn store_hint(error: &StoreError) -> &'static str {
             obstacle: Obstacle::LinkOut,
             ..
         } => {
-            "a link that leads out of the folder is not followed: mount that place there instead (`mount --bind`), or move \
-             the files below the folder"
+            "a link that leads out of the folder is not followed: remove the link, or, where what it leads to belongs here, \
+             move that below the folder or mount it there (`mount --bind`)"
         }
         StoreErrorKind::InvalidKey { .. } => "choose a place on S3 that can hold this name",
         StoreErrorKind::Unsupported { .. } if in_folder => "choose another file system for this",

@@ -252,3 +252,31 @@ fn crowd_of_checkpoints_of_one_version_is_not_read() {
         0,
     );
 }
+
+#[test]
+fn links_inside_the_table_are_replaced_and_removed_and_never_what_they_lead_to() {
+    let mut lake = Lake::with_snapshot();
+    let before = fs::read(lake.table().join("r=a/1.parquet")).unwrap();
+    let link = lake.table().join("r=b/1.parquet");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(lake.commit_file(1), &link).unwrap();
+    let commit = fs::read(lake.commit_file(1)).unwrap();
+    for _ in 0..2 {
+        lake.ends(&["restore", "lake/t", "--version", "1", "--yes"], 0);
+        assert_eq!(fs::read(lake.commit_file(1)).unwrap(), commit);
+        assert!(!link.is_symlink());
+    }
+    // A rewind takes the link out of the log, and leaves the data file.
+    lake.append();
+    let checksum = lake.table().join(format!("_delta_log/{:020}.crc", 2));
+    std::os::unix::fs::symlink(lake.table().join("r=a/1.parquet"), &checksum).unwrap();
+    lake.ends(
+        &["restore", "lake/t", "--version", "1", "--rewind", "--yes"],
+        0,
+    );
+    assert!(!checksum.is_symlink() && !lake.commit_file(2).exists());
+    assert_eq!(
+        fs::read(lake.table().join("r=a/1.parquet")).unwrap(),
+        before
+    );
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use deltavault::store::local::LocalStore;
 use deltavault::store::{
-    Payload, PayloadData, ReadStore, RestoreStore, StoreErrorKind, WriteStore,
+    Deletion, Payload, PayloadData, PruneStore, ReadStore, RestoreStore, StoreErrorKind, WriteStore,
 };
 use futures::stream::TryStreamExt;
 use tempfile::TempDir;
@@ -124,7 +124,32 @@ async fn links_that_stay_inside_are_followed() {
     );
     let seen = store.attributes(&key("file"), None).await.unwrap().etag;
     store.replace(&key("file"), &payload, &seen).await.unwrap();
-    assert_eq!(content(&store, "real/a").await, "new");
+    assert_eq!(content(&store, "file").await, "new");
+    assert_eq!(content(&store, "real/a").await, "a");
+}
+
+#[tokio::test]
+async fn what_is_replaced_or_removed_under_the_name_of_a_link_is_the_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::create(&folder.path().join("table")).unwrap();
+    put(&store, "folder/target", "kept").await;
+    for name in ["replaced", "removed", "deleted"] {
+        symlink("folder/target", store.path().join(name)).unwrap();
+    }
+    let seen = store.attributes(&key("replaced"), None).await.unwrap().etag;
+    let payload = Payload::from_bytes("new");
+    store
+        .replace(&key("replaced"), &payload, &seen)
+        .await
+        .unwrap();
+    store.remove(&key("removed"), &seen).await.unwrap();
+    let outcomes = store.delete_versions(&[(key("deleted"), None)]).await;
+    assert_eq!(outcomes.unwrap(), [Deletion::Deleted]);
+    assert_eq!(content(&store, "folder/target").await, "kept");
+    assert_eq!(content(&store, "replaced").await, "new");
+    let mut files = tree(store.path());
+    files.retain(|path| !path.is_dir());
+    assert_eq!(files.len(), 2, "{files:?}");
 }
 
 #[tokio::test]

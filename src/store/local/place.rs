@@ -99,8 +99,9 @@ pub(super) fn replace(
     seen: &ETag,
     had: Had,
 ) -> Result<Written, StoreErrorKind> {
-    let place = root.real(key).map_err(gone_is_changed)?;
-    let old = unchanged(&place, seen)?;
+    let place = root.named(key).map_err(gone_is_changed)?;
+    let read_from = root.real(key).map_err(gone_is_changed)?;
+    let old = unchanged(&read_from, seen)?;
     let mut file = write_beside(root, &place, payload, |_| 0o600)?;
     if let Some(had) = had.mode {
         mode::as_before(file.as_file(), had);
@@ -113,8 +114,8 @@ pub(super) fn replace(
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
 
-    let lock = lock_file(&place)?;
-    unchanged(&place, seen)?;
+    let lock = lock_file(&read_from)?;
+    unchanged(&read_from, seen)?;
     fs::rename(file.path(), &place)?;
     drop(lock);
     file.disable_cleanup(true);
@@ -127,9 +128,10 @@ pub(super) fn replace(
 
 /// Removes the object whose `ETag` is still `seen`. Its folders stay.
 pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), StoreErrorKind> {
-    let place = root.real(key).map_err(gone_is_changed)?;
-    let lock = lock_file(&place)?;
-    unchanged(&place, seen)?;
+    let place = root.named(key).map_err(gone_is_changed)?;
+    let read_from = root.real(key).map_err(gone_is_changed)?;
+    let lock = lock_file(&read_from)?;
+    unchanged(&read_from, seen)?;
     fs::remove_file(&place)?;
     drop(lock);
     sync_parent(&place)?;
@@ -146,12 +148,12 @@ pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind>
             Err(kind)
         }
     };
-    let place = match root.real(key) {
-        Ok(place) => place,
+    let (place, read_from) = match root.named(key).and_then(|it| Ok((it, root.real(key)?))) {
+        Ok(places) => places,
         Err(kind) => return gone(kind),
     };
-    match fs::symlink_metadata(&place) {
-        Ok(found) => refuse_non_file(&place, found.file_type())?,
+    match fs::symlink_metadata(&read_from) {
+        Ok(found) => refuse_non_file(&read_from, found.file_type())?,
         Err(error) => return gone(error.into()),
     }
     if let Err(error) = fs::remove_file(&place) {

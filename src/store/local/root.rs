@@ -1,8 +1,9 @@
 //! The root folder of a local store, and the paths of keys below it.
 //!
 //! **Symbolic links.** The path of the root may have links; it is resolved once, on opening. Below the root a link is
-//! followed when its target is below the root too; reads, listings and writes refuse any other link. Paths are resolved
-//! just before they are used: anyone who may write into the root and replaces a folder by a link in between can still
+//! followed when its target is below the root too; reads, listings and writes refuse any other link. What replaces or
+//! removes an object whose own name is a link replaces or removes the link, never its target, which may be another
+//! object. Paths are resolved just before they are used: anyone who may write into the root and replaces a folder by a link in between can still
 //! redirect a call. A folder does not protect against its own writers.
 //!
 //! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file). No key
@@ -94,6 +95,16 @@ impl Root {
     pub(super) fn real(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
         self.resolve(&self.path.join(key.as_str()))
+    }
+
+    /// Where the name of an existing file stands: all links are resolved but one that is the name itself.
+    pub(super) fn named(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
+        check_key(key)?;
+        let path = self.path.join(key.as_str());
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(StoreErrorKind::NotFound);
+        };
+        Ok(self.resolve(folder)?.join(name))
     }
 
     /// Resolves links, and refuses a path that leaves the root.
