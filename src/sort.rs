@@ -17,8 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use crate::spool::is_disk_full;
-
 /// Rows held in memory before they go to disk as one sorted run.
 ///
 /// A row of a live set is some 400 bytes with its strings, so a run stays near 32 MiB, far below the 512 MiB that
@@ -56,6 +54,14 @@ pub enum SortError {
         /// How many.
         missing: u64,
     },
+}
+
+/// Whether a disk had no room.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl SortError {

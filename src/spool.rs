@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::ids::Digest;
 use crate::leftover;
+use crate::sort::is_disk_full;
 use crate::store::{ObjectReader, Payload, PayloadData, StoreError, StoreErrorKind};
 
 /// Files above this many bytes wait in a temporary file instead of in memory.
@@ -253,14 +254,6 @@ impl<T: Serialize + DeserializeOwned> Rows<T> {
             None => None,
         }))
     }
-}
-
-/// Whether a disk had no room.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Reads an object to its end, hashing it on the way: in memory up to `limit` bytes, else into `folder`.

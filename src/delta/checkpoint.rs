@@ -27,8 +27,10 @@ use super::{Action, LogError, Metadata, Sink, large};
 use crate::ids::{ObjectKey, Version};
 
 mod columns;
+mod footer;
 mod limits;
 mod page_header;
+mod thrift;
 
 use columns::{Batch, Numbers, VectorColumns};
 use limits::Allowance;

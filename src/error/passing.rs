@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::delta::LogError;
-use crate::spool::is_disk_full;
+use crate::sort::is_disk_full;
 use crate::store::StoreErrorKind;
 
 impl Error {

@@ -157,6 +157,18 @@ const ATTACKS: &[Attack] = &[
         new: Fails("its reader panicked"),
     },
     Attack {
+        name: "bomb-deep",
+        plant: |it, v| it.bomb(v, "deep"),
+        held: Holds(2, "nested too deeply"),
+        new: Fails("nested too deeply"),
+    },
+    Attack {
+        name: "bomb-brotli",
+        plant: |it, v| it.bomb(v, "brotli"),
+        held: Holds(2, "more bytes than its header says"),
+        new: Fails("more bytes than its header says"),
+    },
+    Attack {
         name: "nested",
         plant: |it, v| it.write(v, format!("{{\"add\":{}", "[".repeat(3_000_000))),
         held: Fails("is not an action"),

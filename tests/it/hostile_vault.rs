@@ -63,7 +63,7 @@ use Planted::{
     SparseRecord,
 };
 
-const PLANTED: [Planted; 21] = [
+const PLANTED: [Planted; 23] = [
     PageBomb,
     LogPageBomb,
     LongLine,
@@ -84,6 +84,8 @@ const PLANTED: [Planted; 21] = [
     Checkpoint("value"),
     Checkpoint("sidecars"),
     Checkpoint("panic"),
+    Checkpoint("deep"),
+    Checkpoint("brotli"),
     Commit,
 ];
 

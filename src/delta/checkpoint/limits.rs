@@ -4,10 +4,11 @@
 //! of a dictionary stands for any number of rows, and null rows cost nothing. So the pages' headers are read first, and
 //! what is decoded has to be in proportion to the file.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
-use deltalake::parquet::basic::Type;
+use deltalake::parquet::basic::{Compression, Type};
 use deltalake::parquet::column::page::{Page, PageReader as _};
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -15,7 +16,9 @@ use deltalake::parquet::file::reader::{ChunkReader, Length as _};
 use deltalake::parquet::file::serialized_reader::SerializedPageReader;
 
 use super::Shared;
-use super::page_header::{DELTA_BYTE_ARRAY, DICTIONARY_PAGE, NoHeader, PageHeader};
+use super::footer;
+use super::page_header::{DELTA_BYTE_ARRAY, DICTIONARY_PAGE, PageHeader};
+use super::thrift::ThriftError;
 
 /// Rows, and values of a column, that a file of any size may have; beyond it, one for each of its bytes.
 const VALUES: u64 = 1 << 20;
@@ -57,7 +60,18 @@ pub(super) fn check_footer(reader: &impl ChunkReader) -> Result<(), ParquetError
         .iter()
         .rev()
         .fold(0, |size, byte| size << 8 | u64::from(*byte));
-    within("bytes at its end", size, FOOTER)
+    within("bytes at its end", size, FOOTER)?;
+    let Some(start) = at.checked_sub(size) else {
+        return Ok(());
+    };
+    let bytes = reader.get_bytes(start, usize::try_from(size)?)?;
+    match footer::check_depth(&bytes) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(malformed("its columns are nested too deeply")),
+        Err(ThriftError::Short | ThriftError::Malformed) => {
+            Err(malformed("its end is not what it should be"))
+        }
+    }
 }
 
 /// What may still be decoded of a file.
@@ -153,6 +167,7 @@ impl Unfolded {
         while at < end {
             let header = page_header(reader, at, end)?;
             within("bytes in a page", header.uncompressed, PAGE)?;
+            check_inflated(reader, chunk.compression(), at, &header)?;
             self.bytes = self.bytes.saturating_add(header.uncompressed);
             let largest = if header.page_type == DICTIONARY_PAGE {
                 if at != start {
@@ -177,14 +192,48 @@ impl Unfolded {
     }
 }
 
+/// Checks that a page unfolds to no more than its header says, where the decoder would take all that it unfolds to.
+fn check_inflated<R: ChunkReader + 'static>(
+    reader: &Shared<R>,
+    codec: Compression,
+    at: u64,
+    header: &PageHeader,
+) -> Result<(), ParquetError> {
+    let body = || -> Result<_, ParquetError> {
+        let start = at
+            .saturating_add(header.size as u64)
+            .saturating_add(header.levels);
+        let size = header.compressed.saturating_sub(header.levels);
+        Ok(reader.get_read(start)?.take(size))
+    };
+    let inflated: Box<dyn Read> = match codec {
+        _ if header.is_plain => return Ok(()),
+        Compression::GZIP(_) => Box::new(flate2::read::MultiGzDecoder::new(body()?)),
+        Compression::BROTLI(_) => Box::new(brotli::Decompressor::new(body()?, 4096)),
+        // These get no more room than the header says.
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::LZO
+        | Compression::LZ4
+        | Compression::LZ4_RAW
+        | Compression::ZSTD(_) => return Ok(()),
+    };
+    let said = header.uncompressed.saturating_sub(header.levels);
+    let found = io::copy(&mut inflated.take(said.saturating_add(1)), &mut io::sink())?;
+    if found > said {
+        return Err(malformed("a page has more bytes than its header says"));
+    }
+    Ok(())
+}
+
 fn page_header(reader: &impl ChunkReader, at: u64, end: u64) -> Result<PageHeader, ParquetError> {
     // Nearly all have less than 256 bytes.
     for size in [256, HEADER] {
         let bytes = reader.get_bytes(at, usize::try_from(size.min(end - at))?)?;
         match PageHeader::read(&bytes) {
             Ok(header) => return Ok(header),
-            Err(NoHeader::Short) => {}
-            Err(NoHeader::Malformed) => break,
+            Err(ThriftError::Short) => {}
+            Err(ThriftError::Malformed) => break,
         }
     }
     Err(malformed("a page's header cannot be read"))

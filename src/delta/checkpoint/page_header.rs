@@ -6,6 +6,8 @@
 //!
 //! [Parquet format]: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 
+use super::thrift::{FALSE, I32, LIST, MAP, STOP, STRUCT, TRUE, Thrift, ThriftError};
+
 /// What a page's header says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PageHeader {
@@ -15,6 +17,10 @@ pub(super) struct PageHeader {
     pub(super) compressed: u64,
     /// Bytes of the page once it is decompressed.
     pub(super) uncompressed: u64,
+    /// Bytes in front that are never compressed: what levels have in a page of the second version.
+    pub(super) levels: u64,
+    /// Whether it says that the rest is not compressed either.
+    pub(super) is_plain: bool,
     /// Its values, nulls included.
     pub(super) values: u64,
     /// What kind of page it is.
@@ -29,19 +35,13 @@ pub(super) const DICTIONARY_PAGE: i64 = 2;
 /// The `Encoding` in which a value shares a prefix with the one before it: it may be as long as the whole page.
 pub(super) const DELTA_BYTE_ARRAY: i64 = 7;
 
-/// Why no header was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoHeader {
-    /// The bytes end before it does.
-    Short,
-    /// It is not one.
-    Malformed,
-}
+/// How deep structs that are passed over are nested; statistics have one level.
+const DEPTH: usize = 4;
 
 impl PageHeader {
     /// Reads the header with which `bytes` begin.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, NoHeader> {
-        let mut thrift = Thrift { bytes, at: 0 };
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, ThriftError> {
+        let mut thrift = Thrift::new(bytes);
         let mut header = Self::default();
         let mut before = 0;
         loop {
@@ -55,16 +55,18 @@ impl PageHeader {
                 (4, I32) => drop(thrift.integer()?),
                 (5 | 7 | 8, STRUCT) => header.kind_of_page(&mut thrift, id)?,
                 (6, STRUCT) => thrift.skip(STRUCT, DEPTH)?,
-                (1..=8, _) => return Err(NoHeader::Malformed),
+                (1..=8, _) => return Err(ThriftError::Malformed),
+                // None of its fields is a list or a map.
+                (_, LIST..=MAP) => return Err(ThriftError::Malformed),
                 _ => thrift.skip(kind, DEPTH)?,
             }
         }
-        header.size = thrift.at;
+        header.size = thrift.at();
         Ok(header)
     }
 
     /// `DataPageHeader` (5), `DictionaryPageHeader` (7) or `DataPageHeaderV2` (8).
-    fn kind_of_page(&mut self, thrift: &mut Thrift<'_>, of: i64) -> Result<(), NoHeader> {
+    fn kind_of_page(&mut self, thrift: &mut Thrift<'_>, of: i64) -> Result<(), ThriftError> {
         let mut before = 0;
         loop {
             let (id, kind) = thrift.field(before)?;
@@ -73,121 +75,19 @@ impl PageHeader {
                 (_, _, STOP) => return Ok(()),
                 (_, 1, I32) => self.values = thrift.size()?,
                 (5 | 7, 2, I32) | (8, 4, I32) => self.encoding = thrift.integer()?,
-                (5, 3 | 4, I32) | (8, 2 | 3 | 5 | 6, I32) => drop(thrift.integer()?),
-                (7, 3, TRUE | FALSE) | (8, 7, TRUE | FALSE) => {}
+                (5, 3 | 4, I32) | (8, 2 | 3, I32) => drop(thrift.integer()?),
+                (8, 5 | 6, I32) => self.levels = self.levels.saturating_add(thrift.size()?),
+                (7, 3, TRUE | FALSE) => {}
+                (8, 7, TRUE | FALSE) => self.is_plain = kind == FALSE,
                 (5, 5, STRUCT) | (8, 8, STRUCT) => thrift.skip(STRUCT, DEPTH)?,
-                (5, 1..=5, _) | (7, 1..=3, _) | (8, 1..=8, _) => return Err(NoHeader::Malformed),
+                (_, _, LIST..=MAP) | (5, 1..=5, _) | (7, 1..=3, _) | (8, 1..=8, _) => {
+                    return Err(ThriftError::Malformed);
+                }
                 _ => thrift.skip(kind, DEPTH)?,
             }
         }
     }
 }
-
-/// How deep structs that are passed over are nested; statistics have one level.
-const DEPTH: usize = 4;
-
-/// Thrift's compact protocol.
-struct Thrift<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Thrift<'_> {
-    fn byte(&mut self) -> Result<u8, NoHeader> {
-        let byte = *self.bytes.get(self.at).ok_or(NoHeader::Short)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    /// The id and the kind of the next field; the last one is [`STOP`].
-    fn field(&mut self, before: i64) -> Result<(i64, u8), NoHeader> {
-        let byte = self.byte()?;
-        let kind = byte & 0x0f;
-        if kind == STOP {
-            return Ok((before, STOP));
-        }
-        let id = match byte >> 4 {
-            0 => self.integer()?,
-            step => before + i64::from(step),
-        };
-        if id > i64::from(i16::MAX) || id < i64::from(i16::MIN) {
-            return Err(NoHeader::Malformed);
-        }
-        Ok((id, kind))
-    }
-
-    fn varint(&mut self) -> Result<u64, NoHeader> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(NoHeader::Malformed)
-    }
-
-    fn integer(&mut self) -> Result<i64, NoHeader> {
-        let value = self.varint()?;
-        let number = (value >> 1).cast_signed() ^ -(value & 1).cast_signed();
-        // The decoder has 32 bits for it.
-        i32::try_from(number).map_err(|_| NoHeader::Malformed)?;
-        Ok(number)
-    }
-
-    fn size(&mut self) -> Result<u64, NoHeader> {
-        u64::try_from(self.integer()?).map_err(|_| NoHeader::Malformed)
-    }
-
-    fn pass(&mut self, bytes: u64) -> Result<(), NoHeader> {
-        let left = self.bytes.len() - self.at;
-        let bytes = usize::try_from(bytes).map_err(|_| NoHeader::Malformed)?;
-        if bytes > left {
-            return Err(NoHeader::Short);
-        }
-        self.at += bytes;
-        Ok(())
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Result<(), NoHeader> {
-        match kind {
-            TRUE | FALSE => Ok(()),
-            I8 => self.pass(1),
-            I16 | I32 | I64 => self.varint().map(drop),
-            DOUBLE => self.pass(8),
-            BINARY => {
-                let bytes = self.varint()?;
-                self.pass(bytes)
-            }
-            STRUCT => {
-                let depth = depth.checked_sub(1).ok_or(NoHeader::Malformed)?;
-                let mut before = 0;
-                loop {
-                    let (id, kind) = self.field(before)?;
-                    before = id;
-                    match kind {
-                        STOP => return Ok(()),
-                        _ => self.skip(kind, depth)?,
-                    }
-                }
-            }
-            // No field of a page's header is a list or a map.
-            _ => Err(NoHeader::Malformed),
-        }
-    }
-}
-
-const STOP: u8 = 0;
-const TRUE: u8 = 1;
-const FALSE: u8 = 2;
-const I8: u8 = 3;
-const I16: u8 = 4;
-const I32: u8 = 5;
-const I64: u8 = 6;
-const DOUBLE: u8 = 7;
-const BINARY: u8 = 8;
-const STRUCT: u8 = 12;
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +115,8 @@ mod tests {
             size: HEADER.len(),
             compressed: 40,
             uncompressed: 100,
+            levels: 0,
+            is_plain: false,
             values: 7,
             page_type: 0,
             encoding: DELTA_BYTE_ARRAY,
@@ -222,7 +124,7 @@ mod tests {
         assert_eq!(header, expected);
         for end in 0..HEADER.len() {
             let short = PageHeader::read(&HEADER[..end]);
-            assert_eq!(short, Err(NoHeader::Short), "{end}");
+            assert_eq!(short, Err(ThriftError::Short), "{end}");
         }
     }
 
@@ -247,7 +149,7 @@ mod tests {
         for bytes in cases {
             assert_eq!(
                 PageHeader::read(bytes),
-                Err(NoHeader::Malformed),
+                Err(ThriftError::Malformed),
                 "{bytes:x?}"
             );
         }

@@ -9,8 +9,8 @@ use deltalake::arrow::array::{
 use deltalake::arrow::buffer::OffsetBuffer;
 use deltalake::arrow::datatypes::{DataType, Field, Fields};
 use deltalake::parquet::arrow::ArrowWriter;
-use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 
 use super::super::{Wants, read_parquet, read_whole};
@@ -244,4 +244,58 @@ fn columns_that_take_too_much_together_are_refused_and_each_alone_is_not() {
         assert!(refused.contains(what), "{refused}");
         read_whole(bytes, "c").unwrap();
     }
+}
+
+#[test]
+fn page_that_unfolds_to_more_than_it_says_is_refused_whatever_packs_it() {
+    let text = "x".repeat(1 << 20);
+    let columns = || adds(StringArray::from(vec![text.clone()]));
+    let written = |compression| {
+        let columns = columns()
+            .into_iter()
+            .map(|(name, array)| (name, array, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    };
+    for compression in [
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::SNAPPY,
+    ] {
+        let honest = written(compression);
+        read_whole(Bytes::from(honest.clone()), "c").unwrap();
+        // The header of the statistics' page says its size: a megabyte, and what lengths and levels take.
+        let size = u32::try_from(text.len()).unwrap();
+        let places = (0..16).map(|more| spelled(size + more));
+        let at = places
+            .filter_map(|said| honest.windows(4).position(|it| it == said))
+            .min()
+            .unwrap();
+        let mut lie = honest.clone();
+        lie.splice(at..at + 4, spelled(1 << 14));
+        refusal(&Bytes::from(lie));
+    }
+}
+
+/// A size as a page's header spells it, in four bytes.
+fn spelled(size: u32) -> Vec<u8> {
+    let zigzag = size << 1;
+    let digit = |shift: u32| u8::try_from(zigzag >> shift & 0x7f).unwrap();
+    vec![
+        digit(0) | 0x80,
+        digit(7) | 0x80,
+        digit(14) | 0x80,
+        digit(21),
+    ]
 }
