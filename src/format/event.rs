@@ -103,11 +103,10 @@ pub enum EventAction {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// The table is given up: its newest snapshot is no longer kept beyond its promise. A snapshot in a higher slot
-    /// revokes that.
+    /// The table is given up: its newest snapshot is no longer kept beyond its promise. A newer snapshot revokes that.
     Retire {
-        /// The slot of the newest record at that time.
-        last: u64,
+        /// The newest snapshot at that time: by its id, which nobody knows before there is one.
+        snapshot: SnapshotId,
     },
     /// Something done to the live table.
     #[serde(untagged)]

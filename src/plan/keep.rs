@@ -127,19 +127,18 @@ pub fn held<'a>(
     held
 }
 
-/// Whether a table whose newest record is in slot `newest` is retired. An event for a slot that does not exist yet retires
-/// nothing: otherwise the next snapshot would not end it.
-pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: u64) -> bool {
+/// Whether a table with that newest snapshot is retired.
+pub fn is_retired<'a>(events: impl IntoIterator<Item = &'a Event>, newest: SnapshotId) -> bool {
     events
         .into_iter()
-        .any(|event| matches!(event.action, EventAction::Retire { last } if last == newest))
+        .any(|event| matches!(event.action, EventAction::Retire { snapshot } if snapshot == newest))
 }
 
 /// Decides about every snapshot of one table; both in the order of their chains, oldest first.
 pub fn decide(snapshots: &[Candidate], events: &[Event], now: Timestamp) -> Vec<Decision> {
     let held = held(events);
-    let newest = snapshots.last().map_or(0, |newest| newest.seq);
-    let retired = is_retired(events, newest);
+    let newest = snapshots.last().map(|newest| newest.id);
+    let retired = newest.is_some_and(|newest| is_retired(events, newest));
     let last = |fits: fn(&Candidate) -> bool| {
         let newest = snapshots.iter().rev().find(|snapshot| fits(snapshot));
         newest.map(|newest| newest.seq)
@@ -155,7 +154,7 @@ pub fn decide(snapshots: &[Candidate], events: &[Event], now: Timestamp) -> Vec<
             let (since, by) = (*since, by.clone());
             return KeepReason::Held { since, by };
         }
-        let of_table = if snapshot.seq == newest {
+        let of_table = if Some(snapshot.id) == newest {
             Some(KeepReason::Newest)
         } else if Some(snapshot.seq) == without_alarm {
             Some(KeepReason::NewestWithoutAlarm)
@@ -268,7 +267,7 @@ mod tests {
                 let action = match what {
                     "h" => EventAction::Hold { snapshot },
                     "r" => EventAction::Release { snapshot },
-                    "x" => EventAction::Retire { last: slot },
+                    "x" => EventAction::Retire { snapshot },
                     _ => serde_json::from_str(r#"{"drill":null}"#).unwrap(),
                 };
                 Event {

@@ -42,7 +42,7 @@ use crate::format::layout::{BLOBS_PREFIX, MANIFESTS_PREFIX, PAGES_PREFIX};
 use crate::format::ledger::Bodies;
 use crate::format::{Event, EventAction, EventRole, LockMode, TableKey, VaultKey};
 use crate::ids::{ObjectKey, ObjectVersion, SnapshotId, Timestamp};
-use crate::plan::choose::Snapshot;
+use crate::plan::choose::{ChooseError, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::sort::Sorter;
 use crate::store::{HoldStore, ListedVersion, NoteStore, StoreError, local_path};
@@ -506,7 +506,7 @@ fn unread(table: &TableKey, error: Error) -> Error {
 /// Retires a table: its newest snapshot is no longer kept beyond its promise. `false`: it was retired before.
 ///
 /// # Errors
-/// What the store says.
+/// [`ChooseError::NoSnapshot`], and what the store says.
 pub async fn retire<S: NoteStore + ?Sized>(
     vault: &Vault,
     store: &S,
@@ -514,12 +514,15 @@ pub async fn retire<S: NoteStore + ?Sized>(
     actor: &Actor,
 ) -> Result<bool, Error> {
     let head = vault.head(table, &[]).await?.head;
-    let last = head.link.as_ref().map_or(0, |link| link.seq);
+    let Some(newest) = head.link.as_ref().map(|link| link.id) else {
+        let table = table.to_string();
+        return Err(ChooseError::NoSnapshot { table }.into());
+    };
     let events = vault.events(table, EventRole::Pruner).await?;
-    if is_retired(events.records(), last) {
+    if is_retired(events.records(), newest) {
         return Ok(false);
     }
-    let action = EventAction::Retire { last };
+    let action = EventAction::Retire { snapshot: newest };
     vault.append_event(store, table, action, actor).await?;
     Ok(true)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltavault::ExitCode;
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{Event, EventAction, EventRole, LockMode, TableKey, VaultFile, VaultKey};
-use deltavault::ids::{Id128, ObjectKey, ObjectVersion, Timestamp};
+use deltavault::ids::{Digest, Id128, ObjectKey, ObjectVersion, SnapshotId, Timestamp};
 use deltavault::plan::verify::{ReadBytes, Severity, VerifyPlan};
 use deltavault::store::memory::MemoryStore;
 use deltavault::store::{HoldStore, ListedVersion, Payload, ReadStore, RestoreStore, WriteStore};
@@ -228,7 +228,9 @@ async fn an_event_that_says_it_is_of_next_century_asks_for_no_longer_lock() {
     let locked = Locked::set().await;
     let actor = actor("2190-01-01T00:00:00Z".parse().unwrap());
     let forged = Event {
-        action: EventAction::Retire { last: 7 },
+        action: EventAction::Retire {
+            snapshot: SnapshotId(Digest::of(b"none")),
+        },
         at: actor.now,
         format: 1,
         previous: None,

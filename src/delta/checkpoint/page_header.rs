@@ -55,9 +55,8 @@ impl PageHeader {
                 (4, I32) => drop(thrift.integer()?),
                 (5 | 7 | 8, STRUCT) => header.kind_of_page(&mut thrift, id)?,
                 (6, STRUCT) => thrift.skip(STRUCT, DEPTH)?,
-                (1..=8, _) => return Err(ThriftError::Malformed),
                 // None of its fields is a list or a map.
-                (_, LIST..=MAP) => return Err(ThriftError::Malformed),
+                (1..=8, _) | (_, LIST..=MAP) => return Err(ThriftError::Malformed),
                 _ => thrift.skip(kind, DEPTH)?,
             }
         }

@@ -293,7 +293,7 @@ impl Pinner<'_> {
             return Ok(false);
         }
         match self.vault.events(&request.key, EventRole::Pruner).await {
-            Ok(events) => Ok(!keep::is_retired(events.records(), past.record.seq)),
+            Ok(events) => Ok(!keep::is_retired(events.records(), past.id)),
             Err(error @ Error::Store(_)) => Err(error.into()),
             // An event that only a newer tool understands must not stop a backup.
             Err(_) => Ok(false),

@@ -16,7 +16,7 @@ use crate::format::ledger::Bodies;
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, layout};
-use crate::ids::Digest;
+use crate::ids::{Digest, SnapshotId};
 use crate::plan::choose::{History, Snapshot};
 use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
@@ -107,7 +107,7 @@ impl Verify<'_, '_> {
         self.report.records += newest_first.len() as u64;
         self.ledger(table, first, &history).await?;
         let seals = self.on_top(Some(table), &ledger, false).await?;
-        let newest = history.snapshots.last().map_or(0, |newest| newest.seq);
+        let newest = history.snapshots.last().map(|newest| newest.id);
         self.events(table, first, newest, key).await?;
         self.record_slots(table, first, &newest_first, &seals)
             .await?;
@@ -183,7 +183,7 @@ impl Verify<'_, '_> {
         &mut self,
         table: usize,
         first: usize,
-        newest: u64,
+        newest: Option<SnapshotId>,
         key: &TableKey,
     ) -> Result<(), Error> {
         let prefix = layout::events_prefix(key);
@@ -208,7 +208,7 @@ impl Verify<'_, '_> {
         let held = held(records());
         // Where it cannot be read what is held, a retirement is no reason to look less closely.
         let knows_holds = chains.iter().any(|it| it.role == EventRole::Holder);
-        let is_retired = knows_holds && is_retired(records(), newest);
+        let is_retired = knows_holds && newest.is_some_and(|newest| is_retired(records(), newest));
         let now = self.plan.now;
         for snapshot in self.snapshots.iter_mut().skip(first) {
             snapshot.is_over |= is_retired && snapshot.promise < now;

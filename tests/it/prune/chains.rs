@@ -173,7 +173,9 @@ async fn an_action_in_another_role_s_chain_has_no_effect_and_is_found() {
         let second = scene.take(1).await;
         let action = match name {
             "release" => EventAction::Release { snapshot: first.id },
-            "retire" => EventAction::Retire { last: 2 },
+            "retire" => EventAction::Retire {
+                snapshot: second.id,
+            },
             _ => EventAction::Hold { snapshot: first.id },
         };
         let is_held = name == "release";
@@ -286,9 +288,9 @@ async fn the_keys_and_bytes_of_each_chain_are_frozen() {
     let snapshot = SnapshotId(Digest::of(&[1]));
     for (action, role) in [
         (EventAction::Hold { snapshot }, "holder"),
-        (EventAction::Retire { last: 3 }, "pruner"),
+        (EventAction::Retire { snapshot }, "pruner"),
         (EventAction::Release { snapshot }, "holder"),
-        (EventAction::Retire { last: 4 }, "pruner"),
+        (EventAction::Retire { snapshot }, "pruner"),
     ] {
         assert_eq!(action.role().unwrap().as_str(), role);
         let actor = Actor {

@@ -117,7 +117,8 @@ async fn a_part_of_the_vault_that_cannot_be_listed_stops_everything() {
 #[tokio::test]
 async fn an_event_of_a_table_that_never_was_does_not_stop_a_prune_for_ever() {
     let nobody = request("s3://lake/nobody", 0).key;
-    let action = EventAction::Retire { last: 1 };
+    let snapshot = SnapshotId(Digest::of(b"none"));
+    let action = EventAction::Retire { snapshot };
     let actor = actor(day(1));
     let (scene, _) = grown(PruneScene::locked().await).await;
     let vault = scene.vault().await;

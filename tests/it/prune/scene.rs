@@ -186,9 +186,10 @@ impl PruneScene {
 
     /// Retires the table on day 1, after `newest`.
     pub(crate) async fn retire(&self, newest: &SnapshotDone) {
-        let last = newest.record.seq;
+        let snapshot = newest.id;
         let (vault, key, actor) = (self.vault().await, self.key(), actor(day(1)));
-        let retired = vault.append_event(&self.store, &key, EventAction::Retire { last }, &actor);
+        let retired =
+            vault.append_event(&self.store, &key, EventAction::Retire { snapshot }, &actor);
         retired.await.unwrap();
     }
 

@@ -207,9 +207,9 @@ fn every_night_of_two_years_exactly_the_promised_snapshots_are_kept() {
                 table.done(now, EventAction::Release { snapshot });
             }
             if n == 4 && number == 400 {
-                let last = table.taken.len() as u64;
                 table.retired = true;
-                table.done(now, EventAction::Retire { last });
+                let snapshot = table.taken.last().unwrap().id;
+                table.done(now, EventAction::Retire { snapshot });
             }
             let decisions = keep::decide(&table.taken, &table.events, now);
             let kept: BTreeSet<SnapshotId> = decisions
