@@ -274,12 +274,14 @@ impl LedgerError {
     pub fn hint(&self) -> String {
         match self {
             Self::NewerRecord { id, tool, .. } => {
-                format!("use {tool} or newer; if the record is forged, `snapshot --distrust {id}`")
+                format!(
+                    "use {tool} or newer; if the record is forged, `deltavault snapshot TABLE --distrust {id}`"
+                )
             }
             Self::NotForThisTool {
                 id: Some(id), tool, ..
             } => format!(
-                "use {tool} or newer; this tool may still restore what is there; if the record is forged, `snapshot --distrust {id}`"
+                "use {tool} or newer; this tool may still restore what is there; if the record is forged, `deltavault snapshot TABLE --distrust {id}`"
             ),
             Self::NotForThisTool { id: None, tool, .. } | Self::NewerEvent { tool, .. } => format!(
                 "use {tool} or newer; if the event is forged, --forged with its key, which `verify` prints, treats it as absent"

@@ -150,6 +150,16 @@ pub struct TableIdentity {
     pub uri: String,
 }
 
+/// Names of more bytes name nothing: a record may have a megabyte of one, which would be printed with each line.
+const NAME_MAX: usize = 255;
+
+impl TableIdentity {
+    /// The name, unless it is too long to be one.
+    pub fn name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| name.len() <= NAME_MAX)
+    }
+}
+
 /// A table's protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRecord {

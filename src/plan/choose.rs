@@ -11,6 +11,7 @@ use crate::format::ledger::{
     Chain, LedgerError, LedgerFinding, Link, LinkBody, PrefixError, UnreadRecord, resolve_prefix,
     taken_back, trusted,
 };
+use crate::format::record::TableIdentity;
 use crate::format::{Record, TableKey};
 use crate::ids::{Digest, ObjectVersion, SnapshotId, Timestamp, Version};
 use crate::plan::snapshot::is_in;
@@ -152,11 +153,14 @@ impl History {
         }
     }
 
-    /// The table's name as its newest snapshot records it, else the readable half of its key.
+    /// The table's name as the newest snapshot that is of it records it, else the readable half of its key.
     pub fn name(&self) -> &str {
-        self.newest_trusted()
-            .or(self.snapshots.last())
-            .map_or(self.table.slug(), |snapshot| &snapshot.record.table.name)
+        let newest = self.trusted().rev().chain(self.snapshots.iter().rev());
+        let mut own = newest
+            .map(|it| &it.record.table)
+            .filter(|it| self.table.is_of(it));
+        own.find_map(TableIdentity::name)
+            .unwrap_or(self.table.slug())
     }
 
     /// The newest snapshot that is not distrusted.

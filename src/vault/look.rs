@@ -29,9 +29,8 @@ pub struct TableRef {
 impl TableRef {
     /// Its name for people.
     pub fn name(&self) -> &str {
-        self.identity
-            .as_ref()
-            .map_or(self.key.slug(), |identity| &identity.name)
+        let name = self.identity.as_ref().and_then(TableIdentity::name);
+        name.unwrap_or(self.key.slug())
     }
 
     /// Its URI, else its key.
@@ -59,6 +58,12 @@ impl TableRef {
                 .is_some_and(|identity| identity.name == text)
     }
 
+    /// Whether its URI gives it this name.
+    fn is_named_by_its_place(&self, text: &str) -> bool {
+        let uri = self.identity.as_ref().map(|it| it.uri.parse::<TableUri>());
+        matches!(uri, Some(Ok(uri)) if uri.name() == text)
+    }
+
     fn is_at(&self, uri: &TableUri) -> bool {
         self.identity
             .as_ref()
@@ -79,7 +84,9 @@ pub fn address(
     let name = table.name();
     let is_word = !name.is_empty() && !name.starts_with('-') && !name.contains('/');
     let named = tables.iter().filter(|table| table.is_called(name)).count();
-    if is_word && named == 1 && !is_taken(table, name) {
+    // Somebody may have called it by the key of another table.
+    let is_key = name.parse::<TableKey>().is_ok();
+    if is_word && !is_key && named == 1 && !is_taken(table, name) {
         return name.to_owned();
     }
     let uri = table.uri();
@@ -94,11 +101,21 @@ pub fn address(
     key.to_string()
 }
 
-/// The one table that a text means.
+/// The one table that a text means. Of several with that name it is the one whose place gives it the name: whoever takes
+/// snapshots may call a table whatever they like, and takes no other one's name away by it.
 ///
 /// # Errors
 /// [`Error::AmbiguousTable`], with the keys of all of them.
 pub fn only_table(text: &str, mut tables: Vec<TableRef>) -> Result<TableRef, Error> {
+    if tables.len() > 1 {
+        let by_place: Vec<_> = tables
+            .iter()
+            .filter(|it| it.is_named_by_its_place(text))
+            .collect();
+        if let [one] = by_place[..] {
+            return Ok(one.clone());
+        }
+    }
     match (tables.pop(), tables.is_empty()) {
         (Some(table), true) => Ok(table),
         (last, _) => Err(Error::AmbiguousTable {

@@ -164,7 +164,11 @@ pub(super) fn snapshot_row(
     let record = snapshot.record.as_ref();
     let change = &record.change;
     SnapshotRow {
-        table: record.table.name.clone(),
+        table: record
+            .table
+            .name()
+            .unwrap_or(snapshot.table.slug())
+            .to_owned(),
         uri: record.table.uri.clone(),
         snapshot: snapshot.id,
         sequence: snapshot.seq,

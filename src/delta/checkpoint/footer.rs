@@ -81,11 +81,8 @@ mod tests {
         let size = levels + u32::from(wide);
         // The version; a list with its size as a varint.
         let mut bytes = vec![0x15, 2, 0x19, 0xfc];
-        bytes.extend([
-            0x80 | (size & 0x7f) as u8,
-            0x80 | (size >> 7 & 0x7f) as u8,
-            (size >> 14) as u8,
-        ]);
+        let digit = |shift: u32| u8::try_from(size >> shift & 0x7f).unwrap();
+        bytes.extend([0x80 | digit(0), 0x80 | digit(7), digit(14)]);
         for level in 0..levels {
             bytes.extend(group(if level + 1 == levels { wide } else { 1 }));
         }

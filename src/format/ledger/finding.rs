@@ -237,10 +237,9 @@ impl LedgerFinding {
     /// Whether it may hide a record that was not read. Junk in a free slot and a damaged record look alike.
     pub fn may_hide_a_record(&self) -> bool {
         match self {
-            Self::Scar { .. }
-            | Self::BeyondGap { .. }
-            | Self::Broken { .. }
-            | Self::Lost { .. } => true,
+            // What its owner calls forged hides nothing.
+            Self::Scar { reason, .. } => *reason != ScarReason::Forged,
+            Self::BeyondGap { .. } | Self::Broken { .. } | Self::Lost { .. } => true,
             Self::Planted { .. }
             | Self::StraySeals { .. }
             | Self::OtherVersion { .. }

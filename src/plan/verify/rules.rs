@@ -8,7 +8,7 @@ use super::{LOOK_FOR_DELETIONS, Problem, Remedy, Severity, UNPUBLISHED, WHO_WROT
 use crate::count::{counted, counted_are};
 use crate::format::ledger::{LedgerFinding, ScarReason};
 use crate::format::page::log_order_of;
-use crate::format::record::Scope;
+use crate::format::record::{Operation, Scope, check_features};
 use crate::format::{
     Entry, LockMode, Manifest, PageRef, Placement, Record, Tally, Totals, VaultFile,
 };
@@ -123,6 +123,18 @@ pub fn record_problems(
         record.scope == Scope::Live && record.totals.absent_files > 0,
         "it lacks files, which only scope `history` may",
     );
+    for operation in [Operation::Write, Operation::Delete] {
+        if let Err(error) = check_features(&record.requires, operation, &record.tool) {
+            let what = match operation {
+                Operation::Read | Operation::Write => "no snapshot is taken after it",
+                Operation::Delete => "prune deletes nothing",
+            };
+            problems.push(Problem::warning(
+                format!("{error}: {what}"),
+                Remedy::Distrust,
+            ));
+        }
+    }
     problems.extend(promise_problem(record, vault));
     problems.extend(time_problem(record, now));
     problems

@@ -283,7 +283,7 @@ impl Reading<'_, '_> {
             self.sums.findings.push(finding);
         } else if keeps {
             let (table, id) = (&snapshot.table, snapshot.id.short());
-            let distrust = format!("`snapshot {table} --distrust {id}`");
+            let distrust = format!("`deltavault snapshot {table} --distrust {id}`");
             self.obstacle(format!("{what}: {error}; if it is forged, {distrust}"));
         } else if all_kept {
             self.obstacle(format!("{what} may be held: {error}"));

@@ -83,7 +83,11 @@ pub(super) fn obstacles(history: &History) -> Vec<String> {
     for snapshot in history.snapshots.iter().filter(|it| !it.is_distrusted) {
         let record = snapshot.record.as_ref();
         let what = ("record", snapshot.seq);
-        found.extend(not_for_this_tool(what, &record.requires, &record.tool));
+        let unknown = not_for_this_tool(what, &record.requires, &record.tool);
+        found.extend(unknown.map(|what| {
+            let (table, id) = (&history.table, snapshot.id);
+            format!("{what}; if it is forged, `deltavault snapshot {table} --distrust {id}`")
+        }));
     }
     found
 }

@@ -19,6 +19,7 @@ use crate::error::{Error, HeldSnapshot};
 use crate::exit_code::ExitCode;
 use crate::format::TableUri;
 use crate::format::ledger::Link;
+use crate::format::record::TableIdentity;
 use crate::plan::snapshot::{Forecast, plan_batches};
 use crate::source::Source;
 use crate::vault::LedgerView;
@@ -201,13 +202,16 @@ impl Snapshotter {
 /// Gives a request whose table has no name the one that the ledger knows it by.
 fn named(mut request: SnapshotRequest, view: &LedgerView) -> SnapshotRequest {
     if request.table.name.is_empty() {
-        let record = view.head.link.as_ref().and_then(Link::record);
-        request.table.name = record.map_or_else(
+        let head = view.head.link.as_ref();
+        let trusted = head.filter(|head| !request.distrust.contains(&head.id));
+        let identity = trusted.and_then(Link::record).map(|record| &record.table);
+        let own = identity.filter(|identity| request.key.is_of(identity));
+        request.table.name = own.and_then(TableIdentity::name).map_or_else(
             || {
                 let uri = request.table.uri.parse::<TableUri>();
                 uri.map_or_else(|_| request.key.slug().to_owned(), |uri| uri.name())
             },
-            |record| record.table.name.clone(),
+            ToOwned::to_owned,
         );
     }
     request

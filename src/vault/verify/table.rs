@@ -12,7 +12,7 @@ use super::sums::Kind;
 use super::wanted::Use;
 use super::{CheckedSnapshot, CheckedTable, Verify, lost, unreadable};
 use crate::error::Error;
-use crate::format::ledger::Bodies;
+use crate::format::ledger::{Bodies, LedgerError};
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
 use crate::format::{Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, layout};
@@ -197,6 +197,15 @@ impl Verify<'_, '_> {
                 Ok(events) => {
                     self.event_chain(table, key, &events)?;
                     chains.push(events);
+                }
+                Err(Error::Ledger(error @ LedgerError::NewerEvent { seq, .. })) => {
+                    let event = VaultKey::Event {
+                        table: key.clone(),
+                        role,
+                        seq,
+                    };
+                    let problem = Problem::unchecked(error.to_string(), NEWER_EVENT);
+                    self.report_alone(Some(table), &event.to_string(), problem)?;
                 }
                 Err(error) => {
                     let prefix = layout::role_events_prefix(key, role);
@@ -544,6 +553,9 @@ async fn read_structure(
         None => (None, Some(Note::Lost(wrong.unwrap_or_default().0))),
     }
 }
+
+/// What to do about an event that only a newer tool can read.
+const NEWER_EVENT: &str = "use the deltavault that wrote it, or a newer one; if it is a forgery, `--forged KEY` treats it as absent";
 
 pub(super) fn not_read(error: &Error) -> Problem {
     if let Error::Store(error) = error {
