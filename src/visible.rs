@@ -16,6 +16,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     for c in text.chars() {
         if is_visible(c) {
             spelled.push(c);
+        } else if is_blank(c) {
+            spelled.extend(c.escape_unicode());
         } else {
             spelled.extend(c.escape_debug());
         }
@@ -38,11 +40,32 @@ pub fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');
     }
+    if is_blank(c) {
+        return false;
+    }
     // The standard library keeps the table of what is printable to itself. A letter stands before the character because
     // a combining mark is only escaped where it begins a text.
     let mut pair = String::from("a");
     pair.push(c);
     pair.escape_debug().nth(1) == Some(c)
+}
+
+/// Whether a letter, a mark or a symbol shows nothing: Hangul fillers, the empty Braille pattern, Khmer vowels that are not
+/// written, joiners and selectors of variants.
+fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 #[cfg(test)]
@@ -72,6 +95,14 @@ mod tests {
             ("lines\u{2028}\u{2029}", r"lines\u{2028}\u{2029}"),
             ("no\u{a0}break", r"no\u{a0}break"),
             ("tag\u{e0041}", r"tag\u{e0041}"),
+            (
+                "filler\u{3164}\u{ffa0}\u{115f}",
+                r"filler\u{3164}\u{ffa0}\u{115f}",
+            ),
+            (
+                "blank\u{2800}\u{34f}\u{fe0f}",
+                r"blank\u{2800}\u{34f}\u{fe0f}",
+            ),
         ] {
             assert_eq!(visible(text), shown, "{text:?}");
             assert_eq!(visible(shown), shown, "spelled twice");
