@@ -6,6 +6,8 @@
 //! it, is not an action. A column that is missing is an error where a table would silently lose files by it.
 
 use std::borrow::Cow;
+use std::mem;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -34,6 +36,11 @@ mod thrift;
 
 use columns::{Batch, Numbers, VectorColumns};
 use limits::Allowance;
+
+/// Columns that are decoded together where all of them are…
+const COLUMNS_TOGETHER: usize = 64;
+/// …and the bytes that they have at most, by their own account.
+const BYTES_TOGETHER: u64 = 64 << 20;
 
 /// What is wanted of a checkpoint. The rest is not even decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,17 +202,29 @@ pub fn read_sidecar_names(
     Ok(names)
 }
 
-/// Decodes every column of a checkpoint, a part of one, or a sidecar, one after the other: statistics may have
-/// thousands. A backup needs few of them, the engines that read the table need the others too.
+/// Decodes every column of a checkpoint, a part of one, or a sidecar, a few at a time: statistics may have thousands. A
+/// backup needs few of them, the engines that read the table need the others too.
 ///
 /// # Errors
 /// [`LogError::CheckpointUnreadable`].
 pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), LogError> {
     let parquet = Parquet::open(reader, file)?;
-    for leaves in apart(parquet.schema()) {
-        parquet.read(leaves, &mut |_| Ok(()))?;
+    let mut columns = Vec::new();
+    apart(parquet.schema().root_schema(), &mut 0, &mut columns);
+    let (mut together, mut bytes) = (Vec::new(), 0_u64);
+    for leaves in columns {
+        let more = leaves.clone().map(|leaf| parquet.largest_chunk(leaf));
+        let more = more.fold(0, u64::saturating_add);
+        let is_full =
+            together.len() >= COLUMNS_TOGETHER || bytes.saturating_add(more) > BYTES_TOGETHER;
+        if is_full && !together.is_empty() {
+            parquet.read(mem::take(&mut together), &mut |_| Ok(()))?;
+            bytes = 0;
+        }
+        together.extend(leaves);
+        bytes = bytes.saturating_add(more);
     }
-    Ok(())
+    parquet.read(together, &mut |_| Ok(()))
 }
 
 /// A Parquet file of which no more than its end was read.
@@ -233,6 +252,15 @@ impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
 
     fn schema(&self) -> &SchemaDescriptor {
         self.metadata.parquet_schema()
+    }
+
+    /// The bytes of a column that a row group unfolds to at most, by its own account.
+    fn largest_chunk(&self, leaf: usize) -> u64 {
+        let groups = self.metadata.metadata().row_groups().iter();
+        let chunks = groups.filter_map(|group| group.columns().get(leaf));
+        let sizes =
+            chunks.map(|chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
+        sizes.max().unwrap_or_default()
     }
 
     /// The leaves below some paths.
@@ -314,37 +342,27 @@ impl<R: ChunkReader> ChunkReader for Shared<R> {
     }
 }
 
-/// The leaves that can be decoded apart: those of one list or map belong together.
-fn apart(schema: &SchemaDescriptor) -> Vec<Vec<usize>> {
-    let mut groups: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
-    for leaf in 0..schema.num_columns() {
-        let column = schema.column(leaf);
-        let place = before_repetition(schema.root_schema(), column.path().parts());
-        match groups.last_mut() {
-            Some((last, leaves)) if *last == place => leaves.push(leaf),
-            _ => groups.push((place.to_vec(), vec![leaf])),
+/// The leaves below a group that can be decoded apart, from leaf `next` on: those of one list or map belong together.
+fn apart(group: &Type, next: &mut usize, found: &mut Vec<Range<usize>>) {
+    for field in group.get_fields() {
+        let info = field.get_basic_info();
+        let is_repeated = info.has_repetition() && info.repetition() == Repetition::REPEATED;
+        if field.is_group() && !is_repeated {
+            apart(field, next, found);
+            continue;
         }
+        let first = *next;
+        *next += leaves_of(field);
+        found.push(first..*next);
     }
-    groups.into_iter().map(|(_, leaves)| leaves).collect()
 }
 
-/// The path down to the first list or map on it.
-fn before_repetition<'a>(root: &Type, path: &'a [String]) -> &'a [String] {
-    let mut node = root;
-    for (depth, name) in path.iter().enumerate() {
-        if !node.is_group() {
-            break;
-        }
-        let Some(child) = node.get_fields().iter().find(|it| it.name() == name) else {
-            break;
-        };
-        let info = child.get_basic_info();
-        if info.has_repetition() && info.repetition() == Repetition::REPEATED {
-            return path.get(..depth).unwrap_or(path);
-        }
-        node = child;
+fn leaves_of(field: &Type) -> usize {
+    if field.is_group() {
+        field.get_fields().iter().map(|it| leaves_of(it)).sum()
+    } else {
+        1
     }
-    path
 }
 
 fn has(schema: &SchemaDescriptor, path: &[&str]) -> bool {

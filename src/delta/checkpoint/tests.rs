@@ -496,19 +496,24 @@ fn file_that_is_no_parquet_or_is_cut_off_is_unreadable() {
 }
 
 #[test]
-fn every_column_is_decoded_apart_and_those_of_a_map_together() {
+fn columns_can_be_decoded_apart_and_those_of_a_map_only_together() {
     let bytes = table_actions();
     read_whole(bytes.clone(), "c").unwrap();
     let parquet = Parquet::open(bytes, "c").unwrap();
-    let groups = apart(parquet.schema());
+    let mut columns = Vec::new();
+    apart(parquet.schema().root_schema(), &mut 0, &mut columns);
+    let leaves: Vec<usize> = columns.iter().cloned().flatten().collect();
     assert_eq!(
-        groups.concat(),
+        leaves,
         (0..parquet.schema().num_columns()).collect::<Vec<_>>()
     );
-    let together: Vec<_> = groups.iter().filter(|it| it.len() > 1).collect();
+    let together: Vec<_> = columns.iter().filter(|it| it.len() > 1).collect();
     let [map] = together[..] else {
-        panic!("{groups:?}");
+        panic!("{columns:?}");
     };
-    let path = parquet.schema().column(map[0]).path().string();
+    let path = parquet.schema().column(map.start).path().string();
     assert_eq!(path, "metaData.configuration.key_value.key");
+    for leaves in columns {
+        parquet.read(leaves.collect(), &mut |_| Ok(())).unwrap();
+    }
 }
