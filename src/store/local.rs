@@ -229,7 +229,12 @@ impl ReadStore for LocalStore {
         prefix: &'a str,
         start_after: Option<&'a str>,
     ) -> BoxStream<'a, Result<Attributes, StoreError>> {
-        let walk = Walk::new(Arc::clone(&self.root), prefix, start_after);
+        let walk = Walk::new(
+            Arc::clone(&self.root),
+            self.read_only_files,
+            prefix,
+            start_after,
+        );
         stream::try_unfold(walk, |mut walk| {
             off_runtime(move || {
                 let batch = walk.next_batch()?;

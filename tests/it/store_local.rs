@@ -173,6 +173,31 @@ async fn links_in_a_circle_are_refused_and_not_walked_for_ever() {
 }
 
 #[tokio::test]
+async fn a_link_that_cannot_be_followed_ends_the_listing_of_a_table_and_not_that_of_a_vault() {
+    for (name, target) in [
+        ("out", "/etc"),
+        ("file", "/etc/passwd"),
+        ("loop", ".."),
+        ("self", "self"),
+    ] {
+        let (_folder, store) = store();
+        put(&store, "folder/a", "a").await;
+        put(&store, "folder/z", "z").await;
+        symlink(target, store.path().join("folder").join(name)).unwrap();
+        assert_fails!(
+            store.list("folder/", None).try_collect::<Vec<_>>().await,
+            StoreErrorKind::InTheWay { .. } | StoreErrorKind::InvalidKey { .. }
+        );
+        let vault = store.with_read_only_files();
+        assert_eq!(
+            names(&vault, "folder/", None).await,
+            ["folder/a", "folder/z"],
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_root_behind_a_link_is_named_by_its_real_path() {
     let (folder, real) = store();
     let link = folder.path().join("link");

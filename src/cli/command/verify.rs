@@ -160,8 +160,8 @@ pub(super) async fn verify(
             break (report, seen);
         }
     };
-    for unsaid in brief.rest() {
-        context.output.say(&unsaid)?;
+    for line in brief.rest() {
+        context.output.print(format_args!("{line}"))?;
     }
     // Of the last verification, what was repaired after it is no damage any more.
     let mended = seen.lost.iter().filter(|(object, _)| repairs.has(object));

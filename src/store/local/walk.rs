@@ -4,7 +4,9 @@
 //! its prefix, and skips folders that the prefix or `start_after` rule out.
 //!
 //! Names that no key can express (not UTF-8, above 1,024 bytes) and pipes, sockets and devices are not objects and are
-//! skipped, and so is what vanishes during the walk.
+//! skipped, and so is what vanishes during the walk. A link that cannot be followed ends the walk, because files of a table
+//! may lie behind it; in a vault, whose objects are files, it is passed over with a warning: else whoever may create files
+//! there would stop every command with one link.
 
 use std::fs;
 use std::io;
@@ -23,6 +25,7 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(super) struct Walk {
     root: Arc<Root>,
+    is_vault: bool,
     prefix: String,
     start_after: Option<String>,
     /// From the folder of the prefix down to the current one.
@@ -46,9 +49,15 @@ struct Entry {
 }
 
 impl Walk {
-    pub(super) fn new(root: Arc<Root>, prefix: &str, start_after: Option<&str>) -> Self {
+    pub(super) fn new(
+        root: Arc<Root>,
+        is_vault: bool,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> Self {
         Self {
             root,
+            is_vault,
             prefix: prefix.to_owned(),
             start_after: start_after.map(str::to_owned),
             levels: Vec::new(),
@@ -124,8 +133,13 @@ impl Walk {
             };
             let mut real = found.path();
             if kind.is_symlink() {
-                real = match self.root.resolve(&real) {
+                let link = real;
+                real = match self.root.resolve(&link) {
                     Err(StoreErrorKind::NotFound) => continue,
+                    Err(error) if self.is_vault => {
+                        tracing::warn!(link = %link.display(), %error, "a link in the vault is passed over");
+                        continue;
+                    }
                     real => real?,
                 };
                 kind = match fs::symlink_metadata(&real) {
@@ -134,7 +148,13 @@ impl Walk {
                 };
             }
             if kind.is_dir() {
-                self.refuse_circle(folder, &real)?;
+                match self.refuse_circle(folder, &real) {
+                    Err(error) if self.is_vault => {
+                        tracing::warn!(folder = %found.path().display(), %error, "a link in the vault is passed over");
+                        continue;
+                    }
+                    checked => checked?,
+                }
                 key.push('/');
             } else if !kind.is_file() {
                 continue;

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use deltavault::format::TableKey;
 use deltavault::plan::verify::{Finding, Severity};
-use serde::Serialize;
 
 use super::word;
-use crate::cli::error::CommandError;
-use crate::cli::output::{Message, Output, counted};
+use crate::cli::output::counted;
 
 /// How many findings of one severity are said of a table.
 const SHOWN: u64 = 100;
@@ -37,41 +35,18 @@ impl Brief {
         said.count <= SHOWN
     }
 
-    /// What was not said.
-    pub(super) fn rest(self) -> impl Iterator<Item = Unsaid> {
+    /// A line for each kind of which not all were said.
+    pub(super) fn rest(self) -> impl Iterator<Item = String> {
         self.0.into_iter().filter_map(|((_, severity), said)| {
-            let count = said.count.checked_sub(SHOWN).filter(|rest| *rest > 0)?;
-            let table = said.table;
-            Some(Unsaid {
-                table,
-                severity,
-                count,
-            })
+            let more = said.count.checked_sub(SHOWN).filter(|more| *more > 0)?;
+            let (severity, more) = (word(severity), counted(more, "more finding"));
+            let table = said
+                .table
+                .map_or_else(String::new, |table| format!(" {table}"));
+            Some(format!(
+                "{severity}{table}: {more} like these: --json prints each"
+            ))
         })
-    }
-}
-
-/// Findings of one severity of a table that were not said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Unsaid {
-    table: Option<String>,
-    severity: Severity,
-    count: u64,
-}
-
-impl Message for Unsaid {
-    const TYPE: &'static str = "findings_left_out";
-
-    fn text(&self, out: &mut Output) -> Result<(), CommandError> {
-        let table = self
-            .table
-            .as_deref()
-            .map_or_else(String::new, |table| format!(" {table}"));
-        out.print(format_args!(
-            "{}{table}: {} like these: --json prints each",
-            word(self.severity),
-            counted(self.count, "more finding"),
-        ))
     }
 }
 
@@ -97,19 +72,9 @@ mod tests {
         assert_eq!(said.count(), 100);
         assert!(brief.says(&finding("a", Severity::Warning)));
         let rest: Vec<_> = brief.rest().collect();
-        let [
-            Unsaid {
-                table,
-                severity,
-                count,
-            },
-        ] = &rest[..]
-        else {
-            panic!("{rest:?}");
-        };
         assert_eq!(
-            (table.as_deref(), *severity, *count),
-            (Some("a"), Severity::Damage, 150)
+            rest,
+            ["DAMAGE a: 150 more findings like these: --json prints each"]
         );
     }
 }
