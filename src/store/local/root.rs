@@ -3,8 +3,8 @@
 //! **Symbolic links.** The path of the root may have links; it is resolved once, on opening. Below the root a link is
 //! followed when its target is below the root too; reads, listings and writes refuse any other link. What replaces or
 //! removes an object whose own name is a link replaces or removes the link, never its target, which may be another
-//! object. Paths are resolved just before they are used: anyone who may write into the root and replaces a folder by a link in between can still
-//! redirect a call. A folder does not protect against its own writers.
+//! object. Paths are resolved just before they are used: anyone who may write into the root and replaces a folder by a
+//! link in between can still redirect a call. A folder does not protect against its own writers.
 //!
 //! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file). No key
 //! may have them, and no listing shows them.
