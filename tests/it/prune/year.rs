@@ -279,12 +279,19 @@ async fn beside_what_is_needed(store: &MemoryStore, taken: &[Taken], now: Timest
 }
 
 #[tokio::test]
-async fn a_year_of_nights_holds_what_classes_slack_and_grace_need_and_not_more() {
-    a_year(LockMode::Governance, 366, &["orders"]).await;
-    a_year(LockMode::None, 60, &["orders", "people"]).await;
+async fn many_nights_hold_what_classes_slack_and_grace_need_and_not_more() {
+    // Each costs more than the one before; months are opened in either number.
+    let all = std::env::var_os("DELTAVAULT_TEST_ALL").is_some();
+    nightly(
+        LockMode::Governance,
+        if all { 366 } else { 150 },
+        &["orders"],
+    )
+    .await;
+    nightly(LockMode::None, 60, &["orders", "people"]).await;
 }
 
-async fn a_year(lock_mode: LockMode, nights: i64, names: &[&str]) {
+async fn nightly(lock_mode: LockMode, nights: i64, names: &[&str]) {
     let store = match lock_mode {
         LockMode::None => MemoryStore::without_versions("s3://vault"),
         LockMode::Governance | LockMode::Compliance => MemoryStore::new("s3://vault"),
@@ -323,7 +330,7 @@ async fn a_year(lock_mode: LockMode, nights: i64, names: &[&str]) {
             }
             if number % 10 == 9 {
                 table.checkpoint().await;
-                // As the log's own retention does, so that a year of nights stays a short one to test.
+                // As the log's own retention does, so that many nights stay short to test.
                 table.clean_up_log().await;
             }
             let live: Arc<dyn RestoreStore> = Arc::new(live.clone());
