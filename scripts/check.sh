@@ -12,6 +12,8 @@ step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 # What is shipped lacks the feature that the tests bring.
 step cargo clippy --locked -- -D warnings
+# Two more than there are processors: some tests wait for a server most of the time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 2))}
 step cargo test --locked
 step env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 if [[ -z ${DELTAVAULT_TEST_DENY-1} ]]; then
