@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 
+/// Bytes that a table may take to decode a line or pages without waiting for another table: those of honest logs take a few MiB.
+const SMALL: u64 = 32 << 20;
+
 pub mod checkpoint;
 pub mod commit;
 mod error;
 mod json;
-mod large;
 mod name;
 mod number;
 pub mod partitions;

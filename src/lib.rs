@@ -39,6 +39,7 @@ mod exit_code;
 pub mod format;
 pub mod iam;
 pub mod ids;
+mod large;
 mod leftover;
 mod lock_mode;
 pub mod plan;

@@ -6,7 +6,7 @@
 //! crash at any point of [`snapshot`] leaves unreferenced objects and nothing else.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::stream;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -71,8 +71,6 @@ pub struct Vault {
     progress: Option<Arc<dyn Progress>>,
     /// What is treated as absent.
     forged: Arc<Forged>,
-    /// Held while a large page is decoded: one at a time, over all clones.
-    large_page: Arc<Mutex<()>>,
 }
 
 /// Makes a vault at the store's root.
@@ -140,7 +138,6 @@ impl Vault {
             pages: Vec::new(),
             progress: None,
             forged: Arc::default(),
-            large_page: Arc::default(),
         })
     }
 

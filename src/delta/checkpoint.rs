@@ -25,8 +25,9 @@ use deltalake::parquet::schema::types::{SchemaDescriptor, Type};
 use super::number::Number;
 use super::path::TableRoot;
 use super::raw::{Origin, RawAdd, RawProtocol, RawRemove, RawSidecar, domain};
-use super::{Action, LogError, Metadata, Sink, large};
+use super::{Action, LogError, Metadata, SMALL, Sink};
 use crate::ids::{ObjectKey, Version};
+use crate::large;
 
 mod columns;
 mod footer;
@@ -289,7 +290,7 @@ impl<'a, R: ChunkReader + 'static> Parquet<'a, R> {
         let failed = |error| unreadable(file, &error);
         let check = || Allowance::check(reader, metadata.metadata(), &leaves);
         let (mut allowance, rows) = caught(check).map_err(failed)?;
-        let _alone = large::alone(allowance.memory());
+        let _alone = large::alone(allowance.memory(), SMALL);
         let mask = ProjectionMask::leaves(self.schema(), leaves);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             Shared::clone(reader),

@@ -14,7 +14,8 @@ use std::sync::MutexGuard;
 use memchr::{memchr_iter, memchr3};
 use serde::de::IgnoredAny;
 
-use super::{LogError, large};
+use super::{LogError, SMALL};
+use crate::large;
 
 /// Calls `each` with every value of a file, all of them objects, and the line from 1 on which it begins.
 ///
@@ -100,7 +101,7 @@ impl<R: BufRead> Values<'_, R> {
                 return Err(self.too_long());
             }
             if alone.is_none() {
-                alone = large::alone(size);
+                alone = large::alone(size, SMALL);
             }
             self.value.extend_from_slice(taken);
             let is_last = end.is_some() || taken.is_empty();

@@ -1,7 +1,5 @@
 //! Reads manifest pages: from this machine where they were kept, else from the vault; decoded on all processors.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -12,6 +10,7 @@ use crate::error::Error;
 use crate::format::page::{PAGE_LIMIT, unpacked_size};
 use crate::format::{Entry, FormatError, PageRef, Reference, decode_page};
 use crate::ids::Digest;
+use crate::large;
 
 /// Pages read ahead of those that are being decoded, by their bytes.
 const PAGES_AHEAD: Bounds = Bounds {
@@ -26,7 +25,7 @@ const DECODED_AHEAD: Bounds = PAGES_AHEAD;
 /// What an entry of a page takes in memory, about, beside the bytes that are inlined in it.
 const ENTRY_BYTES: u64 = 1024;
 
-/// Of the pages that unpack to more than this, one is decoded at a time: tools write none that large.
+/// Pages that unpack to more than this are decoded one at a time; few of this tool do.
 const LARGE_PAGE: u64 = 12 * 1024 * 1024;
 
 /// A page as it came.
@@ -91,23 +90,9 @@ impl Vault {
             if !was_kept {
                 vault.keep_page(sha256, &bytes);
             }
-            vault.decode_page(&bytes)
+            decode_in_turn(&bytes)
         });
         entries.await?.map_err(|what| malformed(&page.page, what))
-    }
-
-    /// Decodes a page whose digest was compared.
-    pub(super) fn decode_page(&self, bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
-        let is_large = unpacked_size(bytes) > LARGE_PAGE;
-        // Held by nobody who waits for anything; a panic of another decoding changes nothing here.
-        let alone = is_large.then(|| {
-            self.large_page
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        });
-        let entries = decode_page(bytes);
-        drop(alone);
-        entries
     }
 
     /// Streams the entries of some pages in their order.
@@ -133,4 +118,10 @@ impl Vault {
         });
         ahead(decodings, DECODED_AHEAD).boxed()
     }
+}
+
+/// Decodes a page whose digest was compared.
+pub(super) fn decode_in_turn(bytes: &[u8]) -> Result<Vec<Entry>, FormatError> {
+    let _alone = large::alone(unpacked_size(bytes), LARGE_PAGE);
+    decode_page(bytes)
 }

@@ -10,6 +10,7 @@ const FLOORS: &[&str] = &[
     "exit_code",
     "visible",
     "ids",
+    "large",
     "leftover",
     "lock_mode",
     "shell",

@@ -29,6 +29,7 @@ use crate::spool::Scratch;
 use crate::store::read_all;
 use crate::vault::ahead::{Bounds, ahead};
 use crate::vault::events::EventChain;
+use crate::vault::pages::decode_in_turn;
 use crate::vault::read::At;
 use crate::vault::unnamed::{Newest, named_by};
 use crate::vault::walk::{Whole, whole};
@@ -447,7 +448,7 @@ impl Verify<'_, '_> {
             if is_kept {
                 pages.vault.keep_page(page.page.sha256, &bytes);
             }
-            let entries = match vault.decode_page(&bytes) {
+            let entries = match decode_in_turn(&bytes) {
                 Ok(entries) => entries,
                 Err(error) => {
                     self.names_everything = false;
