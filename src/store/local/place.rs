@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::mode;
-use super::root::{RESERVED, Root, sync_parent};
+use super::root::{Named, RESERVED, Root, sync_parent};
 use crate::ids::{Digest, ETag, ObjectKey, Timestamp};
 use crate::leftover;
 use crate::store::{Had, Obstacle, Payload, PayloadData, StoreErrorKind, Written};
@@ -99,14 +99,13 @@ pub(super) fn replace(
     seen: &ETag,
     had: Had,
 ) -> Result<Written, StoreErrorKind> {
-    let place = root.named(key).map_err(gone_is_changed)?;
-    let read_from = root.real(key).map_err(gone_is_changed)?;
-    let old = unchanged(&read_from, seen)?;
-    let mut file = write_beside(root, &place, payload, |_| 0o600)?;
+    let Named { name, file: old } = root.find_named(key).map_err(gone_is_changed)?;
+    let before = unchanged(&old, seen)?;
+    let mut file = write_beside(root, &name, payload, |_| 0o600)?;
     if let Some(had) = had.mode {
         mode::as_before(file.as_file(), had);
     } else {
-        let mode = old.permissions().mode() & 0o7777;
+        let mode = before.permissions().mode() & 0o7777;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
     }
@@ -114,12 +113,12 @@ pub(super) fn replace(
     file.as_file().sync_all()?;
     let etag = etag_of(&file.as_file().metadata()?);
 
-    let lock = lock_file(&read_from)?;
-    unchanged(&read_from, seen)?;
-    fs::rename(file.path(), &place)?;
+    let lock = lock_file(&old)?;
+    unchanged(&old, seen)?;
+    fs::rename(file.path(), &name)?;
     drop(lock);
     file.disable_cleanup(true);
-    sync_parent(&place)?;
+    sync_parent(&name)?;
     Ok(Written {
         version: None,
         etag,
@@ -128,14 +127,13 @@ pub(super) fn replace(
 
 /// Removes the object whose `ETag` is still `seen`. Its folders stay.
 pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), StoreErrorKind> {
-    let place = root.named(key).map_err(gone_is_changed)?;
-    let read_from = root.real(key).map_err(gone_is_changed)?;
-    let lock = lock_file(&read_from)?;
-    unchanged(&read_from, seen)?;
-    fs::remove_file(&place)?;
+    let Named { name, file } = root.find_named(key).map_err(gone_is_changed)?;
+    let lock = lock_file(&file)?;
+    unchanged(&file, seen)?;
+    fs::remove_file(&name)?;
     drop(lock);
-    sync_parent(&place)?;
-    remove_empty_folders(root, &place);
+    sync_parent(&name)?;
+    remove_empty_folders(root, &name);
     Ok(())
 }
 
@@ -148,18 +146,18 @@ pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind>
             Err(kind)
         }
     };
-    let (place, read_from) = match root.named(key).and_then(|it| Ok((it, root.real(key)?))) {
-        Ok(places) => places,
+    let Named { name, file } = match root.find_named(key) {
+        Ok(named) => named,
         Err(kind) => return gone(kind),
     };
-    match fs::symlink_metadata(&read_from) {
-        Ok(found) => refuse_non_file(&read_from, found.file_type())?,
+    match fs::symlink_metadata(&file) {
+        Ok(found) => refuse_non_file(&file, found.file_type())?,
         Err(error) => return gone(error.into()),
     }
-    if let Err(error) = fs::remove_file(&place) {
+    if let Err(error) = fs::remove_file(&name) {
         return gone(error.into());
     }
-    remove_empty_folders(root, &place);
+    remove_empty_folders(root, &name);
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 //! **Symbolic links.** The path of the root may have links; it is resolved once, on opening. Below the root a link is
 //! followed when its target is below the root too; reads, listings and writes refuse any other link. What replaces or
 //! removes an object whose own name is a link replaces or removes the link, never its target, which may be another
-//! object. Paths are resolved just before they are used: anyone who may write into the root and replaces a folder by a
-//! link in between can still redirect a call. A folder does not protect against its own writers.
+//! object. Paths are resolved just before they are used: a process that can write into the root can still redirect a
+//! call by replacing a folder with a link in between. A folder does not protect against its own writers.
 //!
 //! **Reserved names.** Names that begin with [`RESERVED`] belong to the store (unfinished files, its lock file). No key
 //! may have them, and no listing shows them.
@@ -32,6 +32,15 @@ const LONGEST_PATH: usize = 4095 - 64;
 
 /// How many folders are remembered before a set is cleared: a few megabytes at most.
 const FOLDERS_REMEMBERED: usize = 16_384;
+
+/// An existing file, and the name by which it was asked for.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Where the name stands: what is replaced or removed.
+    pub(super) name: PathBuf,
+    /// The real path of the file: what is read and locked.
+    pub(super) file: PathBuf,
+}
 
 /// A root folder, by its real path.
 #[derive(Debug)]
@@ -97,14 +106,16 @@ impl Root {
         self.resolve(&self.path.join(key.as_str()))
     }
 
-    /// Where the name of an existing file stands: all links are resolved but one that is the name itself.
-    pub(super) fn named(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
+    /// Finds an existing file that a key names, and the name itself, which may be a link to it.
+    pub(super) fn find_named(&self, key: &ObjectKey) -> Result<Named, StoreErrorKind> {
         check_key(key)?;
         let path = self.path.join(key.as_str());
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(StoreErrorKind::NotFound);
         };
-        Ok(self.resolve(folder)?.join(name))
+        let name = self.resolve(folder)?.join(name);
+        let file = self.resolve(&name)?;
+        Ok(Named { name, file })
     }
 
     /// Resolves links, and refuses a path that leaves the root.

@@ -4,11 +4,11 @@
 //! its prefix, and skips folders that the prefix or `start_after` rule out.
 //!
 //! Names that no key can express (not UTF-8, above 1,024 bytes) and pipes, sockets and devices are not objects and are
-//! skipped, and so is what vanishes during the walk. A link that cannot be followed ends the walk, because files of a table
-//! may lie behind it; in a vault, whose objects are files, it is passed over with a warning: else whoever may create files
-//! there would stop every command with one link.
+//! skipped, and so is what vanishes during the walk. A link that leads out of the root or in a circle ends the walk of a
+//! table, because files of the table may lie behind it. The walk of a vault, whose objects are no links, skips it with a
+//! warning: otherwise anyone who can create files there could stop every command with one link.
 
-use std::fs;
+use std::fs::{self, DirEntry, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,34 +127,16 @@ impl Walk {
             if name.starts_with(RESERVED) || !key.starts_with(&self.prefix) {
                 continue;
             }
-            let mut kind = match found.file_type() {
-                Err(error) if is_gone(&error) => continue,
-                kind => kind?,
-            };
-            let mut real = found.path();
-            if kind.is_symlink() {
-                let link = real;
-                real = match self.root.resolve(&link) {
-                    Err(StoreErrorKind::NotFound) => continue,
-                    Err(error) if self.is_vault => {
-                        tracing::warn!(link = %link.display(), %error, "a link in the vault is passed over");
-                        continue;
-                    }
-                    real => real?,
-                };
-                kind = match fs::symlink_metadata(&real) {
-                    Err(error) if is_gone(&error) => continue,
-                    found => found?.file_type(),
-                };
-            }
-            if kind.is_dir() {
-                match self.refuse_circle(folder, &real) {
-                    Err(error) if self.is_vault => {
-                        tracing::warn!(folder = %found.path().display(), %error, "a link in the vault is passed over");
-                        continue;
-                    }
-                    checked => checked?,
+            let (real, kind) = match self.follow(folder, &found) {
+                Ok(Some(place)) => place,
+                Ok(None) => continue,
+                Err(error) if self.is_vault && is_about_a_link(&error) => {
+                    tracing::warn!(link = %found.path().display(), %error, "a link in the vault is passed over");
+                    continue;
                 }
+                Err(error) => return Err(error),
+            };
+            if kind.is_dir() {
                 key.push('/');
             } else if !kind.is_file() {
                 continue;
@@ -164,6 +146,33 @@ impl Walk {
             }
         }
         Ok(entries)
+    }
+
+    /// What stands in a folder under a name, and what it is; `None` for what is gone.
+    fn follow(
+        &self,
+        folder: &Path,
+        found: &DirEntry,
+    ) -> Result<Option<(PathBuf, FileType)>, StoreErrorKind> {
+        let mut real = found.path();
+        let mut kind = match found.file_type() {
+            Err(error) if is_gone(&error) => return Ok(None),
+            kind => kind?,
+        };
+        if kind.is_symlink() {
+            real = match self.root.resolve(&real) {
+                Err(StoreErrorKind::NotFound) => return Ok(None),
+                real => real?,
+            };
+            kind = match fs::symlink_metadata(&real) {
+                Err(error) if is_gone(&error) => return Ok(None),
+                found => found?.file_type(),
+            };
+        }
+        if kind.is_dir() {
+            self.refuse_circle(folder, &real)?;
+        }
+        Ok(Some((real, kind)))
     }
 
     /// Whether a file of that key, or anything in a folder of that key, sorts after `start_after`.
@@ -193,6 +202,14 @@ fn look_at(entry: &Entry) -> Result<Option<Attributes>, StoreErrorKind> {
         Err(error) if is_gone(&error) => Ok(None),
         found => attributes_of(key, &found?).map(Some),
     }
+}
+
+/// Whether a link leads where no walk may go.
+fn is_about_a_link(error: &StoreErrorKind) -> bool {
+    matches!(
+        error,
+        StoreErrorKind::InTheWay { .. } | StoreErrorKind::InvalidKey { .. }
+    )
 }
 
 fn is_gone(error: &io::Error) -> bool {
