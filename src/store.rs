@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, TryStreamExt};
 
+pub use self::obstacle::Obstacle;
 pub use self::part_size::part_size;
 pub use self::prune::{DeleteTarget, Deletion, HoldStore, NoteStore, PruneStore};
 pub use self::restore::{Had, RestoreStore};
@@ -24,6 +25,7 @@ use crate::ids::{Digest, ETag, FileMode, ObjectKey, ObjectVersion, Timestamp};
 pub mod local;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+mod obstacle;
 mod part_size;
 pub mod prune;
 pub mod restore;
@@ -370,36 +372,6 @@ impl StoreError {
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, StoreErrorKind::NotFound)
-    }
-}
-
-/// What can stand in the way of an object in a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
-    /// A file on the way to it.
-    #[error("a file is where a folder is needed")]
-    File,
-    /// A folder in its place.
-    #[error("a folder is where a file is needed")]
-    Folder,
-    /// Something in its place that cannot be backed up.
-    #[error("what stands there is neither a file nor a folder")]
-    Special,
-    /// A link that leaves the root of the store.
-    #[error("a symbolic link leads out of the folder")]
-    LinkOut,
-    /// A link without an end.
-    #[error("a symbolic link leads nowhere")]
-    LinkNowhere,
-}
-
-impl Obstacle {
-    /// The situation with this at a path.
-    pub fn at(self, path: &std::path::Path) -> StoreErrorKind {
-        StoreErrorKind::InTheWay {
-            obstacle: self,
-            path: path.display().to_string(),
-        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Objects that the owner of a vault calls forged: anyone who may create records, events and journals can put one where it
-//! stands in the way of honest ones. They are treated as if they were not there, and stay in their places.
+//! Objects that the owner of a vault declares forged. Anyone who can create records, events or journals can plant one where it
+//! blocks honest ones. Commands treat these objects as absent; the objects stay where they are.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -13,7 +13,7 @@ use deltavault::format::{
 use deltavault::ids::{Digest, Generation, Id128, Location, SnapshotId};
 use deltavault::store::local::LocalStore;
 
-use super::hostile_night::{Fleet, MEMORY, NIGHT, healthy};
+use super::support::attacked::{Fleet, MEMORY, NIGHT, healthy};
 use super::support::forge::forge_signed;
 use super::support::vault_builder::put_content;
 use super::support::world::files;

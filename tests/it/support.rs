@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+pub(crate) mod attacked;
 pub(crate) mod attempts;
 pub(crate) mod cases;
 pub(crate) mod corpus;

@@ -2,14 +2,12 @@
 //!
 //! Planning makes nothing, not even the folder of a dropped table; that happens after the plan was accepted.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use deltavault::error::RestoreError;
-use deltavault::format::Trigger;
 use deltavault::format::ledger::Bodies;
 use deltavault::ids::Timestamp;
-use deltavault::plan::choose::{History, Snapshot, Wanted};
+use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::restore::deed::Deed;
 use deltavault::progress::Progress;
@@ -23,7 +21,7 @@ use self::args::{Asked, RestoreArgs, Which};
 pub(super) use self::choose::{Chosen, choose};
 use self::choose::{
     another_that_holds, holds_no_table, newest_without_doubt, no_plan, of_another_table,
-    passed_over, tells_more, why_passed_over,
+    passed_over, tells_more, why_passed_over, without_turned_away,
 };
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
 use self::messages::{RestoreDone, VersionTime};
@@ -371,31 +369,6 @@ impl Planned<'_> {
         context.output.say(&row)?;
         Ok((code, turned.done))
     }
-}
-
-/// The history without the safety snapshots that nobody means by the newest one: those of what the table was turned away from,
-/// and for a rewind those of what it is about to be turned away from.
-fn without_turned_away<'a>(
-    history: &'a History,
-    wanted: &Wanted,
-    how: &How,
-    deeds: &Deeds,
-) -> Cow<'a, History> {
-    let turns = matches!(how, How::Rewind | How::Replace);
-    let is_meant = |it: &Snapshot| {
-        let is_safety = it.record.trigger == Trigger::Safety;
-        !(is_safety && (turns || deeds.turned_away.contains(&it.id)))
-    };
-    let snapshots = &history.snapshots;
-    if *wanted != Wanted::Latest
-        || snapshots.iter().all(is_meant)
-        || !snapshots.iter().any(is_meant)
-    {
-        return Cow::Borrowed(history);
-    }
-    let mut seen = history.clone();
-    seen.snapshots.retain(is_meant);
-    Cow::Owned(seen)
 }
 
 /// What was done to the live table. Only what turns it back has to know; any other restore goes on without.

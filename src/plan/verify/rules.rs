@@ -123,16 +123,13 @@ pub fn record_problems(
         record.scope == Scope::Live && record.totals.absent_files > 0,
         "it lacks files, which only scope `history` may",
     );
-    for operation in [Operation::Write, Operation::Delete] {
+    for (operation, what) in [
+        (Operation::Write, "no snapshot is taken after it"),
+        (Operation::Delete, "prune deletes nothing"),
+    ] {
         if let Err(error) = check_features(&record.requires, operation, &record.tool) {
-            let what = match operation {
-                Operation::Read | Operation::Write => "no snapshot is taken after it",
-                Operation::Delete => "prune deletes nothing",
-            };
-            problems.push(Problem::warning(
-                format!("{error}: {what}"),
-                Remedy::Distrust,
-            ));
+            let what = format!("{error}: {what}");
+            problems.push(Problem::warning(what, Remedy::Distrust));
         }
     }
     problems.extend(promise_problem(record, vault));

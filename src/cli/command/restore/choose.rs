@@ -1,20 +1,21 @@
 //! Chooses a snapshot, another one where it cannot be read, and the one that says most where nothing was said.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use deltavault::Error;
 use deltavault::error::RestoreError;
-use deltavault::format::Record;
 use deltavault::format::ledger::{Bodies, PrefixError};
-use deltavault::format::{TableKey, TableUri};
+use deltavault::format::{Record, TableKey, TableUri, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{ChooseError, History, Snapshot, Undated, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::vault::Vault;
 use deltavault::vault::look::find_snapshot;
-use deltavault::vault::restore::RestorePlan;
+use deltavault::vault::restore::{Deeds, RestorePlan};
 
 use super::super::Context;
+use super::args::How;
 use super::told::listed::held_of;
 use crate::cli::cache;
 use crate::cli::error::CommandError;
@@ -35,6 +36,31 @@ pub(in crate::cli::command) struct Chosen {
     pub(in crate::cli::command) committed: Option<Timestamp>,
     /// Versions that may be meant as well, where a time was asked for.
     pub(in crate::cli::command) between: Option<Undated>,
+}
+
+/// The history without the safety snapshots that nobody means by the newest one: those of what the table was turned away from,
+/// and for a rewind those of what it is about to be turned away from.
+pub(super) fn without_turned_away<'a>(
+    history: &'a History,
+    wanted: &Wanted,
+    how: &How,
+    deeds: &Deeds,
+) -> Cow<'a, History> {
+    let turns = matches!(how, How::Rewind | How::Replace);
+    let is_meant = |it: &Snapshot| {
+        let is_safety = it.record.trigger == Trigger::Safety;
+        !(is_safety && (turns || deeds.turned_away.contains(&it.id)))
+    };
+    let snapshots = &history.snapshots;
+    if *wanted != Wanted::Latest
+        || snapshots.iter().all(is_meant)
+        || !snapshots.iter().any(is_meant)
+    {
+        return Cow::Borrowed(history);
+    }
+    let mut seen = history.clone();
+    seen.snapshots.retain(is_meant);
+    Cow::Owned(seen)
 }
 
 /// The newest snapshot of the table that is not in doubt.
