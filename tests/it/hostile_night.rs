@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::support::attacked::{Fleet, HEALTHY, MEMORY, NIGHT, Table, add, commit_name, healthy};
+use crate::support::attacked::{
+    Fleet, HEALTHY, MEMORY, NIGHT, Table, add, commit_name, healthy, published,
+};
 use crate::support::world::files;
 
 /// What a writer does to a table whose next version is given.
@@ -381,10 +383,7 @@ fn hostile_writers_cost_only_their_own_tables_a_night() {
     println!("the night took {:?} and {peak} MiB", begun.elapsed());
     assert_eq!(code, Some(5), "{said}");
     for name in &healthy {
-        assert!(
-            said.contains(&format!("{name} v2 is snapshot")),
-            "{name}: {said}"
-        );
+        assert!(published(&said, name, 2).is_some(), "{name}: {said}");
     }
     let mut failed = 0;
     for attack in ATTACKS {
@@ -479,9 +478,8 @@ fn ends_so(said: &str, table: &str, outcome: Outcome) -> bool {
             true
         }
         Holds(version, finding) => {
-            let begin = format!("{table} v{version} is snapshot");
-            let about = said.split_once(&begin);
-            let (_, about) = about.unwrap_or_else(|| panic!("{begin}: {said}"));
+            let about = published(said, table, version);
+            let about = about.unwrap_or_else(|| panic!("{table} v{version}: {said}"));
             let mut lines = about.lines().skip(1).take_while(|it| it.starts_with("  "));
             assert!(
                 finding.is_empty() || lines.any(|it| it.contains(finding)),

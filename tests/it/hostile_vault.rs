@@ -13,7 +13,7 @@ use deltavault::format::{
 use deltavault::ids::{Digest, Generation, Id128, Location, SnapshotId};
 use deltavault::store::local::LocalStore;
 
-use super::support::attacked::{Fleet, MEMORY, NIGHT, healthy};
+use super::support::attacked::{Fleet, MEMORY, NIGHT, healthy, published};
 use super::support::forge::forge_signed;
 use super::support::vault_builder::put_content;
 use super::support::world::files;
@@ -361,10 +361,7 @@ fn what_lies_in_the_vault_costs_no_other_table_its_night_and_takes_nothing_away(
     let (code, said) = run(&["snapshot"]);
     assert!(matches!(code, Some(3 | 5)), "{code:?} {said}");
     for name in healthy() {
-        assert!(
-            said.contains(&format!("{name} v2 is snapshot")),
-            "{name}: {said}"
-        );
+        assert!(published(&said, &name, 2).is_some(), "{name}: {said}");
     }
     let (code, said) = run(&["verify"]);
     assert_eq!(code, Some(12), "{said}");
@@ -377,9 +374,7 @@ fn what_lies_in_the_vault_costs_no_other_table_its_night_and_takes_nothing_away(
     }
     // What the table was before comes back by its id, whatever was put on top.
     for (planted, name) in PLANTED.iter().zip(&attacked) {
-        let begin = format!("{name} v1 is snapshot ");
-        let (_, id) = first.split_once(&begin).unwrap();
-        let id = &id[..8];
+        let id = &published(&first, name, 1).unwrap()[..8];
         let lost = fleet.table(name).0.join("1.parquet");
         let bytes = fs::read(&lost).unwrap();
         fs::remove_file(&lost).unwrap();

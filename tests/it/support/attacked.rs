@@ -149,6 +149,14 @@ pub(crate) fn healthy() -> impl Iterator<Item = String> {
     (0..HEALTHY).map(|n| format!("healthy-{n}"))
 }
 
+/// What a run prints of this snapshot: its id and all that follows. Some names of tables end like others.
+pub(crate) fn published<'a>(said: &'a str, table: &str, version: u64) -> Option<&'a str> {
+    let begin = format!("{table} v{version} is snapshot ");
+    let mut found = said.match_indices(&begin);
+    let (at, _) = found.find(|(at, _)| *at == 0 || said[..*at].ends_with('\n'))?;
+    Some(&said[at + begin.len()..])
+}
+
 /// The name of a version's commit.
 pub(crate) fn commit_name(version: u64) -> String {
     format!("{version:020}.json")
