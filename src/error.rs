@@ -45,6 +45,9 @@ pub enum Error {
     /// A call to a store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record or an event that may not be read.
+    #[error(transparent)]
+    SlotRefused(StoreError),
     /// Bytes of the vault are not what the format says.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -474,6 +477,18 @@ impl Error {
         )
     }
 
+    /// Whether the store refused to show a ledger: those of other tables may be readable.
+    pub fn is_refused_ledger(&self) -> bool {
+        let refused = match self {
+            Self::SlotRefused(error) | Self::Store(error) => &error.kind,
+            _ => return false,
+        };
+        matches!(
+            refused,
+            StoreErrorKind::Denied { .. } | StoreErrorKind::InTheWay { .. }
+        )
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -510,6 +525,7 @@ impl Error {
                 ..
             }) => ExitCode::ThawPending,
             Self::Store(_)
+            | Self::SlotRefused(_)
             | Self::Pruned { .. }
             | Self::NewerVault { .. }
             | Self::UnknownTable { .. }

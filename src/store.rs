@@ -349,6 +349,16 @@ pub struct StoreError {
     pub kind: StoreErrorKind,
 }
 
+impl StoreErrorKind {
+    /// Whether it lies with the object: nobody who asks for it is told anything else, and others can be read.
+    pub fn is_of_the_object(&self) -> bool {
+        matches!(
+            self,
+            Self::Unsupported { .. } | Self::InvalidKey { .. } | Self::InTheWay { .. }
+        )
+    }
+}
+
 impl StoreError {
     /// A failure on `key` (or a prefix of keys) below the root `uri`.
     pub(crate) fn below(action: &'static str, uri: &str, key: &str, kind: StoreErrorKind) -> Self {

@@ -26,7 +26,7 @@ use crate::ids::{Digest, ObjectKey, SnapshotId};
 use crate::plan::retention::lock_floor;
 use crate::progress::Progress;
 use crate::store::{
-    Attributes, ListedVersion, Payload, ReadStore, StoreError, WriteStore, read_all,
+    Attributes, ListedVersion, Payload, ReadStore, StoreError, StoreErrorKind, WriteStore, read_all,
 };
 
 mod ahead;
@@ -352,6 +352,12 @@ impl Vault {
                 None => bodies.insert_forged(row),
                 Some(Ok((_, body))) => bodies.insert(row, &body),
                 Some(Err(error)) if error.is_not_found() => bodies.insert_gone(row),
+                Some(Err(error)) if error.kind.is_of_the_object() => {
+                    bodies.insert_unreadable(row, error.kind.to_string());
+                }
+                Some(Err(error)) if matches!(error.kind, StoreErrorKind::Denied { .. }) => {
+                    return Err(Error::SlotRefused(error));
+                }
                 Some(Err(error)) => return Err(error.into()),
             }
         }

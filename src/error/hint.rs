@@ -18,6 +18,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(error) => store_hint(error).into(),
+            Self::SlotRefused(error) => format!(
+                "{}; where none of yours wrote that object, `--forged KEY` treats it as absent",
+                store_hint(error)
+            ),
             Self::Format(error) | Self::Malformed { what: error, .. } => format_hint(error),
             Self::Log(error) => log_hint(error, Known::Nothing),
             Self::LogUnreadable {

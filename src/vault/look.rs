@@ -127,6 +127,28 @@ pub fn only_table(text: &str, mut tables: Vec<TableRef>) -> Result<TableRef, Err
     }
 }
 
+/// What is known of all tables.
+#[derive(Debug, Default)]
+pub struct Histories {
+    /// Those whose ledgers can be read.
+    pub read: Vec<History>,
+    /// The others, each with the reason.
+    pub refused: Vec<(TableKey, Error)>,
+}
+
+impl Histories {
+    /// All of them, where none was refused.
+    ///
+    /// # Errors
+    /// Why the first one was.
+    pub fn whole(self) -> Result<Vec<History>, Error> {
+        match self.refused.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(self.read),
+        }
+    }
+}
+
 /// Files of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KindCount {
@@ -157,6 +179,10 @@ impl Vault {
             Ok(view) => view.head.link,
             // Its key still names it, and a look inside says which tool it needs.
             Err(Error::Ledger(LedgerError::NewerRecord { .. })) => None,
+            Err(error) if error.is_refused_ledger() => {
+                let identity = None;
+                return Ok(TableRef { key, identity });
+            }
             Err(error) => return Err(error),
         };
         let mut identity = link
@@ -308,11 +334,11 @@ impl Vault {
     /// Reads the histories of all tables; `remembered` is what a cache has of each.
     ///
     /// # Errors
-    /// What the store says.
+    /// What the store says, but for a ledger that it refuses.
     pub async fn histories(
         &self,
         mut remembered: impl FnMut(&TableKey) -> Bodies,
-    ) -> Result<Vec<History>, Error> {
+    ) -> Result<Histories, Error> {
         let tables = self.tables().await?;
         let tables: Vec<(TableKey, Bodies)> = tables
             .into_iter()
@@ -321,11 +347,21 @@ impl Vault {
                 (table, bodies)
             })
             .collect();
-        stream::iter(tables)
-            .map(|(table, bodies)| async move { self.history(&table, bodies).await })
-            .buffered(TABLES_AHEAD)
-            .try_collect()
-            .await
+        let mut tables = stream::iter(tables)
+            .map(|(table, bodies)| async move {
+                let history = self.history(&table, bodies).await;
+                (table, history)
+            })
+            .buffered(TABLES_AHEAD);
+        let mut histories = Histories::default();
+        while let Some((table, history)) = tables.next().await {
+            match history {
+                Ok(history) => histories.read.push(history),
+                Err(error) if error.is_refused_ledger() => histories.refused.push((table, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(histories)
     }
 
     /// Counts what a manifest names, by kind. Reads every page.

@@ -2,24 +2,44 @@
 //! owner calls forged is treated as absent.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use deltavault::format::TableKey;
 use deltavault::ids::Digest;
 use serde_json::{Value, json};
 
+use self::Plant::{Bytes, LinkTo, Pipe};
+use crate::store_local::make_pipe;
 use crate::told_live::{Lake, all_of};
 
 const JUNK: &str =
     r#"{"format":1,"requires":["read-me-never"],"seq":1,"previous":null,"tool":"evil 9"}"#;
 
-/// Puts an object into a slot of the table, and returns its key.
+/// What somebody plants.
+#[derive(Debug, Clone, Copy)]
+enum Plant<'a> {
+    Bytes(&'a str),
+    Pipe,
+    LinkTo(&'a str),
+}
+
+/// Puts bytes into a slot of the table, and returns their key.
 fn plant(lake: &Lake, slot: &str, body: &str) -> String {
+    put(lake, slot, Bytes(body))
+}
+
+/// Puts anything into a slot of the table, and returns its key.
+fn put(lake: &Lake, slot: &str, what: Plant<'_>) -> String {
     let tables = lake.folder().join("vault/tables");
     let table = fs::read_dir(tables).unwrap().next().unwrap().unwrap();
     let path = table.path().join(slot);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, body).unwrap();
+    match what {
+        Bytes(body) => fs::write(&path, body).unwrap(),
+        Pipe => make_pipe(&path),
+        LinkTo(target) => symlink(target, &path).unwrap(),
+    }
     format!("tables/{}/{slot}", table.file_name().to_str().unwrap())
 }
 
@@ -35,21 +55,50 @@ fn codes(lake: &Lake, flags: &[&str]) -> ([Option<i32>; 3], String) {
 }
 
 #[test]
+fn what_is_no_file_stands_in_nobody_s_way() {
+    for what in [Pipe, LinkTo("/etc/passwd"), LinkTo("/nowhere")] {
+        let mut lake = Lake::with_snapshot();
+        put(&lake, "ledger/00000000000000000002.json", what);
+        put(&lake, "events/holder/00000000000000000001.json", what);
+        let said = lake.ends(&["verify"], 3);
+        assert!(said.contains("slot 2 is not a record"), "{said}");
+        lake.append();
+        for words in [&["snapshot", "lake/t"][..], &["hold", "lake-t"]] {
+            let (code, said) = lake.run(words);
+            assert_eq!(code, Some(3), "{what:?} {words:?}: {said}");
+        }
+        lake.ends(&["snapshots"], 0);
+        lake.ends(&["restore", "lake-t", "--latest", "--to", "x", "--yes"], 0);
+    }
+}
+
+#[test]
 fn what_stands_in_the_way_is_treated_as_absent_when_its_owner_says_so() {
     let seal = "0".repeat(64);
-    for (slot, body) in [
-        ("ledger/09999999999999999999.json", "{}"),
-        ("events/holder/09999999999999999999.json", "{}"),
-        ("events/holder/00000000000000000001.json", "garbage"),
-        ("events/holder/00000000000000000001.json", JUNK),
-        ("events/pruner/00000000000000000001.json", JUNK),
-        ("events/restorer/00000000000000000001.json", JUNK),
-        ("events/restorer/00000000000000000001.json", "garbage"),
-        (&format!("ledger/00000000000000000002-{seal}"), ""),
-        (&format!("events/holder/00000000000000000001-{seal}"), ""),
+    for (slot, what) in [
+        ("ledger/09999999999999999999.json", Bytes("{}")),
+        ("events/holder/09999999999999999999.json", Bytes("{}")),
+        ("events/holder/00000000000000000001.json", Bytes("garbage")),
+        ("events/holder/00000000000000000001.json", Bytes(JUNK)),
+        ("events/pruner/00000000000000000001.json", Bytes(JUNK)),
+        ("events/restorer/00000000000000000001.json", Bytes(JUNK)),
+        (
+            "events/restorer/00000000000000000001.json",
+            Bytes("garbage"),
+        ),
+        ("ledger/00000000000000000002.json", Pipe),
+        ("ledger/00000000000000000002.json", LinkTo("/etc/passwd")),
+        ("ledger/00000000000000000002.json", LinkTo("/nowhere")),
+        ("events/holder/00000000000000000001.json", Pipe),
+        ("events/pruner/00000000000000000001.json", LinkTo("/etc")),
+        (&format!("ledger/00000000000000000002-{seal}"), Bytes("")),
+        (
+            &format!("events/holder/00000000000000000001-{seal}"),
+            Bytes(""),
+        ),
     ] {
         let mut lake = Lake::with_snapshot();
-        let key = plant(&lake, slot, body);
+        let key = put(&lake, slot, what);
         let (before, said) = codes(&lake, &[]);
         assert_ne!(before, [Some(0); 3], "{slot}: {said}");
         let flags = ["--forged", key.as_str()];

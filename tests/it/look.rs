@@ -1,6 +1,7 @@
 //! Looking into vaults, tables, snapshots, files and differences.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use deltavault::format::ledger::Bodies;
 use deltavault::format::{EntryKind, Placement, TableUri};
@@ -130,12 +131,41 @@ async fn record_for_a_newer_tool_hides_nothing_and_is_the_answer_where_it_may_be
 }
 
 #[tokio::test]
+async fn ledger_that_may_not_be_read_hides_no_other_one() {
+    let store = FaultStore::new(MemoryStore::without_versions("s3://bucket/vault"));
+    let vault = new_vault(store.inner()).await;
+    let orders = TableBuilder::with_snapshots(store.inner().clone(), &vault, "orders", 3).await;
+    let people = TableBuilder::with_snapshots(store.inner().clone(), &vault, "people", 2).await;
+    let vault = Vault::open(Arc::new(store.clone())).await.unwrap();
+    let ledger = format!("tables/{}/ledger/", people.key);
+    for method in ["open", "list_versions"] {
+        let ledger = ledger.clone();
+        store.deny(move |call| call.method == method && call.key.starts_with(&ledger));
+        let found = vault.histories(|_| Bodies::new()).await.unwrap();
+        assert_eq!(found.read.len(), 1);
+        assert_eq!(found.read[0].table, orders.key);
+        let [(table, refused)] = found.refused.as_slice() else {
+            panic!("{:?}", found.refused);
+        };
+        assert_eq!(*table, people.key);
+        assert_eq!(refused.exit_code(), ExitCode::Failed);
+        let forged = refused.hint().unwrap().contains("--forged KEY");
+        assert_eq!(forged, method == "open");
+        assert!(found.whole().is_err());
+        assert_eq!(vault.find_table("orders").await.unwrap().key, orders.key);
+        // It may be the one that is meant: its name is in what cannot be read.
+        let hidden = vault.find_table("people").await.unwrap_err();
+        assert!(hidden.is_refused_ledger(), "{hidden}");
+    }
+}
+
+#[tokio::test]
 async fn snapshots_are_found_by_prefix_across_tables() {
     let store = MemoryStore::without_versions("s3://bucket/vault");
     let vault = new_vault(&store).await;
     let orders = TableBuilder::with_snapshots(store.clone(), &vault, "orders", 3).await;
     let people = TableBuilder::with_snapshots(store.clone(), &vault, "people", 2).await;
-    let histories = vault.histories(|_| Bodies::new()).await.unwrap();
+    let histories = vault.histories(|_| Bodies::new()).await.unwrap().read;
     for (table, key) in [(&orders, &orders.key), (&people, &people.key)] {
         for (id, record) in &table.records {
             let (history, found) = find_snapshot(&histories, &id.short()).unwrap();
@@ -270,9 +300,7 @@ async fn pages_that_both_have_are_not_read() {
     table.inline("_delta_log/00000000000000009000.json", "{}");
     table.publish().await;
     let counted = FaultStore::new(store.clone());
-    let counting = Vault::open(std::sync::Arc::new(counted.clone()))
-        .await
-        .unwrap();
+    let counting = Vault::open(Arc::new(counted.clone())).await.unwrap();
     let before = counted.count("open");
     let (found, totals) = diff(&counting, &table, (0, 1)).await;
     assert_eq!(found.len(), 1);

@@ -21,6 +21,12 @@ fn store() -> (TempDir, LocalStore) {
     (folder, store)
 }
 
+/// Makes a pipe, whose reader would wait for ever.
+pub(crate) fn make_pipe(path: &Path) {
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+}
+
 /// Every path below a folder, hidden ones too.
 fn tree(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -173,7 +179,7 @@ async fn links_in_a_circle_are_refused_and_not_walked_for_ever() {
 }
 
 #[tokio::test]
-async fn a_link_that_cannot_be_followed_ends_the_listing_of_a_table_and_not_that_of_a_vault() {
+async fn a_link_that_cannot_be_followed_ends_the_listing_of_a_table_and_is_an_object_of_a_vault() {
     for (name, target) in [
         ("out", "/etc"),
         ("file", "/etc/passwd"),
@@ -189,11 +195,25 @@ async fn a_link_that_cannot_be_followed_ends_the_listing_of_a_table_and_not_that
             StoreErrorKind::InTheWay { .. } | StoreErrorKind::InvalidKey { .. }
         );
         let vault = store.with_read_only_files();
+        let link = format!("folder/{name}");
         assert_eq!(
             names(&vault, "folder/", None).await,
-            ["folder/a", "folder/z"],
-            "{name}"
+            ["folder/a", &link, "folder/z"]
         );
+        let link = key(&link);
+        assert_fails!(
+            vault.open(&link, None, None).await,
+            StoreErrorKind::InTheWay { .. }
+                | StoreErrorKind::InvalidKey { .. }
+                | StoreErrorKind::NotFound
+        );
+        let deleted = vault.delete_versions(&[(link, None)]).await.unwrap();
+        assert_eq!(deleted, [Deletion::Deleted]);
+        assert_eq!(
+            names(&vault, "folder/", None).await,
+            ["folder/a", "folder/z"]
+        );
+        assert!(Path::new("/etc/passwd").exists());
     }
 }
 
@@ -358,21 +378,13 @@ async fn files_of_a_vault_are_read_only_and_those_of_a_table_are_not() {
 }
 
 #[tokio::test]
-async fn names_that_no_key_can_express_and_pipes_are_passed_over() {
+async fn names_that_no_key_can_express_are_passed_over_and_so_are_pipes_in_a_table() {
     use std::os::unix::ffi::OsStrExt;
     let (_folder, store) = store();
     put(&store, "new\nline/a", "a").await;
     let latin1 = std::ffi::OsStr::from_bytes(b"caf\xe9");
     fs::write(store.path().join(latin1), "").unwrap();
-    let pipe = store.path().join("pipe");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
+    make_pipe(&store.path().join("pipe"));
     assert_eq!(names(&store, "", None).await, ["new\nline/a"]);
     assert_fails!(
         store.open(&key("pipe"), None, None).await,
@@ -382,6 +394,11 @@ async fn names_that_no_key_can_express_and_pipes_are_passed_over() {
         store.attributes(&key("pipe"), None).await,
         StoreErrorKind::InvalidKey { .. } | StoreErrorKind::InTheWay { .. }
     );
+    let vault = store.with_read_only_files();
+    assert_eq!(names(&vault, "", None).await, ["new\nline/a", "pipe"]);
+    let pipe = (key("pipe"), None);
+    vault.delete_versions(&[pipe]).await.unwrap();
+    assert_eq!(names(&vault, "", None).await, ["new\nline/a"]);
 }
 
 #[tokio::test]

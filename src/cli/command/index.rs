@@ -24,7 +24,7 @@ pub(crate) enum IndexArgs {
 /// `index rebuild`
 pub(super) async fn rebuild(context: &mut Context) -> Result<ExitCode, CommandError> {
     let open = context.open_vault().await?;
-    let histories = open.vault.histories(|_| Bodies::default()).await?;
+    let histories = open.vault.histories(|_| Bodies::default()).await?.whole()?;
     let id = open.vault.file().id;
     let path = index_path(id).ok_or(CommandError::NoCacheFolder)?;
     let mut opened = Index::open(&path, id)?;

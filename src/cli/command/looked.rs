@@ -11,7 +11,7 @@ use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{ChooseError, Chosen, CommitTimes, History, Snapshot, Step, Wanted};
 use deltavault::plan::keep::held;
 use deltavault::progress::Progress;
-use deltavault::vault::look::find_snapshot;
+use deltavault::vault::look::{Histories, find_snapshot};
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
@@ -79,11 +79,11 @@ impl Looked {
     }
 
     /// Reads the histories of all tables.
-    pub(super) async fn histories(&mut self) -> Result<Vec<History>, CommandError> {
+    pub(super) async fn histories(&mut self) -> Result<Histories, CommandError> {
         let cache = &mut self.cache;
         let remembered = |table: &TableKey| remembered(cache, table);
         let histories = self.open.vault.histories(remembered).await?;
-        self.remember(&histories);
+        self.remember(&histories.read);
         Ok(histories)
     }
 
@@ -170,11 +170,19 @@ impl Looked {
         beside: Option<&TableKey>,
         context: &Context,
     ) -> Result<Found, CommandError> {
-        let histories = self.histories().await?;
-        let by_id = find_snapshot(&histories, digits.as_str()).map(|(history, snapshot)| Found {
-            history: history.clone(),
-            snapshot: snapshot.clone(),
-        });
+        let Histories { read, refused } = self.histories().await?;
+        let histories = read;
+        let by_id = match find_snapshot(&histories, digits.as_str()) {
+            Ok((history, snapshot)) => Ok(Found {
+                history: history.clone(),
+                snapshot: snapshot.clone(),
+            }),
+            // It may be one of a table that cannot be read.
+            Err(error) => Err(refused
+                .into_iter()
+                .next()
+                .map_or_else(|| error.into(), |(_, refusal)| refusal)),
+        };
         let table = match histories.as_slice() {
             [only] => Some(only),
             several => several.iter().find(|it| Some(&it.table) == beside),

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use deltavault::format::ledger::LedgerFinding;
-use deltavault::format::{LockMode, Scope, Trigger};
+use deltavault::format::{LockMode, Scope, TableKey, Trigger};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
 use deltavault::plan::verify::KnownRecord;
+use deltavault::vault::look::Histories;
 use deltavault::visible::visible;
 use deltavault::{Error, ExitCode};
 use glob::Pattern;
@@ -73,13 +74,16 @@ pub(super) async fn snapshots(
     let since = since.map(|text| When::parse(text, &context.here()));
     let since = since.transpose()?;
     let mut looked = Looked::new(context).await?;
-    let mut histories = histories_of(&args.tables, &mut looked, context).await?;
+    let Histories {
+        read: mut histories,
+        refused,
+    } = histories_of(&args.tables, &mut looked, context).await?;
     if args.heads {
         for head in histories.iter().filter_map(KnownRecord::head) {
             let (key, snapshot) = (head.key().to_string(), head.id);
             context.output.say(&HeadRow { key, snapshot })?;
         }
-        return say_findings(&histories, context);
+        return say_findings(&histories, refused, context);
     }
     let now = context.clock.now();
     looked.open.vault.mark_pruned(&mut histories, now).await?;
@@ -92,12 +96,21 @@ pub(super) async fn snapshots(
         rows.extend(listed.map(|(it, mark)| snapshot_row(it, mark, holds.get(&it.id).cloned())));
     }
     print(&rows, &mut context.output)?;
-    say_findings(&histories, context)
+    say_findings(&histories, refused, context)
 }
 
 /// Says what is wrong with the ledgers, and how the command ends by that.
-fn say_findings(histories: &[History], context: &mut Context) -> Result<ExitCode, CommandError> {
+fn say_findings(
+    histories: &[History],
+    refused: Vec<(TableKey, Error)>,
+    context: &mut Context,
+) -> Result<ExitCode, CommandError> {
     let mut code = ExitCode::Done;
+    for (table, error) in refused {
+        let error = CommandError::from(error);
+        context.output.table_failed(table.slug(), &error)?;
+        code = code.max(error.exit_code());
+    }
     for history in histories {
         for newer in history.newer.iter().filter(|newer| !newer.is_distrusted) {
             let error = CommandError::from(newer.error.clone());
@@ -123,7 +136,7 @@ async fn histories_of(
     texts: &[String],
     looked: &mut Looked,
     context: &Context,
-) -> Result<Vec<History>, CommandError> {
+) -> Result<Histories, CommandError> {
     let mut patterns = Vec::new();
     let mut keys = BTreeSet::new();
     for text in texts {
@@ -136,23 +149,28 @@ async fn histories_of(
         }
     }
     if patterns.is_empty() && !keys.is_empty() {
-        let mut histories = Vec::new();
+        let mut histories = Histories::default();
         for key in keys {
-            histories.push(looked.history(&key).await?);
+            histories.read.push(looked.history(&key).await?);
         }
         return Ok(histories);
     }
     let mut histories = looked.histories().await?;
-    let is_unused = |pattern: &&Pattern| !histories.iter().any(|it| pattern.matches(it.name()));
+    let read = &histories.read;
+    let is_unused = |pattern: &&Pattern| !read.iter().any(|it| pattern.matches(it.name()));
     if let Some(pattern) = patterns.iter().find(is_unused) {
-        let known = histories.iter().map(|it| it.name().to_owned()).collect();
+        let known = read.iter().map(|it| it.name().to_owned()).collect();
         let name = pattern.to_string();
         return Err(Error::UnknownTable { name, known }.into());
     }
-    histories.retain(|history| {
-        let matches = |pattern: &Pattern| pattern.matches(history.name());
-        texts.is_empty() || keys.contains(&history.table) || patterns.iter().any(matches)
-    });
+    let is_wanted = |key: &TableKey, name: &str| {
+        let matches = |pattern: &Pattern| pattern.matches(name);
+        texts.is_empty() || keys.contains(key) || patterns.iter().any(matches)
+    };
+    histories.read.retain(|it| is_wanted(&it.table, it.name()));
+    histories
+        .refused
+        .retain(|(key, _)| is_wanted(key, key.slug()));
     Ok(histories)
 }
 

@@ -79,6 +79,14 @@ pub enum ScarReason {
     /// Listed, but gone when it was read.
     #[error("it was gone when it was to be read")]
     Gone,
+    /// It is there, and the store gives its bytes to nobody.
+    #[error("it cannot be read: {detail}{}", sealed_for(sealed))]
+    Unreadable {
+        /// What the store said.
+        detail: String,
+        /// What its slot was sealed for: then a record may be under it.
+        sealed: Vec<SnapshotId>,
+    },
     /// The owner calls it forged.
     #[error("its owner calls it forged")]
     Forged,
@@ -120,6 +128,23 @@ pub enum ScarReason {
     },
 }
 
+impl ScarReason {
+    /// The records that the slot was sealed for and that are not to be had from it.
+    fn sealed(&self) -> &[SnapshotId] {
+        match self {
+            Self::NotAsSealed { sealed } | Self::Unreadable { sealed, .. } => sealed,
+            Self::TooLarge
+            | Self::Gone
+            | Self::Forged
+            | Self::NotARecord { .. }
+            | Self::WrongSeq { .. }
+            | Self::PreviousMissing { .. }
+            | Self::LeavesOut { .. }
+            | Self::BuildsOnScar { .. } => &[],
+        }
+    }
+}
+
 /// A slot of a table's ledger that cannot be read, or whose record is gone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{object}: {finding}")]
@@ -151,7 +176,7 @@ impl LedgerFinding {
     /// not belong; it was not read, and nothing is lost.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Scar { reason, .. } => matches!(reason, ScarReason::NotAsSealed { .. }),
+            Self::Scar { reason, .. } => !reason.sealed().is_empty(),
             Self::Planted { .. } | Self::StraySeals { .. } | Self::TakenBack(_) => false,
             Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
@@ -164,13 +189,9 @@ impl LedgerFinding {
     /// What was published and is no longer in its slot.
     pub fn lost_ids(&self) -> &[SnapshotId] {
         match self {
-            Self::Lost { ids, .. }
-            | Self::Scar {
-                reason: ScarReason::NotAsSealed { sealed: ids },
-                ..
-            } => ids,
-            Self::Scar { .. }
-            | Self::Planted { .. }
+            Self::Lost { ids, .. } => ids,
+            Self::Scar { reason, .. } => reason.sealed(),
+            Self::Planted { .. }
             | Self::StraySeals { .. }
             | Self::BeyondGap { .. }
             | Self::OtherVersion { .. }
@@ -277,6 +298,12 @@ impl LedgerFinding {
                 "a record was changed or replaced: move the file out of its slot, and then put the record back from a \
                  replica; where there is none, `snapshot --distrust` of the id that was sealed gives it up"
             }
+            Self::Scar {
+                reason: ScarReason::Unreadable { .. },
+                ..
+            } => {
+                "find out who put it there; where it is no record of yours nothing is lost, and `--forged KEY` treats it as absent"
+            }
             Self::Lost { .. } => {
                 "where no replica has it, or its slot was taken, `snapshot --distrust` of that id gives it up; of an event, the \
                  next one does: hold again what is to be kept"
@@ -379,6 +406,13 @@ impl fmt::Display for LedgerFinding {
 }
 
 /// Snapshots by the first digits of their ids.
+fn sealed_for(ids: &[SnapshotId]) -> String {
+    match ids {
+        [] => String::new(),
+        ids => format!("; it was sealed for {}", short(ids)),
+    }
+}
+
 fn short(ids: &[SnapshotId]) -> String {
     const NAMED: usize = 8;
     let named: Vec<String> = ids.iter().take(NAMED).map(SnapshotId::short).collect();

@@ -169,7 +169,13 @@ impl<'a, B: Chained> Standing<'a, B> {
         if let Some(sealed) = self.view.slots.sealed_for_others(seq, body.id())
             && !is_gone
         {
-            return scar(ScarReason::NotAsSealed { sealed });
+            return scar(match body {
+                Body::Scar(ScarReason::Unreadable { detail, .. }, _) => {
+                    let detail = detail.clone();
+                    ScarReason::Unreadable { detail, sealed }
+                }
+                Body::Link(..) | Body::Scar(..) => ScarReason::NotAsSealed { sealed },
+            });
         }
         let link = match body {
             Body::Scar(reason, _) => return scar(reason.clone()),

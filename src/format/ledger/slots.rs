@@ -193,6 +193,13 @@ impl<B: Chained> Bodies<B> {
         self.read.insert(row, Body::Scar(ScarReason::Gone, None));
     }
 
+    /// Takes note that the store gives nobody the bytes of an object version.
+    pub fn insert_unreadable(&mut self, row: SlotRow, detail: String) {
+        let sealed = Vec::new();
+        let reason = ScarReason::Unreadable { detail, sealed };
+        self.read.insert(row, Body::Scar(reason, None));
+    }
+
     /// Takes note that the owner calls an object version forged.
     pub fn insert_forged(&mut self, row: SlotRow) {
         self.read.insert(row, Body::Scar(ScarReason::Forged, None));

@@ -137,28 +137,25 @@ pub(super) fn remove(root: &Root, key: &ObjectKey, seen: &ETag) -> Result<(), St
     Ok(())
 }
 
-/// Deletes the object, if it is there. The folder is not synced: an object that a crash brings back can be deleted again.
+/// Deletes what stands under the key, a link and no folder, if anything does. The folder is not synced: an object that a
+/// crash brings back can be deleted again.
 pub(super) fn delete(root: &Root, key: &ObjectKey) -> Result<(), StoreErrorKind> {
-    let gone = |kind| {
-        if matches!(kind, StoreErrorKind::NotFound) {
-            Ok(())
-        } else {
-            Err(kind)
+    let delete = || {
+        let name = root.name(key)?;
+        if fs::symlink_metadata(&name)?.is_dir() {
+            return Err(StoreErrorKind::NotFound);
         }
+        fs::remove_file(&name)?;
+        Ok(name)
     };
-    let Named { name, file } = match root.find_named(key) {
-        Ok(named) => named,
-        Err(kind) => return gone(kind),
-    };
-    match fs::symlink_metadata(&file) {
-        Ok(found) => refuse_non_file(&file, found.file_type())?,
-        Err(error) => return gone(error.into()),
+    match delete() {
+        Ok(name) => {
+            remove_empty_folders(root, &name);
+            Ok(())
+        }
+        Err(StoreErrorKind::NotFound) => Ok(()),
+        Err(kind) => Err(kind),
     }
-    if let Err(error) = fs::remove_file(&name) {
-        return gone(error.into());
-    }
-    remove_empty_folders(root, &name);
-    Ok(())
 }
 
 /// Removes the folders that are empty without the object, because an object store has none. A folder that is in use

@@ -108,14 +108,19 @@ impl Root {
 
     /// Finds an existing file that a key names, and the name itself, which may be a link to it.
     pub(super) fn find_named(&self, key: &ObjectKey) -> Result<Named, StoreErrorKind> {
+        let name = self.name(key)?;
+        let file = self.resolve(&name)?;
+        Ok(Named { name, file })
+    }
+
+    /// The path of a key's name, in the real folder that it is in. Nothing has to stand there.
+    pub(super) fn name(&self, key: &ObjectKey) -> Result<PathBuf, StoreErrorKind> {
         check_key(key)?;
         let path = self.path.join(key.as_str());
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(StoreErrorKind::NotFound);
         };
-        let name = self.resolve(folder)?.join(name);
-        let file = self.resolve(&name)?;
-        Ok(Named { name, file })
+        Ok(self.resolve(folder)?.join(name))
     }
 
     /// Resolves links, and refuses a path that leaves the root.

@@ -3,10 +3,12 @@
 //! In memory are the names of one folder for each level of depth, never the tree. A walk goes straight to the folder of
 //! its prefix, and skips folders that the prefix or `start_after` rule out.
 //!
-//! Names that no key can express (not UTF-8, above 1,024 bytes) and pipes, sockets and devices are not objects and are
-//! skipped, and so is what vanishes during the walk. A link that leads out of the root or in a circle ends the walk of a
-//! table, because files of the table may lie behind it. The walk of a vault, whose objects are no links, skips it with a
-//! warning: otherwise anyone who can create files there could stop every command with one link.
+//! Names that no key can express (not UTF-8, above 1,024 bytes) are skipped, and so is what vanishes during the walk.
+//!
+//! In a table, pipes, sockets, devices and links without a target are not objects and are skipped; a link that leads out of
+//! the root or in a circle ends the walk, because files of the table may lie behind it. In a vault, whose objects are
+//! plain files, all of these are listed as objects that cannot be read: nobody can stop every command with one link, and
+//! what stands in the place of an object is seen.
 
 use std::fs::{self, DirEntry, FileType};
 use std::io;
@@ -114,6 +116,10 @@ impl Walk {
     fn read_folder(&self, folder_key: &str, folder: &Path) -> Result<Vec<Entry>, StoreErrorKind> {
         let listing = match fs::read_dir(folder) {
             Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let detail = format!("the folder {} cannot be read: {error}", folder.display());
+                return Err(StoreErrorKind::Denied { detail });
+            }
             listing => listing?,
         };
         let mut entries = Vec::new();
@@ -128,17 +134,16 @@ impl Walk {
                 continue;
             }
             let (real, kind) = match self.follow(folder, &found) {
-                Ok(Some(place)) => place,
+                Ok(Some((real, kind))) => (real, Some(kind)),
+                Ok(None) if self.is_vault => (found.path(), None),
                 Ok(None) => continue,
-                Err(error) if self.is_vault && is_about_a_link(&error) => {
-                    tracing::warn!(link = %found.path().display(), %error, "a link in the vault is passed over");
-                    continue;
-                }
+                Err(error) if self.is_vault && is_about_a_link(&error) => (found.path(), None),
                 Err(error) => return Err(error),
             };
-            if kind.is_dir() {
+            let is_folder = kind.is_some_and(|kind| kind.is_dir());
+            if is_folder {
                 key.push('/');
-            } else if !kind.is_file() {
+            } else if !self.is_vault && !kind.is_some_and(|kind| kind.is_file()) {
                 continue;
             }
             if self.may_hold_wanted(&key) {
@@ -148,7 +153,7 @@ impl Walk {
         Ok(entries)
     }
 
-    /// What stands in a folder under a name, and what it is; `None` for what is gone.
+    /// What stands in a folder under a name, and what it is; `None` for what is gone and for a link without a target.
     fn follow(
         &self,
         folder: &Path,

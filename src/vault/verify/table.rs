@@ -559,7 +559,7 @@ async fn read_structure(
 const NEWER_EVENT: &str = "use the deltavault that wrote it, or a newer one; if it is a forgery, `--forged KEY` treats it as absent";
 
 pub(super) fn not_read(error: &Error) -> Problem {
-    if let Error::Store(error) = error {
+    if let Error::Store(error) | Error::SlotRefused(error) = error {
         return unreadable(error);
     }
     Problem::unchecked(error.to_string(), READ_AGAIN)

@@ -144,7 +144,7 @@ pub(super) async fn of_another_table(
     let Ok(histories) = open.vault.histories(|_| Bodies::default()).await else {
         return error;
     };
-    match find_snapshot(&histories, text) {
+    match find_snapshot(&histories.read, text) {
         Ok((history, snapshot)) => CommandError::SnapshotOfAnotherTable {
             snapshot: snapshot.id,
             table: table.to_owned(),

@@ -57,6 +57,27 @@ fn newest_record_with_other_bytes_than_its_seal_is_damage_and_not_read() {
 }
 
 #[test]
+fn record_that_cannot_be_read_is_damage_where_its_slot_was_sealed() {
+    let honest = Ledger::honest(3);
+    let seals: Vec<_> = (1..=3).map(|seq| honest.seal(seq)).collect();
+    for (seals, sealed) in [(&seals[..], vec![seals[2].1]), (&seals[..2], vec![])] {
+        let sealed_slots = seals.iter().map(|(seq, id)| (*seq, id.0));
+        let slots = honest.unsealed().with_seals(sealed_slots);
+        let mut bodies = Bodies::<Record>::new();
+        let detail = "a pipe".to_owned();
+        bodies.insert_unreadable(slots.oldest(3).unwrap().clone(), detail.clone());
+        let read = |slots: &Slots, bodies: &Bodies| read_chain(slots, bodies, &[]);
+        let (chain, _) = honest.drive_on(&slots, bodies, read).unwrap();
+        assert_eq!(chain.links.len(), 2);
+        let is_sealed = !sealed.is_empty();
+        let reason = ScarReason::Unreadable { detail, sealed };
+        assert_eq!(chain.findings, [LedgerFinding::Scar { seq: 3, reason }]);
+        assert_eq!(chain.findings[0].is_damage(), is_sealed);
+        assert!(chain.findings[0].may_hide_a_record());
+    }
+}
+
+#[test]
 fn whoever_may_create_objects_cannot_unseat_a_record_with_seals_of_their_own() {
     let ledger = Ledger::honest(2);
     let forged = SnapshotId(Digest::of(b"forged"));
