@@ -420,3 +420,43 @@ fn an_event_that_needs_a_newer_tool_is_named_by_its_key() {
     all_of(&said, &[&key, "--forged KEY"]);
     lake.ends(&["verify", "--forged", &key], 3);
 }
+
+#[test]
+fn a_deed_that_nobody_began_is_treated_as_absent_by_the_way_that_the_plan_names() {
+    for action in ["rewind", "replace"] {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        lake.ends(&["snapshot", "lake/t"], 0);
+        lake.append();
+        lake.ends(&["snapshot", "lake/t"], 0);
+        let ids: Vec<String> = lake
+            .ends(&["snapshots", "lake-t", "--json"], 0)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|row| Some(row["snapshot"].as_str()?.to_owned()))
+            .collect();
+        let turned = json!({"from": 3, "safety": ids[2], "snapshot": ids[0], "version": 1});
+        let event = json!({"action": {action: turned}, "at": "2026-02-01T00:00:00Z", "format": 1, "principal": "evil",
+            "requires": [], "run": "05".repeat(16), "seq": 1, "tool": "evil 9"});
+        let slot = "events/restorer/00000000000000000001.json";
+        let key = plant(&lake, slot, &event.to_string());
+        for which in [&["--latest"][..], &["--snapshot", &ids[1]]] {
+            let (_, said) = lake.run(&[&["restore", "lake-t"], which].concat());
+            all_of(&said, &[&format!("--forged {key}"), "as absent"]);
+        }
+        // Nothing is offered that would be refused.
+        let said = lake.ends(&["restore", "lake-t"], 0);
+        all_of(&said, &["go on with it", "take it back", &key]);
+        let other = format!("--snapshot {}", &ids[1][..8]);
+        assert!(!said.contains(&other), "{said}");
+        let flags = ["--forged", &key];
+        let said = lake.ends(&[&["restore", "lake-t"], &flags[..]].concat(), 0);
+        assert!(
+            said.contains(&other) && !said.contains("UNFINISHED"),
+            "{said}"
+        );
+        let words = ["restore", "lake-t", "--snapshot", &ids[1], "--rewind"];
+        let said = lake.ends(&[&words, &flags[..]].concat(), 4);
+        all_of(&said, &["REMOVES 1 file"]);
+    }
+}

@@ -25,7 +25,7 @@ use self::choose::{
 };
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
 use self::messages::{RestoreDone, VersionTime};
-use self::told::{Case, Found, Proof, Way};
+use self::told::{Case, Found, Proof, Unfinished, Way};
 pub(crate) use self::turn::TurnError;
 pub(super) use self::work::{Extent, Work};
 use super::{Context, confirm};
@@ -246,7 +246,10 @@ async fn plan<'a>(
     .await?;
     let mut found = work.found(&plan, &asked.which).await?;
     found = found.with_vault(&history, &chosen.record.table.delta_id);
-    found.under_way = under_way;
+    found.under_way = under_way.map(|deed| {
+        let event = deed.event(&table.key);
+        Unfinished { deed, event }
+    });
     found.passed_over = passed_over;
     if found.situation == Situation::NoLog && found.kept.files > 0 {
         plan.vanishing = work.vanishing().await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::event::{DeedAction, TurnedBack};
-use crate::format::{Event, EventAction};
+use crate::format::{Event, EventAction, EventRole, TableKey, VaultKey};
 use crate::ids::{SnapshotId, Timestamp};
 
 /// A rewind, a replacement or an undo.
@@ -24,6 +24,15 @@ pub struct Deed {
 }
 
 impl Deed {
+    /// The key of the event that began it.
+    pub fn event(&self, table: &TableKey) -> VaultKey {
+        VaultKey::Event {
+            table: table.clone(),
+            role: EventRole::Restorer,
+            seq: self.seq,
+        }
+    }
+
     /// The slot of the deed that this one has taken back.
     fn undoes(&self) -> Option<u64> {
         match self.kind {

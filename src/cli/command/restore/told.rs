@@ -3,7 +3,7 @@
 //!
 //! Pure: everything is decided from what the plan found.
 
-use deltavault::format::{Record, Scope};
+use deltavault::format::{Record, Scope, VaultKey};
 use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Undated};
 use deltavault::plan::restore::consent::{Decision, Facts, Readability, Task, decide};
@@ -85,7 +85,15 @@ pub(super) struct Found {
     /// Files that are removed from the live log.
     pub(super) removed: u64,
     /// A rewind, a replacement or an undo that was begun and not finished.
-    pub(super) under_way: Option<Deed>,
+    pub(super) under_way: Option<Unfinished>,
+}
+
+/// A rewind, a replacement or an undo that was begun and not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unfinished {
+    pub(super) deed: Deed,
+    /// The event that says so.
+    pub(super) event: VaultKey,
 }
 
 /// What is known of the streams that write to a table.

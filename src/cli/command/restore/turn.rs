@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltavault::ExitCode;
-use deltavault::format::{Scope, TableKey, Trigger};
+use deltavault::format::{Scope, TableKey, Trigger, VaultKey};
 use deltavault::ids::{ObjectKey, SnapshotId, Version};
 use deltavault::plan::restore::deed::Deed;
 use deltavault::plan::retention::RetentionRequest;
@@ -38,14 +38,14 @@ pub(super) async fn turn(
             if let Some(deed) = under_way.filter(|deed| !is_safety(deed))
                 && asked.which != Which::Unsaid
             {
-                return Err(another(deed, asked, chosen, context));
+                return Err(another((table, deed), asked, chosen, context));
             }
             return Ok(None);
         }
         How::Undo(deed) => Intent::Undo(deed.clone()),
         How::Rewind | How::Replace => {
             if let Some(deed) = under_way.filter(|deed| !is_same(deed, asked, chosen)) {
-                return Err(another(deed, asked, chosen, context));
+                return Err(another((table, deed), asked, chosen, context));
             }
             if plan.removed() == 0 && under_way.is_none() {
                 return Ok(None);
@@ -74,7 +74,12 @@ fn is_same(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen) -> bool {
 }
 
 /// Something else was begun and not finished.
-fn another(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen, context: &Context) -> CommandError {
+fn another(
+    (table, deed): (&TableKey, &Deed),
+    asked: &Asked<'_>,
+    chosen: &Chosen,
+    context: &Context,
+) -> CommandError {
     let name = &asked.table.text;
     let undo = context.again.command(&["undo", name]);
     TurnError::UnderWay {
@@ -84,6 +89,7 @@ fn another(deed: &Deed, asked: &Asked<'_>, chosen: &Chosen, context: &Context) -
         snapshot: deed.turned.snapshot,
         go_on: (!deed.kind.is_undo()).then(|| context.again.deed(name, deed)),
         undo,
+        event: deed.event(table),
     }
     .into()
 }
@@ -167,6 +173,8 @@ pub(crate) enum TurnError {
         go_on: Option<String>,
         /// The command that takes it back, or goes on with taking it back.
         undo: String,
+        /// The event that says that it was begun.
+        event: VaultKey,
     },
     /// No profile is configured for the safety snapshot.
     #[error("no safety snapshot can be taken: the configuration has no snapshot_profile")]
@@ -212,10 +220,15 @@ impl TurnError {
             Self::CatalogManaged { .. } => {
                 "restore elsewhere with --to, and register the copy with the catalog".into()
             }
-            Self::UnderWay { go_on, undo, .. } => match go_on {
-                Some(go_on) => format!("`{go_on}` goes on with it; `{undo}` takes it back"),
-                None => format!("`{undo}` goes on with taking it back"),
-            },
+            Self::UnderWay {
+                go_on, undo, event, ..
+            } => {
+                let ways = match go_on {
+                    Some(go_on) => format!("`{go_on}` goes on with it; `{undo}` takes it back"),
+                    None => format!("`{undo}` goes on with taking it back"),
+                };
+                format!("{ways}; where none of yours began it, `--forged {event}` treats it as absent")
+            }
             Self::NoSnapshotProfile => {
                 "the restorer may not write snapshots: set `snapshot_profile = \"NAME\"` under [vault], an AWS \
                  profile with the keys of the role snapshotter"

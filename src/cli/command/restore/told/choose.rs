@@ -102,6 +102,9 @@ impl Case<'_> {
 
     /// What to do about the newest suspect version, else how to go back at all.
     pub(super) fn offers(&self) -> Vec<Choice> {
+        if let Some(unfinished) = &self.found.under_way {
+            return self.ways_out_of(unfinished);
+        }
         let rows = &self.found.versions;
         let mut offers = Vec::new();
         let suspect = rows.iter().find(|row| row.suspect);

@@ -7,7 +7,7 @@ use deltavault::plan::unheld::is_catalog_managed;
 use deltavault::vault::restore::TurnedBackDone;
 
 use super::phrase::{about, choice, files, line, second, told};
-use super::{Case, Found};
+use super::{Case, Found, Unfinished};
 use crate::cli::command::restore::args::How;
 use crate::cli::command::restore::messages::{Choice, PlanLine};
 
@@ -71,7 +71,7 @@ impl Case<'_> {
 
     /// What was begun and not finished.
     pub(super) fn told_under_way(&self) -> Option<PlanLine> {
-        let deed = self.found.under_way.as_ref()?;
+        let Unfinished { deed, event } = self.found.under_way.as_ref()?;
         let (version, id) = (deed.turned.version, deed.turned.snapshot.short());
         let what = match deed.kind {
             DeedKind::Rewind => format!("a rewind to v{version}, snapshot {id},"),
@@ -79,15 +79,44 @@ impl Case<'_> {
             DeedKind::Undo { .. } => format!("the undo of a restore to v{version}"),
         };
         let (since, by) = (second(deed.at), &deed.by);
+        let begun = format!("{what} begun {since} by {by}");
+        if self.is_question() {
+            return Some(line("UNFINISHED", begun));
+        }
+        let undo = self.undo_command(&[]);
         let ways = match deed.kind {
             DeedKind::Rewind | DeedKind::Replace => format!(
-                "{} goes on with it, {} takes it back",
-                self.again.deed(&self.name, deed),
-                self.undo_command(&[])
+                "{} goes on with it, {undo} takes it back",
+                self.again.deed(&self.name, deed)
             ),
-            DeedKind::Undo { .. } => format!("{} goes on with it", self.undo_command(&[])),
+            DeedKind::Undo { .. } => format!("{undo} goes on with it"),
         };
-        Some(told!("UNFINISHED", "{what} begun {since} by {by}: {ways}"))
+        Some(told!(
+            "UNFINISHED",
+            "{begun}: {ways}; where none of yours began it, --forged {event} treats it as absent"
+        ))
+    }
+
+    /// What can be done about what was begun and not finished. Anything else would make something that never was.
+    pub(super) fn ways_out_of(&self, unfinished: &Unfinished) -> Vec<Choice> {
+        let Unfinished { deed, event } = unfinished;
+        let forged = event.to_string();
+        let absent = self
+            .again
+            .command(&["restore", &self.name, "--forged", &forged]);
+        let absent = choice!(
+            absent,
+            "where none of yours began it: what can be restored without it"
+        );
+        let undo = self.undo_command(&[]);
+        if deed.kind.is_undo() {
+            return vec![choice!(undo, "go on with taking it back"), absent];
+        }
+        vec![
+            choice!(self.again.deed(&self.name, deed), "go on with it"),
+            choice!(undo, "take it back"),
+            absent,
+        ]
     }
 
     /// The command that takes the last rewind or replacement back.
