@@ -396,13 +396,17 @@ fn what_this_tool_must_not_go_on_from_is_found_by_verify() {
         ("write:x", "no snapshot is taken after it"),
         ("delete:x", "prune deletes nothing"),
     ] {
-        let lake = Lake::with_snapshot();
+        let mut lake = Lake::with_snapshot();
         let (_, id) = append_record(&lake, |record| record["requires"] = json!([feature]));
         let said = lake.ends(&["verify"], 3);
         all_of(&said, &[what, &format!("--distrust {}", &id[..8])]);
         let (_, said) = lake.run(&["prune", "--dry-run"]);
         let names_it = said.contains(&format!("--distrust {id}"));
         assert_eq!(names_it, feature == "delete:x", "{said}");
+        lake.append();
+        lake.ends(&["snapshot", "lake/t", "--distrust", &id], 0);
+        let said = lake.ends(&["verify"], 0);
+        assert!(!said.contains("--distrust"), "{said}");
     }
 }
 

@@ -123,6 +123,11 @@ pub fn record_problems(
         record.scope == Scope::Live && record.totals.absent_files > 0,
         "it lacks files, which only scope `history` may",
     );
+    problems.extend(promise_problem(record, vault));
+    if snapshot.is_distrusted {
+        // Nothing is built on it, whatever it asks for and whenever it says that it was taken.
+        return problems;
+    }
     for (operation, what) in [
         (Operation::Write, "no snapshot is taken after it"),
         (Operation::Delete, "prune deletes nothing"),
@@ -132,7 +137,6 @@ pub fn record_problems(
             problems.push(Problem::warning(what, Remedy::Distrust));
         }
     }
-    problems.extend(promise_problem(record, vault));
     problems.extend(time_problem(record, now));
     problems
 }
