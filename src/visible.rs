@@ -34,6 +34,16 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
+/// The characters of an operation or a user in a row: engines need fewer.
+const CELL: usize = 40;
+
+/// A text as one cell of a row, whose cells two spaces divide: blanks follow each other in none, and it is not long enough to
+/// look like the rest of a row.
+pub fn cell(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    shortened(&words.join(" "), CELL).into_owned()
+}
+
 /// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what
 /// Unicode does not assign.
 pub fn is_visible(c: char) -> bool {
@@ -71,6 +81,15 @@ fn is_blank(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cell_cannot_look_like_several() {
+        assert_eq!(cell("CREATE TABLE AS SELECT"), "CREATE TABLE AS SELECT");
+        let forged =
+            cell("WRITE  +20 rows  +2 files  of 60 rows  snapshot 0bd7a7a4  NEWEST GOOD HELD");
+        assert_eq!(forged, "WRITE +20 rows +2 files of 60 rows snaps…");
+        assert_eq!(cell(&" ".repeat(3000)), "");
+    }
 
     #[test]
     fn what_a_terminal_or_a_reader_could_be_fooled_with_is_spelled_out() {

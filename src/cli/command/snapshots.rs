@@ -9,7 +9,7 @@ use deltavault::ids::{SnapshotId, Timestamp, Version};
 use deltavault::plan::choose::{History, Mark, Snapshot};
 use deltavault::plan::verify::KnownRecord;
 use deltavault::vault::look::Histories;
-use deltavault::visible::visible;
+use deltavault::visible::{cell, visible};
 use deltavault::{Error, ExitCode};
 use glob::Pattern;
 use indicatif::{HumanBytes, HumanCount};
@@ -359,9 +359,9 @@ fn kept_until(row: &SnapshotRow) -> String {
 }
 
 pub(super) fn operation(row: &SnapshotRow) -> String {
-    let operation = row.operation.as_deref().unwrap_or("?");
+    let operation = cell(row.operation.as_deref().unwrap_or("?"));
     let distrusted = if row.distrusted { "  DISTRUSTED" } else { "" };
-    match &row.user {
+    match row.user.as_deref().map(cell) {
         Some(user) => format!("{operation} by {user}{distrusted}"),
         None => format!("{operation}{distrusted}"),
     }

@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::listed::flag_for;
 use super::phrase::{
-    about, and_more, files, line, range, ranges, second, summed, told, told_version,
+    about, and_more, files, line, range, ranges, second, summed, told, told_version, users,
 };
 use super::{Case, Counted, Found, Proof};
 use crate::cli::command::restore::args::{How, Which};
@@ -390,13 +390,9 @@ impl Case<'_> {
     /// What going back would take out of the table, summed up, and the newest versions one by one.
     fn told_lost(&self, tip: Version) -> Vec<PlanLine> {
         let lost = &self.found.live.above;
-        let mut users: Vec<&str> = lost.iter().filter_map(|it| it.user.as_deref()).collect();
-        users.sort_unstable();
-        users.dedup();
-        let by = if users.is_empty() {
-            String::new()
-        } else {
-            format!(", by {}", users.join(", "))
+        let by = match users(lost.iter().filter_map(|it| it.user.as_deref())).as_str() {
+            "" => String::new(),
+            users => format!(", by {users}"),
         };
         let room = LOST_SHOWN
             .saturating_sub(usize::from(self.found.to_put.files > 0))

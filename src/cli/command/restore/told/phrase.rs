@@ -1,10 +1,13 @@
 //! The words that the telling is made of.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deltavault::ids::{Timestamp, Version};
 use deltavault::plan::restore::LiveVersion;
 use deltavault::progress::PlannedWork;
+use deltavault::visible::cell;
 use indicatif::{HumanCount, HumanDuration};
 
 use crate::cli::command::restore::messages::{Choice, Engine, PlanLine, Statement};
@@ -62,7 +65,7 @@ pub(super) fn told_statement(statement: &Statement) -> String {
 
 /// `v13  2026-11-20 02:11:00Z  OVERWRITE  etl-prod  -918,220,114 rows  +1 -40 files`.
 pub(super) fn told_version(version: &LiveVersion) -> String {
-    let operation = version.operation.as_deref().unwrap_or("?").to_owned();
+    let operation = cell(version.operation.as_deref().unwrap_or("?"));
     let rows = version.rows.filter(|rows| *rows != 0);
     let (added, removed) = (version.files_added, version.files_removed);
     let files = [('+', added), ('-', removed)].into_iter();
@@ -78,12 +81,15 @@ pub(super) fn told_version(version: &LiveVersion) -> String {
         Some(format!("v{}", version.version)),
         version.time.map(second),
         Some(operation),
-        version.user.clone(),
+        version.user.as_deref().map(cell),
         rows.map(changed_rows),
         (!files.is_empty()).then(|| format!("{} {noun}", files.join(" "))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
+
+/// Operations, or users, that are named.
+const NAMED: usize = 8;
 
 /// What versions did together: `5 APPEND, 1 MERGE, +12,000 rows`. `versions` are those that go.
 pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone) -> String {
@@ -100,13 +106,29 @@ pub(super) fn summed<'a>(versions: impl Iterator<Item = &'a LiveVersion> + Clone
             None => counts.push((name.to_owned(), 1)),
         }
     }
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let others: u64 = counts.iter().skip(NAMED).map(|(_, count)| count).sum();
     let rows = versions.map(|version| version.rows).sum::<Option<i64>>();
     let rows = rows.filter(|rows| *rows != 0).map(changed_rows);
     let counts = counts
         .into_iter()
-        .map(|(name, count)| format!("{count} {name}"));
-    counts.chain(rows).collect::<Vec<_>>().join(", ")
+        .take(NAMED)
+        .map(|(name, count)| format!("{count} {}", cell(&name)));
+    let others = (others > 0).then(|| format!("{others} more"));
+    counts
+        .chain(others)
+        .chain(rows)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Who committed: `etl, maria`.
+pub(super) fn users<'a>(users: impl Iterator<Item = &'a str>) -> String {
+    let users: BTreeSet<&str> = users.collect();
+    let others = users.len().saturating_sub(NAMED);
+    let others = (others > 0).then(|| format!("{others} more"));
+    let named = users.into_iter().take(NAMED).map(cell);
+    named.chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// Behind the first of `count` things: ` and 2 more`, or nothing.
