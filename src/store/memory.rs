@@ -47,6 +47,8 @@ struct State {
     now: Timestamp,
     attests_sha256: bool,
     copy_mode: CopyMode,
+    /// Whether a copy back goes on top of what is there, as on `MinIO`.
+    copies_over: bool,
     /// How many copies from now on take effect without an answer.
     lost_copies: usize,
     largest_put: u64,
@@ -89,6 +91,7 @@ impl MemoryStore {
                 now: Timestamp::UNIX_EPOCH,
                 attests_sha256: true,
                 copy_mode: CopyMode::default(),
+                copies_over: false,
                 lost_copies: 0,
                 largest_put: u64::MAX,
                 made: 0,
@@ -554,6 +557,16 @@ impl WriteStore for MemoryStore {
 
 #[async_trait]
 impl RestoreStore for MemoryStore {
+    async fn copy_back(&self, key: &ObjectKey, source: &CopySource) -> Result<Copied, StoreError> {
+        let state = self.state();
+        let is_free = state.copies_over || newest(&state, key).is_none();
+        drop(state);
+        if !is_free {
+            return Err(self.failed("copy to", key, StoreErrorKind::AlreadyExists));
+        }
+        self.copy(key, source, None)
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Payload, StoreError, WriteStore, Written};
+use super::{Copied, CopySource, Payload, StoreError, StoreErrorKind, WriteStore, Written};
 use crate::ids::{ETag, FileMode, ObjectKey, Timestamp};
 
 /// What a file had beside its bytes, where the store can give it back.
@@ -50,10 +50,23 @@ pub trait RestoreStore: WriteStore {
         }
     }
 
+    /// Lets the store copy an object into the place of a missing one. It is asked to do so only where nothing is, and **not
+    /// every server heeds that**: a caller that may not rely on the place being empty finds out first. Sent once, as
+    /// [`WriteStore::copy_new`].
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::AlreadyExists`] when something is there, or the source is another object than the one seen; else as
+    /// [`WriteStore::copy_new`].
+    async fn copy_back(&self, key: &ObjectKey, _source: &CopySource) -> Result<Copied, StoreError> {
+        let reason = "this store makes no copies by itself".to_owned();
+        let kind = StoreErrorKind::Unsupported { reason };
+        Err(StoreError::below("copy to", self.uri(), key.as_str(), kind))
+    }
+
     /// Replaces an object whose `ETag` is still `seen`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Changed`](super::StoreErrorKind::Changed) when it has another `ETag` or is gone; nothing was
+    /// [`StoreErrorKind::Changed`] when it has another `ETag` or is gone; nothing was
     /// changed.
     async fn replace(
         &self,

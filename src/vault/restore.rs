@@ -255,6 +255,8 @@ pub struct RestoreDone {
     pub files_written: u64,
     /// Their bytes.
     pub bytes_written: u64,
+    /// Those that the store copied by itself.
+    pub bytes_by_store: u64,
     /// Files that were right already.
     pub files_kept: u64,
     /// Files among those put that the vault had lost where the snapshot points, and that were found elsewhere.

@@ -30,6 +30,7 @@ mod cli;
 mod cli_s3;
 mod complete;
 mod completions;
+mod copied_back;
 mod copy_again;
 mod corpus_closure;
 mod corpus_rewind;

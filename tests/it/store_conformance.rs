@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use super::support::s3::{self, Bucket};
 
 use self::copies::{
-    a_copy_is_the_object_it_was_made_from, a_copy_of_a_named_version_is_of_that_version,
+    a_copy_back_is_the_object_and_not_locked, a_copy_is_the_object_it_was_made_from,
+    a_copy_of_a_named_version_is_of_that_version,
     a_copy_of_another_object_than_was_seen_is_refused, a_part_that_fails_leaves_no_object,
     parts_make_one_object,
 };
@@ -164,6 +165,7 @@ macro_rules! conformance {
                 a_copy_is_the_object_it_was_made_from,
                 a_copy_of_another_object_than_was_seen_is_refused,
                 a_copy_of_a_named_version_is_of_that_version,
+                a_copy_back_is_the_object_and_not_locked,
                 parts_make_one_object,
                 a_part_that_fails_leaves_no_object,
                 what_is_deleted_is_gone_and_nothing_hides_the_rest,

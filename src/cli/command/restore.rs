@@ -518,6 +518,7 @@ fn done_row(
         mode: mode_word(&case.found.situation).to_owned(),
         files_written: done.files_written,
         bytes_written: done.bytes_written,
+        bytes_by_store: done.bytes_by_store,
         files_kept: done.files_kept,
         files_rescued: done.files_rescued,
         lost: done.lost.iter().map(ToString::to_string).collect(),

@@ -68,6 +68,11 @@ impl MemoryStore {
         self.state().copy_mode = mode;
     }
 
+    /// Lets copies back go on top of what is there.
+    pub fn set_copies_over(&self) {
+        self.state().copies_over = true;
+    }
+
     /// Lets the next `count` copies take effect without an answer.
     pub fn lose_copy_answers(&self, count: usize) {
         self.state().lost_copies = count;

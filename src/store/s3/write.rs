@@ -58,38 +58,8 @@ impl WriteStore for S3Store {
         source: &CopySource,
         lock_until: Option<Timestamp>,
     ) -> Result<Copied, StoreError> {
-        let failed = |kind| self.failed("copy to", key.as_str(), kind);
-        let address = &source.address;
-        let from = copy_source(&address.bucket, &address.key, source.version.as_ref());
-        let (mode, until) = lock(self, lock_until);
-        let request = object_request!(self, copy_object, key)
-            .copy_source(from)
-            .copy_source_if_match(&source.etag.0)
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .metadata_directive(MetadataDirective::Replace)
-            .tagging_directive(TaggingDirective::Replace)
-            // Otherwise S3 copies up to a gigabyte of them, and asks for rights that no role has.
-            .annotation_directive(AnnotationDirective::Exclude)
-            .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .set_storage_class(self.storage_class.clone());
-        let call = || {
-            let mut copy = request.clone().customize();
-            if let Some(config) = with_time_for(self, source.size) {
-                copy = copy.config_override(config);
-            }
-            copy.send()
-        };
-        let copied = self.client.call_once(call).await.map_err(failed)?;
-        let result = copied.copy_object_result();
-        let etag = result.and_then(|result| result.e_tag());
-        let sha256 = result
-            .and_then(|result| answer::sha256(result.checksum_sha256(), result.checksum_type()));
-        Ok(Copied {
-            written: answer::written(copied.version_id(), etag).map_err(failed)?,
-            sha256,
-            size: source.size,
-        })
+        let copied = copy(self, key, source, lock_until, None).await;
+        copied.map_err(|kind| self.failed("copy to", key.as_str(), kind))
     }
 
     async fn put_parts(
@@ -141,6 +111,18 @@ impl RestoreStore for S3Store {
             .then_some("a key on S3 has 1,024 bytes at most, its prefix included")
     }
 
+    async fn copy_back(&self, key: &ObjectKey, source: &CopySource) -> Result<Copied, StoreError> {
+        let copied = copy(self, key, source, None, Some(&Condition::Absent)).await;
+        copied.map_err(|kind| {
+            let kind = match kind {
+                // Its own precondition, or that of the source: the server does not say.
+                StoreErrorKind::Changed => StoreErrorKind::AlreadyExists,
+                kind => kind,
+            };
+            self.failed("copy to", key.as_str(), kind)
+        })
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,
@@ -169,6 +151,49 @@ impl RestoreStore for S3Store {
             Err(kind) => Err(failed(kind)),
         }
     }
+}
+
+/// Lets the server copy an object, once. What lies beside its bytes (tags, metadata, annotations, a lock, the storage class)
+/// does not go with it.
+async fn copy(
+    store: &S3Store,
+    key: &ObjectKey,
+    source: &CopySource,
+    lock_until: Option<Timestamp>,
+    condition: Option<&Condition<'_>>,
+) -> Result<Copied, StoreErrorKind> {
+    let address = &source.address;
+    let from = copy_source(&address.bucket, &address.key, source.version.as_ref());
+    let (mode, until) = lock(store, lock_until);
+    let request = object_request!(store, copy_object, key)
+        .copy_source(from)
+        .copy_source_if_match(&source.etag.0)
+        .set_if_none_match(condition.and_then(Condition::if_none_match))
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .metadata_directive(MetadataDirective::Replace)
+        .tagging_directive(TaggingDirective::Replace)
+        // Otherwise S3 copies up to a gigabyte of them, and asks for rights that no role has.
+        .annotation_directive(AnnotationDirective::Exclude)
+        .set_object_lock_mode(mode)
+        .set_object_lock_retain_until_date(until)
+        .set_storage_class(store.storage_class.clone());
+    let call = || {
+        let mut copy = request.clone().customize();
+        if let Some(config) = with_time_for(store, source.size) {
+            copy = copy.config_override(config);
+        }
+        copy.send()
+    };
+    let copied = store.client.call_once(call).await?;
+    let result = copied.copy_object_result();
+    let etag = result.and_then(|result| result.e_tag());
+    let sha256 =
+        result.and_then(|result| answer::sha256(result.checksum_sha256(), result.checksum_type()));
+    Ok(Copied {
+        written: answer::written(copied.version_id(), etag)?,
+        sha256,
+        size: source.size,
+    })
 }
 
 /// Puts a payload, whole or not at all.

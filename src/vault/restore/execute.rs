@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use self::by_store::ByStore;
 use self::together::{Together, read_together};
 use super::super::ahead::{Bounds, ahead};
 use super::claim::OwnClaim;
@@ -24,6 +25,7 @@ use crate::sort::SortError;
 use crate::spool::{IN_MEMORY_LIMIT, Scratch};
 use crate::store::{Had, Payload, RestoreStore, StoreError, StoreErrorKind};
 
+mod by_store;
 mod together;
 
 /// Parts of packs read ahead of the files that are being put.
@@ -96,6 +98,7 @@ impl Restorer {
             not_whole,
             ..
         } = plan;
+        let by_store = ByStore::new(request.mode);
         let mut so_far = SoFar {
             done: RestoreDone {
                 files_kept: kept.files,
@@ -151,8 +154,12 @@ impl Restorer {
                 continue;
             }
             let folder = scratch.path();
-            self.put_turn(turn, of_turn, puts, folder, &mut so_far)
-                .await?;
+            let how = How {
+                puts,
+                folder,
+                by_store: &by_store,
+            };
+            self.put_turn(turn, of_turn, how, &mut so_far).await?;
             self.rescue_lost(request, puts, folder, &mut so_far).await?;
         }
         if let Some(Err(error)) = steps.next() {
@@ -229,8 +236,7 @@ impl Restorer {
         &self,
         turn: Turn,
         steps: impl Iterator<Item = Result<RestoreStep, SortError>> + Send,
-        puts: bool,
-        folder: &Path,
+        how: How<'_>,
         so_far: &mut SoFar,
     ) -> Result<(), Error> {
         let bounds = if turn == Turn::Commit {
@@ -248,10 +254,16 @@ impl Restorer {
             .map_ok(|files| stream::iter(files).map(Ok::<_, Error>))
             .try_flatten()
             .map(|file: Result<_, Error>| {
-                let weight = file.as_ref().map_or(0, |(step, _)| in_memory(&step.entry));
+                let weight = file.as_ref().map_or(0, |(step, _)| {
+                    let in_memory = in_memory(&step.entry);
+                    match how.puts.then(|| self.offer(step)).flatten() {
+                        Some(_) => how.by_store.weight(in_memory),
+                        None => in_memory,
+                    }
+                });
                 let put = async move {
                     let (step, payload) = file?;
-                    self.put_or_note(step, payload, puts, folder).await
+                    self.put_or_note(step, payload, how).await
                 };
                 (weight, put)
             });
@@ -261,6 +273,12 @@ impl Restorer {
                 Placed::Put(bytes) => {
                     so_far.done.files_written += 1;
                     so_far.done.bytes_written += bytes;
+                    self.progress.file_done(bytes);
+                }
+                Placed::Copied(bytes) => {
+                    so_far.done.files_written += 1;
+                    so_far.done.bytes_written += bytes;
+                    so_far.done.bytes_by_store += bytes;
                     self.progress.file_done(bytes);
                 }
                 Placed::Read => {}
@@ -317,8 +335,26 @@ impl Restorer {
         steps.into_iter().zip(payloads).collect()
     }
 
-    /// Reads a file where that is still to be done, and puts it where it is to be put.
+    /// Puts a file where it is to be put: lets the store copy it, or reads it where that is still to be done.
     async fn put_or_note(
+        &self,
+        step: RestoreStep,
+        payload: Option<Payload>,
+        how: How<'_>,
+    ) -> Result<Placed, Error> {
+        if how.puts
+            && payload.is_none()
+            && let Some(offer) = self.offer(&step)
+        {
+            return self
+                .copy_or_put(step, offer, how.by_store, how.folder)
+                .await;
+        }
+        self.put_bytes(step, payload, how.puts, how.folder).await
+    }
+
+    /// Reads a file where that is still to be done, and puts it where it is to be put.
+    async fn put_bytes(
         &self,
         step: RestoreStep,
         payload: Option<Payload>,
@@ -451,11 +487,23 @@ struct SoFar {
     first_damage: Option<Error>,
 }
 
+/// How the files of a turn are put.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    /// Or only read.
+    puts: bool,
+    /// For temporary files.
+    folder: &'a Path,
+    by_store: &'a ByStore,
+}
+
 /// What became of one file.
 #[derive(Debug)]
 enum Placed {
     /// It was put; its bytes.
     Put(u64),
+    /// The store copied it; its bytes.
+    Copied(u64),
     Read,
     /// The vault does not have it, and what is wrong there.
     Lost(Box<RestoreStep>, Error),

@@ -94,6 +94,31 @@ pub(super) async fn a_copy_of_a_named_version_is_of_that_version(subject: &Subje
     assert_eq!(content(store, to.as_str()).await, "old");
 }
 
+pub(super) async fn a_copy_back_is_the_object_and_not_locked(subject: &Subject) {
+    let store = subject.store.as_ref();
+    let old = Payload::from_bytes("old");
+    let locked = subject.locks.then_some(subject.later);
+    store.put_new(&key("a"), &old, locked).await.unwrap();
+    let Some(source) = seen(store, "a").await else {
+        return;
+    };
+    let to = key("table/part=1/a b.parquet");
+    store.copy_back(&to, &source).await.unwrap();
+    assert_eq!(content(store, to.as_str()).await, "old");
+    assert_eq!(
+        store.attributes(&to, None).await.unwrap().locked_until,
+        None
+    );
+    // Where something is, it is refused or, by servers that do not know the condition, made all the same.
+    put(store, "taken", "mine").await;
+    let (taken, left) = match store.copy_back(&key("taken"), &source).await {
+        Ok(_) => (subject.remote, "old"),
+        Err(error) => (matches!(error.kind, StoreErrorKind::AlreadyExists), "mine"),
+    };
+    assert!(taken);
+    assert_eq!(content(store, "taken").await, left);
+}
+
 /// Puts `bytes` in parts; `None` when the store takes objects of any size whole.
 async fn put_in_parts(
     subject: &Subject,

@@ -452,6 +452,12 @@ impl<S: RestoreStore> RestoreStore for FaultStore<S> {
         self.answer(fault, key.as_str(), answer)
     }
 
+    async fn copy_back(&self, key: &ObjectKey, source: &CopySource) -> Result<Copied, StoreError> {
+        let fault = self.arrive("copy_back", key.as_str()).await?;
+        let answer = self.inner.copy_back(key, source).await;
+        self.answer(fault, key.as_str(), answer)
+    }
+
     async fn replace(
         &self,
         key: &ObjectKey,

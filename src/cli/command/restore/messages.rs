@@ -111,6 +111,8 @@ pub(crate) struct RestoreDone {
     pub(crate) files_written: u64,
     /// Their bytes.
     pub(crate) bytes_written: u64,
+    /// Those that the store copied by itself: they did not pass through this machine.
+    pub(crate) bytes_by_store: u64,
     /// Files that were right already.
     pub(crate) files_kept: u64,
     /// Files among those put back that the vault had lost where the snapshot points, and that were found elsewhere.
@@ -145,8 +147,12 @@ impl Message for RestoreDone {
     const TYPE: &'static str = "restored";
 
     fn text(&self, out: &mut Output) -> Result<(), CommandError> {
+        let by_store = match self.bytes_by_store {
+            0 => String::new(),
+            bytes => format!(", {} of it copied by the store itself", HumanBytes(bytes)),
+        };
         out.print(format_args!(
-            "{} v{} from snapshot {}: {} put back ({}), {} kept, {:.1} s",
+            "{} v{} from snapshot {}: {} put back ({}{by_store}), {} kept, {:.1} s",
             self.table,
             self.version,
             self.snapshot.short(),
