@@ -479,12 +479,11 @@ impl Error {
 
     /// Whether the store refused to show a ledger: those of other tables may be readable.
     pub fn is_refused_ledger(&self) -> bool {
-        let refused = match self {
-            Self::SlotRefused(error) | Self::Store(error) => &error.kind,
-            _ => return false,
+        let (Self::SlotRefused(error) | Self::Store(error)) = self else {
+            return false;
         };
         matches!(
-            refused,
+            error.kind,
             StoreErrorKind::Denied { .. } | StoreErrorKind::InTheWay { .. }
         )
     }

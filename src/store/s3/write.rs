@@ -114,10 +114,12 @@ impl RestoreStore for S3Store {
     async fn copy_back(&self, key: &ObjectKey, source: &CopySource) -> Result<Copied, StoreError> {
         let copied = copy(self, key, source, None, Some(&Condition::Absent)).await;
         copied.map_err(|kind| {
-            let kind = match kind {
-                // Its own precondition, or that of the source: the server does not say.
-                StoreErrorKind::Changed => StoreErrorKind::AlreadyExists,
-                kind => kind,
+            // Its own precondition, or that of the source: the server does not say.
+            let is_taken = matches!(kind, StoreErrorKind::Changed);
+            let kind = if is_taken {
+                StoreErrorKind::AlreadyExists
+            } else {
+                kind
             };
             self.failed("copy to", key.as_str(), kind)
         })

@@ -170,13 +170,11 @@ impl Restorer {
             Ok(copied) => copied,
             Err(error) => return Ok(unanswered(&error.kind)),
         };
-        let attested = match copied.sha256 {
-            Some(sha256) => Some(sha256),
-            None => {
-                let version = copied.written.version.as_ref();
-                self.target.attributes(key, version).await?.sha256
-            }
-        };
+        let mut attested = copied.sha256;
+        if attested.is_none() {
+            let version = copied.written.version.as_ref();
+            attested = self.target.attributes(key, version).await?.sha256;
+        }
         match attested {
             Some(sha256) if sha256 == reference.sha256 => Ok(Answer::Proven),
             // The vault's object has other bytes than its store said. They are nobody's.
