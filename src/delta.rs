@@ -24,6 +24,7 @@ pub mod commit;
 mod error;
 mod json;
 mod name;
+pub(crate) mod nesting;
 mod number;
 pub mod partitions;
 pub mod path;

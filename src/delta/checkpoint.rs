@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalake::arrow::array::RecordBatch;
+use deltalake::arrow::array::{Array, AsArray as _, RecordBatch};
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -22,6 +22,7 @@ use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
 use deltalake::parquet::schema::types::{SchemaDescriptor, Type};
 
+use super::nesting::{Nesting, TOO_DEEP};
 use super::number::Number;
 use super::path::TableRoot;
 use super::raw::{Origin, RawAdd, RawProtocol, RawRemove, RawSidecar, domain};
@@ -213,19 +214,42 @@ pub fn read_whole(reader: impl ChunkReader + 'static, file: &str) -> Result<(), 
     let mut columns = Vec::new();
     apart(parquet.schema().root_schema(), &mut 0, &mut columns);
     let (mut together, mut bytes) = (Vec::new(), 0_u64);
+    let check = &mut |batch: &RecordBatch| {
+        if batch.columns().iter().any(|it| is_too_deep(it)) {
+            let (file, detail) = (file.to_owned(), TOO_DEEP.to_owned());
+            return Err(LogError::CheckpointUnreadable { file, detail });
+        }
+        Ok(())
+    };
     for leaves in columns {
         let more = leaves.clone().map(|leaf| parquet.largest_chunk(leaf));
         let more = more.fold(0, u64::saturating_add);
         let is_full =
             together.len() >= COLUMNS_TOGETHER || bytes.saturating_add(more) > BYTES_TOGETHER;
         if is_full && !together.is_empty() {
-            parquet.read(mem::take(&mut together), &mut |_| Ok(()))?;
+            parquet.read(mem::take(&mut together), check)?;
             bytes = 0;
         }
         together.extend(leaves);
         bytes = bytes.saturating_add(more);
     }
-    parquet.read(together, &mut |_| Ok(()))
+    parquet.read(together, check)
+}
+
+/// Whether a text in an array is JSON that is nested too deep to be decoded.
+fn is_too_deep(array: &dyn Array) -> bool {
+    if let Some(texts) = array.as_string_opt::<i32>() {
+        let mut texts = texts.iter().flatten();
+        return texts.any(|text| Nesting::is_too_deep(text.as_bytes()));
+    }
+    if let Some(group) = array.as_struct_opt() {
+        return group.columns().iter().any(|it| is_too_deep(it));
+    }
+    if let Some(list) = array.as_list_opt::<i32>() {
+        return is_too_deep(list.values());
+    }
+    let entries = array.as_map_opt();
+    entries.is_some_and(|map| is_too_deep(map.entries()))
 }
 
 /// A Parquet file of which no more than its end was read.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +17,11 @@ use deltalake::logstore::object_store::{
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, path::Path,
 };
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 
+use crate::delta::nesting::{Nesting, TOO_DEEP};
 use crate::ids::{ObjectKey, ObjectVersion};
+use crate::source::LOG_PREFIX;
 use crate::store::{Attributes, Payload, ReadStore, RestoreStore, StoreError, StoreErrorKind};
 
 /// How it names itself in errors.
@@ -165,10 +168,28 @@ fn checked(options: &GetOptions, location: &Path, read: Read) -> foreign::Result
     options.check_preconditions(&meta)?;
     Ok(GetResult {
         // `deltalake` polls on after the end.
-        payload: GetResultPayload::Stream(body.map_err(generic).fuse().boxed()),
+        payload: GetResultPayload::Stream(flat(&found.key, body.map_err(generic)).fuse().boxed()),
         meta,
         range,
         attributes: foreign::Attributes::default(),
+    })
+}
+
+/// The bytes of an object, which end in an error where they are JSON that is nested too deep: `deltalake` calls itself for each
+/// level, and nothing catches a stack that overflows. It reads each file of a log whole.
+fn flat(
+    key: &ObjectKey,
+    body: impl Stream<Item = foreign::Result<bytes::Bytes>> + Send + 'static,
+) -> impl Stream<Item = foreign::Result<bytes::Bytes>> + Send + 'static {
+    let name = key.to_string();
+    let is_json = name.starts_with(LOG_PREFIX) && !name.ends_with(".parquet");
+    let mut nesting = is_json.then(Nesting::default);
+    body.map(move |bytes| {
+        let bytes = bytes?;
+        if nesting.as_mut().is_some_and(|it| it.take(&bytes)) {
+            return Err(generic(io::Error::other(format!("{name}: {TOO_DEEP}"))));
+        }
+        Ok(bytes)
     })
 }
 

@@ -280,3 +280,41 @@ fn links_inside_the_table_are_replaced_and_removed_and_never_what_they_lead_to()
         before
     );
 }
+
+#[test]
+fn json_that_is_nested_thousands_of_times_ends_no_restore() {
+    let deep = format!("{}{}", "[".repeat(150_000), "]".repeat(150_000));
+    let stats = format!("\"{{\\\"numRecords\\\":{deep}}}\"");
+    for (field, value, is_held) in [
+        ("stats", stats.as_str(), true),
+        ("tags", deep.as_str(), true),
+        ("", deep.as_str(), false),
+    ] {
+        let mut lake = Lake::with_snapshot();
+        lake.append();
+        let commit = lake.commit_file(2);
+        let honest = fs::read_to_string(&commit).unwrap();
+        let hostile = match field {
+            "stats" => honest.replace("\"{\\\"numRecords\\\":10}\"", value),
+            "tags" => honest.replace("\"dataChange\":true", &format!("\"tags\":{value}")),
+            _ => format!("{{\"add\":{value}}}\n"),
+        };
+        assert_ne!(honest, hostile);
+        fs::write(&commit, hostile).unwrap();
+        let (code, said) = lake.run(&["snapshot", "lake/t"]);
+        assert_eq!(code == Some(0), is_held, "{said}");
+        // The plan, another place, and the table itself.
+        for words in [
+            &["restore", "lake-t"][..],
+            &["restore", "lake-t", "--latest", "--to", "copy", "--yes"],
+            &["restore", "lake-t", "--version", "1", "--heal", "--yes"],
+        ] {
+            let (code, said) = lake.run(words);
+            let code = code.unwrap_or_else(|| panic!("{field} {words:?}: {said}"));
+            assert!(
+                matches!(code, 0 | 3 | 4),
+                "{field} {words:?} {code}: {said}"
+            );
+        }
+    }
+}

@@ -150,7 +150,9 @@ impl Restorer {
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;
-        let read = reader::list(&self.table_store(), request.version, about).await;
+        let log: Vec<_> = self.target.list(LOG_PREFIX, None).try_collect().await?;
+        let way = way_to(log, request.version);
+        let read = self.listed(way, request.version, about).await?;
         let (verdict, list) = match read {
             Ok((version, shown)) => {
                 let list = match shown {

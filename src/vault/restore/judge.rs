@@ -6,7 +6,7 @@ use super::held::nothing_held;
 use crate::delta::segment::{LogListing, Segment};
 use crate::error::Error;
 use crate::ids::Version;
-use crate::reader::{self, RefusalCause, Verdict};
+use crate::reader::{self, ListedFile, RefusalCause, Verdict};
 use crate::store::Attributes;
 
 impl Restorer {
@@ -18,14 +18,37 @@ impl Restorer {
         tip: Version,
         about: u64,
     ) -> Result<Verdict, Error> {
-        if let Some(checkpoint) = way.and_then(|way| way.checkpoint) {
-            let mut reader = LogReader::of_target(self, nothing_held())?;
-            if let Content::Unreadable(reason) = reader.checkpoint(&checkpoint).await? {
-                let about = RefusalCause::Log;
-                return Ok(Verdict::Refuses { reason, about });
-            }
+        match self.refused_way(way).await? {
+            Some(refusal) => Ok(refusal),
+            None => Ok(reader::judge(&self.table_store(), tip, about).await),
         }
-        Ok(reader::judge(&self.table_store(), tip, about).await)
+    }
+
+    /// As [`Restorer::judge`], with the live files, where they are few enough to be listed.
+    pub(super) async fn listed(
+        &self,
+        way: Option<Segment>,
+        version: Version,
+        about: u64,
+    ) -> Result<Result<(Version, Option<Vec<ListedFile>>), Verdict>, Error> {
+        match self.refused_way(way).await? {
+            Some(refusal) => Ok(Err(refusal)),
+            None => Ok(reader::list(&self.table_store(), version, about).await),
+        }
+    }
+
+    async fn refused_way(&self, way: Option<Segment>) -> Result<Option<Verdict>, Error> {
+        let Some(checkpoint) = way.and_then(|way| way.checkpoint) else {
+            return Ok(None);
+        };
+        let mut reader = LogReader::of_target(self, nothing_held())?;
+        Ok(match reader.checkpoint(&checkpoint).await? {
+            Content::Unreadable(reason) => Some(Verdict::Refuses {
+                reason,
+                about: RefusalCause::Log,
+            }),
+            Content::Says(_) | Content::Lost => None,
+        })
     }
 }
 
