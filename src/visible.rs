@@ -44,6 +44,23 @@ pub fn cell(text: &str) -> String {
     shortened(&words.join(" "), CELL).into_owned()
 }
 
+/// A line of JSON, whose strings spell what cannot be seen as it is by JSON's own escapes: it means the same.
+pub fn visible_json(line: &str) -> Cow<'_, str> {
+    if line.chars().all(is_visible) {
+        return Cow::Borrowed(line);
+    }
+    let mut spelled = String::with_capacity(line.len() + 8);
+    for c in line.chars() {
+        if is_visible(c) {
+            spelled.push(c);
+        } else {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            spelled.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    Cow::Owned(spelled)
+}
+
 /// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what
 /// Unicode does not assign.
 pub fn is_visible(c: char) -> bool {
@@ -81,6 +98,16 @@ fn is_blank(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn line_of_json_shows_nothing_raw_and_means_the_same() {
+        let word = "a\u{9b}31m\u{7f}\u{202e}\u{e0100}é日 \u{1f4a9}";
+        let line = serde_json::to_string(word).unwrap();
+        let shown = visible_json(&line);
+        assert_eq!(visible(&shown), shown);
+        assert!(shown.contains("é日"));
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), word);
+    }
 
     #[test]
     fn cell_cannot_look_like_several() {

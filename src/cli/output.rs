@@ -19,7 +19,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use clap::builder::Styles;
 use deltavault::ExitCode;
-use deltavault::visible::{shortened, visible};
+use deltavault::visible::{shortened, visible, visible_json};
 use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
@@ -311,9 +311,9 @@ impl Output {
             #[serde(flatten)]
             row: &'a R,
         }
-        let line = serde_json::to_vec(&Line { message_type, row })
+        let line = serde_json::to_string(&Line { message_type, row })
             .map_err(|error| CommandError::Output(error.into()))?;
-        self.write_line(&line)
+        self.write_line(visible_json(&line).as_bytes())
     }
 }
 

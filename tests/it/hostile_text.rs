@@ -93,11 +93,9 @@ impl Lake {
             .unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        if !words.contains(&"--json") {
-            for line in stdout.split('\n').chain(stderr.split('\n')) {
-                assert_eq!(visible(line), line, "{words:?} shows something raw");
-                assert!(!line.starts_with("forged"), "{words:?}: {line}");
-            }
+        for line in stdout.split('\n').chain(stderr.split('\n')) {
+            assert_eq!(visible(line), line, "{words:?} shows something raw");
+            assert!(!line.starts_with("forged"), "{words:?}: {line}");
         }
         (output.status.code(), stdout, stderr)
     }
