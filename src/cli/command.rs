@@ -41,7 +41,7 @@ use super::stores::{OpenVault, Stores};
 use super::table_name::TableName;
 
 pub(crate) use self::demo::DemoError;
-pub(crate) use self::restore::TurnError;
+pub(crate) use self::restore::{CommitError, TurnError};
 
 mod completions;
 mod demo;

@@ -3,25 +3,22 @@
 use std::io;
 use std::time::Duration;
 
-use deltavault::delta::LogError;
-use deltavault::delta::path::PathError;
-use deltavault::error::{LISTED, RestoreError, one_of};
-use deltavault::format::ledger::LedgerError;
-use deltavault::format::{FormatError, VaultFile};
+use deltavault::error::{LISTED, one_of};
+use deltavault::format::VaultFile;
 use deltavault::iam::IamError;
-use deltavault::ids::{InvalidId, SnapshotId};
+use deltavault::ids::SnapshotId;
 use deltavault::plan::choose::ChooseError;
 use deltavault::plan::pause::Pause;
-use deltavault::plan::retention::RetentionError;
 use deltavault::shell::{operand, quoted};
-use deltavault::sort::SortError;
-use deltavault::store::{StoreError, StoreErrorKind, local_path};
+use deltavault::store::{StoreErrorKind, local_path};
 use deltavault::{Error, ExitCode};
 use jiff::SignedDuration;
 
-use super::command::{DemoError, TurnError};
+use super::command::{CommitError, DemoError, TurnError};
 use super::index::IndexError;
 use super::output::{lock, minute};
+
+mod from;
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +32,9 @@ pub(crate) enum CommandError {
     /// A live table is not turned back.
     #[error(transparent)]
     Turn(Box<TurnError>),
+    /// A version did not come back as a commit.
+    #[error(transparent)]
+    Commit(Box<CommitError>),
     /// There is no place for the local index.
     #[error("there is no folder for the local index")]
     NoCacheFolder,
@@ -266,70 +266,6 @@ pub(crate) enum CommandError {
     Output(#[source] io::Error),
 }
 
-impl From<Error> for CommandError {
-    fn from(error: Error) -> Self {
-        let Error::Caller(error) = error else {
-            return Self::Library(Box::new(error));
-        };
-        // It went through the library.
-        match error.downcast() {
-            Ok(own) => *own,
-            Err(other) => Self::Library(Box::new(Error::Caller(other))),
-        }
-    }
-}
-
-impl From<CommandError> for Error {
-    fn from(error: CommandError) -> Self {
-        if let CommandError::Library(error) = error {
-            return *error;
-        }
-        Self::Caller(Box::new(error))
-    }
-}
-
-/// Errors of the library's modules are the library's.
-macro_rules! of_library {
-    ($($error:ty),* $(,)?) => {
-        $(impl From<$error> for CommandError {
-            fn from(error: $error) -> Self {
-                Error::from(error).into()
-            }
-        })*
-    };
-}
-
-of_library!(
-    ChooseError,
-    FormatError,
-    InvalidId,
-    LedgerError,
-    LogError,
-    PathError,
-    RestoreError,
-    RetentionError,
-    SortError,
-    StoreError,
-);
-
-impl From<DemoError> for CommandError {
-    fn from(error: DemoError) -> Self {
-        Self::Demo(Box::new(error))
-    }
-}
-
-impl From<TurnError> for CommandError {
-    fn from(error: TurnError) -> Self {
-        Self::Turn(Box::new(error))
-    }
-}
-
-impl From<IamError> for CommandError {
-    fn from(error: IamError) -> Self {
-        Self::Iam(Box::new(error))
-    }
-}
-
 /// What to do about tables that failed; `again` takes them alone.
 fn failed_again_hint(again: &str, failed: usize) -> String {
     let takes = match failed {
@@ -386,7 +322,8 @@ impl CommandError {
                 .fold(ExitCode::SomeFailed, ExitCode::max),
             Self::RecordsGone { .. } => ExitCode::Damage,
             Self::SnapshotUnreadable { source, .. } => source.exit_code(),
-            Self::NoCacheFolder
+            Self::Commit(_)
+            | Self::NoCacheFolder
             | Self::Index(_)
             | Self::Demo(_)
             | Self::AlreadyAVault { .. }
@@ -408,6 +345,7 @@ impl CommandError {
             Self::Start(_) | Self::Output(_) | Self::Declined => return None,
             Self::Iam(error) => error.hint(),
             Self::Turn(error) => error.hint(),
+            Self::Commit(error) => error.hint(),
             Self::Demo(_) => "run the demo again with --dir and an empty folder".into(),
             Self::NoVaultGiven => {
                 "pass --vault URI, set DELTAVAULT_VAULT, or name it in the configuration under [vault]"

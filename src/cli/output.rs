@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::process::Stdio;
 
 use clap::builder::Styles;
 use deltavault::ExitCode;
@@ -377,6 +378,11 @@ pub(crate) fn has_terminal_for_talk() -> bool {
 pub(crate) fn aside(text: &str) {
     // Where stderr is closed there is nobody to tell.
     writeln!(io::stderr(), "{}", visible(text)).ok();
+}
+
+/// Where a command of the owner's prints to: it is theirs, and not our result.
+pub(crate) fn talk_of_a_child() -> Stdio {
+    io::stderr().into()
 }
 
 /// A log on its way to stderr, a line an event.

@@ -33,6 +33,7 @@ pub use self::claim::AtWork;
 mod aside;
 mod check;
 mod claim;
+mod commit;
 mod consent;
 mod content;
 mod copy;
@@ -56,6 +57,7 @@ mod turned_back;
 mod under;
 
 pub use check::{Checked, Counted, Difference, Expected};
+pub use commit::Committed;
 pub use copy::CopyPlace;
 pub use deeds::Deeds;
 pub use live::LiveTable;

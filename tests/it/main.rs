@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod as_commit;
 mod bad_data;
 mod bad_disk;
 mod bad_paths;

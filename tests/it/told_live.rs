@@ -9,7 +9,6 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::cli::small_lake;
-use super::completions::proposed;
 use super::support::s3::now;
 use super::support::world::files;
 
@@ -530,21 +529,6 @@ fn a_history_is_said_to_hold_no_version_whose_commits_were_overwritten_since() {
     };
     all_of(line("v2 "), &["not held"]);
     all_of(line("v0 "), &["in history snapshot"]);
-}
-
-#[test]
-fn a_way_back_that_there_is_not_is_neither_taken_nor_offered() {
-    let lake = Lake::with_snapshot();
-    let help = lake.ends(&["help", "restore"], 0);
-    let completed = proposed(lake.folder(), &["--vault", "vault", "restore", "--"]);
-    all_of(&completed, &["--heal", "--take-over"]);
-    let man = lake.ends(&["man"], 0);
-    let flag = "--as-commit";
-    let said = lake.ends(&["restore", "lake/t", "--latest", flag], 2);
-    all_of(&said, &[&format!("unexpected argument '{flag}' found")]);
-    for text in [&help, &completed, &man] {
-        none_of(text, &[flag, &flag.replace('-', "\\-"), "later version"]);
-    }
 }
 
 #[test]

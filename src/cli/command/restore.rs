@@ -11,9 +11,8 @@ use deltavault::plan::choose::{History, Wanted};
 use deltavault::plan::restore::Situation;
 use deltavault::plan::restore::deed::Deed;
 use deltavault::progress::Progress;
-use deltavault::reader::Verdict;
 use deltavault::vault::look::TableRef;
-use deltavault::vault::restore::{self, Checked, CopyPlace, Deeds, RestorePlan, TurnBack};
+use deltavault::vault::restore::{self, CopyPlace, Deeds, RestorePlan, TurnBack};
 use deltavault::{Error, ExitCode};
 
 pub(super) use self::args::How;
@@ -23,8 +22,9 @@ use self::choose::{
     another_that_holds, holds_no_table, newest_without_doubt, no_plan, of_another_table,
     passed_over, tells_more, why_passed_over, without_turned_away,
 };
+pub(crate) use self::commit::CommitError;
+use self::done::{done_row, turned_word, version_times};
 use self::ledger::{refuse_if_not_newest, take_in_unlinked, warn_of_ledger, warn_of_unnamed};
-use self::messages::{RestoreDone, VersionTime};
 use self::told::{Case, Found, Proof, Unfinished, Way};
 pub(crate) use self::turn::TurnError;
 pub(super) use self::work::{Extent, Work};
@@ -36,6 +36,8 @@ use crate::cli::table_name::{TableName, pattern};
 
 pub(super) mod args;
 mod choose;
+mod commit;
+mod done;
 mod ledger;
 mod many;
 mod messages;
@@ -74,11 +76,11 @@ async fn act(
         Begun::Ended(code, _) => Ok(code),
         Begun::Ready(..) if args.dry_run => Ok(ExitCode::Done),
         Begun::Ready(planned, plan) => {
-            if !args.yes {
+            if !args.yes && !planned.only_prints() {
                 confirm(&planned.case().question(), context)?;
             }
             let (code, _) = planned.carry_out(plan, context).await?;
-            Ok(code)
+            planned.commit(code, context).await
         }
     }
 }
@@ -129,6 +131,7 @@ async fn begin<'a>(
         Way::Nothing if planned.turn.is_some() => {
             Ok(Begun::Ready(Box::new(planned), Box::new(plan)))
         }
+        Way::Nothing if planned.commits() => Ok(Begun::Ready(Box::new(planned), Box::new(plan))),
         Way::Nothing if planned.found.situation == Situation::EmptyTarget => {
             Box::pin(filled(&planned, plan, &nothing_put, context)).await
         }
@@ -288,6 +291,8 @@ impl Planned<'_> {
             outside: &asked.outside,
             log: asked.log,
             accept_damaged: asked.args.accept_damaged,
+            as_commit: asked.args.as_commit,
+            exec: asked.args.exec.as_deref(),
             found: &self.found,
             again: &self.again,
             now: self.now,
@@ -498,80 +503,6 @@ fn with_command(mut error: CommandError, case: &Case<'_>) -> CommandError {
         *command = Some(case.as_asked(&["--accept-damaged"]));
     }
     error
-}
-
-fn done_row(
-    case: &Case<'_>,
-    done: &restore::RestoreDone,
-    seconds: f64,
-    checked: Option<&Checked>,
-) -> RestoreDone {
-    let (opens_with_files, refused_because) = match checked.map(|checked| &checked.verdict) {
-        Some(Verdict::Opens { files, .. }) => (*files, None),
-        Some(Verdict::Refuses { reason, .. }) => (None, Some(reason.clone())),
-        None => (None, None),
-    };
-    RestoreDone {
-        table: case.record.table.name.clone(),
-        snapshot: case.id,
-        version: case.version,
-        mode: mode_word(&case.found.situation).to_owned(),
-        files_written: done.files_written,
-        bytes_written: done.bytes_written,
-        bytes_by_store: done.bytes_by_store,
-        files_kept: done.files_kept,
-        files_rescued: done.files_rescued,
-        lost: done.lost.iter().map(ToString::to_string).collect(),
-        vanished: checked.map_or(0, |checked| checked.vanished.count),
-        notes: checked.map_or_else(Vec::new, |checked| case.notes(checked, done)),
-        opens_with_files,
-        refused_because,
-        seconds,
-        safety: None,
-        safety_kept_until: None,
-        removed: 0,
-        set_aside: 0,
-        statements: case.statements(),
-    }
-}
-
-fn turned_word(how: &How) -> &'static str {
-    match how {
-        How::Replace => "replace",
-        How::Undo(_) => "undo",
-        How::Rewind | How::InPlace | How::Heal | How::To(_) => "rewind",
-    }
-}
-
-fn mode_word(situation: &Situation) -> &'static str {
-    match situation {
-        Situation::EmptyTarget => "to",
-        Situation::NoLog => "dropped",
-        Situation::NothingAbove
-        | Situation::NewerLive { .. }
-        | Situation::AnotherTable { .. }
-        | Situation::CommitsDiffer { .. } => "heal",
-    }
-}
-
-/// When the versions up to the restored one were committed: what readers can no longer tell from the files.
-fn version_times(history: &History, chosen: &Chosen) -> Vec<VersionTime> {
-    let of_this_table = history.snapshots.iter().filter(|it| {
-        !it.is_distrusted
-            && it.record.table.delta_id == chosen.record.table.delta_id
-            && it.record.version <= chosen.version
-    });
-    let mut rows: Vec<VersionTime> = of_this_table
-        .map(|it| VersionTime {
-            table: it.record.table.name.clone(),
-            version: it.record.version,
-            commit_time: it.record.commit_time,
-            snapshot: it.id,
-        })
-        .collect();
-    rows.sort_by_key(|row| row.version);
-    rows.dedup_by_key(|row| row.version);
-    rows
 }
 
 #[cfg(test)]

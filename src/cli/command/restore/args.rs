@@ -51,6 +51,12 @@ pub(crate) struct RestoreArgs {
     /// Put back data files only, under a live table that is newer; its log is not touched
     #[arg(long)]
     pub(crate) heal: bool,
+    /// Put back data files, then print the statements that bring the version back as a new commit of the live table
+    #[arg(long, conflicts_with_all = ["to", "rewind", "replace"])]
+    pub(crate) as_commit: bool,
+    /// Then run CMD, which finds the statements in its environment, and check what it has committed
+    #[arg(long, value_name = "CMD", requires = "as_commit")]
+    pub(crate) exec: Option<String>,
     /// Take the live log itself back to the snapshot: what is above it goes, after a safety snapshot; `undo` takes that back
     #[arg(long, conflicts_with_all = ["to", "heal"])]
     pub(crate) rewind: bool,
@@ -196,7 +202,7 @@ impl RestoreArgs {
     fn how(&self, folder: &Path) -> Result<How, CommandError> {
         Ok(if let Some(to) = &self.to {
             How::To(parse_place(to, folder)?)
-        } else if self.heal {
+        } else if self.heal || self.as_commit {
             How::Heal
         } else if self.rewind {
             How::Rewind

@@ -30,6 +30,7 @@ pub(super) async fn restore(
         ("--without-checkpoint", args.without_checkpoint.is_some()),
         ("--rewind", args.rewind),
         ("--replace", args.replace),
+        ("--exec", args.exec.is_some()),
     ];
     if let Some((flag, _)) = one_only.iter().find(|(_, is_given)| *is_given) {
         return Err(CommandError::UnusableFlag {
@@ -377,6 +378,7 @@ impl<'a> Run<'a> {
         let flags = [
             ("--latest", args.latest),
             ("--heal", args.heal),
+            ("--as-commit", args.as_commit),
             ("--as-it-was", args.as_it_was),
             ("--accept-damaged", args.accept_damaged),
             ("--take-over", args.take_over),

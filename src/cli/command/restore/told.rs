@@ -137,6 +137,10 @@ pub(super) struct Case<'a> {
     pub(super) outside: &'a [String],
     pub(super) log: LogWanted,
     pub(super) accept_damaged: bool,
+    /// Whether V is to come back as a new commit.
+    pub(super) as_commit: bool,
+    /// What makes that commit.
+    pub(super) exec: Option<&'a str>,
     pub(super) found: &'a Found,
     pub(super) again: &'a Again,
     /// The time of the run.
@@ -379,6 +383,14 @@ impl Case<'_> {
 
     /// What is asked before acting.
     pub(super) fn question(&self) -> String {
+        match self.exec {
+            Some(command) if self.found.nothing_to_do => format!("run {command}"),
+            Some(command) => format!("{}, then run {command}", self.puts()),
+            None => self.puts(),
+        }
+    }
+
+    fn puts(&self) -> String {
         if self.found.removed > 0 {
             return self.turning_question();
         }

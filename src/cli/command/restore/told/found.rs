@@ -157,7 +157,7 @@ impl Case<'_> {
             ));
         }
         if *self.how == How::Heal {
-            if found.nothing_to_do {
+            if found.nothing_to_do && !self.as_commit {
                 lines.push(told!("HEAL", "nothing to put back: every file of v{} is at its place, and the live table stays at v{tip}; without \
                          --heal the plan says how to go back",
                         self.version));

@@ -346,12 +346,14 @@ impl Case<'_> {
                 place = self.place(uri);
                 flags.extend(["--to", &place]);
             }
+            How::Heal if self.as_commit => flags.push("--as-commit"),
             How::Heal => flags.push("--heal"),
             How::Rewind => flags.push("--rewind"),
             How::Replace => flags.push("--replace"),
             How::InPlace => {}
             How::Undo(_) => return self.undo_command(&["--yes"]),
         }
+        flags.extend(self.exec.iter().flat_map(|command| ["--exec", *command]));
         for place in self.outside {
             flags.extend(["--outside", typed(place)]);
         }

@@ -154,6 +154,8 @@ pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &
         outside: &[],
         log: LogWanted::Readable,
         accept_damaged: false,
+        as_commit: false,
+        exec: None,
         found,
         again: &again,
         now: "2026-11-21T03:00:00Z".parse().unwrap(),
