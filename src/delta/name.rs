@@ -98,9 +98,32 @@ impl LogFile {
     pub fn is_one(key: &ObjectKey) -> bool {
         let name = key.as_str().strip_prefix(LOG_FOLDER);
         name.is_some_and(|name| match classify(name) {
-            (LogFileKind::Hidden, _) | (LogFileKind::Other, None) => false,
+            (LogFileKind::Hidden, _) | (LogFileKind::Other, None) => Self::is_past_versions(key),
             (_, _) => true,
         })
+    }
+
+    /// What is wrong with an object that readers take for a commit or a checkpoint of a version above all that a table can
+    /// have: they open the table no more while it is there.
+    pub fn past_versions(key: &ObjectKey) -> Option<String> {
+        Self::is_past_versions(key).then(|| {
+            format!(
+                "{key} is named like a commit above the highest version that a table can have: readers stop at it until it is \
+                 moved away"
+            )
+        })
+    }
+
+    fn is_past_versions(key: &ObjectKey) -> bool {
+        let name = key.as_str().strip_prefix(LOG_FOLDER);
+        let Some((number, rest)) = name.and_then(|name| name.split_once('.')) else {
+            return false;
+        };
+        let is_number =
+            number.len() == VERSION_DIGITS && number.bytes().all(|it| it.is_ascii_digit());
+        let is_read =
+            rest == "json" || (rest.starts_with("checkpoint.") && rest.ends_with(".parquet"));
+        is_number && is_read && version_digits(number).is_none()
     }
 
     /// Its name without folders.
@@ -272,7 +295,12 @@ mod tests {
             let name = name.replace('U', "80a083e8-7026-4e79-81be-64bd76c43a11");
             assert_eq!(classify(&name), (kind, version.map(Version)), "{name}");
             let key = format!("{LOG_FOLDER}{name}").parse().unwrap();
-            let is_foreign = kind == Hidden || (kind == Other && version.is_none());
+            let is_past = matches!(
+                &*name,
+                "99999999999999999999.json" | "09223372036854775808.json"
+            );
+            assert_eq!(LogFile::is_past_versions(&key), is_past, "{name}");
+            let is_foreign = kind == Hidden || (kind == Other && version.is_none() && !is_past);
             assert_eq!(LogFile::is_one(&key), !is_foreign, "{name}");
         }
     }

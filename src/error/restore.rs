@@ -109,6 +109,14 @@ pub enum RestoreError {
         #[source]
         source: Box<Error>,
     },
+    /// A file that is to be replaced has more bytes than can be set aside.
+    #[error("{uri} has {size} bytes, too many to be kept beside the table")]
+    TooLargeToKeep {
+        /// Which.
+        uri: String,
+        /// Its bytes.
+        size: u64,
+    },
     /// The event of a rewind names a snapshot that the ledger does not have.
     #[error("the ledger does not have snapshot {}, which the event of a restore names", snapshot.short())]
     SafetyGone {
@@ -146,6 +154,7 @@ impl RestoreError {
             Self::NoSuchCheckpoint { .. } => ExitCode::Usage,
             Self::NoWayWithout { .. }
             | Self::TableAppeared { .. }
+            | Self::TooLargeToKeep { .. }
             | Self::NoSafetySnapshot { .. } => ExitCode::OwnerMustChoose,
             Self::CommittedMeanwhile { .. } | Self::Torn { .. } => ExitCode::AnotherWriterWon,
             Self::FilesLost { .. }
@@ -210,10 +219,18 @@ impl RestoreError {
                  command again with --accept-damaged moves their commit to _deltavault/aside and goes on"
                     .into()
             }
-            Self::NoSafetySnapshot { .. } => {
-                "nothing was changed: put back what it lacks first, with --heal, or restore elsewhere with --to; with \
-                 --accept-damaged there is no undo, and what is removed from the log is kept beside the table, in \
-                 _deltavault/aside"
+            Self::NoSafetySnapshot { source, .. } => {
+                let is_outside = matches!(source.as_ref(), Error::OutsideRefused { .. });
+                let first = is_outside.then(|| source.hint()).flatten();
+                let first = first.unwrap_or_else(|| "put back what it lacks first, with --heal".to_owned());
+                format!(
+                    "nothing was changed: {first}; or restore elsewhere with --to; with --accept-damaged there is no undo, and \
+                     what is removed from the log is kept beside the table, in _deltavault/aside"
+                )
+            }
+            Self::TooLargeToKeep { .. } => {
+                "look what it is, move it out of the table's folder, and run the same command again; what was put back is not put \
+                 back twice"
                     .into()
             }
             Self::SafetyGone { .. } => {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use super::told_live::{Lake, all_of, none_of};
 
@@ -71,4 +72,49 @@ fn a_link_that_leads_out_of_the_folder_or_nowhere_is_named() {
     lake.remove("r=a/1.parquet");
     symlink("nowhere", place.join("1.parquet")).unwrap();
     names(&lake, nowhere, "r=a/1.parquet", "hint: remove the link");
+}
+
+#[test]
+fn a_file_of_a_terabyte_is_not_copied_aside() {
+    for name in ["r=a/1.parquet", "_delta_log/00000000000000000001.crc"] {
+        let lake = Lake::with_snapshot();
+        let path = lake.table().join(name);
+        let crc = name.ends_with(".crc");
+        if crc {
+            fs::write(&path, "{}").unwrap();
+            lake.ends(&["snapshot", "lake/t"], 0);
+        }
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let begun = Instant::now();
+        let said = lake.ends(&["restore", "lake-t", "--latest", "--yes"], 4);
+        all_of(
+            &said,
+            &["too many to be kept beside the table", "move it out"],
+        );
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        fs::rename(&path, lake.folder().join("elsewhere")).unwrap();
+        lake.ends(&["restore", "lake-t", "--latest", "--yes"], 0);
+    }
+}
+
+#[test]
+fn a_name_above_all_versions_is_reported_and_the_table_is_not_called_healthy() {
+    let mut lake = Lake::with_snapshot();
+    let stray = lake.table().join("_delta_log/18446744073709551615.json");
+    fs::write(&stray, "{\"commitInfo\":{}}\n").unwrap();
+    lake.append();
+    let said = lake.ends(&["snapshot", "lake/t"], 3);
+    all_of(
+        &said,
+        &["18446744073709551615.json is named like a commit above"],
+    );
+    let said = lake.ends(&["restore", "lake-t"], 4);
+    all_of(
+        &said,
+        &["DAMAGED", "18446744073709551615.json", "moved away"],
+    );
+    fs::remove_file(stray).unwrap();
+    lake.ends(&["snapshot", "lake/t"], 0);
+    lake.ends(&["restore", "lake-t"], 0);
 }

@@ -561,3 +561,38 @@ fn a_version_that_two_histories_hold_is_taken_out_of_the_snapshot_that_is_named(
     let none = ["--snapshot", "00000000", "--version", "2"];
     lake.ends(&[&["restore", "lake/t"], &none[..]].concat(), 1);
 }
+
+#[test]
+fn a_way_back_that_is_printed_is_one_that_works() {
+    let outside = json!({"add": {"path": "file:///etc/hostname", "partitionValues": {"r": "a"}, "size": 8,
+        "modificationTime": 1, "dataChange": true}});
+    let missing = json!({"add": {"path": "r=a/9.parquet", "partitionValues": {"r": "a"}, "size": 8,
+        "modificationTime": 1, "dataChange": true}});
+    let feature = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["evil"],
+        "writerFeatures": ["evil"]}});
+    let actions = [Some(outside), Some(missing), Some(feature), None];
+    // Side by side: each rewind waits for other writers.
+    std::thread::scope(|all| {
+        for action in actions {
+            all.spawn(|| goes_back_as_printed(action));
+        }
+    });
+}
+
+/// Commits an action, or half a commit, and types the rewind that is printed.
+fn goes_back_as_printed(action: Option<Value>) {
+    let mut lake = Lake::with_snapshot();
+    let broken = action.is_none();
+    lake.commit("WRITE", action.into_iter().collect());
+    if broken {
+        fs::write(lake.commit_file(2), "{\"add\":{\"path\":").unwrap();
+    }
+    let said = lake.ends(&["restore", "lake-t", "--version", "1"], 4);
+    let way = said.lines().find(|it| it.contains(" --rewind "));
+    let way = way.unwrap_or_else(|| panic!("no rewind: {said}")).trim();
+    assert!(said.contains("without `undo`"), "{said}");
+    let (_, words) = way.split_once(" restore ").unwrap();
+    let words: Vec<_> = std::iter::once("restore").chain(words.split(' ')).collect();
+    lake.ends(&words, 3);
+    lake.ends(&["snapshot", "lake/t"], 0);
+}

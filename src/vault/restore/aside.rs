@@ -9,8 +9,9 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{OWN_PREFIX, Restorer};
-use crate::error::Error;
+use crate::error::{Error, RestoreError};
 use crate::ids::{Digest, InvalidId, Location, ObjectKey};
+use crate::source::Fetched;
 use crate::store::Payload;
 
 /// The bytes that S3 gives a key, the prefix of the root included.
@@ -19,7 +20,30 @@ const KEY_LIMIT: usize = 1024;
 /// Digits of a short name.
 const SHORT_DIGITS: usize = 18;
 
+/// What is set aside goes by way of the temporary folder. A file of more bytes, in the place of one that has fewer, is no file of
+/// a table: as a rule it takes no room where it lies, and all there is anywhere else.
+const KEPT_AT_MOST: u64 = 8 << 30;
+
 impl Restorer {
+    /// Reads a wrong file that is to be set aside, in whose place `right` bytes belong.
+    ///
+    /// # Errors
+    /// [`RestoreError::TooLargeToKeep`], and what the store says.
+    pub(super) async fn fetch_to_keep(
+        &self,
+        key: &ObjectKey,
+        right: u64,
+        folder: &Path,
+    ) -> Result<Fetched, Error> {
+        let size = self.target.attributes(key, None).await?.size;
+        if size > KEPT_AT_MOST.max(right.saturating_mul(2)) {
+            let uri = format!("{}/{key}", self.target.uri());
+            return Err(RestoreError::TooLargeToKeep { uri, size }.into());
+        }
+        let place = Location::Inside(key.clone());
+        Ok(self.as_source().fetch(&place, folder).await?)
+    }
+
     /// Puts the bytes of a wrong file where its owner finds them.
     pub(super) async fn set_aside(
         &self,

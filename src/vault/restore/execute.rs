@@ -441,10 +441,7 @@ impl Restorer {
         had: Had,
         folder: &Path,
     ) -> Result<(), Error> {
-        let wrong = self
-            .as_source()
-            .fetch(&Location::Inside(key.clone()), folder)
-            .await?;
+        let wrong = self.fetch_to_keep(key, payload.size, folder).await?;
         if wrong.payload.sha256 == payload.sha256 {
             return Ok(());
         }
@@ -455,12 +452,11 @@ impl Restorer {
 
     /// Takes a file out of the log while it is still the one that was listed; its bytes are kept beside the table.
     pub(super) async fn take_out(&self, aside: &Aside, folder: &Path) -> Result<(), Error> {
-        let location = Location::Inside(aside.key.clone());
-        let found = match self.as_source().fetch(&location, folder).await {
+        let found = match self.fetch_to_keep(&aside.key, 0, folder).await {
             Ok(found) => found,
             // An earlier attempt of this very restore took it out.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(Error::Store(error)) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
         };
         self.set_aside(&aside.key, &found.payload, folder).await?;
         match self.target.remove(&aside.key, &aside.etag).await {

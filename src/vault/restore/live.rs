@@ -13,7 +13,7 @@ use crate::delta::partitions::{Partition, deleted_partitions};
 use crate::delta::path::TableRoot;
 use crate::delta::replay::{Detail, FilesCompared, Replay};
 use crate::delta::segment::{LogListing, Segment};
-use crate::delta::{Action, LogError, LogFile, LogFileKind};
+use crate::delta::{Action, LogError, LogFile, LogFileKind, Metadata, Protocol, check_protocol};
 use crate::error::Error;
 use crate::ids::{Location, ObjectKey, Timestamp, Version};
 use crate::plan::restore::LiveVersion;
@@ -47,6 +47,10 @@ pub struct LiveTable {
     /// The first commit that is missing where later ones are there and no checkpoint stands in: nobody can read it or
     /// what follows.
     pub hole: Option<Version>,
+    /// Why no snapshot of the newest version can be taken, where that is known and is no trouble of its readers.
+    pub unheld: Option<String>,
+    /// The first file of the newest version that lies outside the table.
+    pub outside: Option<String>,
     /// The newest commit above V that cannot be read.
     pub unreadable: Option<Version>,
     /// The newest version and the one before it, where the newest stands alone, far past the rest.
@@ -69,6 +73,19 @@ pub struct LiveTable {
     pub txns_at: Option<Txns>,
     /// The version that is the likely cause and the partitions that it deleted whole, where it did just that.
     pub deleted_partitions: Option<(Version, Vec<Partition>)>,
+}
+
+impl LiveTable {
+    /// Takes what is about the table as a whole.
+    fn take_table(&mut self, protocol: Option<&Protocol>, metadata: Option<Metadata>) {
+        if let Some(Err(error)) = protocol.map(check_protocol) {
+            self.unheld = Some(error.to_string());
+        }
+        if let Some(metadata) = metadata {
+            self.properties = Some(metadata.configuration);
+            self.partition_columns = metadata.partition_columns;
+        }
+    }
 }
 
 /// Takes what is wrong with a live log for an answer; what is wrong with the machine stays an error.
@@ -335,10 +352,7 @@ impl LogReader<'_> {
         replay_segment(way, body_of, &self.root, &mut replay, &mut note)?;
         noted?;
         let (state, mut files) = replay.finish_with_history()?;
-        if let Some(metadata) = state.metadata {
-            live.properties = Some(metadata.configuration);
-            live.partition_columns = metadata.partition_columns;
-        }
+        live.take_table(state.protocol.as_ref(), state.metadata);
         live.txns_at = if state.txns.is_empty() {
             Some(Txns::new())
         } else if first <= version {
@@ -353,8 +367,12 @@ impl LogReader<'_> {
         for file in files.by_ref() {
             let file = file?;
             sizes.see(&file);
-            if let Location::Inside(key) = &file.add.file {
-                known.see(key);
+            match &file.add.file {
+                Location::Inside(key) => known.see(key),
+                Location::Outside(uri) if file.until.is_none() => {
+                    live.outside.get_or_insert_with(|| uri.clone());
+                }
+                Location::Outside(_) => {}
             }
             for (file, row) in NameUse::of(file.add, (file.from, file.until)) {
                 spans.push(ByFile {

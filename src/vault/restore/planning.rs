@@ -228,6 +228,11 @@ impl Planning<'_> {
             about: RefusalCause::Log,
             replay: Some(trouble),
         };
+        let mut listed = self.held.listed.keys();
+        if let Some(past) = listed.find_map(LogFile::past_versions) {
+            self.plan.reading = Some(of_log(past));
+            return Ok(());
+        }
         let way = way_to(self.held.listed.values().cloned(), tip);
         self.plan.reading = Some(match self.restorer.judge(way, tip, about).await? {
             Verdict::Opens { .. } => match after.listing().candidates(tip).map(drop) {

@@ -37,7 +37,7 @@ use crate::plan::restore::removal::{is_hint, removals};
 use crate::plan::restore::{FileState, Mode, Situation};
 use crate::progress::Phase;
 use crate::source::{LOG_PREFIX, Source};
-use crate::store::{Attributes, NoteStore};
+use crate::store::{Attributes, NoteStore, StoreError, StoreErrorKind};
 use crate::vault::events::Actor;
 use crate::vault::snapshot::{SnapshotRequest, Snapshotter};
 
@@ -518,6 +518,11 @@ fn is_about_the_table(error: &Error) -> bool {
             | Error::LogUnreadable { .. }
             | Error::Log(_)
             | Error::CannotBeHeld { .. }
+            | Error::OutsideRefused { .. }
+            | Error::Store(StoreError {
+                kind: StoreErrorKind::InTheWay { .. },
+                ..
+            })
     )
 }
 

@@ -338,6 +338,10 @@ fn files_to_hold(pinned: &mut Pinned, hint_is_true: bool) -> Vec<LogFile> {
         .chain(hint)
         .cloned()
         .collect();
+    let past = listing
+        .files()
+        .find_map(|it| LogFile::past_versions(&it.key));
+    pinned.findings.extend(past);
     if left_out > 0 {
         pinned.findings.push(format!(
             "_delta_log/ holds more than {FOREIGN_FILES} files, or {} MiB, that are none of Delta's: {left_out} of them are \

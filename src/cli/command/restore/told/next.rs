@@ -41,6 +41,9 @@ impl Case<'_> {
             _ if found.nothing_to_do && found.is_lost() => {
                 let mut choices: Vec<Choice> = self.newer_with_the_hole().into_iter().collect();
                 choices.extend(self.full_copy("a full copy elsewhere; the table is not touched"));
+                if found.situation.newer_tip().is_some() {
+                    choices.extend(self.rewinding());
+                }
                 choices
             }
             (Situation::NewerLive { tip }, _)

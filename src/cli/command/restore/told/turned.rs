@@ -143,7 +143,19 @@ impl Case<'_> {
 
     /// The live log itself taken back, where a commit cannot be made or is not wanted.
     pub(super) fn rewinding(&self) -> Option<Choice> {
+        let live = &self.found.live;
+        let is_unheld = live.unheld.is_some()
+            || live.trouble.is_some()
+            || !live.faults.is_empty()
+            || (live.outside.is_some() && !self.allows_outside);
         (!is_catalog_managed(self.record)).then(|| {
+            if is_unheld {
+                return choice!(
+                    self.restore(&["--rewind", "--accept-damaged", "--yes"]),
+                    "the log itself goes back to v{}, with writers stopped; without `undo`, because the live table cannot be held",
+                    self.version
+                );
+            }
             choice!(
                 self.restore(&["--rewind", "--yes"]),
                 "the log itself goes back to v{}, with writers stopped; `undo` takes that back",
