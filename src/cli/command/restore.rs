@@ -169,8 +169,6 @@ struct Planned<'a> {
     turn: Option<TurnBack>,
     again: Again,
     now: Timestamp,
-    /// Whether a snapshot of the table takes in files outside of it.
-    allows_outside: bool,
 }
 
 /// Chooses a snapshot of the table and plans its restore.
@@ -261,12 +259,7 @@ async fn plan<'a>(
         found.vanishing = plan.vanishing;
     }
     let again = context.again.clone();
-    let allows_outside = match context.config.table(&asked.table.text) {
-        Some(table) => !table.outside.is_empty(),
-        None => !asked.outside.is_empty(),
-    };
     let planned = Planned {
-        allows_outside,
         asked,
         name,
         history,
@@ -298,7 +291,6 @@ impl Planned<'_> {
             outside: &asked.outside,
             log: asked.log,
             accept_damaged: asked.args.accept_damaged,
-            allows_outside: self.allows_outside,
             as_commit: asked.args.as_commit,
             exec: asked.args.exec.as_deref(),
             found: &self.found,

@@ -135,8 +135,6 @@ pub(super) struct Case<'a> {
     pub(super) which: &'a Which,
     pub(super) how: &'a How,
     pub(super) outside: &'a [String],
-    /// Whether a snapshot of the table takes in files outside of it.
-    pub(super) allows_outside: bool,
     pub(super) log: LogWanted,
     pub(super) accept_damaged: bool,
     /// Whether V is to come back as a new commit.

@@ -46,6 +46,8 @@ pub(in crate::cli::command) struct Work {
     pub(super) restorer: Restorer,
     pub(super) request: restore::RestoreRequest,
     pub(super) target: Place,
+    /// Whether a snapshot of the table takes in files outside of it.
+    takes_outside: bool,
 }
 
 impl Work {
@@ -74,6 +76,10 @@ impl Work {
         work.restorer.interrupt = context.interrupt.clone();
         work.request.take_over = request.args.take_over;
         work.request.named = request.which.named();
+        work.takes_outside = match context.config.table(&request.table.text) {
+            Some(table) => !table.outside.is_empty(),
+            None => !request.outside.is_empty(),
+        };
         Ok(work)
     }
 
@@ -134,6 +140,7 @@ impl Work {
                 named: ChosenBy::ByOwner,
             },
             target,
+            takes_outside: false,
         })
     }
 
@@ -154,6 +161,9 @@ impl Work {
         if in_place && found.is_all_there() && *which == Which::Unsaid {
             let live = self.restorer.look_at_live(&self.request).await?;
             found = found.with_live(live);
+        }
+        if self.takes_outside {
+            found.live.outside = None;
         }
         let live = &plan.live;
         match found.situation {

@@ -154,7 +154,6 @@ pub(super) fn told_of(uri: &str, s3a: bool, found: &Found, which: &Which, how: &
         outside: &[],
         log: LogWanted::Readable,
         accept_damaged: false,
-        allows_outside: false,
         as_commit: false,
         exec: None,
         found,

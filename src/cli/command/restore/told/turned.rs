@@ -147,7 +147,7 @@ impl Case<'_> {
         let is_unheld = live.unheld.is_some()
             || live.trouble.is_some()
             || !live.faults.is_empty()
-            || (live.outside.is_some() && !self.allows_outside);
+            || live.outside.is_some();
         (!is_catalog_managed(self.record)).then(|| {
             if is_unheld {
                 return choice!(
