@@ -76,10 +76,12 @@ fn a_link_that_leads_out_of_the_folder_or_nowhere_is_named() {
 
 #[test]
 fn a_file_of_a_terabyte_is_not_copied_aside() {
-    for name in ["r=a/1.parquet", "_delta_log/00000000000000000001.crc"] {
+    for (name, crc) in [
+        ("r=a/1.parquet", false),
+        ("_delta_log/00000000000000000001.crc", true),
+    ] {
         let lake = Lake::with_snapshot();
         let path = lake.table().join(name);
-        let crc = name.ends_with(".crc");
         if crc {
             fs::write(&path, "{}").unwrap();
             lake.ends(&["snapshot", "lake/t"], 0);
