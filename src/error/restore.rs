@@ -199,7 +199,8 @@ impl RestoreError {
                 )
             }
             Self::NotWhole { snapshot, .. } => format!(
-                "nothing was changed. It was forged, or written by a faulty tool: `deltavault verify --read all` says more, and                  `deltavault snapshots` lists what else is held; to have what it does hold, the same command with \
+                "nothing was changed. It was forged, or written by a faulty tool: `deltavault verify --read all` says more, and \
+                 `deltavault snapshots` lists what else is held; to have what it does hold, the same command with \
                  --snapshot {} --accept-damaged",
                 snapshot.short()
             ),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{FormatError, Reference};
 use crate::delta::DeletionVector;
-use crate::ids::{Digest, ETag, FileMode, Generation, Location, ObjectVersion, Timestamp};
+use crate::ids::{Digest, ETag, FileMode, Generation, Location, ObjectVersion, Timestamp, Version};
 
 pub mod codec;
 pub mod order;
@@ -141,6 +141,27 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The version that a file of the log belongs to, by its name; none for a sidecar, the hint and files of the table.
+    pub fn log_version(&self) -> Option<Version> {
+        match self.kind {
+            EntryKind::Commit
+            | EntryKind::Checkpoint
+            | EntryKind::Compaction
+            | EntryKind::Checksum
+            | EntryKind::Other => log_order(self).version(),
+            EntryKind::Sidecar
+            | EntryKind::LastCheckpoint
+            | EntryKind::Data
+            | EntryKind::DeletionVector
+            | EntryKind::ChangeData => None,
+        }
+    }
+
+    /// Whether it is a file of the log above a version: with it, readers would see another one.
+    pub fn is_above(&self, version: Version) -> bool {
+        self.log_version() > Some(version)
+    }
+
     /// Its live files and their spellings.
     fn uses(&self) -> usize {
         let uses = self.live.iter();

@@ -64,7 +64,8 @@ impl Places<'_> {
     }
 }
 
-/// What was read of an object; `None` where it is not there or has another size.
+/// What was read of an object; `None` where it is not there or has another size, and where nothing can be there: a forged record
+/// may name any key.
 fn if_there<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -72,6 +73,7 @@ fn if_there<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
             kind:
                 StoreErrorKind::NotFound
                 | StoreErrorKind::InvalidRange
+                | StoreErrorKind::InvalidKey { .. }
                 | StoreErrorKind::TooLarge { .. },
             ..
         }) => Ok(None),

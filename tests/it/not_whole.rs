@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use deltavault::error::RestoreError;
 use deltavault::format::{Entry, Manifest, Record};
-use deltavault::ids::{Digest, Version};
+use deltavault::ids::{Digest, Location, Version};
 use deltavault::plan::restore::Mode;
 use deltavault::store::memory::MemoryStore;
+use deltavault::vault::Vault;
 use deltavault::vault::restore::RestoreRequest;
 use deltavault::{Error, ExitCode};
 
 use crate::support::forge::{commit, forge_signed};
 use crate::support::scene::{Scene, everything};
 use crate::support::vault_builder::commit_key;
+use crate::support::verified::{ALL, verify};
 use crate::support::world::{request, restore_request};
 
 type Entries = fn(&mut Vec<Entry>);
@@ -79,6 +81,11 @@ async fn a_snapshot_that_is_not_what_its_record_says_is_put_back_only_where_that
             record: |record| record.commit.as_mut().unwrap().size += 1,
             ..SOUND
         },
+        Forgery {
+            says: "holds _delta_log/00000000000000000003.json of a newer one",
+            entries: goes_on_above,
+            ..SOUND
+        },
     ];
     for forgery in forgeries {
         for mode in [Mode::To, Mode::InPlace] {
@@ -113,6 +120,40 @@ async fn a_snapshot_that_is_not_what_its_record_says_is_put_back_only_where_that
             scene.first_is_safe().await;
         }
     }
+}
+
+/// Readers of what comes back would see version 3.
+fn goes_on_above(entries: &mut Vec<Entry>) {
+    let own = commit(Version(2));
+    let at = entries
+        .iter()
+        .position(|it| it.file.as_str() == own)
+        .unwrap();
+    let file = Location::Inside(commit(Version(3)).parse().unwrap());
+    let above = Entry {
+        file,
+        ..entries[at].clone()
+    };
+    entries.insert(at + 1, above);
+}
+
+#[tokio::test]
+async fn a_file_of_the_log_above_the_version_is_damage_and_is_not_inherited() {
+    let mut scene = Scene::set().await;
+    let forgery = Forgery {
+        entries: goes_on_above,
+        ..SOUND
+    };
+    let forged = forged(&scene, &forgery, Mode::To).await;
+    let vault = Vault::open(Arc::new(scene.vault.clone())).await.unwrap();
+    let verified = verify(&vault, ALL).await;
+    assert_eq!(verified.code(), ExitCode::Damage);
+    let what = "of a newer version than the manifest's";
+    let named = verified.findings.iter().find(|it| it.what.contains(what));
+    assert_eq!(named.unwrap().snapshots, [forged.id]);
+    scene.table.append(1, 100).await;
+    let next = scene.take(24).await.unwrap();
+    scene.is_exact(&next).await;
 }
 
 #[tokio::test]

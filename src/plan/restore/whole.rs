@@ -10,12 +10,17 @@ pub struct Seen {
     sums: Tally,
     /// V's commit: its SHA-256 and its size.
     commit: Option<(Digest, u64)>,
+    /// The first file of a log that goes on above V.
+    above: Option<String>,
 }
 
 impl Seen {
     /// Takes note of an entry of the log or of a data page, each once.
     pub fn add(&mut self, record: &Record, entry: &Entry) {
         self.sums.add(entry);
+        if entry.is_above(record.version) {
+            self.above.get_or_insert_with(|| entry.file.to_string());
+        }
         let is_own = |file: &Location| match file {
             Location::Inside(key) => {
                 key.as_str() == format!("_delta_log/{:020}.json", record.version.0)
@@ -41,6 +46,12 @@ impl Seen {
                 "the commit of version {version} that it holds is not the one that its record names"
             );
             return Some(what);
+        }
+        if let Some(above) = &self.above {
+            let version = record.version;
+            return Some(format!(
+                "it is of version {version}, and holds {above} of a newer one"
+            ));
         }
         let sums = differences(&self.sums.totals(), &manifest.totals)?;
         Some(format!(

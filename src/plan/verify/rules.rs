@@ -241,6 +241,8 @@ pub struct PageSummary {
     generations: BTreeSet<Generation>,
     first: Place,
     last: Place,
+    /// The highest version that a file of the log names.
+    highest: Option<Version>,
 }
 
 /// What the order of entries looks at.
@@ -303,6 +305,7 @@ impl PageSummary {
             generations: references.map(|it| it.generation).collect(),
             first: Place::of(first),
             last: Place::of(last),
+            highest: entries.iter().filter_map(Entry::log_version).max(),
         };
         (Some(summary), problems)
     }
@@ -360,6 +363,9 @@ pub fn pages_problems<'a>(
                 damage("a page of the log is among the data pages, or the other way round");
             } else if before.is_some_and(|before| !before.last.is_before(&summary.first, is_log)) {
                 damage("a page is out of order");
+            }
+            if summary.highest > Some(manifest.version) {
+                damage("a page holds a file of the log of a newer version than the manifest's");
             }
             sums.add_totals(&summary.totals);
             before = Some(summary);

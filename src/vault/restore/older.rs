@@ -38,10 +38,12 @@ impl Restorer {
     ) -> Entries<'a> {
         let entries = self.vault.entries(&manifest.log_pages);
         let entries = entries.inspect_ok(see).boxed();
-        if request.version == request.record.version {
-            return entries;
-        }
         let version = request.version;
+        if version == request.record.version {
+            return entries
+                .try_filter(move |entry| future::ready(!entry.is_above(version)))
+                .boxed();
+        }
         entries
             .try_filter(move |entry| future::ready(is_needed(entry, version)))
             .boxed()

@@ -53,6 +53,7 @@ impl Base {
     /// Whether an entry of it may be V's as it is.
     pub(super) fn reuses(&self, entry: &Entry) -> bool {
         let reference = entry.placement.reference();
-        self.reuse && reference.is_none_or(|it| !self.lost.contains(&it.key))
+        let is_its_own = !entry.is_above(self.past.record.version);
+        self.reuse && is_its_own && reference.is_none_or(|it| !self.lost.contains(&it.key))
     }
 }
