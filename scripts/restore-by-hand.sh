@@ -330,6 +330,13 @@ leaves=$(jq -r '.file.key | select(("/" + . + "/" | test("//|/[.]/|/[.][.]/")) o
   "$work/data_pages" "$work/log_pages" | head -n 1 || true)
 [[ -z $leaves ]] || die "the key '$leaves' would leave its folder"
 
+# A file of the log above the version: with it, readers would see another one.
+above=$(jq -r --arg version "$(printf %020d "$(jq .version "$work/record")")" '
+  select(.kind | IN("commit", "checkpoint", "compaction", "checksum", "other")) | .file.key
+  | select([split("/")[-1] | scan("^[0-9]{20}(?=[.])|(?<=[.])[0-9]{20}(?=[.]compacted)")] | any(. > $version))' \
+  "$work/log_pages" | head -n 1 || true)
+[[ -z $above ]] || die "the snapshot holds $above, of a newer version than its own" "it was forged: restore another one"
+
 absolute=$(jq -r 'select(.absolute) | .file.key' "$work/data_pages" | head -n 3 || true)
 [[ -z $absolute || ${ABSOLUTE_PATHS:-} == accept ]] ||
   die "the log names files by absolute paths below $(jq -r .table.uri "$work/record"): $absolute" \

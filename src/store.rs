@@ -379,6 +379,11 @@ impl StoreError {
         )
     }
 
+    /// Whether the object is not there, or cannot be anywhere: a forged reference may name any key.
+    pub fn is_nowhere(&self) -> bool {
+        self.is_not_found() || matches!(self.kind, StoreErrorKind::InvalidKey { .. })
+    }
+
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, StoreErrorKind::NotFound)

@@ -275,13 +275,15 @@ impl LedgerError {
         match self {
             Self::NewerRecord { id, tool, .. } => {
                 format!(
-                    "use {tool} or newer; if the record is forged, `deltavault snapshot TABLE --distrust {id}`"
+                    "use {tool} or newer; if the record is forged, `deltavault snapshot` of the table with `--distrust {id}`, or \
+                     --forged with its key, which `verify` prints"
                 )
             }
             Self::NotForThisTool {
                 id: Some(id), tool, ..
             } => format!(
-                "use {tool} or newer; this tool may still restore what is there; if the record is forged, `deltavault snapshot TABLE --distrust {id}`"
+                "use {tool} or newer; this tool may still restore what is there; if the record is forged, `deltavault snapshot` of the table \
+                 with `--distrust {id}`, or --forged with its key, which `verify` prints"
             ),
             Self::NotForThisTool { id: None, tool, .. } | Self::NewerEvent { tool, .. } => format!(
                 "use {tool} or newer; if the event is forged, --forged with its key, which `verify` prints, treats it as absent"

@@ -151,8 +151,10 @@ impl Finding {
             Remedy::Distrust => {
                 let who = "find out who wrote the record; if it is a forgery,";
                 match (typed, &oldest) {
-                    (Some(_), Some(_)) => format!("{who} {} does not build on it", retake()),
-                    _ => format!("{who} `snapshot --distrust` does not build on it"),
+                    (Some(_), Some(_)) => {
+                        format!("{who} {} does not build on it; {NO_TABLE}", retake())
+                    }
+                    _ => format!("{who} `snapshot --distrust` does not build on it; {NO_TABLE}"),
                 }
             }
             Remedy::ReadAll => format!("{} reads it", verify(&["--read", "all"], None)),
@@ -444,6 +446,11 @@ pub const REPLACED: &str =
     "compare it with a replica, and put it back from there under the same key";
 /// What to do about wrong bytes for which others serve.
 pub const SERVED: &str = "nothing is lost; find out what damaged it";
+/// What to do about a forgery for a table that nobody has: there is nothing to take a snapshot of.
+const NO_TABLE: &str = "where no such table ever was, `--forged KEY` treats it as absent";
+/// What to do about events of a table without records.
+pub const EVENTS_ALONE: &str = "bring its records back from a replica; where no such table ever was, `--forged KEY` treats an event \
+                                as absent, each by its key";
 /// What to do about what lies where it does not belong.
 pub const WHO_WROTE_IT: &str =
     "nothing is lost and nothing has to be removed; find out whose credentials wrote it";

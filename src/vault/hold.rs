@@ -455,8 +455,8 @@ impl Holder {
                 match self.act(&object, this).await {
                     Ok(()) => Ok((u64::from(!stays), None)),
                     // What is gone holds nothing any more.
-                    Err(error) if error.is_not_found() && act == Act::Release => Ok((0, None)),
-                    Err(error) if error.is_not_found() => Ok((0, Some((object.key, error.uri)))),
+                    Err(error) if error.is_nowhere() && act == Act::Release => Ok((0, None)),
+                    Err(error) if error.is_nowhere() => Ok((0, Some((object.key, error.uri)))),
                     Err(error) => Err(Error::from(error)),
                 }
             })

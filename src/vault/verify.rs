@@ -36,6 +36,7 @@ use crate::store::{ListedVersion, StoreError, StoreErrorKind};
 
 mod checker;
 mod complete;
+mod events;
 mod known;
 mod losses;
 mod merge;

@@ -263,7 +263,7 @@ fn a_record_that_needs_a_newer_tool_is_given_up_by_its_id() {
     let first = Digest::of(&first).to_string();
     let (_, id) = append_record(&lake, |record| record["requires"] = json!(["future"]));
     let said = lake.ends(&["restore", "lake-t", "--latest"], 1);
-    all_of(&said, &[&format!("snapshot TABLE --distrust {id}")]);
+    all_of(&said, &[&format!("--distrust {id}"), "--forged"]);
     // What is older can be had all the same.
     let words = [
         "restore",
@@ -302,7 +302,7 @@ fn a_record_that_must_not_be_built_upon_is_given_up_by_its_id() {
     let (_, id) = append_record(&lake, |record| record["requires"] = json!(["write:braids"]));
     lake.append();
     let said = lake.ends(&["snapshot", "lake/t"], 1);
-    all_of(&said, &[&format!("snapshot TABLE --distrust {id}")]);
+    all_of(&said, &[&format!("--distrust {id}"), "--forged"]);
     lake.ends(&["snapshot", "lake/t", "--distrust", &id], 0);
 }
 
@@ -391,6 +391,28 @@ fn a_slot_of_a_table_that_never_was_is_absent_when_its_owner_says_so() {
 }
 
 #[test]
+fn an_event_of_a_table_that_never_was_is_found_by_verify_and_its_key_is_the_way_out() {
+    let lake = Lake::with_snapshot();
+    let table = "tables/x-77777777777777777777777777777777";
+    let key = format!("{table}/events/holder/00000000000000000001.json");
+    let event = json!({"action": {"hold": {"snapshot": "f".repeat(64)}}, "at": "2026-02-01T00:00:00Z", "format": 1,
+        "principal": "x", "requires": [], "run": "05".repeat(16), "seq": 1, "tool": "deltavault 9"});
+    let path = lake.folder().join("vault").join(&key);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, event.to_string()).unwrap();
+    let said = lake.ends(&["verify"], 12);
+    all_of(
+        &said,
+        &[&key, "no record that they could be about", "--forged KEY"],
+    );
+    let said = lake.ends(&["prune", "--dry-run"], 12);
+    all_of(&said, &["--forged KEY"]);
+    let flags = ["--forged", key.as_str()];
+    let (codes, said) = codes(&lake, &flags);
+    assert_eq!(codes, [Some(3), Some(0), Some(0)], "{said}");
+}
+
+#[test]
 fn what_this_tool_must_not_go_on_from_is_found_by_verify() {
     for (feature, what) in [
         ("write:x", "no snapshot is taken after it"),
@@ -407,6 +429,26 @@ fn what_this_tool_must_not_go_on_from_is_found_by_verify() {
         lake.ends(&["snapshot", "lake/t", "--distrust", &id], 0);
         let said = lake.ends(&["verify"], 0);
         assert!(!said.contains("--distrust"), "{said}");
+    }
+}
+
+#[test]
+fn an_event_after_which_nothing_may_be_written_or_deleted_is_found_by_verify() {
+    for (role, feature, what) in [
+        ("holder", "write:x", "no event is written after it"),
+        ("holder", "delete:x", "prune deletes nothing of the table"),
+        ("pruner", "delete:x", "prune deletes nothing of the table"),
+    ] {
+        let lake = Lake::with_snapshot();
+        let action = if role == "holder" { "hold" } else { "retire" };
+        let event = json!({"action": {action: {"snapshot": "f".repeat(64)}}, "at": "2026-02-01T00:00:00Z", "format": 1,
+            "principal": "x", "requires": [feature], "run": "05".repeat(16), "seq": 1, "tool": "deltavault 9"});
+        let slot = format!("events/{role}/00000000000000000001.json");
+        let key = plant(&lake, &slot, &event.to_string());
+        let said = lake.ends(&["verify"], 3);
+        all_of(&said, &[&key, what, "--forged KEY"]);
+        lake.ends(&["verify", "--forged", &key], 3);
+        lake.ends(&["prune", "--dry-run", "--forged", &key], 0);
     }
 }
 

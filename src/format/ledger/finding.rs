@@ -306,7 +306,7 @@ impl LedgerFinding {
             }
             Self::Lost { .. } => {
                 "where no replica has it, or its slot was taken, `snapshot --distrust` of that id gives it up; of an event, the \
-                 next one does: hold again what is to be kept"
+                 next one does: hold again what is to be kept; where no such table ever was, `--forged KEY` treats it as absent"
             }
             Self::Scar {
                 reason: ScarReason::NotARecord { .. } | ScarReason::Gone,

@@ -227,7 +227,7 @@ impl Reading<'_, '_> {
             // Whoever may write events can put one anywhere. No record can be gone that was promised or held.
             LockMode::Governance | LockMode::Compliance => self.sums.findings.push(what),
             LockMode::None => self.obstacle(format!(
-                "{what}; bring its records back, or remove the events when there never were any"
+                "{what}; bring its records back; where no such table ever was, `--forged KEY` treats an event as absent, each by its key"
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Checks one table: its ledger, the rules of its records, its events, and each of its manifests and pages once.
+//! Checks one table: its ledger, the rules of its records, and each of its manifests and pages once.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,13 +12,12 @@ use super::sums::Kind;
 use super::wanted::Use;
 use super::{CheckedSnapshot, CheckedTable, Verify, lost, unreadable};
 use crate::error::Error;
-use crate::format::ledger::{Bodies, LedgerError};
+use crate::format::ledger::Bodies;
 use crate::format::manifest::MANIFEST_LIMIT;
 use crate::format::page::PAGE_LIMIT;
-use crate::format::{Entry, EventRole, Manifest, PageRef, Reference, TableKey, VaultKey, layout};
-use crate::ids::{Digest, SnapshotId};
+use crate::format::{Entry, Manifest, PageRef, Reference, TableKey, VaultKey, layout};
+use crate::ids::Digest;
 use crate::plan::choose::{History, Snapshot};
-use crate::plan::keep::{held, is_retired};
 use crate::plan::verify::{
     PageSummary, Problem, READ_AGAIN, SAMPLE_OF_NEWEST, SERVED, Severity, check_inlined,
     generation_problem, is_over, ledger_problem, manifest_problems, pages_problems,
@@ -28,7 +27,6 @@ use crate::progress::Phase;
 use crate::spool::Scratch;
 use crate::store::read_all;
 use crate::vault::ahead::{Bounds, ahead};
-use crate::vault::events::EventChain;
 use crate::vault::pages::decode_in_turn;
 use crate::vault::read::At;
 use crate::vault::unnamed::{Newest, named_by};
@@ -177,94 +175,6 @@ impl Verify<'_, '_> {
                 self.report_users(users, object, &Problem::lost(what))
             }
         }
-    }
-
-    /// Reports what is wrong with the events; a snapshot on hold is not over.
-    async fn events(
-        &mut self,
-        table: usize,
-        first: usize,
-        newest: Option<SnapshotId>,
-        key: &TableKey,
-    ) -> Result<(), Error> {
-        let prefix = layout::events_prefix(key);
-        let listed = match self.vault.list_events(key).await {
-            Ok(listed) => listed,
-            Err(error) => return self.report_alone(Some(table), &prefix, not_read(&error)),
-        };
-        let mut chains = Vec::new();
-        for role in EventRole::ALL {
-            match listed.read(role).await {
-                Ok(events) => {
-                    self.event_chain(table, key, &events)?;
-                    chains.push(events);
-                }
-                Err(Error::Ledger(error @ LedgerError::NewerEvent { seq, .. })) => {
-                    let event = VaultKey::Event {
-                        table: key.clone(),
-                        role,
-                        seq,
-                    };
-                    let problem = Problem::unchecked(error.to_string(), NEWER_EVENT);
-                    self.report_alone(Some(table), &event.to_string(), problem)?;
-                }
-                Err(error) => {
-                    let prefix = layout::role_events_prefix(key, role);
-                    self.report_alone(Some(table), &prefix, not_read(&error))?;
-                }
-            }
-        }
-        let records = || chains.iter().flat_map(EventChain::records);
-        let held = held(records());
-        // Where it cannot be read what is held, a retirement is no reason to look less closely.
-        let knows_holds = chains.iter().any(|it| it.role == EventRole::Holder);
-        let is_retired = knows_holds && newest.is_some_and(|newest| is_retired(records(), newest));
-        let now = self.plan.now;
-        for snapshot in self.snapshots.iter_mut().skip(first) {
-            snapshot.is_over |= is_retired && snapshot.promise < now;
-            snapshot.is_held = held.contains_key(&snapshot.id);
-            snapshot.is_over &= !snapshot.is_held;
-        }
-        let seals = self.on_top(Some(table), &prefix, false).await?;
-        for events in &chains {
-            self.event_slots(table, key, events, &seals).await?;
-        }
-        Ok(())
-    }
-
-    /// Reports what is wrong with one role's events.
-    fn event_chain(
-        &mut self,
-        table: usize,
-        key: &TableKey,
-        events: &EventChain,
-    ) -> Result<(), Error> {
-        let role = events.role;
-        let object = |seq| {
-            let table = key.clone();
-            VaultKey::Event { table, role, seq }.to_string()
-        };
-        for finding in &events.chain.findings {
-            let (seq, problem) = ledger_problem(finding);
-            self.report_alone(Some(table), &object(seq), problem)?;
-        }
-        for event in events.misplaced() {
-            let problem = Problem::warning(
-                format!("a {} among the events of the {role}", event.action.name()),
-                "it has no effect there, and nothing has to be removed; find out whose credentials wrote it",
-            );
-            self.report_alone(Some(table), &object(event.seq), problem)?;
-        }
-        let unreadable = events.records();
-        for event in unreadable.filter(|event| event.action.is_unreadable_retention()) {
-            let problem = Problem::unchecked(
-                format!("a {} that this tool cannot read", event.action.name()),
-                "use the deltavault that wrote it, or a newer one; until then `prune` keeps every \
-                         snapshot of the table",
-            );
-            self.report_alone(Some(table), &object(event.seq), problem)?;
-        }
-        Ok(())
     }
 
     /// Tells what there is to say about the ledger and its records.
@@ -554,9 +464,6 @@ async fn read_structure(
         None => (None, Some(Note::Lost(wrong.unwrap_or_default().0))),
     }
 }
-
-/// What to do about an event that only a newer tool can read.
-const NEWER_EVENT: &str = "use the deltavault that wrote it, or a newer one; if it is a forgery, `--forged KEY` treats it as absent";
 
 pub(super) fn not_read(error: &Error) -> Problem {
     if let Error::Store(error) | Error::SlotRefused(error) = error {
