@@ -2,10 +2,15 @@
 
 use std::fs;
 
+use deltavault::format::{Entry, EntryKind, Record, TableKey};
+use deltavault::ids::Location;
+use deltavault::store::local::LocalStore;
 use serde_json::{Value, json};
 
 use crate::restore_by_hand::{has_tools, script, stderr};
 use crate::sample_vault::{SampleVault, table};
+use crate::support::forge::forge_signed;
+use crate::told_live::Lake;
 
 #[test]
 fn a_malformed_record_is_named_and_not_used() {
@@ -75,4 +80,30 @@ fn a_malformed_record_is_named_and_not_used() {
         assert!(said.lines().all(is_own), "{field} {value}: {said}");
         assert!(!target.exists());
     }
+}
+
+#[tokio::test]
+async fn a_commit_above_the_version_is_not_put_back() {
+    if !has_tools(&[]) {
+        return;
+    }
+    let lake = Lake::with_snapshot();
+    let vault = lake.folder().join("vault");
+    let store = LocalStore::open(&vault).unwrap();
+    let place = format!("file://{}", lake.table().canonicalize().unwrap().display());
+    let key = TableKey::of("local", &place.parse().unwrap()).unwrap();
+    let go_on_above = |entries: &mut Vec<Entry>, _: &mut Record| {
+        let commits = entries.iter().filter(|it| it.kind == EntryKind::Commit);
+        let mut above = commits.last().unwrap().clone();
+        let file = "_delta_log/00000000000000000002.json";
+        above.file = Location::Inside(file.parse().unwrap());
+        entries.push(above);
+    };
+    let (id, _) = forge_signed(&store, &key, go_on_above, |_| {}, |_| {}).await;
+    let target = lake.folder().join("target");
+    let output = script(&vault, &key.to_string(), &id.short(), &target);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("of a newer version than its own"), "{said}");
+    assert!(!target.exists());
 }
