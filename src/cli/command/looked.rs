@@ -170,8 +170,10 @@ impl Looked {
         beside: Option<&TableKey>,
         context: &Context,
     ) -> Result<Found, CommandError> {
-        let Histories { read, refused } = self.histories().await?;
-        let histories = read;
+        let Histories {
+            read: histories,
+            refused,
+        } = self.histories().await?;
         let by_id = match find_snapshot(&histories, digits.as_str()) {
             Ok((history, snapshot)) => Ok(Found {
                 history: history.clone(),

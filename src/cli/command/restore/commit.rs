@@ -86,7 +86,7 @@ impl Planned<'_> {
             None => {
                 let version = self.chosen.version;
                 let what = format!(
-                    "{command} was not run: there is no newer version than v{version} to commit to"
+                    "`{command}` was not run: there is no newer version than v{version} to commit to"
                 );
                 context.progress.note(&what);
                 Ok(code)
