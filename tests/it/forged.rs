@@ -55,6 +55,21 @@ fn codes(lake: &Lake, flags: &[&str]) -> ([Option<i32>; 3], String) {
 }
 
 #[test]
+fn a_hold_that_may_be_out_of_sight_is_said_where_holds_are_shown() {
+    let lake = Lake::with_snapshot();
+    let said = lake.ends(&["snapshots"], 0);
+    assert!(!said.contains("out of sight"), "{said}");
+    let key = plant(&lake, "events/holder/00000000000000000001.json", "{");
+    let said = lake.ends(&["snapshots"], 0);
+    all_of(
+        &said,
+        &["lake-t: a hold may be out of sight", "verify` names"],
+    );
+    let said = lake.ends(&["snapshots", "--forged", &key], 0);
+    assert!(!said.contains("out of sight"), "{said}");
+}
+
+#[test]
 fn what_is_no_file_stands_in_nobody_s_way() {
     for what in [Pipe, LinkTo("/etc/passwd"), LinkTo("/nowhere")] {
         let mut lake = Lake::with_snapshot();

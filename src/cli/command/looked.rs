@@ -115,7 +115,17 @@ impl Looked {
         let mut holds = Vec::new();
         for history in histories {
             let held = match events.next().await {
-                Some(Ok(events)) => held(events.records()),
+                Some(Ok(events)) => {
+                    if let Some(finding) = events.out_of_sight().next() {
+                        let what = format!(
+                            "{}: a hold may be out of sight, in the events of the holder: {finding}; `deltavault verify` names the \
+                             object",
+                            history.name()
+                        );
+                        context.progress.note(&context.again.in_text(&what));
+                    }
+                    held(events.records())
+                }
                 None => BTreeMap::new(),
                 Some(Err(Error::Ledger(error))) => {
                     let what = format!("{}: its holds are not shown: {error}", history.name());
