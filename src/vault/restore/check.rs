@@ -4,7 +4,7 @@
 //! The target is listed once more, because whoever deleted the table may not be done with it. Nothing is repaired here;
 //! what is wrong is named.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -18,7 +18,7 @@ use crate::ids::{Location, ObjectKey, Version};
 use crate::reader::{self, ListedFile, TableStore, Verdict};
 use crate::source::LOG_PREFIX;
 use crate::spool::Scratch;
-use crate::store::RestoreStore;
+use crate::store::{Attributes, RestoreStore};
 use crate::vault::listing::{Listed, list_all};
 
 /// What a plan leaves behind once it was executed.
@@ -133,10 +133,12 @@ impl Restorer {
         expected: &Expected,
     ) -> Result<Checked, Error> {
         let about = request.record.totals.live_files;
+        let log = self.list_log().await?;
         if let Some(tip) = expected.live {
-            let log: Vec<_> = self.target.list(LOG_PREFIX, None).try_collect().await?;
             return Ok(Checked {
-                verdict: self.judge(way_to(log, tip), tip, about).await?,
+                verdict: self
+                    .judge(way_to(log.into_values(), tip), tip, about)
+                    .await?,
                 vanished: Counted::default(),
                 list: None,
             });
@@ -144,14 +146,14 @@ impl Restorer {
         let manifest = self.vault.manifest(&request.record).await?;
         let mut vanished = Counted::default();
         if expected.log {
-            self.look_for_log(request, &manifest, expected, &mut vanished)
+            let log = (&manifest, &log);
+            self.look_for_log(request, log, expected, &mut vanished)
                 .await?;
         }
         let live = self
             .look_for_data(request, &manifest, expected, &mut vanished)
             .await?;
-        let log: Vec<_> = self.target.list(LOG_PREFIX, None).try_collect().await?;
-        let way = way_to(log, request.version);
+        let way = way_to(log.into_values(), request.version);
         let read = self.listed(way, request.version, about).await?;
         let (verdict, list) = match read {
             Ok((version, shown)) => {
@@ -179,11 +181,10 @@ impl Restorer {
     async fn look_for_log(
         &self,
         request: &RestoreRequest,
-        manifest: &Manifest,
+        (manifest, listed): (&Manifest, &HashMap<ObjectKey, Attributes>),
         expected: &Expected,
         vanished: &mut Counted,
     ) -> Result<(), Error> {
-        let listed = self.list_log().await?;
         let mut entries = self.log_entries(request, manifest);
         while let Some(entry) = entries.try_next().await? {
             if let Location::Inside(key) = &entry.file
