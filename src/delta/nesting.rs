@@ -61,8 +61,9 @@ impl Level {
 impl Nesting {
     /// Whether a whole text is nested deeper than any engine writes it.
     pub(crate) fn is_too_deep(text: &[u8]) -> bool {
-        let mut nesting = Self::default();
-        nesting.take(text)
+        // Each level takes a byte: statistics of few columns need not be looked at.
+        let has_room = u32::try_from(text.len()).is_ok_and(|bytes| bytes <= DEEPEST);
+        !has_room && Self::default().take(text)
     }
 
     /// Takes what follows; whether it is nested too deep by now.
