@@ -350,7 +350,7 @@ pub struct StoreError {
 }
 
 impl StoreErrorKind {
-    /// Whether it lies with the object: nobody who asks for it is told anything else, and others can be read.
+    /// Whether the object itself is the cause: every caller gets this answer for it, while other objects can be read.
     pub fn is_of_the_object(&self) -> bool {
         matches!(
             self,

@@ -9,6 +9,17 @@ use std::borrow::Cow;
 /// Spells the characters of `text` that cannot be seen as they are: `\n`, `\u{1b}`, `\u{202e}`. Everything else,
 /// backslashes and quotes included, stays as it is, so that applying it twice changes nothing.
 pub fn visible(text: &str) -> Cow<'_, str> {
+    spelled(text, |c, spelled| {
+        if is_blank(c) {
+            spelled.extend(c.escape_unicode());
+        } else {
+            spelled.extend(c.escape_debug());
+        }
+    })
+}
+
+/// A text in which `spell` writes every character that cannot be seen as it is.
+fn spelled(text: &str, spell: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if text.chars().all(is_visible) {
         return Cow::Borrowed(text);
     }
@@ -16,10 +27,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     for c in text.chars() {
         if is_visible(c) {
             spelled.push(c);
-        } else if is_blank(c) {
-            spelled.extend(c.escape_unicode());
         } else {
-            spelled.extend(c.escape_debug());
+            spell(c, &mut spelled);
         }
     }
     Cow::Owned(spelled)
@@ -46,19 +55,11 @@ pub fn cell(text: &str) -> String {
 
 /// A line of JSON, whose strings spell what cannot be seen as it is by JSON's own escapes: it means the same.
 pub fn visible_json(line: &str) -> Cow<'_, str> {
-    if line.chars().all(is_visible) {
-        return Cow::Borrowed(line);
-    }
-    let mut spelled = String::with_capacity(line.len() + 8);
-    for c in line.chars() {
-        if is_visible(c) {
-            spelled.push(c);
-        } else {
-            let units = c.encode_utf16(&mut [0; 2]).to_vec();
-            spelled.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    Cow::Owned(spelled)
+    spelled(line, |c, spelled| {
+        let mut units = [0; 2];
+        let units = c.encode_utf16(&mut units).iter();
+        spelled.extend(units.map(|unit| format!("\\u{unit:04x}")));
+    })
 }
 
 /// Whether a character is shown as itself. Not: control and format characters, separators other than the space, and what

@@ -69,12 +69,9 @@ impl Places<'_> {
 fn if_there<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_nowhere() => Ok(None),
         Err(StoreError {
-            kind:
-                StoreErrorKind::NotFound
-                | StoreErrorKind::InvalidRange
-                | StoreErrorKind::InvalidKey { .. }
-                | StoreErrorKind::TooLarge { .. },
+            kind: StoreErrorKind::InvalidRange | StoreErrorKind::TooLarge { .. },
             ..
         }) => Ok(None),
         Err(error) => Err(error),

@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use serde_json::json;
 
+use crate::store_local::make_pipe;
 use crate::support::attacked::{
     Fleet, HEALTHY, MEMORY, NIGHT, Table, add, commit_name, healthy, published,
 };
@@ -204,14 +203,14 @@ const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "pipe",
-        plant: |it, v| pipe(&it.log(&commit_name(v))),
+        plant: |it, v| make_pipe(&it.log(&commit_name(v))),
         held: Holds(1, ""),
         new: Holds(1, ""),
     },
     Attack {
         name: "data-pipe",
         plant: |it, v| {
-            pipe(&it.0.join("p"));
+            make_pipe(&it.0.join("p"));
             it.commit(v, &[add("p", 1)]);
         },
         held: Fails("neither a file nor a folder"),
@@ -337,11 +336,6 @@ const ATTACKS: &[Attack] = &[
         new: Fails("readerFeatures has more than 256 names"),
     },
 ];
-
-fn pipe(path: &Path) {
-    let made = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success());
-}
 
 #[test]
 fn hostile_writers_cost_only_their_own_tables_a_night() {

@@ -36,13 +36,8 @@ impl Verify<'_, '_> {
                     chains.push(events);
                 }
                 Err(Error::Ledger(error @ LedgerError::NewerEvent { seq, .. })) => {
-                    let event = VaultKey::Event {
-                        table: key.clone(),
-                        role,
-                        seq,
-                    };
                     let problem = Problem::unchecked(error.to_string(), NEWER_EVENT);
-                    self.report_alone(Some(table), &event.to_string(), problem)?;
+                    self.report_alone(Some(table), &key_of(key, role, seq), problem)?;
                 }
                 Err(error) => {
                     let prefix = layout::role_events_prefix(key, role);
@@ -59,16 +54,10 @@ impl Verify<'_, '_> {
                 LockMode::None => Severity::Damage,
                 LockMode::Governance | LockMode::Compliance => Severity::Warning,
             };
-            let (table_key, seq) = (key.clone(), event.seq);
-            let object = VaultKey::Event {
-                table: table_key,
-                role,
-                seq,
-            };
             let what =
                 "there are events, but no record that they could be about; this is the first";
             let problem = Problem::new(severity, what, EVENTS_ALONE);
-            self.report_alone(Some(table), &object.to_string(), problem)?;
+            self.report_alone(Some(table), &key_of(key, role, event.seq), problem)?;
         }
         let held = held(records());
         // Where it cannot be read what is held, a retirement is no reason to look less closely.
@@ -95,10 +84,7 @@ impl Verify<'_, '_> {
         events: &EventChain,
     ) -> Result<(), Error> {
         let role = events.role;
-        let object = |seq| {
-            let table = key.clone();
-            VaultKey::Event { table, role, seq }.to_string()
-        };
+        let object = |seq| key_of(key, role, seq);
         for finding in &events.chain.findings {
             let (seq, problem) = ledger_problem(finding);
             self.report_alone(Some(table), &object(seq), problem)?;
@@ -132,6 +118,12 @@ impl Verify<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The key of an event.
+fn key_of(table: &TableKey, role: EventRole, seq: u64) -> String {
+    let table = table.clone();
+    VaultKey::Event { table, role, seq }.to_string()
 }
 
 fn first_event(chains: &[EventChain]) -> Option<(EventRole, &Event)> {

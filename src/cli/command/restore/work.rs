@@ -162,9 +162,7 @@ impl Work {
             let live = self.restorer.look_at_live(&self.request).await?;
             found = found.with_live(live);
         }
-        if self.takes_outside {
-            found.live.outside = None;
-        }
+        self.allow_outside(&mut found);
         let live = &plan.live;
         match found.situation {
             // Without any now, there is none that could have gone on.
@@ -198,7 +196,16 @@ impl Work {
             return Ok(None);
         }
         let live = self.restorer.look_at_live(&self.request).await?;
-        Ok(Some(found.clone().with_live(live)))
+        let mut found = found.clone().with_live(live);
+        self.allow_outside(&mut found);
+        Ok(Some(found))
+    }
+
+    /// Forgets files outside of the table where a snapshot of it takes them in: they stand in the way of nothing.
+    fn allow_outside(&self, found: &mut Found) {
+        if self.takes_outside {
+            found.live.outside = None;
+        }
     }
 
     /// Looks at what was put back.
